@@ -26,9 +26,7 @@ use crate::state::process_identity;
 #[cfg(feature = "traces")]
 use crate::telemetry::Traces;
 use crate::telemetry::{LaneMetrics, Telemetry, describe_skipped};
-use crate::worker::{OnceReport, Options, Worker, raise_limit, run_once};
-
-const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
+use crate::worker::{DEFAULT_LISTEN, OnceReport, Options, Worker, raise_limit, run_once};
 
 /// Run pipelines, and reload their files when they change
 ///

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::UsageError;
 use crate::server::{PeerClient, Status, WebConfig};
 use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile};
+use crate::worker::DEFAULT_LISTEN;
 
 /// A larger response is not from a worker.
 const MAX_BYTES: usize = 256 << 20;
@@ -16,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub struct WorkerArgs {
     /// Address of the worker (its --listen); without http:// or https://, --web-config decides which
-    #[arg(long, value_name = "URL", default_value = "127.0.0.1:9598")]
+    #[arg(long, value_name = "URL", default_value = DEFAULT_LISTEN)]
     url: String,
 
     /// The worker's own file: its first token in a file is presented, and its certificate is trusted

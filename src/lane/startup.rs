@@ -5,7 +5,7 @@ use tracing::info;
 use super::Lane;
 use super::checkpoint_copy::{Claimed, claim, copy_of, write_copy};
 use super::clocks::Clocks;
-use super::lane_checkpoint::{LaneCheckpoint, Target};
+use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::CheckpointBackend;
 use crate::checkpoint::ledger::Ledger;
 use crate::failure::Failure;
@@ -69,10 +69,15 @@ impl Lane {
         let scope = self.client.scope().into();
         let since = self.pull.since.to_string().into();
         let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
+        self.describe(&mut checkpoint);
+        checkpoint
+    }
+
+    /// Writes into the checkpoint who the lane is for, and where its events go.
+    fn describe(&self, checkpoint: &mut LaneCheckpoint) {
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
         checkpoint.place = self.place.as_deref().unwrap_or_default().into();
-        checkpoint.target = Target { hash: self.target, since: Timestamp::default() };
-        checkpoint
+        checkpoint.target.follow(self.target, self.delivery.clock.now());
     }
 
     /// Whether the ledger has journals. The console's count verifies a backfill. The identities of what a repair
@@ -97,9 +102,7 @@ impl Lane {
         if passes.iter().all(|pass| !pass.reads_all_findings()) {
             checkpoint.position.forget_others(&passes);
         }
-        checkpoint.sink_type = self.delivery.meter.sink_type().into();
-        checkpoint.place = self.place.as_deref().unwrap_or_default().into();
-        checkpoint.target.follow(self.target, now);
+        self.describe(&mut checkpoint);
         if checkpoint.host != host || checkpoint.ledger.asked() != asked {
             // Other records: their rhythm is not known.
             checkpoint.rhythm = Rhythm::default();

@@ -290,10 +290,7 @@ impl SinkSettings {
     /// # Errors
     /// As [`Self::build`].
     pub fn destination(&self, context: &SinkContext, of: &HashKey) -> Result<KeyedHash, BuildError> {
-        let mut key = of.begin();
-        key.text("type", self.kind.name());
-        self.kind.as_type().describe_destination(context, &mut key)?;
-        Ok(key.finish())
+        self.hash(context, of, None)
     }
 
     /// Where the events of one lane arrive, and the name that they have there: another number for another target. It is
@@ -302,11 +299,17 @@ impl SinkSettings {
     /// # Errors
     /// As [`Self::build`].
     pub fn target(&self, context: &SinkContext) -> Result<u64, BuildError> {
-        let of = HashKey::of_stored();
+        Ok(self.hash(context, &HashKey::of_stored(), Some(&context.pipeline))?.number())
+    }
+
+    fn hash(&self, context: &SinkContext, of: &HashKey, pipeline: Option<&str>) -> Result<KeyedHash, BuildError> {
         let mut key = of.begin();
-        key.text("type", self.kind.name()).text("pipeline", &context.pipeline);
+        key.text("type", self.kind.name());
+        if let Some(pipeline) = pipeline {
+            key.text("pipeline", pipeline);
+        }
         self.kind.as_type().describe_destination(context, &mut key)?;
-        Ok(key.finish().number())
+        Ok(key.finish())
     }
 
     /// What to set if the destination gets no identity; `default` is the schema of the pipeline.

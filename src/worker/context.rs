@@ -113,6 +113,7 @@ struct LaneEndpoints {
     schema: Schema,
     ocsf_version: OcsfVersion,
     sink: Arc<dyn Sink>,
+    target: u64,
 }
 
 /// A lane cannot be built: its settings refer to something that is missing, such as a CA file.
@@ -307,8 +308,7 @@ impl WorkerContext {
     /// # Errors
     /// If the settings refer to something that is missing, such as a CA file.
     pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
-        let LaneEndpoints { client, schema, ocsf_version, sink } = self.endpoints(spec, mode.shard)?;
-        let target = spec.sink.target(&self.sink_context(spec, &client, mode.shard))?;
+        let LaneEndpoints { client, schema, ocsf_version, sink, target } = self.endpoints(spec, mode.shard)?;
         let steps = self.steps(spec, schema)?;
         let has_programs = steps.as_ref().is_some_and(|steps| steps.has_programs());
         let delivery = Arc::new(Delivery {
@@ -418,7 +418,8 @@ impl WorkerContext {
         let context = self.sink_context(spec, &client, shard);
         let sink = sink::build(&spec.sink, &context)?;
         let ocsf_version = spec.sink.ocsf_version(spec.transform.ocsf_version);
-        Ok(LaneEndpoints { client, schema: context.schema, ocsf_version, sink })
+        let target = spec.sink.target(&context)?;
+        Ok(LaneEndpoints { client, schema: context.schema, ocsf_version, sink, target })
     }
 
     fn sink_context(&self, spec: &LaneSpec, client: &Arc<Client>, shard: u32) -> sink::SinkContext {

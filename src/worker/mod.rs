@@ -46,7 +46,7 @@ pub use context::{BuildLaneError, WorkerContext};
 pub use duplicates::{Duplicate, OtherVersion, find_duplicates, find_other_versions};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
-pub use options::{Options, REMEMBERED_MAX};
+pub use options::{DEFAULT_LISTEN, Options, REMEMBERED_MAX};
 pub use owners::{read_files_beside, release_name};
 pub use renames::{Answer, KnownFiles, Request, Requests, rename_checkpoint};
 pub use replay::{Filter, ReplayError, ReplayReport, replay};

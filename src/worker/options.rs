@@ -55,8 +55,8 @@ pub struct Options {
 /// Default of `--remembered-max`.
 pub const REMEMBERED_MAX: u64 = 1_000_000;
 
-/// The port that commands ask without `--url`.
-const PORT: u16 = 9_598;
+/// Default of `--listen`, and of `--url` of the commands that ask a worker.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
 
 /// Default directory of dead letters in the state directory. With Kafka, the end of the topic's name.
 const DEAD_LETTERS: &str = "dead-letters";
@@ -88,8 +88,8 @@ impl Options {
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
-        let is_default = address.ip() == Ipv4Addr::LOCALHOST && address.port() == PORT;
-        if is_default { String::new() } else { format!(" --url {address}") }
+        let address = address.to_string();
+        if address == DEFAULT_LISTEN { String::new() } else { format!(" --url {address}") }
     }
 
     /// Opens the state, or an area of it, for writing.

@@ -1,41 +1,19 @@
 //! `verify --destination` against a real cluster: what it removed, dropped and moved, and what is no proof.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::with_template;
-use crate::support::completeness::hour;
+use crate::support::at_destination::{ask_lane as ask, delivered, listed, sum};
 use crate::support::harness::Harness;
 use crate::support::opensearch::OpenSearch;
 
 /// A day of activities in this data stream or index.
 async fn harness(node: &OpenSearch, target: Value) -> Harness {
-    let harness = Harness::new(|setup| {
-        setup.activities = 1_200;
-        setup.span = Duration::from_secs(86_400);
-    })
-    .await;
-    let mut sink = json!({ "type": "elasticsearch", "name": "siem", "url": node.url(), "verify": { "settle": "3s" } });
+    let mut sink = json!({ "type": "elasticsearch", "url": node.url(), "verify": { "settle": "3s" } });
     sink.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
-    harness.put_changed(
-        "acme",
-        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
-    );
-    assert_eq!(harness.once(&[]).await.code, Some(0));
-    harness
-}
-
-/// The result of the lane.
-async fn ask(harness: &Harness, flags: &[&str]) -> Value {
-    let exit = harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await;
-    let result: Value = serde_json::from_str(&exit.stdout).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
-    result["lanes"][0].clone()
-}
-
-fn sum(lane: &Value, column: &str) -> u64 {
-    lane["hours"].as_array().unwrap().iter().map(|row| row[column].as_u64().unwrap_or_default()).sum()
+    delivered(sink).await
 }
 
 /// The ids of all documents of a target.
@@ -67,8 +45,7 @@ async fn what_a_cluster_deleted_is_repaired_after_a_rollover_without_a_duplicate
     did(&node, "POST", &format!("{stream}/_delete_by_query?refresh=true"), query).await;
     let list = harness.path("list");
     let lane = ask(&harness, &["--list", list.to_str().unwrap()]).await;
-    let listed = std::fs::read_to_string(&list).unwrap();
-    assert_eq!(listed.lines().map(|line| line[..32].to_owned()).collect::<BTreeSet<_>>(), removed, "{lane}");
+    assert_eq!(listed(&list), removed, "{lane}");
     // A repair that was refused is none.
     let backing = node.ask("GET", &format!("_data_stream/{stream}"), &Value::Null).await.1;
     let indices = backing["data_streams"][0]["indices"].as_array().unwrap();
@@ -107,9 +84,8 @@ async fn what_an_ingest_pipeline_dropped_is_missing_and_what_it_moved_is_elsewhe
     node.count("proof-elsewhere").await;
     let list = harness.path("list");
     let lane = ask(&harness, &["--list", list.to_str().unwrap()]).await;
-    let listed = std::fs::read_to_string(&list).unwrap();
-    let named: Vec<&str> = listed.lines().map(|line| &line[..32]).collect();
-    assert!(!named.is_empty() && named.iter().all(|id| id.ends_with("7a") || id.ends_with("7b")), "{listed}");
+    let named = listed(&list);
+    assert!(!named.is_empty() && named.iter().all(|id| id.ends_with("7a") || id.ends_with("7b")), "{named:?}");
     let [owed, present] = ["owed", "present"].map(|column| sum(&lane, column));
     assert_eq!(owed, present + named.len() as u64 + lane["elsewhere"]["`proof-elsewhere` (index)"].as_u64().unwrap());
     // The pipeline drops them again, and the next repair leaves them.

@@ -34,13 +34,21 @@ pub enum Trap {
     Foreign,
     FilteredAlias,
     RoutedAlias,
+    /// The credentials may not read what the target is.
+    NoMetadata,
+    /// A gateway answers in its place.
+    OtherMetadata,
     /// Nobody says when what was acknowledged can be found.
     NeverRefreshed,
     /// An ingest pipeline has replaced the `_id`, and the identity is not indexed.
     Unnamed,
+    /// Whether there are such documents, a shard does not say.
+    UnnamedUnseen,
+    /// More of them than fit into an answer.
+    UnnamedCut,
 }
 
-pub const TRAPS: [Trap; 18] = [
+pub const TRAPS: [Trap; 22] = [
     Trap::ShardFailed,
     Trap::TimedOut,
     Trap::TerminatedEarly,
@@ -57,8 +65,12 @@ pub const TRAPS: [Trap; 18] = [
     Trap::Foreign,
     Trap::FilteredAlias,
     Trap::RoutedAlias,
+    Trap::NoMetadata,
+    Trap::OtherMetadata,
     Trap::NeverRefreshed,
     Trap::Unnamed,
+    Trap::UnnamedUnseen,
+    Trap::UnnamedCut,
 ];
 
 #[derive(Default)]
@@ -77,6 +89,8 @@ pub struct ElasticSearch {
     pub questions: Vec<usize>,
     /// Times that all documents of a window were asked for.
     pub lists: usize,
+    /// Times that documents without an identity were asked for.
+    pub unnamed: usize,
     /// The first backing index was removed.
     pub rolled_away: bool,
 }
@@ -101,7 +115,10 @@ impl Contract for ElasticSearch {
             ("POST", path) if path == format!("/{TARGET}/_bulk") => self.bulk(asked),
             ("POST", path) if path == format!("/{TARGET}/_search") => self.search(asked, false),
             ("POST", "/_search") => self.search(asked, true),
+            ("GET", _) if self.busy > 0 => self.too_busy(),
             ("GET", path) if path == format!("/_alias/{TARGET}") => match self.trap {
+                Some(Trap::NoMetadata) => refusal(403, "security_exception"),
+                Some(Trap::OtherMetadata) => Reply::new(200, "<html>"),
                 Some(trap @ (Trap::FilteredAlias | Trap::RoutedAlias)) => {
                     let alias = match trap {
                         Trap::FilteredAlias => json!({ "filter": { "term": { "a": 1 } } }),
@@ -135,6 +152,11 @@ impl Contract for ElasticSearch {
 impl ElasticSearch {
     pub fn in_target(&self) -> BTreeSet<String> {
         self.documents.keys().filter(|(index, _)| index.starts_with(".ds-")).map(|(_, id)| id.clone()).collect()
+    }
+
+    fn too_busy(&mut self) -> Reply {
+        self.busy -= 1;
+        refusal(429, "es_rejected_execution_exception")
     }
 
     fn bulk(&mut self, asked: &Received) -> Reply {
@@ -172,8 +194,13 @@ impl ElasticSearch {
         if question["query"]["bool"]["must_not"].is_object() {
             let named = json!({ "_id": "f".repeat(32), "_index": ".ds-x-000001" });
             let unnamed = json!({ "_id": "vendor-1", "_index": ".ds-x-000001" });
-            let is_unnamed = self.trap == Some(Trap::Unnamed);
-            return self.answer_with(if is_unnamed { vec![named, unnamed] } else { vec![named] }, false);
+            self.unnamed += 1;
+            return match self.trap {
+                Some(Trap::Unnamed) => self.answer_with(vec![named, unnamed], None),
+                Some(Trap::UnnamedUnseen) => self.answer_with(Vec::new(), Some(Trap::ShardFailed)),
+                Some(Trap::UnnamedCut) => self.answer_with(vec![named.clone(), named], Some(Trap::Cut)),
+                trap => self.answer_with(vec![named], trap),
+            };
         }
         let ids: BTreeSet<String> =
             serde_json::from_value(question["query"]["bool"]["should"][0]["ids"]["values"].clone()).unwrap();
@@ -182,8 +209,7 @@ impl ElasticSearch {
             self.questions.push(ids.len());
         }
         if self.busy > 0 {
-            self.busy -= 1;
-            return refusal(429, "es_rejected_execution_exception");
+            return self.too_busy();
         }
         if self.most > 0 && ids.len() > self.most {
             return Reply::new(413, "");
@@ -195,15 +221,14 @@ impl ElasticSearch {
                 hits.push(json!({ "_id": id, "_index": index, "_source": source }));
             }
         }
-        self.answer_with(hits, everywhere)
+        self.answer_with(hits, self.trap.filter(|_| !everywhere))
     }
 
     /// The documents of a window, at most `size`.
     fn list(&mut self, window: &Value, size: usize) -> Reply {
         self.lists += 1;
         if self.busy > 0 {
-            self.busy -= 1;
-            return refusal(429, "es_rejected_execution_exception");
+            return self.too_busy();
         }
         let bound = |name: &str| Timestamp::parse(window[name].as_str().unwrap()).unwrap();
         let (from, to) = (bound("gte"), bound("lt"));
@@ -217,14 +242,14 @@ impl ElasticSearch {
         }
         let total = hits.len();
         hits.truncate(size);
-        let mut reply = self.answer_with(hits, false);
+        let mut reply = self.answer_with(hits, self.trap);
         if total > size {
             reply.body = reply.body.replacen(&format!("\"value\":{size}"), &format!("\"value\":{total}"), 1).into();
         }
         reply
     }
 
-    fn answer_with(&self, hits: Vec<Value>, everywhere: bool) -> Reply {
+    fn answer_with(&self, hits: Vec<Value>, trap: Option<Trap>) -> Reply {
         let mut answer = json!({
             "took": 1, "timed_out": false, "_shards": { "total": 2, "successful": 2, "skipped": 0, "failed": 0 },
             "hits": { "total": { "value": hits.len(), "relation": "eq" } },
@@ -234,8 +259,10 @@ impl ElasticSearch {
             answer["hits"]["hits"] = json!(hits);
         }
         let nothing = json!({ "total": { "value": 0, "relation": "eq" } });
-        match self.trap.filter(|_| !everywhere) {
-            None | Some(Trap::FilteredAlias | Trap::RoutedAlias | Trap::NeverRefreshed | Trap::Unnamed) => {}
+        match trap {
+            None | Some(Trap::FilteredAlias | Trap::RoutedAlias | Trap::NoMetadata | Trap::OtherMetadata) => {}
+            Some(Trap::NeverRefreshed) => {}
+            Some(Trap::Unnamed | Trap::UnnamedUnseen | Trap::UnnamedCut) => {}
             Some(Trap::ShardFailed) => {
                 answer["_shards"]["failed"] = json!(1);
                 answer["hits"] = nothing;

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -50,6 +50,7 @@ pub struct Consumed {
     pub headers: Vec<(String, String)>,
     pub timestamp: i64,
     pub partition: i32,
+    pub offset: i64,
 }
 
 impl Consumed {
@@ -287,11 +288,25 @@ impl Broker {
         producer.send(record, Duration::from_secs(20)).await.unwrap();
     }
 
-    /// Removes the beginning of the first partition of a topic, up to this offset.
-    pub async fn delete_before(&self, topic: &str, offset: i64) {
+    /// Sets this alone of a topic.
+    pub async fn set_topic(&self, topic: &str, key: &str, value: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
+        for set in admin.alter_configs(&[config], &AdminOptions::new()).await.unwrap() {
+            set.unwrap();
+        }
+        while self.topic_setting(topic, key).await != value {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Removes the beginnings of these partitions of a topic, up to these offsets.
+    pub async fn delete_before(&self, topic: &str, until: &BTreeMap<i32, i64>) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
         let mut offsets = TopicPartitionList::new();
-        offsets.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        for (partition, offset) in until {
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
+        }
         admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
     }
 
@@ -380,6 +395,7 @@ pub fn read(brokers: &str, topic: &str) -> Vec<Consumed> {
             headers: headers.unwrap_or_default(),
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
             partition: message.partition(),
+            offset: message.offset(),
         });
     }
     consumed

@@ -4,6 +4,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod at_destination;
 pub mod aws;
 pub mod azure;
 pub mod batches;

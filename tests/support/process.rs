@@ -57,6 +57,13 @@ pub struct Process {
     address: Option<String>,
 }
 
+/// A number of `/proc/PID/status`; none of a process that has ended.
+fn kernel_count(process: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
 /// What an ended process left behind.
 #[derive(Debug)]
 pub struct Exit {
@@ -81,6 +88,21 @@ impl Process {
         let stdout = self.stdout.end().await;
         let stderr = self.stderr.end().await;
         Exit { code: status.code(), stdout, stderr }
+    }
+
+    /// The same, and the most bytes of memory that it ever held.
+    #[allow(dead_code, reason = "not every test that shares this file looks at memory")]
+    pub async fn exit_with_peak(self) -> (Exit, u64) {
+        let id = self.id();
+        let mut peak = 0;
+        let watched = async {
+            while let Some(kib) = kernel_count(id, "VmHWM") {
+                peak = kib * 1024;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let (exit, ()) = tokio::join!(self.exit(), watched);
+        (exit, peak)
     }
 
     /// Sends a signal by its name, such as TERM.
@@ -110,9 +132,7 @@ impl Process {
     /// A number of `/proc/PID/status`, such as `Threads`, or `VmRSS` in KiB.
     #[allow(dead_code, reason = "not every test that shares this file looks at it")]
     pub fn kernel_count(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-        value.trim().trim_end_matches(" kB").parse().unwrap()
+        kernel_count(self.id(), name).unwrap()
     }
 
     /// How many descriptors it has open.

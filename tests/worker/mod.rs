@@ -57,5 +57,6 @@ mod unified;
 mod usage;
 mod verify;
 mod verify_destination;
+mod verify_many;
 mod verify_present;
 mod verify_read_back;

@@ -6,42 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
+use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::completeness::hour;
 use crate::support::double::Double;
 use crate::support::elastic_search::{ElasticSearch, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
-use crate::support::process::Exit;
-
-use super::verify_present::{lanes, settled, sum};
 
 /// A day of activities, delivered to a cluster that is asked with other credentials.
 async fn delivered() -> (Harness, Double<ElasticSearch>) {
-    let harness = Harness::new(|setup| {
-        setup.activities = 1_500;
-        setup.span = std::time::Duration::from_secs(86_400);
-    })
-    .await;
     let elastic = Double::start(ElasticSearch::default()).await;
-    put(&harness, &elastic, json!({}));
-    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let harness = at_destination::delivered(json!({
+        "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    }))
+    .await;
     assert!(elastic.contract(|elastic| elastic.documents.len()) > 1_000);
     (harness, elastic)
-}
-
-fn put(harness: &Harness, elastic: &Double<ElasticSearch>, verify: Value) {
-    let mut access = json!({ "api_key": "cmVhZGVy", "settle": "1ms" });
-    access.as_object_mut().unwrap().extend(verify.as_object().unwrap().clone());
-    let sink = json!({
-        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy", "verify": access,
-    });
-    harness.put_changed(
-        "acme",
-        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
-    );
-}
-
-async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
-    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
 }
 
 fn remove(elastic: &Double<ElasticSearch>, ids: &BTreeSet<String>) {
@@ -83,8 +63,7 @@ async fn what_was_removed_is_named_and_repaired_without_a_duplicate() {
         remove(&elastic, &removed);
         let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
         assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
-        let listed = std::fs::read_to_string(&list).unwrap();
-        assert_eq!(listed.lines().map(|line| line[..32].to_owned()).collect::<BTreeSet<_>>(), removed);
+        assert_eq!(listed(&list), removed);
         if count == 200 {
             let exit = ask(&harness, &["--repair"]).await;
             let lane = &lanes(&exit)[0];
@@ -116,6 +95,16 @@ async fn what_was_removed_is_named_and_repaired_without_a_duplicate() {
     // The ledger's own comparison has nothing to do with it.
     let exit = harness.verify_until(hour(1), &[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+}
+
+/// However many are missing, one question finds out whether a document could be any of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_without_an_identity_are_asked_for_once() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 1_050));
+    let exit = ask(&harness, &[]).await;
+    assert_eq!(sum(&lanes(&exit)[0], "missing"), 1_050, "{}", exit.stdout);
+    assert_eq!(elastic.contract(|elastic| elastic.unnamed), 1);
 }
 
 /// What the ledger calls delivered is all there: neither the console nor the destination is asked by identity. Only the
@@ -188,10 +177,12 @@ async fn an_answer_that_is_no_proof_changes_nothing() {
             assert!(!exit.stdout.contains("cmVhZGVy"), "{}", exit.stdout);
         }
     }
-    elastic.contract(|elastic| elastic.trap = None);
 
     // A busy cluster is asked again, and a question that is too large is made smaller.
-    elastic.contract(|elastic| (elastic.busy, elastic.most) = (1, 100));
+    elastic.contract(|elastic| (elastic.trap, elastic.busy) = (Some(Trap::FilteredAlias), 1));
+    let exit = ask(&harness, &[]).await;
+    assert!(lanes(&exit)[0]["unseen"].as_str().unwrap().contains("`filter`"), "{}", exit.stdout);
+    elastic.contract(|elastic| (elastic.trap, elastic.busy, elastic.most) = (None, 4, 100));
     let exit = ask(&harness, &[]).await;
     assert_eq!(sum(&lanes(&exit)[0], "missing"), 5, "{}", exit.stdout);
 

@@ -7,22 +7,12 @@ use std::time::{Duration, SystemTime};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use s1_forwarder::emulator::{Kind, print_time};
-use s1_forwarder::record::{Identity, Stream};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::support::at_destination::{lanes, listed, settled, sum};
 use crate::support::completeness::{HOUR, hour, two_streams};
 use crate::support::harness::{Destination as _, Harness};
 use crate::support::process::Exit;
-
-/// The result as JSON: that of each lane, in the order of the streams.
-pub fn lanes(exit: &Exit) -> Vec<Value> {
-    let result: Value = serde_json::from_str(&exit.stdout).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
-    result["lanes"].as_array().unwrap().clone()
-}
-
-pub fn sum(lane: &Value, column: &str) -> u64 {
-    lane["hours"].as_array().unwrap().iter().map(|row| row[column].as_u64().unwrap_or_default()).sum()
-}
 
 /// Compares activities with these lines.
 async fn judge(harness: &Harness, lines: &[String], flags: &[&str]) -> Exit {
@@ -30,19 +20,6 @@ async fn judge(harness: &Harness, lines: &[String], flags: &[&str]) -> Exit {
     let present = harness.path("present");
     let arguments = ["--present", present.to_str().unwrap(), "--stream", "activities", "--format", "json"];
     harness.verify_until(hour(3), &[&arguments[..], flags].concat()).await
-}
-
-/// The identities of activities that were created between these hours before now.
-pub fn settled(harness: &Harness, from: i64, to: i64) -> Vec<String> {
-    let host = harness.server.address().to_string();
-    let [from, to] = [from, to].map(|back| print_time(hour(back)));
-    let created = |id: &u64| {
-        let record: Value = serde_json::from_slice(&harness.console().record(Kind::Activities, *id).unwrap()).unwrap();
-        record["createdAt"].as_str().unwrap().to_owned()
-    };
-    let ids = harness.console().ids(Kind::Activities).into_iter();
-    let ids = ids.filter(|id| (from.clone()..to.clone()).contains(&created(id)));
-    ids.map(|id| Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,9 +46,7 @@ async fn any_set_that_is_not_given_is_exactly_what_is_named() {
         fastrand::shuffle(&mut lines);
         let exit = judge(&harness, &lines, &["--list", list.to_str().unwrap()]).await;
         assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
-        let listed = std::fs::read_to_string(&list).unwrap();
-        let named: BTreeSet<String> = listed.lines().map(|line| line[..32].to_owned()).collect();
-        assert_eq!(named, removed, "{listed}");
+        assert_eq!(listed(&list), removed, "{}", exit.stdout);
         let lane = &lanes(&exit)[0];
         assert_eq!(sum(lane, "missing"), removed.len() as u64, "{lane}");
         assert_eq!(sum(lane, "owed"), sum(lane, "present") + sum(lane, "missing"), "{lane}");

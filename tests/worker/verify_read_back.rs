@@ -4,36 +4,17 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::support::completeness::hour;
+use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::double::Double;
 use crate::support::harness::Harness;
-use crate::support::process::Exit;
 use crate::support::read_back::{ReadBack, Sentinel, Splunk};
-
-use super::verify_present::{lanes, settled, sum};
 
 /// A day of activities.
 async fn delivered<D: ReadBack>() -> (Harness, Double<D>) {
-    let harness = Harness::new(|setup| {
-        setup.activities = 1_500;
-        setup.span = std::time::Duration::from_secs(86_400);
-    })
-    .await;
     let siem = Double::start(D::default()).await;
-    let mut sink = D::sink(&siem.url());
-    sink["name"] = json!("siem");
-    harness.put_changed(
-        "acme",
-        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
-    );
-    let exit = harness.once(&[]).await;
-    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let harness = at_destination::delivered(D::sink(&siem.url())).await;
     assert!(siem.contract(|siem| siem.identities().len()) > 1_000);
     (harness, siem)
-}
-
-async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
-    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
 }
 
 fn choose(all: &[String], count: usize) -> BTreeSet<String> {
@@ -65,9 +46,7 @@ async fn what_vanished_is_named_and_repaired<D: ReadBack>() {
         });
         let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
         let lane = &lanes(&exit)[0];
-        let listed = std::fs::read_to_string(&list).unwrap();
-        let named: BTreeSet<String> = listed.lines().map(|line| line[..32].to_owned()).collect();
-        assert_eq!((exit.code, &named), (Some(1), &removed), "{lane}");
+        assert_eq!((exit.code, listed(&list)), (Some(1), removed.clone()), "{lane}");
         assert_eq!((sum(lane, "missing"), sum(lane, "duplicates")), (count as u64, count as u64), "{lane}");
         // No copy of the others is sent.
         let before = siem.contract(|siem| siem.identities().len());

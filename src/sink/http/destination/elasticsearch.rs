@@ -21,6 +21,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use self::cluster::{Cluster, Storage};
 use self::document::Documents;
@@ -215,6 +216,7 @@ impl DestinationType for ElasticsearchSettings {
             field: lookup::field(context.schema, dataset.is_some()),
             settle: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
+            named: OnceCell::new(),
         })))
     }
 }

@@ -461,14 +461,12 @@ impl Judge<'_> {
     }
 
     async fn list_part(&mut self, part: Window) -> Result<Vec<Listed>, Unproven> {
-        let give_up = Instant::now() + self.selected.once_timeout;
-        loop {
-            self.report.questions += 1;
-            match self.lookup.list(part.from..part.to).await {
-                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => wait(&reason, after).await,
-                answer => return answer,
-            }
-        }
+        let Self { selected, lookup, report, .. } = self;
+        until_answered(selected.once_timeout, async || {
+            report.questions += 1;
+            lookup.list(part.from..part.to).await
+        })
+        .await
     }
 
     /// Reads the records of an hour, and asks for them when there are enough for a question. An hour that has too many
@@ -674,47 +672,35 @@ impl Judge<'_> {
         let mut answers = Vec::with_capacity(identities.len());
         let mut most = self.lookup.most();
         let mut rest = identities;
-        let give_up = Instant::now() + self.selected.once_timeout;
         while !rest.is_empty() {
             let (part, later) = rest.split_at(most.min(rest.len()));
-            self.report.questions += 1;
-            match question(part).await {
+            let asked = async || {
+                self.report.questions += 1;
+                question(part).await
+            };
+            match until_answered(self.selected.once_timeout, asked).await {
                 Ok(answer) if answer.len() == part.len() => {
                     answers.extend(answer);
                     rest = later;
                 }
                 Ok(_) => return Err(End::Unseen("an answer has another number of parts than the question".into())),
                 Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
-                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => wait(&reason, after).await,
-                Err(unproven) => return Err(End::Unseen(unproven.to_string())),
+                Err(unproven) => return Err(unseen(unproven)),
             }
         }
         Ok(answers)
     }
 
-    async fn kept(&mut self) -> Result<Kept, End> {
-        let lookup = self.lookup.clone();
-        self.until_answered(async || lookup.kept().await).await
+    async fn kept(&self) -> Result<Kept, End> {
+        until_answered(self.selected.once_timeout, async || self.lookup.kept().await).await.map_err(unseen)
     }
 
     /// What has been acknowledged by now is seen from here on.
-    async fn refresh(&mut self) -> Result<(), End> {
-        let lookup = self.lookup.clone();
-        if lookup.copied_at().is_none() {
-            sleep(lookup.settle()).await;
+    async fn refresh(&self) -> Result<(), End> {
+        if self.lookup.copied_at().is_none() {
+            sleep(self.lookup.settle()).await;
         }
-        self.until_answered(async || lookup.refresh().await).await
-    }
-
-    async fn until_answered<T>(&self, question: impl AsyncFn() -> Result<T, Unproven>) -> Result<T, End> {
-        let give_up = Instant::now() + self.selected.once_timeout;
-        loop {
-            match question().await {
-                Ok(answer) => return Ok(answer),
-                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => wait(&reason, after).await,
-                Err(unproven) => return Err(End::Unseen(unproven.to_string())),
-            }
-        }
+        until_answered(self.selected.once_timeout, async || self.lookup.refresh().await).await.map_err(unseen)
     }
 
     /// How often each of these is a dead letter of the lane.
@@ -755,10 +741,25 @@ impl Judge<'_> {
     }
 }
 
-/// A busy destination is asked again.
-async fn wait(reason: &str, after: Option<Duration>) {
-    warn!(%reason, "the destination is asked again");
-    sleep(after.unwrap_or(WAIT).max(WAIT)).await;
+/// A destination that is busy is asked again, for as long as `patience`.
+async fn until_answered<T>(
+    patience: Duration,
+    mut question: impl AsyncFnMut() -> Result<T, Unproven>,
+) -> Result<T, Unproven> {
+    let give_up = Instant::now() + patience;
+    loop {
+        match question().await {
+            Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
+                warn!(%reason, "the destination is asked again");
+                sleep(after.unwrap_or(WAIT).max(WAIT)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn unseen(unproven: Unproven) -> End {
+    End::Unseen(unproven.to_string())
 }
 
 /// A change of a record moves no time that the lane asks by.

@@ -5,7 +5,6 @@
 //! what is unavailable, except the one that looks outside the target: that one only ever finds.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use async_trait::async_trait;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::document::parts;
 use crate::record::{Identity, Timestamp};
@@ -50,6 +50,8 @@ pub(super) struct ClusterLookup {
     pub(super) settle: Duration,
     /// Where ingest pipelines put documents.
     pub(super) elsewhere: Vec<String>,
+    /// Set once each document of the target is known to have an identity.
+    pub(super) named: OnceCell<()>,
 }
 
 /// Where documents of this schema have their identity.
@@ -147,7 +149,7 @@ impl ClusterLookup {
 
     async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
         let response = self.post(target, self.question(identities)).await?;
-        let found = proof(&response, target, identities.len())?;
+        let found = proof(&response, target)?;
         let of = |hit: Hit<'_>| {
             let identity = self.identity(&hit, identities);
             let index = hit.index.into_owned();
@@ -195,24 +197,31 @@ impl ClusterLookup {
         hits.filter_map(|hit| Some((self.identity(&hit, identities)?, hit.index.into_owned()))).collect()
     }
 
+    /// What the cluster says of the target there; `null` if the target is nothing of that kind.
+    async fn metadata(&self, url: &Endpoint) -> Result<Value, Unproven> {
+        let response = self.questions.get(url).await?;
+        match response.status {
+            StatusCode::OK => serde_json::from_slice(&response.body)
+                .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name))),
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Ok(Value::Null),
+            _ => Err(by_status(&response.view(0))),
+        }
+    }
+
     /// What a filter or the routing of an alias hides cannot be seen.
     async fn refuse_narrowing_alias(&self) -> Result<(), Unproven> {
-        let url = self.base.join(&format!("_alias/{}", self.name));
-        let response = self.questions.get(&url).await?;
-        let aliases: BTreeMap<String, Value> = match response.status {
-            StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
-            _ => return Ok(()),
-        };
-        let alias = |index: &'_ Value| index.get("aliases")?.get(&self.name).cloned();
-        let mut aliases = aliases.values().filter_map(alias);
-        let narrowed_by = aliases.find_map(|alias| NARROWING.into_iter().find(|key| alias.get(key).is_some()));
-        match narrowed_by {
-            Some(key) => Err(Unproven::NoProof(format!(
-                "the alias `{}` has a `{key}`, and what it hides is not seen",
-                self.name
-            ))),
-            None => Ok(()),
+        let indices = self.metadata(&self.base.join(&format!("_alias/{}", self.name))).await?;
+        for (_, index) in indices.as_object().into_iter().flatten() {
+            let alias = index.get("aliases").and_then(|aliases| aliases.get(&self.name));
+            let narrows = |key: &&str| alias.is_some_and(|alias| alias.get(key).is_some());
+            if let Some(key) = NARROWING.into_iter().find(narrows) {
+                return Err(Unproven::NoProof(format!(
+                    "the alias `{}` has a `{key}`, and what it hides is not seen",
+                    self.name
+                )));
+            }
         }
+        Ok(())
     }
 
     /// A document that has another `_id`, and no identity that can be searched for, may be any event.
@@ -224,7 +233,14 @@ impl ClusterLookup {
             "query": { "bool": { "must_not": { "exists": { "field": self.field } } } },
         });
         let response = self.post(&self.name, question).await?;
-        let Ok(found) = serde_json::from_slice::<Found<'_>>(&response.body) else { return Ok(()) };
+        let found = proof(&response, &self.name).map_err(|unproven| match unproven {
+            // The question cannot be made smaller.
+            Unproven::TooLarge(reason) => Unproven::NoProof(format!(
+                "each document that has no `{}` that is indexed may be an event that is not found: {reason}",
+                self.field
+            )),
+            other => other,
+        })?;
         let unnamed = found.hits.hits.iter().filter(|hit| hit.id.parse::<Identity>().is_err()).count();
         match unnamed {
             0 => Ok(()),
@@ -239,12 +255,8 @@ impl ClusterLookup {
     /// A document is found only after a refresh, whatever was acknowledged.
     async fn refuse_rare_refresh(&self) -> Result<(), Unproven> {
         let url = self.base.join(&format!("{}/_settings/{REFRESH}", self.name)).with_query("flat_settings", "true");
-        let response = self.questions.get(&url).await?;
-        let indices: BTreeMap<String, Value> = match response.status {
-            StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
-            _ => return Ok(()),
-        };
-        for (index, settings) in indices {
+        let indices = self.metadata(&url).await?;
+        for (index, settings) in indices.as_object().into_iter().flatten() {
             let Some(interval) = settings.get("settings").and_then(|settings| settings.get(REFRESH)?.as_str()) else {
                 continue;
             };
@@ -279,7 +291,7 @@ fn refresh_interval(text: &str) -> Option<Duration> {
 }
 
 /// An answer about the whole target.
-fn proof<'a>(response: &'a Response, target: &str, asked: usize) -> Result<Found<'a>, Unproven> {
+fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
     let view = response.view(0);
     let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
     if response.status != StatusCode::OK {
@@ -315,12 +327,8 @@ fn proof<'a>(response: &'a Response, target: &str, asked: usize) -> Result<Found
         return Err(unproven("a cluster that belongs to the target did not answer".to_owned()));
     }
     if hits.total.relation != "eq" || hits.total.value != hits.hits.len() as u64 {
-        let reason = format!(
-            "{target}: {} documents for {asked} identities, of which {} were sent",
-            hits.total.value,
-            hits.hits.len()
-        );
-        return Err(Unproven::TooLarge(reason));
+        let (all, sent) = (hits.total.value, hits.hits.len());
+        return Err(Unproven::TooLarge(format!("{target}: {sent} of {all} documents were sent")));
     }
     Ok(found)
 }
@@ -345,11 +353,7 @@ impl Lookup for ClusterLookup {
         self.refuse_rare_refresh().await?;
         let url = self.base.join(&format!("_data_stream/{}", self.name));
         let url = url.with_query("filter_path", "data_streams.indices.index_name");
-        let response = self.questions.get(&url).await?;
-        let streams: Value = match response.status {
-            StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
-            _ => Value::Null,
-        };
+        let streams = self.metadata(&url).await?;
         let first = streams.pointer("/data_streams/0/indices/0/index_name").and_then(Value::as_str);
         Ok(match first.is_some_and(|name| name.ends_with("-000001")) {
             true => Kept::Everything,
@@ -382,12 +386,12 @@ impl Lookup for ClusterLookup {
             "query": { "range": { TIME: { "gte": start.to_string(), "lt": end.to_string() } } },
         });
         let response = self.post(&self.name, question).await?;
-        let found = proof(&response, &self.name, MOST_LISTED)?;
+        let found = proof(&response, &self.name)?;
         Ok(found.hits.hits.iter().filter_map(|hit| self.listed(hit)).collect())
     }
 
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
-        self.refuse_unnamed().await?;
+        self.named.get_or_try_init(|| self.refuse_unnamed()).await?;
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await;
         if !self.elsewhere.is_empty() {

@@ -1,0 +1,73 @@
+//! What the tests of `verify --destination` and `--present` share, whatever the destination.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Kind, print_time};
+use s1_forwarder::record::{Identity, Stream};
+use serde_json::{Value, json};
+
+use super::completeness::hour;
+use super::harness::Harness;
+use super::process::Exit;
+
+/// A day of activities, delivered by this sink.
+pub async fn delivered(mut sink: Value) -> Harness {
+    let harness = Harness::new(|setup| {
+        setup.activities = 1_500;
+        setup.span = Duration::from_secs(86_400);
+    })
+    .await;
+    sink["name"] = json!("siem");
+    put(&harness, &sink);
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    harness
+}
+
+/// Gives the pipeline this sink.
+pub fn put(harness: &Harness, sink: &Value) {
+    harness.put_changed(
+        "acme",
+        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
+    );
+}
+
+/// Compares what is over an hour old.
+pub async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
+    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
+}
+
+/// The same; the result of the only lane.
+pub async fn ask_lane(harness: &Harness, flags: &[&str]) -> Value {
+    lanes(&ask(harness, flags).await).remove(0)
+}
+
+/// The result as JSON: that of each lane, in the order of the streams.
+pub fn lanes(exit: &Exit) -> Vec<Value> {
+    let result: Value = serde_json::from_str(&exit.stdout).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
+    result["lanes"].as_array().unwrap().clone()
+}
+
+pub fn sum(lane: &Value, column: &str) -> u64 {
+    lane["hours"].as_array().unwrap().iter().map(|row| row[column].as_u64().unwrap_or_default()).sum()
+}
+
+/// The identities of a `--list`.
+pub fn listed(list: &Path) -> BTreeSet<String> {
+    std::fs::read_to_string(list).unwrap().lines().map(|line| line[..32].to_owned()).collect()
+}
+
+/// The identities of activities that were created between these hours before now.
+pub fn settled(harness: &Harness, from: i64, to: i64) -> Vec<String> {
+    let host = harness.server.address().to_string();
+    let [from, to] = [from, to].map(|back| print_time(hour(back)));
+    let created = |id: &u64| {
+        let record: Value = serde_json::from_slice(&harness.console().record(Kind::Activities, *id).unwrap()).unwrap();
+        record["createdAt"].as_str().unwrap().to_owned()
+    };
+    let ids = harness.console().ids(Kind::Activities).into_iter();
+    let ids = ids.filter(|id| (from.clone()..to.clone()).contains(&created(id)));
+    ids.map(|id| Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string()).collect()
+}

@@ -122,7 +122,7 @@ mutants *ARGS:
 
 # Rewrite the reference pages and golden files from the code.
 golden:
-    UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- reference_docs chart_values files:: docs::
+    UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- repository:: contract:: files:: docs:: templates::
 
 # The release builds twice to the same bytes; two builds from nothing.
 reproducible:

@@ -11,7 +11,7 @@ use s1_forwarder::checkpoint::ledger::Accounting;
 use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::console::{Client, Endpoint};
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Fact, Key, Stream};
 use s1_forwarder::settings::Period;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{
@@ -62,9 +62,10 @@ fn console(asked: Arc<Asked>, harness: &LaneHarness) -> ScriptedTransport {
                 "activities" => activity(id, ago(60)),
                 "cloud-detection/alerts" => alert(id, ago(60), "Unresolved"),
                 "application-management/risks" => finding(id),
-                _ => format!(
-                    r#"{{"id":"{id}","createdAt":"{0}","updatedAt":"{0}","threatInfo":{{"updatedAt":"{0}"}}}}"#,
-                    ago(60)
+                path => format!(
+                    r#"{{"id":"{id}","createdAt":"{0}","updatedAt":"{0}"{1},"threatInfo":{{"updatedAt":"{0}"}}}}"#,
+                    ago(60),
+                    own_times(path)
                 ),
             };
             page(&[record], next)
@@ -73,6 +74,18 @@ fn console(asked: Arc<Asked>, harness: &LaneHarness) -> ScriptedTransport {
         let response = Response { status: http::StatusCode::OK, headers: dated(clock.now()), body: body.into() };
         std::future::ready(Ok(response))
     })
+}
+
+/// The times of the stream with this path that others have not.
+fn own_times(path: &str) -> String {
+    let stream = Stream::ALL.into_iter().find(|stream| Endpoint::of(*stream).path == path);
+    let keys = stream.map_or(&[][..], |stream| stream.description().keys);
+    let names = keys.iter().filter_map(|key| match key {
+        Key::Value("createdAt" | "updatedAt", _) => None,
+        Key::Value(name, Fact::Created | Fact::Updated) => Some(*name),
+        _ => None,
+    });
+    names.map(|name| format!(r#","{name}":"{}""#, ago(60))).collect()
 }
 
 async fn poll(client: &Client, meter: &Meter, pull: &Pull, pass: usize, text: &mut String) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use quote::ToTokens;
 use s1_forwarder::console::Endpoint;
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Accounting, Frequency, Stream};
+use s1_forwarder::settings::Period;
 use s1_forwarder::source::Pull;
 use syn::visit::{self, Visit};
 use syn::{BinOp, ExprBinary, ExprLet, ExprMatch, ImplItemFn, ItemFn, ItemMod, Macro, Pat};
@@ -255,12 +256,23 @@ fn alerts_and_dashboards_name_the_streams_that_differ() {
 /// What describes all streams has each of them.
 #[test]
 fn documents_have_every_stream() {
-    for file in ["docs/streams.md", "docs/guides/console-access.md"] {
+    for file in ["docs/guides/console-access.md", "docs/sinks/elasticsearch.md", "CHANGELOG.md"] {
         let text = fs::read_to_string(file).unwrap();
         for stream in Stream::ALL {
-            let name = stream.name();
-            assert!(text.contains(name), "{file} does not name {name}");
+            let name = regex::Regex::new(&format!(r"\b{stream}\b")).unwrap();
+            assert!(name.is_match(&text), "{file} does not name {stream}");
         }
+    }
+    let verify = fs::read_to_string("docs/verify.md").unwrap();
+    for stream in Stream::ALL {
+        let mut items = verify.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**: "));
+        let how = items.find(|(names, _)| names.split(", ").any(|name| name == stream.name())).map(|(_, how)| how);
+        let expected = match stream.description().accounting {
+            Accounting::Records => "by count",
+            Accounting::Ids => "by identity",
+            Accounting::Nothing => "not compared",
+        };
+        assert!(how.is_some_and(|how| how.starts_with(expected)), "docs/verify.md: {stream} is compared {how:?}");
     }
     let access = fs::read_to_string("docs/guides/console-access.md").unwrap();
     for stream in Stream::ALL {
@@ -268,5 +280,64 @@ fn documents_have_every_stream() {
         let row =
             access.lines().find(|line| line.trim_start().starts_with('|') && line.contains(&format!("`{stream}`")));
         assert!(row.is_some_and(|row| row.contains(page)), "{page} is not in the row of {stream}: {row:?}");
+    }
+}
+
+/// The rows of the tables of a document whose header begins with this cell, and the texts of their cells.
+fn rows(text: &str, header: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut is_inside = false;
+    for line in text.lines() {
+        let cells: Vec<String> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        match cells.get(1) {
+            Some(first) if is_inside => found.push((first.clone(), cells)),
+            Some(first) => is_inside = first == header,
+            None => is_inside = false,
+        }
+    }
+    found.into_iter().filter(|(first, _)| !first.starts_with("---")).map(|(_, cells)| cells).collect()
+}
+
+/// What a table of defaults says of a stream: `60s; activities 30s; agents, groups 15m`.
+fn default_of(defaults: &str, stream: Stream) -> String {
+    let mut clauses = defaults.split("; ");
+    let usual = clauses.next().unwrap();
+    let own = clauses.filter_map(|clause| clause.rsplit_once(' '));
+    let own = own.into_iter().find(|(names, _)| names.split(", ").any(|name| name == stream.name()));
+    own.map_or(usual, |(_, value)| value).trim_matches('`').to_owned()
+}
+
+#[test]
+fn the_tables_of_the_streams_say_what_their_descriptions_say() {
+    let text = fs::read_to_string("docs/streams.md").unwrap();
+    let of_streams = rows(&text, "stream");
+    let defaults = rows(&text, "key");
+    let silent = rows(&text, "`silent_after`");
+    let default = |key: &str, stream| {
+        let row = defaults.iter().find(|row| row[1] == format!("`{key}`")).unwrap();
+        default_of(&row[2], stream)
+    };
+    let period = |text: String| text.parse::<Period>().unwrap().0;
+    for stream in Stream::ALL {
+        let name = format!("`{stream}`");
+        let own: Vec<_> = of_streams.iter().filter(|row| row[1].split(", ").any(|word| word == name)).collect();
+        let endpoint = Endpoint::of(stream);
+        let (page, _) = endpoint.permission.split_once(',').unwrap_or((endpoint.permission, ""));
+        let says = |row: &Vec<String>| {
+            row[2].ends_with(&format!("/{}`", endpoint.path))
+                && row[3].contains(page)
+                && row[4].contains(&format!("`{}`", endpoint.order.sort_by))
+        };
+        assert!(own.iter().any(|row| row.len() > 5 && says(row)), "path, permission or order of {stream}: {own:?}");
+        assert!(own.iter().any(|row| row.len() == 5), "the position of {stream}: {own:?}");
+
+        let pull = Pull::of(stream);
+        assert_eq!(period(default("interval", stream)), pull.interval, "{stream}");
+        assert_eq!(period(default("overlap", stream)), pull.overlap, "{stream}");
+        assert_eq!(default("since", stream), pull.since.to_string(), "{stream}");
+
+        let auto: Vec<_> = silent.iter().filter(|row| row[1] == "`auto`").map(|row| row[2].contains(&name)).collect();
+        let frequency = stream.description().frequency;
+        assert_eq!(auto, [frequency == Frequency::Daily, frequency == Frequency::Irregular], "{stream}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
-use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::record::{Identity, Stream, Timestamp, Version as Versions};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, Rejection, Sink};
 use s1_forwarder::telemetry::WarningReason;
@@ -107,7 +107,9 @@ impl Destination {
             Stream::Agents if plan.snapshot => {
                 model.in_snapshot(record_id, identity, plan.interval, self.simulation.now())
             }
-            Stream::Activities => model.version(record_id.parse().unwrap_or(0)),
+            stream if stream.description().version == Versions::Constant => {
+                model.version(record_id.parse().unwrap_or(0))
+            }
             _ => model.version(identity.key()),
         }
     }

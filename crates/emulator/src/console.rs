@@ -36,7 +36,7 @@ pub struct Console {
 }
 
 pub(super) struct State {
-    pub tables: [Table; 10],
+    pub tables: [Table; Kind::ALL.len()],
     pub tokens: Vec<Token>,
     pub quirks: Quirks,
     pub injector: FaultInjector,

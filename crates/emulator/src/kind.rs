@@ -6,6 +6,7 @@ use serde_json::Value;
 
 pub use super::generate::Kind;
 use super::generate::{Generator, NewRecord};
+use super::setup::Setup;
 
 /// Declares the kinds: a variant and its description.
 macro_rules! kinds {
@@ -53,6 +54,9 @@ pub struct Description {
     /// The other filters, next to those of scopes.
     pub filters: &'static [(&'static str, Filter)],
     pub places: Places,
+    /// How many a console's history has, of a kind that not every console has. Such a kind is part of what happens later
+    /// as well, if its history has some. None: every console has it.
+    pub licensed: Option<fn(&Setup) -> usize>,
     /// Makes a record of this time, in its state at a later one. None: one that is similar to another is made.
     pub generate: Option<fn(&mut Generator, at: i64, now: i64) -> NewRecord>,
     /// Changes a record at this time in a random, realistic way. None: records do not change.

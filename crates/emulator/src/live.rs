@@ -48,13 +48,10 @@ impl LiveGenerator {
     pub fn new(setup: &Setup) -> Self {
         let late = i64::try_from(setup.late.1.as_micros()).unwrap_or(i64::MAX);
         let mut events = EVENTS.to_vec();
-        for (kind, count) in setup.licensed() {
-            if count > 0 {
-                events.extend([
-                    (40, Event::Created(kind, 0)),
-                    (30, Event::Changed(kind, 0)),
-                    (4, Event::ChangedTogether(kind, 0)),
-                ]);
+        for (kind, _) in setup.licensed().filter(|(_, count)| *count > 0) {
+            events.push((40, Event::Created(kind, 0)));
+            if kind.description().change.is_some() {
+                events.extend([(30, Event::Changed(kind, 0)), (4, Event::ChangedTogether(kind, 0))]);
             }
         }
         let random = Random::new(setup.seed, 2);

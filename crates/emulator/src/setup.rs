@@ -56,7 +56,8 @@ impl Setup {
     }
 
     /// Kinds that not every console has, and the number of each in the history.
-    pub(super) fn licensed(&self) -> [(Kind, usize); 2] {
-        [(Kind::UnifiedAlerts, self.unified_alerts), (Kind::Vulnerabilities, self.vulnerabilities)]
+    pub(super) fn licensed(&self) -> impl Iterator<Item = (Kind, usize)> {
+        let count = |kind: Kind| kind.description().licensed.map(|count| (kind, count(self)));
+        Kind::ALL.into_iter().filter_map(count)
     }
 }

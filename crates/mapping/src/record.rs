@@ -114,3 +114,40 @@ fn lend<'a, T>(
     reader.end()?;
     Ok(map(&Record { text, has_spaces: reader.has_spaces(), overflow: None, fields }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Keys on the way to each field of a stream's records. `data` of an activity is one of them.
+    fn fields(stream: Stream) -> Vec<Vec<&'static str>> {
+        let mut found = Vec::new();
+        let mut add = |path: &[Member], is_block: bool| {
+            if !is_block {
+                found.push(path.iter().map(|(_, key)| *key).collect());
+            }
+        };
+        read(stream, "{}", |record| record.fields.describe(&mut add)).unwrap();
+        found
+    }
+
+    /// The manuals and the records with any choice of keys are made from the probes.
+    #[test]
+    fn the_probes_have_every_key_of_the_records() {
+        let probes: Value = serde_json::from_str(include_str!("../tests/data/probes.json")).unwrap();
+        for stream in Stream::ALL {
+            let records: Vec<&Value> = match &probes[stream.name()] {
+                Value::Array(kinds) => kinds.iter().map(|kind| &kind["record"]).collect(),
+                record => vec![record],
+            };
+            let has = |path: &[&str]| {
+                records.iter().any(|record| !path.iter().fold(*record, |value, key| &value[*key]).is_null())
+            };
+            let missing: Vec<String> =
+                fields(stream).iter().filter(|path| !has(path)).map(|path| path.join(".")).collect();
+            assert!(missing.is_empty(), "tests/data/probes.json has no {stream} with {missing:?}");
+        }
+    }
+}

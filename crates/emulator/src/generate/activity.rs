@@ -33,6 +33,7 @@ pub(crate) const ACTIVITIES: Description = Description {
         ("alertIds", Filter::AnyOf("data.alertId")),
     ],
     places: Places::USUAL,
+    licensed: None,
     generate: Some(|generator, at, _| generate(generator, at)),
     change: None,
     oversized: Some(|generator, at, bytes| {

@@ -102,6 +102,7 @@ pub(crate) const AGENTS: Description = Description {
         ("query", Filter::Like("computerName")),
     ],
     places: Places { agent: "id", ..Places::USUAL },
+    licensed: None,
     generate: None,
     change: Some(|generator, record, at| check_in(&mut generator.random, record, at)),
     oversized: Some(with_many_interfaces),

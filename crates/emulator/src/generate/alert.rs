@@ -57,6 +57,7 @@ pub(crate) const ALERTS: Description = Description {
         group: "agentDetectionInfo.groupId",
         ..Places::USUAL
     },
+    licensed: None,
     generate: Some(|generator, at, _| generate(generator, at)),
     change: Some(|generator, record, _| change(&mut generator.random, record)),
     oversized: Some(|generator, at, bytes| {

@@ -80,6 +80,7 @@ pub(crate) const THREATS: Description = Description {
         threat: "id",
         ..Places::USUAL
     },
+    licensed: None,
     generate: Some(generate_at),
     change: Some(|generator, record, at| change(&mut generator.random, record, at)),
     oversized: Some(|generator, at, bytes| {

@@ -30,6 +30,7 @@ pub(crate) const UNIFIED_ALERTS: Description = Description {
         group: "realTime.scope.group.id",
         ..Places::USUAL
     },
+    licensed: Some(|setup| setup.unified_alerts),
     generate: Some(generate),
     change: Some(|generator, record, _| change(&mut generator.random, record)),
     oversized: Some(|generator, at, bytes| generate(generator, at, at).with_long_text("process.cmdLine", bytes)),

@@ -1,10 +1,12 @@
 //! The rows of `docs/mapping-ecs.md`, by records that the fixtures do not have.
 
+use std::sync::Arc;
+
 use s1_forwarder_mapping::Schema;
-use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_record::{Level, Scope, Stream, Timestamp};
 use serde_json::{Value, json};
 
-use super::support::{assert_fields, at, map, map_to};
+use super::support::{assert_fields, at, map, map_to, mapper_to};
 
 fn threat(info: Value) -> Value {
     map(Stream::Threats, &json!({"id": "1", "threatInfo": info}))
@@ -639,4 +641,29 @@ fn a_number_with_decimals_is_written_or_named() {
         let kept = ("sentinel_one.vulnerability.risk_score", score);
         assert_fields(&event, &[("event.risk_score", written), ("error.message", error), kept]);
     }
+}
+
+/// Records of some streams do not say whose they are. Their events say by which scope the console was asked.
+#[test]
+fn the_scope_of_a_request_is_in_events_of_each_schema_or_of_none() {
+    let examples: Value = serde_json::from_str(include_str!("../data/examples.json")).unwrap();
+    let mut told = 0;
+    for stream in Stream::ALL {
+        let record = examples[stream.name()].to_string();
+        let tells = |(schema, level)| {
+            let mut mapper = mapper_to(schema, stream, false);
+            let scope = Scope { level, id: "5".into(), name: Some("asked for".into()) };
+            mapper.set_scope(Some(Arc::new(scope)));
+            let mut out = Vec::new();
+            mapper.map(record.as_bytes(), &mut out).unwrap();
+            String::from_utf8(out).unwrap().contains("asked for")
+        };
+        let schemas = [Schema::Ecs, Schema::Ocsf].into_iter();
+        let cases = schemas.flat_map(|schema| [Level::Account, Level::Site, Level::Group].map(|level| (schema, level)));
+        let (yes, no): (Vec<_>, Vec<_>) = cases.partition(|case| tells(*case));
+        assert!(yes.is_empty() || no.is_empty(), "{stream}: in {yes:?}, and not in {no:?}");
+        assert!(no.is_empty() || !stream.description().owners.is_empty(), "{stream}: nothing says whose a record is");
+        told += usize::from(no.is_empty());
+    }
+    assert!(told > 0);
 }

@@ -98,11 +98,16 @@ fn activity_types() -> Vec<u32> {
 fn any_choice_of_keys_of_any_type_is_valid_in_every_schema_and_ecs_has_few_fields() {
     let count: usize = std::env::var("S1_FORWARDER_VARIED_RECORDS").map_or(3_000, |count| count.parse().unwrap());
     // Half of the records are activities, a fifth alerts.
-    let shares = [(Stream::Activities, 50), (Stream::Alerts, 20), (Stream::Threats, 10), (Stream::Agents, 5)];
-    let others = [(Stream::UnifiedAlerts, 8), (Stream::Vulnerabilities, 5), (Stream::Groups, 2)];
+    let share = |stream| match stream {
+        Stream::Activities => 50,
+        Stream::Alerts => 20,
+        Stream::Threats => 10,
+        Stream::UnifiedAlerts => 8,
+        _ => 4,
+    };
     let results: Vec<(Stream, Seen)> = std::thread::scope(|scope| {
-        let check = |(stream, share)| (stream, scope.spawn(move || map_varied(stream, count * share / 100)));
-        let threads: Vec<_> = shares.into_iter().chain(others).map(check).collect();
+        let check = |stream| (stream, scope.spawn(move || map_varied(stream, count * share(stream) / 100)));
+        let threads = Stream::ALL.map(check);
         threads.into_iter().map(|(stream, thread)| (stream, thread.join().unwrap())).collect()
     });
     for (stream, Seen { fields, faults }) in results {

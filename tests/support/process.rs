@@ -90,7 +90,7 @@ impl Process {
         Exit { code: status.code(), stdout, stderr }
     }
 
-    /// The same, and the most bytes of memory that it ever held.
+    /// Waits for the end. Returns the most bytes of memory that the process ever held, too.
     #[allow(dead_code, reason = "not every test that shares this file looks at memory")]
     pub async fn exit_with_peak(self) -> (Exit, u64) {
         let id = self.id();

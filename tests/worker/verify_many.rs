@@ -31,7 +31,7 @@ async fn ten_million_owed_events_take_little_memory() {
     assert!(many <= few + ALLOWED, "{} MiB are too much: few take {}", many / MIB, few / MIB);
 }
 
-/// The most memory of `verify --present` over so many events, a few of which are not in the list.
+/// The most memory of `verify --present` over `count` events, a few of which are not in the list.
 async fn peak(count: i64) -> u64 {
     let harness = Harness::new(|setup| {
         setup.activities = 100;

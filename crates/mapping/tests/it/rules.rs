@@ -647,7 +647,7 @@ fn a_number_with_decimals_is_written_or_named() {
 #[test]
 fn the_scope_of_a_request_is_in_events_of_each_schema_or_of_none() {
     let examples: Value = serde_json::from_str(include_str!("../data/examples.json")).unwrap();
-    let mut told = 0;
+    let mut with_scope = 0;
     for stream in Stream::ALL {
         let record = examples[stream.name()].to_string();
         let tells = |(schema, level)| {
@@ -663,7 +663,7 @@ fn the_scope_of_a_request_is_in_events_of_each_schema_or_of_none() {
         let (yes, no): (Vec<_>, Vec<_>) = cases.partition(|case| tells(*case));
         assert!(yes.is_empty() || no.is_empty(), "{stream}: in {yes:?}, and not in {no:?}");
         assert!(no.is_empty() || !stream.description().owners.is_empty(), "{stream}: nothing says whose a record is");
-        told += usize::from(no.is_empty());
+        with_scope += usize::from(no.is_empty());
     }
-    assert!(told > 0);
+    assert!(with_scope > 0);
 }

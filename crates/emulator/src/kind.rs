@@ -54,8 +54,8 @@ pub struct Description {
     /// The other filters, next to those of scopes.
     pub filters: &'static [(&'static str, Filter)],
     pub places: Places,
-    /// How many a console's history has, of a kind that not every console has. Such a kind is part of what happens later
-    /// as well, if its history has some. None: every console has it.
+    /// Number of records in a console's history, of a kind that not every console has. Such a kind is part of what
+    /// happens later as well, if its history has some. None: every console has it.
     pub licensed: Option<fn(&Setup) -> usize>,
     /// Makes a record of this time, in its state at a later one. None: one that is similar to another is made.
     pub generate: Option<fn(&mut Generator, at: i64, now: i64) -> NewRecord>,

@@ -134,7 +134,7 @@ impl Default for ProcessMetrics {
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
             event_latency: histogram(&metrics::EVENT_LATENCY, LATENCY_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 23] = [
+        let collectors: [Box<dyn Collector>; 24] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),

@@ -984,7 +984,7 @@ fn a_device_has_the_address_that_the_console_names() {
         (agent("10.8.0.2", json!([lo, eth("en0", first, json!(["10.1.1.5"]))])), json!("10.8.0.2"), json!(first)),
         (agent("", json!([docker("docker0"), eth("en0", first, json!(["fd00::5"]))])), json!("fd00::5"), json!(first)),
         (agent("", json!([docker("docker0")])), json!("203.0.113.9"), Value::Null),
-        (agent("172.17.0.1", json!([docker("")])), json!("203.0.113.9"), json!("02:42:00:00:00:09")),
+        (agent("172.17.0.1", json!([docker("")])), json!("203.0.113.9"), Value::Null),
         (agent("172.17.0.1", json!([docker("Ethernet0")])), json!("172.17.0.1"), json!("02:42:00:00:00:09")),
         (agent("", json!([eth("eth0", first, json!(["169.254.1.1", "fd00::5"]))])), json!("fd00::5"), json!(first)),
         (agent("", json!([eth("br-ex", first, json!(["10.0.0.7"]))])), json!("10.0.0.7"), json!(first)),
@@ -1030,7 +1030,7 @@ fn a_virtual_network_represents_no_device() {
         // Nobody knows which interface it is.
         ("10.9.9.9", json!([ethernet, one("Ethernet 2", "98:fa:9b:00:00:02", "10.4.4.70")]), "10.9.9.9", json!(null)),
         ("10.9.9.9", json!([ethernet, one("VLAN", &real.to_uppercase(), "10.4.5.69")]), "10.9.9.9", json!(real)),
-        ("", json!([one("Ethernet 2", virtual_box, "192.168.56.1")]), "192.168.56.1", json!(virtual_box)),
+        ("", json!([one("Ethernet 2", virtual_box, "192.168.56.1")]), "192.168.56.1", json!(null)),
     ] {
         let record = threat(
             json!({}),
@@ -1041,7 +1041,9 @@ fn a_virtual_network_represents_no_device() {
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         assert_fields(&event, &[("device.ip", json!(ip)), ("device.mac", mac)]);
     }
-    for (macs, mac) in [(real.to_owned(), json!(real)), (format!("{real}, {tap}"), json!(null))] {
+    for (macs, mac) in
+        [(real.to_owned(), json!(real)), (format!("{real}, {tap}"), json!(real)), (tap.to_owned(), json!(null))]
+    {
         let data = json!({"alertid": "5", "rulename": "r", "agentipv4": "10.4.4.69,100.64.0.1", "physical": macs});
         let event = map_to(Schema::Ocsf, Stream::Activities, &activity(3608, json!({"agentId": "9"}), data));
         assert_fields(&event, &[("device.ip", json!("10.4.4.69")), ("device.mac", mac)]);
@@ -2663,6 +2665,12 @@ fn a_mac_address_of_all_clients_of_a_vpn_is_none_of_a_device() {
         "02:00:4c:4f:4f:50",
         "50:50:54:50:30:30",
         "20:41:53:59:4e:ff",
+        "00:50:56:c0:00:01",
+        "00:50:56:C0:00:08",
+        "0a:00:27:00:00:00",
+        "0A-00-27-00-00-0B",
+        "ee:ee:ee:ee:ee:ee",
+        "fe:ff:ff:ff:ff:ff",
     ] {
         for (named, interfaces, ip, mac) in [
             ("10.9.0.2", json!([one(shared, "10.9.0.2")]), "10.9.0.2", Value::Null),
@@ -2760,3 +2768,46 @@ fn a_hyphen_is_nobody() {
     let event = map_to(Schema::Ecs, Stream::Activities, &record);
     assert_fields(&event, &[("user", json!({"id": "7"})), ("source", Value::Null), ("related", Value::Null)]);
 }
+
+/// Nobody knows the MAC address of a device whose address no interface has, unless there is one that is its own.
+#[test]
+fn an_adapter_of_a_virtual_network_lends_no_device_its_mac() {
+    let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+    let real = "98:fa:9b:5f:f2:bd";
+    let tap = one("Local Area Connection", "00:ff:79:9a:15:d3", "100.64.0.1");
+    let virtual_box = one("Ethernet 3", "0a:00:27:00:00:10", "192.168.56.1");
+    let tailscale = one("Ethernet 4", "aa:bb:cc:00:00:01", "100.101.102.103");
+    for (named, interfaces, mac) in [
+        ("192.168.2.69", json!([tap]), Value::Null),
+        ("10.1.1.5", json!([virtual_box]), Value::Null),
+        ("10.1.1.5", json!([one("", "02:42:00:00:00:09", "172.17.0.2")]), Value::Null),
+        ("10.1.1.5", json!([tailscale]), Value::Null),
+        ("10.1.1.5", json!([one("tap0", "aa:bb:cc:00:00:01", "10.8.0.2")]), Value::Null),
+        ("10.1.1.5", json!([tap, tailscale, one("Ethernet", real, "10.1.1.6")]), json!(real)),
+        ("100.64.0.1", json!([tap]), json!("00:ff:79:9a:15:d3")),
+    ] {
+        let agent = json!({"id": "3", "computerName": "h", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": named,
+            "networkInterfaces": interfaces});
+        let others = json!({"agentRealtimeInfo": {"agentId": "3", "networkInterfaces": interfaces},
+            "agentDetectionInfo": {"agentIpV4": named}});
+        for (stream, record) in [(Stream::Agents, agent), (Stream::Threats, threat(json!({}), others))] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("device.ip", json!(named)), ("device.mac", mac.clone())]);
+        }
+    }
+}
+
+/// A tunnel of OpenVPN or ZeroTier has a MAC address as other adapters do.
+#[test]
+fn a_tunnel_with_a_mac_address_represents_no_device() {
+    for name in ["tap0", "ztabcdef12", "TAP-Windows Adapter V9", "ZeroTier One [8056c2e21c000001]"] {
+        let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+        let interfaces =
+            json!([one(name, "aa:bb:cc:00:00:01", "10.147.17.5"), one("eth0", "98:fa:9b:5f:f2:bd", "10.1.1.5")]);
+        let agent = json!({"id": "3", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces": interfaces});
+        let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+        assert_fields(&event, &[("device.ip", json!("10.1.1.5")), ("device.mac", json!("98:fa:9b:5f:f2:bd"))]);
+    }
+}
+

@@ -2811,3 +2811,64 @@ fn a_tunnel_with_a_mac_address_represents_no_device() {
     }
 }
 
+#[test]
+fn a_decision_about_a_finding_of_an_unknown_type_is_an_update() {
+    let of_threat = |data: Value| activity(4998, json!({"threatId": "9"}), data);
+    let decided = |key: &str, word: &str| {
+        let mut data = json!({"confidenceLevel": "malicious"});
+        data[key] = json!(word);
+        of_threat(data)
+    };
+    let rule = |more: Value| {
+        let mut data = json!({"rulename": "r", "alertid": "9"});
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        activity(6099, json!({}), data)
+    };
+    let none = Value::Null;
+    for (record, status, verdict, kind) in [
+        (decided("newAnalystVerdict", "false_positive"), none.clone(), json!("False Positive"), "malware"),
+        (decided("newAnalystVerdictTitle", "True positive"), none.clone(), json!("True Positive"), "malware"),
+        (decided("newIncidentStatus", "in_progress"), json!("In Progress"), none.clone(), "malware"),
+        (decided("newIncidentStatusTitle", "Resolved"), json!("Resolved"), none.clone(), "malware"),
+        (decided("newConfidenceLevel", "suspicious"), none.clone(), none.clone(), "malware"),
+        (rule(json!({"newIncidentStatus": "resolved"})), json!("Resolved"), none.clone(), "intrusion_detection"),
+        (
+            rule(json!({"newAnalystVerdict": "true_positive", "sourceprocessname": "a.exe"})),
+            none.clone(),
+            json!("True Positive"),
+            "intrusion_detection",
+        ),
+        (
+            activity(6098, json!({}), json!({"alertId": "9", "newIncidentStatus": "resolved"})),
+            json!("Resolved"),
+            none.clone(),
+            "intrusion_detection",
+        ),
+    ] {
+        let is_resolved = status == "Resolved";
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(
+            &event,
+            &[
+                ("class_uid", json!(2004)),
+                ("activity_name", json!(if is_resolved { "Close" } else { "Update" })),
+                ("finding_info.uid", json!("9")),
+                ("status", status),
+                ("verdict", verdict),
+                ("is_alert", Value::Null),
+            ],
+        );
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("event.kind", json!("event")), ("event.category", json!([kind]))]);
+        let id = if kind == "malware" { "sentinel_one.threat.id" } else { "sentinel_one.alert.id" };
+        assert_fields(&event, &[(id, json!("9"))]);
+    }
+    // Without a decision, it is a detection.
+    for record in [of_threat(json!({"confidenceLevel": "malicious"})), rule(json!({}))] {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_fields(&event, &[("activity_name", json!("Create")), ("is_alert", json!(true))]);
+    }
+}
+

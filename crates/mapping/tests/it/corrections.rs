@@ -2872,3 +2872,22 @@ fn a_decision_about_a_finding_of_an_unknown_type_is_an_update() {
     }
 }
 
+#[test]
+fn an_id_that_is_a_number_is_text() {
+    for (stream, record, path) in [
+        (Stream::Threats, json!({"id": 5, "threatInfo": {"threatId": 5}}), "sentinel_one.threat.id"),
+        (Stream::Threats, json!({"id": 6, "threatInfo": {"threatId": 5}}), "sentinel_one.threat.threat_info.threat_id"),
+        (Stream::Threats, json!({"threatInfo": {"threatId": 5}}), "sentinel_one.threat.id"),
+        (Stream::Activities, json!({"id": 1, "activityType": 4020, "threatId": 5}), "sentinel_one.threat.id"),
+        (Stream::Activities, json!({"id": 1, "activityType": 3608, "data": {"alertid": 5}}), "sentinel_one.alert.id"),
+        (Stream::Alerts, json!({"alertInfo": {"alertId": 5}}), "sentinel_one.alert.id"),
+        (Stream::Vulnerabilities, json!({"id": 5}), "sentinel_one.vulnerability.id"),
+        (Stream::Agents, json!({"id": 5, "siteId": 5, "updatedAt": "2026-01-01T00:00:00Z"}), "host.id"),
+        (Stream::Agents, json!({"id": 5, "siteId": 5, "updatedAt": "2026-01-01T00:00:00Z"}), "sentinel_one.site.id"),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[(path, json!("5"))]);
+    }
+}
+

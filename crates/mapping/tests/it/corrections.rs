@@ -2407,6 +2407,10 @@ fn malware_has_no_words_of_the_console_in_its_name() {
         ("powershell.exe (CLI fa08)", "powershell.exe"),
         ("cmd.exe (interactive session)", "cmd.exe"),
         ("setup.exe (1)", "setup.exe (1)"),
+        ("cmd.exe (interactive session) detected as Malware", "cmd.exe detected as Malware"),
+        ("powershell.exe (CLI fa08) detected as Malware (x)", "powershell.exe detected as Malware (x)"),
+        ("a (CLI fa08) and b (CLI fa09)", "a and b"),
+        ("setup.exe (1) in (CLI) found", "setup.exe (1) in (CLI) found"),
     ] {
         let data = json!({"fileDisplayName": name, "threatClassification": "Malware"});
         for (stream, record) in [

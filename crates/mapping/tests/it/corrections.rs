@@ -2895,3 +2895,15 @@ fn an_id_that_is_a_number_is_text() {
     }
 }
 
+/// Without `byUser`, the name in a record is that of who acted, so the user whom it is about has the same role.
+#[test]
+fn one_person_has_one_type() {
+    for (role, kind) in [("admin", "Admin"), ("Viewer", "User")] {
+        let data = json!({"username": "jane", "role": role, "userScope": "site"});
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(9998, json!({"userId": "5"}), data));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("actor.user.type", json!(kind)), ("user.type", json!(kind))]);
+        assert_fields(&event, &[("actor.user.name", json!("jane")), ("user.name", json!("jane"))]);
+    }
+}
+

@@ -2907,3 +2907,52 @@ fn one_person_has_one_type() {
     }
 }
 
+#[test]
+fn a_message_has_no_placeholder_in_it() {
+    let time = json!("2026-01-01T00:00:00Z");
+    let info = |fields: Value| json!({"id": "1", "threatInfo": fields});
+    let alert = |rule: &str, name: &str| json!({"alertInfo": {"alertId": "1"}, "ruleInfo": {"name": rule}, "agentRealtimeInfo": {"name": name}});
+    let unified =
+        |name: &str, host: &str| json!({"id": "1", "name": name, "assets": [{"name": host, "osType": "LINUX"}]});
+    for (stream, record, message) in [
+        (Stream::Threats, info(json!({"classification": "Malware", "threatName": "N/A"})), json!("Malware")),
+        (Stream::Threats, info(json!({"classification": "N/A", "threatName": "a.exe"})), json!("a.exe")),
+        (
+            Stream::Threats,
+            info(json!({"classification": "Malware", "threatName": "a", "mitigationStatusDescription": "N/A"})),
+            json!("Malware a"),
+        ),
+        (Stream::Alerts, alert("N/A", "h"), json!("h")),
+        (Stream::Alerts, alert("N/A", "N/A"), Value::Null),
+        (Stream::UnifiedAlerts, unified("N/A", "h"), json!("h")),
+        (Stream::UnifiedAlerts, unified("x", "N/A"), json!("x")),
+        (
+            Stream::Vulnerabilities,
+            json!({"id": "1", "cveId": "CVE-2025-1", "severity": "N/A", "status": "N/A"}),
+            json!("CVE-2025-1"),
+        ),
+        (
+            Stream::Vulnerabilities,
+            json!({"id": "1", "cveId": "CVE-2025-1", "severity": "HIGH", "status": "Detected"}),
+            json!("CVE-2025-1 (HIGH): Detected"),
+        ),
+        (
+            Stream::Agents,
+            json!({"id": "1", "updatedAt": time, "computerName": "h", "agentVersion": "N/A", "networkStatus": "N/A"}),
+            json!("h"),
+        ),
+        (Stream::Groups, json!({"id": "1", "updatedAt": time, "name": "N/A"}), Value::Null),
+    ] {
+        for schema in [Schema::Ecs, Schema::Ocsf] {
+            let event = map_to(schema, stream, &record);
+            assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("message", message.clone())]);
+        }
+    }
+    let decided = json!({"newIncidentStatus": "N/A", "newAnalystVerdict": "true_positive"});
+    let event = map_to(Schema::Ecs, Stream::Activities, &activity(2028, json!({"threatId": "1"}), decided));
+    assert_fields(&event, &[("event.reason", json!("true_positive"))]);
+    let finding = json!({"id": "1", "cveId": "N/A", "applicationName": "a", "applicationVersion": "N/A"});
+    let event = map_to(Schema::Ocsf, Stream::Vulnerabilities, &finding);
+    assert_fields(&event, &[("finding_info.title", json!("a"))]);
+}

@@ -23,8 +23,8 @@ impl Used {
         set(&mut self.used, value);
     }
 
-    /// The type of the value does not fit its field of the event. A mismatched scalar is written as text in the vendor
-    /// namespace.
+    /// The type of the value does not fit its field of the event, or need not be that of an id. A mismatched scalar is
+    /// written as text in the vendor namespace.
     pub fn mismatch(&mut self, value: Value<'_>) {
         set(&mut self.mismatched, value);
     }

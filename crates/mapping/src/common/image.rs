@@ -1,6 +1,8 @@
 //! Names and paths of processes and files. The console adds words to some, has a path in fields for names, and the path
 //! of a device in the place of a drive.
 
+use std::borrow::Cow;
+
 use s1_forwarder_record::{Escaped, Value};
 
 use super::hash::hash;
@@ -123,12 +125,20 @@ pub fn stem(name: &str) -> &str {
     }
 }
 
-/// A name without what the console adds.
-pub fn without_addition(text: Escaped<'_>) -> Escaped<'_> {
-    match split(text) {
-        (name, Some(_)) => name,
-        (_, None) => text,
+/// A text without what the console adds to the names in it.
+pub fn without_additions(text: Escaped<'_>) -> Cow<'_, str> {
+    let mut parts = text.raw().split(" (");
+    let mut kept = Cow::Borrowed(parts.next().unwrap_or_default());
+    for part in parts {
+        let after =
+            part.split_once(')').filter(|(words, _)| addition(&kept, words).is_some() && !kept.trim().is_empty());
+        let added = match after {
+            Some((_, after)) => ["", after],
+            None => [" (", part],
+        };
+        added.into_iter().for_each(|text| kept.to_mut().push_str(text));
     }
+    kept
 }
 
 /// Splits what the console adds from the end of a name or a path. It may have added both.

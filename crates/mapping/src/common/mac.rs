@@ -23,6 +23,12 @@ pub fn is_of_many(text: &str) -> bool {
         | 0x0205_857f_eb80
         // The loopback adapters of Npcap and Microsoft: `LOOP` in ASCII.
         | 0x0200_4c4f_4f50
+        // VMnet1 and VMnet8 of VMware, and the host's adapters of VirtualBox, by their number.
+        | 0x0050_56c0_0000..=0x0050_56c0_000f
+        | 0x0a00_2700_0000..=0x0a00_2700_00ff
+        // The interfaces of Calico, and those of the domains of Xen on their host.
+        | 0xeeee_eeee_eeee
+        | 0xfeff_ffff_ffff
         // Adapters of Windows for dial-in and VPNs, named in ASCII: `PPTP00`, `3PoE00`, ` ASYN`.
         | 0x5050_5450_3030
         | 0x3350_6f45_3030

@@ -23,7 +23,12 @@ pub fn is_placeholder(text: Escaped<'_>) -> bool {
 
 /// Whether the value is a text that says something.
 pub fn is_set(value: Value<'_>) -> bool {
-    value.escaped().is_some_and(|text| !is_placeholder(text))
+    text(value).is_some()
+}
+
+/// The text of a value that says something.
+pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
+    value.escaped().filter(|text| !is_placeholder(*text))
 }
 
 /// The first scalar that is neither empty nor a placeholder, else an absent value.

@@ -1,14 +1,9 @@
 //! The registry of an alert: the parts of a path, and the types of data.
 
-use s1_forwarder_record::{Escaped, Value};
+use s1_forwarder_record::Escaped;
 
-use super::placeholder::is_placeholder;
 use super::word::Word;
 use super::words::Words;
-
-pub fn set(value: Value<'_>) -> Option<Escaped<'_>> {
-    value.escaped().filter(|text| !is_placeholder(*text))
-}
 
 /// Short names of hives, for the console's and the kernel's.
 pub const HIVES: Words<&str> = Words {

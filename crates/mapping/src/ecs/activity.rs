@@ -9,7 +9,7 @@ use super::event::Event;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization};
 use crate::common::classification::EventOutcome;
-use crate::common::placeholder::first_scalar;
+use crate::common::placeholder::{first_scalar, text};
 use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
 
 const MANAGEMENT_UPDATED: u32 = 26;
@@ -95,8 +95,8 @@ fn event_object(
 /// Why something failed, or what an analyst decided. The values stay in the record.
 fn reason(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, class: &ActivityClass) {
     let threat = parts.threat();
-    let status = threat.status.escaped();
-    let verdict = threat.verdict.escaped();
+    let status = text(threat.status);
+    let verdict = text(threat.verdict);
     if status.or(verdict).is_some() {
         return event.sentence("reason", &[("", status), ("; ", verdict)]);
     }

@@ -3,13 +3,14 @@
 use s1_forwarder_record::Escaped;
 
 use super::event::Event;
-use crate::common::registry::{DATA_TYPES, hive, set};
+use crate::common::placeholder::text;
+use crate::common::registry::{DATA_TYPES, hive};
 use crate::parts::Detection;
 
 /// The path of a value ends in the value's name.
 pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     let registry = &detection.registry;
-    let received = set(registry.longest_path());
+    let received = text(registry.longest_path());
     let open = event.open("registry");
     if let Some(text) = received
         && write_path(event, text, detection.is_registry_value())
@@ -17,7 +18,7 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
         event.mark(registry.longest_path());
     }
     let data = event.open("data");
-    if let Some(text) = set(registry.data) {
+    if let Some(text) = text(registry.data) {
         if let Some(kind) = DATA_TYPES.of(registry.old_data_type) {
             event.json.word("type", kind);
         }

@@ -75,9 +75,10 @@ fn vendor_object(
         ..JoinKeys::default()
     };
     event.mark(parts.record_id);
+    event.mark_mismatched(parts.threat_id);
     let mut vendor = VendorObject::open(event, common, &keys, owner, "threat");
     vendor.severity(parts.severity);
-    vendor.value("id", parts.id);
+    vendor.optional("id", parts.id);
     vendor.value("name", parts.file.threat_name);
     vendor.value("created_at", parts.created);
     vendor.value("identified_at", parts.identified);

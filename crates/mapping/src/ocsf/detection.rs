@@ -13,8 +13,8 @@ use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::image::Image;
 use crate::common::page;
-use crate::common::placeholder::is_set;
-use crate::common::registry::{hive, set};
+use crate::common::placeholder::{is_set, text};
+use crate::common::registry::hive;
 use crate::common::words::{Choice, Words};
 use crate::parts::{
     Detection, Direction, Endpoint, INDICATORS, IndicatorKind, Login, Process, TargetFile, TargetProcess,
@@ -224,7 +224,7 @@ fn dns(event: &mut Event<'_>, detection: &Detection<'_>) {
 /// The path of a value ends in the value's name.
 fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
     let registry = &detection.registry;
-    let Some(path) = set(registry.longest_path()) else { return };
+    let Some(path) = text(registry.longest_path()) else { return };
     event.uses_windows = true;
     let of_value = detection.is_registry_value();
     let element = event.open_element();

@@ -35,20 +35,26 @@ impl<'a> MainAddress<'a> {
         endpoint.interfaces.each(|interface| {
             let mac = mac_of(interface);
             let has_name = !interface.name.is_empty();
-            // A tunnel has no MAC address.
-            let is_virtual = mac.filter(|mac| !is_zero(*mac)).map_or(has_name, is_virtual);
+            let name = Word::of_value(interface.name);
+            let name = name.as_str();
+            // Most tunnels have no MAC address.
+            let is_virtual = is_tunnel(name) || mac.filter(|mac| !is_zero(*mac)).map_or(has_name, is_virtual);
             let mac = mac.filter(|mac| !is_of_many(mac.raw()));
-            let is_bridge = is_bridge(interface);
-            if !is_bridge {
-                macs.add(mac);
-            }
-            let mut add = |address| listed.push(Listed { address, mac, has_name, is_bridge, is_virtual });
+            let is_bridge = is_bridge(name);
+            let mut is_own = !is_bridge && !is_virtual;
+            let mut add = |address: Address| {
+                is_own &= !address.is_of_virtual_network();
+                listed.push(Listed { address, mac, has_name, is_bridge, is_virtual });
+            };
             for value in interface.addresses {
                 each_element(value, &mut |value| each_address(value, &mut add));
             }
+            if is_own {
+                macs.add(mac);
+            }
         });
         for mac in endpoint.macs.escaped().into_iter().flat_map(|text| text.split(',')) {
-            macs.add(Some(mac).filter(|mac| is_mac(*mac) && !is_of_many(mac.raw())));
+            macs.add(Some(mac).filter(|mac| is_mac(*mac) && !is_virtual(*mac)));
         }
         let mut best: Option<(_, Address, Option<&Listed<'a>>)> = None;
         let mut consider = |address: Address, is_named: bool| {
@@ -83,7 +89,7 @@ impl<'a> MainAddress<'a> {
     }
 }
 
-/// The MAC address of an endpoint of which no other is known.
+/// The MAC address of an endpoint of which no other is known, but for those of virtual networks.
 #[derive(Default)]
 struct OnlyMac<'a> {
     first: Option<Escaped<'a>>,
@@ -105,9 +111,8 @@ impl<'a> OnlyMac<'a> {
 }
 
 /// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks: VirtualBox, Docker, TAP
-/// adapters of VPNs, VMware, AnyConnect, GlobalProtect and Parallels.
-const VIRTUAL_MACS: [&str; 7] =
-    ["0a:00:27", "02:42", "00:ff", "00:50:56:c0:00:0", "00:05:9a:3c", "02:50:41", "00:1c:42:00:00:"];
+/// adapters of VPNs, AnyConnect, GlobalProtect and Parallels.
+const VIRTUAL_MACS: [&str; 6] = ["0a:00:27", "02:42", "00:ff", "00:05:9a:3c", "02:50:41", "00:1c:42:00:00:"];
 
 fn is_virtual(mac: Escaped<'_>) -> bool {
     let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);
@@ -193,11 +198,16 @@ pub(super) const BRIDGES: Words<bool> = Words {
     ],
 };
 
-fn is_bridge(interface: &Interface<'_>) -> bool {
-    let word = Word::of_value(interface.name);
+/// Whether the interface of this name, as a word, is that of OpenVPN or ZeroTier. They have MAC addresses.
+fn is_tunnel(name: &str) -> bool {
+    ["tap", "zt", "zerotier"].into_iter().any(|tunnel| name.starts_with(tunnel))
+}
+
+/// `name` is a word.
+fn is_bridge(name: &str) -> bool {
     // Docker names its networks by their id.
     let is_network = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    word.as_str().strip_prefix("br_").is_some_and(is_network) || BRIDGES.find(word.as_str()) == Some(true)
+    name.strip_prefix("br_").is_some_and(is_network) || BRIDGES.find(name) == Some(true)
 }
 
 pub(super) fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) {

@@ -105,6 +105,9 @@ const BROWSERS: [&str; 6] = ["chrome", "msedge", "iexplore", "firefox", "brave",
 const STARTERS: [&[&str]; 3] =
     [&["outlook", "olk", "thunderbird"], &BROWSERS, &["notepad", "notepad++", "wordpad", "write"]];
 
+/// Programs of Windows that start others, and open no files.
+const LAUNCHERS: [&str; 5] = ["wmic", "schtasks", "runas", "forfiles", "psexec"];
+
 /// Extensions of what runs on Windows by itself.
 const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
 
@@ -161,10 +164,13 @@ impl<'a> Acting<'a> {
             line.is_some_and(|line| command_line::has_argument(line, file) && !command_line::begins_with(line, file))
                 && !is_program_of(file, None)
         };
-        // Scripts of other systems need no extension, and no shell is one, whatever name it was started by. An agent
-        // for Windows has the arguments without their program.
-        let script = named.filter(|file| !clues.is_windows(*file) && is_argument(*file));
-        if let Some(process) = line.filter(|first| script.is_some_and(|file| !first.is_like(file))) {
+        // What a first word runs is a program or a script, and on other systems a script needs no extension. A shell is
+        // neither, whatever name it was started by. Agents for Windows may have arguments without their program.
+        let run = named.filter(|file| is_argument(*file));
+        let has_run = |first: &Image<'a>, file: Image<'a>| {
+            !first.is_like(file) && (!clues.is_windows(file) || is_certain_program(*first) || is_known_program(*first))
+        };
+        if let Some(process) = line.filter(|first| run.is_some_and(|file| has_run(first, file))) {
             return clues.started(process, false);
         }
         let openers = match named.map(|image| (image, clues.kind(image))) {
@@ -178,10 +184,8 @@ impl<'a> Acting<'a> {
         };
         let is_opener = |image: &Image<'a>| is_program_of(*image, openers);
         let is_program = |first: &Image<'a>| {
-            // Any program may open a file that its command line names.
-            let is_program =
-                || is_certain_program(*first) || named.is_some_and(is_argument) && is_program_of(*first, None);
-            is_opener(first) || openers.is_some() && !named.is_some_and(|file| first.is_like(file)) && is_program()
+            let is_other = || openers.is_some() && !named.is_some_and(|file| first.is_like(file));
+            is_opener(first) || is_other() && is_certain_program(*first)
         };
         if let Some(process) = line.filter(is_program) {
             return clues.started(process, false);
@@ -333,6 +337,11 @@ impl<'a> Clues<'a> {
 /// Whether a first word can only be a program: it has `.exe`, or is below a directory for programs.
 fn is_certain_program(first: Image<'_>) -> bool {
     stem(first.name.raw()) != first.name.raw() || is_below_directory_of_programs(first) || is_of_windows(first)
+}
+
+/// Whether a first word without `.exe` is the name of a program that opens files or starts others.
+fn is_known_program(first: Image<'_>) -> bool {
+    is_program_of(first, None) || is_program_of(first, Some(&LAUNCHERS))
 }
 
 /// Whether it is `C:\Windows\system32\svchost` or another program of Windows without its extension.

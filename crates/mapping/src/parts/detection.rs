@@ -8,8 +8,7 @@ use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
 use crate::common::image::Image;
 use crate::common::matched::Matched;
-use crate::common::placeholder::{is_placeholder, is_set};
-use crate::common::registry::set;
+use crate::common::placeholder::{is_placeholder, is_set, text};
 use crate::common::severity::Severity;
 use crate::common::words::Words;
 
@@ -105,7 +104,7 @@ pub struct Registry<'a> {
 impl<'a> Registry<'a> {
     /// The path of the key, unless the other path is longer by the name of a value.
     pub fn longest_path(&self) -> Value<'a> {
-        let is_within = match (set(self.key_path), set(self.path)) {
+        let is_within = match (text(self.key_path), text(self.path)) {
             (Some(key), Some(path)) => path.raw().strip_prefix(key.raw()).is_some_and(|rest| rest.starts_with(r"\\")),
             (key, _) => key.is_none(),
         };

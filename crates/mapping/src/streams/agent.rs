@@ -5,7 +5,7 @@ use s1_forwarder_record::agent::Agent;
 
 use super::cloud::of_providers;
 use crate::common::os::architecture;
-use crate::common::placeholder::boolean;
+use crate::common::placeholder::{boolean, text};
 use crate::common::severity::Severity;
 use crate::parts::{Endpoint, Interactive, Interfaces, Os, Owner, Sentence};
 
@@ -67,8 +67,8 @@ impl<'a> AgentParts<'a> {
     pub fn message(&self) -> Sentence<'a, 3> {
         [
             ("", self.endpoint.name().escaped()),
-            (": agent ", self.endpoint.agent_versions[0].escaped()),
-            (", ", self.network_status.escaped()),
+            (": agent ", text(self.endpoint.agent_versions[0])),
+            (", ", text(self.network_status)),
         ]
     }
 }

@@ -7,7 +7,7 @@ use crate::common::account::{Account, ProcessUser};
 use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, first_scalar};
+use crate::common::placeholder::{boolean, first_scalar, text};
 use crate::common::severity::Severity;
 use crate::common::threat::{is_new, unless_zero};
 use crate::parts::{
@@ -57,7 +57,7 @@ impl<'a> AlertParts<'a> {
 
     pub fn message(&self) -> Sentence<'a, 3> {
         let detection = &self.detection;
-        [("", detection.rule.name.escaped()), (" on ", detection.endpoint.name().escaped()), (": ", self.subject())]
+        [("", text(detection.rule.name)), (" on ", detection.endpoint.name().escaped()), (": ", self.subject())]
     }
 
     /// The process that the message names: the one that was started, else the one that acted.

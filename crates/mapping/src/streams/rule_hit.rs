@@ -12,16 +12,17 @@ use crate::parts::{
     Container, DIRECTIONS, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule,
     TargetFile, TargetProcess,
 };
-use crate::streams::activity::{LogEntry, RULE_HITS, ScopeLevel};
+use crate::streams::activity::{LogEntry, RULE_HITS, ScopeLevel, is_decision};
 
 /// Whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types can also
-/// have other keys (`ruleName`), which are not those of a hit.
+/// have other keys (`ruleName`), which are not those of a hit. One of another type may be what somebody decided later.
 pub fn is_hit(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
     let keys = || data.other.iter().map(|(key, _)| key.as_ref());
     let is_known = LogEntry::of(activity).number.is_some_and(|number| RULE_HITS.contains(&number));
     (is_known && data.rule_name.is_empty())
-        || (keys().any(|key| key == "rulename") && keys().any(|key| key == "alertid"))
-        || keys().any(|key| key.starts_with("sourceprocess"))
+        || (keys().any(|key| key == "rulename") && keys().any(|key| key == "alertid")
+            || keys().any(|key| key.starts_with("sourceprocess")))
+            && !is_decision(data)
 }
 
 /// What a hit says in addition to its activity.

@@ -8,7 +8,7 @@ use crate::common::account::ProcessUser;
 use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, first_scalar};
+use crate::common::placeholder::{boolean, first_scalar, text};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
@@ -215,10 +215,10 @@ impl<'a> ThreatParts<'a> {
 
     pub fn message(&self) -> Sentence<'a, 4> {
         [
-            ("", self.classification.escaped()),
-            (" ", self.file.threat_name.escaped()),
+            ("", text(self.classification)),
+            (" ", text(self.file.threat_name)),
             (" on ", self.endpoint.name().escaped()),
-            (": ", self.mitigation.description.escaped()),
+            (": ", text(self.mitigation.description)),
         ]
     }
 }

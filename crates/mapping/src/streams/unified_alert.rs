@@ -12,7 +12,7 @@ use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
 use crate::common::machine::{is_machine, machine_type};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
+use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set, text};
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
@@ -416,7 +416,7 @@ impl<'a> UnifiedParts<'a> {
     }
 
     pub fn message(&self) -> Sentence<'a, 2> {
-        [("", self.name.escaped()), (" on ", self.endpoint.name().escaped())]
+        [("", text(self.name)), (" on ", self.endpoint.name().escaped())]
     }
 
     pub fn is_sentinel_one(&self) -> bool {

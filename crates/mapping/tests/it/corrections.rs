@@ -984,7 +984,7 @@ fn a_device_has_the_address_that_the_console_names() {
         (agent("10.8.0.2", json!([lo, eth("en0", first, json!(["10.1.1.5"]))])), json!("10.8.0.2"), json!(first)),
         (agent("", json!([docker("docker0"), eth("en0", first, json!(["fd00::5"]))])), json!("fd00::5"), json!(first)),
         (agent("", json!([docker("docker0")])), json!("203.0.113.9"), Value::Null),
-        (agent("172.17.0.1", json!([docker("")])), json!("203.0.113.9"), json!("02:42:00:00:00:09")),
+        (agent("172.17.0.1", json!([docker("")])), json!("203.0.113.9"), Value::Null),
         (agent("172.17.0.1", json!([docker("Ethernet0")])), json!("172.17.0.1"), json!("02:42:00:00:00:09")),
         (agent("", json!([eth("eth0", first, json!(["169.254.1.1", "fd00::5"]))])), json!("fd00::5"), json!(first)),
         (agent("", json!([eth("br-ex", first, json!(["10.0.0.7"]))])), json!("10.0.0.7"), json!(first)),
@@ -1030,7 +1030,7 @@ fn a_virtual_network_represents_no_device() {
         // Nobody knows which interface it is.
         ("10.9.9.9", json!([ethernet, one("Ethernet 2", "98:fa:9b:00:00:02", "10.4.4.70")]), "10.9.9.9", json!(null)),
         ("10.9.9.9", json!([ethernet, one("VLAN", &real.to_uppercase(), "10.4.5.69")]), "10.9.9.9", json!(real)),
-        ("", json!([one("Ethernet 2", virtual_box, "192.168.56.1")]), "192.168.56.1", json!(virtual_box)),
+        ("", json!([one("Ethernet 2", virtual_box, "192.168.56.1")]), "192.168.56.1", json!(null)),
     ] {
         let record = threat(
             json!({}),
@@ -1041,7 +1041,9 @@ fn a_virtual_network_represents_no_device() {
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         assert_fields(&event, &[("device.ip", json!(ip)), ("device.mac", mac)]);
     }
-    for (macs, mac) in [(real.to_owned(), json!(real)), (format!("{real}, {tap}"), json!(null))] {
+    for (macs, mac) in
+        [(real.to_owned(), json!(real)), (format!("{real}, {tap}"), json!(real)), (tap.to_owned(), json!(null))]
+    {
         let data = json!({"alertid": "5", "rulename": "r", "agentipv4": "10.4.4.69,100.64.0.1", "physical": macs});
         let event = map_to(Schema::Ocsf, Stream::Activities, &activity(3608, json!({"agentId": "9"}), data));
         assert_fields(&event, &[("device.ip", json!("10.4.4.69")), ("device.mac", mac)]);
@@ -2405,6 +2407,10 @@ fn malware_has_no_words_of_the_console_in_its_name() {
         ("powershell.exe (CLI fa08)", "powershell.exe"),
         ("cmd.exe (interactive session)", "cmd.exe"),
         ("setup.exe (1)", "setup.exe (1)"),
+        ("cmd.exe (interactive session) detected as Malware", "cmd.exe detected as Malware"),
+        ("powershell.exe (CLI fa08) detected as Malware (x)", "powershell.exe detected as Malware (x)"),
+        ("a (CLI fa08) and b (CLI fa09)", "a and b"),
+        ("setup.exe (1) in (CLI) found", "setup.exe (1) in (CLI) found"),
     ] {
         let data = json!({"fileDisplayName": name, "threatClassification": "Malware"});
         for (stream, record) in [
@@ -2663,6 +2669,12 @@ fn a_mac_address_of_all_clients_of_a_vpn_is_none_of_a_device() {
         "02:00:4c:4f:4f:50",
         "50:50:54:50:30:30",
         "20:41:53:59:4e:ff",
+        "00:50:56:c0:00:01",
+        "00:50:56:C0:00:08",
+        "0a:00:27:00:00:00",
+        "0A-00-27-00-00-0B",
+        "ee:ee:ee:ee:ee:ee",
+        "fe:ff:ff:ff:ff:ff",
     ] {
         for (named, interfaces, ip, mac) in [
             ("10.9.0.2", json!([one(shared, "10.9.0.2")]), "10.9.0.2", Value::Null),
@@ -2759,4 +2771,188 @@ fn a_hyphen_is_nobody() {
     let record = activity(27, json!({"userId": "7"}), json!({"username": "-", "fullName": "N/A", "ipAddress": "-"}));
     let event = map_to(Schema::Ecs, Stream::Activities, &record);
     assert_fields(&event, &[("user", json!({"id": "7"})), ("source", Value::Null), ("related", Value::Null)]);
+}
+
+/// Nobody knows the MAC address of a device whose address no interface has, unless there is one that is its own.
+#[test]
+fn an_adapter_of_a_virtual_network_lends_no_device_its_mac() {
+    let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+    let real = "98:fa:9b:5f:f2:bd";
+    let tap = one("Local Area Connection", "00:ff:79:9a:15:d3", "100.64.0.1");
+    let virtual_box = one("Ethernet 3", "0a:00:27:00:00:10", "192.168.56.1");
+    let tailscale = one("Ethernet 4", "aa:bb:cc:00:00:01", "100.101.102.103");
+    for (named, interfaces, mac) in [
+        ("192.168.2.69", json!([tap]), Value::Null),
+        ("10.1.1.5", json!([virtual_box]), Value::Null),
+        ("10.1.1.5", json!([one("", "02:42:00:00:00:09", "172.17.0.2")]), Value::Null),
+        ("10.1.1.5", json!([tailscale]), Value::Null),
+        ("10.1.1.5", json!([one("tap0", "aa:bb:cc:00:00:01", "10.8.0.2")]), Value::Null),
+        ("10.1.1.5", json!([tap, tailscale, one("Ethernet", real, "10.1.1.6")]), json!(real)),
+        ("100.64.0.1", json!([tap]), json!("00:ff:79:9a:15:d3")),
+    ] {
+        let agent = json!({"id": "3", "computerName": "h", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": named,
+            "networkInterfaces": interfaces});
+        let others = json!({"agentRealtimeInfo": {"agentId": "3", "networkInterfaces": interfaces},
+            "agentDetectionInfo": {"agentIpV4": named}});
+        for (stream, record) in [(Stream::Agents, agent), (Stream::Threats, threat(json!({}), others))] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("device.ip", json!(named)), ("device.mac", mac.clone())]);
+        }
+    }
+}
+
+/// A tunnel of OpenVPN or ZeroTier has a MAC address as other adapters do.
+#[test]
+fn a_tunnel_with_a_mac_address_represents_no_device() {
+    for name in ["tap0", "ztabcdef12", "TAP-Windows Adapter V9", "ZeroTier One [8056c2e21c000001]"] {
+        let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+        let interfaces =
+            json!([one(name, "aa:bb:cc:00:00:01", "10.147.17.5"), one("eth0", "98:fa:9b:5f:f2:bd", "10.1.1.5")]);
+        let agent = json!({"id": "3", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces": interfaces});
+        let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+        assert_fields(&event, &[("device.ip", json!("10.1.1.5")), ("device.mac", json!("98:fa:9b:5f:f2:bd"))]);
+    }
+}
+
+#[test]
+fn a_decision_about_a_finding_of_an_unknown_type_is_an_update() {
+    let of_threat = |data: Value| activity(4998, json!({"threatId": "9"}), data);
+    let decided = |key: &str, word: &str| {
+        let mut data = json!({"confidenceLevel": "malicious"});
+        data[key] = json!(word);
+        of_threat(data)
+    };
+    let rule = |more: Value| {
+        let mut data = json!({"rulename": "r", "alertid": "9"});
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        activity(6099, json!({}), data)
+    };
+    let none = Value::Null;
+    for (record, status, verdict, kind) in [
+        (decided("newAnalystVerdict", "false_positive"), none.clone(), json!("False Positive"), "malware"),
+        (decided("newAnalystVerdictTitle", "True positive"), none.clone(), json!("True Positive"), "malware"),
+        (decided("newIncidentStatus", "in_progress"), json!("In Progress"), none.clone(), "malware"),
+        (decided("newIncidentStatusTitle", "Resolved"), json!("Resolved"), none.clone(), "malware"),
+        (decided("newConfidenceLevel", "suspicious"), none.clone(), none.clone(), "malware"),
+        (rule(json!({"newIncidentStatus": "resolved"})), json!("Resolved"), none.clone(), "intrusion_detection"),
+        (
+            rule(json!({"newAnalystVerdict": "true_positive", "sourceprocessname": "a.exe"})),
+            none.clone(),
+            json!("True Positive"),
+            "intrusion_detection",
+        ),
+        (
+            activity(6098, json!({}), json!({"alertId": "9", "newIncidentStatus": "resolved"})),
+            json!("Resolved"),
+            none.clone(),
+            "intrusion_detection",
+        ),
+    ] {
+        let is_resolved = status == "Resolved";
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(
+            &event,
+            &[
+                ("class_uid", json!(2004)),
+                ("activity_name", json!(if is_resolved { "Close" } else { "Update" })),
+                ("finding_info.uid", json!("9")),
+                ("status", status),
+                ("verdict", verdict),
+                ("is_alert", Value::Null),
+            ],
+        );
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("event.kind", json!("event")), ("event.category", json!([kind]))]);
+        let id = if kind == "malware" { "sentinel_one.threat.id" } else { "sentinel_one.alert.id" };
+        assert_fields(&event, &[(id, json!("9"))]);
+    }
+    // Without a decision, it is a detection.
+    for record in [of_threat(json!({"confidenceLevel": "malicious"})), rule(json!({}))] {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_fields(&event, &[("activity_name", json!("Create")), ("is_alert", json!(true))]);
+    }
+}
+
+#[test]
+fn an_id_that_is_a_number_is_text() {
+    for (stream, record, path) in [
+        (Stream::Threats, json!({"id": 5, "threatInfo": {"threatId": 5}}), "sentinel_one.threat.id"),
+        (Stream::Threats, json!({"id": 6, "threatInfo": {"threatId": 5}}), "sentinel_one.threat.threat_info.threat_id"),
+        (Stream::Threats, json!({"threatInfo": {"threatId": 5}}), "sentinel_one.threat.id"),
+        (Stream::Activities, json!({"id": 1, "activityType": 4020, "threatId": 5}), "sentinel_one.threat.id"),
+        (Stream::Activities, json!({"id": 1, "activityType": 3608, "data": {"alertid": 5}}), "sentinel_one.alert.id"),
+        (Stream::Alerts, json!({"alertInfo": {"alertId": 5}}), "sentinel_one.alert.id"),
+        (Stream::Vulnerabilities, json!({"id": 5}), "sentinel_one.vulnerability.id"),
+        (Stream::Agents, json!({"id": 5, "siteId": 5, "updatedAt": "2026-01-01T00:00:00Z"}), "host.id"),
+        (Stream::Agents, json!({"id": 5, "siteId": 5, "updatedAt": "2026-01-01T00:00:00Z"}), "sentinel_one.site.id"),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[(path, json!("5"))]);
+    }
+}
+
+/// Without `byUser`, the name in a record is that of who acted, so the user whom it is about has the same role.
+#[test]
+fn one_person_has_one_type() {
+    for (role, kind) in [("admin", "Admin"), ("Viewer", "User")] {
+        let data = json!({"username": "jane", "role": role, "userScope": "site"});
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(9998, json!({"userId": "5"}), data));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("actor.user.type", json!(kind)), ("user.type", json!(kind))]);
+        assert_fields(&event, &[("actor.user.name", json!("jane")), ("user.name", json!("jane"))]);
+    }
+}
+
+#[test]
+fn a_message_has_no_placeholder_in_it() {
+    let time = json!("2026-01-01T00:00:00Z");
+    let info = |fields: Value| json!({"id": "1", "threatInfo": fields});
+    let alert = |rule: &str, name: &str| json!({"alertInfo": {"alertId": "1"}, "ruleInfo": {"name": rule}, "agentRealtimeInfo": {"name": name}});
+    let unified =
+        |name: &str, host: &str| json!({"id": "1", "name": name, "assets": [{"name": host, "osType": "LINUX"}]});
+    for (stream, record, message) in [
+        (Stream::Threats, info(json!({"classification": "Malware", "threatName": "N/A"})), json!("Malware")),
+        (Stream::Threats, info(json!({"classification": "N/A", "threatName": "a.exe"})), json!("a.exe")),
+        (
+            Stream::Threats,
+            info(json!({"classification": "Malware", "threatName": "a", "mitigationStatusDescription": "N/A"})),
+            json!("Malware a"),
+        ),
+        (Stream::Alerts, alert("N/A", "h"), json!("h")),
+        (Stream::Alerts, alert("N/A", "N/A"), Value::Null),
+        (Stream::UnifiedAlerts, unified("N/A", "h"), json!("h")),
+        (Stream::UnifiedAlerts, unified("x", "N/A"), json!("x")),
+        (
+            Stream::Vulnerabilities,
+            json!({"id": "1", "cveId": "CVE-2025-1", "severity": "N/A", "status": "N/A"}),
+            json!("CVE-2025-1"),
+        ),
+        (
+            Stream::Vulnerabilities,
+            json!({"id": "1", "cveId": "CVE-2025-1", "severity": "HIGH", "status": "Detected"}),
+            json!("CVE-2025-1 (HIGH): Detected"),
+        ),
+        (
+            Stream::Agents,
+            json!({"id": "1", "updatedAt": time, "computerName": "h", "agentVersion": "N/A", "networkStatus": "N/A"}),
+            json!("h"),
+        ),
+        (Stream::Groups, json!({"id": "1", "updatedAt": time, "name": "N/A"}), Value::Null),
+    ] {
+        for schema in [Schema::Ecs, Schema::Ocsf] {
+            let event = map_to(schema, stream, &record);
+            assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("message", message.clone())]);
+        }
+    }
+    let decided = json!({"newIncidentStatus": "N/A", "newAnalystVerdict": "true_positive"});
+    let event = map_to(Schema::Ecs, Stream::Activities, &activity(2028, json!({"threatId": "1"}), decided));
+    assert_fields(&event, &[("event.reason", json!("true_positive"))]);
+    let finding = json!({"id": "1", "cveId": "N/A", "applicationName": "a", "applicationVersion": "N/A"});
+    let event = map_to(Schema::Ocsf, Stream::Vulnerabilities, &finding);
+    assert_fields(&event, &[("finding_info.title", json!("a"))]);
 }

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
 
-use super::{ActivityParts, LogEntry};
+use super::{ActivityParts, is_decision};
 use crate::common::account::is_administrator;
 use crate::common::activity_types::{self, Object};
 use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories};
@@ -31,7 +31,7 @@ const FIREWALL_BLOCKED: u32 = 5232;
 pub enum Subject {
     /// A threat that was just detected.
     Detection,
-    /// What became of a threat.
+    /// What became of a threat or an alert.
     Threat,
     Firewall,
     Device,
@@ -125,7 +125,7 @@ impl ActivityClass {
         let row = number.and_then(activity_types::find);
         let mut class = Self {
             number,
-            subject: Subject::of(&parts.entry, row.is_some(), activity, data),
+            subject: Subject::of(parts, row.is_some()),
             kind: "event",
             categories: [""; 3],
             types: [""; 3],
@@ -159,7 +159,7 @@ impl ActivityClass {
         } else {
             class.is_unknown = true;
             class.action = number.and_then(activity_types::unpublished_action).unwrap_or(class.action);
-            by_subject(&mut class, activity, data);
+            by_subject(&mut class, parts);
         }
         refine(&mut class, parts);
         class
@@ -167,7 +167,8 @@ impl ActivityClass {
 }
 
 impl Subject {
-    fn of(entry: &LogEntry<'_>, is_known: bool, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
+    fn of(parts: &ActivityParts<'_, '_>, is_known: bool) -> Self {
+        let ActivityParts { entry, activity, data } = parts;
         let any = |values: &[Value<'_>]| values.iter().any(|value| is_set(*value));
         match entry.number {
             Some(FIREWALL_BLOCKED) => return Self::Firewall,
@@ -176,7 +177,7 @@ impl Subject {
         }
         let remote = [data.reported_remote_host, data.reported_local_host, data.remote_host, data.local_host];
         if any(&[entry.threat_id]) || any(&[data.threat_classification]) {
-            let is_report = any(&[data.global_status, data.new_status]);
+            let is_report = any(&[data.global_status, data.new_status]) || is_decision(data);
             let is_detection = any(&[entry.threat_id]) && any(&[data.confidence_level]) && !is_report;
             return if is_detection { Self::Detection } else { Self::Threat };
         }
@@ -191,6 +192,9 @@ impl Subject {
         }
         if is_known {
             return Self::Other;
+        }
+        if is_set(parts.alert_id()) && is_decision(data) {
+            return Self::Threat;
         }
         let has_address = any(&[data.ip_address]);
         let statement = Statement::of(activity, data);
@@ -273,13 +277,17 @@ fn contains(text: &str, words: &str) -> bool {
 
 /// Classifies a type that is not in the table by what the keys of `data` show. The description decides only where it
 /// is certain.
-fn by_subject(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {
+fn by_subject(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
+    let ActivityParts { entry, activity, data } = parts;
     match class.subject {
         Subject::Detection => {
             class.kind = "alert";
             class.set(&["malware"], &["info"]);
         }
-        Subject::Threat => class.set(&["malware"], &["info"]),
+        Subject::Threat if is_set(entry.threat_id) || is_set(data.threat_classification) => {
+            class.set(&["malware"], &["info"]);
+        }
+        Subject::Threat => class.set(&["intrusion_detection"], &["info"]),
         Subject::Firewall => class.set(&["network"], &["info"]),
         Subject::Device => class.set(&["host"], &["info"]),
         Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => class.set(&["authentication"], &["start"]),

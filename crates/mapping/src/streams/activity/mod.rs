@@ -104,6 +104,19 @@ const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
 /// keys of `data`.
 const UNIFIED_ALERTS: RangeInclusive<u32> = 16000..=16008;
 
+/// Whether somebody decided about a threat or an alert, which was detected before.
+pub fn is_decision(data: &ActivityData<'_>) -> bool {
+    [
+        data.new_analyst_verdict,
+        data.new_analyst_verdict_title,
+        data.new_incident_status,
+        data.new_incident_status_title,
+        data.new_confidence_level,
+    ]
+    .into_iter()
+    .any(is_set)
+}
+
 impl ReportedThreat<'_> {
     /// By the confidence, if the activity has one.
     pub fn severity(&self) -> Option<Severity> {
@@ -299,6 +312,10 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
     pub fn alert_id(&self) -> Value<'a> {
         if self.is_about_unified_alert() {
             return first_scalar([self.data.alert_id, self.other("alert").get("id")]);
+        }
+        if is_decision(self.data) {
+            // The key of a hit.
+            return first_scalar([self.data.alert_id, self.other("alertid")]);
         }
         self.data.alert_id
     }

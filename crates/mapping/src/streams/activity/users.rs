@@ -147,11 +147,13 @@ impl<'a> Users<'a> {
         self.actor.is_known()
     }
 
-    /// The user of [`Self::target`], for OCSF, which requires a name: that of the one who acted, if the record has no
-    /// other.
+    /// The user of [`Self::target`], for OCSF, which requires a name: that of the one who acted, with the role, if the
+    /// record has no other.
     pub fn changed(&self) -> User<'a> {
         let name = first_scalar([self.name, self.email, self.recovery_email, self.target.full_name]);
-        User { name, email: self.email_of(name), ..self.target }
+        let is_actor = is_set(name) && name.escaped() == self.actor.name.escaped();
+        let role = first_scalar([self.target.role, value_if(is_actor, self.actor.role)]);
+        User { name, email: self.email_of(name), role, ..self.target }
     }
 
     /// The user that OCSF's User Management is about: who was changed, or who did something to the own account.

@@ -91,6 +91,11 @@ pub trait SinkType {
     /// If the settings contradict each other or refer to something that does not exist.
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
 
+    /// Whether the destination takes a unified alert once, when it is new, and no change of it.
+    fn takes_new_alerts_only(&self) -> bool {
+        false
+    }
+
     /// What to set if events of this schema have no identity at the destination, so that nothing tells whether one of
     /// them is still there.
     fn without_identity(&self, _schema: Schema) -> Option<&'static str> {

@@ -195,9 +195,30 @@ pub(crate) const SYSLOG: Integration = Integration {
     }),
 };
 
-/// All of them, in the order in which they are documented.
-pub const INTEGRATIONS: [&Integration; 9] =
-    [&ELASTICSEARCH, &SPLUNK_HEC, &AZURE_LOGS, &GOOGLE_SECOPS, &SEKOIA, &PANTHER, &DATADOG, &SUMO, &SYSLOG];
+/// In its other dialect, in which the console notifies of unified alerts too.
+pub(crate) const SYSLOG_CEF2: Integration = Integration {
+    what: "line with `payload: cef2`",
+    names: &[
+        (Stream::Threats, SYSLOG_PRODUCT),
+        (Stream::Activities, SYSLOG_PRODUCT),
+        (Stream::UnifiedAlerts, SYSLOG_PRODUCT),
+    ],
+    ..SYSLOG
+};
+
+/// All of them, in the order in which they are documented. The first one of a sink is its default.
+pub const INTEGRATIONS: [&Integration; 10] = [
+    &ELASTICSEARCH,
+    &SPLUNK_HEC,
+    &AZURE_LOGS,
+    &GOOGLE_SECOPS,
+    &SEKOIA,
+    &PANTHER,
+    &DATADOG,
+    &SUMO,
+    &SYSLOG,
+    &SYSLOG_CEF2,
+];
 
 impl Integration {
     /// `None` if the integration does not know the stream.

@@ -234,6 +234,11 @@ impl SinkSettings {
         self.kind.as_type().check_streams(streams)
     }
 
+    /// As [`SinkType::takes_new_alerts_only`].
+    pub fn takes_new_alerts_only(&self) -> bool {
+        self.kind.as_type().takes_new_alerts_only()
+    }
+
     /// Maximum number of concurrent deliveries.
     pub fn concurrency(&self) -> usize {
         let defaults = self.kind.as_type().defaults();

@@ -23,7 +23,7 @@ pub use self::seconds::Known;
 pub(super) use self::seconds::Seconds;
 pub use self::stored::{PositionPart, PositionReader};
 use super::findings::is_of_scope;
-use super::{Pass, PollContext, RecordKey};
+use super::{By, Pass, PollContext, RecordKey};
 use crate::record::Timestamp;
 
 /// Names the position of a stream's first pass in checkpoints.
@@ -189,7 +189,10 @@ impl SourcePosition {
         if let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since) {
             pass_position = Arc::new(begun);
         }
-        Some(Baseline { since: self.since, pass_position, contents: self.contents.clone() })
+        let by_creation = passes.iter().find(|pass| pass.by == By::Creation);
+        let by_creation = by_creation
+            .map(|pass| self.shared(pass).cloned().unwrap_or_else(|| self.beginning(pass, passes, context.start)));
+        Some(Baseline { since: self.since, pass_position, by_creation, contents: self.contents.clone() })
     }
 
     /// The time of the snapshot that a poll at `start` reads: the unfinished one, else that of `start`. None when that

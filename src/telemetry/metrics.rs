@@ -61,7 +61,8 @@ metrics! {
         "Events that the sink acknowledged.";
     RECORDS_SKIPPED = Counter "records_skipped_total" &["pipeline", "stream", "sink", "reason"], "records",
         "Records that need no delivery, by reason: `duplicate` (already delivered), `unchanged` (only volatile fields differ), \
-         `filtered` (excluded by the stream's settings or by `transform.drop`), `remap` (dropped by `abort` in `remap`).";
+         `filtered` (excluded by the settings of stream or sink, or by `transform.drop`), `remap` (dropped by `abort` in \
+         `remap`).";
     RECORDS_REQUEUED = Counter "records_requeued_total" LANE, "records",
         "Records that were pulled, not delivered, and will be pulled again.";
     RECORDS_NOT_SHOWN = Counter "records_not_shown_total" LANE, "records",

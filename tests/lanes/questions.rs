@@ -96,7 +96,8 @@ fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
 /// Unified alerts are looked for by their last change and, what was never changed, by their detection.
 #[tokio::test(start_paused = true)]
 async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
-    let own = AlertFilter { products: vec!["EDR".into(), "STAR".into()], view: Some("IDENTITY") };
+    let own =
+        AlertFilter { products: vec!["EDR".into(), "STAR".into()], view: Some("IDENTITY"), ..AlertFilter::default() };
     let pull = Pull { own: Own::UnifiedAlerts(own), ..all(Stream::UnifiedAlerts) };
     // Both begin at `since`: only the second pass shows alerts that were never updated.
     for (pass, by) in ["updatedAt", "detectedAt"].into_iter().enumerate() {

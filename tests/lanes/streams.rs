@@ -1,6 +1,7 @@
 //! Streams that change, are read in several passes, or as a whole: agents, alerts, groups.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -247,6 +248,66 @@ async fn a_second_pass_that_the_console_refuses_does_not_stop_the_first() {
     assert!(running.metrics.state().is_up());
     let metrics = running.drain().await;
     assert_counts_balance(&metrics);
+}
+
+/// The console's own lines say of an alert that it is new, and nothing of its changes.
+#[tokio::test(start_paused = true)]
+async fn a_lane_of_new_alerts_takes_each_of_them_once_and_counts_its_changes_as_filtered() {
+    let harness = LaneHarness::new(|setup| (setup.unified_alerts, setup.span) = (60, 20 * DAY));
+    let console = &harness.console;
+    let recent = console.generate(Kind::UnifiedAlerts, START.minus(10 * MINUTE).micros());
+    let sink = sink(&harness);
+    let pull = Pull { since: Since::At(START.minus(10 * DAY)), ..harness.pull(Stream::UnifiedAlerts) };
+    let pull = Arc::unwrap_or_clone(Arc::new(pull).with_new_alerts_only());
+    let detected = |id: u64| {
+        let alert: Value = serde_json::from_slice(&console.record(Kind::UnifiedAlerts, id).unwrap()).unwrap();
+        Timestamp::parse(alert["detectedAt"].as_str().unwrap()).unwrap()
+    };
+    let change = |id: u64| {
+        let set = |alert: &mut Value| alert["status"] = json!(format!("IN_PROGRESS {}", harness.clock.now()));
+        assert!(console.update(Kind::UnifiedAlerts, id, harness.clock.now().micros(), set));
+    };
+    let is_owed = |id: &u64| detected(*id) >= START.minus(10 * DAY);
+    let first = |ids: Vec<u64>| ids.into_iter().min_by_key(|id| detected(*id)).unwrap();
+    let owed_ids: Vec<u64> = console.ids(Kind::UnifiedAlerts).into_iter().filter(is_owed).collect();
+    let mut owed = owed_ids.len();
+    let earlier = first(console.ids(Kind::UnifiedAlerts));
+    assert!((10..50).contains(&owed) && !is_owed(&earlier), "{owed}");
+    // Detected before `since`, and changed after it.
+    change(earlier);
+    let running = start(&harness, pull.clone(), &sink);
+    sleep(20 * MINUTE).await;
+    let filtered = running.metrics.skipped(SkipReason::Filtered);
+    assert_eq!((sink.total(), sink.counts().len()), (owed, owed));
+    assert!(filtered > 0, "alerts that are older than the lane");
+
+    // One that both passes know, and one that neither shows any more.
+    let old = first(owed_ids);
+    assert!(detected(old) < START.minus(2 * DAY));
+    for id in [recent, old] {
+        change(id);
+        sleep(20 * MINUTE).await;
+    }
+    assert_eq!((sink.total(), running.metrics.skipped(SkipReason::Filtered)), (owed, filtered + 2));
+
+    // A new one, one that became visible hours late and was never updated, and a change of the first before a restart.
+    let new = console.generate(Kind::UnifiedAlerts, harness.clock.now().micros());
+    let late = console.generate(Kind::UnifiedAlerts, harness.clock.now().minus(180 * MINUTE).micros());
+    edit(&harness, Kind::UnifiedAlerts, late, |alert| alert["updatedAt"] = Value::Null);
+    sleep(20 * MINUTE).await;
+    owed += 2;
+    assert_eq!(sink.total(), owed);
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
+    for id in [new, late] {
+        change(id);
+    }
+    let running = start(&harness, pull, &sink);
+    sleep(20 * MINUTE).await;
+    assert_eq!((sink.total(), sink.counts().len()), (owed, owed), "what a lane remembers of them is stored");
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
+    assert_eq!(metrics.skipped(SkipReason::Filtered), filtered + 4);
 }
 
 #[tokio::test(start_paused = true)]

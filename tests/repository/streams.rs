@@ -14,11 +14,12 @@ use syn::visit::{self, Visit};
 use syn::{BinOp, ExprBinary, ExprLet, ExprMatch, ImplItemFn, ItemFn, ItemMod, Macro, Pat};
 
 /// File, function, and why it compares streams.
-const COMPARES: [(&str, &str, &str); 9] = [
+const COMPARES: [(&str, &str, &str); 10] = [
     ("src/console/endpoint.rs", "of", "the list of the endpoints"),
     ("crates/mapping/src/record.rs", "", "the list of the types of records, of which an activity is two"),
     ("src/sink/http/destination/azure_logs/columns.rs", "declared", "the list of the tables that the vendor declares"),
     ("src/sink/syslog/cef_fields.rs", "of_stream", "the list of the CEF extensions"),
+    ("src/sink/syslog/notification/mod.rs", "of", "the console has keys of their own for unified alerts"),
     ("src/sink/syslog/notification/facts.rs", "of", "the list of what the console's notifications say"),
     ("crates/mapping/src/ecs/mod.rs", "provenance", "unified alerts name their provider themselves"),
     ("crates/mapping/src/coverage.rs", "add", "two values of a finding are made of others"),

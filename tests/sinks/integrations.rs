@@ -937,7 +937,30 @@ fn streams_that_an_integration_does_not_know_are_refused() {
         assert_eq!(settings(keys).check_streams(&unknown).is_err(), !unknown.is_empty(), "{sink}");
     }
     let listed: Vec<&str> = INTEGRATIONS.iter().map(|integration| integration.sink).collect();
-    assert_eq!(listed.len(), 9);
+    assert_eq!(listed.len(), 10);
+}
+
+/// The console has no line of CEF:0 for a unified alert.
+#[test]
+fn one_dialect_of_the_consoles_lines_has_unified_alerts() {
+    let keys = |payload: &str| {
+        let mut keys = needed("syslog");
+        keys["content"] = json!("integration");
+        keys["payload"] = json!(payload);
+        keys
+    };
+    for stream in Stream::ALL {
+        let refused = refusal(keys("cef2"), stream);
+        let known = [Stream::Threats, Stream::Activities, Stream::UnifiedAlerts].contains(&stream);
+        assert_eq!(refused.is_empty(), known, "{stream}: {refused}");
+        let takes_new_only = settings(keys("cef2")).takes_new_alerts_only();
+        assert!(takes_new_only && !settings(needed("syslog")).takes_new_alerts_only());
+    }
+    let refused = refusal(keys("cef"), Stream::UnifiedAlerts);
+    assert!(
+        refused.ends_with("of threats, activities; `payload: cef2` has lines for unified_alerts, too"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::harness::Harness;
+use crate::support::syslog::{Behaviour, SyslogReceiver};
 
 const PATH: &str = "/web/api/v2.1/unifiedalerts/graphql";
 
@@ -93,6 +94,37 @@ async fn every_alert_arrives_once_in_its_scope_and_again_when_it_changes() {
     let after = owed_in(&Scope::Global);
     assert_eq!(after.difference(&before).count(), 14);
     assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), before.union(&after).cloned().collect());
+}
+
+/// Another sink of the pipeline gets the changes too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_consoles_own_lines_say_of_each_alert_once_that_it_is_new() {
+    let harness = Harness::new(|setup| (setup.unified_alerts, setup.agents) = (200, 40)).await;
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let mut pipeline =
+        harness.pipeline(json!({ "streams": { "activities": null, "unified_alerts": { "since": "60d" } } }));
+    let sinks = pipeline["sinks"].as_array_mut().unwrap();
+    sinks.push(json!({
+        "type": "syslog", "address": format!("tcp://{}", receiver.address()), "content": "integration",
+        "payload": "cef2",
+    }));
+    harness.put("acme", &pipeline);
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let id = |line: &str| line.split("|16000|alertId=").nth(1).unwrap().split('|').next().unwrap().to_owned();
+    let alerts = || receiver.messages().iter().map(|line| id(line)).collect::<Vec<_>>();
+    let distinct = || alerts().into_iter().collect::<BTreeSet<_>>().len();
+    assert_eq!((alerts().len(), distinct()), (200, 200));
+
+    let now = system_clock();
+    for id in harness.console().ids(Kind::UnifiedAlerts).into_iter().step_by(10) {
+        assert!(harness.console().change_randomly(Kind::UnifiedAlerts, id, now));
+    }
+    harness.console().generate(Kind::UnifiedAlerts, now);
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    assert_eq!((alerts().len(), distinct()), (201, 201));
+    assert_eq!(arrived(&harness, "acme").len(), 200 + 20 + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

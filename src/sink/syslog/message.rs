@@ -39,7 +39,10 @@ pub(super) enum Unsendable {
          it as far as the receiver allows, and send the dead letter again"
     )]
     TooLong { least: usize, max_bytes: usize },
-    #[error("the record has no number in `activityType`, by which readers of the console's notifications know it")]
+    #[error(
+        "the record has no number in `activityType` (an alert: no `id`), by which readers of the console's \
+         notifications know it"
+    )]
     NoType,
 }
 

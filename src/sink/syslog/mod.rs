@@ -31,7 +31,7 @@ use self::message::{Encoder, Unsendable};
 use self::settings::{Body, DEFAULTS, Format, Payload};
 use super::common::{Common, Defaults, SinkType};
 use super::failover::Failover;
-use super::integration::{Content, SYSLOG};
+use super::integration::{Content, SYSLOG, SYSLOG_CEF2};
 use super::{
     Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE,
 };
@@ -66,10 +66,16 @@ impl SinkType for SyslogSettings {
     }
 
     fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
-        match self.content {
-            Content::Integration => SYSLOG.check(streams, ""),
-            Content::Forwarder => Ok(()),
+        match (self.content, self.payload) {
+            (Content::Integration, Some(Payload::Cef2)) => SYSLOG_CEF2.check(streams, ""),
+            (Content::Integration, _) => SYSLOG.check(streams, "; `payload: cef2` has lines for unified_alerts, too"),
+            (Content::Forwarder, _) => Ok(()),
         }
+    }
+
+    /// The console notifies of an alert when it is new.
+    fn takes_new_alerts_only(&self) -> bool {
+        self.content == Content::Integration
     }
 
     /// No label is part of a name here.

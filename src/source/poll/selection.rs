@@ -249,9 +249,16 @@ impl Selection {
             // The lane remembers that it was shown.
             Before::Nothing if is_unchanged => Decision::Exclude(SkipReason::Unchanged),
             // The lane remembers a record that the settings exclude as it does others: it is accounted for once.
-            Before::Nothing if self.pull.excludes(facts) => Decision::Exclude(SkipReason::Filtered),
+            Before::Nothing if self.pull.excludes(facts) || self.is_change(key) => {
+                Decision::Exclude(SkipReason::Filtered)
+            }
             Before::Nothing => Decision::Return(known),
         }
+    }
+
+    /// Whether a record is the change of an alert of which the lane takes nothing but that it is new.
+    fn is_change(&self, key: &RecordKey) -> bool {
+        self.pull.takes_new_alerts_only() && self.baseline.has_settled(key)
     }
 
     /// What the position would remember of a record.
@@ -262,7 +269,8 @@ impl Selection {
             id => Identity::of(&self.host, self.pull.stream, id, ""),
         };
         let id = facts.id.parse().unwrap_or_else(|_| named().key());
-        let is_constant = self.pull.stream.description().version == Version::Constant;
+        let is_constant =
+            self.pull.stream.description().version == Version::Constant || self.pull.takes_new_alerts_only();
         let version = if is_constant { id } else { identity.key() };
         let start = self.context.start;
         let time = if !self.pull.is_ordered() {

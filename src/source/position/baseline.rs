@@ -13,6 +13,8 @@ pub(in crate::source) struct Baseline {
     /// Records before this are out of scope.
     pub since: Timestamp,
     pub pass_position: Arc<PassPosition>,
+    /// That of the pass that reads records by their creation, if there is one.
+    pub by_creation: Option<Arc<PassPosition>>,
     pub contents: Contents,
 }
 
@@ -20,6 +22,16 @@ impl Baseline {
     /// Looks up a record; one without a time of its own, under every time.
     pub fn knows(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
         self.pass_position.knows_record(pass, record_key, has_time)
+    }
+
+    /// Whether a record whose key is the same for all its versions was settled, or is from before all that is
+    /// remembered by creation.
+    pub fn has_settled(&self, record_key: &RecordKey) -> bool {
+        let time = record_key.created.unwrap_or(record_key.time);
+        self.by_creation.as_ref().is_some_and(|created| {
+            time.seconds() < created.first_kept_second()
+                || created.knows(time, record_key.version, None) == Known::Taken
+        })
     }
 
     /// Releases the keys once all of them are of earlier seconds: no pager can meet their records again.
@@ -45,7 +57,8 @@ mod tests {
         pass_position.take(second(20), 2, None);
         let bound = pass_position.bound;
         let pass_position = Arc::new(pass_position);
-        let mut baseline = Baseline { since: second(0), pass_position, contents: Contents::default() };
+        let mut baseline =
+            Baseline { since: second(0), pass_position, by_creation: None, contents: Contents::default() };
         for (before, kept) in [(20, 2), (21, 0)] {
             baseline.forget_before(before);
             assert_eq!((baseline.pass_position.key_count(), baseline.pass_position.bound), (kept, bound), "{before}");

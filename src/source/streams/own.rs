@@ -111,6 +111,8 @@ pub struct AlertFilter {
     pub products: Vec<String>,
     /// The console's view, where not all.
     pub view: Option<&'static str>,
+    /// Each alert is delivered once, when it is new: no change of it is.
+    pub new_only: bool,
 }
 
 impl AlertFilter {

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -60,7 +61,7 @@ impl AlertView {
 
 impl UnifiedAlerts {
     pub(in crate::source) fn pull(&self) -> Pull {
-        let own = AlertFilter { products: self.products.clone(), view: self.view.word() };
+        let own = AlertFilter { products: self.products.clone(), view: self.view.word(), new_only: false };
         Pull { own: Own::UnifiedAlerts(own), ..self.common() }
     }
 }
@@ -68,6 +69,22 @@ impl UnifiedAlerts {
 impl Pull {
     pub fn unified_alerts(&self) -> Option<&AlertFilter> {
         if let Own::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
+    }
+
+    /// The same, but unified alerts are delivered once, when they are new.
+    #[must_use]
+    pub fn with_new_alerts_only(mut self: Arc<Self>) -> Arc<Self> {
+        if self.unified_alerts().is_some()
+            && let Own::UnifiedAlerts(alerts) = &mut Arc::make_mut(&mut self).own
+        {
+            alerts.new_only = true;
+        }
+        self
+    }
+
+    /// See [`AlertFilter::new_only`].
+    pub(in crate::source) fn takes_new_alerts_only(&self) -> bool {
+        self.unified_alerts().is_some_and(|alerts| alerts.new_only)
     }
 }
 

@@ -49,7 +49,7 @@ impl<'a> Members<'a> {
 
 /// An activity or a threat as its notification's type, host, user, …
 #[derive(Debug)]
-pub(super) struct Facts<'a> {
+pub(in crate::sink::syslog) struct Facts<'a> {
     members: Members<'a>,
     /// Its type of activity. A threat has that of its state.
     pub activity_type: i64,

@@ -30,15 +30,19 @@ impl Key {
             From::Paths(paths) => facts.first(paths),
             From::Made(make) => make(facts),
         };
-        // Readers take `None` for a value that is missing.
-        let is_blank = |value: &str| value.chars().all(|character| character.is_whitespace() || character.is_control());
-        value.filter(|value| !is_blank(value) && value != "None")
+        value.filter(|value| says_something(value))
     }
 
     /// It is cut before others.
     const fn early(self) -> Self {
         Self { cut: Cut::Early, ..self }
     }
+}
+
+/// Readers take `None` for a value that is missing.
+pub(super) fn says_something(value: &str) -> bool {
+    let is_blank = value.chars().all(|character| character.is_whitespace() || character.is_control());
+    !is_blank && value != "None"
 }
 
 /// An id, a hash, an address, a time or a number: never cut.

@@ -2,6 +2,7 @@
 //! CEF:0 is ArcSight's Common Event Format. CEF:2 begins like it, and goes on with `key=value` between pipes. They have
 //! different readers.
 
+mod alert;
 mod facts;
 mod keys;
 mod names;
@@ -12,28 +13,39 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
 
+use self::alert::Alert;
 use self::facts::Facts;
 use self::keys::{CEF_ONLY, KEYS, Key, LAST, OF_TYPES};
 use super::cef_fields::Cut;
 use super::shorten;
-use crate::record::{Timestamp, Value};
+use crate::record::{Stream, Timestamp, Value};
 
 pub(super) use self::keys::format;
 pub(super) use self::origin::{Dialect, Origin};
 
-/// An activity or a threat, as the console notifies of it.
+/// What the console notifies of.
 #[derive(Debug)]
-pub(super) struct Notification<'a>(Facts<'a>);
+pub(super) enum Notification<'a> {
+    /// An activity, or a threat.
+    Activity(Facts<'a>),
+    UnifiedAlert(Alert<'a>),
+}
 
 impl<'a> Notification<'a> {
-    /// `None` for a record that is no activity: it has no type.
+    /// `None` for a record that readers cannot tell from others: an activity without a type, an alert without an id.
     pub fn of(record: Value<'a>, origin: &'a Origin<'a>) -> Option<Self> {
-        Facts::of(record, origin).map(Self)
+        match origin.stream {
+            Stream::UnifiedAlerts => Alert::of(record).map(Self::UnifiedAlert),
+            _ => Facts::of(record, origin).map(Self::Activity),
+        }
     }
 
-    /// When it happened, as `rt` says.
+    /// When it happened, as `rt` or `detectedAt` says.
     pub fn time(&self) -> Option<Timestamp> {
-        self.0.time
+        match self {
+            Self::Activity(facts) => facts.time,
+            Self::UnifiedAlert(alert) => alert.time(),
+        }
     }
 
     /// The line without the header of syslog, in at most `room` bytes. A longer one is shortened, each text only as far
@@ -42,7 +54,10 @@ impl<'a> Notification<'a> {
     /// # Errors
     /// The fewest bytes that it takes, if these are more.
     pub fn line(&self, room: usize) -> Result<String, usize> {
-        let mut line = Line::of(&self.0);
+        let mut line = match self {
+            Self::Activity(facts) => Line::of(facts),
+            Self::UnifiedAlert(alert) => Line::of_alert(alert),
+        };
         let whole = line.to_string();
         if whole.len() <= room {
             return Ok(whole);
@@ -57,7 +72,8 @@ impl<'a> Notification<'a> {
 #[derive(Debug)]
 struct Line<'a> {
     dialect: Dialect,
-    /// The operating system of the endpoint, else the console's build or host. CEF:2 has the former only.
+    /// The operating system of the endpoint, else the console's build or host. CEF:2 has the former only, and the type
+    /// of an alert.
     slot: Option<Cow<'a, str>>,
     activity_type: i64,
     /// In the header of CEF:0.
@@ -71,6 +87,14 @@ struct Entry<'a> {
     key: &'static str,
     cut: Cut,
     value: Cow<'a, str>,
+}
+
+impl<'a> Entry<'a> {
+    fn new(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Self {
+        // A longer one is no id.
+        let cut = if value.len() > shorten::LONGEST_EXACT && cut == Cut::Never { Cut::Late } else { cut };
+        Self { key, cut, value }
+    }
 }
 
 impl<'a> Line<'a> {
@@ -92,6 +116,17 @@ impl<'a> Line<'a> {
             name: names::of(facts),
             severity: facts.severity(),
             entries,
+        }
+    }
+
+    fn of_alert(alert: &Alert<'a>) -> Self {
+        Self {
+            dialect: Dialect::Cef2,
+            slot: Some(Cow::Owned(types::UNIFIED_ALERT.to_string())),
+            activity_type: types::UNIFIED_ALERT,
+            name: Cow::Borrowed(""),
+            severity: 1,
+            entries: alert.entries().map(|(key, cut, value)| Entry::new(key, cut, value)).collect(),
         }
     }
 
@@ -218,9 +253,7 @@ fn of_type(activity_type: i64) -> impl Iterator<Item = &'static Key> {
 
 fn entry<'a>(key: &Key, facts: &Facts<'a>) -> Option<Entry<'a>> {
     let value = key.value(facts)?;
-    // A longer one is no id.
-    let cut = if value.len() > shorten::LONGEST_EXACT && key.cut == Cut::Never { Cut::Late } else { key.cut };
-    Some(Entry { key: key.name, cut, value })
+    Some(Entry::new(key.name, key.cut, value))
 }
 
 /// What stands for a character that would end a value, or begin another.

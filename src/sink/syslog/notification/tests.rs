@@ -15,7 +15,7 @@ fn line_of(record: &Json, dialect: Dialect, stream: Stream) -> String {
 }
 
 fn line_in(record: &Json, origin: &Origin<'_>, room: usize) -> Result<String, usize> {
-    Notification::of(Value::new(&record.to_string()), origin).expect("a type").line(room)
+    Notification::of(Value::new(&record.to_string()), origin).expect("a type or an id").line(room)
 }
 
 fn cef(record: &Json) -> String {
@@ -425,4 +425,84 @@ fn a_record_without_a_type_has_no_line() {
         let origin = origin(Dialect::Cef, Stream::Activities);
         assert!(Notification::of(Value::new(&record), &origin).is_none(), "{record}");
     }
+}
+
+fn unified_alert() -> Json {
+    json!({
+        "id": "019d114e-e4f4-7ad6-82c3-9829b6d0a801",
+        "name": "avm.exe detected as Malware",
+        "description": "An attempt to exploit the kernel.",
+        "severity": "CRITICAL",
+        "status": "NEW",
+        "analystVerdict": "UNDEFINED",
+        "classification": "MALWARE",
+        "confidenceLevel": "MALICIOUS",
+        "detectedAt": "2026-03-21T16:51:06.684Z",
+        "firstSeenAt": "2026-03-21T16:51:06.684Z",
+        "updatedAt": "2026-03-21T16:51:18.468Z",
+        "storylineId": "21932D9A857726BC",
+        "result": "UNMITIGATED",
+        "analytics": { "category": "Reputation" },
+        "detectionSource": { "product": "EDR", "vendor": "SentinelOne" },
+        "assets": [
+            { "name": "other", "primary": false },
+            { "name": "w19sns", "primary": true, "category": "Server", "agentUuid": "10c5fa27",
+              "lastLoggedInUser": "None" },
+        ],
+        "process": {
+            "parentName": "explorer.exe",
+            "file": {
+                "name": "avm.exe", "path": r"C:\Temp\avm.exe", "sha1": "3395856ce81f2b7382dee72602f798b642f14140",
+                "sha256": null,
+            },
+        },
+        "detectionTime": { "scope": { "accountName": "As it was", "siteId": "7", "groupName": "Servers" } },
+        "realTime": { "scope": { "account": { "id": "5", "name": "Acme" }, "site": null } },
+    })
+}
+
+fn alert_line(record: &Json, room: usize) -> Result<String, usize> {
+    line_in(record, &origin(Dialect::Cef2, Stream::UnifiedAlerts), room)
+}
+
+/// The endpoint is the primary asset, and the scope that of now.
+#[test]
+fn a_unified_alert_has_the_type_and_the_keys_that_the_console_has_for_it() {
+    assert_eq!(
+        alert_line(&unified_alert(), usize::MAX).unwrap(),
+        "CEF:2|SentinelOne|Mgmt|16000|alertId=019d114e-e4f4-7ad6-82c3-9829b6d0a801|\
+         alertName=avm.exe detected as Malware|description=An attempt to exploit the kernel.|severity=CRITICAL|\
+         detectionEngine=Reputation|product=EDR|vendor=SentinelOne|detectedAt=2026-03-21T16:51:06.684Z|\
+         firstSeenAt=2026-03-21T16:51:06.684Z|classification=MALWARE|confidenceLevel=MALICIOUS|status=NEW|\
+         analystVerdict=UNDEFINED|mitigationStatus=UNMITIGATED|assetName=w19sns|assetCategory=Server|\
+         sourceAgentUuid=10c5fa27|fileProcessName=avm.exe|filePath=C:\\Temp\\avm.exe|\
+         fileHash=3395856ce81f2b7382dee72602f798b642f14140|originatingProcessName=explorer.exe|\
+         storylineId=21932D9A857726BC|accountId=5|accountName=Acme|siteId=7|groupName=Servers"
+    );
+    let mut one = unified_alert();
+    one["assets"].as_array_mut().unwrap().pop();
+    assert!(alert_line(&one, usize::MAX).unwrap().contains("|assetName=other|"));
+    let record = unified_alert().to_string();
+    let origin = origin(Dialect::Cef2, Stream::UnifiedAlerts);
+    let time = Notification::of(Value::new(&record), &origin).unwrap().time();
+    assert_eq!(time, Timestamp::parse("2026-03-21T16:51:06.684Z").ok());
+    for record in [json!({ "id": null, "name": "n" }), json!([]), json!({ "id": "" })] {
+        assert!(Notification::of(Value::new(&record.to_string()), &origin).is_none(), "{record}");
+    }
+}
+
+#[test]
+fn a_unified_alert_forges_no_key_and_keeps_its_id_when_it_is_shortened() {
+    let mut record = unified_alert();
+    record["name"] = json!("x|severity=LOW|CEF:2|SentinelOne|Mgmt|4020|\nactivityType=4020");
+    record["description"] = json!("d".repeat(9_000));
+    record["process"]["file"]["path"] = json!("p".repeat(9_000));
+    let line = alert_line(&record, 2_000).unwrap();
+    assert!(line.len() <= 2_000 && !line.contains('\n'), "{line}");
+    let parts: Vec<&str> = line.split('|').collect();
+    let named = |key: &str| parts.iter().filter(|part| part.starts_with(&format!("{key}="))).count();
+    assert_eq!([named("severity"), named("activityType"), named("alertId")], [1, 0, 1], "{line}");
+    assert_eq!(line.matches("CEF:").count(), 1, "{line}");
+    assert!(line.contains("|alertId=019d114e-e4f4-7ad6-82c3-9829b6d0a801|"), "{line}");
+    assert!(matches!(alert_line(&record, 100), Err(least) if least < 2_000));
 }

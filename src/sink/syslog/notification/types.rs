@@ -7,6 +7,8 @@ pub(super) const RESOLVED: i64 = 21;
 pub(super) const NEW_SUSPICIOUS: i64 = 4003;
 pub(super) const STAR_ALERT: i64 = 3608;
 pub(super) const FIREWALL: i64 = 5232;
+/// A unified alert was created.
+pub(super) const UNIFIED_ALERT: i64 = 16000;
 
 /// A threat was detected.
 pub(super) fn is_detection(activity_type: i64) -> bool {

@@ -13,7 +13,7 @@ pub(in crate::source) struct Baseline {
     /// Records before this are out of scope.
     pub since: Timestamp,
     pub pass_position: Arc<PassPosition>,
-    /// That of the pass that reads records by their creation, if there is one.
+    /// The position of the pass that reads records by their creation, if there is one.
     pub by_creation: Option<Arc<PassPosition>>,
     pub contents: Contents,
 }

@@ -71,7 +71,7 @@ impl Pull {
         if let Own::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
     }
 
-    /// The same, but unified alerts are delivered once, when they are new.
+    /// These settings, with unified alerts delivered once, when they are new.
     #[must_use]
     pub fn with_new_alerts_only(mut self: Arc<Self>) -> Arc<Self> {
         if self.unified_alerts().is_some()

@@ -234,7 +234,7 @@ impl SinkSettings {
         self.kind.as_type().check_streams(streams)
     }
 
-    /// As [`SinkType::takes_new_alerts_only`].
+    /// See [`SinkType::takes_new_alerts_only`].
     pub fn takes_new_alerts_only(&self) -> bool {
         self.kind.as_type().takes_new_alerts_only()
     }

@@ -20,6 +20,13 @@ pub enum Trap {
     NoShards,
     /// Another cluster that belongs to the target was skipped.
     ClusterSkipped,
+    /// Two shards, of which one has answered and none has failed.
+    ShardUnheard,
+    /// 200, with an error next to the hits.
+    ErrorInside,
+    /// Only the question about everything that can be read fails.
+    ElsewhereFailed,
+    ElsewhereCut,
     /// More documents than were sent.
     Cut,
     /// The total is an estimate.
@@ -48,12 +55,16 @@ pub enum Trap {
     UnnamedCut,
 }
 
-pub const TRAPS: [Trap; 22] = [
+pub const TRAPS: [Trap; 26] = [
     Trap::ShardFailed,
     Trap::TimedOut,
     Trap::TerminatedEarly,
     Trap::NoShards,
     Trap::ClusterSkipped,
+    Trap::ShardUnheard,
+    Trap::ErrorInside,
+    Trap::ElsewhereFailed,
+    Trap::ElsewhereCut,
     Trap::Cut,
     Trap::Estimate,
     Trap::Closed,
@@ -221,7 +232,17 @@ impl ElasticSearch {
                 hits.push(json!({ "_id": id, "_index": index, "_source": source }));
             }
         }
-        self.answer_with(hits, self.trap.filter(|_| !everywhere))
+        let trap = match self.trap {
+            Some(Trap::ElsewhereFailed) => Some(Trap::ShardFailed).filter(|_| everywhere),
+            Some(Trap::ElsewhereCut) if everywhere => {
+                // Another pipeline's, which are more than fit into the answer.
+                hits.push(json!({ "_id": "f".repeat(32), "_index": "x", "_source": {} }));
+                Some(Trap::Cut)
+            }
+            Some(Trap::ElsewhereCut) => None,
+            trap => trap.filter(|_| !everywhere),
+        };
+        self.answer_with(hits, trap)
     }
 
     /// The documents of a window, at most `size`.
@@ -261,7 +282,15 @@ impl ElasticSearch {
         let nothing = json!({ "total": { "value": 0, "relation": "eq" } });
         match trap {
             None | Some(Trap::FilteredAlias | Trap::RoutedAlias | Trap::NoMetadata | Trap::OtherMetadata) => {}
-            Some(Trap::NeverRefreshed) => {}
+            Some(Trap::NeverRefreshed | Trap::ElsewhereFailed | Trap::ElsewhereCut) => {}
+            Some(Trap::ShardUnheard) => {
+                answer["_shards"]["successful"] = json!(1);
+                answer["hits"] = nothing;
+            }
+            Some(Trap::ErrorInside) => {
+                answer["error"] = json!({ "type": "circuit_breaking_exception", "reason": "because" });
+                answer["hits"] = nothing;
+            }
             Some(Trap::Unnamed | Trap::UnnamedUnseen | Trap::UnnamedCut) => {}
             Some(Trap::ShardFailed) => {
                 answer["_shards"]["failed"] = json!(1);

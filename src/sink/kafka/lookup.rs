@@ -80,7 +80,11 @@ impl TopicLookup {
 /// Since when all messages are there that were sent.
 fn kept(retention: &Retention, timestamp: MessageTime, now: Timestamp) -> Result<Kept, Unproven> {
     let Retention { is_trimmed, first, policy, millis, bytes } = retention;
-    if policy.as_ref().is_some_and(|policy| policy.contains("compact")) {
+    let Some(policy) = policy else {
+        let reason = "the credentials may not read whether the topic is compacted (`DescribeConfigs`)";
+        return Err(Unproven::NoProof(reason.to_owned()));
+    };
+    if policy.contains("compact") {
         let reason = "the topic is compacted: it keeps the newest message of each record alone";
         return Err(Unproven::NoProof(reason.to_owned()));
     }
@@ -148,6 +152,17 @@ impl Lookup for TopicLookup {
         let copy = copy.as_mut().ok_or_else(|| Unproven::NoProof("the topic was not read".to_owned()))?;
         copy.sorted.copies(identities).map_err(|error| Unproven::NoProof(format!("a temporary file: {error}")))
     }
+
+    /// Each message without an identity may be one of these.
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        match self.copy.lock().as_ref().map_or(0, |copy| copy.without) {
+            0 => Ok(vec![None; identities.len()]),
+            without => Err(Unproven::NoProof(format!(
+                "{without} messages of `{}` have no identity (header `id`): each may be an event that is not found",
+                self.topic
+            ))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +174,7 @@ mod tests {
         let hour = |hour: i64| Timestamp::from_micros(hour * 3_600_000_000);
         let now = hour(1_000);
         let found = |is_trimmed, policy: &str, millis: Option<i64>, bytes: Option<i64>, timestamp| {
-            let policy = Some(policy.to_owned());
+            let policy = Some(policy.to_owned()).filter(|policy| !policy.is_empty());
             let retention = Retention { is_trimmed, first: Some(hour(900)), policy, millis, bytes };
             match kept(&retention, timestamp, now) {
                 Ok(Kept::Everything) => "everything".to_owned(),
@@ -180,6 +195,8 @@ mod tests {
             (found(true, "delete", week, Some(-1), MessageTime::Event), "Err"),
             (found(true, "compact,delete", week, Some(-1), MessageTime::Now), "Err"),
             (found(false, "compact", week, Some(-1), MessageTime::Now), "Err"),
+            // Nobody may say.
+            (found(false, "", None, None, MessageTime::Now), "Err"),
         ] {
             assert_eq!(found, expected);
         }

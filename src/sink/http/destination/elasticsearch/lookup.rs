@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::StatusCode;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -36,8 +37,8 @@ const NARROWING: [&str; 2] = ["filter", "search_routing"];
 /// Parts of what a cluster says of a question that exceeds a setting of an index.
 const TOO_LARGE: [&str; 2] = ["max_terms_count", "max_result_window"];
 const IN_LABEL: &str = "labels.s1_identity";
-const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.failed,_clusters,hits.total,hits.hits._id,\
-                      hits.hits._index,hits.hits._source,error.type,error.reason,error.root_cause";
+const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_clusters,hits.total,\
+                      hits.hits._id,hits.hits._index,hits.hits._source,error.type,error.reason,error.root_cause";
 
 #[derive(Debug)]
 pub(super) struct ClusterLookup {
@@ -74,6 +75,8 @@ struct Found<'a> {
     /// Other clusters that were asked.
     #[serde(rename = "_clusters")]
     clusters: Option<Clusters>,
+    /// What stands next to hits that are not all.
+    error: Option<IgnoredAny>,
     #[serde(borrow)]
     hits: Hits<'a>,
 }
@@ -81,6 +84,8 @@ struct Found<'a> {
 #[derive(Deserialize)]
 struct Shards {
     total: u64,
+    /// Those that had nothing to search are among them.
+    successful: u64,
     failed: u64,
 }
 
@@ -180,21 +185,25 @@ impl ClusterLookup {
 
     /// Documents outside the target that say that they were sent to it: an ingest pipeline has changed their index. It
     /// is not asked about those of other pipelines, which may have the same identities.
-    async fn rerouted(&self, identities: &[Identity]) -> Vec<(Identity, String)> {
+    ///
+    /// # Errors
+    /// If the answer does not say of all that the credentials may read. What nobody has looked for is not missing.
+    async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
         let own: Value = serde_json::from_str(&parts(&self.name)).unwrap_or_default();
         if own.is_null() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("filter_path", FILTER);
-        let Ok(response) = self.questions.post(&url, JSON, self.question(identities).to_string()).await else {
-            return Vec::new();
-        };
-        // What the credentials may not read is not found, and nothing else is said of it.
-        let Ok(found) = serde_json::from_slice::<Found<'_>>(&response.body) else { return Vec::new() };
+        let response = self.questions.post(&url, JSON, self.question(identities).to_string()).await?;
+        // The credentials may read the target alone.
+        if matches!(response.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+            return Ok(Vec::new());
+        }
+        let found = proof(&response, "all that the credentials may read")?;
         let is_own = |hit: &Hit<'_>| hit.source.get("data_stream") == Some(&own);
         let hits = found.hits.hits.into_iter().filter(is_own);
-        hits.filter_map(|hit| Some((self.identity(&hit, identities)?, hit.index.into_owned()))).collect()
+        Ok(hits.filter_map(|hit| Some((self.identity(&hit, identities)?, hit.index.into_owned()))).collect())
     }
 
     /// What the cluster says of the target there; `null` if the target is nothing of that kind.
@@ -313,14 +322,21 @@ fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
         Err(error) if error.is_eof() => return Err(Unproven::TooLarge("the answer breaks off".to_owned())),
         Err(_) => return Err(unproven("the answer is none of a search".to_owned())),
     };
-    let Found { timed_out, terminated_early, shards, clusters, hits } = &found;
+    let Found { timed_out, terminated_early, shards, clusters, error, hits } = &found;
+    if error.is_some() {
+        return Err(unproven("the answer has an error next to its hits".to_owned()));
+    }
     if *timed_out || *terminated_early {
         return Err(unproven("the search was ended before it had seen all documents".to_owned()));
     }
-    if shards.failed > 0 {
-        return Err(unproven(format!("{} of {} shards did not answer", shards.failed, shards.total)));
+    let Shards { total, successful, failed } = *shards;
+    if failed > 0 || successful < total {
+        return Err(unproven(format!(
+            "{} of {total} shards did not answer",
+            failed.max(total - successful.min(total))
+        )));
     }
-    if shards.total == 0 {
+    if total == 0 {
         return Err(unproven("there is no such target".to_owned()));
     }
     if clusters.as_ref().is_some_and(|clusters| clusters.successful < clusters.total) {
@@ -393,7 +409,7 @@ impl Lookup for ClusterLookup {
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
         self.named.get_or_try_init(|| self.refuse_unnamed()).await?;
         let mut places = vec![None; identities.len()];
-        let mut found = self.rerouted(identities).await;
+        let mut found = self.rerouted(identities).await?;
         if !self.elsewhere.is_empty() {
             found.extend(self.search(&self.elsewhere.join(","), identities).await?);
         }

@@ -25,6 +25,7 @@ pub(super) use self::origin::{Dialect, Origin};
 
 /// What the console notifies of.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub(super) enum Notification<'a> {
     /// An activity, or a threat.
     Activity(Facts<'a>),

@@ -152,17 +152,6 @@ impl Lookup for TopicLookup {
         let copy = copy.as_mut().ok_or_else(|| Unproven::NoProof("the topic was not read".to_owned()))?;
         copy.sorted.copies(identities).map_err(|error| Unproven::NoProof(format!("a temporary file: {error}")))
     }
-
-    /// Each message without an identity may be one of these.
-    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
-        match self.copy.lock().as_ref().map_or(0, |copy| copy.without) {
-            0 => Ok(vec![None; identities.len()]),
-            without => Err(Unproven::NoProof(format!(
-                "{without} messages of `{}` have no identity (header `id`): each may be an event that is not found",
-                self.topic
-            ))),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -140,8 +140,8 @@ async fn serve_once(context: &WorkerContext, retries: &mpsc::Sender<Vec<LaneId>>
         let served = match &request {
             Request::Rename(from) => rename(context, from, lane).await,
             Request::Retry if context.runs(lane) => {
-                retried.push(lane.clone());
-                Ok(())
+                retried.push(key);
+                continue;
             }
             Request::Retry => Err(Failure::transient("the worker runs no such lane")),
         };
@@ -152,9 +152,14 @@ async fn serve_once(context: &WorkerContext, retries: &mpsc::Sender<Vec<LaneId>>
             }
         }
     }
-    if !retried.is_empty() {
-        // Fails only if the worker ends.
-        let _ = retries.send(retried).await;
+    if retried.is_empty() {
+        return Ok(());
+    }
+    // Before the answers: a command that has them removes the directory, and then the next `delete` fails.
+    // Sending fails only if the worker ends.
+    let _ = retries.send(retried.iter().map(|key| key.lane.clone()).collect()).await;
+    for key in retried {
+        requests.delete(&key).await?;
     }
     Ok(())
 }

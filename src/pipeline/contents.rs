@@ -63,7 +63,7 @@ pub(super) fn read_contents(
 
 /// `None` if times and size of the file are unchanged.
 fn read_changed(path: &Path, known: Option<&Version>, is_tenants: bool) -> io::Result<Option<Contents>> {
-    let metadata = std::fs::metadata(path)?;
+    let metadata = std::fs::metadata(path).map_err(|error| of_link(path, error))?;
     if !metadata.is_file() {
         return Err(not_a_regular_file());
     }
@@ -78,6 +78,17 @@ fn read_changed(path: &Path, known: Option<&Version>, is_tenants: bool) -> io::R
         read_regular(path, MAX_BYTES)?
     };
     Ok(Some(Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))))
+}
+
+/// The error of a file that is not there. A link that leads nowhere was not removed: it is broken.
+fn of_link(path: &Path, error: io::Error) -> io::Error {
+    match std::fs::read_link(path) {
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
+            let target = target.display();
+            io::Error::new(ErrorKind::InvalidData, format!("it is a symbolic link to {target}, which does not exist"))
+        }
+        _ => error,
+    }
 }
 
 /// The text of a pipeline file.

@@ -99,6 +99,26 @@ fn a_broken_file_that_is_removed_stops_what_it_kept_running() {
     assert_eq!(scene.scan(), "-acme");
 }
 
+/// What a link led to was moved: nobody has taken the customer away.
+#[test]
+fn a_broken_link_is_invalid_and_its_last_version_runs() {
+    let mut scene = Scene::new(&[("a.yaml", &pipeline("60s"))]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("globex.yaml");
+    fs::write(&target, pipeline("60s")).unwrap();
+    symlink(&target, scene.path("globex.yaml")).unwrap();
+    assert_eq!(scene.scan(), "+a +globex");
+    fs::rename(&target, elsewhere.path().join("moved.yaml")).unwrap();
+    assert_eq!(scene.scan(), "!globex.yaml(globex)");
+    let problems = scene.files.problems();
+    let text = problems.first().unwrap().to_string();
+    assert!(text.contains("it is a symbolic link to") && text.contains("which does not exist"), "{text}");
+    fs::rename(elsewhere.path().join("moved.yaml"), &target).unwrap();
+    assert_eq!(scene.scan(), "^globex.yaml");
+    fs::remove_file(scene.path("globex.yaml")).unwrap();
+    assert_eq!(scene.scan(), "-globex");
+}
+
 #[test]
 fn at_start_an_invalid_file_is_not_run_and_the_others_are() {
     let mut scene = Scene::new(&[("acme.yaml", "nonsense"), ("globex.yaml", &pipeline("60s"))]);

@@ -1,6 +1,7 @@
 //! Carries requests to a console: over HTTP, or directly to an emulator in tests.
 
 use std::fmt::{Debug, Display};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use url::Url;
 
 use crate::settings::{
     ClientError, HttpSettings, Period, RenewableClient, RequestWay, describe_proxy_refusal, describe_request_error,
-    is_html, is_tls_error,
+    is_html, is_lost_before_answer, is_tls_error,
 };
 
 /// Limit for the body of a status other than 200, in bytes.
@@ -108,20 +109,24 @@ pub async fn within(
 
 /// Over HTTP or HTTPS. Lanes with the same TLS settings share a client.
 #[derive(Debug)]
-pub struct HttpTransport(RenewableClient);
+pub struct HttpTransport {
+    client: RenewableClient,
+    /// The console has answered, so that a connection may be one that it has closed meanwhile.
+    has_answered: AtomicBool,
+}
 
 impl HttpTransport {
     /// # Errors
     /// If a file of `tls:` cannot be read or is invalid.
     pub fn new(settings: HttpSettings) -> Result<Self, ClientError> {
-        RenewableClient::new(settings).map(Self)
+        Ok(Self { client: RenewableClient::new(settings)?, has_answered: AtomicBool::new(false) })
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
-        let way = RequestWay { timeout: request.timeout, ..self.0.settings().way() };
+        let way = RequestWay { timeout: request.timeout, ..self.client.settings().way() };
         let fail = |error: reqwest::Error| {
             if error.is_connect() || is_tls_error(&error) {
-                self.0.renew();
+                self.client.renew();
             }
             classify(&error, &way)
         };
@@ -129,7 +134,7 @@ impl HttpTransport {
             .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
         authorization.set_sensitive(true);
         // A resolver does not see an address in place of a name.
-        self.0.settings().may_reach(&request.url).map_err(|error| TransportError::Connect(error.to_string()))?;
+        self.client.settings().may_reach(&request.url).map_err(|error| TransportError::Connect(error.to_string()))?;
         let json = HeaderValue::from_static("application/json");
         let timeout = request.timeout;
         let method = if request.body.is_some() { Method::POST } else { Method::GET };
@@ -143,10 +148,17 @@ impl HttpTransport {
             *asked.body_mut() = Some(body.into());
         }
         // The client applies its own timeout to a request without one.
-        if timeout != self.0.settings().timeout.0 {
+        if timeout != self.client.settings().timeout.0 {
             *asked.timeout_mut() = Some(timeout);
         }
-        let mut answer = self.0.get().execute(asked).await.map_err(fail)?;
+        // All requests only read. A server may close an idle connection without a word, just when it is used again.
+        let again = if self.has_answered.load(Ordering::Relaxed) { asked.try_clone() } else { None };
+        let mut answer = match (self.client.get().execute(asked).await, again) {
+            (Err(error), Some(again)) if is_lost_before_answer(&error) => self.client.get().execute(again).await,
+            (answer, _) => answer,
+        }
+        .map_err(fail)?;
+        self.has_answered.store(true, Ordering::Relaxed);
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
@@ -156,7 +168,7 @@ impl HttpTransport {
             // The status must not be lost if the body is too large or the connection breaks.
             let body = error_body(&mut answer, &headers).await;
             if status.is_client_error() && is_html(&body) {
-                self.0.renew();
+                self.client.renew();
             }
             return Ok(Response { status, headers, body });
         }
@@ -352,6 +364,37 @@ mod tests {
                 other => assert!(of_request == long && other.is_none(), "{other:?}"),
             }
         }
+        serving.abort();
+    }
+
+    /// It answers the first request of each connection, and closes the connection when the second one comes.
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_it_was_idle_fails_no_request() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/", server.local_addr().unwrap()).parse().unwrap();
+        let serving = tokio::spawn(async move {
+            let mut connections = 0;
+            while let Ok((mut connection, _)) = server.accept().await {
+                connections += 1;
+                tokio::spawn(async move {
+                    assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
+                    // From the fourth connection on, nothing is answered at all.
+                    if connections < 4 {
+                        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+                        let _ = connection.read(&mut [0; 1024]).await;
+                    }
+                });
+            }
+        });
+        let timeout = Duration::from_secs(30);
+        let transport = transport(timeout, Reach::Everywhere);
+        let request =
+            || Request { url: url.clone(), token: SecretString::from("token"), body: None, timeout, max_bytes: 8 };
+        for _ in 0..3 {
+            assert_eq!(transport.send(request()).await.unwrap().body, "{}");
+        }
+        let error = transport.send(request()).await.unwrap_err();
+        assert!(matches!(error, TransportError::Broken(_) | TransportError::Connect(_)), "{error:?}");
         serving.abort();
     }
 

@@ -290,6 +290,23 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
+/// True if a connection ended before it brought any part of an answer.
+pub fn is_lost_before_answer(error: &reqwest::Error) -> bool {
+    if error.is_connect() || error.is_timeout() || error.is_body() {
+        return false;
+    }
+    let is_lost = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        )
+    };
+    causes(error).any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(is_lost)
+            || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+    })
+}
+
 /// True if TLS is among the causes of an error. A server may refuse the client certificate after the request was sent.
 pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<rustls::Error>())

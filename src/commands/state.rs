@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
 use tokio::time::{Instant, sleep};
 
@@ -23,7 +23,9 @@ use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SnapshotStage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 use crate::usage::Usage;
-use crate::worker::{Answer, KnownFiles, Options, Request, Requests, release_name, rename_checkpoint, usage_area};
+use crate::worker::{
+    Answer, KnownFiles, Options, Request, Requests, check_segments, release_name, rename_checkpoint, usage_area,
+};
 
 /// A worker answers a request within a second, unless its disk is slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -387,7 +389,7 @@ async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
         // One damaged checkpoint must not hide the others.
         table.add_row(match load_whole(store, &key).await {
             Ok(LaneCheckpoint { host, position, .. }) => {
-                problems.extend(damaged_ledger(store, &key).await);
+                problems.extend(check_segments(store, &key.lane).await.err().map(Into::into));
                 [name, position.bound().to_string(), position.complete_until().to_string(), host.into()]
             }
             Err(error) => {
@@ -405,26 +407,6 @@ async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
         note(format_args!("error: {}", with_causes(problem)));
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// What is wrong with a ledger of a lane, which goes on without it.
-async fn damaged_ledger(store: &dyn Store, key: &CheckpointKey) -> Option<anyhow::Error> {
-    let mut read = None;
-    loop {
-        let stored = store.load(key).await.ok()?;
-        let checkpoint = decode(key, stored.clone()).ok()?;
-        let error = checkpoint.check_journal(store, key).await.err()?;
-        let StateError::Journal { segment, .. } = error else { return Some(error.into()) };
-        // A running lane may have removed the segment meanwhile.
-        if read.as_ref() == Some(&stored) {
-            return Some(anyhow!(
-                "segment {segment} of the journal of lane {key} is missing or damaged: the lane goes on, and `verify` \
-                 judges none of its hours; restore checkpoint and journal from a backup, or wait until the hours are \
-                 older than 90 days"
-            ));
-        }
-        read = Some(stored);
-    }
 }
 
 fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {

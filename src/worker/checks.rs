@@ -34,7 +34,8 @@ pub struct Checks {
     expiry: Repeated<KnownExpiry>,
     new_token: Repeated<NewToken>,
     scope: Repeated<KnownScope>,
-    ledgers: Repeated<()>,
+    /// Whether the ledgers were read to their ends.
+    ledgers: Repeated<bool>,
 }
 
 impl Checks {
@@ -82,7 +83,9 @@ impl Checks {
         if self.ledgers.is_due(now) {
             let context = context.clone();
             let lanes = lanes();
-            self.ledgers.start(wait(), |()| async { ((), verify::check_ledgers(context, lanes).await) });
+            self.ledgers.start(wait(), |are_read| async move {
+                (true, verify::check_ledgers(context, lanes, !are_read).await)
+            });
         }
     }
 }

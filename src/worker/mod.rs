@@ -54,8 +54,8 @@ pub use spec::LaneSpec;
 pub use usage::{UsageStoreError, area as usage_area};
 pub use verify::{
     Ask, DestinationReport, Given, HourRow, IncompleteHours, Missing, Most, Repair, Returned, Selected, Verify,
-    VerifyDestination, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, replays_area, run_verify,
-    run_verify_destination,
+    VerifyDestination, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, check_segments, replays_area,
+    run_verify, run_verify_destination,
 };
 
 use cluster::{Cluster, ClusterError};

@@ -166,6 +166,27 @@ impl LedgerReader {
     }
 }
 
+/// Reads all segments of the lane's journals.
+///
+/// # Errors
+/// [`VerifyError::Ledger`] if one is missing or damaged.
+pub async fn check_segments(live: &dyn CheckpointBackend, lane: &LaneId) -> Result<(), VerifyError> {
+    let key = CheckpointKey::from(lane.clone());
+    let mut retries = 0;
+    loop {
+        let Some(bytes) = live.load(&key).await? else { return Ok(()) };
+        match LaneCheckpoint::decode(&bytes)?.check_journal(live, &key).await {
+            Ok(()) => return Ok(()),
+            // A running lane may have removed the segment meanwhile.
+            Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
+            Err(StateError::Journal { segment, .. }) => {
+                return Err(VerifyError::Ledger { lane: lane.clone(), segment });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 impl Account {
     /// The accounted records of `lane` in `hours`, without repairs and identities.
     pub async fn sums_of_lane(
@@ -196,6 +217,10 @@ impl Account {
             match totals {
                 Ok(totals) => return Ok(Self { lane: lane.clone(), checkpoint, which, totals }),
                 Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
+                // That of the position is not read here.
+                Err(StateError::Journal { segment, .. }) => {
+                    return Err(VerifyError::Ledger { lane: lane.clone(), segment });
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
-use super::ledger_reader::{Account, LedgerReader, Which, live_backend};
+use super::ledger_reader::{Account, LedgerReader, Which, check_segments, live_backend};
 use super::{Confirmed, VerifyError, area, confirm};
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::checkpoint::{CheckpointBackend, LaneId};
 use crate::record::Timestamp;
-use crate::state::StateError;
+use crate::state::Location;
 use crate::telemetry::{Meter, Verification};
 use crate::worker::context::WorkerContext;
 use crate::worker::spec::LaneSpec;
@@ -33,23 +33,19 @@ enum Check {
     NotBefore(Timestamp),
 }
 
-/// Compares these lanes of a pipeline with their console. Returns the wait before the next time.
-pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>>) -> Duration {
+/// Compares these lanes of a pipeline with their console. Returns the wait before the next time. `is_first`: the ledgers
+/// are read to their ends, since a comparison reads the last hours only. A store of objects would have to ask for each.
+pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>>, is_first: bool) -> Duration {
+    let reads_all = is_first && matches!(context.options.state, Location::File(_));
     let mut pause = CHECK_INTERVAL;
     for spec in lanes.iter().filter(|spec| Accounting::of(spec.id.stream) == Accounting::Records) {
         let span = spec.span();
-        let wait = match check(&context, spec).instrument(span.clone()).await {
+        let wait = match check(&context, spec, reads_all).instrument(span.clone()).await {
             Ok(Check::Done) => CHECK_INTERVAL,
             // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
             Ok(Check::NotBefore(time)) => time.since(context.clock().now()).max(RETRY_INTERVAL),
-            Err(VerifyError::State(StateError::Journal { segment, .. })) => {
-                span.in_scope(|| {
-                    warn!(
-                        segment,
-                        "a segment of the ledger is missing or damaged: the lane goes on, and `verify` judges none of \
-                         its hours: s1-forwarder state list"
-                    );
-                });
+            Err(error @ VerifyError::Ledger { .. }) => {
+                span.in_scope(|| warn!("{error}"));
                 CHECK_INTERVAL
             }
             Err(error) => {
@@ -63,13 +59,16 @@ pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>
 }
 
 /// Compares the hours that can be compared, and reports missing records.
-async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, VerifyError> {
+async fn check(context: &WorkerContext, spec: &LaneSpec, reads_all: bool) -> Result<Check, VerifyError> {
     let id = &spec.id;
     let kind = spec.sink.kind.name();
     let Some(lane) = context.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
         return Ok(Check::NotBefore(context.clock().now()));
     };
     let live = live_backend(context, spec, context.store())?;
+    if reads_all {
+        check_segments(&*live, id).await?;
+    }
     let now = context.clock().now();
     let account = Account::sums_of_lane(&*live, id, Hour(0)..Hour(0)).await?;
     let comparable = account.comparable_hours(id.stream, spec.pull.overlap, now);

@@ -43,7 +43,7 @@ use ledger_reader::{Account, LedgerReader, Which};
 pub use destination::{
     Ask, DestinationReport, Given, HourRow, Missing, Most, Returned, VerifyDestination, run_verify_destination,
 };
-pub use ledger_reader::live_backend;
+pub use ledger_reader::{check_segments, live_backend};
 pub use ledgers::{FIRST_CHECK, check_ledgers};
 
 /// Maximum number of missing records that are listed per hour.
@@ -143,6 +143,11 @@ pub enum VerifyError {
     NoLane(String),
     #[error("lane {0} has no checkpoint in this state: it has delivered nothing yet")]
     NoCheckpoint(LaneId),
+    #[error(
+        "segment {segment} of the ledger of lane {lane} is missing or damaged: the lane goes on, and its hours cannot be \
+         compared; restore checkpoint and journal from a backup, or wait until the hours are older than 90 days"
+    )]
+    Ledger { lane: LaneId, segment: u64 },
     #[error("the dead letters, which are not missing, cannot be read: {0}")]
     DeadLetters(io::Error),
     #[error("the list of what is missing cannot be written: {0}")]

@@ -310,7 +310,7 @@ impl Judge<'_> {
             _ if changes_silently(pull) => Some("a record that changes after `lookback` is not delivered again"),
             _ if pull.is_snapshot() => Some("an event of a snapshot has the time of the snapshot in its identity"),
             _ if pull.drops_unchanged() => Some("a version in which nothing of interest changed is not delivered"),
-            _ if !pull.include().is_empty() && self.mapper.is_some() => {
+            _ if pull.addition().is_some() && self.mapper.is_some() => {
                 Some("`drop` and `remap` may depend on what is fetched in addition (`include`)")
             }
             _ => None,

@@ -312,6 +312,8 @@ pub(super) struct Signals {
 impl Signals {
     pub fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot receive signals");
+        // A write beyond the process's limit (`ulimit -f`) fails, and does not end the process.
+        let _ = listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

@@ -13,6 +13,7 @@ mod checkpoint_writer;
 mod clocks;
 mod enrich;
 mod in_store;
+mod known_threats;
 mod lane_checkpoint;
 #[cfg(test)]
 mod lane_of_tests;

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::{Backoff, Refusals};
 use super::checkpoint_writer::{CheckpointWriter, waits};
+use super::known_threats::KnownThreats;
 use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
 use super::send::{SILENCE, report};
@@ -26,6 +27,7 @@ pub struct OpenLane {
     pub writer: CheckpointWriter,
     pub sizing: Sizing,
     pub learned: Learned,
+    pub threats: KnownThreats,
     pub schedule: PollSchedule,
     /// [`Client::token_changes`](crate::console::Client::token_changes) that the schedule has followed.
     pub token_changes: u64,
@@ -103,6 +105,7 @@ impl Lane {
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
             learned: Learned::default(),
+            threats: KnownThreats::default(),
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),
             refusals: Refusals::default(),

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::clocks::Clocks;
-use super::enrich::{self, Enricher};
+use super::enrich::Enricher;
+use super::known_threats::KnownThreats;
 use super::map::PulledPage;
 use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
@@ -41,6 +42,8 @@ pub struct PullStage<'a> {
     pub sizing: &'a mut Sizing,
     /// What its polls have learned of the console; shared likewise.
     pub learned: &'a mut Learned,
+    /// The threats that it has fetched for its activities; shared likewise.
+    pub threats: &'a mut KnownThreats,
     pub random: fastrand::Rng,
     /// Failures in a row after which the poll ends: the stream has other passes, which must not wait for this one
     /// indefinitely.
@@ -75,7 +78,7 @@ impl PullStage<'_> {
         pass: usize,
         pages: mpsc::Sender<PulledPage>,
     ) -> Result<Option<Polled>, Failure> {
-        let Lane { pull, client, budget, delivery, wanted, .. } = self.lane;
+        let Lane { pull, client, budget, delivery, wanted, memory, .. } = self.lane;
         let meter = &delivery.meter;
         let mut must_ask = false;
         let mut poll = loop {
@@ -110,7 +113,7 @@ impl PullStage<'_> {
         }
         // Boxed: the future that has it is moved some times before it is polled.
         let mut ongoing = Box::new(OngoingPoll {
-            enricher: (!pull.include().is_empty()).then(|| Enricher { client, include: pull.include(), meter }),
+            enricher: pull.addition().map(|addition| Enricher { client, addition, meter, memory }),
             retry: RetryState::new(&mut self.random),
             found_new: true,
             share: budget.share(),
@@ -155,8 +158,8 @@ impl PullStage<'_> {
     async fn reserve(&self, page: &mut PageBudget, enricher: Option<&Enricher<'_>>, share: usize) -> Reservation {
         let mut reserve = page.reserve;
         if let Some(enricher) = enricher {
-            page.limit = page.limit.min(enrich::PAGE);
-            reserve += enricher.reserve(share);
+            page.limit = page.limit.min(enricher.page());
+            reserve += enricher.reserve(share, page.limit);
         }
         // What is fetched in addition to records, and a record that is too large, have no small page.
         let is_divisible = enricher.is_none() && page.limit > 1;
@@ -368,10 +371,11 @@ impl OngoingPoll<'_> {
         self.stage.has_answered = true;
         memory.returned(page.records.len() + page.excluded.len());
         if !page.cut {
-            if let Some(enricher) = &self.enricher
-                && let Err(refusal) = enricher.enrich(&mut page, self.share, &mut self.stage.random).await
-            {
-                return Err(self.stage.refused(refusal).await);
+            if let Some(enricher) = &self.enricher {
+                let PullStage { threats, random, .. } = &mut self.stage;
+                if let Err(refusal) = enricher.enrich(&mut page, threats, self.share, random).await {
+                    return Err(self.stage.refused(refusal).await);
+                }
             }
             if self.retry.answered(self.found_new, &mut self.stage.random) {
                 delivery.meter.set_failure_of_other_pass(self.stage.other_failure.clone());

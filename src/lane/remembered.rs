@@ -13,6 +13,8 @@ use crate::failure::Failure;
 const BYTES: usize = 32;
 /// The part of the memory budget that all lanes together may take in addition to it.
 const PART: usize = 2;
+/// The part of the memory budget that all lanes together may keep, in addition to it, of what they can fetch again.
+const PART_KEPT: usize = 8;
 /// Records that each pipeline may remember, whatever others do: those of a long list.
 const LEAST: u64 = 200_000;
 
@@ -23,6 +25,9 @@ pub struct Remembered {
     max: u64,
     /// Records that all pipelines may remember; one with more than [`LEAST`] remembers no more then.
     max_of_all: u64,
+    /// Bytes that all lanes may keep of what they can fetch again.
+    max_kept: usize,
+    kept: AtomicUsize,
     sums: Mutex<Sums>,
 }
 
@@ -48,13 +53,16 @@ pub struct LaneMemory {
     settled: AtomicUsize,
     /// What the poll has returned and the position does not have yet. Only the lane's own task writes both.
     returned: AtomicUsize,
+    /// Bytes kept of what the lane can fetch again.
+    kept: AtomicUsize,
 }
 
 impl Remembered {
     /// `budget` are the bytes of `--memory-budget`.
     pub fn new(max: u64, budget: usize) -> Arc<Self> {
         let max_of_all = (budget / PART / BYTES) as u64;
-        Arc::new(Self { max, max_of_all, sums: Mutex::default() })
+        let max_kept = budget / PART_KEPT;
+        Arc::new(Self { max, max_of_all, max_kept, kept: AtomicUsize::default(), sums: Mutex::default() })
     }
 
     /// The memory of another lane of the pipeline.
@@ -66,7 +74,8 @@ impl Remembered {
         let remembered = self.clone();
         let settled = AtomicUsize::default();
         let returned = AtomicUsize::default();
-        LaneMemory { remembered, pipeline, records: Mutex::default(), settled, returned }
+        let kept = AtomicUsize::default();
+        LaneMemory { remembered, pipeline, records: Mutex::default(), settled, returned, kept }
     }
 }
 
@@ -95,6 +104,23 @@ impl LaneMemory {
     /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
     pub fn read_more(&self, apart: usize) -> Result<(), Failure> {
         self.set(self.settled.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
+    }
+
+    /// Whether the lane may keep `bytes` more of what it can fetch again.
+    pub fn keep(&self, bytes: usize) -> bool {
+        let Remembered { kept, max_kept, .. } = &*self.remembered;
+        let add = |kept: usize| kept.checked_add(bytes).filter(|kept| kept <= max_kept);
+        let is_kept = kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        if is_kept {
+            self.kept.fetch_add(bytes, Ordering::Relaxed);
+        }
+        is_kept
+    }
+
+    /// It keeps `bytes` of them no longer.
+    pub fn release(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+        self.remembered.kept.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn set(&self, records: usize) -> Result<(), Failure> {
@@ -132,6 +158,7 @@ impl LaneMemory {
 
 impl Drop for LaneMemory {
     fn drop(&mut self) {
+        self.release(self.kept.load(Ordering::Relaxed));
         let mut sums = self.remembered.sums.lock();
         let records = *self.records.lock();
         sums.all = sums.all.saturating_sub(records);

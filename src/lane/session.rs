@@ -47,13 +47,14 @@ impl<'a> Session<'a> {
         let pull_random = lane.random.fork();
         let send_random = lane.random.fork();
         let lane = &*lane;
-        let OpenLane { checkpoint, writer, sizing, learned, schedule, sink_backoff, .. } = open;
+        let OpenLane { checkpoint, writer, sizing, learned, threats, schedule, sink_backoff, .. } = open;
         let name = passes.get(pass).map(|pass| &*pass.name).filter(|name| *name != MAIN);
         let position = checkpoint.position.for_poll();
         let pull = PullStage {
             lane,
             sizing,
             learned,
+            threats,
             random: pull_random,
             gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MOST_FAILURES }),
             other_failure: schedule.failure(Some(pass)),

@@ -12,6 +12,7 @@ use crate::record::{Stream, Timestamp};
 use crate::settings::{Id, Labels, OcsfVersion, Period, Schema, Tls, check_name, check_token};
 use crate::sink::integration::{Content, INTEGRATIONS};
 use crate::sink::{BuildError, SharedSinkResources};
+use crate::source::Addition;
 use crate::{console, sink, source, transform};
 
 /// The console accepts no more ids in one filter.
@@ -484,7 +485,8 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
                 );
                 report.error(&["streams", stream, "marker"], message);
             }
-            if let Some(included) = integration.included.filter(|_| !pull.include().is_empty()) {
+            let has_lists = matches!(pull.addition(), Some(Addition::Lists(_)));
+            if let Some(included) = integration.included.filter(|_| has_lists) {
                 let message = format!("{has}, {included}");
                 report.push(&["streams", stream, "include"], Severity::Warning, message);
             }

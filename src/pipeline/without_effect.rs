@@ -1,5 +1,6 @@
 //! Settings that do nothing, or not what they seem to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pipeline;
@@ -8,7 +9,7 @@ use super::problem::{Problem, Severity};
 use super::yaml::Node;
 use crate::settings::Period;
 use crate::sink::SinkSettings;
-use crate::source::{Pull, SilentAfter};
+use crate::source::{Addition, Pull, SilentAfter};
 
 /// A lane that polls more often mostly asks for nothing.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,7 +32,7 @@ const OF_CONSUMERS: [&str; 10] = [
 /// Warns of them.
 pub(super) fn warn(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for pull in &pipeline.pulls {
-        stream(root, pull, problems);
+        stream(root, pull, &pipeline.sinks, problems);
     }
     let console = root.nearest(&["console"]);
     if let Some(tls) = console.get("tls")
@@ -57,12 +58,17 @@ pub(super) fn warn(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>
     }
 }
 
-fn stream(root: &Node, pull: &Pull, problems: &mut Vec<Problem>) {
+fn stream(root: &Node, pull: &Pull, sinks: &[Arc<SinkSettings>], problems: &mut Vec<Problem>) {
     let name = pull.stream.name();
     let mut warn = |key: &str, message: String| {
         let place = &root.nearest(&["streams", name, key]).place;
         problems.push(Problem::at(place, &format!("streams.{name}.{key}"), Severity::Warning, message));
     };
+    let takes_threats = |sink: &Arc<SinkSettings>| sink.takes(pull.stream) && sink.notifies();
+    if pull.addition() == Some(Addition::Threats) && !sinks.iter().any(takes_threats) {
+        let message = "without effect: only a `syslog` sink with `content: integration` takes what is fetched";
+        warn("include", message.to_owned());
+    }
     if pull.overlap.is_zero() && root.nearest(&["streams", name]).get("overlap").is_some() {
         let message = "without an overlap, a record that becomes visible after its own time is never delivered; leave the \
                        key out for five minutes";

@@ -91,8 +91,8 @@ pub trait SinkType {
     /// If the settings contradict each other or refer to something that does not exist.
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
 
-    /// Whether the destination takes a unified alert once, when it is new, and no change of it.
-    fn takes_new_alerts_only(&self) -> bool {
+    /// Whether the sink writes the console's own notifications: see [`Pull::for_sink`](crate::source::Pull::for_sink).
+    fn notifies(&self) -> bool {
         false
     }
 

@@ -234,9 +234,9 @@ impl SinkSettings {
         self.kind.as_type().check_streams(streams)
     }
 
-    /// See [`SinkType::takes_new_alerts_only`].
-    pub fn takes_new_alerts_only(&self) -> bool {
-        self.kind.as_type().takes_new_alerts_only()
+    /// See [`SinkType::notifies`].
+    pub fn notifies(&self) -> bool {
+        self.kind.as_type().notifies()
     }
 
     /// Maximum number of concurrent deliveries.

@@ -39,7 +39,7 @@ pub use settings::{Activities, Groups, StreamSettings, Threats};
 pub use silent_after::SilentAfter;
 pub use since::Since;
 pub use streams::{
-    ActivityFilter, AgentPull, Agents, AlertFilter, AlertView, Alerts, FindingSeverity, Include, Mode, Own,
-    UnifiedAlerts, VOLATILE, Vulnerabilities, is_by_scope,
+    ActivityFilter, ActivityInclude, Addition, AgentPull, Agents, AlertFilter, AlertView, Alerts, FindingSeverity,
+    Include, Mode, Own, UnifiedAlerts, VOLATILE, Vulnerabilities, is_by_scope,
 };
 pub use window::{By, Window};

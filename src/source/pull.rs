@@ -4,7 +4,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::parameters::{Parameter, named};
-use super::{Own, SilentAfter, Since, Window};
+use super::{ActivityFilter, AlertFilter, Own, SilentAfter, Since, Window};
 use crate::console::{Client, ConsoleSettings};
 use crate::record::{Level, Scope, Stream, Timestamp};
 use crate::settings::Id;
@@ -88,6 +88,22 @@ impl Pull {
         let named_by = self.is_snapshot().then(|| whole.to.aligned_to(self.interval));
         let since = Since::At(window.from);
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
+    }
+
+    /// The pull for one sink. One that writes the console's own notifications takes each unified alert once, when it is
+    /// new, and it alone takes the threats of activities.
+    #[must_use]
+    pub fn for_sink(self: &Arc<Self>, notifies: bool) -> Arc<Self> {
+        let own = match &self.own {
+            Own::UnifiedAlerts(alerts) if notifies => {
+                Own::UnifiedAlerts(AlertFilter { new_only: true, ..alerts.clone() })
+            }
+            Own::Activities(activities) if activities.with_threats && !notifies => {
+                Own::Activities(ActivityFilter { with_threats: false, ..activities.clone() })
+            }
+            _ => return self.clone(),
+        };
+        Arc::new(Self { own, ..Self::clone(self) })
     }
 
     /// The pull of these records alone, where the console [can be asked for them](Self::can_ask_for).

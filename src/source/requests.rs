@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use serde_json::{Map, Value};
 
 use super::findings::FindingsScan;
@@ -142,6 +143,13 @@ impl Request {
         let query = vec![("sortBy".into(), "createdAt".to_owned()), ("sortOrder".into(), "desc".to_owned())];
         let size = Size::Fixed { limit: Some(include.limit()), max_bytes };
         Self::list(format!("threats/{threat}/{}", include.name()), query, ScopeFilter::None, size)
+    }
+
+    /// The threats with these ids.
+    pub fn threats(ids: &[CompactString], max_bytes: usize) -> Self {
+        let size = Size::Fixed { limit: Some(ids.len()), max_bytes };
+        let path = Endpoint::of(Stream::Threats).path;
+        Self::list(path, vec![("ids".into(), ids.join(","))], ScopeFilter::None, size)
     }
 
     pub(super) fn after(self, pause: Duration) -> Self {

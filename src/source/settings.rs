@@ -7,7 +7,10 @@ use super::protocols::List;
 use super::stream_settings::{sorted, stream_settings, text};
 use super::streams::pulled::{DAY, MINUTE, Pulled, only_main};
 use super::streams::{agents, alerts, unified_alerts, vulnerabilities};
-use super::{ActivityFilter, Agents, Alerts, Include, Own, Pull, SilentAfter, Since, UnifiedAlerts, Vulnerabilities};
+use super::{
+    ActivityFilter, ActivityInclude, Addition, Agents, Alerts, Include, Own, Pull, SilentAfter, Since, UnifiedAlerts,
+    Vulnerabilities,
+};
 use crate::record::{Facts, Stream};
 use crate::settings::{Period, SettingKind};
 
@@ -77,9 +80,13 @@ impl Threats {
 }
 
 impl Pull {
-    /// Lists to fetch for each record, sorted.
-    pub fn include(&self) -> &[Include] {
-        if let Own::Threats(include) = &self.own { include } else { &[] }
+    /// What is fetched in addition to the records, if anything.
+    pub fn addition(&self) -> Option<Addition<'_>> {
+        match &self.own {
+            Own::Threats(include) if !include.is_empty() => Some(Addition::Lists(include)),
+            Own::Activities(activities) if activities.with_threats => Some(Addition::Threats),
+            _ => None,
+        }
     }
 }
 
@@ -103,11 +110,18 @@ stream_settings! {
     /// Also pull activities that the console's own list hides.
     #[schemars(extend("x-kind" = SettingKind::Switch))]
     include_hidden: bool,
+    /// Fetched for activities, and put into the lines of a `syslog` sink with `content: integration`: one more request
+    /// for up to 100 threats. Other sinks do not get it.
+    include: Vec<ActivityInclude>,
 }
 
 impl Activities {
     fn pull(&self) -> Pull {
-        let own = ActivityFilter { exclude_types: sorted(&self.exclude_types), types: sorted(&self.types) };
+        let own = ActivityFilter {
+            exclude_types: sorted(&self.exclude_types),
+            types: sorted(&self.types),
+            with_threats: self.include.contains(&ActivityInclude::Threat),
+        };
         let filters = self.include_hidden.then(|| ("includeHidden", "true".to_owned())).into_iter().collect();
         Pull { filters, own: Own::Activities(own), ..self.common() }
     }

@@ -9,7 +9,7 @@ pub(super) mod vulnerabilities;
 
 pub use self::agents::{Agents, Mode};
 pub use self::alerts::Alerts;
-pub use self::own::{ActivityFilter, AgentPull, AlertFilter, Include, Own, VOLATILE};
+pub use self::own::{ActivityFilter, ActivityInclude, Addition, AgentPull, AlertFilter, Include, Own, VOLATILE};
 pub use self::unified_alerts::{AlertView, UnifiedAlerts};
 pub use self::vulnerabilities::{FindingSeverity, Vulnerabilities};
 use super::position::MAIN;

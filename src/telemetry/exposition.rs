@@ -57,6 +57,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)) },
     Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.repaired.load(Relaxed)) },
     Family { metric: metrics::OVERFLOWED_RECORDS, samples: Samples::Counter(LaneMetrics::overflowed) },
+    Family { metric: metrics::RECORDS_NOT_ENRICHED, samples: Samples::Counter(LaneMetrics::not_enriched) },
     Family { metric: metrics::RECORDS_WITH_OTHER_LABELS, samples: Samples::Counter(LaneMetrics::labelled_other) },
     Family { metric: metrics::TIMES_WITHOUT_ZONE, samples: Samples::Counter(LaneMetrics::without_zone) },
     Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.remap_errors.load(Relaxed)) },

@@ -369,6 +369,10 @@ struct Rare {
     overflowed: u64,
     /// For the log: these.
     overflow_notices: Notices,
+    /// Records for which not all could be fetched that `include` names.
+    not_enriched: u64,
+    /// For the log: these.
+    enrichment_notices: Notices,
     /// Records whose labels from the console have the value `other`.
     labelled_other: u64,
     /// For the log: these.
@@ -544,6 +548,16 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map_or(0, |rare| rare.overflowed)
     }
 
+    /// Counts a record for which not all could be fetched that `include` names.
+    pub(super) fn add_not_enriched(&self) {
+        self.rare.lock().get_or_insert_default().not_enriched += 1;
+    }
+
+    /// Records for which not all could be fetched that `include` names.
+    pub fn not_enriched(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.not_enriched)
+    }
+
     /// Counts a record whose labels from the console have the value `other`.
     pub(super) fn add_labelled_other(&self) {
         self.rare.lock().get_or_insert_default().labelled_other += 1;
@@ -555,6 +569,10 @@ impl LaneMetrics {
     }
 
     /// Calls `with` with what the log has not reported of such records, if there was one.
+    pub(super) fn with_enrichment_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
+        self.rare.lock().as_ref().map(|rare| with(&rare.enrichment_notices))
+    }
+
     pub(super) fn with_label_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
         self.rare.lock().as_ref().map(|rare| with(&rare.label_notices))
     }

@@ -228,6 +228,12 @@ impl Meter {
         self.lane.tell_overflow(self.clock.now(), record_id);
     }
 
+    /// What `include` names could not be fetched for a record, for `reason`. The caller runs within the lane's span.
+    pub fn not_enriched(&self, reason: &str, record_id: &str) {
+        self.lane.add_not_enriched();
+        self.lane.tell_not_enriched(self.clock.now(), reason, record_id);
+    }
+
     /// A record's labels have the value `other`. The caller runs within the lane's span.
     pub fn labelled_other(&self, record_id: &str) {
         self.lane.add_labelled_other();

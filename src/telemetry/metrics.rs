@@ -81,6 +81,9 @@ metrics! {
     OVERFLOWED_RECORDS = Counter "overflowed_records_total" LANE, "records",
         "Records with more than 10,000 members in an object, more than 10,000 values in a list or more than 120 levels. What \
          is beyond that is in a text of the event: `sentinel_one.<stream>.overflow`, in OCSF `unmapped.overflow`.";
+    RECORDS_NOT_ENRICHED = Counter "records_not_enriched_total" LANE, "records",
+        "Records that were sent without what `include` names, or without a part of it: the console refused it, or failed \
+         three times.";
     RECORDS_WITH_OTHER_LABELS = Counter "records_with_other_labels_total" LANE, "records",
         "Records whose labels from the console have the value `other`: the lane has as many different sets of labels as it \
          keeps, which are 1,000 or 1 MiB. `status` and the status page say so too.";

@@ -118,6 +118,14 @@ impl LaneMetrics {
         }
     }
 
+    /// What `include` names could not be fetched for a record, which was counted.
+    pub fn tell_not_enriched(&self, now: Timestamp, reason: &str, record_id: &str) {
+        let notice = self.with_enrichment_notices(|notices| notices.add(now, 1, reason, record_id));
+        if let Some(notice) = notice.flatten() {
+            warn_not_enriched(&notice);
+        }
+    }
+
     /// The labels of a record have the value `other`, and it was counted.
     pub fn tell_labelled_other(&self, now: Timestamp, record_id: &str) {
         let notice = self.with_label_notices(|notices| notices.add(now, 1, "", record_id));
@@ -133,6 +141,7 @@ impl LaneMetrics {
         notices.into_iter().any(has_any)
             || self.with_program_notices(has_any) == Some(true)
             || self.with_overflow_notices(has_any) == Some(true)
+            || self.with_enrichment_notices(has_any) == Some(true)
             || self.with_label_notices(has_any) == Some(true)
     }
 
@@ -152,6 +161,9 @@ impl LaneMetrics {
         }
         if let Some(notice) = self.with_overflow_notices(|notices| notices.take(now)).flatten() {
             warn_overflows(&notice);
+        }
+        if let Some(notice) = self.with_enrichment_notices(|notices| notices.take(now)).flatten() {
+            warn_not_enriched(&notice);
         }
         if let Some(notice) = self.with_label_notices(|notices| notices.take(now)).flatten() {
             warn_other_labels(&notice);
@@ -189,6 +201,11 @@ fn warn_overflows(Notice { count, record_id, .. }: &Notice) {
         "records have more than 10,000 members in an object or values in a list, or too many levels; what is beyond is in \
          the text `overflow` of their events"
     );
+}
+
+fn warn_not_enriched(notice: &Notice) {
+    let Notice { count, reason, record_id } = notice;
+    warn!(count, %reason, %record_id, "what `include` names could not be fetched for records: they go without it");
 }
 
 fn warn_other_labels(Notice { count, record_id, .. }: &Notice) {

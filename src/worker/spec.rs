@@ -32,7 +32,7 @@ impl LaneSpec {
                 id,
                 place: pipeline.place.clone(),
                 console: pipeline.console.clone(),
-                pull: if sink.takes_new_alerts_only() { pull.clone().with_new_alerts_only() } else { pull.clone() },
+                pull: pull.for_sink(sink.notifies()),
                 transform: pipeline.transform.clone(),
                 sink: sink.clone(),
             })

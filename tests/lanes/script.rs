@@ -154,7 +154,7 @@ pub fn snapshots(marker: bool) -> Own {
 
 /// Activities of these types, all when empty, but for the others.
 pub fn of_types(types: Vec<u32>, exclude_types: Vec<u32>) -> Own {
-    Own::Activities(ActivityFilter { types, exclude_types })
+    Own::Activities(ActivityFilter { types, exclude_types, with_threats: false })
 }
 
 /// All findings of these sites, which are read one after the other.

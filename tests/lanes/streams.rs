@@ -258,7 +258,7 @@ async fn a_lane_of_new_alerts_takes_each_of_them_once_and_counts_its_changes_as_
     let recent = console.generate(Kind::UnifiedAlerts, START.minus(10 * MINUTE).micros());
     let sink = sink(&harness);
     let pull = Pull { since: Since::At(START.minus(10 * DAY)), ..harness.pull(Stream::UnifiedAlerts) };
-    let pull = Arc::unwrap_or_clone(Arc::new(pull).with_new_alerts_only());
+    let pull = Arc::unwrap_or_clone(Arc::new(pull).for_sink(true));
     let detected = |id: u64| {
         let alert: Value = serde_json::from_slice(&console.record(Kind::UnifiedAlerts, id).unwrap()).unwrap();
         Timestamp::parse(alert["detectedAt"].as_str().unwrap()).unwrap()

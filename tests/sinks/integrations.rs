@@ -953,8 +953,8 @@ fn one_dialect_of_the_consoles_lines_has_unified_alerts() {
         let refused = refusal(keys("cef2"), stream);
         let known = [Stream::Threats, Stream::Activities, Stream::UnifiedAlerts].contains(&stream);
         assert_eq!(refused.is_empty(), known, "{stream}: {refused}");
-        let takes_new_only = settings(keys("cef2")).takes_new_alerts_only();
-        assert!(takes_new_only && !settings(needed("syslog")).takes_new_alerts_only());
+        let takes_new_only = settings(keys("cef2")).notifies();
+        assert!(takes_new_only && !settings(needed("syslog")).notifies());
     }
     let refused = refusal(keys("cef"), Stream::UnifiedAlerts);
     assert!(

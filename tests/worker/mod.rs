@@ -27,6 +27,7 @@ mod long_run;
 mod memory;
 mod metrics;
 mod no_answer;
+mod notifications;
 mod once;
 mod open_files;
 mod preview;

@@ -73,8 +73,7 @@ impl SinkType for SyslogSettings {
         }
     }
 
-    /// The console notifies of an alert when it is new.
-    fn takes_new_alerts_only(&self) -> bool {
+    fn notifies(&self) -> bool {
         self.content == Content::Integration
     }
 

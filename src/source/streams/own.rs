@@ -59,6 +59,14 @@ impl Include {
     }
 }
 
+/// `streams.activities.include`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivityInclude {
+    /// What does not change of the threat that the activity is about, such as its hashes, engines and storyline.
+    Threat,
+}
+
 /// Which activities are pulled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ActivityFilter {
@@ -66,6 +74,17 @@ pub struct ActivityFilter {
     pub exclude_types: Vec<u32>,
     /// Types to pull, all when empty, sorted.
     pub types: Vec<u32>,
+    /// The threats that activities are about are fetched, too.
+    pub with_threats: bool,
+}
+
+/// What is fetched in addition to the records of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addition<'a> {
+    /// These lists of each threat.
+    Lists(&'a [Include]),
+    /// The threat of each activity.
+    Threats,
 }
 
 impl ActivityFilter {

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -69,17 +68,6 @@ impl UnifiedAlerts {
 impl Pull {
     pub fn unified_alerts(&self) -> Option<&AlertFilter> {
         if let Own::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
-    }
-
-    /// These settings, with unified alerts delivered once, when they are new.
-    #[must_use]
-    pub fn with_new_alerts_only(mut self: Arc<Self>) -> Arc<Self> {
-        if self.unified_alerts().is_some()
-            && let Own::UnifiedAlerts(alerts) = &mut Arc::make_mut(&mut self).own
-        {
-            alerts.new_only = true;
-        }
-        self
     }
 
     /// See [`AlertFilter::new_only`].

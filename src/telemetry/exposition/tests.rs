@@ -19,6 +19,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("records_repaired_total", "counter", &["pipeline", "stream", "sink"]),
     ("overflowed_records_total", "counter", &["pipeline", "stream", "sink"]),
+    ("records_not_enriched_total", "counter", &["pipeline", "stream", "sink"]),
     ("records_with_other_labels_total", "counter", &["pipeline", "stream", "sink"]),
     ("times_without_zone_total", "counter", &["pipeline", "stream", "sink"]),
     ("remap_errors_total", "counter", &["pipeline", "stream", "sink"]),

@@ -51,6 +51,8 @@ impl<'a> Members<'a> {
 #[derive(Debug)]
 pub(in crate::sink::syslog) struct Facts<'a> {
     members: Members<'a>,
+    /// Of the threat that the activity is about, if it was fetched: what does not change.
+    threat: Option<Members<'a>>,
     /// Its type of activity. A threat has that of its state.
     pub activity_type: i64,
     is_threat: bool,
@@ -65,8 +67,10 @@ impl<'a> Facts<'a> {
     /// `None` for an activity without a type.
     pub fn of(record: Value<'a>, origin: &'a Origin<'a>) -> Option<Self> {
         let is_threat = origin.stream == Stream::Threats;
-        let mut facts =
-            Self { members: Members::of(record), activity_type: 0, is_threat, host: None, time: None, origin };
+        let members = Members::of(record);
+        let fetched = members.get("_enrichment").get("threat");
+        let threat = if is_threat || fetched.is_empty() { None } else { Some(Members::of(fetched)) };
+        let mut facts = Self { members, threat, activity_type: 0, is_threat, host: None, time: None, origin };
         facts.activity_type = if is_threat { facts.type_of_threat() } else { number(&facts.text("activityType")?)? };
         facts.host = facts.first(&[
             "data.computerName",
@@ -78,14 +82,20 @@ impl<'a> Facts<'a> {
         Some(facts)
     }
 
-    /// The text of a scalar; `None` if it is missing, empty or the word `null`.
+    /// The text of a scalar of the record itself; `None` if it is missing, empty or the word `null`.
     fn text(&self, path: &str) -> Option<Cow<'a, str>> {
-        self.members.get(path).text().filter(|text| text != "null" && !text.trim().is_empty())
+        text_of(self.members.get(path))
     }
 
-    /// The text of the first path that has one.
+    /// The values at these paths of the record, then those of its threat.
+    fn values<'p>(&self, paths: &'p [&str]) -> impl Iterator<Item = Value<'a>> + use<'_, 'a, 'p> {
+        let sources = [Some(&self.members), self.threat.as_ref()];
+        sources.into_iter().flatten().flat_map(|members| paths.iter().map(|path| members.get(path)))
+    }
+
+    /// The text of the first path that has one, of the record or else of its threat.
     pub fn first(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
-        paths.iter().find_map(|path| self.text(path))
+        self.values(paths).find_map(text_of)
     }
 
     /// The text of the first path that has one. Objects and lists are JSON.
@@ -104,7 +114,7 @@ impl<'a> Facts<'a> {
     }
 
     pub fn time_at(&self, paths: &[&str]) -> Option<Timestamp> {
-        paths.iter().find_map(|path| Timestamp::parse_of_record(&self.text(path)?).ok())
+        self.values(paths).find_map(|value| Timestamp::parse_of_record(&text_of(value)?).ok())
     }
 
     fn type_of_threat(&self) -> i64 {
@@ -277,7 +287,7 @@ impl<'a> Facts<'a> {
     /// A hash in lower case; `None` if a text of this many digits is none.
     pub fn hash(&self, paths: &[&str], digits: usize) -> Option<Cow<'a, str>> {
         let is_hash = |text: &Cow<'_, str>| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let hash = paths.iter().find_map(|path| self.text(path).filter(is_hash))?;
+        let hash = self.values(paths).find_map(|value| text_of(value).filter(is_hash))?;
         Some(Cow::Owned(hash.to_ascii_lowercase()))
     }
 
@@ -321,7 +331,11 @@ impl<'a> Facts<'a> {
         }
         if texts.is_empty() {
             let lists = ["agentDetectionInfo.agentIpV4", "agentDetectionInfo.agentIpV6", "data.agentipv4"];
-            texts.extend(lists.iter().filter_map(|path| self.text(path)));
+            let of_members = |members: &Members<'a>| lists.map(|path| text_of(members.get(path)));
+            texts.extend(of_members(&self.members).into_iter().flatten());
+            if let (true, Some(threat)) = (texts.is_empty(), &self.threat) {
+                texts.extend(of_members(threat).into_iter().flatten());
+            }
             if texts.is_empty() && self.activity_type == types::FIREWALL {
                 texts.extend(self.text("data.localHost"));
             }
@@ -352,13 +366,14 @@ impl<'a> Facts<'a> {
     /// The keys of the engines that detected the threat.
     pub fn engines(&self) -> Option<Cow<'a, str>> {
         let name = |engine: Value<'a>| engine.get("key").text().or_else(|| engine.get("title").text());
-        let engines: Vec<_> = self.members.get("threatInfo.detectionEngines").elements().filter_map(name).collect();
+        let engines = self.values(&["threatInfo.detectionEngines"]).flat_map(Value::elements);
+        let engines: Vec<_> = engines.filter_map(name).collect();
         if engines.is_empty() { None } else { Some(Cow::Owned(engines.join(","))) }
     }
 
     /// The numbers of the threat's indicators, in ascending order.
     pub fn indicators(&self) -> BTreeSet<u64> {
-        let indicators = self.members.get("indicators").elements();
+        let indicators = self.values(&["indicators"]).flat_map(Value::elements);
         let ids = indicators.flat_map(|indicator| indicator.get("ids").elements());
         ids.filter_map(|id| id.text()?.parse().ok()).collect()
     }
@@ -370,6 +385,11 @@ impl<'a> Facts<'a> {
             Dialect::Cef2 => types::category(self.activity_type),
         })
     }
+}
+
+/// The text of a scalar; `None` if it is missing, empty or the word `null`.
+fn text_of(value: Value<'_>) -> Option<Cow<'_, str>> {
+    value.text().filter(|text| text != "null" && !text.trim().is_empty())
 }
 
 /// A number without sign and leading zeros: a type is compared by its digits.

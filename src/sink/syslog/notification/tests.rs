@@ -360,6 +360,49 @@ fn each_type_meets_the_conditions_of_its_readers() {
     }
 }
 
+/// What `activities.include: [threat]` has put into the record.
+#[test]
+fn a_fetched_threat_adds_keys_and_replaces_none() {
+    let threat = json!({
+        "threatInfo": {
+            "sha1": "a".repeat(40), "sha256": "b".repeat(64), "storyline": "S1", "detectionType": "static",
+            "detectionEngines": [{ "key": "reputation", "title": "Reputation" }, { "key": "pre_execution" }],
+            "processUser": "ACME\\grace", "identifiedAt": "2026-03-01T10:20:29.000001Z",
+        },
+        "agentDetectionInfo": {
+            "agentUuid": "u-1", "agentVersion": "24.1.2", "agentOsName": "Windows 10", "agentIpV4": "10.14.52.159",
+            "agentIpV6": "fe80::1", "agentLastLoggedInUserName": "grace",
+        },
+        "indicators": [{ "ids": [293, 88] }],
+    });
+    let with_threat = |record: Json| with(record, json!({ "_enrichment": { "threat": threat } }));
+    let verdict = || activity(2030, json!({ "agentId": "1" }), json!({ "osName": "Windows 11" }));
+    let record = with_threat(verdict());
+    let line = cef2(&record);
+    for wanted in [
+        "|Windows 11|",
+        "|threatDetectingEngine=reputation,pre_execution|threatClassifier=static|",
+        "|threatStoryline=S1|threatDetectionTime=2026-03-01 10:20:29.000001|threatIndicatorsList=[88, 293]|",
+        "|threatProcessUser=ACME\\grace|",
+        "|sourceIpAddresses=['10.14.52.159', 'fe80::1']|",
+        "|originatorVersion=24.1.2|",
+        "|sourceUserName=grace|",
+    ] {
+        assert!(line.contains(wanted), "{wanted}: {line}");
+    }
+    let without = parts(&cef2(&verdict()), Dialect::Cef2);
+    let with = parts(&line, Dialect::Cef2);
+    for entry in &without {
+        assert!(with.contains(entry), "{entry:?} is the activity's own: {line}");
+    }
+    assert!(with.len() > without.len() + 10 && !line.contains("threatMitigationStatus"), "{line}");
+    // Exabeam's parser of CEF:2 takes a line by these three.
+    let detection = cef2(&with_threat(detection()));
+    for key in ["|threatClassification=", "|threatDetectingEngine=", "|threatClassifier="] {
+        assert!(detection.contains(key), "{key}: {detection}");
+    }
+}
+
 #[test]
 fn a_long_line_keeps_what_is_exact() {
     let long = "word ".repeat(4_000);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
-use super::{Case, Pipeline};
+use super::{Case, Pipeline, yaml};
 use crate::record::{Stream, Timestamp};
 use crate::settings::{Id, Labels, OcsfVersion, Period, Schema, Tls, check_name, check_token};
 use crate::sink::integration::{Content, INTEGRATIONS};
@@ -495,6 +495,25 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
             let message = format!("{has}, which has no place for labels: they are left out there");
             report.push(&["transform", "labels"], Severity::Warning, message);
         }
+    }
+}
+
+/// Refuses the variables of a shell: they would be sent as they stand. Programs and test cases may have any text.
+pub(super) fn variables(node: &Node, key: &str, problems: &mut Vec<Problem>) {
+    for entry in node.entries().iter().filter(|entry| !["remap", "drop", "tests"].contains(&&*entry.key)) {
+        variables(&entry.node, &yaml::join(key, &entry.key), problems);
+    }
+    for (index, item) in node.list().iter().enumerate() {
+        variables(item, &format!("{key}[{index}]"), problems);
+    }
+    let name = node.text().and_then(|text| text.split_once("${")?.1.split_once('}'));
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if let Some((name, _)) = name.filter(|(name, _)| is_name(name)) {
+        let message = format!(
+            "${{{name}}} is not replaced here: write the value itself, or for a secret the whole of it as {{ env: {name} }}"
+        );
+        problems.push(Problem::at(&node.place, key, Severity::Error, message));
     }
 }
 

@@ -264,6 +264,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mu
         check::batches(root, &pipeline, problems);
         without_effect::warn(root, &pipeline, problems);
         check::steps(root, &pipeline, is_tenants, problems);
+        check::variables(root, "", problems);
     }
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)
 }

@@ -22,6 +22,7 @@ const ACROSS_KEYS: &[(&str, &str)] = &[
     ("shell_path", "what looks like a shell's path is looked at by the program"),
     ("dot", "programs are checked by compiling them"),
     ("tag", "tags are not looked at by the schema"),
+    ("shell_variable", "it may stand in any text"),
     ("placeholder", "a placeholder names a label that another key must define"),
 ];
 

@@ -24,8 +24,8 @@ pub enum StateError {
     Locked(PathBuf),
     /// The stored bytes are not those that were written.
     #[error(
-        "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or remove it to start this lane at \
-         `since`, with the worker's --state: s1-forwarder state delete LANE"
+        "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or stop the worker and remove it with \
+         the worker's --state, so that the lane starts at `since`: s1-forwarder state delete LANE"
     )]
     Damaged {
         /// The checkpoint's file or object.
@@ -46,7 +46,8 @@ pub enum StateError {
     /// A journal is not as its checkpoint says.
     #[error(
         "segment {segment} of the journal of lane {lane} is missing or damaged; restore checkpoint and journal from a \
-         backup, or remove both to start this lane at `since`, with the worker's --state: s1-forwarder state delete {lane}"
+         backup, or stop the worker and remove both with the worker's --state, so that the lane starts at `since`: \
+         s1-forwarder state delete LANE"
     )]
     Journal {
         /// The lane's checkpoint.

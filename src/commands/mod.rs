@@ -37,6 +37,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::install_crypto_provider;
+use crate::state::Location;
 use crate::telemetry::init_logs;
 
 pub use cluster::ClusterArgs;
@@ -51,6 +52,20 @@ pub use variables::{Commands, VARIABLES};
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// For commands that have nothing to do in a new state.
+///
+/// # Errors
+/// If there is no such directory.
+fn must_exist(state: &Location) -> Result<(), UsageError> {
+    match state {
+        Location::File(directory) if !directory.is_dir() => {
+            let directory = directory.display();
+            Err(UsageError(format!("there is no directory {directory} (use --state file:DIR for another)")))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Time for blocking calls to finish when the process ends.
 const LAST_WRITES: Duration = Duration::from_secs(1);

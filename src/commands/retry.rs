@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::status::unknown_names;
 use super::worker_args::WorkerArgs;
-use super::{StateArgs, UsageError, print_line};
+use super::{StateArgs, UsageError, must_exist, print_line};
 use crate::server::Status;
 use crate::state::{LaneId, Location};
 use crate::worker::{Answer, Options, Request, Requests};
@@ -48,11 +48,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let StateArgs { state, instance } = args.state;
     match &state {
-        Location::File(directory) if directory.is_dir() => {}
-        Location::File(directory) => {
-            let directory = directory.display();
-            return Err(UsageError(format!("there is no directory {directory} (give the worker's --state)")).into());
-        }
+        Location::File(_) => must_exist(&state)?,
         Location::Kubernetes(_) => {
             return Err(UsageError(
                 "with --state kubernetes: the worker takes no requests. For pipelines of files, write `enabled: false` \

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::output::{Table, print_lines};
 use super::process::{FileOptionArgs, time};
-use super::{StateArgs, UsageError, note, print_line, with_causes};
+use super::{StateArgs, UsageError, must_exist, note, print_line, with_causes};
 use crate::checkpoint::Part;
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
@@ -21,7 +21,7 @@ use crate::settings::Period;
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SnapshotStage};
-use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
+use crate::state::{Access, CheckpointKey, LaneId, StateError, Store, process_identity};
 use crate::usage::Usage;
 use crate::worker::{
     Answer, KnownFiles, Options, Request, Requests, check_segments, release_name, rename_checkpoint, usage_area,
@@ -152,18 +152,11 @@ fn past_time(text: &str) -> Result<Timestamp, String> {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let StateArgs { state, instance } = &args.state;
     let creates_state = matches!(args.command, Command::Import { .. });
-    if let Location::File(directory) = state
-        && !creates_state
-        && !directory.is_dir()
-    {
-        return Err(UsageError(format!(
-            "there is no directory {} (use --state file:DIR for another)",
-            directory.display()
-        ))
-        .into());
+    if !creates_state {
+        must_exist(state)?;
     }
     #[cfg(feature = "kubernetes")]
-    if let Location::Kubernetes(namespace) = state {
+    if let crate::state::Location::Kubernetes(namespace) = state {
         let kubernetes = Kubernetes::connect(namespace.as_deref()).await?;
         if !kubernetes.has_namespace().await {
             let namespace = kubernetes.namespace;

@@ -100,12 +100,15 @@ impl Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaneCheckpointError {
     /// Truncated or altered.
-    #[error("the checkpoint is damaged; delete it to start this lane at `since`: s1-forwarder state delete LANE")]
+    #[error(
+        "the checkpoint is damaged; stop the worker and delete it, so that the lane starts at `since`: s1-forwarder state \
+         delete LANE"
+    )]
     Damaged,
     /// Written before the layout changed.
     #[error(
-        "the checkpoint has an older layout ({0}, this release reads {OLDEST} to {VERSION}); delete it to start this lane \
-         at `since`: s1-forwarder state delete LANE"
+        "the checkpoint has an older layout ({0}, this release reads {OLDEST} to {VERSION}); stop the worker and delete \
+         it, so that the lane starts at `since`: s1-forwarder state delete LANE"
     )]
     Older(u64),
     /// Written by a newer release.

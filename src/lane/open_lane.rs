@@ -65,6 +65,15 @@ impl Lane {
         }
     }
 
+    /// The failure with the whole command that mends it, which a store does not know.
+    fn with_command(&self, failure: Failure) -> Failure {
+        let reason = failure.to_string();
+        match reason.strip_suffix("LANE") {
+            Some(reason) => failure.with_reason(format!("{reason}{}{}", self.key.lane, self.state_flags)),
+            None => failure,
+        }
+    }
+
     /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times if it is refused.
     pub(super) async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
         let mut waits = waits(&mut self.random);
@@ -74,6 +83,7 @@ impl Lane {
             match self.try_open_and_tell(has_failed).await {
                 Ok(opened) => break opened,
                 Err(failure) => {
+                    let failure = self.with_command(failure);
                     has_failed = true;
                     self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
                     if let Verdict::Exit(Exit::Leave(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {

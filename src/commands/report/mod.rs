@@ -17,10 +17,10 @@ use futures_util::{StreamExt, stream};
 use self::rows::{Row, Stored, Window, read};
 use super::output::print_json;
 use super::process::{FileOptionArgs, time};
-use super::{StateArgs, UsageError, note};
+use super::{StateArgs, UsageError, must_exist, note};
 use crate::pipeline::{self, instead};
 use crate::record::Timestamp;
-use crate::state::{Access, LaneId, Location, Store};
+use crate::state::{Access, LaneId, Store};
 use crate::worker::usage_area;
 
 /// Lanes that are read concurrently; from a topic, which is read as a whole each time, more of them.
@@ -87,15 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if from >= to {
         return Err(UsageError(format!("--from {from} must be before --to {to}")).into());
     }
-    if let Location::File(directory) = &state.state
-        && !directory.is_dir()
-    {
-        return Err(UsageError(format!(
-            "there is no directory {} (use --state file:DIR for another)",
-            directory.display()
-        ))
-        .into());
-    }
+    must_exist(&state.state)?;
     let of_files = args.pipelines_of_files().await?;
     let store = state.state.open(&state.instance, Access::Read, None).await?;
     let by_commands = state.state.open(&state.instance, Access::Read, Some(usage_area())).await?;

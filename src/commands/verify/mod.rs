@@ -16,7 +16,7 @@ use tracing::info;
 use self::destination::DestinationArgs;
 use super::one_file::{WindowArgs, run_with_progress};
 use super::output::{Table, print_lines};
-use super::{UsageError, print_line};
+use super::{UsageError, must_exist, print_line};
 use crate::checkpoint::ledger::Accounting;
 use crate::record::Stream;
 use crate::worker::{
@@ -77,6 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         once_timeout: args.window.timeout.once_timeout.0,
     };
     let options = args.window.delivery.options()?;
+    must_exist(&options.state)?;
     let progress = Arc::new(VerifyProgress::default());
     let stop = CancellationToken::new();
     if args.destination.is_asked() {

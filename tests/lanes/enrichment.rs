@@ -1,4 +1,4 @@
-//! What is fetched beside records, and what becomes of records when it is not to be had.
+//! What is fetched in addition to records, and what becomes of records when it is not to be had.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

@@ -217,7 +217,7 @@ impl Account {
             match totals {
                 Ok(totals) => return Ok(Self { lane: lane.clone(), checkpoint, which, totals }),
                 Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
-                // That of the position is not read here.
+                // The journal of the position is not read here.
                 Err(StateError::Journal { segment, .. }) => {
                     return Err(VerifyError::Ledger { lane: lane.clone(), segment });
                 }

@@ -51,7 +51,7 @@ impl<'a> Members<'a> {
 #[derive(Debug)]
 pub(in crate::sink::syslog) struct Facts<'a> {
     members: Members<'a>,
-    /// Of the threat that the activity is about, if it was fetched: what does not change.
+    /// What does not change of the threat that the activity is about, if it was fetched.
     threat: Option<Members<'a>>,
     /// Its type of activity. A threat has that of its state.
     pub activity_type: i64,

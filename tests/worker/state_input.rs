@@ -166,6 +166,7 @@ async fn each_damaged_part_of_a_journal_is_listed() {
     let listed = harness.command(&["state", "list"]).await;
     assert_eq!((listed.code, &*listed.stderr), (Some(0), ""), "{}", listed.stdout);
     let mut found = Vec::new();
+    let mut of_ledger = None;
     for file in fs::read_dir(harness.path("state/lanes/acme/activities/siem.journal")).unwrap() {
         let file = file.unwrap().path();
         let whole = fs::read(&file).unwrap();
@@ -180,8 +181,18 @@ async fn each_damaged_part_of_a_journal_is_listed() {
             assert_ne!(listed.stdout.contains("unreadable"), listed.stderr.contains("the lane goes on"));
             fs::write(&file, &whole).unwrap();
         }
+        if found.last() == Some(&false) {
+            of_ledger = Some(file);
+        }
     }
-    assert!(found.contains(&false), "the ledger has none: {found:?}");
+    // A running worker says so, too.
+    fs::remove_file(of_ledger.expect("a segment of the ledger")).unwrap();
+    let mut worker = harness.worker();
+    worker.logged(&["segment", "of the ledger of lane acme/activities/siem", "the lane goes on"]).await;
+    assert_eq!(worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await["up"], true);
+    let nowhere = harness.command(&["verify", "pipelines/acme.yaml", "--state", "file:nowhere"]).await;
+    assert!(nowhere.code == Some(2) && nowhere.stderr.contains("there is no directory nowhere"), "{}", nowhere.stderr);
+    assert!(!harness.path("nowhere").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,6 +224,8 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
         let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
         let error = lane["error"].as_str().unwrap();
         assert!(error.contains(reported) && error.contains(CHECKPOINT), "{error}");
+        let is_whole = error.contains("s1-forwarder state delete acme/activities/siem");
+        assert_eq!(is_whole, bytes == &damaged, "the command that mends it: {error}");
         worker.logged(&["lane is failing", CHECKPOINT]).await;
         harness.console().generate(Kind::Threats, system_clock());
         harness.console().generate(Kind::Activities, system_clock());

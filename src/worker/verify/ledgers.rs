@@ -33,8 +33,10 @@ enum Check {
     NotBefore(Timestamp),
 }
 
-/// Compares these lanes of a pipeline with their console. Returns the wait before the next time. `is_first`: the ledgers
-/// are read to their ends, since a comparison reads the last hours only. A store of objects would have to ask for each.
+/// Compares these lanes of a pipeline with their console. Returns the wait before the next time.
+///
+/// The first time, the ledgers are read to their ends, since a comparison reads the last hours only. A store of objects
+/// would have to ask for each.
 pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>>, is_first: bool) -> Duration {
     let reads_all = is_first && matches!(context.options.state, Location::File(_));
     let mut pause = CHECK_INTERVAL;

@@ -125,6 +125,13 @@ pub fn stem(name: &str) -> &str {
     }
 }
 
+/// A name in whose place there may be a path. A title may have a path in it, which is part of the sentence.
+pub fn without_directory(text: Escaped<'_>) -> Escaped<'_> {
+    let raw = text.raw();
+    let is_rooted = raw.starts_with(['/', '\\', '.', '~', '%']) || raw.as_bytes().get(1) == Some(&b':');
+    if is_rooted { Image::named(text).map_or(text, |image| image.name) } else { text }
+}
+
 /// A text without what the console adds to the names in it.
 pub fn without_additions(text: Escaped<'_>) -> Cow<'_, str> {
     let mut parts = text.raw().split(" (");

@@ -176,8 +176,9 @@ fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Te
     let open = event.open("threat");
     techniques.write(&mut event.json);
     let indicator = event.open("indicator");
+    let has_file = || parts.file.image.is_some() || parts.file.hashes.into_iter().any(is_set);
     let is_file = !parts.file.is_fileless && parts.file.is_malicious();
-    if is_file && parts.process.origin.is_none() {
+    if is_file && (parts.process.origin.is_none() || has_file()) {
         event.json.word("type", "file");
     }
     if let Some(word) = CONFIDENCE.of(parts.confidence) {

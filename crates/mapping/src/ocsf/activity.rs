@@ -159,8 +159,7 @@ fn actor(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_,
 
 /// The process of a connection. Without a number, OCSF has no process.
 fn process(event: &mut Event<'_>, process: &ReportedProcess<'_>) {
-    let is_named = is_set(process.name) || is_set(process.executable);
-    if integer(process.pid).is_none() || !is_named {
+    if integer(process.pid).is_none() {
         return;
     }
     let open = event.open("process");
@@ -237,7 +236,7 @@ fn body(
         Class::DetectionFinding => finding(event, common, plan, parts),
         Class::FileRemediationActivity => {
             event.optional("command_uid", parts.entry.id.escaped());
-            file(event, &parts.file());
+            file(event, &parts.file(), FileType::Unknown);
         }
         Class::RemediationActivity => {
             event.optional("command_uid", parts.entry.id.escaped());
@@ -297,12 +296,12 @@ fn role(event: &mut Event<'_>, name: Value<'_>) {
     event.close(list);
 }
 
-fn file(event: &mut Event<'_>, file: &ReportedFile<'_>) {
+fn file(event: &mut Event<'_>, file: &ReportedFile<'_>, kind: FileType) {
     if file.is_missing() {
         return;
     }
     let name = file.image.map(Image::text);
-    let object = File { name, path: file.path, hashes: file.hashes, kind: FileType::Unknown };
+    let object = File { name, path: file.path, hashes: file.hashes, kind };
     let written = object.write(event, "file", |_| {});
     if written.is_some() && written == file.shown_name() {
         event.mark(file.display_name);
@@ -343,7 +342,7 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     event.confidence(first_scalar([threat.new_confidence, threat.confidence]).kept());
     let malware = Malware {
         name: reported.shown_name(),
-        uid: first_scalar(reported.hashes).escaped().filter(|text| hash(*text).is_some()),
+        uid: first_scalar(reported.hashes).escaped().filter(|text| reported.is_malicious() && hash(*text).is_some()),
         classification: threat.classification,
         provider: None,
         severity: plan.severity,
@@ -353,10 +352,12 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     }
     let list = event.open_list("evidences");
     let element = event.open_element();
-    file(event, &reported);
-    let data = event.open("data");
     let arguments = parts.arguments();
-    event.optional("process", parts.acting(&reported, &arguments).process.map(Image::text));
+    let acting = parts.acting(&reported, &arguments);
+    file(event, &reported, if acting.is_file { FileType::Executable } else { FileType::Unknown });
+    let data = event.open("data");
+    event.optional("process", acting.process.map(Image::text));
+    event.text("arguments", arguments.value());
     event.close(data);
     event.close(element);
     event.close(list);

@@ -7,7 +7,7 @@ use super::class::{CLOSE, CREATE, Class, UPDATE};
 use super::event::{Event, Profile};
 use crate::common::classification::Outcome;
 use crate::common::hash::hash;
-use crate::common::image::without_additions;
+use crate::common::image::{without_additions, without_directory};
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::word::Word;
@@ -331,7 +331,7 @@ impl Malware<'_> {
         }
         let list = event.open_list("malware");
         let element = event.open_element();
-        let name = self.name.map(without_additions);
+        let name = self.name.map(|name| without_additions(without_directory(name)));
         event.optional("name", name.as_deref().map(Escaped::plain));
         if let Some(uid) = uid {
             event.json.lower_case("uid", uid);

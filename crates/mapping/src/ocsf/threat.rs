@@ -80,30 +80,31 @@ fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         return;
     }
     let file = &parts.file;
+    let is_malicious = file.is_malicious();
     let malware = Malware {
         name: file.threat_name.escaped(),
-        uid: file.sha1().escaped(),
+        uid: file.sha1().escaped().filter(|_| is_malicious),
         classification: parts.classification,
         provider: parts.engines.first(),
         severity: parts.severity,
     };
     malware.write(event, |event| {
-        if !file.is_malicious() {
+        if !is_malicious {
             return;
         }
         let list = event.open_list("files");
         let element = event.open_element();
         // The values are in the evidence too, which marks them.
         let kept = DetectedFile { path: file.path.kept(), hashes: file.hashes.map(Value::kept), ..*file };
-        object(&kept, file.image, &parts.process.acting).write_element(event);
+        object(&kept, &parts.process.acting).write_element(event);
         event.close(element);
         event.close(list);
     });
 }
 
-fn object<'a>(file: &DetectedFile<'a>, image: Option<Image<'a>>, acting: &Acting<'_>) -> File<'a, 3> {
+fn object<'a>(file: &DetectedFile<'a>, acting: &Acting<'_>) -> File<'a, 3> {
     File {
-        name: image.map(Image::text),
+        name: file.image.map(Image::text),
         path: file.path,
         hashes: file.hashes,
         kind: if file.is_executable || acting.is_file { FileType::Executable } else { FileType::Regular },
@@ -257,8 +258,7 @@ fn file(event: &mut Event<'_>, file: &DetectedFile<'_>, acting: &Acting<'_>) {
     if file.is_missing() {
         return;
     }
-    // The threat's name is the title.
-    object(file, Image::of(file.display_name), acting).write(event, "file", |event| {
+    object(file, acting).write(event, "file", |event| {
         extension(event, file.extension);
         event.integer("size", unless_zero(file.size));
         event.text("company_name", file.publisher);

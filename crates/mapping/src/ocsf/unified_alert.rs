@@ -78,15 +78,16 @@ fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         return;
     }
     let file = &parts.file;
+    let is_malicious = file.is_malicious();
     let malware = Malware {
         name: first_scalar([parts.name, file.name]).escaped(),
-        uid: file.sha1().escaped(),
+        uid: file.sha1().escaped().filter(|_| is_malicious),
         classification: parts.classification,
         provider: parts.analytic.category.escaped(),
         severity: parts.known_severity(),
     };
     malware.write(event, |event| {
-        if !file.is_malicious() {
+        if !is_malicious {
             return;
         }
         let list = event.open_list("files");

@@ -114,10 +114,11 @@ const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
 /// Extensions of what may run on Windows: it did if the command line begins with the file.
 const POSSIBLE_PROGRAMS: [&str; 2] = ["tmp", "bin"];
 
-/// Extensions of what runs on other systems by itself. Most programs there have none, or that of a processor.
-const UNIX_PROGRAMS: [&str; 24] = [
-    "bin", "run", "appimage", "elf", "out", "app", "exe", "x86", "x64", "amd64", "arm64", "aarch64", "i586", "i686",
-    "arm", "arm4", "arm5", "arm6", "arm7", "mips", "mipsel", "mpsl", "ppc", "sh4",
+/// Extensions of what runs on other systems by itself. Most programs there have none, or that of a processor. A bundle
+/// of macOS (`.app`) is a directory.
+const UNIX_PROGRAMS: [&str; 23] = [
+    "bin", "run", "appimage", "elf", "out", "exe", "x86", "x64", "amd64", "arm64", "aarch64", "i586", "i686", "arm",
+    "arm4", "arm5", "arm6", "arm7", "mips", "mipsel", "mpsl", "ppc", "sh4",
 ];
 
 /// Directories of programs on other systems. What is below them may have dots in its name: `vim.basic`,

@@ -2956,3 +2956,154 @@ fn a_message_has_no_placeholder_in_it() {
     let event = map_to(Schema::Ocsf, Stream::Vulnerabilities, &finding);
     assert_fields(&event, &[("finding_info.title", json!("a"))]);
 }
+
+#[test]
+fn a_process_of_a_connection_needs_no_name() {
+    let data = json!({"computerName": "c", "processId": 4, "processName": "", "application": null,
+        "reportedDirection": "inbound", "reportedRemoteHost": "192.0.2.1"});
+    check(
+        "process-without-name",
+        Stream::Activities,
+        &activity(5232, json!({"agentId": "9"}), data),
+        &[("process", json!({"pid": 4}))],
+        &[("actor.process", json!({"pid": 4}))],
+    );
+}
+
+#[test]
+fn the_file_of_a_hash_has_the_name_that_the_record_gives_it() {
+    let sha1 = "1".repeat(40);
+    let info = json!({"threatName": "powershell.exe (interactive session)", "isFileless": true, "sha1": sha1,
+        "filePath": "", "detectionType": "dynamic"});
+    let record = threat(info, json!({}));
+    check(
+        "session-with-hash",
+        Stream::Threats,
+        &record,
+        &[("file.name", json!("powershell.exe")), ("file.hash.sha1", json!(sha1))],
+        &[],
+    );
+    let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+    let file = &event["evidences"][0]["file"];
+    assert_fields(file, &[("name", json!("powershell.exe"))]);
+    assert_eq!(file.pointer("/hashes/0/value"), Some(&json!(sha1)), "{event:#}");
+    // The name of a threat is that of its file.
+    let event = map_to(Schema::Ocsf, Stream::Threats, &threat(json!({"sha1": sha1}), json!({})));
+    assert_eq!(event.pointer("/evidences/0/file/name"), Some(&json!("x.exe")), "{event:#}");
+}
+
+#[test]
+fn the_program_of_a_session_is_no_malware() {
+    let sha1 = "1".repeat(40);
+    let [name, path] = ["cmd.exe (interactive session)", "C:\\Windows\\System32\\cmd.exe"];
+    let info = json!({"threatName": name, "fileDisplayName": name, "sha1": sha1, "filePath": path, "detectionType": "dynamic"});
+    let data = json!({"threatClassification": "Malware", "fileDisplayName": name, "filePath": path,
+        "fileContentHash": sha1});
+    let unified = json!({"id": "1", "name": name, "classification": "MALWARE",
+        "process": {"file": {"name": name, "path": path, "sha1": sha1}}});
+    for (stream, record) in [
+        (Stream::Threats, threat(info, json!({}))),
+        (Stream::Activities, activity(19, json!({"threatId": "5"}), data)),
+        (Stream::UnifiedAlerts, unified),
+    ] {
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event["malware"][0], &[("name", json!("cmd.exe")), ("uid", Value::Null)]);
+        assert_eq!(event.pointer("/evidences/0/file/hashes/0/value"), Some(&json!(sha1)), "{event:#}");
+    }
+}
+
+#[test]
+fn a_process_of_an_activity_has_its_arguments_and_an_executable_file() {
+    let data = json!({"fileDisplayName": "a.exe", "filePath": "C:\\x\\a.exe",
+        "escapedMaliciousProcessArguments": "\"\\\"C:\\\\x\\\\a.exe\\\" -q\"", "newAnalystVerdict": "true_positive"});
+    let record = activity(2030, json!({"threatId": "5"}), data);
+    let line = json!("\"C:\\x\\a.exe\" -q");
+    check(
+        "activity-with-arguments",
+        Stream::Activities,
+        &record,
+        &[("process.executable", json!("C:\\x\\a.exe")), ("process.command_line", line.clone())],
+        &[],
+    );
+    let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+    let evidence = &event["evidences"][0];
+    assert_fields(
+        evidence,
+        &[("data", json!({"process": "C:\\x\\a.exe", "arguments": line})), ("file.type", json!("Executable File"))],
+    );
+    // Arguments of nobody knows whom are evidence too, and no file.
+    let data = json!({"fileDisplayName": "a.ps1", "filePath": "C:\\x\\a.ps1", "newAnalystVerdict": "true_positive",
+        "escapedMaliciousProcessArguments": "-q"});
+    let event = map_to(Schema::Ocsf, Stream::Activities, &activity(2030, json!({"threatId": "5"}), data));
+    let evidence = &event["evidences"][0];
+    assert_fields(evidence, &[("data", json!({"arguments": "-q"})), ("file.type", json!("Unknown"))]);
+}
+
+#[test]
+fn a_bundle_is_no_process() {
+    let os = json!({"agentRealtimeInfo": {"agentOsType": "macos"}});
+    let info = json!({"filePath": "/Applications/My Tool.app", "threatName": "My Tool.app", "detectionType": "dynamic",
+        "originatorProcess": "launchd", "processUser": "jane"});
+    check(
+        "bundle",
+        Stream::Threats,
+        &threat(info.clone(), os.clone()),
+        &[
+            ("file.path", json!("/Applications/My Tool.app")),
+            ("process", json!({"parent": {"name": "launchd"}})),
+            ("user.name", json!("jane")),
+        ],
+        &[],
+    );
+    let event = map_to(Schema::Ocsf, Stream::Threats, &threat(info, os.clone()));
+    assert_eq!(event.pointer("/evidences/0/file/type"), Some(&json!("Regular File")), "{event:#}");
+    assert_eq!(event.pointer("/evidences/0/data/process"), None, "{event:#}");
+    // The program within it is one.
+    let program = "/Applications/My Tool.app/Contents/MacOS/My Tool";
+    let info = json!({"filePath": program, "detectionType": "dynamic"});
+    let event = map_to(Schema::Ecs, Stream::Threats, &threat(info, os));
+    assert_fields(&event, &[("process.executable", json!(program))]);
+    let unified = |line: Value| {
+        let file = json!({"name": "Tool.app", "path": "/Applications/Tool.app"});
+        json!({"id": "1", "analytics": {"typeValue": "DYNAMIC"}, "process": {"cmdLine": line, "file": file}})
+    };
+    let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &unified(Value::Null));
+    assert_fields(&event, &[("process", Value::Null), ("file.name", json!("Tool.app"))]);
+    let event =
+        map_to(Schema::Ecs, Stream::UnifiedAlerts, &unified(json!("/Applications/Tool.app/Contents/MacOS/Tool -x")));
+    assert_fields(&event, &[("process.name", json!("Tool")), ("file.name", json!("Tool.app"))]);
+}
+
+#[test]
+fn the_name_of_malware_is_no_path() {
+    let [windows, unix] = ["C:\\x\\evil.exe", "/tmp/evil.exe"];
+    for path in [windows, unix] {
+        let data = json!({"threatClassification": "Malware", "fileDisplayName": path});
+        let unified = json!({"id": "1", "classification": "MALWARE", "name": path});
+        for (stream, record) in [
+            (Stream::Threats, threat(json!({"threatName": path}), json!({}))),
+            (Stream::Activities, activity(19, json!({"threatId": "5"}), data)),
+            (Stream::UnifiedAlerts, unified),
+        ] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event["malware"][0], &[("name", json!("evil.exe"))]);
+        }
+    }
+}
+
+#[test]
+fn the_file_of_a_threat_from_another_host_is_an_indicator() {
+    let origin = "Lateral Movement 192.0.2.3 ACME\\bob (interactive session)";
+    let info = json!({"originatorProcess": origin, "filePath": "C:\\x\\a.exe"});
+    let event = map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({})));
+    assert_fields(&event, &[("threat.indicator.type", json!("file")), ("threat.indicator.file.name", json!("a.exe"))]);
+    // Without a file, it is none.
+    let event = map_to(
+        Schema::Ecs,
+        Stream::Threats,
+        &threat(json!({"originatorProcess": origin, "threatName": origin}), json!({})),
+    );
+    assert_fields(&event, &[("threat.indicator.type", Value::Null), ("threat.indicator.file", Value::Null)]);
+}

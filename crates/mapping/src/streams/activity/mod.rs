@@ -151,6 +151,11 @@ impl<'a> ReportedFile<'a> {
         !is_set(self.path) && self.image.is_some_and(|image| image.addition.is_some())
     }
 
+    /// Whether the file is what is malicious. That of a process with a malicious command line is not.
+    pub fn is_malicious(&self) -> bool {
+        self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
+    }
+
     /// Whether there is a file with a path or a name.
     pub fn is_named(&self) -> bool {
         self.image.is_some() && !self.is_missing()

@@ -66,6 +66,8 @@ pub fn categories(classification: Value<'_>) -> &'static [&'static str] {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Mitigated,
+    /// It did not run.
+    Blocked,
     Benign,
     Active,
 }
@@ -74,7 +76,7 @@ pub const OUTCOMES: Words<Outcome> = Words {
     field: "event.outcome",
     rows: &[
         ("mitigated", Outcome::Mitigated),
-        ("blocked", Outcome::Mitigated),
+        ("blocked", Outcome::Blocked),
         ("marked_as_benign", Outcome::Benign),
         ("benign", Outcome::Benign),
         ("not_mitigated", Outcome::Active),
@@ -110,7 +112,7 @@ impl EventOutcome {
 /// The outcome of a detection.
 pub fn event_outcome(outcome: Option<Outcome>, has_failed: bool) -> EventOutcome {
     match outcome {
-        Some(Outcome::Mitigated | Outcome::Benign) => EventOutcome::Success,
+        Some(Outcome::Mitigated | Outcome::Blocked | Outcome::Benign) => EventOutcome::Success,
         Some(Outcome::Active) if has_failed => EventOutcome::Failure,
         _ => EventOutcome::Unknown,
     }

@@ -7,7 +7,7 @@ use super::event::address;
 use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
 use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
-use crate::common::classification::{EventOutcome, OUTCOMES};
+use crate::common::classification::{EventOutcome, OUTCOMES, Outcome};
 use crate::common::placeholder::is_set;
 use crate::common::severity::Severity;
 use crate::streams::activity::{
@@ -88,7 +88,9 @@ impl Plan {
         let of_type = Some(class.severity).filter(|severity| says_severity && *severity >= Severity::Medium);
         self.severity = threat.severity().or(of_type);
         if self.disposition.is_none() {
-            self.disposition = OUTCOMES.of(threat.state).map(disposition_of);
+            // An activity does not say how a threat was mitigated, which the threat may know.
+            let outcome = OUTCOMES.of(threat.state).filter(|outcome| *outcome != Outcome::Mitigated);
+            self.disposition = outcome.map(disposition_of);
         }
         if let Some((status, _)) = INCIDENT_STATUSES.of(threat.status) {
             self.status = Some(status);

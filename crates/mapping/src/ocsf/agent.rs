@@ -58,10 +58,10 @@ fn device_fields(event: &mut Event<'_>, parts: &AgentParts<'_>) {
         event.time(name, value);
     }
     event.text("model", parts.hardware.model);
-    if parts.is_infected {
-        event.choice("risk_level", 3, "High");
-    } else {
-        event.choice("risk_level", 0, "Info");
+    match parts.is_infected {
+        Some(true) => event.choice("risk_level", 3, "High"),
+        Some(false) => event.choice("risk_level", 0, "Info"),
+        None => {}
     }
     hardware(event, &parts.hardware, &parts.endpoint);
     device::owner(event, &parts.user);

@@ -61,7 +61,9 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     group(event, &endpoint.owner);
     org(event, &endpoint.owner);
     agent(event, uid, uid_alt, endpoint.agent_versions);
-    event.json.boolean("is_managed", endpoint.is_managed);
+    if let Some(is_managed) = endpoint.is_managed {
+        event.json.boolean("is_managed", is_managed);
+    }
     let cloud = &endpoint.cloud;
     for (name, value) in [("instance_uid", cloud.instance), ("vpc_uid", cloud.network)] {
         event.optional(name, value.escaped());

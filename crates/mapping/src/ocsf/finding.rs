@@ -144,6 +144,7 @@ fn disposition_caption(id: u16) -> Option<&'static str> {
 pub(super) fn disposition_of(outcome: Outcome) -> u16 {
     match outcome {
         Outcome::Mitigated => 11,
+        Outcome::Blocked => 2,
         Outcome::Active => 15,
         Outcome::Benign => 10,
     }

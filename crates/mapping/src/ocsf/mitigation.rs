@@ -4,7 +4,7 @@ use s1_forwarder_record::{Escaped, Value};
 use smallvec::SmallVec;
 
 use super::event::{Event, time};
-use super::finding::Action;
+use super::finding::{Action, disposition_of};
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::placeholder::is_placeholder;
 use crate::common::words::Words;
@@ -88,13 +88,13 @@ fn strongest<'a>(actions: impl Iterator<Item = Value<'a>>) -> Option<Effect> {
     strongest
 }
 
-/// `disposition_id` and `action` of what was mitigated by these actions, which were successful. `left` is the action
-/// for what was restored.
-pub(super) fn mitigated<'a>(actions: impl Iterator<Item = Value<'a>>, left: Action) -> (u16, Action) {
+/// `disposition_id` and `action` of what was mitigated or blocked by these actions, which were successful. `left` is
+/// the action for what was restored.
+pub(super) fn mitigated<'a>(outcome: Outcome, actions: impl Iterator<Item = Value<'a>>, left: Action) -> (u16, Action) {
     match strongest(actions) {
         Some(effect @ Effect::Restored) => (effect.disposition(), left),
         Some(effect) => (effect.disposition(), Action::Denied),
-        None => (Effect::Corrected.disposition(), Action::Denied),
+        None => (disposition_of(outcome), Action::Denied),
     }
 }
 
@@ -117,12 +117,11 @@ impl<'a> Reports<'a> {
         let effect = strongest(self.0.iter().filter(|report| report.is_success()).map(|report| report.action));
         let any_failed = self.0.iter().any(Report::has_failed);
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
-        let (is_mitigated, action) = match OUTCOMES.of(status) {
-            Some(Outcome::Benign) => return Some((10, Action::Allowed)),
-            Some(Outcome::Mitigated) => (true, Action::Denied),
-            Some(Outcome::Active) => (false, allowed),
-            None if preemptively => (true, Action::Denied),
-            None => return None,
+        let outcome = OUTCOMES.of(status).or(preemptively.then_some(Outcome::Blocked))?;
+        let action = match outcome {
+            Outcome::Benign => return Some((disposition_of(outcome), Action::Allowed)),
+            Outcome::Mitigated | Outcome::Blocked => Action::Denied,
+            Outcome::Active => allowed,
         };
         let disposition = match effect {
             _ if preemptively => return Some((2, Action::Denied)),
@@ -132,8 +131,7 @@ impl<'a> Reports<'a> {
             Some(effect) => return Some((effect.disposition(), Action::Denied)),
             None if self.0.iter().any(Report::is_pending) => 14,
             None if is_failed || any_failed => 13,
-            None if is_mitigated => 11,
-            None => 15,
+            None => disposition_of(outcome),
         };
         Some((disposition, action))
     }

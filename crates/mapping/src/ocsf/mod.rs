@@ -220,7 +220,11 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let verdict = finding::VERDICTS.print(|verdict| print_choice(verdict.choice()));
     tables.push(verdict.noted("undefined", ", Benign (5) of a threat that was marked as benign"));
     let outcome = OUTCOMES.print(|outcome| {
-        let reported = if *outcome == Outcome::Benign { "" } else { ", unless the record says what was done" };
+        let reported = match outcome {
+            Outcome::Benign => "",
+            Outcome::Mitigated => ", unless the record says what was done; none of an activity",
+            Outcome::Blocked | Outcome::Active => ", unless the record says what was done",
+        };
         print_disposition(disposition_of(*outcome)) + reported
     });
     tables.push(outcome.named("disposition"));
@@ -273,8 +277,8 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     }));
     tables.push(threat::INITIATORS.print(|()| "the user of the console (threat)".to_owned()));
     let signature = VERIFICATIONS.print(|is_signed| {
-        let other = if *is_signed { "Untrusted (6)" } else { "none" };
-        format!("{other}, Valid (1) by its certificate")
+        let others = if *is_signed { "Unknown (0), Untrusted (6) or" } else { "none," };
+        format!("{others} Valid (1) by its certificate")
     });
     tables.push(signature.named("evidences[].file.signatures[].state"));
     tables.push(TACTICS.print(print_tactic).named("attacks[].tactic.name"));

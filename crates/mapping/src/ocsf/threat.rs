@@ -278,17 +278,18 @@ fn extension(event: &mut Event<'_>, value: Value<'_>) {
 }
 
 fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
-    let is_valid = boolean(file.is_valid_certificate) == Some(true);
-    if !is_valid && file.is_signed() != Some(true) {
+    let is_valid = boolean(file.is_valid_certificate);
+    if is_valid != Some(true) && file.is_signed() != Some(true) {
         return;
     }
     let list = event.open_list("signatures");
     let element = event.open_element();
     event.choice("algorithm", 0, "Unknown");
-    if is_valid {
-        event.choice("state", 1, "Valid");
-    } else {
-        event.choice("state", 6, "Untrusted");
+    match is_valid {
+        Some(true) => event.choice("state", 1, "Valid"),
+        Some(false) => event.choice("state", 6, "Untrusted"),
+        // A word such as `SignedVerified` says that somebody signed the file, and not whether the certificate is valid.
+        None => event.choice("state", 0, "Unknown"),
     }
     event.close(element);
     event.close(list);

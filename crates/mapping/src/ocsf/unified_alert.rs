@@ -7,7 +7,7 @@ use super::attacks::{AttackBuffers, Attacks};
 use super::class::Class;
 use super::event::{Event, Profile, severity_id, time};
 use super::file::{File, FileType};
-use super::finding::{Action, Malware, Verdict, activity};
+use super::finding::{Action, Malware, Verdict, activity, disposition_of};
 use super::metadata::{Common, Metadata};
 use super::mitigation::mitigated;
 use super::observables::ObservableType;
@@ -271,9 +271,9 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     }
     let left = if parts.asset.is_detecting { Action::Observed } else { Action::Allowed };
     let (disposition, action) = match OUTCOMES.of(parts.result) {
-        Some(Outcome::Mitigated) => mitigated(parts.successful_actions(), left),
-        Some(Outcome::Active) => (15, left),
-        Some(Outcome::Benign) => (10, Action::Allowed),
+        Some(outcome @ (Outcome::Mitigated | Outcome::Blocked)) => mitigated(outcome, parts.successful_actions(), left),
+        Some(outcome @ Outcome::Active) => (disposition_of(outcome), left),
+        Some(outcome @ Outcome::Benign) => (disposition_of(outcome), Action::Allowed),
         None => (19, Action::Observed),
     };
     event.disposition(disposition);

@@ -16,7 +16,8 @@ pub struct AgentParts<'a> {
     pub registered: Value<'a>,
     pub last_active: Value<'a>,
     pub booted: Value<'a>,
-    pub is_infected: bool,
+    /// `None` if the record does not say it.
+    pub is_infected: Option<bool>,
     pub network_status: Value<'a>,
     pub endpoint: Endpoint<'a>,
     pub user: Interactive<'a>,
@@ -41,7 +42,7 @@ impl<'a> AgentParts<'a> {
             registered: agent.registered_at,
             last_active: agent.last_active_date,
             booted: agent.os_start_time,
-            is_infected: boolean(agent.infected) == Some(true),
+            is_infected: boolean(agent.infected),
             network_status: agent.network_status,
             endpoint: endpoint(agent),
             user: Interactive {
@@ -61,7 +62,7 @@ impl<'a> AgentParts<'a> {
     }
 
     pub fn severity(&self) -> Severity {
-        if self.is_infected { Severity::Medium } else { Severity::Informational }
+        if self.is_infected == Some(true) { Severity::Medium } else { Severity::Informational }
     }
 
     pub fn message(&self) -> Sentence<'a, 3> {
@@ -80,7 +81,7 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
         agent_id: agent.id,
         agent_uuids: [agent.uuid, none],
         agent_versions: [agent.agent_version, none],
-        is_managed: !is_gone,
+        is_managed: Some(!is_gone),
         names: [agent.computer_name, none],
         domains: [agent.domain, none],
         machine_type: agent.machine_type,

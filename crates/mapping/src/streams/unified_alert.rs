@@ -538,11 +538,14 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     let States { current, detected, cloud, .. } = *states;
     let none = Value::default();
     let uuid = current.get("agentUuid");
+    let version = current.get("agentVersion");
+    let is_decommissioned = boolean(current.get("decommissioned")) == Some(true);
+    let has_agent = [uuid, version].into_iter().any(is_set);
     let os = os(current, detected);
     Endpoint {
         agent_uuids: [uuid, none],
-        agent_versions: [current.get("agentVersion"), none],
-        is_managed: is_set(uuid) && boolean(current.get("decommissioned")) != Some(true),
+        agent_versions: [version, none],
+        is_managed: (has_agent || is_decommissioned).then_some(!is_decommissioned),
         names: [current.get("name"), none],
         domains: [detected.get("domain"), none],
         machine_type: machine_type(kinds(current)),

@@ -3107,3 +3107,84 @@ fn the_file_of_a_threat_from_another_host_is_an_indicator() {
     );
     assert_fields(&event, &[("threat.indicator.type", Value::Null), ("threat.indicator.file", Value::Null)]);
 }
+
+#[test]
+fn an_activity_does_not_say_how_a_threat_was_mitigated() {
+    for (number, state, expected) in [
+        (18, Value::Null, Value::Null),
+        (4008, json!("Mitigated"), Value::Null),
+        (4008, json!("Blocked"), json!("Blocked")),
+        (4008, json!("Not mitigated"), json!("Detected")),
+        (4008, json!("Marked as benign"), json!("Exonerated")),
+    ] {
+        let data = json!({"threatClassification": "Malware", "newStatus": state});
+        let record = activity(number, json!({"threatId": "5"}), data);
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("class_uid", json!(2004)), ("disposition", expected)]);
+    }
+}
+
+#[test]
+fn what_was_blocked_was_not_corrected() {
+    let report = |action: &str| json!([{"action": action, "status": "success"}]);
+    for (reports, expected) in [(json!([]), "Blocked"), (report("quarantine"), "Quarantined")] {
+        let record = threat(json!({"mitigationStatus": "blocked"}), json!({"mitigationStatus": reports}));
+        assert_fields(
+            &map_to(Schema::Ecs, Stream::Threats, &record),
+            &[("event.action", json!("threat-blocked")), ("event.outcome", json!("success"))],
+        );
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_fields(&event, &[("disposition", json!(expected)), ("action", json!("Denied"))]);
+    }
+    let record = json!({"id": "1", "result": "BLOCKED"});
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+    assert_fields(&event, &[("disposition", json!("Blocked")), ("action", json!("Denied"))]);
+}
+
+#[test]
+fn a_device_is_managed_by_the_agent_that_the_alert_names() {
+    for (asset, expected) in [
+        (json!({"osType": "LINUX"}), Value::Null),
+        (json!({"osType": "LINUX", "decommissioned": false}), Value::Null),
+        (json!({"osType": "LINUX", "agentUuid": "u-1"}), json!(true)),
+        (json!({"agentVersion": "24.1.2"}), json!(true)),
+        (json!({"agentUuid": "u-1", "decommissioned": true}), json!(false)),
+        (json!({"osType": "LINUX", "decommissioned": true}), json!(false)),
+    ] {
+        let mut asset = asset;
+        asset["name"] = json!("h");
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &json!({"id": "1", "assets": [asset]}));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.hostname", json!("h")), ("device.is_managed", expected)]);
+    }
+}
+
+#[test]
+fn a_signature_is_trusted_or_not_if_the_record_says_so() {
+    for (is_valid, expected) in [(Value::Null, "Unknown"), (json!(true), "Valid"), (json!(false), "Untrusted")] {
+        let info = json!({"filePath": "C:\\a.exe", "fileVerificationType": "SignedVerified",
+            "isValidCertificate": is_valid});
+        let event = map_to(Schema::Ocsf, Stream::Threats, &threat(info, json!({})));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_eq!(event.pointer("/evidences/0/file/signatures/0/state"), Some(&json!(expected)), "{event:#}");
+    }
+    let info = json!({"filePath": "C:\\a.exe", "fileVerificationType": "NotSigned", "isValidCertificate": false});
+    let event = map_to(Schema::Ocsf, Stream::Threats, &threat(info, json!({})));
+    assert_eq!(event.pointer("/evidences/0/file/signatures"), None, "{event:#}");
+}
+
+#[test]
+fn an_agent_of_which_nothing_is_said_has_no_risk_level() {
+    for (infected, expected) in [
+        (json!(true), json!("High")),
+        (json!(false), json!("Info")),
+        (json!("perhaps"), Value::Null),
+        (Value::Null, Value::Null),
+    ] {
+        let record = json!({"id": "1", "computerName": "h", "infected": infected});
+        let event = map_to(Schema::Ocsf, Stream::Agents, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.risk_level", expected)]);
+    }
+}

@@ -368,7 +368,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
             class.outcome = Some(EventOutcome::Unknown);
             class.severity = class.severity.max(Severity::Medium);
         }
-        Some(Outcome::Mitigated | Outcome::Benign) => class.outcome = Some(EventOutcome::Success),
+        Some(Outcome::Mitigated | Outcome::Blocked | Outcome::Benign) => class.outcome = Some(EventOutcome::Success),
         None => {}
     }
     if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is("host") {

@@ -34,6 +34,12 @@ impl<'a> Account<'a> {
         Some(Self { text, name, domain })
     }
 
+    /// Reads the name of a user of the console or of an activity. One with an `@` is an address, and no principal name.
+    pub fn of_console(value: Value<'a>) -> Option<Self> {
+        let account = Self::of(value)?;
+        Some(if is_email(account.text) { account.without_domain() } else { account })
+    }
+
     pub fn without_domain(self) -> Self {
         Self { domain: None, ..self }
     }
@@ -95,10 +101,12 @@ pub fn name_and_address(text: Escaped<'_>) -> Option<(Option<Escaped<'_>>, Escap
     (is_separate && is_name && is_email(address)).then_some((Some(name).filter(|name| !is_email(*name)), address))
 }
 
-/// Splits `DOMAIN\name`, without the spaces around its parts. A text with an empty part is a name.
+/// Splits `DOMAIN\name`, without the spaces around its parts. A text with an empty part is a name. Who escaped the text
+/// twice wrote two backslashes.
 pub fn split(text: Escaped<'_>) -> (Option<Escaped<'_>>, Escaped<'_>) {
     let text = text.trim();
-    match text.split_backslash().map(|(domain, name)| (domain.trim(), name.trim())) {
+    let parts = text.split_backslash();
+    match parts.map(|(domain, name)| (domain.trim(), Escaped::plain(name.raw().trim_start_matches(r"\\")).trim())) {
         Some((domain, name)) if !domain.raw().is_empty() && !name.raw().is_empty() => (Some(domain), name),
         _ => (None, text),
     }

@@ -300,6 +300,7 @@ fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
             None => {}
         }
     }
+    parts.logged_in().for_each(|name| user::related(event, name));
     for address in parts.detected_addresses() {
         event.addresses("ip", address, drop);
     }

@@ -96,7 +96,7 @@ fn note(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
     event.close(list);
 }
 
-/// The type of a console user, by its role.
+/// The type of a user, by the role. Only users of the console have one.
 fn type_of(user: &User<'_>) -> UserType {
     let roles = [user.role, user.role_name];
     if roles.into_iter().any(is_administrator) {
@@ -108,8 +108,8 @@ fn type_of(user: &User<'_>) -> UserType {
     }
 }
 
-/// Writes what the record has of a console user who acted into the open user object.
-fn console_user(event: &mut Event<'_>, user: &User<'_>) {
+/// Writes what the record has of a user who acted into the open user object.
+fn acting_user(event: &mut Event<'_>, user: &User<'_>) {
     event.optional("uid", user.id_text());
     let kind = type_of(user);
     match user.account() {
@@ -134,20 +134,14 @@ fn actor(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_,
         process(event, &parts.process());
     }
     match users.actor() {
-        Actor::Console(user) => {
+        Actor::Console(user) | Actor::LoggedIn(user) => {
             let object = event.open("user");
-            console_user(event, &user);
+            acting_user(event, &user);
             event.close(object);
             event.mark_set([user.id, user.full_name]);
             mark_account(event, user.name);
         }
-        Actor::Remote(account) => event.user("user", account, UserType::User),
-        Actor::LoggedIn(user) => {
-            if let Some(account) = user.account() {
-                event.user("user", account, UserType::User);
-            }
-            mark_account(event, user.name);
-        }
+        Actor::Remote(account) => event.user("user", account),
         Actor::Unknown(_) => {
             let application = event.open("application");
             event.json.word("name", "SentinelOne");
@@ -251,7 +245,7 @@ fn authentication(event: &mut Event<'_>, users: &Users<'_>) {
     if let Actor::Console(user) = users.actor() {
         let object = event.open("user");
         // The actor has the full name.
-        console_user(event, &user.without_full_name());
+        acting_user(event, &user.without_full_name());
         event.close(object);
     }
     let service = event.open("service");

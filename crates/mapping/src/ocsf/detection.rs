@@ -88,7 +88,7 @@ fn actor(event: &mut Event<'_>, detection: &Detection<'_>) {
         }
         event.close(process);
     } else if let Some(account) = account {
-        event.user("user", account, UserType::Unknown);
+        event.user("user", account);
     }
     event.close(open);
 }
@@ -104,7 +104,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
         event.choice("integrity", id, caption);
     }
     if let Some(account) = process.user.effective {
-        event.user("user", account, UserType::Unknown);
+        event.user("user", account);
     }
     let file = File { name, path: process.executable, hashes: process.hashes, kind: FileType::Executable };
     file.write(event, "file", |event| {
@@ -278,9 +278,9 @@ fn login(event: &mut Event<'_>, login: &Login<'_>) {
     match account {
         Some(account) if Login::text(login.domain).is_some() => {
             event.text("domain", login.domain);
-            event.account(account.without_domain(), UserType::User);
+            event.account(account.without_domain(), UserType::Unknown);
         }
-        Some(account) => event.account(account, UserType::User),
+        Some(account) => event.account(account, UserType::Unknown),
         None => {}
     }
     if Login::text(login.sid).is_some() {

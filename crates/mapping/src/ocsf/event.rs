@@ -7,7 +7,7 @@ use s1_forwarder_record::{Escaped, Timestamp, Value};
 
 use super::class::Class;
 use super::observables::{ObservableType, Observables};
-use crate::common::account::is_email;
+use crate::common::account::{Account, is_email};
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
 use crate::common::hash::hash;
@@ -170,6 +170,10 @@ impl<'o> Event<'o> {
                 }
             }
             ObservableType::EmailAddress if !is_email(text) => {}
+            ObservableType::UserName => {
+                let account = Account::of_text(text);
+                self.observe_spelling(kind, attribute, text, account.map_or(text, |account| account.name));
+            }
             _ => self.observe(kind, attribute, text),
         }
     }

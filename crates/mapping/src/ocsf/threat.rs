@@ -203,7 +203,7 @@ pub(super) const INITIATORS: Words<()> =
 /// The user whose process it was, or who came from another host. A user of the console who made the detection comes
 /// first; the other one is in the evidence.
 fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
-    let initiator = INITIATORS.of(parts.initiator.by).and_then(|()| Account::of(parts.initiator.name));
+    let initiator = INITIATORS.of(parts.initiator.by).and_then(|()| Account::of_console(parts.initiator.name));
     let Some(account) = initiator.or(parts.process.actor()) else { return };
     let open = event.open_actor();
     let user = event.open("user");
@@ -224,7 +224,7 @@ fn evidences(event: &mut Event<'_>, parts: &ThreatParts<'_>, in_device: bool) {
     let element = event.open_element();
     file(event, &parts.file, &process.acting);
     if let Some(account) = process.user.effective {
-        event.user("user", account, UserType::Unknown);
+        event.user("user", account);
         mark_process_user(event, process.user_text);
     }
     let data = event.open("data");

@@ -63,7 +63,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     resources(event, &parts);
     if let Some(account) = parts.process.user.effective {
         let open = event.open_actor();
-        event.user("user", account, UserType::Unknown);
+        event.user("user", account);
         event.close(open);
     }
     evidences(event, &parts, has_container);
@@ -377,7 +377,7 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: boo
         target_user(event, &parts.target);
     } else if let Some(account) = parts.identity() {
         let element = event.open_element();
-        event.user("user", account, UserType::User);
+        event.user("user", account);
         event.close(element);
     }
     event.close(list);
@@ -401,12 +401,12 @@ fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
     let user = event.open("user");
     if is_set(target.domain) {
         event.text("domain", target.domain);
-        event.account(account.without_domain(), UserType::User);
+        event.account(account.without_domain(), UserType::Unknown);
         if account.domain.is_none() {
             event.mark(target.name);
         }
     } else {
-        event.account(account, UserType::User);
+        event.account(account, UserType::Unknown);
         mark_account(event, target.name);
     }
     event.email("email_addr", target.email);
@@ -433,6 +433,13 @@ fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     parts.observables().for_each(|observable| observe("unmapped.observables[].value", observable));
     let path = "unmapped.indicators[].observables[].value";
     parts.observables_of_indicators().for_each(|observable| observe(path, observable));
+    // An older console has one asset in the place of the list.
+    let path = if parts.assets().next().is_some() {
+        "unmapped.assets[].lastLoggedInUser"
+    } else {
+        "unmapped.asset.lastLoggedInUser"
+    };
+    parts.logged_in().for_each(|user| observe(path, (Observed::User, user)));
 }
 
 pub(super) fn observable_type(kind: Observed) -> ObservableType {

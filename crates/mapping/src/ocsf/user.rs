@@ -46,10 +46,10 @@ impl Event<'_> {
         }
     }
 
-    /// Writes a user object.
-    pub fn user(&mut self, name: &str, account: Account<'_>, kind: UserType) {
+    /// Writes a user object of an endpoint's user. No record says whether that user is an administrator there.
+    pub fn user(&mut self, name: &str, account: Account<'_>) {
         let open = self.open(name);
-        self.account(account, kind);
+        self.account(account, UserType::Unknown);
         self.close(open);
     }
 

@@ -358,6 +358,11 @@ impl<'a> UnifiedParts<'a> {
         self.assets[0].elements().next().is_none().then_some(AssetEntry(self.asset.current))
     }
 
+    /// Who is logged in to the assets now.
+    pub fn logged_in(&self) -> impl Iterator<Item = Value<'a>> {
+        self.assets().chain(self.only_asset()).map(|asset| asset.0.get("lastLoggedInUser"))
+    }
+
     /// Addresses of all assets at the detection. A value may be a list.
     pub fn detected_addresses(&self) -> impl Iterator<Item = Value<'a>> {
         let keys = ADDRESSES.into_iter().chain([EXTERNAL_ADDRESS]);

@@ -2383,7 +2383,11 @@ fn nobody_is_no_user_who_logged_in() {
         let event = map_to(Schema::Ocsf, stream, &record);
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         let users = event["evidences"].as_array().unwrap().iter().filter_map(|evidence| evidence.get("user"));
-        assert_eq!(users.collect::<Vec<_>>(), [&json!({"name": "ARLENE", "type_id": 1, "type": "User"})], "{event:#}");
+        assert_eq!(
+            users.collect::<Vec<_>>(),
+            [&json!({"name": "ARLENE", "type_id": 0, "type": "Unknown"})],
+            "{event:#}"
+        );
     }
     for (sid, expected) in [("S-1-5-18", json!("S-1-5-18")), ("s-1-0-0", Value::Null)] {
         let record = json!({"alertInfo": {"alertId": "1", "loginsUserName": "a", "loginAccountSid": sid}});
@@ -2599,7 +2603,7 @@ fn an_identity_with_an_agent_is_a_user_and_no_host() {
         &[
             ("device", Value::Null),
             ("resources", json!([{"name": "ACME\\jane", "type": "User Account", "uid_alt": "u-1"}, {"name": "DC-1"}])),
-            ("evidences", json!([{"user": {"name": "jane", "domain": "ACME", "type": "User", "type_id": 1}}])),
+            ("evidences", json!([{"user": {"name": "jane", "domain": "ACME", "type": "Unknown", "type_id": 0}}])),
         ],
     );
 }
@@ -3040,6 +3044,7 @@ fn a_process_of_an_activity_has_its_arguments_and_an_executable_file() {
     assert_fields(evidence, &[("data", json!({"arguments": "-q"})), ("file.type", json!("Unknown"))]);
 }
 
+/// A bundle of macOS is a directory.
 #[test]
 fn a_bundle_is_no_process() {
     let os = json!({"agentRealtimeInfo": {"agentOsType": "macos"}});
@@ -3108,6 +3113,7 @@ fn the_file_of_a_threat_from_another_host_is_an_indicator() {
     assert_fields(&event, &[("threat.indicator.type", Value::Null), ("threat.indicator.file", Value::Null)]);
 }
 
+/// The threat itself says whether it was quarantined, killed or repaired.
 #[test]
 fn an_activity_does_not_say_how_a_threat_was_mitigated() {
     for (number, state, expected) in [
@@ -3187,4 +3193,90 @@ fn an_agent_of_which_nothing_is_said_has_no_risk_level() {
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         assert_fields(&event, &[("device.risk_level", expected)]);
     }
+}
+
+/// Whether a user of an endpoint is an administrator there is in no record.
+#[test]
+fn the_type_of_an_endpoints_user_is_unknown_unless_the_name_says_it() {
+    let logged_in = |user: &str| json!({"id": "1", "computerName": "h", "lastLoggedInUserName": user});
+    let by_agent = |data: Value| activity(90, json!({"agentId": "9"}), data);
+    let login = |user: &str| json!({"alertInfo": {"alertId": "1", "loginsUserName": user, "loginAccountDomain": "D"}});
+    let target = |user: &str, domain: &str| json!({"id": "1", "detectionTime": {"targetUser": {"name": user, "domain": domain}}});
+    let identity = |user: &str| json!({"id": "1", "assets": [{"name": user, "category": "Identity", "primary": true}]});
+    for (user, expected) in [("jane", "Unknown"), ("SYSTEM", "System")] {
+        let origin = format!("Lateral Movement 192.0.2.3 ACME\\{user}");
+        for (stream, record, path) in [
+            (Stream::Agents, logged_in(user), "/device/owner/type"),
+            (Stream::Activities, by_agent(json!({"lastLoggedInUserName": user})), "/actor/user/type"),
+            (Stream::Activities, by_agent(json!({"fileDisplayName": origin})), "/actor/user/type"),
+            (Stream::Alerts, login(user), "/evidences/0/user/type"),
+            (Stream::UnifiedAlerts, target(user, "D"), "/evidences/0/user/type"),
+            (Stream::UnifiedAlerts, target(user, ""), "/evidences/0/user/type"),
+            (Stream::UnifiedAlerts, identity(user), "/evidences/0/user/type"),
+        ] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(event.pointer(path), Some(&json!(expected)), "{stream}: {event:#}");
+        }
+    }
+}
+
+#[test]
+fn who_is_logged_in_now_is_related_to_an_alert_too() {
+    let asset = |user: &str, primary: bool| json!({"name": "h", "osType": "LINUX", "lastLoggedInUser": user, "primary": primary});
+    let detected = |user: &str| json!({"primary": true, "asset": {"lastLoggedInUser": user}});
+    let record = json!({"id": "1", "detectedAt": "2026-01-01T00:00:00Z", "assets": [asset("ACME\\jane", true), asset("bob", false)],
+        "detectionTime": {"assets": [detected("john")]}});
+    check(
+        "two-users-logged-in",
+        Stream::UnifiedAlerts,
+        &record,
+        &[("user.name", json!("john")), ("related.user", json!(["john", "jane", "bob"]))],
+        &[("device.owner.name", json!("john"))],
+    );
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+    let users = observed(&event).into_iter().filter(|(kind, _)| kind == "User Name").map(|(_, name)| name);
+    assert_eq!(users.collect::<Vec<_>>(), ["john", "ACME\\jane", "bob"], "{event:#}");
+    // Who was there before is there once.
+    let record = json!({"id": "1", "assets": [asset("ACME\\jane", true)],
+        "detectionTime": {"assets": [detected("ACME\\jane")]}});
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+    let users = observed(&event).into_iter().filter(|(kind, _)| kind == "User Name").map(|(_, name)| name);
+    assert_eq!(users.collect::<Vec<_>>(), ["jane"], "{event:#}");
+}
+
+#[test]
+fn a_doubled_backslash_is_one() {
+    let record = threat(json!({"processUser": "ACME\\\\jane"}), json!({}));
+    assert_fields(
+        &map_to(Schema::Ecs, Stream::Threats, &record),
+        &[("user.name", json!("jane")), ("user.domain", json!("ACME")), ("related.user", json!(["jane"]))],
+    );
+    let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+    let user = json!({"name": "jane", "domain": "ACME", "type_id": 0, "type": "Unknown"});
+    assert_fields(&event, &[("actor.user", user), ("unmapped.threatInfo.processUser", json!("ACME\\\\jane"))]);
+    let origin = json!({"originatorProcess": "Lateral Movement 192.0.2.3 ACME\\\\bob (interactive session)"});
+    let event = map_to(Schema::Ecs, Stream::Threats, &threat(origin, json!({})));
+    assert_fields(&event, &[("user.name", json!("bob")), ("user.domain", json!("ACME"))]);
+}
+
+#[test]
+fn an_address_that_names_a_user_of_an_activity_is_no_domain() {
+    let user = json!({"name": "jane", "email_addr": "jane@acme.example", "type_id": 0, "type": "Unknown"});
+    let name = "jane@acme.example";
+    for (record, path) in [
+        (activity(27, json!({}), json!({"username": name})), "actor.user"),
+        (activity(27, json!({}), json!({"username": name})), "user"),
+        (activity(24, json!({}), json!({"byUser": "a", "username": name})), "user"),
+        (activity(90, json!({"agentId": "9"}), json!({"lastLoggedInUserName": name})), "actor.user"),
+    ] {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[(path, user.clone())]);
+        let path = if path == "user" && record["activityType"] == 24 { "user.target" } else { "user" };
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        assert_fields(at(&event, path), &[("name", json!("jane")), ("email", json!(name)), ("domain", Value::Null)]);
+    }
+    let record = activity(27, json!({}), json!({"username": "ACME\\jane"}));
+    assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("actor.user.domain", json!("ACME"))]);
+    assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("user.domain", json!("ACME"))]);
 }

@@ -42,7 +42,7 @@ impl<'a> User<'a> {
     }
 
     pub fn account(&self) -> Option<Account<'a>> {
-        Account::of(self.name)
+        Account::of_console(self.name)
     }
 
     /// The full name in the record, else a name that is one of a person.
@@ -136,7 +136,7 @@ impl<'a> Users<'a> {
         } else if let Some(account) = self.remote {
             Actor::Remote(account)
         } else if Account::of(self.logged_in).is_some() {
-            Actor::LoggedIn(User { name: self.logged_in, ..User::default() })
+            Actor::LoggedIn(User { name: self.logged_in, email: first_email([self.logged_in]), ..User::default() })
         } else {
             Actor::Unknown(self.actor)
         }

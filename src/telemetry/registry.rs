@@ -103,7 +103,9 @@ pub enum NewTokenProblem {
 impl Display for NewTokenProblem {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => formatter.write_str("the console refuses the new token, or it has expired; the former one")?,
+            Self::Refused => {
+                formatter.write_str("the console refuses the new token, or it has expired; the former one")?
+            }
             Self::Unusable(reason) => write!(formatter, "{reason}; the former token")?,
         }
         formatter.write_str(" is still in use: a restart would fail")

@@ -88,9 +88,7 @@ impl Plan {
         let of_type = Some(class.severity).filter(|severity| says_severity && *severity >= Severity::Medium);
         self.severity = threat.severity().or(of_type);
         if self.disposition.is_none() {
-            // An activity does not say how a threat was mitigated, which the threat may know.
-            let outcome = OUTCOMES.of(threat.state).filter(|outcome| *outcome != Outcome::Mitigated);
-            self.disposition = outcome.map(disposition_of);
+            self.disposition = OUTCOMES.of(threat.state).map(disposition_of);
         }
         if let Some((status, _)) = INCIDENT_STATUSES.of(threat.status) {
             self.status = Some(status);

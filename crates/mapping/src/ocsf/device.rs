@@ -61,9 +61,7 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     group(event, &endpoint.owner);
     org(event, &endpoint.owner);
     agent(event, uid, uid_alt, endpoint.agent_versions);
-    if let Some(is_managed) = endpoint.is_managed {
-        event.json.boolean("is_managed", is_managed);
-    }
+    event.json.boolean("is_managed", endpoint.is_managed);
     let cloud = &endpoint.cloud;
     for (name, value) in [("instance_uid", cloud.instance), ("vpc_uid", cloud.network)] {
         event.optional(name, value.escaped());
@@ -78,7 +76,7 @@ pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
     let name = user.name();
     let Some(account) = Account::of(name) else { return };
     let open = event.open("owner");
-    event.account(account, UserType::Unknown);
+    event.account(account, UserType::User);
     if !event.email("email_addr", user.email) {
         event.email("email_addr", user.principal_name.kept());
     }

@@ -222,8 +222,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let outcome = OUTCOMES.print(|outcome| {
         let reported = match outcome {
             Outcome::Benign => "",
-            Outcome::Mitigated => ", unless the record says what was done; none of an activity",
-            Outcome::Blocked | Outcome::Active => ", unless the record says what was done",
+            Outcome::Mitigated | Outcome::Blocked | Outcome::Active => ", unless the record says what was done",
         };
         print_disposition(disposition_of(*outcome)) + reported
     });

@@ -12,7 +12,7 @@ pub struct Endpoint<'a> {
     pub agent_uuids: [Value<'a>; 2],
     pub agent_versions: [Value<'a>; 2],
     /// The agent is installed and in use; `None` if the record names no agent.
-    pub is_managed: Option<bool>,
+    pub is_managed: bool,
     pub names: [Value<'a>; 2],
     pub domains: [Value<'a>; 2],
     /// The console's word for the type of the machine.

@@ -81,7 +81,7 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
         agent_id: agent.id,
         agent_uuids: [agent.uuid, none],
         agent_versions: [agent.agent_version, none],
-        is_managed: Some(!is_gone),
+        is_managed: !is_gone,
         names: [agent.computer_name, none],
         domains: [agent.domain, none],
         machine_type: agent.machine_type,

@@ -158,7 +158,7 @@ fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
         agent_id: current.id,
         agent_uuids: [current.uuid, detected.uuid],
         agent_versions: [detected.version, none],
-        is_managed: Some(boolean(current.is_decommissioned) != Some(true)),
+        is_managed: boolean(current.is_decommissioned) != Some(true),
         names: [current.name, detected.name],
         machine_type: first_scalar([current.machine_type, detected.machine_type]),
         os: Os {

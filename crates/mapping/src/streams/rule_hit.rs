@@ -180,7 +180,7 @@ fn endpoint<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Endpoint<'a> {
         agent_id: first_scalar([activity.agent_id, hit.origagentid]),
         agent_uuids: [hit.origagentuuid, none],
         agent_versions: [hit.origagentversion, none],
-        is_managed: Some(true),
+        is_managed: true,
         names: [hit.origagentname, hit.computer_name],
         machine_type: hit.origagentmachinetype,
         os: Os {

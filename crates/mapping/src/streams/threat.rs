@@ -356,7 +356,7 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
         agent_id: current.agent_id,
         agent_uuids: [current.agent_uuid, detected.agent_uuid],
         agent_versions: [current.agent_version, detected.agent_version],
-        is_managed: Some(boolean(current.agent_is_decommissioned) != Some(true)),
+        is_managed: boolean(current.agent_is_decommissioned) != Some(true),
         names: [current.agent_computer_name, detected.agent_computer_name],
         domains: [current.agent_domain, detected.agent_domain],
         machine_type: current.agent_machine_type,

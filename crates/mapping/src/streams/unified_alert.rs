@@ -550,7 +550,7 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     Endpoint {
         agent_uuids: [uuid, none],
         agent_versions: [version, none],
-        is_managed: (has_agent || is_decommissioned).then_some(!is_decommissioned),
+        is_managed: has_agent && !is_decommissioned,
         names: [current.get("name"), none],
         domains: [detected.get("domain"), none],
         machine_type: machine_type(kinds(current)),

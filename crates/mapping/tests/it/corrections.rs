@@ -3113,12 +3113,11 @@ fn the_file_of_a_threat_from_another_host_is_an_indicator() {
     assert_fields(&event, &[("threat.indicator.type", Value::Null), ("threat.indicator.file", Value::Null)]);
 }
 
-/// The threat itself says whether it was quarantined, killed or repaired.
 #[test]
-fn an_activity_does_not_say_how_a_threat_was_mitigated() {
+fn an_activity_has_the_disposition_of_the_state_that_it_names() {
     for (number, state, expected) in [
-        (18, Value::Null, Value::Null),
-        (4008, json!("Mitigated"), Value::Null),
+        (18, Value::Null, json!("Corrected")),
+        (4008, json!("Mitigated"), json!("Corrected")),
         (4008, json!("Blocked"), json!("Blocked")),
         (4008, json!("Not mitigated"), json!("Detected")),
         (4008, json!("Marked as benign"), json!("Exonerated")),
@@ -3151,8 +3150,7 @@ fn what_was_blocked_was_not_corrected() {
 #[test]
 fn a_device_is_managed_by_the_agent_that_the_alert_names() {
     for (asset, expected) in [
-        (json!({"osType": "LINUX"}), Value::Null),
-        (json!({"osType": "LINUX", "decommissioned": false}), Value::Null),
+        (json!({"osType": "LINUX"}), json!(false)),
         (json!({"osType": "LINUX", "agentUuid": "u-1"}), json!(true)),
         (json!({"agentVersion": "24.1.2"}), json!(true)),
         (json!({"agentUuid": "u-1", "decommissioned": true}), json!(false)),
@@ -3198,7 +3196,6 @@ fn an_agent_of_which_nothing_is_said_has_no_risk_level() {
 /// Whether a user of an endpoint is an administrator there is in no record.
 #[test]
 fn the_type_of_an_endpoints_user_is_unknown_unless_the_name_says_it() {
-    let logged_in = |user: &str| json!({"id": "1", "computerName": "h", "lastLoggedInUserName": user});
     let by_agent = |data: Value| activity(90, json!({"agentId": "9"}), data);
     let login = |user: &str| json!({"alertInfo": {"alertId": "1", "loginsUserName": user, "loginAccountDomain": "D"}});
     let target = |user: &str, domain: &str| json!({"id": "1", "detectionTime": {"targetUser": {"name": user, "domain": domain}}});
@@ -3206,7 +3203,6 @@ fn the_type_of_an_endpoints_user_is_unknown_unless_the_name_says_it() {
     for (user, expected) in [("jane", "Unknown"), ("SYSTEM", "System")] {
         let origin = format!("Lateral Movement 192.0.2.3 ACME\\{user}");
         for (stream, record, path) in [
-            (Stream::Agents, logged_in(user), "/device/owner/type"),
             (Stream::Activities, by_agent(json!({"lastLoggedInUserName": user})), "/actor/user/type"),
             (Stream::Activities, by_agent(json!({"fileDisplayName": origin})), "/actor/user/type"),
             (Stream::Alerts, login(user), "/evidences/0/user/type"),

@@ -250,7 +250,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
             agent_id: activity.agent_id,
             agent_uuids: [data.uuid, none],
             agent_versions: [new_version, none],
-            is_managed: Some(true),
+            is_managed: true,
             names: [data.computer_name, none],
             os: Os { types: os_types, family: first_scalar(os_types), ..Os::default() },
             addresses: [data.agentipv4, data.ip_addresses, own_address, none],

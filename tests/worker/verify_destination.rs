@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s1_forwarder::emulator::Kind;
+use s1_forwarder::record::{Identity, Stream};
 use serde_json::{Value, json};
 
 use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
@@ -235,6 +236,31 @@ async fn of_another_target_only_what_came_later_is_judged() {
         .unwrap();
     let exit = harness.verify_until(hour(1), &["--present", list.to_str().unwrap(), "--format", "json"]).await;
     assert_eq!(sum(&lanes(&exit)[0], "missing"), 0, "{}", exit.stdout);
+}
+
+/// The name of the console is a part of each identity: under another name the cluster has nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_another_name_of_the_console_nothing_is_judged_before_the_worker_has_run() {
+    let (harness, elastic) = delivered().await;
+    let console = harness.server.url().replace("127.0.0.1", "localhost");
+    let file = harness.path("pipelines/acme.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen(&harness.server.url(), &console, 1)).unwrap();
+    // Some are there under the new name.
+    let document = elastic.contract(|elastic| elastic.documents.first_key_value().unwrap().1.clone());
+    for id in harness.console().ids(Kind::Activities).into_iter().take(40) {
+        let host = harness.server.address().to_string().replace("127.0.0.1", "localhost");
+        let id = Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string();
+        let key = (format!(".ds-{TARGET}-000001"), id);
+        elastic.contract(|elastic| _ = elastic.documents.insert(key, document.clone()));
+    }
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(exit.code == Some(1) && sum(lane, "missing") == 0 && lane["returned"].is_null(), "{lane}");
+    let reason = lane["not_judged"].to_string();
+    assert!(reason.contains("`localhost") && reason.contains("`127.0.0.1"), "{reason}");
+    assert_eq!(elastic.deliveries().len(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

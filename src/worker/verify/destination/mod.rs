@@ -283,8 +283,9 @@ impl<T: Into<VerifyError>> From<T> for End {
 
 impl Judge<'_> {
     async fn run(mut self, account: &Account) -> Result<Judged, VerifyError> {
-        if let Some(reason) = self.cannot_be_judged() {
-            self.report.not_judged.push(reason.to_owned());
+        let reason = self.of_another_console(account).or_else(|| self.cannot_be_judged().map(str::to_owned));
+        if let Some(reason) = reason {
+            self.report.not_judged.push(reason);
             return Ok(Judged { report: self.report, missing: None, lookup: self.lookup });
         }
         let judged = self.judge(account).await;
@@ -300,6 +301,18 @@ impl Judge<'_> {
             Err(End::Failed(error)) => return Err(error),
         }
         Ok(Judged { report: self.report, missing: self.missing, lookup: self.lookup })
+    }
+
+    /// The name of the console is a part of each identity: under another one nothing that was delivered is found.
+    fn of_another_console(&self, account: &Account) -> Option<String> {
+        let (host, before) = (self.spec.console.url.host(), &*account.checkpoint.host);
+        (host != before).then(|| {
+            format!(
+                "the lane has delivered under the console's name `{before}`, and the file has `{host}`: each identity \
+                 would be another one; write `{before}` again, or start the worker with `{host}`, and what is created \
+                 after that is judged"
+            )
+        })
     }
 
     /// Why it is not known which versions of the stream's records the lane owes.

@@ -95,6 +95,8 @@ pub struct ElasticSearch {
     pub trap: Option<Trap>,
     /// Questions that are answered with 429 first.
     pub busy: u32,
+    /// After each delivery, as many questions are answered with 429.
+    pub busy_after_delivery: u32,
     /// The most identities of a question.
     pub most: usize,
     pub questions: Vec<usize>,
@@ -172,6 +174,7 @@ impl ElasticSearch {
 
     fn bulk(&mut self, asked: &Received) -> Reply {
         let lines: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        self.busy += self.busy_after_delivery;
         let items: Vec<Value> = lines.chunks(2).map(|pair| self.create(&pair[0], &pair[1])).collect();
         Reply::new(200, json!({ "took": 1, "errors": false, "items": items }).to_string())
     }

@@ -150,10 +150,15 @@ impl Harness {
 
     /// `verify` from nine days ago to an earlier moment.
     pub async fn verify_until(&self, to: i64, flags: &[&str]) -> Exit {
+        self.verifying(to, flags).exit().await
+    }
+
+    /// A `verify` that runs until it ends or is killed.
+    pub fn verifying(&self, to: i64, flags: &[&str]) -> Process {
         let from = print_time(system_clock() - 9 * 86_400_000_000);
         let to = print_time(to);
         let arguments = ["verify", "pipelines/acme.yaml", "--from", &from, "--to", &to];
-        self.command(&[&arguments[..], &["--requests-per-second", "1000"], flags].concat()).await
+        self.process(&[&arguments[..], &["--requests-per-second", "1000"], flags].concat())
     }
 
     /// Records that become visible long after their time; those that the console's list does not show are left out.

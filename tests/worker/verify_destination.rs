@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::completeness::hour;
-use crate::support::double::Double;
+use crate::support::double::{Double, FaultRule};
 use crate::support::elastic_search::{ElasticSearch, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
+use crate::support::process::until;
 
 /// A day of activities, delivered to a cluster that is asked with other credentials.
 async fn delivered() -> (Harness, Double<ElasticSearch>) {
@@ -303,4 +304,21 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     harness.put_changed("acme", json!({ "streams": { "activities": { "since": "10d" } } }));
     let exit = ask(&harness, &[]).await;
     assert!(lanes(&exit)[0]["not_judged"].to_string().contains("give --present"), "{}", exit.stdout);
+}
+
+/// A repair that was killed has delivered nothing that could vanish again, and one that asks a busy cluster waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_goes_on_after_a_kill_and_waits_for_a_busy_cluster() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 3));
+    elastic.misbehave(0, vec![(1.0, FaultRule::answer(503, "busy"))]);
+    let before = elastic.deliveries().len();
+    let killed = harness.verifying(hour(1), &["--destination", "--repair"]);
+    until("the repair delivers", async || (elastic.deliveries().len() > before).then_some(())).await;
+    killed.kill().await;
+    elastic.misbehave(0, Vec::new());
+    elastic.contract(|elastic| elastic.busy_after_delivery = 2);
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((exit.code, &lane["returned"]["repaired"]), (Some(0), &json!(3)), "{lane}");
 }

@@ -682,26 +682,12 @@ impl Judge<'_> {
         identities: &[Identity],
         question: impl AsyncFn(&[Identity]) -> Result<Vec<T>, Unproven>,
     ) -> Result<Vec<T>, End> {
-        let mut answers = Vec::with_capacity(identities.len());
-        let mut most = self.lookup.most();
-        let mut rest = identities;
-        while !rest.is_empty() {
-            let (part, later) = rest.split_at(most.min(rest.len()));
-            let asked = async || {
-                self.report.questions += 1;
-                question(part).await
-            };
-            match until_answered(self.selected.once_timeout, asked).await {
-                Ok(answer) if answer.len() == part.len() => {
-                    answers.extend(answer);
-                    rest = later;
-                }
-                Ok(_) => return Err(End::Unseen("an answer has another number of parts than the question".into())),
-                Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
-                Err(unproven) => return Err(unseen(unproven)),
-            }
-        }
-        Ok(answers)
+        let Self { selected, lookup, report, .. } = self;
+        let asked = async |part: &[Identity]| {
+            report.questions += 1;
+            question(part).await
+        };
+        in_parts(lookup.most(), selected.once_timeout, identities, asked).await.map_err(unseen)
     }
 
     async fn kept(&self) -> Result<Kept, End> {
@@ -769,6 +755,33 @@ async fn until_answered<T>(
             answer => return answer,
         }
     }
+}
+
+/// Asks about `most` identities at a time, and about fewer where the destination takes no more.
+async fn in_parts<T>(
+    mut most: usize,
+    patience: Duration,
+    identities: &[Identity],
+    mut question: impl AsyncFnMut(&[Identity]) -> Result<Vec<T>, Unproven>,
+) -> Result<Vec<T>, Unproven> {
+    let mut answers = Vec::with_capacity(identities.len());
+    let mut rest = identities;
+    while !rest.is_empty() {
+        let (part, later) = rest.split_at(most.min(rest.len()));
+        match until_answered(patience, async || question(part).await).await {
+            Ok(answer) if answer.len() == part.len() => {
+                answers.extend(answer);
+                rest = later;
+            }
+            Ok(_) => {
+                let reason = "an answer has another number of parts than the question";
+                return Err(Unproven::NoProof(reason.to_owned()));
+            }
+            Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
+            Err(unproven) => return Err(unproven),
+        }
+    }
+    Ok(answers)
 }
 
 fn unseen(unproven: Unproven) -> End {

@@ -8,16 +8,16 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::super::completeness::window;
 use super::super::{Redelivery, Selected, VerifyError};
 use super::report::{DestinationReport, Returned};
-use super::{Candidate, IDS};
+use super::{Candidate, IDS, in_parts, until_answered};
 use crate::checkpoint::ledger::Hour;
 use crate::checkpoint::{CheckpointKey, CheckpointUpdate, Part};
 use crate::record::{Identity, Timestamp};
-use crate::sink::lookup::{Lookup, Unproven};
+use crate::sink::lookup::Lookup;
 use crate::source::Wanted;
 use crate::state::{LaneId, StateError, Store};
 use crate::worker::context::WorkerContext;
@@ -96,21 +96,18 @@ impl Repair<'_> {
         let of_hours = missing.chunk_by(|one, other| one.hour == other.hour);
         for part in of_hours.flat_map(|candidates| candidates.chunks(IDS)) {
             let Some(Candidate { hour, .. }) = part.first() else { continue };
-            // Before it is sent: a kill must not begin a loop.
-            history.extend(part.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
-            self.remember(&spec.id, history.clone()).await?;
             tried += part.len();
             match self.send(&spec, *hour, part, stop).await? {
                 Ok(delivered) => sent += delivered,
                 Err(reason) => {
                     result.refused = Some(reason);
-                    // What was not delivered has not vanished again when the next repair misses it.
-                    part.iter().for_each(|candidate| _ = history.remove(&candidate.owed.identity.to_string()));
-                    self.remember(&spec.id, history).await?;
                     break;
                 }
             }
             done = tried;
+            // Only what was delivered can vanish again. After a kill, a part is sent once more if it is still missing.
+            history.extend(part.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
+            self.remember(&spec.id, history.clone()).await?;
         }
         result.gone = (done as u64).saturating_sub(sent);
         missing.truncate(tried);
@@ -191,25 +188,21 @@ impl Repair<'_> {
         }
     }
 
-    /// Which of these the destination shows now.
+    /// Which of these the destination shows now, as far as it answers.
     async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> HashSet<Identity> {
         sleep(lookup.settle()).await;
-        let mut visible = HashSet::new();
-        if lookup.refresh().await.is_err() {
-            return visible;
-        }
         let mut identities: Vec<Identity> = missing.iter().map(|candidate| candidate.owed.identity).collect();
         identities.sort_unstable();
-        for part in identities.chunks(lookup.most()) {
-            match lookup.copies(part).await {
-                Ok(copies) => {
-                    let found = part.iter().zip(copies).filter(|(_, copies)| *copies > 0);
-                    visible.extend(found.map(|(identity, _)| *identity));
-                }
-                Err(Unproven::TooLarge(_) | Unproven::Later { .. } | Unproven::NoProof(_)) => {}
-            }
-        }
-        visible
+        let patience = self.selected.once_timeout;
+        let copies = async {
+            until_answered(patience, async || lookup.refresh().await).await?;
+            in_parts(lookup.most(), patience, &identities, async |part: &[Identity]| lookup.copies(part).await).await
+        };
+        let copies = copies.await.unwrap_or_else(|unproven| {
+            warn!(reason = %unproven, "it is not known whether what a repair has delivered is there");
+            Vec::new()
+        });
+        identities.into_iter().zip(copies).filter(|(_, copies)| *copies > 0).map(|(identity, _)| identity).collect()
     }
 
     async fn history(&self, lane: &LaneId) -> Result<BTreeMap<String, i64>, VerifyError> {

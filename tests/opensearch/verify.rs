@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
 use super::with_template;
 use crate::support::at_destination::{ask_lane as ask, delivered, listed, sum};
+use crate::support::completeness::hour;
 use crate::support::harness::Harness;
 use crate::support::opensearch::OpenSearch;
 
@@ -108,6 +110,10 @@ async fn what_hides_documents_is_no_proof() {
     let harness = harness(&node, json!({ "index": "proof-alias" })).await;
     let lane = ask(&harness, &[]).await;
     assert!(sum(&lane, "missing") == 0 && sum(&lane, "present") > 900, "{lane}");
+    // Where indices have no interval of their own, this one counts.
+    let default = "_cluster/settings?include_defaults=true&filter_path=*.cluster.default.index.refresh_interval";
+    let (_, settings) = node.ask("GET", default, &Value::Null).await;
+    assert_eq!(settings["defaults"]["cluster"]["default"]["index"]["refresh_interval"], "1s", "{settings}");
     let refreshes = |interval: &str| json!({ "index": { "refresh_interval": interval } });
     for (interval, is_proof) in [("-1", false), ("10m", false), ("2s", true)] {
         did(&node, "PUT", "proof-filtered-1/_settings", refreshes(interval)).await;
@@ -120,5 +126,35 @@ async fn what_hides_documents_is_no_proof() {
         did(&node, "POST", "_aliases", alias(narrowed)).await;
         let lane = ask(&harness, &[]).await;
         assert!(lane["unseen"].as_str().unwrap().contains(key), "{lane}");
+    }
+}
+
+/// What is in an index that the alias no longer has is not missing, nor is what went with the first backing index. What
+/// comes late proves nothing of the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rollover_left_behind_is_not_judged() {
+    let Some(node) = with_template().await else { return };
+    did(&node, "PUT", "proof-swapped-000001", json!({ "aliases": { "proof-swapped": {} } })).await;
+    let stream = "logs-sentinel_one.activities-removed";
+    for target in [json!({ "index": "proof-swapped" }), json!({ "data_stream": stream })] {
+        let harness = harness(&node, target.clone()).await;
+        let is_alias = target["index"].is_string();
+        let name = if is_alias { "proof-swapped" } else { stream };
+        let lane = ask(&harness, &[]).await;
+        assert!(sum(&lane, "missing") == 0 && sum(&lane, "present") > 900, "{lane}");
+        did(&node, "POST", &format!("{name}/_rollover"), Value::Null).await;
+        if !is_alias {
+            let backing = node.ask("GET", &format!("_data_stream/{stream}"), &Value::Null).await.1;
+            let first = backing["data_streams"][0]["indices"][0]["index_name"].as_str().unwrap().to_owned();
+            did(&node, "DELETE", &first, Value::Null).await;
+        }
+        // An event of long ago.
+        harness.appear_late(Kind::Activities, hour(20), 1);
+        let exit = harness.verify_until(hour(1), &["--repair", "--resend"]).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+        assert!(node.count(name).await > 0);
+        let lane = ask(&harness, &["--repair=1000000"]).await;
+        assert!(lane["not_judged"].to_string().contains("is no longer there"), "{lane}");
+        assert!(sum(&lane, "missing") == 0 && lane["returned"].is_null(), "{lane}");
     }
 }

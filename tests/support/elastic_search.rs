@@ -47,15 +47,21 @@ pub enum Trap {
     OtherMetadata,
     /// Nobody says when what was acknowledged can be found.
     NeverRefreshed,
+    /// As before, by the setting that all indices without their own have.
+    NeverRefreshedByDefault,
+    /// The credentials may not read that one.
+    NoDefault,
     /// An ingest pipeline has replaced the `_id`, and the identity is not indexed.
     Unnamed,
+    /// The other `_id` looks as an identity does.
+    Renamed,
     /// Whether there are such documents, a shard does not say.
     UnnamedUnseen,
     /// More of them than fit into an answer.
     UnnamedCut,
 }
 
-pub const TRAPS: [Trap; 26] = [
+pub const TRAPS: [Trap; 29] = [
     Trap::ShardFailed,
     Trap::TimedOut,
     Trap::TerminatedEarly,
@@ -79,10 +85,25 @@ pub const TRAPS: [Trap; 26] = [
     Trap::NoMetadata,
     Trap::OtherMetadata,
     Trap::NeverRefreshed,
+    Trap::NeverRefreshedByDefault,
+    Trap::NoDefault,
     Trap::Unnamed,
+    Trap::Renamed,
     Trap::UnnamedUnseen,
     Trap::UnnamedCut,
 ];
+
+/// What the target is now.
+#[derive(Debug, Clone, Default)]
+pub enum Indices {
+    /// A data stream that has all its backing indices.
+    #[default]
+    All,
+    /// It has lost what was before the third, which was created then, in microseconds.
+    Since(i64),
+    /// An alias that was given another index.
+    Swapped,
+}
 
 #[derive(Default)]
 pub struct ElasticSearch {
@@ -104,8 +125,7 @@ pub struct ElasticSearch {
     pub lists: usize,
     /// Times that documents without an identity were asked for.
     pub unnamed: usize,
-    /// The first backing index was removed.
-    pub rolled_away: bool,
+    pub indices: Indices,
 }
 
 fn refusal(status: u16, kind: &str) -> Reply {
@@ -141,21 +161,21 @@ impl Contract for ElasticSearch {
                 }
                 _ => refusal(404, "alias_missing"),
             },
-            ("GET", path) if path == format!("/{TARGET}/_settings/index.refresh_interval") => {
+            ("GET", path) if path == format!("/{TARGET}/_settings/index.refresh_interval,index.creation_date") => {
                 assert!(asked.query.contains("flat_settings=true"));
-                // An index without the setting is left out.
-                let indices = match self.trap {
-                    Some(Trap::NeverRefreshed) => {
-                        json!({ ".ds-x-000001": { "settings": { "index.refresh_interval": "-1" } } })
-                    }
-                    _ => json!({ ".ds-x-000001": { "settings": { "index.refresh_interval": "1ms" } } }),
-                };
-                Reply::new(200, indices.to_string())
+                Reply::new(200, self.settings().to_string())
             }
-            ("GET", path) if path == format!("/_data_stream/{TARGET}") => {
-                let first = if self.rolled_away { 2 } else { 1 };
-                let indices = json!([{ "index_name": format!(".ds-{TARGET}-{first:06}") }]);
-                Reply::new(200, json!({ "data_streams": [{ "indices": indices }] }).to_string())
+            ("GET", "/_cluster/settings") => {
+                assert!(asked.query.contains("include_defaults=true"));
+                let of =
+                    |interval: &str| json!({ "cluster": { "default": { "index": { "refresh_interval": interval } } } });
+                match self.trap {
+                    Some(Trap::NoDefault) => refusal(403, "security_exception"),
+                    Some(Trap::NeverRefreshedByDefault) => {
+                        Reply::new(200, json!({ "persistent": of("-1"), "defaults": of("1s") }).to_string())
+                    }
+                    _ => Reply::new(200, json!({ "defaults": of("1ms") }).to_string()),
+                }
             }
             _ => Reply::new(400, r#"{"error":"no handler found for uri"}"#),
         }
@@ -165,6 +185,23 @@ impl Contract for ElasticSearch {
 impl ElasticSearch {
     pub fn in_target(&self) -> BTreeSet<String> {
         self.documents.keys().filter(|(index, _)| index.starts_with(".ds-")).map(|(_, id)| id.clone()).collect()
+    }
+
+    /// The settings of each index of the target.
+    fn settings(&self) -> Value {
+        let created = |micros: i64| json!({ "index.creation_date": (micros / 1_000).to_string() });
+        let mut settings = created(0);
+        if self.trap == Some(Trap::NeverRefreshed) {
+            settings["index.refresh_interval"] = json!("-1");
+        }
+        let backing = |number: u32| format!(".ds-{TARGET}-2026.11.28-{number:06}");
+        let indices = match self.indices {
+            Indices::All => json!({ backing(2): created(0), backing(1): settings }),
+            Indices::Since(time) => json!({ backing(4): created(time + 1), backing(3): created(time) }),
+            Indices::Swapped => json!({ "s1-green": settings }),
+        };
+        let wrapped = |(name, settings): (&String, &Value)| (name.clone(), json!({ "settings": settings }));
+        indices.as_object().unwrap().iter().map(wrapped).collect::<serde_json::Map<_, _>>().into()
     }
 
     fn too_busy(&mut self) -> Reply {
@@ -205,15 +242,15 @@ impl ElasticSearch {
         if window.is_object() {
             return self.list(&window, size);
         }
-        if question["query"]["bool"]["must_not"].is_object() {
-            let named = json!({ "_id": "f".repeat(32), "_index": ".ds-x-000001" });
-            let unnamed = json!({ "_id": "vendor-1", "_index": ".ds-x-000001" });
+        if !question["query"]["bool"]["must_not"].is_null() {
+            let unnamed = |id: &str| json!({ "_id": id, "_index": ".ds-x-000001" });
             self.unnamed += 1;
             return match self.trap {
-                Some(Trap::Unnamed) => self.answer_with(vec![named, unnamed], None),
+                Some(Trap::Unnamed) => self.answer_with(vec![unnamed("vendor-1")], None),
+                Some(Trap::Renamed) => self.answer_with(vec![unnamed(&"f".repeat(32))], None),
                 Some(Trap::UnnamedUnseen) => self.answer_with(Vec::new(), Some(Trap::ShardFailed)),
-                Some(Trap::UnnamedCut) => self.answer_with(vec![named.clone(), named], Some(Trap::Cut)),
-                trap => self.answer_with(vec![named], trap),
+                Some(Trap::UnnamedCut) => self.answer_with(vec![unnamed("a"), unnamed("b")], Some(Trap::Cut)),
+                trap => self.answer_with(Vec::new(), trap),
             };
         }
         let ids: BTreeSet<String> =
@@ -228,10 +265,21 @@ impl ElasticSearch {
         if self.most > 0 && ids.len() > self.most {
             return Reply::new(413, "");
         }
+        let fields: Vec<&str> = question["query"]["bool"]["should"].as_array().unwrap()[1..]
+            .iter()
+            .flat_map(|part| part["terms"].as_object().unwrap().keys())
+            .map(String::as_str)
+            .collect();
         let mut hits: Vec<Value> = Vec::new();
         for ((index, id), document) in &self.documents {
-            if ids.contains(id) && (everywhere || index.starts_with(".ds-")) {
-                let source = json!({ "data_stream": document["data_stream"] });
+            let mut source = json!({ "data_stream": document["data_stream"] });
+            let mut is_named = false;
+            for field in &fields {
+                let value = document.pointer(&format!("/{}", field.replace('.', "/")));
+                is_named |= value.and_then(Value::as_str).is_some_and(|value| ids.contains(value));
+                value.iter().for_each(|value| source[field] = (*value).clone());
+            }
+            if (is_named || ids.contains(id)) && (everywhere || index.starts_with(".ds-")) {
                 hits.push(json!({ "_id": id, "_index": index, "_source": source }));
             }
         }
@@ -285,7 +333,8 @@ impl ElasticSearch {
         let nothing = json!({ "total": { "value": 0, "relation": "eq" } });
         match trap {
             None | Some(Trap::FilteredAlias | Trap::RoutedAlias | Trap::NoMetadata | Trap::OtherMetadata) => {}
-            Some(Trap::NeverRefreshed | Trap::ElsewhereFailed | Trap::ElsewhereCut) => {}
+            Some(Trap::NeverRefreshed | Trap::NeverRefreshedByDefault | Trap::NoDefault) => {}
+            Some(Trap::Renamed | Trap::ElsewhereFailed | Trap::ElsewhereCut) => {}
             Some(Trap::ShardUnheard) => {
                 answer["_shards"]["successful"] = json!(1);
                 answer["hits"] = nothing;

@@ -133,7 +133,7 @@ async fn verify_lanes(
             candidates: Vec::new(),
             present: 0,
             owed: 0,
-            leading_until: None,
+            leading: Leading::default(),
             missing: repair.map(|_| Vec::new()),
             list: &mut list,
             context: &context,
@@ -217,8 +217,8 @@ struct Judge<'a> {
     /// Numbers of identities in all hours so far.
     present: u64,
     owed: u64,
-    /// Nothing was there before this time, which may be a matter of age.
-    leading_until: Option<Timestamp>,
+    /// What may have been removed because of its age.
+    leading: Leading,
     /// What is to be delivered again.
     missing: Option<Vec<Candidate>>,
     list: &'a mut Option<BufWriter<File>>,
@@ -266,6 +266,31 @@ struct HasAll {
 struct PartRecords {
     owed: Vec<Owed>,
     excluded: u64,
+}
+
+/// The beginning of the window that the destination may have removed because of its age. An event that came late is
+/// there whatever its age, so the beginning ends where more has come since than is absent.
+#[derive(Default)]
+struct Leading {
+    until: Option<Timestamp>,
+    /// Events that are there after the beginning, less those that are not.
+    there: u64,
+    /// The first part after the beginning was looked at, which may have been removed in part.
+    is_past: bool,
+}
+
+impl Leading {
+    /// Takes the next part, and says whether it belongs to the beginning.
+    fn take(&mut self, present: u64, absent: u64, until: Timestamp) -> bool {
+        let is_partly = absent > 0 && !self.is_past;
+        self.is_past |= present + absent > 0;
+        self.there = (self.there + present).saturating_sub(absent);
+        let is_mostly = absent > 0 && self.there == 0;
+        if is_mostly || is_partly {
+            *self = Self { until: Some(until), there: 0, is_past: !is_mostly };
+        }
+        is_mostly || is_partly
+    }
 }
 
 /// Why a lane's comparison ends early.
@@ -366,8 +391,8 @@ impl Judge<'_> {
                 lookup.asked()
             )));
         }
-        if let Some(until) = self.leading_until {
-            let reason = format!("before {until}: nothing of this lane is older there: retention?");
+        if let Some(until) = self.leading.until {
+            let reason = format!("before {until}: most of what is owed is not there: retention?");
             self.report.not_judged.push(reason);
         }
         Ok(())
@@ -565,18 +590,18 @@ impl Judge<'_> {
             if let Some(HasAll { events, duplicates }) = agreed {
                 self.owed += events;
                 self.present += events;
+                self.leading.take(events, 0, until);
                 let sums = HourRow { owed: events, present: events, duplicates, by_sums: true, ..HourRow::default() };
                 self.report.hours.insert(hour, sums);
                 continue;
             }
             let present = owed.iter().filter(|owed| copies_of(owed) > 0).count() as u64;
+            let absent = owed.len() as u64 - present;
             self.owed += owed.len() as u64;
-            // What is older than all that is there may have been removed because of its age, and so may a part of the
-            // first hour that has something.
-            let is_first = self.present == 0;
             self.present += present;
-            if *kept == Kept::Unknown && is_first && present < owed.len() as u64 {
-                self.leading_until = Some(until);
+            if *kept == Kept::Unknown && self.leading.take(present, absent, until) {
+                self.candidates.clear();
+                self.report.hours.clear();
                 continue;
             }
             let row = self.report.hours.entry(hour).or_default();
@@ -589,6 +614,8 @@ impl Judge<'_> {
         }
         if self.candidates.len() >= PART && self.present > 0 {
             self.confirm().await?;
+            // What is claimed stays.
+            self.leading.there = u64::MAX / 2;
         }
         if self.candidates.len() >= 2 * PART {
             return Err(End::Unseen(format!("not one of the first {} events is to be seen", self.owed)));
@@ -820,4 +847,40 @@ async fn identities_of(location: Option<&Location>, instance: &str, lane: &LaneI
         }
     }
     sorter.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Up to which part, counted from 1, the age of events may be why they are absent; 0: none.
+    fn leading(parts: &[(u64, u64)]) -> i64 {
+        let mut leading = Leading::default();
+        let mut last = 0;
+        for ((present, absent), until) in parts.iter().zip(1..) {
+            if leading.take(*present, *absent, Timestamp::from_micros(until)) {
+                last = until;
+            }
+        }
+        assert_eq!(leading.until.map_or(0, Timestamp::micros), last);
+        last
+    }
+
+    #[test]
+    fn an_event_that_came_late_ends_no_beginning() {
+        for (parts, expected) in [
+            (&[(40, 0), (39, 1), (0, 30), (40, 0)][..], 0),
+            (&[(0, 40), (0, 40), (40, 0), (38, 2)], 2),
+            // A part of the next one too.
+            (&[(0, 40), (0, 40), (30, 10), (38, 2)], 3),
+            (&[(30, 10), (38, 2)], 1),
+            // Late ones, also as all of a part.
+            (&[(0, 40), (1, 39), (0, 40), (1, 0), (0, 40), (40, 0), (38, 2)], 5),
+            (&[(1, 0), (0, 40), (2, 38), (0, 0), (40, 0), (39, 1)], 3),
+            (&[(1, 0), (0, 1), (40, 0), (39, 1)], 2),
+            (&[(0, 0), (0, 0)], 0),
+        ] {
+            assert_eq!(leading(parts), expected, "{parts:?}");
+        }
+    }
 }

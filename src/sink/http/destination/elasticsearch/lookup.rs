@@ -32,11 +32,25 @@ const MOST_LISTED: usize = 2_500;
 const TIME: &str = "@timestamp";
 const JSON: &str = "application/json";
 const REFRESH: &str = "index.refresh_interval";
+const CREATED: &str = "index.creation_date";
+/// Where OpenSearch has the interval of indices without their own: the first that is there counts.
+const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
+/// A header of all answers of Elasticsearch, which has no such default.
+const IS_ELASTIC: &str = "x-elastic-product";
+/// The digits of a number that a rollover gives.
+const ROLLED_DIGITS: usize = 6;
+/// The clocks of cluster and console may differ by this.
+const CLOCKS: Duration = Duration::from_secs(3_600);
 /// What an alias may have that hides documents.
 const NARROWING: [&str; 2] = ["filter", "search_routing"];
 /// Parts of what a cluster says of a question that exceeds a setting of an index.
 const TOO_LARGE: [&str; 2] = ["max_terms_count", "max_result_window"];
 const IN_LABEL: &str = "labels.s1_identity";
+const IN_ECS: &str = "sentinel_one.identity";
+const IN_OCSF: &str = "metadata.uid";
+const IN_RAW: &str = "event.id";
+/// Where documents have their identity, by the settings of now and by those of before.
+const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_clusters,hits.total,\
                       hits.hits._id,hits.hits._index,hits.hits._source,error.type,error.reason,error.root_cause";
 
@@ -59,9 +73,9 @@ pub(super) struct ClusterLookup {
 pub(super) fn field(schema: Schema, is_package: bool) -> &'static str {
     match schema {
         _ if is_package => IN_LABEL,
-        Schema::Ecs => "sentinel_one.identity",
-        Schema::Ocsf => "metadata.uid",
-        Schema::Raw => "event.id",
+        Schema::Ecs => IN_ECS,
+        Schema::Ocsf => IN_OCSF,
+        Schema::Raw => IN_RAW,
     }
 }
 
@@ -119,6 +133,21 @@ struct Hit<'a> {
     source: Value,
 }
 
+impl Hit<'_> {
+    /// Which of the identities the document has.
+    fn identity(&self, identities: &[Identity]) -> Option<Identity> {
+        let named = FIELDS.into_iter().filter_map(|field| self.named(field));
+        let texts = [&*self.id].into_iter().chain(named);
+        texts.filter_map(|text| text.parse().ok()).find(|identity| identities.binary_search(identity).is_ok())
+    }
+
+    /// The text of this field.
+    fn named(&self, field: &str) -> Option<&str> {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        self.source.pointer(&pointer).or_else(|| self.source.get(field))?.as_str()
+    }
+}
+
 #[derive(Deserialize)]
 struct Failed {
     error: Cause,
@@ -138,11 +167,14 @@ impl ClusterLookup {
     /// The documents with these identities, which are sorted, in `target`.
     fn question(&self, identities: &[Identity]) -> Value {
         let ids: Vec<String> = identities.iter().map(Identity::to_string).collect();
+        let mut should = vec![json!({ "ids": { "values": ids } })];
+        should.extend(FIELDS.map(|field| json!({ "terms": { field: ids } })));
+        let source = [&FIELDS[..], &["data_stream"]].concat();
         json!({
             "size": 2 * identities.len() + COPIES,
-            "_source": [self.field, "data_stream"],
+            "_source": source,
             "track_total_hits": true,
-            "query": { "bool": { "should": [{ "ids": { "values": ids } }, { "terms": { self.field: ids } }] } },
+            "query": { "bool": { "should": should } },
         })
     }
 
@@ -156,7 +188,7 @@ impl ClusterLookup {
         let response = self.post(target, self.question(identities)).await?;
         let found = proof(&response, target)?;
         let of = |hit: Hit<'_>| {
-            let identity = self.identity(&hit, identities);
+            let identity = hit.identity(identities);
             let index = hit.index.into_owned();
             let foreign = || Unproven::NoProof(format!("{target} answers with a document that nobody asked for"));
             identity.map(|identity| (identity, index)).ok_or_else(foreign)
@@ -164,21 +196,9 @@ impl ClusterLookup {
         found.hits.hits.into_iter().map(of).collect()
     }
 
-    /// Which of the identities a document has.
-    fn identity(&self, hit: &Hit<'_>, identities: &[Identity]) -> Option<Identity> {
-        let asked = |text: &str| text.parse().ok().filter(|identity| identities.binary_search(identity).is_ok());
-        asked(&hit.id).or_else(|| asked(self.named(hit)?))
-    }
-
-    /// The identity that the document itself has, as text.
-    fn named<'a>(&self, hit: &'a Hit<'_>) -> Option<&'a str> {
-        let pointer = format!("/{}", self.field.replace('.', "/"));
-        hit.source.pointer(&pointer).or_else(|| hit.source.get(self.field))?.as_str()
-    }
-
     /// `None` if the document has no identity, or no time.
     fn listed(&self, hit: &Hit<'_>) -> Option<Listed> {
-        let identity = hit.id.parse().ok().or_else(|| self.named(hit)?.parse().ok())?;
+        let identity = hit.id.parse().ok().or_else(|| hit.named(self.field)?.parse().ok())?;
         let time = Timestamp::parse(hit.source.get(TIME)?.as_str()?).ok()?;
         Some(Listed { identity, time, copies: 1 })
     }
@@ -203,12 +223,16 @@ impl ClusterLookup {
         let found = proof(&response, "all that the credentials may read")?;
         let is_own = |hit: &Hit<'_>| hit.source.get("data_stream") == Some(&own);
         let hits = found.hits.hits.into_iter().filter(is_own);
-        Ok(hits.filter_map(|hit| Some((self.identity(&hit, identities)?, hit.index.into_owned()))).collect())
+        Ok(hits.filter_map(|hit| Some((hit.identity(identities)?, hit.index.into_owned()))).collect())
     }
 
     /// What the cluster says of the target there; `null` if the target is nothing of that kind.
     async fn metadata(&self, url: &Endpoint) -> Result<Value, Unproven> {
         let response = self.questions.get(url).await?;
+        self.answer(&response)
+    }
+
+    fn answer(&self, response: &Response) -> Result<Value, Unproven> {
         match response.status {
             StatusCode::OK => serde_json::from_slice(&response.body)
                 .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name))),
@@ -233,50 +257,99 @@ impl ClusterLookup {
         Ok(())
     }
 
-    /// A document that has another `_id`, and no identity that can be searched for, may be any event.
+    /// A document without an identity that can be searched for may be any event: an ingest pipeline may have replaced
+    /// its `_id`, also by one that looks as an identity does.
     async fn refuse_unnamed(&self) -> Result<(), Unproven> {
+        let named = [self.field, IN_ECS, IN_OCSF, IN_LABEL].map(|field| json!({ "exists": { "field": field } }));
         let question = json!({
-            "size": MOST_LISTED,
+            "size": 0,
             "_source": false,
             "track_total_hits": true,
-            "query": { "bool": { "must_not": { "exists": { "field": self.field } } } },
+            "query": { "bool": { "must_not": named } },
         });
         let response = self.post(&self.name, question).await?;
-        let found = proof(&response, &self.name).map_err(|unproven| match unproven {
-            // The question cannot be made smaller.
-            Unproven::TooLarge(reason) => Unproven::NoProof(format!(
-                "each document that has no `{}` that is indexed may be an event that is not found: {reason}",
-                self.field
-            )),
-            other => other,
-        })?;
-        let unnamed = found.hits.hits.iter().filter(|hit| hit.id.parse::<Identity>().is_err()).count();
-        match unnamed {
-            0 => Ok(()),
-            _ => Err(Unproven::NoProof(format!(
-                "{unnamed} documents of `{}` have another `_id`, and no `{}` that is indexed: each may be an event that \
-                 is not found",
+        match whole(&response, &self.name)?.hits.total {
+            Total { value: 0, relation } if relation == "eq" => Ok(()),
+            Total { value, .. } => Err(Unproven::NoProof(format!(
+                "{value} documents of `{}` have no `{}` that is indexed, and their `_id` may be another one: each may \
+                 be an event that is not found",
                 self.name, self.field
             ))),
         }
     }
 
-    /// A document is found only after a refresh, whatever was acknowledged.
-    async fn refuse_rare_refresh(&self) -> Result<(), Unproven> {
-        let url = self.base.join(&format!("{}/_settings/{REFRESH}", self.name)).with_query("flat_settings", "true");
-        let indices = self.metadata(&url).await?;
-        for (index, settings) in indices.as_object().into_iter().flatten() {
-            let Some(interval) = settings.get("settings").and_then(|settings| settings.get(REFRESH)?.as_str()) else {
-                continue;
-            };
-            if refresh_interval(interval).is_none_or(|interval| interval > self.settle) {
-                return Err(Unproven::NoProof(format!(
-                    "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and \
-                     set an interval, or set `verify.settle` to more than the interval"
-                )));
-            }
+    /// The indices of the target, and since when all that was sent to it is there.
+    async fn indices(&self) -> Result<Kept, Unproven> {
+        let url = self.base.join(&format!("{}/_settings/{REFRESH},{CREATED}", self.name));
+        let indices = self.metadata(&url.with_query("flat_settings", "true")).await?;
+        let indices: Vec<(&String, &Value)> = indices.as_object().into_iter().flatten().collect();
+        let has_default = indices.iter().any(|(_, index)| text(index, REFRESH).is_none());
+        let default = if has_default { self.default_refresh().await? } else { None };
+        for (name, index) in &indices {
+            self.refuse_rare_refresh(name, text(index, REFRESH).or(default.as_deref()))?;
         }
-        Ok(())
+        let created = |index| {
+            let millis: i64 = text(index, CREATED)?.parse().ok()?;
+            Some(Timestamp::from_micros(millis.saturating_mul(1_000)))
+        };
+        Ok(kept(indices.into_iter().map(|(name, index)| (name.as_str(), created(index)))))
+    }
+
+    /// A document is found only after a refresh, whatever was acknowledged.
+    fn refuse_rare_refresh(&self, index: &str, interval: Option<&str>) -> Result<(), Unproven> {
+        let Some(interval) = interval else { return Ok(()) };
+        if refresh_interval(interval).is_some_and(|interval| interval <= self.settle) {
+            return Ok(());
+        }
+        Err(Unproven::NoProof(format!(
+            "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an \
+             interval, or set `verify.settle` to more than the interval"
+        )))
+    }
+
+    /// The interval of indices without their own; `None` where it is that of each release, a second.
+    async fn default_refresh(&self) -> Result<Option<String>, Unproven> {
+        let url = self.base.join("_cluster/settings").with_query("include_defaults", "true");
+        let url = url.with_query("filter_path", "*.cluster.default.index.refresh_interval");
+        let response = self.questions.get(&url).await?;
+        if response.headers.contains_key(IS_ELASTIC) {
+            return Ok(None);
+        }
+        if matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Unproven::NoProof(format!(
+                "the credentials may not read the interval of indices that have no {REFRESH}: set it in the index \
+                 template, or give the right `cluster:monitor/state`"
+            )));
+        }
+        let settings = self.answer(&response)?;
+        let of = |part: &str| settings.get(part)?.pointer("/cluster/default/index/refresh_interval")?.as_str();
+        Ok(DEFAULT_REFRESH.into_iter().find_map(of).map(str::to_owned))
+    }
+}
+
+/// A setting of an index.
+fn text<'v>(index: &'v Value, name: &str) -> Option<&'v str> {
+    index.get("settings")?.get(name)?.as_str()
+}
+
+/// A rollover numbers indices. As long as the first one is there, nothing was removed with an index. Otherwise all is
+/// there that was created after the oldest index that has all later ones. Other names say nothing.
+fn kept<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Kept {
+    let numbered = |(name, created): (&str, Option<Timestamp>)| {
+        let digits = name.rsplit('-').next().filter(|digits| digits.len() == ROLLED_DIGITS)?;
+        Some((digits.parse::<u32>().ok()?, created?))
+    };
+    let Some(mut indices) = indices.map(numbered).collect::<Option<Vec<_>>>() else { return Kept::Unknown };
+    indices.sort_unstable();
+    let next = |(later, earlier): (&(u32, Timestamp), &(u32, Timestamp))| earlier.0 + 1 >= later.0;
+    let rest = indices.iter().rev().zip(indices.iter().rev().skip(1)).take_while(|pair| next(*pair)).count();
+    match indices.len().checked_sub(rest + 1).and_then(|first| indices.get(first)) {
+        None => Kept::Unknown,
+        Some((1, _)) => Kept::Everything,
+        Some((_, created)) => {
+            let reason = "an index that documents were sent to before is no longer there (retention?)";
+            Kept::From(created.plus(CLOCKS), reason.to_owned())
+        }
     }
 }
 
@@ -299,8 +372,19 @@ fn refresh_interval(text: &str) -> Option<Duration> {
     number.checked_mul(factor).map(Duration::from_secs)
 }
 
-/// An answer about the whole target.
+/// An answer about the whole target, with all of its documents.
 fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
+    let found = whole(response, target)?;
+    let Hits { total, hits } = &found.hits;
+    if total.relation != "eq" || total.value != hits.len() as u64 {
+        let (all, sent) = (total.value, hits.len());
+        return Err(Unproven::TooLarge(format!("{target}: {sent} of {all} documents were sent")));
+    }
+    Ok(found)
+}
+
+/// An answer about the whole target.
+fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
     let view = response.view(0);
     let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
     if response.status != StatusCode::OK {
@@ -322,7 +406,7 @@ fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
         Err(error) if error.is_eof() => return Err(Unproven::TooLarge("the answer breaks off".to_owned())),
         Err(_) => return Err(unproven("the answer is none of a search".to_owned())),
     };
-    let Found { timed_out, terminated_early, shards, clusters, error, hits } = &found;
+    let Found { timed_out, terminated_early, shards, clusters, error, .. } = &found;
     if error.is_some() {
         return Err(unproven("the answer has an error next to its hits".to_owned()));
     }
@@ -342,10 +426,6 @@ fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
     if clusters.as_ref().is_some_and(|clusters| clusters.successful < clusters.total) {
         return Err(unproven("a cluster that belongs to the target did not answer".to_owned()));
     }
-    if hits.total.relation != "eq" || hits.total.value != hits.hits.len() as u64 {
-        let (all, sent) = (hits.total.value, hits.hits.len());
-        return Err(Unproven::TooLarge(format!("{target}: {sent} of {all} documents were sent")));
-    }
     Ok(found)
 }
 
@@ -363,18 +443,9 @@ impl Lookup for ClusterLookup {
         self.settle
     }
 
-    /// As long as the first backing index is there, none was removed.
     async fn kept(&self) -> Result<Kept, Unproven> {
         self.refuse_narrowing_alias().await?;
-        self.refuse_rare_refresh().await?;
-        let url = self.base.join(&format!("_data_stream/{}", self.name));
-        let url = url.with_query("filter_path", "data_streams.indices.index_name");
-        let streams = self.metadata(&url).await?;
-        let first = streams.pointer("/data_streams/0/indices/0/index_name").and_then(Value::as_str);
-        Ok(match first.is_some_and(|name| name.ends_with("-000001")) {
-            true => Kept::Everything,
-            false => Kept::Unknown,
-        })
+        self.indices().await
     }
 
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
@@ -421,5 +492,44 @@ impl Lookup for ClusterLookup {
             }
         }
         Ok(places)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_with_an_index_is_known_by_the_numbers_of_the_others() {
+        let hour = |hour: i64| Timestamp::from_micros(hour * 3_600_000_000);
+        for (names, expected) in [
+            (&[".ds-a-2026.11.28-000001"][..], "everything"),
+            (&["a-000002", "a-000001", "a-000003"], "everything"),
+            // Each was created in the hour of its place here, and the clocks may differ by one.
+            (&["a-000002"], "from 1"),
+            (&["a-000007", "a-000005", "a-000006"], "from 2"),
+            (&["a-000001", "a-000002", "a-000004", "a-000005"], "from 3"),
+            (&["shrink-x-a-000003", "a-000004"], "from 1"),
+            (&["a"], "unknown"),
+            (&["a-2026"], "unknown"),
+            (&["a-000001", "blue"], "unknown"),
+            (&[], "unknown"),
+        ] {
+            let indices = names.iter().zip(0_i64..).map(|(name, created)| (*name, Some(hour(created))));
+            let found = match kept(indices) {
+                Kept::Everything => "everything".to_owned(),
+                Kept::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
+                Kept::Unknown => "unknown".to_owned(),
+            };
+            assert_eq!(found, expected, "{names:?}");
+        }
+        assert_eq!(kept([("a-000002", None)].into_iter()), Kept::Unknown);
+    }
+
+    #[test]
+    fn a_refresh_interval_is_read() {
+        for (text, expected) in [("1s", Some(1_000)), ("500ms", Some(500)), ("2m", Some(120_000)), ("-1", None)] {
+            assert_eq!(refresh_interval(text), expected.map(Duration::from_millis), "{text}");
+        }
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct EventHeaders<'a> {
     pub(crate) stream: &'a [u8],
 }
 
-/// How long a topic keeps its messages. `None` where the user may not read it.
+/// How long a topic keeps its messages. `None` where the user may not read it, and for a limit that may have been lower
+/// once: what was removed then says nothing of the limit of now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Retention {
     /// The beginning of a partition was removed.
@@ -65,14 +66,14 @@ impl Topic {
         // A partition that has nothing any more says nothing of its times.
         let times = trimmed.iter().map(|partition| first.get(partition).copied().unwrap_or(i64::MAX));
         let first = times.max().map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)));
-        let value = |name: &str| settings.get(name).cloned();
-        let number = |name: &str| value(name)?.parse().ok();
+        let setting = |name: &str| settings.iter().find(|setting| setting.name == name);
+        let limit = |name: &str| setting(name).filter(|setting| setting.is_fixed)?.value.as_ref()?.parse().ok();
         Ok(Some(Retention {
             is_trimmed: !trimmed.is_empty(),
             first,
-            policy: value("cleanup.policy"),
-            millis: number("retention.ms"),
-            bytes: number("retention.bytes"),
+            policy: setting("cleanup.policy").and_then(|setting| setting.value.clone()),
+            millis: limit("retention.ms"),
+            bytes: limit("retention.bytes"),
         }))
     }
 

@@ -40,6 +40,8 @@ mod version {
 const TOPIC: i8 = 2;
 /// The source of a setting that a topic has of its own.
 const DYNAMIC_TOPIC: i8 = 1;
+/// The brokers' file, and what they have without it.
+const FIXED: [i8; 2] = [4, 5];
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
@@ -69,12 +71,15 @@ pub(super) struct Setting {
     pub(super) value: Option<String>,
     /// The topic has a value of its own, which may be read.
     pub(super) is_own: bool,
+    /// The value is that of the brokers' file, or of their release. Any other may have been given while they ran.
+    pub(super) is_fixed: bool,
 }
 
 impl From<ConfigEntry> for Setting {
     fn from(entry: ConfigEntry) -> Self {
         let is_own = entry.source == ConfigSource::DynamicTopic && !entry.is_sensitive;
-        Self { name: entry.name, value: entry.value, is_own }
+        let is_fixed = matches!(entry.source, ConfigSource::StaticBroker | ConfigSource::Default);
+        Self { name: entry.name, value: entry.value, is_own, is_fixed }
     }
 }
 
@@ -197,6 +202,7 @@ impl TokenAdmin {
             name: setting.name.to_string(),
             value: setting.value.map(|value| value.to_string()),
             is_own: setting.config_source == DYNAMIC_TOPIC && !setting.is_sensitive,
+            is_fixed: FIXED.contains(&setting.config_source),
         });
         Ok(settings.collect())
     }

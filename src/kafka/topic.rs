@@ -183,12 +183,11 @@ impl Topic {
     }
 
     /// The topic's settings, as far as the user may read them. `None` if there is no such topic.
-    pub(super) async fn settings_if_there(&self) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    pub(super) async fn settings_if_there(&self) -> Result<Option<Vec<Setting>>, Failure> {
         if !self.exists().await? {
             return Ok(None);
         }
-        let settings = self.settings().await?.unwrap_or_default();
-        Ok(Some(settings.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()))
+        Ok(Some(self.settings().await?.unwrap_or_default()))
     }
 
     async fn create(&self) -> Result<(), Failure> {

@@ -113,6 +113,16 @@ async fn what_a_topic_may_remove_by_itself_is_not_missing() {
     assert!(sum(&lane, "missing") == 0 && lane["returned"].is_null(), "{lane}");
     assert!(lane["not_judged"].to_string().contains("nothing that was sent earlier"), "{lane}");
 
+    // A topic that has another limit than the brokers' may have had a lower one when they removed something.
+    let raised = name("raised");
+    broker.create_topic(&raised, 1, &[]).await;
+    let raised_harness = harness(&broker, &raised, json!({})).await;
+    broker.delete_before(&raised, &BTreeMap::from([(0, 5)])).await;
+    broker.set_topic(&raised, "retention.ms", "2592000000").await;
+    let lane = ask(&raised_harness, &["--repair=1000"]).await;
+    assert!(sum(&lane, "missing") == 0 && lane["returned"].is_null(), "{lane}");
+    assert!(lane["not_judged"].to_string().contains("nothing that was sent earlier"), "{lane}");
+
     let compacted = name("compacted");
     broker.create_topic(&compacted, 1, &[("cleanup.policy", "compact")]).await;
     let compacted = harness(&broker, &compacted, json!({})).await;

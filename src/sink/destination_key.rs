@@ -28,6 +28,9 @@ pub struct HashKey {
     secrets: Secrets,
 }
 
+/// Parts of the names of headers whose values are secrets, wherever they are written.
+const CREDENTIALS: [&str; 8] = ["auth", "cookie", "cred", "key", "pass", "secret", "sign", "token"];
+
 /// How a secret counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Secrets {
@@ -55,7 +58,8 @@ impl HashKey {
         Self { key, secrets: if reads_secrets { Secrets::Value } else { Secrets::Place } }
     }
 
-    /// For hashes that are stored: equal in all processes. No secret counts, and of an URL only host and port do.
+    /// For hashes that are stored: equal in all processes. No secret counts, and of an URL only host and port do, and
+    /// what [`DestinationKey::route`] adds.
     pub fn of_stored() -> Self {
         Self { key: [0; 32], secrets: Secrets::Nothing }
     }
@@ -113,6 +117,33 @@ impl DestinationKey<'_> {
         self.text(name, &urls.join(" "))
     }
 
+    /// Adds what leads to one of several destinations behind an address, such as a proxy's: the paths, which are no
+    /// secrets there, and the headers. It counts where it is stored: elsewhere the URL counts, and a header may be
+    /// another credential for the same place. Usually there is nothing of that kind, and the hash stays as it was.
+    pub(super) fn route<'e, 's>(
+        &mut self,
+        endpoints: impl IntoIterator<Item = &'e Endpoint>,
+        headers: impl IntoIterator<Item = (&'s String, &'s Secret)>,
+    ) -> &mut Self {
+        if self.hash_key.secrets != Secrets::Nothing {
+            return self;
+        }
+        let path = |endpoint: &'e Endpoint| endpoint.url().path().trim_matches('/');
+        let mut paths: Vec<&str> = endpoints.into_iter().map(path).filter(|path| !path.is_empty()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths.into_iter().for_each(|path| _ = self.text("path", path));
+        for (name, value) in headers {
+            let name = name.to_ascii_lowercase();
+            match value {
+                _ if CREDENTIALS.iter().any(|word| name.contains(word)) => {}
+                Secret::Literal(value) => _ = self.text(&name, value),
+                _ => _ = self.text("header", &name),
+            }
+        }
+        self
+    }
+
     /// A credential that decides where events arrive, such as the token of an intake.
     pub fn secret(&mut self, name: &str, secret: &Secret) -> &mut Self {
         if self.hash_key.secrets == Secrets::Nothing {
@@ -127,6 +158,9 @@ impl DestinationKey<'_> {
 
     /// Such as headers, which may name the receiver's tenant. The case of names does not matter.
     pub(super) fn secrets<'s>(&mut self, secrets: impl IntoIterator<Item = (&'s String, &'s Secret)>) -> &mut Self {
+        if self.hash_key.secrets == Secrets::Nothing {
+            return self.route([], secrets);
+        }
         for (name, secret) in secrets {
             self.secret(&name.to_ascii_lowercase(), secret);
         }
@@ -169,6 +203,30 @@ mod tests {
         }
         let of_another = key(&HashKey::new(true), |key| _ = key.secret("token", &literal));
         assert_ne!(of_another, key(&HashKey::new(true), |key| _ = key.secret("token", &literal)), "random key");
+    }
+
+    #[test]
+    fn what_is_stored_counts_the_way_behind_an_address_and_no_credential() {
+        let of = |hash_key: &HashKey, url: &str, headers: &[(&str, &str)]| {
+            let url: Endpoint = url.parse().unwrap();
+            let headers =
+                headers.iter().map(|(name, value)| ((*name).to_owned(), Secret::Literal((*value).to_owned())));
+            let headers: Vec<(String, Secret)> = headers.collect();
+            let route = headers.iter().map(|(name, value)| (name, value));
+            key(hash_key, |key| _ = key.endpoints("url", [&url]).route([&url], route))
+        };
+        let stored = |url: &str, headers: &[(&str, &str)]| of(&HashKey::of_stored(), url, headers);
+        let url: Endpoint = "https://siem.example".parse().unwrap();
+        let before = key(&HashKey::of_stored(), |key| _ = key.endpoints("url", [&url]));
+        assert_eq!(stored("https://siem.example/", &[]), before, "nothing unusual");
+        assert_ne!(stored("https://siem.example/a", &[]), stored("https://siem.example/b", &[]));
+        assert_eq!(stored("https://siem.example/a?t=1", &[]), stored("https://siem.example/a/?t=2", &[]));
+        let with = |name: &str, value: &str| stored("https://siem.example", &[(name, value)]);
+        assert_ne!(with("X-Found-Cluster", "a"), with("x-found-cluster", "b"));
+        assert_ne!(with("X-Found-Cluster", "a"), before);
+        assert_eq!(with("Authorization", "Bearer a"), before, "a credential");
+        let random = HashKey::new(true);
+        assert_eq!(of(&random, "https://siem.example", &[("x", "a")]), of(&random, "https://siem.example", &[]));
     }
 
     #[test]

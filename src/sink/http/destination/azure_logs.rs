@@ -197,6 +197,7 @@ impl DestinationType for AzureLogsSettings {
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         let stream = self.filled_stream_name(context)?;
         key.endpoints("url", [&self.url]).text("rule", &self.dcr_immutable_id).text("stream_name", &stream);
+        key.route([&self.url], &self.headers);
         Ok(())
     }
 

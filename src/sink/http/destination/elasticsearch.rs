@@ -145,7 +145,8 @@ impl DestinationType for ElasticsearchSettings {
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         let (_, name) = self.storage(self.dataset(context)?, context)?;
-        key.endpoints("url", addresses(self.url.as_ref(), &self.urls)?).text("index", &name);
+        let addresses = addresses(self.url.as_ref(), &self.urls)?;
+        key.endpoints("url", addresses.iter().copied()).text("index", &name).route(addresses, &self.headers);
         Ok(())
     }
 

@@ -154,7 +154,7 @@ impl DestinationType for SplunkHecSettings {
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         let addresses = addresses(self.url.as_ref(), &self.urls)?.into_iter();
         let collectors: Vec<Endpoint> = addresses.map(|url| url.up_to("/services/collector")).collect();
-        key.endpoints("url", &collectors).secret("token", &self.token);
+        key.endpoints("url", &collectors).secret("token", &self.token).route(&collectors, &self.headers);
         self.metadata(context)?.describe_destination(context, key)?;
         Ok(())
     }

@@ -15,9 +15,9 @@ use crate::sink::lookup::{IdentitySorter, Lookup, SortedIdentities, Unproven};
 const SETTLE: Duration = Duration::from_secs(120);
 /// Identities that are looked up at a time.
 const MOST: usize = 100_000;
-const DIGITS: u8 = 32;
+const DIGITS: u64 = 32;
 /// The digits before each hyphen of a UUID.
-const HYPHENS: [u8; 4] = [8, 12, 16, 20];
+const HYPHENS: [u64; 4] = [8, 12, 16, 20];
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// A list of identities: one a line, in any order, and in any text.
@@ -47,7 +47,6 @@ impl Given {
         let mut file = BufReader::with_capacity(64 * 1024, file);
         let mut sorter = IdentitySorter::default();
         let mut later = IdentitySorter::default();
-        let mut other_lines = 0;
         let is_compressed = file.fill_buf()?.starts_with(GZIP);
         let mut line = Line::default();
         let mut take = |bytes: &[u8]| {
@@ -56,7 +55,6 @@ impl Given {
                     Next::Open => {}
                     Next::First(identity) => sorter.add(identity)?,
                     Next::Later(identity) => later.add(identity)?,
-                    Next::Without => other_lines += 1,
                 }
             }
             Ok::<_, io::Error>(())
@@ -67,6 +65,7 @@ impl Given {
         }
         // The last line may have no end.
         take(b"\n")?;
+        let other_lines = line.others;
         let sorted = sorter.finish()?;
         let distinct = sorted.distinct();
         let later = Mutex::new(later.finish()?);
@@ -130,6 +129,7 @@ fn each_chunk(file: &mut impl BufRead, take: &mut impl FnMut(&[u8]) -> io::Resul
 }
 
 /// Finds each 32 hex digits of a line that have no other digit next to them. They may have hyphens, as those of a UUID.
+/// More digits may be identities without anything between them: those at their beginning, at their end, and each next.
 #[derive(Default)]
 struct Line {
     /// The digits since the last other character, and since the last one that is none of a UUID.
@@ -138,12 +138,15 @@ struct Line {
     hyphens: u8,
     is_found: bool,
     has_text: bool,
+    /// Lines that had text, and none.
+    others: u64,
 }
 
 #[derive(Default)]
 struct Digits {
+    /// The last 32.
     number: u128,
-    count: u8,
+    count: u64,
 }
 
 enum Next {
@@ -151,18 +154,28 @@ enum Next {
     /// The first one of a line.
     First(Identity),
     Later(Identity),
-    /// The line has ended, has text, and had none.
-    Without,
 }
 
 impl Digits {
-    fn add(&mut self, digit: u32) {
+    /// The digits before this one that may be an identity, if it is one digit more.
+    fn add(&mut self, digit: u32) -> Option<Identity> {
+        let before = (self.count > 0 && self.count.is_multiple_of(DIGITS)).then(|| self.last());
         self.number = (self.number << 4) | u128::from(digit);
-        self.count = self.count.saturating_add(1);
+        self.count += 1;
+        before
     }
 
     fn identity(&self) -> Option<Identity> {
-        (self.count == DIGITS).then(|| Identity::from_bytes(self.number.to_be_bytes()))
+        (self.count == DIGITS).then(|| self.last())
+    }
+
+    /// The last 32 of more digits.
+    fn end(&self) -> Option<Identity> {
+        (self.count > DIGITS).then(|| self.last())
+    }
+
+    fn last(&self) -> Identity {
+        Identity::from_bytes(self.number.to_be_bytes())
     }
 }
 
@@ -170,11 +183,11 @@ impl Line {
     fn next(&mut self, byte: u8) -> Next {
         if let Some(digit) = char::from(byte).to_digit(16) {
             self.has_text = true;
-            self.plain.add(digit);
             self.uuid.add(digit);
-            return Next::Open;
+            return self.plain.add(digit).map_or(Next::Open, Next::Later);
         }
-        let plain = std::mem::take(&mut self.plain).identity();
+        let plain = std::mem::take(&mut self.plain);
+        let (plain, end) = (plain.identity(), plain.end());
         if byte == b'-' && HYPHENS.get(usize::from(self.hyphens)) == Some(&self.uuid.count) {
             self.hyphens += 1;
             return Next::Open;
@@ -186,13 +199,13 @@ impl Line {
         let next = match found {
             Some(identity) if self.is_found => Next::Later(identity),
             Some(identity) => Next::First(identity),
-            None if ends && self.has_text && !self.is_found => Next::Without,
-            None => Next::Open,
+            None => end.map_or(Next::Open, Next::Later),
         };
         self.is_found |= found.is_some();
         self.has_text |= !byte.is_ascii_whitespace();
         if ends {
-            *self = Self::default();
+            let is_other = self.has_text && !self.is_found;
+            *self = Self { others: self.others + u64::from(is_other), ..Self::default() };
         }
         next
     }
@@ -252,6 +265,12 @@ mod tests {
             (format!("{TWO},{ONE}\n"), [false, true]),
             (format!("{ONE}\r{TWO}\r"), [false, false]),
             (format!("{}\n", "a".repeat(64)), [false, false]),
+            // Nothing between them, or a digit that is none of theirs.
+            (format!("{ONE}{TWO}"), [true, true]),
+            (format!("{}{ONE}{TWO}\n", "0".repeat(32)), [true, true]),
+            (format!("\u{feff}\"{TWO}{ONE}\",\r\n"), [true, true]),
+            (format!("d{ONE},{TWO}b\n"), [true, true]),
+            (format!("\u{feff}\"{TWO}\",\"{ONE}\"\r\n"), [false, true]),
         ] {
             let places = given(text.clone()).elsewhere(&identities()).await.unwrap();
             assert_eq!(places.iter().map(Option::is_some).collect::<Vec<_>>(), expected, "{text}");

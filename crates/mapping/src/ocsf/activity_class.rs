@@ -7,7 +7,7 @@ use super::event::address;
 use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
 use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
-use crate::common::classification::{EventOutcome, OUTCOMES, Outcome};
+use crate::common::classification::{EventOutcome, OUTCOMES};
 use crate::common::placeholder::is_set;
 use crate::common::severity::Severity;
 use crate::streams::activity::{

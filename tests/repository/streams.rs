@@ -9,7 +9,9 @@ use quote::ToTokens;
 use s1_forwarder::console::Endpoint;
 use s1_forwarder::record::{Accounting, Frequency, Stream};
 use s1_forwarder::settings::Period;
-use s1_forwarder::source::Pull;
+use s1_forwarder::source::{Pull, is_by_scope};
+use s1_forwarder::transform::{Labeler, UNKNOWN};
+use serde_json::Value;
 use syn::visit::{self, Visit};
 use syn::{BinOp, ExprBinary, ExprLet, ExprMatch, ImplItemFn, ItemFn, ItemMod, Macro, Pat};
 
@@ -264,6 +266,14 @@ fn documents_have_every_stream() {
             assert!(name.is_match(&text), "{file} does not name {stream}");
         }
     }
+    // What a table says of each stream.
+    for file in ["docs/mapping-ocsf.md", "docs/transform.md"] {
+        let table = rows(&fs::read_to_string(file).unwrap(), "stream");
+        for stream in Stream::ALL {
+            let is_there = table.iter().any(|row| row[1].split(", ").any(|name| name == stream.name()));
+            assert!(is_there, "{file} has no row for {stream}");
+        }
+    }
     let verify = fs::read_to_string("docs/verify.md").unwrap();
     for stream in Stream::ALL {
         let mut items = verify.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**: "));
@@ -340,5 +350,29 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
         let auto: Vec<_> = silent.iter().filter(|row| row[1] == "`auto`").map(|row| row[2].contains(&name)).collect();
         let frequency = stream.description().frequency;
         assert_eq!(auto, [frequency == Frequency::Daily, frequency == Frequency::Irregular], "{stream}");
+    }
+}
+
+/// Labels are made of what a record says of its owner, else of the scope that its page was asked by. A page of a plain
+/// list has no scope.
+#[test]
+fn records_say_whose_they_are_unless_they_are_asked_for_by_scope() {
+    let probes = fs::read_to_string("crates/mapping/tests/data/probes.json").unwrap();
+    let probes: Value = serde_json::from_str(&probes).unwrap();
+    let ids = ["account", "site", "group"].map(|level| (level.to_owned(), format!("{{{level}.id}}")));
+    for stream in Stream::ALL {
+        let labeler = Labeler::new(&ids.clone().into(), stream).unwrap();
+        let says = |record: &Value| {
+            let labelled = labeler.label(record.to_string().as_bytes(), None);
+            labelled.labels.values().any(|id| id != UNKNOWN)
+        };
+        let says = match &probes[stream.name()] {
+            Value::Array(kinds) => kinds.iter().any(|kind| says(&kind["record"])),
+            record => says(record),
+        };
+        assert!(
+            says || is_by_scope(stream),
+            "no place in `owners` of {stream} says whose a record is, and its protocol does not ask by scope"
+        );
     }
 }

@@ -59,7 +59,7 @@ impl HashKey {
     }
 
     /// For hashes that are stored: equal in all processes. No secret counts, and of an URL only host and port do, and
-    /// what [`DestinationKey::route`] adds.
+    /// what `route` adds.
     pub fn of_stored() -> Self {
         Self { key: [0; 32], secrets: Secrets::Nothing }
     }

@@ -181,6 +181,11 @@ impl WorkerContext {
         })
     }
 
+    /// The flags of a command that uses the same state. A tenant has no access to it.
+    pub fn state_flags(&self, spec: &LaneSpec) -> Arc<str> {
+        if spec.place.is_some() { "".into() } else { self.state_flags.clone() }
+    }
+
     /// Lanes that wait long name the command `retry`, if a command can reach this process through its state.
     pub fn serve_retries(&self) {
         if let Location::File(_) = self.options.state {
@@ -338,8 +343,7 @@ impl WorkerContext {
             flush: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
             store: self.shard_store(mode.shard),
-            // Where the state is, tenants need not know.
-            state_flags: if spec.place.is_some() { "".into() } else { self.state_flags.clone() },
+            state_flags: self.state_flags(spec),
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane(&spec.id.pipeline),

@@ -72,7 +72,8 @@ pub async fn check(
             if is_named { UNSEEN_INTERVAL } else { NEVER }
         }
         Ok(Compared::Nothing) => {
-            context.warnings.clear_unseen(pipeline, &lane.console, now);
+            let streams = lanes.iter().map(|lane| lane.id.stream).collect();
+            context.warnings.clear_unseen(pipeline, &lane.console, &streams, &context.state_flags(lane), now);
             known.well_at = Instant::now();
             if is_named { CHECK_INTERVAL } else { NEVER }
         }

@@ -18,7 +18,7 @@ use super::valid_pipelines::ValidPipelines;
 use crate::checkpoint::ledger::repair_between;
 use crate::console::ConsoleSettings;
 use crate::pipeline::Pipeline;
-use crate::record::Timestamp;
+use crate::record::{Stream, Timestamp};
 use crate::settings::Id;
 use crate::state::LaneId;
 use crate::telemetry::{LaneWarnings, Telemetry, lane_span};
@@ -52,14 +52,17 @@ struct Unseen {
 }
 
 impl Unseen {
-    /// The command that delivers what was not seen of the scope of `now`.
-    fn repair(&self, scope: &ScopeOfToken, now: Timestamp) -> String {
+    /// The commands that deliver what was not seen of the scope of `now`.
+    fn repairs(&self, scope: &ScopeOfToken, streams: &BTreeSet<Stream>, flags: &str, now: Timestamp) -> Vec<String> {
         let since = self.since;
         if self.scope == *scope {
-            return repair_between(since, now);
+            return vec![repair_between(since, now, flags)];
         }
         // The ledger is a new one: `verify` compares what the former scope had.
-        format!("to fetch it: s1-forwarder backfill FILE --stream STREAM --from {since} --to {now}")
+        let backfill = |stream| {
+            format!("to fetch it: s1-forwarder backfill FILE --stream {stream} --from {since} --to {now}{flags}")
+        };
+        streams.iter().map(backfill).collect()
     }
 }
 
@@ -127,10 +130,16 @@ impl Warnings {
     }
 
     /// The token of a pipeline sees the scope, or may not say so. Logs what to do about what it did not see.
-    pub fn clear_unseen(&self, pipeline: &str, console: &ConsoleSettings, now: Timestamp) {
-        let before = self.0.lock().unseen.remove(pipeline);
-        if let Some(before) = before {
-            let repair = before.repair(&ScopeOfToken::of(console), now);
+    pub fn clear_unseen(
+        &self,
+        pipeline: &str,
+        console: &ConsoleSettings,
+        streams: &BTreeSet<Stream>,
+        state_flags: &str,
+        now: Timestamp,
+    ) {
+        let Some(before) = self.0.lock().unseen.remove(pipeline) else { return };
+        for repair in before.repairs(&ScopeOfToken::of(console), streams, state_flags, now) {
             warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself; {repair}");
         }
     }
@@ -229,19 +238,22 @@ mod tests {
         let warnings = Warnings::default();
         warnings.set_unseen("acme", console, "not 2".into(), since);
         warnings.set_unseen("acme", console, "not 3".into(), now);
+        let streams = BTreeSet::from([Stream::Activities, Stream::Threats]);
         let known = warnings.0.lock();
         let unseen = &known.unseen["acme"];
         assert_eq!(
-            unseen.repair(&ScopeOfToken::of(console), now),
-            "from 2026-09-21T16:00:00.000000Z plus `overlap` on: s1-forwarder verify FILE --from 2026-09-21T14:00:00.000000Z \
-             --to 2026-09-21T16:00:00.000000Z --repair",
+            unseen.repairs(&ScopeOfToken::of(console), &streams, " --state file:s", now),
+            ["from 2026-09-21T16:00:00.000000Z plus `overlap` on: s1-forwarder verify FILE \
+              --from 2026-09-21T14:00:00.000000Z --to 2026-09-21T16:00:00.000000Z --repair --state file:s"],
             "the console sends it now"
         );
         let mut other = ConsoleSettings::clone(console);
         other.sites = ["100000000000000007".parse().unwrap()].into();
         assert_eq!(
-            unseen.repair(&ScopeOfToken::of(&other), now),
-            format!("to fetch it: s1-forwarder backfill FILE --stream STREAM --from {since} --to {now}"),
+            unseen.repairs(&ScopeOfToken::of(&other), &streams, "", now),
+            ["threats", "activities"].map(|stream| {
+                format!("to fetch it: s1-forwarder backfill FILE --stream {stream} --from {since} --to {now}")
+            }),
             "the file has another scope"
         );
     }

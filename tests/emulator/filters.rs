@@ -1,8 +1,12 @@
 //! Section 4 of the contract.
 
+use s1_forwarder::console::Endpoint;
 use s1_forwarder::emulator::{Kind, Quirks, RecordVersion, Scope, Setup, UnknownParameters, print_time};
+use s1_forwarder::record::{Frame, Stream};
+use s1_forwarder::source::is_by_scope;
 
 use super::client::{Client, NOW, SECOND, ids_of};
+use crate::support::batches::kind_of;
 
 fn ids(versions: &[RecordVersion], keep: impl Fn(&RecordVersion) -> bool) -> Vec<String> {
     versions.iter().filter(|version| keep(version)).map(|version| version.id.to_string()).collect()
@@ -141,4 +145,23 @@ async fn hidden_activities_and_decommissioned_agents_are_shown_when_asked_for() 
     assert_eq!(count("/agents?countOnly=true&isDecommissioned=True,False").await, 200);
     assert_eq!(client.page("/agents/count").await["data"]["total"], active);
     client.stop().await;
+}
+
+/// Two descriptions of one list, which share no code: the program's and the emulator's.
+#[tokio::test]
+async fn each_list_answers_what_the_program_asks() {
+    let history = Setup { activities: 50, threats: 50, agents: 50, alerts: 50, ..Setup::new(NOW) };
+    let client = Client::new(&history).await;
+    let is_list = |stream: &Stream| stream.description().frame == Frame::List && !is_by_scope(*stream);
+    for stream in Stream::ALL.into_iter().filter(is_list) {
+        let Endpoint { path, order, created, max_limit, .. } = Endpoint::of(stream);
+        let shown = client.console.ids(kind_of(stream)).len();
+        for by in std::iter::once(order).chain(created) {
+            let (sort, filter, since) = (by.sort_by, by.time_filter, print_time(0));
+            let target = |limit| format!("/{path}?limit={limit}&sortBy={sort}&{filter}__gte={since}");
+            let found = ids_of(&client.page(&target(*max_limit)).await).len();
+            assert!(found > 0 && found <= shown, "{stream}: {found} of {shown}");
+            client.refusal(&target(max_limit + 1)).await;
+        }
+    }
 }

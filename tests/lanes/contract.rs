@@ -164,6 +164,7 @@ fn nature(stream: Stream, text: &mut String) {
     let by_hand = Pull { silent_after: SilentAfter::Period(Period(Duration::from_secs(60))), ..pull.clone() };
     let rhythm = Rhythm::default();
     writeln!(text, "every {:?} {:?} {:?}", pull.interval, pull.since, pull.overlap).unwrap();
+    writeln!(text, "own {:?}, slow {}", pull.own, Endpoint::of(stream).is_slow).unwrap();
     writeln!(text, "permission {}", Endpoint::permission(stream)).unwrap();
     writeln!(text, "silent {:?} {:?}", rhythm.threshold(&pull), rhythm.threshold(&by_hand)).unwrap();
     writeln!(text, "accounting {:?}, singular {}", Accounting::of(stream), stream.singular()).unwrap();

@@ -324,6 +324,8 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
     let of_streams = rows(&text, "stream");
     let defaults = rows(&text, "key");
     let silent = rows(&text, "`silent_after`");
+    let (before, _) = text.split_once(" are never silent").unwrap();
+    let never = before.lines().next_back().unwrap();
     let default = |key: &str, stream| {
         let row = defaults.iter().find(|row| row[1] == format!("`{key}`")).unwrap();
         default_of(&row[2], stream)
@@ -342,6 +344,9 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
         assert!(own.iter().any(|row| row.len() > 5 && says(row)), "path, permission or order of {stream}: {own:?}");
         assert!(own.iter().any(|row| row.len() == 5), "the position of {stream}: {own:?}");
 
+        let is_by_creation = stream.description().is_ordered_by_creation();
+        assert_eq!(is_by_creation, endpoint.created == Some(endpoint.order), "the order of {stream}");
+
         let pull = Pull::of(stream);
         assert_eq!(period(default("interval", stream)), pull.interval, "{stream}");
         assert_eq!(period(default("overlap", stream)), pull.overlap, "{stream}");
@@ -350,6 +355,8 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
         let auto: Vec<_> = silent.iter().filter(|row| row[1] == "`auto`").map(|row| row[2].contains(&name)).collect();
         let frequency = stream.description().frequency;
         assert_eq!(auto, [frequency == Frequency::Daily, frequency == Frequency::Irregular], "{stream}");
+        let is_never = never.split_whitespace().any(|word| word.trim_end_matches(',') == name);
+        assert_eq!(is_never, frequency == Frequency::Inventory, "{stream}: {never} are never silent");
     }
 }
 

@@ -2,18 +2,22 @@
 
 use s1_forwarder_record::Value;
 
+use super::word::Word;
 use super::words::{Choice, Words};
 
-/// A Kubernetes node is a server, whether it is a virtual one or not.
+/// The end of a word says what it is: a virtual machine scale set is no virtual machine. A Kubernetes node is a server,
+/// whether it is a virtual one or not.
 pub const MACHINES: Words<Choice> = Words {
     field: "device.type",
     rows: &[
         ("endpoint", (0, "Unknown")),
-        ("*computer*", (0, "Unknown")),
+        ("*computer", (0, "Unknown")),
+        ("*computer_account", (0, "Unknown")),
+        ("point_of_sale*", (0, "Unknown")),
+        ("pos_terminal", (0, "Unknown")),
         ("server", (1, "Server")),
-        ("other_server", (1, "Server")),
-        ("linux_server", (1, "Server")),
-        ("windows_server", (1, "Server")),
+        ("*_server", (1, "Server")),
+        ("*hypervisor", (1, "Server")),
         ("domain_controller", (1, "Server")),
         ("kubernetes_node", (1, "Server")),
         ("desktop", (2, "Desktop")),
@@ -21,6 +25,7 @@ pub const MACHINES: Words<Choice> = Words {
         ("linux_workstation", (2, "Desktop")),
         ("macos_workstation", (2, "Desktop")),
         ("windows_workstation", (2, "Desktop")),
+        ("thin_client", (2, "Desktop")),
         ("laptop", (3, "Laptop")),
         ("tablet", (4, "Tablet")),
         ("mobile", (5, "Mobile")),
@@ -30,10 +35,16 @@ pub const MACHINES: Words<Choice> = Words {
         ("kubernetes_pod", (6, "Virtual")),
         ("ecs_task", (6, "Virtual")),
         ("virtual", (6, "Virtual")),
-        ("*virtual_machine*", (6, "Virtual")),
-        ("*compute_instance*", (6, "Virtual")),
-        ("*ec2_instance*", (6, "Virtual")),
+        ("*virtual_machine", (6, "Virtual")),
+        ("*compute_instance", (6, "Virtual")),
+        ("*ec2_instance", (6, "Virtual")),
+        ("vdi", (6, "Virtual")),
+        ("*virtual_desktop", (6, "Virtual")),
         ("iot", (7, "IOT")),
+        ("*printer", (7, "IOT")),
+        ("*camera", (7, "IOT")),
+        ("nas", (7, "IOT")),
+        ("network_attached_storage", (7, "IOT")),
         ("browser", (8, "Browser")),
         ("firewall", (9, "Firewall")),
         ("switch", (10, "Switch")),
@@ -45,13 +56,29 @@ pub const MACHINES: Words<Choice> = Words {
     ],
 };
 
+/// Databases that a cloud runs, which have the names of servers.
+const DATABASES: [&str; 4] = ["sql_server", "mysql_server", "postgresql_server", "mariadb_server"];
+
+/// What has machines in it.
+const GROUPS: [&str; 5] = ["set", "group", "cluster", "pool", "fleet"];
+
+fn machine(value: Value<'_>) -> Option<Choice> {
+    let word = Word::of_value(value);
+    MACHINES.find(word.as_str()).filter(|_| !word.ends_in(&DATABASES))
+}
+
 /// Whether a word is the type of a machine.
 pub fn is_machine(value: Value<'_>) -> bool {
-    MACHINES.of(value).is_some()
+    machine(value).is_some()
+}
+
+/// Whether a word is that of a set, a group or a cluster.
+pub fn is_group(value: Value<'_>) -> bool {
+    Word::of_value(value).ends_in(&GROUPS)
 }
 
 /// The first word that is the type of a machine. A word that only says that there is one comes last.
 pub fn machine_type<const N: usize>(words: [Value<'_>; N]) -> Value<'_> {
-    let is_type = |word: &Value<'_>| MACHINES.of(*word).is_some_and(|(id, _)| id != 0);
+    let is_type = |word: &Value<'_>| machine(*word).is_some_and(|(id, _)| id != 0);
     words.into_iter().find(is_type).or_else(|| words.into_iter().find(|word| is_machine(*word))).unwrap_or_default()
 }

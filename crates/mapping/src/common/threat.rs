@@ -38,10 +38,19 @@ pub fn unless_zero(value: Value<'_>) -> Value<'_> {
 
 /// The extension of a file's name, without the dot.
 pub fn extension(name: Escaped<'_>) -> Option<Escaped<'_>> {
-    let (stem, extension) = name.raw().rsplit_once('.')?;
-    let is_extension =
-        (1..=10).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    (is_extension && !stem.is_empty()).then_some(Escaped::plain(extension))
+    suffix(name).filter(|suffix| !is_version(*suffix))
+}
+
+/// The extension of a file's name, or the last part of its version.
+pub fn suffix(name: Escaped<'_>) -> Option<Escaped<'_>> {
+    let (stem, suffix) = name.raw().rsplit_once('.')?;
+    let is_suffix = (1..=10).contains(&suffix.len()) && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (is_suffix && !stem.is_empty()).then_some(Escaped::plain(suffix))
+}
+
+/// Whether what follows the last dot is a part of a version and no extension: `python3.11`.
+pub fn is_version(suffix: Escaped<'_>) -> bool {
+    suffix.raw().bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -53,8 +62,10 @@ mod tests {
         let extension = |name| extension(Escaped::plain(name)).map(Escaped::raw);
         assert_eq!(extension("a.tar.gz"), Some("gz"));
         assert_eq!(extension("A.EXE"), Some("EXE"));
-        for name in ["a", ".bashrc", "a.", "a.b c", "lib.so.cache-123456"] {
+        assert_eq!(extension("a.7z"), Some("7z"));
+        for name in ["a", ".bashrc", "a.", "a.b c", "lib.so.cache-123456", "python3.11", "19.152.0801.0008"] {
             assert_eq!(extension(name), None, "{name}");
         }
+        assert_eq!(suffix(Escaped::plain("python3.11")).map(Escaped::raw), Some("11"));
     }
 }

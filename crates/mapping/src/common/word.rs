@@ -53,6 +53,12 @@ impl Word {
         self
     }
 
+    /// Whether this word ends in one of these words.
+    pub fn ends_in(&self, words: &[&str]) -> bool {
+        let is_last = |rest: &str| rest.is_empty() || rest.ends_with('_');
+        words.iter().any(|last| self.as_str().strip_suffix(last).is_some_and(is_last))
+    }
+
     /// Whether the word of `value` is `word`.
     pub fn is(value: Value<'_>, word: &str) -> bool {
         Self::of_value(value).as_str() == word
@@ -71,6 +77,8 @@ mod tests {
         assert_eq!(word("é"), "");
         assert_eq!(word(&"x".repeat(49)), "");
         assert_eq!(Word::of(Escaped::plain("Process Creation-2")).joined().as_str(), "processcreation2");
+        let ends_in = |text, last| Word::of(Escaped::plain(text)).ends_in(&[last]);
+        assert!(ends_in("Set", "set") && ends_in("Scale Set", "set") && !ends_in("Asset", "set"));
         assert!(Word::is(Value::new("\"N/A\""), "n/a") && !Word::is(Value::new("null"), "null"));
     }
 }

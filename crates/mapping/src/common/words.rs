@@ -9,7 +9,8 @@ use super::word::Word;
 pub struct Words<T: 'static> {
     /// The path of the field.
     pub field: &'static str,
-    /// The first row that fits a word counts. `signed*` fits all words that begin so, `*login*` all that contain it.
+    /// The first row that fits a word counts. `signed*` fits all words that begin so, `*_server` all that end so, and
+    /// `*login*` all that contain it.
     pub rows: &'static [(&'static str, T)],
 }
 
@@ -34,10 +35,11 @@ fn fits(known: &str, word: &str) -> bool {
     if first != word.as_bytes().first() && first != Some(&b'*') {
         return false;
     }
-    let Some(beginning) = known.strip_suffix('*') else { return known == word };
-    match beginning.strip_prefix('*') {
-        Some(part) => word.contains(part),
-        None => word.starts_with(beginning),
+    match (known.strip_prefix('*'), known.strip_suffix('*')) {
+        (Some(end), None) => word.ends_with(end),
+        (Some(part), Some(_)) => word.contains(part.trim_end_matches('*')),
+        (None, Some(beginning)) => word.starts_with(beginning),
+        (None, None) => known == word,
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
     fn the_first_row_that_fits_counts() {
         let words = Words {
             field: "f",
-            rows: &[("true_positive_benign", 1), ("true_positive*", 2), ("benign", 3), ("*log*", 4)],
+            rows: &[("true_positive_benign", 1), ("true_positive*", 2), ("benign", 3), ("*log*", 4), ("*_end", 5)],
         };
         for (word, meaning) in [
             ("true_positive_benign", Some(1)),
@@ -98,6 +100,8 @@ mod tests {
             ("benign_x", None),
             ("log", Some(4)),
             ("benign_logs", Some(4)),
+            ("the_end", Some(5)),
+            ("the_ending", None),
             ("", None),
         ] {
             assert_eq!(words.find(word), meaning, "{word}");

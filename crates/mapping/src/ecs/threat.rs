@@ -11,7 +11,7 @@ use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome, categories, event_outcome};
 use crate::common::placeholder::first_scalar;
-use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, unless_zero};
+use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, is_version, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{DetectedFile, Engines};
@@ -221,7 +221,8 @@ fn file_extension(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     let given = file.extension.escaped();
     let of_name = || file.image.filter(|image| image.path.is_some()).and_then(|image| extension(image.name));
     let plain = given.map(|text| Escaped::plain(text.raw().trim_start_matches('.')));
-    let Some(plain) = plain.or_else(of_name).filter(|text| !is_placeholder(*text)) else { return };
+    let is_extension = |text: &Escaped<'_>| !is_placeholder(*text) && !is_version(*text);
+    let Some(plain) = plain.or_else(of_name).filter(is_extension) else { return };
     event.json.lower_case("extension", plain);
     let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
     if given == Some(plain) && is_lower_case {

@@ -16,7 +16,7 @@ use crate::common::placeholder::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, timestamp, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::streams::unified_alert::{AlertedFile, Attacker, Observed, UnifiedParts};
+use crate::streams::unified_alert::{AlertedFile, AssetClass, Attacker, Observed, UnifiedParts};
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -272,7 +272,7 @@ fn source(event: &mut Event<'_>, attacker: &Attacker<'_>) {
 }
 
 fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    if !parts.asset.is_machine {
+    if parts.asset.class != AssetClass::Host {
         return;
     }
     let endpoint = &parts.endpoint;
@@ -294,10 +294,11 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 /// Adds values that analysts search by: other assets, the assignee, and the observables.
 fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     for asset in parts.assets() {
-        match asset.name().escaped() {
-            Some(_) if asset.is_identity() => user::related(event, asset.name()),
-            Some(name) => event.related.add_host(name),
-            None => {}
+        let Some(name) = asset.name().escaped() else { continue };
+        match asset.class() {
+            AssetClass::Host => event.related.add_host(name),
+            AssetClass::User => user::related(event, asset.name()),
+            AssetClass::Other => {}
         }
     }
     parts.logged_in().for_each(|name| user::related(event, name));

@@ -111,7 +111,7 @@ impl Plan {
             Class::FileRemediationActivity => is_set(entry.id) && parts.file().is_named(),
             Class::RemediationActivity => is_set(entry.id),
             Class::NetworkActivity => parts.is_about_endpoint() || self.has_peer(parts),
-            Class::PeripheralActivity => parts.is_about_endpoint() && is_set(parts.peripheral().name),
+            Class::PeripheralActivity => parts.is_about_endpoint() && is_set(parts.peripheral().label()),
             Class::DetectionFinding => is_set(entry.threat_id) || is_set(parts.alert_id()),
             Class::ApplicationLifecycle
             | Class::BaseEvent

@@ -145,7 +145,7 @@ pub(super) fn peripheral(event: &mut Event<'_>, device: &Peripheral<'_>) {
     let word = device.class.text().unwrap_or_default().to_lowercase();
     let (id, caption) = PERIPHERALS.find(&word).unwrap_or((0, "Unknown"));
     let open = event.open("peripheral_device");
-    event.optional("name", device.name.escaped());
+    event.optional("name", device.label().escaped());
     event.optional("class", device.class.escaped());
     event.first("uid", device.ids);
     event.text("serial_number", device.serial_number);

@@ -16,7 +16,7 @@ use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::image::Image;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
-use crate::common::threat::unless_zero;
+use crate::common::threat::{is_version, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Acting, DetectedFile};
@@ -269,7 +269,7 @@ fn file(event: &mut Event<'_>, file: &DetectedFile<'_>, acting: &Acting<'_>) {
 fn extension(event: &mut Event<'_>, value: Value<'_>) {
     let Some(text) = value.escaped() else { return };
     let plain = Escaped::plain(text.raw().trim_start_matches('.'));
-    if is_set(value) && !plain.raw().is_empty() {
+    if is_set(value) && !is_version(plain) {
         event.json.lower_case("ext", plain);
         if plain == text {
             event.mark(value);

@@ -23,7 +23,7 @@ use crate::common::threat::unless_zero;
 use crate::common::word::Word;
 use crate::common::words::{Choice, Words};
 use crate::parts::Acting;
-use crate::streams::unified_alert::{AlertedFile, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
+use crate::streams::unified_alert::{AlertedFile, AssetClass, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
     let parts = UnifiedParts::of(alert);
@@ -297,7 +297,7 @@ fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
 /// Writes the device with its container. Returns whether there was one.
 fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) -> bool {
     let mut has_container = false;
-    if parts.asset.is_machine {
+    if parts.asset.class == AssetClass::Host {
         device::write(event, &parts.endpoint, |event| {
             device::owner(event, &parts.user);
             has_container = workload::container(event, &parts.container, parts.pod.is_set);

@@ -7,7 +7,7 @@ use crate::common::command_line;
 use crate::common::image::{Image, NamedFile, stem};
 use crate::common::os::os_type;
 use crate::common::placeholder::{is_placeholder, is_set};
-use crate::common::threat::extension;
+use crate::common::threat::{is_version, suffix};
 use crate::common::word::Word;
 
 /// The processes of a detection.
@@ -225,7 +225,7 @@ impl<'a> Acting<'a> {
             return acting(first_word(line), false);
         };
         let never_runs = |text| openers(Some(text)).is_some() || is_one_of(text, &DATA);
-        let image = Some(file).filter(|file| !extension(file.name).is_some_and(never_runs));
+        let image = Some(file).filter(|file| !suffix(file.name).is_some_and(never_runs));
         let is_switch =
             |first: &Image<'_>| file.text().raw().contains("\\\\") && command_line::is_switch(first.text().raw());
         // Links, wrappers and disguises have another name in the command line than their file.
@@ -254,7 +254,7 @@ impl<'a> Acting<'a> {
 /// The program that a command line begins with. A script or a document is none.
 fn first_word(line: Value<'_>) -> Option<Image<'_>> {
     let first = line.escaped().and_then(command_line::executable).and_then(Image::named);
-    first.filter(|first| openers(extension(first.name)).is_none())
+    first.filter(|first| openers(suffix(first.name)).is_none())
 }
 
 impl<'a> Clues<'a> {
@@ -281,18 +281,18 @@ impl<'a> Clues<'a> {
         let is_known =
             is_program_of(image, None) || self.originator.is_some_and(|originator| originator.is_like(image));
         let is_program =
-            || extension(image.name).is_some_and(|text| is_one_of(text, &PROGRAMS) || openers(Some(text)).is_some());
+            || suffix(image.name).is_some_and(|text| is_one_of(text, &PROGRAMS) || openers(Some(text)).is_some());
         !name.contains(['/', ':', '*', '?', '"', '<', '>', '|']) && (is_known || !name.contains(' ') && is_program())
     }
 
     fn kind(&self, file: Image<'a>) -> FileKind {
         let given = self.extension.escaped().map(|text| Escaped::plain(text.raw().trim_start_matches('.')));
         let is_windows = self.is_windows(file);
-        let is_version = |text: &Escaped<'_>| !is_windows && text.raw().bytes().all(|byte| byte.is_ascii_digit());
-        let extension = given.filter(|text| !is_placeholder(*text) && !is_version(text)).or_else(|| {
+        let is_extension = |text: &Escaped<'_>| !is_placeholder(*text) && (is_windows || !is_version(*text));
+        let extension = given.filter(is_extension).or_else(|| {
             // A version is no extension: `python3.11`, `libc.so.6`.
             let name = if is_windows { file.name.raw() } else { without_version(file.name.raw()) };
-            extension(Escaped::plain(name))
+            suffix(Escaped::plain(name))
         });
         if let Some(programs) = openers(extension) {
             return FileKind::Opened(programs);
@@ -350,7 +350,7 @@ fn is_of_windows(image: Image<'_>) -> bool {
     let directory = image.path.and_then(|path| path.raw().get(2..)).map_or("", |path| path);
     let is_directory = |name: &str| directory.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
     let is_of_windows = is_directory(r"\\windows\\system32\\") || is_directory(r"\\windows\\syswow64\\");
-    is_of_windows && extension(image.name).is_none()
+    is_of_windows && suffix(image.name).is_none()
 }
 
 fn is_below_directory_of_programs(image: Image<'_>) -> bool {

@@ -10,7 +10,7 @@ use crate::common::account::{Account, ProcessUser};
 use crate::common::address::Address;
 use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
-use crate::common::machine::{is_machine, machine_type};
+use crate::common::machine::{is_group, is_machine, machine_type};
 use crate::common::os::architecture_of_system;
 use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set, text};
 use crate::common::severity::Severity;
@@ -146,14 +146,20 @@ pub struct TargetUser<'a> {
 pub struct Asset<'a> {
     /// The asset as it is now.
     current: Value<'a>,
-    /// The asset has an operating system or an agent, or is a machine by its type.
-    pub is_machine: bool,
-    /// The asset is a user.
-    pub is_identity: bool,
+    pub class: AssetClass,
     /// The agent only detects.
     pub is_detecting: bool,
     /// The console's word for the kind of the asset: of most machines, their type.
     pub kind: Value<'a>,
+}
+
+/// What an asset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssetClass {
+    Host,
+    User,
+    /// Something in a cloud or in a directory.
+    Other,
 }
 
 /// One of the assets, as it is now.
@@ -174,16 +180,15 @@ impl<'a> AssetEntry<'a> {
     }
 
     pub fn kind(self) -> Value<'a> {
-        first_scalar([self.0.get("assetTypeClassifier"), self.0.get("subcategory")])
+        first_scalar(["assetTypeClassifier", "subcategory", "type"].map(|key| self.0.get(key)))
     }
 
     pub fn role(self) -> Value<'a> {
         self.0.get("role")
     }
 
-    /// The asset is a user.
-    pub fn is_identity(self) -> bool {
-        is_identity(self.0)
+    pub fn class(self) -> AssetClass {
+        AssetClass::of(self.0, Value::default())
     }
 }
 
@@ -350,7 +355,7 @@ impl<'a> UnifiedParts<'a> {
 
     /// The user that the asset is.
     pub fn identity(&self) -> Option<Account<'a>> {
-        if self.asset.is_identity { Account::of(self.endpoint.name()) } else { None }
+        if self.asset.class == AssetClass::User { Account::of(self.endpoint.name()) } else { None }
     }
 
     /// The one asset of an older console, which has it in the place of the list.
@@ -505,34 +510,62 @@ fn primary(assets: Value<'_>) -> Value<'_> {
         .unwrap_or_default()
 }
 
-/// The words for what an asset is, the most specific one first.
-fn kinds(current: Value<'_>) -> [Value<'_>; 4] {
+/// The words for what an asset is, the most specific one first. Older consoles have `type`.
+fn kinds(current: Value<'_>) -> [Value<'_>; 5] {
     let [category, subcategory] = ["category", "subcategory"].map(|key| current.get(key));
     let is_vague = Word::of_value(subcategory).as_str().starts_with("other_");
     let specific = if is_vague { Value::default() } else { subcategory };
-    [specific, category, subcategory, current.get("assetTypeClassifier")]
+    [specific, category, subcategory, current.get("assetTypeClassifier"), current.get("type")]
 }
 
-/// The words for an asset that is a user.
-const IDENTITIES: [&str; 5] = ["identity", "user", "user_account", "ad_user", "service_account"];
+/// How the words for users end: `AD User`, `Group Managed Service Account`.
+const USERS: [&str; 10] = [
+    "user",
+    "user_account",
+    "service_account",
+    "admin_account",
+    "domain_account",
+    "local_account",
+    "guest_account",
+    "administrator",
+    "principal",
+    "managed_identity",
+];
 
-/// An identity is a user, unless its type is that of a machine. Its agent is that of the machine that reported it.
-fn is_identity(current: Value<'_>) -> bool {
-    let is_user = |kind: Value<'_>| IDENTITIES.contains(&Word::of_value(kind).as_str());
-    kinds(current).into_iter().any(is_user) && !kinds(current).into_iter().any(is_machine)
+/// What an identity may be called that is a user.
+const VAGUE: [&str; 4] = ["identity", "account", "other", "other_identity"];
+
+impl AssetClass {
+    /// The type of a machine makes an asset a host, and so do an operating system and an agent. The agent of an
+    /// identity is that of the machine that reported it, and the system of a group is that of its machines.
+    fn of(current: Value<'_>, detected: Value<'_>) -> Self {
+        let kinds = kinds(current);
+        let is_group = kinds.into_iter().any(is_group);
+        if is_machine(kinds[0]) || !is_group && kinds.into_iter().any(is_machine) {
+            return Self::Host;
+        }
+        if kinds.into_iter().any(|kind| Word::of_value(kind).ends_in(&USERS)) {
+            return Self::User;
+        }
+        if kinds.into_iter().any(|kind| Word::is(kind, "identity")) {
+            // An identity of a kind that is no user's is a part of the directory.
+            let is_vague = |kind: Value<'_>| VAGUE.contains(&Word::of_value(kind).as_str());
+            let is_user = kinds.into_iter().filter(|kind| is_set(*kind)).all(is_vague);
+            return if is_user { Self::User } else { Self::Other };
+        }
+        let is_known = |value| is_set(value) && !Word::is(value, "unrecognized");
+        let is_any_known =
+            |keys: &[&str]| keys.iter().flat_map(|key| [current.get(key), detected.get(key)]).any(is_known);
+        let has_agent = is_any_known(&["agentUuid", "agentVersion"]);
+        let has_system = is_any_known(&["osType", "osName", "osVersion"]);
+        if has_agent || has_system && !is_group { Self::Host } else { Self::Other }
+    }
 }
 
-/// An operating system, an agent or the type of a machine make an asset a machine.
 fn asset<'a>(current: Value<'a>, detected: Value<'a>) -> Asset<'a> {
-    let is_identity = is_identity(current);
-    let of_system = ["osType", "osName", "osVersion", "agentVersion"].into_iter();
-    let is_known = |value| is_set(value) && !Word::is(value, "unrecognized");
-    let has_system = of_system.flat_map(|key| [current.get(key), detected.get(key)]).any(is_known);
-    let is_machine = has_system || is_set(current.get("agentUuid")) || kinds(current).into_iter().any(is_machine);
     Asset {
         current,
-        is_machine: is_machine && !is_identity,
-        is_identity,
+        class: AssetClass::of(current, detected),
         is_detecting: Word::is(current.get("policy"), "detect"),
         kind: current.get("subcategory"),
     }

@@ -1512,15 +1512,38 @@ fn a_benign_verdict_leaves_no_malware() {
     }
 }
 
-/// A code of a class is no name.
+/// A device without a name has that of its class, else that of its interface.
 #[test]
-fn a_device_without_a_name_is_no_peripheral() {
-    let record = activity(
-        5126,
-        json!({"agentId": "9"}),
-        json!({"deviceClass": "E0h", "deviceName": "", "interface": "USB", "eventType": "connected", "vendorId": "8087"}),
-    );
-    let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+fn a_device_without_a_name_is_a_peripheral_of_its_kind() {
+    let device = |mut data: Value| {
+        data["deviceName"] = json!("");
+        data["eventType"] = json!("connected");
+        data["vendorId"] = json!("8087");
+        let record = activity(5126, json!({"agentId": "9"}), data);
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("device.model", Value::Null)]);
+        event
+    };
+    for (data, name) in [
+        (json!({"deviceClass": "E0h", "interface": "USB"}), "E0h"),
+        (json!({"deviceClass": "N/A", "interface": "Thunderbolt"}), "Thunderbolt"),
+        (json!({"interface": "Bluetooth"}), "Bluetooth"),
+    ] {
+        let class = data["deviceClass"].clone();
+        let event = device(data.clone());
+        assert_fields(
+            &event,
+            &[
+                ("class_uid", json!(1010)),
+                ("activity_name", json!("Connect")),
+                ("peripheral_device.name", json!(name)),
+                ("unmapped.data.deviceClass", class),
+                ("unmapped.data.interface", data["interface"].clone()),
+            ],
+        );
+    }
+    let event = device(json!({"deviceClass": "", "interface": null}));
     assert_fields(&event, &[("class_uid", json!(0)), ("activity_name", json!("device-connected"))]);
 }
 
@@ -3275,4 +3298,185 @@ fn an_address_that_names_a_user_of_an_activity_is_no_domain() {
     let record = activity(27, json!({}), json!({"username": "ACME\\jane"}));
     assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("actor.user.domain", json!("ACME"))]);
     assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("user.domain", json!("ACME"))]);
+}
+
+/// Maps a unified alert with these assets to ECS and OCSF.
+#[track_caller]
+fn with_assets(assets: Value, others: Value) -> [Value; 2] {
+    let mut record = others;
+    record["id"] = json!("u");
+    record["detectedAt"] = json!("2026-01-01T00:00:00Z");
+    record["assets"] = assets;
+    [Schema::Ecs, Schema::Ocsf].map(|schema| {
+        let event = map_to(schema, Stream::UnifiedAlerts, &record);
+        assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+        event
+    })
+}
+
+#[test]
+fn only_a_user_of_the_directory_is_a_user() {
+    let process = json!({"process": {"username": "ACME\\bob", "cmdLine": "cmd.exe"}});
+    let identity = |word: Value| json!({"id": "a", "name": "n", "category": "Identity", "subcategory": word});
+    for word in ["Active Directory Domain", "Domain", "Group", "User Group", "OU", "AD Forest", "Application", "Tenant"]
+    {
+        for agent in [Value::Null, json!("u-1")] {
+            let mut asset = identity(json!(word));
+            asset["agentUuid"] = agent.clone();
+            asset["osType"] = if agent.is_null() { Value::Null } else { json!("WINDOWS") };
+            let [ecs, ocsf] = with_assets(json!([asset]), process.clone());
+            let related = [("related.user", json!(["bob"])), ("related.hosts", Value::Null)];
+            assert_fields(&ecs, &[("user.name", json!("bob")), ("host", Value::Null)]);
+            assert_fields(&ecs, &related);
+            assert_fields(&ocsf, &[("device", Value::Null), ("actor.user.name", json!("bob"))]);
+            assert_eq!(ocsf.pointer("/evidences/1"), None, "{word}: {ocsf:#}");
+            assert_eq!(ocsf.pointer("/resources/0/name"), Some(&json!("n")), "{word}: {ocsf:#}");
+            // No other one is a user either.
+            let host = json!({"id": "b", "name": "H", "category": "Server", "primary": true});
+            let [ecs, _] = with_assets(json!([host, asset]), process.clone());
+            assert_fields(&ecs, &[("related.user", json!(["bob"])), ("related.hosts", json!(["H"]))]);
+        }
+    }
+    for word in [
+        json!("User"),
+        json!("AD User"),
+        json!("Entra ID User"),
+        json!("User Account"),
+        json!("Service Account"),
+        json!("Group Managed Service Account"),
+        json!("Service Principal"),
+        json!("Account"),
+        json!(""),
+        Value::Null,
+    ] {
+        let [ecs, ocsf] = with_assets(json!([identity(word.clone())]), process.clone());
+        assert_fields(&ecs, &[("user.name", json!("n")), ("host", Value::Null), ("related.hosts", Value::Null)]);
+        assert_eq!(ocsf.pointer("/evidences/1/user/name"), Some(&json!("n")), "{word}: {ocsf:#}");
+    }
+}
+
+#[test]
+fn the_type_of_an_older_consoles_asset_is_one_of_a_machine() {
+    let asset = json!({"id": "a", "name": "H1", "type": "endpoint"});
+    check(
+        "older-unified-alert-with-a-type",
+        Stream::UnifiedAlerts,
+        &json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "asset": asset}),
+        &[("host", json!({"name": "H1", "hostname": "H1", "type": "endpoint"})), ("related.hosts", json!(["H1"]))],
+        &[("device.hostname", json!("H1")), ("resources", json!([{"uid": "a", "name": "H1", "type": "endpoint"}]))],
+    );
+}
+
+#[test]
+fn a_machine_needs_no_system() {
+    for (word, id, caption) in [
+        ("Thin Client", 2, "Desktop"),
+        ("VDI", 6, "Virtual"),
+        ("Hypervisor", 1, "Server"),
+        ("File Server", 1, "Server"),
+        ("Point of Sale", 0, "Unknown"),
+        ("Printer", 7, "IOT"),
+        ("NAS", 7, "IOT"),
+        ("IP Camera", 7, "IOT"),
+    ] {
+        let [ecs, ocsf] = with_assets(json!([{"name": "H", "category": "Other", "subcategory": word}]), json!({}));
+        assert_fields(&ecs, &[("host.name", json!("H")), ("host.type", json!(word.to_lowercase()))]);
+        assert_fields(&ocsf, &[("device.type_id", json!(id)), ("device.type", json!(caption))]);
+    }
+    for word in ["Serverless", "Server Group", "Azure SQL Server", "MySQL Server", "Printer Group"] {
+        let [ecs, ocsf] = with_assets(json!([{"name": "H", "category": "Other", "subcategory": word}]), json!({}));
+        assert_fields(&ecs, &[("host", Value::Null), ("related", Value::Null)]);
+        assert_fields(&ocsf, &[("device", Value::Null)]);
+    }
+}
+
+#[test]
+fn a_set_of_machines_is_no_host() {
+    for asset in [
+        json!({"category": "Virtual Machine Scale Set"}),
+        json!({"category": "Compute", "subcategory": "Virtual Machine Scale Set", "osType": "LINUX"}),
+        json!({"category": "Virtual Machine", "subcategory": "Virtual Machine Scale Set"}),
+        json!({"category": "Compute", "assetTypeClassifier": "GCP Compute Instance Group"}),
+        json!({"category": "Server", "subcategory": "Server Cluster"}),
+        json!({"category": "Compute", "subcategory": "EC2 Instance Profile"}),
+    ] {
+        let mut asset = asset;
+        asset["name"] = json!("v");
+        let [ecs, ocsf] = with_assets(json!([asset]), json!({}));
+        assert_fields(&ecs, &[("host", Value::Null), ("related", Value::Null)]);
+        assert_fields(&ocsf, &[("device", Value::Null)]);
+    }
+    for asset in [
+        json!({"name": "H", "category": "Cluster", "subcategory": "Kubernetes Node"}),
+        json!({"name": "H", "category": "Compute", "assetTypeClassifier": "GCP Compute Instance"}),
+        json!({"name": "H", "category": "Kubernetes", "subcategory": "Kubernetes Cluster", "agentUuid": "u-1"}),
+    ] {
+        let [ecs, ocsf] = with_assets(json!([asset]), json!({}));
+        assert_fields(&ecs, &[("host.name", json!("H"))]);
+        assert_fields(&ocsf, &[("device.hostname", json!("H"))]);
+    }
+}
+
+#[test]
+fn only_hosts_are_related_as_hosts() {
+    let asset =
+        |name: &str, category: &str, word: &str| json!({"name": name, "category": category, "subcategory": word});
+    let assets = json!([
+        asset("h1", "Server", "Other Server"),
+        asset("b1", "Storage", "S3 Bucket"),
+        asset("f1", "Function", "Lambda Function"),
+        asset("c1", "Kubernetes", "Kubernetes Cluster"),
+        asset("123456789012", "Account", "AWS Account"),
+        asset("h2", "Workstation", "Laptop"),
+        {"name": "h3", "category": "Container", "osType": "LINUX"},
+        {"name": "h4", "category": "Device", "agentVersion": "25.1"},
+    ]);
+    let [ecs, ocsf] = with_assets(assets, json!({}));
+    assert_fields(&ecs, &[("related.hosts", json!(["h1", "h2", "h3", "h4"])), ("related.user", Value::Null)]);
+    assert_eq!(ocsf["resources"].as_array().map(Vec::len), Some(8), "{ocsf:#}");
+    let [ecs, _] = with_assets(json!([asset("b1", "Storage", "S3 Bucket")]), json!({}));
+    assert_fields(&ecs, &[("related", Value::Null)]);
+}
+
+#[test]
+fn a_version_is_no_extension_of_a_file() {
+    let cases = [
+        ("/usr/bin/python3.11", Value::Null),
+        ("C:\\x\\19.152.0801.0008", Value::Null),
+        ("/x/a.7z", json!("7z")),
+        ("/x/a.mp3", json!("mp3")),
+    ];
+    for (path, expected) in cases {
+        let name = path.rsplit(['/', '\\']).next().unwrap();
+        let file = json!({"name": name, "path": path});
+        let events = json!({"alertInfo": {"alertId": "1", "eventType": "FILECREATION"},
+            "targetProcessInfo": {"tgtFilePath": path}});
+        for (stream, record) in [
+            (Stream::Threats, threat(json!({"filePath": path}), json!({}))),
+            (Stream::Activities, activity(19, json!({"threatId": "5"}), json!({"filePath": path}))),
+            (Stream::Alerts, events),
+            (Stream::UnifiedAlerts, json!({"id": "1", "process": {"file": file}})),
+        ] {
+            let event = map_to(Schema::Ecs, stream, &record);
+            assert_fields(&event, &[("file.path", json!(path)), ("file.extension", expected.clone())]);
+        }
+    }
+    // The console takes its extensions from the names.
+    let record = threat(json!({"filePath": "C:\\x\\19.152.0801.0008", "fileExtension": "0008"}), json!({}));
+    let event = map_to(Schema::Ecs, Stream::Threats, &record);
+    assert_fields(
+        &event,
+        &[
+            ("file.extension", Value::Null),
+            ("threat.indicator.file.extension", Value::Null),
+            ("sentinel_one.threat.threat_info.file_extension", json!("0008")),
+        ],
+    );
+    let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+    assert_eq!(event.pointer("/evidences/0/file/ext"), None, "{event:#}");
+    assert_fields(&event, &[("unmapped.threatInfo.fileExtension", json!("0008"))]);
+    // Whether it ran is not decided by that.
+    let info = json!({"filePath": "C:\\x\\19.152.0801.0008", "detectionType": "dynamic",
+        "maliciousProcessArguments": "/q /c rmdir /s /q C:\\x\\19.152.0801.0008"});
+    assert_fields(&map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({}))), &[("process", Value::Null)]);
 }

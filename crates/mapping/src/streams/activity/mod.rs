@@ -185,12 +185,20 @@ pub struct Peripheral<'a> {
     pub name: Value<'a>,
     /// The kind of the device, as the console spells it.
     pub class: Value<'a>,
+    pub interface: Value<'a>,
     pub ids: [Value<'a>; 2],
     pub serial_number: Value<'a>,
     pub manufacturer: Value<'a>,
     pub vendor_id: Value<'a>,
     pub product_id: Value<'a>,
     pub event_time: Value<'a>,
+}
+
+impl<'a> Peripheral<'a> {
+    /// What names the device: without a name its class, else the interface.
+    pub fn label(&self) -> Value<'a> {
+        first_scalar([self.name, self.class, self.interface])
+    }
 }
 
 /// An attribute that was changed, and its new value.
@@ -434,6 +442,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Peripheral {
             name: data.device_name,
             class: self.other("deviceClass"),
+            interface: self.other("interface"),
             ids: [data.u_id, data.uid],
             serial_number: data.serial,
             manufacturer: data.manufacturer_name,

@@ -9,10 +9,10 @@ use compact_str::CompactString;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
-use super::known_threats::{self, KnownThreats};
+use super::known_threats::{self, KnownThreats, read_item};
 use super::remembered::LaneMemory;
 use crate::console::{Client, ConsoleError, Redactor};
-use crate::record::{self, repair};
+use crate::record;
 use crate::settings::FullJitter;
 use crate::source::{Addition, Include, Page, Pull, Request, read_list};
 use crate::telemetry::Meter;
@@ -215,11 +215,6 @@ fn read(body: &[u8], limit: usize, redactor: &Redactor) -> Result<(Vec<Value>, u
     let items: Option<Vec<Value>> = newest.map(|item| read_item(item)).collect();
     Ok((items.ok_or_else(|| ConsoleError::transient("the answer holds items that are not JSON"))?, total))
 }
-/// Notes are texts that people paste: an item that is not JSON is repaired as a record is.
-pub(super) fn read_item(item: &[u8]) -> Option<Value> {
-    serde_json::from_slice(item).ok().or_else(|| serde_json::from_str(&repair(item)?).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,9 +8,9 @@ use compact_str::CompactString;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::enrich::read_item;
 use super::remembered::LaneMemory;
 use crate::console::{ConsoleError, Redactor};
+use crate::record::repair;
 use crate::source::read_list;
 
 /// Most threats that a lane remembers, and how long.
@@ -134,4 +134,9 @@ fn constant(threat: &Value) -> Value {
     }
     add(&mut kept, "indicators", json!([{ "ids": ids }]));
     Value::Object(kept)
+}
+
+/// A record, or an item of a list. Notes are texts that people paste: what is not JSON is repaired as a record is.
+pub fn read_item(item: &[u8]) -> Option<Value> {
+    serde_json::from_slice(item).ok().or_else(|| serde_json::from_str(&repair(item)?).ok())
 }

@@ -222,7 +222,8 @@ async fn the_hours_before_a_change_of_the_scope_are_judged_by_the_former_ledger(
 async fn what_cannot_be_judged_is_said() {
     let harness = two_streams().await;
     let exit = harness.verify(&[]).await;
-    assert!(exit.code == Some(1) && exit.stderr.contains("has no checkpoint"), "{}", exit.stderr);
+    assert!(exit.code == Some(2) && exit.stderr.contains("there is no directory state"), "{}", exit.stderr);
+    assert!(!harness.path("state").exists(), "nothing is left behind");
     harness.sink.misbehave(1, super::once::failing().into_iter().map(|(_, fault)| (1.0, fault)).take(1).collect());
     assert_eq!(harness.once(&["--once-timeout", "2s"]).await.code, Some(1));
     // A lane that has not come by has nothing missing.

@@ -242,9 +242,21 @@ impl Output {
         Self { text, reader }
     }
 
-    async fn end(self) -> String {
-        self.reader.await.unwrap();
+    async fn end(mut self) -> String {
+        (&mut self.reader).await.unwrap();
         self.text.lock().unwrap().clone()
+    }
+}
+
+/// A test that fails shows the end of what the process wrote.
+impl Drop for Output {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(text) = self.text.lock()
+        {
+            let lines: Vec<&str> = text.lines().collect();
+            eprintln!("the process wrote last:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
     }
 }
 

@@ -49,7 +49,8 @@ async fn only_lanes_whose_settings_changed_restart() {
     let mut streams = streams;
     streams["activities"]["interval"] = json!("250ms");
     harness.put_changed("acme", json!({ "streams": streams }));
-    until("the changed lane runs again", async || (starts(&worker, "acme", "activities") == 2).then_some(())).await;
+    // What it delivers while it drains is a line of its own.
+    until("the changed lane runs again", async || (starts(&worker, "acme", "activities") >= 2).then_some(())).await;
     goes_on(&harness, &harness.sink, Kind::Activities).await;
     goes_on(&harness, &harness.sink, Kind::Threats).await;
     goes_on(&harness, &other, Kind::Activities).await;
@@ -167,7 +168,7 @@ async fn a_config_map_that_is_swapped_is_read_again() {
     assert_eq!(starts(&worker, "acme", "activities"), 1);
     version(2, "350ms");
     fs::remove_dir_all(harness.path("pipelines/..2026_1")).unwrap();
-    until("the new version runs", async || (starts(&worker, "acme", "activities") == 2).then_some(())).await;
+    until("the new version runs", async || (starts(&worker, "acme", "activities") >= 2).then_some(())).await;
     goes_on(&harness, &harness.sink, Kind::Activities).await;
     assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
     assert!(!worker.log_text().contains("pipeline removed"), "{}", worker.log_text());

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use quote::ToTokens;
 use s1_forwarder::console::Endpoint;
-use s1_forwarder::record::{Accounting, Frequency, Stream};
+use s1_forwarder::record::{Accounting, Frequency, SeverityKeys, Stream};
 use s1_forwarder::settings::Period;
-use s1_forwarder::source::{Pull, is_by_scope};
+use s1_forwarder::source::{Keys, Pull, is_by_scope};
 use s1_forwarder::transform::{Labeler, UNKNOWN};
 use serde_json::Value;
 use syn::visit::{self, Visit};
@@ -286,6 +286,18 @@ fn documents_have_every_stream() {
         };
         assert!(how.is_some_and(|how| how.starts_with(expected)), "docs/verify.md: {stream} is compared {how:?}");
     }
+    // A destination is compared by the version of each record, which some streams do not have.
+    let unknown = verify.lines().find(|line| line.ends_with("it is not known which")).unwrap();
+    let mut unknown: Vec<&str> = unknown.split('`').skip(1).step_by(2).take_while(|name| *name != "volatile").collect();
+    unknown.retain(|name| name.parse::<Stream>().is_ok());
+    let has_versions = |stream: &Stream| {
+        stream.description().accounting != Accounting::Nothing
+            && Pull::of(*stream).passes().iter().all(|pass| pass.keys != Keys::Latest)
+    };
+    let mut without: Vec<&str> =
+        Stream::ALL.into_iter().filter(|stream| !has_versions(stream)).map(Stream::name).collect();
+    (unknown.sort_unstable(), without.sort_unstable());
+    assert_eq!(unknown, without, "docs/verify.md: streams whose versions at a destination are not known");
     let access = fs::read_to_string("docs/guides/console-access.md").unwrap();
     for stream in Stream::ALL {
         let page = Endpoint::permission(stream).split(" → ").next().unwrap();
@@ -383,4 +395,43 @@ fn records_say_whose_they_are_unless_they_are_asked_for_by_scope() {
             "no place in `owners` of {stream} says whose a record is, and its protocol does not ask by scope"
         );
     }
+}
+
+/// Keys of the console's secrets.
+const SECRETS: [&str; 3] = ["registrationToken", "passphrase", "licenseKey"];
+
+/// A description that lacks what a record has would cost syslog its severity, and the mapping a second pass.
+#[test]
+fn severity_and_secrets_are_where_the_descriptions_say() {
+    let probes = fs::read_to_string("crates/mapping/tests/data/probes.json").unwrap();
+    let probes: Value = serde_json::from_str(&probes).unwrap();
+    for stream in Stream::ALL {
+        let records: Vec<&Value> = match &probes[stream.name()] {
+            Value::Array(kinds) => kinds.iter().map(|kind| &kind["record"]).collect(),
+            record => vec![record],
+        };
+        let at = |path: &[&str]| records.iter().any(|record| record.pointer(&pointer(path)).is_some());
+        let description = stream.description();
+        match description.severity {
+            SeverityKeys::Nowhere => {
+                let places: [&[&str]; 4] = [
+                    &["severity"],
+                    &["alertInfo", "severity"],
+                    &["ruleInfo", "severity"],
+                    &["threatInfo", "confidenceLevel"],
+                ];
+                assert!(places.iter().all(|place| !at(place)), "{stream} has a severity that its description lacks");
+            }
+            SeverityKeys::Word(path) => assert!(at(path), "{stream} has no severity at {path:?}"),
+            SeverityKeys::Confidence { level, classification } => {
+                assert!(at(level) && at(classification), "{stream} has no {level:?} or {classification:?}");
+            }
+        }
+        let has_secrets = records.iter().any(|record| SECRETS.iter().any(|key| record.get(key).is_some()));
+        assert_eq!(has_secrets, description.has_secrets, "{stream}");
+    }
+}
+
+fn pointer(path: &[&str]) -> String {
+    path.iter().map(|key| format!("/{key}")).collect()
 }

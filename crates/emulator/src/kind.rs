@@ -230,3 +230,38 @@ const SCOPE_FILTERS: &[(&str, Filter)] = &[
     ("siteIds", Filter::Ids(IdColumn::Site)),
     ("groupIds", Filter::Ids(IdColumn::Group)),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    /// What a console answers to, in one file: a parameter that is taken away shows there. `UPDATE_GOLDEN=1` writes it.
+    #[test]
+    fn the_console_takes_what_the_file_says() {
+        let mut text = String::new();
+        for kind in Kind::ALL {
+            let Description { path, max_limit, table, sorts, sort_keys, sort_objects, times, has_between, .. } =
+                kind.description();
+            let Description { filters, places, licensed, generate, change, oversized, .. } = kind.description();
+            writeln!(text, "=== {kind:?}: {path}, limit {max_limit}, table {table}").unwrap();
+            writeln!(text, "sorts {sorts:?} {sort_keys:?} {sort_objects:?}").unwrap();
+            writeln!(text, "times {times:?}, between {has_between}").unwrap();
+            for (name, filter) in *filters {
+                writeln!(text, "filter {name} {filter:?}").unwrap();
+            }
+            writeln!(text, "{places:?}").unwrap();
+            let functions = [licensed.is_some(), generate.is_some(), change.is_some(), oversized.is_some()];
+            writeln!(text, "licensed, generate, change, oversized: {functions:?}").unwrap();
+        }
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kinds.txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&file, &text).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(&file).unwrap() == text,
+            "kinds.txt differs: run with UPDATE_GOLDEN=1, and look"
+        );
+    }
+}

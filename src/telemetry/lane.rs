@@ -787,14 +787,15 @@ impl LaneMetrics {
         }
         let changed = (current.name(), current.reason()) != (state.name(), state.reason());
         let mut failing = self.failing.lock();
-        if state.is_up() {
-            *failing = None;
-        } else {
+        if !state.is_up() {
             let failing = failing.get_or_insert_with(|| Box::new(Failing { since: now, logged: now, attempts: 0 }));
             failing.attempts = failing.attempts.saturating_add(1);
             if changed {
                 failing.logged = now;
             }
+        } else if state != LaneState::Starting {
+            // A lane that is started again has not succeeded yet.
+            *failing = None;
         }
         *current = state;
         changed

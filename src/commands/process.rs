@@ -99,9 +99,6 @@ pub struct FileOptionArgs {
     allow_private_destinations: Vec<PrivateDestination>,
 }
 
-/// Names of other files that a message has.
-const MOST_NAMED: usize = 5;
-
 const TENANTS: &str = "Pipeline files of tenants";
 
 /// Parses the directory of a tenant. One for all of them would give each the secrets and files of the others.
@@ -142,34 +139,9 @@ impl FileOptionArgs {
 impl FileArgs {
     /// Why there is no pipeline file: where it was looked for, and what is there instead.
     pub fn explain_no_files(&self) -> String {
-        let places: Vec<String> = self.locations().iter().map(|location| self.explain_empty(location)).collect();
+        let defaults = self.options.defaults.as_deref();
+        let places: Vec<String> = self.locations().iter().map(|location| location.explain_empty(defaults)).collect();
         format!("no pipeline files found: {}", places.join("; "))
-    }
-
-    fn explain_empty(&self, location: &pipeline::Location) -> String {
-        let pipeline::Location::Path(path) = location else { return format!("{location} has none") };
-        let shown = path.display();
-        if self.options.defaults.as_ref() == Some(path) {
-            return format!("{shown} is the --defaults file, and no pipeline");
-        }
-        let Ok(entries) = std::fs::read_dir(path) else { return format!("{shown} is none") };
-        let mut names: Vec<String> = entries
-            .flatten()
-            .map(|entry| {
-                let slash = if entry.path().is_dir() { "/" } else { "" };
-                format!("{}{slash}", entry.file_name().display())
-            })
-            .collect();
-        names.sort();
-        let more = names.len().saturating_sub(MOST_NAMED);
-        names.truncate(MOST_NAMED);
-        if more > 0 {
-            names.push(format!("{more} more"));
-        }
-        match names.is_empty() {
-            true => format!("{shown} is empty"),
-            false => format!("{shown} has no *.yaml or *.yml itself (it has {})", names.join(", ")),
-        }
     }
 
     /// Flags for tenants' files that restrict nothing, since no file is a tenant's.

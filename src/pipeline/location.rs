@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::settings::is_namespace;
@@ -41,8 +41,39 @@ pub enum LocationError {
     NotBuilt,
 }
 
+/// Names of other files that a message has.
+const MOST_NAMED: usize = 5;
 const OBJECTS: &str = "kubernetes:";
 const RESOURCES: &str = "kubernetes-resources:";
+
+impl Location {
+    /// Where pipeline files were looked for, and what is there instead. Blocks.
+    pub fn explain_empty(&self, defaults: Option<&Path>) -> String {
+        let Self::Path(path) = self else { return format!("{self} has none") };
+        let shown = path.display();
+        if defaults == Some(path) {
+            return format!("{shown} is the --defaults file, and no pipeline");
+        }
+        let Ok(entries) = std::fs::read_dir(path) else { return format!("{shown} is none") };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .map(|entry| {
+                let slash = if entry.path().is_dir() { "/" } else { "" };
+                format!("{}{slash}", entry.file_name().display())
+            })
+            .collect();
+        names.sort();
+        let more = names.len().saturating_sub(MOST_NAMED);
+        names.truncate(MOST_NAMED);
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        match names.is_empty() {
+            true => format!("{shown} is empty"),
+            false => format!("{shown} has no *.yaml or *.yml itself (it has {})", names.join(", ")),
+        }
+    }
+}
 
 impl FromStr for Location {
     type Err = LocationError;

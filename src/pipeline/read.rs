@@ -140,11 +140,18 @@ pub(super) fn not_this_but(word: &str, known: &[&str], candidate: &str) -> Strin
     format!("`{word}` is not one of {}; did you mean `{candidate}`?", known.join(", "))
 }
 
+/// Keys of `console` that name what is pulled.
+const SCOPES: [&str; 3] = ["accounts", "sites", "groups"];
+
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     match likely(key, known.iter().copied()) {
         // Sinks of other types have it.
         _ if key == "content" && known.contains(&"batch") => {
             "unknown key: this type of sink has no SentinelOne integration of its own; leave it out".to_owned()
+        }
+        // The scope of a file is a part of its console.
+        _ if SCOPES.contains(&key) && known.contains(&"console") => {
+            format!("unknown key here; it is one of `console`: write `console: {{ {key}: … }}`")
         }
         Some(candidate) => did_you_mean(candidate),
         None if known.is_empty() => "unknown key; there are none here".to_owned(),

@@ -199,6 +199,15 @@ impl<'a> Builder<'a> {
         if line.trim_start_matches(' ').starts_with(is_odd_blank) {
             return Some(ODD_BLANK.to_owned());
         }
+        if let Some((_, rest)) = line.split_once(':')
+            && rest.starts_with(is_odd_blank)
+        {
+            return Some(
+                "behind `:` is a blank that is not a space, such as a no-break space (U+00A0) from a web page or a \
+                 document: replace it with a space"
+                    .to_owned(),
+            );
+        }
         line.contains(": */").then(|| {
             "`*` at the beginning of a value is an alias in YAML; a schedule of cron is not read here: write a period, \
              such as 5m"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -460,7 +460,18 @@ impl Supervisor {
             self.warned_idle = None;
         } else if self.warned_idle.is_none_or(|warned| warned.elapsed() >= WARN_IDLE_EVERY) {
             self.warned_idle = Some(Instant::now());
-            warn!("there is no valid pipeline file, so nothing is pulled: see --pipelines");
+            if self.has_invalid_files {
+                return warn!("no pipeline file is valid, so nothing is pulled");
+            }
+            let context = self.context.clone();
+            // The file system may not answer.
+            spawn_blocking(move || {
+                let defaults = context.options.files.defaults.as_deref();
+                let places = context.options.pipelines.iter();
+                let looked_in: Vec<String> = places.map(|location| location.explain_empty(defaults)).collect();
+                let looked_in = looked_in.join("; ");
+                warn!(looked_in, "there is no valid pipeline file, so nothing is pulled: see --pipelines");
+            });
         }
     }
 

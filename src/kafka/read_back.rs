@@ -12,12 +12,13 @@ use super::topic::Topic;
 use crate::failure::Failure;
 use crate::record::Timestamp;
 
-/// What a message says of its event; empty where it says nothing.
+/// A message, with what its headers say of its event; empty where they say nothing.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct EventHeaders<'a> {
+pub(crate) struct SentEvent<'a> {
     pub(crate) id: &'a [u8],
     pub(crate) pipeline: &'a [u8],
     pub(crate) stream: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 /// How long a topic keeps its messages. `None` where the user may not read it, and for a limit that may have been lower
@@ -40,7 +41,7 @@ impl Topic {
     /// Calls `visit` with each message that is in the topic now. `None` if there is no such topic.
     pub(crate) async fn read_back(
         &self,
-        mut visit: impl FnMut(EventHeaders<'_>) -> io::Result<()> + Send + 'static,
+        mut visit: impl FnMut(SentEvent<'_>) -> io::Result<()> + Send + 'static,
     ) -> Result<Option<Retention>, Failure> {
         let Some(settings) = self.settings_if_there().await? else { return Ok(None) };
         let topic = self.clone();
@@ -49,7 +50,7 @@ impl Topic {
             let mut failed = None;
             let exists = topic.scan(|message| {
                 first.entry(message.partition()).or_insert_with(|| message.timestamp().to_millis().unwrap_or(i64::MAX));
-                match visit(headers(message)) {
+                match visit(event(message)) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => {
                         failed = Some(error);
@@ -91,10 +92,11 @@ impl Topic {
     }
 }
 
-fn headers<'a>(message: &'a BorrowedMessage<'_>) -> EventHeaders<'a> {
-    let mut found = EventHeaders { id: &[], pipeline: &[], stream: &[] };
+fn event<'a>(message: &'a BorrowedMessage<'_>) -> SentEvent<'a> {
+    let payload = message.payload().unwrap_or_default();
+    let mut found = SentEvent { id: &[], pipeline: &[], stream: &[], payload };
     for header in message.headers().into_iter().flat_map(Headers::iter) {
-        let value = header.value.unwrap_or_default();
+        let value = unquoted(header.value.unwrap_or_default());
         match header.key {
             "id" => found.id = value,
             "pipeline" => found.pipeline = value,
@@ -103,4 +105,9 @@ fn headers<'a>(message: &'a BorrowedMessage<'_>) -> EventHeaders<'a> {
         }
     }
     found
+}
+
+/// A connector that copies messages may write the text of a header as JSON.
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }

@@ -18,7 +18,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
@@ -283,8 +283,15 @@ impl Broker {
 
     /// Puts a message into a topic.
     pub async fn write(&self, topic: &str, key: &str) {
+        self.write_event(topic, key, b"text", &[]).await;
+    }
+
+    /// A message with these headers.
+    pub async fn write_event(&self, topic: &str, key: &str, payload: &[u8], headers: &[(&str, &str)]) {
         let producer: FutureProducer = self.config().create().unwrap();
-        let record = FutureRecord::to(topic).key(key).payload("text");
+        let add = |all: OwnedHeaders, (key, value): &(&str, &str)| all.insert(Header { key, value: Some(*value) });
+        let headers = headers.iter().fold(OwnedHeaders::new(), add);
+        let record = FutureRecord::to(topic).key(key).payload(payload).headers(headers);
         producer.send(record, Duration::from_secs(20)).await.unwrap();
     }
 

@@ -1,11 +1,15 @@
 //! Reads a topic back, once, and answers from the identities that were in it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use memchr::memmem;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::options::Options;
 use super::settings::MessageTime;
@@ -16,6 +20,8 @@ use crate::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unprov
 
 /// Identities that are looked up at a time.
 const MOST: usize = 100_000;
+/// What an event that is no JSON any more says of where it is from.
+const PRODUCT: [&str; 2] = ["sentinel_one", "SentinelOne"];
 /// The clock of the brokers may differ from ours by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);
 
@@ -33,7 +39,7 @@ pub(super) struct TopicLookup {
 pub(super) struct Copy {
     at: Timestamp,
     sorted: SortedIdentities,
-    /// Messages of the lane, or of nobody, that have no identity.
+    /// Messages of the lane, or of a lane that they do not name, that have no identity.
     without: u64,
     retention: Retention,
 }
@@ -53,15 +59,17 @@ impl TopicLookup {
         let of_reader = sorter.clone();
         let pipeline = self.pipeline.clone();
         let stream = self.stream;
-        let read = topic.read_back(move |headers| {
+        let read = topic.read_back(move |message| {
             let is_own = |value: &[u8], own: &str| value.is_empty() || value == own.as_bytes();
-            if !is_own(headers.pipeline, &pipeline) || !is_own(headers.stream, stream) {
+            if !is_own(message.pipeline, &pipeline) || !is_own(message.stream, stream) {
                 return Ok(());
             }
             let (sorter, without) = &mut *of_reader.lock();
-            match std::str::from_utf8(headers.id).ok().and_then(|text| text.parse().ok()) {
-                Some(identity) => sorter.add(identity)?,
-                None => *without += 1,
+            let id = std::str::from_utf8(message.id).ok().and_then(|text| text.parse().ok());
+            match id.map_or_else(|| payload(message.payload), Payload::Event) {
+                Payload::Event(identity) => sorter.add(identity)?,
+                Payload::Unnamed => *without += 1,
+                Payload::Foreign => {}
             }
             Ok(())
         });
@@ -74,6 +82,47 @@ impl TopicLookup {
         let (sorter, without) = std::mem::take(&mut *sorter.lock());
         let unsorted = |error| Unproven::NoProof(format!("a temporary file: {error}"));
         Ok(Copy { at, sorted: sorter.finish().map_err(unsorted)?, without, retention })
+    }
+}
+
+/// What a message without an identity in its headers has, as after a copy that left the headers out.
+#[derive(Debug, PartialEq, Eq)]
+enum Payload {
+    Event(Identity),
+    /// It may be an event of the lane.
+    Unnamed,
+    Foreign,
+}
+
+fn payload(bytes: &[u8]) -> Payload {
+    /// Members that events of each schema, and records of the console, have.
+    #[derive(Deserialize)]
+    struct Members<'a> {
+        #[serde(borrow)]
+        sentinel_one: Option<Own<'a>>,
+        #[serde(borrow)]
+        metadata: Option<Own<'a>>,
+        id: Option<IgnoredAny>,
+        #[serde(rename = "createdAt")]
+        created: Option<IgnoredAny>,
+    }
+    #[derive(Deserialize)]
+    struct Own<'a> {
+        #[serde(borrow)]
+        identity: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        uid: Option<Cow<'a, str>>,
+    }
+    let Ok(Members { sentinel_one, metadata, id, created }) = serde_json::from_slice(bytes) else {
+        let is_ours = PRODUCT.iter().any(|name| memmem::find(bytes, name.as_bytes()).is_some());
+        return if is_ours { Payload::Unnamed } else { Payload::Foreign };
+    };
+    let is_ours = sentinel_one.is_some() || metadata.is_some() || id.is_some() && created.is_some();
+    let texts = [sentinel_one.and_then(|own| own.identity), metadata.and_then(|own| own.uid)];
+    match texts.iter().flatten().find_map(|text| text.parse().ok()) {
+        Some(identity) => Payload::Event(identity),
+        None if is_ours => Payload::Unnamed,
+        None => Payload::Foreign,
     }
 }
 
@@ -118,7 +167,7 @@ impl Lookup for TopicLookup {
         let Self { topic, brokers, .. } = self;
         let without = self.copy.lock().as_ref().map_or(0, |copy| copy.without);
         let more = if without > 0 { format!("; {without} messages have no identity") } else { String::new() };
-        format!("topic `{topic}` at {brokers}, by the header `id`{more}")
+        format!("topic `{topic}` at {brokers}, by the header `id` or the event's own identity{more}")
     }
 
     fn most(&self) -> usize {
@@ -152,11 +201,40 @@ impl Lookup for TopicLookup {
         let copy = copy.as_mut().ok_or_else(|| Unproven::NoProof("the topic was not read".to_owned()))?;
         copy.sorted.copies(identities).map_err(|error| Unproven::NoProof(format!("a temporary file: {error}")))
     }
+
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        let without = self.copy.lock().as_ref().map_or(0, |copy| copy.without);
+        match without {
+            1.. => Err(Unproven::NoProof(format!("{}: each may be an event that is not found", self.asked()))),
+            0 => Ok(vec![None; identities.len()]),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_without_headers_is_known_by_its_event() {
+        let one = "9d5edec136b76dda4e8607e86dfbcbbc";
+        for (text, expected) in [
+            (
+                format!(r#"{{"a":1,"sentinel_one":{{"identity":"{one}","x":{{}}}}}}"#),
+                Payload::Event(one.parse().unwrap()),
+            ),
+            (format!(r#"{{"metadata":{{"uid":"{one}"}}}}"#), Payload::Event(one.parse().unwrap())),
+            (r#"{"sentinel_one":{"activity":{}}}"#.to_owned(), Payload::Unnamed),
+            (r#"{"metadata":{"uid":"other"}}"#.to_owned(), Payload::Unnamed),
+            (r#"{"id":"2","createdAt":"2026-01-01"}"#.to_owned(), Payload::Unnamed),
+            ("CEF:0|SentinelOne|".to_owned(), Payload::Unnamed),
+            (r#"{"id":"2"}"#.to_owned(), Payload::Foreign),
+            ("foreign".to_owned(), Payload::Foreign),
+            (String::new(), Payload::Foreign),
+        ] {
+            assert_eq!(payload(text.as_bytes()), expected, "{text}");
+        }
+    }
 
     #[test]
     fn what_the_brokers_may_have_removed_is_not_judged() {

@@ -45,6 +45,10 @@ pub enum Trap {
     NoMetadata,
     /// A gateway answers in its place.
     OtherMetadata,
+    OtherAlias,
+    NoSettings,
+    /// An answer that names no index.
+    EmptySettings,
     /// Nobody says when what was acknowledged can be found.
     NeverRefreshed,
     /// As before, by the setting that all indices without their own have.
@@ -61,7 +65,7 @@ pub enum Trap {
     UnnamedCut,
 }
 
-pub const TRAPS: [Trap; 29] = [
+pub const TRAPS: [Trap; 32] = [
     Trap::ShardFailed,
     Trap::TimedOut,
     Trap::TerminatedEarly,
@@ -84,6 +88,9 @@ pub const TRAPS: [Trap; 29] = [
     Trap::RoutedAlias,
     Trap::NoMetadata,
     Trap::OtherMetadata,
+    Trap::OtherAlias,
+    Trap::NoSettings,
+    Trap::EmptySettings,
     Trap::NeverRefreshed,
     Trap::NeverRefreshedByDefault,
     Trap::NoDefault,
@@ -101,6 +108,8 @@ pub enum Indices {
     All,
     /// It has lost what was before the third, which was created then, in microseconds.
     Since(i64),
+    /// It was made then.
+    First(i64),
     /// An alias that was given another index.
     Swapped,
 }
@@ -126,6 +135,10 @@ pub struct ElasticSearch {
     /// Times that documents without an identity were asked for.
     pub unnamed: usize,
     pub indices: Indices,
+    /// What it is, if it is not the data stream `TARGET`.
+    pub name: Option<&'static str>,
+    /// The index `elsewhere` is hidden.
+    pub hides: bool,
 }
 
 fn refusal(status: u16, kind: &str) -> Reply {
@@ -144,14 +157,16 @@ impl Contract for ElasticSearch {
         if asked.header("authorization") != expected {
             return refusal(401, "security_exception");
         }
+        let name = self.name.unwrap_or(TARGET);
         match (asked.method.as_str(), asked.path.as_str()) {
-            ("POST", path) if path == format!("/{TARGET}/_bulk") => self.bulk(asked),
-            ("POST", path) if path == format!("/{TARGET}/_search") => self.search(asked, false),
+            ("POST", path) if path == format!("/{name}/_bulk") => self.bulk(asked),
+            ("POST", path) if path == format!("/{name}/_search") => self.search(asked, false),
             ("POST", "/_search") => self.search(asked, true),
             ("GET", _) if self.busy > 0 => self.too_busy(),
-            ("GET", path) if path == format!("/_alias/{TARGET}") => match self.trap {
+            ("GET", path) if path == format!("/_alias/{name}") => match self.trap {
                 Some(Trap::NoMetadata) => refusal(403, "security_exception"),
                 Some(Trap::OtherMetadata) => Reply::new(200, "<html>"),
+                Some(Trap::OtherAlias) => Reply::new(404, "<html>"),
                 Some(trap @ (Trap::FilteredAlias | Trap::RoutedAlias)) => {
                     let alias = match trap {
                         Trap::FilteredAlias => json!({ "filter": { "term": { "a": 1 } } }),
@@ -161,9 +176,13 @@ impl Contract for ElasticSearch {
                 }
                 _ => refusal(404, "alias_missing"),
             },
-            ("GET", path) if path == format!("/{TARGET}/_settings/index.refresh_interval,index.creation_date") => {
+            ("GET", path) if path == format!("/{name}/_settings/index.refresh_interval,index.creation_date") => {
                 assert!(asked.query.contains("flat_settings=true"));
-                Reply::new(200, self.settings().to_string())
+                match self.trap {
+                    Some(Trap::NoSettings) => Reply::new(404, "<html>"),
+                    Some(Trap::EmptySettings) => Reply::new(200, "{}"),
+                    _ => Reply::new(200, self.settings().to_string()),
+                }
             }
             ("GET", "/_cluster/settings") => {
                 assert!(asked.query.contains("include_defaults=true"));
@@ -198,6 +217,7 @@ impl ElasticSearch {
         let indices = match self.indices {
             Indices::All => json!({ backing(2): created(0), backing(1): settings }),
             Indices::Since(time) => json!({ backing(4): created(time + 1), backing(3): created(time) }),
+            Indices::First(time) => json!({ backing(1): created(time) }),
             Indices::Swapped => json!({ "s1-green": settings }),
         };
         let wrapped = |(name, settings): (&String, &Value)| (name.clone(), json!({ "settings": settings }));
@@ -279,7 +299,8 @@ impl ElasticSearch {
                 is_named |= value.and_then(Value::as_str).is_some_and(|value| ids.contains(value));
                 value.iter().for_each(|value| source[field] = (*value).clone());
             }
-            if (is_named || ids.contains(id)) && (everywhere || index.starts_with(".ds-")) {
+            let is_seen = !self.hides || index != "elsewhere" || asked.query.contains("hidden");
+            if (is_named || ids.contains(id)) && is_seen && (everywhere || index.starts_with(".ds-")) {
                 hits.push(json!({ "_id": id, "_index": index, "_source": source }));
             }
         }
@@ -333,6 +354,7 @@ impl ElasticSearch {
         let nothing = json!({ "total": { "value": 0, "relation": "eq" } });
         match trap {
             None | Some(Trap::FilteredAlias | Trap::RoutedAlias | Trap::NoMetadata | Trap::OtherMetadata) => {}
+            Some(Trap::OtherAlias | Trap::NoSettings | Trap::EmptySettings) => {}
             Some(Trap::NeverRefreshed | Trap::NeverRefreshedByDefault | Trap::NoDefault) => {}
             Some(Trap::Renamed | Trap::ElsewhereFailed | Trap::ElsewhereCut) => {}
             Some(Trap::ShardUnheard) => {

@@ -322,11 +322,14 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     assert!(late.is_subset(&moved), "{late:?}");
     elastic.contract(|elastic| elastic.moves = false);
     let before = elastic.deliveries().len();
-    let exit = ask(&harness, &["--repair=1000"]).await;
-    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    let lane = &lanes(&exit)[0];
-    assert_eq!(lane["elsewhere"]["`elsewhere` (index)"], late.len(), "{lane}");
-    assert_eq!((sum(lane, "missing"), elastic.deliveries().len()), (0, before), "{lane}");
+    for hides in [false, true] {
+        elastic.contract(|elastic| elastic.hides = hides);
+        let exit = ask(&harness, &["--repair=1000"]).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+        let lane = &lanes(&exit)[0];
+        assert_eq!(lane["elsewhere"]["`elsewhere` (index)"], late.len(), "{lane}");
+        assert_eq!((sum(lane, "missing"), elastic.deliveries().len()), (0, before), "{lane}");
+    }
 
     // Equal identities in another pipeline's data stream prove nothing.
     elastic.contract(|elastic| {
@@ -349,6 +352,44 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     harness.put_changed("acme", json!({ "streams": { "activities": { "since": "10d" } } }));
     let exit = ask(&harness, &[]).await;
     assert!(lanes(&exit)[0]["not_judged"].to_string().contains("give --present"), "{}", exit.stdout);
+}
+
+/// A document of an index does not say where it was sent to: any other index that has it counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_index_has_is_not_missing() {
+    let elastic = Double::start(ElasticSearch { name: Some("s1-activities"), ..ElasticSearch::default() }).await;
+    let harness = at_destination::delivered(json!({
+        "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy", "index": "s1-{stream}",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    }))
+    .await;
+    let removed = choose(&harness, &elastic, &mut BTreeSet::new(), 3);
+    elastic.contract(|elastic| {
+        let documents = std::mem::take(&mut elastic.documents).into_iter();
+        let moved = |((index, id), document)| {
+            let index = if removed.contains(&id) { "elsewhere".to_owned() } else { index };
+            ((index, id), document)
+        };
+        elastic.documents = documents.map(moved).collect();
+    });
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair=1000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((sum(lane, "elsewhere"), sum(lane, "missing")), (3, 0), "{lane}");
+    assert_eq!(elastic.deliveries().len(), before);
+}
+
+/// Nobody knows what an alias had before it was given a younger series of indices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_is_younger_than_the_lane_proves_nothing_of_before() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 5));
+    let created = hour(-2);
+    elastic.contract(|elastic| elastic.indices = Indices::First(created));
+    let exit = ask(&harness, &["--repair=1000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["not_judged"].to_string().contains("made after the lane began"), "{lane}");
+    assert_eq!((exit.code, sum(lane, "missing"), &lane["returned"]), (Some(1), 0, &Value::Null), "{lane}");
 }
 
 /// A repair that was killed has delivered nothing that could vanish again, and one that asks a busy cluster waits.

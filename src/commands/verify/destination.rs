@@ -59,7 +59,7 @@ impl DestinationArgs {
         Ok(VerifyDestination { selected, ask, list: list.transpose()?, repair })
     }
 
-    /// Prints the result. The exit code is 0 if something was compared, and nothing is missing.
+    /// Prints the result. The exit code is 0 if something was compared, and nothing is missing or in doubt.
     ///
     /// # Errors
     /// If standard output cannot be written.
@@ -67,8 +67,9 @@ impl DestinationArgs {
         let compared: usize = reports.iter().map(|report| report.hours.len()).sum();
         let missing: u64 = reports.iter().map(DestinationReport::missing).sum();
         let is_unseen = reports.iter().any(|report| report.unseen.is_some());
+        let is_doubtful = reports.iter().any(|report| report.absent_before > 0);
         let repaired: u64 = reports.iter().filter_map(|report| report.returned.as_ref()).map(|it| it.repaired).sum();
-        let is_complete = compared > 0 && missing == repaired && !is_unseen && !was_stopped;
+        let is_complete = compared > 0 && missing == repaired && !is_unseen && !is_doubtful && !was_stopped;
         let code = if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         if self.format == Format::Json {
             #[derive(Serialize)]
@@ -179,7 +180,7 @@ fn of_hour(hour: Hour) -> String {
 }
 
 fn print_lane(report: &DestinationReport) -> std::io::Result<()> {
-    let DestinationReport { lane, asked, questions, hours, not_judged, unseen, elsewhere, returned } = report;
+    let DestinationReport { lane, asked, questions, hours, not_judged, unseen, elsewhere, returned, .. } = report;
     let by_sums = hours.values().filter(|row| row.by_sums).count();
     if by_sums > 0 {
         let others = hours.len() - by_sums;

@@ -19,6 +19,8 @@ pub use sorted::{IdentitySorter, SortedIdentities};
 pub enum Kept {
     /// It has removed nothing because of its age.
     Everything,
+    /// The same, of what was sent after the target was made, which was then.
+    Since(Timestamp),
     /// It may have removed what came before, for this reason.
     From(Timestamp, String),
     /// It may have removed what is older than the oldest event that it has.

@@ -27,7 +27,7 @@ use crate::catch_panic::caught;
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::checkpoint::{CheckpointKey, Part};
 use crate::console::ConsoleError;
-use crate::lane::{LaneCheckpointError, LaneEnd};
+use crate::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
 use crate::pipeline::{Pipeline, instead};
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::ClientError;
@@ -246,6 +246,19 @@ impl Selected {
     }
 }
 
+/// Why nothing is compared: the console's name is a part of each identity, and under another one nothing that was
+/// delivered is found.
+fn of_another_console(spec: &LaneSpec, checkpoint: &LaneCheckpoint) -> Option<String> {
+    let (host, before) = (spec.console.url.host(), &*checkpoint.host);
+    (host != before).then(|| {
+        format!(
+            "the lane has delivered under the console's name `{before}`, and the file has `{host}`: each identity would \
+             be another one; write `{before}` again, or start the worker with `{host}`, and what is created after that \
+             is judged"
+        )
+    })
+}
+
 fn checker(context: &WorkerContext, selected: &Selected, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
     let id = &spec.id;
     let client = context.client(&id.pipeline, &spec.console)?;
@@ -296,6 +309,10 @@ impl Job<'_> {
             }
             start = hours.end;
             former.compare_former(hours, &mut report, stop).await?;
+        }
+        if let Some(reason) = of_another_console(&self.spec, &account.checkpoint) {
+            report.not_judged.push(reason);
+            return Ok(report);
         }
         let hours = self.comparable_hours(&account, start..requested.end, &mut report);
         self.compare_all(hours, &mut report, stop).await?;

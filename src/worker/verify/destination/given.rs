@@ -16,6 +16,8 @@ const SETTLE: Duration = Duration::from_secs(120);
 /// Identities that are looked up at a time.
 const MOST: usize = 100_000;
 const DIGITS: u64 = 32;
+/// Any 32 digits of a run that is shorter than two identities may be one.
+const LONGEST: usize = 64;
 /// The digits before each hyphen of a UUID.
 const HYPHENS: [u64; 4] = [8, 12, 16, 20];
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -50,12 +52,12 @@ impl Given {
         let is_compressed = file.fill_buf()?.starts_with(GZIP);
         let mut line = Line::default();
         let mut take = |bytes: &[u8]| {
-            for byte in bytes {
-                match line.next(*byte) {
-                    Next::Open => {}
-                    Next::First(identity) => sorter.add(identity)?,
-                    Next::Later(identity) => later.add(identity)?,
-                }
+            // UTF-16 has a zero with each character of an identity.
+            for byte in bytes.iter().filter(|byte| **byte != 0) {
+                line.next(*byte, &mut |found| match found {
+                    Found::First(identity) => sorter.add(identity),
+                    Found::Later(identity) => later.add(identity),
+                })?;
             }
             Ok::<_, io::Error>(())
         };
@@ -128,87 +130,99 @@ fn each_chunk(file: &mut impl BufRead, take: &mut impl FnMut(&[u8]) -> io::Resul
     }
 }
 
+/// An identity of a line.
+enum Found {
+    /// The first one.
+    First(Identity),
+    /// Any other digits that may be one.
+    Later(Identity),
+}
+
 /// Finds each 32 hex digits of a line that have no other digit next to them. They may have hyphens, as those of a UUID.
-/// More digits may be identities without anything between them: those at their beginning, at their end, and each next.
+/// What else may be an identity comes later: 32 of the digits of a longer run, and shorter runs that have 32 digits
+/// together and no letter or digit between them, as of an identity that was folded or grouped.
 #[derive(Default)]
 struct Line {
-    /// The digits since the last other character, and since the last one that is none of a UUID.
-    plain: Digits,
-    uuid: Digits,
-    hyphens: u8,
+    /// The last 32 digits since the last letter that is none of them.
+    last: u128,
+    /// Where runs begin among them: the lowest bit is of the last digit.
+    beginnings: u32,
+    /// The digits since the last other character. No more than `LONGEST` are kept.
+    run: Vec<u8>,
+    run_length: u64,
+    /// The digits since the last character that is none of a UUID.
+    uuid_length: u64,
+    hyphens: usize,
     is_found: bool,
     has_text: bool,
     /// Lines that had text, and none.
     others: u64,
 }
 
-#[derive(Default)]
-struct Digits {
-    /// The last 32.
-    number: u128,
-    count: u64,
-}
-
-enum Next {
-    Open,
-    /// The first one of a line.
-    First(Identity),
-    Later(Identity),
-}
-
-impl Digits {
-    /// The digits before this one that may be an identity, if it is one digit more.
-    fn add(&mut self, digit: u32) -> Option<Identity> {
-        let before = (self.count > 0 && self.count.is_multiple_of(DIGITS)).then(|| self.last());
-        self.number = (self.number << 4) | u128::from(digit);
-        self.count += 1;
-        before
-    }
-
-    fn identity(&self) -> Option<Identity> {
-        (self.count == DIGITS).then(|| self.last())
-    }
-
-    /// The last 32 of more digits.
-    fn end(&self) -> Option<Identity> {
-        (self.count > DIGITS).then(|| self.last())
-    }
-
-    fn last(&self) -> Identity {
-        Identity::from_bytes(self.number.to_be_bytes())
-    }
-}
-
 impl Line {
-    fn next(&mut self, byte: u8) -> Next {
-        if let Some(digit) = char::from(byte).to_digit(16) {
-            self.has_text = true;
-            self.uuid.add(digit);
-            return self.plain.add(digit).map_or(Next::Open, Next::Later);
+    fn next(&mut self, byte: u8, take: &mut impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        match char::from(byte).to_digit(16) {
+            Some(digit) => self.digit(digit, take),
+            None => self.end_of_run(byte, take),
         }
-        let plain = std::mem::take(&mut self.plain);
-        let (plain, end) = (plain.identity(), plain.end());
-        if byte == b'-' && HYPHENS.get(usize::from(self.hyphens)) == Some(&self.uuid.count) {
-            self.hyphens += 1;
-            return Next::Open;
-        }
-        let uuid = std::mem::take(&mut self.uuid).identity();
-        let is_uuid = usize::from(std::mem::take(&mut self.hyphens)) == HYPHENS.len();
-        let found = plain.or(uuid.filter(|_| is_uuid));
-        let ends = matches!(byte, b'\n' | b'\r');
-        let next = match found {
-            Some(identity) if self.is_found => Next::Later(identity),
-            Some(identity) => Next::First(identity),
-            None => end.map_or(Next::Open, Next::Later),
-        };
-        self.is_found |= found.is_some();
-        self.has_text |= !byte.is_ascii_whitespace();
-        if ends {
-            let is_other = self.has_text && !self.is_found;
-            *self = Self { others: self.others + u64::from(is_other), ..Self::default() };
-        }
-        next
     }
+
+    fn digit(&mut self, digit: u32, take: &mut impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        let begins = self.run_length == 0;
+        if !begins && self.run_length.is_multiple_of(DIGITS) {
+            // Another digit comes after an identity, or after another one.
+            take(Found::Later(self.identity()))?;
+        }
+        self.last = (self.last << 4) | u128::from(digit);
+        self.beginnings = (self.beginnings << 1) | u32::from(begins);
+        self.run_length += 1;
+        self.uuid_length += 1;
+        if self.run.len() < LONGEST {
+            self.run.push(u8::try_from(digit).unwrap_or_default());
+        }
+        self.has_text = true;
+        Ok(())
+    }
+
+    fn end_of_run(&mut self, byte: u8, take: &mut impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        let length = std::mem::take(&mut self.run_length);
+        let is_part_of_uuid = byte == b'-' && HYPHENS.get(self.hyphens) == Some(&self.uuid_length);
+        let (uuid_length, hyphens) = (self.uuid_length, self.hyphens);
+        (self.uuid_length, self.hyphens) = if is_part_of_uuid { (uuid_length, hyphens + 1) } else { (0, 0) };
+        let is_uuid = !is_part_of_uuid && uuid_length == DIGITS && hyphens == HYPHENS.len();
+        if length == DIGITS || is_uuid {
+            let identity = self.identity();
+            take(if self.is_found { Found::Later(identity) } else { Found::First(identity) })?;
+            self.is_found = true;
+        } else if length > DIGITS {
+            take(Found::Later(self.identity()))?;
+            if self.run.len() < LONGEST {
+                let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| (number << 4) | u128::from(*digit));
+                let mut windows = self.run.windows(DIGITS as usize);
+                windows.try_for_each(|digits| take(Found::Later(identity(number(digits)))))?;
+            }
+        } else if length > 0 && self.beginnings >> (DIGITS - 1) == 1 {
+            take(Found::Later(self.identity()))?;
+        }
+        self.run.clear();
+        if byte.is_ascii_alphanumeric() {
+            self.beginnings = 0;
+        }
+        self.has_text |= !byte.is_ascii_whitespace();
+        if matches!(byte, b'\n' | b'\r') {
+            self.others += u64::from(self.has_text && !self.is_found);
+            (self.has_text, self.is_found) = (false, false);
+        }
+        Ok(())
+    }
+
+    fn identity(&self) -> Identity {
+        identity(self.last)
+    }
+}
+
+fn identity(number: u128) -> Identity {
+    Identity::from_bytes(number.to_be_bytes())
 }
 
 #[cfg(test)]
@@ -254,6 +268,8 @@ mod tests {
             let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
             compressed.write_all(text.as_bytes()).unwrap();
             assert_eq!(found(&compressed.finish().unwrap()).await, expected, "compressed: {text}");
+            let utf_16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            assert_eq!(found(&utf_16).await, expected, "UTF-16: {text}");
         }
     }
 
@@ -271,6 +287,14 @@ mod tests {
             (format!("\u{feff}\"{TWO}{ONE}\",\r\n"), [true, true]),
             (format!("d{ONE},{TWO}b\n"), [true, true]),
             (format!("\u{feff}\"{TWO}\",\"{ONE}\"\r\n"), [false, true]),
+            // Digits on both sides.
+            (format!("idbad{ONE}cafe\n"), [false, true]),
+            // Folded, and grouped.
+            (format!("{},{}\n{}\n", TWO, &ONE[..20], &ONE[20..]), [false, true]),
+            (format!("x={}=\r\n  {}\n", &ONE[..7], &ONE[7..]), [false, true]),
+            (format!("{} {} {}:{}\n", &ONE[..8], &ONE[8..16], &ONE[16..24], &ONE[24..]), [false, true]),
+            // Another letter is between them.
+            (format!("{}n{}\n", &ONE[..8], &ONE[8..]), [false, false]),
         ] {
             let places = given(text.clone()).elsewhere(&identities()).await.unwrap();
             assert_eq!(places.iter().map(Option::is_some).collect::<Vec<_>>(), expected, "{text}");

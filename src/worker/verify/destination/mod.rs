@@ -22,13 +22,14 @@ use tracing::{Instrument, warn};
 
 use super::completeness::{CompletenessChecker, window};
 use super::ledger_reader::{Account, LedgerReader, Which, live_backend};
-use super::{MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, area, checker, replays_area};
+use super::{MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, area, checker, of_another_console, replays_area};
 use crate::checkpoint::ledger::{Accounting, Hour, Sum};
+use crate::lane::LaneCheckpoint;
 use crate::pipeline::Pipeline;
 use crate::record::{Identity, Timestamp};
 use crate::sink::dead_letters::Location;
 use crate::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
-use crate::source::{Keys as PassKeys, Page, Pull, Window};
+use crate::source::{Keys as PassKeys, Page, Pull, Since, Window};
 use crate::state::LaneId;
 use crate::telemetry::Telemetry;
 use crate::transform::{Keys, Mapper, Origin};
@@ -48,6 +49,8 @@ const PART: usize = 100_000;
 const SHORTEST_PART: i64 = 1_000_000;
 /// Records that are asked for by their ids at a time: the console reads the ids from the URL.
 const IDS: usize = 100;
+/// Events are sent in the order of their creation, but for this.
+const SENT_WITHIN: Duration = Duration::from_secs(3_600);
 /// Waits between two attempts to ask a destination that is busy.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -230,6 +233,7 @@ struct Judge<'a> {
 struct Owed {
     identity: Identity,
     id: CompactString,
+    created: Timestamp,
 }
 
 #[derive(Clone)]
@@ -248,7 +252,6 @@ struct Judged {
 /// A part of an hour.
 struct Part {
     hour: Hour,
-    until: Timestamp,
     records: PartRecords,
     /// Instead of records, if it is a whole hour that needs none.
     agreed: Option<HasAll>,
@@ -272,24 +275,28 @@ struct PartRecords {
 /// there whatever its age, so the beginning ends where more has come since than is absent.
 #[derive(Default)]
 struct Leading {
+    /// The last event of the beginning.
     until: Option<Timestamp>,
     /// Events that are there after the beginning, less those that are not.
     there: u64,
-    /// The first part after the beginning was looked at, which may have been removed in part.
-    is_past: bool,
 }
 
 impl Leading {
-    /// Takes the next part, and says whether it belongs to the beginning.
-    fn take(&mut self, present: u64, absent: u64, until: Timestamp) -> bool {
-        let is_partly = absent > 0 && !self.is_past;
-        self.is_past |= present + absent > 0;
-        self.there = (self.there + present).saturating_sub(absent);
-        let is_mostly = absent > 0 && self.there == 0;
-        if is_mostly || is_partly {
-            *self = Self { until: Some(until), there: 0, is_past: !is_mostly };
+    /// Takes the next event, by creation.
+    fn take(&mut self, is_there: bool, created: Timestamp) {
+        if is_there {
+            self.there = self.there.saturating_add(1);
+            return;
         }
-        is_mostly || is_partly
+        self.there = self.there.saturating_sub(1);
+        if self.there == 0 {
+            self.until = Some(created);
+        }
+    }
+
+    /// The first hour after the beginning. Events that were created shortly after others may have been sent before.
+    fn judged_from(&self) -> Option<Hour> {
+        Hour::of(self.until?.plus(SENT_WITHIN)).map(|hour| hour.plus(1))
     }
 }
 
@@ -308,7 +315,8 @@ impl<T: Into<VerifyError>> From<T> for End {
 
 impl Judge<'_> {
     async fn run(mut self, account: &Account) -> Result<Judged, VerifyError> {
-        let reason = self.of_another_console(account).or_else(|| self.cannot_be_judged().map(str::to_owned));
+        let reason =
+            of_another_console(&self.spec, &account.checkpoint).or_else(|| self.cannot_be_judged().map(str::to_owned));
         if let Some(reason) = reason {
             self.report.not_judged.push(reason);
             return Ok(Judged { report: self.report, missing: None, lookup: self.lookup });
@@ -328,18 +336,6 @@ impl Judge<'_> {
         Ok(Judged { report: self.report, missing: self.missing, lookup: self.lookup })
     }
 
-    /// The name of the console is a part of each identity: under another one nothing that was delivered is found.
-    fn of_another_console(&self, account: &Account) -> Option<String> {
-        let (host, before) = (self.spec.console.url.host(), &*account.checkpoint.host);
-        (host != before).then(|| {
-            format!(
-                "the lane has delivered under the console's name `{before}`, and the file has `{host}`: each identity \
-                 would be another one; write `{before}` again, or start the worker with `{host}`, and what is created \
-                 after that is judged"
-            )
-        })
-    }
-
     /// Why it is not known which versions of the stream's records the lane owes.
     fn cannot_be_judged(&self) -> Option<&'static str> {
         let LaneSpec { id, pull, .. } = &*self.spec;
@@ -356,16 +352,21 @@ impl Judge<'_> {
     }
 
     async fn judge(&mut self, account: &Account) -> Result<(), End> {
-        let kept = self.kept().await?;
-        let hours = self.hours(account, &kept);
+        let (mut hours, mut not_judged) = self.hours(account, &Kept::Everything);
+        let mut kept = Kept::Everything;
+        // A target that the lane has not delivered to may not exist.
+        if !hours.is_empty() {
+            kept = self.kept().await?;
+            (hours, not_judged) = self.hours(account, &kept);
+        }
+        self.report.not_judged.extend(not_judged);
         self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
         let settled_until = account.settled_until(self.spec.id.stream).min(self.answers_settled_at());
         let agreeing = self.agreeing(account, hours.clone()).await?;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
             match agreeing.get(&hour) {
                 Some(agreed) => {
-                    let (until, records) = (hour.plus(1).start(), PartRecords::default());
-                    self.unasked.push(Part { hour, until, records, agreed: Some(*agreed) });
+                    self.unasked.push(Part { hour, records: PartRecords::default(), agreed: Some(*agreed) });
                 }
                 None => self.judge_hour(hour, settled_until, &kept).await?,
             }
@@ -391,8 +392,9 @@ impl Judge<'_> {
                 lookup.asked()
             )));
         }
-        if let Some(until) = self.leading.until {
-            let reason = format!("before {until}: most of what is owed is not there: retention?");
+        if let Some(from) = self.leading.judged_from() {
+            let absent = self.report.absent_before;
+            let reason = format!("before {from}: {absent} of the oldest owed events are not there: retention?");
             self.report.not_judged.push(reason);
         }
         Ok(())
@@ -404,11 +406,25 @@ impl Judge<'_> {
         self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.settle())
     }
 
-    /// The hours to compare. Adds why others are not.
-    fn hours(&mut self, account: &Account, kept: &Kept) -> Range<Hour> {
+    /// When the lane began to deliver to its target, as far as its checkpoint knows.
+    fn began(&self, checkpoint: &LaneCheckpoint) -> Option<Timestamp> {
+        let since = self.spec.pull.since;
+        let is_same = *checkpoint.since == *since.to_string();
+        let lane = match since {
+            Since::Ago(period) if is_same => Some(checkpoint.since_resolved.plus(period.0)),
+            Since::Now if is_same => Some(checkpoint.since_resolved),
+            _ => None,
+        };
+        let target = Some(checkpoint.target.since).filter(|since| *since > Timestamp::default());
+        lane.max(target)
+    }
+
+    /// The hours to compare, and why others are not.
+    fn hours(&self, account: &Account, kept: &Kept) -> (Range<Hour>, Vec<String>) {
         let now = self.context.clock().now();
         let requested = Hour::from(self.selected.from)..Hour::of(self.selected.to).unwrap_or(Hour(0));
-        let not_judged = &mut self.report.not_judged;
+        let began = self.began(&account.checkpoint);
+        let mut not_judged = Vec::new();
         let mut start = requested.start;
         let since = Hour::from(account.ledger().since());
         if start < since {
@@ -422,10 +438,18 @@ impl Judge<'_> {
                 "before {start}: until {target_since} the lane delivered to another target, or under another name"
             ));
         }
-        if let Kept::From(time, reason) = kept
-            && start < Hour::from(*time)
+        let kept_from = match kept {
+            Kept::From(time, reason) => Some((*time, reason.as_str())),
+            Kept::Since(created) if began.is_some_and(|began| began.plus(SENT_WITHIN) < *created) => Some((
+                created.plus(SENT_WITHIN),
+                "the target was made after the lane began, and what was sent earlier went to another one",
+            )),
+            Kept::Since(_) | Kept::Everything | Kept::Unknown => None,
+        };
+        if let Some((time, reason)) = kept_from
+            && start < Hour::from(time)
         {
-            start = Hour::from(*time).min(requested.end);
+            start = Hour::from(time).min(requested.end);
             not_judged.push(format!("before {start}: {reason}"));
         }
         let closed = account.closed_hour(self.spec.id.stream, self.spec.pull.overlap, now);
@@ -436,9 +460,9 @@ impl Judge<'_> {
                 true => "an event that was acknowledged then may not have been to be found yet",
                 false => "within `overlap`, or the lane is not past it yet",
             };
-            self.report.not_judged.push(format!("from {end} on: {reason}"));
+            not_judged.push(format!("from {end} on: {reason}"));
         }
-        start..end
+        (start..end, not_judged)
     }
 
     /// The hours of which the destination has exactly what was delivered: its list has the ledger's sum. They need
@@ -528,7 +552,7 @@ impl Judge<'_> {
                 open.extend([Window { from: middle, ..part }, Window { to: middle, ..part }]);
                 continue;
             };
-            self.unasked.push(Part { hour, until: part.to, records, agreed: None });
+            self.unasked.push(Part { hour, records, agreed: None });
             let unasked: usize = self.unasked.iter().map(|part| part.records.owed.len()).sum();
             if unasked >= self.lookup.most() {
                 self.compare(kept).await?;
@@ -561,7 +585,8 @@ impl Judge<'_> {
                     records.excluded += 1;
                     continue;
                 }
-                records.owed.push(Owed { identity: record.identity, id: record.id.clone() });
+                let created = record.record_key.created.unwrap_or(record.record_key.time);
+                records.owed.push(Owed { identity: record.identity, id: record.id.clone(), created });
             }
             if records.owed.len() > PART { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
@@ -586,31 +611,35 @@ impl Judge<'_> {
             let place = asked.binary_search(&owed.identity).ok();
             place.and_then(|place| copies.get(place)).copied().unwrap_or_default()
         };
-        for Part { hour, until, records: PartRecords { owed, excluded }, agreed } in parts {
+        for Part { hour, records: PartRecords { owed, excluded }, agreed } in parts {
             if let Some(HasAll { events, duplicates }) = agreed {
                 self.owed += events;
                 self.present += events;
-                self.leading.take(events, 0, until);
+                self.leading.there = self.leading.there.saturating_add(events);
                 let sums = HourRow { owed: events, present: events, duplicates, by_sums: true, ..HourRow::default() };
                 self.report.hours.insert(hour, sums);
                 continue;
             }
-            let present = owed.iter().filter(|owed| copies_of(owed) > 0).count() as u64;
-            let absent = owed.len() as u64 - present;
-            self.owed += owed.len() as u64;
-            self.present += present;
-            if *kept == Kept::Unknown && self.leading.take(present, absent, until) {
-                self.candidates.clear();
-                self.report.hours.clear();
-                continue;
-            }
+            let (there, absent): (Vec<Owed>, Vec<Owed>) = owed.into_iter().partition(|owed| copies_of(owed) > 0);
+            let present = there.len() as u64;
             let row = self.report.hours.entry(hour).or_default();
             row.excluded += excluded;
-            row.owed += owed.len() as u64;
+            row.owed += present + absent.len() as u64;
             row.present += present;
-            row.duplicates += owed.iter().map(|owed| u64::from(copies_of(owed).saturating_sub(1))).sum::<u64>();
-            let absent = owed.into_iter().filter(|owed| copies_of(owed) == 0);
-            self.candidates.extend(absent.map(|owed| Candidate { owed, hour }));
+            row.duplicates += there.iter().map(|owed| u64::from(copies_of(owed).saturating_sub(1))).sum::<u64>();
+            self.owed += present + absent.len() as u64;
+            self.present += present;
+            let absent = absent.into_iter().map(|owed| Candidate { owed, hour }).collect();
+            let absent = self.without_dead_letters(absent).await?;
+            if *kept == Kept::Unknown {
+                let there = there.iter().map(|owed| (owed.created, true));
+                let mut by_creation: Vec<(Timestamp, bool)> =
+                    there.chain(absent.iter().map(|candidate| (candidate.owed.created, false))).collect();
+                by_creation.sort_unstable();
+                by_creation.into_iter().for_each(|(created, is_there)| self.leading.take(is_there, created));
+            }
+            self.candidates.extend(absent);
+            self.leave_beginning();
         }
         if self.candidates.len() >= PART && self.present > 0 {
             self.confirm().await?;
@@ -623,6 +652,28 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// Claims nothing of hours whose events may have been removed because of their age.
+    fn leave_beginning(&mut self) {
+        let Some(from) = self.leading.judged_from() else { return };
+        self.report.hours.retain(|hour, _| *hour >= from);
+        let before = self.candidates.len();
+        self.candidates.retain(|candidate| candidate.hour >= from);
+        self.report.absent_before += (before - self.candidates.len()) as u64;
+    }
+
+    /// Counts those that are dead letters, and returns the others. A replay delivers an event before it removes the
+    /// dead letter, so what is none is asked about again after this. They are sorted.
+    async fn without_dead_letters(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, VerifyError> {
+        if candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let dead = self.dead_letters(&candidates).await?;
+        Ok(self.settle(candidates, &dead, |row, _| {
+            row.owed -= 1;
+            row.dead_letters += 1;
+        }))
+    }
+
     /// Asks once more about what was not found, after it had time to become visible, and finds out why it is not there.
     async fn confirm(&mut self) -> Result<(), End> {
         let mut candidates = std::mem::take(&mut self.candidates);
@@ -630,12 +681,6 @@ impl Judge<'_> {
             return Ok(());
         }
         candidates.sort_unstable_by(|one, other| one.owed.cmp(&other.owed));
-        // A replay delivers an event before it removes the dead letter. So what is none is asked about after that.
-        let dead = self.dead_letters(&candidates).await?;
-        candidates = self.settle(candidates, &dead, |row, _| {
-            row.owed -= 1;
-            row.dead_letters += 1;
-        });
         self.refresh().await?;
         let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
         let copies = self.copies(&identities).await?;
@@ -660,7 +705,7 @@ impl Judge<'_> {
             if let Some(missing) = self.missing.as_mut().filter(|missing| missing.len() < MOST_RETURNED) {
                 missing.push(candidate.clone());
             }
-            let Candidate { owed: Owed { identity, id }, hour } = candidate;
+            let Candidate { owed: Owed { identity, id, .. }, hour } = candidate;
             let missing = Missing { identity, record: id.to_string() };
             if let Some(list) = self.list.as_mut() {
                 let lane = &self.spec.id;
@@ -853,34 +898,34 @@ async fn identities_of(location: Option<&Location>, instance: &str, lane: &LaneI
 mod tests {
     use super::*;
 
-    /// Up to which part, counted from 1, the age of events may be why they are absent; 0: none.
-    fn leading(parts: &[(u64, u64)]) -> i64 {
-        let mut leading = Leading::default();
-        let mut last = 0;
-        for ((present, absent), until) in parts.iter().zip(1..) {
-            if leading.take(*present, *absent, Timestamp::from_micros(until)) {
-                last = until;
-            }
-        }
-        assert_eq!(leading.until.map_or(0, Timestamp::micros), last);
-        last
-    }
-
     #[test]
     fn an_event_that_came_late_ends_no_beginning() {
+        // Each part: present and absent events, in this order.
         for (parts, expected) in [
-            (&[(40, 0), (39, 1), (0, 30), (40, 0)][..], 0),
-            (&[(0, 40), (0, 40), (40, 0), (38, 2)], 2),
-            // A part of the next one too.
-            (&[(0, 40), (0, 40), (30, 10), (38, 2)], 3),
-            (&[(30, 10), (38, 2)], 1),
+            (&[(1, 0), (40, 1), (0, 30), (40, 0)][..], 0),
+            (&[(0, 40), (0, 40), (40, 0), (38, 2)], 80),
+            (&[(30, 10), (38, 2)], 0),
             // Late ones, also as all of a part.
-            (&[(0, 40), (1, 39), (0, 40), (1, 0), (0, 40), (40, 0), (38, 2)], 5),
-            (&[(1, 0), (0, 40), (2, 38), (0, 0), (40, 0), (39, 1)], 3),
+            (&[(0, 40), (1, 39), (0, 40), (1, 0), (0, 40), (40, 0), (38, 2)], 161),
+            (&[(1, 0), (0, 40), (2, 38), (0, 0), (40, 0), (39, 1)], 81),
             (&[(1, 0), (0, 1), (40, 0), (39, 1)], 2),
             (&[(0, 0), (0, 0)], 0),
         ] {
-            assert_eq!(leading(parts), expected, "{parts:?}");
+            let mut leading = Leading::default();
+            let mut count = 0;
+            for (present, absent) in parts {
+                for is_there in (0..*present).map(|_| true).chain((0..*absent).map(|_| false)) {
+                    count += 1;
+                    leading.take(is_there, Timestamp::from_micros(count));
+                }
+            }
+            assert_eq!(leading.until.map_or(0, Timestamp::micros), expected, "{parts:?}");
         }
+        let at = |minutes: i64| Leading { until: Some(Timestamp::from_micros(minutes * 60_000_000)), there: 0 };
+        assert_eq!(
+            (at(0).judged_from(), at(59).judged_from(), at(60).judged_from()),
+            (Some(Hour(2)), Some(Hour(2)), Some(Hour(3)))
+        );
+        assert_eq!(Leading::default().judged_from(), None);
     }
 }

@@ -22,6 +22,8 @@ pub struct DestinationReport {
     pub hours: BTreeMap<Hour, HourRow>,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
+    /// Owed events before the compared hours that are not there, perhaps because of their age.
+    pub absent_before: u64,
     /// Why no answer is a proof: then no hour was compared.
     pub unseen: Option<String>,
     /// Where events are that are not in the target, and how many.
@@ -116,6 +118,7 @@ impl DestinationReport {
             questions: 0,
             hours: BTreeMap::new(),
             not_judged: Vec::new(),
+            absent_before: 0,
             unseen: None,
             elsewhere: BTreeMap::new(),
             returned: None,

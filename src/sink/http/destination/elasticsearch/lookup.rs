@@ -203,47 +203,43 @@ impl ClusterLookup {
         Some(Listed { identity, time, copies: 1 })
     }
 
-    /// Documents outside the target that say that they were sent to it: an ingest pipeline has changed their index. It
-    /// is not asked about those of other pipelines, which may have the same identities.
+    /// Documents outside the target: an ingest pipeline has changed their index, or the alias had another one. Those of
+    /// other pipelines may have the same identities, and are left out where a document says which data stream it was
+    /// sent to.
     ///
     /// # Errors
     /// If the answer does not say of all that the credentials may read. What nobody has looked for is not missing.
     async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
-        let own: Value = serde_json::from_str(&parts(&self.name)).unwrap_or_default();
-        if own.is_null() {
-            return Ok(Vec::new());
-        }
+        let own: Option<Value> = serde_json::from_str(&parts(&self.name)).ok();
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
-        let url = url.with_query("filter_path", FILTER);
+        let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
         let response = self.questions.post(&url, JSON, self.question(identities).to_string()).await?;
         // The credentials may read the target alone.
         if matches!(response.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
             return Ok(Vec::new());
         }
         let found = proof(&response, "all that the credentials may read")?;
-        let is_own = |hit: &Hit<'_>| hit.source.get("data_stream") == Some(&own);
+        let is_own = |hit: &Hit<'_>| own.is_none() || hit.source.get("data_stream") == own.as_ref();
         let hits = found.hits.hits.into_iter().filter(is_own);
         Ok(hits.filter_map(|hit| Some((hit.identity(identities)?, hit.index.into_owned()))).collect())
     }
 
-    /// What the cluster says of the target there; `null` if the target is nothing of that kind.
-    async fn metadata(&self, url: &Endpoint) -> Result<Value, Unproven> {
-        let response = self.questions.get(url).await?;
-        self.answer(&response)
-    }
-
-    fn answer(&self, response: &Response) -> Result<Value, Unproven> {
-        match response.status {
-            StatusCode::OK => serde_json::from_slice(&response.body)
-                .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name))),
-            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Ok(Value::Null),
-            _ => Err(by_status(&response.view(0))),
+    /// What the cluster says of the target.
+    fn metadata(&self, response: &Response) -> Result<Value, Unproven> {
+        if response.status != StatusCode::OK {
+            return Err(by_status(&response.view(0)));
         }
+        serde_json::from_slice(&response.body)
+            .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name)))
     }
 
     /// What a filter or the routing of an alias hides cannot be seen.
     async fn refuse_narrowing_alias(&self) -> Result<(), Unproven> {
-        let indices = self.metadata(&self.base.join(&format!("_alias/{}", self.name))).await?;
+        let response = self.questions.get(&self.base.join(&format!("_alias/{}", self.name))).await?;
+        if is_no_alias(&response) {
+            return Ok(());
+        }
+        let indices = self.metadata(&response)?;
         for (_, index) in indices.as_object().into_iter().flatten() {
             let alias = index.get("aliases").and_then(|aliases| aliases.get(&self.name));
             let narrows = |key: &&str| alias.is_some_and(|alias| alias.get(key).is_some());
@@ -281,8 +277,12 @@ impl ClusterLookup {
     /// The indices of the target, and since when all that was sent to it is there.
     async fn indices(&self) -> Result<Kept, Unproven> {
         let url = self.base.join(&format!("{}/_settings/{REFRESH},{CREATED}", self.name));
-        let indices = self.metadata(&url.with_query("flat_settings", "true")).await?;
+        let response = self.questions.get(&url.with_query("flat_settings", "true")).await?;
+        let indices = self.metadata(&response)?;
         let indices: Vec<(&String, &Value)> = indices.as_object().into_iter().flatten().collect();
+        if indices.is_empty() {
+            return Err(Unproven::NoProof(format!("{}: the answer names no index", self.name)));
+        }
         let has_default = indices.iter().any(|(_, index)| text(index, REFRESH).is_none());
         let default = if has_default { self.default_refresh().await? } else { None };
         for (name, index) in &indices {
@@ -321,10 +321,21 @@ impl ClusterLookup {
                  template, or give the right `cluster:monitor/state`"
             )));
         }
-        let settings = self.answer(&response)?;
+        let settings = self.metadata(&response)?;
         let of = |part: &str| settings.get(part)?.pointer("/cluster/default/index/refresh_interval")?.as_str();
         Ok(DEFAULT_REFRESH.into_iter().find_map(of).map(str::to_owned))
     }
+}
+
+/// The cluster says that the target is no alias. A gateway may answer with 404 in its place.
+fn is_no_alias(response: &Response) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        status: u16,
+    }
+    let refusal: Option<Refusal> = serde_json::from_slice(&response.body).ok();
+    matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
+        && refusal.is_some_and(|refusal| refusal.status == response.status)
 }
 
 /// A setting of an index.
@@ -333,24 +344,45 @@ fn text<'v>(index: &'v Value, name: &str) -> Option<&'v str> {
 }
 
 /// A rollover numbers indices. As long as the first one is there, nothing was removed with an index. Otherwise all is
-/// there that was created after the oldest index that has all later ones. Other names say nothing.
+/// there that was created after the oldest index that has all later ones. Other names say nothing, nor do the numbers
+/// of several series.
 fn kept<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Kept {
-    let numbered = |(name, created): (&str, Option<Timestamp>)| {
-        let digits = name.rsplit('-').next().filter(|digits| digits.len() == ROLLED_DIGITS)?;
+    let mut series = Vec::new();
+    let mut numbered = |(name, created): (&'n str, Option<Timestamp>)| {
+        let (name, digits) = name.rsplit_once('-').filter(|(_, digits)| digits.len() == ROLLED_DIGITS)?;
+        series.push(without_date(name));
         Some((digits.parse::<u32>().ok()?, created?))
     };
-    let Some(mut indices) = indices.map(numbered).collect::<Option<Vec<_>>>() else { return Kept::Unknown };
+    let Some(mut indices) = indices.map(&mut numbered).collect::<Option<Vec<_>>>() else { return Kept::Unknown };
+    if !is_one(&series) {
+        return Kept::Unknown;
+    }
     indices.sort_unstable();
     let next = |(later, earlier): (&(u32, Timestamp), &(u32, Timestamp))| earlier.0 + 1 >= later.0;
     let rest = indices.iter().rev().zip(indices.iter().rev().skip(1)).take_while(|pair| next(*pair)).count();
     match indices.len().checked_sub(rest + 1).and_then(|first| indices.get(first)) {
         None => Kept::Unknown,
-        Some((1, _)) => Kept::Everything,
+        Some((1, created)) => Kept::Since(*created),
         Some((_, created)) => {
             let reason = "an index that documents were sent to before is no longer there (retention?)";
             Kept::From(created.plus(CLOCKS), reason.to_owned())
         }
     }
+}
+
+/// The name of a backing index has the day of its creation before the number.
+fn without_date(name: &str) -> &str {
+    let is_date = |text: &str| text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match name.rsplit_once('-') {
+        Some((series, date)) if is_date(date) => series,
+        _ => name,
+    }
+}
+
+/// True for names of one series. An index that was shrunk or restored has a word before its name.
+fn is_one(names: &[&str]) -> bool {
+    let shortest = names.iter().min_by_key(|name| name.len()).copied().unwrap_or_default();
+    names.iter().all(|name| name.strip_suffix(shortest).is_some_and(|word| word.is_empty() || word.ends_with('-')))
 }
 
 /// How long a document may take to be found; `None` if nobody says when it is.
@@ -503,8 +535,9 @@ mod tests {
     fn what_was_removed_with_an_index_is_known_by_the_numbers_of_the_others() {
         let hour = |hour: i64| Timestamp::from_micros(hour * 3_600_000_000);
         for (names, expected) in [
-            (&[".ds-a-2026.11.28-000001"][..], "everything"),
-            (&["a-000002", "a-000001", "a-000003"], "everything"),
+            (&[".ds-a-2026.11.28-000001"][..], "since 0"),
+            (&[".ds-a-2026.11.27-000001", ".ds-a-2026.11.28-000002"], "since 0"),
+            (&["a-000002", "a-000001", "a-000003"], "since 1"),
             // Each was created in the hour of its place here, and the clocks may differ by one.
             (&["a-000002"], "from 1"),
             (&["a-000007", "a-000005", "a-000006"], "from 2"),
@@ -513,10 +546,14 @@ mod tests {
             (&["a"], "unknown"),
             (&["a-2026"], "unknown"),
             (&["a-000001", "blue"], "unknown"),
+            // Two series, of which nobody knows which one documents were sent to.
+            (&["a-000001", "b-000001"], "unknown"),
+            (&["a-000001", "ba-000002"], "unknown"),
             (&[], "unknown"),
         ] {
             let indices = names.iter().zip(0_i64..).map(|(name, created)| (*name, Some(hour(created))));
             let found = match kept(indices) {
+                Kept::Since(time) => format!("since {}", time.micros() / 3_600_000_000),
                 Kept::Everything => "everything".to_owned(),
                 Kept::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
                 Kept::Unknown => "unknown".to_owned(),

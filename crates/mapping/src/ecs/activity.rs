@@ -7,7 +7,7 @@ use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
-use super::{activity_data as part, activity_user, organization};
+use super::{activity_data as part, activity_user, organization, user};
 use crate::common::classification::EventOutcome;
 use crate::common::placeholder::{first_scalar, text};
 use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
@@ -33,6 +33,8 @@ pub(super) fn map(
     activity_event::head(event, common, &parts.entry, if is_console { Value::default() } else { version });
     event_object(event, common, &parts, &class);
     activity_user::write(event, &Users::of(&parts, &class), &class, &parts.change());
+    let [_, email] = parts.assignee();
+    user::related(event, email);
     match (class.subject, file.origin) {
         (Subject::Firewall, _) => part::connection(event, &parts.connection()),
         (_, Some(origin)) => origin.write_source(event),

@@ -89,7 +89,7 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
 fn note(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
     let list = event.open_list("notes");
     let element = event.open_element();
-    if event.text("comment", parts.comments()).is_some() {
+    if event.text("comment", parts.note()).is_some() {
         event.time("created_time", parts.entry.created.kept());
     }
     event.close(element);
@@ -311,7 +311,8 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     let open = event.open("finding_info");
     event.optional("uid", id.escaped());
     if event.optional("title", reported.shown_name()).is_none() {
-        event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", id.escaped())]);
+        let kind = if is_set(threat_id) { "SentinelOne threat " } else { "SentinelOne alert " };
+        event.sentence("title", &[("", Some(Escaped::plain(kind))), ("", id.escaped())]);
     }
     event.list_of("types", threat.classification.escaped());
     event.list_of("data_sources", threat.classification_source.escaped());
@@ -324,6 +325,8 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
         event.using(Profile::Incident);
         event.threat_url(common, threat_id.escaped());
     }
+    let [id_of_assignee, email] = parts.assignee();
+    event.assignee(id_of_assignee, Value::default(), email);
     event.ticket(parts.ticket());
     if plan.activity == CREATE {
         event.json.boolean("is_alert", true);

@@ -5,6 +5,8 @@ use s1_forwarder_record::{Escaped, Value};
 use super::attacks::Attacks;
 use super::class::{CLOSE, CREATE, Class, UPDATE};
 use super::event::{Event, Profile};
+use super::user::UserType;
+use crate::common::account::{Account, is_email};
 use crate::common::classification::Outcome;
 use crate::common::hash::hash;
 use crate::common::image::{without_additions, without_directory};
@@ -105,6 +107,22 @@ impl Event<'_> {
         let (id, caption) = action.choice();
         self.using(Profile::SecurityControl);
         self.choice("action", id, caption);
+    }
+
+    /// Writes whom a finding was given to. A user needs an id or a name: without an id it is that in the address.
+    pub fn assignee(&mut self, id: Value<'_>, full_name: Value<'_>, email: Value<'_>) {
+        let account = Account::of(email).filter(|account| !is_set(id) && is_email(account.text));
+        if !is_set(id) && account.is_none() {
+            return;
+        }
+        self.using(Profile::Incident);
+        let open = self.open("assignee");
+        self.text("uid", id);
+        self.optional("name", account.map(|account| account.name));
+        self.text("full_name", full_name);
+        self.email("email_addr", email);
+        self.user_type(UserType::Unknown);
+        self.close(open);
     }
 
     pub fn ticket(&mut self, id: Value<'_>) {

@@ -23,7 +23,7 @@ use crate::common::threat::unless_zero;
 use crate::common::word::Word;
 use crate::common::words::{Choice, Words};
 use crate::parts::Acting;
-use crate::streams::unified_alert::{AlertedFile, AssetClass, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
+use crate::streams::unified_alert::{AlertedFile, AssetClass, Attacker, Observed, TargetUser, UnifiedParts};
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
     let parts = UnifiedParts::of(alert);
@@ -57,7 +57,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     event.own_attacks(&attacks);
     states(event, &parts);
     event.ticket(parts.ticket);
-    assignee(event, &parts.assignee);
+    event.assignee(parts.assignee.id, parts.assignee.full_name, parts.assignee.email);
     let has_container = device(event, &parts);
     workload::cloud(event, &parts.endpoint.cloud);
     resources(event, &parts);
@@ -278,20 +278,6 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     };
     event.disposition(disposition);
     event.action(action);
-}
-
-fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
-    // A user needs an id or a name.
-    if !is_set(assignee.id) {
-        return;
-    }
-    event.using(Profile::Incident);
-    let open = event.open("assignee");
-    event.text("uid", assignee.id);
-    event.text("full_name", assignee.full_name);
-    event.email("email_addr", assignee.email);
-    event.user_type(UserType::Unknown);
-    event.close(open);
 }
 
 /// Writes the device with its container. Returns whether there was one.

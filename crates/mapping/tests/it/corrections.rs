@@ -3480,3 +3480,154 @@ fn a_version_is_no_extension_of_a_file() {
         "maliciousProcessArguments": "/q /c rmdir /s /q C:\\x\\19.152.0801.0008"});
     assert_fields(&map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({}))), &[("process", Value::Null)]);
 }
+
+/// Maps an activity to ECS and OCSF.
+#[track_caller]
+fn of_activity(number: u32, fields: Value, data: Value) -> [Value; 2] {
+    let record = activity(number, fields, data);
+    [Schema::Ecs, Schema::Ocsf].map(|schema| {
+        let event = map_to(schema, Stream::Activities, &record);
+        assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+        event
+    })
+}
+
+/// `data` of an activity about a unified alert in each of its forms: flat, in objects, and with the names of the
+/// objects in its keys.
+fn forms_of_alert(name: &str, value: Value) -> [Value; 7] {
+    let camel: String = name.split('_').enumerate().fold(String::new(), |key, (index, word)| {
+        if index == 0 { word.to_owned() } else { key + &word[..1].to_uppercase() + &word[1..] }
+    });
+    let user = json!({"id": "234", "enriched_name": "jane@acme.example"});
+    let nested = |payload: Value| json!({"alert": {"id": "A"}, "user": user, "payload": payload});
+    let dotted = |path: &str| {
+        json!({"alert.id": "A", "user.id": "234", "user.enriched_name": "jane@acme.example",
+            format!("{path}{name}"): value})
+    };
+    [
+        json!({"alertId": "A", "userId": "234", "username": "jane@acme.example", camel.clone(): value}),
+        json!({"alert_id": "A", "user_id": "234", "user_name": "jane@acme.example", name: value}),
+        nested(json!({"changes": {name: value}})),
+        nested(json!({name: value})),
+        nested(json!({"changes": {camel: value}})),
+        dotted("payload.changes."),
+        dotted("payload."),
+    ]
+}
+
+#[test]
+fn an_activity_about_an_alert_says_the_same_in_each_form() {
+    let nested = |payload: Value| json!({"alert": {"id": "A"}, "user": {"id": "234", "enriched_name": "jane@acme.example"}, "payload": payload});
+    check(
+        "alert-severity-changed",
+        Stream::Activities,
+        &activity(16003, json!({}), nested(json!({"changes": {"old_severity": "LOW", "new_severity": "CRITICAL"}}))),
+        &[("user.id", json!("234")), ("user.email", json!("jane@acme.example")), ("event.severity", json!(99))],
+        &[("severity", json!("Critical")), ("actor.user.uid", json!("234"))],
+    );
+    check(
+        "alert-assignee-changed",
+        Stream::Activities,
+        &activity(
+            16004,
+            json!({}),
+            nested(json!({"changes": {"new_assignee_id": "77", "new_assignee_email": "bob@acme.example"}})),
+        ),
+        &[("related.user", json!(["jane", "jane@acme.example", "bob@acme.example"]))],
+        &[("assignee.uid", json!("77")), ("assignee.email_addr", json!("bob@acme.example"))],
+    );
+    check(
+        "alert-note-added",
+        Stream::Activities,
+        &activity(16007, json!({}), nested(json!({"note_text": "Investigated\n- closed. é"}))),
+        &[("user.name", json!("jane"))],
+        &[("actor.user.email_addr", json!("jane@acme.example"))],
+    );
+    for (number, name, value, ecs_path, ecs, ocsf_path, ocsf) in [
+        (16001, "new_status", "RESOLVED", "/event/reason", json!("RESOLVED"), "/status", "Resolved"),
+        (
+            16002,
+            "new_analyst_verdict",
+            "TRUE_POSITIVE",
+            "/event/reason",
+            json!("TRUE_POSITIVE"),
+            "/verdict",
+            "True Positive",
+        ),
+        (16003, "new_severity", "HIGH", "/event/severity", json!(73), "/severity", "High"),
+        (16004, "new_assignee_id", "77", "/user/id", json!("234"), "/assignee/uid", "77"),
+        (
+            16004,
+            "new_assignee_email",
+            "b@x.example",
+            "/related/user/2",
+            json!("b@x.example"),
+            "/assignee/email_addr",
+            "b@x.example",
+        ),
+        (16007, "note_text", "seen", "/user/name", json!("jane"), "/notes/0/comment", "seen"),
+    ] {
+        for data in forms_of_alert(name, json!(value)) {
+            let [event, finding] = of_activity(number, json!({}), data.clone());
+            assert_eq!(event.pointer(ecs_path), Some(&ecs), "{data}: {event:#}");
+            assert_eq!(finding.pointer(ocsf_path), Some(&json!(ocsf)), "{data}: {finding:#}");
+            assert_fields(&event, &[("user.id", json!("234")), ("sentinel_one.alert.id", json!("A"))]);
+            assert_fields(&finding, &[("finding_info", json!({"uid": "A", "title": "SentinelOne alert A"}))]);
+            assert_fields(&finding, &[("actor.user.uid", json!("234")), ("class_uid", json!(2004))]);
+        }
+        // Nothing, and what is no text, is none of these.
+        for value in [json!(null), json!(""), json!(["HIGH"]), json!({"a": "b"}), json!("N/A")] {
+            for data in forms_of_alert(name, value) {
+                let [event, finding] = of_activity(number, json!({}), data.clone());
+                assert_fields(&event, &[("event.reason", Value::Null), ("event.severity", json!(21))]);
+                assert_fields(&finding, &[("assignee", Value::Null), ("notes", Value::Null)]);
+                assert_fields(&finding, &[("severity", json!("Unknown")), ("verdict", Value::Null)]);
+            }
+        }
+    }
+    // The console itself acted.
+    for user in [json!(null), json!({"id": null, "enriched_name": null}), json!([]), json!("")] {
+        let [event, finding] = of_activity(16003, json!({}), json!({"alert": {"id": "A"}, "user": user}));
+        assert_fields(&event, &[("user", Value::Null)]);
+        assert_fields(&finding, &[("actor", json!({"application": {"name": "SentinelOne"}}))]);
+    }
+    // Who acted for another user.
+    let data = json!({"alertId": "A", "byUser": "Boss", "user": {"id": "3", "enriched_name": "x@y.example"}});
+    let [event, finding] = of_activity(16004, json!({}), data);
+    assert_fields(&event, &[("user", json!({"name": "Boss"}))]);
+    assert_fields(&finding, &[("actor.user.name", json!("Boss")), ("actor.user.uid", Value::Null)]);
+    // What the action became is no status of the alert.
+    let [event, finding] = of_activity(16005, json!({}), json!({"alertId": "A", "newStatus": "mitigated"}));
+    assert_fields(&event, &[("event.reason", Value::Null)]);
+    assert_fields(&finding, &[("status", Value::Null), ("disposition", json!("Corrected"))]);
+    // Unknown words.
+    let [event, finding] = of_activity(16003, json!({}), nested(json!({"changes": {"new_severity": "URGENT"}})));
+    assert_fields(&event, &[("event.severity", json!(21))]);
+    assert_fields(&finding, &[("severity", json!("Unknown"))]);
+    let [_, finding] = of_activity(16001, json!({}), nested(json!({"changes": {"new_status": "ON_HOLD"}})));
+    assert_fields(&finding, &[("status", json!("ON_HOLD")), ("status_id", json!(99))]);
+    // Activities about something else have other objects of these names.
+    let [event, _] = of_activity(71, json!({}), nested(json!({"changes": {"new_severity": "HIGH"}})));
+    assert_fields(&event, &[("user", Value::Null), ("event.severity", json!(21))]);
+}
+
+#[test]
+fn the_title_of_an_activity_says_what_it_is_about() {
+    for data in [json!({"alertId": "A"}), json!({"alert": {"id": "A"}}), json!({"alert.id": "A"})] {
+        for number in [16000, 16001, 16005, 16008] {
+            let [_, event] = of_activity(number, json!({}), data.clone());
+            assert_fields(&event, &[("finding_info.title", json!("SentinelOne alert A"))]);
+        }
+    }
+    for number in [2028, 2030, 2036, 4001] {
+        let [_, event] = of_activity(number, json!({}), json!({"alertId": "A", "newAnalystVerdict": "undefined"}));
+        assert_fields(&event, &[("finding_info.title", json!("SentinelOne alert A"))]);
+        // The id of a threat comes first, and the title is that of the id.
+        let [_, event] = of_activity(number, json!({"threatId": "5"}), json!({"alertId": "A"}));
+        assert_fields(&event, &[("finding_info", event["finding_info"].clone())]);
+        assert_fields(
+            &event,
+            &[("finding_info.uid", json!("5")), ("finding_info.title", json!("SentinelOne threat 5"))],
+        );
+    }
+}

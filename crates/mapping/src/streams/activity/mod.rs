@@ -2,6 +2,7 @@
 //! parts. A type has a few of many parts, so each is selected when it is asked for. Hits of custom rules are in
 //! `rule_hit`.
 
+mod alert_keys;
 mod arguments;
 mod class;
 mod connection;
@@ -19,8 +20,6 @@ pub use entity::{Entity, EntityKind};
 pub use level::{SCOPE_LEVELS, ScopeLevel};
 pub use users::{Actor, User, Users};
 
-use std::ops::RangeInclusive;
-
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
@@ -32,6 +31,7 @@ use crate::common::severity::Severity;
 use crate::common::threat::unless_zero;
 use crate::common::word::Word;
 use crate::parts::{Acting, Clues, Endpoint, Os, Owner, Rule};
+use alert_keys::{Keys, UNIFIED_ALERTS};
 
 /// What the log has of every activity.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +93,8 @@ pub struct ReportedThreat<'a> {
     /// What an analyst decided, as a word (`in_progress`) or as its title (`In progress`).
     pub status: Value<'a>,
     pub verdict: Value<'a>,
+    /// What an analyst gave to an alert.
+    pub severity: Value<'a>,
 }
 
 const AGENT_UPDATED: u32 = 43;
@@ -100,9 +102,8 @@ const AGENT_UPDATED: u32 = 43;
 /// An incident, a mobile incident or a unified alert has another status.
 const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
 
-/// What became of a unified alert. ActivityFeed has the alert and its changes in objects, `/activities` has them in
-/// keys of `data`.
-const UNIFIED_ALERTS: RangeInclusive<u32> = 16000..=16008;
+/// An action about a unified alert ran.
+const ALERT_ACTION: u32 = 16005;
 
 /// Whether somebody decided about a threat or an alert, which was detected before.
 pub fn is_decision(data: &ActivityData<'_>) -> bool {
@@ -118,8 +119,11 @@ pub fn is_decision(data: &ActivityData<'_>) -> bool {
 }
 
 impl ReportedThreat<'_> {
-    /// By the confidence, if the activity has one.
+    /// The new one of an alert, else that of the confidence, if the activity has either.
     pub fn severity(&self) -> Option<Severity> {
+        if is_set(self.severity) {
+            return Severity::of_value(self.severity);
+        }
         Severity::of_confidence(first_scalar([self.new_confidence, self.confidence]), self.classification)
     }
 }
@@ -324,7 +328,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn alert_id(&self) -> Value<'a> {
         if self.is_about_unified_alert() {
-            return first_scalar([self.data.alert_id, self.other("alert").get("id")]);
+            return alert_keys::ALERT_ID.find(self.entry.data);
         }
         if is_decision(self.data) {
             // The key of a hit.
@@ -337,9 +341,9 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.entry.number.is_some_and(|number| UNIFIED_ALERTS.contains(&number))
     }
 
-    /// A new value of a unified alert, in the form of ActivityFeed.
-    fn change_of_alert(&self, key: &str) -> Value<'a> {
-        if self.is_about_unified_alert() { self.other("payload").get("changes").get(key) } else { Value::default() }
+    /// A value of an activity about a unified alert.
+    fn of_alert(&self, keys: &Keys) -> Value<'a> {
+        if self.is_about_unified_alert() { keys.find(self.entry.data) } else { Value::default() }
     }
 
     pub fn threat(&self) -> ReportedThreat<'a> {
@@ -347,8 +351,9 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         // In other types, this key has what became of the threat.
         let is_incident = self.entry.number.is_some_and(|number| STATUS_CHANGES.contains(&number));
         let incident_status = if is_incident { data.new_status } else { Value::default() };
-        let [changed_status, changed_verdict] =
-            ["new_status", "new_analyst_verdict"].map(|key| self.change_of_alert(key));
+        // The status of an action is none of the alert.
+        let has_status = self.entry.number != Some(ALERT_ACTION);
+        let changed_status = if has_status { self.of_alert(&alert_keys::NEW_STATUS) } else { Value::default() };
         ReportedThreat {
             classification: data.threat_classification,
             classification_source: data.threat_classification_source,
@@ -361,8 +366,23 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
                 incident_status,
                 changed_status,
             ]),
-            verdict: first_scalar([data.new_analyst_verdict, data.new_analyst_verdict_title, changed_verdict]),
+            verdict: first_scalar([
+                data.new_analyst_verdict,
+                data.new_analyst_verdict_title,
+                self.of_alert(&alert_keys::NEW_VERDICT),
+            ]),
+            severity: self.of_alert(&alert_keys::NEW_SEVERITY),
         }
+    }
+
+    /// The id and the address of the user whom an alert was given to.
+    pub fn assignee(&self) -> [Value<'a>; 2] {
+        [&alert_keys::NEW_ASSIGNEE_ID, &alert_keys::NEW_ASSIGNEE_EMAIL].map(|keys| self.of_alert(keys))
+    }
+
+    /// What a user wrote.
+    pub fn note(&self) -> Value<'a> {
+        first_scalar([self.activity.comments, self.of_alert(&alert_keys::NOTE)])
     }
 
     /// The ticket that was given to a threat.

@@ -2,6 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
+use super::alert_keys::{ACTOR_ID, ACTOR_NAME};
 use super::{ActivityClass, ActivityParts};
 use crate::common::account::{Account, display_name, is_email, name_and_address, principal};
 use crate::common::activity_types::Object;
@@ -90,11 +91,13 @@ impl<'a> Users<'a> {
     pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
         let ActivityParts { activity, data, .. } = parts;
         let known = Distinction::of(parts, class);
-        let name = first_scalar([data.username, data.user_name]);
+        let of_alert = |keys| if known.by_user { Value::default() } else { parts.of_alert(keys) };
+        let name = first_scalar([data.username, data.user_name, of_alert(&ACTOR_NAME)]);
+        let id = if is_set(activity.user_id) { activity.user_id } else { of_alert(&ACTOR_ID) };
         let actor_name = if known.has_own_name() { name } else { data.by_user };
         let own_email = value_if(known.has_own_name() && !known.is_iam, data.email);
         let actor = User {
-            id: value_if(!known.has_id_of_target, activity.user_id),
+            id: value_if(!known.has_id_of_target, id),
             name: actor_name,
             full_name: value_if(known.has_own_name(), data.full_name),
             email: first_email([actor_name, own_email]),

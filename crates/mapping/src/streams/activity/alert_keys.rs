@@ -1,0 +1,87 @@
+//! Where an activity about a unified alert has its values. `/activities` has flat keys (`newStatus`); ActivityFeed has
+//! objects (`payload.changes.new_status`), or their names in one key. A later key is one row here.
+
+use std::ops::RangeInclusive;
+
+use s1_forwarder_record::Value;
+
+use crate::common::placeholder::is_set;
+
+/// The types of these activities.
+pub const UNIFIED_ALERTS: RangeInclusive<u32> = 16000..=16008;
+
+/// The paths of a value in `data`, in any case and with or without underscores.
+#[derive(Debug)]
+pub struct Keys(&'static [&'static str]);
+
+pub const ALERT_ID: Keys = Keys(&["alertId", "alert.id"]);
+pub const ACTOR_ID: Keys = Keys(&["userId", "user.id"]);
+pub const ACTOR_NAME: Keys = Keys(&["userName", "user.enrichedName"]);
+pub const NEW_STATUS: Keys = Keys(&["newStatus", "payload.newStatus", "payload.changes.newStatus"]);
+pub const NEW_VERDICT: Keys =
+    Keys(&["newAnalystVerdict", "payload.newAnalystVerdict", "payload.changes.newAnalystVerdict"]);
+pub const NEW_SEVERITY: Keys = Keys(&["newSeverity", "payload.newSeverity", "payload.changes.newSeverity"]);
+pub const NEW_ASSIGNEE_ID: Keys = Keys(&["newAssigneeId", "payload.newAssigneeId", "payload.changes.newAssigneeId"]);
+pub const NEW_ASSIGNEE_EMAIL: Keys =
+    Keys(&["newAssigneeEmail", "payload.newAssigneeEmail", "payload.changes.newAssigneeEmail"]);
+pub const NOTE: Keys = Keys(&["noteText", "payload.noteText", "payload.changes.noteText"]);
+
+impl Keys {
+    /// The first value in `data` that says something.
+    pub fn find<'a>(&self, data: Value<'a>) -> Value<'a> {
+        self.0.iter().map(|path| at(data, path)).find(|value| is_set(*value)).unwrap_or_default()
+    }
+}
+
+/// The value at a path below an object. A key may have several steps of the path.
+fn at<'a>(object: Value<'a>, path: &str) -> Value<'a> {
+    let mut found = object.entries().filter_map(|(key, value)| match after(path, &key)? {
+        "" => Some(value),
+        rest => Some(at(value, rest.strip_prefix('.')?)),
+    });
+    found.find(|value| is_set(*value)).unwrap_or_default()
+}
+
+/// What follows a key at the beginning of a path.
+fn after<'p>(path: &'p str, key: &str) -> Option<&'p str> {
+    let mut rest = path;
+    for byte in key.bytes().filter(|byte| *byte != b'_') {
+        let (first, others) = rest.split_at_checked(1)?;
+        rest = first.as_bytes().eq_ignore_ascii_case(&[byte]).then_some(others)?;
+    }
+    Some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_whatever_the_spelling_and_the_objects() {
+        let found = |data| NEW_STATUS.find(Value::new(data)).text().map(|text| text.into_owned());
+        for data in [
+            r#"{"newStatus":"A"}"#,
+            r#"{"new_status":"A"}"#,
+            r#"{"payload":{"changes":{"new_status":"A"}}}"#,
+            r#"{"payload":{"changes.newStatus":"A"}}"#,
+            r#"{"payload.changes":{"NEW_STATUS":"A"}}"#,
+            r#"{"payload.changes.new_status":"A"}"#,
+            r#"{"newStatus":null,"payload":{"new_status":"","changes":{"new_status":"A"}}}"#,
+            r#"{"payload":null,"payload.changes":[],"payload.changes.new_status":"A"}"#,
+        ] {
+            assert_eq!(found(data).as_deref(), Some("A"), "{data}");
+        }
+        for data in [
+            "{}",
+            "[]",
+            "null",
+            r#""newStatus""#,
+            r#"{"":{"newStatus":"A"}}"#,
+            r#"{"newStatus":["A"],"payload":{"changes":[{"newStatus":"A"}]}}"#,
+            r#"{"newStatuses":"A","payloads":{"newStatus":"A"},"newStatus.x":"A"}"#,
+            r#"{"newStatüs":"A","é":"A"}"#,
+        ] {
+            assert_eq!(found(data), None, "{data}");
+        }
+    }
+}

@@ -68,6 +68,26 @@ impl<'a> Image<'a> {
         !short.is_empty() && beginning.eq_ignore_ascii_case(short) && (version.is_empty() || is_version(version))
     }
 
+    /// The directory, unless the path is one within another directory, or begins with a variable.
+    pub fn directory(self) -> Option<&'a str> {
+        let path = self.path?.raw();
+        let is_rooted = path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':');
+        path.strip_suffix(self.name.raw()).filter(|_| is_rooted)
+    }
+
+    /// Whether both may be one program: they are alike, and in one directory if both have one. `has_case` says that
+    /// capitals tell names apart.
+    pub fn may_be(self, other: Self, has_case: bool) -> bool {
+        let same = |one: &str, other: &str| if has_case { one == other } else { one.eq_ignore_ascii_case(other) };
+        let [one_name, other_name] = [self, other].map(|image| stem(image.name.raw()));
+        let length = one_name.len().min(other_name.len());
+        let is_one_name =
+            one_name.get(..length).zip(other_name.get(..length)).is_some_and(|(one, other)| same(one, other));
+        let is_one_place =
+            || self.directory().zip(other.directory()).is_none_or(|(one, other)| is_one_directory(one, other, same));
+        self.is_like(other) && is_one_name && is_one_place()
+    }
+
     /// The hashes of the file, and those of the command line. All hashes of a record are of one thing.
     pub fn hashes<const N: usize>(image: Option<Self>, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
         let none = [Value::default(); N];
@@ -114,6 +134,35 @@ impl<'a> NamedFile<'a> {
     /// See [`Image::hashes`].
     pub fn hashes<const N: usize>(self, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
         Image::hashes(self.process.or(self.image), hashes)
+    }
+}
+
+/// Whether two paths are those of one directory. One may have a device where the other one has a drive.
+fn is_one_directory(one: &str, other: &str, same: impl Fn(&str, &str) -> bool) -> bool {
+    let [volume, other_volume] = [one, other].map(length_of_volume);
+    let [skipped, other_skipped] = if volume == other_volume { [0, 0] } else { [volume, other_volume] };
+    let mut one = steps(one).skip(skipped);
+    let mut other = steps(other).skip(other_skipped);
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(step), Some(other)) if same(step, other) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The names in a path. In escaped text, a backslash has two characters; `\\?\` precedes some drives.
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['/', '\\']).filter(|step| !matches!(*step, "" | "?" | "??"))
+}
+
+/// How many steps `C:` or `\Device\HarddiskVolume3` has.
+fn length_of_volume(path: &str) -> usize {
+    match steps(path).next() {
+        Some(first) if first.ends_with(':') => 1,
+        Some(first) if first.eq_ignore_ascii_case("device") => 2,
+        _ => 0,
     }
 }
 
@@ -256,5 +305,38 @@ mod tests {
         for (one, other) in [("cmd", "cmd.com"), ("a.exe", "b.exe"), ("a1.exe", "a.exe"), ("é", "a")] {
             assert!(!image(one).is_like(image(other)), "{one} {other}");
         }
+    }
+
+    #[test]
+    fn programs_of_one_name_are_told_apart_by_their_directories() {
+        let may_be = |one, other, has_case| {
+            let image = |text| Image::named(Escaped::plain(text)).unwrap();
+            image(one).may_be(image(other), has_case) && image(other).may_be(image(one), has_case)
+        };
+        let device = r"\\Device\\HarddiskVolume3\\Windows\\cmd.exe";
+        for (one, other) in [
+            ("bash", "/bin/bash"),
+            ("/bin/bash", "/bin/bash"),
+            ("/usr/bin/python3", "/usr/bin/python3.11"),
+            ("./bash", "/bin/bash"),
+            (r"C:\\Windows\\cmd", r"c:\\windows\\CMD.EXE"),
+            (r"%windir%\\cmd.exe", r"C:\\Windows\\cmd.exe"),
+            (device, r"C:\\Windows\\cmd.exe"),
+            (device, device),
+            (r"\\\\?\\C:\\Windows\\cmd.exe", "C:/Windows/cmd.exe"),
+        ] {
+            assert!(may_be(one, other, false), "{one} {other}");
+        }
+        for (one, other) in [
+            ("/usr/bin/bash", "/bin/bash"),
+            ("/bin/a", "/bin/b"),
+            (r"D:\\Windows\\cmd.exe", r"C:\\Windows\\cmd.exe"),
+            (device, r"C:\\x\\cmd.exe"),
+            (device, r"\\Device\\HarddiskVolume4\\Windows\\cmd.exe"),
+            (r"\\Device\\x.exe", "x.exe.y"),
+        ] {
+            assert!(!may_be(one, other, false), "{one} {other}");
+        }
+        assert!(may_be("Installer", "/sbin/installer", false) && !may_be("Installer", "/sbin/installer", true));
     }
 }

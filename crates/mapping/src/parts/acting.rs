@@ -145,8 +145,22 @@ enum FileKind {
 
 impl<'a> Acting<'a> {
     /// The processes of a threat. Arguments and user are those of the malicious process, which is never the one that
-    /// wrote or found a file.
+    /// wrote or found a file. A process without a path that is the originator has the path of the originator.
     pub fn of(clues: &Clues<'a>) -> Self {
+        let acting = Self::decided(clues);
+        match (acting.process, clues.originator) {
+            (Some(process), Some(originator))
+                if process.directory().is_none()
+                    && originator.directory().is_some()
+                    && clues.is_same(process, originator) =>
+            {
+                Self { process: Some(Image { addition: process.addition, ..originator }), ..acting }
+            }
+            _ => acting,
+        }
+    }
+
+    fn decided(clues: &Clues<'a>) -> Self {
         let originator = clues.originator;
         let named = clues.image.filter(|image| clues.is_image(*image));
         if let Some(process) = clues.process {
@@ -211,7 +225,7 @@ impl<'a> Acting<'a> {
         let Some(text) = line.escaped().filter(|text| !is_placeholder(*text)) else {
             let clues =
                 Clues { image: file, process: named, originator: parent, has_run: Some(has_run), ..Clues::default() };
-            let acting = Self::of(&clues);
+            let acting = Self::decided(&clues);
             let process = acting.process.filter(|_| acting.has_arguments);
             return Self { process, parent: parent.filter(|_| process != parent), ..acting };
         };
@@ -265,10 +279,15 @@ impl<'a> Clues<'a> {
             // A process that is not the file may be the originator itself.
             parent: self
                 .originator
-                .filter(|originator| is_image && process.path.is_some() || !originator.is_like(process)),
+                .filter(|originator| is_image && process.path.is_some() || !self.is_same(process, *originator)),
             has_arguments: true,
             is_file: is_image && !self.is_missing && process.path.is_some(),
         }
+    }
+
+    /// Whether two names or paths are those of one process. Other systems than Windows tell capitals apart.
+    fn is_same(&self, one: Image<'a>, other: Image<'a>) -> bool {
+        one.may_be(other, !self.is_windows(if one.path.is_some() { one } else { other }))
     }
 
     /// Whether the text is the path or the name of a file or a process. A name without a path may be that of a threat:

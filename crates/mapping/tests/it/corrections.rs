@@ -3631,3 +3631,110 @@ fn the_title_of_an_activity_says_what_it_is_about() {
         );
     }
 }
+
+#[test]
+fn another_program_of_the_same_name_is_another_process() {
+    let processes = |os: &str, originator: &str, file: &str, arguments: &str| {
+        let info = json!({"detectionType": "dynamic", "filePath": file, "originatorProcess": originator,
+            "maliciousProcessArguments": arguments});
+        let record = threat(info, json!({"agentRealtimeInfo": {"agentOsType": os}}));
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        let ocsf = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &ocsf), Vec::<String>::new(), "{ocsf:#}");
+        let of = |process: &Value| {
+            let named = process.get("executable").or_else(|| process.get("name"));
+            named.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let acted = of(&event["process"]);
+        assert_eq!(ocsf.pointer("/evidences/0/data/process"), Some(&json!(acted)), "{ocsf:#}");
+        assert_eq!(ocsf.pointer("/evidences/0/data/originator_process"), Some(&json!(originator)), "{ocsf:#}");
+        (acted, of(&event["process"]["parent"]))
+    };
+    let cmd = "C:\\Windows\\System32\\cmd.exe";
+    for (os, originator, file, arguments, process, parent) in [
+        ("linux", "/usr/bin/bash", "/tmp/a.sh", "/opt/x/bash /tmp/a.sh", "/opt/x/bash", "/usr/bin/bash"),
+        (
+            "macos",
+            "Installer",
+            "/Users/j/a.pkg",
+            "/usr/sbin/installer -pkg /Users/j/a.pkg",
+            "/usr/sbin/installer",
+            "Installer",
+        ),
+        (
+            "windows",
+            "C:\\x\\cmd.exe",
+            "C:\\x\\a.bat",
+            "C:\\Windows\\System32\\cmd.exe /c C:\\x\\a.bat",
+            cmd,
+            "C:\\x\\cmd.exe",
+        ),
+        (
+            "windows",
+            "C:\\Windows\\SysWOW64\\cmd.exe",
+            "C:\\x\\a.bat",
+            "C:\\Windows\\System32\\cmd.exe /c C:\\x\\a.bat",
+            cmd,
+            "C:\\Windows\\SysWOW64\\cmd.exe",
+        ),
+        // The record has one path for the process, or the same in another form.
+        ("linux", "/usr/bin/bash", "/tmp/a.sh", "bash /tmp/a.sh", "/usr/bin/bash", ""),
+        ("linux", "bash", "/tmp/a.sh", "/bin/bash /tmp/a.sh", "/bin/bash", ""),
+        ("linux", "/bin/bash", "/tmp/a.sh", "/bin/bash /tmp/a.sh", "/bin/bash", ""),
+        ("linux", "/usr/bin/python3.11", "/tmp/a.py", "python3 /tmp/a.py", "/usr/bin/python3.11", ""),
+        (
+            "windows",
+            "cmd.exe",
+            "C:\\x\\a.bat",
+            "C:\\Windows\\System32\\CMD /c C:\\x\\a.bat",
+            "C:\\Windows\\System32\\CMD",
+            "",
+        ),
+        (
+            "windows",
+            "c:\\windows\\system32\\CMD.EXE",
+            "C:\\x\\a.bat",
+            "C:\\Windows\\System32\\cmd /c C:\\x\\a.bat",
+            "C:\\Windows\\System32\\cmd",
+            "",
+        ),
+        (
+            "windows",
+            "\\Device\\HarddiskVolume3\\Windows\\System32\\cmd.exe",
+            "C:\\x\\a.bat",
+            "C:\\Windows\\System32\\cmd.exe /c C:\\x\\a.bat",
+            cmd,
+            "",
+        ),
+        ("windows", cmd, "C:\\x\\a.bat", "cmd /c C:\\x\\a.bat", cmd, ""),
+        (
+            "windows",
+            "\\\\?\\C:\\Windows\\System32\\cmd.exe",
+            "C:\\x\\a.bat",
+            "C:\\Windows\\System32\\cmd.exe /c C:\\x\\a.bat",
+            cmd,
+            "",
+        ),
+        (
+            "windows",
+            "C:/Windows/System32/cmd.exe",
+            "C:\\x\\a.bat",
+            "C:\\Windows\\System32\\cmd.exe /c C:\\x\\a.bat",
+            cmd,
+            "",
+        ),
+        ("linux", "/tmp/x/bash", "/tmp/a.sh", "./bash /tmp/a.sh", "/tmp/x/bash", ""),
+        ("linux", "/opt/Bash", "/tmp/a.sh", "bash /tmp/a.sh", "bash", "/opt/Bash"),
+    ] {
+        let found = processes(os, originator, file, arguments);
+        assert_eq!(found, (process.to_owned(), parent.to_owned()), "{originator} {arguments}");
+    }
+    // A session has the path of its program.
+    let info =
+        json!({"threatName": "bash (interactive session)", "isFileless": true, "originatorProcess": "/usr/bin/bash"});
+    let event = map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({})));
+    assert_fields(
+        &event,
+        &[("process", json!({"name": "bash", "executable": "/usr/bin/bash"})), ("file", Value::Null)],
+    );
+}

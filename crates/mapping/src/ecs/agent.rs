@@ -57,7 +57,7 @@ fn user_object(event: &mut Event<'_>, user: &Interactive<'_>) {
     let open = event.open("user");
     user::name_and_domain(event, user.name());
     user.names.into_iter().for_each(|name| user::related(event, name));
-    if user::email(event, user.email) {
+    if user::email(event, user.address()) {
         user::related(event, user.principal_name);
     } else {
         user::email(event, user.principal_name);

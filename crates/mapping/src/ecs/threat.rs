@@ -286,7 +286,7 @@ fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         (Some(actor), Some(interactive)) => actor.may_be(interactive),
         (actor, _) => actor.is_none(),
     };
-    if is_interactive && !user::email(event, parts.user.email) {
+    if is_interactive && !user::email(event, parts.user.address()) {
         user::email(event, parts.user.principal_name);
     }
     event.close(open);

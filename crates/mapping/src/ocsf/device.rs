@@ -77,9 +77,7 @@ pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
     let Some(account) = Account::of(name) else { return };
     let open = event.open("owner");
     event.account(account, UserType::User);
-    if !event.email("email_addr", user.email) {
-        event.email("email_addr", user.principal_name.kept());
-    }
+    event.email("email_addr", user.email);
     event.text("uid_alt", user.principal_name);
     event.close(open);
     mark_account(event, name);

@@ -3,6 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::Cloud;
+use crate::common::account::is_email;
 use crate::common::os::Architecture;
 use crate::common::placeholder::first_scalar;
 
@@ -95,5 +96,10 @@ impl<'a> Interactive<'a> {
     pub fn name(&self) -> Value<'a> {
         let [name, other] = self.names;
         first_scalar([name, other, self.principal_name, self.email])
+    }
+
+    /// The e-mail address, if it is one.
+    pub fn address(&self) -> Value<'a> {
+        if self.email.escaped().is_some_and(is_email) { self.email } else { Value::default() }
     }
 }

@@ -1758,6 +1758,8 @@ fn a_user_of_a_directory_has_a_name_and_an_address() {
         assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &user);
         let event = map_to(Schema::Ocsf, Stream::Agents, &record);
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        // A principal name is no address there.
+        let email = at(&record, "activeDirectory.mail").clone();
         assert_fields(&event, &[("device.owner.name", json!(name)), ("device.owner.email_addr", email)]);
     }
     let named = json!({"id": "9", "lastLoggedInUserName": "bob", "activeDirectory": {"userPrincipalName": "jane@acme.example"}});
@@ -3737,4 +3739,41 @@ fn another_program_of_the_same_name_is_another_process() {
         &event,
         &[("process", json!({"name": "bash", "executable": "/usr/bin/bash"})), ("file", Value::Null)],
     );
+}
+
+#[test]
+fn a_principal_name_is_no_address() {
+    let upn = "jane@acme.local";
+    let check_owner = |stream: Stream, record: &Value, mail: Value, id: Value| {
+        let event = map_to(Schema::Ocsf, stream, record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.owner.email_addr", mail), ("device.owner.uid_alt", id)]);
+        event
+    };
+    for mail in [Value::Null, json!(""), json!("N/A"), json!("none"), json!([])] {
+        let directory = json!({"userPrincipalName": upn, "mail": mail});
+        let record = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "lastLoggedInUserName": "jane",
+            "activeDirectory": directory});
+        let event = check_owner(Stream::Agents, &record, Value::Null, json!(upn));
+        assert!(!observed(&event).iter().any(|(kind, _)| kind == "Email Address"), "{event:#}");
+        let record = threat(
+            json!({}),
+            json!({"agentDetectionInfo": {"agentLastLoggedInUserName": "ACME\\jane",
+            "agentLastLoggedInUpn": upn, "agentLastLoggedInUserMail": mail}, "agentRealtimeInfo": {"agentId": "9"}}),
+        );
+        check_owner(Stream::Threats, &record, Value::Null, json!(upn));
+    }
+    // A user with only a principal name, and one with both.
+    let mut record = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z",
+        "activeDirectory": {"userPrincipalName": upn}});
+    check_owner(Stream::Agents, &record, Value::Null, json!(upn));
+    record["activeDirectory"]["mail"] = json!("j.doe@acme.example");
+    check_owner(Stream::Agents, &record, json!("j.doe@acme.example"), json!(upn));
+    // What is no address is none in the field for it either.
+    record["activeDirectory"]["mail"] = json!("n/a (jane)");
+    check_owner(Stream::Agents, &record, Value::Null, json!(upn));
+    assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &[("user.email", json!(upn))]);
+    let asset = json!({"name": "h", "osType": "WINDOWS", "lastLoggedInUser": upn});
+    let record = json!({"id": "1", "detectedAt": "2026-01-01T00:00:00Z", "assets": [asset]});
+    check_owner(Stream::UnifiedAlerts, &record, Value::Null, Value::Null);
 }

@@ -48,15 +48,19 @@ impl<'a> TechniqueId<'a> {
         words.map(|word| word.trim_end_matches('.')).find_map(|word| Self::of(Escaped::plain(word)))
     }
 
-    /// The id in the address of a page: `…/techniques/T1059/001/`.
+    /// The id in the address of a page: `…/techniques/T1059/001/`, once `…/wiki/Technique/T1059`.
     fn of_link(link: Escaped<'a>) -> Option<Self> {
-        let mut parts = link.raw().split(['/', '\\', '#', '?']).filter(|part| !part.is_empty());
-        parts.find(|part| *part == "techniques")?;
-        let id = Self::of(Escaped::plain(parts.next()?))?;
+        let path = link.raw().split(['#', '?']).next().unwrap_or_default();
+        let mut parts = path.split(['/', '\\']).map(str::trim).filter(|part| !part.is_empty());
+        parts.find(|part| PAGES.iter().any(|page| page.eq_ignore_ascii_case(part)))?;
+        let id = parts.find_map(|part| Self::of(Escaped::plain(part)))?;
         let Some(number) = parts.next().filter(|_| id.sub.is_none()) else { return Some(id) };
         Some(Self { sub: known(id.technique.trim_start_matches('T'), number), ..id })
     }
 }
+
+/// What precedes the id of a technique in the address of its page.
+const PAGES: [&str; 2] = ["techniques", "technique"];
 
 /// Ids and names, in the order of the ids.
 static NAMES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
@@ -139,7 +143,8 @@ impl<'a> Technique<'a> {
         if is_masked || is_placeholder(text) {
             return None;
         }
-        Some(TechniqueId::within(text).map_or(Self::Named(text), Self::Known))
+        let id = TechniqueId::of_link(text).or_else(|| TechniqueId::within(text));
+        Some(id.map_or(Self::Named(text), Self::Known))
     }
 }
 

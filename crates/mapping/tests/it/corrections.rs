@@ -3777,3 +3777,49 @@ fn a_principal_name_is_no_address() {
     let record = json!({"id": "1", "detectedAt": "2026-01-01T00:00:00Z", "assets": [asset]});
     check_owner(Stream::UnifiedAlerts, &record, Value::Null, Value::Null);
 }
+
+#[test]
+fn a_link_has_the_id_of_its_technique() {
+    let host = "https://attack.mitre.org";
+    for (link, technique, sub) in [
+        ("/techniques/T1106/", "T1106", None),
+        ("/techniques/T1106", "T1106", None),
+        ("/techniques/T1055/012", "T1055", Some("T1055.012")),
+        ("/techniques/T1055/012/", "T1055", Some("T1055.012")),
+        ("/techniques/T1055.012", "T1055", Some("T1055.012")),
+        ("/wiki/Technique/T1106", "T1106", None),
+        ("/wiki/Technique/T1106/", "T1106", None),
+        ("/wiki/technique/t1106", "T1106", None),
+        ("/Techniques/T1106?v=1#top", "T1106", None),
+        ("/techniques/T1055/012?v=1/013", "T1055", Some("T1055.012")),
+        ("/techniques/T1055#012", "T1055", None),
+        ("/techniques/T1055/#/012", "T1055", None),
+        ("/versions/v9/techniques/T1055/012/", "T1055", Some("T1055.012")),
+        ("/beta/techniques/enterprise/T1106/", "T1106", None),
+        (" /techniques/T1106/ ", "T1106", None),
+    ] {
+        let link = format!("{host}{link}");
+        for named in [json!({"name": "Some name", "link": link}), json!({"name": link})] {
+            let indicators = json!([{"ids": [1], "category": "c", "description": "d",
+                "tactics": [{"name": "Execution", "source": "MITRE", "techniques": [named]}]}]);
+            let record = threat(json!({}), json!({"indicators": indicators}));
+            let event = map_to(Schema::Ecs, Stream::Threats, &record);
+            let subs = sub.map_or(Value::Null, |sub| json!([sub]));
+            assert_fields(
+                &event,
+                &[("threat.technique.id", json!([technique])), ("threat.technique.subtechnique.id", subs)],
+            );
+            let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            let attack = &event["finding_info"]["attacks"][0];
+            assert_eq!(attack["technique"]["uid"], technique, "{link}: {event:#}");
+            assert_eq!(attack.pointer("/sub_technique/uid").and_then(Value::as_str), sub, "{link}: {event:#}");
+        }
+    }
+    for link in ["", "/software/S0002/", "/wiki/Software/S0002", "/tactics/TA0002/", "/wiki/Technique/", "/T1106"] {
+        let named = json!({"name": "Some name", "link": format!("{host}{link}")});
+        let indicators = json!([{"tactics": [{"name": "Execution", "techniques": [named]}]}]);
+        let event = map_to(Schema::Ecs, Stream::Threats, &threat(json!({}), json!({"indicators": indicators})));
+        assert_fields(&event, &[("threat.technique.id", Value::Null)]);
+    }
+}

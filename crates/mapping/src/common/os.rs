@@ -59,7 +59,12 @@ pub const BITS: Words<&str> = Words { field: "device.os.cpu_bits", rows: &[("64_
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Make {
     X86,
+    /// 64 bit, unless the record says 32 bit.
     Arm,
+    /// All products have 64 bit.
+    Arm64,
+    /// Boards with these processors have systems of either width.
+    ArmBoard,
 }
 
 /// Words in the names of processors and systems.
@@ -93,13 +98,22 @@ pub const MAKES: Words<Make> = Words {
         ("sq1", Make::Arm),
         ("sq2", Make::Arm),
         ("sq3", Make::Arm),
-        ("neoverse", Make::Arm),
         ("cortex", Make::Arm),
-        ("ampere", Make::Arm),
-        ("graviton*", Make::Arm),
-        ("thunderx*", Make::Arm),
-        ("kunpeng", Make::Arm),
-        ("phytium", Make::Arm),
+        ("neoverse", Make::Arm64),
+        ("ampere*", Make::Arm64),
+        ("altra", Make::Arm64),
+        ("graviton*", Make::Arm64),
+        ("thunderx*", Make::Arm64),
+        ("kunpeng*", Make::Arm64),
+        ("phytium", Make::Arm64),
+        ("ft", Make::Arm64),
+        ("grace", Make::Arm64),
+        ("gh200", Make::Arm64),
+        ("gb200", Make::Arm64),
+        ("gb300", Make::Arm64),
+        ("gb10", Make::Arm64),
+        ("bcm27*", Make::ArmBoard),
+        ("bcm28*", Make::ArmBoard),
     ],
 };
 
@@ -111,9 +125,11 @@ pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) 
         match (make, BITS.of(word).or(width)) {
             (Make::X86, Some("64")) => Some(Architecture::X86_64),
             (Make::X86, Some(_)) => Some(Architecture::X86),
-            (Make::Arm, Some("64") | None) => Some(Architecture::Arm64),
-            (Make::Arm, Some(_)) => Some(Architecture::Arm),
-            (Make::X86, None) => None,
+            (Make::Arm64, _) | (Make::Arm, Some("64") | None) | (Make::ArmBoard, Some("64")) => {
+                Some(Architecture::Arm64)
+            }
+            (Make::Arm | Make::ArmBoard, Some(_)) => Some(Architecture::Arm),
+            (Make::X86 | Make::ArmBoard, None) => None,
         }
     })
 }

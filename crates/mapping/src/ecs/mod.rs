@@ -221,7 +221,9 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let make = MAKES.print(|make| {
         match make {
             Make::X86 => "x86_64 (64 bit), x86 (32 bit)",
-            Make::Arm => "arm64 (64 bit), arm (32 bit)",
+            Make::Arm => "arm64 (64 bit, or without a width), arm (32 bit)",
+            Make::Arm64 => "arm64",
+            Make::ArmBoard => "arm64 (64 bit), arm (32 bit)",
         }
         .to_owned()
             + ", in the name of the processor or the system"

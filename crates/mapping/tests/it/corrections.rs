@@ -3823,3 +3823,61 @@ fn a_link_has_the_id_of_its_technique() {
         assert_fields(&event, &[("threat.technique.id", Value::Null)]);
     }
 }
+
+#[test]
+fn a_processor_of_only_64_bits_needs_no_width() {
+    let agent = |cpu: Value, word: Value| {
+        let record = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "h", "cpuId": cpu,
+            "osArch": word, "osName": "Linux", "osRevision": "5.10"});
+        let ocsf = map_to(Schema::Ocsf, Stream::Agents, &record);
+        assert_eq!(faults(Schema::Ocsf, &ocsf), Vec::<String>::new(), "{ocsf:#}");
+        let make = ocsf.pointer("/device/hw_info/cpu_info_list/0/cpu_architecture").cloned().unwrap_or_default();
+        (at(&map_to(Schema::Ecs, Stream::Agents, &record), "host.architecture").clone(), make)
+    };
+    for cpu in [
+        "NVIDIA Grace",
+        "NVIDIA Grace CPU Superchip",
+        "Grace A02",
+        "NVIDIA GH200 480GB",
+        "GB200",
+        "Neoverse-V2",
+        "ARM Neoverse V2",
+        "AmpereOne",
+        "Ampere(R) Altra(R) Processor",
+        "Kunpeng-920",
+        "HUAWEI Kunpeng 920 5250",
+        "Phytium FT-2000+/64",
+        "Phytium,FT-2000+/64",
+        "FT-2000+/64",
+        "AWS Graviton3",
+        "Cavium ThunderX2(R) CPU CN9980 v2.2",
+    ] {
+        for word in [json!("64 bit"), Value::Null, json!(""), json!("unknown")] {
+            assert_eq!(agent(json!(cpu), word.clone()), (json!("arm64"), json!("ARM")), "{cpu} {word}");
+        }
+    }
+    for cpu in ["BCM2711", "Broadcom BCM2837B0", "BCM2712", "BCM2835", "BCM2710A1", "bcm2836"] {
+        assert_eq!(agent(json!(cpu), json!("64 bit")), (json!("arm64"), json!("ARM")), "{cpu}");
+        assert_eq!(agent(json!(cpu), json!("32 bit")), (json!("arm"), json!("ARM")), "{cpu}");
+        assert_eq!(agent(json!(cpu), json!("aarch64")), (json!("arm64"), json!("ARM")), "{cpu}");
+        // The processor may have either system.
+        assert_eq!(agent(json!(cpu), Value::Null), (Value::Null, Value::Null), "{cpu}");
+    }
+    for cpu in [
+        json!("Loongson-3A5000"),
+        json!("Loongson-3A4000 (Loongson-3B4000) @ 1800MHz"),
+        json!("Loongson-3C5000L-LL"),
+        json!("ICT Loongson-2F"),
+        json!("Common KVM processor"),
+        json!("Broadcom BCM5719"),
+        json!("Gracemont"),
+        json!(""),
+        json!([]),
+    ] {
+        for word in [json!("64 bit"), Value::Null, json!("loongarch64")] {
+            assert_eq!(agent(cpu.clone(), word), (Value::Null, Value::Null), "{cpu}");
+        }
+    }
+    // A make that the name has first.
+    assert_eq!(agent(json!("Intel(R) Xeon(R) FT-1"), json!("64 bit")).0, json!("x86_64"));
+}

@@ -31,7 +31,7 @@ pub enum DetectionType {
 pub const DETECTION_TYPES: Words<DetectionType> =
     Words { field: "event.category", rows: &[("static", DetectionType::Static), ("dynamic", DetectionType::Dynamic)] };
 
-/// The size of a file or the number of a process. The console has 0 where it knows none.
+/// The size of a file, the number of a process or of processors. The console has 0 where it knows none.
 pub fn unless_zero(value: Value<'_>) -> Value<'_> {
     if value.escaped().is_some_and(|text| text.is("0")) { Value::default() } else { value }
 }

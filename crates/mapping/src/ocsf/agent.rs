@@ -9,6 +9,7 @@ use super::event::{Event, integer};
 use super::metadata::{Common, Metadata};
 use super::{unmapped, workload};
 use crate::common::os::Architecture;
+use crate::common::threat::unless_zero;
 use crate::common::words::Choice;
 use crate::parts::Endpoint;
 use crate::streams::agent::{AgentParts, Hardware};
@@ -70,9 +71,9 @@ fn device_fields(event: &mut Event<'_>, parts: &AgentParts<'_>) {
 fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<'_>) {
     let open = event.open("hw_info");
     event.text("serial_number", hardware.serial_number);
-    event.integer("cpu_count", hardware.cpu_count);
-    event.integer("cores", hardware.core_count);
-    event.integer("ram_size", hardware.memory);
+    event.integer("cpu_count", unless_zero(hardware.cpu_count));
+    event.integer("cores", unless_zero(hardware.core_count));
+    event.integer("ram_size", unless_zero(hardware.memory));
     processor(event, hardware, endpoint);
     event.close(open);
 }

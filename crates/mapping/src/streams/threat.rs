@@ -8,7 +8,7 @@ use crate::common::account::ProcessUser;
 use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, first_scalar, text};
+use crate::common::placeholder::{boolean, first_scalar, is_set, text};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
@@ -295,6 +295,9 @@ fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
     let shown = first_scalar([info.file_display_name, info.threat_name]);
     let file = NamedFile::of(info.file_path, shown);
     let [hashes, hashes_of_command_line] = file.hashes([info.md5, info.sha1, info.sha256]);
+    // Size and signature are of what the hashes are of.
+    let is_of_file = !hashes_of_command_line.into_iter().any(is_set);
+    let of_file = |value: Value<'a>| if is_of_file { value } else { Value::default() };
     DetectedFile {
         image: file.image,
         process: file.process,
@@ -303,13 +306,13 @@ fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
         threat_name: info.threat_name,
         extension: info.file_extension,
         is_executable: info.file_extension_type.escaped().is_some_and(|text| text.is("executable")),
-        size: info.file_size,
+        size: of_file(info.file_size),
         hashes,
         hashes_of_command_line,
-        verification: info.file_verification_type,
-        publisher: info.publisher_name,
-        certificate_id: info.certificate_id,
-        is_valid_certificate: info.is_valid_certificate,
+        verification: of_file(info.file_verification_type),
+        publisher: of_file(info.publisher_name),
+        certificate_id: of_file(info.certificate_id),
+        is_valid_certificate: of_file(info.is_valid_certificate),
         is_fileless: boolean(info.is_fileless) == Some(true),
     }
 }

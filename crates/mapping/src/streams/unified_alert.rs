@@ -716,6 +716,9 @@ fn process<'a>(alert: &UnifiedAlert<'a>, file: NamedFile<'a>) -> AlertedProcess<
 fn file<'a>(process: &UnifiedProcess<'a>, named: NamedFile<'a>) -> AlertedFile<'a> {
     let file = &process.file;
     let [hashes, hashes_of_command_line] = named.hashes([file.md5, file.sha1, file.sha256]);
+    // Size and signature are of what the hashes are of.
+    let is_of_file = !hashes_of_command_line.into_iter().any(is_set);
+    let of_file = |value: Value<'a>| if is_of_file { value } else { Value::default() };
     AlertedFile {
         image: named.image,
         process: named.process,
@@ -723,7 +726,7 @@ fn file<'a>(process: &UnifiedProcess<'a>, named: NamedFile<'a>) -> AlertedFile<'
         path: named.path,
         hashes,
         hashes_of_command_line,
-        size: file.size,
-        signer: file.cert_subject,
+        size: of_file(file.size),
+        signer: of_file(file.cert_subject),
     }
 }

@@ -1927,7 +1927,7 @@ fn a_command_line_has_a_process_and_its_hash_is_no_files() {
     let sha1 = format!("fa08{}", "1".repeat(36));
     let path = "C:\\Windows\\System32\\powershell.exe";
     let info = json!({"threatName": "powershell.exe (CLI fa08)", "filePath": format!("{path} (CLI fa08)"), "sha1": sha1,
-        "isFileless": false, "originatorProcess": null, "maliciousProcessArguments": "-Command \"x\""});
+        "fileSize": 52, "fileVerificationType": "NotSigned", "publisherName": "x", "isFileless": false, "originatorProcess": null, "maliciousProcessArguments": "-Command \"x\""});
     check(
         "command-line-of-a-process",
         Stream::Threats,
@@ -1972,7 +1972,14 @@ fn a_command_line_has_a_process_and_its_hash_is_no_files() {
     let mut of_file = info;
     of_file["sha1"] = json!("2".repeat(40));
     let event = map_to(Schema::Ecs, Stream::Threats, &threat(of_file, json!({})));
-    assert_fields(&event, &[("file.hash.sha1", json!("2".repeat(40)))]);
+    assert_fields(
+        &event,
+        &[
+            ("file.hash.sha1", json!("2".repeat(40))),
+            ("file.size", json!(52)),
+            ("file.code_signature.exists", json!(false)),
+        ],
+    );
     // The activity about the threat, and its unified alert.
     let reported = json!({"fileDisplayName": "powershell.exe (CLI fa08)", "filePath": path, "fileContentHash": sha1});
     let event =
@@ -3835,6 +3842,9 @@ fn a_processor_of_only_64_bits_needs_no_width() {
         (at(&map_to(Schema::Ecs, Stream::Agents, &record), "host.architecture").clone(), make)
     };
     for cpu in [
+        "Google Axion Processor",
+        "Microsoft Cobalt 100",
+        "NVIDIA Carmel",
         "NVIDIA Grace",
         "NVIDIA Grace CPU Superchip",
         "Grace A02",

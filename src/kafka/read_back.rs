@@ -12,12 +12,12 @@ use super::topic::Topic;
 use crate::failure::Failure;
 use crate::record::Timestamp;
 
-/// A message, with what its headers say of its event; empty where they say nothing.
-#[derive(Debug, Clone, Copy)]
+/// A message, with what its headers say of its event. A copy may have several headers of one name, or none.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SentEvent<'a> {
-    pub(crate) id: &'a [u8],
-    pub(crate) pipeline: &'a [u8],
-    pub(crate) stream: &'a [u8],
+    pub(crate) ids: Vec<&'a [u8]>,
+    pub(crate) pipelines: Vec<&'a [u8]>,
+    pub(crate) streams: Vec<&'a [u8]>,
     pub(crate) payload: &'a [u8],
 }
 
@@ -50,7 +50,9 @@ impl Topic {
             let mut failed = None;
             let exists = topic.scan(|message| {
                 first.entry(message.partition()).or_insert_with(|| message.timestamp().to_millis().unwrap_or(i64::MAX));
-                match visit(event(message)) {
+                // Without a value, a message says that its event was removed.
+                let Some(event) = event(message) else { return ControlFlow::Continue(()) };
+                match visit(event) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => {
                         failed = Some(error);
@@ -92,19 +94,18 @@ impl Topic {
     }
 }
 
-fn event<'a>(message: &'a BorrowedMessage<'_>) -> SentEvent<'a> {
-    let payload = message.payload().unwrap_or_default();
-    let mut found = SentEvent { id: &[], pipeline: &[], stream: &[], payload };
+fn event<'a>(message: &'a BorrowedMessage<'_>) -> Option<SentEvent<'a>> {
+    let mut found = SentEvent { payload: message.payload()?, ..SentEvent::default() };
     for header in message.headers().into_iter().flat_map(Headers::iter) {
-        let value = unquoted(header.value.unwrap_or_default());
-        match header.key {
-            "id" => found.id = value,
-            "pipeline" => found.pipeline = value,
-            "stream" => found.stream = value,
-            _ => {}
-        }
+        let values = match header.key {
+            "id" => &mut found.ids,
+            "pipeline" => &mut found.pipelines,
+            "stream" => &mut found.streams,
+            _ => continue,
+        };
+        values.push(unquoted(header.value.unwrap_or_default()));
     }
-    found
+    Some(found)
 }
 
 /// A connector that copies messages may write the text of a header as JSON.

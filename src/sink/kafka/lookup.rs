@@ -1,6 +1,6 @@
 //! Reads a topic back, once, and answers from the identities that were in it.
 
-use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use memchr::memmem;
 use parking_lot::Mutex;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::options::Options;
 use super::settings::MessageTime;
@@ -20,8 +18,13 @@ use crate::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unprov
 
 /// Identities that are looked up at a time.
 const MOST: usize = 100_000;
-/// What an event that is no JSON any more says of where it is from.
-const PRODUCT: [&str; 2] = ["sentinel_one", "SentinelOne"];
+/// The digits of an identity.
+const DIGITS: usize = 32;
+/// Where events of each schema have their identity.
+const MEMBERS: [&[u8]; 2] = [b"\"identity", b"\"uid"];
+/// Words of events and of the console's records.
+const WORDS: [&[u8]; 7] =
+    [b"sentinel", b"Sentinel", b"threatInfo", b"accountId", b"siteId", b"agentId", b"activityType"];
 /// The clock of the brokers may differ from ours by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);
 
@@ -60,18 +63,22 @@ impl TopicLookup {
         let pipeline = self.pipeline.clone();
         let stream = self.stream;
         let read = topic.read_back(move |message| {
-            let is_own = |value: &[u8], own: &str| value.is_empty() || value == own.as_bytes();
-            if !is_own(message.pipeline, &pipeline) || !is_own(message.stream, stream) {
+            let is_own = |values: &[&[u8]], own: &str| values.is_empty() || values.contains(&own.as_bytes());
+            if !is_own(&message.pipelines, &pipeline) || !is_own(&message.streams, stream) {
                 return Ok(());
             }
             let (sorter, without) = &mut *of_reader.lock();
-            let id = std::str::from_utf8(message.id).ok().and_then(|text| text.parse().ok());
-            match id.map_or_else(|| payload(message.payload), Payload::Event) {
-                Payload::Event(identity) => sorter.add(identity)?,
-                Payload::Unnamed => *without += 1,
-                Payload::Foreign => {}
+            let parsed = |id: &&[u8]| std::str::from_utf8(id).ok()?.parse::<Identity>().ok();
+            let mut identities: BTreeSet<Identity> = message.ids.iter().filter_map(parsed).collect();
+            // One header is ours alone. Of several, or of none, the event itself says which one it is.
+            if identities.len() != 1 || message.ids.len() > 1 {
+                match payload(message.payload) {
+                    Payload::Event(named) => identities.extend(named),
+                    Payload::Unnamed if identities.is_empty() => *without += 1,
+                    Payload::Unnamed | Payload::Foreign => {}
+                }
             }
-            Ok(())
+            identities.into_iter().try_for_each(|identity| sorter.add(identity))
         });
         let retention = read.await.map_err(|failure| match failure {
             Failure::Transient { reason, after } => Unproven::Later { reason, after },
@@ -88,42 +95,30 @@ impl TopicLookup {
 /// What a message without an identity in its headers has, as after a copy that left the headers out.
 #[derive(Debug, PartialEq, Eq)]
 enum Payload {
-    Event(Identity),
+    /// The identities that it names: that of the event, and perhaps ids of other things.
+    Event(BTreeSet<Identity>),
     /// It may be an event of the lane.
     Unnamed,
     Foreign,
 }
 
 fn payload(bytes: &[u8]) -> Payload {
-    /// Members that events of each schema, and records of the console, have.
-    #[derive(Deserialize)]
-    struct Members<'a> {
-        #[serde(borrow)]
-        sentinel_one: Option<Own<'a>>,
-        #[serde(borrow)]
-        metadata: Option<Own<'a>>,
-        id: Option<IgnoredAny>,
-        #[serde(rename = "createdAt")]
-        created: Option<IgnoredAny>,
+    let identities: BTreeSet<Identity> = MEMBERS.iter().flat_map(|name| identities_at(bytes, name)).collect();
+    if !identities.is_empty() {
+        return Payload::Event(identities);
     }
-    #[derive(Deserialize)]
-    struct Own<'a> {
-        #[serde(borrow)]
-        identity: Option<Cow<'a, str>>,
-        #[serde(borrow)]
-        uid: Option<Cow<'a, str>>,
-    }
-    let Ok(Members { sentinel_one, metadata, id, created }) = serde_json::from_slice(bytes) else {
-        let is_ours = PRODUCT.iter().any(|name| memmem::find(bytes, name.as_bytes()).is_some());
-        return if is_ours { Payload::Unnamed } else { Payload::Foreign };
-    };
-    let is_ours = sentinel_one.is_some() || metadata.is_some() || id.is_some() && created.is_some();
-    let texts = [sentinel_one.and_then(|own| own.identity), metadata.and_then(|own| own.uid)];
-    match texts.iter().flatten().find_map(|text| text.parse().ok()) {
-        Some(identity) => Payload::Event(identity),
-        None if is_ours => Payload::Unnamed,
-        None => Payload::Foreign,
-    }
+    // A compressed event says nothing.
+    let is_ours = std::str::from_utf8(bytes).is_err() || WORDS.iter().any(|word| memmem::find(bytes, word).is_some());
+    if is_ours { Payload::Unnamed } else { Payload::Foreign }
+}
+
+/// The values of members of this name that may be identities, in JSON that may be a text of other JSON.
+fn identities_at<'a>(bytes: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = Identity> + 'a {
+    memmem::find_iter(bytes, name).filter_map(move |at| {
+        let rest = bytes.get(at + name.len()..)?;
+        let start = rest.iter().position(|byte| !b"\\\": ".contains(byte))?;
+        std::str::from_utf8(rest.get(start..start + DIGITS)?).ok()?.parse().ok()
+    })
 }
 
 /// Since when all messages are there that were sent.
@@ -218,15 +213,17 @@ mod tests {
     #[test]
     fn a_message_without_headers_is_known_by_its_event() {
         let one = "9d5edec136b76dda4e8607e86dfbcbbc";
+        let event = || Payload::Event([one.parse().unwrap()].into());
         for (text, expected) in [
-            (
-                format!(r#"{{"a":1,"sentinel_one":{{"identity":"{one}","x":{{}}}}}}"#),
-                Payload::Event(one.parse().unwrap()),
-            ),
-            (format!(r#"{{"metadata":{{"uid":"{one}"}}}}"#), Payload::Event(one.parse().unwrap())),
+            (format!(r#"{{"a":1,"sentinel_one":{{"identity":"{one}","x":{{}}}}}}"#), event()),
+            (format!(r#"{{"metadata": {{"uid": "{one}"}}}}"#), event()),
+            // In the envelope of a connector, and as a text in another event.
+            (format!(r#"{{"schema":null,"payload":{{"sentinel_one":{{"identity":"{one}"}}}}}}"#), event()),
+            (format!(r#"{{"event":"{{\"identity\":\"{one}\"}}"}}"#), event()),
             (r#"{"sentinel_one":{"activity":{}}}"#.to_owned(), Payload::Unnamed),
-            (r#"{"metadata":{"uid":"other"}}"#.to_owned(), Payload::Unnamed),
-            (r#"{"id":"2","createdAt":"2026-01-01"}"#.to_owned(), Payload::Unnamed),
+            // Raw records of the console.
+            (r#"{"agentId":"3","id":"2","createdAt":"2026-01-01"}"#.to_owned(), Payload::Unnamed),
+            (format!(r#"{{"threatInfo":{{"md5":"{one}"}},"id":"2"}}"#), Payload::Unnamed),
             ("CEF:0|SentinelOne|".to_owned(), Payload::Unnamed),
             (r#"{"id":"2"}"#.to_owned(), Payload::Foreign),
             ("foreign".to_owned(), Payload::Foreign),
@@ -234,6 +231,7 @@ mod tests {
         ] {
             assert_eq!(payload(text.as_bytes()), expected, "{text}");
         }
+        assert_eq!(payload(&[0x1f, 0x8b, 0x08, 0xff]), Payload::Unnamed, "compressed");
     }
 
     #[test]

@@ -392,6 +392,9 @@ impl Judge<'_> {
                 lookup.asked()
             )));
         }
+        if self.report.missing() > 0 && self.context.options.dead_letters().is_none() {
+            self.report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());
+        }
         if let Some(from) = self.leading.judged_from() {
             let absent = self.report.absent_before;
             let reason = format!("before {from}: {absent} of the oldest owed events are not there: retention?");
@@ -440,9 +443,9 @@ impl Judge<'_> {
         }
         let kept_from = match kept {
             Kept::From(time, reason) => Some((*time, reason.as_str())),
-            Kept::Since(created) if began.is_some_and(|began| began.plus(SENT_WITHIN) < *created) => Some((
+            Kept::Since(created) if began.is_none_or(|began| began.plus(SENT_WITHIN) < *created) => Some((
                 created.plus(SENT_WITHIN),
-                "the target was made after the lane began, and what was sent earlier went to another one",
+                "the target may have been made after the lane began, and what was sent earlier went to another one then",
             )),
             Kept::Since(_) | Kept::Everything | Kept::Unknown => None,
         };

@@ -141,6 +141,14 @@ impl Hit<'_> {
         texts.filter_map(|text| text.parse().ok()).find(|identity| identities.binary_search(identity).is_ok())
     }
 
+    /// Whether the document was sent to this data stream, as far as it says that.
+    fn may_be_of(&self, own: &Value) -> bool {
+        ["type", "dataset", "namespace"].into_iter().all(|member| {
+            let said = self.named(&format!("data_stream.{member}"));
+            said.is_none_or(|said| own.get(member).and_then(Value::as_str) == Some(said))
+        })
+    }
+
     /// The text of this field.
     fn named(&self, field: &str) -> Option<&str> {
         let pointer = format!("/{}", field.replace('.', "/"));
@@ -214,14 +222,18 @@ impl ClusterLookup {
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
         let response = self.questions.post(&url, JSON, self.question(identities).to_string()).await?;
-        // The credentials may read the target alone.
-        if matches!(response.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+        if is_forbidden(&response) {
             return Ok(Vec::new());
         }
         let found = proof(&response, "all that the credentials may read")?;
-        let is_own = |hit: &Hit<'_>| own.is_none() || hit.source.get("data_stream") == own.as_ref();
-        let hits = found.hits.hits.into_iter().filter(is_own);
-        Ok(hits.filter_map(|hit| Some((hit.identity(identities)?, hit.index.into_owned()))).collect())
+        let hits = found.hits.hits.into_iter().filter(|hit| own.as_ref().is_none_or(|own| hit.may_be_of(own)));
+        let place = |hit: Hit<'_>| {
+            let identity = hit.identity(identities);
+            let index = hit.index.into_owned();
+            let unread = || Unproven::NoProof(format!("`{index}` has an event whose identity cannot be read"));
+            identity.ok_or_else(unread).map(|identity| (identity, index.clone()))
+        };
+        hits.map(place).collect()
     }
 
     /// What the cluster says of the target.
@@ -325,6 +337,13 @@ impl ClusterLookup {
         let of = |part: &str| settings.get(part)?.pointer("/cluster/default/index/refresh_interval")?.as_str();
         Ok(DEFAULT_REFRESH.into_iter().find_map(of).map(str::to_owned))
     }
+}
+
+/// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index
+/// is none that they may not read.
+fn is_forbidden(response: &Response) -> bool {
+    let failed: Option<Failed> = serde_json::from_slice(&response.body).ok();
+    response.status == StatusCode::FORBIDDEN && failed.is_some_and(|failed| failed.error.kind == "security_exception")
 }
 
 /// The cluster says that the target is no alias. A gateway may answer with 404 in its place.

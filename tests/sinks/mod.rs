@@ -13,6 +13,7 @@ mod loki;
 #[cfg(feature = "kafka")]
 mod msk;
 mod otlp;
+mod readers;
 mod sekoia;
 mod sentinel;
 mod settings;

@@ -83,21 +83,26 @@ pub fn push_text_at(batch: &mut Batch, id: &str, text: &str, time: Timestamp) {
 
 /// Records of the emulated console as it sends them, but for its secrets.
 pub fn raw_records(stream: Stream) -> Batch {
+    raw_records_of(stream, 40, &[])
+}
+
+/// This many records of a kind, and then those given.
+pub fn raw_records_of(stream: Stream, count: usize, more: &[serde_json::Value]) -> Batch {
     let console = Console::new(&Setup {
-        activities: 40,
-        threats: 40,
-        agents: 40,
-        alerts: 40,
-        unified_alerts: 40,
-        vulnerabilities: 40,
+        activities: count,
+        threats: count,
+        agents: count.min(300),
+        alerts: count,
+        unified_alerts: count,
+        vulnerabilities: count,
         ..Setup::new(1_767_225_600_000_000)
     });
     let kind = kind_of(stream);
     let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
     let mut mapper = Mapper::new(&TransformSettings::default(), Schema::Raw, origin).with_raw_embedded(true);
     let mut batch = Batch::new(stream);
-    for id in console.ids(kind) {
-        let record = console.record(kind, id).unwrap();
+    let emulated = console.ids(kind).into_iter().map(|id| console.record(kind, id).unwrap());
+    for record in emulated.chain(more.iter().map(|record| record.to_string().into_bytes())) {
         let facts = facts(stream, &record);
         batch.push_with(&facts.id, facts.identity(HOST, &record), facts.time, |out| {
             mapper.map(&record, out).unwrap();

@@ -37,6 +37,7 @@ pub mod process;
 pub mod proxy;
 pub mod quickstart;
 pub mod read_back;
+pub mod readers;
 pub mod receiver;
 pub mod rsyslog;
 pub mod secops;

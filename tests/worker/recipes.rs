@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 #[cfg(feature = "remap")]
 use std::collections::BTreeSet;
 
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Kind, Scope};
 use serde_json::{Value, json};
 
 use crate::support::double::{Contract, Double, Received, Reply};
 use crate::support::harness::Harness;
+#[cfg(feature = "remap")]
+use crate::support::readers::{has, promises};
 
 /// A destination that takes only what its content reads.
 struct Recipe(fn(&Received) -> Result<Reply, String>);
@@ -41,8 +43,19 @@ async fn runs(
     secret: Option<&str>,
     recipe: fn(&Received) -> Result<Reply, String>,
 ) -> Vec<Received> {
+    runs_with((40, 20, 20, 12), name, address, secret, recipe).await
+}
+
+/// With these numbers of activities, threats, alerts and agents.
+async fn runs_with(
+    counts: (usize, usize, usize, usize),
+    name: &str,
+    address: &str,
+    secret: Option<&str>,
+    recipe: fn(&Received) -> Result<Reply, String>,
+) -> Vec<Received> {
     let harness = Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.alerts, setup.agents) = (40, 20, 20, 12);
+        (setup.activities, setup.threats, setup.alerts, setup.agents) = counts;
     })
     .await;
     let destination = Double::start(Recipe(recipe)).await;
@@ -62,18 +75,77 @@ async fn runs(
     let sent: usize = requests.iter().filter(is_counted).map(|request| request.body.lines().count()).sum();
     let has_alerts = text.contains("\n  alerts:");
     let count_of = |kind| harness.console().ids(kind).len();
-    let owed =
-        count_of(Kind::Threats) + count_of(Kind::Activities) + if has_alerts { count_of(Kind::Alerts) } else { 0 };
+    // Hidden activities are not returned.
+    let activities = harness.console().visible_versions(Kind::Activities, &Scope::Global).len();
+    let owed = count_of(Kind::Threats) + activities + if has_alerts { count_of(Kind::Alerts) } else { 0 };
     assert_eq!(sent, owed, "{name}");
     requests
 }
+
+/// What the modelling rules of the pack SentinelOne fill, by the type of the event, and the paths that they read it
+/// from; a bar separates paths of which the first that has a value counts. The pack has no correlation rules.
+/// Source: demisto/content, Packs/SentinelOne, modelling rules 2_11.
+#[cfg(feature = "remap")]
+const XSIAM: [(&str, &str); 3] = [
+    (
+        "Activity",
+        "source.user.identifier=accountId source.user.username=data.byUser|data.lastLoggedInUserName \
+         source.interface=data.interface source.ipv4=data.ipAddress event.id=activityUuid \
+         source.agent.identifier=agentId source.agent.version=agentUpdatedVersion source.user.groups=groupName \
+         session_context_id=id source.host.os_family=data.osType|osFamily source.host.hostname=data.computerName \
+         event.description=description|primaryDescription alert.original_threat_id=threatId \
+         source.user.employee_id=userId target.user.identifier=data.accountId target.user.username=data.username \
+         target.user.groups=data.role",
+    ),
+    (
+        "Threat",
+        "source.user.identifier=agentDetectionInfo.accountId|agentRealtimeInfo.accountId \
+         source.user.username=agentDetectionInfo.agentLastLoggedInUserName \
+         source.user.domain=agentDetectionInfo.agentDomain source.ipv4=agentDetectionInfo.agentIpV4 \
+         source.ipv6=agentDetectionInfo.agentIpV6 source.host.os=agentDetectionInfo.agentOsName \
+         source.agent.identifier=agentDetectionInfo.agentUuid source.agent.version=agentDetectionInfo.agentVersion \
+         source.host.ipv4_addresses=agentDetectionInfo.externalIp \
+         source.user.groups=agentDetectionInfo.groupName|agentRealtimeInfo.groupName \
+         source.host.hostname=agentRealtimeInfo.agentComputerName source.host.device_id=agentRealtimeInfo.agentId \
+         observer.type=agentRealtimeInfo.agentMachineType source.host.os_family=agentRealtimeInfo.agentOsType \
+         source.host.mac_addresses=agentRealtimeInfo.networkInterfaces.physical \
+         source.location.region=agentRealtimeInfo.siteName source.process.container_id=containerInfo.id \
+         alert.original_threat_id=id alert.description=indicators.description \
+         alert.mitre_techniques=indicators.tactics.techniques.name observer.action=mitigationStatus.action \
+         source.process.executable.path=threatInfo.filePath source.process.executable.md5=threatInfo.md5 \
+         source.process.executable.sha256=threatInfo.sha256 alert.original_threat_name=threatInfo.threatName",
+    ),
+    (
+        "Alert",
+        "source.host.hostname=agentDetectionInfo.name source.host.os_family=agentDetectionInfo.osFamily \
+         source.host.os=agentDetectionInfo.osName source.agent.identifier=agentDetectionInfo.uuid \
+         source.agent.version=agentDetectionInfo.version alert.original_alert_id=alertInfo.alertId \
+         network.dns.dns_resource_record.value=alertInfo.dnsResponse network.http.url=alertInfo.dnsRequest \
+         target.ipv4=alertInfo.dstIp target.port=alertInfo.dstPort event.operation_sub_type=alertInfo.eventType \
+         source.user.domain=alertInfo.loginAccountDomain source.user.identifier=alertInfo.loginAccountSid \
+         logon.type=alertInfo.loginType source.user.username=sourceParentProcessInfo.user \
+         source.ipv4=alertInfo.srcIp source.port=alertInfo.srcPort source.process.container_id=containerInfo.id \
+         event.description=ruleInfo.description alert.severity=ruleInfo.severity \
+         source.process.command_line=sourceProcessInfo.commandline \
+         source.process.executable.md5=sourceProcessInfo.fileHashMd5 \
+         source.process.executable.sha256=sourceProcessInfo.fileHashSha256 \
+         source.process.executable.path=sourceProcessInfo.filePath source.process.name=sourceProcessInfo.name \
+         source.process.pid=sourceProcessInfo.pid source.process.parent_id=sourceParentProcessInfo.pid \
+         target.process.executable.sha256=targetProcessInfo.tgtFileHashSha256 \
+         target.file.path=targetProcessInfo.tgtFilePath target.file_before.path=targetProcessInfo.tgtFileOldPath \
+         target.process.command_line=targetProcessInfo.tgtProcCmdLine \
+         target.process.executable.filename=targetProcessInfo.tgtProcName \
+         target.process.integrity_level=targetProcessInfo.tgtProcIntegrityLevel \
+         target.process.pid=targetProcessInfo.tgtProcPid",
+    ),
+];
 
 /// The modelling rules of the pack tell records by `eventType`, and the collector reads `_time`.
 #[cfg(feature = "remap")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cortex_xsiam_gets_records_with_their_type_and_time() {
     let address = "https://api-acme.xdr.eu.paloaltonetworks.com";
-    let requests = runs("cortex_xsiam", address, Some("xsiam.key"), |request| {
+    let requests = runs_with((600, 200, 200, 120), "cortex_xsiam", address, Some("xsiam.key"), |request| {
         ensure(request.path == "/logs/v1/event" && request.header("authorization") == "c4nary", &json!(request.path))?;
         for record in lines(request) {
             let updated = match record["eventType"].as_str() {
@@ -87,11 +159,19 @@ async fn cortex_xsiam_gets_records_with_their_type_and_time() {
         Ok(Reply::new(200, r#"{"error":"false"}"#))
     })
     .await;
-    let mut types: BTreeMap<String, usize> = BTreeMap::new();
-    for record in requests.iter().flat_map(lines) {
-        *types.entry(record["eventType"].as_str().unwrap().to_owned()).or_default() += 1;
+    let records: Vec<Value> = requests.iter().flat_map(lines).collect();
+    for (event_type, fields) in XSIAM {
+        let modelled: Vec<&Value> = records.iter().filter(|record| record["eventType"] == event_type).collect();
+        assert!(!modelled.is_empty(), "{event_type}");
+        for field in fields.split_whitespace() {
+            let (_, paths) = field.split_once('=').unwrap();
+            // Each of the paths: the first hides what the others lack.
+            for path in paths.split('|') {
+                assert!(modelled.iter().any(|record| has(record, path)), "{event_type}: {field} without {path}");
+            }
+        }
     }
-    assert_eq!(types.keys().map(String::as_str).collect::<Vec<_>>(), ["Activity", "Alert", "Threat"]);
+    promises("### Cortex XSIAM", &XSIAM.map(|(event_type, _)| (event_type, true)));
 }
 
 /// The conditions of its parsers are these words in the text.

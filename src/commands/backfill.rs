@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::one_file::{WindowArgs, run_with_progress};
-use super::{UsageError, note, print_line};
+use super::{UsageError, must_exist, note, print_line};
 use crate::record::Stream;
 use crate::sink;
 use crate::visible::visible;
@@ -67,9 +67,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
     };
     let quiet = backfill.pipeline.sinks.iter().any(|sink| printed(sink));
+    let options = args.window.delivery.options()?;
+    if let Err(missing) = must_exist(&options.state) {
+        note(format_args!("warning: {missing}; a new state is made, and it knows nothing of what a worker delivered"));
+    }
     let progress = Arc::new(BackfillProgress::default());
     let stop = CancellationToken::new();
-    let running = run_backfill(backfill, args.window.delivery.options()?, progress.clone(), stop.clone());
+    let running = run_backfill(backfill, options, progress.clone(), stop.clone());
     let mut display = ProgressDisplay::new();
     let Some(reports) = run_with_progress(running, &stop, || display.show(&progress.progress())).await? else {
         return Ok(ExitCode::FAILURE);

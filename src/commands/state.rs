@@ -208,7 +208,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> {
     match command {
-        Command::List => return list(store).await,
+        Command::List => return list(store, state).await,
         Command::Show { lane } => show(&lane, &load_whole(store, &lane.clone().into()).await?)?,
         Command::Set { lane, to } => {
             let key = lane.into();
@@ -374,19 +374,22 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
 }
 
 /// Prints a checkpoint in each line. What cannot be read is reported on standard error, and the exit code is 1.
-async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
-    let mut problems = Vec::new();
+async fn list(store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> {
+    let StateArgs { state, instance } = state.clone();
+    let flags = Options { state, instance, ..Options::default() }.state_flags();
+    let mut problems: Vec<(LaneId, anyhow::Error)> = Vec::new();
     let mut table = Table::new(&["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
     for key in store.list().await? {
         let name = key.to_string();
         // One damaged checkpoint must not hide the others.
         table.add_row(match load_whole(store, &key).await {
             Ok(LaneCheckpoint { host, position, .. }) => {
-                problems.extend(check_segments(store, &key.lane).await.err().map(Into::into));
+                let damaged = check_segments(store, &key.lane).await.err();
+                problems.extend(damaged.map(|error| (key.lane, error.into())));
                 [name, position.bound().to_string(), position.complete_until().to_string(), host.into()]
             }
             Err(error) => {
-                problems.push(error);
+                problems.push((key.lane, error));
                 [name, "unreadable".to_owned(), String::new(), String::new()]
             }
         });
@@ -396,8 +399,11 @@ async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
     } else {
         print_lines(table)?;
     }
-    for problem in &problems {
-        note(format_args!("error: {}", with_causes(problem)));
+    for (lane, problem) in &problems {
+        // The command that mends it stands at the end, without what only the caller knows.
+        let text = with_causes(problem);
+        let whole = text.strip_suffix("LANE").map(|text| format!("{text}{lane}{flags}"));
+        note(format_args!("error: {}", whole.unwrap_or(text)));
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

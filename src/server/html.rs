@@ -116,14 +116,14 @@ pub(super) fn error_row(lane: &Lane, count: usize, columns: usize, now: Timestam
             tr.error {
                 td.e colspan=(columns) {
                     @if count > 1 { (count) " lanes: " }
-                    (cut(error, MOST_ERROR)) " "
+                    (cut_before_command(error, MOST_ERROR)) " "
                     // A renamed lane has a text and does not fail.
                     @if !lane.up {
                         span.soft {
                             "failing for " (elapsed(lane.failing_since.as_deref(), now))
                             @if let Some(tried) = tried { ", last tried " (relative_time(Some(&tried.time), now, "")) }
                             @if next.is_some() { ", next " (relative_time(next, now, "")) }
-                            @if let Some(command) = &lane.retry { "; to try now: " code { (command) } }
+                            @if let Some(command) = lane.retry_of(count) { "; to try now: " code { (command) } }
                         }
                     }
                 }
@@ -131,7 +131,7 @@ pub(super) fn error_row(lane: &Lane, count: usize, columns: usize, now: Timestam
         }
         @let problems = if lane.error.is_some() { lane.warnings.clone() } else { lane.problems() };
         @for problem in &problems {
-            tr.error { td.e colspan=(columns) { (cut(problem, MOST_ERROR)) } }
+            tr.error { td.e colspan=(columns) { (cut_before_command(problem, MOST_ERROR)) } }
         }
     }
 }
@@ -152,6 +152,15 @@ pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(text)).into(),
         None => text.into(),
+    }
+}
+
+/// The beginning of a text, and the whole command at its end.
+fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
+    match text.rfind("s1-forwarder ").map(|at| text.split_at(at)) {
+        Some((text, command)) if text.chars().count() > most => format!("{} {command}", cut(text, most)).into(),
+        Some(_) => text.into(),
+        None => cut(text, most),
     }
 }
 
@@ -177,5 +186,19 @@ pub(super) fn relative_time(text: Option<&str>, now: Timestamp, otherwise: &str)
                 span.unbroken { (HumanDuration(now.since(time))) } " ago"
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_at_the_end_of_a_text_is_shown_whole() {
+        let command = "s1-forwarder state delete acme/threats/siem --state file:/var/lib/s1-forwarder/state";
+        let text = |length: usize| format!("{}; {command}", "x".repeat(length));
+        assert_eq!(cut_before_command(&text(10), 20), text(10));
+        assert_eq!(cut_before_command(&text(40), 20), format!("{}… {command}", "x".repeat(20)));
+        assert_eq!(cut_before_command(&"x".repeat(40), 20), format!("{}…", "x".repeat(20)));
     }
 }

@@ -406,6 +406,12 @@ impl Lane {
         [(self.events_today, self.today_has_gap), (self.events_yesterday, self.yesterday_has_gap)].map(at_least)
     }
 
+    /// The command that makes the lane try now, or all `count` lanes of its pipeline that fail alike.
+    pub fn retry_of(&self, count: usize) -> Option<String> {
+        let command = self.retry.as_ref()?;
+        Some(if count > 1 { command.replacen(&self.name(), &self.pipeline, 1) } else { command.clone() })
+    }
+
     /// `PIPELINE/STREAM/SINK`.
     pub fn name(&self) -> String {
         format!("{}/{}/{}", self.pipeline, self.stream, self.sink)

@@ -63,7 +63,7 @@ const DEAD_LETTERS: &str = "dead-letters";
 
 impl Options {
     /// The flags of a command that uses the same state as this process.
-    pub(super) fn state_flags(&self) -> String {
+    pub fn state_flags(&self) -> String {
         let state = match &self.state {
             Location::File(directory) => {
                 Location::File(std::path::absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()

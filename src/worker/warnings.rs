@@ -1,6 +1,7 @@
 //! Lanes that work, and probably do not do what was meant: duplicates, and scopes that the token does not see.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ struct Known {
     /// The pipelines of which the log has said that one has duplicates of the other.
     reported: BTreeSet<(String, String)>,
     comparisons: HashMap<ScopeOfToken, Comparison>,
+    /// The file of each pipeline.
+    files: HashMap<String, PathBuf>,
 }
 
 /// What a token does not see of a scope.
@@ -53,14 +56,21 @@ struct Unseen {
 
 impl Unseen {
     /// The commands that deliver what was not seen of the scope of `now`.
-    fn repairs(&self, scope: &ScopeOfToken, streams: &BTreeSet<Stream>, flags: &str, now: Timestamp) -> Vec<String> {
+    fn repairs(
+        &self,
+        scope: &ScopeOfToken,
+        streams: &BTreeSet<Stream>,
+        file: &str,
+        flags: &str,
+        now: Timestamp,
+    ) -> Vec<String> {
         let since = self.since;
         if self.scope == *scope {
-            return vec![repair_between(since, now, flags)];
+            return vec![repair_between(since, now, file, flags)];
         }
         // The ledger is a new one: `verify` compares what the former scope had.
         let backfill = |stream| {
-            format!("to fetch it: s1-forwarder backfill FILE --stream {stream} --from {since} --to {now}{flags}")
+            format!("to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since} --to {now}{flags}")
         };
         streams.iter().map(backfill).collect()
     }
@@ -138,8 +148,14 @@ impl Warnings {
         state_flags: &str,
         now: Timestamp,
     ) {
-        let Some(before) = self.0.lock().unseen.remove(pipeline) else { return };
-        for repair in before.repairs(&ScopeOfToken::of(console), streams, state_flags, now) {
+        let mut known = self.0.lock();
+        let Some(before) = known.unseen.remove(pipeline) else { return };
+        // A resource is no file.
+        let file = known.files.get(pipeline).filter(|file| file.extension().is_some());
+        let file = file.map(|file| absolute(file).unwrap_or_else(|_| file.clone()).display().to_string());
+        let file = file.unwrap_or_else(|| "FILE".to_owned());
+        drop(known);
+        for repair in before.repairs(&ScopeOfToken::of(console), streams, &file, state_flags, now) {
             warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself; {repair}");
         }
     }
@@ -150,6 +166,7 @@ impl Warnings {
             pipelines.iter().map(|pipeline| ScopeOfToken::of(&pipeline.console)).collect();
         let mut known = self.0.lock();
         known.duplicates = duplicates;
+        known.files = pipelines.iter().map(|pipeline| (pipeline.name.clone(), pipeline.path.clone())).collect();
         known.unseen.retain(|pipeline, _| names.contains(pipeline.as_str()));
         known.comparisons.retain(|scope, _| scopes.contains(scope));
     }
@@ -242,15 +259,15 @@ mod tests {
         let known = warnings.0.lock();
         let unseen = &known.unseen["acme"];
         assert_eq!(
-            unseen.repairs(&ScopeOfToken::of(console), &streams, " --state file:s", now),
-            ["from 2026-09-21T16:00:00.000000Z plus `overlap` on: s1-forwarder verify FILE \
+            unseen.repairs(&ScopeOfToken::of(console), &streams, "p/acme.yaml", " --state file:s", now),
+            ["from 2026-09-21T16:00:00.000000Z plus `overlap` on: s1-forwarder verify p/acme.yaml \
               --from 2026-09-21T14:00:00.000000Z --to 2026-09-21T16:00:00.000000Z --repair --state file:s"],
             "the console sends it now"
         );
         let mut other = ConsoleSettings::clone(console);
         other.sites = ["100000000000000007".parse().unwrap()].into();
         assert_eq!(
-            unseen.repairs(&ScopeOfToken::of(&other), &streams, "", now),
+            unseen.repairs(&ScopeOfToken::of(&other), &streams, "FILE", "", now),
             ["threats", "activities"].map(|stream| {
                 format!("to fetch it: s1-forwarder backfill FILE --stream {stream} --from {since} --to {now}")
             }),

@@ -68,12 +68,7 @@ async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
 
     put(&harness, "acme", &[site]);
     worker.lane("acme/activities/siem", |lane| unseen(lane).is_none()).await;
-    let over = [
-        "WARN",
-        "\"pipeline\":\"acme\"",
-        "the warning about the scope is over",
-        ": s1-forwarder backfill FILE --stream",
-    ];
+    let over = ["WARN", "\"pipeline\":\"acme\"", "the warning about the scope is over", ": s1-forwarder backfill /"];
     worker.logged(&over).await;
     // The warning of the other pipeline stays.
     assert_eq!(worker.metrics().await.sum("unseen_scope_lanes", &[]), 1);

@@ -39,11 +39,11 @@ impl Hour {
 }
 
 /// When and by which command `verify` delivers what is missing of the time between these. It compares whole hours, some
-/// time after their end. `state_flags` are those of a command that uses the same state.
-pub fn repair_between(since: Timestamp, until: Timestamp, state_flags: &str) -> String {
+/// time after their end. `file` is the pipeline's, and `state_flags` are those of a command that uses the same state.
+pub fn repair_between(since: Timestamp, until: Timestamp, file: &str, state_flags: &str) -> String {
     let from = Hour::of(since).unwrap_or_default();
     let to = Hour::from(until);
-    format!("from {to} plus `overlap` on: s1-forwarder verify FILE --from {from} --to {to} --repair{state_flags}")
+    format!("from {to} plus `overlap` on: s1-forwarder verify {file} --from {from} --to {to} --repair{state_flags}")
 }
 
 impl fmt::Display for Hour {

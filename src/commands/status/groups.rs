@@ -88,7 +88,10 @@ impl Group<'_> {
     fn retry(&self) -> Option<String> {
         let command = self.lanes.iter().find_map(|lane| Some((lane, lane.retry.as_ref()?)));
         let (lane, command) = command?;
-        Some(if self.lanes.len() == 1 { command.clone() } else { command.replacen(&lane.name(), "--failing", 1) })
+        if self.lanes.iter().any(|other| other.pipeline != lane.pipeline) {
+            return Some(command.replacen(&lane.name(), "--failing", 1));
+        }
+        lane.retry_of(self.lanes.len())
     }
 }
 

@@ -19,7 +19,7 @@ pub use sorted::{IdentitySorter, SortedIdentities};
 pub enum Kept {
     /// It has removed nothing because of its age.
     Everything,
-    /// The same, of what was sent after the target was made, which was then.
+    /// It has removed nothing that was sent after the target was made, which was then.
     Since(Timestamp),
     /// It may have removed what came before, for this reason.
     From(Timestamp, String),

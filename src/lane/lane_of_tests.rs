@@ -57,6 +57,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         concurrency: 1,
         store,
         state_flags: "".into(),
+        file: "FILE".into(),
         checkpoint_interval: Duration::from_secs(3600),
         budget: Budget::new(64 << 20).lane(),
         memory: Remembered::new(1_000_000, 64 << 20).lane("acme"),

@@ -86,6 +86,8 @@ pub struct Lane {
     pub store: Arc<dyn CheckpointBackend>,
     /// The flags of a command that uses the same store, for texts.
     pub state_flags: Arc<str>,
+    /// The pipeline's file, for a command.
+    pub file: Box<str>,
     /// `--checkpoint-interval`.
     pub checkpoint_interval: Duration,
     pub budget: LaneBudget,

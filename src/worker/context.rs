@@ -344,6 +344,7 @@ impl WorkerContext {
             concurrency: spec.sink.concurrency(),
             store: self.shard_store(mode.shard),
             state_flags: self.state_flags(spec),
+            file: self.warnings.file_of(&spec.id.pipeline).into(),
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane(&spec.id.pipeline),

@@ -330,6 +330,7 @@ impl Supervisor {
         let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
         if !changes.is_empty() {
             self.valid.replace(files.running());
+            self.context.warnings.set_files(files.running());
         }
         if !(changes.is_empty() && changes.affected.is_empty()) {
             let changed = changes.started.iter().chain(&changes.changed);
@@ -374,7 +375,7 @@ impl Supervisor {
     fn apply(&mut self, changes: Changes) {
         self.ending.retain(|_, runner| !runner.is_finished());
         for name in &changes.stopped {
-            info!(pipeline = %name, "pipeline removed");
+            warn!(pipeline = %name, "pipeline removed");
             self.shard_by_pipeline.remove(name);
             self.stop_pipeline(name);
         }

@@ -102,6 +102,19 @@ impl ScopeOfToken {
 }
 
 impl Warnings {
+    /// Where the pipelines that run are from.
+    pub fn set_files<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
+        self.0.lock().files = pipelines.map(|pipeline| (pipeline.name.clone(), pipeline.path.clone())).collect();
+    }
+
+    /// The pipeline's file, as a command takes it in any directory. A resource is no file.
+    pub fn file_of(&self, pipeline: &str) -> String {
+        let known = self.0.lock();
+        let file = known.files.get(pipeline).filter(|file| file.extension().is_some());
+        let file = file.map(|file| absolute(file).unwrap_or_else(|_| file.clone()).display().to_string());
+        file.unwrap_or_else(|| "FILE".to_owned())
+    }
+
     /// The comparison of a scope, which pipelines with the same one share. If it has ended, and began `max_age` ago, it
     /// is a new one; if something was not seen, after `max_age_unseen`.
     pub fn comparison(
@@ -148,13 +161,8 @@ impl Warnings {
         state_flags: &str,
         now: Timestamp,
     ) {
-        let mut known = self.0.lock();
-        let Some(before) = known.unseen.remove(pipeline) else { return };
-        // A resource is no file.
-        let file = known.files.get(pipeline).filter(|file| file.extension().is_some());
-        let file = file.map(|file| absolute(file).unwrap_or_else(|_| file.clone()).display().to_string());
-        let file = file.unwrap_or_else(|| "FILE".to_owned());
-        drop(known);
+        let Some(before) = self.0.lock().unseen.remove(pipeline) else { return };
+        let file = self.file_of(pipeline);
         for repair in before.repairs(&ScopeOfToken::of(console), streams, &file, state_flags, now) {
             warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself; {repair}");
         }
@@ -166,7 +174,6 @@ impl Warnings {
             pipelines.iter().map(|pipeline| ScopeOfToken::of(&pipeline.console)).collect();
         let mut known = self.0.lock();
         known.duplicates = duplicates;
-        known.files = pipelines.iter().map(|pipeline| (pipeline.name.clone(), pipeline.path.clone())).collect();
         known.unseen.retain(|pipeline, _| names.contains(pipeline.as_str()));
         known.comparisons.retain(|scope, _| scopes.contains(scope));
     }

@@ -141,6 +141,7 @@ impl LaneHarness {
             concurrency: 4,
             store: self.store.clone(),
             state_flags: " --state memory".into(),
+            file: "FILE".into(),
             checkpoint_interval: Duration::ZERO,
             budget: self.budget.lane(),
             memory: self.remembered.lane("acme"),

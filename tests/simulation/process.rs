@@ -179,6 +179,7 @@ impl Process {
             concurrency: plan.concurrency,
             store: Arc::new(SimulatedStore { simulation: simulation.clone(), lane: own, incarnation }),
             state_flags: "".into(),
+            file: "FILE".into(),
             checkpoint_interval: simulation.plan.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane("acme"),

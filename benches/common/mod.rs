@@ -174,6 +174,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         concurrency: 4,
         store: Arc::new(MemoryStore::default()),
         state_flags: "".into(),
+        file: "FILE".into(),
         checkpoint_interval: Duration::ZERO,
         budget: Budget::new(512 << 20).lane(),
         memory: Remembered::new(u64::MAX, usize::MAX).lane("acme"),

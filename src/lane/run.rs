@@ -26,7 +26,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, select};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, warn};
+use tracing::{Instrument, Span, info};
 
 use super::backoff::{Backoff, Refusals, spread};
 use super::checkpoint_writer::waits;
@@ -185,7 +185,7 @@ impl Life {
             let state = lane.state();
             let error = state.error();
             let retry = lane.retry_command(self.lane.delivery.clock.now());
-            warn!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
+            info!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
         }
     }
 

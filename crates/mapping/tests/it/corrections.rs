@@ -3642,6 +3642,23 @@ fn the_title_of_an_activity_says_what_it_is_about() {
 }
 
 #[test]
+fn an_agent_that_is_gone_is_not_managed() {
+    for (number, is_managed) in [(47, false), (51, false), (54, false), (17, true), (48, true), (52, true)] {
+        let [_, event] = of_activity(number, json!({"agentId": "9"}), json!({"computerName": "PC"}));
+        assert_fields(&event, &[("device.is_managed", json!(is_managed))]);
+    }
+}
+
+#[test]
+fn the_note_of_an_activity_is_one_of_its_finding() {
+    for (number, note) in [(4020, json!("looks bad")), (4021, json!("looks bad")), (4022, Value::Null)] {
+        let [_, event] = of_activity(number, json!({"threatId": "5"}), json!({"noteDetails": "looks bad"}));
+        let written = event.pointer("/notes/0/comment").cloned().unwrap_or_default();
+        assert_eq!(written, note, "{number} {event:#}");
+    }
+}
+
+#[test]
 fn another_program_of_the_same_name_is_another_process() {
     let processes = |os: &str, originator: &str, file: &str, arguments: &str| {
         let info = json!({"detectionType": "dynamic", "filePath": file, "originatorProcess": originator,

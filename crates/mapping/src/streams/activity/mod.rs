@@ -98,6 +98,9 @@ pub struct ReportedThreat<'a> {
 }
 
 const AGENT_UPDATED: u32 = 43;
+/// The agent was decommissioned or uninstalled.
+const AGENT_GONE: [u32; 3] = [47, 51, 54];
+const NOTE_DELETED: u32 = 4022;
 
 /// An incident, a mobile incident or a unified alert has another status.
 const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
@@ -262,7 +265,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
             agent_id: activity.agent_id,
             agent_uuids: [data.uuid, none],
             agent_versions: [new_version, none],
-            is_managed: true,
+            is_managed: !self.entry.number.is_some_and(|number| AGENT_GONE.contains(&number)),
             names: [data.computer_name, none],
             os: Os { types: os_types, family: first_scalar(os_types), ..Os::default() },
             addresses: [data.agentipv4, data.ip_addresses, own_address, none],
@@ -382,7 +385,9 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     /// What a user wrote.
     pub fn note(&self) -> Value<'a> {
-        first_scalar([self.activity.comments, self.of_alert(&alert_keys::NOTE)])
+        let is_deleted = self.entry.number == Some(NOTE_DELETED);
+        let of_threat = if is_deleted { Value::default() } else { self.other("noteDetails") };
+        first_scalar([self.activity.comments, self.of_alert(&alert_keys::NOTE), of_threat])
     }
 
     /// The ticket that was given to a threat.

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::CheckpointKey;
+use super::{CheckpointKey, LaneId};
 use crate::failure::Failure;
 
 /// The newest format of the envelope around a stored checkpoint.
@@ -93,6 +93,12 @@ impl StateError {
     }
 }
 
+/// The text of a failure, with lane and flags in the command at its end, which a store does not know. `None` without
+/// such a command.
+pub fn whole_command(text: &str, lane: &LaneId, state_flags: &str) -> Option<String> {
+    text.strip_suffix("LANE").map(|text| format!("{text}{lane}{state_flags}"))
+}
+
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         let reason = error.to_string();
@@ -117,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_class_says_whether_another_attempt_can_help() {
-        let key = || CheckpointKey::from("acme/activities/bus".parse::<super::super::LaneId>().unwrap());
+        let key = || CheckpointKey::from("acme/activities/bus".parse::<LaneId>().unwrap());
         let io = |kind: std::io::ErrorKind| StateError::Io { action: "read", path: "x".into(), source: kind.into() };
         let failed = |failure| StateError::Failed { what: "topic".to_owned(), failure };
         for (error, class) in [

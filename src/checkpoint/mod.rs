@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 pub(crate) use error::ENVELOPE;
-pub use error::StateError;
+pub use error::{StateError, whole_command};
 pub use key::{CheckpointKey, LaneId, LaneIdError, Part};
 
 /// Where lanes' checkpoints are stored.

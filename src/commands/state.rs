@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::output::{Table, print_lines};
 use super::process::{FileOptionArgs, time};
 use super::{StateArgs, UsageError, must_exist, note, print_line, with_causes};
-use crate::checkpoint::Part;
+use crate::checkpoint::{Part, whole_command};
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
 use crate::record::Timestamp;
@@ -400,10 +400,8 @@ async fn list(store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> 
         print_lines(table)?;
     }
     for (lane, problem) in &problems {
-        // The command that mends it stands at the end, without what only the caller knows.
         let text = with_causes(problem);
-        let whole = text.strip_suffix("LANE").map(|text| format!("{text}{lane}{flags}"));
-        note(format_args!("error: {}", whole.unwrap_or(text)));
+        note(format_args!("error: {}", whole_command(&text, lane, &flags).unwrap_or(text)));
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -13,6 +13,7 @@ use super::send::{SILENCE, report};
 use super::sizing::Sizing;
 use super::verdict::{Exit, Side, Verdict, verdict};
 use super::{Lane, LaneEnd};
+use crate::checkpoint::whole_command;
 use crate::console::Endpoint;
 use crate::failure::Failure;
 use crate::record::Timestamp;
@@ -67,9 +68,8 @@ impl Lane {
 
     /// The failure with the whole command that mends it, which a store does not know.
     fn with_command(&self, failure: Failure) -> Failure {
-        let reason = failure.to_string();
-        match reason.strip_suffix("LANE") {
-            Some(reason) => failure.with_reason(format!("{reason}{}{}", self.key.lane, self.state_flags)),
+        match whole_command(&failure.to_string(), &self.key.lane, &self.state_flags) {
+            Some(reason) => failure.with_reason(reason),
             None => failure,
         }
     }

@@ -70,7 +70,7 @@ impl TopicLookup {
             let parsed = |id: &&[u8]| std::str::from_utf8(id).ok()?.parse::<Identity>().ok();
             let mut identities: BTreeSet<Identity> = message.ids.iter().filter_map(parsed).collect();
             // One header is ours alone. Of several, or of none, the event itself says which one it is.
-            if identities.len() != 1 || message.ids.len() > 1 {
+            if message.ids.len() != 1 || identities.is_empty() {
                 match payload(message.payload) {
                     Payload::Event(named) => identities.extend(named),
                     Payload::Unnamed if identities.is_empty() => *without += 1,

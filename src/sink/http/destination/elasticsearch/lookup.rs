@@ -141,6 +141,11 @@ impl Hit<'_> {
         texts.filter_map(|text| text.parse().ok()).find(|identity| identities.binary_search(identity).is_ok())
     }
 
+    /// Which of the identities the document has, and its index.
+    fn placed(self, identities: &[Identity]) -> Option<(Identity, String)> {
+        Some((self.identity(identities)?, self.index.into_owned()))
+    }
+
     /// Whether the document was sent to this data stream, as far as it says that.
     fn may_be_of(&self, own: &Value) -> bool {
         ["type", "dataset", "namespace"].into_iter().all(|member| {
@@ -195,13 +200,8 @@ impl ClusterLookup {
     async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
         let response = self.post(target, self.question(identities)).await?;
         let found = proof(&response, target)?;
-        let of = |hit: Hit<'_>| {
-            let identity = hit.identity(identities);
-            let index = hit.index.into_owned();
-            let foreign = || Unproven::NoProof(format!("{target} answers with a document that nobody asked for"));
-            identity.map(|identity| (identity, index)).ok_or_else(foreign)
-        };
-        found.hits.hits.into_iter().map(of).collect()
+        let foreign = || Unproven::NoProof(format!("{target} answers with a document that nobody asked for"));
+        found.hits.hits.into_iter().map(|hit| hit.placed(identities).ok_or_else(foreign)).collect()
     }
 
     /// `None` if the document has no identity, or no time.
@@ -228,10 +228,8 @@ impl ClusterLookup {
         let found = proof(&response, "all that the credentials may read")?;
         let hits = found.hits.hits.into_iter().filter(|hit| own.as_ref().is_none_or(|own| hit.may_be_of(own)));
         let place = |hit: Hit<'_>| {
-            let identity = hit.identity(identities);
-            let index = hit.index.into_owned();
-            let unread = || Unproven::NoProof(format!("`{index}` has an event whose identity cannot be read"));
-            identity.ok_or_else(unread).map(|identity| (identity, index.clone()))
+            let unread = Unproven::NoProof(format!("`{}` has an event whose identity cannot be read", hit.index));
+            hit.placed(identities).ok_or(unread)
         };
         hits.map(place).collect()
     }
@@ -342,8 +340,8 @@ impl ClusterLookup {
 /// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index
 /// is none that they may not read.
 fn is_forbidden(response: &Response) -> bool {
-    let failed: Option<Failed> = serde_json::from_slice(&response.body).ok();
-    response.status == StatusCode::FORBIDDEN && failed.is_some_and(|failed| failed.error.kind == "security_exception")
+    response.status == StatusCode::FORBIDDEN
+        && serde_json::from_slice(&response.body).is_ok_and(|failed: Failed| failed.error.kind == "security_exception")
 }
 
 /// The cluster says that the target is no alias. A gateway may answer with 404 in its place.
@@ -352,9 +350,8 @@ fn is_no_alias(response: &Response) -> bool {
     struct Refusal {
         status: u16,
     }
-    let refusal: Option<Refusal> = serde_json::from_slice(&response.body).ok();
     matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
-        && refusal.is_some_and(|refusal| refusal.status == response.status)
+        && serde_json::from_slice(&response.body).is_ok_and(|refusal: Refusal| refusal.status == response.status)
 }
 
 /// A setting of an index.

@@ -58,10 +58,14 @@ struct Running {
     task: JoinHandle<Option<LaneEnd>>,
 }
 
-/// A lane that can die between any two of its polls.
+/// A lane that can die between any two of its polls. After each, what it shows is noted if it has changed.
 struct Mortal {
     lane: Option<Pin<Box<dyn Future<Output = LaneEnd> + Send>>>,
     switch: Arc<Switch>,
+    index: usize,
+    metrics: Arc<LaneMetrics>,
+    shown: Option<(LaneState, Option<Timestamp>)>,
+    simulation: Arc<Simulation>,
 }
 
 impl Future for Mortal {
@@ -75,10 +79,16 @@ impl Future for Mortal {
         } else {
             self.switch.polls_left.store(left - 1, Ordering::Relaxed);
         }
-        match &mut self.lane {
+        let polled = match &mut self.lane {
             Some(lane) => lane.as_mut().poll(context).map(Some),
             None => Poll::Ready(None),
+        };
+        let shown = Some((self.metrics.state(), self.metrics.next_attempt()));
+        if self.shown != shown {
+            self.shown = shown;
+            self.simulation.shows(self.index, &self.metrics);
         }
+        polled
     }
 }
 
@@ -191,7 +201,14 @@ impl Process {
         };
         let stop = CancellationToken::new();
         let switch = Arc::new(Switch::default());
-        let mortal = Mortal { lane: Some(Box::pin(lane.run(stop.clone()))), switch: switch.clone() };
+        let mortal = Mortal {
+            metrics: lane.delivery.meter.lane.clone(),
+            lane: Some(Box::pin(lane.run(stop.clone()))),
+            switch: switch.clone(),
+            index,
+            shown: None,
+            simulation: simulation.clone(),
+        };
         let task = tokio::spawn(mortal);
         self.lanes[index].incarnations.push(incarnation);
         self.lanes[index].running = Some(Running { incarnation, stop, switch, task });

@@ -27,14 +27,16 @@ pub struct SeedResult {
     pub records: usize,
     pub repeats: usize,
     pub over_budget: usize,
+    /// What lanes showed, if that is recorded.
+    pub shown: String,
 }
 
 /// Runs the schedule of `seed` under paused time.
-pub fn run(seed: u64, print: bool) -> SeedResult {
+pub fn run(seed: u64, print: bool, records_shown: bool) -> SeedResult {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let simulation = Simulation::new(SimulationPlan::of(seed), print);
+        let simulation = Simulation::new(SimulationPlan::of(seed), print, records_shown);
         if print {
             println!(
                 "{:#?}\n{:#?}",
@@ -53,6 +55,7 @@ pub fn run(seed: u64, print: bool) -> SeedResult {
             records: sum(|ledger| ledger.taken),
             repeats: sum(|ledger| ledger.repeats),
             over_budget,
+            shown: simulation.take_shown(),
         }
     })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use s1_forwarder::lane::Budget;
 use s1_forwarder::record::{Clock, Timestamp};
+use s1_forwarder::telemetry::LaneMetrics;
 use tokio::time::Instant;
 
 use crate::ledger::Ledger;
@@ -33,6 +34,8 @@ pub struct Simulation {
     pub budget: Mutex<Option<Arc<Budget>>>,
     pub most_used: AtomicUsize,
     log: Mutex<Log>,
+    /// A line for each change of what a lane shows, where they are asked for.
+    shown: Option<Mutex<String>>,
     print: bool,
 }
 
@@ -126,7 +129,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Simulation {
-    pub fn new(mut plan: SimulationPlan, print: bool) -> Arc<Self> {
+    pub fn new(mut plan: SimulationPlan, print: bool, records_shown: bool) -> Arc<Self> {
         let clock = Clock::simulated(plan.start);
         let random = plan.random.fork();
         let model = Model::new(&plan, random);
@@ -145,6 +148,7 @@ impl Simulation {
             budget: Mutex::default(),
             most_used: AtomicUsize::new(0),
             log: Mutex::new(Log { hash: 0xcbf2_9ce4_8422_2325, steps: 0, violations: Vec::new() }),
+            shown: records_shown.then(Mutex::default),
             print,
             plan,
         })
@@ -178,6 +182,28 @@ impl Simulation {
         log.hash = hash.0;
         log.steps += 1;
         assert!(log.steps < MOST_STEPS, "the schedule does not end");
+    }
+
+    /// Records what a lane shows now: time, lane, state, reason, `lane_up`, next attempt, error.
+    pub fn shows(&self, lane: usize, metrics: &LaneMetrics) {
+        let Some(shown) = &self.shown else { return };
+        let state = metrics.state();
+        let next = metrics.next_attempt().map(|next| next.to_string());
+        let _ = writeln!(
+            lock(shown),
+            "{:.3} lane {lane} {} {} up {} next {} {}",
+            self.at().as_secs_f64(),
+            state.name(),
+            state.reason().unwrap_or("-"),
+            u8::from(state.is_up()),
+            next.as_deref().unwrap_or("-"),
+            state.error().unwrap_or_default()
+        );
+    }
+
+    /// The lines of [`Self::shows`].
+    pub fn take_shown(&self) -> String {
+        self.shown.as_ref().map(|shown| std::mem::take(&mut *lock(shown))).unwrap_or_default()
     }
 
     /// A promise was broken.

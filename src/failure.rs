@@ -45,6 +45,52 @@ pub enum Failure {
     Superseded(String),
 }
 
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The lane has not begun: its checkpoint cannot be claimed.
+    Claim,
+    /// The lane's checkpoint cannot be written.
+    Store,
+    /// The copy of the lane's checkpoint cannot be written. The lane does not depend on it.
+    Copy,
+    Console,
+    /// Events cannot be mapped, or not delivered.
+    Sink,
+    DeadLetters,
+}
+
+#[cfg(test)]
+impl Side {
+    pub const ALL: [Self; 6] = [Self::Claim, Self::Store, Self::Copy, Self::Console, Self::Sink, Self::DeadLetters];
+}
+
+#[cfg(test)]
+impl Failure {
+    /// Each failure, from the first on, for tables. A new one belongs into this chain, or tests do not compile.
+    pub fn each() -> Vec<Self> {
+        let reason = String::new;
+        let next = |failure: &Self| match failure {
+            Self::Transient { .. } => Some(Self::Unauthorized(reason())),
+            Self::Unauthorized(_) => Some(Self::SecretUnreadable(reason())),
+            Self::SecretUnreadable(_) => Some(Self::RefusedAll(reason())),
+            Self::RefusedAll(_) => Some(Self::ProgramFailed(reason())),
+            Self::ProgramFailed(_) => Some(Self::ProgramOverran(reason())),
+            Self::ProgramOverran(_) => Some(Self::Misconfigured(reason())),
+            Self::Misconfigured(_) => Some(Self::Full(reason())),
+            Self::Full(_) => Some(Self::Clock(reason())),
+            Self::Clock(_) => Some(Self::Superseded(reason())),
+            Self::Superseded(_) => None,
+        };
+        std::iter::successors(Some(Self::transient("")), next).collect()
+    }
+
+    /// The name of its variant.
+    pub fn name(&self) -> String {
+        format!("{self:?}").split(['(', ' ']).next().unwrap_or_default().to_owned()
+    }
+}
+
 impl Failure {
     /// One that names no wait.
     pub fn transient(reason: impl Into<String>) -> Self {

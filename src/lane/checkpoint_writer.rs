@@ -12,12 +12,12 @@ use super::Lane;
 use super::backoff::Refusals;
 use super::checkpoint_copy::{copy_of, write_copy};
 use super::lane_checkpoint::LaneCheckpoint;
-use super::verdict::{Mode, NotStored, Side, Verdict, verdict};
+use super::verdict::{Mode, NotStored, Verdict, verdict};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::record::Clock;
 use crate::settings::FullJitter;
-use crate::telemetry::{LaneState, Meter};
+use crate::telemetry::{LaneEvent, Meter};
 
 /// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
 /// random part keeps lanes apart that started together, or that wrote together after an outage.
@@ -212,7 +212,7 @@ impl CheckpointWriter {
                 self.appends.clear();
                 checkpoint.ledger.forget_released(&removed);
                 if self.main.failing.take().is_some() {
-                    self.meter.set_store_failure(None);
+                    self.meter.happened(LaneEvent::Stores);
                 }
             }
             Err(error) => {
@@ -228,7 +228,7 @@ impl CheckpointWriter {
 
     fn try_again(&mut self, failure: &Failure) {
         self.main.retry().refusals.count(failure);
-        self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
+        self.meter.failed(Side::Store, failure);
     }
 }
 

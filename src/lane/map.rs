@@ -25,7 +25,7 @@ use crate::program_threads::JobError;
 use crate::sink::deliver::Settled;
 use crate::sink::{Event, Limits, Unsent};
 use crate::source::{Page, Record};
-use crate::telemetry::{LaneState, Meter, SkipReason};
+use crate::telemetry::{LaneEvent, Meter, SkipReason};
 use crate::transform::{Dropped, Mapped, Mapper, OnError, Origin, Schema, Snapshot, unknown_leaves};
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
@@ -130,8 +130,9 @@ pub async fn run(
         Err(panic) => panic,
     };
     let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
-    lane.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.clone())));
-    Err(Failure::Transient { reason, after: Some(AFTER_PANIC) })
+    let failure = Failure::Transient { reason, after: Some(AFTER_PANIC) };
+    lane.delivery.meter.happened(LaneEvent::Halted(failure.clone()));
+    Err(failure)
 }
 
 impl MapStage {

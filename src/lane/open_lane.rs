@@ -11,14 +11,14 @@ use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
 use super::send::{SILENCE, report};
 use super::sizing::Sizing;
-use super::verdict::{Exit, Side, Verdict, verdict};
+use super::verdict::{Exit, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::checkpoint::whole_command;
 use crate::console::Endpoint;
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::record::Timestamp;
 use crate::source::Learned;
-use crate::telemetry::LaneState;
+use crate::telemetry::LaneEvent;
 
 /// What a lane keeps from poll to poll.
 pub struct OpenLane {
@@ -61,7 +61,7 @@ impl Lane {
                 return opened;
             }
             if let Some(failure) = self.delivery.sink.trouble() {
-                self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
+                self.delivery.meter.failed(Side::Claim, &failure);
             }
         }
     }
@@ -85,7 +85,7 @@ impl Lane {
                 Err(failure) => {
                     let failure = self.with_command(failure);
                     has_failed = true;
-                    self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
+                    self.delivery.meter.failed(Side::Claim, &failure);
                     if let Verdict::Exit(Exit::Leave(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {
                         return Err(end);
                     }
@@ -94,7 +94,7 @@ impl Lane {
                 }
             }
         };
-        self.delivery.meter.store_recovered();
+        self.delivery.meter.happened(LaneEvent::Stores);
         let is_begun = opened.is_some();
         let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
         if is_begun {

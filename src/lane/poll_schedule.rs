@@ -3,9 +3,9 @@ use std::time::Duration;
 use compact_str::CompactString;
 use tokio::time::Instant;
 
+use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::source::{Pass, PassPosition, PollContext, Reading, SourcePosition};
-use crate::telemetry::LaneState;
 
 /// Polls begin at multiples of their period divided by this, and of at most [`LONGEST_STEP`], so that lanes wake up
 /// together. Each of 10,000 idle lanes woken by itself costs twice as much CPU time (docs/dev/performance.md).
@@ -29,12 +29,12 @@ struct ScheduledPass {
     /// None for a pass that is not polled again.
     due: Option<Instant>,
     /// Why the last poll failed.
-    failure: Option<LaneState>,
+    failure: Option<Failure>,
 }
 
 impl ScheduledPass {
     fn is_refused(&self) -> bool {
-        self.due.is_some() && matches!(self.failure, Some(LaneState::ConsoleRefused(_)))
+        self.due.is_some() && matches!(self.failure, Some(Failure::Unauthorized(_) | Failure::Misconfigured(_)))
     }
 }
 
@@ -88,7 +88,7 @@ impl PollSchedule {
     }
 
     /// A poll of the pass failed. The pass is polled again after the pause.
-    pub fn failed(&mut self, pass: usize, failure: LaneState, pause: Duration) {
+    pub fn failed(&mut self, pass: usize, failure: Failure, pause: Duration) {
         if let Some(pass) = self.passes.get_mut(pass) {
             pass.due = Some(Instant::now() + pause);
             pass.failure = Some(failure);
@@ -110,7 +110,7 @@ impl PollSchedule {
     }
 
     /// With `once`: the pass is not polled again.
-    pub fn give_up(&mut self, pass: usize, failure: LaneState) {
+    pub fn give_up(&mut self, pass: usize, failure: Failure) {
         self.is_refused = true;
         if let Some(pass) = self.passes.get_mut(pass) {
             pass.due = None;
@@ -129,7 +129,7 @@ impl PollSchedule {
     }
 
     /// The failure of a pass; of one other than `except`.
-    pub fn failure(&self, except: Option<usize>) -> Option<LaneState> {
+    pub fn failure(&self, except: Option<usize>) -> Option<Failure> {
         let passes = self.passes.iter().enumerate().filter(|(index, _)| Some(*index) != except);
         passes.filter_map(|(_, pass)| pass.failure.clone()).next()
     }

@@ -14,13 +14,13 @@ use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
 use crate::checkpoint::ledger::repair_between;
 use crate::console::{ClockChange, ConsoleError, advice};
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::record::Timestamp;
 use crate::settings::FullJitter;
 use crate::source::{
     Action, Heard, Learned, NotDue, Page, Poll, PollContext, PollEnd, Request, SourcePosition, is_by_scope,
 };
-use crate::telemetry::{LaneState, TokenProblem};
+use crate::telemetry::LaneEvent;
 
 /// Backoff for a console that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub struct PullStage<'a> {
     /// indefinitely.
     pub gives_way_after: Option<u32>,
     /// The failure of another pass, which a poll that succeeds does not end.
-    pub other_failure: Option<LaneState>,
+    pub other_failure: Option<Failure>,
     /// What the reasons of failures begin with.
     pub prefix: String,
     /// Hears what the console shows.
@@ -236,7 +236,7 @@ impl PullStage<'_> {
 
     /// Shows that a clock keeps the lane from polling.
     fn show(&self, failure: Failure) -> Failure {
-        self.lane.delivery.meter.set_console_failure(Some(LaneState::of_console(&failure)));
+        self.lane.delivery.meter.failed(Side::Console, &failure);
         failure
     }
 
@@ -264,11 +264,12 @@ impl PullStage<'_> {
             refusal => return Err(self.refused(refusal).await),
         };
         let reason = format!("{}{reason}", self.prefix);
-        self.lane.delivery.meter.set_console_failure(Some(LaneState::ConsoleFailing(reason.clone())));
+        let failure = Failure::Transient { reason, after };
+        self.lane.delivery.meter.failed(Side::Console, &failure);
         retry.failures += 1;
         let least = if retry.is_within_window { FAILURES_IN_WINDOW } else { 0 };
         if self.gives_way_after.is_some_and(|most| retry.failures >= most.max(least)) {
-            return Err(Failure::Transient { reason, after });
+            return Err(failure);
         }
         // `Retry-After` may lengthen the wait, but not shorten it.
         sleep(retry.waits.wait_at_least(after)).await;
@@ -295,16 +296,7 @@ impl PullStage<'_> {
         };
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         let reason = format!("{}{error}{advice}", self.prefix);
-        let token_problem = match error {
-            ConsoleError::Unauthorized(_) => Some(TokenProblem::Refused),
-            ConsoleError::NoToken(_) => Some(TokenProblem::Unreadable),
-            _ => None,
-        };
-        let meter = &self.lane.delivery.meter;
-        meter.lane.set_token_problem(token_problem);
-        let failure = Failure::from(error).with_reason(reason);
-        meter.set_console_failure(Some(LaneState::of_console(&failure)));
-        failure
+        self.show(Failure::from(error).with_reason(reason))
     }
 }
 
@@ -335,8 +327,7 @@ impl OngoingPoll<'_> {
         }
         let is_page = request.is_page();
         if is_page && let Err(full) = memory.read_more(self.poll.remembered_apart()) {
-            meter.set_console_failure(Some(LaneState::of_console(&full)));
-            return Err(full);
+            return Err(self.stage.show(full));
         }
         let mut permit = client.permit_for(&meter.lane).await;
         let total = budget.total();
@@ -378,7 +369,7 @@ impl OngoingPoll<'_> {
                 }
             }
             if self.retry.answered(self.found_new, &mut self.stage.random) {
-                delivery.meter.set_failure_of_other_pass(self.stage.other_failure.clone());
+                delivery.meter.happened(LaneEvent::Answers(self.stage.other_failure.clone()));
             }
             self.stage.sizing.learn(page.shown, page.body.len());
             self.retry.is_within_window |= self.found_new && !pull.is_ordered();
@@ -396,7 +387,7 @@ impl OngoingPoll<'_> {
 
     fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
         *self.stage.learned = self.poll.learned();
-        self.stage.lane.delivery.meter.set_console_failure(self.stage.other_failure.clone());
+        self.stage.lane.delivery.meter.happened(LaneEvent::Answers(self.stage.other_failure.clone()));
         let heard = self.poll.take_heard();
         Polled { context, end, heard }
     }

@@ -33,14 +33,14 @@ use super::checkpoint_writer::waits;
 use super::open_lane::OpenLane;
 use super::pull::Polled;
 use super::session::{Session, SessionEnd};
-use super::verdict::{Exit, Mode, NotStored, Pause, SessionFailure, Side, SideFailure, Verdict, verdict};
+use super::verdict::{Exit, Mode, NotStored, Pause, SessionFailure, SideFailure, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::checkpoint::LaneId;
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::record::Timestamp;
 use crate::settings::FullJitter;
 use crate::source::{Pass, PollEnd};
-use crate::telemetry::{LaneState, lane_span};
+use crate::telemetry::{LaneEvent, lane_span};
 
 /// The first and the longest pause after a refusal, before the lane tries again.
 const AFTER_REFUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
@@ -114,7 +114,7 @@ impl Lane {
                 };
             };
             if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
-                life.lane.delivery.meter.done();
+                life.lane.delivery.meter.happened(LaneEvent::Ends);
             }
             end
         }
@@ -249,11 +249,11 @@ impl Life {
         open.token_backoff = Backoff::default();
         open.sink_backoff = Backoff::default();
         open.refusals = Refusals::default();
-        self.lane.delivery.meter.set_sink_failure(None);
+        self.lane.delivery.meter.happened(LaneEvent::Accepts);
         if passes.get(context.pass).is_some_and(Pass::reads_all_findings) {
             self.follow_scopes(end, open);
         }
-        self.lane.delivery.meter.set_failure_of_other_pass(open.schedule.failure(None));
+        self.lane.delivery.meter.happened(LaneEvent::Answers(open.schedule.failure(None)));
     }
 
     /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where that poll
@@ -349,11 +349,10 @@ impl Life {
         let meter = &self.lane.delivery.meter;
         meter.lane.requeue_in_flight();
         match (side, failure) {
-            (_, Failure::Superseded(reason)) => meter.taken_over(reason),
-            (Side::Store, _) => meter.set_store_failure(Some(LaneState::Stopped(failure.to_string()))),
-            // Another batch may have been accepted since the failure.
-            (Side::DeadLetters, _) => meter.set_sink_failure(Some(LaneState::Stopped(failure.to_string()))),
-            (Side::Sink, _) if failure.is_refusal() => meter.set_sink_failure(Some(LaneState::of_sink(failure))),
+            (_, Failure::Superseded(_)) => meter.taken_over(failure),
+            // Another batch may have been accepted since dead letters could not be stored.
+            (Side::Store | Side::DeadLetters, _) => meter.failed(side, failure),
+            (Side::Sink, _) if failure.is_refusal() => meter.failed(side, failure),
             (Side::Sink | Side::Console | Side::Claim | Side::Copy, _) => {}
         }
     }
@@ -363,23 +362,22 @@ impl Life {
         let OpenLane { schedule, token_backoff, sink_backoff, refusals, .. } = open;
         let Lane { random, budget, delivery, once, pull, .. } = &mut *self.lane;
         let after_refused = if *once { AFTER_REFUSED_ONCE } else { AFTER_REFUSED };
-        let of_console = LaneState::of_console(failure);
         match pause {
-            Pause::PassGivenUp => return schedule.give_up(pass, of_console),
+            Pause::PassGivenUp => return schedule.give_up(pass, failure.clone()),
             Pause::PassFailing => {
-                schedule.failed(pass, of_console, spread(AFTER_GIVING_WAY, random).max(failure.after()));
+                schedule.failed(pass, failure.clone(), spread(AFTER_GIVING_WAY, random).max(failure.after()));
             }
             Pause::ClockWrong => {
                 let every = pull.passes().get(pass).map_or(AFTER_GIVING_WAY, |pass| pass.every);
                 let pause = spread(every.min(AFTER_GIVING_WAY), random);
-                schedule.failed(pass, of_console, pause);
+                schedule.failed(pass, failure.clone(), pause);
                 schedule.pause(pause);
             }
-            Pause::PassRefused => schedule.failed(pass, of_console, spread(AFTER_FORBIDDEN, random)),
+            Pause::PassRefused => schedule.failed(pass, failure.clone(), spread(AFTER_FORBIDDEN, random)),
             Pause::TokenRefused => {
                 let pause = token_backoff.next(after_refused, random);
                 // Another pass tries the token next.
-                schedule.failed(pass, of_console, pause);
+                schedule.failed(pass, failure.clone(), pause);
                 schedule.pause(pause);
             }
             Pause::SinkFailing => {

@@ -16,15 +16,15 @@ use super::checkpoint_writer::{CheckpointWriter, STORE_TIMEOUT, accepts_nothing}
 use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
 use super::pull::Polled;
-use super::verdict::{NotStored, SessionFailure, Side, SideFailure};
+use super::verdict::{NotStored, SessionFailure, SideFailure};
 use crate::catch_panic::resume_panic_of;
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::record::Timestamp;
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
 use crate::source::{Heard, Pass, PollContext, PollEnd, SourcePosition};
-use crate::telemetry::{LaneMetrics, LaneState};
+use crate::telemetry::LaneMetrics;
 
 /// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
 /// whether its sink works again does so at the first refusal.
@@ -192,7 +192,7 @@ impl<'a> SendStage<'a> {
         let Lane { delivery, .. } = self.lane;
         let is_silent = delivery.health.answers().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
         if is_silent && let Some(failure) = delivery.sink.trouble() {
-            delivery.meter.set_sink_failure(Some(LaneState::of_sink(&failure)));
+            delivery.meter.failed(Side::Sink, &failure);
         }
     }
 

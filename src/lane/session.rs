@@ -9,9 +9,9 @@ use super::backoff::Backoff;
 use super::open_lane::OpenLane;
 use super::pull::{Polled, PullStage};
 use super::send::SendStage;
-use super::verdict::{SessionFailure, Side, SideFailure};
+use super::verdict::{SessionFailure, SideFailure};
 use super::{Lane, map};
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::source::{MAIN, Pass, SourcePosition};
 
 /// Pages that wait between source and transform.

@@ -2,23 +2,8 @@
 
 use super::LaneEnd;
 use super::backoff::Refusals;
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::sink::deliver::DeliveryError;
-
-/// What failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The lane has not begun: its checkpoint cannot be claimed.
-    Claim,
-    /// The lane's checkpoint cannot be written.
-    Store,
-    /// The copy of the lane's checkpoint cannot be written. The lane does not depend on it.
-    Copy,
-    Console,
-    /// Events cannot be mapped, or not delivered.
-    Sink,
-    DeadLetters,
-}
 
 /// A failure that ended a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,27 +136,7 @@ pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) ->
 mod tests {
     use super::*;
 
-    const SIDES: [Side; 6] = [Side::Claim, Side::Store, Side::Copy, Side::Console, Side::Sink, Side::DeadLetters];
-
     const WORKER: Mode = Mode { once: false, reopens: false };
-
-    /// Each failure, from the first on. A new one belongs into this chain, or the tables do not compile.
-    fn failures() -> Vec<Failure> {
-        let reason = String::new();
-        let next = |failure: &Failure| match failure {
-            Failure::Transient { .. } => Some(Failure::Unauthorized(reason.clone())),
-            Failure::Unauthorized(_) => Some(Failure::SecretUnreadable(reason.clone())),
-            Failure::SecretUnreadable(_) => Some(Failure::RefusedAll(reason.clone())),
-            Failure::RefusedAll(_) => Some(Failure::ProgramFailed(reason.clone())),
-            Failure::ProgramFailed(_) => Some(Failure::ProgramOverran(reason.clone())),
-            Failure::ProgramOverran(_) => Some(Failure::Misconfigured(reason.clone())),
-            Failure::Misconfigured(_) => Some(Failure::Full(reason.clone())),
-            Failure::Full(_) => Some(Failure::Clock(reason.clone())),
-            Failure::Clock(_) => Some(Failure::Superseded(reason.clone())),
-            Failure::Superseded(_) => None,
-        };
-        std::iter::successors(Some(Failure::transient("")), next).collect()
-    }
 
     /// The count after this number of failures in a row.
     fn after(refusals: usize) -> Refusals {
@@ -180,7 +145,7 @@ mod tests {
         counted
     }
 
-    /// A line for each failure, in the columns of [`SIDES`].
+    /// A line for each failure, in the columns of [`Side::ALL`].
     fn table(mode: Mode, refusals: Refusals) -> Vec<String> {
         let name = |verdict: Verdict| match verdict {
             Verdict::Again => "again".to_owned(),
@@ -190,12 +155,10 @@ mod tests {
             Verdict::Exit(Exit::Leave(end)) => format!("leave:{end:?}"),
         };
         let line = |failure: &Failure| {
-            let columns = SIDES.map(|side| name(verdict(side, failure, mode, refusals)));
-            let failure = format!("{failure:?}");
-            let failure = failure.split(['(', ' ']).next().unwrap_or_default();
-            format!("{failure} {}", columns.join(" "))
+            let columns = Side::ALL.map(|side| name(verdict(side, failure, mode, refusals)));
+            format!("{} {}", failure.name(), columns.join(" "))
         };
-        failures().iter().map(line).collect()
+        Failure::each().iter().map(line).collect()
     }
 
     fn assert_table(mode: Mode, refusals: usize, expected: &str) {

@@ -56,7 +56,7 @@ async fn ready_needs_files_and_state_and_ends_with_draining() {
 
     // A dead console and a dead sink do not make a worker unready.
     let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
-    lane.set_state(Timestamp::now(), LaneState::SinkFailing("connection refused".to_owned()));
+    lane.show(Timestamp::now(), LaneState::SinkFailing("connection refused".to_owned()));
     assert_eq!(running.get("/readyz").await.0, 200);
 
     running.telemetry.health().set_state_store(Err("disk full".to_owned()));
@@ -198,7 +198,7 @@ async fn lanes_as_json() {
     lane.pulled.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
     lane.skip_records(crate::telemetry::SkipReason::Duplicate, 5);
     lane.set_complete_until(now.minus(Duration::from_secs(60)));
-    lane.set_state(now, LaneState::ConsoleRefused("401 Unauthorized".to_owned()));
+    lane.show(now, LaneState::ConsoleRefused("401 Unauthorized".to_owned()));
 
     let (status, text) = running.get("/api/v1/lanes").await;
     assert_eq!(status, 200);
@@ -235,7 +235,7 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
     let telemetry = &running.telemetry;
     telemetry.start_lane("acme", Stream::Threats, "bus");
     let failing = telemetry.start_lane("bolt", Stream::Activities, "siem");
-    failing.set_state(Timestamp::now(), LaneState::SinkFailing("503 Service Unavailable".to_owned()));
+    failing.show(Timestamp::now(), LaneState::SinkFailing("503 Service Unavailable".to_owned()));
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     telemetry.set_file(
         Path::new("bolt.yaml"),
@@ -283,7 +283,7 @@ async fn outside_text_is_escaped() {
     let running = Running::start().await;
     for pipeline in [HOSTILE, &format!("{HOSTILE}2")] {
         let lane = running.telemetry.start_lane(pipeline, Stream::Threats, HOSTILE);
-        lane.set_state(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
+        lane.show(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
     }
     running
         .telemetry
@@ -339,7 +339,7 @@ async fn lanes_are_filtered_sorted_and_paged() {
         let lane = running.telemetry.start_lane(&format!("p{number:02}"), stream, "bus");
         lane.set_complete_until(now.minus(Duration::from_secs(u64::from(number) * 100)));
         let error = "503".to_owned();
-        lane.set_state(now, if number % 10 == 0 { LaneState::SinkFailing(error) } else { LaneState::Running });
+        lane.show(now, if number % 10 == 0 { LaneState::SinkFailing(error) } else { LaneState::Running });
     }
     let names = async |query: &str| {
         let (status, text) = running.get(&format!("/api/v1/lanes{query}")).await;
@@ -380,7 +380,7 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
         let error = if number % 2 == 0 { format!("{number} {error}") } else { error.clone() };
         for stream in [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts] {
             let lane = running.telemetry.start_lane(&name, stream, "siem");
-            lane.set_state(now, LaneState::ConsoleFailing(error.clone()));
+            lane.show(now, LaneState::ConsoleFailing(error.clone()));
         }
         running
             .telemetry
@@ -414,8 +414,8 @@ async fn a_pipeline_has_a_page() {
     telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     for (second, text) in [(1, "first error"), (2, "second error"), (3, "second error")] {
         let time = begin.plus(Duration::from_secs(second));
-        lane.set_state(time, LaneState::ConsoleRefused(text.to_owned()));
-        lane.set_state(time, LaneState::Running);
+        lane.show(time, LaneState::ConsoleRefused(text.to_owned()));
+        lane.show(time, LaneState::Running);
     }
     lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: begin });
     for step in 0..20_u32 {
@@ -462,7 +462,7 @@ async fn a_pipeline_is_one_row_with_its_worst_lane() {
     let lane = |pipeline: &str, stream, state| {
         let lane = running.telemetry.start_lane(pipeline, stream, "siem");
         lane.delivered.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
-        lane.set_state(now, state);
+        lane.show(now, state);
     };
     lane("acme", Stream::Threats, LaneState::Running);
     lane("acme", Stream::Agents, LaneState::Running);
@@ -508,7 +508,7 @@ async fn equal_errors_of_several_pipelines_are_shown_once() {
         for stream in [Stream::Threats, Stream::Agents] {
             let lane = running.telemetry.start_lane(&format!("p{number}"), stream, "siem");
             let error = if number < 7 { "cannot connect to siem:8088".to_owned() } else { "its own error".to_owned() };
-            lane.set_state(now.minus(Duration::from_secs(60 * (number + 1))), LaneState::SinkFailing(error));
+            lane.show(now.minus(Duration::from_secs(60 * (number + 1))), LaneState::SinkFailing(error));
         }
     }
     let page = running.get("/").await.1;
@@ -533,8 +533,8 @@ async fn a_failing_lane_says_for_how_long_and_when_it_tried_last() {
     let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
     let failing = || LaneState::SinkFailing("503 Service Unavailable".to_owned());
     // Another error of the same outage does not begin it again.
-    lane.set_state(ago(700), LaneState::SinkFailing("connection refused".to_owned()));
-    lane.set_state(ago(600), failing());
+    lane.show(ago(700), LaneState::SinkFailing("connection refused".to_owned()));
+    lane.show(ago(600), failing());
     lane.failed_again(ago(58));
     for path in ["/", "/pipelines/acme"] {
         let page = running.get(path).await.1;
@@ -548,7 +548,7 @@ async fn a_failing_lane_says_for_how_long_and_when_it_tried_last() {
     let shown = lanes().await;
     assert_eq!(shown["failing_since"], ago(700).to_string());
     assert_eq!(shown["last_error"]["time"], ago(58).to_string());
-    lane.set_state(now, LaneState::Running);
+    lane.show(now, LaneState::Running);
     assert_eq!(lanes().await["failing_since"], serde_json::Value::Null);
     assert!(!running.get("/").await.1.contains("503 Service Unavailable"), "it is over");
 }
@@ -585,7 +585,7 @@ async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
     assert_eq!(json["summary"]["warned"], 1);
     assert!(running.get("/pipelines/acme").await.1.contains("is 2 d 0 h behind this machine"));
     // One that waits has it as its error.
-    lane.set_state(Timestamp::now(), LaneState::WaitingForClock("the console's clock is wrong".to_owned()));
+    lane.show(Timestamp::now(), LaneState::WaitingForClock("the console's clock is wrong".to_owned()));
     assert_eq!(status().await["lanes"][0]["warnings"], serde_json::json!([]));
 }
 

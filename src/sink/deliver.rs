@@ -32,10 +32,10 @@ use super::{
     Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, Rejection, Sink, TOO_LARGE, TransactionalSink, Unsent, Warning,
 };
 use crate::checkpoint::CheckpointUpdate;
-use crate::failure::Failure;
+use crate::failure::{Failure, Side};
 use crate::record::{Clock, Identity, Timestamp};
 use crate::settings::{FullJitter, Labels};
-use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter, WarningReason};
+use crate::telemetry::{BatchSpan, DeliveredEvent, LaneEvent, Meter, WarningReason};
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
@@ -391,7 +391,7 @@ impl BatchDelivery<'_> {
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         if self.blamed().is_none() {
-            meter.set_sink_failure(None);
+            meter.happened(LaneEvent::Accepts);
         }
     }
 
@@ -582,7 +582,7 @@ impl BatchDelivery<'_> {
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         // A sink that hangs has refused since the attempt began, not since it was given up.
         self.delivery.health.set_refusing(self.attempted_at);
-        self.delivery.meter.set_sink_failure(Some(LaneState::SinkFailing(reason)));
+        self.delivery.meter.failed(Side::Sink, &Failure::transient(reason));
         self.pause(after).await;
     }
 
@@ -597,7 +597,7 @@ impl BatchDelivery<'_> {
     async fn wait_for_lease(&self) -> Result<(), Failure> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
         self.delivery.health.set_refusing(Instant::now());
-        self.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.to_owned())));
+        self.delivery.meter.happened(LaneEvent::Halted(Failure::transient(reason)));
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }
 
@@ -679,8 +679,9 @@ impl BatchDelivery<'_> {
                 let unstored = refused.iter().skip(stored).map(|letter| letter.identity);
                 self.delivery.health.unstored().extend(unstored);
             }
-            meter.set_sink_failure(Some(LaneState::Stopped(error.to_string())));
-            DeliveryError::DeadLetters(match error.into() {
+            let failure = Failure::from(error);
+            meter.failed(Side::DeadLetters, &failure);
+            DeliveryError::DeadLetters(match failure {
                 Failure::Transient { reason, after } => {
                     Failure::Transient { reason, after: after.max(Some(AFTER_DEAD_LETTERS)) }
                 }

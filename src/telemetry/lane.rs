@@ -12,8 +12,8 @@ use super::exposition::label;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::latency::Latency;
 use super::notices::Notices;
+use super::shown::{LaneState, TokenProblem};
 use super::sink_warnings::{SinkWarnings, WarningReason};
-use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::usage::{LaneUsage, OwnClock};
 
@@ -102,168 +102,6 @@ impl StatusCounts {
     pub fn for_each(&self, mut visit: impl FnMut(&str, u64)) {
         let counts = self.0.lock();
         counts.iter().for_each(|(status, count)| visit(status, *count));
-    }
-}
-
-/// Why a lane has no token that its console takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenProblem {
-    /// The console refuses it.
-    Refused,
-    /// There is none to send: its file, variable or Secret cannot be read.
-    Unreadable,
-}
-
-/// What a lane is doing, for the status page and `lane_up`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaneState {
-    /// Waiting for its first poll.
-    Starting,
-    /// Pulling or delivering without error.
-    Running,
-    /// The console fails temporarily; the lane retries.
-    ConsoleFailing(String),
-    /// A clock is wrong, or what is stored is in the future; the lane asks for the time again and again.
-    WaitingForClock(String),
-    /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
-    ConsoleRefused(String),
-    /// The sink fails temporarily; the lane retries.
-    SinkFailing(String),
-    /// The sink refuses permanently (credentials, configuration); the lane retries at a low rate.
-    SinkRefused(String),
-    /// The settings are to blame, or what they name on this side; the lane retries at a low rate.
-    Misconfigured(Misconfiguration, String),
-    /// The lane cannot continue by itself: checkpoints or dead letters cannot be written, or it remembers as many
-    /// records as it may.
-    Stopped(String),
-    /// New, with the checkpoint of a pipeline that was probably renamed to this one: it waits for `state rename`. The
-    /// text says for which one.
-    Renamed(String),
-    /// Ended: drained at shutdown, removed, or complete in `run --once`.
-    Done,
-}
-
-/// Why a lane is misconfigured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misconfiguration {
-    /// A secret or certificate of the settings cannot be read.
-    SecretUnreadable,
-    /// The sink refused all of many events in a row.
-    RefusedAll,
-    /// A program of the pipeline failed, and its settings say that the lane stops then.
-    ProgramFailed,
-    /// A program of the pipeline took too long too often.
-    ProgramOverran,
-    /// Too many checkpoints of the tenant's place belong to no file.
-    TooManyOrphans,
-}
-
-impl Misconfiguration {
-    /// The name in logs and as the reason of conditions.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SecretUnreadable => "SecretUnreadable",
-            Self::RefusedAll => "RefusedAll",
-            Self::ProgramFailed => "ProgramFailed",
-            Self::ProgramOverran => "ProgramOverran",
-            Self::TooManyOrphans => "TooManyOrphans",
-        }
-    }
-}
-
-impl LaneState {
-    /// The name of each state, in the order of their urgency, the worst first. docs/troubleshooting.md explains them.
-    pub const NAMES: [&'static str; 11] = [
-        "stopped",
-        "misconfigured",
-        "console_refused",
-        "sink_refused",
-        "waiting_for_clock",
-        "console_failing",
-        "sink_failing",
-        "renamed",
-        "starting",
-        "running",
-        "done",
-    ];
-
-    /// The state that a failure of the console causes.
-    pub fn of_console(failure: &Failure) -> Self {
-        match failure {
-            _ if failure.is_refusal() => Self::misconfigured(failure, Self::ConsoleRefused),
-            Failure::Clock(error) => Self::WaitingForClock(error.clone()),
-            _ => Self::ConsoleFailing(failure.to_string()),
-        }
-    }
-
-    /// The state that a failure of the sink causes.
-    pub fn of_sink(failure: &Failure) -> Self {
-        match failure {
-            _ if failure.is_refusal() => Self::misconfigured(failure, Self::SinkRefused),
-            _ => Self::SinkFailing(failure.to_string()),
-        }
-    }
-
-    /// The state that a failure of the checkpoint store causes, which may be the sink.
-    pub fn of_store(failure: &Failure) -> Self {
-        Self::misconfigured(failure, Self::Stopped)
-    }
-
-    /// `Misconfigured` where the failure is of that kind.
-    fn misconfigured(failure: &Failure, otherwise: fn(String) -> Self) -> Self {
-        match failure {
-            Failure::SecretUnreadable(error) => Self::Misconfigured(Misconfiguration::SecretUnreadable, error.clone()),
-            Failure::RefusedAll(error) => Self::Misconfigured(Misconfiguration::RefusedAll, error.clone()),
-            Failure::ProgramFailed(error) => Self::Misconfigured(Misconfiguration::ProgramFailed, error.clone()),
-            Failure::ProgramOverran(error) => Self::Misconfigured(Misconfiguration::ProgramOverran, error.clone()),
-            Failure::Full(error) => Self::Stopped(error.clone()),
-            other => otherwise(other.to_string()),
-        }
-    }
-
-    /// The value of `lane_up`.
-    pub fn is_up(&self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Renamed(_) | Self::Done)
-    }
-
-    /// The name on the status page and in `/api/v1/lanes`.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::ConsoleFailing(_) => "console_failing",
-            Self::WaitingForClock(_) => "waiting_for_clock",
-            Self::ConsoleRefused(_) => "console_refused",
-            Self::SinkFailing(_) => "sink_failing",
-            Self::SinkRefused(_) => "sink_refused",
-            Self::Misconfigured(..) => "misconfigured",
-            Self::Stopped(_) => "stopped",
-            Self::Renamed(_) => "renamed",
-            Self::Done => "done",
-        }
-    }
-
-    /// The reason in one word, where the state has several.
-    pub const fn reason(&self) -> Option<&'static str> {
-        match self {
-            Self::Misconfigured(reason, _) => Some(reason.name()),
-            _ => None,
-        }
-    }
-
-    /// The error of a failing state, or what the lane waits for.
-    pub fn error(&self) -> Option<&str> {
-        match self {
-            Self::ConsoleFailing(error)
-            | Self::WaitingForClock(error)
-            | Self::ConsoleRefused(error)
-            | Self::SinkFailing(error)
-            | Self::SinkRefused(error)
-            | Self::Misconfigured(_, error)
-            | Self::Stopped(error)
-            | Self::Renamed(error) => Some(error),
-            Self::Starting | Self::Running | Self::Done => None,
-        }
     }
 }
 
@@ -777,8 +615,14 @@ impl LaneMetrics {
         known_time(self.last_success.load(Ordering::Relaxed))
     }
 
+    /// For tests of what shows a lane: [`Meter::happened`](super::Meter::happened) decides the state.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn show(&self, now: Timestamp, state: LaneState) {
+        self.set_state(now, state);
+    }
+
     /// Changes the state. Returns true if the kind of state changed, which is worth a log line.
-    pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
+    pub(super) fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
         let mut current = self.state.lock();
         if let Some(error) = state.error()
             && *current != state
@@ -853,7 +697,7 @@ impl LaneMetrics {
     }
 
     /// `None` if the console takes the token, as far as the lane knows.
-    pub fn set_token_problem(&self, problem: Option<TokenProblem>) {
+    pub(crate) fn set_token_problem(&self, problem: Option<TokenProblem>) {
         *self.token_problem.lock() = problem;
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::{LabelCount, LaneMetrics, LaneState, Telemetry};
+use super::shown::{LaneEvent, LaneState, Shown};
+use super::{LabelCount, LaneMetrics, Telemetry};
+use crate::failure::{Failure, Side};
 use crate::record::{Clock, Stream, Timestamp};
 use crate::usage::Counts;
 
@@ -20,7 +22,7 @@ pub struct Meter {
     telemetry: Arc<Telemetry>,
     sink_type: Arc<str>,
     clock: Clock,
-    failures: Arc<Mutex<Failures>>,
+    reported: Arc<Mutex<Reported>>,
     /// The labels of events that have none of their own.
     labels: Arc<Labels>,
     /// Records from then on show how long events take; the latest time while there are none.
@@ -38,13 +40,9 @@ pub struct DeliveredEvent<'a> {
     pub labels: Option<&'a Labels>,
 }
 
-/// Current failures of a lane's parts, which fail and recover independently. The lane's state is the most severe of
-/// them.
 #[derive(Debug, Default)]
-struct Failures {
-    console: Option<LaneState>,
-    sink: Option<LaneState>,
-    store: Option<LaneState>,
+struct Reported {
+    shown: Shown,
     lines: LogLines,
 }
 
@@ -117,7 +115,7 @@ impl Meter {
             telemetry: telemetry.clone(),
             sink_type: sink_type.into(),
             clock,
-            failures: Arc::default(),
+            reported: Arc::default(),
             labels: Arc::default(),
             latency_from: Arc::new(AtomicI64::new(i64::MAX)),
         }
@@ -276,64 +274,15 @@ impl Meter {
         self.telemetry.set_clock_difference(&self.lane.pipeline, theirs.seconds() - ours.seconds());
     }
 
-    /// Sets the console's failure after an attempt; `None` clears it.
-    pub fn set_console_failure(&self, failure: Option<LaneState>) {
-        if matches!(failure, None | Some(LaneState::ConsoleFailing(_) | LaneState::WaitingForClock(_))) {
-            self.lane.set_token_problem(None);
-        }
-        self.update(|failures| &mut failures.console, failure);
+    /// An attempt failed on this side.
+    pub fn failed(&self, side: Side, failure: &Failure) {
+        self.happened(LaneEvent::Failed(side, failure.clone()));
     }
 
-    /// The attempt of one pass succeeded: the failure of another pass, which was not tried again, is the console's.
-    pub fn set_failure_of_other_pass(&self, failure: Option<LaneState>) {
-        if self.failures.lock().console != failure || failure.is_none() {
-            self.set_console_failure(failure);
-        }
-    }
-
-    /// Sets the failure of the checkpoint store; `None` clears it.
-    pub fn set_store_failure(&self, failure: Option<LaneState>) {
-        self.update(|failures| &mut failures.store, failure);
-    }
-
-    /// The store works again, and the lane has not begun: it is starting, and no poll or delivery has succeeded.
-    pub fn store_recovered_before_start(&self) {
-        self.failures.lock().store = None;
-        self.lane.set_state(self.clock.now(), LaneState::Starting);
-    }
-
-    /// The lane's checkpoint was read.
-    pub fn store_recovered(&self) {
-        let has_failed = self.failures.lock().store.is_some();
-        if has_failed {
-            self.set_store_failure(None);
-        }
-    }
-
-    /// Another process has the lane, or it is unknown what was committed. `reason` says which.
-    pub fn taken_over(&self, reason: &str) {
+    /// Another process has the lane, or it is unknown what was committed: the failure says which.
+    pub fn taken_over(&self, failure: &Failure) {
         self.telemetry.process().checkpoint_conflicts().inc();
-        self.set_store_failure(Some(LaneState::Stopped(reason.to_owned())));
-    }
-
-    /// Sets the failure of the sink or of the dead-letter store; `None` clears it.
-    pub fn set_sink_failure(&self, failure: Option<LaneState>) {
-        self.update(|failures| &mut failures.sink, failure);
-    }
-
-    /// The lane waits because of another name, and why; `None`: it begins.
-    pub fn set_renamed(&self, reason: Option<String>) {
-        let is_renamed = matches!(self.lane.state(), LaneState::Renamed(_));
-        match reason {
-            Some(reason) => drop(self.lane.set_state(self.clock.now(), LaneState::Renamed(reason))),
-            None if is_renamed => drop(self.lane.set_state(self.clock.now(), LaneState::Starting)),
-            None => {}
-        }
-    }
-
-    /// The lane has ended: it is drained, removed, or complete.
-    pub fn done(&self) {
-        self.lane.set_state(self.clock.now(), LaneState::Done);
+        self.failed(Side::Store, failure);
     }
 
     /// Removes the lane from metrics and the status page.
@@ -341,28 +290,30 @@ impl Meter {
         self.telemetry.end_lane(&self.lane);
     }
 
-    fn update(&self, part: fn(&mut Failures) -> &mut Option<LaneState>, failure: Option<LaneState>) {
+    /// Shows what happened, and logs what that changes. The caller runs within the lane's span.
+    pub fn happened(&self, event: LaneEvent) {
         let now = self.clock.now();
-        let mut failures = self.failures.lock();
-        let attempted = failure.clone();
-        *part(&mut failures) = failure;
-        let Failures { console, sink, store, .. } = &*failures;
-        let state = match store.as_ref().or(sink.as_ref()).or(console.as_ref()) {
-            Some(failure) => failure.clone(),
-            None => {
-                self.lane.succeeded(now);
-                LaneState::Running
-            }
-        };
+        let attempted = event.failing_state();
+        let mut reported = self.reported.lock();
+        if !reported.shown.add(event) {
+            return;
+        }
+        let state = reported.shown.state();
+        self.lane.set_token_problem(reported.shown.token_problem());
+        if state == LaneState::Running {
+            self.lane.succeeded(now);
+        }
         let previous = self.lane.state();
         // The attempt of another part says nothing about the failure that is shown.
         if previous == state && attempted.as_ref() == Some(&state) {
             self.lane.failed_again(now);
         }
+        let is_told = state == LaneState::Running || !state.is_up();
         if self.lane.set_state(now, state.clone())
-            && let Some(unlogged) = failures.lines.take(now)
+            && is_told
+            && let Some(unlogged) = reported.lines.take(now)
         {
-            drop(failures);
+            drop(reported);
             self.log_change(&previous, &state, unlogged);
         }
     }
@@ -405,26 +356,26 @@ mod tests {
         let telemetry = Arc::new(Telemetry::new());
         let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::simulated(start));
         let after = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
-        let sink = || Some(LaneState::SinkFailing("503".to_owned()));
-        meter.set_sink_failure(sink());
+        let sink = Failure::transient("503");
+        meter.failed(Side::Sink, &sink);
         after(60).await;
-        meter.set_sink_failure(sink());
+        meter.failed(Side::Sink, &sink);
         after(60).await;
         // Neither an attempt of another part nor its success is an attempt of the sink.
-        meter.set_console_failure(Some(LaneState::ConsoleFailing("timeout".to_owned())));
-        meter.set_console_failure(None);
+        meter.failed(Side::Console, &Failure::transient("timeout"));
+        meter.happened(LaneEvent::Answers(None));
         let last = || meter.lane.recent_errors().pop().unwrap();
         assert_eq!((last().time, last().count), (start.plus(Duration::from_secs(60)), 2));
         assert_eq!(meter.lane.failing_since(), Some(start));
-        meter.set_sink_failure(None);
+        meter.happened(LaneEvent::Accepts);
         assert_eq!(meter.lane.failing_since(), None);
 
         // One pass fails, the others go on.
-        let pass = || Some(LaneState::ConsoleFailing("alerts: 500".to_owned()));
-        meter.set_console_failure(pass());
-        meter.set_failure_of_other_pass(pass());
-        assert_eq!((last().count, meter.lane.state()), (1, pass().unwrap()));
-        meter.set_failure_of_other_pass(None);
+        let pass = Failure::transient("alerts: 500");
+        meter.failed(Side::Console, &pass);
+        meter.happened(LaneEvent::Answers(Some(pass.clone())));
+        assert_eq!((last().count, meter.lane.state()), (1, LaneState::of(Side::Console, &pass)));
+        meter.happened(LaneEvent::Answers(None));
         assert_eq!(meter.lane.state(), LaneState::Running);
     }
 }

@@ -20,6 +20,7 @@ mod notices;
 mod process;
 mod registry;
 mod reminders;
+mod shown;
 mod sink_warnings;
 #[cfg(feature = "traces")]
 mod traces;
@@ -33,8 +34,7 @@ pub use health::{Health, Part};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
 pub use lane::{
-    LaneMetrics, LaneState, LaneWarnings, LimitWaitGuard, Misconfiguration, RecentError, SkipReason, StatusCounts,
-    TokenProblem, Verification, describe_skipped,
+    LaneMetrics, LaneWarnings, LimitWaitGuard, RecentError, SkipReason, StatusCounts, Verification, describe_skipped,
 };
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};
@@ -43,6 +43,7 @@ pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{
     Activity, ClusterView, FileStatus, LaneView, NewTokenProblem, SettingsSource, Snapshot, Telemetry, TokenStatus,
 };
+pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
 pub use sink_warnings::WarningReason;
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]

@@ -42,9 +42,10 @@ fn remind(lane: &LaneMetrics, failing: Duration, attempts: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Failure, Side};
     use crate::record::{Clock, Stream};
     use crate::telemetry::logs::tests::json_lines;
-    use crate::telemetry::{LaneState, Meter, Misconfiguration};
+    use crate::telemetry::{LaneEvent, LaneState, Meter};
 
     #[tokio::test(start_paused = true)]
     async fn a_lane_that_fails_is_logged_every_half_hour_whatever_its_state() {
@@ -58,19 +59,19 @@ mod tests {
             json_lines(|| telemetry.remind_of_failures(clock.now()))
         };
         let error = || "503 Service Unavailable".to_owned();
-        let unreadable = LaneState::Misconfigured(Misconfiguration::SecretUnreadable, "no file".to_owned());
-        for state in [
-            LaneState::ConsoleFailing(error()),
-            LaneState::ConsoleRefused(error()),
-            LaneState::SinkFailing(error()),
-            LaneState::SinkRefused(error()),
-            unreadable,
-            LaneState::Stopped(error()),
+        for (side, failure) in [
+            (Side::Console, Failure::transient(error())),
+            (Side::Console, Failure::Unauthorized(error())),
+            (Side::Sink, Failure::transient(error())),
+            (Side::Sink, Failure::Unauthorized(error())),
+            (Side::Sink, Failure::SecretUnreadable("no file".to_owned())),
+            (Side::Store, Failure::transient(error())),
         ] {
-            json_lines(|| threats.set_sink_failure(Some(state.clone())));
+            let state = LaneState::of(side, &failure);
+            json_lines(|| threats.failed(side, &failure));
             assert!(after(29).await.is_empty(), "{state:?}");
             // Further attempts are no reason to wait longer.
-            json_lines(|| (0..40).for_each(|_| threats.set_sink_failure(Some(state.clone()))));
+            json_lines(|| (0..40).for_each(|_| threats.failed(side, &failure)));
             let lines = after(1).await;
             assert_eq!(lines.len(), 1, "{lines:?}");
             let line = &lines[0];
@@ -83,7 +84,11 @@ mod tests {
             assert_eq!((&line["failing_for"], &line["attempts"]), (&"0 h 30 min".into(), &41.into()), "{line:?}");
             assert!(after(29).await.is_empty());
             assert_eq!(after(61).await[0]["failing_for"], "2 h 0 min");
-            json_lines(|| threats.set_sink_failure(None));
+            json_lines(|| {
+                for event in [LaneEvent::Stores, LaneEvent::Accepts, LaneEvent::Answers(None)] {
+                    threats.happened(event);
+                }
+            });
             assert!(after(60).await.is_empty(), "it runs");
         }
         assert!(activities.lane.failing_since().is_none());

@@ -16,6 +16,7 @@ use super::usage::UsageWriter;
 use super::warnings::Warnings;
 use super::{Options, StartError};
 use crate::console::{Client, ConsoleSettings, Limiters};
+use crate::failure::Failure;
 use crate::lane::{Budget, Lane, Programs, Remembered};
 use crate::pipeline::Pipeline;
 use crate::program_threads::ProgramThreads;
@@ -27,7 +28,7 @@ use crate::sink::lookup::Lookup;
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::{LaneId, Location, Store};
-use crate::telemetry::{LaneMetrics, LaneState, Meter, Misconfiguration, Telemetry, lane_span};
+use crate::telemetry::{LaneMetrics, Meter, Telemetry, lane_span};
 use crate::transform::{
     Compiler, Keys, Labeler, OcsfVersion, Schema, Steps, StepsError, TransformSettings, schema_name,
 };
@@ -127,21 +128,18 @@ pub enum BuildLaneError {
     Steps(#[from] StepsError),
 }
 
-impl BuildLaneError {
-    /// The state of the lane.
-    pub fn state(&self) -> LaneState {
-        let is_unreadable = match self {
-            Self::Console(error) | Self::Sink(BuildError::Client(error)) => {
+impl From<BuildLaneError> for Failure {
+    fn from(error: BuildLaneError) -> Self {
+        let is_unreadable = match &error {
+            BuildLaneError::Console(error) | BuildLaneError::Sink(BuildError::Client(error)) => {
                 matches!(error, ClientError::Unreadable { .. })
             }
-            Self::Sink(_) => false,
+            BuildLaneError::Sink(_) => false,
             // All else about the steps was checked with the file.
-            Self::Steps(error) => error.key.first().is_some_and(|key| key == "redact"),
+            BuildLaneError::Steps(error) => error.key.first().is_some_and(|key| key == "redact"),
         };
-        match is_unreadable {
-            true => LaneState::Misconfigured(Misconfiguration::SecretUnreadable, self.to_string()),
-            false => LaneState::Stopped(self.to_string()),
-        }
+        let reason = error.to_string();
+        if is_unreadable { Self::SecretUnreadable(reason) } else { Self::Misconfigured(reason) }
     }
 }
 

@@ -15,11 +15,12 @@ use super::spec::LaneSpec;
 use super::start_times::StartWaits;
 use crate::catch_panic::{catch_panic, caught};
 use crate::checkpoint::CheckpointKey;
+use crate::failure::Failure;
 use crate::lane::LaneEnd;
 use crate::record::Timestamp;
 use crate::sink::Deadline;
 use crate::source::Wanted;
-use crate::telemetry::{LaneMetrics, LaneState, Meter};
+use crate::telemetry::{LaneEvent, LaneMetrics, Meter};
 
 /// Wait before the next start of a lane that could not be built, or that panicked.
 const RESTART_DELAY: Duration = Duration::from_secs(10);
@@ -170,12 +171,7 @@ impl LaneRunner {
             drop(steps);
             match started {
                 Ok(mut running) => {
-                    if delay.take().is_some() {
-                        self.spec.span().in_scope(|| {
-                            meter.set_sink_failure(None);
-                            meter.set_store_failure(None);
-                        });
-                    }
+                    delay = None;
                     let ended = tokio::select! {
                         ended = caught(&mut running) => ended,
                         end = &mut forced_end => {
@@ -195,11 +191,11 @@ impl LaneRunner {
                         Err(panic) => self.spec.span().in_scope(|| {
                             error!(%panic, "lane panicked");
                             meter.lane.requeue_in_flight();
-                            meter.set_sink_failure(Some(LaneState::Stopped(format!("internal error: {panic}"))));
+                            meter.happened(LaneEvent::Halted(Failure::transient(format!("internal error: {panic}"))));
                         }),
                     }
                 }
-                Err(state) => self.spec.span().in_scope(|| meter.set_sink_failure(Some(state))),
+                Err(failure) => self.spec.span().in_scope(|| meter.happened(LaneEvent::Halted(failure))),
             }
             // Boxed: most lanes never wait here, and it would enlarge the future of each.
             let waiting = Box::pin(self.stop.run_until_cancelled(sleep(*delay.get_or_insert(RESTART_DELAY))));
@@ -226,8 +222,8 @@ impl LaneRunner {
     /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.
     ///
     /// # Errors
-    /// The state of a lane that cannot be built, which says why.
-    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, LaneState> {
+    /// Why the lane cannot be built.
+    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, Failure> {
         let mode = LaneMode {
             first_poll_after: self.waits.first_poll,
             once: self.once_timeout.is_some(),
@@ -235,13 +231,14 @@ impl LaneRunner {
             shard: self.shard,
         };
         let build = || self.context.build_lane(&self.spec, meter, mode);
-        let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(LaneState::Stopped)?;
-        let mut lane = built.map_err(|error| error.state())?;
+        let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(Failure::transient)?;
+        let mut lane = built?;
         if let Some(DetachedLane { key, wanted, sink_proven, .. }) = self.detached.as_deref() {
             lane.budget.set_proven(*sink_proven);
             lane.key = key.clone();
             lane.wanted = wanted.clone();
         }
+        meter.happened(LaneEvent::Begins);
         Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
     }
 

@@ -21,13 +21,13 @@ use super::BuildLaneError;
 use super::context::WorkerContext;
 use super::spec::LaneSpec;
 use crate::checkpoint::Part;
-use crate::failure::{Failure, LastFailure};
+use crate::failure::{Failure, LastFailure, Side};
 use crate::lane::{LaneCheckpoint, Refusals};
 use crate::pipeline::Pipeline;
 use crate::record::Timestamp;
 use crate::settings::Period;
 use crate::state::{LaneId, StateError, Store};
-use crate::telemetry::{LaneState, Meter, Misconfiguration};
+use crate::telemetry::{LaneEvent, Meter};
 
 pub use checkpoint::rename_checkpoint;
 pub use orphans::KnownFiles;
@@ -178,7 +178,7 @@ impl Beginning<'_> {
         if is_there(self.store().load(&key).await)? {
             return Ok(true);
         }
-        let sink = self.context.sink_of_shard(self.spec, self.shard).map_err(unbuildable)?;
+        let sink = self.context.sink_of_shard(self.spec, self.shard)?;
         match sink.transactional() {
             Some(sink) => is_there(sink.load(&key).await),
             None => Ok(false),
@@ -188,7 +188,7 @@ impl Beginning<'_> {
     /// Host and scope of the lane's requests.
     fn place(&self) -> Result<(String, String), Failure> {
         let client = self.context.client(&self.id().pipeline, &self.spec.console);
-        let client = client.map_err(|error| unbuildable(error.into()))?;
+        let client = client.map_err(BuildLaneError::from)?;
         Ok((client.host().to_owned(), client.scope()))
     }
 
@@ -248,31 +248,27 @@ impl Renames {
         let mut watch = None;
         let mut logged = None;
         let mut refusals = Refusals::default();
-        let mut has_failed = false;
+        let mut is_kept = false;
         loop {
             // Whatever changes from now on ends the wait.
             let changed = self.changed.notified();
             let step = self.step(lane, &mut watch).await;
-            if has_failed && !matches!(step, Err(_) | Ok(Step::Refuse(_))) {
-                lane.meter.store_recovered_before_start();
-                has_failed = false;
-            }
             let wait = match step {
                 Ok(Step::Begin) => {
-                    lane.meter.set_renamed(None);
+                    if is_kept {
+                        lane.meter.happened(LaneEvent::Begins);
+                    }
                     let _turn = self.turn.lock().await;
                     self.known.lock().set_running(&lane.spec.id, true);
                     return Some(Running { renames: self, lane: &lane.spec.id });
                 }
                 Ok(Step::GiveUp(reason)) => {
                     warn!(%pipeline, %stream, %sink, "the lane is given up: {reason}");
-                    lane.meter.set_renamed(Some(reason));
+                    lane.meter.happened(LaneEvent::WaitsForRename(reason));
                     return None;
                 }
                 Ok(Step::Refuse(reason)) => {
-                    let state = LaneState::Misconfigured(Misconfiguration::TooManyOrphans, reason);
-                    lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(state)));
-                    has_failed = true;
+                    lane.spec.span().in_scope(|| lane.meter.happened(LaneEvent::FindsOrphans(reason)));
                     if lane.once {
                         return None;
                     }
@@ -285,13 +281,11 @@ impl Renames {
                         warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");
                         logged = Some(old);
                     }
-                    lane.meter.set_renamed(Some(reason));
+                    lane.meter.happened(LaneEvent::WaitsForRename(reason));
                     wait
                 }
                 Err(failure) => {
-                    let state = LaneState::of_store(&failure);
-                    lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(state)));
-                    has_failed = true;
+                    lane.spec.span().in_scope(|| lane.meter.failed(Side::Claim, &failure));
                     if lane.once && refusals.end_a_run_with(&failure) {
                         return None;
                     }
@@ -299,6 +293,7 @@ impl Renames {
                     RETRY
                 }
             };
+            is_kept = true;
             tokio::select! {
                 () = sleep(wait) => {}
                 () = changed => {}
@@ -531,13 +526,6 @@ impl Renames {
 /// Whether a lane may know of a checkpoint of this place: a tenant's only of those of its own.
 fn may_know(lane: &LaneSpec, place: &str) -> bool {
     lane.place.as_deref().is_none_or(|own| own == place)
-}
-
-fn unbuildable(error: BuildLaneError) -> Failure {
-    match error.state() {
-        LaneState::Misconfigured(..) => Failure::SecretUnreadable(error.to_string()),
-        _ => Failure::Misconfigured(error.to_string()),
-    }
 }
 
 /// A lane's checkpoint, and its content unless it is of another release. `None` if there is none.

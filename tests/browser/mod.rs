@@ -81,7 +81,7 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
             };
             lane.set_complete_until(time.minus(Duration::from_secs(lag)));
             lane.succeeded(time);
-            lane.set_state(time, LaneState::Running);
+            lane.show(time, LaneState::Running);
         }
         telemetry.sample_rates(time);
     }
@@ -101,7 +101,7 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
             }
             _ => continue,
         };
-        lane.set_state(now, state);
+        lane.show(now, state);
         lane.dead_letters.fetch_add(3, Relaxed);
     }
     for (index, name) in names.into_iter().enumerate() {

@@ -14,7 +14,7 @@ use crate::lane::verdict::Exit;
 use crate::record::{Stream, Timestamp};
 use crate::source::SourcePosition;
 use crate::state::FileStore;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{LaneState, Telemetry};
 
 const INTERVAL: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);

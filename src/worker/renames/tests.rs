@@ -9,7 +9,7 @@ use crate::pipeline::{self, FileOptions};
 use crate::record::{Clock, Timestamp};
 use crate::source::SourcePosition;
 use crate::state::{FileStore, Location, MemoryStore};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{LaneState, Telemetry};
 use crate::usage::{Delta, Session, Usage};
 use crate::worker::{Options, usage_area};
 

@@ -420,7 +420,7 @@ mod tests {
 
     fn lane(stream: Stream, state: LaneState) -> Arc<LaneMetrics> {
         let lane = LaneMetrics::new("acme.console", stream, "siem");
-        lane.set_state(NOW, state);
+        lane.show(NOW, state);
         Arc::new(lane)
     }
 
@@ -600,7 +600,7 @@ mod tests {
         assert!(!second.differs_from(&first) && second != first);
         assert_eq!((second.progress.lag_seconds, second.progress.delivered), (Some(60), 5));
         assert_eq!(second.progress.complete_until.as_deref(), Some("2027-01-15T08:00:00Z"));
-        lanes[0].set_state(later, LaneState::SinkFailing("503".to_owned()));
+        lanes[0].show(later, LaneState::SinkFailing("503".to_owned()));
         let third = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &second.conditions, later);
         assert!(third.differs_from(&second));
         assert_eq!(third.conditions[0].last_transition_time, "2027-01-15T08:01:00Z");

@@ -123,7 +123,7 @@ async fn a_kill_loses_less_than_twenty_minutes_and_counts_nothing_twice() {
         let (counting, _) = process(&store, clock);
         for minute in 0..100 {
             count(&counting, &lane, 1);
-            lane.set_state(clock.now(), LaneState::ConsoleFailing("500".to_owned()));
+            lane.show(clock.now(), LaneState::ConsoleFailing("500".to_owned()));
             minutes(1).await;
             let counted = all(&stored(&store));
             assert!(counted.events <= minute + 1 && counted.events + 20 > minute, "{counted:?} after {minute}");

@@ -1,0 +1,107 @@
+use super::*;
+
+fn name(state: &LaneState) -> String {
+    state.reason().unwrap_or_else(|| state.name()).to_owned()
+}
+
+/// The state for each failure, in the columns of [`Side::ALL`], and of a lane that is halted.
+#[test]
+fn the_state_follows_from_the_side_and_the_failure() {
+    let expected = "
+        Transient        stopped          stopped stopped console_failing   sink_failing     stopped stopped
+        Unauthorized     stopped          stopped stopped console_refused   sink_refused     stopped stopped
+        SecretUnreadable SecretUnreadable stopped stopped SecretUnreadable  SecretUnreadable stopped SecretUnreadable
+        RefusedAll       RefusedAll       stopped stopped RefusedAll        RefusedAll       stopped RefusedAll
+        ProgramFailed    ProgramFailed    stopped stopped ProgramFailed     ProgramFailed    stopped ProgramFailed
+        ProgramOverran   ProgramOverran   stopped stopped ProgramOverran    ProgramOverran   stopped ProgramOverran
+        Misconfigured    stopped          stopped stopped console_refused   sink_refused     stopped stopped
+        Full             stopped          stopped stopped stopped           stopped          stopped stopped
+        Clock            stopped          stopped stopped waiting_for_clock sink_failing     stopped stopped
+        Superseded       stopped          stopped stopped console_failing   sink_failing     stopped stopped";
+    let expected: Vec<Vec<_>> = expected.trim().lines().map(|line| line.split_whitespace().collect()).collect();
+    let failures = Failure::each();
+    assert_eq!(expected.len(), failures.len());
+    for (failure, expected) in failures.iter().zip(expected) {
+        let mut row = vec![failure.name()];
+        row.extend(Side::ALL.iter().map(|side| name(&LaneState::of(*side, failure))));
+        row.push(name(&LaneEvent::Halted(failure.clone()).failing_state().unwrap()));
+        assert_eq!(row, expected);
+    }
+}
+
+fn failed(side: Side) -> LaneEvent {
+    LaneEvent::Failed(side, Failure::transient(format!("{side:?}")))
+}
+
+fn refused() -> Failure {
+    Failure::Unauthorized("401".to_owned())
+}
+
+/// What a lane shows after each of some events in a row.
+#[test]
+fn a_lane_shows_the_most_severe_of_what_fails() {
+    use LaneEvent::{Accepts, Answers, Begins, Ends, FindsOrphans, Halted, Stores, WaitsForRename};
+    let text = || "reason".to_owned();
+    let halted = || Halted(Failure::transient("panic"));
+    let rows: [(Vec<LaneEvent>, &str); 21] = [
+        (vec![], "starting"),
+        // A claim that succeeds ends its failure; a lane that never failed is not running for it.
+        (vec![Stores], "starting"),
+        (vec![failed(Side::Claim), Stores], "running"),
+        (vec![Answers(None)], "running"),
+        (vec![Accepts], "running"),
+        // Store, sink, console: each is shown until it is over.
+        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store)], "stopped"),
+        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), Stores], "sink_failing"),
+        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), Stores, Accepts], "console_failing"),
+        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), Accepts, Answers(None)], "stopped"),
+        (vec![failed(Side::Sink), Answers(None)], "sink_failing"),
+        // An accepted event ends what kept events from being settled.
+        (vec![failed(Side::DeadLetters), Accepts], "running"),
+        (vec![halted(), Accepts], "running"),
+        (vec![halted(), Stores], "stopped"),
+        // The failure of another pass stays, whatever this one gets.
+        (vec![failed(Side::Console), Answers(Some(refused()))], "console_refused"),
+        (vec![Answers(Some(refused())), Answers(None)], "running"),
+        // A lane that begins again has neither failed nor succeeded.
+        (vec![failed(Side::Store), failed(Side::Sink), failed(Side::Console), Begins], "starting"),
+        (vec![Accepts, Begins], "starting"),
+        (vec![WaitsForRename(text())], "renamed"),
+        (vec![WaitsForRename(text()), Begins], "starting"),
+        (vec![FindsOrphans(text())], "TooManyOrphans"),
+        (vec![failed(Side::Sink), Ends], "done"),
+    ];
+    for (events, expected) in rows {
+        let mut shown = Shown::default();
+        for event in &events {
+            shown.add(event.clone());
+        }
+        assert_eq!(name(&shown.state()), expected, "{events:?}");
+    }
+}
+
+#[test]
+fn what_is_known_already_is_nothing_new() {
+    let mut shown = Shown::default();
+    assert!(!shown.add(LaneEvent::Stores));
+    assert!(shown.add(LaneEvent::Answers(Some(refused()))));
+    assert!(!shown.add(LaneEvent::Answers(Some(refused()))));
+    assert!(shown.add(LaneEvent::Answers(None)) && shown.add(LaneEvent::Answers(None)));
+}
+
+#[test]
+fn the_console_takes_the_token_unless_its_last_answer_says_otherwise() {
+    let mut shown = Shown::default();
+    let mut after = |event| {
+        shown.add(event);
+        shown.token_problem()
+    };
+    assert_eq!(after(LaneEvent::Failed(Side::Console, refused())), Some(TokenProblem::Refused));
+    // The sink says nothing of it.
+    assert_eq!(after(failed(Side::Sink)), Some(TokenProblem::Refused));
+    assert_eq!(after(failed(Side::Console)), None);
+    let unreadable = Failure::SecretUnreadable(String::new());
+    assert_eq!(after(LaneEvent::Failed(Side::Console, unreadable.clone())), Some(TokenProblem::Unreadable));
+    assert_eq!(after(LaneEvent::Answers(None)), None);
+    assert_eq!(after(LaneEvent::Failed(Side::Sink, unreadable)), None);
+}

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -61,22 +60,10 @@ struct InFlightBatch {
 
 /// How the delivery of a batch has ended.
 struct Delivered {
-    result: Result<(), DeliveryError>,
-    attempted: Option<Attempted>,
-}
-
-/// The checkpoint of the last attempt of a transactional sink to commit one with events of a batch.
-struct Attempted {
-    /// The number of these events.
-    events: usize,
-    checkpoint: LaneCheckpoint,
-}
-
-impl Attempted {
-    /// Whether it has all that is settled of the batch.
-    fn covers(&self, settled: &[usize]) -> bool {
-        self.events == settled.len()
-    }
+    /// The events that the checkpoint covers which a transactional sink committed with the last of them, ascending.
+    result: Result<Option<Vec<usize>>, DeliveryError>,
+    /// What made that checkpoint.
+    covering: Option<Covering>,
 }
 
 /// What the stage waits for besides batches and deliveries.
@@ -230,24 +217,17 @@ impl<'a> SendStage<'a> {
         let sent = pending.clone();
         let random = self.random.fork();
         let stop = self.stop.clone();
-        let covering = self.sink.clone().map(|sink| (sink, self.covering(&pending)));
+        let sink = self.sink.clone();
+        let covering = sink.is_some().then(|| self.covering(&pending));
         let delivering = async move {
-            let attempted = Mutex::new(None);
-            let update;
-            let transaction = match &covering {
-                Some((sink, covering)) => {
-                    update = |settled: &[usize]| {
-                        let (checkpoint, update) = covering.update(settled);
-                        *attempted.lock() = Some(Attempted { events: settled.len(), checkpoint });
-                        update
-                    };
-                    Some(Transaction { sink: sink.clone(), update: &update })
-                }
-                None => None,
+            let update = covering.as_ref().map(|covering| |settled: &[usize]| covering.update(settled));
+            let transaction = match (sink, &update) {
+                (Some(sink), Some(update)) => Some(Transaction { sink, update }),
+                _ => None,
             };
             let result = delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await;
             drop(transaction);
-            Delivered { result, attempted: attempted.into_inner() }
+            Delivered { result, covering }
         };
         // For its log lines: a task does not inherit the span of the lane.
         let task = self.deliveries.spawn(delivering.in_current_span()).id();
@@ -267,7 +247,7 @@ impl<'a> SendStage<'a> {
 
     /// Adds what was settled of a batch to the checkpoint.
     fn on_delivered(&mut self, done: Result<(task::Id, Delivered), JoinError>) -> Result<(), DeliveryError> {
-        let (id, Delivered { result, attempted }) = match done {
+        let (id, Delivered { result, covering }) = match done {
             Ok(done) => done,
             Err(error) => {
                 resume_panic_of(error);
@@ -278,11 +258,10 @@ impl<'a> SendStage<'a> {
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.settled.indices(true);
-        let committed = attempted.filter(|attempted| result.is_ok() && attempted.covers(&settled));
-        let is_stored = committed.is_some();
-        match committed {
+        let is_stored = matches!(&result, Ok(Some(committed)) if *committed == settled);
+        match covering.filter(|_| is_stored) {
             // The lane goes on from what is stored: its journal is longer by this batch.
-            Some(Attempted { checkpoint, .. }) => *self.checkpoint = checkpoint,
+            Some(covering) => *self.checkpoint = covering.stored(&settled),
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
@@ -297,7 +276,7 @@ impl<'a> SendStage<'a> {
         }
         // The position has forgotten what lies before its new watermark.
         self.lane.memory.settled(settled.len(), self.checkpoint.position.size());
-        result
+        result.map(drop)
     }
 
     /// Moves the watermark over a batch: it and all before it are settled.
@@ -384,8 +363,20 @@ struct Covering {
 }
 
 impl Covering {
-    /// The checkpoint that is true once the events at these indices are settled, and its stored form.
-    fn update(&self, settled: &[usize]) -> (LaneCheckpoint, CheckpointUpdate) {
+    /// The stored form of the checkpoint that is true once the events at these indices are settled.
+    fn update(&self, settled: &[usize]) -> CheckpointUpdate {
+        let (checkpoint, journal) = self.settle(settled);
+        CheckpointUpdate { checkpoint: checkpoint.encode(), journal }
+    }
+
+    /// That checkpoint, once its stored form is committed.
+    fn stored(&self, settled: &[usize]) -> LaneCheckpoint {
+        let (mut checkpoint, journal) = self.settle(settled);
+        checkpoint.ledger.forget_released(&journal.dropped);
+        checkpoint
+    }
+
+    fn settle(&self, settled: &[usize]) -> (LaneCheckpoint, JournalChange) {
         let Self { passes, pending, now, .. } = self;
         let mut checkpoint = self.before.clone();
         let mut journal = self.journal.clone();
@@ -396,9 +387,7 @@ impl Covering {
             checkpoint.position.advance(passes, pending.context, watermark);
         }
         journal.appends.append(&mut checkpoint.take_appends(*now));
-        let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
-        checkpoint.ledger.forget_released(&update.journal.dropped);
-        (checkpoint, update)
+        (checkpoint, journal)
     }
 }
 

@@ -99,6 +99,8 @@ struct BatchDelivery<'a> {
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
+    /// The events that the checkpoint covers which the last transaction committed, ascending.
+    committed: Option<Vec<usize>>,
     stop: &'a CancellationToken,
     /// When the last attempt began.
     attempted_at: Instant,
@@ -108,7 +110,8 @@ struct BatchDelivery<'a> {
 
 impl Delivery {
     /// Delivers `batch` without a time limit. `stop` ends it between two attempts, never during one, so no event is
-    /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once.
+    /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once. Returns the events
+    /// that the checkpoint covers which the last transaction committed, ascending; `None` if there was none.
     ///
     /// # Errors
     /// When another attempt would not succeed, when refused events cannot be stored, or, as a transient failure, when
@@ -120,13 +123,13 @@ impl Delivery {
         random: fastrand::Rng,
         transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
-    ) -> Result<(), DeliveryError> {
+    ) -> Result<Option<Vec<usize>>, DeliveryError> {
         let lane = &self.meter.lane;
         let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
         let delivered = self.deliver_parts(batch, settled, random, transaction, stop).await;
         match &delivered {
-            Ok(0) => span.end("delivered", 0, None),
-            Ok(dead_letters) => span.end("dead_letters", *dead_letters, None),
+            Ok((0, _)) => span.end("delivered", 0, None),
+            Ok((dead_letters, _)) => span.end("dead_letters", *dead_letters, None),
             Err(error) => {
                 let outcome = match error.failure() {
                     Failure::Transient { .. } | Failure::Clock(_) => "failed",
@@ -140,10 +143,10 @@ impl Delivery {
                 span.end(outcome, 0, Some(&error.to_string()));
             }
         }
-        delivered.map(drop)
+        delivered.map(|(_, committed)| committed)
     }
 
-    /// Returns the number of events that became dead letters.
+    /// Returns the number of events that became dead letters, and what the last transaction committed.
     async fn deliver_parts(
         &self,
         batch: &Batch,
@@ -151,7 +154,7 @@ impl Delivery {
         mut random: fastrand::Rng,
         transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
-    ) -> Result<usize, DeliveryError> {
+    ) -> Result<(usize, Option<Vec<usize>>), DeliveryError> {
         let waits = self.waits(&mut random);
         let parts = VecDeque::new();
         let refused = Vec::new();
@@ -171,6 +174,7 @@ impl Delivery {
             random,
             waits,
             transaction,
+            committed: None,
             stop,
             attempted_at: Instant::now(),
             is_unsorted: true,
@@ -192,7 +196,7 @@ impl Delivery {
             delivery.parts.push_back(Vec::new());
             delivery.send_parts().await?;
         }
-        Ok(delivery.refused.len())
+        Ok((delivery.refused.len(), delivery.committed))
     }
 
     fn waits(&self, random: &mut fastrand::Rng) -> FullJitter {
@@ -265,12 +269,13 @@ impl BatchDelivery<'_> {
             let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or_else(stopped)?;
             self.attempted_at = Instant::now();
             let unanswered = health.attempt();
+            let covered = self.covered(&part);
             let attempt = tokio::select! {
                 biased;
                 // A transaction is not cancelled, since its outcome would be unknown. The brokers refuse it if another
                 // worker has the lane.
                 () = deadline.passed(), if self.transaction.is_none() || deadline.has_passed() => None,
-                attempt = self.send(&part) => Some(attempt),
+                attempt = self.send(&part, &covered) => Some(attempt),
             };
             drop(unanswered);
             let Some(attempt) = attempt else {
@@ -281,6 +286,9 @@ impl BatchDelivery<'_> {
             };
             permit.observe(&attempt);
             drop(permit);
+            if self.transaction.is_some() && attempt.outcome.is_delivered() {
+                self.committed = Some(covered);
+            }
             self.act_on(part, attempt).await?;
         }
     }
@@ -311,7 +319,17 @@ impl BatchDelivery<'_> {
         self.parts.extend(found.into_iter().map(|index| vec![index]));
     }
 
-    async fn send(&self, part: &[usize]) -> Attempt {
+    /// The events that are settled once those of `part` are, ascending; empty without a transaction.
+    fn covered(&self, part: &[usize]) -> Vec<usize> {
+        if self.transaction.is_none() {
+            return Vec::new();
+        }
+        let mut covered = [self.settled.indices(true).as_slice(), part].concat();
+        covered.sort_unstable();
+        covered
+    }
+
+    async fn send(&self, part: &[usize], covered: &[usize]) -> Attempt {
         let begun = Instant::now();
         let selected;
         let batch = if part.len() == self.batch.len() {
@@ -321,10 +339,7 @@ impl BatchDelivery<'_> {
             &selected
         };
         let attempt = match self.transaction {
-            Some(Transaction { sink, update }) => {
-                let settled = [self.settled.indices(true).as_slice(), part].concat();
-                sink.commit_batch(batch, update(&settled)).await
-            }
+            Some(Transaction { sink, update }) => sink.commit_batch(batch, update(covered)).await,
             None => self.delivery.sink.send(batch).await,
         };
         self.delivery.meter.sink_request(&attempt.status, begun.elapsed());

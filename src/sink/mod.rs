@@ -264,6 +264,11 @@ impl Outcome {
         Self::DeliveredWithWarnings(vec![Warning { reason, text: text.into() }])
     }
 
+    /// Whether all events were accepted.
+    pub(crate) fn is_delivered(&self) -> bool {
+        matches!(self, Self::Delivered | Self::DeliveredWithWarnings(_) | Self::SlowDown(_))
+    }
+
     /// The destination's reason, if the attempt failed as a whole.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {

@@ -40,13 +40,12 @@ fn covering(
     journal: &JournalChange,
     passes: &[Pass],
     pending: &Arc<PendingBatch>,
-    settled: &[usize],
     now: Timestamp,
-) -> (LaneCheckpoint, CheckpointUpdate) {
+) -> Covering {
     let before = before.clone();
     let journal = journal.clone();
     let passes = passes.to_vec();
-    Covering { before, journal, passes, pending: pending.clone(), now }.update(settled)
+    Covering { before, journal, passes, pending: pending.clone(), now }
 }
 
 /// A sink that commits the checkpoint with the events is given what is true once it has taken them.
@@ -62,9 +61,9 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
     let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
     let unchanged = before.clone();
     for (settled, until) in [(&[0, 2][..], before.position.first().unwrap().watermark), (&[0, 1, 2], times[2])] {
-        let (_, covering) = covering(&before, &journal, &passes, &pending, settled, Clock::System.now());
-        assert_eq!(covering.journal, journal);
-        let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&covering.checkpoint).unwrap();
+        let update = covering(&before, &journal, &passes, &pending, Clock::System.now()).update(settled);
+        assert_eq!(update.journal, journal);
+        let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&update.checkpoint).unwrap();
         let pass_position = position.first().unwrap();
         let is_known = |record_key| pass_position.knows_record(&passes[0], record_key, true) == Known::Taken;
         let known = pending.record_keys.iter().map(is_known);
@@ -89,8 +88,9 @@ fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
 
     // Its watermark forgets the old keys, and with them their part of the journal.
     let pending = Arc::new(pending_batch(&[start()]));
-    let (checkpoint, update) = covering(&before, &journal, &passes, &pending, &[0], start());
-    let released = checkpoint.ledger.released();
+    let covering = covering(&before, &journal, &passes, &pending, start());
+    let (stored, update) = (covering.stored(&[0]), covering.update(&[0]));
+    let released = stored.ledger.released();
     assert!(released.iter().any(|segment| needed.contains(segment)), "{needed:?}, {released:?}");
     assert_eq!(update.journal.dropped, [77]);
 }
@@ -100,23 +100,24 @@ fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
 async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
     let passes = Pull::of(Stream::Activities).passes();
     let lane = lane(Arc::default());
-    for (events, settled) in [(3, 100), (2, 3)] {
+    for (committed, settled) in [(Some(vec![0, 1, 2]), 100), (Some(vec![0, 1]), 3), (Some(vec![0, 1, 3]), 3), (None, 3)]
+    {
         let mut checkpoint = new_checkpoint(false);
         let mut writer = CheckpointWriter::new(&lane, fastrand::Rng::with_seed(7));
         let random = fastrand::Rng::with_seed(7);
         let mut stage = SendStage::new(&lane, &passes, &mut checkpoint, &mut writer, false, random.clone());
         let pending = PendingBatch { settled: Settled::none_of(3), ..pending_batch(&[start(); 3]) };
         lane.delivery.deliver(&pending.batch, &pending.settled, random, None, &stage.stop).await.unwrap();
-        let mut committed = new_checkpoint(false);
-        committed.settled = 100;
-        let attempted = Some(Attempted { events, checkpoint: committed });
-        let delivered = Delivered { result: Ok(()), attempted };
+        let pending = Arc::new(pending);
+        let mut before = new_checkpoint(false);
+        before.settled = 97;
+        let covering = Some(covering(&before, &JournalChange::default(), &passes, &pending, start()));
+        let delivered = Delivered { result: Ok(committed.clone()), covering };
         let task = stage.deliveries.spawn(async { delivered }).id();
         let context = pending.context;
-        let pending = Some(Arc::new(pending));
-        stage.in_flight.push_back(InFlightBatch { task, context, watermark: None, pending });
+        stage.in_flight.push_back(InFlightBatch { task, context, watermark: None, pending: Some(pending) });
         let done = stage.deliveries.join_next_with_id().await.unwrap();
         stage.on_delivered(done).unwrap();
-        assert_eq!(checkpoint.settled, settled, "{events} events were committed");
+        assert_eq!(checkpoint.settled, settled, "{committed:?} were committed");
     }
 }

@@ -121,6 +121,7 @@ struct Case {
 
 struct DeliveryResult {
     result: Result<(), DeliveryError>,
+    committed: Option<Vec<usize>>,
     settled: Vec<usize>,
     waited: Duration,
 }
@@ -173,7 +174,8 @@ impl Case {
         let begun = Instant::now();
         let random = fastrand::Rng::with_seed(7);
         let result = self.delivery.deliver(&batch, &settled, random, transaction.as_ref(), stop).await;
-        DeliveryResult { result, settled: settled.indices(true), waited: begun.elapsed() }
+        let committed = result.as_ref().ok().cloned().flatten();
+        DeliveryResult { result: result.map(drop), committed, settled: settled.indices(true), waited: begun.elapsed() }
     }
 
     /// A session of a lane whose sink has failed before: it sends the first fifty of what is left, and ends at the
@@ -391,15 +393,18 @@ async fn each_attempt_commits_a_checkpoint_and_so_do_stored_dead_letters() {
     let settled: fn(&[usize]) -> CheckpointUpdate =
         |settled| settled.iter().map(|index| *index as u8).collect::<Vec<u8>>().into();
     let case = Case::new([]);
-    assert_eq!(case.deliver(2, Some(settled)).await.result, Ok(()));
+    assert_eq!(case.deliver(2, Some(settled)).await.committed, Some(vec![0, 1]));
     assert_eq!(*case.sink.sent.lock().unwrap(), [("0 1".to_owned(), Some(vec![0, 1]))]);
 
     let case = Case::new([partial(&[1], &[2], None)]);
-    assert_eq!(case.deliver(3, Some(settled)).await.result, Ok(()));
+    assert_eq!(case.deliver(3, Some(settled)).await.committed, Some(vec![0, 1, 2]));
     let sent = case.sink.sent.lock().unwrap().clone();
     let attempts = [("0 1 2", vec![0, 1, 2]), ("2", vec![0, 2]), ("", vec![0, 1, 2])];
     assert_eq!(sent, attempts.map(|(names, checkpoint)| (names.to_owned(), Some(checkpoint))));
     assert_eq!(case.stored(), ["1"]);
+
+    let case = Case::new([]);
+    assert_eq!(case.deliver(2, None).await.committed, None);
 }
 
 /// A sink that refuses every event is misconfigured, and one that finds every event too large is not.

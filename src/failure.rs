@@ -65,6 +65,14 @@ impl Side {
     pub const ALL: [Self; 6] = [Self::Claim, Self::Store, Self::Copy, Self::Console, Self::Sink, Self::DeadLetters];
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl Failure {
+    /// The name of its variant.
+    pub fn name(&self) -> String {
+        format!("{self:?}").split(['(', ' ']).next().unwrap_or_default().to_owned()
+    }
+}
+
 #[cfg(test)]
 impl Failure {
     /// Each failure, from the first on, for tables. A new one belongs into this chain, or tests do not compile.
@@ -84,11 +92,6 @@ impl Failure {
         };
         std::iter::successors(Some(Self::transient("")), next).collect()
     }
-
-    /// The name of its variant.
-    pub fn name(&self) -> String {
-        format!("{self:?}").split(['(', ' ']).next().unwrap_or_default().to_owned()
-    }
 }
 
 impl Failure {
@@ -107,20 +110,37 @@ impl Failure {
         }
     }
 
-    /// The failure with another text.
-    pub fn with_reason(self, reason: String) -> Self {
+    /// The text, for the operator.
+    pub fn reason(&self) -> &str {
         match self {
-            Self::Transient { after, .. } => Self::Transient { reason, after },
-            Self::Unauthorized(_) => Self::Unauthorized(reason),
-            Self::SecretUnreadable(_) => Self::SecretUnreadable(reason),
-            Self::RefusedAll(_) => Self::RefusedAll(reason),
-            Self::ProgramFailed(_) => Self::ProgramFailed(reason),
-            Self::ProgramOverran(_) => Self::ProgramOverran(reason),
-            Self::Misconfigured(_) => Self::Misconfigured(reason),
-            Self::Full(_) => Self::Full(reason),
-            Self::Clock(_) => Self::Clock(reason),
-            Self::Superseded(_) => Self::Superseded(reason),
+            Self::Transient { reason, .. }
+            | Self::Unauthorized(reason)
+            | Self::SecretUnreadable(reason)
+            | Self::RefusedAll(reason)
+            | Self::ProgramFailed(reason)
+            | Self::ProgramOverran(reason)
+            | Self::Misconfigured(reason)
+            | Self::Full(reason)
+            | Self::Clock(reason)
+            | Self::Superseded(reason) => reason,
         }
+    }
+
+    /// The failure with another text.
+    #[must_use]
+    pub fn map_reason(mut self, change: impl FnOnce(String) -> String) -> Self {
+        let (Self::Transient { reason, .. }
+        | Self::Unauthorized(reason)
+        | Self::SecretUnreadable(reason)
+        | Self::RefusedAll(reason)
+        | Self::ProgramFailed(reason)
+        | Self::ProgramOverran(reason)
+        | Self::Misconfigured(reason)
+        | Self::Full(reason)
+        | Self::Clock(reason)
+        | Self::Superseded(reason)) = &mut self;
+        *reason = change(std::mem::take(reason));
+        self
     }
 
     /// Whether every attempt fails until an operator changes something.

@@ -103,7 +103,7 @@ impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         let reason = error.to_string();
         match error {
-            StateError::Failed { failure, .. } => failure.with_reason(reason),
+            StateError::Failed { failure, .. } => failure.map_reason(|_| reason),
             StateError::Conflict { .. } => Self::Superseded(reason),
             StateError::Io { source, .. } => Self::of_io(&source, reason),
             StateError::Locked(_) => Self::transient(reason),

@@ -296,7 +296,7 @@ impl PullStage<'_> {
         };
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         let reason = format!("{}{error}{advice}", self.prefix);
-        self.show(Failure::from(error).with_reason(reason))
+        self.show(Failure::from(error).map_reason(|_| reason))
     }
 }
 

@@ -372,14 +372,12 @@ impl BatchDelivery<'_> {
                 self.settle_some(part, bytes, &status, rejected, retry, after).await
             }
             Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
-            Outcome::RetryLater { reason, after } => self.send_again(part, &status, reason, after).await,
+            Outcome::Failed(Failure::Transient { reason, after }) => {
+                self.send_again(part, &status, reason, after).await
+            }
             Outcome::Busy(reason) => self.send_again(part, BUSY, reason, None).await,
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
-            Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason)),
-            Outcome::SecretUnreadable(reason) => return Err(Failure::SecretUnreadable(reason)),
-            Outcome::RefusedAll(reason) => return Err(Failure::RefusedAll(reason)),
-            Outcome::Misconfigured(reason) => return Err(Failure::Misconfigured(reason)),
-            Outcome::Superseded(reason) => return Err(Failure::Superseded(reason)),
+            Outcome::Failed(failure) => return Err(failure),
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl LabelledSink {
                 // Only what fails with these labels alone is the events' own.
                 let outcome = match self.settings.build(&self.context) {
                     Ok(_) => Outcome::Refused(reason),
-                    Err(_) => Outcome::Misconfigured(reason),
+                    Err(_) => Outcome::misconfigured(reason),
                 };
                 Attempt { outcome, bytes: 0, event_bytes: None, status: "labels".to_owned() }
             }
@@ -250,6 +250,6 @@ mod tests {
         let sample = settings.build(&context("acme")).unwrap();
         let sink = LabelledSink { settings, context: broken, sample, instances: Mutex::default() };
         let outcome = sink.send(&batch).await.outcome;
-        assert!(matches!(outcome, Outcome::Misconfigured(_)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Failed(Failure::Misconfigured(_))), "{outcome:?}");
     }
 }

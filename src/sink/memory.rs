@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{Attempt, Batch, Limits, Outcome, Probe, Sink};
+use crate::failure::Failure;
 use crate::record::{Clock, Identity, Timestamp};
 
 /// Decides about the n-th attempt (from 0) on a batch; `None` accepts all its events.
@@ -152,7 +153,7 @@ impl Sink for MemorySink {
             }
             let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
             let outcome = if self.is_silent.load(Ordering::Relaxed) {
-                Some(Outcome::RetryLater { reason: "silent".to_owned(), after: None })
+                Some(Outcome::retry_later("silent"))
             } else {
                 (lock(&self.judge))(attempt, batch)
             };
@@ -161,7 +162,8 @@ impl Sink for MemorySink {
             let bytes = batch.body_bytes() as u64;
             let outcome = outcome.unwrap_or(Outcome::Delivered);
             // A judge gives the status as the reason.
-            let status = if let Outcome::RetryLater { reason, .. } = &outcome { reason } else { "ok" }.to_owned();
+            let status = if let Outcome::Failed(Failure::Transient { reason, .. }) = &outcome { reason } else { "ok" }
+                .to_owned();
             Attempt { outcome, bytes, event_bytes: None, status }
         })
     }

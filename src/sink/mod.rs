@@ -211,13 +211,10 @@ pub enum Outcome {
         /// For the operator.
         reason: String,
     },
-    /// Nothing was accepted. The same bytes may be accepted later (throttled, unavailable, timeout, connection lost).
-    RetryLater {
-        /// For the operator: status and beginning of the answer, without secrets.
-        reason: String,
-        /// The destination's `Retry-After`.
-        after: Option<Duration>,
-    },
+    /// Nothing was accepted, and no event is to blame. After [`Failure::Transient`], whose wait is the destination's
+    /// `Retry-After`, the same bytes are sent again. After any other, the lane reports it, loses nothing, and retries
+    /// slowly. Reasons have no secrets.
+    Failed(Failure),
     /// A response with status 200 accepted nothing, since the destination is busy or unavailable: no event is to blame.
     Busy(String),
     /// The batch is too large for the destination and has to be halved. A single event is permanently refused.
@@ -225,18 +222,6 @@ pub enum Outcome {
     /// Nothing was accepted because of an event in the batch. The batch has to be halved to find that event. A single
     /// event is permanently refused.
     Refused(String),
-    /// Credentials were refused after they were read again. The lane pauses, loses nothing, and retries slowly.
-    Unauthorized(String),
-    /// A secret or certificate of the settings cannot be read, so nothing was sent. The lane pauses, loses nothing, and
-    /// retries slowly.
-    SecretUnreadable(String),
-    /// No answer of the destination can count as accepted. The lane reports it as misconfigured, loses nothing, and
-    /// retries slowly.
-    RefusedAll(String),
-    /// The configuration is wrong (index, topic, address). The lane reports it, loses nothing, and retries slowly.
-    Misconfigured(String),
-    /// Only the lane's stored checkpoint shows what was accepted. It has to be read again before the next attempt.
-    Superseded(String),
 }
 
 /// What the destination says of events that it accepted.
@@ -269,25 +254,41 @@ impl Outcome {
         matches!(self, Self::Delivered | Self::DeliveredWithWarnings(_) | Self::SlowDown(_))
     }
 
+    /// The same bytes may be accepted later; the destination names no wait.
+    pub fn retry_later(reason: impl Into<String>) -> Self {
+        Self::Failed(Failure::transient(reason))
+    }
+
+    /// Credentials were refused after they were read again.
+    pub fn unauthorized(reason: impl Into<String>) -> Self {
+        Self::Failed(Failure::Unauthorized(reason.into()))
+    }
+
+    /// The configuration is wrong: index, topic, address.
+    pub fn misconfigured(reason: impl Into<String>) -> Self {
+        Self::Failed(Failure::Misconfigured(reason.into()))
+    }
+
+    /// For test tables: the name of its variant, or of its failure's.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Failed(failure) => failure.name(),
+            other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// The destination's reason, if the attempt failed as a whole.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
-            Self::RetryLater { reason, .. }
-            | Self::RefusedSome { reason, .. }
-            | Self::Busy(reason)
-            | Self::TooLarge(reason)
-            | Self::Refused(reason)
-            | Self::Unauthorized(reason)
-            | Self::SecretUnreadable(reason)
-            | Self::RefusedAll(reason)
-            | Self::Misconfigured(reason)
-            | Self::Superseded(reason) => Some(reason),
+            Self::Failed(failure) => Some(failure.reason()),
+            Self::RefusedSome { reason, .. } | Self::Busy(reason) | Self::TooLarge(reason) | Self::Refused(reason) => {
+                Some(reason)
+            }
             Self::Delivered | Self::DeliveredWithWarnings(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
         }
     }
-}
 
-impl Outcome {
     /// Changes every text for the operator.
     pub(crate) fn map_texts(self, change: impl Fn(String) -> String) -> Self {
         match self {
@@ -301,15 +302,10 @@ impl Outcome {
                 Self::Partial { rejected, retry, after, warnings: change_warnings(warnings, &change) }
             }
             Self::RefusedSome { count, reason } => Self::RefusedSome { count, reason: change(reason) },
-            Self::RetryLater { reason, after } => Self::RetryLater { reason: change(reason), after },
             Self::Busy(reason) => Self::Busy(change(reason)),
             Self::TooLarge(reason) => Self::TooLarge(change(reason)),
             Self::Refused(reason) => Self::Refused(change(reason)),
-            Self::Unauthorized(reason) => Self::Unauthorized(change(reason)),
-            Self::SecretUnreadable(reason) => Self::SecretUnreadable(change(reason)),
-            Self::RefusedAll(reason) => Self::RefusedAll(change(reason)),
-            Self::Misconfigured(reason) => Self::Misconfigured(change(reason)),
-            Self::Superseded(reason) => Self::Superseded(change(reason)),
+            Self::Failed(failure) => Self::Failed(failure.map_reason(change)),
         }
     }
 }
@@ -319,25 +315,6 @@ fn change_warnings(mut warnings: Vec<Warning>, change: impl Fn(String) -> String
         warning.text = change(std::mem::take(&mut warning.text));
     }
     warnings
-}
-
-impl From<Failure> for Outcome {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Transient { reason, after } => Self::RetryLater { reason, after },
-            Failure::Unauthorized(reason) => Self::Unauthorized(reason),
-            Failure::SecretUnreadable(reason) => Self::SecretUnreadable(reason),
-            Failure::RefusedAll(reason) => Self::RefusedAll(reason),
-            // No sink has a limit of this process.
-            Failure::ProgramFailed(reason)
-            | Failure::ProgramOverran(reason)
-            | Failure::Misconfigured(reason)
-            | Failure::Full(reason) => Self::Misconfigured(reason),
-            // Sinks read no clock of a console.
-            Failure::Clock(reason) => Self::RetryLater { reason, after: None },
-            Failure::Superseded(reason) => Self::Superseded(reason),
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -393,6 +370,6 @@ pub(crate) fn in_words(outcome: Outcome) -> String {
             let partial = format!("rejected {rejected:?} retry {retry:?}");
             [vec![partial.as_str()], reasons(&warnings)].concat().join(" ")
         }
-        other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        other => other.name(),
     }
 }

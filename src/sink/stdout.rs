@@ -92,7 +92,7 @@ impl Sink for Stdout {
             }
             // It never gets another reader.
             let reason = "nobody reads standard output any more (broken pipe)".to_owned();
-            Attempt { outcome: Outcome::Misconfigured(reason), ..attempt }
+            Attempt { outcome: Outcome::misconfigured(reason), ..attempt }
         })
         .boxed()
     }
@@ -145,7 +145,7 @@ pub(crate) async fn write_lines(
         Ok(()) => Attempt { outcome: Outcome::Delivered, bytes, event_bytes: None, status: "ok".to_owned() },
         Err(error) => {
             let status = if error.kind() == io::ErrorKind::BrokenPipe { CLOSED } else { "io" };
-            let outcome = Failure::of_io(&error, error.to_string()).into();
+            let outcome = Outcome::Failed(Failure::of_io(&error, error.to_string()));
             Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() }
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Attempt, Outcome};
+use crate::failure::Failure;
 
 /// What an attempt shows about the destination's load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,19 +27,13 @@ impl Load {
         match outcome {
             Outcome::Delivered | Outcome::DeliveredWithWarnings(_) => Self::Normal,
             Outcome::SlowDown(_) | Outcome::Busy(_) => Self::Overloaded(None),
-            Outcome::RetryLater { after, .. } => Self::Overloaded(*after),
+            Outcome::Failed(Failure::Transient { after, .. }) => Self::Overloaded(*after),
             // Events after a refused one are sent again at once, which is not a matter of load.
             Outcome::Partial { rejected, retry, after, .. } if rejected.is_empty() && !retry.is_empty() => {
                 Self::Overloaded(*after)
             }
             Outcome::Partial { .. } | Outcome::RefusedSome { .. } => Self::Normal,
-            Outcome::TooLarge(_)
-            | Outcome::Refused(_)
-            | Outcome::Unauthorized(_)
-            | Outcome::SecretUnreadable(_)
-            | Outcome::RefusedAll(_)
-            | Outcome::Misconfigured(_)
-            | Outcome::Superseded(_) => Self::Unknown,
+            Outcome::TooLarge(_) | Outcome::Refused(_) | Outcome::Failed(_) => Self::Unknown,
         }
     }
 }
@@ -240,14 +235,14 @@ mod tests {
             (Outcome::Delivered, Load::Normal),
             (Outcome::DeliveredWithWarnings(Vec::new()), Load::Normal),
             (Outcome::SlowDown(text()), Load::Overloaded(None)),
-            (Outcome::RetryLater { reason: text(), after: seconds }, Load::Overloaded(seconds)),
+            (Outcome::Failed(Failure::Transient { reason: text(), after: seconds }), Load::Overloaded(seconds)),
             (partial(&[], &[1], seconds), Load::Overloaded(seconds)),
             (partial(&[0], &[1], None), Load::Normal),
             (partial(&[0], &[], None), Load::Normal),
             (Outcome::TooLarge(text()), Load::Unknown),
             (Outcome::Refused(text()), Load::Unknown),
-            (Outcome::Unauthorized(text()), Load::Unknown),
-            (Outcome::Misconfigured(text()), Load::Unknown),
+            (Outcome::unauthorized(text()), Load::Unknown),
+            (Outcome::misconfigured(text()), Load::Unknown),
         ] {
             assert_eq!(Load::of(&outcome), load, "{outcome:?}");
         }
@@ -261,7 +256,7 @@ mod tests {
     async fn no_attempt_begins_before_retry_after() {
         let throttle = Throttle::new(4);
         let start = Instant::now();
-        let busy = Outcome::RetryLater { reason: String::new(), after: Some(Duration::from_secs(30)) };
+        let busy = Outcome::Failed(Failure::Transient { reason: String::new(), after: Some(Duration::from_secs(30)) });
         throttle.acquire().await.observe(&attempt(busy));
         assert!(!throttle.blocked_for().is_zero());
         let (first, second) = tokio::join!(throttle.acquire(), throttle.acquire());

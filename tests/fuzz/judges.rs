@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{Target, assert_shown, outline};
+use crate::failure::Failure;
 use crate::sink::Outcome;
 use crate::sink::http::{ResponseView, judges};
 
@@ -112,7 +113,7 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
             assert!((1..events).contains(count), "{count} of {events}");
             "some".to_owned()
         }
-        Outcome::RetryLater { reason, after } => {
+        Outcome::Failed(Failure::Transient { reason, after }) => {
             wait(after);
             assert_shown(reason);
             outline(reason)
@@ -125,11 +126,9 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
         Outcome::SlowDown(reason)
         | Outcome::TooLarge(reason)
         | Outcome::Refused(reason)
-        | Outcome::Unauthorized(reason)
-        | Outcome::Misconfigured(reason) => {
+        | Outcome::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) => {
             assert_shown(reason);
-            let kind = format!("{outcome:?}");
-            format!("{} {}", kind.split('(').next().unwrap_or_default(), outline(reason))
+            format!("{} {}", outcome.name(), outline(reason))
         }
         #[allow(unreachable_patterns, reason = "outcomes that no answer leads to")]
         other => format!("{other:?}"),

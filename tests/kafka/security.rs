@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use s1_forwarder::emulator::{Kind, system_clock};
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
@@ -86,7 +87,7 @@ async fn real_passwords_over_tls_from_a_private_authority() {
     let probe = lane.probe().await;
     assert!(matches!(&probe, Probe::Failed(reason) if reason.contains("credentials refused")), "{probe:?}");
     let refused = lane.send(&batch(0..10)).await;
-    assert!(matches!(&refused.outcome, Outcome::Unauthorized(_)), "{refused:?}");
+    assert!(matches!(&refused.outcome, Outcome::Failed(Failure::Unauthorized(_))), "{refused:?}");
     assert!(!format!("{refused:?}{probe:?}").contains("canary"));
 
     std::fs::write(&secret, "s3cret pass\n").unwrap();
@@ -104,7 +105,7 @@ async fn real_passwords_over_tls_from_a_private_authority() {
     keys["options"]["client.id"] = json!("stranger");
     let untrusted = sink(keys).send(&batch(0..1)).await;
     assert!(
-        matches!(&untrusted.outcome, Outcome::Misconfigured(reason) if reason.contains("certificate")),
+        matches!(&untrusted.outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("certificate")),
         "{untrusted:?}"
     );
 }
@@ -201,7 +202,7 @@ async fn real_tokens_of_client_credentials() {
     keys["oauth"]["client_secret"] = json!("canary");
     let attempt = sink(keys).send(&batch(0..1)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Unauthorized(reason) if reason.contains("AADSTS7000215")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure::Unauthorized(reason)) if reason.contains("AADSTS7000215")),
         "{attempt:?}"
     );
     assert!(!format!("{attempt:?}").contains("canary"));

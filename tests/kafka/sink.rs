@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
@@ -93,7 +94,7 @@ async fn a_refusal_of_the_topic_stops_the_lane_and_loses_nothing() {
     cluster.request_errors(RDKafkaApiKey::Produce, &[refused]);
     let attempt = lane.send(&batch(0..5)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Misconfigured(reason) if reason.contains("right to write")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("right to write")),
         "{attempt:?}"
     );
     assert_eq!(attempt.status, "TopicAuthorizationFailed");
@@ -121,7 +122,7 @@ async fn brokers_that_are_down_are_for_now() {
     cluster.broker_down(1).unwrap();
     let attempt = lane.send(&batch(0..5)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::RetryLater { reason, .. } if reason.contains("127.0.0.1")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("127.0.0.1")),
         "{attempt:?}"
     );
     assert_eq!(attempt.status, "MessageTimedOut");
@@ -159,7 +160,7 @@ async fn a_producer_that_failed_for_good_is_made_again() {
     let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     cluster.request_errors(RDKafkaApiKey::Produce, &[fatal]);
     let attempt = lane.send(&batch(5..10)).await;
-    assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }), "{attempt:?}");
+    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
     assert_eq!(context.shared.kafka_clients(), 0, "it was let go");
     assert_eq!(lane.send(&batch(5..10)).await.outcome, Outcome::Delivered);
     assert_eq!(ids(&read(&brokers, "t")), once(0..10));
@@ -246,13 +247,13 @@ async fn real_an_unknown_topic_is_tolerated_and_then_stops_the_lane() {
     assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("create the topic")));
     let first = lane.send(&batch(0..3)).await;
     assert!(
-        matches!(&first.outcome, Outcome::RetryLater { reason, .. } if reason.contains("create the topic")),
+        matches!(&first.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("create the topic")),
         "{first:?}"
     );
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let second = lane.send(&batch(0..3)).await;
     assert!(
-        matches!(&second.outcome, Outcome::Misconfigured(reason) if reason.contains("create the topic")),
+        matches!(&second.outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("create the topic")),
         "{second:?}"
     );
 
@@ -287,7 +288,7 @@ async fn real_a_broker_that_is_frozen_for_40_seconds_receives_nothing_twice() {
             match lane.send(&left).await.outcome {
                 Outcome::Delivered => return,
                 Outcome::Partial { retry, .. } => left = left.select(retry),
-                outcome => assert!(matches!(outcome, Outcome::RetryLater { .. }), "{outcome:?}"),
+                outcome => assert!(matches!(outcome, Outcome::Failed(Failure::Transient { .. })), "{outcome:?}"),
             }
         }
     };
@@ -346,7 +347,7 @@ async fn real_a_broker_that_is_stopped_and_started_again_costs_nothing() {
     assert_eq!(lane.send(&batch(0..1_000)).await.outcome, Outcome::Delivered);
     broker.stop();
     let attempt = lane.send(&batch(1_000..2_000)).await;
-    assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }), "{attempt:?}");
+    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
     let starting = {
         let broker = broker.clone();
         tokio::task::spawn_blocking(move || broker.run())
@@ -359,7 +360,7 @@ async fn real_a_broker_that_is_stopped_and_started_again_costs_nothing() {
                 assert!(rejected.is_empty(), "{rejected:?}");
                 left = left.select(retry);
             }
-            outcome => assert!(matches!(outcome, Outcome::RetryLater { .. }), "{outcome:?}"),
+            outcome => assert!(matches!(outcome, Outcome::Failed(Failure::Transient { .. })), "{outcome:?}"),
         }
     }
     starting.await.unwrap();

@@ -174,11 +174,13 @@ impl TransactionalSink for CommittingSink {
             sleep(self.takes.max(Duration::from_millis(20))).await;
             let number = self.commits.fetch_add(1, Ordering::Relaxed);
             let outcome = match number {
-                _ if number % 5 == 4 => Outcome::RetryLater { reason: "busy".to_owned(), after: None },
-                _ if number % 7 == 6 => Outcome::Superseded("what was committed is not known".to_owned()),
+                _ if number % 5 == 4 => Outcome::retry_later("busy"),
+                _ if number % 7 == 6 => {
+                    Outcome::Failed(Failure::Superseded("what was committed is not known".to_owned()))
+                }
                 _ => Outcome::Delivered,
             };
-            if !matches!(outcome, Outcome::RetryLater { .. }) {
+            if !matches!(outcome, Outcome::Failed(Failure::Transient { .. })) {
                 let mut kept = self.kept.lock().unwrap();
                 kept.taken.extend(batch.events().map(|event| event.identity.to_string()));
                 kept.keep(&update);

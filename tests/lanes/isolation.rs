@@ -28,8 +28,7 @@ async fn delivered_by_healthy_lanes(healthy: usize, dead: usize) -> usize {
     let mut running = Vec::new();
     for lane in 0..dead {
         // Half of them refuse, half of them never answer.
-        let mut sink =
-            MemorySink::new(harness.clock, |_, _| Some(Outcome::RetryLater { reason: "dead".to_owned(), after: None }));
+        let mut sink = MemorySink::new(harness.clock, |_, _| Some(Outcome::retry_later("dead")));
         if lane % 2 == 0 {
             Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(30);
         }

@@ -279,9 +279,7 @@ async fn an_excluded_record_is_accounted_for_before_the_watermark_passes_it() {
     let exclude_types = exclude_types.into_iter().collect();
     let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
     let excluded = kinds.iter().filter(|kind| **kind % 3 == 0).count();
-    let mut sink = MemorySink::new(harness.clock, |attempt, _| {
-        (attempt > 3).then(|| Outcome::RetryLater { reason: "down".to_owned(), after: None })
-    });
+    let mut sink = MemorySink::new(harness.clock, |attempt, _| (attempt > 3).then(|| Outcome::retry_later("down")));
     Arc::get_mut(&mut sink).unwrap().limits.events = 40;
     let running = harness.start(Lane { concurrency: 1, ..harness.lane(pull.clone(), "siem", sink.clone()) });
     sleep(Duration::from_secs(20)).await;

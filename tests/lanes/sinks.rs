@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
+use s1_forwarder::failure::Failure;
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::harness::{LaneHarness, assert_counts_balance};
 
 fn unavailable() -> Option<Outcome> {
-    Some(Outcome::RetryLater { reason: "503".to_owned(), after: None })
+    Some(Outcome::retry_later("503"))
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,8 +72,9 @@ async fn partial_acceptance_is_finished_without_repeats() {
 #[tokio::test(start_paused = true)]
 async fn unauthorized_pauses_the_lane_and_loses_nothing() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
-    let sink =
-        MemorySink::new(harness.clock, |attempt, _| (attempt < 3).then(|| Outcome::Unauthorized("401".to_owned())));
+    let sink = MemorySink::new(harness.clock, |attempt, _| {
+        (attempt < 3).then(|| Outcome::Failed(Failure::Unauthorized("401".to_owned())))
+    });
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(1200)).await;
     let metrics = running.drain().await;
@@ -282,7 +284,7 @@ async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     let sink = MemorySink::new(harness.clock, |attempt, _| {
         let after = Some(Duration::from_secs(300));
-        (attempt == 0).then(|| Outcome::RetryLater { reason: "429".to_owned(), after })
+        (attempt == 0).then(|| Outcome::Failed(Failure::Transient { reason: "429".to_owned(), after }))
     });
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(290)).await;
@@ -296,7 +298,7 @@ async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
 async fn a_retry_after_of_nothing_is_no_invitation_to_hammer() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     let sink = MemorySink::new(harness.clock, |_, _| {
-        Some(Outcome::RetryLater { reason: "503".to_owned(), after: Some(Duration::ZERO) })
+        Some(Outcome::Failed(Failure::Transient { reason: "503".to_owned(), after: Some(Duration::ZERO) }))
     });
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(300)).await;
@@ -332,7 +334,9 @@ async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
     sink.judge_by(move |_, _| {
         let parallel = seen.upgrade().unwrap().parallel_now();
         let busy = parallel > reported.load(Ordering::Relaxed);
-        busy.then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(Duration::from_secs(1)) })
+        busy.then(|| {
+            Outcome::Failed(Failure::Transient { reason: "429".to_owned(), after: Some(Duration::from_secs(1)) })
+        })
     });
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;
@@ -366,7 +370,8 @@ async fn retry_after_holds_the_whole_lane() {
     let begun = Instant::now();
     let half_an_hour = Duration::from_secs(1_800);
     let sink = MemorySink::new(harness.clock, move |attempt, _| {
-        (attempt == 7).then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(half_an_hour) })
+        (attempt == 7)
+            .then(|| Outcome::Failed(Failure::Transient { reason: "429".to_owned(), after: Some(half_an_hour) }))
     });
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;
@@ -404,7 +409,7 @@ async fn a_record_for_which_each_request_fails_is_named_and_all_arrive_once_when
     let named = format!("record {poison} alone has failed");
     let sink = MemorySink::new(harness.clock, move |_, batch| {
         let is_bad = batch.events().any(|event| event.record_id == poison);
-        is_bad.then(|| Outcome::RetryLater { reason: "500".to_owned(), after: None })
+        is_bad.then(|| Outcome::retry_later("500"))
     });
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(3_500)).await;

@@ -1,5 +1,6 @@
 //! What the cluster acknowledges and does not keep where it belongs.
 
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Outcome, Sink};
 use s1_forwarder::telemetry::WarningReason;
@@ -28,7 +29,7 @@ async fn warnings(node: &OpenSearch, keys: Value, ids: [&str; 3]) -> Vec<(Warnin
 async fn outcome(sink: &dyn Sink, ids: &[&str]) -> Outcome {
     loop {
         match sink.send(&events(ids)).await.outcome {
-            Outcome::RetryLater { .. } => {}
+            Outcome::Failed(Failure::Transient { .. }) => {}
             outcome => return outcome,
         }
     }

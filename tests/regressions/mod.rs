@@ -534,8 +534,7 @@ async fn an_odd_record_is_not_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_failing_lane_repeats_no_other() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
-    let dead =
-        MemorySink::new(harness.clock, |_, _| Some(Outcome::RetryLater { reason: "dead".to_owned(), after: None }));
+    let dead = MemorySink::new(harness.clock, |_, _| Some(Outcome::retry_later("dead")));
     let sink = taker(&harness);
     for _ in 0..3 {
         let failing = harness.start(harness.lane(harness.pull(Stream::Activities), "dead", dead.clone()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp, Version as Versions};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, Rejection, Sink};
@@ -84,7 +85,7 @@ fn rejection(index: usize, reason: &str) -> Rejection {
 }
 
 fn unavailable(reason: &str, after: Option<Duration>) -> Outcome {
-    Outcome::RetryLater { reason: reason.to_owned(), after }
+    Outcome::Failed(Failure::Transient { reason: reason.to_owned(), after })
 }
 
 impl Destination {
@@ -172,8 +173,8 @@ impl Destination {
             let outcome = match behaviour {
                 Behaviour::Dead | Behaviour::Silent => unavailable("dead", None),
                 Behaviour::Throttled(after) => unavailable("throttled", Some(after)),
-                Behaviour::Unauthorized => Outcome::Unauthorized("401".to_owned()),
-                Behaviour::Misconfigured => Outcome::Misconfigured("no such index".to_owned()),
+                Behaviour::Unauthorized => Outcome::unauthorized("401"),
+                Behaviour::Misconfigured => Outcome::misconfigured("no such index"),
                 Behaviour::RefusesAll if plan.itemised => {
                     let rejected = (0..versions.len()).map(|place| rejection(place, "no such field")).collect();
                     Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::http::Ambient;
 use s1_forwarder::sink::{Attempt, Outcome, Probe, SharedSinkResources, Sink, SinkContext};
@@ -116,7 +117,7 @@ async fn a_role_is_assumed_with_an_access_key() {
     let mut other = auth;
     other["external_id"] = json!("other");
     let attempt = sink_in(keys(&elastic, other), &with(&[("AWS_ENDPOINT_URL_STS", &url)])).send(&batch(0..1)).await;
-    assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Unauthorized(_))), "{attempt:?}");
     assert!(reason(&attempt).contains("AccessDenied") && reason(&attempt).contains("trust policy"), "{attempt:?}");
 }
 
@@ -240,7 +241,7 @@ async fn opensearch_serverless_is_signed_for_its_own_name() {
     let found = format!("{:?}", lane("aoss").probe().await);
     assert!(found.starts_with("Verified") && found.contains("index `s1-activities` exists"), "{found}");
     assert_eq!(lane("aoss").send(&batch(0..3)).await.outcome, Outcome::Delivered);
-    assert!(matches!(lane("es").send(&batch(3..4)).await.outcome, Outcome::Unauthorized(_)));
+    assert!(matches!(lane("es").send(&batch(3..4)).await.outcome, Outcome::Failed(Failure::Unauthorized(_))));
 }
 
 #[test]

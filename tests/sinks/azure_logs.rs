@@ -48,7 +48,7 @@ async fn a_token_is_renewed_before_it_ends_and_when_it_is_refused() {
     let azure = Double::start(Azure { token_lifetime: Duration::ZERO, ..Azure::default() }).await;
     let lane = sink(keys(&azure, json!({})));
     let attempt = lane.send(&batch(0..1)).await;
-    assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Unauthorized(_))), "{attempt:?}");
     assert_eq!(azure.contract(|azure| azure.issued), 2, "a refused token is given up once");
     azure.contract(|azure| azure.token_lifetime = Duration::from_secs(3_599));
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
@@ -113,7 +113,7 @@ async fn a_metadata_service_that_is_updated_is_asked_again() {
     let lane = sink_in(keys, &worker);
     for _ in 0..4 {
         let attempt = lane.send(&batch(0..1)).await;
-        assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }), "{attempt:?}");
+        assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
     }
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
 }

@@ -125,13 +125,13 @@ async fn each_misbehaviour_has_its_class() {
     for (fault, expected) in [
         (answer(400, r#"{"errors":[{"status":"400","title":"Bad Request"}]}"#), "Refused"),
         (answer(403, r#"{"errors":[{"status":"403","title":"Forbidden"}]}"#), "Unauthorized"),
-        (answer(429, ""), "RetryLater"),
-        (answer(500, ""), "RetryLater"),
+        (answer(429, ""), "Transient"),
+        (answer(500, ""), "Transient"),
         (answer(200, "<html>a login page</html>"), "Misconfigured"),
         (answer(302, ""), "Misconfigured"),
         (FaultRule::EarlyTooLarge, "TooLarge"),
-        (FaultRule::AcceptAndReset, "RetryLater"),
-        (FaultRule::AcceptAndHang, "RetryLater"),
+        (FaultRule::AcceptAndReset, "Transient"),
+        (FaultRule::AcceptAndHang, "Transient"),
     ] {
         let receiver = intake().await;
         receiver.script([fault.clone()]);

@@ -138,7 +138,7 @@ async fn a_response_that_breaks_off_is_said_to_and_the_batch_is_halved() {
     elastic.script([FaultRule::Answer(Reply::new(200, begin))]);
     let attempt = sink(keys(&elastic, json!({}))).send(&batch(20..21)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::RetryLater { reason, .. } if reason.contains("breaks off after 65 bytes")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("breaks off after 65 bytes")),
         "{attempt:?}"
     );
 }

@@ -1,3 +1,4 @@
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream};
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
@@ -82,11 +83,13 @@ async fn lanes_that_share_a_file_do_not_tear_lines() {
 #[tokio::test]
 async fn a_full_disk_may_pass_and_a_wrong_path_does_not() {
     let full = sink(json!({ "type": "file", "path": "/dev/full" }));
-    assert!(matches!(full.send(&batch(0..1)).await.outcome, Outcome::RetryLater { .. }));
+    assert!(matches!(full.send(&batch(0..1)).await.outcome, Outcome::Failed(Failure::Transient { .. })));
 
     let directory = tempfile::tempdir().unwrap();
     let wrong = sink(json!({ "type": "file", "path": directory.path() }));
-    let Outcome::Misconfigured(reason) = wrong.send(&batch(0..1)).await.outcome else { panic!("a directory") };
+    let Outcome::Failed(Failure::Misconfigured(reason)) = wrong.send(&batch(0..1)).await.outcome else {
+        panic!("a directory")
+    };
     assert!(reason.contains(&directory.path().display().to_string()), "the path is named: {reason}");
     assert!(matches!(wrong.probe().await, Probe::Failed(_)));
 

@@ -140,7 +140,7 @@ async fn each_kind_of_credentials_is_accepted() {
         let wrong: Value = wrong.unwrap();
         if wrong != more {
             let attempt = send(&receiver, wrong).await;
-            assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+            assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Unauthorized(_))), "{attempt:?}");
         }
     }
 }
@@ -157,7 +157,10 @@ async fn a_rotated_secret_is_read_again_and_nothing_is_lost() {
 
     receiver.contract(|rules| rules.authorization = ["Bearer second".to_owned()].into());
     let attempt = lane.send(&batch(1..2)).await;
-    assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "the file has not changed yet: {attempt:?}");
+    assert!(
+        matches!(attempt.outcome, Outcome::Failed(Failure::Unauthorized(_))),
+        "the file has not changed yet: {attempt:?}"
+    );
     assert_eq!(receiver.requests().len(), 2, "the same credentials are not tried twice");
 
     std::fs::write(&token, "second\n").unwrap();
@@ -174,7 +177,7 @@ async fn a_missing_secret_pauses_the_lane() {
     let receiver = Receiver::start(Rules::default()).await;
     let attempt = send(&receiver, json!({ "auth": { "type": "bearer", "token": { "file": "/nowhere/token" } } })).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::SecretUnreadable(reason) if reason.contains("/nowhere/token")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure::SecretUnreadable(reason)) if reason.contains("/nowhere/token")),
         "{attempt:?}"
     );
     assert_eq!((attempt.status.as_str(), receiver.requests().len()), ("secret", 0));
@@ -223,7 +226,7 @@ async fn a_refused_token_is_given_up_once() {
 
     receiver.contract(|rules| rules.authorization = bearers(&["none"]));
     let attempt = lane.send(&batch(3..4)).await;
-    assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Unauthorized(_))), "{attempt:?}");
     assert_eq!(endpoint.issued(), 3, "one new token a try");
 }
 
@@ -236,7 +239,7 @@ async fn a_token_without_a_permission_is_kept() {
     receiver.script(vec![FaultRule::answer(403, "no such role"); 3]);
     for _ in 0..3 {
         let attempt = lane.send(&batch(0..1)).await;
-        assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+        assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Unauthorized(_))), "{attempt:?}");
     }
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
     assert_eq!(endpoint.issued(), 1);
@@ -255,7 +258,7 @@ async fn a_rotated_client_secret_is_read_again() {
     endpoint.rotate("new");
     let attempt = lane.send(&batch(1..2)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Unauthorized(reason) if reason.contains("AADSTS7000215")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure::Unauthorized(reason)) if reason.contains("AADSTS7000215")),
         "{attempt:?}"
     );
     std::fs::write(&secret, "new").unwrap();
@@ -280,12 +283,21 @@ async fn the_answers_of_a_token_endpoint_have_their_classes() {
         outcomes.push(attempt.outcome);
     }
     let seventeen = Some(Duration::from_secs(17));
-    assert!(matches!(&outcomes[0], Outcome::RetryLater { after, .. } if *after == seventeen), "{outcomes:?}");
-    assert!(matches!(&outcomes[1], Outcome::RetryLater { after: None, .. }), "{outcomes:?}");
-    assert!(matches!(&outcomes[2], Outcome::Unauthorized(reason) if reason.contains("invalid_scope")), "{outcomes:?}");
-    assert!(matches!(&outcomes[3], Outcome::Misconfigured(reason) if reason.contains("access_token")), "{outcomes:?}");
     assert!(
-        matches!(&outcomes[4], Outcome::Misconfigured(reason) if reason.contains("token endpoint")),
+        matches!(&outcomes[0], Outcome::Failed(Failure::Transient { after, .. }) if *after == seventeen),
+        "{outcomes:?}"
+    );
+    assert!(matches!(&outcomes[1], Outcome::Failed(Failure::Transient { after: None, .. })), "{outcomes:?}");
+    assert!(
+        matches!(&outcomes[2], Outcome::Failed(Failure::Unauthorized(reason)) if reason.contains("invalid_scope")),
+        "{outcomes:?}"
+    );
+    assert!(
+        matches!(&outcomes[3], Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("access_token")),
+        "{outcomes:?}"
+    );
+    assert!(
+        matches!(&outcomes[4], Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("token endpoint")),
         "{outcomes:?}"
     );
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
@@ -297,7 +309,7 @@ async fn a_signature_is_made_again_for_each_try_under_the_same_id() {
         Receiver::start(Rules { signature: Some((Signed::StandardWebhooks, b"secret")), ..Rules::default() }).await;
     let lane = sink(keys(&receiver, json!({ "auth": { "type": "hmac", "secret": "secret" } })));
     receiver.script([FaultRule::answer(503, "")]);
-    assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
+    assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::Failed(Failure::Transient { .. })));
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
     let seen = receiver.requests();
@@ -313,10 +325,10 @@ async fn each_fault_has_its_class() {
         FaultRule::Answer(Reply { headers, ..Reply::new(status, body) })
     };
     for (fault, status, expected) in [
-        (answer(429, &[("retry-after", "30")], ""), "429", "RetryLater 30"),
-        (answer(503, &[("retry-after", "Fri, 20 Nov 2099 06:30:00 GMT")], ""), "503", "RetryLater 600"),
-        (answer(502, &[("content-type", "text/html")], "<html><h1>Bad Gateway</h1></html>"), "502", "RetryLater"),
-        (answer(408, &[], ""), "408", "RetryLater"),
+        (answer(429, &[("retry-after", "30")], ""), "429", "Transient 30"),
+        (answer(503, &[("retry-after", "Fri, 20 Nov 2099 06:30:00 GMT")], ""), "503", "Transient 600"),
+        (answer(502, &[("content-type", "text/html")], "<html><h1>Bad Gateway</h1></html>"), "502", "Transient"),
+        (answer(408, &[], ""), "408", "Transient"),
         (answer(400, &[], "field x"), "400", "Refused"),
         (answer(422, &[], ""), "422", "Refused"),
         (answer(403, &[], ""), "403", "Unauthorized"),
@@ -325,17 +337,17 @@ async fn each_fault_has_its_class() {
         (FaultRule::EarlyTooLarge, "413", "TooLarge"),
         (FaultRule::AcceptAndAnswer(Reply::new(200, r#"{"error":"no"}"#)), "200", "Delivered"),
         (FaultRule::AcceptAndAnswer(Reply::new(204, "")), "204", "Delivered"),
-        (FaultRule::AcceptAndReset, "connection", "RetryLater"),
-        (FaultRule::Reset, "connection", "RetryLater"),
-        (FaultRule::AcceptAndBreakOff, "connection", "RetryLater"),
-        (FaultRule::AcceptAndHang, "timeout", "RetryLater"),
+        (FaultRule::AcceptAndReset, "connection", "Transient"),
+        (FaultRule::Reset, "connection", "Transient"),
+        (FaultRule::AcceptAndBreakOff, "connection", "Transient"),
+        (FaultRule::AcceptAndHang, "timeout", "Transient"),
     ] {
         let receiver = Receiver::start(Rules::default()).await;
         receiver.script([fault.clone()]);
         let attempt = send(&receiver, json!({ "timeout": "300ms" })).await;
         let class = match &attempt.outcome {
-            Outcome::RetryLater { after: Some(after), .. } => format!("RetryLater {}", after.as_secs()),
-            outcome => format!("{outcome:?}").split([' ', '(']).next().unwrap().to_owned(),
+            Outcome::Failed(Failure::Transient { after: Some(after), .. }) => format!("Transient {}", after.as_secs()),
+            outcome => outcome.name(),
         };
         assert_eq!((attempt.status.as_str(), class.as_str()), (status, expected), "{fault:?} → {attempt:?}");
         assert!(!format!("{attempt:?}").contains("canary"));
@@ -346,7 +358,7 @@ async fn each_fault_has_its_class() {
 async fn nobody_listening_is_for_now() {
     let lane = sink(json!({ "type": "http", "url": "http://127.0.0.1:1/canary" }));
     let attempt = lane.send(&batch(0..1)).await;
-    assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }), "{attempt:?}");
+    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
     assert_eq!(attempt.status, "connect");
     assert!(matches!(lane.probe().await, Probe::Failed(_)));
     assert!(!format!("{attempt:?}").contains("canary"), "{attempt:?}");
@@ -358,10 +370,10 @@ async fn connections_lost_again_and_again_split_the_batch() {
     let receiver = Receiver::start(Rules::default()).await;
     let lane = sink(keys(&receiver, json!({})));
     receiver.script(vec![FaultRule::Reset; 4]);
-    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::RetryLater { .. }));
-    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::RetryLater { .. }));
+    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::Failed(Failure::Transient { .. })));
+    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::Failed(Failure::Transient { .. })));
     assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::TooLarge(_)));
-    assert!(matches!(lane.send(&batch(0..1)).await.outcome, Outcome::RetryLater { .. }));
+    assert!(matches!(lane.send(&batch(0..1)).await.outcome, Outcome::Failed(Failure::Transient { .. })));
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
 }
 

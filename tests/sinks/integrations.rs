@@ -217,7 +217,10 @@ async fn a_cluster_that_cannot_be_asked_is_no_opensearch() {
     .await;
     let keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" });
     let attempt = integration(keys, Stream::Threats).send(&raw_records(Stream::Threats)).await;
-    assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }) && elastic.deliveries().is_empty(), "{attempt:?}");
+    assert!(
+        matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })) && elastic.deliveries().is_empty(),
+        "{attempt:?}"
+    );
     let elastic = Double::start(Destination(|request| match request.method.as_str() {
         "GET" => Reply::new(403, r#"{"error":{"type":"security_exception"}}"#),
         _ => elasticsearch(request),

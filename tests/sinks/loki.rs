@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
@@ -126,7 +127,10 @@ async fn too_many_labels_stop_the_lane_before_anything_is_given_up() {
     let receiver = loki().await;
     let labels: BTreeMap<_, _> = (0..14).map(|number| (format!("label{number}"), "x")).collect();
     let outcome = sink(keys(&receiver, json!({ "labels": labels }))).send(&batch(0..3)).await.outcome;
-    assert!(matches!(&outcome, Outcome::Misconfigured(reason) if reason.contains("limit 15")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("limit 15")),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
@@ -145,12 +149,12 @@ async fn a_size_error_under_500_halves_the_batch() {
 async fn each_misbehaviour_has_its_class() {
     let answer = FaultRule::answer;
     for (fault, expected) in [
-        (answer(429, "Ingestion rate limit exceeded for user acme"), "RetryLater"),
-        (answer(503, "<html>"), "RetryLater"),
+        (answer(429, "Ingestion rate limit exceeded for user acme"), "Transient"),
+        (answer(503, "<html>"), "Transient"),
         (answer(200, "<html>a login page</html>"), "Misconfigured"),
         (answer(401, "no org id"), "Unauthorized"),
         (FaultRule::EarlyTooLarge, "TooLarge"),
-        (FaultRule::AcceptAndReset, "RetryLater"),
+        (FaultRule::AcceptAndReset, "Transient"),
         (FaultRule::AcceptAndAnswer(Reply::new(200, "")), "Delivered"),
     ] {
         let receiver = loki().await;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
@@ -34,7 +35,7 @@ fn ids(messages: &[String]) -> Vec<u32> {
 
 fn lost(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::RetryLater { reason, .. } => reason,
+        Outcome::Failed(Failure::Transient { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
 }

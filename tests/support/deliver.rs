@@ -75,11 +75,11 @@ pub fn dead_letters(directory: &Path) -> Vec<Value> {
 /// Why an attempt failed; "" if it did not.
 pub fn reason(attempt: &Attempt) -> &str {
     match &attempt.outcome {
-        Outcome::Unauthorized(reason)
-        | Outcome::SecretUnreadable(reason)
-        | Outcome::RefusedAll(reason)
-        | Outcome::Misconfigured(reason)
-        | Outcome::RetryLater { reason, .. } => reason,
+        Outcome::Failed(Failure::Unauthorized(reason))
+        | Outcome::Failed(Failure::SecretUnreadable(reason))
+        | Outcome::Failed(Failure::RefusedAll(reason))
+        | Outcome::Failed(Failure::Misconfigured(reason))
+        | Outcome::Failed(Failure::Transient { reason, .. }) => reason,
         _ => "",
     }
 }

@@ -112,7 +112,7 @@ impl From<DeadLetterError> for Failure {
             | DeadLetterError::SecretFull { .. }
             | DeadLetterError::LargerThanSecret { .. }
             | DeadLetterError::Failed { failure: Failure::Superseded(_), .. } => Self::transient(reason),
-            DeadLetterError::Failed { failure, .. } => failure.with_reason(reason),
+            DeadLetterError::Failed { failure, .. } => failure.map_reason(|_| reason),
         }
     }
 }

@@ -1,3 +1,4 @@
+use crate::failure::Failure;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -35,7 +36,10 @@ impl Script {
         let names: Vec<&str> = batch.events().map(|event| event.record_id).collect();
         if self.bad.lock().unwrap().iter().any(|bad| *bad == "*" || names.contains(bad)) {
             self.sent.lock().unwrap().push((names.join(" "), None));
-            let outcome = Outcome::RetryLater { reason: "500 oops".to_owned(), after: *self.bad_for.lock().unwrap() };
+            let outcome = Outcome::Failed(Failure::Transient {
+                reason: "500 oops".to_owned(),
+                after: *self.bad_for.lock().unwrap(),
+            });
             return Attempt { outcome, bytes: 1, event_bytes: None, status: "500".to_owned() };
         }
         self.sent.lock().unwrap().push((names.join(" "), checkpoint.map(<[u8]>::to_vec)));
@@ -457,7 +461,8 @@ async fn refusals_that_are_accepted_by_command_become_dead_letters_in_any_number
 
 #[tokio::test(start_paused = true)]
 async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
-    let later = || Outcome::RetryLater { reason: "busy".to_owned(), after: Some(Duration::from_secs(60)) };
+    let later =
+        || Outcome::Failed(Failure::Transient { reason: "busy".to_owned(), after: Some(Duration::from_secs(60)) });
     let refused = Outcome::Refused("no".to_owned());
     let case = Case::new([later(), refused]);
     let health = &case.delivery.health;
@@ -478,7 +483,7 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
 
 /// A batch of four, of which the last two fail indefinitely with this status after the others were accepted.
 fn blocked(status: &'static str) -> Case {
-    let later = || Outcome::RetryLater { reason: "500 illegal_state_exception: why".to_owned(), after: None };
+    let later = || Outcome::retry_later("500 illegal_state_exception: why");
     let case = Case::new(std::iter::once(partial(&[], &[2, 3], None)).chain((0..10_000).map(|_| later())));
     *case.sink.status.lock().unwrap() = status;
     case
@@ -623,7 +628,7 @@ async fn what_fails_in_an_outage_is_no_dead_letter_even_if_it_is_to_blame() {
     let patience = Duration::from_secs(120);
     let failed = |after| case.delivery.health.blocked().failed(&[event], Failed::Events, true, begun + after, patience);
     assert_eq!((failed(Duration::ZERO), failed(patience)), (None, Some(event)));
-    let down = || Outcome::RetryLater { reason: "503".to_owned(), after: None };
+    let down = || Outcome::retry_later("503");
     *case.sink.status.lock().unwrap() = "503";
     case.sink.answers.lock().unwrap().extend((0..20).map(|_| down()));
     assert_eq!(case.deliver(1, None).await.result, Ok(()));

@@ -11,6 +11,7 @@ use super::SinkClient;
 use super::transport::endpoint::Endpoint;
 use super::transport::exchange::{RequestError, Response};
 use super::transport::response::ResponseView;
+use crate::failure::Failure;
 use crate::sink::Outcome;
 use crate::sink::lookup::Unproven;
 
@@ -66,7 +67,7 @@ pub(crate) fn by_status(response: &ResponseView<'_>) -> Unproven {
 
 fn of_outcome(outcome: Outcome) -> Unproven {
     match outcome {
-        Outcome::RetryLater { reason, after } => Unproven::Later { reason, after },
+        Outcome::Failed(Failure::Transient { reason, after }) => Unproven::Later { reason, after },
         Outcome::TooLarge(reason) => Unproven::TooLarge(reason),
         other => Unproven::NoProof(other.reason().unwrap_or_default().to_owned()),
     }

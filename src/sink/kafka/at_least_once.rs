@@ -89,9 +89,9 @@ impl KafkaSink {
 
     async fn deliver(&self, batch: &Batch) -> Attempt {
         let first = self.attempt(batch).await;
-        let is_unauthorized = matches!(first.outcome, Outcome::Unauthorized(_));
-        let may_be_outdated =
-            is_unauthorized || matches!(first.outcome, Outcome::Misconfigured(_) | Outcome::RetryLater { .. });
+        let is_unauthorized = matches!(first.outcome, Outcome::Failed(Failure::Unauthorized(_)));
+        let may_be_outdated = is_unauthorized
+            || matches!(first.outcome, Outcome::Failed(Failure::Misconfigured(_) | Failure::Transient { .. }));
         if may_be_outdated && self.renew(is_unauthorized).await {
             return self.attempt(batch).await;
         }
@@ -103,7 +103,12 @@ impl KafkaSink {
             Ok(producer) => producer,
             Err(failure) => {
                 let status = if matches!(failure, Failure::SecretUnreadable(_)) { "secret" } else { "options" };
-                return Attempt { outcome: failure.into(), bytes: 0, event_bytes: None, status: status.to_owned() };
+                return Attempt {
+                    outcome: Outcome::Failed(failure),
+                    bytes: 0,
+                    event_bytes: None,
+                    status: status.to_owned(),
+                };
             }
         };
         *self.producer.lock() = Arc::downgrade(&producer);
@@ -137,7 +142,7 @@ impl KafkaSink {
                 outcome = stop;
             }
         }
-        self.refused.store(matches!(outcome, Outcome::Misconfigured(_)), Ordering::Relaxed);
+        self.refused.store(matches!(outcome, Outcome::Failed(Failure::Misconfigured(_))), Ordering::Relaxed);
         Attempt { outcome, bytes, event_bytes: None, status }
     }
 

@@ -82,21 +82,19 @@ pub(crate) fn outcome(
     if let Some(&(class, code)) = first {
         let reason = advice(code);
         return match class {
-            UnknownTopic | Policy if !tolerance.exceeded(class, now) => Outcome::RetryLater { reason, after: None },
-            Credentials => Outcome::Unauthorized(reason),
+            UnknownTopic | Policy if !tolerance.exceeded(class, now) => Outcome::retry_later(reason),
+            Credentials => Outcome::unauthorized(reason),
             TooLarge => Outcome::TooLarge(reason),
             Request => Outcome::Refused(reason),
-            _ => Outcome::Misconfigured(reason),
+            _ => Outcome::misconfigured(reason),
         };
     }
     let reason = failed.map(|(_, code)| advice(*code)).next().unwrap_or_default();
     // Messages only time out. The broker error contains the cause.
     match broker_error.map(|error| failure_of_broker(error.clone())) {
-        Some(Failure::Transient { reason: cause, .. }) => {
-            Outcome::RetryLater { reason: format!("{reason}: {cause}"), after: None }
-        }
-        Some(failure) => failure.into(),
-        None => Outcome::RetryLater { reason, after: None },
+        Some(Failure::Transient { reason: cause, .. }) => Outcome::retry_later(format!("{reason}: {cause}")),
+        Some(failure) => Outcome::Failed(failure),
+        None => Outcome::retry_later(reason),
     }
 }
 
@@ -139,7 +137,7 @@ pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option
         _ if too_often => format!("several producers in a row failed permanently: {reason}"),
         _ => return None,
     };
-    Some(Outcome::Misconfigured(reason))
+    Some(Outcome::misconfigured(reason))
 }
 
 /// librdkafka's text of the error, with advice for known ones.
@@ -208,24 +206,24 @@ mod tests {
             (&[Failed(Code::InvalidRecord), Failed(Code::InvalidDifferentRecord)], None, "rejected [0] retry [1]"),
             (&[Failed(Code::InvalidRecord); 2], None, "Refused"),
             (&[Delivered, Failed(Code::InvalidRecord), Failed(Code::InvalidRecord)], None, "rejected [] retry [1, 2]"),
-            (&[Failed(Code::InvalidMessage); 2], None, "RetryLater"),
+            (&[Failed(Code::InvalidMessage); 2], None, "Transient"),
             (&[Delivered, Failed(Code::MessageTimedOut)], None, "rejected [] retry [1]"),
             (&[Delivered, Failed(Code::TopicAuthorizationFailed)], None, "rejected [] retry [1]"),
             (&[Failed(Code::MessageSizeTooLarge); 2], None, "TooLarge"),
-            (&[Failed(Code::MessageTimedOut); 2], None, "RetryLater"),
-            (&[Failed(Code::MessageTimedOut)], Some((Code::BrokerTransportFailure, "refused")), "RetryLater"),
+            (&[Failed(Code::MessageTimedOut); 2], None, "Transient"),
+            (&[Failed(Code::MessageTimedOut)], Some((Code::BrokerTransportFailure, "refused")), "Transient"),
             (&[Failed(Code::MessageTimedOut)], Some((Code::Authentication, "SASL")), "Unauthorized"),
             (&[Failed(Code::MessageTimedOut)], Some((Code::SSL, "unknown CA")), "Misconfigured"),
             (&[Failed(Code::SaslAuthenticationFailed)], None, "Unauthorized"),
             (&[Failed(Code::TopicAuthorizationFailed)], None, "Misconfigured"),
             (&[RefusedLocally(Code::Fatal), Failed(Code::ClusterAuthorizationFailed)], None, "Misconfigured"),
             (&[Failed(Code::UnsupportedForMessageFormat)], None, "Misconfigured"),
-            (&[Failed(Code::UnknownTopicOrPartition)], None, "RetryLater"),
-            (&[RefusedLocally(Code::UnknownTopic)], None, "RetryLater"),
-            (&[Failed(Code::PolicyViolation)], None, "RetryLater"),
-            (&[Failed(Code::NotEnoughReplicas)], None, "RetryLater"),
-            (&[Failed(Code::PurgeInflight)], None, "RetryLater"),
-            (&[RefusedLocally(Code::Fatal)], None, "RetryLater"),
+            (&[Failed(Code::UnknownTopicOrPartition)], None, "Transient"),
+            (&[RefusedLocally(Code::UnknownTopic)], None, "Transient"),
+            (&[Failed(Code::PolicyViolation)], None, "Transient"),
+            (&[Failed(Code::NotEnoughReplicas)], None, "Transient"),
+            (&[Failed(Code::PurgeInflight)], None, "Transient"),
+            (&[RefusedLocally(Code::Fatal)], None, "Transient"),
         ];
         for (reports, broker_error, expected) in table {
             assert_eq!(outcome_of(reports, broker_error), expected, "{reports:?} {broker_error:?}");
@@ -238,7 +236,10 @@ mod tests {
         let tolerance = ReportPolicy::new(Duration::from_secs(30));
         let at = |code: Code, seconds: u64| {
             let now = start + Duration::from_secs(seconds);
-            matches!(outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now), Outcome::Misconfigured(_))
+            matches!(
+                outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now),
+                Outcome::Failed(Failure::Misconfigured(_))
+            )
         };
         assert!(!at(Code::UnknownTopic, 0) && !at(Code::UnknownTopic, 29) && at(Code::UnknownTopic, 30));
         assert!(!at(Code::PolicyViolation, 299) && at(Code::PolicyViolation, 300));
@@ -262,7 +263,13 @@ mod tests {
     fn a_fatal_error_stops_the_lane_only_when_it_will_recur() {
         let fatal = |code, too_often| fatal_outcome(code, "why", too_often);
         assert_eq!(fatal(Code::OutOfOrderSequenceNumber, false), None);
-        assert!(matches!(fatal(Code::OutOfOrderSequenceNumber, true), Some(Outcome::Misconfigured(_))));
-        assert!(matches!(fatal(Code::ClusterAuthorizationFailed, false), Some(Outcome::Misconfigured(_))));
+        assert!(matches!(
+            fatal(Code::OutOfOrderSequenceNumber, true),
+            Some(Outcome::Failed(Failure::Misconfigured(_)))
+        ));
+        assert!(matches!(
+            fatal(Code::ClusterAuthorizationFailed, false),
+            Some(Outcome::Failed(Failure::Misconfigured(_)))
+        ));
     }
 }

@@ -133,7 +133,7 @@ impl TransactionalKafkaSink {
             };
             let (slot, lane, alone) = match slot.await {
                 Ok(slot) => slot,
-                Err(error) => return attempt(error.into(), "superseded"),
+                Err(error) => return attempt(Outcome::Failed(error), "superseded"),
             };
             let (sent, bytes) = self.plain.messages.send(batch, &slot.producer).await;
             let abort = match lane.commit(slot, sent, update.clone()).await {
@@ -142,7 +142,7 @@ impl TransactionalKafkaSink {
                     self.end_quarantine();
                     return Attempt { outcome: Outcome::Delivered, bytes, event_bytes: None, status: "ok".to_owned() };
                 }
-                Err(error) => return attempt(error.into(), "superseded"),
+                Err(error) => return attempt(Outcome::Failed(error), "superseded"),
                 Ok(Some(abort)) => abort,
             };
             match abort.cause {
@@ -155,7 +155,7 @@ impl TransactionalKafkaSink {
                 }
                 AbortCause::Brokers => {
                     let reason = format!("the transaction was aborted: {}", abort.code);
-                    return attempt(Outcome::RetryLater { reason, after: None }, &format!("{:?}", abort.code));
+                    return attempt(Outcome::retry_later(reason), &format!("{:?}", abort.code));
                 }
             }
         }
@@ -166,11 +166,11 @@ impl TransactionalKafkaSink {
         let mut of_checkpoint = abort.reports.iter().filter(|(index, _)| *index == CHECKPOINT);
         let code = of_checkpoint.find_map(|(_, report)| report.code());
         if let Some(code) = code.filter(|code| is_refusal(*code)) {
-            return Outcome::Misconfigured(format!("checkpoint topic `{}`: {code}", self.checkpoint_topic));
+            return Outcome::misconfigured(format!("checkpoint topic `{}`: {code}", self.checkpoint_topic));
         }
         match reports::outcome(batch, reports, None, &self.plain.policy, Instant::now()) {
             // The batch is empty: the brokers refused only the checkpoint.
-            Outcome::Delivered => Outcome::RetryLater { reason: abort.code.to_string(), after: None },
+            Outcome::Delivered => Outcome::retry_later(abort.code.to_string()),
             outcome => outcome,
         }
     }

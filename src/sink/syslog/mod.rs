@@ -36,6 +36,7 @@ use super::{
     Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE,
 };
 use crate::console::Client;
+use crate::failure::Failure;
 use crate::failure::LastFailure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::{DialError, Dialer, Schema, Tls};
@@ -413,7 +414,7 @@ fn settled(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
 }
 
 fn retry(reason: String, status: &str) -> Attempt {
-    let outcome = Outcome::RetryLater { reason, after: None };
+    let outcome = Outcome::retry_later(reason);
     Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() }
 }
 
@@ -421,13 +422,13 @@ fn failed(error: &DialError) -> Attempt {
     match error {
         DialError::Unreachable(reason) => retry(reason.clone(), "connect"),
         DialError::Tls(_) => Attempt {
-            outcome: Outcome::SecretUnreadable(error.to_string()),
+            outcome: Outcome::Failed(Failure::SecretUnreadable(error.to_string())),
             bytes: 0,
             event_bytes: None,
             status: "tls".to_owned(),
         },
         DialError::NotReachable(_) => Attempt {
-            outcome: Outcome::Misconfigured(error.to_string()),
+            outcome: Outcome::misconfigured(error.to_string()),
             bytes: 0,
             event_bytes: None,
             status: "address".to_owned(),

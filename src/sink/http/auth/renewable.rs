@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn unavailable() -> Result<Issued<u32>, TokenError> {
-        Err(TokenError { outcome: Outcome::RetryLater { reason: "unavailable".to_owned(), after: None } })
+        Err(TokenError { outcome: Outcome::retry_later("unavailable") })
     }
 
     #[tokio::test(start_paused = true)]

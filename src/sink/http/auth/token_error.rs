@@ -1,3 +1,4 @@
+use crate::failure::Failure;
 use crate::sink::Outcome;
 
 /// There is no token.
@@ -9,12 +10,12 @@ pub(crate) struct TokenError {
 impl TokenError {
     /// A secret of the settings cannot be read.
     pub(crate) fn unreadable(reason: &dyn std::error::Error) -> Self {
-        Self { outcome: Outcome::SecretUnreadable(reason.to_string()) }
+        Self { outcome: Outcome::Failed(Failure::SecretUnreadable(reason.to_string())) }
     }
 
     /// The credentials are missing, unusable or refused.
     pub(crate) fn refused(reason: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Unauthorized(reason.into()) }
+        Self { outcome: Outcome::unauthorized(reason) }
     }
 
     /// Adds what the operator can do.
@@ -22,9 +23,9 @@ impl TokenError {
         let add = |reason: String| format!("{reason}; {hint}");
         Self {
             outcome: match self.outcome {
-                Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: add(reason), after },
-                Outcome::Unauthorized(reason) => Outcome::Unauthorized(add(reason)),
-                Outcome::Misconfigured(reason) => Outcome::Misconfigured(add(reason)),
+                Outcome::Failed(
+                    failure @ (Failure::Transient { .. } | Failure::Unauthorized(_) | Failure::Misconfigured(_)),
+                ) => Outcome::Failed(failure.map_reason(add)),
                 other => other,
             },
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::renewable::Issued;
 use super::token_error::TokenError;
 use super::token_response::TokenResponse;
+use crate::failure::Failure;
 use crate::settings::{ClientError, HttpSettings, KnownSecrets, LOCAL_WAY, Proxy, RequestWay, Tls, local_client};
 use crate::sink::Outcome;
 use crate::sink::http::transport::endpoint::Endpoint;
@@ -118,7 +119,7 @@ impl TokenRequest {
         let text = format!("{prefix}{}", secret.expose_secret());
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             let reason = format!("the secret for `{name}` holds characters that no header can carry");
-            TokenError { outcome: Outcome::SecretUnreadable(reason) }
+            TokenError { outcome: Outcome::Failed(Failure::SecretUnreadable(reason)) }
         })?;
         value.set_sensitive(true);
         self.used.push(secret.clone());
@@ -185,14 +186,14 @@ impl TokenRequest {
         if !response.status.is_success() {
             return Err(failed(response.scrub(judge(&response.view(0)))));
         }
-        parse(&response.body).ok_or_else(|| failed(Outcome::Misconfigured(format!("answers without {expected}"))))
+        parse(&response.body).ok_or_else(|| failed(Outcome::misconfigured(format!("answers without {expected}"))))
     }
 }
 
 fn by_status(response: &ResponseView<'_>) -> Outcome {
     match response.by_status_anywhere() {
         // `invalid_client` and similar errors have the status 400 or 401.
-        Outcome::Refused(reason) => Outcome::Unauthorized(reason),
+        Outcome::Refused(reason) => Outcome::unauthorized(reason),
         other => other,
     }
 }
@@ -209,11 +210,10 @@ pub(crate) fn by_status_of_azure(response: &ResponseView<'_>) -> Outcome {
 fn name_endpoint(url: &Endpoint, outcome: Outcome) -> Outcome {
     let prefix = format!("token endpoint {url}: ");
     match outcome {
-        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: prefix + &reason, after },
-        Outcome::Unauthorized(reason) => Outcome::Unauthorized(prefix + &reason),
-        Outcome::Misconfigured(reason) | Outcome::TooLarge(reason) | Outcome::Refused(reason) => {
-            Outcome::Misconfigured(prefix + &reason)
-        }
+        Outcome::Failed(
+            failure @ (Failure::Transient { .. } | Failure::Unauthorized(_) | Failure::Misconfigured(_)),
+        ) => Outcome::Failed(failure.map_reason(|reason| prefix + &reason)),
+        Outcome::TooLarge(reason) | Outcome::Refused(reason) => Outcome::misconfigured(prefix + &reason),
         other => other,
     }
 }

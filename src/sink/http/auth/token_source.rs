@@ -10,6 +10,7 @@ use super::oauth::{ClientCredentials, CredentialsIn};
 use super::renewable::{Issued, Renewable};
 use super::token_error::TokenError;
 use super::token_request::{Connection, TokenEndpointSettings};
+use crate::failure::Failure;
 use crate::settings::{Credential, HttpSettings};
 use crate::sink::http::identity::aws::{AwsGrant, AwsSource};
 use crate::sink::http::identity::azure::ManagedIdentity;
@@ -122,7 +123,7 @@ impl TokenSource {
         }
         match self.fetch_once().await {
             // The secret may have been rotated.
-            Err(TokenError { outcome: Outcome::Unauthorized(_) })
+            Err(TokenError { outcome: Outcome::Failed(Failure::Unauthorized(_)) })
                 if self.secret.as_ref().is_some_and(|secret| secret.reload().unwrap_or(false)) =>
             {
                 self.fetch_once().await

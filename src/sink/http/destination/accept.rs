@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
+use crate::failure::Failure;
 use crate::settings::SettingKind;
 use crate::sink::http::ResponseView;
 use crate::sink::{BuildError, Outcome};
@@ -83,7 +84,7 @@ impl Accept {
         let status = response.status.as_u16();
         if !self.statuses.is_empty() && !self.statuses.contains(&status) {
             return if response.is_html() {
-                Outcome::Misconfigured(response.html_reason())
+                Outcome::misconfigured(response.html_reason())
             } else {
                 Outcome::Refused(format!("{} (not among `accept.statuses`)", response.reason()))
             };
@@ -130,7 +131,7 @@ impl Accept {
                 None => format!("`{pointer}` of the answer is no {kind}"),
             },
         };
-        Err(Outcome::RefusedAll(format!("{problem}; check `{key}: {pointer}`: {}", response.reason())))
+        Err(Outcome::Failed(Failure::RefusedAll(format!("{problem}; check `{key}: {pointer}`: {}", response.reason()))))
     }
 }
 
@@ -262,7 +263,7 @@ mod tests {
             events: 4,
         });
         let text = r#"the answer has no `/result/failed`; check `accept.zero: /result/failed`: 200 OK: {"failed":0}"#;
-        assert_eq!(outcome, Outcome::RefusedAll(text.to_owned()));
+        assert_eq!(outcome, Outcome::Failed(Failure::RefusedAll(text.to_owned())));
     }
 
     #[test]

@@ -458,10 +458,10 @@ impl Destination for AzureLogs {
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         let outcome = response.expect_refusal(response.expect_json("Azure Monitor"), "error", "Azure Monitor");
         match (response.status.as_u16(), outcome) {
-            (403, _) => Outcome::Unauthorized(format!("{} ({ROLE})", response.reason())),
-            (404, _) => Outcome::Misconfigured(format!("{} (no such endpoint or rule)", response.reason())),
+            (403, _) => Outcome::unauthorized(format!("{} ({ROLE})", response.reason())),
+            (404, _) => Outcome::misconfigured(format!("{} (no such endpoint or rule)", response.reason())),
             (400, Outcome::Refused(reason)) if error_code(response).is_some_and(|code| is_misconfigured(&code)) => {
-                Outcome::Misconfigured(reason)
+                Outcome::misconfigured(reason)
             }
             (_, outcome) => outcome,
         }

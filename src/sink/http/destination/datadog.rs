@@ -254,12 +254,12 @@ mod tests {
             (401, r#"{"errors":[{"status":"401","title":"Unauthorized"}]}"#, "Unauthorized"),
             (403, r#"{"errors":[{"status":"403","title":"Forbidden"}]}"#, "Unauthorized"),
             (404, "", "Misconfigured"),
-            (408, "", "RetryLater"),
+            (408, "", "Transient"),
             (413, "<html>", "TooLarge"),
-            (429, "", "RetryLater"),
-            (500, "", "RetryLater"),
-            (502, "<html>", "RetryLater"),
-            (503, "", "RetryLater"),
+            (429, "", "Transient"),
+            (500, "", "Transient"),
+            (502, "<html>", "Transient"),
+            (503, "", "Transient"),
         ] {
             assert_eq!(judged(&datadog(), status, body), expected, "{status} {body}");
         }

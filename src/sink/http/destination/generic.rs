@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::accept::judge_unknown;
+use crate::failure::Failure;
 use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults, ENVELOPE};
 use crate::sink::http::{
@@ -136,9 +137,13 @@ impl Destination for Generic {
         let judge = move |response: &ResponseView<'_>| match (ResponseView { body: b"", ..*response }).by_status() {
             // It knows no OPTIONS, which says nothing about POST.
             _ if response.status == StatusCode::NOT_IMPLEMENTED => reached(endpoint, response.status),
-            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
-            Outcome::Misconfigured(reason) if response.status.is_redirection() => Probe::Failed(reason),
-            Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: {reason}")),
+            Outcome::Failed(Failure::Unauthorized(reason)) => {
+                Probe::Failed(format!("{endpoint}: credentials refused: {reason}"))
+            }
+            Outcome::Failed(Failure::Misconfigured(reason)) if response.status.is_redirection() => {
+                Probe::Failed(reason)
+            }
+            Outcome::Failed(Failure::Transient { reason, .. }) => Probe::Failed(format!("{endpoint}: {reason}")),
             _ if response.status.is_success() && response.is_page() => Probe::Reached(format!(
                 "{endpoint} answers {} to OPTIONS with a page of HTML, as logins and proxies do: is `url` the receiver's?",
                 response.status.as_u16()
@@ -160,22 +165,22 @@ mod tests {
     #[test]
     fn each_status_has_its_outcome() {
         let reason = |status: &str| format!("{status}: why");
-        let later = |status| Outcome::RetryLater { reason: reason(status), after: None };
+        let later = |status| Outcome::retry_later(reason(status));
         let redirect = "redirects, which is not followed; put the final address into `url`";
         for (status, expected) in [
             (200, Outcome::Delivered),
             (202, Outcome::Delivered),
             (204, Outcome::Delivered),
-            (302, Outcome::Misconfigured(format!("302: {redirect}"))),
-            (307, Outcome::Misconfigured(format!("307: {redirect}"))),
+            (302, Outcome::misconfigured(format!("302: {redirect}"))),
+            (307, Outcome::misconfigured(format!("307: {redirect}"))),
             (400, Outcome::Refused(reason("400 Bad Request"))),
-            (401, Outcome::Unauthorized(reason("401 Unauthorized"))),
-            (403, Outcome::Unauthorized(reason("403 Forbidden"))),
-            (404, Outcome::Misconfigured(reason("404 Not Found") + "; check `url`")),
-            (405, Outcome::Misconfigured(reason("405 Method Not Allowed") + "; check `url`")),
+            (401, Outcome::unauthorized(reason("401 Unauthorized"))),
+            (403, Outcome::unauthorized(reason("403 Forbidden"))),
+            (404, Outcome::misconfigured(reason("404 Not Found") + "; check `url`")),
+            (405, Outcome::misconfigured(reason("405 Method Not Allowed") + "; check `url`")),
             (408, later("408 Request Timeout")),
             (413, Outcome::TooLarge(reason("413 Payload Too Large"))),
-            (415, Outcome::Misconfigured(reason("415 Unsupported Media Type"))),
+            (415, Outcome::misconfigured(reason("415 Unsupported Media Type"))),
             (422, Outcome::Refused(reason("422 Unprocessable Entity"))),
             (425, later("425 Too Early")),
             (429, later("429 Too Many Requests")),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::time_or_now;
+use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
@@ -264,8 +265,8 @@ impl Destination for GoogleSecops {
     /// A request is accepted or refused as a whole, and only the message says why.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match response.expect_refusal(response.expect_json("Google SecOps"), "error", "Google SecOps") {
-            Outcome::RetryLater { reason, after } if response.status.as_u16() == 429 => {
-                Outcome::RetryLater { reason, after: after.or(Some(THROTTLED)) }
+            Outcome::Failed(Failure::Transient { reason, after }) if response.status.as_u16() == 429 => {
+                Outcome::Failed(Failure::Transient { reason, after: after.or(Some(THROTTLED)) })
             }
             Outcome::Refused(reason) => {
                 let message = serde_json::from_slice::<ErrorBody>(response.body).map(|body| body.error.message);
@@ -275,7 +276,7 @@ impl Destination for GoogleSecops {
                     Outcome::TooLarge(reason)
                 } else if says(&TARGET_REFUSALS) {
                     // Other texts may be about one entry.
-                    Outcome::Misconfigured(reason)
+                    Outcome::misconfigured(reason)
                 } else {
                     Outcome::Refused(reason)
                 }

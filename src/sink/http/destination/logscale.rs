@@ -274,10 +274,10 @@ mod tests {
             (403, "", "Unauthorized"),
             (404, "", "Misconfigured"),
             (413, "", "TooLarge"),
-            (429, "", "RetryLater"),
-            (500, "", "RetryLater"),
-            (502, "<html>", "RetryLater"),
-            (503, "", "RetryLater"),
+            (429, "", "Transient"),
+            (500, "", "Transient"),
+            (502, "<html>", "Transient"),
+            (503, "", "Transient"),
         ] {
             assert_eq!(judged(&logscale, status, body), expected, "{status} {body}");
         }

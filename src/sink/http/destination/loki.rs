@@ -211,7 +211,7 @@ impl Destination for Loki {
         let body = String::from_utf8_lossy(response.body).to_lowercase();
         match response.expect_json("Loki") {
             Outcome::Refused(reason) if STREAM_REFUSALS.iter().any(|text| body.contains(text)) => {
-                Outcome::Misconfigured(reason)
+                Outcome::misconfigured(reason)
             }
             outcome => outcome,
         }
@@ -259,14 +259,14 @@ mod tests {
             (404, "404 page not found", "Misconfigured"),
             (413, "", "TooLarge"),
             (422, "at least one valid stream is required for ingestion", "Refused"),
-            (429, "Ingestion rate limit exceeded for user acme", "RetryLater"),
-            (429, "Maximum active stream limit exceeded", "RetryLater"),
-            (429, "Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest", "RetryLater"),
+            (429, "Ingestion rate limit exceeded for user acme", "Transient"),
+            (429, "Maximum active stream limit exceeded", "Transient"),
+            (429, "Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest", "Transient"),
             (500, "rpc error: code = ResourceExhausted desc = received message larger than max (2 vs. 1)", "TooLarge"),
             (429, "rpc error: code = ResourceExhausted desc = received message larger than max (2 vs. 1)", "TooLarge"),
-            (500, "", "RetryLater"),
-            (503, "<html>", "RetryLater"),
-            (504, "", "RetryLater"),
+            (500, "", "Transient"),
+            (503, "<html>", "Transient"),
+            (504, "", "Transient"),
         ] {
             assert_eq!(judged(&loki, status, body), expected, "{status} {body}");
         }

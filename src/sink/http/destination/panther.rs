@@ -129,11 +129,11 @@ mod tests {
             (404, "", "Misconfigured"),
             (413, r#"{"message":"Request Too Long"}"#, "TooLarge"),
             (415, "", "Misconfigured"),
-            (429, "", "RetryLater"),
-            (500, "", "RetryLater"),
-            (502, "<html>", "RetryLater"),
-            (503, "", "RetryLater"),
-            (504, "", "RetryLater"),
+            (429, "", "Transient"),
+            (500, "", "Transient"),
+            (502, "<html>", "Transient"),
+            (503, "", "Transient"),
+            (504, "", "Transient"),
         ] {
             assert_eq!(judged(&panther, status, body), expected, "{status} {body}");
         }

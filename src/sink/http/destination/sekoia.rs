@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use super::event_time::time_or_now;
+use crate::failure::Failure;
 use crate::settings::{Credential, HttpSettings, Schema, Secret};
 use crate::sink::common::{Compression, Defaults, MAPPED};
 use crate::sink::http::transport::framing::{write_body_as_string, write_string};
@@ -191,7 +192,7 @@ impl Destination for Sekoia {
             Some(0) => Outcome::Delivered,
             None => Outcome::warned(WarningReason::SurplusIds, reason),
             Some(1) if ids == 0 => Outcome::Refused(reason),
-            Some(_) if ids == 0 => Outcome::Misconfigured(reason),
+            Some(_) if ids == 0 => Outcome::misconfigured(reason),
             Some(count) => Outcome::RefusedSome { count, reason },
         }
     }
@@ -201,7 +202,9 @@ impl Destination for Sekoia {
         let endpoint = &self.probe_endpoint;
         let accepted = Probe::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"));
         let judge = move |response: &ResponseView<'_>| match response.expect_json("Sekoia.io") {
-            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint} refuses the intake key: {reason}")),
+            Outcome::Failed(Failure::Unauthorized(reason)) => {
+                Probe::Failed(format!("{endpoint} refuses the intake key: {reason}"))
+            }
             outcome => Probe::of(&outcome, endpoint, accepted),
         };
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
@@ -240,9 +243,9 @@ mod tests {
             (403, r#"{"message":"The intake key is invalid"}"#, "Unauthorized"),
             (404, "", "Misconfigured"),
             (413, "", "TooLarge"),
-            (429, "", "RetryLater"),
-            (500, "", "RetryLater"),
-            (503, "<html>", "RetryLater"),
+            (429, "", "Transient"),
+            (500, "", "Transient"),
+            (503, "<html>", "Transient"),
             (302, "", "Misconfigured"),
         ] {
             assert_eq!(judged(&destination(Format::Array), status, body), expected, "{status} {body}");

@@ -210,12 +210,12 @@ mod tests {
             (403, "", 3, "Unauthorized"),
             (404, "", 3, "Misconfigured"),
             (408, "", 3, "TooLarge"),
-            (408, "", 1, "RetryLater"),
+            (408, "", 1, "Transient"),
             (413, "", 3, "TooLarge"),
-            (429, "", 3, "RetryLater"),
-            (500, "", 3, "RetryLater"),
-            (503, "<html>", 3, "RetryLater"),
-            (504, "", 3, "RetryLater"),
+            (429, "", 3, "Transient"),
+            (500, "", 3, "Transient"),
+            (503, "<html>", 3, "Transient"),
+            (504, "", 3, "Transient"),
         ] {
             let outcome = judged_by(|response| sumo.judge(response), status, body, events);
             assert_eq!(outcome, expected, "{status} {body}");

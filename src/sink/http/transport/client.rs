@@ -8,6 +8,7 @@ use url::Url;
 use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError, Response, exchange};
 use super::response::ResponseView;
+use crate::failure::Failure;
 use crate::settings::{HttpSettings, NotReachable, RenewableClient, UsedProxy};
 use crate::sink::http::auth::signature::Signer;
 use crate::sink::http::auth::token_error::TokenError;
@@ -107,12 +108,16 @@ impl SinkClient {
     /// Probes with a POST without a body, for destinations that check credentials before the body.
     pub(crate) async fn probe_with_empty_post(&self, endpoint: &Endpoint) -> Probe {
         let judge = |response: &ResponseView<'_>| match response.by_status() {
-            Outcome::Unauthorized(_) if self.auth.signer().is_some() => {
+            Outcome::Failed(Failure::Unauthorized(_)) if self.auth.signer().is_some() => {
                 Probe::Reached(format!("{endpoint} asks for a signature, which only events have"))
             }
-            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
-            Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}")),
-            Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: unavailable: {reason}")),
+            Outcome::Failed(Failure::Unauthorized(reason)) => {
+                Probe::Failed(format!("{endpoint}: credentials refused: {reason}"))
+            }
+            Outcome::Failed(Failure::Misconfigured(reason)) => Probe::Failed(format!("{endpoint}: {reason}")),
+            Outcome::Failed(Failure::Transient { reason, .. }) => {
+                Probe::Failed(format!("{endpoint}: unavailable: {reason}"))
+            }
             Outcome::Refused(reason) => Probe::refused_without_events(endpoint, &reason),
             _ if response.is_html() => Probe::Failed(format!("{endpoint}: {}", response.html_reason())),
             _ => Probe::Verified(format!("{endpoint} {}", self.accepts())),
@@ -181,7 +186,7 @@ impl SinkClient {
 
 impl From<NotReachable> for RequestError {
     fn from(error: NotReachable) -> Self {
-        let outcome = Outcome::Misconfigured(error.to_string());
+        let outcome = Outcome::misconfigured(error.to_string());
         Self { outcome, label: "address".to_owned(), kind: ErrorKind::Unsent }
     }
 }
@@ -189,10 +194,10 @@ impl From<NotReachable> for RequestError {
 impl From<AuthError> for RequestError {
     fn from(error: AuthError) -> Self {
         let (outcome, label) = match error {
-            AuthError::Secret(error) => (Outcome::SecretUnreadable(error.to_string()), "secret"),
+            AuthError::Secret(error) => (Outcome::Failed(Failure::SecretUnreadable(error.to_string())), "secret"),
             AuthError::InvalidHeaderValue(name) => {
                 let reason = format!("the secret for `{name}` holds characters that no header can carry");
-                (Outcome::SecretUnreadable(reason), "secret")
+                (Outcome::Failed(Failure::SecretUnreadable(reason)), "secret")
             }
             AuthError::Token(TokenError { outcome }) => (outcome, "token"),
         };

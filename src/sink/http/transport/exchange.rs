@@ -63,7 +63,7 @@ pub(crate) async fn exchange(
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        let outcome = Outcome::Misconfigured(describe_proxy_refusal(response.url(), way));
+        let outcome = Outcome::misconfigured(describe_proxy_refusal(response.url(), way));
         return Err(RequestError { outcome, label: status.as_u16().to_string(), kind: ErrorKind::NotConnected });
     }
     let mut body = Vec::new();
@@ -93,7 +93,7 @@ impl RequestError {
             _ => ErrorKind::ConnectionLost,
         };
         let reason = secrets.scrub(&describe_request_error(error, way).to_string());
-        Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), kind }
+        Self { outcome: Outcome::retry_later(reason), label: label.to_owned(), kind }
     }
 
     pub(crate) fn into_probe(self) -> Probe {

@@ -15,6 +15,7 @@ use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError};
 use super::response::ResponseView;
 use super::size_limiter::SizeLimiter;
+use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::settings::{HttpSettings, UsedProxy};
 use crate::sink::common::{Common, Compression, Defaults};
@@ -44,7 +45,7 @@ impl From<EncodeError> for RequestError {
     fn from(error: EncodeError) -> Self {
         let reason = error.to_string();
         let (outcome, label) = match error {
-            EncodeError::Compress(_) => (Outcome::RetryLater { reason, after: None }, "compress"),
+            EncodeError::Compress(_) => (Outcome::retry_later(reason), "compress"),
             EncodeError::TooLarge { .. } => (Outcome::TooLarge(reason), TOO_LARGE),
         };
         Self { outcome, label: label.to_owned(), kind: ErrorKind::Unsent }
@@ -83,7 +84,7 @@ impl<D: Destination> HttpSink<D> {
         }
         let mut used = UsedSecrets::default();
         let first = self.attempt_once(batch, &mut used).await;
-        let is_refused = matches!(first.outcome, Outcome::Unauthorized(_));
+        let is_refused = matches!(first.outcome, Outcome::Failed(Failure::Unauthorized(_)));
         if is_refused && self.client.renew(&used, first.status == UNAUTHENTICATED).await {
             return self.attempt_once(batch, &mut UsedSecrets::default()).await;
         }
@@ -135,7 +136,7 @@ impl<D: Destination> HttpSink<D> {
         }
         self.size.answered();
         match &outcome {
-            Outcome::Misconfigured(_) if response.status.is_success() => self.size.not_understood(),
+            Outcome::Failed(Failure::Misconfigured(_)) if response.status.is_success() => self.size.not_understood(),
             Outcome::RefusedSome { .. } => self.size.partly_refused(),
             Outcome::TooLarge(_) => self.size.refused_size(batch.len(), batch.body_bytes()),
             _ if response.status.is_success() => self.size.understood(),
@@ -155,7 +156,7 @@ impl<D: Destination> HttpSink<D> {
 
     fn halve_if(&self, halves: bool, outcome: Outcome) -> Outcome {
         match outcome {
-            Outcome::RetryLater { reason, .. } if halves => Outcome::TooLarge(reason),
+            Outcome::Failed(Failure::Transient { reason, .. }) if halves => Outcome::TooLarge(reason),
             outcome => outcome,
         }
     }
@@ -228,10 +229,10 @@ impl<D: Destination> HttpSink<D> {
 fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
     let named = |reason: String| format!("{}: {reason}", endpoint.with_path());
     match outcome {
-        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: named(reason), after },
+        Outcome::Failed(
+            failure @ (Failure::Transient { .. } | Failure::Unauthorized(_) | Failure::Misconfigured(_)),
+        ) => Outcome::Failed(failure.map_reason(named)),
         Outcome::Busy(reason) => Outcome::Busy(named(reason)),
-        Outcome::Unauthorized(reason) => Outcome::Unauthorized(named(reason)),
-        Outcome::Misconfigured(reason) => Outcome::Misconfigured(named(reason)),
         other => other,
     }
 }

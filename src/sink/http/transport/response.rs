@@ -5,6 +5,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use serde::de::IgnoredAny;
 
+use crate::failure::Failure;
 use crate::settings::{KnownSecrets, retry_after, wants_tls};
 use crate::sink::{Outcome, Rejection};
 
@@ -68,8 +69,8 @@ impl ResponseView<'_> {
     /// The outcome by status alone, for statuses that the destination does not define differently.
     pub fn by_status(&self) -> Outcome {
         match self.by_status_anywhere() {
-            Outcome::Misconfigured(reason) if matches!(self.status.as_u16(), 404 | 405 | 410) => {
-                Outcome::Misconfigured(format!("{reason}; check `url`"))
+            Outcome::Failed(Failure::Misconfigured(reason)) if matches!(self.status.as_u16(), 404 | 405 | 410) => {
+                Outcome::misconfigured(format!("{reason}; check `url`"))
             }
             outcome => outcome,
         }
@@ -79,18 +80,18 @@ impl ResponseView<'_> {
     pub fn by_status_anywhere(&self) -> Outcome {
         match self.status.as_u16() {
             200..=299 => Outcome::Delivered,
-            300..=399 => Outcome::Misconfigured(self.redirect()),
+            300..=399 => Outcome::misconfigured(self.redirect()),
             400 | 422 if wants_tls(self.body) => {
-                Outcome::Misconfigured(format!("{}; the port wants TLS: write https://", self.reason()))
+                Outcome::misconfigured(format!("{}; the port wants TLS: write https://", self.reason()))
             }
             // A proxy refuses the request, such as one without a valid client certificate.
-            400 | 422 if self.is_html() => Outcome::Misconfigured(self.html_reason()),
+            400 | 422 if self.is_html() => Outcome::misconfigured(self.html_reason()),
             400 | 422 => Outcome::Refused(self.reason()),
-            401 | 403 => Outcome::Unauthorized(self.reason()),
+            401 | 403 => Outcome::unauthorized(self.reason()),
             408 | 425 | 429 | 500..=599 if self.names_size() => Outcome::TooLarge(self.reason()),
             408 | 425 | 429 | 500..=599 => self.retry_later(),
             413 => Outcome::TooLarge(self.reason()),
-            _ => Outcome::Misconfigured(self.reason()),
+            _ => Outcome::misconfigured(self.reason()),
         }
     }
 
@@ -137,7 +138,7 @@ impl ResponseView<'_> {
     /// [`by_status`](Self::by_status) of a destination whose success may have any body but HTML.
     pub fn expect_no_html(&self) -> Outcome {
         match self.by_status() {
-            Outcome::Delivered if self.is_html() => Outcome::Misconfigured(self.html_reason()),
+            Outcome::Delivered if self.is_html() => Outcome::misconfigured(self.html_reason()),
             outcome => outcome,
         }
     }
@@ -149,12 +150,12 @@ impl ResponseView<'_> {
 
     /// The outcome of a success that `destination` would not give.
     pub fn unexpected(&self, destination: &str) -> Outcome {
-        Outcome::Misconfigured(not_from(destination, &self.reason()))
+        Outcome::misconfigured(not_from(destination, &self.reason()))
     }
 
     /// The bytes may be sent again later, after `Retry-After`.
     pub fn retry_later(&self) -> Outcome {
-        Outcome::RetryLater { reason: self.reason(), after: self.retry_after() }
+        Outcome::Failed(Failure::Transient { reason: self.reason(), after: self.retry_after() })
     }
 
     /// A redirect is not followed: it usually leads to a login page, which would answer 200.
@@ -204,7 +205,7 @@ mod tests {
             (StatusCode::UNPROCESSABLE_ENTITY, page, "Misconfigured"),
             (StatusCode::BAD_REQUEST, b"no such field", "Refused"),
             (StatusCode::PAYLOAD_TOO_LARGE, page, "TooLarge"),
-            (StatusCode::BAD_GATEWAY, page, "RetryLater"),
+            (StatusCode::BAD_GATEWAY, page, "Transient"),
         ] {
             let response =
                 ResponseView { status, headers: &headers, body, secrets: &KnownSecrets::default(), events: 4 };
@@ -232,7 +233,7 @@ mod tests {
             r#"{"error":{"code":429,"message":"Quota exceeded: request size per minute"}}"#,
             "",
         ] {
-            assert_eq!(outcome(429, body), "RetryLater", "{body}");
+            assert_eq!(outcome(429, body), "Transient", "{body}");
         }
     }
 
@@ -278,6 +279,6 @@ mod tests {
         ] {
             assert_eq!(judged_by(expect, 400, body, 4), expected, "{body}");
         }
-        assert_eq!(judged_by(expect, 503, "busy", 4), "RetryLater");
+        assert_eq!(judged_by(expect, 503, "busy", 4), "Transient");
     }
 }

@@ -1,3 +1,4 @@
+use crate::failure::Failure;
 use http::StatusCode;
 
 use super::*;
@@ -45,10 +46,10 @@ fn each_response_has_its_outcome() {
         (403, r#"{"error":{"code":"OperationFailed","message":"no role"}}"#, "Unauthorized"),
         (404, r#"{"error":{"code":"NotFound","message":"rule"}}"#, "Misconfigured"),
         (413, "", "TooLarge"),
-        (429, r#"{"error":{"code":"TooManyRequests","message":"x"}}"#, "RetryLater"),
-        (500, "", "RetryLater"),
-        (502, "<html>Bad Gateway</html>", "RetryLater"),
-        (503, r#"{"error":{"code":"ServiceUnavailable","message":"x"}}"#, "RetryLater"),
+        (429, r#"{"error":{"code":"TooManyRequests","message":"x"}}"#, "Transient"),
+        (500, "", "Transient"),
+        (502, "<html>Bad Gateway</html>", "Transient"),
+        (503, r#"{"error":{"code":"ServiceUnavailable","message":"x"}}"#, "Transient"),
         (302, "", "Misconfigured"),
     ] {
         assert_eq!(judged(&azure, status, body), expected, "{status} {body}");
@@ -64,12 +65,15 @@ fn the_error_code_is_read_from_the_header_and_retry_after_is_kept() {
     ]);
     let secrets = Default::default();
     let response = |status| ResponseView { status, headers: &headers, body: b"", secrets: &secrets, events: 1 };
-    assert!(matches!(azure.judge(&response(StatusCode::BAD_REQUEST)), Outcome::Misconfigured(_)));
+    assert!(matches!(azure.judge(&response(StatusCode::BAD_REQUEST)), Outcome::Failed(Failure::Misconfigured(_))));
     let throttled = azure.judge(&response(StatusCode::TOO_MANY_REQUESTS));
     let waits = Some(Duration::from_secs(42));
-    assert!(matches!(&throttled, Outcome::RetryLater { after, .. } if *after == waits), "{throttled:?}");
     assert!(
-        matches!(azure.judge(&response(StatusCode::FORBIDDEN)), Outcome::Unauthorized(reason) if reason.contains("30 minutes"))
+        matches!(&throttled, Outcome::Failed(Failure::Transient { after, .. }) if *after == waits),
+        "{throttled:?}"
+    );
+    assert!(
+        matches!(azure.judge(&response(StatusCode::FORBIDDEN)), Outcome::Failed(Failure::Unauthorized(reason)) if reason.contains("30 minutes"))
     );
 }
 

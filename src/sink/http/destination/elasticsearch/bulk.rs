@@ -169,7 +169,7 @@ pub(super) fn judge(response: &ResponseView<'_>, indices: &Indices, is_foreign: 
     if items.len() != response.events {
         // Documents that exist already are recognised by their `_id`.
         let reason = format!("the response names {} of {} documents", items.len(), response.events);
-        return Outcome::RetryLater { reason, after: None };
+        return Outcome::retry_later(reason);
     }
     let warning = |item: &Created<'_>| item.warning(response, indices, is_foreign);
     judge_items(response, items.iter().map(|item| &item.create), warning)
@@ -189,7 +189,7 @@ fn judge_refusal(response: &ResponseView<'_>, reason: String) -> Outcome {
     };
     let reason = format!("{} {}", response.status.as_u16(), error.text(response));
     match error.advice() {
-        Some(advice) => Outcome::Misconfigured(format!("{reason}; {advice}")),
+        Some(advice) => Outcome::misconfigured(format!("{reason}; {advice}")),
         None => Outcome::Refused(reason),
     }
 }
@@ -207,7 +207,7 @@ fn cut_off(response: &ResponseView<'_>) -> Outcome {
         response.body.len(),
         response.reason()
     );
-    if response.events > 1 { Outcome::TooLarge(reason) } else { Outcome::RetryLater { reason, after: None } }
+    if response.events > 1 { Outcome::TooLarge(reason) } else { Outcome::retry_later(reason) }
 }
 
 /// `items` has one element for each document, in the order of sending.
@@ -255,9 +255,9 @@ fn judge_items<'a>(
         }
     }
     match (settled, stop, failing) {
-        (0, Some(reason), _) => Outcome::Misconfigured(reason),
+        (0, Some(reason), _) => Outcome::misconfigured(reason),
         (0, None, Some(reason)) if is_busy => Outcome::Busy(reason),
-        (0, None, Some(reason)) => Outcome::RetryLater { reason, after: None },
+        (0, None, Some(reason)) => Outcome::retry_later(reason),
         _ if !rejected.is_empty() || !retry.is_empty() => Outcome::Partial { rejected, retry, after: None, warnings },
         _ if warnings.is_empty() => Outcome::Delivered,
         _ => Outcome::DeliveredWithWarnings(warnings),
@@ -339,7 +339,7 @@ mod tests {
             (items([CREATED, NOT_STORED]), "Delivered"),
             (items([STORED, STORE_FAILED]), "rejected [1] retry [] failure_store"),
             (items([MAPPER, ILLEGAL]), "rejected [0, 1] retry []"),
-            (items([CIRCUIT, NO_SHARD]), "RetryLater"),
+            (items([CIRCUIT, NO_SHARD]), "Transient"),
             (items([CLUSTER, CREATED]), "rejected [] retry [0]"),
             (items([FORBIDDEN, FORBIDDEN]), "Misconfigured"),
             (items([TOO_LARGE, CREATED]), "rejected [0] retry []"),
@@ -351,7 +351,7 @@ mod tests {
             (items([BLOCKED, BLOCKED]), "Misconfigured"),
             (items([MISSING, BUSY]), "Misconfigured"),
             (items([CREATED, BLOCKED]), "rejected [] retry [1]"),
-            (format!(r#"{{"errors":false,"items":[{CREATED}]}}"#), "RetryLater"),
+            (format!(r#"{{"errors":false,"items":[{CREATED}]}}"#), "Transient"),
             ("<html>a login page</html>".to_owned(), "Misconfigured"),
             (r#"{"took":1,"errors":false}"#.to_owned(), "Misconfigured"),
             (String::new(), "Misconfigured"),
@@ -364,9 +364,9 @@ mod tests {
             (403, "Unauthorized"),
             (404, "Misconfigured"),
             (413, "TooLarge"),
-            (429, "RetryLater"),
-            (500, "RetryLater"),
-            (503, "RetryLater"),
+            (429, "Transient"),
+            (500, "Transient"),
+            (503, "Transient"),
             (301, "Misconfigured"),
         ] {
             assert_eq!(judged(status, "<html>"), expected, "{status}");
@@ -468,7 +468,7 @@ mod tests {
         let whole = items([CREATED, PARSING]);
         for end in [40, 60, whole.len() - 2] {
             assert_eq!(judged(200, &whole[..end]), "TooLarge", "{end}");
-            assert_eq!(judged_by(judge_all, 200, &whole[..end], 1), "RetryLater", "one event has no half");
+            assert_eq!(judged_by(judge_all, 200, &whole[..end], 1), "Transient", "one event has no half");
         }
         assert_eq!(judged(200, &format!("{whole} and more")), "Misconfigured");
         assert_eq!(judged(200, r#"{"tool":1"#), "Misconfigured");

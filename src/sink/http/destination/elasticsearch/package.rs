@@ -45,7 +45,7 @@ pub(super) fn is_opensearch(response: &Response) -> bool {
 pub(super) async fn refuse_opensearch(base: &Endpoint, client: &SinkClient) -> Result<(), Outcome> {
     let response = client.send_empty(Method::GET, base.url()).await.map_err(|error| error.outcome)?;
     match response.status {
-        StatusCode::OK if is_opensearch(&response) => Err(Outcome::Misconfigured(NO_PACKAGE.to_owned())),
+        StatusCode::OK if is_opensearch(&response) => Err(Outcome::misconfigured(NO_PACKAGE)),
         // The credentials may not read what the cluster is.
         StatusCode::OK | StatusCode::FORBIDDEN => Ok(()),
         _ => match response.view(0).by_status() {

@@ -1,3 +1,4 @@
+use crate::failure::Failure;
 use crate::sink::http::destination::judged;
 use crate::sink::http::transport::body::body_of;
 use std::collections::BTreeMap;
@@ -52,10 +53,10 @@ fn each_response_has_its_outcome() {
         (403, r#"{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED"}}"#, "Unauthorized"),
         (404, r#"{"error":{"code":404,"message":"x","status":"NOT_FOUND"}}"#, "Misconfigured"),
         (413, "<html>", "TooLarge"),
-        (429, r#"{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}"#, "RetryLater"),
+        (429, r#"{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}"#, "Transient"),
         (429, r#"{"error":{"code":429,"message":"received message larger than max (2 vs. 1)"}}"#, "TooLarge"),
-        (500, r#"{"error":{"code":500,"message":"x","status":"INTERNAL"}}"#, "RetryLater"),
-        (503, "", "RetryLater"),
+        (500, r#"{"error":{"code":500,"message":"x","status":"INTERNAL"}}"#, "Transient"),
+        (503, "", "Transient"),
         (302, "", "Misconfigured"),
     ] {
         assert_eq!(judged(&secops, status, body), expected, "{status} {body}");
@@ -78,7 +79,7 @@ fn a_429_without_retry_after_waits_a_minute() {
         };
         let outcome = secops.judge(&response);
         assert!(
-            matches!(&outcome, Outcome::RetryLater { after, .. } if *after == Some(Duration::from_secs(waits))),
+            matches!(&outcome, Outcome::Failed(Failure::Transient { after, .. }) if *after == Some(Duration::from_secs(waits))),
             "{outcome:?}"
         );
     }

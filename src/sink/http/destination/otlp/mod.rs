@@ -14,6 +14,7 @@ use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::failure::Failure;
 use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::response::not_from;
@@ -234,13 +235,14 @@ impl Destination for Otlp {
     /// is final, and does not mean that the events are invalid: the lane stops as misconfigured instead of dropping
     /// them.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        let retry = || Outcome::RetryLater { reason: self.reason(response), after: response.retry_after() };
+        let retry =
+            || Outcome::Failed(Failure::Transient { reason: self.reason(response), after: response.retry_after() });
         match response.status.as_u16() {
             200..=299 => self.judge_success(response),
             408 | 425 | 429 | 500..=599 if response.names_size() => Outcome::TooLarge(self.reason(response)),
             429 | 502..=504 => retry(),
             408 | 425 | 500..=599 if self.retry_server_errors => retry(),
-            300..=399 | 408 | 425 | 500..=599 => Outcome::Misconfigured(self.reason(response)),
+            300..=399 | 408 | 425 | 500..=599 => Outcome::misconfigured(self.reason(response)),
             _ => match response.by_status() {
                 Outcome::Refused(_) => Outcome::Refused(self.reason(response)),
                 outcome => outcome,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::failure::Failure;
 use crate::sink::http::destination::judged;
 
 fn otlp(encoding: Encoding, retry_server_errors: bool) -> Otlp {
@@ -39,12 +40,12 @@ fn each_response_in_json_has_its_outcome() {
         (408, "", "Misconfigured"),
         (413, "", "TooLarge"),
         (415, "", "Misconfigured"),
-        (429, "", "RetryLater"),
+        (429, "", "Transient"),
         (500, "", "Misconfigured"),
         (501, "", "Misconfigured"),
-        (502, "<html>", "RetryLater"),
-        (503, "", "RetryLater"),
-        (504, "", "RetryLater"),
+        (502, "<html>", "Transient"),
+        (503, "", "Transient"),
+        (504, "", "Transient"),
         (429, r#"{"code":8,"message":"received message larger than max (281827 vs. 100000)"}"#, "TooLarge"),
         (500, r#"{"code":8,"message":"trying to send message larger than max (5 vs. 4)"}"#, "TooLarge"),
         (503, "request body too large", "TooLarge"),
@@ -52,7 +53,7 @@ fn each_response_in_json_has_its_outcome() {
         assert_eq!(judged(&otlp(Encoding::Json, false), status, body), expected, "{status} {body}");
     }
     for status in [408, 500, 501, 503] {
-        assert_eq!(judged(&otlp(Encoding::Json, true), status, ""), "RetryLater", "{status}");
+        assert_eq!(judged(&otlp(Encoding::Json, true), status, ""), "Transient", "{status}");
     }
 }
 
@@ -91,5 +92,5 @@ fn reasons_are_read_in_both_encodings() {
     assert_eq!(judged(&status, "application/x-protobuf"), refused("no such field"));
     assert_eq!(judged(br#"{"message":"bad"}"#, "application/json; charset=utf-8"), refused(r#"{"message":"bad"}"#));
     assert_eq!(judged(b"proxy", "text/plain"), refused("proxy"));
-    assert!(matches!(judged(b"<html>proxy</html>", "text/html"), Outcome::Misconfigured(_)));
+    assert!(matches!(judged(b"<html>proxy</html>", "text/html"), Outcome::Failed(Failure::Misconfigured(_))));
 }

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::judge::{ResponseBody, advised};
+use crate::failure::Failure;
 use crate::settings::{Period, SettingKind};
 use crate::sink::http::transport::exchange::{ErrorKind, RequestError, Response};
 use crate::sink::http::{Endpoint, SinkClient};
@@ -258,10 +259,12 @@ impl Acks {
                 });
                 Ok(())
             }
-            (_, Outcome::Unauthorized(reason)) => Err(Outcome::Unauthorized(format!("{QUERY}: {reason}"))),
-            (_, Outcome::RetryLater { .. }) => Ok(()),
-            (Some(code), _) => Err(Outcome::Misconfigured(format!("{QUERY}: {}", advised(code, view.reason())))),
-            (None, _) => Err(Outcome::Misconfigured(format!(
+            (_, Outcome::Failed(Failure::Unauthorized(reason))) => {
+                Err(Outcome::unauthorized(format!("{QUERY}: {reason}")))
+            }
+            (_, Outcome::Failed(Failure::Transient { .. })) => Ok(()),
+            (Some(code), _) => Err(Outcome::misconfigured(format!("{QUERY}: {}", advised(code, view.reason())))),
+            (None, _) => Err(Outcome::misconfigured(format!(
                 "{QUERY} is not answered as a HEC does ({}): let `/services/collector/ack` through to the collector that \
                  got the events, or remove `acknowledgement`",
                 view.reason()

@@ -100,7 +100,7 @@ fn judge(response: &ResponseView<'_>) -> Outcome {
     match element(&xml, "Code") {
         Some(code) if response.status.is_client_error() && !LATER.contains(&code) => {
             let message = element(&xml, "Message").unwrap_or_default();
-            Outcome::Unauthorized(response.quote(format!("{code}: {message}").as_bytes()))
+            Outcome::unauthorized(response.quote(format!("{code}: {message}").as_bytes()))
         }
         Some(_) => response.retry_later(),
         None => response.by_status_anywhere(),
@@ -118,11 +118,11 @@ mod tests {
         for (status, body, expected) in [
             (400, error("ExpiredTokenException"), "Unauthorized"),
             (403, error("AccessDenied"), "Unauthorized"),
-            (400, error("Throttling"), "RetryLater"),
-            (400, error("IDPCommunicationError"), "RetryLater"),
-            (503, error("ServiceUnavailable"), "RetryLater"),
+            (400, error("Throttling"), "Transient"),
+            (400, error("IDPCommunicationError"), "Transient"),
+            (503, error("ServiceUnavailable"), "Transient"),
             (400, "<html>a proxy</html>".to_owned(), "Misconfigured"),
-            (502, "<html>Bad Gateway</html>".to_owned(), "RetryLater"),
+            (502, "<html>Bad Gateway</html>".to_owned(), "Transient"),
         ] {
             assert_eq!(judged_by(judge, status, &body, 0), expected, "{status} {body}");
         }

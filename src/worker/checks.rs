@@ -9,10 +9,10 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::WorkerContext;
 use super::expiry::{self, KnownExpiry};
 use super::new_token::{self, NewToken};
 use super::scope::{self, KnownScope};
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::verify;
@@ -41,10 +41,10 @@ pub struct Checks {
 impl Checks {
     /// `starting` is the number of lanes that start at the same time. It spreads the first checks, so that ten thousand
     /// pipelines do not connect and read their ledgers at once.
-    pub fn new(context: &WorkerContext, starting: usize) -> Self {
+    pub fn new(shared: &Shared, starting: usize) -> Self {
         let first = |wait: Duration| {
-            let wait = wait.mul_f64(1.0 + context.fork_random().f64());
-            Instant::now() + wait + context.random_wait(for_all(starting, TIME_PER_CHECK).min(FIRST_WITHIN))
+            let wait = wait.mul_f64(1.0 + shared.lanes.fork_random().f64());
+            Instant::now() + wait + shared.lanes.random_wait(for_all(starting, TIME_PER_CHECK).min(FIRST_WITHIN))
         };
         Self {
             expiry: first(expiry::FIRST_CHECK).into(),
@@ -58,40 +58,39 @@ impl Checks {
     pub fn run_due(
         &mut self,
         now: Instant,
-        context: &Arc<WorkerContext>,
+        shared: &Arc<Shared>,
         lanes: impl Fn() -> Vec<Arc<LaneSpec>>,
         wait: impl Fn() -> Duration,
     ) {
         if self.expiry.is_due(now) || self.expiry.state.token.is_replaced() {
-            let context = context.clone();
+            let shared = shared.clone();
             let lanes = lanes();
-            self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
+            self.expiry.start(wait(), |known| expiry::check(shared, lanes, known));
         }
         if self.new_token.is_due(now) {
-            let context = context.clone();
+            let shared = shared.clone();
             let lanes = lanes();
-            self.new_token.start(Duration::ZERO, |known| new_token::check(context, lanes, known));
+            self.new_token.start(Duration::ZERO, |known| new_token::check(shared, lanes, known));
         }
         if self.scope.is_due(now) || self.scope.state.token.is_replaced() {
             let lanes = lanes();
             // Without an answer to a lane, the scope says nothing.
-            if lanes.iter().any(|lane| has_succeeded(context, lane)) {
-                let context = context.clone();
-                self.scope.start(wait(), |known| scope::check(context, lanes, known));
+            if lanes.iter().any(|lane| has_succeeded(shared, lane)) {
+                let shared = shared.clone();
+                self.scope.start(wait(), |known| scope::check(shared, lanes, known));
             }
         }
         if self.ledgers.is_due(now) {
-            let context = context.clone();
+            let shared = shared.clone();
             let lanes = lanes();
-            self.ledgers.start(wait(), |are_read| async move {
-                (true, verify::check_ledgers(context, lanes, !are_read).await)
-            });
+            self.ledgers
+                .start(wait(), |are_read| async move { (true, verify::check_ledgers(shared, lanes, !are_read).await) });
         }
     }
 }
 
-fn has_succeeded(context: &WorkerContext, lane: &LaneSpec) -> bool {
-    let running = context.telemetry.lane(&lane.id.pipeline, lane.id.stream, &lane.id.sink);
+fn has_succeeded(shared: &Shared, lane: &LaneSpec) -> bool {
+    let running = shared.telemetry.lane(&lane.id.pipeline, lane.id.stream, &lane.id.sink);
     running.is_some_and(|lane| lane.last_success().is_some())
 }
 
@@ -145,10 +144,10 @@ mod tests {
     async fn a_new_token_is_tried_within_two_minutes_whenever_it_is_written() {
         for (second, runs) in (0..INTERVAL.as_secs()).flat_map(|second| [(second, 6), (second, 7)]) {
             let rotation = Rotation::new();
-            let mut checks = Checks::new(&rotation.context, 1);
+            let mut checks = Checks::new(&rotation.shared, 1);
             let mut next = async || {
                 let lanes = || rotation.lanes.clone();
-                checks.run_due(Instant::now(), &rotation.context, lanes, || Duration::ZERO);
+                checks.run_due(Instant::now(), &rotation.shared, lanes, || Duration::ZERO);
                 sleep(INTERVAL).await;
             };
             for _ in 0..runs {

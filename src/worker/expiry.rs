@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::context::WorkerContext;
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::console::Client;
 use crate::record::Timestamp;
@@ -50,24 +50,21 @@ pub struct KnownExpiry {
 }
 
 /// Asks the console when the token of the lanes' pipeline expires. Returns the wait before the next check too.
-pub async fn check(
-    context: Arc<WorkerContext>,
-    lanes: Vec<Arc<LaneSpec>>,
-    mut known: KnownExpiry,
-) -> (KnownExpiry, Duration) {
+pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: KnownExpiry) -> (KnownExpiry, Duration) {
     let lane = lanes.first().map(|lane| (&*lane.id.pipeline, &lane.console));
-    let Some((pipeline, client)) = lane.and_then(|(name, console)| Some((name, context.client(name, console).ok()?)))
+    let Some((pipeline, client)) =
+        lane.and_then(|(name, console)| Some((name, shared.lanes.client(name, console).ok()?)))
     else {
         return (known, RETRY_INTERVAL);
     };
     if known.token.is_replaced() {
         // The console may not say when this one expires.
-        context.telemetry.set_token_expiry(pipeline, None);
+        shared.telemetry.set_token_expiry(pipeline, None);
     }
     known.token.follow(&client);
     match client.token_expiry().await {
         Ok(expires) => {
-            report(&context, pipeline, expires, &mut known.logged);
+            report(&shared, pipeline, expires, &mut known.logged);
             (known, CHECK_INTERVAL)
         }
         Err(error) => {
@@ -78,13 +75,13 @@ pub async fn check(
 }
 
 /// `logged` is the stage of the last line.
-fn report(context: &WorkerContext, pipeline: &str, expires: Option<Timestamp>, logged: &mut Option<u64>) {
-    context.telemetry.set_token_expiry(pipeline, expires);
-    let stage = expires.and_then(|expires| stage(expires, context.clock().now()));
+fn report(shared: &Shared, pipeline: &str, expires: Option<Timestamp>, logged: &mut Option<u64>) {
+    shared.telemetry.set_token_expiry(pipeline, expires);
+    let stage = expires.and_then(|expires| stage(expires, shared.options.clock.now()));
     if let (Some(days), Some(expires)) = (stage, expires)
         && stage != *logged
     {
-        let days_left = expires.since(context.clock().now()).as_secs() / 86_400;
+        let days_left = expires.since(shared.options.clock.now()).as_secs() / 86_400;
         match days {
             0 => error!(pipeline, %expires, "the API token has expired: create a new one"),
             1..=WARN_DAYS => warn!(pipeline, %expires, days_left, "the API token expires soon: replace it"),
@@ -121,22 +118,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_expiry_of_a_former_token_is_forgotten() {
         let rotation = Rotation::new();
-        let (context, lanes) = (&rotation.context, &rotation.lanes);
+        let (shared, lanes) = (&rotation.shared, &rotation.lanes);
         *rotation.details.lock() = Some(r#"{"data":{"expiresAt":"2026-12-01T00:00:00Z"}}"#);
         rotation.list().await.unwrap();
-        let (known, _) = check(context.clone(), lanes.clone(), KnownExpiry::default()).await;
-        let expiry = || context.telemetry.token_expiry("acme").map(|expires| expires.to_string());
+        let (known, _) = check(shared.clone(), lanes.clone(), KnownExpiry::default()).await;
+        let expiry = || shared.telemetry.token_expiry("acme").map(|expires| expires.to_string());
         assert_eq!(expiry().as_deref(), Some("2026-12-01T00:00:00.000000Z"));
         // While the console does not say it again, it stays.
         *rotation.details.lock() = None;
-        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        let (known, _) = check(shared.clone(), lanes.clone(), known).await;
         assert!(expiry().is_some() && !known.token.is_replaced());
 
         rotation.write("next");
         *rotation.good.lock() = vec!["next"];
         rotation.list().await.unwrap();
         assert!(known.token.is_replaced());
-        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        let (known, _) = check(shared.clone(), lanes.clone(), known).await;
         assert_eq!((expiry(), known.token.is_replaced()), (None, false));
     }
 }

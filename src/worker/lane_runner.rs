@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::context::{LaneMode, WorkerContext};
+use super::lane_builder::LaneMode;
 use super::renames::{Beginning, Running};
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::start_times::StartWaits;
 use crate::catch_panic::{catch_panic, caught};
@@ -35,7 +36,7 @@ const PROGRESS_CHECK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LaneRunner {
     spec: Arc<LaneSpec>,
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     /// Asks the lane to drain. The lane is aborted after the shutdown timeout.
     stop: CancellationToken,
     /// Aborts the lane at once: another worker has it.
@@ -69,10 +70,10 @@ pub struct DetachedLane {
 
 impl LaneRunner {
     /// For a lane that begins at once, may always deliver, and goes on until it is asked to stop.
-    pub fn of(spec: Arc<LaneSpec>, context: Arc<WorkerContext>, stop: CancellationToken) -> Self {
+    pub fn of(spec: Arc<LaneSpec>, shared: Arc<Shared>, stop: CancellationToken) -> Self {
         Self {
             spec,
-            context,
+            shared,
             stop,
             abort: CancellationToken::new(),
             deadline: Deadline::default(),
@@ -114,7 +115,7 @@ impl LaneRunner {
         self.wait(self.start_after).await;
         let meter = match &self.detached {
             Some(detached) => detached.meter.clone(),
-            None => self.context.meter(&self.spec),
+            None => self.shared.lanes.meter(&self.spec),
         };
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
@@ -124,13 +125,13 @@ impl LaneRunner {
             let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
             if self.once_timeout.is_some() {
                 // The minute that is not over: otherwise a run that takes less would count nothing.
-                self.context.count_minute(&meter.lane);
+                self.shared.usage.count_minute(&meter.lane);
             }
             let stopped = self.stopped.get().copied().unwrap_or_else(Instant::now);
-            let deadline = stopped + self.context.options.shutdown_timeout;
-            Box::pin(self.context.end_usage(&meter.lane, is_held, deadline)).await;
+            let deadline = stopped + self.shared.options.shutdown_timeout;
+            Box::pin(self.shared.usage.end(&meter.lane, is_held, deadline)).await;
         }
-        self.context.tell_pending_of(&meter.lane, None);
+        self.shared.reporter.tell_pending_of(&meter.lane, None);
         if self.once_timeout.is_none() {
             meter.end();
         }
@@ -162,10 +163,10 @@ impl LaneRunner {
                 end = &mut forced_end => return end,
             };
             if self.detached.is_none() {
-                self.context.begin_usage(&meter.lane, self.shard);
+                self.shared.usage.begin(&meter.lane, self.shard);
             }
             // Boxed: few lanes have any, and it would enlarge the future of each.
-            let compiled = Box::pin(self.stop.run_until_cancelled(self.context.compile(&self.spec))).await;
+            let compiled = Box::pin(self.stop.run_until_cancelled(self.shared.lanes.compile(&self.spec))).await;
             let Some(steps) = compiled else { return LaneEnd::Drained };
             let started = self.start(meter);
             drop(steps);
@@ -184,7 +185,7 @@ impl LaneRunner {
                     match ended {
                         Ok(LaneEnd::TakenOver) if self.detached.is_none() => {
                             meter.lane.requeue_in_flight();
-                            self.context.renames.forget_listing().await;
+                            self.shared.renames.forget_listing().await;
                             delay = Some(RESTART_DELAY_AFTER_CONFLICT);
                         }
                         Ok(end) => return end,
@@ -214,9 +215,9 @@ impl LaneRunner {
         if self.detached.is_some() {
             return Ok(None);
         }
-        let Self { spec, context, shard, .. } = self;
-        let lane = Beginning { spec, context, meter, shard: *shard, once: self.once_timeout.is_some() };
-        context.renames.begin(lane).await.map(Some).ok_or(LaneEnd::Refused)
+        let Self { spec, shared, shard, .. } = self;
+        let lane = Beginning { spec, lanes: &shared.lanes, meter, shard: *shard, once: self.once_timeout.is_some() };
+        shared.renames.begin(lane).await.map(Some).ok_or(LaneEnd::Refused)
     }
 
     /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.
@@ -230,7 +231,7 @@ impl LaneRunner {
             deadline: self.deadline.clone(),
             shard: self.shard,
         };
-        let build = || self.context.build_lane(&self.spec, meter, mode);
+        let build = || self.shared.lanes.build_lane(&self.spec, meter, mode);
         let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(Failure::transient)?;
         let mut lane = built?;
         if let Some(DetachedLane { key, wanted, sink_proven, .. }) = self.detached.as_deref() {
@@ -247,7 +248,7 @@ impl LaneRunner {
         let shutdown_timeout = async {
             self.stop.cancelled().await;
             self.stopped.get_or_init(Instant::now);
-            sleep(self.context.options.shutdown_timeout).await;
+            sleep(self.shared.options.shutdown_timeout).await;
         };
         let no_progress = async {
             match self.once_timeout {
@@ -377,12 +378,12 @@ mod tests {
             Options { clock, shutdown_timeout: SHUTDOWN, transport: Some(Arc::new(transport)), ..Options::default() };
         let store = Arc::<HangingStore>::default();
         let telemetry = Arc::new(Telemetry::new());
-        let context = WorkerContext::with_store(store.clone(), options, telemetry.clone());
+        let shared = Shared::with_store(store.clone(), options, telemetry.clone());
         let names = std::iter::once("acme".to_owned()).collect();
-        context.renames.set_files(names, std::iter::once(pipeline), std::iter::once(pipeline));
+        shared.renames.set_files(names, std::iter::once(pipeline), std::iter::once(pipeline));
         let asked = CancellationToken::new();
         let spec = LaneSpec::of(pipeline).remove(0);
-        let running = tokio::spawn(Box::new(LaneRunner::of(spec, context, asked.clone())).run(None));
+        let running = tokio::spawn(Box::new(LaneRunner::of(spec, shared, asked.clone())).run(None));
         while telemetry.running_lanes().first().is_none_or(|lane| lane.is_unpolled()) {
             sleep(Duration::from_secs(1)).await;
         }
@@ -435,10 +436,9 @@ mod tests {
             loaded.pipelines.remove(0)
         };
         let pipeline = load();
-        let context =
-            WorkerContext::with_store(Arc::<MemoryStore>::default(), Options::default(), Arc::new(Telemetry::new()));
+        let shared = Shared::with_store(Arc::<MemoryStore>::default(), Options::default(), Arc::new(Telemetry::new()));
         let specs = LaneSpec::of(&pipeline);
-        let steps: Vec<_> = join_all(specs.iter().map(|spec| context.compile(spec))).await;
+        let steps: Vec<_> = join_all(specs.iter().map(|spec| shared.lanes.compile(spec))).await;
         assert!(steps.len() == 16 && steps.iter().all(Option::is_some));
         assert_eq!(compiled(), expected);
         // As long as a lane has them.
@@ -450,7 +450,7 @@ mod tests {
         let mut other = (*pipeline).clone();
         other.name = "compiled-by-lanes".to_owned();
         COMPILATIONS.lock().retain(|text| !text.contains(".once"));
-        join_all(LaneSpec::of(&other).iter().map(|spec| context.compile(spec))).await;
+        join_all(LaneSpec::of(&other).iter().map(|spec| shared.lanes.compile(spec))).await;
         assert_eq!(compiled(), expected);
     }
 }

@@ -3,9 +3,9 @@
 mod backfill;
 mod checks;
 pub mod cluster;
-mod context;
 mod duplicates;
 mod expiry;
+mod lane_builder;
 mod lane_runner;
 mod new_token;
 mod once;
@@ -14,11 +14,14 @@ mod options;
 mod owners;
 mod renames;
 mod replay;
+mod reporter;
 #[cfg(feature = "kubernetes")]
 mod resources;
 mod scope;
+mod shared;
 mod spec;
 mod start_times;
+mod stores;
 mod supervisor;
 mod usage;
 mod valid_pipelines;
@@ -42,8 +45,8 @@ use crate::state::{StateError, Store};
 use crate::telemetry::Telemetry;
 
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
-pub use context::{BuildLaneError, WorkerContext};
 pub use duplicates::{Duplicate, OtherVersion, find_duplicates, find_other_versions};
+pub use lane_builder::BuildLaneError;
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{DEFAULT_LISTEN, Options, REMEMBERED_MAX};
@@ -60,6 +63,7 @@ pub use verify::{
 
 use cluster::{Cluster, ClusterError};
 use owners::NameOwners;
+use shared::Shared;
 use supervisor::Supervisor;
 
 /// A worker cannot start.
@@ -100,9 +104,9 @@ impl Worker {
     /// # Errors
     /// If the state cannot be used.
     pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<OpenedWorker, StartError> {
-        let opened = WorkerContext::open(options, telemetry.clone()).await;
+        let opened = Shared::open(options, telemetry.clone()).await;
         telemetry.health().set_state_store(opened.as_ref().map(|_| ()).map_err(ToString::to_string));
-        Ok(OpenedWorker { context: opened?, telemetry })
+        Ok(OpenedWorker { shared: opened?, telemetry })
     }
 
     /// Resolves if the worker ends without having been asked to: a task panicked that it cannot do without. The
@@ -126,7 +130,7 @@ impl Worker {
 /// A worker that has its state, and has read no pipeline files yet.
 #[derive(Debug)]
 pub struct OpenedWorker {
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -136,14 +140,14 @@ impl OpenedWorker {
     /// # Errors
     /// If the state cannot be used, or the worker cannot join the cluster.
     pub async fn start(self) -> Result<Worker, StartError> {
-        let Self { context, telemetry } = self;
+        let Self { shared, telemetry } = self;
         let stop = CancellationToken::new();
         let health = telemetry.health();
-        let store = context.store();
+        let store = shared.stores.main();
         let report = |result| health.set_state_store(result);
         retry_while_transient("the state store", async || store.reach().await, |_| true, report).await?;
-        let Options { instance, identity, .. } = &context.options;
-        let cluster = match &context.options.cluster {
+        let Options { instance, identity, .. } = &*shared.options;
+        let cluster = match &shared.options.cluster {
             Some(settings) => {
                 let join = async || Cluster::join(settings, instance, identity, telemetry.clone()).await;
                 let report = |result| health.set_api_server(result);
@@ -152,8 +156,8 @@ impl OpenedWorker {
             None => None,
         };
         let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
-        let owners = NameOwners::open(&context.options).await?;
-        let supervisor = Supervisor::new(context, owners, cluster, stop.clone()).await;
+        let owners = NameOwners::open(&shared.options).await?;
+        let supervisor = Supervisor::new(shared, owners, cluster, stop.clone()).await;
         let supervisor = tokio::spawn(supervisor.run());
         Ok(Worker { stop, supervisor, _store_check: store_check })
     }

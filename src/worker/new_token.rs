@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::context::WorkerContext;
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::console::TokenVerdict;
 use crate::telemetry::NewTokenProblem;
@@ -52,17 +52,14 @@ impl NewToken {
 }
 
 /// Looks for a new token of the lanes' pipeline. Returns the wait before the next time too.
-pub async fn check(
-    context: Arc<WorkerContext>,
-    lanes: Vec<Arc<LaneSpec>>,
-    mut known: NewToken,
-) -> (NewToken, Duration) {
+pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: NewToken) -> (NewToken, Duration) {
     let lane = lanes.first().map(|lane| (&*lane.id.pipeline, &lane.console));
-    let Some((pipeline, client)) = lane.and_then(|(name, console)| Some((name, context.client(name, console).ok()?)))
+    let Some((pipeline, client)) =
+        lane.and_then(|(name, console)| Some((name, shared.lanes.client(name, console).ok()?)))
     else {
         return (known, CHECK_INTERVAL);
     };
-    let telemetry = &context.telemetry;
+    let telemetry = &shared.telemetry;
     let found = match client.changed_token() {
         Ok(Some(token)) => Ok(token),
         Ok(None) => {
@@ -135,7 +132,7 @@ pub(super) mod tests {
     /// A pipeline whose token is in a file, and a console that takes some tokens.
     pub struct Rotation {
         directory: tempfile::TempDir,
-        pub context: Arc<WorkerContext>,
+        pub shared: Arc<Shared>,
         pub lanes: Vec<Arc<LaneSpec>>,
         /// The client of the lanes.
         client: Arc<Client>,
@@ -207,12 +204,12 @@ pub(super) mod tests {
             let clock = Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000));
             let options = Options { clock, transport: Some(Arc::new(transport)), ..Options::default() };
             let telemetry = Arc::new(Telemetry::new());
-            let context = WorkerContext::with_store(Arc::<MemoryStore>::default(), options, telemetry);
+            let shared = Shared::with_store(Arc::<MemoryStore>::default(), options, telemetry);
             let lanes = LaneSpec::of(pipeline);
             // A pipeline without lanes has no status.
-            context.meter(&lanes[0]);
-            let client = context.client("acme", &lanes[0].console).unwrap();
-            Self { directory, context, lanes, client, good, details, sites, asked, known: NewToken::default() }
+            shared.lanes.meter(&lanes[0]);
+            let client = shared.lanes.client("acme", &lanes[0].console).unwrap();
+            Self { directory, shared, lanes, client, good, details, sites, asked, known: NewToken::default() }
         }
 
         pub fn write(&self, token: &str) {
@@ -224,7 +221,7 @@ pub(super) mod tests {
             let end = Instant::now() + Duration::from_secs(seconds);
             while Instant::now() < end {
                 let known = std::mem::take(&mut self.known);
-                let (known, wait) = check(self.context.clone(), self.lanes.clone(), known).await;
+                let (known, wait) = check(self.shared.clone(), self.lanes.clone(), known).await;
                 self.known = known;
                 sleep(wait.min(end - Instant::now())).await;
             }
@@ -239,7 +236,7 @@ pub(super) mod tests {
         }
 
         fn shows_refused(&self) -> bool {
-            self.context.telemetry.token("acme").new_token == Some(NewTokenProblem::Refused)
+            self.shared.telemetry.token("acme").new_token == Some(NewTokenProblem::Refused)
         }
     }
 
@@ -301,7 +298,7 @@ pub(super) mod tests {
         rotation.check_for(120).await;
         std::fs::remove_file(rotation.directory.path().join("token")).unwrap();
         rotation.check_for(120).await;
-        assert_eq!(rotation.context.telemetry.token("acme").new_token, None, "no token is in use");
+        assert_eq!(rotation.shared.telemetry.token("acme").new_token, None, "no token is in use");
         rotation.write("former");
         rotation.list().await.unwrap();
         for (contents, reason) in [
@@ -317,13 +314,13 @@ pub(super) mod tests {
             }
             rotation.check_for(45).await;
             rotation.check_for(60).await;
-            let text = rotation.context.telemetry.token("acme").new_token.map(|problem| problem.to_string());
+            let text = rotation.shared.telemetry.token("acme").new_token.map(|problem| problem.to_string());
             let text = text.unwrap_or_else(|| panic!("{contents:?}"));
             assert!(text.contains(reason) && text.ends_with("still in use: a restart would fail"), "{text}");
             assert!(!text.contains("former\n") && !text.contains("former'"), "{text}");
             rotation.write("former");
             rotation.check_for(60).await;
-            assert_eq!(rotation.context.telemetry.token("acme").new_token, None);
+            assert_eq!(rotation.shared.telemetry.token("acme").new_token, None);
         }
         assert_eq!(rotation.asked(), ["list former"]);
     }

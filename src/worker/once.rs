@@ -9,9 +9,9 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
 use super::owners::read_files;
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
@@ -78,22 +78,22 @@ pub async fn run_once(
     once_timeout: Duration,
     stop: CancellationToken,
 ) -> Result<OnceReport, StartError> {
-    let context = WorkerContext::open(options, telemetry).await?;
-    let loaded = read_files(&context.options).await?;
-    context.set_files_read(loaded.pipelines.iter());
-    context.renames.set_files(loaded.names, loaded.pipelines.iter(), loaded.pipelines.iter());
+    let shared = Shared::open(options, telemetry).await?;
+    let loaded = read_files(&shared.options).await?;
+    shared.set_files_read(loaded.pipelines.iter());
+    shared.renames.set_files(loaded.names, loaded.pipelines.iter(), loaded.pipelines.iter());
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));
     let waiting = Arc::new(Waiting::default());
     let lanes = specs.into_iter().map(|spec| {
         let waiting = waiting.clone();
-        let context = context.clone();
+        let shared = shared.clone();
         let stop = stop.child_token();
         async move {
             let id = spec.id.clone();
-            let metrics = context.meter(&spec).lane;
+            let metrics = shared.lanes.meter(&spec).lane;
             waiting.0.lock().insert(id.clone(), metrics.clone());
-            let runner = Box::new(LaneRunner::of(spec, context, stop).once(once_timeout));
+            let runner = Box::new(LaneRunner::of(spec, shared, stop).once(once_timeout));
             let exit = tokio::spawn(runner.run(None)).await;
             waiting.0.lock().remove(&id);
             LaneReport { id, complete: matches!(exit, Ok(LaneEnd::Complete)), metrics }
@@ -102,19 +102,19 @@ pub async fn run_once(
     let lanes = tokio::select! {
         lanes = join_all(lanes) => lanes,
         never = waiting.log_regularly() => match never {},
-        never = context.keep_usage() => match never {},
+        never = shared.usage.keep() => match never {},
     };
-    context.tell_lost_usage();
-    let measured = context.measure_dead_letters_once().await;
+    shared.usage.tell_lost();
+    let measured = shared.reporter.measure_dead_letters_once().await;
     if let Err(error) = &measured {
         warn!(%error, "the stored dead letters cannot be counted");
     }
-    context.close().await;
+    shared.close().await;
     Ok(OnceReport {
         lanes,
         problems: loaded.problems,
         pipelines: loaded.pipelines.len(),
         dead_letters_stored: measured.ok(),
-        list_dead_letters: context.list_dead_letters(),
+        list_dead_letters: shared.reporter.list_dead_letters(),
     })
 }

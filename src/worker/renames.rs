@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::BuildLaneError;
-use super::context::WorkerContext;
+use super::lane_builder::LaneBuilder;
 use super::spec::LaneSpec;
 use crate::checkpoint::Part;
 use crate::failure::{Failure, LastFailure, Side};
@@ -77,7 +77,7 @@ struct Listing {
 #[derive(Debug, Clone, Copy)]
 pub struct Beginning<'a> {
     pub spec: &'a LaneSpec,
-    pub context: &'a WorkerContext,
+    pub lanes: &'a LaneBuilder,
     pub meter: &'a Meter,
     /// The shard of the lane's pipeline.
     pub shard: u32,
@@ -164,7 +164,7 @@ impl Beginning<'_> {
     }
 
     fn store(&self) -> Arc<dyn Store> {
-        self.context.shard_store(self.shard)
+        self.lanes.stores.of_shard(self.shard)
     }
 
     /// Whether store or sink has a checkpoint of the lane. A damaged one counts.
@@ -178,7 +178,7 @@ impl Beginning<'_> {
         if is_there(self.store().load(&key).await)? {
             return Ok(true);
         }
-        let sink = self.context.sink_of_shard(self.spec, self.shard)?;
+        let sink = self.lanes.sink_of_shard(self.spec, self.shard)?;
         match sink.transactional() {
             Some(sink) => is_there(sink.load(&key).await),
             None => Ok(false),
@@ -187,7 +187,7 @@ impl Beginning<'_> {
 
     /// Host and scope of the lane's requests.
     fn place(&self) -> Result<(String, String), Failure> {
-        let client = self.context.client(&self.id().pipeline, &self.spec.console);
+        let client = self.lanes.client(&self.id().pipeline, &self.spec.console);
         let client = client.map_err(BuildLaneError::from)?;
         Ok((client.host().to_owned(), client.scope()))
     }
@@ -413,7 +413,7 @@ impl Renames {
 
     /// The lane waits until somebody renames the checkpoint, or it is clear that nobody will.
     fn wait_for_rename(&self, lane: Beginning<'_>, found: Found, watch: &mut Option<Watch>) -> Step {
-        let limits = Limits::of(&lane.context.options);
+        let limits = Limits::of(&lane.lanes.options);
         let now = Instant::now();
         if lane.once {
             return Step::GiveUp(renamed(&found, lane, Verdict::StandsStill));
@@ -447,7 +447,7 @@ impl Renames {
         source: Found,
         watch: &mut Option<Watch>,
     ) -> Result<Step, Failure> {
-        let limits = Limits::of(&lane.context.options).of_taking_over(&lane.context.options);
+        let limits = Limits::of(&lane.lanes.options).of_taking_over(&lane.lanes.options);
         let now = Instant::now();
         let old = &source.lane;
         let waits_for = |what: &str| format!("`renamed_from: {}`: {old} {what}", old.pipeline);
@@ -475,7 +475,7 @@ impl Renames {
             }
             Verdict::StandsStill | Verdict::IsOver => {
                 let store = lane.store();
-                self.rename(old, lane.id(), rename_checkpoint(&*store, &lane.context.options, old, lane.id())).await?;
+                self.rename(old, lane.id(), rename_checkpoint(&*store, &lane.lanes.options, old, lane.id())).await?;
                 let LaneId { pipeline, stream, sink } = lane.id();
                 info!(%pipeline, %stream, %sink, "`renamed_from`: the lane continues from the checkpoint of {old}");
                 return Ok(Step::Begin);
@@ -539,7 +539,7 @@ async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<L
 fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
     let old = &found.lane;
     let new = lane.id();
-    let options = &lane.context.options;
+    let options = &lane.lanes.options;
     let (from, to) = match old.sink == new.sink {
         true => (old.pipeline.clone(), new.pipeline.clone()),
         false => (old.to_string(), new.to_string()),

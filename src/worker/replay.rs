@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use super::context::{LaneMode, WorkerContext};
+use super::lane_builder::LaneMode;
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::usage::CommandUsage;
 use super::verify::{VerifyError, live_backend, replays_area};
@@ -110,9 +111,9 @@ pub async fn replay(
     let telemetry = Arc::new(Telemetry::new());
     let usage = CommandUsage::new(&options);
     let store = options.read_state(None).await?;
-    let context = WorkerContext::with_store(store, options, telemetry.clone());
+    let shared = Shared::with_store(store, options, telemetry.clone());
     let mut replay = Replay {
-        context,
+        shared,
         telemetry,
         usage,
         pipelines,
@@ -131,7 +132,7 @@ pub async fn replay(
 }
 
 struct Replay<'a> {
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     telemetry: Arc<Telemetry>,
     usage: CommandUsage,
     pipelines: &'a [Arc<Pipeline>],
@@ -280,7 +281,7 @@ impl Replay<'_> {
         let refused_before = delivery.health.refused();
         let mut given_up = false;
         let result = {
-            let delivering = delivery.deliver(&batch, &settled, self.context.fork_random(), None, &stop);
+            let delivering = delivery.deliver(&batch, &settled, self.shared.lanes.fork_random(), None, &stop);
             let delivering = delivering.instrument(lane_span(&lane.pipeline, lane.stream, &lane.sink));
             tokio::pin!(delivering);
             loop {
@@ -349,8 +350,8 @@ impl Replay<'_> {
             }
         }
         for (key, delivered) in by_part {
-            let area = self.context.options.open_state(Some(&replays_area(&key.lane.pipeline))).await?;
-            let added = add_replayed(&*area, &key, delivered, self.context.clock().now()).await;
+            let area = self.shared.options.open_state(Some(&replays_area(&key.lane.pipeline))).await?;
+            let added = add_replayed(&*area, &key, delivered, self.shared.options.clock.now()).await;
             area.close().await;
             added?;
         }
@@ -362,9 +363,9 @@ impl Replay<'_> {
         let checkpoint = match self.checkpoints.get(&replayed.lane) {
             Some(known) => known,
             None => {
-                let store = self.context.store();
+                let store = self.shared.stores.main();
                 let spec = self.spec(&replayed.lane).ok();
-                let live = spec.map(|spec| live_backend(&self.context, &spec, store)).transpose()?;
+                let live = spec.map(|spec| live_backend(&self.shared, &spec, store)).transpose()?;
                 let stored = match live {
                     Some(live) => live.load(&replayed.lane.clone().into()).await?,
                     None => None,
@@ -392,8 +393,8 @@ impl Replay<'_> {
         let spec = self.spec(lane)?;
         let LaneId { pipeline, stream, sink } = lane;
         let kind = spec.sink.kind.name();
-        let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.context.clock());
-        let built = self.context.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
+        let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.shared.options.clock);
+        let built = self.shared.lanes.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
         let Lane { delivery, schema, ocsf_version, steps, programs, .. } =
             built.map_err(|error: BuildLaneError| error.to_string())?;
         let programs = steps.zip(programs);

@@ -4,8 +4,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::context::WorkerContext;
 use super::expiry::KnownToken;
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::console::{Client, ConsoleError};
 use crate::source::{SeenScope, named_scopes, scope_of_user};
@@ -47,33 +47,29 @@ pub enum Compared {
 
 /// Compares the scope of the lanes' pipeline with what its token sees, for each console, token and set of ids once an
 /// hour, and when requests use another token than `known`. Returns the wait before the next comparison too.
-pub async fn check(
-    context: Arc<WorkerContext>,
-    lanes: Vec<Arc<LaneSpec>>,
-    mut known: KnownScope,
-) -> (KnownScope, Duration) {
+pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: KnownScope) -> (KnownScope, Duration) {
     let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
-    let Ok(client) = context.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
+    let Ok(client) = shared.lanes.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
     let max_age = if known.token.is_replaced() { Duration::ZERO } else { CHECK_INTERVAL };
     known.token.follow(&client);
     let is_named = named_scopes(&lane.console).next().is_some();
     let compared = if is_named {
-        let comparison = context.warnings.comparison(&lane.console, max_age, UNSEEN_INTERVAL);
+        let comparison = shared.warnings.comparison(&lane.console, max_age, UNSEEN_INTERVAL);
         comparison.get_or_try_init(|| compare(&client, lane)).await.cloned()
     } else {
         compare_with_former(&client, &mut known.of_user).await
     };
-    let now = context.clock().now();
+    let now = shared.options.clock.now();
     let pause = match compared {
         Ok(Compared::Unseen(text)) => {
             let since = now.minus(known.well_at.elapsed());
-            context.warnings.set_unseen(pipeline, &lane.console, text, since);
+            shared.warnings.set_unseen(pipeline, &lane.console, text, since);
             if is_named { UNSEEN_INTERVAL } else { NEVER }
         }
         Ok(Compared::Nothing) => {
             let streams = lanes.iter().map(|lane| lane.id.stream).collect();
-            context.warnings.clear_unseen(pipeline, &lane.console, &streams, &context.state_flags(lane), now);
+            shared.warnings.clear_unseen(pipeline, &lane.console, &streams, &shared.lanes.state_flags(lane), now);
             known.well_at = Instant::now();
             if is_named { CHECK_INTERVAL } else { NEVER }
         }
@@ -137,24 +133,24 @@ mod tests {
     async fn a_scope_is_compared_again_with_another_token_and_every_hour() {
         let mut rotation = Rotation::new();
         rotation.list().await.unwrap();
-        let (context, lanes) = (rotation.context.clone(), rotation.lanes.clone());
-        let metrics = context.telemetry.running_lanes().remove(0);
+        let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
+        let metrics = shared.telemetry.running_lanes().remove(0);
         let unseen = || {
-            context.warnings.show(&context.telemetry);
+            shared.warnings.show(&shared.telemetry);
             let LaneWarnings { unseen, .. } = metrics.warnings();
             unseen.is_some()
         };
-        let (known, pause) = check(context.clone(), lanes.clone(), KnownScope::default()).await;
+        let (known, pause) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
         assert_eq!((unseen(), pause), (false, CHECK_INTERVAL));
 
         // The console takes the site away from the same token.
         rotation.sites.lock().push(("former", "2"));
         sleep(pause).await;
-        let (known, pause) = check(context.clone(), lanes.clone(), known).await;
+        let (known, pause) = check(shared.clone(), lanes.clone(), known).await;
         assert_eq!((unseen(), pause), (true, UNSEEN_INTERVAL));
         rotation.sites.lock().clear();
         sleep(pause).await;
-        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        let (known, _) = check(shared.clone(), lanes.clone(), known).await;
         assert!(!unseen());
 
         // A new token is that of another site.
@@ -164,10 +160,10 @@ mod tests {
         rotation.check_for(120).await;
         assert!(known.token.is_replaced());
         rotation.asked();
-        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        let (known, _) = check(shared.clone(), lanes.clone(), known).await;
         assert_eq!((unseen(), known.token.is_replaced()), (true, false));
         // Another pipeline, or lane, that asks within the hour.
-        check(context.clone(), lanes.clone(), known).await;
+        check(shared.clone(), lanes.clone(), known).await;
         assert_eq!(rotation.asked(), ["sites next"]);
     }
 
@@ -176,28 +172,28 @@ mod tests {
     async fn a_new_token_of_another_scope_is_warned_of_until_the_former_one_is_back() {
         let mut rotation = Rotation::without_ids();
         rotation.list().await.unwrap();
-        let (context, lanes) = (rotation.context.clone(), rotation.lanes.clone());
-        let metrics = context.telemetry.running_lanes().remove(0);
+        let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
+        let metrics = shared.telemetry.running_lanes().remove(0);
         let warning = || {
-            context.warnings.show(&context.telemetry);
+            shared.warnings.show(&shared.telemetry);
             metrics.warnings().unseen.map(|text| text.to_string())
         };
         rotation.good.lock().push("next");
         rotation.sites.lock().push(("next", "2"));
-        let (mut known, pause) = check(context.clone(), lanes.clone(), KnownScope::default()).await;
+        let (mut known, pause) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
         assert_eq!((warning(), pause), (None, NEVER));
         for (token, expected) in [("next", true), ("former", false)] {
             rotation.write(token);
             rotation.check_for(120).await;
             assert!(known.token.is_replaced());
-            (known, _) = check(context.clone(), lanes.clone(), known).await;
+            (known, _) = check(shared.clone(), lanes.clone(), known).await;
             let text = warning();
             assert_eq!(text.is_some(), expected, "{text:?}");
             assert!(text.is_none_or(|text| text.contains("is site 2, that of the former one was site 1000")));
         }
         // A console that does not say changes nothing.
         rotation.good.lock().clear();
-        (known, _) = check(context.clone(), lanes.clone(), known).await;
+        (known, _) = check(shared.clone(), lanes.clone(), known).await;
         assert_eq!((warning(), known.of_user.is_some()), (None, true));
     }
 }

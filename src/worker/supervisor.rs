@@ -12,7 +12,6 @@ use tracing::{error, info, warn};
 
 use super::checks::{self, Checks};
 use super::cluster::{Change, Cluster, Drained};
-use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
 use super::open_files;
@@ -20,6 +19,7 @@ use super::owners::{NameOwners, rescan};
 use super::renames::serve_requests;
 #[cfg(feature = "kubernetes")]
 use super::resources;
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::valid_pipelines::ValidPipelines;
@@ -28,7 +28,7 @@ use crate::catch_panic::result_of;
 use crate::lane::{LaneEnd, until_lanes_wake};
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
-use crate::state::LaneId;
+use crate::state::{LaneId, Location};
 use crate::telemetry::Part;
 use crate::transform::forget_unused_programs;
 
@@ -54,7 +54,7 @@ const RETRIES: usize = 16;
 
 /// Watches the pipeline files and the shards of this worker, and starts, restarts and stops lanes accordingly.
 pub struct Supervisor {
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     /// `None` while a scan has them.
     files: Option<Files>,
     scan: Option<RunningScan>,
@@ -125,18 +125,18 @@ impl RunningLane {
 
 impl Supervisor {
     pub async fn new(
-        context: Arc<WorkerContext>,
+        shared: Arc<Shared>,
         owners: Option<NameOwners>,
         cluster: Option<Cluster>,
         stop: CancellationToken,
     ) -> Self {
-        let (files, watch) = pipeline::open(&context.options.pipelines, &context.options.files).await;
+        let (files, watch) = pipeline::open(&shared.options.pipelines, &shared.options.files).await;
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
         let valid = Arc::<ValidPipelines>::default();
-        context.telemetry.set_settings_source(valid.clone());
+        shared.telemetry.set_settings_source(valid.clone());
         Self {
-            context,
+            shared,
             files: Some(files),
             scan: None,
             owners: owners.map(Arc::new),
@@ -163,19 +163,29 @@ impl Supervisor {
         let stop = self.stop.clone();
         let (ask_retry, mut retries) = mpsc::channel(RETRIES);
         let mut reporting = JoinSet::new();
-        let context = self.context.clone();
-        reporting.spawn(async move { context.measure_dead_letters().await });
-        let context = self.context.clone();
-        reporting.spawn(async move { context.tell_pending().await });
-        let context = self.context.clone();
-        reporting.spawn(async move { match context.keep_usage().await {} });
+        let shared = self.shared.clone();
+        reporting.spawn(async move { shared.reporter.measure_dead_letters().await });
+        let shared = self.shared.clone();
+        reporting.spawn(async move { shared.reporter.tell_pending().await });
+        let shared = self.shared.clone();
+        reporting.spawn(async move { match shared.usage.keep().await {} });
         #[cfg(feature = "kubernetes")]
         if let Some(resources) = self.watch.resources() {
-            reporting.spawn(resources::report(self.context.clone(), resources, ask_retry.clone()));
+            reporting.spawn(resources::report(self.shared.clone(), resources, ask_retry.clone()));
         }
-        self.context.serve_retries();
-        reporting.spawn(serve_requests(self.context.clone(), ask_retry));
-        reporting.spawn(follow_pipelines(self.context.clone(), self.valid.clone()));
+        // Lanes that wait long name the command `retry`, if a command can reach this process through its state.
+        let options = &self.shared.options;
+        if let Location::File(_) = options.state {
+            let flags = format!("{}{}", options.state_flags(), options.url_flag());
+            self.shared.telemetry.set_retry_flags(flags.into());
+        }
+        reporting.spawn(serve_requests(self.shared.clone(), ask_retry));
+        reporting.spawn(follow_pipelines(
+            self.shared.warnings.clone(),
+            self.valid.clone(),
+            options.files.tenants.clone(),
+            self.shared.telemetry.clone(),
+        ));
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.watch.first_listing() => self.start_scan(Scan::All),
@@ -192,15 +202,15 @@ impl Supervisor {
                     None => return error!("the task that holds the leases has ended"),
                 },
                 _ = tick.tick() => {
-                    self.context.telemetry.health().heartbeat(Part::Supervisor);
-                    self.context.refresh_gauges();
+                    self.shared.telemetry.health().heartbeat(Part::Supervisor);
+                    self.shared.reporter.refresh_gauges(&self.shared.lanes, &self.shared.renames);
                     forget_unused_programs();
-                    self.context.warnings.show(&self.context.telemetry);
+                    self.shared.warnings.show(&self.shared.telemetry);
                     self.report_slow_scan();
                 }
                 _ = check_tick.tick() => {
                     self.run_due_checks();
-                    self.context.telemetry.remind_of_failures(self.context.clock().now());
+                    self.shared.telemetry.remind_of_failures(self.shared.options.clock.now());
                 }
             }
         }
@@ -209,7 +219,7 @@ impl Supervisor {
     }
 
     async fn drain(mut self) {
-        self.context.telemetry.health().set_draining();
+        self.shared.telemetry.health().set_draining();
         if let Some(cluster) = &self.cluster {
             cluster.leave();
         }
@@ -232,12 +242,12 @@ impl Supervisor {
                 Some(change) = next_change(&mut self.cluster) => self.apply_shard_changes(change),
             }
         };
-        self.context.close().await;
+        self.shared.close().await;
         if let Some(owners) = &self.owners {
             owners.close().await;
         }
         info!(aborted, "drained");
-        self.context.tell_lost_usage();
+        self.shared.usage.tell_lost();
         let released = async {
             while let Some(change) = self.last_change().await {
                 self.apply_shard_changes(change);
@@ -284,7 +294,7 @@ impl Supervisor {
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
         self.shards.insert(shard, OwnedShard { deadline, ..OwnedShard::default() });
-        self.context.on_acquired(shard);
+        self.shared.lanes.sinks.acquired(shard);
         if self.stop.is_cancelled() {
             return;
         }
@@ -330,11 +340,11 @@ impl Supervisor {
         let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
         if !changes.is_empty() {
             self.valid.replace(files.running());
-            self.context.warnings.set_files(files.running());
+            self.shared.warnings.set_files(files.running());
         }
         if !(changes.is_empty() && changes.affected.is_empty()) {
             let changed = changes.started.iter().chain(&changes.changed);
-            self.context.renames.set_files(files.names(), files.running(), changed);
+            self.shared.renames.set_files(files.names(), files.running(), changed);
         }
         self.files = Some(files);
         self.apply(changes);
@@ -342,19 +352,19 @@ impl Supervisor {
             self.publish_all();
         }
         if let Some(files) = &self.files {
-            self.context.set_files_read(files.running());
+            self.shared.set_files_read(files.running());
         }
     }
 
     fn run_due_checks(&mut self) {
-        let context = &self.context;
+        let shared = &self.shared;
         let now = Instant::now();
         let longest = for_all(self.pipelines.len(), checks::TIME_PER_CHECK).min(checks::INTERVAL);
-        let wait = || until_lanes_wake(context.clock().now(), context.random_wait(longest));
+        let wait = || until_lanes_wake(shared.options.clock.now(), shared.lanes.random_wait(longest));
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {
-                checks.run_due(now, context, specs, wait);
+                checks.run_due(now, shared, specs, wait);
             }
         }
     }
@@ -363,7 +373,7 @@ impl Supervisor {
         let slow = self.scan.as_mut().filter(|scan| !scan.is_reported && scan.started.elapsed() > SLOW_SCAN);
         if let Some(scan) = slow {
             scan.is_reported = true;
-            self.context.telemetry.process().set_reloaded(false, None);
+            self.shared.telemetry.process().set_reloaded(false, None);
             error!(
                 seconds = scan.started.elapsed().as_secs(),
                 "the pipeline files are still being read: their file system may not answer; running pipelines go on, \
@@ -409,7 +419,7 @@ impl Supervisor {
         self.publish_reload(&changes, &sources);
         let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let sources = sources.into_iter().map(|(path, problems)| (path, text(problems))).collect();
-        self.context.telemetry.set_source_problems(sources);
+        self.shared.telemetry.set_source_problems(sources);
         self.publish_file_status(&changes.affected);
         self.warn_if_idle();
         if !(changes.started.is_empty() && changes.changed.is_empty()) {
@@ -464,11 +474,11 @@ impl Supervisor {
             if self.has_invalid_files {
                 return warn!("no pipeline file is valid, so nothing is pulled");
             }
-            let context = self.context.clone();
+            let shared = self.shared.clone();
             // The file system may not answer.
             spawn_blocking(move || {
-                let defaults = context.options.files.defaults.as_deref();
-                let places = context.options.pipelines.iter();
+                let defaults = shared.options.files.defaults.as_deref();
+                let places = shared.options.pipelines.iter();
                 let looked_in: Vec<String> = places.map(|location| location.explain_empty(defaults)).collect();
                 let looked_in = looked_in.join("; ");
                 warn!(looked_in, "there is no valid pipeline file, so nothing is pulled: see --pipelines");
@@ -487,7 +497,7 @@ impl Supervisor {
         };
         // The worker of the previous shard starts to drain when it reads the changed file, perhaps later than this
         // worker.
-        let lease = self.context.options.cluster.as_ref().map_or(Duration::ZERO, |settings| settings.lease);
+        let lease = self.shared.options.cluster.as_ref().map_or(Duration::ZERO, |settings| settings.lease);
         let has_moved =
             previous_shard.is_some_and(|previous| previous != shard) && !self.pipelines.contains_key(&pipeline.name);
         let start_after = if has_moved { lease } else { Duration::ZERO };
@@ -506,16 +516,16 @@ impl Supervisor {
             let previous = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
             let runner = Box::new(
-                LaneRunner::of(spec.clone(), self.context.clone(), stop.clone())
+                LaneRunner::of(spec.clone(), self.shared.clone(), stop.clone())
                     .in_shard(shard, owned.abort.clone(), owned.deadline.clone())
-                    .after(start_after, self.context.start_waits(starting, &spec)),
+                    .after(start_after, self.shared.lanes.start_waits(starting, &spec)),
             );
             running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }
         if running.lanes.is_empty() {
             running.checks = None;
         } else if has_new {
-            running.checks = Some(Box::new(Checks::new(&self.context, starting)));
+            running.checks = Some(Box::new(Checks::new(&self.shared, starting)));
         }
     }
 
@@ -544,7 +554,7 @@ impl Supervisor {
     /// Asks a lane to drain, for another start with its name.
     fn restart(&mut self, lane: RunningLane) {
         let LaneId { pipeline, stream, sink } = &lane.spec.id;
-        self.context.telemetry.restart_lane(pipeline, *stream, sink);
+        self.shared.telemetry.restart_lane(pipeline, *stream, sink);
         self.ending.extend([lane.stop()]);
     }
 

@@ -11,14 +11,13 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::context::WorkerContext;
 use super::duplicates::{Duplicate, find_duplicates};
 use super::scope::Compared;
 use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
 use crate::checkpoint::ledger::repair_between;
 use crate::console::ConsoleSettings;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, TenantRules};
 use crate::record::{Stream, Timestamp};
 use crate::settings::Id;
 use crate::state::LaneId;
@@ -233,16 +232,21 @@ impl Warnings {
 }
 
 /// Looks for duplicates when the pipelines have changed. Never returns.
-pub async fn follow_pipelines(context: Arc<WorkerContext>, valid: Arc<ValidPipelines>) {
+pub async fn follow_pipelines(
+    warnings: Arc<Warnings>,
+    valid: Arc<ValidPipelines>,
+    tenants: TenantRules,
+    telemetry: Arc<Telemetry>,
+) {
     loop {
         valid.changed().await;
         let pipelines = valid.all();
-        let tenants = context.options.files.tenants.clone();
+        let tenants = tenants.clone();
         // Secrets are read, whose file system may not answer.
         let found = spawn_blocking(move || (find_duplicates(&pipelines, &tenants, true), pipelines)).await;
         if let Ok((duplicates, pipelines)) = found {
-            context.warnings.set_duplicates(&pipelines, duplicates);
-            context.warnings.show(&context.telemetry);
+            warnings.set_duplicates(&pipelines, duplicates);
+            warnings.show(&telemetry);
         }
         sleep(PAUSE).await;
     }

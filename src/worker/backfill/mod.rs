@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use super::context::WorkerContext;
 use super::lane_runner::{DetachedLane, LaneRunner};
+use super::shared::Shared;
 use super::usage::CommandUsage;
 use super::{LaneSpec, Options, StartError};
 use crate::catch_panic::caught;
@@ -127,12 +127,12 @@ pub async fn run_backfill(
     let store = options.open_state(Some(&area)).await?;
     let telemetry = Arc::new(Telemetry::new());
     let usage = CommandUsage::new(&options);
-    let context = WorkerContext::with_store(store.clone(), options, telemetry.clone());
+    let shared = Shared::with_store(store.clone(), options, telemetry.clone());
     let jobs = specs.into_iter().map(|spec| {
         let job = Job {
             backfill: backfill.clone(),
             spec,
-            context: context.clone(),
+            shared: shared.clone(),
             store: store.clone(),
             progress: progress.clone(),
             stop: stop.child_token(),
@@ -157,7 +157,7 @@ pub async fn run_backfill(
     let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
     if reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. })) {
         // A complete backfill leaves nothing in the state: the same command pulls the window again.
-        context.options.state.remove_area(&area, &*store).await?;
+        shared.options.state.remove_area(&area, &*store).await?;
     }
     Ok(reports)
 }
@@ -201,7 +201,7 @@ fn specs(backfill: &Backfill) -> Result<Vec<Arc<LaneSpec>>, BackfillError> {
 struct Job {
     backfill: Backfill,
     spec: Arc<LaneSpec>,
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     store: Arc<dyn Store>,
     progress: Arc<BackfillProgress>,
     stop: CancellationToken,
@@ -217,7 +217,7 @@ impl Job {
     }
 
     async fn run_inner(self) -> Result<BackfillReport, BackfillError> {
-        let client = self.context.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let client = self.shared.lanes.client(&self.spec.id.pipeline, &self.spec.console)?;
         let plan = match self.stop.run_until_cancelled(self.plan(&client)).await {
             Some(plan) => plan?,
             None => return Ok(self.report(self.requested(), 0, 0, BackfillEnd::Stopped)),
@@ -283,7 +283,7 @@ impl Job {
         }
         let mut window = self.requested();
         let mut total = self.count(client, window).await?;
-        let now = client.time().unwrap_or_else(|| self.context.clock().now());
+        let now = client.time().unwrap_or_else(|| self.shared.options.clock.now());
         if window.from >= now {
             return Err(BackfillError::Future(window.from));
         }
@@ -332,7 +332,7 @@ impl Job {
             sink_proven: self.sink_proven.load(Ordering::Relaxed),
         };
         let runner = Box::new(
-            LaneRunner::of(Arc::new(spec), self.context.clone(), self.stop.child_token())
+            LaneRunner::of(Arc::new(spec), self.shared.clone(), self.stop.child_token())
                 .once(self.backfill.once_timeout)
                 .detached(lane),
         );
@@ -383,7 +383,7 @@ impl Job {
     async fn count(&self, client: &Client, window: Window) -> Result<u64, BackfillError> {
         let meter = self.meter();
         let started = Instant::now();
-        let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.context.fork_random());
+        let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.shared.lanes.fork_random());
         loop {
             match self.spec.pull.count(client, window, Some(&meter)).await {
                 Ok(count) => return Ok(count),
@@ -402,7 +402,7 @@ impl Job {
     fn meter(&self) -> Meter {
         let LaneId { pipeline, stream, sink } = &self.spec.id;
         let sink_type = self.spec.sink.kind.name();
-        Meter::detached(&self.telemetry, pipeline, *stream, sink, sink_type, self.context.clock())
+        Meter::detached(&self.telemetry, pipeline, *stream, sink, sink_type, self.shared.options.clock)
     }
 
     async fn checkpoint(&self, slice: usize) -> Result<Option<LaneCheckpoint>, BackfillError> {

@@ -15,7 +15,7 @@ use super::rename_checkpoint;
 use crate::failure::Failure;
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store};
 use crate::worker::Options;
-use crate::worker::context::WorkerContext;
+use crate::worker::shared::Shared;
 
 /// Interval at which a worker looks for requests.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -106,17 +106,17 @@ impl Requests {
 
 /// Serves the requests of commands, and sends the lanes to be retried to the supervisor. Never returns; without a lock
 /// on the state, it has nothing to do.
-pub async fn serve_requests(context: Arc<WorkerContext>, retries: mpsc::Sender<Vec<LaneId>>) {
-    if !matches!(context.options.state, Location::File(_)) {
+pub async fn serve_requests(shared: Arc<Shared>, retries: mpsc::Sender<Vec<LaneId>>) {
+    if !matches!(shared.options.state, Location::File(_)) {
         return std::future::pending().await;
     }
     // A command that was interrupted has left its requests: nobody waits for their answers.
-    if let Err(error) = remove_old(&context.options).await {
+    if let Err(error) = remove_old(&shared.options).await {
         debug!(%error, "old requests of commands cannot be removed");
     }
     loop {
         sleep(INTERVAL).await;
-        if let Err(error) = serve_once(&context, &retries).await {
+        if let Err(error) = serve_once(&shared, &retries).await {
             debug!(%error, "requests of commands cannot be read");
         }
     }
@@ -130,16 +130,16 @@ async fn remove_old(options: &Options) -> Result<(), StateError> {
     Ok(())
 }
 
-async fn serve_once(context: &WorkerContext, retries: &mpsc::Sender<Vec<LaneId>>) -> Result<(), StateError> {
-    let requests = context.options.state.open(&context.options.instance, Access::Read, Some(area())).await?;
+async fn serve_once(shared: &Shared, retries: &mpsc::Sender<Vec<LaneId>>) -> Result<(), StateError> {
+    let requests = shared.options.state.open(&shared.options.instance, Access::Read, Some(area())).await?;
     let mut retried = Vec::new();
     for key in requests.list().await? {
         let Some(text) = requests.load(&key).await? else { continue };
         let Some(request) = Request::parse(&text) else { continue };
         let CheckpointKey { lane, .. } = &key;
         let served = match &request {
-            Request::Rename(from) => rename(context, from, lane).await,
-            Request::Retry if context.runs(lane) => {
+            Request::Rename(from) => rename(shared, from, lane).await,
+            Request::Retry if shared.telemetry.lane(&lane.pipeline, lane.stream, &lane.sink).is_some() => {
                 retried.push(key);
                 continue;
             }
@@ -164,10 +164,10 @@ async fn serve_once(context: &WorkerContext, retries: &mpsc::Sender<Vec<LaneId>>
     Ok(())
 }
 
-async fn rename(context: &WorkerContext, from: &LaneId, to: &LaneId) -> Result<(), Failure> {
-    let store = context.store();
-    let renaming = rename_checkpoint(&*store, &context.options, from, to);
-    context.renames.rename(from, to, renaming).await?;
+async fn rename(shared: &Shared, from: &LaneId, to: &LaneId) -> Result<(), Failure> {
+    let store = shared.stores.main();
+    let renaming = rename_checkpoint(&*store, &shared.options, from, to);
+    shared.renames.rename(from, to, renaming).await?;
     info!(pipeline = %to.pipeline, stream = %to.stream, sink = %to.sink, "`state rename`: {from} is now {to}");
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::source::SourcePosition;
 use crate::state::{FileStore, Location, MemoryStore};
 use crate::telemetry::{LaneState, Telemetry};
 use crate::usage::{Delta, Session, Usage};
+use crate::worker::shared::Shared;
 use crate::worker::{Options, usage_area};
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -20,7 +21,7 @@ const SCOPE: &str = "accountIds=225494730938493804";
 /// A worker with a store in memory, and the pipeline `corp` whose lane is about to begin.
 struct Fixture {
     store: Arc<MemoryStore>,
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     pipeline: Arc<Pipeline>,
     meter: Meter,
 }
@@ -45,10 +46,10 @@ impl Fixture {
             renamed_wait,
             ..Options::default()
         };
-        let context = WorkerContext::with_store(store.clone(), options, Arc::new(Telemetry::new()));
+        let shared = Shared::with_store(store.clone(), options, Arc::new(Telemetry::new()));
         let meter =
-            Meter::detached(&context.telemetry, "corp", crate::record::Stream::Threats, "siem", "http", Clock::System);
-        let fixture = Self { store, context, pipeline: pipeline.clone(), meter };
+            Meter::detached(&shared.telemetry, "corp", crate::record::Stream::Threats, "siem", "http", Clock::System);
+        let fixture = Self { store, shared, pipeline: pipeline.clone(), meter };
         fixture.set_files(&["corp"]);
         fixture
     }
@@ -63,7 +64,7 @@ impl Fixture {
     fn set_files(&self, names: &[&str]) {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let pipelines = || std::iter::once(&self.pipeline);
-        self.context.renames.set_files(names, pipelines(), pipelines());
+        self.shared.renames.set_files(names, pipelines(), pipelines());
     }
 
     /// The begin of `corp/threats/siem`: whether it may begin within the time.
@@ -73,8 +74,8 @@ impl Fixture {
 
     async fn begin(&self, once: bool) -> bool {
         let spec = LaneSpec::of(&self.pipeline).remove(0);
-        let lane = Beginning { spec: &spec, context: &self.context, meter: &self.meter, shard: 0, once };
-        self.context.renames.begin(lane).await.is_some()
+        let lane = Beginning { spec: &spec, lanes: &self.shared.lanes, meter: &self.meter, shard: 0, once };
+        self.shared.renames.begin(lane).await.is_some()
     }
 
     fn text(&self) -> String {
@@ -222,7 +223,7 @@ async fn renamed_from_waits_until_the_old_file_is_gone_and_its_lanes_have_ended(
     fixture.put("acme/threats/siem", checkpoint("elsewhere.example", "", "kafka", 0)).await;
     fixture.set_files(&["acme", "corp"]);
     let old = key("acme/threats/siem").lane;
-    fixture.context.renames.known.lock().set_running(&old, true);
+    fixture.shared.renames.known.lock().set_running(&old, true);
     // The old lane moves its checkpoint meanwhile, which does not make it another installation's.
     let moves = fixture.run_elsewhere("acme/threats/siem", 20 * MINUTE);
     let (begins, ()) = tokio::join!(fixture.begins_within(60 * MINUTE), moves);
@@ -230,7 +231,7 @@ async fn renamed_from_waits_until_the_old_file_is_gone_and_its_lanes_have_ended(
     assert!(fixture.text().contains("has a pipeline file"), "{}", fixture.text());
     fixture.set_files(&["corp"]);
     assert!(!fixture.begins_within(60 * MINUTE).await, "it drains");
-    drop(Running { renames: &fixture.context.renames, lane: &old });
+    drop(Running { renames: &fixture.shared.renames, lane: &old });
     assert!(fixture.begins_within(3 * LEASE).await);
     assert!(fixture.store.checkpoints().contains_key(&key("corp/threats/siem")));
     // Only once: what is put there again is not taken.
@@ -266,7 +267,7 @@ async fn a_lane_that_loses_its_checkpoint_to_another_name_waits() {
     fixture.put_fitting("corp/threats/siem", 0).await;
     assert!(fixture.begins_within(Duration::ZERO).await);
     fixture.store.rename(&key("corp/threats/siem"), &key("new/threats/siem")).await.unwrap();
-    fixture.context.renames.forget_listing().await;
+    fixture.shared.renames.forget_listing().await;
     assert!(!fixture.begins_within(MINUTE).await);
     assert!(fixture.text().contains("state rename new corp"), "{}", fixture.text());
 }
@@ -275,11 +276,11 @@ async fn a_lane_that_loses_its_checkpoint_to_another_name_waits() {
 async fn lanes_that_run_are_not_renamed() {
     let fixture = Fixture::new(None, "");
     fixture.put_fitting("acme/threats/siem", 0).await;
-    let renames = &fixture.context.renames;
+    let renames = &fixture.shared.renames;
     let lanes = ["acme/threats/siem", "corp/threats/siem"].map(|name| key(name).lane);
     let [old, new] = &lanes;
     let rename = async || {
-        let renaming = rename_checkpoint(&*fixture.store, &fixture.context.options, old, new);
+        let renaming = rename_checkpoint(&*fixture.store, &fixture.shared.options, old, new);
         renames.rename(old, new, renaming).await
     };
     for lane in &lanes {
@@ -375,7 +376,7 @@ async fn a_checkpoint_gets_no_name_for_which_the_file_has_no_lane() {
     let fixture = Fixture::new(None, "");
     fixture.put_fitting("acme/threats/http", 0).await;
     let [from, to] = ["acme/threats/http", "corp/threats/http"].map(|name| key(name).lane);
-    let renamed = fixture.context.renames.rename(&from, &to, async { panic!("it was tried") }).await;
+    let renamed = fixture.shared.renames.rename(&from, &to, async { panic!("it was tried") }).await;
     let reason = renamed.unwrap_err().to_string();
     assert!(reason.contains("the file of `corp` has no lane corp/threats/http"), "{reason}");
 }
@@ -435,7 +436,7 @@ async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     put(&fixture, "acme", 1_000).await;
     put(&fixture, "globex", 1_000).await;
     assert!(fixture.begins_within(Duration::ZERO).await);
-    assert_eq!(fixture.context.renames.count_orphans(), 2_000);
+    assert_eq!(fixture.shared.renames.count_orphans(), 2_000);
 
     // A lane that its file no longer has belongs to no file either.
     let fixture = Fixture::new(None, "").of_place("acme");
@@ -454,7 +455,7 @@ async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     };
     let (begins, ()) = tokio::join!(fixture.begins_within(4 * MINUTE), removed);
     assert!(begins && fixture.meter.lane.state().is_up());
-    assert_eq!(fixture.context.renames.count_orphans(), 1_000);
+    assert_eq!(fixture.shared.renames.count_orphans(), 1_000);
 
     // Lanes that have begun go on, and other places and the operator have nothing to do with it.
     for (place, lane) in [("acme", "corp/threats/siem"), ("globex", ""), ("", "")] {

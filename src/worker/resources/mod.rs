@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use self::api::Api;
 use self::status::Status;
 use super::cluster;
-use super::context::WorkerContext;
+use super::shared::Shared;
 use super::usage::id_of;
 use crate::pipeline::Resources;
 use crate::pipeline::resource::{CHECKPOINTS, ResourceState};
@@ -46,16 +46,16 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// Reports on the resources until it is dropped.
 ///
 /// Lanes that an annotation wants to be retried go to `retries`.
-pub(super) async fn report(context: Arc<WorkerContext>, resources: Resources, retries: mpsc::Sender<Vec<LaneId>>) {
+pub(super) async fn report(shared: Arc<Shared>, resources: Resources, retries: mpsc::Sender<Vec<LaneId>>) {
     let api = loop {
-        match Api::connect(&context.options.instance, &context.options.identity).await {
+        match Api::connect(&shared.options.instance, &shared.options.identity).await {
             Ok(api) => break api,
             Err(error) => warn!(%error, "the status of Pipeline resources cannot be written"),
         }
         sleep(AFTER_FAILURE).await;
     };
     let mut reporter =
-        Reporter { context, resources, api, retries, seen: HashMap::new(), written: HashMap::new(), is_failing: false };
+        Reporter { shared, resources, api, retries, seen: HashMap::new(), written: HashMap::new(), is_failing: false };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -65,7 +65,7 @@ pub(super) async fn report(context: Arc<WorkerContext>, resources: Resources, re
 }
 
 struct Reporter {
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     resources: Resources,
     api: Api,
     retries: mpsc::Sender<Vec<LaneId>>,
@@ -119,20 +119,20 @@ type Request = (PathBuf, Arc<ResourceState>, Due);
 impl Reporter {
     async fn write_due(&mut self) {
         let resources: BTreeMap<PathBuf, Arc<ResourceState>> = self.resources.list().into_iter().collect();
-        let cluster = self.context.telemetry.cluster();
+        let cluster = self.shared.telemetry.cluster();
         let mut due = Vec::new();
         let mut own = BTreeSet::new();
         let mut retried = Vec::new();
         for (path, resource) in &resources {
-            let Some(file) = self.context.telemetry.file(path) else { continue };
-            if !is_own(path, &file, self.context.options.cluster.is_some(), cluster.as_ref()) {
+            let Some(file) = self.shared.telemetry.file(path) else { continue };
+            if !is_own(path, &file, self.shared.options.cluster.is_some(), cluster.as_ref()) {
                 continue;
             }
             own.insert(path.clone());
             let before = self.seen.insert(path.clone(), resource.clone());
             warn_of_annotation(before.as_deref(), resource);
             if is_new(before.as_ref().map(|before| &before.retry), resource.retry.as_ref()) {
-                let lanes = self.context.telemetry.lanes_of(&file.pipeline);
+                let lanes = self.shared.telemetry.lanes_of(&file.pipeline);
                 retried.extend(lanes.iter().map(|lane| id_of(lane)));
             }
             due.extend(self.due(path, resource, &file).map(|request| (path.clone(), resource.clone(), request)));
@@ -188,7 +188,7 @@ impl Reporter {
 
     fn due(&self, path: &Path, resource: &ResourceState, file: &FileStatus) -> Option<Due> {
         let written = self.written.get(path).filter(|written| written.uid == resource.uid);
-        let lanes = self.context.telemetry.lanes_of(&file.pipeline);
+        let lanes = self.shared.telemetry.lanes_of(&file.pipeline);
         if !is_recent(written.and_then(|written| written.finalizer_at), AFTER_FAILURE)
             && let Some(due) = due_finalizer(resource, file, lanes.is_empty())
         {
@@ -199,9 +199,9 @@ impl Reporter {
         }
         let before = written.and_then(|written| written.status.as_ref());
         let conditions = before.map_or(&resource.conditions, |before| &before.conditions);
-        let token = self.context.telemetry.token(&file.pipeline);
-        let now = self.context.clock().now();
-        let mut status = Status::of(file, &lanes, token, &self.context.options.identity, conditions, now);
+        let token = self.shared.telemetry.token(&file.pipeline);
+        let now = self.shared.options.clock.now();
+        let mut status = Status::of(file, &lanes, token, &self.shared.options.identity, conditions, now);
         status.note_annotation(resource);
         let pause = match before {
             None => AFTER_FAILURE,
@@ -225,7 +225,7 @@ impl Reporter {
         if pipelines.is_empty() {
             return Ok(Vec::new());
         }
-        let mut keys = self.context.store().list_all().await.map_err(|error| error.to_string())?;
+        let mut keys = self.shared.stores.main().list_all().await.map_err(|error| error.to_string())?;
         keys.retain(|key| pipelines.contains(key.lane.pipeline.as_str()));
         Ok(keys)
     }
@@ -251,7 +251,7 @@ impl Reporter {
 
     async fn remove_checkpoints(&self, pipeline: &str, keys: &[CheckpointKey]) -> Result<(), StateError> {
         for key in keys.iter().filter(|key| key.lane.pipeline == pipeline) {
-            self.context.store().delete(key).await?;
+            self.shared.stores.main().delete(key).await?;
             info!(pipeline, checkpoint = %key, "checkpoint removed with its resource");
         }
         Ok(())

@@ -16,13 +16,13 @@ impl Supervisor {
             self.has_invalid_files = self.files.as_ref().is_some_and(Files::has_invalid_files);
         }
         let is_valid = !self.has_invalid_files && !others.values().flatten().any(Problem::is_error);
-        self.context.telemetry.process().set_reloaded(is_valid, has_changed.then(|| self.context.clock().now()));
+        self.shared.telemetry.process().set_reloaded(is_valid, has_changed.then(|| self.shared.options.clock.now()));
     }
 
     /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of
     /// all for each change would be slow.
     pub(super) fn publish_file_status(&self, paths: &BTreeSet<PathBuf>) {
-        let telemetry = &self.context.telemetry;
+        let telemetry = &self.shared.telemetry;
         let Some(files) = &self.files else { return };
         for path in paths {
             let Some(report) = files.report(path) else {

@@ -19,10 +19,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::context::WorkerContext;
+use super::stores::Stores;
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
-use crate::record::Timestamp;
-use crate::telemetry::{LaneMetrics, UsageWrite, lane_span};
+use crate::record::{Clock, Timestamp};
+use crate::telemetry::{LaneMetrics, Telemetry, UsageWrite, lane_span};
 use crate::usage::{ClockError, Counts, Delta, OwnClock, Session, Usage, UsageError};
 
 pub use by_commands::{CommandUsage, area};
@@ -88,6 +88,9 @@ impl From<StateError> for UsageStoreError {
 pub struct UsageWriter {
     /// Names this process in what it writes.
     process: u64,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    stores: Arc<Stores>,
     writes: AtomicU64,
     lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
     /// A lane has begun whose stored counts are not read.
@@ -132,9 +135,13 @@ impl InDoubt {
 }
 
 impl UsageWriter {
-    pub fn new(random: &mut fastrand::Rng) -> Self {
+    /// `process`: a number that no other process has.
+    pub fn new(process: u64, telemetry: Arc<Telemetry>, clock: Clock, stores: Arc<Stores>) -> Self {
         Self {
-            process: random.u64(1..),
+            process,
+            telemetry,
+            clock,
+            stores,
             writes: AtomicU64::default(),
             lanes: Mutex::default(),
             has_unread: AtomicBool::default(),
@@ -148,7 +155,7 @@ impl UsageWriter {
     }
 
     /// The lane has ended. If it comes back, another worker may have written meanwhile. A write that is in doubt stays.
-    fn end(&self, id: &LaneId) {
+    fn forget(&self, id: &LaneId) {
         if let Some(kept) = self.lanes.lock().get_mut(id).and_then(Arc::get_mut) {
             kept.get_mut().stored = None;
         }
@@ -163,35 +170,33 @@ impl UsageWriter {
             lanes.remove(id);
         }
     }
-}
 
-impl WorkerContext {
     /// The worker begins to run a lane, whose pipeline is of this shard, or begins again.
-    pub fn begin_usage(&self, lane: &LaneMetrics, shard: u32) {
-        if lane.usage.begin(self.clock().now(), shard, fastrand::f64()) {
-            self.usage.has_unread.store(true, Ordering::Relaxed);
+    pub fn begin(&self, lane: &LaneMetrics, shard: u32) {
+        if lane.usage.begin(self.clock.now(), shard, fastrand::f64()) {
+            self.has_unread.store(true, Ordering::Relaxed);
         }
     }
 
     /// The worker runs the lane no more, and stores what it did until `deadline`, or soon after. `is_held`: no other
     /// worker has taken the lane over.
-    pub async fn end_usage(&self, lane: &LaneMetrics, is_held: bool, deadline: Instant) {
+    pub async fn end(&self, lane: &LaneMetrics, is_held: bool, deadline: Instant) {
         let id = id_of(lane);
         let ended = lane.usage.end().filter(|_| is_held);
         let is_known = lane.last_success().is_some() || lane.usage.has_pending();
         if let Some((since, shard)) = ended.filter(|_| is_known) {
             let write = async {
                 // Nobody closes it.
-                let _one_of_few = self.usage.last_writes.acquire().await;
-                self.write_usage(lane, since, shard, true).await
+                let _one_of_few = self.last_writes.acquire().await;
+                self.write(lane, since, shard, true).await
             };
             let deadline = deadline.max(Instant::now() + LAST_TIMEOUT);
             let written = timeout_at(deadline, write).await.unwrap_or(Err(UsageStoreError::NoTime));
             match written {
-                Ok(()) => self.count_usage_write(UsageWrite::Ok),
+                Ok(()) => self.count_write(UsageWrite::Ok),
                 Err(error) => {
-                    self.count_usage_write(UsageWrite::Lost);
-                    if self.usage.lost.fetch_add(1, Ordering::Relaxed) < MOST_NAMED {
+                    self.count_write(UsageWrite::Lost);
+                    if self.lost.fetch_add(1, Ordering::Relaxed) < MOST_NAMED {
                         span_of(lane).in_scope(
                             || warn!(%error, "what the lane did in the last minutes was not stored: `report` lacks it"),
                         );
@@ -199,24 +204,24 @@ impl WorkerContext {
                 }
             }
         }
-        self.usage.end(&id);
+        self.forget(&id);
     }
 
     /// Says of how many lanes the last minutes were not stored, if they were too many to be named. To be called at the
     /// end too.
-    pub fn tell_lost_usage(&self) {
-        let lanes = self.usage.lost.swap(0, Ordering::Relaxed);
+    pub fn tell_lost(&self) {
+        let lanes = self.lost.swap(0, Ordering::Relaxed);
         if lanes > MOST_NAMED {
             warn!(lanes, "what lanes did in their last minutes was not stored: `report` lacks it");
         }
     }
 
-    fn count_usage_write(&self, result: UsageWrite) {
+    fn count_write(&self, result: UsageWrite) {
         self.telemetry.process().count_usage_write(result);
     }
 
     /// Counts the minutes in which lanes fail or are silent, and stores what the lanes did. Never returns.
-    pub async fn keep_usage(&self) -> Infallible {
+    pub async fn keep(&self) -> Infallible {
         let minutes = async {
             let mut tick = interval_at(tokio::time::Instant::now() + MINUTE, MINUTE);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -234,8 +239,8 @@ impl WorkerContext {
         let reads = async {
             loop {
                 sleep(READ_INTERVAL).await;
-                if self.usage.has_unread.swap(false, Ordering::Relaxed) && !self.read_stored().await {
-                    self.usage.has_unread.store(true, Ordering::Relaxed);
+                if self.has_unread.swap(false, Ordering::Relaxed) && !self.read_stored().await {
+                    self.has_unread.store(true, Ordering::Relaxed);
                 }
             }
         };
@@ -243,7 +248,7 @@ impl WorkerContext {
     }
 
     fn count_minutes(&self) {
-        self.tell_lost_usage();
+        self.tell_lost();
         self.telemetry.running_lanes().iter().for_each(|lane| self.count_minute(lane));
     }
 
@@ -253,20 +258,20 @@ impl WorkerContext {
         let failing_minutes = u64::from(!is_up);
         let silent_minutes = u64::from(lane.silent() == Some(true));
         if failing_minutes + silent_minutes > 0 {
-            let now = self.clock().now();
+            let now = self.clock.now();
             lane.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });
         }
     }
 
     async fn write_due(&self) {
-        let now = self.clock().now();
+        let now = self.clock.now();
         let due = self.telemetry.running_lanes().into_iter().filter_map(|lane| {
             let (since, shard) = lane.usage.due(now, lane.last_success().is_some())?;
             Some((lane, since, shard))
         });
         let mut writes = stream::iter(due)
             .map(|(lane, since, shard)| async move {
-                let write = timeout(TIMEOUT, self.write_usage(&lane, since, shard, false)).await;
+                let write = timeout(TIMEOUT, self.write(&lane, since, shard, false)).await;
                 (lane, write.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
             })
             .buffer_unordered(CALLS);
@@ -274,14 +279,14 @@ impl WorkerContext {
         // One that has no answer does not keep those behind it from being written.
         while let Some((lane, written)) = writes.next().await {
             let Err(error) = written else {
-                self.count_usage_write(UsageWrite::Ok);
+                self.count_write(UsageWrite::Ok);
                 continue;
             };
             if error.is_unreadable() {
                 lane.usage.set_unreadable();
             }
-            lane.usage.failed(self.clock().now());
-            self.count_usage_write(UsageWrite::Failed);
+            lane.usage.failed(self.clock.now());
+            self.count_write(UsageWrite::Failed);
             failed += 1;
             if failed <= MOST_NAMED {
                 span_of(&lane).in_scope(
@@ -300,13 +305,13 @@ impl WorkerContext {
         let lanes = self.telemetry.running_lanes().into_iter();
         let mut unread: Vec<_> = lanes.filter_map(|lane| Some((lane.usage.is_unread()?, lane))).collect();
         // A topic is read once for all that wait for it.
-        let at_once = if self.store().reads_single_objects() { READ_AT_ONCE } else { usize::MAX };
+        let at_once = if self.stores.main().reads_single_objects() { READ_AT_ONCE } else { usize::MAX };
         let mut is_complete = unread.len() <= at_once;
         unread.truncate(at_once);
-        let calls = if self.store().reads_single_objects() { CALLS } else { unread.len().max(1) };
+        let calls = if self.stores.main().reads_single_objects() { CALLS } else { unread.len().max(1) };
         let mut reads = stream::iter(unread)
             .map(|(shard, lane)| async move {
-                let read = timeout(TIMEOUT, self.read_usage(&lane, shard)).await;
+                let read = timeout(TIMEOUT, self.read(&lane, shard)).await;
                 (lane, read.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
             })
             .buffer_unordered(calls);
@@ -322,38 +327,38 @@ impl WorkerContext {
         is_complete
     }
 
-    async fn read_usage(&self, lane: &LaneMetrics, shard: u32) -> Result<(), UsageStoreError> {
-        let store = self.shard_store(shard);
+    async fn read(&self, lane: &LaneMetrics, shard: u32) -> Result<(), UsageStoreError> {
+        let store = self.stores.of_shard(shard);
         let key = key_of(lane);
-        let entry = self.usage.lane(&key.lane);
+        let entry = self.lane(&key.lane);
         // A write that is not over has taken counts which are not read here.
         let mut kept = entry.lock().await;
         let is_single = store.reads_single_objects();
         let stored = if is_single { store.load(&key).await } else { store.claim(&key).await };
         let read = stored.map_err(UsageStoreError::from).and_then(|stored| {
             let stored = stored.unwrap_or_default();
-            lane.usage.set_stored(&decode(&stored)?, self.clock().now());
+            lane.usage.set_stored(&decode(&stored)?, self.clock.now());
             kept.stored = (!is_single).then_some(stored);
             Ok(())
         });
         drop(kept);
         drop(entry);
-        self.usage.tidy(&key.lane);
+        self.tidy(&key.lane);
         read
     }
 
     /// Adds what the lane did since the last write to what is stored. It can be interrupted: what is then in doubt is
     /// looked for by the next write.
-    async fn write_usage(
+    async fn write(
         &self,
         lane: &LaneMetrics,
         since: Timestamp,
         shard: u32,
         is_over: bool,
     ) -> Result<(), UsageStoreError> {
-        let store = self.shard_store(shard);
+        let store = self.stores.of_shard(shard);
         let key = key_of(lane);
-        let entry = self.usage.lane(&key.lane);
+        let entry = self.lane(&key.lane);
         let mut kept = entry.lock().await;
         let mut has_conflicted = false;
         let written = loop {
@@ -366,7 +371,7 @@ impl WorkerContext {
                 None => store.claim(&key).await?.unwrap_or_default(),
             };
             let mut usage = decode(&stored)?;
-            let now = self.clock().now();
+            let now = self.clock.now();
             let own_clock = lane.own_clock(now);
             if let Err(error) = usage.accept(now, own_clock) {
                 kept.stored = (!store.reads_single_objects()).then_some(stored);
@@ -377,7 +382,7 @@ impl WorkerContext {
             }
             let previous = Some(usage.write());
             let mut delta = kept.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
-            let write = (self.usage.process, self.usage.writes.fetch_add(1, Ordering::Relaxed));
+            let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
             delta.merge(&lane.usage.take());
             usage.add(&delta, Session { from: since, until: now, is_over, write });
             kept.in_doubt = Some(InDoubt { write, previous, at: now, delta });
@@ -405,7 +410,7 @@ impl WorkerContext {
         };
         drop(kept);
         drop(entry);
-        self.usage.tidy(&key.lane);
+        self.tidy(&key.lane);
         written
     }
 }

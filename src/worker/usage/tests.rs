@@ -9,6 +9,7 @@ use crate::record::{Clock, Stream};
 use crate::state::{MemoryStore, Store};
 use crate::telemetry::{LaneState, Telemetry};
 use crate::worker::Options;
+use crate::worker::shared::Shared;
 
 const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -71,27 +72,27 @@ impl Store for LossyStore {
 }
 
 /// One of the processes that share a store.
-fn process(store: &Arc<LossyStore>, clock: Clock) -> (Arc<WorkerContext>, Arc<LaneMetrics>) {
+fn process(store: &Arc<LossyStore>, clock: Clock) -> (Arc<Shared>, Arc<LaneMetrics>) {
     let telemetry = Arc::new(Telemetry::new());
-    let context = WorkerContext::with_store(store.clone(), Options { clock, ..Options::default() }, telemetry.clone());
+    let shared = Shared::with_store(store.clone(), Options { clock, ..Options::default() }, telemetry.clone());
     let lane = telemetry.start_lane("acme", Stream::Threats, "siem");
-    context.begin_usage(&lane, 0);
-    (context, lane)
+    shared.usage.begin(&lane, 0);
+    (shared, lane)
 }
 
-async fn end(context: &WorkerContext, lane: &LaneMetrics, is_held: bool) {
-    context.end_usage(lane, is_held, Instant::now() + Duration::from_secs(25)).await;
+async fn end(shared: &Shared, lane: &LaneMetrics, is_held: bool) {
+    shared.usage.end(lane, is_held, Instant::now() + Duration::from_secs(25)).await;
 }
 
 /// The number of writes with this result, as a scrape shows it.
-fn writes(context: &WorkerContext, result: &str) -> u64 {
-    let text: String = context.telemetry.clone().exposition(context.clock().now()).collect();
+fn writes(shared: &Shared, result: &str) -> u64 {
+    let text: String = shared.telemetry.clone().exposition(shared.options.clock.now()).collect();
     let line = format!("s1_forwarder_usage_writes_total{{result=\"{result}\"}} ");
     text.lines().find_map(|sample| sample.strip_prefix(&line)).unwrap().parse().unwrap()
 }
 
-fn count(context: &WorkerContext, lane: &LaneMetrics, events: u64) {
-    lane.usage.count(context.clock().now(), &Counts { events, ..Counts::default() });
+fn count(shared: &Shared, lane: &LaneMetrics, events: u64) {
+    lane.usage.count(shared.options.clock.now(), &Counts { events, ..Counts::default() });
 }
 
 fn stored(store: &LossyStore) -> Usage {
@@ -118,8 +119,8 @@ async fn a_kill_loses_less_than_twenty_minutes_and_counts_nothing_twice() {
     for is_topic in [false, true] {
         let store = Arc::new(LossyStore { is_topic, ..LossyStore::default() });
         let clock = Clock::simulated(START);
-        let (context, lane) = process(&store, clock);
-        let keeping = tokio::spawn(async move { context.keep_usage().await });
+        let (shared, lane) = process(&store, clock);
+        let keeping = tokio::spawn(async move { shared.usage.keep().await });
         let (counting, _) = process(&store, clock);
         for minute in 0..100 {
             count(&counting, &lane, 1);
@@ -135,16 +136,16 @@ async fn a_kill_loses_less_than_twenty_minutes_and_counts_nothing_twice() {
 
         // Killed; another process goes on.
         minutes(5).await;
-        let (context, lane) = process(&store, clock);
-        count(&context, &lane, 1_000);
-        end(&context, &lane, true).await;
+        let (shared, lane) = process(&store, clock);
+        count(&shared, &lane, 1_000);
+        end(&shared, &lane, true).await;
         let usage = stored(&store);
         assert_eq!(all(&usage).events, before + 1_000);
         assert_eq!(usage.gaps(START, clock.now()).count(), 1);
         // A clean end, and the lane elsewhere: no gap, and nothing of before is written again.
-        let (context, lane) = process(&store, clock);
-        count(&context, &lane, 1);
-        end(&context, &lane, true).await;
+        let (shared, lane) = process(&store, clock);
+        count(&shared, &lane, 1);
+        end(&shared, &lane, true).await;
         let usage = stored(&store);
         assert_eq!((all(&usage).events, usage.gaps(START, clock.now()).count()), (before + 1_001, 1));
     }
@@ -154,25 +155,25 @@ async fn a_kill_loses_less_than_twenty_minutes_and_counts_nothing_twice() {
 async fn a_write_whose_answer_is_lost_counts_once() {
     for is_topic in [false, true] {
         let store = Arc::new(LossyStore { is_topic, ..LossyStore::default() });
-        let (context, lane) = process(&store, Clock::simulated(START));
-        let write = async || context.write_usage(&lane, START, 0, false).await;
-        count(&context, &lane, 5);
+        let (shared, lane) = process(&store, Clock::simulated(START));
+        let write = async || shared.usage.write(&lane, START, 0, false).await;
+        count(&shared, &lane, 5);
         store.lost_answers.store(1, Ordering::Relaxed);
         assert!(write().await.is_err());
         assert_eq!(all(&stored(&store)).events, 5, "it was stored");
-        count(&context, &lane, 7);
+        count(&shared, &lane, 7);
         write().await.unwrap();
         assert_eq!(all(&stored(&store)).events, 12);
         // One that was not stored is tried again.
         store.stored.fail_next(1);
-        count(&context, &lane, 100);
+        count(&shared, &lane, 100);
         assert!(write().await.is_err());
         assert_eq!(all(&stored(&store)).events, 12);
         write().await.unwrap();
         assert_eq!(all(&stored(&store)).events, 112);
         // One that is interrupted.
-        count(&context, &lane, 1_000);
-        let mut interrupted = Box::pin(context.write_usage(&lane, START, 0, false));
+        count(&shared, &lane, 1_000);
+        let mut interrupted = Box::pin(shared.usage.write(&lane, START, 0, false));
         let _ = futures_util::poll!(&mut interrupted);
         drop(interrupted);
         write().await.unwrap();
@@ -185,11 +186,11 @@ async fn a_last_write_that_failed_is_made_up_for_when_the_lane_comes_back() {
     for is_topic in [false, true] {
         let store = Arc::new(LossyStore { is_topic, ..LossyStore::default() });
         let clock = Clock::simulated(START);
-        let (context, lane) = process(&store, clock);
-        let session = async |context: &WorkerContext, lane: &LaneMetrics, events: u64| {
-            context.begin_usage(lane, 0);
-            count(context, lane, events);
-            end(context, lane, true).await;
+        let (shared, lane) = process(&store, clock);
+        let session = async |shared: &Shared, lane: &LaneMetrics, events: u64| {
+            shared.usage.begin(lane, 0);
+            count(shared, lane, events);
+            end(shared, lane, true).await;
             minutes(1).await;
         };
         let stored = || {
@@ -197,23 +198,23 @@ async fn a_last_write_that_failed_is_made_up_for_when_the_lane_comes_back() {
             (all(&usage).events, usage.gaps(START, clock.now()).count())
         };
         store.stored.fail_next(1);
-        session(&context, &lane, 5).await;
+        session(&shared, &lane, 5).await;
         assert_eq!(stored(), (0, 0), "topic: {is_topic}");
-        session(&context, &lane, 7).await;
+        session(&shared, &lane, 7).await;
         assert_eq!(stored(), (12, 0));
         store.lost_answers.store(1, Ordering::Relaxed);
-        session(&context, &lane, 100).await;
-        session(&context, &lane, 1_000).await;
+        session(&shared, &lane, 100).await;
+        session(&shared, &lane, 1_000).await;
         assert_eq!(stored(), (1_112, 0));
-        assert!(context.usage.lanes.lock().is_empty(), "nothing is kept of a lane that has ended");
+        assert!(shared.usage.lanes.lock().is_empty(), "nothing is kept of a lane that has ended");
 
         // Another worker has written since: nobody knows whether it has added to these, so the time is a gap.
         store.lost_answers.store(1, Ordering::Relaxed);
-        session(&context, &lane, 5).await;
+        session(&shared, &lane, 5).await;
         let (other, its_lane) = process(&store, clock);
         session(&other, &its_lane, 10_000).await;
         assert_eq!(stored(), (11_117, 0));
-        session(&context, &lane, 7).await;
+        session(&shared, &lane, 7).await;
         assert_eq!(stored(), (11_124, 1), "nothing counts twice");
     }
 }
@@ -223,36 +224,36 @@ async fn a_last_write_that_failed_is_made_up_for_when_the_lane_comes_back() {
 async fn a_first_write_that_failed_is_tried_again_in_a_minute() {
     let store = Arc::<LossyStore>::default();
     let clock = Clock::simulated(START);
-    let (context, lane) = process(&store, clock);
-    count(&context, &lane, 5);
+    let (shared, lane) = process(&store, clock);
+    count(&shared, &lane, 5);
     store.stored.fail_next(1);
     minutes(10).await;
-    context.write_due().await;
+    shared.usage.write_due().await;
     assert_eq!((store.writes.load(Ordering::Relaxed), all(&stored(&store)).events), (1, 0));
     minutes(1).await;
-    context.write_due().await;
+    shared.usage.write_due().await;
     assert_eq!((store.writes.load(Ordering::Relaxed), all(&stored(&store)).events), (2, 5));
     minutes(1).await;
-    context.write_due().await;
+    shared.usage.write_due().await;
     assert_eq!(store.writes.load(Ordering::Relaxed), 2, "nothing is in doubt");
 }
 
 #[tokio::test(start_paused = true)]
 async fn writes_without_an_answer_keep_no_other_lane_from_being_written() {
     let store = Arc::<LossyStore>::default();
-    let (context, first) = process(&store, Clock::simulated(START));
-    count(&context, &first, 1);
+    let (shared, first) = process(&store, Clock::simulated(START));
+    count(&shared, &first, 1);
     for number in 1..30 {
-        let lane = context.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
-        context.begin_usage(&lane, 0);
-        count(&context, &lane, 1);
+        let lane = shared.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
+        shared.usage.begin(&lane, 0);
+        count(&shared, &lane, 1);
     }
     minutes(10).await;
     store.hanging.store(CALLS + 1, Ordering::Relaxed);
-    context.write_due().await;
+    shared.usage.write_due().await;
     assert_eq!(store.stored.checkpoints().len(), 30 - CALLS - 1);
     minutes(1).await;
-    context.write_due().await;
+    shared.usage.write_due().await;
     assert_eq!(store.stored.checkpoints().len(), 30);
 }
 
@@ -260,16 +261,16 @@ async fn writes_without_an_answer_keep_no_other_lane_from_being_written() {
 async fn ten_thousand_idle_lanes_write_seldom() {
     let store = Arc::<LossyStore>::default();
     let clock = Clock::simulated(START);
-    let (context, first) = process(&store, clock);
+    let (shared, first) = process(&store, clock);
     let idle = 100;
     for number in 1..idle {
-        let lane = context.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
-        context.begin_usage(&lane, 0);
+        let lane = shared.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
+        shared.usage.begin(&lane, 0);
         lane.succeeded(START);
     }
     first.succeeded(START);
-    let keeping = context.clone();
-    let keeping = tokio::spawn(async move { keeping.keep_usage().await });
+    let keeping = shared.clone();
+    let keeping = tokio::spawn(async move { keeping.usage.keep().await });
     minutes(170).await;
     assert_eq!(store.writes.load(Ordering::Relaxed), 0);
     assert_eq!(store.reads.load(Ordering::Relaxed), idle, "each once, for the events of today and yesterday");
@@ -284,65 +285,65 @@ async fn ten_thousand_idle_lanes_write_seldom() {
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_was_lost_is_not_written() {
     let store = Arc::<LossyStore>::default();
-    let (context, lane) = process(&store, Clock::simulated(START));
-    count(&context, &lane, 1);
-    end(&context, &lane, false).await;
+    let (shared, lane) = process(&store, Clock::simulated(START));
+    count(&shared, &lane, 1);
+    end(&shared, &lane, false).await;
     assert_eq!(store.writes.load(Ordering::Relaxed), 0);
     // One that never ran has nothing to say.
-    let (context, lane) = process(&store, Clock::simulated(START));
-    end(&context, &lane, true).await;
+    let (shared, lane) = process(&store, Clock::simulated(START));
+    end(&shared, &lane, true).await;
     assert_eq!(store.writes.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_damaged_is_kept_as_it_is() {
     let store = Arc::<LossyStore>::default();
-    let (context, lane) = process(&store, Clock::simulated(START));
+    let (shared, lane) = process(&store, Clock::simulated(START));
     let key: CheckpointKey = "acme/threats/siem+usage".parse().unwrap();
     store.stored.commit(&key, vec![1, 2, 3].into()).await.unwrap();
-    count(&context, &lane, 5);
+    count(&shared, &lane, 5);
     assert!(matches!(
-        context.write_usage(&lane, START, 0, false).await,
+        shared.usage.write(&lane, START, 0, false).await,
         Err(UsageStoreError::Usage(UsageError::Damaged))
     ));
     assert_eq!(store.stored.checkpoints()[&key], [1, 2, 3]);
     assert!(lane.usage.has_pending(), "it is tried again");
 
     // It is read once, and does not keep others from being read.
-    let (context, lane) = process(&store, Clock::simulated(START));
+    let (shared, lane) = process(&store, Clock::simulated(START));
     store.reads.store(0, Ordering::Relaxed);
-    let keeping = context.clone();
-    let keeping = tokio::spawn(async move { keeping.keep_usage().await });
+    let keeping = shared.clone();
+    let keeping = tokio::spawn(async move { keeping.usage.keep().await });
     minutes(10).await;
     assert_eq!((store.reads.load(Ordering::Relaxed), lane.usage.is_unread()), (1, None));
     // Counts are tried to be added more and more seldom.
-    count(&context, &lane, 7);
+    count(&shared, &lane, 7);
     minutes(600).await;
-    let tried = writes(&context, "failed");
+    let tried = writes(&shared, "failed");
     assert!((8..20).contains(&tried), "{tried}");
     assert_eq!(store.reads.load(Ordering::Relaxed) as u64, 1 + tried);
     store.stored.commit(&key, Vec::new().into()).await.unwrap();
     minutes(65).await;
-    assert_eq!((all(&stored(&store)).events, writes(&context, "failed")), (7, tried), "it was removed");
+    assert_eq!((all(&stored(&store)).events, writes(&shared, "failed")), (7, tried), "it was removed");
     keeping.abort();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_write_is_a_metric() {
     let store = Arc::<LossyStore>::default();
-    let (context, lane) = process(&store, Clock::simulated(START));
-    let results = || ["ok", "failed", "lost"].map(|result| writes(&context, result));
+    let (shared, lane) = process(&store, Clock::simulated(START));
+    let results = || ["ok", "failed", "lost"].map(|result| writes(&shared, result));
     assert_eq!(results(), [0, 0, 0]);
-    count(&context, &lane, 1);
+    count(&shared, &lane, 1);
     store.stored.fail_next(1);
     minutes(10).await;
-    context.write_due().await;
+    shared.usage.write_due().await;
     minutes(1).await;
-    context.write_due().await;
+    shared.usage.write_due().await;
     assert_eq!(results(), [1, 1, 0]);
-    count(&context, &lane, 1);
+    count(&shared, &lane, 1);
     store.stored.fail_next(1);
-    end(&context, &lane, true).await;
+    end(&shared, &lane, true).await;
     assert_eq!(results(), [1, 1, 1]);
 }
 
@@ -350,33 +351,33 @@ async fn a_failed_write_is_a_metric() {
 #[tokio::test(start_paused = true)]
 async fn last_writes_end_with_the_shutdown_timeout_and_those_that_are_missing_are_counted() {
     let store = Arc::<LossyStore>::default();
-    let (context, first) = process(&store, Clock::simulated(START));
+    let (shared, first) = process(&store, Clock::simulated(START));
     let mut lanes = vec![first];
     for number in 1..1_000 {
-        let lane = context.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
-        context.begin_usage(&lane, 0);
+        let lane = shared.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
+        shared.usage.begin(&lane, 0);
         lanes.push(lane);
     }
-    lanes.iter().for_each(|lane| count(&context, lane, 1));
+    lanes.iter().for_each(|lane| count(&shared, lane, 1));
     store.slow.store(1_000, Ordering::Relaxed);
     let begun = Instant::now();
     let deadline = begun + Duration::from_secs(10);
-    futures_util::future::join_all(lanes.iter().map(|lane| context.end_usage(lane, true, deadline))).await;
+    futures_util::future::join_all(lanes.iter().map(|lane| shared.usage.end(lane, true, deadline))).await;
     assert!(begun.elapsed() <= Duration::from_secs(11), "{:?}", begun.elapsed());
     let in_time = store.stored.checkpoints().len();
     assert!((9 * LAST_CALLS..=10 * LAST_CALLS).contains(&in_time), "{in_time}");
-    assert_eq!(writes(&context, "ok") as usize, in_time);
-    assert_eq!(writes(&context, "lost") as usize, 1_000 - in_time);
-    assert_eq!(context.usage.lost.load(Ordering::Relaxed) as usize, 1_000 - in_time);
-    context.tell_lost_usage();
-    assert_eq!(context.usage.lost.load(Ordering::Relaxed), 0, "they are named once");
+    assert_eq!(writes(&shared, "ok") as usize, in_time);
+    assert_eq!(writes(&shared, "lost") as usize, 1_000 - in_time);
+    assert_eq!(shared.usage.lost.load(Ordering::Relaxed) as usize, 1_000 - in_time);
+    shared.usage.tell_lost();
+    assert_eq!(shared.usage.lost.load(Ordering::Relaxed), 0, "they are named once");
 
     // A lane that needed the whole time to drain.
     store.slow.store(0, Ordering::Relaxed);
-    context.begin_usage(&lanes[0], 0);
-    count(&context, &lanes[0], 1);
-    context.end_usage(&lanes[0], true, begun).await;
-    assert_eq!(writes(&context, "ok") as usize, in_time + 1);
+    shared.usage.begin(&lanes[0], 0);
+    count(&shared, &lanes[0], 1);
+    shared.usage.end(&lanes[0], true, begun).await;
+    assert_eq!(writes(&shared, "ok") as usize, in_time + 1);
 }
 
 /// Otherwise it would show a state in which the counts of the write are neither stored nor waiting.
@@ -384,12 +385,12 @@ async fn last_writes_end_with_the_shutdown_timeout_and_those_that_are_missing_ar
 async fn what_is_stored_is_not_read_while_it_is_written() {
     let store = Arc::<LossyStore>::default();
     let clock = Clock::simulated(START);
-    let (context, lane) = process(&store, clock);
-    count(&context, &lane, 5);
+    let (shared, lane) = process(&store, clock);
+    count(&shared, &lane, 5);
     store.slow.store(1_000, Ordering::Relaxed);
-    let mut write = Box::pin(context.write_usage(&lane, START, 0, false));
+    let mut write = Box::pin(shared.usage.write(&lane, START, 0, false));
     assert!(futures_util::poll!(&mut write).is_pending());
-    let mut read = Box::pin(context.read_usage(&lane, 0));
+    let mut read = Box::pin(shared.usage.read(&lane, 0));
     assert!(futures_util::poll!(&mut read).is_pending());
     write.await.unwrap();
     read.await.unwrap();
@@ -400,23 +401,23 @@ async fn what_is_stored_is_not_read_while_it_is_written() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_whose_clock_is_years_ahead_writes_when_it_is_right_again() {
     let store = Arc::<LossyStore>::default();
-    let (context, lane) = process(&store, Clock::simulated(START));
-    count(&context, &lane, 5);
-    end(&context, &lane, true).await;
+    let (shared, lane) = process(&store, Clock::simulated(START));
+    count(&shared, &lane, 5);
+    end(&shared, &lane, true).await;
     let ahead = START.plus(Duration::from_secs(3 * 365 * 86_400));
-    let (context, lane) = process(&store, Clock::simulated(ahead));
-    count(&context, &lane, 7);
+    let (shared, lane) = process(&store, Clock::simulated(ahead));
+    count(&shared, &lane, 7);
     for difference in [None, Some(Duration::from_secs(3 * 365 * 86_400))] {
         if let Some(difference) = difference {
             lane.set_clock_difference(difference, ahead);
         }
-        let refused = context.write_usage(&lane, ahead, 0, false).await;
+        let refused = shared.usage.write(&lane, ahead, 0, false).await;
         assert!(matches!(refused, Err(UsageStoreError::Clock(_))), "{refused:?}");
         assert!(lane.usage.has_pending());
     }
     // The lane was away for three years.
     lane.set_clock_difference(Duration::from_secs(1), ahead);
-    context.write_usage(&lane, ahead, 0, false).await.unwrap();
+    shared.usage.write(&lane, ahead, 0, false).await.unwrap();
     let days = |days: u64| Duration::from_secs(86_400 * days);
     assert_eq!(stored(&store).within(ahead.minus(days(1)), ahead.plus(days(1))).counts.events, 7);
 }

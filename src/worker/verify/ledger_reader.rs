@@ -12,7 +12,8 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, Part, StateErr
 use crate::lane::LaneCheckpoint;
 use crate::record::{Stream, Timestamp};
 use crate::state::Store;
-use crate::worker::context::{BuildLaneError, WorkerContext};
+use crate::worker::lane_builder::BuildLaneError;
+use crate::worker::shared::Shared;
 use crate::worker::spec::LaneSpec;
 
 /// Attempts to read checkpoint and journal: a running lane may change the journal between the two.
@@ -42,12 +43,12 @@ pub struct LedgerReader {
 
 /// Where the worker's lane of this spec stores its checkpoint: its sink if that is transactional, else `store`.
 pub fn live_backend(
-    context: &WorkerContext,
+    shared: &Shared,
     spec: &LaneSpec,
     store: Arc<dyn Store>,
 ) -> Result<Arc<dyn CheckpointBackend>, BuildLaneError> {
     if spec.sink.keeps_checkpoints()
-        && let Some(sink) = context.sink(spec)?.transactional()
+        && let Some(sink) = shared.lanes.sink(spec)?.transactional()
     {
         return Ok(sink);
     }

@@ -13,7 +13,7 @@ use crate::checkpoint::{CheckpointBackend, LaneId};
 use crate::record::Timestamp;
 use crate::state::Location;
 use crate::telemetry::{Meter, Verification};
-use crate::worker::context::WorkerContext;
+use crate::worker::shared::Shared;
 use crate::worker::spec::LaneSpec;
 
 /// Wait before the first check.
@@ -37,15 +37,15 @@ enum Check {
 ///
 /// The first time, the ledgers are read to their ends, since a comparison reads the last hours only. A store of objects
 /// would have to ask for each.
-pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>>, is_first: bool) -> Duration {
-    let reads_all = is_first && matches!(context.options.state, Location::File(_));
+pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_first: bool) -> Duration {
+    let reads_all = is_first && matches!(shared.options.state, Location::File(_));
     let mut pause = CHECK_INTERVAL;
     for spec in lanes.iter().filter(|spec| Accounting::of(spec.id.stream) == Accounting::Records) {
         let span = spec.span();
-        let wait = match check(&context, spec, reads_all).instrument(span.clone()).await {
+        let wait = match check(&shared, spec, reads_all).instrument(span.clone()).await {
             Ok(Check::Done) => CHECK_INTERVAL,
             // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
-            Ok(Check::NotBefore(time)) => time.since(context.clock().now()).max(RETRY_INTERVAL),
+            Ok(Check::NotBefore(time)) => time.since(shared.options.clock.now()).max(RETRY_INTERVAL),
             Err(error @ VerifyError::Ledger { .. }) => {
                 span.in_scope(|| warn!("{error}"));
                 CHECK_INTERVAL
@@ -57,21 +57,21 @@ pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>
         };
         pause = pause.min(wait);
     }
-    pause.mul_f64(0.9 + context.fork_random().f64() / 5.0)
+    pause.mul_f64(0.9 + shared.lanes.fork_random().f64() / 5.0)
 }
 
 /// Compares the hours that can be compared, and reports missing records.
-async fn check(context: &WorkerContext, spec: &LaneSpec, reads_all: bool) -> Result<Check, VerifyError> {
+async fn check(shared: &Shared, spec: &LaneSpec, reads_all: bool) -> Result<Check, VerifyError> {
     let id = &spec.id;
     let kind = spec.sink.kind.name();
-    let Some(lane) = context.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
-        return Ok(Check::NotBefore(context.clock().now()));
+    let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
+        return Ok(Check::NotBefore(shared.options.clock.now()));
     };
-    let live = live_backend(context, spec, context.store())?;
+    let live = live_backend(shared, spec, shared.stores.main())?;
     if reads_all {
         check_segments(&*live, id).await?;
     }
-    let now = context.clock().now();
+    let now = shared.options.clock.now();
     let account = Account::sums_of_lane(&*live, id, Hour(0)..Hour(0)).await?;
     let comparable = account.comparable_hours(id.stream, spec.pull.overlap, now);
     let hours = comparable.start.max(comparable.end.minus(HOURS))..comparable.end;
@@ -81,11 +81,12 @@ async fn check(context: &WorkerContext, spec: &LaneSpec, reads_all: bool) -> Res
     let until = hours.end.start();
     // Counts are compared. A busy lane has hundreds of megabytes of identities.
     let account = Account::sums_of_lane(&*live, id, hours.clone()).await?;
-    let client = context.client(&id.pipeline, &spec.console)?;
-    let meter = Meter::with_metrics(lane.sharing_console_requests().into(), &context.telemetry, kind, context.clock());
-    let random = context.fork_random();
+    let client = shared.lanes.client(&id.pipeline, &spec.console)?;
+    let meter =
+        Meter::with_metrics(lane.sharing_console_requests().into(), &shared.telemetry, kind, shared.options.clock);
+    let random = shared.lanes.fork_random();
     let checker = CompletenessChecker::new(client, meter, &spec.pull, id.clone(), CONSOLE_TIMEOUT, random);
-    let mut checker = checker.with_budget(context.budget.lane());
+    let mut checker = checker.with_budget(shared.lanes.budget.lane());
     let mut records = 0;
     let mut ledger = None;
     for hour in (hours.start.0..hours.end.0).map(Hour) {
@@ -101,10 +102,10 @@ async fn check(context: &WorkerContext, spec: &LaneSpec, reads_all: bool) -> Res
             // Repairs are rare, and finding them requires a listing. Most lanes lack nothing and do not need it.
             let ledger = match &mut ledger {
                 Some(ledger) => ledger,
-                None => ledger.insert(ledger_with_repairs(context, id, live.clone()).await?),
+                None => ledger.insert(ledger_with_repairs(shared, id, live.clone()).await?),
             };
             if count > ledger.account(hours.clone()).await?.expected(id.stream, &hours) {
-                match confirm(ledger, &mut checker, &account, hours, context.clock().now()).await? {
+                match confirm(ledger, &mut checker, &account, hours, shared.options.clock.now()).await? {
                     Confirmed::Complete => {}
                     Confirmed::Incomplete(incomplete) => missing = incomplete.missing,
                     // The next check compares it, if it is not too old.
@@ -112,7 +113,7 @@ async fn check(context: &WorkerContext, spec: &LaneSpec, reads_all: bool) -> Res
                 }
             }
         }
-        lane.usage.verify(hour.0, missing, context.clock().now());
+        lane.usage.verify(hour.0, missing, shared.options.clock.now());
         records += missing;
     }
     let previous = lane.set_verification(Verification { missing_records: records, until });
@@ -123,10 +124,10 @@ async fn check(context: &WorkerContext, spec: &LaneSpec, reads_all: bool) -> Res
 }
 
 async fn ledger_with_repairs(
-    context: &WorkerContext,
+    shared: &Shared,
     lane: &LaneId,
     live: Arc<dyn CheckpointBackend>,
 ) -> Result<LedgerReader, VerifyError> {
-    let repairs = context.options.read_state(Some(&area(&lane.pipeline))).await?;
+    let repairs = shared.options.read_state(Some(&area(&lane.pipeline))).await?;
     Ok(LedgerReader { lane: lane.clone(), which: Which::Current, live, repairs, replays: None })
 }

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Options;
-use super::context::{BuildLaneError, WorkerContext};
+use super::lane_builder::BuildLaneError;
 use super::lane_runner::{DetachedLane, LaneRunner};
+use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::usage::CommandUsage;
 use crate::catch_panic::caught;
@@ -204,18 +205,18 @@ async fn verify_lanes(
     let repairs = options.open_state(Some(&area(&verify.selected.pipeline.name))).await?;
     let replays = options.read_state(Some(&replays_area(&verify.selected.pipeline.name))).await?;
     let telemetry = Arc::new(Telemetry::new());
-    let context = WorkerContext::with_store(repairs.clone(), options, telemetry.clone());
+    let shared = Shared::with_store(repairs.clone(), options, telemetry.clone());
     let mut reports = Vec::new();
     for spec in specs {
-        let checker = checker(&context, &verify.selected, &spec)?;
-        let live = live_backend(&context, &spec, live.clone())?;
+        let checker = checker(&shared, &verify.selected, &spec)?;
+        let live = live_backend(&shared, &spec, live.clone())?;
         let lane = spec.id.clone();
         let replays = Some(replays.clone());
         let ledger = LedgerReader { lane, which: Which::Current, live, repairs: repairs.clone(), replays };
-        let context = context.clone();
+        let shared = shared.clone();
         let span = spec.span();
         let job =
-            Job { verify: &verify, spec, context, ledger, checker, other_settings: false, progress: &progress, usage };
+            Job { verify: &verify, spec, shared, ledger, checker, other_settings: false, progress: &progress, usage };
         match stop.run_until_cancelled(job.run(&stop).instrument(span)).await {
             Some(report) => reports.push(report?),
             None => break,
@@ -259,12 +260,12 @@ fn of_another_console(spec: &LaneSpec, checkpoint: &LaneCheckpoint) -> Option<St
     })
 }
 
-fn checker(context: &WorkerContext, selected: &Selected, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
+fn checker(shared: &Shared, selected: &Selected, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
     let id = &spec.id;
-    let client = context.client(&id.pipeline, &spec.console)?;
+    let client = shared.lanes.client(&id.pipeline, &spec.console)?;
     let kind = spec.sink.kind.name();
-    let meter = Meter::detached(&context.telemetry, &id.pipeline, id.stream, &id.sink, kind, context.clock());
-    let random = context.fork_random();
+    let meter = Meter::detached(&shared.telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.options.clock);
+    let random = shared.lanes.fork_random();
     Ok(CompletenessChecker::new(client, meter, &spec.pull, id.clone(), selected.once_timeout, random))
 }
 
@@ -273,7 +274,7 @@ struct Job<'a> {
     verify: &'a Verify,
     /// The spec as it was when the ledger was made.
     spec: Arc<LaneSpec>,
-    context: Arc<WorkerContext>,
+    shared: Arc<Shared>,
     ledger: LedgerReader,
     checker: CompletenessChecker,
     /// The lane pulls something else now.
@@ -326,9 +327,9 @@ impl Job<'_> {
         requested: &Range<Hour>,
     ) -> Result<Option<(Self, Range<Hour>)>, VerifyError> {
         let Some(former) = &account.checkpoint.former else { return Ok(None) };
-        let comparable = account.hours_of_former(self.spec.id.stream, self.context.clock().now());
+        let comparable = account.hours_of_former(self.spec.id.stream, self.shared.options.clock.now());
         let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
-        let client = self.context.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let client = self.shared.lanes.client(&self.spec.id.pipeline, &self.spec.console)?;
         let asked_then = former.ledger().asked();
         if hours.is_empty() || former.host() != client.host() {
             return Ok(None);
@@ -336,9 +337,9 @@ impl Job<'_> {
         let Some(spec) = lane_that_asked(&self.spec, asked_then) else { return Ok(None) };
         let other_settings = self.spec.pull.asked(&client) != asked_then;
         let job = Job {
-            checker: checker(&self.context, &self.verify.selected, &spec)?,
+            checker: checker(&self.shared, &self.verify.selected, &spec)?,
             spec: Arc::new(spec),
-            context: self.context.clone(),
+            shared: self.shared.clone(),
             ledger: LedgerReader { which: Which::Former, ..self.ledger.clone() },
             other_settings,
             ..*self
@@ -360,7 +361,7 @@ impl Job<'_> {
             }
             compared => compared?,
         }
-        let client = self.context.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let client = self.shared.lanes.client(&self.spec.id.pipeline, &self.spec.console)?;
         let asked = self.spec.pull.asked(&client);
         let asked = if asked.is_empty() { "everything that the token can read" } else { asked.trim_start_matches('&') };
         report.former = Some(format!("from {start} to {end}: {asked}"));
@@ -396,7 +397,7 @@ impl Job<'_> {
 
     /// The part of the requested hours that can be compared with the present ledger.
     fn comparable_hours(&self, account: &Account, requested: Range<Hour>, report: &mut VerifyReport) -> Range<Hour> {
-        let now = self.context.clock().now();
+        let now = self.shared.options.clock.now();
         let overlap = self.spec.pull.overlap;
         let comparable = account.comparable_hours(self.spec.id.stream, overlap, now);
         let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
@@ -418,7 +419,7 @@ impl Job<'_> {
     /// hour.
     fn remember(&self, hours: Range<Hour>, missing: u64) {
         let mut compared = Delta::default();
-        let now = self.context.clock().now();
+        let now = self.shared.options.clock.now();
         (hours.start.0..hours.end.0).for_each(|hour| compared.verify(hour, 0, now));
         compared.verify(hours.start.0, missing, now);
         self.usage.add(self.spec.id.clone(), Part::Usage, &compared);
@@ -436,7 +437,7 @@ impl Job<'_> {
         let expected = account.expected(stream, &hours);
         let counted = self.checker.count(hours.clone()).await?;
         // Records that the console has removed hide as many that are missing, and only identities tell them apart.
-        let has_identities = account.remembers(hours.start, self.context.clock().now());
+        let has_identities = account.remembers(hours.start, self.shared.options.clock.now());
         let is_known = counted >= expected || has_identities;
         let needs_look = match Accounting::of(stream) {
             Accounting::Ids => counted > 0,
@@ -476,7 +477,7 @@ impl Job<'_> {
     }
 
     async fn confirm(&mut self, hours: &Range<Hour>, account: &Account) -> Result<Confirmed, VerifyError> {
-        let now = self.context.clock().now();
+        let now = self.shared.options.clock.now();
         confirm(&mut self.ledger, &mut self.checker, account, hours.clone(), now).await
     }
 
@@ -518,7 +519,7 @@ impl Job<'_> {
         let known = if whole { None } else { account.totals.identities.get(&hour).cloned() };
         let key = self.ledger.next_repair(&account, hour, whole).await?;
         let delivery = Redelivery {
-            context: &self.context,
+            shared: &self.shared,
             spec: &self.spec,
             pull: self.spec.pull.within(window(&(hour..hour.plus(1)))),
             key,
@@ -531,7 +532,7 @@ impl Job<'_> {
 
 /// Delivers records again, next to a worker.
 struct Redelivery<'a> {
-    context: &'a Arc<WorkerContext>,
+    shared: &'a Arc<Shared>,
     spec: &'a LaneSpec,
     /// The pull of a window.
     pull: Pull,
@@ -545,13 +546,13 @@ struct Redelivery<'a> {
 impl Redelivery<'_> {
     /// The number of delivered records, or why not all were delivered.
     async fn run(self, usage: &CommandUsage, stop: &CancellationToken) -> Result<u64, String> {
-        let Self { context, spec, pull, key, wanted, timeout } = self;
+        let Self { shared, spec, pull, key, wanted, timeout } = self;
         let LaneId { pipeline, stream, sink } = &spec.id;
         let kind = spec.sink.kind.name();
-        let meter = Meter::detached(&context.telemetry, pipeline, *stream, sink, kind, context.clock());
+        let meter = Meter::detached(&shared.telemetry, pipeline, *stream, sink, kind, shared.options.clock);
         let spec = LaneSpec { pull: Arc::new(pull), ..spec.clone() };
         let lane = DetachedLane { key, meter: meter.clone(), wanted, sink_proven: false };
-        let runner = LaneRunner::of(Arc::new(spec), context.clone(), stop.child_token()).once(timeout).detached(lane);
+        let runner = LaneRunner::of(Arc::new(spec), shared.clone(), stop.child_token()).once(timeout).detached(lane);
         let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
         let lane = &meter.lane;
         usage.take(lane, Part::Usage);

@@ -34,7 +34,7 @@ use crate::state::LaneId;
 use crate::telemetry::Telemetry;
 use crate::transform::{Keys, Mapper, Origin};
 use crate::worker::Options;
-use crate::worker::context::WorkerContext;
+use crate::worker::shared::Shared;
 use crate::worker::spec::LaneSpec;
 use crate::worker::usage::CommandUsage;
 
@@ -109,7 +109,7 @@ async fn verify_lanes(
     };
     let replays = options.read_state(Some(&replays_area(&selected.pipeline.name))).await?;
     let dead_letters = options.dead_letters();
-    let context = WorkerContext::with_store(store.clone(), options, Arc::new(Telemetry::new()));
+    let shared = Shared::with_store(store.clone(), options, Arc::new(Telemetry::new()));
     let mut list = list.map(BufWriter::new);
     let mut reports = Vec::new();
     let mut returns = Vec::new();
@@ -117,7 +117,7 @@ async fn verify_lanes(
         let span = spec.span();
         let lookup: Arc<dyn Lookup> = match &ask {
             Ask::Given(given) => given.clone(),
-            Ask::Destination => match lookup(&context, &spec) {
+            Ask::Destination => match lookup(&shared, &spec) {
                 Ok(lookup) => lookup,
                 Err(reason) => {
                     reports.push(DestinationReport::not_judged(spec.id.clone(), reason));
@@ -125,7 +125,7 @@ async fn verify_lanes(
                 }
             },
         };
-        let checker = checker(&context, &selected, &spec)?.of_owed(&spec.pull);
+        let checker = checker(&shared, &selected, &spec)?.of_owed(&spec.pull);
         let judge = Judge {
             mapper: mapper(&selected.pipeline, &spec)?,
             report: DestinationReport::of(spec.id.clone()),
@@ -139,7 +139,7 @@ async fn verify_lanes(
             leading: Leading::default(),
             missing: repair.map(|_| Vec::new()),
             list: &mut list,
-            context: &context,
+            shared: &shared,
             selected: &selected,
             progress,
             spec: spec.clone(),
@@ -147,14 +147,14 @@ async fn verify_lanes(
         let ledger = LedgerReader {
             lane: judge.spec.id.clone(),
             which: Which::Current,
-            live: live_backend(&context, &judge.spec, live.clone())?,
+            live: live_backend(&shared, &judge.spec, live.clone())?,
             repairs: store.clone(),
             replays: Some(replays.clone()),
         };
-        let target = context.target(&judge.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
+        let target = shared.lanes.target(&judge.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
         let judging = async {
             let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
-            account.checkpoint.target.follow(target, context.clock().now());
+            account.checkpoint.target.follow(target, shared.options.clock.now());
             judge.run(&account).await
         };
         let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
@@ -174,7 +174,7 @@ async fn verify_lanes(
         for (number, returning) in returns {
             let Some(report) = reports.get_mut(number) else { continue };
             let span = returning.spec.span();
-            let repair = Repair { context: &context, store: &*store, selected: &selected, usage, most, total };
+            let repair = Repair { shared: &shared, store: &*store, selected: &selected, usage, most, total };
             report.returned = Some(repair.run(report, returning, stop).instrument(span).await?);
         }
     }
@@ -182,8 +182,8 @@ async fn verify_lanes(
 }
 
 /// What answers for a lane's destination, or why nothing does.
-fn lookup(context: &WorkerContext, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
-    match context.lookup(spec) {
+fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
+    match shared.lanes.lookup(spec) {
         Ok(Some(lookup)) => Ok(lookup),
         Ok(None) => Err(format!("a sink of the type {} cannot be asked: give --present", spec.sink.kind.name())),
         Err(error) => Err(format!("the destination cannot be asked: {error}")),
@@ -206,7 +206,7 @@ fn mapper(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Mapper>, Verify
 struct Judge<'a> {
     selected: &'a Selected,
     spec: Arc<LaneSpec>,
-    context: &'a Arc<WorkerContext>,
+    shared: &'a Arc<Shared>,
     checker: CompletenessChecker,
     mapper: Option<Mapper>,
     lookup: Arc<dyn Lookup>,
@@ -392,7 +392,7 @@ impl Judge<'_> {
                 lookup.asked()
             )));
         }
-        if self.report.missing() > 0 && self.context.options.dead_letters().is_none() {
+        if self.report.missing() > 0 && self.shared.options.dead_letters().is_none() {
             self.report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());
         }
         if let Some(from) = self.leading.judged_from() {
@@ -405,7 +405,7 @@ impl Judge<'_> {
 
     /// What was acknowledged before this time can be found.
     fn answers_settled_at(&self) -> Timestamp {
-        let now = self.context.clock().now();
+        let now = self.shared.options.clock.now();
         self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.settle())
     }
 
@@ -424,7 +424,7 @@ impl Judge<'_> {
 
     /// The hours to compare, and why others are not.
     fn hours(&self, account: &Account, kept: &Kept) -> (Range<Hour>, Vec<String>) {
-        let now = self.context.clock().now();
+        let now = self.shared.options.clock.now();
         let requested = Hour::from(self.selected.from)..Hour::of(self.selected.to).unwrap_or(Hour(0));
         let began = self.began(&account.checkpoint);
         let mut not_judged = Vec::new();
@@ -781,7 +781,7 @@ impl Judge<'_> {
     async fn dead_letters(&mut self, candidates: &[Candidate]) -> Result<Vec<u32>, VerifyError> {
         let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
         if let Err(location) = &self.dead_letters {
-            let read = identities_of(location.as_ref(), &self.context.options.instance, &self.spec.id).await;
+            let read = identities_of(location.as_ref(), &self.shared.options.instance, &self.spec.id).await;
             self.dead_letters = Ok(read.map_err(VerifyError::DeadLetters)?);
         }
         match &mut self.dead_letters {

@@ -20,7 +20,7 @@ use crate::record::{Identity, Timestamp};
 use crate::sink::lookup::Lookup;
 use crate::source::Wanted;
 use crate::state::{LaneId, StateError, Store};
-use crate::worker::context::WorkerContext;
+use crate::worker::shared::Shared;
 use crate::worker::spec::LaneSpec;
 use crate::worker::usage::CommandUsage;
 
@@ -50,7 +50,7 @@ pub struct Return {
 }
 
 pub struct Repair<'a> {
-    pub context: &'a Arc<WorkerContext>,
+    pub shared: &'a Arc<Shared>,
     /// The area of the repairs.
     pub store: &'a dyn Store,
     pub selected: &'a Selected,
@@ -83,7 +83,7 @@ impl Repair<'_> {
         }
         let Return { spec, mut missing, lookup } = returning;
         let mut result = Returned::default();
-        let now = self.context.clock().now();
+        let now = self.shared.options.clock.now();
         let mut history = self.history(&spec.id).await?;
         history.retain(|_, time| now.since(Timestamp::from_micros(*time)) < AGAIN);
         let found = missing.len();
@@ -154,7 +154,7 @@ impl Repair<'_> {
         let key = CheckpointKey { lane: spec.id.clone(), part: Part::Returning };
         self.forget(&key).await?;
         let delivery = Redelivery {
-            context: self.context,
+            shared: self.shared,
             spec,
             pull: spec.pull.within(window(&(hour..hour.plus(1)))).of_ids(&ids),
             key: key.clone(),
@@ -178,7 +178,7 @@ impl Repair<'_> {
     /// One line of the log for each event that a repair was to send: who looks into it later needs to know of each.
     fn audit(&self, lookup: &dyn Lookup, missing: &[Candidate], visible: &HashSet<Identity>, missing_at: Timestamp) {
         let target = lookup.asked();
-        let asked_at = self.context.clock().now();
+        let asked_at = self.shared.options.clock.now();
         for Candidate { owed, hour } in missing {
             let result = if visible.contains(&owed.identity) { "repaired" } else { "not to be seen" };
             info!(

@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,54 +5,46 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
-use tracing::{debug, info, warn};
 
-use super::renames::Renames;
+use super::Options;
 use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
-use super::usage::UsageWriter;
+use super::stores::Stores;
 use super::warnings::Warnings;
-use super::{Options, StartError};
 use crate::console::{Client, ConsoleSettings, Limiters};
 use crate::failure::Failure;
 use crate::lane::{Budget, Lane, Programs, Remembered};
-use crate::pipeline::Pipeline;
 use crate::program_threads::ProgramThreads;
-use crate::record::{Clock, Timestamp};
 use crate::settings::ClientError;
-use crate::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
+use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
 use crate::sink::lookup::Lookup;
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
-use crate::state::{LaneId, Location, Store};
-use crate::telemetry::{LaneMetrics, Meter, Telemetry, lane_span};
+use crate::state::LaneId;
+use crate::telemetry::{Meter, Telemetry};
 use crate::transform::{
     Compiler, Keys, Labeler, OcsfVersion, Schema, Steps, StepsError, TransformSettings, schema_name,
 };
 use crate::weak_cache::WeakCache;
 
-/// Interval at which lanes are asked for what the log has not reported yet.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
-
 /// Permits of the pipelines whose programs are being compiled.
 static COMPILING: Semaphore = Semaphore::const_new(2);
 
-/// The resources that the lanes of a process share.
+/// Builds the lanes of a process, and what they share: clients, steps, sinks, memory.
 #[derive(Debug)]
-pub struct WorkerContext {
-    pub options: Options,
-    pub telemetry: Arc<Telemetry>,
+pub struct LaneBuilder {
+    pub options: Arc<Options>,
+    telemetry: Arc<Telemetry>,
+    pub stores: Arc<Stores>,
+    dead_letters: Arc<DeadLetters>,
+    /// Knows the files of pipelines.
+    warnings: Arc<Warnings>,
     /// Limits the bytes in flight.
     pub budget: Arc<Budget>,
     /// Limits what lanes remember of records.
     remembered: Arc<Remembered>,
-    store: Arc<dyn Store>,
-    /// One store per shard of this worker, for kinds of stores that are made per shard.
-    shard_stores: WeakCache<u32, dyn Store>,
-    dead_letters: Arc<DeadLetters>,
-    sinks: sink::SharedSinkResources,
+    pub sinks: sink::SharedSinkResources,
     limiters: Limiters,
     /// The lanes of a pipeline share the console's clock and the token in use.
     clients: WeakCache<OfPipeline<Arc<ConsoleSettings>>, Client>,
@@ -64,11 +55,6 @@ pub struct WorkerContext {
     program_threads: ProgramThreads,
     start_times: StartTimes,
     state_flags: Arc<str>,
-    /// Which lanes may begin at `since`.
-    pub renames: Renames,
-    pub warnings: Warnings,
-    /// Stores what the lanes did.
-    pub(super) usage: UsageWriter,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -143,24 +129,17 @@ impl From<BuildLaneError> for Failure {
     }
 }
 
-impl WorkerContext {
-    /// Opens the state, and acquires its lock if it has one.
-    pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
-        let store = options.open_state(None).await?;
-        Ok(Self::with_store(store, options, telemetry))
-    }
-
-    pub fn with_store(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let dead_letters = match options.dead_letters() {
-            Some(location) => DeadLetters::at(location, &options.instance, options.dead_letters_max),
-            None => DeadLetters::disabled(),
-        };
-        Arc::new(Self {
+impl LaneBuilder {
+    pub fn new(
+        options: Arc<Options>,
+        telemetry: Arc<Telemetry>,
+        stores: Arc<Stores>,
+        dead_letters: Arc<DeadLetters>,
+        warnings: Arc<Warnings>,
+    ) -> Self {
+        Self {
             budget: Budget::new(options.memory_budget),
             remembered: Remembered::new(options.remembered_max, options.memory_budget),
-            store,
-            shard_stores: WeakCache::default(),
-            dead_letters: Arc::new(dead_letters),
             sinks: sink::SharedSinkResources::new(&options.instance),
             limiters: Limiters::default(),
             clients: WeakCache::default(),
@@ -169,14 +148,13 @@ impl WorkerContext {
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             state_flags: options.state_flags().into(),
-            renames: Renames::default(),
-            warnings: Warnings::default(),
-            // Each process needs another one, whatever its seed is.
-            usage: UsageWriter::new(&mut fastrand::Rng::new()),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
-        })
+            stores,
+            dead_letters,
+            warnings,
+        }
     }
 
     /// The flags of a command that uses the same state. A tenant has no access to it.
@@ -184,126 +162,11 @@ impl WorkerContext {
         if spec.place.is_some() { "".into() } else { self.state_flags.clone() }
     }
 
-    /// Lanes that wait long name the command `retry`, if a command can reach this process through its state.
-    pub fn serve_retries(&self) {
-        if let Location::File(_) = self.options.state {
-            self.telemetry.set_retry_flags(format!("{}{}", self.state_flags, self.options.url_flag()).into());
-        }
-    }
-
-    /// Whether the lane runs in this process.
-    pub fn runs(&self, lane: &LaneId) -> bool {
-        self.telemetry.lane(&lane.pipeline, lane.stream, &lane.sink).is_some()
-    }
-
-    /// To be called when this worker has acquired the lease of a shard.
-    pub fn on_acquired(&self, shard: u32) {
-        self.sinks.acquired(shard);
-    }
-
-    /// Closes sinks and store. All lanes must have ended.
-    pub async fn close(&self) {
-        self.sinks.close().await;
-        self.store.close().await;
-    }
-
-    /// Updates the gauges of the process.
-    pub fn refresh_gauges(&self) {
-        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
-        self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
-        self.telemetry.process().memory_budget().set(gauge(self.options.memory_budget));
-        self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
-        self.telemetry.process().orphaned_checkpoints().set(gauge(self.renames.count_orphans()));
-    }
-
-    /// Keeps the gauges of dead letters up to date, and says how many there are at the start. Never returns.
-    pub async fn measure_dead_letters(&self) {
-        let mut is_told = false;
-        let mut has_failed = false;
-        loop {
-            let begun = Instant::now();
-            match self.measure_dead_letters_once().await {
-                Ok(stored) => {
-                    if stored > 0 && !is_told {
-                        let list = self.dead_letters.list_command();
-                        info!(stored, list, "dead letters are stored");
-                    }
-                    is_told = true;
-                    has_failed = false;
-                }
-                Err(error) if has_failed => debug!(%error, "the stored dead letters cannot be counted"),
-                Err(error) => {
-                    warn!(%error, "the stored dead letters cannot be counted");
-                    has_failed = true;
-                }
-            }
-            // A topic is read to be measured: that may take a hundredth of the time.
-            sleep(self.dead_letters.measure_interval().max(begun.elapsed() * 100)).await;
-        }
-    }
-
-    /// Updates the gauges of dead letters, and returns how many there are.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub async fn measure_dead_letters_once(&self) -> Result<u64, DeadLetterError> {
-        let Some(usage) = self.dead_letters.measure().await? else { return Ok(0) };
-        let Usage { bytes, max, pipelines, lanes } = usage;
-        self.telemetry.process().set_dead_letters(bytes, max, &pipelines);
-        self.telemetry.running_lanes().iter().for_each(|lane| self.dead_letters.show(lane));
-        Ok(lanes.values().sum())
-    }
-
-    /// The command that lists all dead letters.
-    pub fn list_dead_letters(&self) -> String {
-        self.dead_letters.list_command()
-    }
-
-    /// Logs the dead letters and mapping errors of lanes that wait for the end of their minute. Never returns.
-    pub async fn tell_pending(&self) {
-        loop {
-            sleep(TELL_INTERVAL).await;
-            let now = self.clock().now();
-            for lane in self.telemetry.running_lanes() {
-                self.tell_pending_of(&lane, Some(now));
-            }
-        }
-    }
-
-    /// See [`LaneMetrics::tell_pending`].
-    pub fn tell_pending_of(&self, lane: &LaneMetrics, now: Option<Timestamp>) {
-        if lane.has_pending() {
-            let span = lane_span(&lane.pipeline, lane.stream, &lane.sink);
-            span.in_scope(|| lane.tell_pending(now, || self.dead_letters.list_command_for(lane)));
-        }
-    }
-
-    /// The pipeline files have been read, and these are valid. Warns, the first time, of options about other lanes.
-    pub fn set_files_read<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
-        let is_first = self.telemetry.health().set_files_read();
-        if !is_first || self.options.accept_refusals.is_empty() {
-            return;
-        }
-        let lanes: HashSet<LaneId> =
-            pipelines.flat_map(|pipeline| LaneSpec::of(pipeline)).map(|spec| spec.id.clone()).collect();
-        for lane in self.options.accept_refusals.iter().filter(|lane| !lanes.contains(lane)) {
-            warn!(%lane, "--accept-refusals does nothing for this lane: no pipeline has it now");
-        }
-    }
-
-    pub fn store(&self) -> Arc<dyn Store> {
-        self.store.clone()
-    }
-
-    pub fn clock(&self) -> Clock {
-        self.options.clock
-    }
-
     /// The meter of a lane that the worker runs. It counts on from an earlier lane of the same name.
     pub fn meter(&self, spec: &LaneSpec) -> Meter {
         let sink_type = spec.sink.kind.name();
         let LaneId { pipeline, stream, sink } = &spec.id;
-        let meter = Meter::start(&self.telemetry, pipeline, *stream, sink, sink_type, self.clock());
+        let meter = Meter::start(&self.telemetry, pipeline, *stream, sink, sink_type, self.options.clock);
         self.dead_letters.show(&meter.lane);
         meter
     }
@@ -319,7 +182,7 @@ impl WorkerContext {
             retry: spec.sink.common.retry,
             dead_letters: self.dead_letters.clone(),
             meter: meter.clone().labelled(&spec.transform.labels),
-            clock: self.clock(),
+            clock: self.options.clock,
             health: Health::new(self.options.accept_refusals.contains(&spec.id)),
             throttle: Throttle::new(spec.sink.concurrency()),
             deadline: mode.deadline,
@@ -340,7 +203,7 @@ impl WorkerContext {
             delivery,
             flush: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
-            store: self.shard_store(mode.shard),
+            store: self.stores.of_shard(mode.shard),
             state_flags: self.state_flags(spec),
             file: self.warnings.file_of(&spec.id.pipeline).into(),
             checkpoint_interval: self.options.checkpoint_interval,
@@ -375,9 +238,9 @@ impl WorkerContext {
         let _turn = compiler.lock().await;
         // It is never closed.
         let _place = COMPILING.acquire().await;
-        let context = self.clone();
+        let builder = self.clone();
         let spec = spec.clone();
-        let steps = move || context.steps(&spec, spec.sink.schema(spec.transform.schema));
+        let steps = move || builder.steps(&spec, spec.sink.schema(spec.transform.schema));
         // What is wrong with them is found once more when the lane is built.
         spawn_blocking(steps).await.ok()?.ok()?
     }
@@ -462,19 +325,12 @@ impl WorkerContext {
         }
         // Before the clients of all pipelines are locked: it reads files, which may not answer.
         let client = Arc::new(match &self.options.transport {
-            Some(transport) => Client::new(settings, transport.clone(), self.limiters.join_for(settings), self.clock()),
-            None => Client::connect(settings, &self.limiters, self.clock())?,
+            Some(transport) => {
+                Client::new(settings, transport.clone(), self.limiters.join_for(settings), self.options.clock)
+            }
+            None => Client::connect(settings, &self.limiters, self.options.clock)?,
         });
         Ok(self.clients.get_or_insert_with(source, || client))
-    }
-
-    /// The store for the lanes of a shard. It exists as long as one of them uses it.
-    pub fn shard_store(&self, shard: u32) -> Arc<dyn Store> {
-        if self.options.cluster.is_none() {
-            return self.store.clone();
-        }
-        let of_shard = || self.options.state.of_shard(&self.options.instance, shard);
-        self.shard_stores.get_or_insert_with(shard, || of_shard().unwrap_or_else(|| self.store.clone()))
     }
 
     /// A random generator that is derived from the worker's seed.

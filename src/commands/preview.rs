@@ -61,7 +61,8 @@ pub struct Args {
 /// If the file is invalid, or the console does not respond.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pipeline = args.one.load().await?;
-    let mut pulls = pipeline.streams.pulls();
+    let mut pulls: Vec<_> =
+        pipeline.streams.pulls().into_iter().map(|pull| pull.with_scopes(&pipeline.console)).collect();
     if let Some(stream) = args.stream {
         pulls.retain(|pull| pull.stream == stream);
         if pulls.is_empty() {
@@ -114,7 +115,8 @@ impl EventPrinter {
         let stream = pull.stream;
         let host = client.host().to_owned();
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: host.clone(), stream };
-        let (mapper, schema) = pipeline.mapper(origin, args.sink.as_deref(), None, Keys::Configured)?;
+        let (mut mapper, schema) = pipeline.mapper(origin, args.sink.as_deref(), None, Keys::Configured)?;
+        mapper.set_scope(pull.scope.clone());
         let pretty = Pretty::for_output(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         let output = match (&args.sink, pretty) {
             (Some(sink), _) if args.as_sent => Output::Requests(RequestPrinter::new(pipeline, sink, stream)?),

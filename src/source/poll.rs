@@ -586,7 +586,7 @@ impl Poll {
         Page {
             ordered: self.progress.ordered,
             context: self.selection.context,
-            scope: self.scan.as_ref().and_then(|scan| scan.scope().cloned()),
+            scope: self.scan.as_ref().and_then(FindingsScan::scope).or(self.pull.scope.as_ref()).cloned(),
             ..Page::default()
         }
     }

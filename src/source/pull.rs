@@ -22,6 +22,8 @@ pub struct Pull {
     pub overlap: Duration,
     /// When the lane is reported as silent.
     pub silent_after: SilentAfter,
+    /// The one account, site or group that the console is asked for. None: it is asked for several, or for all.
+    pub scope: Option<Arc<Scope>>,
     /// Parameters that add records to a list.
     pub filters: Vec<(&'static str, String)>,
     /// What other streams do not have.
@@ -52,16 +54,20 @@ impl Pull {
         named(self.filters())
     }
 
-    /// The pull through the scopes that `console` names, one at a time: its groups, else its sites, else its accounts.
+    /// The pull of the scopes that `console` names: its groups, else its sites, else its accounts. Findings are asked
+    /// for one of them at a time.
     #[must_use]
     pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
+        let lists =
+            [(Level::Group, &console.groups), (Level::Site, &console.sites), (Level::Account, &console.accounts)];
+        let Some((level, ids)) = lists.into_iter().find(|(_, ids)| !ids.is_empty()) else { return self };
+        let scope = |id: &Id| Arc::new(Scope { level, id: id.as_str().into(), name: None });
+        let scopes: Vec<_> = ids.iter().map(scope).collect();
+        if let [one] = &*scopes {
+            self.scope = Some(one.clone());
+        }
         if let Own::Vulnerabilities(findings) = &mut self.own {
-            let lists =
-                [(Level::Group, &console.groups), (Level::Site, &console.sites), (Level::Account, &console.accounts)];
-            if let Some((level, ids)) = lists.into_iter().find(|(_, ids)| !ids.is_empty()) {
-                let scope = |id: &Id| Scope { level, id: id.as_str().into(), name: None };
-                findings.scopes = ids.iter().map(|id| Arc::new(scope(id))).collect();
-            }
+            findings.scopes = scopes;
         }
         self
     }

@@ -35,6 +35,7 @@ impl Pull {
             since: pulled.since,
             overlap: pulled.overlap,
             silent_after: SilentAfter::Auto,
+            scope: None,
             filters: Vec::new(),
             own: (pulled.own)(),
             window: None,

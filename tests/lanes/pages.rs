@@ -9,6 +9,7 @@ use s1_forwarder::record::{Identity, Level, Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{By, PollContext, Pull, SourcePosition, Wanted, Window};
 use s1_forwarder::telemetry::SkipReason;
+use serde_json::json;
 
 use super::harness::LaneHarness;
 use super::script::{
@@ -232,6 +233,34 @@ async fn a_page_of_findings_is_of_its_scope_and_the_next_one_waits() {
     assert_eq!(talk.meter.lane.skipped(SkipReason::Duplicate), 1);
     assert_eq!(talk.pause(), Duration::from_secs(1));
     assert!(talk.reads(&[finding(3)], None).await.last);
+}
+
+/// What a record does not say of its owner is that of the one account, site or group that the pipeline names.
+#[tokio::test(start_paused = true)]
+async fn a_page_is_of_the_one_scope_that_it_was_asked_for_by() {
+    let [one, two] = ["100000000000000007", "100000000000000008"];
+    let cases = [
+        (json!({}), None),
+        (json!({ "accounts": [one] }), Some((Level::Account, one))),
+        (json!({ "accounts": [two], "sites": [one] }), Some((Level::Site, one))),
+        (json!({ "groups": [one], "sites": [two] }), Some((Level::Group, one))),
+        (json!({ "sites": [one, two] }), None),
+        // Records of either group have no one owner that is named by the lowest level.
+        (json!({ "sites": [one], "groups": [two, "100000000000000009"] }), None),
+    ];
+    for (names, expected) in cases {
+        let mut settings = json!({ "url": "https://console.example", "token": "t" });
+        settings.as_object_mut().unwrap().extend(names.as_object().unwrap().clone());
+        let pull = Pull::of(Stream::Groups).with_scopes(&serde_json::from_value(settings).unwrap());
+        let window = Window { from: ago(86_400), to: ago(0), by: By::Order };
+        for pull in [pull.within(window), pull] {
+            let mut talk = Talk::new(pull, no_history);
+            let group = format!(r#"{{"id":"1","createdAt":"{0}","updatedAt":"{0}"}}"#, ago(60));
+            let page = talk.reads(&[group], None).await;
+            let scope = page.scope.as_deref().map(|scope| (scope.level, scope.id.as_str()));
+            assert_eq!((scope, page.records.len()), (expected, 1), "{names}");
+        }
+    }
 }
 
 /// Its records are all settled by then: what comes with it could pass for them.

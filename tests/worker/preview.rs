@@ -108,6 +108,10 @@ async fn unified_alerts_and_findings_are_shown_like_the_others() {
     let shown = ids(&findings, |event| &event["event"]["id"]);
     let shown: Vec<&str> = shown.iter().filter_map(|id| id.split(':').next()).collect();
     assert_eq!(shown, newest(Kind::Vulnerabilities, |version| version.created));
+    // They do not say whose they are, and a lane's events do.
+    let site = site.to_string();
+    let owners: Vec<_> = findings.iter().map(|event| &event["sentinel_one"]["vulnerability"]["site"]["id"]).collect();
+    assert!(owners.iter().all(|id| **id == *site), "{owners:?}");
     put(json!({ "activities": null, "vulnerabilities": { "severities": ["low"] } }));
     let low = preview("vulnerabilities").await;
     let severities: Vec<&str> = low.iter().filter_map(|event| event["vulnerability"]["severity"].as_str()).collect();

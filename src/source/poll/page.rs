@@ -24,7 +24,7 @@ pub struct Page {
     pub ordered: bool,
     /// The poll.
     pub context: PollContext,
-    /// The scope of the records, where they do not name it themselves.
+    /// The scope that the records were asked for by, if it is one: that of records that do not name their own.
     pub scope: Option<Arc<Scope>>,
     /// Number of records in the answer, skipped ones included.
     pub shown: usize,

@@ -1,4 +1,5 @@
-//! A stream is described, not asked about: code that compares streams stands where the lists below say.
+//! A stream is described, not asked about, and so is a kind of the emulator: code that compares them stands where the
+//! lists below say.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,10 +8,12 @@ use std::time::Duration;
 
 use quote::ToTokens;
 use s1_forwarder::console::Endpoint;
+use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::{Accounting, Frequency, SeverityKeys, Stream};
 use s1_forwarder::settings::Period;
-use s1_forwarder::source::{Keys, Pull, is_by_scope};
+use s1_forwarder::source::{Keys, Pull};
 use s1_forwarder::transform::{Labeler, UNKNOWN};
+
 use serde_json::Value;
 use syn::visit::{self, Visit};
 use syn::{BinOp, ExprBinary, ExprLet, ExprMatch, ImplItemFn, ItemFn, ItemMod, Macro, Pat};
@@ -29,25 +32,48 @@ const COMPARES: [(&str, &str, &str); 10] = [
     ("crates/mapping/src/drift.rs", "learn", "`data` of an activity has fields by its type"),
 ];
 
-/// Finds comparisons with a variant of `Stream` outside tests.
-#[derive(Default)]
-struct Comparisons {
+/// The folders of production code, what is not compared there, and its variants.
+fn described() -> [(&'static str, &'static str, Vec<String>); 4] {
+    let streams: Vec<String> = Stream::ALL.iter().map(|stream| format!("{stream:?}")).collect();
+    let kinds = Kind::ALL.iter().map(|kind| format!("{kind:?}")).collect();
+    [
+        ("src", "Stream", streams.clone()),
+        ("crates/record/src", "Stream", streams.clone()),
+        ("crates/mapping/src", "Stream", streams),
+        ("crates/emulator/src", "Kind", kinds),
+    ]
+}
+
+/// Finds comparisons with a variant of an enum outside tests.
+struct Comparisons<'a> {
+    name: &'a str,
+    variants: &'a [String],
     functions: Vec<String>,
     /// The functions that compare.
     found: Vec<String>,
 }
 
-/// Whether these tokens name a stream: `Stream::Threats`.
-fn names_stream(tokens: &impl ToTokens) -> bool {
-    let text = tokens.to_token_stream().to_string();
-    let mut rest = text.split("Stream :: ").skip(1);
-    rest.any(|after| {
-        let name: String = after.chars().take_while(|letter| letter.is_alphanumeric()).collect();
-        Stream::ALL.iter().any(|stream| format!("{stream:?}") == name)
-    })
-}
+impl<'a> Comparisons<'a> {
+    fn of(name: &'a str, variants: &'a [String]) -> Self {
+        Self { name, variants, functions: Vec::new(), found: Vec::new() }
+    }
 
-impl Comparisons {
+    /// The functions of a file that compare.
+    fn within_file(mut self, file: &syn::File) -> Vec<String> {
+        self.visit_file(file);
+        self.found
+    }
+
+    /// Whether these tokens name a variant: `Stream::Threats`.
+    fn names_variant(&self, tokens: &impl ToTokens) -> bool {
+        let text = tokens.to_token_stream().to_string();
+        let mut rest = text.split(&format!("{} :: ", self.name)).skip(1);
+        rest.any(|after| {
+            let name: String = after.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+            self.variants.contains(&name)
+        })
+    }
+
     fn see(&mut self, compares: bool) {
         if compares {
             self.found.push(self.functions.last().cloned().unwrap_or_default());
@@ -66,7 +92,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.into_iter().any(|attribute| attribute.contains("cfg (test)") || attribute.ends_with("test]"))
 }
 
-impl<'ast> Visit<'ast> for Comparisons {
+impl<'ast> Visit<'ast> for Comparisons<'_> {
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
         if !is_test(&module.attrs) {
             visit::visit_item_mod(self, module);
@@ -86,24 +112,24 @@ impl<'ast> Visit<'ast> for Comparisons {
     }
 
     fn visit_expr_match(&mut self, expression: &'ast ExprMatch) {
-        self.see(expression.arms.iter().any(|arm| names_stream(&arm.pat)));
+        self.see(expression.arms.iter().any(|arm| self.names_variant(&arm.pat)));
         visit::visit_expr_match(self, expression);
     }
 
     fn visit_expr_let(&mut self, expression: &'ast ExprLet) {
-        self.see(names_stream(&expression.pat));
+        self.see(self.names_variant(&expression.pat));
         visit::visit_expr_let(self, expression);
     }
 
     fn visit_local(&mut self, local: &'ast syn::Local) {
-        self.see(!matches!(local.pat, Pat::Ident(_)) && names_stream(&local.pat));
+        self.see(!matches!(local.pat, Pat::Ident(_)) && self.names_variant(&local.pat));
         visit::visit_local(self, local);
     }
 
     fn visit_expr_binary(&mut self, expression: &'ast ExprBinary) {
         let compares = matches!(expression.op, BinOp::Eq(_) | BinOp::Ne(_));
         // The parts of `a && b` are comparisons of their own.
-        self.see(compares && (names_stream(&expression.left) || names_stream(&expression.right)));
+        self.see(compares && (self.names_variant(&expression.left) || self.names_variant(&expression.right)));
         visit::visit_expr_binary(self, expression);
     }
 
@@ -112,7 +138,7 @@ impl<'ast> Visit<'ast> for Comparisons {
         let is_matches = called.path.is_ident("matches");
         let text = called.tokens.to_string();
         let compares = is_matches || text.contains("==") || text.contains("!=") || text.contains("match ");
-        self.see(compares && names_stream(&called.tokens));
+        self.see(compares && self.names_variant(&called.tokens));
     }
 }
 
@@ -130,21 +156,22 @@ pub fn production_files(directory: &Path, files: &mut Vec<String>) {
 
 #[test]
 fn streams_are_compared_where_the_list_says() {
-    let mut files = Vec::new();
-    for folder in ["src", "crates/record/src", "crates/mapping/src"] {
-        production_files(Path::new(folder), &mut files);
-    }
-    assert!(files.len() > 300, "{}", files.len());
     let mut found = BTreeSet::new();
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        // Most files name no stream, and parsing all of them takes seconds.
-        if text.contains("Stream::") {
-            let mut comparisons = Comparisons::default();
-            comparisons.visit_file(&syn::parse_file(&text).unwrap());
-            found.extend(comparisons.found.into_iter().map(|function| (file.clone(), function)));
+    let mut parsed = 0;
+    for (folder, name, variants) in described() {
+        let mut files = Vec::new();
+        production_files(Path::new(folder), &mut files);
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            // Most files name no stream, and parsing all of them takes seconds.
+            if text.contains(&format!("{name}::")) {
+                let compares = Comparisons::of(name, &variants).within_file(&syn::parse_file(&text).unwrap());
+                found.extend(compares.into_iter().map(|function| (file.clone(), function)));
+                parsed += 1;
+            }
         }
     }
+    assert!(parsed > 50, "{parsed}");
     let listed: BTreeSet<(String, String)> =
         COMPARES.iter().map(|(file, function, _)| ((*file).to_owned(), (*function).to_owned())).collect();
     let unlisted: Vec<_> = found.difference(&listed).collect();
@@ -155,6 +182,11 @@ fn streams_are_compared_where_the_list_says() {
 
 #[test]
 fn every_way_to_compare_a_stream_is_seen() {
+    let [(_, name, variants), ..] = described();
+    let compares = |body: &str| {
+        let file = syn::parse_str(&format!("fn asks() {{ {body} }}")).unwrap();
+        Comparisons::of(name, &variants).within_file(&file)
+    };
     for body in [
         "match stream { Stream::Threats => 1, _ => 2 }",
         "matches!(stream, Stream::Threats | Stream::Alerts)",
@@ -166,14 +198,10 @@ fn every_way_to_compare_a_stream_is_seen() {
         "debug_assert!(stream == Stream::Threats)",
         "list.iter().any(|pull| pull.stream == record::Stream::Threats)",
     ] {
-        let mut comparisons = Comparisons::default();
-        comparisons.visit_file(&syn::parse_str(&format!("fn asks() {{ {body} }}")).unwrap());
-        assert_eq!(comparisons.found, ["asks"], "{body}");
+        assert_eq!(compares(body), ["asks"], "{body}");
     }
     for body in ["Stream::ALL.len()", "Pull::of(Stream::Threats)", "let stream = Stream::Threats;"] {
-        let mut comparisons = Comparisons::default();
-        comparisons.visit_file(&syn::parse_str(&format!("fn asks() {{ {body} }}")).unwrap());
-        assert!(comparisons.found.is_empty(), "{body}");
+        assert!(compares(body).is_empty(), "{body}");
     }
 }
 
@@ -374,10 +402,12 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
     }
 }
 
-/// Labels are made of what a record says of its owner, else of the scope that its page was asked by. A page of a plain
-/// list has no scope.
+/// Labels are made of what a record says of its owner, else of the scope that its page was asked by. `owners` is empty
+/// where records say nothing, and the table of labels says so.
 #[test]
-fn records_say_whose_they_are_unless_they_are_asked_for_by_scope() {
+fn records_say_whose_they_are_where_the_descriptions_say() {
+    const KEYS: [&str; 6] = ["accountId", "accountName", "siteId", "siteName", "groupId", "groupName"];
+    let table = rows(&fs::read_to_string("docs/transform.md").unwrap(), "stream");
     let probes = fs::read_to_string("crates/mapping/tests/data/probes.json").unwrap();
     let probes: Value = serde_json::from_str(&probes).unwrap();
     let ids = ["account", "site", "group"].map(|level| (level.to_owned(), format!("{{{level}.id}}")));
@@ -391,10 +421,12 @@ fn records_say_whose_they_are_unless_they_are_asked_for_by_scope() {
             Value::Array(kinds) => kinds.iter().any(|kind| says(&kind["record"])),
             record => says(record),
         };
-        assert!(
-            says || is_by_scope(stream),
-            "no place in `owners` of {stream} says whose a record is, and its protocol does not ask by scope"
-        );
+        assert_eq!(says, !stream.description().owners.is_empty(), "whether a record of {stream} says whose it is");
+        let record = probes[stream.name()].to_string();
+        assert!(says || KEYS.iter().all(|key| !record.contains(&format!("\"{key}\""))), "{stream}: {record}");
+        let row = table.iter().find(|row| row[1].split(", ").any(|name| name == stream.name())).unwrap();
+        let asked = ["account", "site", "group"].map(|level| format!("of `console.{level}s`"));
+        assert_eq!(says, row[2..5] != asked, "docs/transform.md: whose the records of {stream} are: {row:?}");
     }
 }
 

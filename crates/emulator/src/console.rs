@@ -319,9 +319,10 @@ impl State {
         true
     }
 
-    /// Fills in scope ids that the body does not contain: the account of a site, and the scope of a finding's endpoint.
+    /// Fills in scope ids that the body does not contain: those of its endpoint, or the account of its site.
     fn fill_scope(&self, kind: Kind, row: &mut Row) {
-        if kind == Kind::Vulnerabilities
+        if row.account == 0
+            && row.site == 0
             && let Some(agent) = self.table(Kind::Agents).find(row.agent)
         {
             row.account = agent.account;
@@ -329,7 +330,7 @@ impl State {
             row.group = agent.group;
         }
         if row.account == 0
-            && kind != Kind::Users
+            && !kind.description().special.of_tenant
             && let Some(site) = self.table(Kind::Sites).find(row.site)
         {
             row.account = site.account;

@@ -11,6 +11,7 @@ use super::kind::Kind;
 use super::query::Query;
 use super::time;
 use super::token::{self, Scope, Token};
+use super::unified;
 
 /// The console's list of activity types.
 const ACTIVITY_TYPES: &str = include_str!("activity_types.csv");
@@ -53,10 +54,10 @@ impl State {
         if !self.injector.within_rate(&token.secret, now) {
             return Answer::html(StatusCode::TOO_MANY_REQUESTS);
         }
-        if path == Kind::UnifiedAlerts.path() && request.method == Method::POST {
+        if path == unified::PATH && request.method == Method::POST {
             return self.unified_alerts(request, &token, now, injected);
         }
-        if request.method != Method::GET || path == Kind::UnifiedAlerts.path() {
+        if request.method != Method::GET || path == unified::PATH {
             return Answer::not_found();
         }
         if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.path() == path) {
@@ -86,7 +87,7 @@ impl State {
     /// The token of a request if it is valid. Missing, malformed, unknown, revoked and expired tokens are treated
     /// alike.
     fn token(&self, request: &Request, now: i64) -> Option<Token> {
-        let accepts_bearer = request.path.ends_with(Kind::UnifiedAlerts.path());
+        let accepts_bearer = request.path.ends_with(unified::PATH);
         let secret = request.header(AUTHORIZATION).and_then(|header| token::secret_of(header, accepts_bearer))?;
         let token = self.tokens.iter().find(|token| token.secret == secret)?;
         (!token.revoked && now < token.expires).then(|| token.clone())
@@ -98,9 +99,10 @@ impl State {
         if faults.missing.contains(&kind) {
             return Some(Answer::not_found());
         }
-        let no_accounts =
-            kind == Kind::Accounts && matches!(token.scope, Scope::Sites(_)) && !self.quirks.accounts_empty_for_sites;
-        let refused = faults.forbidden.contains(&kind) || token.forbidden.contains(&kind) || no_accounts;
+        let is_above = kind.description().special.above_sites && matches!(token.scope, Scope::Sites(_));
+        let refused = is_above && !self.quirks.accounts_empty_for_sites
+            || faults.forbidden.contains(&kind)
+            || token.forbidden.contains(&kind);
         refused.then(|| Answer::forbidden(Some("User does not have required permissions.")))
     }
 

@@ -63,6 +63,32 @@ pub struct Description {
     pub change: Option<fn(&mut Generator, &mut Value, at: i64)>,
     /// Makes a record of this number of bytes. None: there are no large ones.
     pub oversized: Option<fn(&mut Generator, at: i64, bytes: usize) -> NewRecord>,
+    pub special: Special,
+}
+
+/// The body of a record of this time as a console shows it at a later one.
+pub type Shown = fn(body: &[u8], created: i64, now: i64) -> Vec<u8>;
+
+/// What the API does for few kinds.
+#[derive(Debug)]
+pub struct Special {
+    /// `data` of an answer before its records, and after them.
+    pub around: (&'static str, &'static str),
+    /// Records are listed by the licences of their sites, and a request names one scope at most.
+    pub by_scope: bool,
+    /// Records belong to the tenant: no scope leaves one out.
+    pub of_tenant: bool,
+    /// A token of sites cannot list them.
+    pub above_sites: bool,
+    /// The body of a record as it is shown at a time. None: as it is stored.
+    pub shown: Option<Shown>,
+    /// Makes the record that is similar to another one differ from it. None: by id and time alone.
+    pub renew: Option<fn(&mut Generator, &mut Value)>,
+}
+
+impl Special {
+    pub const NOTHING: Self =
+        Self { around: ("[", "]"), by_scope: false, of_tenant: false, above_sites: false, shown: None, renew: None };
 }
 
 /// Where a record has its columns: paths with dots.
@@ -146,6 +172,8 @@ pub(super) enum Filter {
     IncludeRemovals,
     /// Requests the whole tenant, which needs global scope.
     Tenant,
+    /// The answer has all records.
+    Unpaged,
     /// Accepted, but not implemented.
     Ignored,
 }
@@ -172,7 +200,7 @@ impl Kind {
     }
 
     /// The table's name in cursors.
-    pub(super) const fn table(self) -> &'static str {
+    pub const fn table(self) -> &'static str {
         self.description().table
     }
 
@@ -244,7 +272,8 @@ mod tests {
         for kind in Kind::ALL {
             let Description { path, max_limit, table, sorts, sort_keys, sort_objects, times, has_between, .. } =
                 kind.description();
-            let Description { filters, places, licensed, generate, change, oversized, .. } = kind.description();
+            let Description { filters, places, licensed, generate, change, oversized, special, .. } =
+                kind.description();
             writeln!(text, "=== {kind:?}: {path}, limit {max_limit}, table {table}").unwrap();
             writeln!(text, "sorts {sorts:?} {sort_keys:?} {sort_objects:?}").unwrap();
             writeln!(text, "times {times:?}, between {has_between}").unwrap();
@@ -254,6 +283,11 @@ mod tests {
             writeln!(text, "{places:?}").unwrap();
             let functions = [licensed.is_some(), generate.is_some(), change.is_some(), oversized.is_some()];
             writeln!(text, "licensed, generate, change, oversized: {functions:?}").unwrap();
+            let Special { around, by_scope, of_tenant, above_sites, shown, renew } = special;
+            let functions = [shown.is_some(), renew.is_some()];
+            writeln!(text, "around {around:?}, by_scope {by_scope}, of_tenant {of_tenant}, above_sites {above_sites}")
+                .unwrap();
+            writeln!(text, "shown, renew: {functions:?}").unwrap();
         }
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kinds.txt");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {

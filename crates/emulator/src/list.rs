@@ -13,7 +13,6 @@ use super::kind::{IdColumn, Kind};
 use super::page::{self, Search};
 use super::query::Query;
 use super::quirks::{Counts, OutOfScope};
-use super::risks;
 use super::store::Row;
 use super::time;
 use super::token::{Scope, Token};
@@ -34,7 +33,7 @@ impl State {
             Ok(query) => query,
             Err(refused) => return *refused,
         };
-        if kind == Kind::Vulnerabilities
+        if kind.description().special.by_scope
             && let Some(error) = self
                 .risks_error(&query, token)
                 .or_else(|| self.site_fault(&query).and_then(|fault| error_answer(fault, now)))
@@ -61,7 +60,7 @@ impl State {
                 self.create(Kind::Activities, at, at);
             }
         }
-        let mut answer = self.page(kind, &query, token, request, faults, now);
+        let mut answer = self.page(kind, &query, token, faults, now);
         for fault in faults {
             match fault {
                 Fault::SlowAnswer(delay) => answer.transmission.delay = *delay,
@@ -76,27 +75,17 @@ impl State {
         answer
     }
 
-    pub(super) fn page(
-        &mut self,
-        kind: Kind,
-        query: &Query,
-        token: &Token,
-        request: &Request,
-        faults: &[Fault],
-        now: i64,
-    ) -> Answer {
-        let mut limit = query.limit;
-        if kind == Kind::Alerts && request.query.contains("disablePagination=true") {
-            limit = usize::MAX / 2;
-        }
+    pub(super) fn page(&mut self, kind: Kind, query: &Query, token: &Token, faults: &[Fault], now: i64) -> Answer {
+        let special = &kind.description().special;
+        let mut limit = if query.conditions.unpaged { usize::MAX / 2 } else { query.limit };
         if faults.contains(&Fault::ShortPage) && limit > 1 {
             limit = 1 + self.random.below(limit as u64 - 1) as usize;
         }
         let ends_early = faults.contains(&Fault::EarlyEnd);
         let shown = if ends_early { self.some_of(limit) } else { limit };
         let unlicensed = &self.quirks.unlicensed_sites;
-        let licensed = |row: &Row| kind != Kind::Vulnerabilities || !unlicensed.contains(&row.site);
-        let is_listed = kind != Kind::Accounts || !matches!(token.scope, Scope::Sites(_));
+        let licensed = |row: &Row| !special.by_scope || !unlicensed.contains(&row.site);
+        let is_listed = !special.above_sites || !matches!(token.scope, Scope::Sites(_));
         let visible = |row: &Row| is_listed && token.scope.covers(kind, row.account, row.site) && licensed(row);
         let search = Search { kind, table: self.table(kind), query, visible: &visible };
         if query.count_only && self.quirks.counts == Counts::Refused {
@@ -125,11 +114,11 @@ impl State {
         if faults.contains(&Fault::NullData) || self.quirks.empty_is_null && page.rows.is_empty() {
             return Answer::json(StatusCode::OK, &json!({ "data": null, "pagination": pagination }));
         }
-        let bodies: Vec<Cow<'_, [u8]>> = match kind {
-            Kind::Vulnerabilities => page.rows.iter().map(|row| Cow::Owned(risks::body_at(row, now))).collect(),
-            _ => page.rows.iter().map(|row| Cow::Borrowed(&*row.body)).collect(),
+        let bodies: Vec<Cow<'_, [u8]>> = match special.shown {
+            Some(shown) => page.rows.iter().map(|row| Cow::Owned(shown(&row.body, row.created, now))).collect(),
+            None => page.rows.iter().map(|row| Cow::Borrowed(&*row.body)).collect(),
         };
-        let mut body = page::write(kind, &bodies, &pagination, self.quirks.errors_null);
+        let mut body = page::write(special.around, &bodies, &pagination, self.quirks.errors_null);
         if faults.contains(&Fault::HarmlessErrors) && !self.quirks.errors_null {
             body.pop();
             body.extend_from_slice(br#","errors":[{}]}"#);
@@ -154,12 +143,12 @@ impl State {
         query.conditions.ids.iter().any(|(column, ids)| {
             let Some((_, kind)) = kinds.iter().find(|(scope, _)| scope == column) else { return false };
             let is_visible = |id: &u64| {
-                self.table(*kind).find(*id).is_some_and(|row| match (&token.scope, kind) {
+                self.table(*kind).find(*id).is_some_and(|row| match &token.scope {
                     // The account of a visible site is accepted too.
-                    (Scope::Sites(sites), Kind::Accounts) => {
+                    Scope::Sites(sites) if *column == IdColumn::Account => {
                         self.table(Kind::Sites).rows().any(|site| sites.contains(&site.id) && site.account == row.id)
                     }
-                    (scope, kind) => scope.covers(*kind, row.account, row.site),
+                    scope => scope.covers(*kind, row.account, row.site),
                 })
             };
             !ids.iter().all(is_visible)

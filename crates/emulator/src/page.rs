@@ -171,20 +171,18 @@ impl<'t> Search<'t> {
     }
 }
 
-/// The body of the answer. For sites, `data` is an object instead of a list.
-pub(super) fn write(kind: Kind, bodies: &[Cow<'_, [u8]>], pagination: &Value, errors_null: bool) -> Vec<u8> {
+/// The body of the answer. `around` is what `data` has before the records and after them.
+pub(super) fn write(around: (&str, &str), bodies: &[Cow<'_, [u8]>], pagination: &Value, errors_null: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(bodies.iter().map(|record| record.len() + 1).sum::<usize>() + 512);
-    body.extend_from_slice(if kind == Kind::Sites { br#"{"data":{"sites":["# } else { br#"{"data":["# });
+    body.extend_from_slice(br#"{"data":"#);
+    body.extend_from_slice(around.0.as_bytes());
     for (index, record) in bodies.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }
         body.extend_from_slice(record);
     }
-    body.push(b']');
-    if kind == Kind::Sites {
-        body.extend_from_slice(br#","allSites":{"activeLicenses":0,"totalLicenses":0}}"#);
-    }
+    body.extend_from_slice(around.1.as_bytes());
     if errors_null {
         body.extend_from_slice(br#","errors":null"#);
     }

@@ -39,6 +39,7 @@ pub(super) struct Conditions {
     pub include_hidden: bool,
     pub include_removals: bool,
     pub tenant: bool,
+    pub unpaged: bool,
     /// Whether records with `isDecommissioned` false, and true, are returned.
     pub decommissioned: [bool; 2],
 }
@@ -127,8 +128,7 @@ impl Conditions {
                 let max =
                     if matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group) { 500 } else { 5000 };
                 let ids = ids(name, value, max)?;
-                // Requests for application findings accept only one scope.
-                if kind == Kind::Vulnerabilities && ids.len() != 1 {
+                if kind.description().special.by_scope && ids.len() != 1 {
                     return Err(invalid(&format!("{name}: Length must be 1.")));
                 }
                 self.ids.push((column, ids));
@@ -152,6 +152,7 @@ impl Conditions {
             Filter::IncludeHidden => self.include_hidden = boolean(name, value)?,
             Filter::IncludeRemovals => self.include_removals = boolean(name, value)?,
             Filter::Tenant => self.tenant = boolean(name, value)?,
+            Filter::Unpaged => self.unpaged = boolean(name, value)?,
             Filter::Ignored => {}
         }
         Ok(true)
@@ -161,7 +162,7 @@ impl Conditions {
     pub fn match_row(&self, kind: Kind, row: &Row, sorted: &Column) -> bool {
         if (row.hidden && !self.include_hidden)
             || (row.removed && !self.include_removals)
-            || (kind == Kind::Agents && !self.decommissioned[usize::from(row.decommissioned)])
+            || !self.decommissioned[usize::from(row.decommissioned)]
             || self.types.as_ref().is_some_and(|types| !types.contains(&row.activity_type))
             || self.ids.iter().any(|(column, ids)| !ids.contains(&row.id_of(*column)) && !has_all_scopes(kind, *column))
         {
@@ -212,9 +213,9 @@ fn text_matches(filter: Filter, values: &[String], contents: &Value) -> bool {
     }
 }
 
-/// Users belong to the tenant, so scope filters do not exclude them.
+/// Scope filters do not exclude what belongs to the tenant.
 fn has_all_scopes(kind: Kind, column: IdColumn) -> bool {
-    kind == Kind::Users && matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group)
+    kind.description().special.of_tenant && matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group)
 }
 
 /// The parsed record; null if it is invalid.

@@ -1,15 +1,12 @@
 //! Special rules of `/application-management/risks`.
 
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::console::State;
 use super::faults::Fault;
 use super::http::Answer;
 use super::kind::IdColumn;
-use super::query::{Query, parse};
-use super::store::Row;
-use super::time::{self, DAY, HOUR};
+use super::query::Query;
 use super::token::{Scope, Token};
 
 impl State {
@@ -48,17 +45,4 @@ impl State {
         let faults = self.injector.faults.sites.iter();
         faults.filter(|(site, _)| is_named(site)).map(|(_, fault)| *fault).next()
     }
-}
-
-/// The body of a finding at `now`: its age and the time of its last scan depend on the time.
-pub(super) fn body_at(row: &Row, now: i64) -> Vec<u8> {
-    let mut record = parse(row);
-    if record["status"] != "Removed" {
-        record["daysDetected"] = json!(now.saturating_sub(row.created).max(0) / DAY);
-        let scanned = now - now.rem_euclid(HOUR);
-        if scanned > row.created {
-            record["lastScanDate"] = Value::from(time::print(scanned));
-        }
-    }
-    record.to_string().into_bytes()
 }

@@ -78,7 +78,7 @@ impl Row {
             activity_type: u32::try_from(number(&record["activityType"])).unwrap_or(0),
             hidden: false,
             decommissioned: record["isDecommissioned"] == true,
-            removed: kind == Kind::Vulnerabilities && record["status"] == "Removed",
+            removed: kind.filter("includeRemovals").is_some() && record["status"] == "Removed",
             undated: places.undated && updated.is_none(),
             body,
         })

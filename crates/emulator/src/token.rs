@@ -28,8 +28,8 @@ impl Scope {
     pub(super) fn covers(&self, kind: Kind, account: u64, site: u64) -> bool {
         match self {
             Self::Global => true,
-            // Users belong to the tenant. Which of them a role can see is not modelled.
-            _ if kind == Kind::Users => true,
+            // Which users a role can see is not modelled.
+            _ if kind.description().special.of_tenant => true,
             Self::Accounts(accounts) => accounts.contains(&account),
             Self::Sites(sites) => sites.contains(&site),
         }

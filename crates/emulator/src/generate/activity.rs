@@ -6,7 +6,7 @@ use super::content::{self, MALWARE, RULES};
 use super::generator::{Generator, KnownThreat};
 use super::organization::{Endpoint, Organization, User};
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
-use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places, Special};
 use crate::random::Random;
 use crate::time::{self, SECOND};
 
@@ -39,6 +39,7 @@ pub(crate) const ACTIVITIES: Description = Description {
     oversized: Some(|generator, at, bytes| {
         generate(generator, at).with_long_text("data.escapedMaliciousProcessArguments", bytes)
     }),
+    special: Special::NOTHING,
 };
 
 /// The subject of an activity. Most activities are logins.

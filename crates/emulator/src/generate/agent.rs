@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::generator::Generator;
 use super::organization::Endpoint;
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
-use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places, Special};
 use crate::random::Random;
 use crate::time::{self, DAY, HOUR, MINUTE, SECOND};
 
@@ -106,6 +106,14 @@ pub(crate) const AGENTS: Description = Description {
     generate: None,
     change: Some(|generator, record, at| check_in(&mut generator.random, record, at)),
     oversized: Some(with_many_interfaces),
+    special: Special {
+        renew: Some(|generator, body| {
+            body["uuid"] = Value::from(generator.random.uuid());
+            body["computerName"] = Value::from(format!("WS-{:05}", 50_000 + generator.made % 50_000));
+            body["isDecommissioned"] = Value::from(false);
+        }),
+        ..Special::NOTHING
+    },
 };
 
 pub(super) fn generate(generator: &mut Generator, index: usize, now: i64) -> NewRecord {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::content::{self, RULES};
 use super::generator::Generator;
 use super::record::{NewRecord, text_empty_or_null};
-use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places, Special};
 use crate::random::Random;
 use crate::time::{self, SECOND};
 
@@ -40,7 +40,7 @@ pub(crate) const ALERTS: Description = Description {
         ("ids", Filter::Ids(IdColumn::Record)),
         ("tenant", Filter::Tenant),
         ("scopes", Filter::Ignored),
-        ("disablePagination", Filter::Ignored),
+        ("disablePagination", Filter::Unpaged),
         ("incidentStatus", Filter::AnyOf("alertInfo.incidentStatus")),
         ("analystVerdict", Filter::AnyOf("alertInfo.analystVerdict")),
         ("severity", Filter::AnyOf("ruleInfo.severity")),
@@ -63,6 +63,7 @@ pub(crate) const ALERTS: Description = Description {
     oversized: Some(|generator, at, bytes| {
         generate(generator, at).with_long_text("sourceProcessInfo.commandline", bytes)
     }),
+    special: Special::NOTHING,
 };
 
 fn generate(generator: &mut Generator, at: i64) -> NewRecord {

@@ -84,13 +84,10 @@ impl Generator {
         let mut body: Value = serde_json::from_slice(&row.body).unwrap_or_default();
         body["id"] = Value::from(self.id(at).to_string());
         body["createdAt"] = Value::from(time::print(at));
-        if kind == Kind::Agents {
-            body["uuid"] = Value::from(self.random.uuid());
-            body["computerName"] = Value::from(format!("WS-{:05}", 50_000 + self.made % 50_000));
-            body["isDecommissioned"] = Value::from(false);
+        if let Some(renew) = kind.description().special.renew {
+            renew(self, &mut body);
         }
         set_time(kind, &mut body, at);
-        let group = if kind == Kind::Agents { row.group } else { 0 };
-        NewRecord::new(kind, body, row.account, group)
+        NewRecord::new(kind, body, row.account, 0)
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::organization::Organization;
 use super::record::{NewRecord, text_empty_or_null};
-use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places, Special};
 use crate::random::Random;
 use crate::time::{self, DAY};
 
@@ -45,6 +45,7 @@ pub(crate) const ACCOUNTS: Description = Description {
     generate: None,
     change: None,
     oversized: None,
+    special: Special { above_sites: true, ..Special::NOTHING },
 };
 
 /// `/sites`
@@ -85,6 +86,10 @@ pub(crate) const SITES: Description = Description {
     generate: None,
     change: None,
     oversized: None,
+    special: Special {
+        around: (r#"{"sites":["#, r#"],"allSites":{"activeLicenses":0,"totalLicenses":0}}"#),
+        ..Special::NOTHING
+    },
 };
 
 /// `/groups`
@@ -110,6 +115,7 @@ pub(crate) const GROUPS: Description = Description {
     generate: None,
     change: Some(|generator, record, _| change_group(&mut generator.random, record)),
     oversized: None,
+    special: Special::NOTHING,
 };
 
 /// `/users`
@@ -146,6 +152,7 @@ pub(crate) const USERS: Description = Description {
     generate: None,
     change: None,
     oversized: None,
+    special: Special { of_tenant: true, ..Special::NOTHING },
 };
 
 pub(super) fn all(org: &Organization, random: &mut Random) -> Vec<NewRecord> {

@@ -7,7 +7,7 @@ use super::generator::{Generator, KnownThreat};
 use super::organization::Endpoint;
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
 use super::{agent, mitre};
-use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places, Special};
 use crate::random::Random;
 use crate::time::{self, HOUR, SECOND};
 
@@ -86,6 +86,7 @@ pub(crate) const THREATS: Description = Description {
     oversized: Some(|generator, at, bytes| {
         generate_at(generator, at, at).with_long_text("threatInfo.maliciousProcessArguments", bytes)
     }),
+    special: Special::NOTHING,
 };
 
 /// A threat detected at `at`, in its state at `now`.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::content::{self, MALWARE, RULES};
 use super::generator::Generator;
 use super::record::{NewRecord, set_time, text_empty_or_null, text_or_null};
-use crate::kind::{Column, Description, Kind, Places};
+use crate::kind::{Column, Description, Kind, Places, Special};
 use crate::random::Random;
 use crate::time::{self, HOUR, MINUTE, SECOND};
 use crate::token::FIRST_USER;
@@ -34,6 +34,7 @@ pub(crate) const UNIFIED_ALERTS: Description = Description {
     generate: Some(generate),
     change: Some(|generator, record, _| change(&mut generator.random, record)),
     oversized: Some(|generator, at, bytes| generate(generator, at, at).with_long_text("process.cmdLine", bytes)),
+    special: Special::NOTHING,
 };
 
 /// A unified alert detected at `at`, in its state at `now`.

@@ -24,6 +24,9 @@ use super::store::{Row, unified_id};
 use super::time;
 use super::token::{FIRST_USER, Token};
 
+/// Below `/web/api/v2.1`, like those of lists.
+pub(super) const PATH: &str = Kind::UnifiedAlerts.path();
+
 /// Largest accepted page.
 const MAX_FIRST: i64 = 1000;
 const DEFAULT_FIRST: i64 = 50;
@@ -51,7 +54,7 @@ impl State {
             return error_response(errors);
         }
         let with_cursor = variables["after"].is_string();
-        *injected = self.injector.inject(&token.secret, Kind::UnifiedAlerts.path(), Kind::UnifiedAlerts, with_cursor);
+        *injected = self.injector.inject(&token.secret, PATH, Kind::UnifiedAlerts, with_cursor);
         for fault in injected.iter() {
             match fault {
                 Fault::ErrorsOnly => {

@@ -1,14 +1,21 @@
 //! What the console is asked for: what the settings say, in the words of each of its lists.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Frame, Stream};
 use s1_forwarder::source::{AlertFilter, By, Own, Pull, Window, is_by_scope};
 
 use super::script::{Talk, ago, all, counted, findings_of, hidden, no_history, of_types, page, snapshots, unified};
 
 fn window(by: By) -> Window {
     Window { from: ago(7_200), to: ago(3_600), by }
+}
+
+/// The streams that are lists, of which `is_meant` says which are meant.
+fn lists(is_meant: impl Fn(Stream) -> bool) -> BTreeSet<Stream> {
+    let is_list = |stream: &Stream| stream.description().frame == Frame::List && is_meant(*stream);
+    Stream::ALL.into_iter().filter(is_list).collect()
 }
 
 /// What a poll of this pass asks for first, save for times.
@@ -50,7 +57,7 @@ async fn a_poll_asks_for_what_the_settings_say() {
     let decommissioned = ("isDecommissioned", "True,False".to_owned());
     let decommissioned = Pull { filters: vec![decommissioned], ..all(Stream::Agents) };
     let snapshot = Pull { own: snapshots(false), ..all(Stream::Agents) };
-    for (pull, questions) in [
+    let cases = [
         (activities, &["sortBy=createdAt createdAt__gte createdAt__lte activityTypes=5,27 includeHidden=true"][..]),
         (all(Stream::Activities), &["sortBy=createdAt createdAt__gte createdAt__lte"]),
         (all(Stream::Threats), &["sortBy=updatedAt updatedAt__gte updatedAt__lte"]),
@@ -63,7 +70,10 @@ async fn a_poll_asks_for_what_the_settings_say() {
             &["sortBy=alertInfoCreatedAt createdAt__gte createdAt__lte"],
         ),
         (all(Stream::Vulnerabilities), &["sortBy=id includeRemovals=false"]),
-    ] {
+    ];
+    let streams: BTreeSet<Stream> = cases.iter().map(|(pull, _)| pull.stream).collect();
+    assert_eq!(streams, lists(|_| true));
+    for (pull, questions) in cases {
         assert_eq!(pull.passes().len(), questions.len(), "{}", pull.stream);
         for (pass, wanted) in questions.iter().enumerate() {
             assert_eq!(question(pull.clone(), pass).await, *wanted, "{}", pull.stream);
@@ -76,7 +86,7 @@ async fn a_poll_asks_for_what_the_settings_say() {
 fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
     let minute = Duration::from_secs(60);
     let day = Duration::from_secs(86_400);
-    for (stream, passes) in [
+    let cases = [
         (Stream::Activities, &[(minute / 2, 5 * minute)][..]),
         (Stream::Threats, &[(minute, 5 * minute)]),
         (Stream::Agents, &[(15 * minute, 5 * minute)]),
@@ -84,7 +94,9 @@ fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
         (Stream::Alerts, &[(minute, 5 * minute), (10 * minute, 7 * day)]),
         (Stream::UnifiedAlerts, &[(minute, 5 * minute), (15 * minute, day)]),
         (Stream::Vulnerabilities, &[(360 * minute, 70 * minute)]),
-    ] {
+    ];
+    assert_eq!(BTreeSet::from(cases.map(|(stream, _)| stream)), Stream::ALL.into());
+    for (stream, passes) in cases {
         let pull = all(stream);
         let reported: Vec<_> = pull.passes().iter().map(|pass| (pass.every, pass.reach)).collect();
         assert_eq!(reported, passes, "{stream}");
@@ -126,7 +138,7 @@ async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
 #[tokio::test(start_paused = true)]
 async fn a_window_is_read_and_counted_by_the_same_time() {
     let snapshot = Pull { own: snapshots(false), ..all(Stream::Agents) };
-    for (pull, by, sort, time) in [
+    let cases = [
         (all(Stream::Activities), By::Order, "createdAt", "createdAt"),
         (all(Stream::Activities), By::Creation, "createdAt", "createdAt"),
         (all(Stream::Threats), By::Order, "updatedAt", "updatedAt"),
@@ -139,7 +151,13 @@ async fn a_window_is_read_and_counted_by_the_same_time() {
         (all(Stream::Alerts), By::Creation, "alertInfoCreatedAt", "createdAt"),
         (all(Stream::Groups), By::Order, "updatedAt", "updatedAt"),
         (all(Stream::Groups), By::Creation, "updatedAt", "updatedAt"),
-    ] {
+    ];
+    for by in [By::Order, By::Creation] {
+        let streams: BTreeSet<Stream> =
+            cases.iter().filter(|case| case.1 == by).map(|(pull, ..)| pull.stream).collect();
+        assert_eq!(streams, lists(|stream| !is_by_scope(stream)), "{by:?}");
+    }
+    for (pull, by, sort, time) in cases {
         let asked = question(pull.within(window(by)), 0).await;
         assert_eq!(asked, format!("sortBy={sort} {time}__gte {time}__lte"), "{} {by:?}", pull.stream);
         let wanted = (7, vec![format!("sortBy={sort} {time}__gte {time}__lt")]);

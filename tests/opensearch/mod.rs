@@ -185,15 +185,12 @@ async fn mapped_events_of_all_streams_are_indexed_as_ecs_has_them() {
         threats: count,
         agents: count,
         alerts: count,
+        unified_alerts: count,
+        vulnerabilities: count,
         ..Setup::new(1_767_225_600_000_000)
     });
-    for (stream, kind) in [
-        (Stream::Threats, Kind::Threats),
-        (Stream::Activities, Kind::Activities),
-        (Stream::Agents, Kind::Agents),
-        (Stream::Alerts, Kind::Alerts),
-        (Stream::Groups, Kind::Groups),
-    ] {
+    for stream in Stream::ALL {
+        let kind = kind_of(stream);
         let name = format!("logs-sentinel_one.{stream}-mapped");
         let lane = lane(&node, stream, &name);
         let ids = console.ids(kind);

@@ -1,26 +1,17 @@
 //! Records whose values have another shape than those of other records, in a real OpenSearch: they decide no field's
 //! type, so that the ordinary records after them are not refused.
 
-use s1_forwarder::emulator::{Console, Kind, Setup};
+use s1_forwarder::emulator::{Console, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::{Batch, SinkContext};
 use s1_forwarder::transform::{self, Mapper, Origin, Schema};
 use serde_json::{Value, json};
 
 use super::with_template;
-use crate::support::batches::{context, sink_in};
+use crate::support::batches::{context, kind_of, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::opensearch::OpenSearch;
 
-const STREAMS: [(Stream, Kind); 7] = [
-    (Stream::Threats, Kind::Threats),
-    (Stream::Activities, Kind::Activities),
-    (Stream::Agents, Kind::Agents),
-    (Stream::Alerts, Kind::Alerts),
-    (Stream::Groups, Kind::Groups),
-    (Stream::UnifiedAlerts, Kind::UnifiedAlerts),
-    (Stream::Vulnerabilities, Kind::Vulnerabilities),
-];
 /// Ordinary records of each stream.
 const ORDINARY: usize = 50;
 
@@ -109,7 +100,8 @@ async fn check(schema: Schema, prefixes: [&str; 2]) {
         ..Setup::new(1_767_225_600_000_000)
     });
     let (mut sums, mut reasons) = ([0; 2], [Vec::new(), Vec::new()]);
-    for (stream, kind) in STREAMS {
+    for stream in Stream::ALL {
+        let kind = kind_of(stream);
         let read = |id: &u64| serde_json::from_slice::<Value>(&console.record(kind, *id).unwrap()).unwrap();
         let ids = console.ids(kind);
         let records: Vec<Value> = ids.iter().take(ORDINARY).map(read).collect();

@@ -234,13 +234,8 @@ fn is_count_of_part(asked: &emulator::Request) -> bool {
 }
 
 fn kind_asked(asked: &emulator::Request) -> Kind {
-    match asked.path.rsplit('/').next().unwrap_or_default() {
-        "threats" => Kind::Threats,
-        "agents" => Kind::Agents,
-        "groups" => Kind::Groups,
-        "graphql" => Kind::UnifiedAlerts,
-        _ => Kind::Activities,
-    }
+    let kind = Kind::ALL.into_iter().find(|kind| asked.path.ends_with(kind.path()));
+    kind.unwrap_or_else(|| panic!("no records at {}", asked.path))
 }
 
 /// The times that are asked for, in microseconds.
@@ -286,15 +281,7 @@ fn same_place(asked: &emulator::Request, nonce: u32) -> String {
         let text = text.replace("%3D", "=");
         serde_json::from_slice::<serde_json::Value>(&BASE64_STANDARD.decode(text).ok()?).ok()
     });
-    let list = asked.path.rsplit('/').next().unwrap_or_default();
-    let table = match list {
-        "threats" => "ThreatView",
-        "agents" => "AgentView",
-        "groups" => "Group",
-        "alerts" => "CloudAlertView",
-        "risks" => "ApplicationRisk",
-        _ => "Activity",
-    };
+    let table = kind_asked(asked).table();
     let column = asked.query.split('&').find_map(|pair| pair.strip_prefix("sortBy=")).unwrap_or_default();
     let mut cursor = cursor.unwrap_or_else(|| {
         serde_json::json!({

@@ -210,9 +210,10 @@ impl Model {
             Kind::Agents | Kind::Groups => {
                 format!(r#"{{"id":"{id}","createdAt":"{created_at}","updatedAt":"{at}","description":"{at}{filler}"}}"#)
             }
-            _ => format!(
+            Kind::Activities => format!(
                 r#"{{"activityType":{activity_type},"createdAt":"{at}","id":"{id}","updatedAt":"{at}","primaryDescription":"{filler}"}}"#
             ),
+            kind => panic!("the simulation writes no {kind:?}"),
         };
         if kind == Kind::Vulnerabilities && !is_new {
             let removed = state.random.u32(..4) == 0;

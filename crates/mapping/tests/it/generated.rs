@@ -12,7 +12,7 @@ use super::support::{assert_fields, faults, mapper, verbatim_mapper};
 const SCHEMAS: [Schema; 2] = [Schema::Ecs, Schema::Ocsf];
 
 /// The emulator's name of a stream.
-fn kind_of(stream: Stream) -> Kind {
+pub fn kind_of(stream: Stream) -> Kind {
     let name = format!("{stream:?}");
     Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or_else(|| panic!("no records of {stream}"))
 }

@@ -1,5 +1,7 @@
 //! What lets a receiver tell repeats from new versions, and join the events of one detection.
 
+use std::collections::BTreeSet;
+
 use s1_forwarder_record::{Identity, Stream, facts};
 use serde_json::{Value, json};
 
@@ -9,7 +11,7 @@ use super::support::{HOST, assert_fields, at, map, map_to, mapper};
 
 #[test]
 fn every_event_has_its_identity() {
-    for (stream, record) in [
+    let cases = [
         (Stream::Threats, json!({"id": "1", "threatInfo": {"updatedAt": "2026-01-01T00:00:00Z"}})),
         (Stream::Activities, json!({"id": "1", "activityType": 27})),
         (Stream::Activities, json!({"id": "1", "activityType": 3608, "data": {"alertid": "5", "rulename": "r"}})),
@@ -18,7 +20,9 @@ fn every_event_has_its_identity() {
         (Stream::Groups, json!({"id": "1"})),
         (Stream::UnifiedAlerts, json!({"id": "1"})),
         (Stream::Vulnerabilities, json!({"id": "1"})),
-    ] {
+    ];
+    assert_eq!(cases.iter().map(|(stream, _)| *stream).collect::<BTreeSet<_>>(), Stream::ALL.into());
+    for (stream, record) in cases {
         let text = record.to_string();
         let expected = facts(stream, text.as_bytes()).identity(HOST, text.as_bytes());
         assert_fields(&map(stream, &record), &[("sentinel_one.identity", json!(expected.to_string()))]);

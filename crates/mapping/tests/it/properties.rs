@@ -1,5 +1,7 @@
 //! Any JSON object is a record: it maps, and every leaf of it is kept.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_mapping::coverage::Coverage;
@@ -194,7 +196,7 @@ fn an_id_that_is_no_text_does_not_repeat_the_name_of_the_id() {
 fn an_unknown_key_takes_no_name_of_the_vendor_object() {
     let of_threats =
         json!({"severity": 1, "name": 2, "detection": 3, "notes": 4, "timelineCount": 5, "enrichmentError": 6});
-    for (stream, unknown) in [
+    let cases = [
         (Stream::Threats, of_threats),
         (Stream::Activities, json!({"severity": 1, "type": 2, "agent": 3, "site": 4})),
         (Stream::Alerts, json!({"severity": 1, "id": 2, "agent": 3, "site": 4})),
@@ -202,7 +204,9 @@ fn an_unknown_key_takes_no_name_of_the_vendor_object() {
         (Stream::Groups, json!({"severity": 1, "site": 2})),
         (Stream::UnifiedAlerts, json!({"originalSeverity": 1, "site": 2})),
         (Stream::Vulnerabilities, json!({"originalSeverity": 1, "site": 2})),
-    ] {
+    ];
+    assert_eq!(cases.iter().map(|(stream, _)| *stream).collect::<BTreeSet<_>>(), Stream::ALL.into());
+    for (stream, unknown) in cases {
         let own = &map(stream, &unknown)["sentinel_one"][stream.singular()];
         let taken: Vec<&String> = own.as_object().unwrap().keys().filter(|name| name.ends_with("_2")).collect();
         assert_eq!(taken.len(), unknown.as_object().unwrap().len(), "{stream}: {own:#}");

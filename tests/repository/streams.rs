@@ -67,7 +67,8 @@ impl<'a> Comparisons<'a> {
     /// Whether these tokens name a variant: `Stream::Threats`.
     fn names_variant(&self, tokens: &impl ToTokens) -> bool {
         let text = tokens.to_token_stream().to_string();
-        let mut rest = text.split(&format!("{} :: ", self.name)).skip(1);
+        let path = format!("{} :: ", self.name);
+        let mut rest = text.split(&path).skip(1);
         rest.any(|after| {
             let name: String = after.chars().take_while(|letter| letter.is_alphanumeric()).collect();
             self.variants.contains(&name)

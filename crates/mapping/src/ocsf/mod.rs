@@ -24,6 +24,7 @@ mod metadata;
 mod mitigation;
 mod observables;
 mod rule_hit;
+mod scope;
 #[cfg(test)]
 mod tables;
 mod threat;

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::placeholder::is_placeholder;
+use super::placeholder::{is_domain, is_placeholder};
 use super::word::Word;
 
 /// A user account as the console spells it in one text.
@@ -21,17 +21,26 @@ impl<'a> Account<'a> {
 
     pub fn of_text(text: Escaped<'a>) -> Option<Self> {
         let text = text.trim();
-        if is_placeholder(text) {
+        let mut parts = split(text);
+        while let (Some(domain), name) = parts
+            && !is_domain(domain)
+        {
+            parts = split(name);
+        }
+        let (domain, name) = parts;
+        if is_placeholder(name) {
             return None;
         }
-        let (domain, name) = split(text);
-        let address = name_and_address(text).map_or(text, |(_, address)| address);
-        if domain.is_none()
-            && let Some((name, domain)) = principal(address)
-        {
-            return Some(Self { text: address, name, domain: Some(domain) });
+        if domain.is_some() {
+            return Some(Self { text, name, domain });
         }
-        Some(Self { text, name, domain })
+        let address = name_and_address(name).map_or(name, |(_, address)| address);
+        match principal(address) {
+            Some((name, domain)) => {
+                Some(Self { text: address, name, domain: Some(domain).filter(|domain| is_domain(*domain)) })
+            }
+            None => Some(Self { text, name, domain }),
+        }
     }
 
     /// Reads the name of a user of the console or of an activity. One with an `@` is an address, and no principal name.
@@ -120,7 +129,7 @@ pub fn principal(text: Escaped<'_>) -> Option<(Escaped<'_>, Escaped<'_>)> {
 }
 
 pub fn is_email(text: Escaped<'_>) -> bool {
-    principal(text).is_some() && !text.raw().contains(char::is_whitespace)
+    principal(text).is_some_and(|(_, domain)| is_domain(domain)) && !text.raw().contains(char::is_whitespace)
 }
 
 /// A role with one of these words is that of an administrator.

@@ -31,6 +31,22 @@ pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| !is_placeholder(*text))
 }
 
+/// The text of a value without the blanks around it, if it says something.
+pub fn trimmed(value: Value<'_>) -> Option<Escaped<'_>> {
+    value.escaped().map(Escaped::trim).filter(|text| !is_placeholder(*text))
+}
+
+/// Whether the text names a domain. Windows writes `.` for the machine itself.
+pub fn is_domain(text: Escaped<'_>) -> bool {
+    let is_part_of_name = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    text.raw().bytes().any(is_part_of_name) && !is_placeholder(text.trim())
+}
+
+/// The value if it names a domain, else an absent value.
+pub fn domain(value: Value<'_>) -> Value<'_> {
+    if value.escaped().is_some_and(is_domain) { value } else { Value::default() }
+}
+
 /// The first scalar that is neither empty nor a placeholder, else an absent value.
 pub fn first_scalar<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
     values.into_iter().find(|value| is_set(*value)).unwrap_or_default()

@@ -29,7 +29,8 @@ impl<'a> RemoteOrigin<'a> {
             // The first word can be the name of the other host.
             None => account(rest).or_else(|| account(after)),
         };
-        (address.is_some() || user.is_some_and(|user| user.domain.is_some())).then_some(Self { address, user })
+        let has_domain = user.is_some_and(|user| user.domain.is_some() || user.text.raw().contains('\\'));
+        (address.is_some() || has_domain).then_some(Self { address, user })
     }
 }
 

@@ -8,6 +8,7 @@ use super::network;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
 use crate::common::hash::hash;
+use crate::common::placeholder::is_domain;
 use crate::common::threat::extension;
 use crate::common::word::Word;
 use crate::common::words::Words;
@@ -228,7 +229,7 @@ fn peer(event: &mut Event<'_>, name: &'static str, peer: Peer<'_>) {
     if let Some(text) = host.escaped() {
         if Address::of(text).is_some() {
             event.ip("ip", host);
-        } else {
+        } else if is_domain(text) {
             event.text("domain", host);
             event.related.hosts.add(text);
         }

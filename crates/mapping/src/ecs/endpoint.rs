@@ -4,7 +4,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::event::{Event, is_placeholder};
 use crate::common::address::Address;
-use crate::common::mac::is_of_many;
+use crate::common::mac::Mac;
 use crate::common::os::{Architecture, os_type};
 use crate::parts::{Endpoint, Os};
 
@@ -97,8 +97,8 @@ pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
         for value in interface.addresses {
             event.addresses("ip", value, |address| ips.insert(address.as_escaped()));
         }
-        if let Some(mac) = interface.mac.escaped().and_then(Mac::of) {
-            macs.insert(Escaped::plain(mac.as_str()));
+        if let Some(mac) = interface.mac.escaped().and_then(own_mac) {
+            macs.insert(mac.in_ecs().as_escaped());
         }
     });
     event.addresses("ip", endpoint.external, |address| ips.insert(address.as_escaped()));
@@ -115,59 +115,13 @@ pub(super) fn mark_addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
 /// Writes `host.mac` from a text with one or more addresses. The value stays in the record.
 fn macs(event: &mut Event<'_>, value: Value<'_>) {
     let list = event.json.open_list("mac");
-    for mac in value.escaped().into_iter().flat_map(|text| text.split(',')).filter_map(Mac::of) {
-        event.json.element(Escaped::plain(mac.as_str()));
+    for mac in value.escaped().into_iter().flat_map(|text| text.split(',')).filter_map(own_mac) {
+        event.json.element(mac.in_ecs().as_escaped());
     }
     event.json.close(list);
 }
 
-/// A MAC address of 6 or 8 bytes in the ECS form `00-25-96-FF-FE-12`. One that many machines have is none.
-struct Mac {
-    text: [u8; 23],
-    length: usize,
-}
-
-impl Mac {
-    fn of(text: Escaped<'_>) -> Option<Self> {
-        let mut mac = Self { text: [b'-'; 23], length: 0 };
-        let mut digits = 0;
-        for byte in text.trim().raw().bytes().filter(|byte| !matches!(byte, b':' | b'-' | b'.')) {
-            if !byte.is_ascii_hexdigit() || digits == 16 {
-                return None;
-            }
-            mac.text[digits + digits / 2] = byte.to_ascii_uppercase();
-            digits += 1;
-        }
-        mac.length = digits + digits / 2 - 1.min(digits);
-        (matches!(digits, 12 | 16) && !is_of_many(mac.as_str())).then_some(mac)
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mac_addresses_are_written_in_ecs_form() {
-        let mac = |text| Mac::of(Escaped::plain(text)).map(|mac| mac.as_str().to_owned());
-        for text in ["00:00:5e:00:53:00", "00-00-5E-00-53-00", "0000.5e00.5300", "00005e005300"] {
-            assert_eq!(mac(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");
-        }
-        assert_eq!(mac("00:25:96:FF:FE:12:34:56").as_deref(), Some("00-25-96-FF-FE-12-34-56"));
-        for text in [
-            "",
-            "x",
-            "00:00",
-            "00:00:00:00:00:00",
-            "02:50:41:00:00:01",
-            "zz:zz:zz:zz:zz:zz",
-            "00:25:96:FF:FE:12:34:56:78",
-        ] {
-            assert_eq!(mac(text), None);
-        }
-    }
+/// A MAC address that is no other machine's.
+fn own_mac(text: Escaped<'_>) -> Option<Mac> {
+    Mac::of(text).filter(|mac| !mac.is_of_many())
 }

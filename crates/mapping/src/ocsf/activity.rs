@@ -310,7 +310,7 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     let threat = parts.threat();
     let open = event.open("finding_info");
     event.optional("uid", id.escaped());
-    if event.optional("title", reported.shown_name()).is_none() {
+    if event.optional("title", reported.shown_name().map(Escaped::trim)).is_none() {
         let kind = if is_set(threat_id) { "SentinelOne threat " } else { "SentinelOne alert " };
         event.sentence("title", &[("", Some(Escaped::plain(kind))), ("", id.escaped())]);
     }

@@ -7,7 +7,7 @@ use super::event::{Event, Profile, address};
 use super::observables::ObservableType;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
-use crate::common::placeholder::is_set;
+use crate::common::placeholder::{domain, is_set};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Direction, Peer};
 use crate::streams::activity::{ActivityClass, ActivityParts, Peripheral, Subject};
@@ -119,7 +119,7 @@ fn peer<'a>(event: &mut Event<'_>, name: &str, peer: Peer<'a>, device: [Value<'a
     if address(peer.host).is_some() {
         event.ip("ip", peer.host);
     } else if peer.host.escaped().and_then(Address::of).is_none() {
-        event.observed(ObservableType::Hostname, "hostname", peer.host);
+        event.observed(ObservableType::Hostname, "hostname", domain(peer.host));
     }
     let [name, id] = device;
     event.optional("name", name.escaped());

@@ -331,7 +331,7 @@ pub(super) fn finding_info(
     let rule = &detection.rule;
     let open = event.open("finding_info");
     event.finding_uid(common, uid.escaped());
-    event.optional("title", rule.name.escaped());
+    event.title(rule.name.kept());
     event.optional("desc", rule.description.escaped());
     event.list_of("types", Some(Escaped::plain("Custom rule")));
     event.time("created_time", created.kept());

@@ -8,7 +8,7 @@ use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::mac::is_of_many;
+use crate::common::mac::Mac;
 use crate::common::machine::MACHINES;
 use crate::common::os::{ARCHITECTURES, Architecture, BITS};
 use crate::common::placeholder::{first_scalar, is_set};
@@ -52,10 +52,7 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     if let Some(ip) = ip {
         event.address("ip", &ip);
     }
-    if let Some(mac) = mac {
-        event.json.escaped("mac", mac);
-        event.observe(ObservableType::MacAddress, "mac", mac);
-    }
+    write_mac(event, mac);
     interfaces(event, endpoint.interfaces);
     os(event, &endpoint.os);
     group(event, &endpoint.owner);
@@ -242,17 +239,27 @@ fn write_interface(event: &mut Event<'_>, interface: &Interface<'_>, address: Op
     let element = event.open_element();
     event.optional("name", interface.name.escaped());
     event.optional("uid", interface.id.escaped());
-    if let Some(mac) = mac_of(interface) {
-        event.json.escaped("mac", mac);
-        if !is_of_many(mac.raw()) {
-            event.observe(ObservableType::MacAddress, "mac", mac);
-        }
-    }
+    write_mac(event, mac_of(interface));
     if let Some(address) = address {
         event.address("ip", address);
     }
     event.choice("type", 0, "Unknown");
     event.close(element);
+}
+
+fn write_mac(event: &mut Event<'_>, mac: Option<Mac>) {
+    let Some(mac) = mac else { return };
+    let Some(text) = mac.in_ocsf() else { return };
+    event.json.escaped("mac", text.as_escaped());
+    if !mac.is_of_many() {
+        event.observe(ObservableType::MacAddress, "mac", text.as_escaped());
+    }
+}
+
+/// Whether the attribute has the MAC address as the record has it.
+fn is_mac_as_received(interface: &Interface<'_>) -> bool {
+    let text = mac_of(interface).and_then(|mac| mac.in_ocsf());
+    text.is_some_and(|text| interface.mac.escaped() == Some(text.as_escaped()))
 }
 
 /// Marks the list of interfaces if each of its values is in an attribute.
@@ -264,7 +271,7 @@ pub(super) fn mark_interfaces(event: &mut Event<'_>, interfaces: Interfaces<'_>)
             && interface.gateway.is_empty()
             && is_text(interface.name)
             && is_text(interface.id)
-            && (interface.mac.is_empty() || mac_of(interface).is_some());
+            && (interface.mac.is_empty() || is_mac_as_received(interface));
         let mut visit = |value: Value<'_>| {
             is_mapped &=
                 value.is_empty() || address(value).is_some_and(|address| value.escaped() == Some(address.as_escaped()));

@@ -11,7 +11,8 @@ use crate::common::account::{Account, is_email};
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
 use crate::common::hash::hash;
-use crate::common::placeholder::is_placeholder;
+use crate::common::mac::Mac;
+use crate::common::placeholder::{is_placeholder, trimmed};
 use crate::common::severity::Severity;
 use crate::json::{Json, OpenContainer};
 use crate::names::DistinctNames;
@@ -164,6 +165,13 @@ impl<'o> Event<'o> {
                 None if kind == ObservableType::Hostname => self.observe(kind, attribute, text),
                 _ => {}
             },
+            ObservableType::MacAddress => {
+                match Mac::of(text).filter(|mac| !mac.is_of_many()).map(|mac| mac.in_ocsf()) {
+                    Some(Some(usual)) => self.observe_spelling(kind, attribute, text, usual.as_escaped()),
+                    Some(None) => self.observe(kind, attribute, text),
+                    None => {}
+                }
+            }
             ObservableType::Hash => {
                 if let Some((_, text)) = hash(text) {
                     self.observe_spelling(kind, attribute, text, Escaped::plain(&text.raw().to_ascii_lowercase()));
@@ -212,6 +220,14 @@ impl<'o> Event<'o> {
             Some(severity) => self.choice("severity", severity_id(severity), severity.capitalised()),
             None => self.choice("severity", 0, "Unknown"),
         }
+    }
+
+    /// Writes `title` without the blanks around it. A value that has some stays in the record.
+    pub fn title<'a>(&mut self, value: Value<'a>) -> Option<Escaped<'a>> {
+        let text = trimmed(value)?;
+        self.json.escaped("title", text);
+        self.mark_if(value, text.raw());
+        Some(text)
     }
 
     /// Writes a text as [`Self::text`] does, and adds it to the observables.

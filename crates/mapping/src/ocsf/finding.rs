@@ -350,8 +350,8 @@ impl Malware<'_> {
         }
         let list = event.open_list("malware");
         let element = event.open_element();
-        let name = self.name.map(|name| without_additions(without_directory(name)));
-        event.optional("name", name.as_deref().map(Escaped::plain));
+        let name = self.name.map(|name| without_additions(without_directory(name.trim())));
+        event.optional("name", name.as_deref().map(str::trim).map(Escaped::plain));
         if let Some(uid) = uid {
             event.json.lower_case("uid", uid);
         }

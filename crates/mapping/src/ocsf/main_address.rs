@@ -1,36 +1,36 @@
 //! The one IP address and the one MAC address of a device that has several.
 
-use s1_forwarder_record::{Escaped, Kind, Value};
+use s1_forwarder_record::{Kind, Value};
 use smallvec::SmallVec;
 
 use super::event::address;
 use crate::common::address::Address;
-use crate::common::mac::is_of_many;
+use crate::common::mac::Mac;
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Endpoint, Interface};
 
 /// The one IP address of a device, and the MAC address of the interface that has it.
-pub(super) struct MainAddress<'a> {
+pub(super) struct MainAddress {
     pub ip: Option<Address>,
-    pub mac: Option<Escaped<'a>>,
+    pub mac: Option<Mac>,
 }
 
 /// An address of an interface.
-struct Listed<'a> {
+struct Listed {
     address: Address,
     /// The MAC address of the interface.
-    mac: Option<Escaped<'a>>,
+    mac: Option<Mac>,
     has_name: bool,
     is_bridge: bool,
     is_virtual: bool,
 }
 
-impl<'a> MainAddress<'a> {
+impl MainAddress {
     /// Addresses that the console names come before those of interfaces, IPv4 before IPv6. Those of virtual networks
     /// come after all of these, then the external one, and link-local ones last.
-    pub fn of(endpoint: &Endpoint<'a>) -> Self {
-        let mut listed = SmallVec::<[Listed<'a>; 8]>::new();
+    pub fn of(endpoint: &Endpoint<'_>) -> Self {
+        let mut listed = SmallVec::<[Listed; 8]>::new();
         let mut macs = OnlyMac::default();
         endpoint.interfaces.each(|interface| {
             let mac = mac_of(interface);
@@ -38,8 +38,9 @@ impl<'a> MainAddress<'a> {
             let name = Word::of_value(interface.name);
             let name = name.as_str();
             // Most tunnels have no MAC address.
-            let is_virtual = is_tunnel(name) || mac.filter(|mac| !is_zero(*mac)).map_or(has_name, is_virtual);
-            let mac = mac.filter(|mac| !is_of_many(mac.raw()));
+            let is_virtual =
+                is_tunnel(name) || mac.filter(|mac| !mac.is_zero()).map_or(has_name, |mac| mac.is_virtual());
+            let mac = mac.filter(|mac| !mac.is_of_many());
             let is_bridge = is_bridge(name);
             let mut is_own = !is_bridge && !is_virtual;
             let mut add = |address: Address| {
@@ -54,9 +55,9 @@ impl<'a> MainAddress<'a> {
             }
         });
         for mac in endpoint.macs.escaped().into_iter().flat_map(|text| text.split(',')) {
-            macs.add(Some(mac).filter(|mac| is_mac(*mac) && !is_virtual(*mac)));
+            macs.add(Mac::of(mac).filter(|mac| !mac.is_virtual()));
         }
-        let mut best: Option<(_, Address, Option<&Listed<'a>>)> = None;
+        let mut best: Option<(_, Address, Option<&Listed>)> = None;
         let mut consider = |address: Address, is_named: bool| {
             let interface = listed.iter().find(|listed| listed.address.is(&address));
             let is_bridge = match interface.filter(|interface| interface.has_name) {
@@ -91,32 +92,23 @@ impl<'a> MainAddress<'a> {
 
 /// The MAC address of an endpoint of which no other is known, but for those of virtual networks.
 #[derive(Default)]
-struct OnlyMac<'a> {
-    first: Option<Escaped<'a>>,
+struct OnlyMac {
+    first: Option<Mac>,
     has_other: bool,
 }
 
-impl<'a> OnlyMac<'a> {
-    fn add(&mut self, mac: Option<Escaped<'a>>) {
+impl OnlyMac {
+    fn add(&mut self, mac: Option<Mac>) {
         match (self.first, mac) {
-            (Some(first), Some(mac)) => self.has_other |= !mac.is(first.raw()),
+            (Some(first), Some(mac)) => self.has_other |= mac != first,
             (None, _) => self.first = mac,
             (Some(_), None) => {}
         }
     }
 
-    fn get(&self) -> Option<Escaped<'a>> {
+    fn get(&self) -> Option<Mac> {
         self.first.filter(|_| !self.has_other)
     }
-}
-
-/// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks: VirtualBox, Docker, TAP
-/// adapters of VPNs, AnyConnect, GlobalProtect and Parallels.
-const VIRTUAL_MACS: [&str; 6] = ["0a:00:27", "02:42", "00:ff", "00:05:9a:3c", "02:50:41", "00:1c:42:00:00:"];
-
-fn is_virtual(mac: Escaped<'_>) -> bool {
-    let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);
-    is_of_many(mac.raw()) || VIRTUAL_MACS.iter().any(|known| mac.raw().bytes().zip(known.bytes()).all(is_same))
 }
 
 /// Calls `visit` with the addresses of a text with commas that are not those of every machine.
@@ -218,21 +210,6 @@ pub(super) fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) 
     }
 }
 
-/// Whether the text is a MAC address in the form of OCSF.
-fn is_mac(text: Escaped<'_>) -> bool {
-    let bytes = text.raw().as_bytes();
-    bytes.len() == 17
-        && bytes.iter().enumerate().all(|(at, byte)| match at % 3 {
-            2 => matches!(byte, b':' | b'-'),
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
-/// Whether this is the MAC address of a loopback interface.
-fn is_zero(mac: Escaped<'_>) -> bool {
-    mac.raw().bytes().all(|byte| matches!(byte, b'0' | b':' | b'-'))
-}
-
-pub(super) fn mac_of<'a>(interface: &Interface<'a>) -> Option<Escaped<'a>> {
-    interface.mac.escaped().filter(|mac| is_mac(*mac))
+pub(super) fn mac_of(interface: &Interface<'_>) -> Option<Mac> {
+    Mac::of(interface.mac.escaped()?)
 }

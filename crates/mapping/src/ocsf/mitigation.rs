@@ -126,8 +126,8 @@ impl<'a> Reports<'a> {
         let disposition = match effect {
             _ if preemptively => return Some((2, Action::Denied)),
             Some(Effect::Restored) => return Some((9, allowed)),
-            Some(_) if any_failed => 12,
             // The status is that of the whole threat, and the file of a process that was killed may still be there.
+            Some(_) if any_failed => return Some((12, Action::Denied)),
             Some(effect) => return Some((effect.disposition(), Action::Denied)),
             None if self.0.iter().any(Report::is_pending) => 14,
             None if is_failed || any_failed => 13,
@@ -195,6 +195,8 @@ mod tests {
         assert_eq!(outcome("not_mitigated", &restored), Some((9, Action::Allowed)));
         assert_eq!(outcome("not_mitigated", &[report("kill", "pending-reboot", "01")]), Some((14, Action::Allowed)));
         assert_eq!(outcome("not_mitigated", std::slice::from_ref(&kill)), Some((2, Action::Denied)));
+        let one_failed = [kill.clone(), report("quarantine", "failed", "02")];
+        assert_eq!(outcome("not_mitigated", &one_failed), Some((12, Action::Denied)));
         assert_eq!(outcome("not_mitigated", &[]), Some((15, Action::Allowed)));
         assert_eq!(outcome("marked_as_benign", &[kill]), Some((10, Action::Allowed)));
         assert_eq!(outcome("", &[]), None);

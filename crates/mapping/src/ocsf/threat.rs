@@ -127,8 +127,8 @@ fn finding_info(
     } else {
         event.text("uid_alt", parts.threat_id);
     }
-    if event.text("title", parts.file.threat_name).is_none()
-        && event.optional("title", parts.file.display_name.escaped()).is_none()
+    if event.title(parts.file.threat_name).is_none()
+        && event.title(parts.file.display_name.kept()).is_none()
         && let Some(id) = id.escaped()
     {
         event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", Some(id))]);

@@ -113,7 +113,7 @@ fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts
     let open = event.open("finding_info");
     event.finding_uid(common, parts.id.escaped());
     event.text("uid_alt", parts.external_id);
-    event.text("title", parts.name);
+    event.title(parts.name);
     event.text("desc", parts.description);
     event.list_of("types", parts.classification.escaped());
     for (name, value) in [

@@ -5,7 +5,7 @@ use s1_forwarder_record::agent::Agent;
 
 use super::cloud::of_providers;
 use crate::common::os::architecture;
-use crate::common::placeholder::{boolean, text};
+use crate::common::placeholder::{boolean, domain, trimmed};
 use crate::common::severity::Severity;
 use crate::parts::{Endpoint, Interactive, Interfaces, Os, Owner, Sentence};
 
@@ -67,9 +67,9 @@ impl<'a> AgentParts<'a> {
 
     pub fn message(&self) -> Sentence<'a, 3> {
         [
-            ("", self.endpoint.name().escaped()),
-            (": agent ", text(self.endpoint.agent_versions[0])),
-            (", ", text(self.network_status)),
+            ("", trimmed(self.endpoint.name())),
+            (": agent ", trimmed(self.endpoint.agent_versions[0])),
+            (", ", trimmed(self.network_status)),
         ]
     }
 }
@@ -83,7 +83,7 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
         agent_versions: [agent.agent_version, none],
         is_managed: !is_gone,
         names: [agent.computer_name, none],
-        domains: [agent.domain, none],
+        domains: [domain(agent.domain), none],
         machine_type: agent.machine_type,
         os: Os {
             names: [agent.os_name, none],

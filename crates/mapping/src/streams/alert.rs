@@ -7,7 +7,7 @@ use crate::common::account::{Account, ProcessUser};
 use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, first_scalar, text};
+use crate::common::placeholder::{boolean, domain, first_scalar, trimmed};
 use crate::common::severity::Severity;
 use crate::common::threat::{is_new, unless_zero};
 use crate::parts::{
@@ -57,7 +57,7 @@ impl<'a> AlertParts<'a> {
 
     pub fn message(&self) -> Sentence<'a, 3> {
         let detection = &self.detection;
-        [("", text(detection.rule.name)), (" on ", detection.endpoint.name().escaped()), (": ", self.subject())]
+        [("", trimmed(detection.rule.name)), (" on ", trimmed(detection.endpoint.name())), (": ", self.subject())]
     }
 
     /// The process that the message names: the one that was started, else the one that acted.
@@ -88,7 +88,11 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
         machine_ip: info.src_machine_ip,
         dns_request: info.dns_request,
         dns_response: info.dns_response,
-        login: Login { name: info.logins_user_name, domain: info.login_account_domain, sid: info.login_account_sid },
+        login: Login {
+            name: info.logins_user_name,
+            domain: domain(info.login_account_domain),
+            sid: info.login_account_sid,
+        },
         registry: Registry {
             key_path: info.registry_key_path,
             path: info.registry_path,

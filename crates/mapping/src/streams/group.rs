@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::group::Group;
 
-use crate::common::placeholder::text;
+use crate::common::placeholder::trimmed;
 use crate::parts::{Owner, Sentence};
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,6 @@ impl<'a> GroupParts<'a> {
     }
 
     pub fn message(&self) -> Sentence<'a, 1> {
-        [("Group ", text(self.owner.group_names[0]))]
+        [("Group ", trimmed(self.owner.group_names[0]))]
     }
 }

@@ -5,7 +5,7 @@ use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
 
 use crate::common::account::ProcessUser;
 use crate::common::matched::Matched;
-use crate::common::placeholder::first_scalar;
+use crate::common::placeholder::{domain, first_scalar};
 use crate::common::severity::Severity;
 use crate::common::threat::unless_zero;
 use crate::parts::{
@@ -88,7 +88,7 @@ fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
         machine_ip: hit.srcmachineip,
         dns_request: hit.dnsrequest,
         dns_response: hit.dnsresponse,
-        login: Login { name: hit.loginsusername, domain: hit.loginaccountdomain, sid: hit.loginaccountsid },
+        login: Login { name: hit.loginsusername, domain: domain(hit.loginaccountdomain), sid: hit.loginaccountsid },
         registry: Registry {
             key_path: hit.registrykeypath,
             path: hit.registrypath,

@@ -8,7 +8,7 @@ use crate::common::account::ProcessUser;
 use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, first_scalar, is_set, text};
+use crate::common::placeholder::{boolean, domain, first_scalar, is_set, trimmed};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
@@ -215,10 +215,10 @@ impl<'a> ThreatParts<'a> {
 
     pub fn message(&self) -> Sentence<'a, 4> {
         [
-            ("", text(self.classification)),
-            (" ", text(self.file.threat_name)),
-            (" on ", self.endpoint.name().escaped()),
-            (": ", text(self.mitigation.description)),
+            ("", trimmed(self.classification)),
+            (" ", trimmed(self.file.threat_name)),
+            (" on ", trimmed(self.endpoint.name())),
+            (": ", trimmed(self.mitigation.description)),
         ]
     }
 }
@@ -361,7 +361,7 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
         agent_versions: [current.agent_version, detected.agent_version],
         is_managed: boolean(current.agent_is_decommissioned) != Some(true),
         names: [current.agent_computer_name, detected.agent_computer_name],
-        domains: [current.agent_domain, detected.agent_domain],
+        domains: [domain(current.agent_domain), domain(detected.agent_domain)],
         machine_type: current.agent_machine_type,
         os,
         architecture: architecture_of_system([os.names[0], os.versions[0], os.names[1], os.versions[1]]),

@@ -12,7 +12,7 @@ use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
 use crate::common::machine::{is_group, is_machine, machine_type};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set, text};
+use crate::common::placeholder::{boolean, domain, first_scalar, is_placeholder, is_set, trimmed};
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
@@ -317,7 +317,7 @@ impl<'a> UnifiedParts<'a> {
             attacker: attacker(alert),
             target: TargetUser {
                 name: alert.detection_time.target_user.name,
-                domain: alert.detection_time.target_user.domain,
+                domain: domain(alert.detection_time.target_user.domain),
                 email: alert.detection_time.target_user.email_address,
                 display_name: alert.detection_time.target_user.display_name,
             },
@@ -426,7 +426,7 @@ impl<'a> UnifiedParts<'a> {
     }
 
     pub fn message(&self) -> Sentence<'a, 2> {
-        [("", text(self.name)), (" on ", self.endpoint.name().escaped())]
+        [("", trimmed(self.name)), (" on ", trimmed(self.endpoint.name()))]
     }
 
     pub fn is_sentinel_one(&self) -> bool {
@@ -585,7 +585,7 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
         agent_versions: [version, none],
         is_managed: has_agent && !is_decommissioned,
         names: [current.get("name"), none],
-        domains: [detected.get("domain"), none],
+        domains: [domain(detected.get("domain")), none],
         machine_type: machine_type(kinds(current)),
         os,
         architecture: architecture_of_system([os.names[0], os.versions[0], os.full]),
@@ -662,7 +662,7 @@ fn attacker<'a>(alert: &UnifiedAlert<'a>) -> Attacker<'a> {
     let is_address = attacker.host.escaped().is_some_and(|host| Address::of(host).is_some());
     Attacker {
         ips: [attacker.ip, if Address::of_value(attacker.host).is_some() { attacker.host } else { none }],
-        name: if is_address { none } else { attacker.host },
+        name: if is_address { none } else { domain(attacker.host) },
     }
 }
 

@@ -3908,3 +3908,239 @@ fn a_processor_of_only_64_bits_needs_no_width() {
     // A make that the name has first.
     assert_eq!(agent(json!("Intel(R) Xeon(R) FT-1"), json!("64 bit")).0, json!("x86_64"));
 }
+
+#[test]
+fn what_is_partly_mitigated_is_not_allowed() {
+    let report = |action: &str, status: &str, counters: Value| json!({"action": action, "status": status, "actionsCounters": counters});
+    let killed = report("kill", "success", Value::Null);
+    let [failed, pending] = ["failed", "pending"].map(|status| report("quarantine", status, Value::Null));
+    let half = report("kill", "success", json!({"success": 1, "failed": 1, "total": 2}));
+    let restored = report("unquarantine", "success", Value::Null);
+    let partly = ("Partially Corrected", "Denied");
+    for (mode, reports, (disposition, action)) in [
+        ("protect", json!([killed, failed]), partly),
+        ("protect", json!([failed, killed]), partly),
+        ("protect", json!([half]), partly),
+        ("protect", json!([report("quarantine", "partial", Value::Null)]), partly),
+        ("protect", json!([killed, report("rollback", "failed", Value::Null), pending]), partly),
+        ("detect", json!([killed, failed]), partly),
+        ("protect", json!([failed]), ("Uncorrected", "Allowed")),
+        ("protect", json!([pending]), ("Delayed", "Allowed")),
+        ("protect", json!([restored, failed]), ("Restored", "Allowed")),
+        ("detect", json!([failed]), ("Uncorrected", "Observed")),
+    ] {
+        for status in ["not_mitigated", "active"] {
+            let record = threat(
+                json!({"mitigationStatus": status}),
+                json!({"mitigationStatus": reports, "agentRealtimeInfo": {"agentMitigationMode": mode}}),
+            );
+            let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("disposition", json!(disposition)), ("action", json!(action))]);
+        }
+    }
+}
+
+/// `host.mac` of an agent with this MAC address on one interface and, if it has one, in OCSF.
+#[track_caller]
+fn check_mac(received: &str, ecs: Option<&str>, ocsf: Option<&str>) {
+    let record = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces": [
+        {"id": "1", "name": "eth0", "physical": received, "inet": ["10.0.0.7"], "inet6": []}]});
+    let expected = ecs.map_or(Value::Null, |mac| json!([mac]));
+    assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &[("host.mac", expected)]);
+    let event = map_to(Schema::Ocsf, Stream::Agents, &record);
+    assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+    assert_fields(&event, &[("device.mac", json!(ocsf))]);
+    let observed = event["observables"].as_array().unwrap().iter().find(|one| one["type"] == "MAC Address");
+    assert_eq!(observed.map(|one| &one["value"]).and_then(Value::as_str), ocsf, "{event:#}");
+}
+
+#[test]
+fn a_mac_address_is_one_in_any_spelling() {
+    let ecs = Some("00-50-56-9A-1B-2C");
+    for (received, ocsf) in [
+        ("00:50:56:9a:1b:2c", "00:50:56:9a:1b:2c"),
+        ("00-50-56-9A-1B-2C", "00-50-56-9A-1B-2C"),
+        ("0050569A1B2C", "00:50:56:9A:1B:2C"),
+        ("0050569a1b2c", "00:50:56:9a:1b:2c"),
+        ("0050.569a.1b2c", "00:50:56:9a:1b:2c"),
+        ("0050-569A-1B2C", "00:50:56:9A:1B:2C"),
+        ("005056-9A1B2C", "00:50:56:9A:1B:2C"),
+        (" 00:50:56:9a:1b:2c ", "00:50:56:9a:1b:2c"),
+    ] {
+        check_mac(received, ecs, Some(ocsf));
+    }
+    check_mac("00:25:96:FF:FE:12:34:56", Some("00-25-96-FF-FE-12-34-56"), None);
+    for received in [
+        "00:00:00:00:00:00:00:00",
+        "0000000000000000",
+        "00-00-00-00-00-00-00-E0",
+        "00:00:00:00:00:00:00:e0",
+        "FF:FF:FF:FF:FF:FF:FF:FF",
+        "000000000000",
+        "ffffffffffff",
+        "025041000001",
+        "0050.569a.1b2c.3",
+        "0050569A1B",
+        "0050569A1B2G",
+        "n/a",
+        "",
+    ] {
+        check_mac(received, None, None);
+    }
+    // Each interface has its own spelling, and the one of the address has that of the device.
+    let interface = |mac: &str, ip: &str| json!({"name": "e", "physical": mac, "inet": [ip]});
+    let record = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces": [
+        interface("024200000001", "172.17.0.1"), interface("0050569A1B2C", "10.0.0.7")]});
+    let event = map_to(Schema::Ocsf, Stream::Agents, &record);
+    let macs: Vec<_> =
+        event["device"]["network_interfaces"].as_array().unwrap().iter().map(|one| one["mac"].clone()).collect();
+    assert_eq!(macs, [json!("02:42:00:00:00:01"), json!("00:50:56:9A:1B:2C")], "{event:#}");
+    assert_fields(&event, &[("device.mac", json!("00:50:56:9A:1B:2C"))]);
+    // What was spelled otherwise stays in the record too.
+    assert!(!at(&event, "unmapped.networkInterfaces").is_null(), "{event:#}");
+    // The addresses of an activity are in one text.
+    let data = json!({"physical": "0050569A1B2C", "computerName": "h"});
+    let [ecs, ocsf] = of_activity(3608, json!({"agentId": "1"}), data);
+    assert_fields(&ecs, &[("host.mac", json!(["00-50-56-9A-1B-2C"]))]);
+    assert_fields(&ocsf, &[("device.mac", json!("00:50:56:9A:1B:2C"))]);
+}
+
+#[test]
+fn a_mac_address_that_a_unified_alert_observed_is_one() {
+    let observed = |mac: &str| {
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "name": "n",
+            "observables": [{"type": "MAC", "value": mac}]});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let all = event["observables"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["type"] == "MAC Address").map(|one| one["value"].clone())
+    };
+    for mac in ["00:50:56:9a:1b:2c", "0050569A1B2C", "0050.569a.1b2c"] {
+        assert_eq!(observed(mac), Some(json!(mac)));
+    }
+    for mac in ["000000000000", "00:00:00:00:00:00:00:e0", "02:50:41:00:00:01", "x"] {
+        assert_eq!(observed(mac), None, "{mac}");
+    }
+}
+
+#[test]
+fn no_name_has_blanks_around_it() {
+    for name in ["wmic.exe (CLI e94a) ", " wmic.exe (CLI e94a)", "wmic.exe (CLI e94a)  ", "wmic.exe  (CLI e94a)"] {
+        let info = json!({"threatName": name, "confidenceLevel": "malicious", "sha1": "a".repeat(40)});
+        let record = threat(info, json!({"agentRealtimeInfo": {"agentComputerName": "H"}}));
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(event["malware"][0]["name"], "wmic.exe", "{event:#}");
+        assert_fields(
+            &event,
+            &[("finding_info.title", json!(name.trim())), ("message", json!(format!("Malware {} on H", name.trim())))],
+        );
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_fields(&event, &[("message", json!(format!("Malware {} on H", name.trim())))]);
+    }
+    for name in ["cmd.exe (CLI 4CA1) ", " cmd.exe (interactive session) ", "cmd.exe (CLI 4CA1) (interactive session) "]
+    {
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "name": name, "classification": "MALWARE",
+            "process": {"file": {"name": name, "sha1": "a".repeat(40)}}});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_eq!(event["malware"][0]["name"], "cmd.exe", "{event:#}");
+        assert_fields(&event, &[("finding_info.title", json!(name.trim())), ("message", json!(name.trim()))]);
+        assert_fields(&map_to(Schema::Ecs, Stream::UnifiedAlerts, &record), &[("message", json!(name.trim()))]);
+    }
+}
+
+#[test]
+fn the_action_of_a_vulnerability_is_one_word() {
+    for (status, action) in [
+        (json!("Detected"), "vulnerability-detected"),
+        (json!("Pending Patch"), "vulnerability-pending-patch"),
+        (json!(" To be  patched "), "vulnerability-to-be-patched"),
+        (json!("NOT_FIXED"), "vulnerability-not-fixed"),
+        (json!("In-Progress"), "vulnerability-in-progress"),
+        (json!("Gelöst von Hand"), "vulnerability-gelöst-von-hand"),
+        (json!("a\tb\u{a0}c"), "vulnerability-a-b-c"),
+        (json!(" - "), "vulnerability-detected"),
+        (json!("detected - "), "vulnerability-detected"),
+        (json!("Won't fix (risk accepted)"), "vulnerability-won't-fix-(risk-accepted)"),
+        (json!("a \"b\" c"), "vulnerability-a-\"b\"-c"),
+        (json!(7), "vulnerability-7"),
+        (json!(["Detected"]), "vulnerability-detected"),
+        (json!("n/a"), "vulnerability-detected"),
+        (json!(""), "vulnerability-detected"),
+        (Value::Null, "vulnerability-detected"),
+    ] {
+        let record = json!({"id": "1", "detectionDate": "2026-01-01T00:00:00Z", "status": status});
+        let event = map_to(Schema::Ecs, Stream::Vulnerabilities, &record);
+        assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("event.action", json!(action))]);
+    }
+}
+
+#[test]
+fn a_domain_of_nothing_is_none() {
+    for (name, user, domain) in [
+        (r".\admin", Some("admin"), None),
+        (r" . \ admin ", Some("admin"), None),
+        (r"N/A\admin", Some("admin"), None),
+        (r"-\admin", Some("admin"), None),
+        (r"NULL\admin", Some("admin"), None),
+        (r"unknown\admin", Some("admin"), None),
+        (r"..\admin", Some("admin"), None),
+        (r".\jane@acme.example", Some("jane"), Some("acme.example")),
+        (r"N/A\N/A", None, None),
+        (r".\-", None, None),
+        (r"ACME\N/A", None, None),
+        (r"ACME\admin", Some("admin"), Some("ACME")),
+        (r"WORKGROUP\admin", Some("admin"), Some("WORKGROUP")),
+        ("admin@.", Some("admin"), None),
+        ("admin@n/a", Some("admin"), None),
+        (r".\.\admin", Some("admin"), None),
+        (r"?\admin", Some("admin"), None),
+        (r"[]\admin", Some("admin"), None),
+        (r"(null)\admin", Some("admin"), Some("(null)")),
+        (r"a.\admin", Some("admin"), Some("a.")),
+    ] {
+        let agent = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "lastLoggedInUserName": name});
+        let event = map_to(Schema::Ecs, Stream::Agents, &agent);
+        assert_fields(&event, &[("user.name", json!(user)), ("user.domain", json!(domain))]);
+        assert_fields(&event, &[("sentinel_one.agent.last_logged_in_user_name", json!(name))]);
+        let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.owner.name", json!(user)), ("device.owner.domain", json!(domain))]);
+        let record = threat(json!({"processUser": name}), json!({}));
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_fields(&event, &[("user.name", json!(user)), ("user.domain", json!(domain))]);
+    }
+    for domain in [".", "-", "N/A", "..", " . ", "?", "none"] {
+        let agent = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "h", "domain": domain});
+        let event = map_to(Schema::Ecs, Stream::Agents, &agent);
+        assert_fields(&event, &[("host.domain", Value::Null), ("related.hosts", json!(["h"]))]);
+        assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("device.domain", Value::Null)]);
+        let alert = json!({"alertInfo": {"alertId": "1", "createdAt": "2026-01-01T00:00:00Z",
+            "loginsUserName": "admin", "loginAccountDomain": domain}});
+        let event = map_to(Schema::Ecs, Stream::Alerts, &alert);
+        assert_fields(&event, &[("user.name", json!("admin")), ("user.domain", Value::Null)]);
+        let event = map_to(Schema::Ocsf, Stream::Alerts, &alert);
+        let user = event["evidences"].as_array().unwrap().iter().find_map(|one| one.get("user")).unwrap();
+        assert_eq!((&user["name"], user.get("domain")), (&json!("admin"), None), "{event:#}");
+        let target = json!({"name": "admin", "domain": domain});
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z",
+            "detectionTime": {"targetUser": target}});
+        let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+        assert_fields(&event, &[("user.name", json!("admin")), ("user.domain", Value::Null)]);
+    }
+}
+
+#[test]
+fn an_account_of_the_machine_itself_came_from_another_host_too() {
+    for (origin, address) in [
+        (r"Lateral Movement DESKTOP-1 .\bob (interactive session)", None),
+        (r"Lateral Movement 192.0.2.3 .\bob (network)", Some("192.0.2.3")),
+    ] {
+        let event = map_to(Schema::Ecs, Stream::Threats, &threat(json!({"originatorProcess": origin}), json!({})));
+        assert_fields(
+            &event,
+            &[("source.ip", json!(address)), ("user.name", json!("bob")), ("process.parent.name", Value::Null)],
+        );
+    }
+}

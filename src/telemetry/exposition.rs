@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::latency::Requests;
-use super::metrics::{self, METRIC_PREFIX, Metric};
+use super::metrics::{self, METRIC_PREFIX, Metric, label};
 use super::registry::Pipeline;
 use super::{Activity, LabelCount, LaneMetrics, SkipReason, StatusCounts, Telemetry};
 use crate::record::{Stream, Timestamp};
@@ -393,25 +393,6 @@ impl Lines {
         }
         self.text.push('\n');
     }
-}
-
-/// Appends a label and a comma.
-pub(super) fn label(out: &mut String, name: &str, text: &str) {
-    out.push_str(name);
-    out.push_str("=\"");
-    let mut rest = text;
-    while let Some(place) = rest.find(['\\', '"', '\n']) {
-        let (plain, special) = rest.split_at(place);
-        out.push_str(plain);
-        out.push_str(match special.as_bytes().first() {
-            Some(b'\n') => "\\n",
-            Some(b'"') => "\\\"",
-            _ => "\\\\",
-        });
-        rest = special.get(1..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    out.push_str("\",");
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::HumanDuration;
-use super::exposition::label;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::latency::Latency;
+use super::metrics::label;
 use super::notices::Notices;
 use super::shown::{LaneState, TokenProblem};
-use super::sink_warnings::{SinkWarnings, WarningReason};
+use super::sink_warnings::{SinkWarnings, WarningReason, replace_if_different};
 use crate::record::{Stream, Timestamp};
 use crate::usage::{LaneUsage, OwnClock};
 
@@ -781,15 +781,6 @@ pub struct RecentError {
     pub state: &'static str,
     pub text: Box<str>,
     pub count: u32,
-}
-
-/// True if `text` was different.
-pub(super) fn replace_if_different(last: &mut String, text: &str) -> bool {
-    let changed = *last != text;
-    if changed {
-        text.clone_into(last);
-    }
-    changed
 }
 
 /// Neither false nor true: see [`LaneMetrics::set_silent`].

@@ -221,3 +221,21 @@ metrics! {
     SINK_REQUEST_DURATION = Histogram "sink_request_duration_seconds" &["type"], "seconds",
         "Time from a sink request to the end of its response, by sink type.";
 }
+/// Appends a label of a series and a comma.
+pub(super) fn label(out: &mut String, name: &str, text: &str) {
+    out.push_str(name);
+    out.push_str("=\"");
+    let mut rest = text;
+    while let Some(place) = rest.find(['\\', '"', '\n']) {
+        let (plain, special) = rest.split_at(place);
+        out.push_str(plain);
+        out.push_str(match special.as_bytes().first() {
+            Some(b'\n') => "\\n",
+            Some(b'"') => "\\\"",
+            _ => "\\\\",
+        });
+        rest = special.get(1..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out.push_str("\",");
+}

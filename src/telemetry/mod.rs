@@ -12,6 +12,7 @@ mod health;
 mod history;
 mod label_counts;
 mod lane;
+mod lane_log;
 mod latency;
 mod logs;
 mod meter;

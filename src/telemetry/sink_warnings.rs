@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::lane::replace_if_different;
 use crate::record::Timestamp;
 
 /// Why a sink accepted a batch with a warning (label `reason` of `sink_warnings_total`).
@@ -92,4 +91,13 @@ impl SinkWarnings {
         let last = self.0.values().max_by_key(|reason| reason.last)?;
         Some((last.last, last.text.clone()))
     }
+}
+
+/// True if `text` was different.
+pub(super) fn replace_if_different(last: &mut String, text: &str) -> bool {
+    let changed = *last != text;
+    if changed {
+        text.clone_into(last);
+    }
+    changed
 }

@@ -132,7 +132,9 @@ const FOLDERS: &[&str] = &[
     "console",
     "pipeline",
     "sink",
+    "telemetry",
     "transform",
+    "usage",
     "emulator",
     "mapping",
 ];

@@ -293,6 +293,7 @@ fn describe_dead_letters(new: u64, stored: Option<u64>) -> String {
 
 fn complete(metrics: &LaneMetrics) -> String {
     let clock = metrics
+        .clocks
         .console_behind()
         .map(|behind| format!(" up to the console's clock, which is {} s behind this machine's", behind.as_secs()));
     let silence = match (metrics.silent(), metrics.newest_record()) {
@@ -374,10 +375,10 @@ mod tests {
         let lane = LaneReport { id, complete: true, metrics: metrics.clone() };
         let report = OnceReport { lanes: vec![lane], ..OnceReport::default() };
         assert!(summary(&report).to_string().trim_end().ends_with(" complete"));
-        metrics.set_console_ahead(-7200);
+        metrics.clocks.set_console_ahead(-7200);
         let text = summary(&report).to_string();
         assert!(text.contains("complete up to the console's clock, which is 7200 s behind this machine's"), "{text}");
-        metrics.set_console_ahead(0);
+        metrics.clocks.set_console_ahead(0);
         metrics.set_silent(Some(true));
         assert!(summary(&report).to_string().contains("complete, silent: the console has never shown a record"));
         metrics.set_newest_record(Some(Timestamp::from_micros(1_790_000_000_000_000)));

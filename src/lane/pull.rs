@@ -231,7 +231,7 @@ impl PullStage<'_> {
             Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
             None => {}
         }
-        delivery.meter.lane.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
+        delivery.meter.lane.clocks.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
     }
 
     /// Shows that a clock keeps the lane from polling.

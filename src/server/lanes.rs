@@ -369,7 +369,7 @@ fn warnings(view: &LaneView) -> Vec<String> {
     let lane = &view.metrics;
     let mut warnings = lane.warnings().texts();
     // A lane that waits for a clock says so as its error.
-    warnings.extend(lane.clock_warning().filter(|_| lane.state().is_up()));
+    warnings.extend(lane.clocks.warning().filter(|_| lane.state().is_up()));
     let others = lane.labelled_other();
     warnings.extend((others > 0).then(|| {
         format!("{others} records have the label `other`: the console names more different labels than a lane keeps")

@@ -577,7 +577,7 @@ async fn a_lane_that_waits_for_the_request_limit_says_so() {
 async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
     let running = Running::start().await;
     let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
-    lane.set_console_ahead(-172_800);
+    lane.clocks.set_console_ahead(-172_800);
     let text = "is 2 d 0 h behind this machine's";
     let status = async || serde_json::from_str::<serde_json::Value>(&running.get("/api/v1/lanes").await.1).unwrap();
     let json = status().await;

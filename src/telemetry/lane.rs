@@ -1,28 +1,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::HumanDuration;
+use super::compared_clocks::ComparedClocks;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::latency::Latency;
 use super::metrics::label;
 use super::notices::Notices;
 use super::shown::{LaneState, TokenProblem};
 use super::sink_warnings::{SinkWarnings, WarningReason, replace_if_different};
+use super::state_history::{RecentError, StateHistory};
 use crate::record::{Stream, Timestamp};
-use crate::usage::{LaneUsage, OwnClock};
+use crate::usage::LaneUsage;
 
 /// A failing lane that waits longer than this for its next attempt names the command that ends the wait.
 const LONG_WAIT: Duration = Duration::from_secs(120);
-
-/// A clock is compared at each poll. What an older comparison says is not known any more.
-const CLOCK_KNOWN_FOR: Duration = Duration::from_secs(86_400);
-const MINUTE_MICROS: i64 = 60_000_000;
 
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,11 +145,10 @@ pub struct LaneMetrics {
     pub dead_letters: AtomicU64,
     /// See [`Self::dead_letters_stored`]. The largest number: unknown.
     dead_letters_stored: AtomicU64,
-    pub(super) dead_letter_notices: Notices,
-    pub(super) map_error_notices: Notices,
+    /// For the log.
+    pub(super) notices: Notices,
     pub map_errors: AtomicU64,
     pub repaired: AtomicU64,
-    pub(super) repair_notices: Notices,
     pub remap_errors: AtomicU64,
     /// Boxed: few lanes have any of it.
     rare: Mutex<Option<Box<Rare>>>,
@@ -173,23 +169,12 @@ pub struct LaneMetrics {
     snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
     last_success: AtomicI64,
     next_attempt: AtomicI64,
-    /// Seconds.
-    /// Seconds, where the clocks are apart; else 0.
-    console_ahead: AtomicI32,
-    /// How many seconds the console's clock and ours differ, and in which minute they were compared, by ours.
-    clock_difference: AtomicU32,
-    clock_compared: AtomicU32,
+    pub clocks: ComparedClocks,
     /// Boxed: there is none before the first day has passed.
     verification: Mutex<Option<Box<Verification>>>,
-    state: Mutex<LaneState>,
-    /// Boxed: most lanes never fail.
-    failing: Mutex<Option<Box<Failing>>>,
+    history: Mutex<StateHistory>,
     /// Boxed: there are tens of thousands of lanes, and few wait.
     limit_wait: Mutex<Option<Box<LimitWait>>>,
-    /// The console refuses the token, or there is none to send.
-    token_problem: Mutex<Option<TokenProblem>>,
-    /// The newest is the last. A lane that never failed has none and allocates nothing.
-    errors: Mutex<Vec<RecentError>>,
 }
 
 /// What few lanes have: there are tens of thousands.
@@ -199,22 +184,14 @@ struct Rare {
     /// The text of the last failure of the user's program, and its time.
     remap_error: String,
     remap_failed_at: Timestamp,
-    /// For the log: events on which the user's program failed.
-    program_notices: Notices,
     /// How often the program took too long.
     remap_overruns: u64,
     /// Records that exceeded a bound.
     overflowed: u64,
-    /// For the log: these.
-    overflow_notices: Notices,
     /// Records for which not all could be fetched that `include` names.
     not_enriched: u64,
-    /// For the log: these.
-    enrichment_notices: Notices,
     /// Records whose labels from the console have the value `other`.
     labelled_other: u64,
-    /// For the log: these.
-    label_notices: Notices,
     /// Records with a time that names no zone.
     without_zone: u64,
     /// Records that the console counted and did not show.
@@ -241,11 +218,9 @@ impl LaneMetrics {
             requeued: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             dead_letters_stored: AtomicU64::new(u64::MAX),
-            dead_letter_notices: Notices::default(),
-            map_error_notices: Notices::default(),
+            notices: Notices::default(),
             map_errors: AtomicU64::new(0),
             repaired: AtomicU64::new(0),
-            repair_notices: Notices::default(),
             remap_errors: AtomicU64::new(0),
             rare: Mutex::default(),
             unknown_activity_types: AtomicU64::new(0),
@@ -262,15 +237,10 @@ impl LaneMetrics {
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
             next_attempt: AtomicI64::new(i64::MIN),
-            console_ahead: AtomicI32::new(0),
-            clock_difference: AtomicU32::new(0),
-            clock_compared: AtomicU32::new(0),
+            clocks: ComparedClocks::default(),
             verification: Mutex::new(None),
-            state: Mutex::new(LaneState::Starting),
-            failing: Mutex::default(),
+            history: Mutex::default(),
             limit_wait: Mutex::new(None),
-            token_problem: Mutex::new(None),
-            errors: Mutex::default(),
         }
     }
 
@@ -371,11 +341,6 @@ impl LaneMetrics {
         rare.remap_failed_at = now;
     }
 
-    /// Calls `with` with what the log has not reported of the user's program, if it has failed.
-    pub(super) fn with_program_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
-        self.rare.lock().as_ref().map(|rare| with(&rare.program_notices))
-    }
-
     /// Counts a record that exceeds a bound.
     pub(super) fn add_overflowed(&self) {
         self.rare.lock().get_or_insert_default().overflowed += 1;
@@ -406,15 +371,6 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map_or(0, |rare| rare.labelled_other)
     }
 
-    /// Calls `with` with what the log has not reported of such records, if there was one.
-    pub(super) fn with_enrichment_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
-        self.rare.lock().as_ref().map(|rare| with(&rare.enrichment_notices))
-    }
-
-    pub(super) fn with_label_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
-        self.rare.lock().as_ref().map(|rare| with(&rare.label_notices))
-    }
-
     /// Counts a record with a time that names no zone.
     pub(super) fn add_without_zone(&self) {
         self.rare.lock().get_or_insert_default().without_zone += 1;
@@ -423,11 +379,6 @@ impl LaneMetrics {
     /// Records with a time that names no zone.
     pub fn without_zone(&self) -> u64 {
         self.rare.lock().as_ref().map_or(0, |rare| rare.without_zone)
-    }
-
-    /// Calls `with` with what the log has not reported of such records, if there was one.
-    pub(super) fn with_overflow_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
-        self.rare.lock().as_ref().map(|rare| with(&rare.overflow_notices))
     }
 
     /// Counts delivered events by the value of a label. The caller runs within the lane's span.
@@ -526,54 +477,6 @@ impl LaneMetrics {
         known_bool(self.silent.load(Ordering::Relaxed))
     }
 
-    /// How many seconds the console's clock is ahead of ours, where polls end at the earlier time for that reason; 0
-    /// where the clocks agree.
-    pub fn set_console_ahead(&self, seconds: i64) {
-        let seconds = seconds.clamp(i32::MIN.into(), i32::MAX.into());
-        self.console_ahead.store(i32::try_from(seconds).unwrap_or_default(), Ordering::Relaxed);
-    }
-
-    /// How much earlier than ours the console's clock is; `None` if polls do not end at its time for that reason.
-    pub fn console_behind(&self) -> Option<Duration> {
-        let ahead = self.console_ahead.load(Ordering::Relaxed);
-        (ahead < 0).then(|| Duration::from_secs(ahead.unsigned_abs().into()))
-    }
-
-    /// What a lane that works loses by a clock that is wrong.
-    pub fn clock_warning(&self) -> Option<String> {
-        let ahead = self.console_ahead.load(Ordering::Relaxed);
-        let difference = HumanDuration(Duration::from_secs(ahead.unsigned_abs().into()));
-        let warning = match ahead {
-            0 => return None,
-            1.. => format!(
-                "the console's clock is {difference} ahead of this machine's: if this machine's is wrong, records arrive \
-                 later by as much; set the one that is wrong"
-            ),
-            _ => format!(
-                "the console's clock is {difference} behind this machine's, and the lag has the difference in it: set \
-                 the one that is wrong"
-            ),
-        };
-        Some(warning)
-    }
-
-    /// The console's clock was compared with ours.
-    pub fn set_clock_difference(&self, difference: Duration, now: Timestamp) {
-        self.clock_difference.store(seconds_of(difference), Ordering::Relaxed);
-        self.clock_compared.store(u32::try_from(now.micros() / MINUTE_MICROS).unwrap_or_default(), Ordering::Relaxed);
-    }
-
-    /// What is known of our clock at `now`.
-    pub fn own_clock(&self, now: Timestamp) -> OwnClock {
-        let minute = self.clock_compared.load(Ordering::Relaxed);
-        let compared = Timestamp::from_micros(i64::from(minute) * MINUTE_MICROS);
-        // It may have been set since.
-        if now.since(compared).max(compared.since(now)) > CLOCK_KNOWN_FOR {
-            return OwnClock::Unknown;
-        }
-        OwnClock::DiffersBy(Duration::from_secs(self.clock_difference.load(Ordering::Relaxed).into()))
-    }
-
     /// The snapshot identified by `time` is complete and has `records` records.
     pub fn set_snapshot(&self, time: Timestamp, records: u64) {
         *self.snapshot.lock() = Some(Box::new((time, records)));
@@ -623,48 +526,22 @@ impl LaneMetrics {
 
     /// Changes the state. Returns true if the kind of state changed, which is worth a log line.
     pub(super) fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
-        let mut current = self.state.lock();
-        if let Some(error) = state.error()
-            && *current != state
-        {
-            self.remember_error(now, state.name(), error);
-        }
-        let changed = (current.name(), current.reason()) != (state.name(), state.reason());
-        let mut failing = self.failing.lock();
-        if !state.is_up() {
-            let failing = failing.get_or_insert_with(|| Box::new(Failing { since: now, logged: now, attempts: 0 }));
-            failing.attempts = failing.attempts.saturating_add(1);
-            if changed {
-                failing.logged = now;
-            }
-        } else if state != LaneState::Starting {
-            // A lane that is started again has not succeeded yet.
-            *failing = None;
-        }
-        *current = state;
-        changed
+        self.history.lock().set(now, state)
     }
 
     /// Since when the lane fails without a break, as far as this process knows, whatever its errors were.
     pub fn failing_since(&self) -> Option<Timestamp> {
-        self.failing.lock().as_ref().map(|failing| failing.since)
+        self.history.lock().failing_since()
     }
 
-    /// Since when the lane fails, and how many attempts have failed, if that was not logged for `every`. It counts as
-    /// logged then.
+    /// See [`StateHistory::take_reminder`].
     pub(super) fn take_reminder(&self, now: Timestamp, every: Duration) -> Option<(Timestamp, u64)> {
-        let mut failing = self.failing.lock();
-        let failing = failing.as_mut().filter(|failing| now.since(failing.logged) >= every)?;
-        failing.logged = now;
-        Some((failing.since, failing.attempts))
+        self.history.lock().take_reminder(now, every)
     }
 
     /// The lane tried again at `now`, and got the error that it had before.
-    pub fn failed_again(&self, now: Timestamp) {
-        if let Some(last) = self.errors.lock().last_mut() {
-            last.time = now;
-            last.count = last.count.saturating_add(1);
-        }
+    pub(crate) fn failed_again(&self, now: Timestamp) {
+        self.history.lock().failed_again(now);
     }
 
     /// The lane waits for its turn within the request limit that `lanes` lanes share, until the guard is dropped.
@@ -682,28 +559,38 @@ impl LaneMetrics {
     }
 
     pub fn state(&self) -> LaneState {
-        self.state.lock().clone()
+        self.history.lock().state.clone()
     }
 
     /// The state's name and whether the lane is up: what a list of thousands of lanes needs, without the error.
     pub fn state_name(&self) -> (&'static str, bool) {
-        let state = self.state.lock();
-        (state.name(), state.is_up())
+        let history = self.history.lock();
+        (history.state.name(), history.state.is_up())
     }
 
     /// Calls `read` with the error of a failing lane, under the lock: errors of thousands of lanes are not copied.
     pub fn read_error<T>(&self, read: impl FnOnce(&str) -> T) -> Option<T> {
-        self.state.lock().error().map(read)
+        self.history.lock().state.error().map(read)
     }
 
     /// `None` if the console takes the token, as far as the lane knows.
     pub(crate) fn set_token_problem(&self, problem: Option<TokenProblem>) {
-        *self.token_problem.lock() = problem;
+        self.history.lock().token_problem = problem;
     }
 
     /// See [`Self::set_token_problem`].
     pub fn token_problem(&self) -> Option<TokenProblem> {
-        *self.token_problem.lock()
+        self.history.lock().token_problem
+    }
+
+    /// The last error and when it occurred.
+    pub fn last_error(&self) -> Option<(Timestamp, String)> {
+        self.history.lock().errors.last().map(|error| (error.time, error.text.to_string()))
+    }
+
+    /// The last errors, the oldest first.
+    pub fn recent_errors(&self) -> Vec<RecentError> {
+        self.history.lock().errors.clone()
     }
 
     /// When the lane asks its console next; `None` while it does so, and before the first time.
@@ -715,38 +602,6 @@ impl LaneMetrics {
     pub fn next_attempt(&self) -> Option<Timestamp> {
         known_time(self.next_attempt.load(Ordering::Relaxed))
     }
-
-    /// The last error and when it occurred.
-    pub fn last_error(&self) -> Option<(Timestamp, String)> {
-        self.errors.lock().last().map(|error| (error.time, error.text.to_string()))
-    }
-
-    /// The last errors, the oldest first.
-    pub fn recent_errors(&self) -> Vec<RecentError> {
-        self.errors.lock().clone()
-    }
-
-    fn remember_error(&self, now: Timestamp, state: &'static str, text: &str) {
-        let mut errors = self.errors.lock();
-        if errors.last().is_some_and(|last| last.state == state && *last.text == *text) {
-            drop(errors);
-            return self.failed_again(now);
-        }
-        if errors.len() == RECENT_ERRORS {
-            errors.remove(0);
-        }
-        errors.reserve_exact(1);
-        errors.push(RecentError { time: now, state, text: text.into(), count: 1 });
-    }
-}
-
-/// A lane that fails.
-#[derive(Debug)]
-struct Failing {
-    since: Timestamp,
-    /// When the log said so last.
-    logged: Timestamp,
-    attempts: u64,
 }
 
 /// A shorter wait is not shown.
@@ -769,28 +624,9 @@ impl Drop for LimitWaitGuard<'_> {
     }
 }
 
-/// Errors that a lane remembers.
-const RECENT_ERRORS: usize = 8;
-
-/// An error of a lane. The same error again, without another one between, is counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecentError {
-    /// The last time.
-    pub time: Timestamp,
-    /// [`LaneState::name`] of the state that it caused.
-    pub state: &'static str,
-    pub text: Box<str>,
-    pub count: u32,
-}
-
 /// Neither false nor true: see [`LaneMetrics::set_silent`].
 const UNPOLLED: u8 = 2;
 const NOT_JUDGED: u8 = 3;
-
-/// In whole seconds; 136 years are the most.
-fn seconds_of(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
-}
 
 fn known_bool(value: u8) -> Option<bool> {
     (value < UNPOLLED).then_some(value == 1)

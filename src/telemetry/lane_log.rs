@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use super::LaneMetrics;
-use super::notices::{Notice, Notices};
+use super::notices::{Notice, NoticeKind};
 use crate::record::Timestamp;
 
 /// The callers run within the lane's span, which names the lane. `list` returns the command that lists dead letters.
@@ -17,136 +17,65 @@ impl LaneMetrics {
         record_id: &str,
         list: impl FnOnce() -> String,
     ) {
-        if let Some(notice) = self.dead_letter_notices.add(now, count, reason, record_id) {
-            warn_dead_letters(&notice, &list());
+        if let Some(notice) = self.notices.add(NoticeKind::DeadLetters, now, count, reason, record_id) {
+            log(NoticeKind::DeadLetters, &notice, list);
         }
     }
 
-    /// A record could not be mapped, for `reason`.
-    pub fn tell_map_error(&self, now: Timestamp, reason: &str, record_id: &str) {
-        if let Some(notice) = self.map_error_notices.add(now, 1, reason, record_id) {
-            warn_map_errors(&notice);
-        }
-    }
-
-    /// A program of the user failed on the event of a record, for `reason`, and was counted.
-    pub fn tell_program_error(&self, now: Timestamp, reason: &str, record_id: &str) {
-        let notice = self.with_program_notices(|notices| notices.add(now, 1, reason, record_id));
-        if let Some(notice) = notice.flatten() {
-            warn_program_errors(&notice);
-        }
-    }
-
-    /// A record was no valid JSON and was repaired.
-    pub fn tell_repair(&self, now: Timestamp, record_id: &str) {
-        if let Some(notice) = self.repair_notices.add(now, 1, "", record_id) {
-            warn_repairs(&notice);
-        }
-    }
-
-    /// A record exceeds a bound, and was counted.
-    pub fn tell_overflow(&self, now: Timestamp, record_id: &str) {
-        let notice = self.with_overflow_notices(|notices| notices.add(now, 1, "", record_id));
-        if let Some(notice) = notice.flatten() {
-            warn_overflows(&notice);
-        }
-    }
-
-    /// What `include` names could not be fetched for a record, which was counted.
-    pub fn tell_not_enriched(&self, now: Timestamp, reason: &str, record_id: &str) {
-        let notice = self.with_enrichment_notices(|notices| notices.add(now, 1, reason, record_id));
-        if let Some(notice) = notice.flatten() {
-            warn_not_enriched(&notice);
-        }
-    }
-
-    /// The labels of a record have the value `other`, and it was counted.
-    pub fn tell_labelled_other(&self, now: Timestamp, record_id: &str) {
-        let notice = self.with_label_notices(|notices| notices.add(now, 1, "", record_id));
-        if let Some(notice) = notice.flatten() {
-            warn_other_labels(&notice);
+    /// One event of another kind; its `reason` is empty where the kind says it all.
+    pub(super) fn tell(&self, kind: NoticeKind, now: Timestamp, reason: &str, record_id: &str) {
+        if let Some(notice) = self.notices.add(kind, now, 1, reason, record_id) {
+            log(kind, &notice, String::new);
         }
     }
 
     /// True if [`Self::tell_pending`] may have something to tell.
     pub fn has_pending(&self) -> bool {
-        let notices = [&self.dead_letter_notices, &self.map_error_notices, &self.repair_notices];
-        notices.into_iter().any(Notices::has_any)
-            || self.with_program_notices(Notices::has_any) == Some(true)
-            || self.with_overflow_notices(Notices::has_any) == Some(true)
-            || self.with_enrichment_notices(Notices::has_any) == Some(true)
-            || self.with_label_notices(Notices::has_any) == Some(true)
+        self.notices.has_any()
     }
 
     /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
-    pub fn tell_pending(&self, now: Option<Timestamp>, list: impl FnOnce() -> String) {
-        if let Some(notice) = self.dead_letter_notices.take(now) {
-            warn_dead_letters(&notice, &list());
-        }
-        if let Some(notice) = self.map_error_notices.take(now) {
-            warn_map_errors(&notice);
-        }
-        if let Some(notice) = self.repair_notices.take(now) {
-            warn_repairs(&notice);
-        }
-        if let Some(notice) = self.with_program_notices(|notices| notices.take(now)).flatten() {
-            warn_program_errors(&notice);
-        }
-        if let Some(notice) = self.with_overflow_notices(|notices| notices.take(now)).flatten() {
-            warn_overflows(&notice);
-        }
-        if let Some(notice) = self.with_enrichment_notices(|notices| notices.take(now)).flatten() {
-            warn_not_enriched(&notice);
-        }
-        if let Some(notice) = self.with_label_notices(|notices| notices.take(now)).flatten() {
-            warn_other_labels(&notice);
+    pub fn tell_pending(&self, now: Option<Timestamp>, list: impl Fn() -> String) {
+        for (kind, notice) in self.notices.take(now) {
+            log(kind, &notice, &list);
         }
     }
 }
 
-fn warn_dead_letters(notice: &Notice, list: &str) {
-    let Notice { count, reason, record_id } = notice;
-    warn!(count, %reason, %record_id, list, "events were refused: they are stored as dead letters");
-}
-
-fn warn_map_errors(notice: &Notice) {
-    let Notice { count, reason, record_id } = notice;
-    warn!(count, %reason, %record_id, "records could not be mapped: they are forwarded as error events");
-}
-
-fn warn_program_errors(notice: &Notice) {
-    let Notice { count, reason, record_id } = notice;
-    warn!(count, %reason, %record_id, "a program of the pipeline failed on events: transform.on_error says what follows");
-}
-
-fn warn_repairs(Notice { count, record_id, .. }: &Notice) {
-    warn!(
-        count,
-        %record_id,
-        "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
-    );
-}
-
-fn warn_overflows(Notice { count, record_id, .. }: &Notice) {
-    warn!(
-        count,
-        %record_id,
-        "records have more than 10,000 members in an object or values in a list, or too many levels; what is beyond is in \
-         the text `overflow` of their events"
-    );
-}
-
-fn warn_not_enriched(notice: &Notice) {
-    let Notice { count, reason, record_id } = notice;
-    warn!(count, %reason, %record_id, "what `include` names could not be fetched for records: they go without it");
-}
-
-fn warn_other_labels(Notice { count, record_id, .. }: &Notice) {
-    warn!(
-        count,
-        %record_id,
-        "the console names more different labels than a lane keeps (1,000 sets, 1 MiB): those of more records are `other`"
-    );
+fn log(kind: NoticeKind, Notice { count, reason, record_id }: &Notice, list: impl FnOnce() -> String) {
+    match kind {
+        NoticeKind::DeadLetters => {
+            let list = list();
+            warn!(count, %reason, %record_id, list, "events were refused: they are stored as dead letters");
+        }
+        NoticeKind::MapErrors => {
+            warn!(count, %reason, %record_id, "records could not be mapped: they are forwarded as error events");
+        }
+        NoticeKind::Repairs => warn!(
+            count,
+            %record_id,
+            "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
+        ),
+        NoticeKind::ProgramErrors => warn!(
+            count, %reason, %record_id,
+            "a program of the pipeline failed on events: transform.on_error says what follows"
+        ),
+        NoticeKind::Overflows => warn!(
+            count,
+            %record_id,
+            "records have more than 10,000 members in an object or values in a list, or too many levels; what is beyond \
+             is in the text `overflow` of their events"
+        ),
+        NoticeKind::NotEnriched => {
+            warn!(count, %reason, %record_id, "what `include` names could not be fetched for records: they go without it");
+        }
+        NoticeKind::OtherLabels => warn!(
+            count,
+            %record_id,
+            "the console names more different labels than a lane keeps (1,000 sets, 1 MiB): those of more records are \
+             `other`"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
+use super::notices::NoticeKind;
 use super::shown::{LaneEvent, LaneState, Shown};
 use super::{LabelCount, LaneMetrics, Telemetry};
 use crate::failure::{Failure, Side};
@@ -204,38 +205,38 @@ impl Meter {
     /// A record could not be mapped, for `reason`. The caller runs within the lane's span.
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
         self.lane.map_errors.fetch_add(1, Ordering::Relaxed);
-        self.lane.tell_map_error(self.clock.now(), reason, record_id);
+        self.lane.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
     }
 
     /// A program of the user failed on the event of a record. The caller runs within the lane's span.
     pub fn program_failed(&self, reason: &str, overran: bool, record_id: &str) {
         let now = self.clock.now();
         self.lane.remap_failed(now, reason, overran);
-        self.lane.tell_program_error(now, reason, record_id);
+        self.lane.tell(NoticeKind::ProgramErrors, now, reason, record_id);
     }
 
     /// A record was no valid JSON and was repaired. The caller runs within the lane's span.
     pub fn repaired(&self, record_id: &str) {
         self.lane.repaired.fetch_add(1, Ordering::Relaxed);
-        self.lane.tell_repair(self.clock.now(), record_id);
+        self.lane.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
     }
 
     /// A record exceeds a bound. The caller runs within the lane's span.
     pub fn overflowed(&self, record_id: &str) {
         self.lane.add_overflowed();
-        self.lane.tell_overflow(self.clock.now(), record_id);
+        self.lane.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
     }
 
     /// What `include` names could not be fetched for a record, for `reason`. The caller runs within the lane's span.
     pub fn not_enriched(&self, reason: &str, record_id: &str) {
         self.lane.add_not_enriched();
-        self.lane.tell_not_enriched(self.clock.now(), reason, record_id);
+        self.lane.tell(NoticeKind::NotEnriched, self.clock.now(), reason, record_id);
     }
 
     /// A record's labels have the value `other`. The caller runs within the lane's span.
     pub fn labelled_other(&self, record_id: &str) {
         self.lane.add_labelled_other();
-        self.lane.tell_labelled_other(self.clock.now(), record_id);
+        self.lane.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
     }
 
     /// A time of a record names no zone.
@@ -270,7 +271,7 @@ impl Meter {
 
     /// The console's clock was compared with ours.
     pub fn clocks_differ(&self, ours: Timestamp, theirs: Timestamp) {
-        self.lane.set_clock_difference(theirs.since(ours).max(ours.since(theirs)), ours);
+        self.lane.clocks.set_difference(theirs.since(ours).max(ours.since(theirs)), ours);
         self.telemetry.set_clock_difference(&self.lane.pipeline, theirs.seconds() - ours.seconds());
     }
 

@@ -6,6 +6,7 @@
 //! ([`ProcessMetrics`]) use the `prometheus` crate's registry. Every metric's name, type and help text is in
 //! `metrics.rs`.
 
+mod compared_clocks;
 mod duration;
 mod exposition;
 mod health;
@@ -23,6 +24,7 @@ mod registry;
 mod reminders;
 mod shown;
 mod sink_warnings;
+mod state_history;
 #[cfg(feature = "traces")]
 mod traces;
 #[cfg(not(feature = "traces"))]
@@ -30,13 +32,12 @@ mod traces;
 mod traces;
 mod unmapped;
 
+pub use compared_clocks::ComparedClocks;
 pub use duration::HumanDuration;
 pub use health::{Health, Part};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
-pub use lane::{
-    LaneMetrics, LaneWarnings, LimitWaitGuard, RecentError, SkipReason, StatusCounts, Verification, describe_skipped,
-};
+pub use lane::{LaneMetrics, LaneWarnings, LimitWaitGuard, SkipReason, StatusCounts, Verification, describe_skipped};
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
@@ -46,6 +47,7 @@ pub use registry::{
 };
 pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
 pub use sink_warnings::WarningReason;
+pub use state_history::RecentError;
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]
 pub use traces::{Traces, TracesError};

@@ -125,11 +125,11 @@ async fn a_lane_that_goes_on_by_the_earlier_clock_has_a_warning_until_they_agree
         let running = apart.harness.start(apart.lane(Since::Beginning));
         sleep(Duration::from_secs(90)).await;
         assert_eq!(running.metrics.state(), LaneState::Running);
-        let warning = running.metrics.clock_warning().unwrap();
+        let warning = running.metrics.clocks.warning().unwrap();
         assert!(warning.starts_with(expected), "{warning}");
         apart.ahead.store(0, Relaxed);
         sleep(Duration::from_secs(60)).await;
-        assert_eq!(running.metrics.clock_warning(), None);
+        assert_eq!(running.metrics.clocks.warning(), None);
         running.drain().await;
     }
 }

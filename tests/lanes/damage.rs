@@ -169,7 +169,7 @@ async fn a_lane_knows_how_far_its_consoles_clock_is_behind() {
         let lane = Lane { client: Arc::new(harness.client(Arc::new(transport), "siem")), ..lane };
         let metrics = lane.delivery.meter.lane.clone();
         assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
-        assert_eq!(metrics.console_behind().map(|behind| behind.as_secs()), expected);
+        assert_eq!(metrics.clocks.console_behind().map(|behind| behind.as_secs()), expected);
     }
 }
 

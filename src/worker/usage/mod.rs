@@ -372,7 +372,7 @@ impl UsageWriter {
             };
             let mut usage = decode(&stored)?;
             let now = self.clock.now();
-            let own_clock = lane.own_clock(now);
+            let own_clock = lane.clocks.own_clock(now);
             if let Err(error) = usage.accept(now, own_clock) {
                 kept.stored = (!store.reads_single_objects()).then_some(stored);
                 break Err(error.into());

@@ -409,14 +409,14 @@ async fn a_worker_whose_clock_is_years_ahead_writes_when_it_is_right_again() {
     count(&shared, &lane, 7);
     for difference in [None, Some(Duration::from_secs(3 * 365 * 86_400))] {
         if let Some(difference) = difference {
-            lane.set_clock_difference(difference, ahead);
+            lane.clocks.set_difference(difference, ahead);
         }
         let refused = shared.usage.write(&lane, ahead, 0, false).await;
         assert!(matches!(refused, Err(UsageStoreError::Clock(_))), "{refused:?}");
         assert!(lane.usage.has_pending());
     }
     // The lane was away for three years.
-    lane.set_clock_difference(Duration::from_secs(1), ahead);
+    lane.clocks.set_difference(Duration::from_secs(1), ahead);
     shared.usage.write(&lane, ahead, 0, false).await.unwrap();
     let days = |days: u64| Duration::from_secs(86_400 * days);
     assert_eq!(stored(&store).within(ahead.minus(days(1)), ahead.plus(days(1))).counts.events, 7);

@@ -1,4 +1,4 @@
-//! What a worker says of itself besides what its lanes do: gauges of the process, dead letters, what the log has left out.
+//! What a worker says of itself besides what its lanes do: gauges, dead letters, what the log has left out.
 
 use std::sync::Arc;
 use std::time::Duration;

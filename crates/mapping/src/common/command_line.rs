@@ -173,15 +173,18 @@ pub fn is_of(line: Escaped<'_>, program: Image<'_>) -> bool {
     first.starts_with('-') || is_switch(first) && !program.text().raw().starts_with('/') || begins_with(line, program)
 }
 
+/// What ends a word of a command line: blanks, quotes, and what joins a name to another word in shells and switches.
+const ENDS_OF_WORDS: [char; 12] = [' ', '\t', '"', '\'', '&', '|', '<', '>', ';', ',', '=', '('];
+
 /// Whether a word after the program of a command line is this file.
 pub fn has_argument(line: Escaped<'_>, file: Image<'_>) -> bool {
     let rest = executable(line).and_then(|program| line.raw().split_once(program.raw())).map_or("", |(_, rest)| rest);
     let name = file.name.raw();
-    if name.contains(' ') {
+    if name.contains(ENDS_OF_WORDS) {
         return rest.contains(name);
     }
     // A quote in escaped text is `\"`.
-    let words = rest.split([' ', '\t', '"', '\'']).map(|word| word.strip_suffix('\\').unwrap_or(word));
+    let words = rest.split(ENDS_OF_WORDS).map(|word| word.strip_suffix('\\').unwrap_or(word));
     words.filter_map(|word| Image::named(Escaped::plain(word))).any(|word| word.is_like(file))
 }
 

@@ -60,7 +60,7 @@ fn user_object(event: &mut Event<'_>, user: &Interactive<'_>) {
     if user::email(event, user.address()) {
         user::related(event, user.principal_name);
     } else {
-        user::email(event, user.principal_name);
+        user::email_of_principal(event, user.principal_name);
     }
     event.close(open);
 }

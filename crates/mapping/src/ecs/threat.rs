@@ -287,7 +287,7 @@ fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         (actor, _) => actor.is_none(),
     };
     if is_interactive && !user::email(event, parts.user.address()) {
-        user::email(event, parts.user.principal_name);
+        user::email_of_principal(event, parts.user.principal_name);
     }
     event.close(open);
     for named in [name, parts.user.email, parts.user.principal_name, parts.initiator.name, parts.root_user] {

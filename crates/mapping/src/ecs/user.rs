@@ -50,6 +50,13 @@ pub(super) fn name_and_domain(event: &mut Event<'_>, value: Value<'_>) -> bool {
     true
 }
 
+/// Writes `email` of the open user object, if its principal name has the form of an address.
+pub(super) fn email_of_principal(event: &mut Event<'_>, name: Value<'_>) {
+    if name.escaped().is_some_and(is_email) {
+        email(event, name);
+    }
+}
+
 /// Writes `email` of the open user object. Returns false if there is none.
 pub(super) fn email(event: &mut Event<'_>, value: Value<'_>) -> bool {
     if value.escaped().is_none_or(is_placeholder) {

@@ -99,11 +99,14 @@ fn processor(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint
     event.close(list);
 }
 
-/// The maker that the name of a processor begins with.
+/// The maker that a word of a processor's name ends with: `11th Gen Intel(R)`, `AuthenticAMD`.
 fn vendor_of(model: Escaped<'_>) -> Option<&'static str> {
-    let begins =
-        |vendor: &&str| model.raw().get(..vendor.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(vendor));
-    ["Intel", "AMD", "Apple"].into_iter().find(begins)
+    let ends = |word: &str, vendor: &str| {
+        let begin = word.len().saturating_sub(vendor.len());
+        word.get(begin..).is_some_and(|end| end.eq_ignore_ascii_case(vendor))
+    };
+    let mut words = model.raw().split(|letter: char| !letter.is_ascii_alphanumeric());
+    words.find_map(|word| ["Intel", "AMD", "Apple"].into_iter().find(|vendor| ends(word, vendor)))
 }
 
 pub(super) fn cpu_architecture(architecture: Architecture) -> Choice {

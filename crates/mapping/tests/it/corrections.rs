@@ -4144,3 +4144,69 @@ fn an_account_of_the_machine_itself_came_from_another_host_too() {
         );
     }
 }
+
+#[test]
+fn a_file_is_an_argument_where_a_word_ends_in_any_way() {
+    for (path, arguments, process) in [
+        (r"C:\Users\jane\readme", r"rundll32.exe C:\Users\jane\readme,Start", "rundll32.exe"),
+        (r"C:\Users\jane\a.exe", r"cmd.exe /c C:\Users\jane\a.exe&&del x", "cmd.exe"),
+        (r"C:\Users\jane\a.exe", r"cmd.exe /c C:\Users\jane\a.exe>nul", "cmd.exe"),
+        (r"C:\Users\jane\a,b.exe", r"cmd.exe /c C:\Users\jane\a,b.exe", "cmd.exe"),
+        ("/tmp/a", "dd if=/dev/zero of=/tmp/a", "dd"),
+        ("/tmp/a", "env LD_PRELOAD=/tmp/a /bin/ls", "env"),
+        ("/tmp/a", "bash -c (/tmp/a;rm)", "bash"),
+    ] {
+        let detected = json!({"detectionType": "dynamic", "filePath": path, "maliciousProcessArguments": arguments});
+        let event = map_to(Schema::Ecs, Stream::Threats, &threat(detected.clone(), json!({})));
+        assert_fields(&event, &[("process.name", json!(process)), ("process.command_line", json!(arguments))]);
+        let name = path.rsplit(['\\', '/']).next().unwrap();
+        assert_fields(&event, &[("file.name", json!(name))]);
+    }
+}
+
+#[test]
+fn where_the_console_offers_a_file_is_no_place_on_the_endpoint() {
+    let url = "/agents/0123456789/uploads/0987654321";
+    for (path, expected) in [(url, None), (r"C:\Windows\a.dll", Some(r"C:\Windows\a.dll"))] {
+        let data = json!({"filePath": path, "downloadUrl": url, "fileDisplayName": "dell_protect.x64.dll"});
+        let [ecs, _] = of_activity(86, json!({}), data);
+        let name = if expected.is_some() { "a.dll" } else { "dell_protect.x64.dll" };
+        assert_fields(
+            &ecs,
+            &[("file.path", json!(expected)), ("file.name", json!(name)), ("url.original", json!(url))],
+        );
+    }
+}
+
+#[test]
+fn a_principal_name_without_a_domain_is_no_address_either() {
+    for name in ["jane", r"ACME\jane", "string"] {
+        let directory = json!({"userPrincipalName": name});
+        let agent = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "lastLoggedInUserName": "jane",
+            "activeDirectory": directory});
+        let event = map_to(Schema::Ecs, Stream::Agents, &agent);
+        assert_fields(&event, &[("user.email", Value::Null), ("user.name", json!("jane"))]);
+    }
+}
+
+#[test]
+fn the_maker_of_a_processor_is_named_anywhere() {
+    for (model, vendor) in [
+        ("11th Gen Intel(R) Core(TM) i5-1145G7 @ 2.60GHz", Some("Intel")),
+        ("Genuine Intel(R) CPU", Some("Intel")),
+        ("GenuineIntel", Some("Intel")),
+        ("AuthenticAMD", Some("AMD")),
+        ("Dual-Core AMD Opteron(tm) Processor 2212", Some("AMD")),
+        ("VirtualApple @ 2.50GHz", Some("Apple")),
+        ("Apple M2", Some("Apple")),
+        ("ARM Cortex-A72", None),
+    ] {
+        let agent = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "h", "cpuId": model});
+        let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+        assert_eq!(
+            event.pointer("/device/hw_info/cpu_info_list/0/vendor_name"),
+            vendor.map(|v| json!(v)).as_ref(),
+            "{model}"
+        );
+    }
+}

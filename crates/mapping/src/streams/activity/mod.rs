@@ -397,7 +397,10 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn file(&self) -> ReportedFile<'a> {
         let data = self.data;
-        let file = NamedFile::of(data.file_path, data.file_display_name);
+        // Where the console offers a file is no place on the endpoint.
+        let is_offered = data.file_path.escaped().is_some() && data.file_path.escaped() == data.download_url.escaped();
+        let path = if is_offered { Value::default() } else { data.file_path };
+        let file = NamedFile::of(path, data.file_display_name);
         let [hashes, hashes_of_command_line] = file.hashes([self.activity.hash, data.file_content_hash]);
         ReportedFile {
             image: file.image,

@@ -573,12 +573,11 @@ impl LaneMetrics {
         self.history.lock().state.error().map(read)
     }
 
-    /// `None` if the console takes the token, as far as the lane knows.
     pub(crate) fn set_token_problem(&self, problem: Option<TokenProblem>) {
         self.history.lock().token_problem = problem;
     }
 
-    /// See [`Self::set_token_problem`].
+    /// `None` if the console takes the token, as far as the lane knows.
     pub fn token_problem(&self) -> Option<TokenProblem> {
         self.history.lock().token_problem
     }

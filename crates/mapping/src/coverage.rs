@@ -102,7 +102,8 @@ impl EventLeaves {
     }
 
     fn has(&self, schema: Schema, path: &[String], text: &str) -> bool {
-        if self.texts.contains(text) {
+        let is_lower_case = || hash(Escaped::plain(text)).is_some() && self.texts.contains(&text.to_ascii_lowercase());
+        if self.texts.contains(text) || is_lower_case() {
             return true;
         }
         if schema != Schema::Ocsf {
@@ -116,7 +117,6 @@ impl EventLeaves {
         time.is_some_and(|time| self.texts.contains(&time))
             || ocsf::caption(key, text).is_some_and(|caption| self.texts.contains(caption))
             || (IN_WORDS.contains(&key) && self.words.contains(&word(text)))
-            || (hash(Escaped::plain(text)).is_some() && self.texts.contains(&text.to_ascii_lowercase()))
     }
 }
 
@@ -212,6 +212,18 @@ mod tests {
         coverage.add(Schema::Ecs, Stream::Groups, &record, &event);
         let expected = Coverage { leaves: 5, mapped: 1, vendor: 2, dropped: 1, lost: vec!["groups.gone".to_owned()] };
         assert_eq!(coverage, expected);
+    }
+
+    #[test]
+    fn a_hash_counts_in_lower_case() {
+        let hash = "a".repeat(40);
+        let record = json!({"sha1": hash.to_uppercase(), "name": "ABC"});
+        let event = json!({"file": {"hash": {"sha1": hash}, "name": "abc"}, "unmapped": {}});
+        for schema in [Schema::Ecs, Schema::Ocsf] {
+            let mut coverage = Coverage::default();
+            coverage.add(schema, Stream::Groups, &record, &event);
+            assert_eq!((coverage.mapped, coverage.lost), (1, vec!["groups.name".to_owned()]));
+        }
     }
 
     #[test]

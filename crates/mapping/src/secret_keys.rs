@@ -8,6 +8,10 @@ const SHORTEST: usize = "passphrase".len();
 /// Keys of secrets: two enrol an agent into a site or group, one removes it from its host. No mapped field contains
 /// their values; see `secrets.rs` for what contains the record.
 pub(super) fn is_secret(key: &str) -> bool {
+    // Nearly all keys begin otherwise. A key of a secret may begin with an escape.
+    if !matches!(key.as_bytes().first(), Some(b'l' | b'L' | b'p' | b'P' | b'r' | b'R' | b'\\')) {
+        return false;
+    }
     // An escape is longer than what it stands for.
     let may_be_escaped = key.len() > SHORTEST && key.contains('\\');
     let key = if may_be_escaped { unescaped(key) } else { Cow::Borrowed(key) };
@@ -18,4 +22,22 @@ pub(super) fn is_secret(key: &str) -> bool {
 #[cold]
 fn unescaped(key: &str) -> Cow<'_, str> {
     serde_json::from_str(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_any_case_and_escapes() {
+        for key in SECRET_KEYS {
+            let escaped = format!("\\u{:04x}{}", u32::from(key.as_bytes()[0]), &key[1..]);
+            for spelling in [key.to_owned(), key.to_uppercase(), key.to_lowercase(), escaped] {
+                assert!(is_secret(&spelling), "{spelling}");
+            }
+        }
+        for key in ["", "l", "license", "licenseKeys", "\\u0061icenseKey", "xlicenseKey"] {
+            assert!(!is_secret(key), "{key}");
+        }
+    }
 }

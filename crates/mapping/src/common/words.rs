@@ -25,16 +25,14 @@ impl<T: Copy> Words<T> {
 
     /// The meaning of a word in lower case with `_` between its parts.
     pub fn find(&self, word: &str) -> Option<T> {
-        self.rows.iter().find(|(known, _)| fits(known, word)).map(|(_, meaning)| *meaning)
+        // Most words differ in their first letter.
+        let first = word.as_bytes().first();
+        let may_fit = |known: &str| matches!(known.as_bytes().first(), byte if byte == first || byte == Some(&b'*'));
+        self.rows.iter().find(|(known, _)| may_fit(known) && fits(known, word)).map(|(_, meaning)| *meaning)
     }
 }
 
 fn fits(known: &str, word: &str) -> bool {
-    // Most words differ in their first letter.
-    let first = known.as_bytes().first();
-    if first != word.as_bytes().first() && first != Some(&b'*') {
-        return false;
-    }
     match (known.strip_prefix('*'), known.strip_suffix('*')) {
         (Some(end), None) => word.ends_with(end),
         (Some(part), Some(_)) => word.contains(part.trim_end_matches('*')),

@@ -132,7 +132,7 @@ impl Redactor {
                     Some(mut record) => {
                         self.tree(&mut record, None, known, &words);
                         rename_in_record(&mut record, &words);
-                        record.to_json().and_then(|json| String::from_utf8(json).ok()).unwrap_or_default()
+                        record.to_json()
                     }
                     // Nobody knows which part of a text is at a path.
                     None => REDACTED.to_owned(),
@@ -146,8 +146,7 @@ impl Redactor {
                 if !words.is_empty() {
                     words.rename_in(text);
                 }
-                let json = text.to_json().and_then(|json| String::from_utf8(json).ok());
-                *text = T::of_text(json.unwrap_or_else(|| REDACTED.to_owned()));
+                *text = T::of_text(text.to_json());
             }
         });
         match vendor_member(schema) {

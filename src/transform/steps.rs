@@ -338,13 +338,12 @@ impl Steps {
 
     /// Replaces the bytes from `start` on by `event`, redacted. `None` if they are not an event.
     fn finish<T: Tree>(&self, out: &mut Vec<u8>, start: usize, event: Option<T>, known: &HashSet<String>) {
-        let json = event.and_then(|mut event| {
-            self.redactor.event(&mut event, self.schema, known);
-            event.to_json()
-        });
         out.truncate(start);
-        match json {
-            Some(json) => out.extend_from_slice(&json),
+        match event {
+            Some(mut event) => {
+                self.redactor.event(&mut event, self.schema, known);
+                event.write(out);
+            }
             // Nobody knows which part of it is at a path.
             None => out.extend_from_slice(format!("\"{REDACTED}\"").as_bytes()),
         }
@@ -449,8 +448,8 @@ impl Steps {
             }
         }
         self.redactor.event(&mut event, self.schema, known);
-        let json = event.to_json();
-        let json = json.ok_or_else(|| ProgramError::Failed("remap: its event cannot be written as JSON".to_owned()))?;
+        let mut json = Vec::with_capacity(out.len() - start);
+        event.write(&mut json);
         if json.len() > MAX_EVENT {
             let reason = format!("remap: its event has {} bytes; programs make at most {MAX_EVENT}", json.len());
             return Err(ProgramError::Failed(reason));

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use s1_forwarder_mapping::REDACTED;
+use s1_forwarder_mapping::{REDACTED, write_text};
 
-use crate::record::{MAX_EVENT_DEPTH, Reader};
+use crate::record::{Escaped, MAX_EVENT_DEPTH, Reader};
 
 /// A JSON value.
 pub(super) trait Tree: Sized {
@@ -32,7 +32,14 @@ pub(super) trait Tree: Sized {
     fn empty_object() -> Self;
     /// Returns the value that the key had.
     fn insert(&mut self, key: &str, value: Self) -> Option<Self>;
-    fn to_json(&self) -> Option<Vec<u8>>;
+    /// Appends it as JSON.
+    fn write(&self, out: &mut Vec<u8>);
+
+    fn to_json(&self) -> String {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
 
     /// The values of equal keys are a list under that key: a path leads to each of them. An object or a list with too
     /// many levels around it is `[redacted]`: nobody searches it.
@@ -72,11 +79,15 @@ fn value<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Op
         b'[' => list(reader, too_deep, levels - 1),
         b'"' => {
             let text = reader.value().ok()?;
-            let inner = text.get(1..text.len() - 1)?;
-            Some(T::of_text(if inner.contains('\\') { serde_json::from_str(text).ok()? } else { inner.to_owned() }))
+            Some(T::of_text(unescaped(text.get(1..text.len() - 1)?).into_owned()))
         }
         _ => reader.value().ok().map(T::of_scalar),
     }
+}
+
+/// The text between quotes that the reader has checked.
+fn unescaped(inner: &str) -> Cow<'_, str> {
+    Escaped::plain(inner).decode()
 }
 
 fn object<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Option<T> {
@@ -87,8 +98,7 @@ fn object<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> O
     let mut is_open = !reader.consume(b'}');
     while is_open {
         let (key, is_escaped) = reader.key().ok()?;
-        let unescaped = |key| serde_json::from_str(&format!("\"{key}\"")).ok();
-        let key = if is_escaped { Cow::Owned(unescaped(key)?) } else { Cow::Borrowed(key) };
+        let key = if is_escaped { unescaped(key) } else { Cow::Borrowed(key) };
         let member = value(reader, too_deep, levels)?;
         if let Some(former) = object.insert(&key, member) {
             repeated.entry(key.into_owned()).or_default().push(former);
@@ -163,54 +173,45 @@ impl Json {
         if let Self::Text(text) = self {
             return text.clone();
         }
-        let mut out = Vec::new();
-        self.write(&mut out);
-        String::from_utf8_lossy(&out).into_owned()
+        self.to_json()
     }
 
     fn of_scalar(text: &str) -> Self {
         Self::Scalar(text.into())
     }
 
-    fn json(&self) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
-        self.write(&mut out);
-        Some(out)
-    }
-
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Object(members) => {
-                out.push(b'{');
-                for (index, (key, member)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    write_text(key, out);
-                    out.push(b':');
-                    member.write(out);
-                }
-                out.push(b'}');
-            }
-            Self::List(elements) => {
-                out.push(b'[');
-                for (index, element) in elements.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    element.write(out);
-                }
-                out.push(b']');
-            }
-            Self::Text(text) => write_text(text, out),
+            Self::Object(members) => write_object(members, out, Self::write),
+            Self::List(elements) => write_list(elements, out, Self::write),
+            Self::Text(text) => write_text(out, text),
             Self::Scalar(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
 }
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    // Writing into a Vec cannot fail.
-    let _ = serde_json::to_writer(out, text);
+fn write_object<K: AsRef<str>, V>(members: &BTreeMap<K, V>, out: &mut Vec<u8>, write: impl Fn(&V, &mut Vec<u8>)) {
+    out.push(b'{');
+    for (index, (key, member)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_text(out, key.as_ref());
+        out.push(b':');
+        write(member, out);
+    }
+    out.push(b'}');
+}
+
+fn write_list<V>(elements: &[V], out: &mut Vec<u8>, write: impl Fn(&V, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (index, element) in elements.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(element, out);
+    }
+    out.push(b']');
 }
 
 impl From<String> for Json {
@@ -250,9 +251,23 @@ fn vrl_scalar(text: &str) -> vrl::value::Value {
     }
 }
 
+#[cfg(feature = "remap")]
+fn write_vrl(value: &vrl::value::Value, out: &mut Vec<u8>) {
+    use vrl::value::Value;
+
+    match value {
+        Value::Object(members) => write_object(members, out, write_vrl),
+        Value::Array(elements) => write_list(elements, out, write_vrl),
+        Value::Integer(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+        Value::Bytes(_) | Value::String(_) => write_text(out, &value.to_string_lossy()),
+        // Writing into a Vec cannot fail.
+        _ => drop(serde_json::to_writer(out, value)),
+    }
+}
+
 /// Both types have the same methods, but for those about texts and numbers.
 macro_rules! impl_tree {
-    ($value:ty, $is_text:path, $to_text:expr, $of_scalar:path, $to_json:expr) => {
+    ($value:ty, $is_text:path, $to_text:expr, $of_scalar:path, $write:path) => {
         impl Tree for $value {
             fn member(&mut self, key: &str) -> Option<&mut Self> {
                 self.as_object_mut()?.get_mut(key)
@@ -334,21 +349,21 @@ macro_rules! impl_tree {
                 self.as_object_mut()?.insert(key.into(), value)
             }
 
-            fn to_json(&self) -> Option<Vec<u8>> {
-                $to_json(self)
+            fn write(&self, out: &mut Vec<u8>) {
+                $write(self, out);
             }
         }
     };
 }
 
-impl_tree!(Json, Json::is_text, Json::text, Json::of_scalar, Json::json);
+impl_tree!(Json, Json::is_text, Json::text, Json::of_scalar, Json::write);
 #[cfg(feature = "remap")]
 impl_tree!(
     vrl::value::Value,
     vrl::value::Value::is_bytes,
     |value: &vrl::value::Value| value.to_string_lossy().into_owned(),
     vrl_scalar,
-    |value: &vrl::value::Value| serde_json::to_vec(value).ok()
+    write_vrl
 );
 
 #[cfg(test)]
@@ -358,7 +373,7 @@ mod tests {
     use super::*;
 
     fn read<T: Tree>(text: &str) -> Option<String> {
-        T::parse(text).and_then(|tree| tree.to_json()).map(|json| String::from_utf8(json).unwrap())
+        T::parse(text).map(|tree| tree.to_json())
     }
 
     /// Also numbers that no float holds, and each value of a key that is there twice.
@@ -381,6 +396,30 @@ mod tests {
     fn a_number_beyond_floats_is_a_text_for_programs() {
         let read = read::<vrl::value::Value>;
         assert_eq!(read(r#"{"a":[1e400,1.5,7],"a":1}"#).as_deref(), Some(r#"{"a":[["1e400",1.5,7],1]}"#));
+    }
+
+    #[cfg(feature = "remap")]
+    #[test]
+    fn a_value_of_a_program_is_written_as_serde_json_does() {
+        use vrl::value::Value;
+
+        let texts = ["", "é", "a\"b\\c", "line\nbell\u{7}\u{8}\u{c}\u{7f}", "{\"a\":[\"\\\\\"]}"].map(Value::from);
+        let others = [
+            Value::Bytes(b"\xff\"\xc3".to_vec().into()),
+            Value::from(i64::MIN),
+            Value::from_f64_or_zero(1.0),
+            Value::from_f64_or_zero(1e300),
+            Value::from(regex::Regex::new("a\"?").unwrap()),
+            Value::Null,
+            true.into(),
+            Vec::<Value>::new().into(),
+            BTreeMap::new().into(),
+        ];
+        let list: Vec<Value> = texts.into_iter().chain(others).collect();
+        let object: BTreeMap<_, _> = [("a\"".into(), list.clone().into()), ("".into(), list[1].clone())].into();
+        for value in [Value::from(list), Value::from(object)] {
+            assert_eq!(Tree::to_json(&value), serde_json::to_string(&value).unwrap());
+        }
     }
 
     #[test]

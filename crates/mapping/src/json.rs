@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 
-use s1_forwarder_record::{Escaped, Kind, Value, quotes_and_backslashes, string_end};
-use smallvec::SmallVec;
+use s1_forwarder_record::{Escaped, Kind, Value, quotes_and_backslashes, string_end, string_stop};
 
 use super::copy::{self, KeyCase};
 use super::keys::{Keys, Place, Shape};
@@ -330,6 +329,21 @@ enum Copied {
     Apart,
 }
 
+/// Appends any text as a JSON string.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    let text = text.as_bytes();
+    out.push(b'"');
+    if string_stop(text, 0) == text.len() {
+        out.extend_from_slice(text);
+    // The whole text is looked through, in vectors.
+    } else if text.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
+        escape_into(out, text);
+    } else {
+        quote_json_into(out, text, false);
+    }
+    out.push(b'"');
+}
+
 /// Appends `text`, escaped, without quotes.
 pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
@@ -341,6 +355,8 @@ pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
             b'\n' => out.extend_from_slice(br"\n"),
             b'\r' => out.extend_from_slice(br"\r"),
             b'\t' => out.extend_from_slice(br"\t"),
+            0x08 => out.extend_from_slice(br"\b"),
+            0x0c => out.extend_from_slice(br"\f"),
             control => out.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
         }
         rest = &rest[at + 1..];
@@ -372,20 +388,30 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) 
         }
         return quote_json_into(out, &compact, false);
     }
+    json.chunks(64 * BLOCKS).for_each(|part| quote_part_into(out, part));
+}
+
+/// Quotes as [`quote_json_into`] does, as many as [`BLOCKS`].
+fn quote_part_into(out: &mut Vec<u8>, json: &[u8]) {
     let (blocks, rest) = json.as_chunks::<64>();
     let mut last = [b' '; 64];
     last[..rest.len()].copy_from_slice(rest);
-    let stops: SmallVec<[u64; 64]> = blocks.iter().chain([&last]).map(quotes_and_backslashes).collect();
+    let mut stops = [0; BLOCKS + 1];
+    let stops = &mut stops[..=blocks.len()];
+    stops
+        .iter_mut()
+        .zip(blocks.iter().chain([&last]))
+        .for_each(|(stops, block)| *stops = quotes_and_backslashes(block));
     let escapes: u32 = stops.iter().map(|stops| stops.count_ones()).sum();
     let start = out.len();
     out.resize(start + json.len() + escapes as usize + RUN, 0);
     let target = &mut out[start..];
     let mut from = 0;
     let mut to = 0;
-    for (block, mut stops) in stops.into_iter().enumerate() {
-        while stops != 0 {
+    for (block, stops) in stops.iter_mut().enumerate() {
+        while *stops != 0 {
             let stop = block * 64 + stops.trailing_zeros() as usize;
-            stops &= stops - 1;
+            *stops &= *stops - 1;
             copy_run(&mut target[to..], &json[from..], stop - from);
             to += stop - from;
             target[to] = b'\\';
@@ -396,6 +422,9 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) 
     copy_run(&mut target[to..], &json[from..], json.len() - from);
     out.truncate(start + json.len() + escapes as usize);
 }
+
+/// Blocks of 64 bytes that are quoted at a time.
+const BLOCKS: usize = 64;
 
 /// Most runs between two quotes are shorter.
 const RUN: usize = 16;
@@ -418,6 +447,13 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn a_text_is_written_as_serde_json_does(text in "(\\PC|[\\x00-\\x7f]|\"|\\\\\\\\){0,200}") {
+            let mut out = Vec::new();
+            write_text(&mut out, &text);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+
         #[test]
         fn a_quoted_json_text_reads_back_as_itself(texts in prop::collection::vec("[a-c\"\\\\ é]{0,20}", 0..6), pretty in any::<bool>()) {
             let value = Value::from(texts);

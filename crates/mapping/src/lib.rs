@@ -40,6 +40,7 @@ use self::bounds::Bounded;
 pub use self::drift::{unknown_leaves, vendor_fields};
 use self::ecs::Ecs;
 pub use self::ecs::UNEXPECTED;
+pub use self::json::write_text;
 pub use self::keys::OVERFLOW;
 pub use self::labels::{
     LONGEST_LABEL, Labeler, Labelled, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console,

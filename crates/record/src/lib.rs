@@ -43,7 +43,7 @@ pub use identity::{Identity, IdentityError};
 pub use json::{JsonError, MAX_DEPTH, MAX_EVENT_DEPTH, Reader};
 pub use page::{Page, PageError, parse_page};
 pub use repair::{read_object, repair};
-pub use scan::{quotes_and_backslashes, string_end, value_end};
+pub use scan::{quotes_and_backslashes, string_end, string_stop, value_end};
 pub use scope::{Level, Scope};
 pub use split::{RawRecord, RecordSplitter, SplitError, SplitProblem};
 pub use stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, Path, SeverityKeys, Stream, Version};

@@ -5,7 +5,7 @@ use wide::u8x16;
 
 /// The position of the first quote, backslash or control character at or after `at`, else the length.
 #[inline]
-pub(super) fn string_stop(bytes: &[u8], mut at: usize) -> usize {
+pub fn string_stop(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
         let block = u8x16::new(*chunk);
         let controls = block.min(u8x16::splat(0x1f)).simd_eq(block);

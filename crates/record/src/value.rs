@@ -213,6 +213,11 @@ fn separators(escaped: &str) -> impl Iterator<Item = (usize, usize)> {
 /// Decodes the escapes of a JSON string; an invalid escape is kept as it is.
 pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', inner.as_bytes()) else { return Cow::Borrowed(inner) };
+    // JSON in a text has many of them, a few bytes from each other.
+    let next = |rest: &str| {
+        let near = rest.bytes().take(16).position(|byte| byte == b'\\');
+        near.or_else(|| memchr::memchr(b'\\', rest.as_bytes()))
+    };
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
     let mut at = Some(first);
@@ -221,7 +226,7 @@ pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
         let (character, length) = unescape_one(&rest[escape..]);
         text.push(character);
         rest = rest.get(escape + length..).unwrap_or_default();
-        at = memchr::memchr(b'\\', rest.as_bytes());
+        at = next(rest);
     }
     text.push_str(rest);
     Cow::Owned(text)

@@ -44,8 +44,10 @@ impl Provenance {
 
     pub fn restore(self, event: &mut Value) {
         if let Value::Object(members) = event {
-            for levels in LEVELS.iter().take(PATHS.len() + usize::from(self.labels.is_some())) {
-                remove_spellings(members, levels, false);
+            let paths = LEVELS.iter().take(PATHS.len() + usize::from(self.labels.is_some()));
+            let is_plain = is_plain(members);
+            for path in paths {
+                if is_plain { remove_below(members, path) } else { remove_spellings(members, path, false) }
             }
         }
         for (path, value) in PATHS.iter().zip(self.values) {
@@ -71,10 +73,11 @@ impl Provenance {
 /// is `spelt` so. Destinations read a dot in a key as a level, and some pass over a level without a name:
 /// `labels.pipeline` and `.labels.` would have a second value of the path.
 fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
+    if !spelt && is_plain(members) {
+        return remove_below(members, path);
+    }
     members.retain(|key, value| {
-        // Nearly all keys.
-        let is_one_level = !key.is_empty() && !key.contains('.');
-        if is_one_level && path.first() != Some(&key.as_str()) {
+        if is_one_level(key) && path.first() != Some(&key.as_str()) {
             return true;
         }
         let levels: Vec<&str> = key.split('.').filter(|level| !level.is_empty()).collect();
@@ -89,6 +92,25 @@ fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
             (None, _) => !levels.starts_with(path),
         }
     });
+}
+
+/// [`remove_spellings`] of an object whose own keys are spelt as a path has them.
+fn remove_below(members: &mut ObjectMap, path: &[&str]) {
+    if let [first, below @ ..] = path
+        && !below.is_empty()
+        && let Some(Value::Object(inner)) = members.get_mut(*first)
+    {
+        remove_spellings(inner, below, false);
+    }
+}
+
+/// Whether each key is one level, as nearly all are.
+fn is_plain(members: &ObjectMap) -> bool {
+    members.keys().all(|key| is_one_level(key))
+}
+
+fn is_one_level(key: &str) -> bool {
+    !key.is_empty() && !key.as_bytes().contains(&b'.')
 }
 
 /// Destinations read lists in a list as one.

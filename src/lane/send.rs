@@ -60,7 +60,7 @@ struct InFlightBatch {
 
 /// How the delivery of a batch has ended.
 struct Delivered {
-    /// The events that the checkpoint covers which a transactional sink committed with the last of them, ascending.
+    /// A transactional sink committed a checkpoint with the last of them: the events that it covers, ascending.
     result: Result<Option<Vec<usize>>, DeliveryError>,
     /// What made that checkpoint.
     covering: Option<Covering>,

@@ -99,7 +99,7 @@ struct BatchDelivery<'a> {
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
-    /// The events that the checkpoint covers which the last transaction committed, ascending.
+    /// The last transaction committed a checkpoint: the events that it covers, ascending.
     committed: Option<Vec<usize>>,
     stop: &'a CancellationToken,
     /// When the last attempt began.
@@ -110,8 +110,8 @@ struct BatchDelivery<'a> {
 
 impl Delivery {
     /// Delivers `batch` without a time limit. `stop` ends it between two attempts, never during one, so no event is
-    /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once. Returns the events
-    /// that the checkpoint covers which the last transaction committed, ascending; `None` if there was none.
+    /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once. With it, the
+    /// result is the events that the last committed checkpoint covers, ascending; `None` if none was committed.
     ///
     /// # Errors
     /// When another attempt would not succeed, when refused events cannot be stored, or, as a transient failure, when

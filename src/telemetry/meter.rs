@@ -295,12 +295,16 @@ impl Meter {
     pub fn happened(&self, event: LaneEvent) {
         let now = self.clock.now();
         let attempted = event.failing_state();
+        // What the console said of the token is true until it says something else: also of a lane that begins again.
+        let is_of_console = matches!(event, LaneEvent::Failed(Side::Console, _) | LaneEvent::Answers(_));
         let mut reported = self.reported.lock();
         if !reported.shown.add(event) {
             return;
         }
         let state = reported.shown.state();
-        self.lane.set_token_problem(reported.shown.token_problem());
+        if is_of_console {
+            self.lane.set_token_problem(reported.shown.token_problem());
+        }
         if state == LaneState::Running {
             self.lane.succeeded(now);
         }
@@ -334,6 +338,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::TokenProblem;
 
     #[test]
     fn a_lane_that_fails_again_and_again_does_not_fill_the_log() {
@@ -378,5 +383,22 @@ mod tests {
         assert_eq!((last().count, meter.lane.state()), (1, LaneState::of(Side::Console, &pass)));
         meter.happened(LaneEvent::Answers(None));
         assert_eq!(meter.lane.state(), LaneState::Running);
+    }
+
+    /// A lane that ends, and the next one of its name, have not asked the console.
+    #[test]
+    fn a_refused_token_is_refused_until_the_console_answers() {
+        let telemetry = Arc::new(Telemetry::new());
+        let start = || Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
+        let before = start();
+        before.failed(Side::Console, &Failure::Unauthorized("401".to_owned()));
+        before.happened(LaneEvent::Ends);
+        let after = start();
+        for event in [LaneEvent::Begins, LaneEvent::Stores, LaneEvent::Accepts] {
+            after.happened(event);
+            assert_eq!(after.lane.token_problem(), Some(TokenProblem::Refused));
+        }
+        after.happened(LaneEvent::Answers(None));
+        assert_eq!(after.lane.token_problem(), None);
     }
 }

@@ -221,6 +221,7 @@ metrics! {
     SINK_REQUEST_DURATION = Histogram "sink_request_duration_seconds" &["type"], "seconds",
         "Time from a sink request to the end of its response, by sink type.";
 }
+
 /// Appends a label of a series and a comma.
 pub(super) fn label(out: &mut String, name: &str, text: &str) {
     out.push_str(name);

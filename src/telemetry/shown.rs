@@ -88,6 +88,7 @@ impl LaneState {
     /// The state that a failure on this side causes.
     pub fn of(side: Side, failure: &Failure) -> Self {
         match (side, failure) {
+            (_, Failure::Superseded(reason)) => Self::Stopped(reason.clone()),
             (Side::Store | Side::Copy | Side::DeadLetters, _) => Self::Stopped(failure.to_string()),
             (Side::Claim, _) => Self::halted(failure),
             (Side::Console, Failure::Clock(error)) => Self::WaitingForClock(error.clone()),
@@ -98,7 +99,7 @@ impl LaneState {
         }
     }
 
-    /// The state of a lane that nobody else keeps from going on, or whose checkpoint cannot be claimed.
+    /// The state of a lane that cannot go on by itself, or whose checkpoint cannot be claimed.
     fn halted(failure: &Failure) -> Self {
         Self::misconfigured(failure, Self::Stopped)
     }

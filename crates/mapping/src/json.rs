@@ -391,7 +391,7 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) 
     json.chunks(64 * BLOCKS).for_each(|part| quote_part_into(out, part));
 }
 
-/// Quotes as [`quote_json_into`] does, as many as [`BLOCKS`].
+/// [`quote_json_into`] of at most [`BLOCKS`] blocks.
 fn quote_part_into(out: &mut Vec<u8>, json: &[u8]) {
     let (blocks, rest) = json.as_chunks::<64>();
     let mut last = [b' '; 64];

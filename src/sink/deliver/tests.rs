@@ -1,4 +1,3 @@
-use crate::failure::Failure;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;

@@ -36,8 +36,7 @@ use super::{
     Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE,
 };
 use crate::console::Client;
-use crate::failure::Failure;
-use crate::failure::LastFailure;
+use crate::failure::{Failure, LastFailure};
 use crate::record::{Stream, Timestamp};
 use crate::settings::{DialError, Dialer, Schema, Tls};
 

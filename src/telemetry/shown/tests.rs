@@ -17,7 +17,7 @@ fn the_state_follows_from_the_side_and_the_failure() {
         Misconfigured    stopped          stopped stopped console_refused   sink_refused     stopped stopped
         Full             stopped          stopped stopped stopped           stopped          stopped stopped
         Clock            stopped          stopped stopped waiting_for_clock sink_failing     stopped stopped
-        Superseded       stopped          stopped stopped console_failing   sink_failing     stopped stopped";
+        Superseded       stopped          stopped stopped stopped           stopped          stopped stopped";
     let expected: Vec<Vec<_>> = expected.trim().lines().map(|line| line.split_whitespace().collect()).collect();
     let failures = Failure::each();
     assert_eq!(expected.len(), failures.len());

@@ -1,7 +1,7 @@
-use crate::failure::Failure;
 use http::StatusCode;
 
 use super::*;
+use crate::failure::Failure;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::http::destination::judged;
 use crate::sink::http::transport::body::body_of;

@@ -1,11 +1,11 @@
-use crate::failure::Failure;
-use crate::sink::http::destination::judged;
-use crate::sink::http::transport::body::body_of;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::failure::Failure;
 use crate::record::{Identity, Stream};
 use crate::settings::Schema;
+use crate::sink::http::destination::judged;
+use crate::sink::http::transport::body::body_of;
 use crate::sink::{Batch, SharedSinkResources};
 
 fn context() -> SinkContext {

@@ -68,7 +68,7 @@ fuzz TARGET="" SECONDS="60":
     while true; do \
         S1_FORWARDER_FUZZ_TARGET={{ TARGET }} S1_FORWARDER_FUZZ_SECONDS={{ SECONDS }} \
             S1_FORWARDER_FUZZ_SEED=$((RANDOM << 15 | RANDOM)) CARGO_PROFILE_DEV_OPT_LEVEL=1 \
-            cargo test --locked --quiet --lib -- --nocapture fuzz::; \
+            cargo test --locked --quiet --package s1-forwarder --lib -- --nocapture fuzz::; \
     done
 
 # A thousand pipelines for an hour, with faults, reloads and kills: nothing is lost, nothing grows.
@@ -91,7 +91,8 @@ bench-tail:
 
 # Bytes that a batch of 1,000 records writes: busy activities, many agents, alerts, findings; checkpoints that grow old.
 bench-checkpoints:
-    cargo test --release --locked --lib -- --nocapture --test-threads 1 lane::change_log after_ninety_days
+    cargo test --release --locked --package s1-forwarder-engine --lib -- \
+        --nocapture --test-threads 1 lane::change_log after_ninety_days
 
 # An hour at 1,000 events a second with restarts, in simulated time: bytes an acknowledgement writes, checkpoint size.
 bench-hour:

@@ -31,7 +31,8 @@ pub fn mutant() -> usize {
 # Each stage costs more than the one before. A mutant that one stage does not detect meets the next. A stage is a test
 # binary, the tests of it, and a number of seeds. Unit tests: those of the modules that are broken, after those of the
 # mutant's own module. The tests of lanes that take most of the time, and those of a hundred lanes, come last.
-MODULES = ("checkpoint::", "source::", "lane::", "sink::batch", "sink::deliver", "state::", "settings::")
+CRATES = ("engine", "state", "settings")
+MODULES = ("checkpoint::", "source::", "lane::", "sink::batch", "sink::deliver")
 SCHEDULES = "every_schedule_keeps_the_promises"
 SLOW = (
     "lanes::commits::every_event_is_committed_once_whenever_the_process_is_killed",
@@ -48,7 +49,9 @@ SLOW = (
     "lanes::tail::a_busy_lane_keeps_up_within_the_default_rate_limit",
 )
 STAGES = [
-    ("s1_forwarder", MODULES, 0),
+    ("s1_forwarder_engine", MODULES, 0),
+    ("s1_forwarder_state", (), 0),
+    ("s1_forwarder_settings", ("backoff::",), 0),
     ("it", ("lanes::pages::", "lanes::questions::", "lanes::oversized::"), 0),
     ("it", ("regressions::",), 0),
     ("simulation", (SCHEDULES,), 50),
@@ -178,7 +181,8 @@ def build(tree, texts, mutants):
         mutants = [mutant for mutant in mutants if mutant not in broken]
         print(f"{len(broken)} do not compile", flush=True)
     tests = [argument for name in ("simulation", "it") for argument in ("--test", name)]
-    status, messages = cargo(tree, "test", "--package", "s1-forwarder", "--no-run", "--lib", *tests)
+    packages = [argument for name in CRATES for argument in ("--package", f"s1-forwarder-{name}")]
+    status, messages = cargo(tree, "test", "--package", "s1-forwarder", *packages, "--no-run", "--lib", *tests)
     binaries = {m["target"]["name"]: m["executable"] for m in messages if m.get("executable") and m["profile"]["test"]}
     if status:
         sys.exit("".join(m["message"]["rendered"] for m in messages if m["reason"] == "compiler-message"))
@@ -227,16 +231,17 @@ class Runner:
         return {0: "missed", -signal.SIGXCPU: "timeout", -signal.SIGKILL: "timeout"}.get(status, "caught")
 
     def judge(self, mutant):
-        own = ("s1_forwarder", (own_module(mutant.file),), 0)
+        crate, module = own_module(mutant.file)
+        own = (f"s1_forwarder_{crate}", (module,), 0)
         stages = [(own, self.limits[STAGES[0]]), *((stage, self.limits[stage]) for stage in STAGES)]
         outcomes = (self.run(mutant.number, stage, limit) for stage, limit in stages)
         return next((outcome for outcome in outcomes if outcome != "missed"), "missed")
 
 
 def own_module(file):
-    """`lane::send::` of `src/lane/send.rs`, `source::poll::` of `src/source/poll/tail.rs`."""
-    parts = pathlib.PurePath(file).with_suffix("").parts[1:3]
-    return "".join(f"{part}::" for part in parts if part != "mod")
+    """Crate and module: `engine` and `source::poll::` of `crates/engine/src/source/poll/tail.rs`."""
+    _, crate, _, *parts = pathlib.PurePath(file).with_suffix("").parts
+    return crate, "".join(f"{part}::" for part in parts[:2] if part != "mod")
 
 
 def end_with_failure(process):
@@ -280,8 +285,9 @@ def main():
     for file in filter(lambda file: file and (root / file).is_file(), files):
         (tree / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / file, tree / file)
-    library = tree / "src/lib.rs"
-    library.write_text(library.read_text() + CHOICE)
+    for crate in CRATES:
+        library = tree / f"crates/{crate}/src/lib.rs"
+        library.write_text(library.read_text() + CHOICE)
 
     binaries, viable = build(tree.resolve(), texts, mutants)
     outcomes = {mutant: "unviable" for mutant in mutants if mutant not in viable}

@@ -28,30 +28,21 @@
 // Only `commands::output` prints: a closed pipe is no reason to panic.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod catch_panic;
-pub mod checkpoint;
 pub mod commands;
-pub mod console;
-pub mod failure;
 #[cfg(test)]
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;
-#[cfg(feature = "kafka")]
-mod kafka;
-pub mod lane;
-pub mod pipeline;
-pub mod program_threads;
 pub mod server;
-pub mod settings;
-pub mod sink;
-pub mod source;
-pub mod state;
-pub mod telemetry;
-pub mod transform;
-pub mod usage;
-mod weak_cache;
-pub mod worker;
 
+pub use s1_forwarder_destinations as destinations;
 pub use s1_forwarder_emulator as emulator;
+pub use s1_forwarder_engine::{checkpoint, console, lane, sink, source, transform};
+pub use s1_forwarder_failure as failure;
 pub use s1_forwarder_record as record;
 use s1_forwarder_record::visible;
+pub use s1_forwarder_settings as settings;
+pub use s1_forwarder_state as state;
+pub use s1_forwarder_telemetry as telemetry;
+pub use s1_forwarder_telemetry::usage;
+pub use s1_forwarder_worker as worker;
+pub use s1_forwarder_worker::pipeline;

@@ -9,21 +9,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use s1_forwarder::checkpoint::LaneId;
+use s1_forwarder::checkpoint::{LaneId, MemoryStore};
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
-use s1_forwarder::settings::{OcsfVersion, Schema};
+use s1_forwarder::settings::{OcsfVersion, RetrySettings, Schema};
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Limits};
 use s1_forwarder::source;
-use s1_forwarder::state::MemoryStore;
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use s1_forwarder::transform::{self, Mapper, Origin};
 use tokio::time::sleep;
@@ -163,7 +161,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         delivery: Arc::new(Delivery {
             sink,
             retry: RetrySettings::default(),
-            dead_letters: Arc::new(DeadLetters::directory(std::env::temp_dir().join("no-dead-letters"), 1 << 30)),
+            dead_letters: Arc::new(DeadLetters::disabled()),
             meter,
             clock,
             health: Health::default(),

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::kernel;
 use super::world::{Console, NullSink, Place, pipeline};
-use super::{Row, Size};
+use super::{Row, Size, kernel};
 
 /// Records that the emulator adds or changes a second. Seven in ten are activities.
 const RECORDS_PER_SECOND: u32 = 1_420;

@@ -13,8 +13,8 @@ use tracing::info;
 
 use super::one_file::{WindowArgs, run_with_progress};
 use super::{UsageError, must_exist, note, print_line};
+use crate::destinations::SinkSettings;
 use crate::record::Stream;
-use crate::sink;
 use crate::visible::visible;
 use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 
@@ -63,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         parallel: usize::from(args.parallel),
         once_timeout: args.window.timeout.once_timeout.0,
     };
-    let printed = |sink: &sink::SinkSettings| {
+    let printed = |sink: &SinkSettings| {
         sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
     };
     let quiet = backfill.pipeline.sinks.iter().any(|sink| printed(sink));

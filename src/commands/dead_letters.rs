@@ -2,11 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -20,8 +19,8 @@ use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, location_of
 use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Pipeline, Problem};
 use crate::record::{Stream, Timestamp};
-use crate::sink::dead_letters::{Location, StoredDeadLetter};
 use crate::state::Access;
+use crate::state::dead_letters::{Location, StoredDeadLetter};
 use crate::telemetry::without_numbers;
 use crate::worker::{Filter, Options, ReplayReport, read_files_beside, replay};
 

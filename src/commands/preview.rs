@@ -12,10 +12,11 @@ use super::output::{is_closed_pipe, write_json, write_pretty};
 use super::pretty::Pretty;
 use super::{OneFileArgs, RateArgs, UsageError, note};
 use crate::console::{self, Client, ConsoleError, Limiters};
+use crate::destinations::{self, SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::{FullJitter, Schema, Tls};
-use crate::sink::{self, Batch, MaskedRequest, NoRequest, SharedSinkResources, Sink, SinkSettings};
+use crate::sink::{Batch, MaskedRequest, NoRequest, Sink};
 use crate::source::{LatestRecords, Pull};
 use crate::transform::{Keys, MapError, Mapper, Origin};
 
@@ -234,7 +235,7 @@ impl RequestPrinter {
         settings.common.proxy = None;
         let shared = SharedSinkResources::default().with_masked_secrets();
         let context = pipeline.lane_context(&settings, stream, shared);
-        Ok(Self { name: name.to_owned(), sink: sink::build(&settings, &context)?, batch: Batch::new(stream) })
+        Ok(Self { name: name.to_owned(), sink: destinations::build(&settings, &context)?, batch: Batch::new(stream) })
     }
 
     /// Prints full requests; with `all`, also one for the rest.

@@ -15,8 +15,8 @@ use super::UsageError;
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period, PrivateDestination};
-use crate::sink::dead_letters;
-use crate::state::Location;
+use crate::sink::dead_letters::DeadLetters;
+use crate::state::{Location, dead_letters};
 use crate::telemetry::LogFormat;
 use crate::worker::{Options, REMEMBERED_MAX};
 
@@ -368,7 +368,7 @@ impl DeliveryArgs {
         let max = self.dead_letters_max.0;
         match location {
             #[cfg(feature = "kubernetes")]
-            dead_letters::Location::Kubernetes(_) if max != dead_letters::DeadLetters::DEFAULT_MAX => Some(format!(
+            dead_letters::Location::Kubernetes(_) if max != DeadLetters::DEFAULT_MAX => Some(format!(
                 "--dead-letters-max without effect: in {location} each pipeline has one Secret of at most 700 KiB"
             )),
             #[cfg(feature = "kubernetes")]

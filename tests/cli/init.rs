@@ -10,7 +10,7 @@ use super::{program, run, write};
 #[test]
 fn every_destination_has_an_example_that_init_completes() {
     let directory = tempfile::tempdir().unwrap();
-    for sink in s1_forwarder::sink::settings::types() {
+    for sink in s1_forwarder::destinations::settings::types() {
         let file = directory.path().join(format!("{}.yaml", sink.replace('_', "-")));
         let (code, out, errors) = run(program()
             .args(["init", "--offline", "--console", "usea1-globex.sentinelone.net", "--token-file", "globex.token"])

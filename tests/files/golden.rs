@@ -91,7 +91,7 @@ fn each_common_key_of_each_sink_is_used_or_reported() {
         loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let covered: Vec<&str> = sinks.iter().map(|(name, ..)| *name).chain(["stdout"]).collect();
-    assert_eq!(covered, s1_forwarder::sink::settings::types(), "a type is missing here");
+    assert_eq!(covered, s1_forwarder::destinations::settings::types(), "a type is missing here");
     for (name, keys, reported) in sinks.into_iter().chain([("stdout", "envelope: true", &local[..])]) {
         let bare = problems_of(&format!("type: {name}, {keys}"));
         for (key, value) in VALUES {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{Target, assert_shown, outline};
+use crate::destinations::http::{ResponseView, judges};
 use crate::failure::Failure;
 use crate::sink::Outcome;
-use crate::sink::http::{ResponseView, judges};
 
 const STATUSES: [u16; 20] =
     [200, 201, 202, 204, 206, 207, 301, 302, 307, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503];

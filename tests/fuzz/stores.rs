@@ -4,8 +4,9 @@ use super::{Target, outline};
 use crate::checkpoint::ledger::Ledger;
 use crate::lane::{LaneCheckpoint, copy_of};
 use crate::record::{Identity, Stream, Timestamp};
-use crate::sink::dead_letters::{DeadLetter, fuzzed};
+use crate::sink::dead_letters::DeadLetter;
 use crate::source::SourcePosition;
+use crate::state::dead_letters::fuzzed;
 use crate::state::envelope;
 use crate::usage::{Delta, Session, Usage, hour_of};
 

@@ -8,8 +8,7 @@ use s1_forwarder::emulator::Setup;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::harness::everything_arrives;
-use crate::support::harness::{Destination, Harness, setting};
+use crate::support::harness::{Destination, Harness, everything_arrives, setting};
 use crate::support::kafka::Broker;
 use crate::support::page::{block, run_all, with};
 

@@ -10,7 +10,8 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::kubernetes::Kubernetes as Access;
-use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, SecretStore};
+use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
+use s1_forwarder::state::dead_letters::SecretStore;
 use serde_json::{Value, json};
 
 use crate::support::harness::Harness;

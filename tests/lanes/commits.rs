@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use s1_forwarder::checkpoint::ledger::Hour;
-use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError};
+use s1_forwarder::checkpoint::{
+    CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, MemoryStore, StateError,
+};
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
@@ -16,7 +18,7 @@ use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
 use s1_forwarder::source::{By, Pull, Since, Window};
-use s1_forwarder::state::{FileStore, MemoryStore};
+use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::SkipReason;
 use tokio::sync::watch;
 use tokio::time::sleep;

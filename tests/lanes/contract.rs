@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use s1_forwarder::checkpoint::ledger::Accounting;
-use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
-use s1_forwarder::console::{Client, Endpoint};
+use s1_forwarder::console::{Client, Endpoint, Response};
 use s1_forwarder::record::{Fact, Key, Stream};
 use s1_forwarder::settings::Period;
 use s1_forwarder::sink::memory::MemorySink;

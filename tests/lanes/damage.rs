@@ -50,7 +50,7 @@ fn console(page: Vec<u8>, clock: Clock) -> ScriptedTransport {
 async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, u64) {
     let harness = LaneHarness::new(|_| {});
     let sink_settings = settings(keys);
-    let context = s1_forwarder::sink::SinkContext { schema, ..context(stream) };
+    let context = s1_forwarder::destinations::SinkContext { schema, ..context(stream) };
     let pull = Pull { filters: Vec::new(), ..harness.pull(stream) };
     let lane = harness.lane(pull, "siem", sink_settings.build(&context).unwrap());
     let client = Arc::new(harness.client(Arc::new(console(page.to_vec(), harness.clock)), "siem"));

@@ -36,7 +36,7 @@ async fn one_refused_event_of_a_thousand_becomes_a_dead_letter_and_the_rest_arri
     assert_eq!((sink.total(), sink.counts().len()), (999, 999));
     assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), 1);
     assert_counts_balance(&running.metrics);
-    let files = s1_forwarder::sink::dead_letters::files(harness.dead_letters.path()).unwrap();
+    let files = s1_forwarder::state::dead_letters::files(harness.dead_letters.path()).unwrap();
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert!(text.contains(&poison) && text.contains("bad field"));
 }
@@ -75,7 +75,7 @@ async fn a_lane_continues_within_a_minute_once_dead_letters_can_be_kept_again() 
     let sink = refusing(&harness, harness.console.ids(Kind::Activities)[150].to_string());
     let is_full = Arc::new(AtomicBool::new(true));
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
-    let dead_letters = Arc::new(DeadLetters::in_store(FullStore(is_full.clone())));
+    let dead_letters = Arc::new(DeadLetters::in_store(FullStore(is_full.clone()), ""));
     Arc::get_mut(&mut lane.delivery).unwrap().dead_letters = dead_letters;
     let running = harness.start(lane);
     sleep(Duration::from_secs(7_200)).await;

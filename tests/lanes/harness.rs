@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use s1_forwarder::checkpoint::MemoryStore;
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{self, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
-use s1_forwarder::settings::{OcsfVersion, Schema};
-use s1_forwarder::sink::dead_letters::DeadLetters;
+use s1_forwarder::settings::{OcsfVersion, RetrySettings, Schema};
 use s1_forwarder::sink::deliver::{Delivery, Health};
-use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{Pull, Since};
-use s1_forwarder::state::{LaneId, MemoryStore};
+use s1_forwarder::state::LaneId;
+use s1_forwarder::state::dead_letters::Location;
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
 use s1_forwarder::worker::REMEMBERED_MAX;
 use tokio::task::JoinHandle;
@@ -130,7 +130,7 @@ impl LaneHarness {
             delivery: Arc::new(Delivery {
                 sink,
                 retry: RetrySettings::default(),
-                dead_letters: Arc::new(DeadLetters::directory(self.dead_letters.path(), 1 << 30)),
+                dead_letters: Arc::new(Location::Directory(self.dead_letters.path().into()).open("", 1 << 30)),
                 meter,
                 clock: self.clock,
                 health: Health::default(),

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, MemoryStore, StateError};
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::state::MemoryStore;
 use s1_forwarder::telemetry::LaneState;
 use tokio::time::sleep;
 

@@ -6,11 +6,10 @@
 //! written again, so that its files stay as they were. `UPDATE_GOLDEN=1` adds the files of a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, iter};
 
 use s1_forwarder::checkpoint::encoding::CONTENT_HASH;
 use s1_forwarder::checkpoint::ledger::{FormerLedger, Hour, Ledger};

@@ -35,7 +35,7 @@ fn with_program(lane: Lane, settings: &TransformSettings) -> Lane {
 }
 
 fn stored(harness: &LaneHarness) -> String {
-    let files = s1_forwarder::sink::dead_letters::files(harness.dead_letters.path()).unwrap_or_default();
+    let files = s1_forwarder::state::dead_letters::files(harness.dead_letters.path()).unwrap_or_default();
     files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
 }
 

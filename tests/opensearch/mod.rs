@@ -9,10 +9,11 @@ mod verify;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
+use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
 use s1_forwarder::transform::{self, Mapper, Origin, Schema};
 use serde_json::{Value, json};
 

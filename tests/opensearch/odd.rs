@@ -1,9 +1,10 @@
 //! Records whose values have another shape than those of other records, in a real OpenSearch: they decide no field's
 //! type, so that the ordinary records after them are not refused.
 
+use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::emulator::{Console, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::{Batch, SinkContext};
+use s1_forwarder::sink::Batch;
 use s1_forwarder::transform::{self, Mapper, Origin, Schema};
 use serde_json::{Value, json};
 

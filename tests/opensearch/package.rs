@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::response::Response;
+use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::emulator::{Kind, Scope};
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::SinkContext;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

@@ -1,14 +1,13 @@
 //! A command in a text of the program stands last and alone, so that the end of the line can be copied and run.
 
 use std::fs;
-use std::path::Path;
 
 use quote::ToTokens;
 use regex::Regex;
 use syn::Lit;
 use syn::buffer::{Cursor, TokenBuffer};
 
-use super::streams::production_files;
+use super::streams::program_files;
 
 /// The texts in code, those of attributes included, without comments.
 fn texts(mut code: Cursor<'_>, found: &mut Vec<String>) {
@@ -44,8 +43,7 @@ fn faults(text: &str) -> Vec<String> {
 
 #[test]
 fn a_command_in_a_text_stands_last_and_alone() {
-    let mut files = Vec::new();
-    production_files(Path::new("src"), &mut files);
+    let files = program_files();
     assert!(files.len() > 300, "{}", files.len());
     let mut found = Vec::new();
     for file in files {

@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use s1_forwarder::destinations::integration::INTEGRATIONS;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::integration::INTEGRATIONS;
 
 use super::reference_docs::root;
 

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command};
-use s1_forwarder::sink::settings::Compression;
+use s1_forwarder::destinations::settings::{self, Compression};
 use s1_forwarder::telemetry::{METRIC_PREFIX, METRICS, Metric};
-use s1_forwarder::{commands, pipeline, sink};
+use s1_forwarder::{commands, pipeline};
 use serde_json::Value;
 
 const WIDTH: usize = 120;
@@ -418,7 +418,7 @@ fn type_defaults() -> BTreeMap<String, String> {
         ));
         texts.insert(kind.name().to_owned(), format!("\n{}\n", text.trim_end()));
     }
-    let missing: Vec<_> = sink::settings::types().iter().filter(|name| !texts.contains_key(**name)).collect();
+    let missing: Vec<_> = settings::types().iter().filter(|name| !texts.contains_key(**name)).collect();
     assert!(missing.is_empty(), "no example file in pipelines/ has a sink of the types {missing:?}");
     texts
 }
@@ -428,7 +428,7 @@ fn compression(compression: Compression) -> String {
 }
 
 /// One sink of each type that the files in pipelines/ use.
-fn example_sinks() -> Vec<sink::settings::Kind> {
+fn example_sinks() -> Vec<settings::Kind> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(root().join("pipelines")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));

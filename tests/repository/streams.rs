@@ -20,28 +20,33 @@ use syn::{BinOp, ExprBinary, ExprLet, ExprMatch, ImplItemFn, ItemFn, ItemMod, Ma
 
 /// File, function, and why it compares streams.
 const COMPARES: [(&str, &str, &str); 10] = [
-    ("src/console/endpoint.rs", "of", "the list of the endpoints"),
+    ("crates/engine/src/console/endpoint.rs", "of", "the list of the endpoints"),
     ("crates/mapping/src/record.rs", "", "the list of the types of records, of which an activity is two"),
-    ("src/sink/http/destination/azure_logs/columns.rs", "declared", "the list of the tables that the vendor declares"),
-    ("src/sink/syslog/cef_fields.rs", "of_stream", "the list of the CEF extensions"),
-    ("src/sink/syslog/notification/mod.rs", "of", "the console has keys of their own for unified alerts"),
-    ("src/sink/syslog/notification/facts.rs", "of", "the list of what the console's notifications say"),
+    (
+        "crates/destinations/src/http/destination/azure_logs/columns.rs",
+        "declared",
+        "the list of the tables that the vendor declares",
+    ),
+    ("crates/destinations/src/syslog/cef_fields.rs", "of_stream", "the list of the CEF extensions"),
+    (
+        "crates/destinations/src/syslog/notification/mod.rs",
+        "of",
+        "the console has keys of their own for unified alerts",
+    ),
+    ("crates/destinations/src/syslog/notification/facts.rs", "of", "the list of what the console's notifications say"),
     ("crates/mapping/src/ecs/mod.rs", "provenance", "unified alerts name their provider themselves"),
     ("crates/mapping/src/coverage.rs", "add", "two values of a finding are made of others"),
     ("crates/mapping/src/coverage.rs", "vendor_path", "`data` of an activity is flattened"),
     ("crates/mapping/src/drift.rs", "learn", "`data` of an activity has fields by its type"),
 ];
 
-/// The folders of production code, what is not compared there, and its variants.
-fn described() -> [(&'static str, &'static str, Vec<String>); 4] {
-    let streams: Vec<String> = Stream::ALL.iter().map(|stream| format!("{stream:?}")).collect();
+/// The files of production code, what is not compared there, and its variants.
+fn described() -> [(Vec<String>, &'static str, Vec<String>); 2] {
+    let streams = Stream::ALL.iter().map(|stream| format!("{stream:?}")).collect();
     let kinds = Kind::ALL.iter().map(|kind| format!("{kind:?}")).collect();
-    [
-        ("src", "Stream", streams.clone()),
-        ("crates/record/src", "Stream", streams.clone()),
-        ("crates/mapping/src", "Stream", streams),
-        ("crates/emulator/src", "Kind", kinds),
-    ]
+    let mut emulator = Vec::new();
+    production_files(Path::new("crates/emulator/src"), &mut emulator);
+    [(program_files(), "Stream", streams), (emulator, "Kind", kinds)]
 }
 
 /// Finds comparisons with a variant of an enum outside tests.
@@ -143,7 +148,7 @@ impl<'ast> Visit<'ast> for Comparisons<'_> {
     }
 }
 
-pub fn production_files(directory: &Path, files: &mut Vec<String>) {
+fn production_files(directory: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -155,13 +160,24 @@ pub fn production_files(directory: &Path, files: &mut Vec<String>) {
     }
 }
 
+/// The files of the program's crates, without their tests: of the root's, and of those that it is linked with.
+pub fn program_files() -> Vec<String> {
+    let mut files = Vec::new();
+    production_files(Path::new("src"), &mut files);
+    for entry in fs::read_dir("crates").unwrap() {
+        let folder = entry.unwrap().path();
+        if !["emulator", "test-servers"].iter().any(|name| folder.ends_with(name)) {
+            production_files(&folder.join("src"), &mut files);
+        }
+    }
+    files
+}
+
 #[test]
 fn streams_are_compared_where_the_list_says() {
     let mut found = BTreeSet::new();
     let mut parsed = 0;
-    for (folder, name, variants) in described() {
-        let mut files = Vec::new();
-        production_files(Path::new(folder), &mut files);
+    for (files, name, variants) in described() {
         for file in files {
             let text = fs::read_to_string(&file).unwrap();
             // Most files name no stream, and parsing all of them takes seconds.
@@ -208,12 +224,12 @@ fn every_way_to_compare_a_stream_is_seen() {
 
 /// Files that know keys of a record next to `crates/record/src` and `crates/mapping/src/streams`.
 const KNOW_KEYS: [&str; 6] = [
-    "src/lane/known_threats.rs",
-    "src/sink/http/destination/azure_logs/columns.rs",
-    "src/sink/http/destination/splunk_hec/events.rs",
-    "src/sink/syslog/notification/facts.rs",
-    "src/sink/syslog/notification/keys.rs",
-    "src/sink/syslog/notification/names.rs",
+    "crates/engine/src/lane/known_threats.rs",
+    "crates/destinations/src/http/destination/azure_logs/columns.rs",
+    "crates/destinations/src/http/destination/splunk_hec/events.rs",
+    "crates/destinations/src/syslog/notification/facts.rs",
+    "crates/destinations/src/syslog/notification/keys.rs",
+    "crates/destinations/src/syslog/notification/names.rs",
 ];
 
 /// Objects and keys that only records of threats, alerts, activities and findings have.
@@ -231,13 +247,9 @@ const TELLING: [&str; 8] = [
 /// Who adds a field finds each place that may have to name it.
 #[test]
 fn keys_of_records_stand_where_contributing_says() {
-    let mut files = Vec::new();
-    for folder in ["src", "crates/record/src", "crates/mapping/src"] {
-        production_files(Path::new(folder), &mut files);
-    }
     let contributing = fs::read_to_string("CONTRIBUTING.md").unwrap();
     let mut found = BTreeSet::new();
-    for file in files {
+    for file in program_files() {
         let text = fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));

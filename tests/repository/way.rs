@@ -14,7 +14,7 @@ fn missing<'a>(items: &[(&'a str, &'a str)], words: &[&str]) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let is_defined = |(file, name): &(&str, &str)| {
         let in_crate = file.split_once('/').map(|(name, file)| root.join("crates").join(name).join("src").join(file));
-        let text = fs::read_to_string(root.join("src").join(file));
+        let text = fs::read_to_string(root.join("crates/engine/src").join(file));
         let text = text.or_else(|_| fs::read_to_string(in_crate.unwrap_or_default())).unwrap_or_default();
         let starts = |word: &&str| {
             let start = format!("{word} {name}");

@@ -10,11 +10,10 @@ use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Timestamp};
-use s1_forwarder::settings::{OcsfVersion, Period, Schema};
+use s1_forwarder::settings::{OcsfVersion, Period, RetrySettings, Schema};
 use s1_forwarder::sink::Deadline;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
-use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::source::{Own, Pull};
 use s1_forwarder::state::LaneId;
@@ -178,7 +177,7 @@ impl Process {
             delivery: Arc::new(Delivery {
                 sink: Arc::new(destination.clone()),
                 retry: RetrySettings { initial: Period(plan.retry.0), max: Period(plan.retry.1) },
-                dead_letters: Arc::new(DeadLetters::in_store(destination)),
+                dead_letters: Arc::new(DeadLetters::in_store(destination, "")),
                 meter,
                 clock: self.clock,
                 health: Health::default(),

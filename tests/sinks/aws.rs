@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use s1_forwarder::destinations::http::Ambient;
+use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::http::Ambient;
-use s1_forwarder::sink::{Attempt, Outcome, Probe, SharedSinkResources, Sink, SinkContext};
+use s1_forwarder::sink::{Attempt, Outcome, Probe, Sink};
 use serde_json::{Value, json};
 
 use crate::support::aws::{AwsServers, REGION, ROLE, Signatures, issued, key};

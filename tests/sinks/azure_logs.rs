@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use s1_forwarder::destinations::http::Ambient;
+use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::http::Ambient;
-use s1_forwarder::sink::{Batch, Outcome, Probe, SharedSinkResources, SinkContext};
+use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::azure::{Azure, RULE, TENANT};

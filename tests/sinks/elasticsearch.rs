@@ -4,9 +4,10 @@
 use s1_forwarder::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 
+use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
+use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};

@@ -1,10 +1,11 @@
 //! `google_secops` against a double of Google's token service and the Chronicle API.
 
+use s1_forwarder::destinations::http::Ambient;
+use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::http::Ambient;
-use s1_forwarder::sink::{Batch, Outcome, Probe, SharedSinkResources, SinkContext};
+use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
+use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use s1_forwarder::destinations::SinkContext;
+use s1_forwarder::destinations::integration::{Content, INTEGRATIONS};
+use s1_forwarder::destinations::settings::types;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::integration::{Content, INTEGRATIONS};
-use s1_forwarder::sink::settings::types;
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
+use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
 use serde_json::{Value, json};
 
 use crate::support::batches::{HOST, context, raw_records, settings};
@@ -995,7 +996,7 @@ fn what_contradicts_an_integration_is_refused() {
 fn the_types_that_have_the_key_are_those_of_the_table() {
     let listed: BTreeSet<&str> = INTEGRATIONS.iter().map(|integration| integration.sink).collect();
     for sink in types() {
-        let schema = s1_forwarder::sink::settings::schema(sink).unwrap();
+        let schema = s1_forwarder::destinations::settings::schema(sink).unwrap();
         assert_eq!(schema["properties"]["content"].is_object(), listed.contains(sink), "{sink}");
     }
     for sink in listed {

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
+use s1_forwarder::destinations::SinkSettings;
+use s1_forwarder::destinations::settings::{schema, types};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::SinkSettings;
-use s1_forwarder::sink::settings::{schema, types};
 use serde_json::{Value, json};
 
 use crate::support::batches::settings;
@@ -254,7 +254,7 @@ fn each_type_says_where_its_events_arrive() {
     let names: Vec<&str> = cases.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names.len(), types().len(), "a type is missing");
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
-    let hash_key = s1_forwarder::sink::HashKey::new(false);
+    let hash_key = s1_forwarder::destinations::HashKey::new(false);
     for (name, base, moving, staying) in cases {
         let destination = |change: Option<(&String, &Value)>| {
             let mut keys = base.clone();

@@ -1,8 +1,9 @@
 //! How requests to each SIEM look on the wire; what their answers mean is tested with each sink.
 
+use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Outcome, Probe, SharedSinkResources, SinkContext};
+use s1_forwarder::sink::{Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, sink, sink_in};

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
+use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use s1_forwarder::destinations::{SharedSinkResources, SinkContext, SinkSettings};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, SharedSinkResources, Sink, SinkContext, SinkSettings};
+use s1_forwarder::sink::{Batch, Sink};
 use s1_forwarder::transform::{Mapper, Origin, TransformSettings};
 
 /// The console's host.

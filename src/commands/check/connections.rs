@@ -6,10 +6,11 @@ use futures_util::{StreamExt, stream};
 
 use super::{Check, Finding, console};
 use crate::console::{Client, Limiters};
+use crate::destinations::integration::{Content, INTEGRATIONS};
+use crate::destinations::{self, SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Stream};
-use crate::sink::integration::{Content, INTEGRATIONS};
-use crate::sink::{self, Batch, Probe, SharedSinkResources, Sink, SinkSettings};
+use crate::sink::{Batch, Probe, Sink};
 use crate::source::{LatestRecords, Pull};
 use crate::transform::{Keys, MapError, Origin, Steps};
 
@@ -60,7 +61,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 false => format!("sink {}", sink.name()),
             };
             let context = pipeline.lane_context(sink, stream, shared.clone());
-            let built = match sink::build(sink, &context) {
+            let built = match destinations::build(sink, &context) {
                 Ok(built) => built,
                 Err(error) => {
                     findings.push(Finding::new(&subject, Check::Failed, error.to_string()));

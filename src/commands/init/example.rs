@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn each_sink_type_has_its_example_with_the_common_layout() {
         let names: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
-        assert!(crate::sink::settings::types().iter().all(|name| names.contains(name)), "{names:?}");
+        assert!(crate::destinations::settings::types().iter().all(|name| names.contains(name)), "{names:?}");
         for name in names {
             let text = Example::of(name).unwrap().text();
             assert!(text.contains(&format!("  url: {CONSOLE}")) && text.contains("\n  token: { "), "{text}");

@@ -11,11 +11,11 @@ use dialoguer::{Confirm, Input, MultiSelect, Select};
 
 use super::{Format, UsageError, check, note};
 use crate::console::ConsoleUrl;
+use crate::destinations::integration::{INTEGRATIONS, Integration};
+use crate::destinations::settings as sink_settings;
 use crate::pipeline::stem;
 use crate::record::Stream;
 use crate::settings::check_name;
-use crate::sink::integration::{INTEGRATIONS, Integration};
-use crate::sink::settings as sink_settings;
 
 use example::{Example, file_of};
 

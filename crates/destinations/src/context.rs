@@ -1,0 +1,184 @@
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use s1_forwarder_engine::console::Client;
+use s1_forwarder_record::{Stream, hostname};
+use s1_forwarder_settings::{Labels, Schema, TextPart, text_parts};
+
+use super::build_error::BuildError;
+use super::http::{Ambient, Tokens};
+use super::safe_part::{safe_name, safe_part};
+
+/// The lane of a sink, and what the sinks of the process share.
+#[derive(Debug, Clone)]
+pub struct SinkContext {
+    pub pipeline: String,
+    pub stream: Stream,
+    pub sink: String,
+    pub shard: u32,
+    /// The console's host, in the form that identities use: with its port.
+    pub console_host: String,
+    /// Access to the console; `None` where a sink is only checked.
+    pub console: Option<Arc<Client>>,
+    /// `transform.labels`. Values that differ from event to event are samples.
+    pub labels: Labels,
+    /// The labels whose values come from the console. In names they are made safe.
+    pub console_labels: BTreeSet<String>,
+    pub schema: Schema,
+    /// Schema and version for destinations, such as `ecs-9.4.0` or `raw`.
+    pub schema_name: &'static str,
+    pub shared: SharedSinkResources,
+}
+
+/// Shared by all sinks of a process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SharedSinkResources {
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) ambient: Ambient,
+    /// No secret is read, for requests that are only looked at.
+    pub(crate) masks_secrets: bool,
+    #[cfg(feature = "kafka")]
+    pub(crate) producers: Arc<super::kafka::Producers>,
+    #[cfg(feature = "kafka")]
+    pub(crate) owners: Arc<s1_forwarder_kafka::TransactionalIds>,
+}
+
+/// Default of `--instance`.
+pub const INSTANCE: &str = "s1-forwarder";
+
+impl Default for SharedSinkResources {
+    fn default() -> Self {
+        Self::new(INSTANCE)
+    }
+}
+
+impl SharedSinkResources {
+    /// `instance` is the name of the installation (`--instance`).
+    #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka uses it"))]
+    pub fn new(instance: &str) -> Self {
+        Self {
+            tokens: Arc::default(),
+            ambient: Ambient::default(),
+            masks_secrets: false,
+            #[cfg(feature = "kafka")]
+            producers: Arc::default(),
+            #[cfg(feature = "kafka")]
+            owners: s1_forwarder_kafka::TransactionalIds::new(instance),
+        }
+    }
+
+    /// Replaces the environment that the identities of clouds are taken from.
+    pub fn with_ambient(self, ambient: Ambient) -> Self {
+        Self { ambient, ..self }
+    }
+
+    /// For [`Sink::masked`](s1_forwarder_engine::sink::Sink::masked): where a secret is a part of the body, `***` stands for it.
+    pub fn with_masked_secrets(self) -> Self {
+        Self { masks_secrets: true, tokens: Arc::new(Tokens::unread()), ..self }
+    }
+
+    /// Called when this process has acquired the lease of a shard.
+    #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka fences"))]
+    pub fn acquired(&self, shard: u32) {
+        #[cfg(feature = "kafka")]
+        self.owners.acquired(shard);
+    }
+
+    /// Releases transactional ids. Called when all sinks are gone.
+    pub async fn close(&self) {
+        #[cfg(feature = "kafka")]
+        self.owners.close().await;
+    }
+
+    /// Number of open Kafka clients.
+    pub fn kafka_clients(&self) -> usize {
+        #[cfg(feature = "kafka")]
+        return self.producers.count() + self.owners.count();
+        #[cfg(not(feature = "kafka"))]
+        0
+    }
+}
+
+impl SinkContext {
+    /// The console's host for fields of hosts, which have no port.
+    pub(crate) fn hostname(&self) -> &str {
+        hostname(&self.console_host)
+    }
+
+    /// Replaces the placeholders in a template.
+    pub(crate) fn fill(&self, key: &'static str, template: &str) -> Result<String, BuildError> {
+        self.fill_with(key, template, &self.labels)
+    }
+
+    /// Replaces the placeholders in a template, with other labels.
+    pub(crate) fn fill_with(&self, key: &'static str, template: &str, labels: &Labels) -> Result<String, BuildError> {
+        let mut filled = String::with_capacity(template.len());
+        let mut is_of_console = false;
+        for part in text_parts(template) {
+            match part.map_err(|error| BuildError::value(key, error.to_string()))? {
+                TextPart::Plain(text) => filled.push_str(text),
+                TextPart::Placeholder(placeholder) => {
+                    let unknown = || BuildError::Placeholder {
+                        key,
+                        placeholder: placeholder.to_owned(),
+                        labels: labels.keys().cloned().collect(),
+                    };
+                    filled.push_str(&self.value(key, placeholder, labels).ok_or_else(unknown)?);
+                    let label = placeholder.strip_prefix("label.");
+                    is_of_console |= label.is_some_and(|label| self.console_labels.contains(label));
+                }
+            }
+        }
+        // Where only the user has made the name, the user corrects it.
+        Ok(if is_of_console { safe_name(key, filled) } else { filled })
+    }
+
+    fn value<'a>(&'a self, key: &'static str, placeholder: &str, labels: &'a Labels) -> Option<Cow<'a, str>> {
+        match placeholder.strip_prefix("label.") {
+            Some(label) => labels.get(label).map(|value| match self.console_labels.contains(label) {
+                true => Cow::Owned(safe_part(key, value)),
+                false => Cow::Borrowed(value.as_str()),
+            }),
+            None if placeholder == "pipeline" => Some(Cow::Borrowed(self.pipeline.as_str())),
+            None if placeholder == "stream" => Some(Cow::Borrowed(self.stream.name())),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> SinkContext {
+        SinkContext {
+            pipeline: "acme".to_owned(),
+            stream: Stream::Threats,
+            sink: "bus".to_owned(),
+            shard: 0,
+            console_host: "host.example".to_owned(),
+            console: None,
+            labels: Labels::from([("customer".to_owned(), "acme-eu".to_owned())]),
+            console_labels: BTreeSet::new(),
+            schema: Schema::Ecs,
+            schema_name: "ecs-9.4.0",
+            shared: SharedSinkResources::default(),
+        }
+    }
+
+    #[test]
+    fn placeholders_are_replaced() {
+        let filled = context().fill("topic", "s1.{stream}.{pipeline}-{label.customer}");
+        assert_eq!(filled.unwrap(), "s1.threats.acme-acme-eu");
+        assert_eq!(context().fill("topic", "plain").unwrap(), "plain");
+    }
+
+    #[test]
+    fn unknown_placeholders_are_refused() {
+        for template in ["{customer}", "{label.other}", "{}", "{stream"] {
+            let error = context().fill("topic", template).unwrap_err().to_string();
+            assert!(error.starts_with("`topic`"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Names of headers that settings give.
+
+use http::header::HeaderName;
+use s1_forwarder_record::visible::excerpt;
+
+use crate::BuildError;
+
+/// Headers that describe the body or the connection, or hold for the next hop alone.
+const RESERVED: [&str; 13] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A header's name that the settings give.
+///
+/// # Errors
+/// If it is no name, or that of a header which is the client's.
+pub(crate) fn header_name(key: &str, name: &str) -> Result<HeaderName, BuildError> {
+    let parsed: HeaderName =
+        name.parse().map_err(|_| BuildError::value(key, format!("`{}` is not the name of a header", excerpt(name))))?;
+    match parsed.as_str() {
+        "proxy-authorization" => {
+            let advice = "is for the proxy: write user name and password into `proxy`: http://USER:PASSWORD@HOST:PORT";
+            Err(BuildError::value(key, advice))
+        }
+        reserved if RESERVED.contains(&reserved) => {
+            Err(BuildError::value(key, "the forwarder sets this header itself, where it is needed"))
+        }
+        _ => Ok(parsed),
+    }
+}

@@ -1,0 +1,33 @@
+use s1_forwarder_engine::sink::Outcome;
+use s1_forwarder_failure::Failure;
+
+/// There is no token.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenError {
+    pub(crate) outcome: Outcome,
+}
+
+impl TokenError {
+    /// A secret of the settings cannot be read.
+    pub(crate) fn unreadable(reason: &dyn std::error::Error) -> Self {
+        Self { outcome: Outcome::Failed(Failure::SecretUnreadable(reason.to_string())) }
+    }
+
+    /// The credentials are missing, unusable or refused.
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        Self { outcome: Outcome::unauthorized(reason) }
+    }
+
+    /// Adds what the operator can do.
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        let add = |reason: String| format!("{reason}; {hint}");
+        Self {
+            outcome: match self.outcome {
+                Outcome::Failed(
+                    failure @ (Failure::Transient { .. } | Failure::Unauthorized(_) | Failure::Misconfigured(_)),
+                ) => Outcome::Failed(failure.map_reason(add)),
+                other => other,
+            },
+        }
+    }
+}

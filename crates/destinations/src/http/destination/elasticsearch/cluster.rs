@@ -1,0 +1,27 @@
+use super::templates::Template;
+use crate::http::Endpoint;
+
+/// What documents are created in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Storage {
+    DataStream,
+    /// An index, or an alias of one.
+    Index,
+}
+
+/// Where the documents of a lane go.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) base: Endpoint,
+    /// Name of the data stream, index or alias.
+    pub(super) name: String,
+    pub(super) storage: Storage,
+    /// Installed if it is missing.
+    pub(super) template: Option<&'static Template>,
+    /// With `content: integration`, the data set of Elastic's integration.
+    pub(super) dataset: Option<&'static str>,
+    /// The ingest pipeline that the settings name.
+    pub(super) ingest_pipeline: Option<String>,
+    /// OpenSearch Serverless, which has no information about the cluster.
+    pub(super) is_serverless: bool,
+}

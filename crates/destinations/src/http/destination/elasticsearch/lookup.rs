@@ -1,0 +1,588 @@
+//! Asks a cluster which documents it has, by identity.
+//!
+//! Most answers that are no proof come with status 200: some shards failed, a target that is not there, a search that
+//! was ended early. A closed index is seen only where it is named exactly, so no question has a wildcard or ignores
+//! what is unavailable, except the one that looks outside the target: that one only ever finds.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::StatusCode;
+use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
+use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_settings::Schema;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::document::parts;
+use crate::http::Endpoint;
+use crate::http::lookup::{Questions, by_status};
+use crate::http::transport::exchange::Response;
+
+/// The most identities of one question. With two copies of each, the answer is below 500 KB.
+const MOST: usize = 1_000;
+/// Further copies of some of them that fit into an answer.
+const COPIES: usize = 100;
+/// The most documents of one list.
+const MOST_LISTED: usize = 2_500;
+const TIME: &str = "@timestamp";
+const JSON: &str = "application/json";
+const REFRESH: &str = "index.refresh_interval";
+const CREATED: &str = "index.creation_date";
+/// Where OpenSearch has the interval of indices without their own: the first that is there counts.
+const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
+/// A header of all answers of Elasticsearch, which has no such default.
+const IS_ELASTIC: &str = "x-elastic-product";
+/// The digits of a number that a rollover gives.
+const ROLLED_DIGITS: usize = 6;
+/// The clocks of cluster and console may differ by this.
+const CLOCKS: Duration = Duration::from_secs(3_600);
+/// What an alias may have that hides documents.
+const NARROWING: [&str; 2] = ["filter", "search_routing"];
+/// Parts of what a cluster says of a question that exceeds a setting of an index.
+const TOO_LARGE: [&str; 2] = ["max_terms_count", "max_result_window"];
+const IN_LABEL: &str = "labels.s1_identity";
+const IN_ECS: &str = "sentinel_one.identity";
+const IN_OCSF: &str = "metadata.uid";
+const IN_RAW: &str = "event.id";
+/// Where documents have their identity, by the settings of now and by those of before.
+const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
+const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_clusters,hits.total,\
+                      hits.hits._id,hits.hits._index,hits.hits._source,error.type,error.reason,error.root_cause";
+
+#[derive(Debug)]
+pub(super) struct ClusterLookup {
+    pub(super) questions: Questions,
+    pub(super) base: Endpoint,
+    /// The data stream, index or alias that documents are sent to.
+    pub(super) name: String,
+    /// Where a document has its identity next to `_id`, which an ingest pipeline may replace.
+    pub(super) field: &'static str,
+    pub(super) settle: Duration,
+    /// Where ingest pipelines put documents.
+    pub(super) elsewhere: Vec<String>,
+    /// Set once each document of the target is known to have an identity.
+    pub(super) named: OnceCell<()>,
+}
+
+/// Where documents of this schema have their identity.
+pub(super) fn field(schema: Schema, is_package: bool) -> &'static str {
+    match schema {
+        _ if is_package => IN_LABEL,
+        Schema::Ecs => IN_ECS,
+        Schema::Ocsf => IN_OCSF,
+        Schema::Raw => IN_RAW,
+    }
+}
+
+#[derive(Deserialize)]
+struct Found<'a> {
+    timed_out: bool,
+    #[serde(default)]
+    terminated_early: bool,
+    #[serde(rename = "_shards")]
+    shards: Shards,
+    /// Other clusters that were asked.
+    #[serde(rename = "_clusters")]
+    clusters: Option<Clusters>,
+    /// What stands next to hits that are not all.
+    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    hits: Hits<'a>,
+}
+
+#[derive(Deserialize)]
+struct Shards {
+    total: u64,
+    /// Those that had nothing to search are among them.
+    successful: u64,
+    failed: u64,
+}
+
+#[derive(Deserialize)]
+struct Clusters {
+    total: u64,
+    successful: u64,
+}
+
+#[derive(Deserialize)]
+struct Hits<'a> {
+    total: Total,
+    /// The filter leaves out an empty list.
+    #[serde(borrow, default)]
+    hits: Vec<Hit<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    value: u64,
+    relation: String,
+}
+
+#[derive(Deserialize)]
+struct Hit<'a> {
+    #[serde(rename = "_id", borrow)]
+    id: Cow<'a, str>,
+    #[serde(rename = "_index", borrow)]
+    index: Cow<'a, str>,
+    #[serde(rename = "_source", default)]
+    source: Value,
+}
+
+impl Hit<'_> {
+    /// Which of the identities the document has.
+    fn identity(&self, identities: &[Identity]) -> Option<Identity> {
+        let named = FIELDS.into_iter().filter_map(|field| self.named(field));
+        let texts = [&*self.id].into_iter().chain(named);
+        texts.filter_map(|text| text.parse().ok()).find(|identity| identities.binary_search(identity).is_ok())
+    }
+
+    /// Which of the identities the document has, and its index.
+    fn placed(self, identities: &[Identity]) -> Option<(Identity, String)> {
+        Some((self.identity(identities)?, self.index.into_owned()))
+    }
+
+    /// Whether the document was sent to this data stream, as far as it says that.
+    fn may_be_of(&self, own: &Value) -> bool {
+        ["type", "dataset", "namespace"].into_iter().all(|member| {
+            let said = self.named(&format!("data_stream.{member}"));
+            said.is_none_or(|said| own.get(member).and_then(Value::as_str) == Some(said))
+        })
+    }
+
+    /// The text of this field.
+    fn named(&self, field: &str) -> Option<&str> {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        self.source.pointer(&pointer).or_else(|| self.source.get(field))?.as_str()
+    }
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    error: Cause,
+}
+
+#[derive(Deserialize)]
+struct Cause {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    root_cause: Vec<Cause>,
+}
+
+impl ClusterLookup {
+    /// The documents with these identities, which are sorted, in `target`.
+    fn question(&self, identities: &[Identity]) -> Value {
+        let ids: Vec<String> = identities.iter().map(Identity::to_string).collect();
+        let mut should = vec![json!({ "ids": { "values": ids } })];
+        should.extend(FIELDS.map(|field| json!({ "terms": { field: ids } })));
+        let source = [&FIELDS[..], &["data_stream"]].concat();
+        json!({
+            "size": 2 * identities.len() + COPIES,
+            "_source": source,
+            "track_total_hits": true,
+            "query": { "bool": { "should": should } },
+        })
+    }
+
+    /// Asks one target about all of it.
+    async fn post(&self, target: &str, question: Value) -> Result<Response, Unproven> {
+        let url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
+        self.questions.post(&url.with_query("filter_path", FILTER), JSON, question.to_string()).await
+    }
+
+    async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+        let response = self.post(target, self.question(identities)).await?;
+        let found = proof(&response, target)?;
+        let foreign = || Unproven::NoProof(format!("{target} answers with a document that nobody asked for"));
+        found.hits.hits.into_iter().map(|hit| hit.placed(identities).ok_or_else(foreign)).collect()
+    }
+
+    /// `None` if the document has no identity, or no time.
+    fn listed(&self, hit: &Hit<'_>) -> Option<Listed> {
+        let identity = hit.id.parse().ok().or_else(|| hit.named(self.field)?.parse().ok())?;
+        let time = Timestamp::parse(hit.source.get(TIME)?.as_str()?).ok()?;
+        Some(Listed { identity, time, copies: 1 })
+    }
+
+    /// Documents outside the target: an ingest pipeline has changed their index, or the alias had another one. Those of
+    /// other pipelines may have the same identities, and are left out where a document says which data stream it was
+    /// sent to.
+    ///
+    /// # Errors
+    /// If the answer does not say of all that the credentials may read. What nobody has looked for is not missing.
+    async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+        let own: Option<Value> = serde_json::from_str(&parts(&self.name)).ok();
+        let url = self.base.join("_search").with_query("ignore_unavailable", "true");
+        let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
+        let response = self.questions.post(&url, JSON, self.question(identities).to_string()).await?;
+        if is_forbidden(&response) {
+            return Ok(Vec::new());
+        }
+        let found = proof(&response, "all that the credentials may read")?;
+        let hits = found.hits.hits.into_iter().filter(|hit| own.as_ref().is_none_or(|own| hit.may_be_of(own)));
+        let place = |hit: Hit<'_>| {
+            let unread = Unproven::NoProof(format!("`{}` has an event whose identity cannot be read", hit.index));
+            hit.placed(identities).ok_or(unread)
+        };
+        hits.map(place).collect()
+    }
+
+    /// What the cluster says of the target.
+    fn metadata(&self, response: &Response) -> Result<Value, Unproven> {
+        if response.status != StatusCode::OK {
+            return Err(by_status(&response.view(0)));
+        }
+        serde_json::from_slice(&response.body)
+            .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name)))
+    }
+
+    /// What a filter or the routing of an alias hides cannot be seen.
+    async fn refuse_narrowing_alias(&self) -> Result<(), Unproven> {
+        let response = self.questions.get(&self.base.join(&format!("_alias/{}", self.name))).await?;
+        if is_no_alias(&response) {
+            return Ok(());
+        }
+        let indices = self.metadata(&response)?;
+        for (_, index) in indices.as_object().into_iter().flatten() {
+            let alias = index.get("aliases").and_then(|aliases| aliases.get(&self.name));
+            let narrows = |key: &&str| alias.is_some_and(|alias| alias.get(key).is_some());
+            if let Some(key) = NARROWING.into_iter().find(narrows) {
+                return Err(Unproven::NoProof(format!(
+                    "the alias `{}` has a `{key}`, and what it hides is not seen",
+                    self.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A document without an identity that can be searched for may be any event: an ingest pipeline may have replaced
+    /// its `_id`, also by one that looks as an identity does.
+    async fn refuse_unnamed(&self) -> Result<(), Unproven> {
+        let named = [self.field, IN_ECS, IN_OCSF, IN_LABEL].map(|field| json!({ "exists": { "field": field } }));
+        let question = json!({
+            "size": 0,
+            "_source": false,
+            "track_total_hits": true,
+            "query": { "bool": { "must_not": named } },
+        });
+        let response = self.post(&self.name, question).await?;
+        match whole(&response, &self.name)?.hits.total {
+            Total { value: 0, relation } if relation == "eq" => Ok(()),
+            Total { value, .. } => Err(Unproven::NoProof(format!(
+                "{value} documents of `{}` have no `{}` that is indexed, and their `_id` may be another one: each may \
+                 be an event that is not found",
+                self.name, self.field
+            ))),
+        }
+    }
+
+    /// The indices of the target, and since when all that was sent to it is there.
+    async fn indices(&self) -> Result<Kept, Unproven> {
+        let url = self.base.join(&format!("{}/_settings/{REFRESH},{CREATED}", self.name));
+        let response = self.questions.get(&url.with_query("flat_settings", "true")).await?;
+        let indices = self.metadata(&response)?;
+        let indices: Vec<(&String, &Value)> = indices.as_object().into_iter().flatten().collect();
+        if indices.is_empty() {
+            return Err(Unproven::NoProof(format!("{}: the answer names no index", self.name)));
+        }
+        let has_default = indices.iter().any(|(_, index)| text(index, REFRESH).is_none());
+        let default = if has_default { self.default_refresh().await? } else { None };
+        for (name, index) in &indices {
+            self.refuse_rare_refresh(name, text(index, REFRESH).or(default.as_deref()))?;
+        }
+        let created = |index| {
+            let millis: i64 = text(index, CREATED)?.parse().ok()?;
+            Some(Timestamp::from_micros(millis.saturating_mul(1_000)))
+        };
+        Ok(kept(indices.into_iter().map(|(name, index)| (name.as_str(), created(index)))))
+    }
+
+    /// A document is found only after a refresh, whatever was acknowledged.
+    fn refuse_rare_refresh(&self, index: &str, interval: Option<&str>) -> Result<(), Unproven> {
+        let Some(interval) = interval else { return Ok(()) };
+        if refresh_interval(interval).is_some_and(|interval| interval <= self.settle) {
+            return Ok(());
+        }
+        Err(Unproven::NoProof(format!(
+            "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an \
+             interval, or set `verify.settle` to more than the interval"
+        )))
+    }
+
+    /// The interval of indices without their own; `None` where it is that of each release, a second.
+    async fn default_refresh(&self) -> Result<Option<String>, Unproven> {
+        let url = self.base.join("_cluster/settings").with_query("include_defaults", "true");
+        let url = url.with_query("filter_path", "*.cluster.default.index.refresh_interval");
+        let response = self.questions.get(&url).await?;
+        if response.headers.contains_key(IS_ELASTIC) {
+            return Ok(None);
+        }
+        if matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Unproven::NoProof(format!(
+                "the credentials may not read the interval of indices that have no {REFRESH}: set it in the index \
+                 template, or give the right `cluster:monitor/state`"
+            )));
+        }
+        let settings = self.metadata(&response)?;
+        let of = |part: &str| settings.get(part)?.pointer("/cluster/default/index/refresh_interval")?.as_str();
+        Ok(DEFAULT_REFRESH.into_iter().find_map(of).map(str::to_owned))
+    }
+}
+
+/// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index
+/// is none that they may not read.
+fn is_forbidden(response: &Response) -> bool {
+    response.status == StatusCode::FORBIDDEN
+        && serde_json::from_slice(&response.body).is_ok_and(|failed: Failed| failed.error.kind == "security_exception")
+}
+
+/// The cluster says that the target is no alias. A gateway may answer with 404 in its place.
+fn is_no_alias(response: &Response) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        status: u16,
+    }
+    matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
+        && serde_json::from_slice(&response.body).is_ok_and(|refusal: Refusal| refusal.status == response.status)
+}
+
+/// A setting of an index.
+fn text<'v>(index: &'v Value, name: &str) -> Option<&'v str> {
+    index.get("settings")?.get(name)?.as_str()
+}
+
+/// A rollover numbers indices. As long as the first one is there, nothing was removed with an index. Otherwise all is
+/// there that was created after the oldest index that has all later ones. Other names say nothing, nor do the numbers
+/// of several series.
+fn kept<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Kept {
+    let mut series = Vec::new();
+    let mut numbered = |(name, created): (&'n str, Option<Timestamp>)| {
+        let (name, digits) = name.rsplit_once('-').filter(|(_, digits)| digits.len() == ROLLED_DIGITS)?;
+        series.push(without_date(name));
+        Some((digits.parse::<u32>().ok()?, created?))
+    };
+    let Some(mut indices) = indices.map(&mut numbered).collect::<Option<Vec<_>>>() else { return Kept::Unknown };
+    if !is_one(&series) {
+        return Kept::Unknown;
+    }
+    indices.sort_unstable();
+    let next = |(later, earlier): (&(u32, Timestamp), &(u32, Timestamp))| earlier.0 + 1 >= later.0;
+    let rest = indices.iter().rev().zip(indices.iter().rev().skip(1)).take_while(|pair| next(*pair)).count();
+    match indices.len().checked_sub(rest + 1).and_then(|first| indices.get(first)) {
+        None => Kept::Unknown,
+        Some((1, created)) => Kept::Since(*created),
+        Some((_, created)) => {
+            let reason = "an index that documents were sent to before is no longer there (retention?)";
+            Kept::From(created.plus(CLOCKS), reason.to_owned())
+        }
+    }
+}
+
+/// The name of a backing index has the day of its creation before the number.
+fn without_date(name: &str) -> &str {
+    let is_date = |text: &str| text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match name.rsplit_once('-') {
+        Some((series, date)) if is_date(date) => series,
+        _ => name,
+    }
+}
+
+/// True for names of one series. An index that was shrunk or restored has a word before its name.
+fn is_one(names: &[&str]) -> bool {
+    let shortest = names.iter().min_by_key(|name| name.len()).copied().unwrap_or_default();
+    names.iter().all(|name| name.strip_suffix(shortest).is_some_and(|word| word.is_empty() || word.ends_with('-')))
+}
+
+/// How long a document may take to be found; `None` if nobody says when it is.
+fn refresh_interval(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let factor = match unit {
+        // A plain number is one of milliseconds.
+        "ms" | "" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        // Smaller units.
+        "micros" | "nanos" => return Some(Duration::from_micros(number)),
+        _ => return None,
+    };
+    number.checked_mul(factor).map(Duration::from_secs)
+}
+
+/// An answer about the whole target, with all of its documents.
+fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
+    let found = whole(response, target)?;
+    let Hits { total, hits } = &found.hits;
+    if total.relation != "eq" || total.value != hits.len() as u64 {
+        let (all, sent) = (total.value, hits.len());
+        return Err(Unproven::TooLarge(format!("{target}: {sent} of {all} documents were sent")));
+    }
+    Ok(found)
+}
+
+/// An answer about the whole target.
+fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
+    let view = response.view(0);
+    let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
+    if response.status != StatusCode::OK {
+        if let Ok(Failed { error }) = serde_json::from_slice(&response.body)
+            && let Cause { kind, reason, .. } = error.root_cause.first().unwrap_or(&error)
+            && (response.status.is_client_error() || error.kind == "search_phase_execution_exception")
+            && !matches!(response.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE)
+        {
+            let reason = view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()));
+            return Err(match TOO_LARGE.iter().any(|setting| reason.contains(setting)) {
+                true => Unproven::TooLarge(format!("{target}: {reason}")),
+                false => unproven(reason),
+            });
+        }
+        return Err(by_status(&view));
+    }
+    let found: Found<'_> = match serde_json::from_slice(&response.body) {
+        Ok(found) => found,
+        Err(error) if error.is_eof() => return Err(Unproven::TooLarge("the answer breaks off".to_owned())),
+        Err(_) => return Err(unproven("the answer is none of a search".to_owned())),
+    };
+    let Found { timed_out, terminated_early, shards, clusters, error, .. } = &found;
+    if error.is_some() {
+        return Err(unproven("the answer has an error next to its hits".to_owned()));
+    }
+    if *timed_out || *terminated_early {
+        return Err(unproven("the search was ended before it had seen all documents".to_owned()));
+    }
+    let Shards { total, successful, failed } = *shards;
+    if failed > 0 || successful < total {
+        return Err(unproven(format!(
+            "{} of {total} shards did not answer",
+            failed.max(total - successful.min(total))
+        )));
+    }
+    if total == 0 {
+        return Err(unproven("there is no such target".to_owned()));
+    }
+    if clusters.as_ref().is_some_and(|clusters| clusters.successful < clusters.total) {
+        return Err(unproven("a cluster that belongs to the target did not answer".to_owned()));
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl Lookup for ClusterLookup {
+    fn asked(&self) -> String {
+        format!("`{}` at {}, by `_id` and `{}`", self.name, self.base, self.field)
+    }
+
+    fn most(&self) -> usize {
+        MOST
+    }
+
+    fn settle(&self) -> Duration {
+        self.settle
+    }
+
+    async fn kept(&self) -> Result<Kept, Unproven> {
+        self.refuse_narrowing_alias().await?;
+        self.indices().await
+    }
+
+    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+        let mut copies = vec![0; identities.len()];
+        for (identity, _) in self.search(&self.name, identities).await? {
+            if let Ok(place) = identities.binary_search(&identity)
+                && let Some(count) = copies.get_mut(place)
+            {
+                *count += 1;
+            }
+        }
+        Ok(copies)
+    }
+
+    fn most_listed(&self) -> usize {
+        MOST_LISTED
+    }
+
+    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+        let Range { start, end } = window;
+        let question = json!({
+            "size": MOST_LISTED,
+            "_source": [self.field, TIME],
+            "track_total_hits": true,
+            "query": { "range": { TIME: { "gte": start.to_string(), "lt": end.to_string() } } },
+        });
+        let response = self.post(&self.name, question).await?;
+        let found = proof(&response, &self.name)?;
+        Ok(found.hits.hits.iter().filter_map(|hit| self.listed(hit)).collect())
+    }
+
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        self.named.get_or_try_init(|| self.refuse_unnamed()).await?;
+        let mut places = vec![None; identities.len()];
+        let mut found = self.rerouted(identities).await?;
+        if !self.elsewhere.is_empty() {
+            found.extend(self.search(&self.elsewhere.join(","), identities).await?);
+        }
+        for (identity, index) in found {
+            if let Ok(place) = identities.binary_search(&identity)
+                && let Some(found) = places.get_mut(place)
+            {
+                *found = Some(format!("`{index}` (index)"));
+            }
+        }
+        Ok(places)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_with_an_index_is_known_by_the_numbers_of_the_others() {
+        let hour = |hour: i64| Timestamp::from_micros(hour * 3_600_000_000);
+        for (names, expected) in [
+            (&[".ds-a-2026.11.28-000001"][..], "since 0"),
+            (&[".ds-a-2026.11.27-000001", ".ds-a-2026.11.28-000002"], "since 0"),
+            (&["a-000002", "a-000001", "a-000003"], "since 1"),
+            // Each was created in the hour of its place here, and the clocks may differ by one.
+            (&["a-000002"], "from 1"),
+            (&["a-000007", "a-000005", "a-000006"], "from 2"),
+            (&["a-000001", "a-000002", "a-000004", "a-000005"], "from 3"),
+            (&["shrink-x-a-000003", "a-000004"], "from 1"),
+            (&["a"], "unknown"),
+            (&["a-2026"], "unknown"),
+            (&["a-000001", "blue"], "unknown"),
+            // Two series, of which nobody knows which one documents were sent to.
+            (&["a-000001", "b-000001"], "unknown"),
+            (&["a-000001", "ba-000002"], "unknown"),
+            (&[], "unknown"),
+        ] {
+            let indices = names.iter().zip(0_i64..).map(|(name, created)| (*name, Some(hour(created))));
+            let found = match kept(indices) {
+                Kept::Since(time) => format!("since {}", time.micros() / 3_600_000_000),
+                Kept::Everything => "everything".to_owned(),
+                Kept::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
+                Kept::Unknown => "unknown".to_owned(),
+            };
+            assert_eq!(found, expected, "{names:?}");
+        }
+        assert_eq!(kept([("a-000002", None)].into_iter()), Kept::Unknown);
+    }
+
+    #[test]
+    fn a_refresh_interval_is_read() {
+        for (text, expected) in [("1s", Some(1_000)), ("500ms", Some(500)), ("2m", Some(120_000)), ("-1", None)] {
+            assert_eq!(refresh_interval(text), expected.map(Duration::from_millis), "{text}");
+        }
+    }
+}

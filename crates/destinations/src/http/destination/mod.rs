@@ -1,0 +1,195 @@
+//! The destinations, a file or folder for each, and what a destination has to say.
+
+pub(crate) mod accept;
+pub mod azure_logs;
+pub mod datadog;
+pub mod elasticsearch;
+pub(crate) mod event_time;
+pub mod generic;
+pub mod google_secops;
+pub mod logscale;
+pub mod loki;
+pub mod otlp;
+pub mod panther;
+pub mod sekoia;
+pub mod splunk_hec;
+pub mod sumo;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use s1_forwarder_engine::sink::lookup::Lookup;
+use s1_forwarder_engine::sink::{Batch, Event, Outcome, Probe};
+use s1_forwarder_record::Stream;
+use s1_forwarder_settings::{HttpSettings, Schema};
+
+use crate::common::Defaults;
+use crate::http::auth::Authenticator;
+use crate::http::transport::client::SinkClient;
+use crate::http::transport::endpoint::Endpoint;
+use crate::http::transport::exchange::{RequestError, Response};
+use crate::http::transport::framing::Framing;
+use crate::http::transport::response::ResponseView;
+use crate::integration::{Content, Integration};
+use crate::{BuildError, DestinationKey, SinkContext};
+
+/// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::common::SinkType).
+pub(crate) trait DestinationType {
+    type Destination: Destination;
+
+    const DEFAULTS: Defaults;
+
+    /// See [`SinkType::default_schema`](crate::common::SinkType::default_schema).
+    const DEFAULT_SCHEMA: Option<Schema> = None;
+
+    /// See [`SinkType::older_ocsf_reader`](crate::common::SinkType::older_ocsf_reader).
+    const OLDER_OCSF_READER: Option<&'static str> = None;
+
+    /// What the destination's own SentinelOne integration calls the streams. Types that have it have `content`.
+    const INTEGRATION: Option<&'static Integration> = None;
+
+    /// See [`SinkType::content`](crate::common::SinkType::content).
+    fn content(&self) -> Content {
+        Content::Forwarder
+    }
+
+    /// See [`SinkType::embeds_raw`](crate::common::SinkType::embeds_raw).
+    fn embeds_raw(&self) -> bool;
+
+    /// See [`SinkType::probes_each_stream`](crate::common::SinkType::probes_each_stream).
+    fn probes_each_stream(&self) -> bool {
+        false
+    }
+
+    /// See [`SinkType::check_streams`](crate::common::SinkType::check_streams).
+    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        match (self.content(), Self::INTEGRATION) {
+            (Content::Integration, Some(integration)) => integration.check(streams, ""),
+            _ => Ok(()),
+        }
+    }
+
+    /// See [`SinkType::describe_destination`](crate::common::SinkType::describe_destination).
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError>;
+
+    /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
+    ///
+    /// # Errors
+    /// As [`SinkType::build`](crate::common::SinkType::build).
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Self::Destination>, BuildError>;
+
+    /// See [`SinkType::without_identity`](crate::common::SinkType::without_identity).
+    fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
+        None
+    }
+
+    /// See [`SinkType::lookup`](crate::common::SinkType::lookup).
+    fn lookup(&self, _http: HttpSettings, _context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        Ok(None)
+    }
+}
+
+/// What the sink of one lane is built from.
+#[derive(Debug)]
+pub(crate) struct Parts<D> {
+    pub(crate) auth: Authenticator,
+    /// Headers of every request, in addition to those that all destinations share.
+    pub(crate) headers: HeaderMap,
+    /// Where batches may be posted, with equal destinations. Not empty.
+    pub(crate) targets: Vec<Target<D>>,
+}
+
+/// One address of a destination.
+#[derive(Debug)]
+pub(crate) struct Target<D> {
+    /// Batches are posted here.
+    pub(crate) endpoint: Endpoint,
+    pub(crate) destination: D,
+    /// See [`Destination::prepare`].
+    pub(crate) is_prepared: AtomicBool,
+}
+
+impl<D> Target<D> {
+    pub(crate) fn new(endpoint: Endpoint, destination: D) -> Self {
+        Self { endpoint, destination, is_prepared: AtomicBool::new(false) }
+    }
+}
+
+impl<D> Parts<D> {
+    /// For a destination with one address.
+    pub(crate) fn new(auth: Authenticator, headers: HeaderMap, endpoint: Endpoint, destination: D) -> Self {
+        Self { auth, headers, targets: vec![Target::new(endpoint, destination)] }
+    }
+}
+
+/// What makes one HTTP destination differ from another.
+pub(crate) trait Destination: Send + Sync + Debug + 'static {
+    fn content_type(&self) -> &'static str;
+
+    fn framing(&self) -> Framing<'_> {
+        Framing::NONE
+    }
+
+    /// Writes what precedes the first event. Overridden where that depends on the batch or holds a secret.
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.framing().open);
+    }
+
+    /// Appends one event, without the separator.
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>);
+
+    /// Set if the destination counts the bytes that `event` appends, less this number, and not the body of the event.
+    fn surroundings(&self) -> Option<usize> {
+        None
+    }
+
+    /// Maximum number of bytes of a response that are read. The rest is ignored.
+    fn max_response_bytes(&self) -> usize {
+        64 * 1024
+    }
+
+    /// What a response means. It is a pure function, so that each row of the destination's contract is a row of a test.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome;
+
+    /// Runs before the first request with events, and again before the next one if it returns false. The request is
+    /// sent in both cases. After an error it is not sent, and the attempt has that outcome.
+    fn prepare<'a>(&'a self, _client: &'a SinkClient) -> BoxFuture<'a, Result<bool, Outcome>> {
+        std::future::ready(Ok(true)).boxed()
+    }
+
+    /// Sends a request with events. Overridden where the destination must know which requests have no response yet.
+    fn send<'a>(
+        &'a self,
+        request: BoxFuture<'a, Result<Response, RequestError>>,
+    ) -> BoxFuture<'a, Result<Response, RequestError>> {
+        request
+    }
+
+    /// Waits for what the destination reports later than its response. Most destinations return `outcome` unchanged.
+    fn confirm<'a>(
+        &'a self,
+        outcome: Outcome,
+        _response: ResponseView<'a>,
+        _client: &'a SinkClient,
+    ) -> BoxFuture<'a, Outcome> {
+        std::future::ready(outcome).boxed()
+    }
+
+    /// See [`Sink::rehearse`](s1_forwarder_engine::sink::Sink::rehearse).
+    fn rehearse<'a>(&'a self, _batch: &'a Batch, _client: &'a SinkClient) -> BoxFuture<'a, Option<Probe>> {
+        std::future::ready(None).boxed()
+    }
+
+    /// See [`Sink::probe`](s1_forwarder_engine::sink::Sink::probe). `endpoint` is the one that batches are posted to.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe>;
+}
+
+/// The first word of the outcome of a response to four events, with the indices of a partial outcome.
+#[cfg(test)]
+pub(crate) fn judged(destination: &impl Destination, status: u16, body: impl AsRef<[u8]>) -> String {
+    crate::http::transport::response::judged_by(|response| destination.judge(response), status, body, 4)
+}

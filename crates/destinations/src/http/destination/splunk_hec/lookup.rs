@@ -1,0 +1,259 @@
+//! Asks a search head which events it has, by the indexed field `event_id`.
+//!
+//! A search answers with status 200 before it has run: what makes the answer one of a part comes later, as a message
+//! between its rows or as a stream that ends before the last one.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::StatusCode;
+use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
+use s1_forwarder_record::{Identity, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+use url::form_urlencoded::Serializer;
+
+use crate::http::Endpoint;
+use crate::http::lookup::{Questions, by_status};
+use crate::http::transport::exchange::Response;
+
+/// The most identities of one question: the text of a search has a limit.
+const MOST: usize = 500;
+/// The most events of one list; each is about 130 bytes of an answer.
+const MOST_LISTED: usize = 4_000;
+/// Later than any event: without it, a search ends now.
+const END_OF_TIME: &str = "4102444800";
+/// Before 9.0.1 there is the first alone.
+const EXPORTS: [&str; 2] = ["services/search/jobs/export", "services/search/v2/jobs/export"];
+/// Who reads must not be able to remove what it misses afterwards.
+const TOO_MUCH: [&str; 2] = ["delete_by_keyword", "admin_all_objects"];
+
+#[derive(Debug)]
+pub(super) struct SearchHead {
+    pub(super) questions: Questions,
+    pub(super) base: Endpoint,
+    pub(super) index: String,
+    pub(super) pipeline: String,
+    pub(super) stream: &'static str,
+    pub(super) settle: Duration,
+    /// Other indexes where events may be.
+    pub(super) elsewhere: Vec<String>,
+}
+
+/// One line of an answer.
+#[derive(Deserialize)]
+struct Line {
+    #[serde(default)]
+    preview: bool,
+    #[serde(default)]
+    lastrow: bool,
+    result: Option<Row>,
+    #[serde(default)]
+    messages: Vec<Message>,
+}
+
+/// All values are texts.
+#[derive(Deserialize)]
+struct Row {
+    event_id: String,
+    count: String,
+    #[serde(default)]
+    time: String,
+    #[serde(default)]
+    index: String,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    text: String,
+}
+
+impl SearchHead {
+    /// Counts the lane's events in these indexes, `by` these fields and with a condition.
+    fn search(&self, aggregates: &str, indexes: &[String], condition: &str, by: &str) -> String {
+        let Self { pipeline, stream, .. } = self;
+        let indexes: Vec<String> = indexes.iter().map(|index| format!("index={}", json!(index))).collect();
+        let indexes = indexes.join(" OR ");
+        let pipeline = json!(pipeline);
+        format!(
+            "| tstats include_reduced_buckets=t {aggregates} where ({indexes}) pipeline={pipeline} stream={stream} \
+             {condition} by {by}"
+        )
+    }
+
+    async fn rows(&self, search: &str, from: &str, to: &str) -> Result<Vec<(Identity, u32, Row)>, Unproven> {
+        let form = Serializer::new(String::new())
+            .append_pair("search", search)
+            .append_pair("earliest_time", from)
+            .append_pair("latest_time", to)
+            .append_pair("output_mode", "json")
+            .append_pair("preview", "false")
+            .finish();
+        let [first, second] = EXPORTS;
+        let post = async |path: &str| {
+            self.questions.post(&self.base.join(path), "application/x-www-form-urlencoded", form.clone()).await
+        };
+        let mut response = post(second).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            response = post(first).await?;
+        }
+        let row = |row: Row| {
+            let identity = row.event_id.parse().ok()?;
+            Some((identity, row.count.parse().ok()?, row))
+        };
+        let foreign = || Unproven::NoProof("the search answers with a row that has no identity or count".to_owned());
+        proof(&response)?.into_iter().map(|found| row(found).ok_or_else(foreign)).collect()
+    }
+
+    async fn found(
+        &self,
+        identities: &[Identity],
+        indexes: &[String],
+        by: &str,
+    ) -> Result<Vec<(usize, u32, String)>, Unproven> {
+        let ids: Vec<String> = identities.iter().map(|identity| format!("\"{identity}\"")).collect();
+        let condition = format!("event_id IN ({})", ids.join(","));
+        let rows = self.rows(&self.search("count", indexes, &condition, by), "0", END_OF_TIME).await?;
+        let place = |(identity, count, row): (Identity, u32, Row)| {
+            let place = identities.binary_search(&identity).ok()?;
+            Some((place, count, row.index))
+        };
+        let foreign = || Unproven::NoProof("the search answers with an event that nobody asked for".to_owned());
+        rows.into_iter().map(|row| place(row).ok_or_else(foreign)).collect()
+    }
+
+    async fn refuse_too_much(&self) -> Result<(), Unproven> {
+        #[derive(Deserialize)]
+        struct Context {
+            entry: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            content: Content,
+        }
+        #[derive(Deserialize)]
+        struct Content {
+            #[serde(default)]
+            capabilities: Vec<String>,
+        }
+        let url = self.base.join("services/authentication/current-context").with_query("output_mode", "json");
+        let response = self.questions.get(&url).await?;
+        // Whether the token is good the search says.
+        let Ok(Context { entry }) = serde_json::from_slice(&response.body) else { return Ok(()) };
+        let mut capabilities = entry.iter().flat_map(|entry| &entry.content.capabilities);
+        match capabilities.find(|capability| TOO_MUCH.contains(&capability.as_str())) {
+            Some(capability) => Err(Unproven::NoProof(format!(
+                "the token of `verify` has the capability `{capability}`: give it one that may only search"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The rows of an answer about all that the search has to look at.
+fn proof(response: &Response) -> Result<Vec<Row>, Unproven> {
+    let view = response.view(0);
+    if response.status != StatusCode::OK {
+        return Err(by_status(&view));
+    }
+    let unproven = |reason: &str| Err(Unproven::NoProof(reason.to_owned()));
+    let mut rows = Vec::new();
+    let mut is_whole = false;
+    for line in serde_json::Deserializer::from_slice(&response.body).into_iter::<Line>() {
+        let Ok(Line { preview, lastrow, result, messages }) = line else {
+            return unproven("the answer of the search breaks off, or is none of a search");
+        };
+        let warning = messages.iter().find(|message| matches!(message.kind.as_str(), "WARN" | "ERROR" | "FATAL"));
+        if let Some(Message { kind, text }) = warning {
+            return Err(Unproven::NoProof(view.excerpt(&format!("the search says {kind}: {text}"))));
+        }
+        // The row is of a search that still runs.
+        if preview {
+            continue;
+        }
+        is_whole |= lastrow;
+        rows.extend(result);
+    }
+    match is_whole {
+        true => Ok(rows),
+        false => unproven("the answer of the search ends before its last row"),
+    }
+}
+
+/// Whole seconds since 1970, as a search takes them.
+fn seconds(time: Timestamp) -> String {
+    time.seconds().to_string()
+}
+
+#[async_trait]
+impl Lookup for SearchHead {
+    fn asked(&self) -> String {
+        format!("index `{}` at {}, by `event_id`", self.index, self.base)
+    }
+
+    fn most(&self) -> usize {
+        MOST
+    }
+
+    fn settle(&self) -> Duration {
+        self.settle
+    }
+
+    async fn kept(&self) -> Result<Kept, Unproven> {
+        self.refuse_too_much().await?;
+        Ok(Kept::Unknown)
+    }
+
+    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+        let mut copies = vec![0; identities.len()];
+        for (place, count, _) in self.found(identities, std::slice::from_ref(&self.index), "event_id").await? {
+            if let Some(copies) = copies.get_mut(place) {
+                *copies += count;
+            }
+        }
+        Ok(copies)
+    }
+
+    fn most_listed(&self) -> usize {
+        MOST_LISTED
+    }
+
+    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+        let indexes = std::slice::from_ref(&self.index);
+        let search = self.search("count min(_time) as time", indexes, "", "event_id");
+        // Bounds are whole seconds, and the last one is not searched.
+        let to = seconds(window.end.plus(Duration::from_micros(999_999)));
+        let rows = self.rows(&search, &seconds(window.start), &to).await?;
+        if rows.len() > MOST_LISTED {
+            return Err(Unproven::TooLarge(format!("{} events are more than one list may have", rows.len())));
+        }
+        // A time without fraction is sufficient for its hour.
+        let listed = |(identity, copies, row): (Identity, u32, Row)| {
+            let seconds: i64 = row.time.split('.').next()?.parse().ok()?;
+            Some(Listed { identity, time: Timestamp::from_micros(seconds.checked_mul(1_000_000)?), copies })
+        };
+        Ok(rows.into_iter().filter_map(listed).collect())
+    }
+
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        let mut places = vec![None; identities.len()];
+        if self.elsewhere.is_empty() {
+            return Ok(places);
+        }
+        let mut found: BTreeMap<usize, String> = BTreeMap::new();
+        for (place, _, index) in self.found(identities, &self.elsewhere, "event_id index").await? {
+            found.insert(place, format!("`{index}` (index)"));
+        }
+        for (place, name) in found {
+            if let Some(place) = places.get_mut(place) {
+                *place = Some(name);
+            }
+        }
+        Ok(places)
+    }
+}

@@ -1,0 +1,74 @@
+//! Sends the questions of `verify --destination`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use s1_forwarder_engine::sink::Outcome;
+use s1_forwarder_engine::sink::lookup::Unproven;
+use s1_forwarder_failure::Failure;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::SinkClient;
+use super::transport::endpoint::Endpoint;
+use super::transport::exchange::{RequestError, Response};
+use super::transport::response::ResponseView;
+
+/// Between two requests.
+const PACE: Duration = Duration::from_millis(500);
+
+/// Asks one question after the other, at most two a second.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    client: SinkClient,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Questions {
+    pub(crate) fn new(client: SinkClient) -> Self {
+        Self { client, last: Mutex::default() }
+    }
+
+    pub(crate) async fn get(&self, url: &Endpoint) -> Result<Response, Unproven> {
+        self.wait().await;
+        self.client.send_empty(Method::GET, url.url()).await.map_err(RequestError::into)
+    }
+
+    pub(crate) async fn post(
+        &self,
+        url: &Endpoint,
+        content_type: &'static str,
+        question: String,
+    ) -> Result<Response, Unproven> {
+        self.wait().await;
+        self.client.post(url.url(), content_type, Bytes::from(question)).await.map_err(RequestError::into)
+    }
+
+    async fn wait(&self) {
+        let mut last = self.last.lock().await;
+        if let Some(last) = *last {
+            sleep_until(last + PACE).await;
+        }
+        *last = Some(Instant::now());
+    }
+}
+
+impl From<RequestError> for Unproven {
+    fn from(error: RequestError) -> Self {
+        of_outcome(error.outcome)
+    }
+}
+
+/// What a response that is no success says of the question.
+pub(crate) fn by_status(response: &ResponseView<'_>) -> Unproven {
+    of_outcome(response.by_status_anywhere())
+}
+
+fn of_outcome(outcome: Outcome) -> Unproven {
+    match outcome {
+        Outcome::Failed(Failure::Transient { reason, after }) => Unproven::Later { reason, after },
+        Outcome::TooLarge(reason) => Unproven::TooLarge(reason),
+        other => Unproven::NoProof(other.reason().unwrap_or_default().to_owned()),
+    }
+}

@@ -1,0 +1,102 @@
+//! One request and its response, without credentials.
+
+use http::{HeaderMap, StatusCode};
+use s1_forwarder_engine::sink::{Outcome, Probe};
+use s1_forwarder_settings::{KnownSecrets, RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error};
+
+use super::response::ResponseView;
+
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    /// The secrets of the request, which no text of the response may show.
+    pub(crate) secrets: KnownSecrets,
+}
+
+impl Response {
+    /// `events` is the number of events in the request.
+    pub(crate) fn view(&self, events: usize) -> ResponseView<'_> {
+        ResponseView { status: self.status, headers: &self.headers, body: &self.body, secrets: &self.secrets, events }
+    }
+}
+
+impl Response {
+    /// The outcome without the secrets of the request in its texts.
+    pub(crate) fn scrub(&self, outcome: Outcome) -> Outcome {
+        outcome.map_texts(|text| self.secrets.scrub(&text))
+    }
+}
+
+/// A request that was not sent, or got no complete response.
+#[derive(Debug)]
+pub(crate) struct RequestError {
+    pub(crate) outcome: Outcome,
+    pub(crate) label: String,
+    pub(crate) kind: ErrorKind,
+}
+
+/// What happened to a request without a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// It was not sent.
+    Unsent,
+    /// No connection was established, or the TLS handshake failed.
+    NotConnected,
+    /// The connection was lost after it had been established.
+    ConnectionLost,
+    /// The connection was established, and the response did not arrive in time.
+    TimedOut,
+}
+
+/// Sends one request on this way, which is the client's, and reads at most `max_bytes` of the response's body. A
+/// success whose body ends early is an error. `secrets` are those of the request.
+pub(crate) async fn exchange(
+    request: reqwest::RequestBuilder,
+    way: &RequestWay<'_>,
+    max_bytes: usize,
+    secrets: KnownSecrets,
+) -> Result<Response, RequestError> {
+    let failed = |error| RequestError::of(&error, way, &secrets);
+    let mut response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let headers = std::mem::take(response.headers_mut());
+    if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        let outcome = Outcome::misconfigured(describe_proxy_refusal(response.url(), way));
+        return Err(RequestError { outcome, label: status.as_u16().to_string(), kind: ErrorKind::NotConnected });
+    }
+    let mut body = Vec::new();
+    while body.len() < max_bytes {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(max_bytes - body.len())]),
+            Ok(None) => break,
+            // For a refusal the status is sufficient.
+            Err(_) if !status.is_success() => break,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(Response { status, headers, body, secrets })
+}
+
+impl RequestError {
+    fn of(error: &reqwest::Error, way: &RequestWay<'_>, secrets: &KnownSecrets) -> Self {
+        let label = match error {
+            error if error.is_timeout() => "timeout",
+            error if is_tls_error(error) => "tls",
+            error if error.is_connect() => "connect",
+            _ => "connection",
+        };
+        let kind = match label {
+            _ if label == "tls" || error.is_connect() => ErrorKind::NotConnected,
+            "timeout" => ErrorKind::TimedOut,
+            _ => ErrorKind::ConnectionLost,
+        };
+        let reason = secrets.scrub(&describe_request_error(error, way).to_string());
+        Self { outcome: Outcome::retry_later(reason), label: label.to_owned(), kind }
+    }
+
+    pub(crate) fn into_probe(self) -> Probe {
+        Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
+    }
+}

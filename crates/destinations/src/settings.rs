@@ -1,0 +1,357 @@
+//! `sinks:` of a pipeline file: the list of types, each with its own keys next to the [common ones](Common).
+
+use std::fmt::Debug;
+use std::num::NonZeroU32;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use s1_forwarder_engine::sink::Sink;
+use s1_forwarder_engine::sink::lookup::Lookup;
+use s1_forwarder_record::Stream;
+use s1_forwarder_settings::{ByteSize, OcsfVersion, Period, Schema};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+use super::integration::Content;
+use super::{BuildError, HashKey, KeyedHash, SinkContext};
+
+pub use super::common::{BatchSettings, Common, Compression, Defaults, SinkType};
+
+/// One entry of `sinks:`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkSettings {
+    /// Keys that all sinks have.
+    pub common: Common,
+    /// Keys of the type.
+    pub kind: Kind,
+}
+
+/// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of
+/// a destination follow that of its type.
+macro_rules! types {
+    ($($(#[$attribute:meta])* $name:literal $(| $other:literal)* => $variant:ident($settings:ty),)*) => {
+        /// The types of sinks (`type:`), each with its own keys.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Kind {
+            $($(#[$attribute])* #[doc = concat!("`type: ", $name, "`")] $variant(Box<$settings>),)*
+        }
+
+        const TYPES: &[&str] = &[$($(#[$attribute])* $name,)*];
+
+        /// Other names of destinations, next to the type that delivers there.
+        const OTHER_NAMES: &[(&str, &[&str])] = &[$($(#[$attribute])* ($name, &[$($other),*]),)*];
+
+        impl Kind {
+            /// Reads the type's own keys. Pipeline files use a deserializer that knows the place of each key.
+            ///
+            /// # Errors
+            /// If the type is unknown or a key is invalid.
+            pub fn read<'de, D: Deserializer<'de>>(type_name: &str, own_keys: D) -> Result<Self, D::Error> {
+                match type_name {
+                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Box::new).map(Self::$variant),)*
+                    _ => Err(D::Error::custom(unknown_type(type_name))),
+                }
+            }
+
+            fn schema(type_name: &str, generator: &mut SchemaGenerator) -> Option<schemars::Schema> {
+                match type_name {
+                    $($(#[$attribute])* $name => Some(generator.root_schema_for::<$settings>()),)*
+                    _ => None,
+                }
+            }
+
+            /// The type's own keys, without literal secrets.
+            fn own_keys(&self) -> Value {
+                let keys = match self {
+                    $($(#[$attribute])* Self::$variant(settings) => serde_json::to_value(settings),)*
+                };
+                // Settings are made of texts, numbers, lists and maps with texts as keys.
+                keys.unwrap_or_default()
+            }
+
+            /// The type's defaults of the keys that every sink has.
+            pub fn defaults(&self) -> Defaults {
+                self.as_type().defaults()
+            }
+
+            /// The value of `type:`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $($(#[$attribute])* Self::$variant(_) => $name,)*
+                }
+            }
+
+            fn as_type(&self) -> &dyn SinkType {
+                match self {
+                    $($(#[$attribute])* Self::$variant(settings) => settings.as_ref(),)*
+                }
+            }
+        }
+    };
+}
+
+types! {
+    #[cfg(feature = "kafka")]
+    "kafka" | "redpanda" | "confluent" | "event_hubs" | "azure_event_hubs" | "msk"
+        => Kafka(super::kafka::KafkaSettings),
+    "http" | "https" | "webhook" | "rest" => Http(super::http::generic::GenericSettings),
+    "splunk_hec" | "splunk" | "hec" | "http_event_collector"
+        => SplunkHec(super::http::splunk_hec::SplunkHecSettings),
+    "elasticsearch" | "opensearch" | "open_search" | "elastic" | "elastic_cloud"
+        => Elasticsearch(super::http::elasticsearch::ElasticsearchSettings),
+    "azure_logs" | "sentinel" | "azure_sentinel" | "microsoft_sentinel" | "log_analytics" | "azure_monitor"
+        => AzureLogs(super::http::azure_logs::AzureLogsSettings),
+    "google_secops" | "chronicle" | "google_chronicle" | "secops" | "google_security_operations"
+        => GoogleSecops(super::http::google_secops::GoogleSecopsSettings),
+    "sekoia" => Sekoia(super::http::sekoia::SekoiaSettings),
+    "datadog" => Datadog(super::http::datadog::DatadogSettings),
+    "otlp" | "opentelemetry" | "otel" => Otlp(super::http::otlp::OtlpSettings),
+    "loki" | "grafana" | "grafana_loki" => Loki(super::http::loki::LokiSettings),
+    "sumo" | "sumologic" | "sumo_logic" => Sumo(super::http::sumo::SumoSettings),
+    "logscale" | "humio" | "falcon_logscale" | "ngsiem" | "falcon_next_gen_siem"
+        => Logscale(super::http::logscale::LogscaleSettings),
+    "panther" => Panther(super::http::panther::PantherSettings),
+    "syslog" | "cef" | "rfc3164" | "rfc5424" | "rsyslog" | "syslog_ng" | "qradar" | "arcsight" | "logrhythm" | "wazuh"
+        => Syslog(super::syslog::SyslogSettings),
+    "file" => File(super::file::FileSettings),
+    "stdout" => Stdout(super::stdout::StdoutSettings),
+}
+
+/// The values of `type:`.
+pub fn types() -> &'static [&'static str] {
+    TYPES
+}
+
+/// The type that a name of `type:` probably means.
+pub fn intended_type(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_lowercase().replace(['-', ' '], "_");
+    let (intended, _) = OTHER_NAMES.iter().find(|(_, others)| others.contains(&name.as_str()))?;
+    Some(intended)
+}
+
+/// JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
+pub fn schema(type_name: &str) -> Option<Value> {
+    let mut generator =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
+    let mut entry = Kind::schema(type_name, &mut generator)?.to_value();
+    let mut properties = generator.root_schema_for::<Common>().to_value();
+    let entry_map = entry.as_object_mut()?;
+    entry_map.remove("$schema");
+    let mut merged = Map::new();
+    merged.insert("type".to_owned(), json!({ "const": type_name }));
+    merged.append(properties.get_mut("properties")?.as_object_mut()?);
+    if let Some(own) = entry_map.get_mut("properties").and_then(Value::as_object_mut) {
+        merged.append(own);
+    }
+    let mut required = vec![json!("type")];
+    if let Some(own) = entry_map.get("required").and_then(Value::as_array) {
+        required.extend(own.iter().cloned());
+    }
+    entry_map.insert("properties".to_owned(), Value::Object(merged));
+    entry_map.insert("required".to_owned(), Value::Array(required));
+    entry_map.insert("additionalProperties".to_owned(), Value::Bool(false));
+    Some(entry)
+}
+
+fn unknown_type(type_name: &str) -> String {
+    format!("unknown sink type `{type_name}`; the types are {}", TYPES.join(", "))
+}
+
+static COMMON_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let schema = schemars::schema_for!(Common);
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+});
+
+/// `serde` cannot both flatten and refuse unknown keys, so the keys are distributed here.
+impl<'de> Deserialize<'de> for SinkSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut own = Map::deserialize(deserializer)?;
+        let type_name = match own.remove("type") {
+            Some(Value::String(name)) => name,
+            Some(_) => return Err(D::Error::custom("`type` of a sink must be a text")),
+            None => return Err(D::Error::custom(format!("a sink needs a `type`: {}", TYPES.join(", ")))),
+        };
+        let common: Map<_, _> = COMMON_KEYS.iter().filter_map(|key| own.remove_entry(key)).collect();
+        let common = serde_json::from_value(Value::Object(common)).map_err(D::Error::custom)?;
+        let kind = Kind::read(&type_name, Value::Object(own)).map_err(D::Error::custom)?;
+        Ok(Self { common, kind })
+    }
+}
+
+impl SinkSettings {
+    /// `name`, else the type.
+    pub fn name(&self) -> &str {
+        self.common.name.as_deref().unwrap_or(self.kind.name())
+    }
+
+    /// True if records of `stream` are sent to this sink.
+    pub fn takes(&self, stream: Stream) -> bool {
+        self.common.streams.as_ref().is_none_or(|streams| streams.contains(&stream))
+    }
+
+    /// The schema of the sink's events; `default` is that of the pipeline.
+    pub fn schema(&self, default: Schema) -> Schema {
+        let implied = match &self.kind {
+            Kind::Syslog(settings) => settings.implied_schema(),
+            _ if self.content() == Content::Integration => Some(Schema::Raw),
+            _ => None,
+        };
+        implied.or(self.common.schema).or(self.default_schema()).unwrap_or(default)
+    }
+
+    /// The version of the sink's events if they are OCSF; `default` is that of the pipeline.
+    pub fn ocsf_version(&self, default: OcsfVersion) -> OcsfVersion {
+        self.common.ocsf_version.unwrap_or(default)
+    }
+
+    /// The schema if `schema` does not stand on the sink; `None`: that of the pipeline.
+    pub fn default_schema(&self) -> Option<Schema> {
+        self.kind.as_type().default_schema()
+    }
+
+    /// What reads OCSF at the destination, if it knows only versions older than the newest one.
+    pub fn older_ocsf_reader(&self) -> Option<&'static str> {
+        self.kind.as_type().older_ocsf_reader()
+    }
+
+    /// Whose names and framing the events have.
+    pub fn content(&self) -> Content {
+        self.kind.as_type().content()
+    }
+
+    /// Whether the lanes of a sink differ in what a probe can find.
+    pub fn probes_each_stream(&self) -> bool {
+        self.kind.as_type().probes_each_stream()
+    }
+
+    /// Checks that the destination has a place for the records of these streams.
+    ///
+    /// # Errors
+    /// With the streams that it does not know.
+    pub fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        self.kind.as_type().check_streams(streams)
+    }
+
+    /// See [`SinkType::notifies`].
+    pub fn notifies(&self) -> bool {
+        self.kind.as_type().notifies()
+    }
+
+    /// Maximum number of concurrent deliveries.
+    pub fn concurrency(&self) -> usize {
+        let defaults = self.kind.as_type().defaults();
+        self.common.concurrency.map_or(defaults.concurrency, super::common::count).min(defaults.concurrency_max)
+    }
+
+    /// Whether one batch may have events with different labels.
+    pub fn mixes_labels(&self) -> bool {
+        self.kind.as_type().mixes_labels()
+    }
+
+    /// Whether the sink commits checkpoints together with the events.
+    pub fn keeps_checkpoints(&self) -> bool {
+        self.kind.as_type().keeps_checkpoints()
+    }
+
+    /// See [`SinkType::embeds_raw`].
+    pub fn embeds_raw(&self) -> bool {
+        self.kind.as_type().embeds_raw()
+    }
+
+    /// How long an event waits for its batch to fill.
+    pub fn batch_timeout(&self) -> Duration {
+        self.common.batch.timeout.map_or(self.kind.as_type().defaults().flush, |period| period.0)
+    }
+
+    /// All keys with the values that apply, defaults included, without literal secrets.
+    pub fn effective(&self) -> Value {
+        let defaults = self.kind.as_type().defaults();
+        let limits = self.common.limits(&defaults);
+        let number = |count: usize| NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX));
+        let common = Common {
+            name: Some(self.name().to_owned()),
+            batch: BatchSettings {
+                events: number(limits.events),
+                bytes: Some(ByteSize(limits.bytes as u64)),
+                timeout: Some(Period(self.batch_timeout())),
+            },
+            compression: Some(self.common.compression(&defaults)),
+            concurrency: number(self.concurrency()),
+            ..self.common.clone()
+        };
+        let mut keys = json!({ "type": self.kind.name() });
+        for part in [serde_json::to_value(common).unwrap_or_default(), self.kind.own_keys()] {
+            if let (Value::Object(keys), Value::Object(part)) = (&mut keys, part) {
+                keys.extend(part);
+            }
+        }
+        keys
+    }
+
+    /// Where the events of one lane arrive, for comparison with other lanes.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn destination(&self, context: &SinkContext, of: &HashKey) -> Result<KeyedHash, BuildError> {
+        self.hash(context, of, None)
+    }
+
+    /// Where the events of one lane arrive, and the name that they have there: another number for another target. It is
+    /// stored, so nothing secret counts.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn target(&self, context: &SinkContext) -> Result<u64, BuildError> {
+        Ok(self.hash(context, &HashKey::of_stored(), Some(&context.pipeline))?.number())
+    }
+
+    fn hash(&self, context: &SinkContext, of: &HashKey, pipeline: Option<&str>) -> Result<KeyedHash, BuildError> {
+        let mut key = of.begin();
+        key.text("type", self.kind.name());
+        if let Some(pipeline) = pipeline {
+            key.text("pipeline", pipeline);
+        }
+        self.kind.as_type().describe_destination(context, &mut key)?;
+        Ok(key.finish())
+    }
+
+    /// What to set if the destination gets no identity; `default` is the schema of the pipeline.
+    pub fn without_identity(&self, default: Schema) -> Option<&'static str> {
+        self.kind.as_type().without_identity(self.schema(default))
+    }
+
+    /// Reads the events of one lane back; `None` if that is not made for the type.
+    ///
+    /// # Errors
+    /// If the settings have no credentials for it, or the place of an event depends on the event.
+    pub fn lookup(&self, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        self.kind.as_type().lookup(&self.common, context)
+    }
+
+    /// The sink of one lane whose labels are those of `context`. Opens no connection, so that it can also validate
+    /// settings.
+    ///
+    /// # Errors
+    /// If the settings contradict each other or refer to something that does not exist.
+    pub fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
+        let kind = self.kind.as_type();
+        let own_schema = self.common.schema.filter(|schema| *schema != Schema::Raw);
+        if let (Content::Integration, Some(schema)) = (kind.content(), own_schema) {
+            let problem = format!(
+                "`{}` excludes `content: integration`: the destination's integration reads the console's own records",
+                schema.name()
+            );
+            return Err(BuildError::value("schema", problem));
+        }
+        kind.check_streams(&[context.stream])?;
+        let known = kind.defaults().compressions;
+        if let Some(compression) = self.common.compression.filter(|compression| !known.contains(compression)) {
+            return Err(BuildError::Compression { type_name: self.kind.name(), compression, known });
+        }
+        kind.build(&self.common, context)
+    }
+}

@@ -1,0 +1,252 @@
+//! ArcSight's Common Event Format, made from an ECS event:
+//! `CEF:0|vendor|product|version|class|name|severity|key=value key=value`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+use s1_forwarder_record::{Kind, Stream, Timestamp, Value};
+use s1_forwarder_settings::Schema;
+
+use super::cef_fields::{COMMON, Cut, Field, Form, of_stream};
+use super::severity::Severity;
+use super::shorten::{self, cut};
+
+/// Longest name in the header, in characters.
+const NAME: usize = 128;
+/// What the header says about the console.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Device<'a> {
+    /// Its release; empty if it is not known.
+    pub version: &'a str,
+    pub stream: Stream,
+}
+
+/// A message as its parts, which are not escaped.
+#[derive(Debug)]
+struct Message<'a> {
+    version: &'a str,
+    class: Cow<'a, str>,
+    name: Cow<'a, str>,
+    severity: &'static str,
+    extension: Vec<Entry<'a>>,
+}
+
+/// A key of the extension with its value.
+#[derive(Debug)]
+struct Entry<'a> {
+    key: &'static str,
+    label: Option<&'static str>,
+    cut: Cut,
+    value: Cow<'a, str>,
+}
+
+/// The places of a stream's fields by their paths.
+struct Paths {
+    fields: Vec<&'static Field>,
+    /// Index of the field, and rank of the path among its paths.
+    by_path: HashMap<&'static str, Vec<(usize, usize)>>,
+}
+
+impl Paths {
+    fn new(fields: impl Iterator<Item = &'static Field>) -> Self {
+        let fields: Vec<_> = fields.collect();
+        let mut by_path: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, field) in fields.iter().enumerate() {
+            for (rank, path) in field.paths.iter().enumerate() {
+                by_path.entry(*path).or_default().push((index, rank));
+            }
+        }
+        Self { fields, by_path }
+    }
+}
+
+static PATHS: LazyLock<HashMap<Stream, Paths>> = LazyLock::new(|| {
+    let paths = |stream| Paths::new(COMMON.iter().chain(of_stream(stream).unwrap_or_default()));
+    Stream::ALL.iter().map(|stream| (*stream, paths(*stream))).collect()
+});
+
+/// The event as CEF of at most `room` bytes. A longer one is shortened, each text only as far as necessary, and what
+/// was cut is marked. First go the texts of [`Cut::Early`] from the last one, `msg`, to the first, then the header's
+/// name, then the values of [`Cut::Late`] from the last to the first.
+///
+/// # Errors
+/// The fewest bytes that the event takes, if these are more.
+pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room: usize) -> Result<String, usize> {
+    let about = event.get("event");
+    let class = about.get("action").text().unwrap_or(Cow::Borrowed(device.stream.name()));
+    let text = event.get("message").text();
+    let name: String = text.as_deref().unwrap_or(&class).chars().take(NAME).collect();
+    let mut extension = vec![entry_of("externalId", Cut::Never, Cow::Borrowed(identity))];
+    extension.extend(values(event, device.stream));
+    let is_error = about.get("kind").text().is_some_and(|kind| kind == "pipeline_error");
+    let is_whole = is_error || of_stream(device.stream).is_none();
+    if is_whole {
+        extension.push(entry_of("msg", Cut::Never, Cow::Borrowed(event.raw())));
+    } else if let Some(text) = text {
+        extension.push(entry_of("msg", Cut::Early, text));
+    }
+    let name = Cow::Owned(name);
+    let mut message =
+        Message { version: device.version, class, name, severity: Severity::of_ecs(event).cef(), extension };
+    let whole = message.to_string();
+    if whole.len() <= room {
+        return Ok(whole);
+    }
+    if is_whole {
+        message.shorten_json(whole.len() - room);
+    }
+    message.shorten(message.to_string().len().saturating_sub(room));
+    let shortened = message.to_string();
+    if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
+}
+
+fn entry_of<'a>(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Entry<'a> {
+    Entry { key, label: None, cut, value }
+}
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, class, name, severity, extension } = self;
+        let version = escaped_header(version);
+        let class = escaped_header(class);
+        let name = escaped_header(name);
+        write!(formatter, "CEF:0|SentinelOne|Management|{version}|{class}|{name}|{severity}|")?;
+        for (index, Entry { key, label, value, .. }) in extension.iter().enumerate() {
+            let space = if index > 0 { " " } else { "" };
+            formatter.write_str(space)?;
+            if let Some(label) = label {
+                write!(formatter, "{key}Label={label} ")?;
+            }
+            write!(formatter, "{key}={}", escaped_value(value))?;
+        }
+        Ok(())
+    }
+}
+
+impl Message<'_> {
+    /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
+    fn shorten(&mut self, excess: usize) {
+        let excess = self.shorten_values(Cut::Early, excess);
+        let excess = excess - cut(&mut self.name, excess, escaped_header);
+        self.shorten_values(Cut::Late, excess);
+    }
+
+    /// Shortens values, the last first. Returns how many of the `excess` bytes are left.
+    fn shorten_values(&mut self, which: Cut, mut excess: usize) -> usize {
+        for Entry { cut: when, value, .. } in self.extension.iter_mut().rev() {
+            if *when == which && !shorten::is_exact(value) {
+                excess -= cut(value, excess, escaped_value);
+            }
+        }
+        excess
+    }
+
+    /// Shortens the event in `msg` as JSON, which stays JSON.
+    fn shorten_json(&mut self, excess: usize) {
+        let Some(Entry { value, .. }) = self.extension.last_mut() else { return };
+        let size = |json: &str| escaped_value(json).len();
+        let room = size(value).saturating_sub(excess);
+        if let Some(json) = shorten::json(value.as_bytes(), Schema::Ecs, room, size) {
+            *value = Cow::Owned(json);
+        }
+    }
+}
+
+/// The values of the stream's fields, in their order.
+fn values(event: Value<'_>, stream: Stream) -> Vec<Entry<'_>> {
+    let Some(paths) = PATHS.get(&stream) else { return Vec::new() };
+    // For each field the value with the lowest rank so far.
+    let mut found: Vec<Option<(usize, Value<'_>)>> = vec![None; paths.fields.len()];
+    let mut path = String::new();
+    collect(event, paths, &mut path, &mut found);
+    let mut entries = Vec::new();
+    for (field, found) in paths.fields.iter().zip(found) {
+        let entry = found.and_then(|(_, value)| entry(field, value));
+        entries.extend(entry);
+    }
+    entries
+}
+
+fn collect<'a>(object: Value<'a>, paths: &Paths, path: &mut String, found: &mut [Option<(usize, Value<'a>)>]) {
+    for (key, value) in object.entries() {
+        let before = path.len();
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(&key);
+        if value.kind() == Kind::Object {
+            collect(value, paths, path, found);
+        } else if !value.is_empty() {
+            for &(index, rank) in paths.by_path.get(path.as_str()).into_iter().flatten() {
+                if found[index].is_none_or(|(other, _)| rank < other) {
+                    found[index] = Some((rank, value));
+                }
+            }
+        }
+        path.truncate(before);
+    }
+}
+
+fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
+    let Field { key, label, form, cut, .. } = *field;
+    let first = || match value.kind() {
+        Kind::Array => value.elements().next().and_then(Value::text),
+        _ => value.text(),
+    };
+    let plain = |value| Some(Entry { key, label, cut, value });
+    match form {
+        Form::Text if value.kind() == Kind::Array => {
+            let texts: Vec<_> = value.elements().filter_map(Value::text).collect();
+            if texts.is_empty() { None } else { plain(Cow::Owned(texts.join(","))) }
+        }
+        Form::Text => plain(value.text()?),
+        Form::Address { v6_key, v6_label } => {
+            let address = first()?;
+            match address.parse() {
+                Ok(IpAddr::V4(_)) => plain(address),
+                Ok(IpAddr::V6(_)) => Some(Entry { key: v6_key, label: Some(v6_label), cut, value: address }),
+                Err(_) => None,
+            }
+        }
+        Form::Mac => plain(Cow::Owned(first()?.replace('-', ":"))),
+        Form::Time => {
+            let time = Timestamp::parse(&value.text()?).ok()?;
+            plain(Cow::Owned(time.millis().to_string()))
+        }
+        Form::Direction => match &*value.text()? {
+            "inbound" | "ingress" => plain(Cow::Borrowed("0")),
+            "outbound" | "egress" => plain(Cow::Borrowed("1")),
+            _ => None,
+        },
+    }
+}
+
+/// A header ends its parts with `|`. It has no line breaks.
+fn escaped_header(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' | '|' => escaped.extend(['\\', character]),
+            character if character.is_control() => escaped.push(' '),
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+fn escaped_value(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' | '=' => escaped.extend(['\\', character]),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            character if character.is_control() => escaped.push(' '),
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,155 @@
+use std::path::PathBuf;
+
+use s1_forwarder_failure::Failure;
+
+use super::{CheckpointKey, LaneId};
+
+/// The newest format of the envelope around a stored checkpoint.
+pub const ENVELOPE: u16 = 1;
+
+/// A checkpoint, or a store of checkpoints, that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `create`, `read`, `write`, …
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Another process has the lock.
+    #[error("the state in {} is in use by another process; one process owns it at a time (stop the other one, or give this one another --state)", .0.display())]
+    Locked(PathBuf),
+    /// The stored bytes are not those that were written.
+    #[error(
+        "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or stop the worker and remove it with \
+         the worker's --state, so that the lane starts at `since`: s1-forwarder state delete LANE"
+    )]
+    Damaged {
+        /// The checkpoint's file or object.
+        place: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A newer release wrote the checkpoint.
+    #[error(
+        "{place} was written by a newer release (format {version}, this one reads up to {ENVELOPE}); use that release"
+    )]
+    Newer {
+        /// The file or object.
+        place: String,
+        /// The format of its envelope.
+        version: u16,
+    },
+    /// A journal is not as its checkpoint says.
+    #[error(
+        "segment {segment} of the journal of lane {lane} is missing or damaged; restore checkpoint and journal from a \
+         backup, or stop the worker and remove both with the worker's --state, so that the lane starts at `since`: \
+         s1-forwarder state delete LANE"
+    )]
+    Journal {
+        /// The lane's checkpoint.
+        lane: CheckpointKey,
+        /// The segment's number.
+        segment: u64,
+    },
+    /// The lane has no checkpoint.
+    #[error("lane {0} has no checkpoint")]
+    Unknown(CheckpointKey),
+    /// The lane has a checkpoint already.
+    #[error("lane {0} already has a checkpoint; delete it first")]
+    Exists(CheckpointKey),
+    /// Another process writes this checkpoint now.
+    #[error("the checkpoint of {lane} belongs to {owner} now")]
+    Conflict {
+        /// The lane's checkpoint.
+        lane: CheckpointKey,
+        /// The process that wrote it last.
+        owner: String,
+    },
+    /// The store, or the sink that stores the lane's checkpoint, does not answer or refuses.
+    #[error("{what}: {failure}")]
+    Failed {
+        /// The store or the call.
+        what: String,
+        failure: Failure,
+    },
+    /// This build has no such store.
+    #[error("this build of s1-forwarder has no support for --state {0}")]
+    NotBuilt(String),
+}
+
+impl StateError {
+    pub fn failed(what: impl Into<String>, failure: impl Into<Failure>) -> Self {
+        Self::Failed { what: what.into(), failure: failure.into() }
+    }
+
+    /// True when this process must not write the checkpoint any more, or must claim it again before.
+    pub fn is_superseded(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Failed { failure: Failure::Superseded(_), .. })
+    }
+}
+
+/// The text of a failure, with lane and flags in the command at its end, which a store does not know. `None` without
+/// such a command.
+pub fn whole_command(text: &str, lane: &LaneId, state_flags: &str) -> Option<String> {
+    text.strip_suffix("LANE").map(|text| format!("{text}{lane}{state_flags}"))
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let reason = error.to_string();
+        match error {
+            StateError::Failed { failure, .. } => failure.map_reason(|_| reason),
+            StateError::Conflict { .. } => Self::Superseded(reason),
+            StateError::Io { source, .. } => Self::of_io(&source, reason),
+            StateError::Locked(_) => Self::transient(reason),
+            StateError::Damaged { .. }
+            | StateError::Newer { .. }
+            | StateError::Journal { .. }
+            | StateError::Unknown(_)
+            | StateError::Exists(_)
+            | StateError::NotBuilt(_) => Self::Misconfigured(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_says_whether_another_attempt_can_help() {
+        let key = || CheckpointKey::from("acme/activities/bus".parse::<LaneId>().unwrap());
+        let io = |kind: std::io::ErrorKind| StateError::Io { action: "read", path: "x".into(), source: kind.into() };
+        let failed = |failure| StateError::Failed { what: "topic".to_owned(), failure };
+        for (error, class) in [
+            (io(std::io::ErrorKind::StaleNetworkFileHandle), "transient"),
+            (io(std::io::ErrorKind::PermissionDenied), "refusal"),
+            (StateError::Locked("x".into()), "transient"),
+            (StateError::Damaged { place: "x".to_owned(), reason: "cut" }, "refusal"),
+            (StateError::Newer { place: "x".to_owned(), version: 9 }, "refusal"),
+            (StateError::Journal { lane: key(), segment: 1 }, "refusal"),
+            (StateError::Conflict { lane: key(), owner: "b".to_owned() }, "superseded"),
+            (failed(Failure::Unauthorized("no".to_owned())), "refusal"),
+            (failed(Failure::SecretUnreadable("no file".to_owned())), "refusal"),
+            (failed(Failure::Superseded("b".to_owned())), "superseded"),
+            (failed(Failure::transient("no broker")), "transient"),
+        ] {
+            let text = error.to_string();
+            let superseded = error.is_superseded();
+            let failure = Failure::from(error);
+            let found = match &failure {
+                Failure::Transient { .. } => "transient",
+                Failure::Superseded(_) => "superseded",
+                _ => "refusal",
+            };
+            assert_eq!((found, failure.to_string()), (class, text));
+            assert_eq!(failure.is_refusal(), class == "refusal");
+            assert_eq!(superseded, class == "superseded");
+        }
+    }
+}

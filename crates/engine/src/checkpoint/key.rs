@@ -1,0 +1,210 @@
+use std::fmt;
+use std::str::FromStr;
+
+use s1_forwarder_record::Stream;
+use s1_forwarder_settings::check_name;
+
+use super::ledger::Hour;
+
+/// A lane's name: one stream of one pipeline going to one sink. Written `pipeline/stream/sink`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The stream.
+    pub stream: Stream,
+    /// The sink's name.
+    pub sink: String,
+}
+
+/// The text does not name a lane.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` does not name a lane; write PIPELINE/STREAM/SINK, for example acme/threats/siem")]
+pub struct LaneIdError(String);
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}/{}", self.pipeline, self.stream, self.sink)
+    }
+}
+
+impl FromStr for LaneId {
+    type Err = LaneIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split('/').collect();
+        if let [pipeline, stream, sink] = parts[..]
+            && let Ok(stream) = stream.parse()
+            && check_name(pipeline).is_ok()
+            && check_name(sink).is_ok()
+        {
+            return Ok(Self { pipeline: pipeline.to_owned(), stream, sink: sink.to_owned() });
+        }
+        Err(LaneIdError(text.to_owned()))
+    }
+}
+
+/// What a checkpoint is stored under.
+///
+/// Written `pipeline/stream/sink` for a lane of the worker. Commands store theirs in areas of their own, with a suffix
+/// after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER` (or `-part-`) for
+/// repairs, `+replays-GENERATION` for what was replayed, and `+returned` and `+returning` for what a destination had
+/// lost. What a lane did is stored as `+usage`, and what its backfills did as `+backfill-usage`. No sink's name has a
+/// `+`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CheckpointKey {
+    /// The lane.
+    pub lane: LaneId,
+    /// What of the lane.
+    pub part: Part,
+}
+
+/// What of a lane a checkpoint is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The lane itself, as the worker runs it.
+    Whole,
+    /// The plan of a backfill; not a checkpoint, but stored like one.
+    BackfillPlan,
+    /// One slice of a backfill, by its place in the plan.
+    BackfillSlice(usize),
+    /// A repair.
+    Repair {
+        /// The generation of the ledger that it completes.
+        generation: u64,
+        /// The hour of creation that was read again.
+        hour: Hour,
+        /// All records of the hour were delivered again, and not only those that were missing.
+        whole: bool,
+        /// Counts the repairs of the hour.
+        number: u32,
+    },
+    /// The dead letters that replays have delivered.
+    Replays {
+        /// The generation of the ledger that has accounted for them.
+        generation: u64,
+    },
+    /// What was delivered to the lane's destination again, because it was not there any more; not a checkpoint, but
+    /// stored like one.
+    Returned,
+    /// A lane that does so.
+    Returning,
+    /// What the lane did ([`s1_forwarder_telemetry::usage`]); not a checkpoint, but stored like one.
+    Usage,
+    /// What backfills of the lane did.
+    BackfillUsage,
+}
+
+impl From<LaneId> for CheckpointKey {
+    fn from(lane: LaneId) -> Self {
+        Self { lane, part: Part::Whole }
+    }
+}
+
+impl fmt::Display for CheckpointKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.lane, self.part)
+    }
+}
+
+impl FromStr for CheckpointKey {
+    type Err = LaneIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (lane, part) = match text.split_once('+') {
+            Some((lane, part)) => (lane, Part::parse(part)),
+            None => (text, Some(Part::Whole)),
+        };
+        let part = part.ok_or_else(|| LaneIdError(text.to_owned()))?;
+        Ok(Self { lane: lane.parse()?, part })
+    }
+}
+
+/// The suffix in the checkpoint's name.
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::BackfillPlan => formatter.write_str("+plan"),
+            Self::BackfillSlice(number) => write!(formatter, "+slice-{number:06}"),
+            Self::Repair { generation, hour, whole, number } => {
+                write!(formatter, "+{generation}-{}-{}-{number}", hour.0, if *whole { "all" } else { "part" })
+            }
+            Self::Replays { generation } => write!(formatter, "+replays-{generation}"),
+            Self::Returned => formatter.write_str("+returned"),
+            Self::Returning => formatter.write_str("+returning"),
+            Self::Usage => formatter.write_str("+usage"),
+            Self::BackfillUsage => formatter.write_str("+backfill-usage"),
+        }
+    }
+}
+
+impl Part {
+    /// True for what lanes and backfills did, which is no checkpoint.
+    pub const fn is_usage(self) -> bool {
+        matches!(self, Self::Usage | Self::BackfillUsage)
+    }
+
+    /// From a suffix without its `+`.
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('-').collect();
+        match parts[..] {
+            ["plan"] => Some(Self::BackfillPlan),
+            ["returned"] => Some(Self::Returned),
+            ["returning"] => Some(Self::Returning),
+            ["usage"] => Some(Self::Usage),
+            ["backfill", "usage"] => Some(Self::BackfillUsage),
+            ["replays", generation] => Some(Self::Replays { generation: generation.parse().ok()? }),
+            ["slice", number] => Some(Self::BackfillSlice(number.parse().ok()?)),
+            [generation, hour, whole @ ("all" | "part"), number] => Some(Self::Repair {
+                generation: generation.parse().ok()?,
+                hour: Hour(hour.parse().ok()?),
+                whole: whole == "all",
+                number: number.parse().ok()?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_is_written() {
+        let lane: LaneId = "acme/threats/siem".parse().unwrap();
+        let repair = |whole| Part::Repair { generation: 3, hour: Hour(472_222), whole, number: 1 };
+        for (part, name) in [
+            (Part::Whole, "acme/threats/siem"),
+            (Part::BackfillPlan, "acme/threats/siem+plan"),
+            (Part::BackfillSlice(7), "acme/threats/siem+slice-000007"),
+            (repair(true), "acme/threats/siem+3-472222-all-1"),
+            (repair(false), "acme/threats/siem+3-472222-part-1"),
+            (Part::Replays { generation: 3 }, "acme/threats/siem+replays-3"),
+            (Part::Returned, "acme/threats/siem+returned"),
+            (Part::Returning, "acme/threats/siem+returning"),
+            (Part::Usage, "acme/threats/siem+usage"),
+            (Part::BackfillUsage, "acme/threats/siem+backfill-usage"),
+        ] {
+            let key = CheckpointKey { lane: lane.clone(), part };
+            assert_eq!(key.to_string(), name);
+            assert_eq!(name.parse::<CheckpointKey>().unwrap(), key);
+        }
+        for wrong in [
+            "acme/threats",
+            "acme/threats/siem+",
+            "acme/threats/siem+slice",
+            "acme/threats/siem+1-2-some-3",
+            "../threats/siem",
+            "../../x/threats/siem",
+            "acme/threats/..",
+            "acme/../siem",
+            "/acme/threats/siem",
+            "acme\0/threats/siem",
+            "acme/threats/siem\n",
+        ] {
+            assert!(wrong.parse::<CheckpointKey>().is_err(), "{wrong}");
+        }
+    }
+}

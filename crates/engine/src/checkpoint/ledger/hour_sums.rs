@@ -1,0 +1,111 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use s1_forwarder_record::Identity;
+use serde::{Deserialize, Serialize};
+
+use super::entries::{self, SUM_BYTES, parse_sum};
+use super::totals::older;
+use super::{Hour, Sum};
+use crate::checkpoint::journal::Journal;
+use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
+
+/// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
+pub(super) const MOST_SUMS: usize = 72;
+pub(super) const NEWEST_SUMS: usize = 24;
+
+/// Sums of records by their hour of creation, with a journal for most of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourSums {
+    /// Sums that are not in the journal yet; an hour may be in both.
+    #[serde(with = "by_hour")]
+    pub(super) recent: BTreeMap<Hour, Sum>,
+    pub(super) older: Journal,
+}
+
+impl HourSums {
+    pub fn add(&mut self, hour: Hour, identity: Identity) {
+        self.recent.entry(hour).or_default().add(identity);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.recent.is_empty() && self.older.is_empty()
+    }
+
+    /// Drops the hours before `first`. Returns the segments of the journal that have no other ones.
+    pub fn forget(&mut self, first: Hour) -> Vec<u64> {
+        self.recent = self.recent.split_off(&first);
+        self.older.expire(first)
+    }
+
+    /// What has to be written to the journal before the checkpoint: most sums, once there are too many.
+    pub fn take_append(&mut self, next_segment: &mut u64) -> Option<Append> {
+        if self.recent.len() <= MOST_SUMS {
+            return None;
+        }
+        let newest = self.recent.keys().nth_back(NEWEST_SUMS - 1).copied().unwrap_or_default();
+        let staying = self.recent.split_off(&newest);
+        let leaving = std::mem::replace(&mut self.recent, staying);
+        Some(self.older.append(newest.minus(1), entries::sums(&leaving), next_segment))
+    }
+
+    /// Returns what [`Self::take_append`] does, but for all sums.
+    pub fn take_all(&mut self, next_segment: &mut u64) -> Option<Append> {
+        let sums = std::mem::take(&mut self.recent);
+        let newest = *sums.keys().next_back()?;
+        Some(self.older.append(newest, entries::sums(&sums), next_segment))
+    }
+
+    /// The sums of `hours`, those in the journal of `key` included.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
+    pub async fn read(
+        &self,
+        backend: &dyn CheckpointBackend,
+        key: &CheckpointKey,
+        hours: &Range<Hour>,
+    ) -> Result<BTreeMap<Hour, Sum>, StateError> {
+        let mut sums: BTreeMap<_, _> = self.recent.range(hours.clone()).map(|(hour, sum)| (*hour, *sum)).collect();
+        for segment in older(&self.older, hours) {
+            for entry in segment.read(backend, key).await?.as_chunks::<SUM_BYTES>().0 {
+                let (hour, sum) = parse_sum(entry);
+                if hours.contains(&hour) {
+                    sums.entry(hour).or_default().merge(&sum);
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Takes the sums back from the journal, for a store without one.
+    pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
+        let segments = std::mem::take(&mut self.older);
+        for entry in segments.segments().filter_map(|segment| journal.get(&segment.number)) {
+            for (hour, sum) in entry.as_chunks::<SUM_BYTES>().0.iter().map(parse_sum) {
+                self.recent.entry(hour).or_default().merge(&sum);
+            }
+        }
+    }
+}
+
+/// Sums by their hour, as the difference to the hour before.
+mod by_hour {
+    use std::collections::BTreeMap;
+
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    use super::{Hour, Sum};
+    use crate::checkpoint::encoding::numbered;
+
+    pub fn serialize<S: Serializer>(sums: &BTreeMap<Hour, Sum>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut previous = 0;
+        serializer.collect_seq(sums.iter().map(|(hour, sum)| (hour.0 - std::mem::replace(&mut previous, hour.0), sum)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Hour, Sum>, D::Error> {
+        let hour = |number: u64| u32::try_from(number).map(Hour).map_err(D::Error::custom);
+        numbered(deserializer)?.into_iter().map(|(number, sum)| hour(number).map(|hour| (hour, sum))).collect()
+    }
+}

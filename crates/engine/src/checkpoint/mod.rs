@@ -1,0 +1,122 @@
+//! Checkpoints as opaque bytes: their names, the backends that store them, and the ledger that goes with each.
+//!
+//! `state` implements the backends that are stores of their own (files, Kubernetes, a Kafka topic). A transactional
+//! sink implements the same trait: it stores the checkpoint with the events. `lane` knows what the bytes mean.
+
+pub mod encoding;
+mod error;
+pub mod journal;
+mod key;
+pub mod ledger;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+pub use error::{ENVELOPE, StateError, whole_command};
+pub use key::{CheckpointKey, LaneId, LaneIdError, Part};
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryStore;
+
+/// Where lanes' checkpoints are stored.
+#[async_trait]
+pub trait CheckpointBackend: Send + Sync + Debug {
+    /// Reads a checkpoint without claiming it.
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// Reads a checkpoint that this process is going to write. From now on no other process can write it.
+    async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        self.load(key).await
+    }
+
+    /// Replaces a checkpoint and changes its journal; durable when it returns. Returns the journal segments that were
+    /// removed: the backend may leave some for the next commit.
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError>;
+
+    /// Whether it stores journals: the parts of positions and [`ledger`]s that would make each checkpoint too large.
+    /// Without a journal a ledger keeps no identities.
+    fn keeps_journals(&self) -> bool {
+        false
+    }
+
+    /// The bytes of a journal segment. They may be more than the checkpoint refers to.
+    async fn read_journal(&self, _: &CheckpointKey, _: u64) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(None)
+    }
+}
+
+/// A store of many lanes' checkpoints.
+#[async_trait]
+pub trait Store: CheckpointBackend {
+    /// The keys of everything that is stored, sorted.
+    async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError>;
+
+    /// The keys of all checkpoints, sorted: of everything but what lanes did.
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+        let mut keys = self.list_all().await?;
+        keys.retain(|key| !key.part.is_usage());
+        Ok(keys)
+    }
+
+    /// Whether an object is read without the others. A topic is read as a whole, once for all that wait for it.
+    fn reads_single_objects(&self) -> bool {
+        true
+    }
+
+    /// Moves a checkpoint with its journal to another key, which must not have one.
+    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError>;
+
+    /// Removes a checkpoint with its journal: the lane begins at `since` again.
+    async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError>;
+
+    /// Makes sure that the store can be written, where that takes more than writing.
+    async fn prepare(&self) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// Whether the store can be reached and written.
+    async fn reach(&self) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// Releases what this process holds in the store, at its end.
+    async fn close(&self) {}
+}
+
+/// A checkpoint, and what changes in its journal with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckpointUpdate {
+    /// The checkpoint's bytes.
+    pub checkpoint: Vec<u8>,
+    /// A backend without journals ignores it.
+    pub journal: JournalChange,
+}
+
+impl From<Vec<u8>> for CheckpointUpdate {
+    fn from(checkpoint: Vec<u8>) -> Self {
+        Self { checkpoint, journal: JournalChange::default() }
+    }
+}
+
+/// A change of a checkpoint's journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalChange {
+    /// Stored no later than the checkpoint that refers to them.
+    pub appends: Vec<Append>,
+    /// Segments that the checkpoint no longer refers to.
+    pub dropped: Vec<u64>,
+}
+
+/// Bytes for a journal segment. They replace everything from `offset` on: a crash may have left bytes there that no
+/// checkpoint refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The segment's number.
+    pub segment: u64,
+    /// The segment's length so far.
+    pub offset: u64,
+    /// What to write there.
+    pub bytes: Vec<u8>,
+}

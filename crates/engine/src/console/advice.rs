@@ -1,0 +1,121 @@
+//! What to change when a console refuses, by cause. Lanes and `check` print the same.
+
+use http::StatusCode;
+use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_settings::wants_tls;
+
+use super::Endpoint;
+
+/// For an answer whose status says nothing of the stream.
+pub(super) fn of_status(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        300..=399 => Some(IS_IT_THE_CONSOLE),
+        429 => Some("others use this token too, or `requests_per_second` is too high"),
+        501 => None,
+        500..=599 => {
+            Some("the console, or a proxy before it, is not available now: if this lasts, ask the console's operator")
+        }
+        _ => None,
+    }
+}
+
+/// For an answer from elsewhere.
+pub const IS_IT_THE_CONSOLE: &str = "is `console.url` the console's own address?";
+/// For a port that got a request without TLS.
+const WANTS_TLS: &str = "the port wants TLS: write https:// in `console.url`";
+
+/// For a body that no console writes, which is not about the token or a stream.
+pub fn of_foreign_body(body: &[u8]) -> &'static str {
+    if wants_tls(body) { WANTS_TLS } else { IS_IT_THE_CONSOLE }
+}
+
+/// Whether a text ends with the advice for an answer from elsewhere. It needs no other.
+pub fn is_from_elsewhere(reason: &str) -> bool {
+    reason.ends_with(IS_IT_THE_CONSOLE) || reason.ends_with(WANTS_TLS)
+}
+
+/// For records of a stream that the token may not read.
+pub(super) fn of_permission(stream: Stream) -> String {
+    let permission = Endpoint::permission(stream);
+    format!(
+        "the permission is \"{permission}\": give it to the token's role, or correct `accounts`, `sites` and `groups`"
+    )
+}
+
+/// For a list that the console does not have. One that it has shown before is gone with what it was narrowed to, or
+/// from the console.
+pub(super) fn of_missing(has_answered: bool, has_scope: bool) -> &'static str {
+    match (has_answered, has_scope) {
+        (false, false) => "the console does not have this stream: remove it",
+        (false, true) => {
+            "the console does not have this stream, or not what `accounts`, `sites` and `groups` name: remove the \
+             stream, or correct them"
+        }
+        (true, false) => "the console had this stream before: ask its operator",
+        (true, true) => {
+            "the console had this stream before: was an account, site or group deleted that the file names? then \
+             correct `accounts`, `sites` and `groups`"
+        }
+    }
+}
+
+/// For a token that is refused while its source has another one, which is refused too.
+pub const OF_NEW_TOKEN: &str =
+    "the token in use is refused, and so is the new one in its file or Secret: correct that one";
+
+/// For a token that is refused. `expiry` is when it ends, if somebody knows.
+pub fn of_token(expiry: Option<Timestamp>, now: Timestamp) -> String {
+    const GONE: &str = "it was revoked or replaced, or its user was disabled or deleted";
+    match expiry {
+        Some(expiry) if expiry <= now => format!("the token expired at {expiry}: create a new one"),
+        Some(expiry) if expiry.is_never() => format!("the token never expires: {GONE}"),
+        Some(expiry) => format!("the token was valid until {expiry}: {GONE}"),
+        None => "the token is wrong, revoked or expired".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_advice() {
+        for (status, part) in [
+            (302, Some("`console.url`")),
+            (400, None),
+            (429, Some("`requests_per_second`")),
+            (500, Some("a proxy before it")),
+            (501, None),
+            (503, Some("a proxy before it")),
+        ] {
+            let advice = of_status(StatusCode::from_u16(status).unwrap());
+            assert_eq!(advice.is_some(), part.is_some(), "{status}");
+            assert!(part.is_none_or(|part| advice.unwrap().contains(part)), "{status}: {advice:?}");
+        }
+        let forbidden = of_permission(Stream::Threats);
+        assert!(forbidden.contains(&format!("\"{}\"", Endpoint::permission(Stream::Threats))), "{forbidden}");
+        for (has_answered, has_scope, says) in [
+            (false, false, ["this stream: remove it", ""]),
+            (false, true, ["remove the stream, or", "`sites`"]),
+            (true, false, ["ask its operator", ""]),
+            (true, true, ["deleted", "`sites`"]),
+        ] {
+            let advice = of_missing(has_answered, has_scope);
+            assert!(says.iter().all(|part| advice.contains(part)), "{advice}");
+            assert!(has_answered != advice.contains("remove"), "{advice}");
+        }
+        let past = "2026-01-01T00:00:00Z";
+        let now = "2026-01-02T00:00:00Z";
+        let later = "2026-01-03T00:00:00Z";
+        let at = |text: &str| Timestamp::parse(text).unwrap();
+        for (expiry, part) in [
+            (Some(past), "create a new one"),
+            (Some(later), "revoked or replaced"),
+            (Some("2999-12-31T00:00:00Z"), "never expires: it was revoked"),
+            (None, "wrong, revoked or expired"),
+        ] {
+            let advice = of_token(expiry.map(at), at(now));
+            assert!(advice.contains(part), "{advice}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Classifies failed requests to the console.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::StatusCode;
+use s1_forwarder_failure::Failure;
+use s1_forwarder_record::{Stream, Timestamp, parse_page};
+use s1_forwarder_settings::{KnownSecrets, retry_after};
+use serde::de::IgnoredAny;
+
+use super::advice;
+use super::transport::{Response, TransportError, TruncatedBody};
+
+/// A request without a usable response. The texts contain no secrets: only status, code, title and detail.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConsoleError {
+    /// May succeed later: no connection, timeout, 429, 5xx, HTML instead of JSON, a truncated body, 200 with errors.
+    #[error("{reason}")]
+    Transient {
+        reason: String,
+        /// From `Retry-After`.
+        after: Option<Duration>,
+        /// The request timed out: a smaller page may succeed.
+        timed_out: bool,
+    },
+    /// The response is larger than the memory reserved for it.
+    #[error("{0}")]
+    TooLarge(TruncatedBody),
+    /// 401: the token is missing, malformed, revoked or expired.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// There is no token to send: its file or environment variable cannot be read. The console was not asked.
+    #[error("{0}")]
+    NoToken(String),
+    /// 403: the token may not read this stream, or this scope.
+    #[error("{0}")]
+    Forbidden(String),
+    /// 404 or 501: the console does not have this stream.
+    #[error("{0}")]
+    Missing(String),
+    /// A request with a cursor was refused as such (400, 404, 410, 412), or cursors lead to the same page again and
+    /// again: the poll must start again at its position.
+    #[error("{0}")]
+    BadCursor(String),
+    /// 400 and other statuses: the request itself is invalid.
+    #[error("{0}")]
+    BadRequest(String),
+}
+
+impl ConsoleError {
+    /// What to change so that records of this stream can be read, unless the text says it. `has_answered`: the console
+    /// has shown the stream before. `has_scope`: the pipeline names accounts, sites or groups.
+    pub fn advice(&self, stream: Stream, has_answered: bool, has_scope: bool) -> Option<String> {
+        match self {
+            Self::Forbidden(reason) | Self::Missing(reason) if advice::is_from_elsewhere(reason) => None,
+            Self::Forbidden(_) => Some(advice::of_permission(stream)),
+            Self::Missing(_) => Some(advice::of_missing(has_answered, has_scope).to_owned()),
+            _ => None,
+        }
+    }
+
+    /// A failure without `Retry-After`.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self::Transient { reason: reason.into(), after: None, timed_out: false }
+    }
+
+    /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
+    pub(super) fn from_status(response: &Response, secrets: &KnownSecrets, now: Timestamp, with_cursor: bool) -> Self {
+        let Response { status, headers, body } = response;
+        // A console refuses in JSON. Another answer is from something before it, or from another server. Nothing at all
+        // may be a console's refusal of the token.
+        let is_refusal = matches!(status.as_u16(), 400..=407 | 409..=424 | 501);
+        let says_nothing = body.is_empty() && !matches!(status.as_u16(), 403 | 404 | 501);
+        let is_foreign = is_refusal && !says_nothing && serde_json::from_slice::<IgnoredAny>(body).is_err();
+        let advice = if is_foreign { Some(advice::of_foreign_body(body)) } else { advice::of_status(*status) };
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        let reason = format!("{}{advice}", describe(*status, body, secrets));
+        let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
+        match status.as_u16() {
+            // What is missing, gone or not as it was is the cursor. If it is the stream, the next request says so.
+            400 | 404 | 410 | 412 if with_cursor => Self::BadCursor(reason),
+            401 => Self::Unauthorized(reason),
+            403 => Self::Forbidden(reason),
+            404 | 501 => Self::Missing(reason),
+            408 | 425 | 429 | 500..=599 => Self::Transient {
+                reason,
+                after: retry_after(headers, now),
+                timed_out: *status == StatusCode::GATEWAY_TIMEOUT,
+            },
+            _ => Self::BadRequest(reason),
+        }
+    }
+}
+
+impl ConsoleError {
+    /// The error without these secrets in its text.
+    pub(super) fn without(self, secrets: &KnownSecrets) -> Self {
+        let scrub = |reason: String| secrets.scrub(&reason);
+        match self {
+            Self::Transient { reason, after, timed_out } => Self::Transient { reason: scrub(reason), after, timed_out },
+            // Its text is the program's own.
+            Self::TooLarge(body) => Self::TooLarge(body),
+            Self::Unauthorized(reason) => Self::Unauthorized(scrub(reason)),
+            Self::NoToken(reason) => Self::NoToken(scrub(reason)),
+            Self::Forbidden(reason) => Self::Forbidden(scrub(reason)),
+            Self::Missing(reason) => Self::Missing(scrub(reason)),
+            Self::BadCursor(reason) => Self::BadCursor(scrub(reason)),
+            Self::BadRequest(reason) => Self::BadRequest(scrub(reason)),
+        }
+    }
+}
+
+impl From<ConsoleError> for Failure {
+    fn from(error: ConsoleError) -> Self {
+        let reason = error.to_string();
+        match error {
+            ConsoleError::Transient { after, .. } => Self::Transient { reason, after },
+            ConsoleError::TooLarge(_) | ConsoleError::BadCursor(_) => Self::transient(reason),
+            ConsoleError::Unauthorized(_) => Self::Unauthorized(reason),
+            ConsoleError::NoToken(_) => Self::SecretUnreadable(reason),
+            ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_) => {
+                Self::Misconfigured(reason)
+            }
+        }
+    }
+}
+
+impl From<TransportError> for ConsoleError {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::TooLarge(body) => Self::TooLarge(body),
+            TransportError::Timeout(_) => Self::Transient { reason: error.to_string(), after: None, timed_out: true },
+            TransportError::Connect(_) | TransportError::Broken(_) => Self::transient(error.to_string()),
+        }
+    }
+}
+
+/// The status, and the first error of a JSON body.
+fn describe(status: StatusCode, body: &[u8], secrets: &KnownSecrets) -> String {
+    let page = parse_page(body).ok();
+    match page.as_ref().and_then(|page| page.errors.first()) {
+        Some(error) => format!("the console answered {status}: {}", secrets.excerpt(&error.to_string())),
+        None => format!("the console answered {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, header};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_445_412_480_000_000);
+
+    fn classify(status: u16, retry_after: Option<&str>, body: &str, with_cursor: bool) -> ConsoleError {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(header::RETRY_AFTER, value.parse().unwrap());
+        }
+        let body = body.to_owned().into();
+        let response = Response { status: StatusCode::from_u16(status).unwrap(), headers, body };
+        ConsoleError::from_status(&response, &KnownSecrets::default(), NOW, with_cursor)
+    }
+
+    #[test]
+    fn statuses_are_classified() {
+        let json = r#"{"errors":[{"code":4030010,"title":"Insufficient permissions","detail":"User does not have required permissions."}]}"#;
+        let html = "<html><head><title>429 Too Many Requests</title></head></html>";
+        for status in [400, 404, 410, 412] {
+            assert!(matches!(classify(status, None, json, true), ConsoleError::BadCursor(_)), "{status}");
+        }
+        for status in [400, 410, 412] {
+            assert!(matches!(classify(status, None, json, false), ConsoleError::BadRequest(_)), "{status}");
+        }
+        assert!(matches!(classify(401, None, json, true), ConsoleError::Unauthorized(_)));
+        assert!(matches!(classify(404, None, "404 page not found", false), ConsoleError::Missing(_)));
+        assert!(matches!(classify(501, None, json, false), ConsoleError::Missing(_)));
+        assert!(matches!(classify(302, None, "", false), ConsoleError::BadRequest(_)));
+        for status in [429, 500, 502, 503, 504] {
+            assert!(
+                matches!(classify(status, None, html, false), ConsoleError::Transient { after: None, .. }),
+                "{status}"
+            );
+        }
+        let ConsoleError::Forbidden(reason) = classify(403, None, json, false) else { panic!("403") };
+        assert_eq!(
+            reason,
+            "the console answered 403 Forbidden: 4030010: Insufficient permissions: User does not have required permissions."
+        );
+    }
+
+    /// A lane acts on the class alone.
+    #[test]
+    fn each_error_has_the_class_that_sinks_and_stores_use() {
+        let class = |status, with_cursor| match classify(status, Some("7"), "", with_cursor).into() {
+            Failure::Transient { after, .. } => format!("transient {after:?}"),
+            Failure::Unauthorized(_) => "unauthorized".to_owned(),
+            Failure::SecretUnreadable(_)
+            | Failure::RefusedAll(_)
+            | Failure::ProgramFailed(_)
+            | Failure::ProgramOverran(_)
+            | Failure::Full(_)
+            | Failure::Clock(_) => {
+                unreachable!("no status")
+            }
+            Failure::Misconfigured(_) => "misconfigured".to_owned(),
+            Failure::Superseded(_) => "superseded".to_owned(),
+        };
+        assert_eq!(
+            (class(429, false), class(404, true)),
+            ("transient Some(7s)".to_owned(), "transient None".to_owned())
+        );
+        assert_eq!(class(401, false), "unauthorized");
+        for status in [400, 403, 404, 501] {
+            assert_eq!(class(status, false), "misconfigured", "{status}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_short_and_on_one_line() {
+        let json = format!(r#"{{"errors":[{{"title":"first\nsecond","detail":"{}"}}]}}"#, "x".repeat(60_000));
+        let reason = classify(403, None, &json, false).to_string();
+        assert!(reason.starts_with("the console answered 403 Forbidden: first second: xxx"), "{reason}");
+        assert!(reason.len() < 300, "{} bytes", reason.len());
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_capped() {
+        for (value, expected) in [("7", 7), ("Wed, 21 Oct 2015 07:28:30 GMT", 30), ("86400", 600)] {
+            let error = classify(429, Some(value), "", false);
+            let ConsoleError::Transient { after, .. } = error else { panic!("{error}") };
+            assert_eq!(after, Some(Duration::from_secs(expected)), "{value}");
+        }
+        assert!(matches!(classify(429, Some("soon"), "", false), ConsoleError::Transient { after: None, .. }));
+    }
+}

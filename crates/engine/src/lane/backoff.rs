@@ -1,0 +1,40 @@
+use std::time::Duration;
+
+use s1_forwarder_failure::Failure;
+
+/// Refusals in a row by its console, its sink or a store after which a lane ends, with `once`.
+const MOST_REFUSALS_ONCE: u32 = 3;
+
+/// How often in a row something failed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Backoff(u32);
+
+impl Backoff {
+    /// Doubles from the first to the last of `window`; see [`spread`].
+    pub fn next(&mut self, (first, last): (Duration, Duration), random: &mut fastrand::Rng) -> Duration {
+        let pause = first.saturating_mul(1 << self.0.min(16)).min(last);
+        self.0 += 1;
+        spread(pause, random)
+    }
+}
+
+/// How many failures in a row were refusals, the last one included.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Refusals(u32);
+
+impl Refusals {
+    /// Something failed.
+    pub fn count(&mut self, failure: &Failure) {
+        self.0 = if failure.is_refusal() { self.0 + 1 } else { 0 };
+    }
+
+    /// Whether they end a lane with `once`, after this failure too.
+    pub fn end_a_run_with(self, failure: &Failure) -> bool {
+        failure.is_refusal() && self.0 + 1 >= MOST_REFUSALS_ONCE
+    }
+}
+
+/// A pause of which the second half is random, so that lanes spread out.
+pub fn spread(pause: Duration, random: &mut fastrand::Rng) -> Duration {
+    pause.mul_f64(0.5 + random.f64() / 2.0)
+}

@@ -1,0 +1,391 @@
+//! Writes a lane's checkpoints as they fall due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_record::Clock;
+use s1_forwarder_settings::FullJitter;
+use s1_forwarder_telemetry::{LaneEvent, Meter};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::warn;
+
+use super::Lane;
+use super::backoff::Refusals;
+use super::checkpoint_copy::{copy_of, write_copy};
+use super::lane_checkpoint::LaneCheckpoint;
+use super::verdict::{Mode, NotStored, Verdict, verdict};
+use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
+
+/// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
+/// random part keeps lanes apart that started together, or that wrote together after an outage.
+const IDLE_INTERVAL: Duration = Duration::from_secs(600);
+/// The copy of a checkpoint that a sink stores is written at most once in this time, and at most this many bytes of it
+/// a second. It is used only if the sink's is lost.
+const COPY_INTERVAL: Duration = Duration::from_secs(5);
+const COPY_RATE: u64 = 8 << 10;
+/// The lane shows a write that takes longer as a failure. A session that delivers events ends then.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Writes a lane's checkpoints, and the copies where its sink stores them.
+pub struct CheckpointWriter {
+    main: BackendWriter,
+    copy: Option<Box<BackendWriter>>,
+    mode: Mode,
+    meter: Meter,
+    clock: Clock,
+    /// What goes into the journal with the next checkpoint, or before it.
+    appends: Vec<Append>,
+}
+
+impl CheckpointWriter {
+    /// Starts with nothing to write.
+    pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
+        let (main, copy) = lane.backends();
+        let interval = lane.checkpoint_interval;
+        let main = BackendWriter::new(main, lane.key.clone(), interval, random.fork());
+        let copy = copy.map(|copy| {
+            let interval = interval.max(COPY_INTERVAL);
+            Box::new(BackendWriter::new(copy, lane.key.clone(), interval, random.fork()))
+        });
+        let meter = lane.delivery.meter.clone();
+        Self { main, copy, mode: lane.mode(), meter, clock: lane.delivery.clock, appends: Vec::new() }
+    }
+
+    /// The position moved over time that contained no events.
+    pub fn moved_on(&mut self) {
+        self.main.changed = self.main.changed.max(Changed::Later);
+    }
+
+    /// Events were settled. `by_delivery`: by one that has succeeded, so that a transactional sink has committed them,
+    /// what [`Self::journal_change`] returned, and the checkpoint.
+    pub fn events_settled(&mut self, by_delivery: bool) {
+        self.main.changed = Changed::Soon;
+        let Some(copy) = &mut self.copy else { return };
+        copy.changed = Changed::Soon;
+        if by_delivery {
+            self.appends.clear();
+            self.main.saved_elsewhere();
+        }
+    }
+
+    /// What changes in the lane's journal with the sink's next commit. Kept until that has succeeded.
+    pub fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
+        self.appends.append(&mut checkpoint.take_appends(self.clock.now()));
+        JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
+    }
+
+    /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
+    /// its way to a transactional sink, which must not overtake one that is committed with events.
+    pub fn may_send(&self) -> bool {
+        self.main.failing.is_none() && (self.copy.is_none() || self.main.writing.is_none())
+    }
+
+    /// When the first attempt began of those that have not stored the checkpoint.
+    pub fn stalled_since(&self) -> Option<Instant> {
+        let BackendWriter { failing, writing, begun_at, .. } = &self.main;
+        failing.as_ref().map(|failing| failing.since).or(writing.as_ref().map(|_| *begun_at))
+    }
+
+    /// True while something is to be written, or is being written.
+    pub fn has_changes(&self) -> bool {
+        self.main.has_changes()
+    }
+
+    /// When [`Self::write_due`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        [Some(&self.main), self.copy.as_deref()].into_iter().flatten().filter_map(BackendWriter::next_due).min()
+    }
+
+    /// True when no write is under way or due.
+    pub fn is_idle(&self) -> bool {
+        self.main.writing.is_none() && self.main.due().is_none_or(|due| due > Instant::now())
+    }
+
+    /// Writes the checkpoint when it is due, and returns when it is written or could not be, or once when it takes too
+    /// long. Never returns when nothing is to be written. While events are `in_flight`, a transactional sink gets no
+    /// checkpoint alone. Cancel safe: what has begun continues with the next call.
+    ///
+    /// # Errors
+    /// If the writer makes no other attempt, with what the lane does then.
+    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) -> Result<(), NotStored> {
+        let is_held_back = in_flight && self.copy.is_some();
+        let main_due = if is_held_back { None } else { self.main.next_due() };
+        let copy_due = self.copy.as_ref().and_then(|copy| copy.next_due());
+        // If both are overdue, the lane's own goes first: it does not depend on its copy.
+        let now = Instant::now();
+        let is_copys_turn = |due: Instant| main_due.is_none_or(|main_due| due.max(now) < main_due.max(now));
+        match (main_due, copy_due) {
+            (None, None) => std::future::pending().await,
+            (_, Some(due)) if is_copys_turn(due) => {
+                let copying = async {
+                    sleep_until(due).await;
+                    self.write_copy(checkpoint).await
+                };
+                match main_due {
+                    // A copy that hangs holds up nothing.
+                    Some(main_due) => timeout_at(main_due, copying).await.unwrap_or(Ok(())),
+                    None => copying.await,
+                }
+            }
+            (main_due, _) => {
+                sleep_until(main_due.unwrap_or_else(Instant::now)).await;
+                self.write(checkpoint).await
+            }
+        }
+    }
+
+    /// [`Self::flush`], and tries once to write the copy.
+    ///
+    /// # Errors
+    /// As [`Self::write_due`].
+    pub async fn flush_with_copy(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
+        self.flush(checkpoint).await?;
+        if self.copy.as_ref().is_some_and(|copy| copy.has_changes()) {
+            self.write_copy(checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins to write the copy, or continues, and returns when it is written or could not be.
+    ///
+    /// # Errors
+    /// If a command has written a checkpoint in place of the copy: the lane goes on from there.
+    async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) -> Result<(), NotStored> {
+        let Some(copy) = &mut self.copy else { return Ok(()) };
+        let Err(failure) = copy.write_copy(checkpoint).await.map_err(Failure::from) else { return Ok(()) };
+        match verdict(Side::Copy, &failure, self.mode, Refusals::default()) {
+            Verdict::Exit(exit) => Err(NotStored { failure, exit }),
+            Verdict::Again | Verdict::Pause(_) => {
+                copy.retry();
+                warn!(error = %failure, "the copy of the checkpoint was not written");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what is not stored yet, without waiting for the interval, until it is stored.
+    ///
+    /// # Errors
+    /// As [`Self::write_due`].
+    pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
+        while self.main.has_changes() {
+            if let Some(retry_at) = self.main.retry_at()
+                && self.main.writing.is_none()
+            {
+                sleep_until(retry_at).await;
+            }
+            self.write(checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins to write the checkpoint, or continues, and returns when it is written or could not be.
+    ///
+    /// # Errors
+    /// As [`Self::write_due`].
+    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
+        if self.main.writing.is_none() {
+            let journal = self.journal_change(checkpoint);
+            let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+            let BackendWriter { backend, key, .. } = &self.main;
+            let (backend, key) = (backend.clone(), key.clone());
+            self.main.begin(async move { backend.commit(&key, update).await }.boxed());
+        }
+        let hangs_at = self.main.begun_at + STORE_TIMEOUT;
+        let is_shown = self.main.failing.is_some();
+        let written = tokio::select! {
+            biased;
+            written = self.main.written() => written,
+            () = sleep_until(hangs_at), if !is_shown => {
+                self.try_again(&accepts_nothing());
+                return Ok(());
+            }
+        };
+        match written {
+            Ok(removed) => {
+                self.appends.clear();
+                checkpoint.ledger.forget_released(&removed);
+                if self.main.failing.take().is_some() {
+                    self.meter.happened(LaneEvent::Stores);
+                }
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                match verdict(Side::Store, &failure, self.mode, self.main.refusals()) {
+                    Verdict::Again | Verdict::Pause(_) => self.try_again(&failure),
+                    Verdict::Exit(exit) => return Err(NotStored { failure, exit }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn try_again(&mut self, failure: &Failure) {
+        self.main.retry().refusals.count(failure);
+        self.meter.failed(Side::Store, failure);
+    }
+}
+
+/// Writes to one backend, one checkpoint at a time. What changes meanwhile goes into the next.
+struct BackendWriter {
+    backend: Arc<dyn CheckpointBackend>,
+    key: CheckpointKey,
+    interval: Duration,
+    /// The least interval after a large copy.
+    pace: Duration,
+    saved_at: Instant,
+    /// After `saved_at`: when a position that has moved without events is written.
+    idle_for: Duration,
+    changed: Changed,
+    /// Resolves to the segments of the journal that were removed.
+    writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
+    /// When the last attempt began.
+    begun_at: Instant,
+    /// Set while the backend fails. Boxed: most never do, and there are tens of thousands of lanes.
+    failing: Option<Box<Failing>>,
+    random: fastrand::Rng,
+}
+
+/// Attempts that failed in a row.
+struct Failing {
+    /// When the first of them began.
+    since: Instant,
+    retry_at: Instant,
+    waits: FullJitter,
+    refusals: Refusals,
+}
+
+/// What the backend does not have yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Changed {
+    Nothing,
+    /// What may wait: the position moved over time that contained no events.
+    Later,
+    /// Events were settled, or the last attempt failed.
+    Soon,
+}
+
+impl BackendWriter {
+    /// For a checkpoint that was read or written just now.
+    fn new(
+        backend: Arc<dyn CheckpointBackend>,
+        key: CheckpointKey,
+        interval: Duration,
+        mut random: fastrand::Rng,
+    ) -> Self {
+        let idle_for = idle_for(&mut random);
+        Self {
+            backend,
+            key,
+            interval,
+            pace: Duration::ZERO,
+            saved_at: Instant::now(),
+            idle_for,
+            changed: Changed::Nothing,
+            writing: None,
+            begun_at: Instant::now(),
+            failing: None,
+            random,
+        }
+    }
+
+    /// The sink has committed everything with events.
+    fn saved_elsewhere(&mut self) {
+        self.changed = Changed::Nothing;
+        self.saved_at = Instant::now();
+    }
+
+    /// Whether something is to be written, or is being written.
+    fn has_changes(&self) -> bool {
+        self.writing.is_some() || self.changed != Changed::Nothing
+    }
+
+    /// When there is something to write, or to wait for.
+    fn next_due(&self) -> Option<Instant> {
+        if self.writing.is_some() { Some(Instant::now()) } else { self.due() }
+    }
+
+    /// When the change has to be written.
+    fn due(&self) -> Option<Instant> {
+        let due = match self.changed {
+            Changed::Nothing => return None,
+            Changed::Later => self.saved_at + self.idle_for,
+            Changed::Soon => self.saved_at + self.interval.max(self.pace),
+        };
+        Some(self.retry_at().map_or(due, |retry_at| retry_at.max(due)))
+    }
+
+    /// Begins to write the copy, or continues, and returns when it is written or could not be.
+    async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) -> Result<(), StateError> {
+        if self.writing.is_none() {
+            let copy = copy_of(checkpoint);
+            self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
+            let (backend, key) = (self.backend.clone(), self.key.clone());
+            self.begin(async move { write_copy(&*backend, &key, copy).await }.boxed());
+        }
+        self.written().await?;
+        self.failing = None;
+        Ok(())
+    }
+
+    fn begin(&mut self, writing: BoxFuture<'static, Result<Vec<u64>, StateError>>) {
+        self.changed = Changed::Nothing;
+        self.begun_at = Instant::now();
+        self.writing = Some(writing);
+    }
+
+    /// Waits for what has begun.
+    async fn written(&mut self) -> Result<Vec<u64>, StateError> {
+        // It stays in its place while it is awaited: this future may be dropped.
+        let Some(writing) = &mut self.writing else { return Ok(Vec::new()) };
+        let written = writing.await;
+        self.writing = None;
+        if written.is_ok() {
+            self.saved_at = Instant::now();
+            self.idle_for = idle_for(&mut self.random);
+        }
+        written
+    }
+
+    fn refusals(&self) -> Refusals {
+        self.failing.as_ref().map(|failing| failing.refusals).unwrap_or_default()
+    }
+
+    fn retry(&mut self) -> &mut Failing {
+        self.changed = Changed::Soon;
+        let failing = self.failing.get_or_insert_with(|| {
+            let since = self.begun_at;
+            let waits = waits(&mut self.random);
+            Box::new(Failing { since, retry_at: since, waits, refusals: Refusals::default() })
+        });
+        failing.retry_at = Instant::now() + failing.waits.wait();
+        failing
+    }
+
+    fn retry_at(&self) -> Option<Instant> {
+        self.failing.as_ref().map(|failing| failing.retry_at)
+    }
+}
+
+/// What a lane shows when its checkpoint is not stored for [`STORE_TIMEOUT`].
+pub fn accepts_nothing() -> Failure {
+    Failure::transient("nothing has accepted the lane's checkpoint for a while")
+}
+
+/// The waits between two attempts while a backend fails.
+pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
+    FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
+}
+
+fn idle_for(random: &mut fastrand::Rng) -> Duration {
+    IDLE_INTERVAL.mul_f64(1.0 + random.f64())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The two clocks that a lane depends on: its console's and this machine's. Either may be wrong.
+
+use std::time::Duration;
+
+use s1_forwarder_failure::Failure;
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_telemetry::HumanDuration;
+
+use super::Lane;
+use crate::console::Client;
+
+/// `Date` has whole seconds, and an answer takes time: clocks that differ by less agree, however short the overlap is.
+const LEAST_SKEW: Duration = Duration::from_secs(5);
+/// A new lane does not begin while the clocks differ by more. By less, it begins too early at worst, never too late.
+const MOST_AT_BEGIN: Duration = DAY;
+const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What both clocks say at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Clocks {
+    pub ours: Timestamp,
+    /// None before the console has said its time.
+    pub theirs: Option<Timestamp>,
+}
+
+impl Clocks {
+    pub fn of(client: &Client) -> Self {
+        Self { ours: client.clock().now(), theirs: client.time() }
+    }
+
+    pub fn earlier(self) -> Timestamp {
+        self.theirs.map_or(self.ours, |theirs| theirs.min(self.ours))
+    }
+
+    fn later(self) -> Timestamp {
+        self.theirs.map_or(self.ours, |theirs| theirs.max(self.ours))
+    }
+
+    pub fn difference(self) -> Duration {
+        self.later().since(self.earlier())
+    }
+
+    /// Whether they differ by more than what a poll reads again anyway.
+    pub fn are_apart(self, overlap: Duration) -> bool {
+        self.difference() > overlap.max(LEAST_SKEW)
+    }
+
+    /// How much the console's is behind.
+    pub fn behind(self) -> Duration {
+        self.theirs.map_or(Duration::ZERO, |theirs| self.ours.since(theirs))
+    }
+
+    /// S: the console's time, or ours where they are apart and ours is earlier. Without the console's, ours.
+    pub fn start(self, overlap: Duration) -> Timestamp {
+        if self.are_apart(overlap) { self.earlier() } else { self.theirs.unwrap_or(self.ours) }
+    }
+
+    /// The time by which a new lane resolves `since`.
+    ///
+    /// # Errors
+    /// [`Failure::Clock`] while one of them is unknown or surely wrong.
+    pub fn beginning(self) -> Result<Timestamp, Failure> {
+        if self.theirs.is_none() {
+            return Err(Failure::Clock(
+                "the console's answers have no valid `Date`, and a new lane begins by the console's clock: let what is on \
+                 the way pass this header on"
+                    .to_owned(),
+            ));
+        }
+        if self.difference() > MOST_AT_BEGIN {
+            return Err(Failure::Clock(format!(
+                "{}; a new lane begins when they differ by less than a day",
+                self.words()
+            )));
+        }
+        Ok(self.earlier())
+    }
+
+    /// How they differ, and what to do.
+    fn words(self) -> String {
+        let difference = self.difference();
+        // As exact as it is shown.
+        let whole = if difference < MINUTE {
+            Duration::from_secs(1)
+        } else if difference < DAY {
+            MINUTE
+        } else {
+            HOUR
+        };
+        // The console's has whole seconds: what is shown must not change from poll to poll.
+        let difference =
+            (Timestamp::default().plus(difference + whole / 2).aligned_to(whole)).since(Timestamp::default());
+        let direction = if self.behind().is_zero() { "ahead of" } else { "behind" };
+        format!(
+            "the console's clock is {} {direction} this machine's: set the one that is wrong",
+            HumanDuration(difference)
+        )
+    }
+}
+
+impl Lane {
+    /// Why a poll that starts before `bound`, up to which the lane has read, asks for nothing. A bound that is a few
+    /// seconds ahead is reached soon.
+    ///
+    /// # Errors
+    /// [`Failure::Clock`] if a clock is wrong, or the bound.
+    pub(super) fn may_wait_for(&self, bound: Timestamp) -> Result<(), Failure> {
+        let clocks = Clocks::of(&self.client);
+        let overlap = self.pull.overlap;
+        if bound.since(clocks.later()) > overlap.max(LEAST_SKEW) {
+            return Err(Failure::Clock(format!(
+                "the lane goes on from {bound}, and neither the console's clock nor this machine's has come so far: wait \
+                 until then, or set the lane to the TIME up to which the destination has all records (older ones are not \
+                 delivered): s1-forwarder state set {} --to TIME{}",
+                self.key.lane, self.state_flags,
+            )));
+        }
+        if clocks.are_apart(overlap) {
+            return Err(Failure::Clock(format!("{}; until then nothing is asked for", clocks.words())));
+        }
+        Ok(())
+    }
+}

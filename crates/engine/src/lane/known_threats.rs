@@ -1,0 +1,142 @@
+//! The threats that activities are about, as far as they do not change.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use s1_forwarder_record::repair;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::remembered::LaneMemory;
+use crate::console::{ConsoleError, Redactor};
+use crate::source::read_list;
+
+/// Most threats that a lane remembers, and how long.
+const MOST: usize = 10_000;
+const AGE: Duration = Duration::from_secs(3600);
+/// Bytes of one of them in memory, besides its text.
+const OVERHEAD: usize = 192;
+
+/// The longest text of a threat.
+pub const LARGEST: usize = 2 * 1024;
+/// Most numbers of indicators.
+const INDICATORS: usize = 100;
+
+/// The keys that keep their values while the threat is worked on, the most important first. What its state is now says
+/// nothing of the time of an earlier activity.
+const CONSTANT: [(&str, &[&str]); 3] = [
+    (
+        "threatInfo",
+        &["sha256", "sha1", "md5", "storyline", "detectionType", "identifiedAt", "detectionEngines", "processUser"],
+    ),
+    (
+        "agentDetectionInfo",
+        &[
+            "agentUuid",
+            "agentVersion",
+            "agentOsName",
+            "agentOsRevision",
+            "agentRegisteredAt",
+            "externalIp",
+            "agentDomain",
+            "agentLastLoggedInUserName",
+            "agentIpV4",
+            "agentIpV6",
+        ],
+    ),
+    ("agentRealtimeInfo", &["agentId", "agentOsType"]),
+];
+
+/// What the lane remembers of threats: enrichments of records.
+#[derive(Debug, Default)]
+pub struct KnownThreats {
+    threats: HashMap<CompactString, Bytes>,
+    /// In the order in which they were fetched.
+    ages: VecDeque<(Instant, CompactString)>,
+}
+
+impl KnownThreats {
+    pub fn get(&self, id: &str) -> Option<&Bytes> {
+        self.threats.get(id)
+    }
+
+    pub fn forget_old(&mut self, now: Instant, memory: &LaneMemory) {
+        while self.ages.front().is_some_and(|(fetched, _)| now.duration_since(*fetched) >= AGE) {
+            self.forget_oldest(memory);
+        }
+    }
+
+    /// Remembers a threat in place of older ones if there are too many, unless other lanes have all the memory.
+    pub fn remember(&mut self, id: &CompactString, threat: &Bytes, now: Instant, memory: &LaneMemory) {
+        if self.threats.contains_key(id) {
+            return;
+        }
+        if self.threats.len() >= MOST {
+            self.forget_oldest(memory);
+        }
+        while !memory.keep(OVERHEAD + threat.len()) {
+            if !self.forget_oldest(memory) {
+                return;
+            }
+        }
+        self.threats.insert(id.clone(), threat.clone());
+        self.ages.push_back((now, id.clone()));
+    }
+
+    /// False if there is none.
+    fn forget_oldest(&mut self, memory: &LaneMemory) -> bool {
+        let Some((_, id)) = self.ages.pop_front() else { return false };
+        if let Some(threat) = self.threats.remove(&id) {
+            memory.release(OVERHEAD + threat.len());
+        }
+        true
+    }
+}
+
+/// The threats in a page of them: the id of each, and its enrichment of records.
+///
+/// # Errors
+/// When the body is no page.
+pub fn read(body: &[u8], redactor: &Redactor) -> Result<Vec<(CompactString, Bytes)>, ConsoleError> {
+    let page = read_list(body, redactor)?;
+    let threats = page.records.iter().filter_map(|record| {
+        let threat = read_item(record)?;
+        let id = threat.get("id").and_then(Value::as_str)?;
+        Some((id.into(), Bytes::from(json!({ "threat": constant(&threat) }).to_string())))
+    });
+    Ok(threats.collect())
+}
+
+/// The part of a threat that does not change, in at most [`LARGEST`] bytes.
+fn constant(threat: &Value) -> Value {
+    let indicators = threat.get("indicators").and_then(Value::as_array).into_iter().flatten();
+    let ids = indicators.filter_map(|indicator| indicator.get("ids")?.as_array()).flatten();
+    let ids: Vec<u64> = ids.filter_map(Value::as_u64).take(INDICATORS).collect();
+    let mut kept = Map::new();
+    let mut room = LARGEST;
+    let mut add = |kept: &mut Map<String, Value>, key: &str, value: Value| {
+        let size = key.len() + value.to_string().len() + 8;
+        if size <= room {
+            room -= size;
+            kept.insert(key.to_owned(), value);
+        }
+    };
+    for (block, keys) in CONSTANT {
+        let mut values = Map::new();
+        for key in keys {
+            if let Some(value) = threat.get(block).and_then(|block| block.get(key)) {
+                add(&mut values, key, value.clone());
+            }
+        }
+        kept.insert(block.to_owned(), Value::Object(values));
+    }
+    add(&mut kept, "indicators", json!([{ "ids": ids }]));
+    Value::Object(kept)
+}
+
+/// A record, or an item of a list. Notes are texts that people paste: what is not JSON is repaired as a record is.
+pub fn read_item(item: &[u8]) -> Option<Value> {
+    serde_json::from_slice(item).ok().or_else(|| serde_json::from_str(&repair(item)?).ok())
+}

@@ -1,0 +1,657 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use s1_forwarder_failure::Failure;
+use s1_forwarder_record::{Identity, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::change_log::ChangeLog;
+use super::in_store::without_mark;
+use super::pending_batch::PendingBatch;
+use crate::checkpoint::journal::Journal;
+use crate::checkpoint::ledger::{Accounting, FormerLedger, Ledger};
+use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
+use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, SourcePosition};
+
+/// Comes first in a stored checkpoint. Each change of the structs that it or its journal is made of needs another one,
+/// and golden files (`tests/lanes/layouts.rs`). New fields come last, and older layouts are read with their defaults.
+const VERSION: u64 = 8;
+/// The first layout with a rhythm.
+const WITH_RHYTHM: u64 = 5;
+/// Each segment has at most 1 MiB. To read a topic takes as long for one as for several.
+const SEGMENTS_AT_ONCE: usize = 16;
+/// The first layout with a former ledger and a place.
+const WITH_FORMER: u64 = 6;
+/// The first layout with sums of what was delivered.
+const WITH_DELIVERED: u64 = 7;
+/// The first layout with a target.
+const WITH_TARGET: u64 = 8;
+/// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
+const OLDEST: u64 = 3;
+/// A record cannot be created later than this from now, whatever the clocks of its console say: the sums of such hours
+/// would never be too old.
+const FUTURE: Duration = Duration::from_secs(86_400);
+
+/// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
+/// under. The version and the position come first, then the fields in this order, the type of the sink, the rhythm, the
+/// former ledger, the place, what was delivered of both ledgers, and the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneCheckpoint {
+    /// The console that the position's keys belong to.
+    pub host: Box<str>,
+    /// The accounts, sites and groups of the requests, as text.
+    pub scope: Box<str>,
+    /// `since` as the pipeline file had it at the first start.
+    pub since: Box<str>,
+    /// `since` as it was resolved then. The lane delivers nothing older.
+    pub since_resolved: Timestamp,
+    /// How far the lane has come. Of a large one, the checkpoint itself has only the first pass and what has changed
+    /// last, until [`Self::load`] adds what is in the journal.
+    #[serde(skip)]
+    pub position: SourcePosition,
+    /// Records that the sink or the dead letters accepted so far. Each counts once, over restarts too.
+    pub settled: u64,
+    /// What the lane has accounted for.
+    pub ledger: Ledger,
+    /// The type of the sink that the events went to. Empty in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub sink_type: Box<str>,
+    /// When the console showed records. Empty in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub rhythm: Rhythm,
+    /// What the lane had accounted for before its ledger began again, for 90 days.
+    #[serde(skip)]
+    pub former: Option<Box<FormerLedger>>,
+    /// Who may know of the lane: [`TenantRules::place`](s1_forwarder_worker::pipeline::TenantRules::place). Empty for the operator's
+    /// and in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub place: Box<str>,
+    /// Where the events go. Not known in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub target: Target,
+    /// The position's part of the journal.
+    log: ChangeLog,
+    /// The last part of the position, until the others are read.
+    #[serde(skip)]
+    last_part: Option<Box<PositionPart<'static>>>,
+}
+
+/// Where a lane's events go: what it has delivered before may be somewhere else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// [`SinkSettings::target`](s1_forwarder_destinations::SinkSettings::target); 0 if it is not known.
+    pub hash: u64,
+    /// When the lane began to deliver there; 1970 if it has not delivered to another target.
+    pub since: Timestamp,
+}
+
+impl Target {
+    /// The settings have this target now.
+    pub fn follow(&mut self, hash: u64, now: Timestamp) {
+        if self.hash != 0 && self.hash != hash {
+            self.since = now;
+        }
+        self.hash = hash;
+    }
+}
+
+/// The bytes are not a checkpoint of this release.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaneCheckpointError {
+    /// Truncated or altered.
+    #[error(
+        "the checkpoint is damaged; stop the worker and delete it, so that the lane starts at `since`: s1-forwarder state \
+         delete LANE"
+    )]
+    Damaged,
+    /// Written before the layout changed.
+    #[error(
+        "the checkpoint has an older layout ({0}, this release reads {OLDEST} to {VERSION}); stop the worker and delete \
+         it, so that the lane starts at `since`: s1-forwarder state delete LANE"
+    )]
+    Older(u64),
+    /// Written by a newer release.
+    #[error("the checkpoint was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]
+    Newer(u64),
+}
+
+impl From<LaneCheckpointError> for Failure {
+    fn from(error: LaneCheckpointError) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
+}
+
+impl From<postcard::Error> for LaneCheckpointError {
+    fn from(_: postcard::Error) -> Self {
+        Self::Damaged
+    }
+}
+
+impl LaneCheckpoint {
+    /// The checkpoint of a new lane.
+    pub fn begin(
+        host: Box<str>,
+        scope: Box<str>,
+        since: Box<str>,
+        since_resolved: Timestamp,
+        position: SourcePosition,
+        ledger: Ledger,
+    ) -> Self {
+        Self {
+            host,
+            scope,
+            since,
+            since_resolved,
+            position,
+            settled: 0,
+            ledger,
+            sink_type: Box::default(),
+            rhythm: Rhythm::default(),
+            former: None,
+            place: Box::default(),
+            target: Target::default(),
+            log: ChangeLog::default(),
+            last_part: None,
+        }
+    }
+
+    /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
+    pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
+        let kept = pending.settled.kept();
+        let records = settled.iter().filter_map(|index| {
+            let (record_key, identity) = pending.record(*index)?;
+            Some((record_key, identity, kept.binary_search(index).is_err()))
+        });
+        self.account(passes, pending, records, now);
+        self.settled += settled.len() as u64;
+    }
+
+    /// Adds the records that are not delivered with a batch.
+    pub fn exclude(&mut self, passes: &[Pass], pending: &PendingBatch, now: Timestamp) {
+        let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity, false));
+        self.account(passes, pending, excluded, now);
+    }
+
+    /// Adds records to position and ledger: key and identity of each, and whether the sink has acknowledged it.
+    pub(super) fn account<'a>(
+        &mut self,
+        passes: &[Pass],
+        pending: &PendingBatch,
+        records: impl Iterator<Item = (&'a RecordKey, Identity, bool)>,
+        now: Timestamp,
+    ) {
+        let mut records = records.peekable();
+        if records.peek().is_none() {
+            // A batch that was not delivered begins neither passes nor a snapshot.
+            return;
+        }
+        let Self { position, ledger, .. } = self;
+        let mut settling = position.settle(passes, pending.context);
+        let stream = pending.batch.stream();
+        for (record_key, identity, is_delivered) in records {
+            let is_new = settling.take(record_key);
+            let is_possible = |created: &Timestamp| *created <= now.plus(FUTURE);
+            let Some(created) = record_key.created.filter(|created| is_new && is_possible(created)) else { continue };
+            match Accounting::of(stream) {
+                Accounting::Records => {
+                    ledger.count(created, identity);
+                    if is_delivered {
+                        ledger.deliver(created, identity);
+                    }
+                    ledger.remember(created, record_key.id, now);
+                }
+                Accounting::Ids => ledger.remember(created, record_key.id, now),
+                Accounting::Nothing => {}
+            }
+        }
+    }
+
+    /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
+    pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
+        let mut appends = self.ledger.take_appends(now);
+        if let Some(former) = &mut self.former {
+            appends.extend(former.take_appends(&mut self.ledger, now));
+            if former.hours(now).is_empty() {
+                self.forget_former();
+            }
+        }
+        appends.extend(self.log.take_append(&mut self.position, &mut self.ledger));
+        appends
+    }
+
+    /// The lane begins at `to`: records from then on are pulled again, or skipped. Its journal is left.
+    pub fn restart(&mut self, to: Timestamp, now: Timestamp) {
+        // The new ledger counts no record twice, and does not report the records before `to` as missing.
+        self.restart_ledger(to, self.ledger.asked().to_owned(), self.ledger.has_journals(), now);
+        // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
+        self.since_resolved = self.since_resolved.min(to);
+        self.position = SourcePosition::starting_at(to);
+        self.rhythm = Rhythm::default();
+        self.log.leave(&mut self.position, &mut self.ledger);
+        self.last_part = None;
+    }
+
+    /// The ledger begins again with what is created from `since` on. Its sums up to the lane's position stay as the
+    /// former ledger, unless another one has more hours: a mistake that stood for a moment takes no evidence.
+    pub fn restart_ledger(&mut self, since: Timestamp, asked: String, journals: bool, now: Timestamp) {
+        let position = &self.position;
+        let until = position.closed_until().unwrap_or_else(|| position.complete_until()).min(since);
+        let before = FormerLedger::new(self.host.clone(), until, self.ledger.restart(since, asked, journals));
+        let hours = |former: &FormerLedger| {
+            let hours = former.hours(now);
+            hours.end.0 - hours.start.0
+        };
+        // A store without a journal has none of its sums.
+        let is_whole = journals || before.ledger().journals().all(Journal::is_empty);
+        let is_longer = hours(&before) > self.former.as_deref().map_or(0, hours);
+        if before.ledger().has_sums() && is_whole && is_longer {
+            self.forget_former();
+            self.former = Some(Box::new(before));
+        } else {
+            self.ledger.release(before.into_segments());
+        }
+    }
+
+    fn forget_former(&mut self) {
+        self.ledger.release(self.former.take().into_iter().flat_map(|former| former.into_segments()));
+    }
+
+    /// The stored form. What [`Self::take_appends`] returned is stored before it.
+    pub fn encode(&self) -> Vec<u8> {
+        // A `Vec` accepts every byte, and all of it can be serialized.
+        let mut out = postcard::to_allocvec(&VERSION).unwrap_or_default();
+        out.append(&mut self.log.encode(&self.position));
+        let out = postcard::to_extend(self, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.sink_type, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.rhythm, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.former, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.place, out).unwrap_or_default();
+        let former = self.former.as_ref().and_then(|former| former.ledger().delivered());
+        let out = postcard::to_extend(&(self.ledger.delivered(), former), out).unwrap_or_default();
+        postcard::to_extend(&self.target, out).unwrap_or_default()
+    }
+
+    /// The checkpoint for another backend, which does not have the journal: the ledger starts at the position.
+    #[must_use]
+    pub(super) fn without_journal(&self) -> Self {
+        let mut other = self.clone();
+        let from = other.position.newest();
+        let asked = other.ledger.asked().to_owned();
+        other.ledger.restart(from, asked, false);
+        other.former = None;
+        other.log = ChangeLog::default();
+        other
+    }
+
+    /// From stored bytes, those of a copy included. See [`Self::load`].
+    ///
+    /// # Errors
+    /// When they are truncated or altered, or when another release wrote them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
+        let (version, rest) = postcard::take_from_bytes(without_mark(bytes))?;
+        match version {
+            OLDEST..=VERSION => {}
+            newer if newer > VERSION => return Err(LaneCheckpointError::Newer(newer)),
+            0 => return Err(LaneCheckpointError::Damaged),
+            older => return Err(LaneCheckpointError::Older(older)),
+        }
+        let (part, rest): (PositionPart<'static>, _) = postcard::take_from_bytes(rest)?;
+        let (mut checkpoint, mut rest): (Self, _) = postcard::take_from_bytes(rest)?;
+        if version > OLDEST {
+            (checkpoint.sink_type, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_RHYTHM {
+            (checkpoint.rhythm, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_FORMER {
+            (checkpoint.former, rest) = postcard::take_from_bytes(rest)?;
+            (checkpoint.place, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_DELIVERED {
+            let (delivered, of_former);
+            ((delivered, of_former), rest) = postcard::take_from_bytes(rest)?;
+            checkpoint.ledger.set_delivered(delivered);
+            if let Some(former) = &mut checkpoint.former {
+                former.set_delivered(of_former);
+            }
+        }
+        if version >= WITH_TARGET {
+            (checkpoint.target, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if !rest.is_empty() {
+            return Err(LaneCheckpointError::Damaged);
+        }
+        checkpoint.last_part = (!checkpoint.log.journal().is_empty()).then(|| Box::new(part.clone()));
+        let mut reader = PositionReader::default();
+        reader.apply(part);
+        checkpoint.position = reader.finish();
+        Ok(checkpoint)
+    }
+
+    /// Reads what the journal has of the position.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or is not as it was written.
+    pub async fn load(&mut self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<(), StateError> {
+        // All at once: reading a topic takes as long for one of them.
+        let segments = self.log.journal().segments();
+        let segments = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
+        let segments = try_join_all(segments).await?.into_iter().collect();
+        let first = || self.log.journal().segments().next().map(|segment| segment.number).unwrap_or_default();
+        let damaged = StateError::Journal { lane: key.clone(), segment: first() };
+        self.read_position(&segments).then_some(()).ok_or(damaged)
+    }
+
+    /// Takes the position from the journal's segments; false when they are damaged.
+    pub fn read_position(&mut self, segments: &BTreeMap<u64, Vec<u8>>) -> bool {
+        let Some(last) = &self.last_part else { return true };
+        let Some(position) = self.log.read(segments, (**last).clone()) else { return false };
+        self.position = position;
+        self.last_part = None;
+        true
+    }
+
+    /// All segments of the journal, as far as the checkpoint refers to them.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn journal(
+        &self,
+        backend: &dyn CheckpointBackend,
+        key: &CheckpointKey,
+    ) -> Result<BTreeMap<u64, Vec<u8>>, StateError> {
+        let segments = self.journals().flat_map(Journal::segments);
+        let read = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
+        Ok(try_join_all(read).await?.into_iter().collect())
+    }
+
+    /// Reads all segments of the journal, and keeps none.
+    ///
+    /// # Errors
+    /// As [`Self::load`], with the first segment that is missing or damaged.
+    pub async fn check_journal(&self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<(), StateError> {
+        let segments: Vec<_> = self.journals().flat_map(Journal::segments).collect();
+        for few in segments.chunks(SEGMENTS_AT_ONCE) {
+            try_join_all(few.iter().map(|segment| segment.read(backend, key))).await?;
+        }
+        Ok(())
+    }
+
+    /// True when `journal` contains everything that the checkpoint refers to.
+    pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
+        self.journals().all(|part| part.is_complete_with(journal))
+    }
+
+    /// Leaves the journal, for a store without one: takes position and sums back from it, and forgets the identities.
+    ///
+    /// # Errors
+    /// When the journal is damaged.
+    pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) -> Result<(), LaneCheckpointError> {
+        if !self.read_position(journal) {
+            return Err(LaneCheckpointError::Damaged);
+        }
+        self.log.leave(&mut self.position, &mut self.ledger);
+        self.ledger.leave_journal(journal);
+        if let Some(former) = &mut self.former {
+            former.leave_journal(journal);
+        }
+        Ok(())
+    }
+
+    fn journals(&self) -> impl Iterator<Item = &Journal> {
+        let former = self.former.iter().flat_map(|former| former.ledger().journals());
+        self.ledger.journals().chain(former).chain([self.log.journal()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::{InStore, copy_of};
+    use crate::source::{AgentPull, Own, PollContext, Pull};
+    use s1_forwarder_record::Stream;
+
+    fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
+        let since = Timestamp::from_micros(1_700_000_000_000_000);
+        let host = "console.example".into();
+        let position = SourcePosition::starting_at(since);
+        let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
+        let target = Target { hash: 77, since };
+        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), target, ..begun };
+        hear(&mut checkpoint, since);
+        checkpoint
+    }
+
+    /// A complete poll at this time, which has shown a record of it.
+    fn hear(checkpoint: &mut LaneCheckpoint, time: Timestamp) {
+        let mut heard = checkpoint.rhythm.listen(&Pull::of(Stream::Activities));
+        heard.see(time, time);
+        checkpoint.rhythm.complete(&heard, time, true);
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let mut checkpoint = checkpoint(|since| Ledger::begin(since, "activityTypes=27".to_owned(), false));
+        checkpoint.place = "acme".into();
+        count_hourly(&mut checkpoint, 5);
+        let now = checkpoint.position.complete_until();
+        checkpoint.restart_ledger(now, "siteIds=1".to_owned(), false, now);
+        assert!(checkpoint.former.is_some());
+        let bytes = checkpoint.encode();
+        assert_eq!(LaneCheckpoint::decode(&bytes).as_ref(), Ok(&checkpoint));
+        for cut in 0..bytes.len() {
+            assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
+        }
+        assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
+        assert_eq!(LaneCheckpoint::decode(&[&[9], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(9)));
+        assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
+        assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
+    }
+
+    #[test]
+    fn checkpoints_of_earlier_releases_are_read_without_what_they_do_not_have() {
+        let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
+        let bytes = checkpoint.encode();
+        let mut checkpoint = checkpoint;
+        let without_target = bytes.len() - postcard::to_allocvec(&checkpoint.target).unwrap().len();
+        checkpoint.target = Target::default();
+        let older = [&[7], &bytes[1..without_target]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
+        // There is no former ledger, so nothing of it was delivered.
+        let delivered = postcard::to_allocvec(&checkpoint.ledger.delivered()).unwrap().len() + 1;
+        let without_delivered = without_target - delivered;
+        checkpoint.ledger.set_delivered(None);
+        let older = [&[6], &bytes[1..without_delivered]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
+        // No former ledger and no place.
+        let without_former = without_delivered - 2;
+        let older = [&[5], &bytes[1..without_former]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
+        let without_rhythm = without_former - postcard::to_allocvec(&checkpoint.rhythm).unwrap().len();
+        let expected = LaneCheckpoint { rhythm: Rhythm::default(), ..checkpoint };
+        let older = [&[4], &bytes[1..without_rhythm]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
+        let older = [&[3], &bytes[1..without_rhythm - 1 - "http".len()]].concat();
+        let expected = LaneCheckpoint { sink_type: "".into(), ..expected };
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
+    }
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// The lane delivers a record in each of these hours, and has read all up to their end.
+    fn count_hourly(checkpoint: &mut LaneCheckpoint, hours: u32) {
+        let begin = checkpoint.position.complete_until();
+        for hour in 0..hours {
+            let identity = Identity::of("console.example", Stream::Activities, &hour.to_string(), "");
+            checkpoint.ledger.count(begin.plus(HOUR * hour), identity);
+        }
+        checkpoint.position = SourcePosition::starting_at(begin.plus(HOUR * hours));
+    }
+
+    /// The sums of the former ledger: since when, how many, and their filter.
+    fn former(checkpoint: &LaneCheckpoint, now: Timestamp) -> Option<(u32, String)> {
+        let former = checkpoint.former.as_ref()?;
+        let hours = former.hours(now);
+        Some((hours.end.0 - hours.start.0, former.ledger().asked().to_owned()))
+    }
+
+    #[test]
+    fn of_two_ledgers_that_ended_the_one_with_more_hours_stays_for_ninety_days() {
+        for journals in [true, false] {
+            let mut lane = checkpoint(|since| Ledger::begin(since, "a".to_owned(), journals));
+            let restart = |lane: &mut LaneCheckpoint, asked: &str| {
+                let now = lane.position.complete_until();
+                lane.restart_ledger(now, asked.to_owned(), journals, now);
+                former(lane, now)
+            };
+            assert_eq!(restart(&mut lane, "b"), None, "nothing was counted");
+            lane.ledger.restart(lane.since_resolved, "a".to_owned(), journals);
+            count_hourly(&mut lane, 100);
+            // A mistake of a moment, and its correction.
+            assert_eq!(restart(&mut lane, "wrong"), Some((99, "a".to_owned())));
+            assert_eq!(restart(&mut lane, "a"), Some((99, "a".to_owned())));
+            let now = lane.position.complete_until();
+            let before = lane.encode().len();
+            let appends = lane.take_appends(now);
+            assert_eq!(appends.len(), usize::from(journals), "all sums go to the journal");
+            assert!(lane.encode().len() < before);
+            assert_eq!(lane.journals().map(Journal::len).sum::<usize>(), usize::from(journals));
+
+            count_hourly(&mut lane, 50);
+            assert_eq!(restart(&mut lane, "c"), Some((99, "a".to_owned())));
+            count_hourly(&mut lane, 200);
+            assert_eq!(restart(&mut lane, "d"), Some((199, "c".to_owned())));
+            assert_eq!(lane.ledger.released(), if journals { &[0][..] } else { &[] });
+            let end = lane.position.complete_until();
+            for (hours, stay) in [(89 * 24 - 200, 199), (90 * 24 - 10, 10)] {
+                lane.take_appends(end.plus(HOUR * hours));
+                let now = end.plus(HOUR * hours);
+                assert_eq!(former(&lane, now).map(|(hours, _)| hours), Some(stay), "{hours}");
+            }
+            lane.take_appends(end.plus(HOUR * 90 * 24));
+            assert_eq!(lane.former, None);
+            assert_eq!(lane.ledger.released(), if journals { &[0, 1][..] } else { &[] });
+        }
+    }
+
+    /// What is read again counts in the new ledger.
+    #[test]
+    fn a_lane_that_is_set_back_has_a_former_ledger_up_to_there() {
+        let mut lane = checkpoint(|since| Ledger::begin(since, "a".to_owned(), true));
+        count_hourly(&mut lane, 100);
+        let now = lane.position.complete_until();
+        lane.restart(now.minus(HOUR * 60), now);
+        assert_eq!(former(&lane, now), Some((39, "a".to_owned())));
+        let mut skipping = checkpoint(|since| Ledger::begin(since, "a".to_owned(), true));
+        count_hourly(&mut skipping, 100);
+        skipping.restart(now.plus(HOUR * 60), now.plus(HOUR * 60));
+        assert_eq!(former(&skipping, now.plus(HOUR * 60)), Some((99, "a".to_owned())));
+    }
+
+    /// The journal stays with the original, so a lane that continues from the copy does not find it.
+    #[test]
+    fn the_ledger_of_a_copy_begins_where_the_copy_ends() {
+        let checkpoint = checkpoint(|since| {
+            let mut ledger = Ledger::begin(Timestamp::default(), "activityTypes=27".to_owned(), true);
+            (0..300).for_each(|id| ledger.remember(since, id, since));
+            assert!(!ledger.take_appends(since).is_empty());
+            ledger
+        });
+        let now = checkpoint.position.newest();
+        let copy = copy_of(&checkpoint);
+        let in_store = |bytes: &[u8]| InStore::of(Some(bytes));
+        assert_eq!((in_store(&copy), in_store(&checkpoint.encode())), (InStore::Copy, InStore::Checkpoint));
+        let copy = LaneCheckpoint::decode(&copy).unwrap();
+        assert_eq!((&copy.position, copy.settled), (&checkpoint.position, checkpoint.settled));
+        assert!(!copy.ledger.has_journals() && copy.is_complete_with(&Default::default()));
+        assert!(!checkpoint.is_complete_with(&Default::default()), "its identities are in the journal");
+        assert_eq!((copy.ledger.since(), copy.ledger.asked()), (now, checkpoint.ledger.asked()));
+        assert!(
+            copy.ledger.generation() > checkpoint.ledger.generation(),
+            "the original's repairs do not complete the copy's ledger"
+        );
+    }
+
+    #[test]
+    fn a_lane_that_begins_again_begins_where_it_is_told_to() {
+        let mut checkpoint = checkpoint(|since| Ledger::begin(since, "".to_owned(), true));
+        let to = Timestamp::from_micros(1_600_000_000_000_000);
+        let earlier = SourcePosition::starting_at(to);
+        checkpoint.restart(to, to);
+        assert_eq!((checkpoint.since_resolved, checkpoint.ledger.since()), (to, to));
+        assert_eq!(checkpoint.position, earlier);
+        assert_eq!(checkpoint.rhythm, Rhythm::default());
+        assert_eq!(LaneCheckpoint::decode(&checkpoint.encode()).unwrap().position, earlier);
+    }
+
+    /// A snapshot has the time at which its first record was settled, however long the sink was down before.
+    #[test]
+    fn a_batch_that_was_not_delivered_begins_no_snapshot() {
+        let passes =
+            Pull { own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }), ..Pull::of(Stream::Agents) }
+                .passes();
+        let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), true));
+        lane.position.follow(&passes);
+        let now = lane.since_resolved.plus(Duration::from_secs(86_400));
+        let context = PollContext { start: now, snapshot: Some(now), ..PollContext::default() };
+        let pending = PendingBatch { context, ..PendingBatch::new(Stream::Agents) };
+        let before = lane.clone();
+        lane.settle(&passes, &pending, &[], now);
+        lane.exclude(&passes, &pending, now);
+        assert_eq!(lane, before);
+    }
+
+    /// A console may say anything. Hours that have not come do not expire.
+    #[test]
+    fn records_of_the_future_do_not_make_a_checkpoint_grow() {
+        let passes = Pull::of(Stream::Activities).passes();
+        for journals in [false, true] {
+            let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
+            lane.position.follow(&passes);
+            let now = lane.since_resolved;
+            let pending = PendingBatch::new(Stream::Activities);
+            for hours in 0..2_000_u32 {
+                let created = Some(now.plus(Duration::from_secs(3600) * hours));
+                let id = u64::from(hours);
+                let record_key = RecordKey { id, version: id, content: None, time: now, created };
+                let identity = Identity::of("console.example", Stream::Activities, &hours.to_string(), "");
+                lane.account(&passes, &pending, [(&record_key, identity, true)].into_iter(), now);
+            }
+            lane.position.forget_keys();
+            assert!(lane.take_appends(now).iter().map(|append| append.bytes.len()).sum::<usize>() < 1_000);
+            assert!(lane.encode().len() < 1_200, "{} bytes, journals: {journals}", lane.encode().len());
+        }
+    }
+
+    /// Where the store keeps no journals, as in Kubernetes, each write carries all of it.
+    #[test]
+    fn after_ninety_days_a_checkpoint_of_activities_holds_six_kilobytes() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let passes = Pull::of(Stream::Activities).passes();
+        for journals in [false, true] {
+            let mut most = 0;
+            let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
+            lane.position.follow(&passes);
+            for minutes in 1..=95 * 24 * 60 {
+                let start = lane.since_resolved.plus(MINUTE * minutes);
+                let context = PollContext { start, ..PollContext::default() };
+                let pending = PendingBatch { context, ..PendingBatch::new(Stream::Activities) };
+                let (id, time) = (u64::from(minutes) << 22 | 0x1234, start.minus(MINUTE / 2));
+                let record_key = RecordKey { id, version: id, content: None, time, created: Some(time) };
+                let identity = Identity::of("console.example", Stream::Activities, &id.to_string(), "");
+                lane.account(&passes, &pending, [(&record_key, identity, true)].into_iter(), start);
+                lane.position.finish(&passes, context, false);
+                hear(&mut lane, start);
+                if minutes % 10 == 0 {
+                    lane.take_appends(start);
+                    let bytes = lane.encode().len();
+                    most = most.max(bytes);
+                    assert!(bytes <= 6_000, "{bytes} bytes after {} hours, journals: {journals}", minutes / 60);
+                }
+            }
+            println!("| bytes of a checkpoint in 95 days, with journals: {journals} | ≤ 6000 | {most} |");
+            assert_eq!(lane.position.closed_until(), Some(lane.position.complete().unwrap().minus(passes[0].reach)));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A lane of activities for unit tests: its console answers nothing, and its sink accepts everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_record::{Clock, Stream};
+use s1_forwarder_settings::{OcsfVersion, RetrySettings, Schema};
+use s1_forwarder_telemetry::{Meter, Telemetry};
+
+use super::{Budget, Lane, Remembered};
+use crate::checkpoint::{CheckpointKey, LaneId, MemoryStore};
+use crate::console::scripted::ResponseQueue;
+use crate::console::{Client, ConsoleSettings, Limiters};
+use crate::sink::Deadline;
+use crate::sink::dead_letters::DeadLetters;
+use crate::sink::deliver::{Delivery, Health};
+use crate::sink::memory::MemorySink;
+use crate::sink::throttle::Throttle;
+use crate::source::Pull;
+
+/// What the checkpoint of [`lane`] is stored under.
+pub fn key() -> CheckpointKey {
+    LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() }.into()
+}
+
+pub fn lane(store: Arc<MemoryStore>) -> Lane {
+    let clock = Clock::System;
+    let pull = Arc::new(Pull::of(Stream::Activities));
+    let settings = serde_json::json!({ "url": "https://console.example", "token": "token" });
+    let settings: ConsoleSettings = serde_json::from_value(settings).unwrap();
+    let transport = Arc::new(Arc::<ResponseQueue>::default().transport());
+    let client = Client::new(&settings, transport, Limiters::default().join_for(&settings), clock);
+    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "memory", clock);
+    Lane {
+        key: key(),
+        client: Arc::new(client),
+        pull,
+        transform: Arc::default(),
+        schema: Schema::Raw,
+        ocsf_version: OcsfVersion::default(),
+        embeds_raw: false,
+        steps: None,
+        programs: None,
+        labeler: None,
+        delivery: Arc::new(Delivery {
+            sink: MemorySink::accepting(clock),
+            retry: RetrySettings::default(),
+            dead_letters: Arc::new(DeadLetters::disabled()),
+            meter,
+            clock,
+            health: Health::default(),
+            throttle: Throttle::new(1),
+            deadline: Deadline::default(),
+        }),
+        flush: Duration::from_secs(1),
+        concurrency: 1,
+        store,
+        state_flags: "".into(),
+        file: "FILE".into(),
+        checkpoint_interval: Duration::from_secs(3600),
+        budget: Budget::new(64 << 20).lane(),
+        memory: Remembered::new(1_000_000, 64 << 20).lane("acme"),
+        random: fastrand::Rng::with_seed(7),
+        first_poll_after: Duration::ZERO,
+        once: false,
+        wanted: None,
+        place: None,
+        target: 0,
+    }
+}

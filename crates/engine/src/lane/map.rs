@@ -1,0 +1,435 @@
+//! The map stage: records become events, straight into the batch that will carry them.
+
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::catch_panic::caught;
+use s1_forwarder_telemetry::{LaneEvent, Meter, SkipReason};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{block_in_place, yield_now};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use super::pending_batch::PendingBatch;
+use super::programs::{Overruns, Programs};
+use super::{Lane, LaneBudget, Reservation};
+use crate::checkpoint::LaneId;
+use crate::program_threads::JobError;
+use crate::sink::deliver::Settled;
+use crate::sink::{Event, Limits, Unsent};
+use crate::source::{Page, Record};
+use crate::transform::{Dropped, Mapped, Mapper, OnError, Origin, Schema, Snapshot, unknown_leaves};
+
+/// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
+pub type PulledPage = Box<(Page, Reservation)>;
+
+/// Shortest wait before the records whose mapping panicked are pulled again.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
+
+/// Space for more events is not reserved before they are mapped, however many `batch.events` allows.
+const MOST_RESERVED: usize = 10_000;
+
+/// How long a lane maps before another one has its turn. A record that takes longer is mapped to its end.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Bytes of the largest page that is begun on the runtime's thread: to free that thread would cost more than a
+/// hundredth of what the page does. What is left of the page after a turn is mapped next to the runtime.
+const SMALL_PAGE: usize = 64 * 1024;
+
+/// One permit for each lane that maps: as many as there are processors, as if lanes mapped on the runtime's threads.
+static MAPPING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
+
+/// The map stage of one lane.
+struct MapStage {
+    /// How long an event may wait for its batch to fill.
+    flush: Duration,
+    budget: LaneBudget,
+    batches: mpsc::Sender<Arc<PendingBatch>>,
+    /// The programs of the lane, if it has any.
+    programs: Option<Programs>,
+}
+
+/// Maps records into the batch that is open. Boxed: it moves to where programs run, and back.
+struct Filler {
+    mapper: Mapper,
+    schema: Schema,
+    /// What a batch may contain.
+    limits: Limits,
+    meter: Meter,
+    /// The bytes of records, and of their events, so far.
+    record_bytes: usize,
+    event_bytes: usize,
+    /// The batch that is being filled.
+    open: PendingBatch,
+    overruns: Option<Arc<Mutex<Overruns>>>,
+    /// Why the lane has to stop.
+    ended: Option<Failure>,
+}
+
+/// A page that is being mapped.
+struct Mapping {
+    page: Page,
+    reservation: Reservation,
+    /// The index of the next record.
+    next: usize,
+}
+
+/// Why filling the open batch paused.
+enum Filled {
+    /// This one is full.
+    Batch(Box<PendingBatch>),
+    /// All records of the page are mapped.
+    Page,
+    /// It is the turn of another lane.
+    Turn,
+    /// The lane has to stop.
+    Ended(Failure),
+}
+
+/// Why mapping ended before the pages did.
+enum MapEnd {
+    /// The lane has ended the session.
+    Session,
+    Failed(Failure),
+}
+
+impl From<JobError> for MapEnd {
+    fn from(error: JobError) -> Self {
+        match error {
+            // The mapping is a task of its own, which ends with it.
+            JobError::Panicked(panic) => resume_unwind(panic),
+            JobError::NoThread(error) => Self::Failed(Failure::transient(format!("no thread for a program: {error}"))),
+        }
+    }
+}
+
+/// Maps the pages until there are no more. That is a task of its own, begun with the first page: most polls bring no
+/// page, and start no task.
+///
+/// # Errors
+/// When the task panicked, or a program of the user stops the lane.
+pub async fn run(
+    lane: &Lane,
+    mut pages: mpsc::Receiver<PulledPage>,
+    batches: mpsc::Sender<Arc<PendingBatch>>,
+) -> Result<(), Failure> {
+    let Some(first) = pages.recv().await else { return Ok(()) };
+    let stage = MapStage { flush: lane.flush, budget: lane.budget.clone(), batches, programs: lane.programs.clone() };
+    let mapping = stage.map_pages(Box::new(Filler::new(lane)), first, pages).in_current_span();
+    let panic = match caught(AbortOnDropHandle::new(tokio::spawn(mapping))).await {
+        Ok(Ok(()) | Err(MapEnd::Session)) => return Ok(()),
+        Ok(Err(MapEnd::Failed(failure))) => return Err(failure),
+        Err(panic) => panic,
+    };
+    let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
+    let failure = Failure::Transient { reason, after: Some(AFTER_PANIC) };
+    lane.delivery.meter.happened(LaneEvent::Halted(failure.clone()));
+    Err(failure)
+}
+
+impl MapStage {
+    async fn map_pages(
+        self,
+        mut filler: Box<Filler>,
+        first: PulledPage,
+        mut pages: mpsc::Receiver<PulledPage>,
+    ) -> Result<(), MapEnd> {
+        let mut pulled = Some(first);
+        while let Some(page) = pulled {
+            let (page, reservation) = *page;
+            filler = self.map_page(filler, page, reservation).await?;
+            pulled = loop {
+                // Biased, so that a simulated schedule replays.
+                tokio::select! {
+                    biased;
+                    () = sleep_until(filler.open.since + self.flush), if !filler.open.batch.is_empty() => {
+                        self.send(filler.take_open()).await?;
+                    }
+                    pulled = pages.recv() => break pulled,
+                }
+            };
+        }
+        self.send(filler.take_open()).await
+    }
+
+    async fn map_page(
+        &self,
+        mut filler: Box<Filler>,
+        mut page: Page,
+        reservation: Reservation,
+    ) -> Result<Box<Filler>, MapEnd> {
+        filler.mapper.set_scope(page.scope.take());
+        let excluded_until = filler.open.exclude(&mut page);
+        let mut is_small = page.body.len() <= SMALL_PAGE;
+        let mut mapping = Mapping { page, reservation, next: 0 };
+        loop {
+            let now = Instant::now();
+            let filled = match &self.programs {
+                None if is_small => filler.fill(&mut mapping, now),
+                None => beside_the_runtime(|| filler.fill(&mut mapping, now)).await,
+                Some(programs) => {
+                    // The page keeps its part of the budget wherever it is.
+                    let fill = move || {
+                        let filled = filler.fill(&mut mapping, now);
+                        (filler, mapping, filled)
+                    };
+                    let filled;
+                    (filler, mapping, filled) = programs.threads.run(&programs.pipeline, fill).await?;
+                    filled
+                }
+            };
+            match filled {
+                Filled::Batch(full) => self.send(*full).await?,
+                Filled::Page => break,
+                Filled::Turn => {
+                    is_small = false;
+                    // The lane may have been given up meanwhile.
+                    yield_now().await;
+                }
+                Filled::Ended(failure) => {
+                    self.send(filler.take_open()).await?;
+                    return Err(MapEnd::Failed(failure));
+                }
+            }
+        }
+        let Mapping { page, mut reservation, .. } = mapping;
+        if !filler.open.is_empty() {
+            filler.open.cover(&page, excluded_until);
+        }
+        filler.open.take_reservation(&mut reservation, filler.limits.copies);
+        drop(reservation);
+        // Before its sink has accepted anything, and when the batch takes most of the lane's share, the source cannot
+        // ask for more until this batch is sent: it would never fill.
+        let crowded = filler.open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
+        if crowded || !self.budget.is_proven() || filler.open.batch.is_empty() {
+            self.send(filler.take_open()).await?;
+        }
+        Ok(filler)
+    }
+
+    /// Passes a batch on.
+    async fn send(&self, mut full: PendingBatch) -> Result<(), MapEnd> {
+        if full.is_empty() {
+            return Ok(());
+        }
+        full.settled = Settled::none_of(full.batch.len());
+        self.batches.send(Arc::new(full)).await.map_err(|_| MapEnd::Session)
+    }
+}
+
+impl Filler {
+    fn new(lane: &Lane) -> Self {
+        let LaneId { pipeline, stream, .. } = &lane.key.lane;
+        Self {
+            mapper: Mapper::new(&lane.transform, lane.schema, Origin::of(pipeline, lane.client.host(), *stream))
+                .with_steps(lane.steps.clone())
+                .with_labeler(lane.labeler.clone())
+                .with_raw_embedded(lane.embeds_raw)
+                .with_ocsf_version(lane.ocsf_version),
+            schema: lane.schema,
+            limits: lane.delivery.sink.limits(),
+            meter: lane.delivery.meter.clone(),
+            // A mapped event with its original is a good two and a half times the record.
+            record_bytes: 10,
+            event_bytes: 26,
+            open: PendingBatch::new(*stream),
+            overruns: lane.programs.as_ref().map(|programs| programs.overruns.clone()),
+            ended: None,
+        }
+    }
+
+    /// Maps the records of a page that are left, until the open batch is full or the lane's turn is over. It began
+    /// `now`: another thread has a clock of its own in tests with paused time.
+    fn fill(&mut self, mapping: &mut Mapping, now: Instant) -> Filled {
+        let copies = self.limits.copies;
+        let begun = Instant::now();
+        loop {
+            if self.open.batch.len() >= self.limits.events || self.framed_size() >= self.limits.bytes {
+                self.open.take_reservation(&mut mapping.reservation, copies);
+                return Filled::Batch(Box::new(self.take_open()));
+            }
+            let Mapping { page, next, .. } = mapping;
+            let Some(record) = page.records.get(*next) else { return Filled::Page };
+            if begun.elapsed() >= TURN {
+                return Filled::Turn;
+            }
+            // A batch may stay empty: a record whose event is dropped leaves nothing in it.
+            if self.open.batch.is_empty() && self.open.batch.allocated_bytes() == 0 {
+                self.begin_batch(page, *next, now);
+            }
+            let before = self.open.batch.body_bytes();
+            self.map_record(record, page, now);
+            self.record_bytes += record.range.len();
+            self.event_bytes += self.open.batch.body_bytes() - before;
+            mapping.next += 1;
+            if self.open.batch.len() > 1 && self.framed_size() > self.limits.bytes {
+                let last = PendingBatch { since: now, ..self.open.split_last() };
+                self.open.take_reservation(&mut mapping.reservation, copies);
+                return Filled::Batch(Box::new(std::mem::replace(&mut self.open, last)));
+            }
+            if let Some(failure) = self.ended.take() {
+                self.open.take_reservation(&mut mapping.reservation, copies);
+                return Filled::Ended(failure);
+            }
+        }
+    }
+
+    /// The open batch. Another one is begun.
+    fn take_open(&mut self) -> PendingBatch {
+        let next = PendingBatch::new(self.open.batch.stream());
+        std::mem::replace(&mut self.open, next)
+    }
+
+    /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch. After a
+    /// full batch, the next page most likely goes on filling this one.
+    fn begin_batch(&mut self, page: &Page, index: usize, now: Instant) {
+        let full = self.limits.events.min(MOST_RESERVED);
+        let ahead = page.records[index..].iter().take(full);
+        let (mut events, mut bytes) =
+            ahead.fold((0, 0), |(events, bytes), record| (events + 1, bytes + record.range.len()));
+        if index > 0 {
+            (events, bytes) = (full, bytes * full / events.max(1));
+        }
+        // The expected bytes of the events, plus 5 %: to move a batch that outgrows its buffer costs more than space
+        // that stays unused.
+        let space = (bytes as f64 * 1.05 * self.event_bytes as f64 / self.record_bytes as f64) as usize;
+        self.open.batch.reserve(events, space.min(self.limits.bytes));
+        self.open.record_keys.reserve_exact(events);
+        self.open.since = now;
+    }
+
+    fn map_record(&mut self, record: &Record, page: &Page, now: Instant) {
+        let Self { mapper, schema, meter, open, overruns, ended, .. } = self;
+        // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
+        open.cover(page, record.order);
+        open.record_keys.push(record.record_key);
+        if let Some(snapshot) = page.marker {
+            open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+                let snapshot = Snapshot { time: snapshot.time, records: snapshot.taken };
+                mapper.map_snapshot(snapshot, record.identity, buffer);
+                None
+            });
+            return open.label_last(mapper);
+        }
+        let bytes = &page.body[record.range.clone()];
+        if page.cut {
+            let Record { id, identity, time, .. } = record;
+            let body = mapper.cut(bytes);
+            let record_id = id.as_str();
+            let identity = *identity;
+            let time = *time;
+            let error = None;
+            let labels = mapper.labels();
+            let unsent = Some(Unsent::Truncated);
+            let framed_at = None;
+            let snapshot = None;
+            let event = Event { body: &body, record_id, identity, time, error, labels, unsent, framed_at, snapshot };
+            return open.batch.push(event);
+        }
+        let stream = open.batch.stream();
+        let mut dropped = None;
+        let mut withheld = None;
+        open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+            match mapper.map_record(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
+                Ok(mapped) => {
+                    dropped = mapped.dropped;
+                    if mapped.repaired {
+                        meter.repaired(&record.id);
+                    }
+                    if mapped.overflowed {
+                        meter.overflowed(&record.id);
+                    }
+                    if mapped.without_zone {
+                        meter.without_zone();
+                    }
+                    if mapped.unknown_leaves > 0 {
+                        meter.unmapped_fields(mapped.unknown_leaves);
+                    }
+                    if mapped.drifted {
+                        unknown_leaves(stream, bytes, &mut |path| meter.name_unmapped_field(path));
+                    }
+                    if mapped.remap_overran
+                        && let Some(overruns) = overruns
+                    {
+                        let reason = mapped.remap_error.as_deref().unwrap_or_default();
+                        *ended = overruns.lock().count(reason, now).map(Failure::ProgramOverran);
+                    }
+                    let problem = count(meter, *schema, &mapped, &record.id);
+                    match mapped.withheld() {
+                        Some(reason) => {
+                            withheld = Some(mapped.on_error);
+                            Some(reason.into())
+                        }
+                        None => problem,
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    meter.not_mapped(&error, &record.id);
+                    Some(error.into())
+                }
+            }
+        });
+        if let Some(dropped) = dropped {
+            let reason = match dropped {
+                Dropped::Condition { .. } => SkipReason::Filtered,
+                Dropped::Remap => SkipReason::Remap,
+            };
+            meter.lane.skip_records(reason, 1);
+            if dropped.saw_all_programs() {
+                open.batch.set_programs_worked();
+            }
+            return open.discard_last(record);
+        }
+        open.label_last(mapper);
+        if mapper.has_other_labels() {
+            meter.labelled_other(&record.id);
+        }
+        match withheld {
+            None | Some(OnError::Deliver) => {}
+            Some(OnError::DeadLetter) => open.batch.withhold_last(Unsent::ProgramFailed),
+            Some(OnError::Stop) => {
+                let reason = open.batch.events().next_back().and_then(|event| event.error).unwrap_or_default();
+                let id = &record.id;
+                *ended = Some(Failure::ProgramFailed(format!(
+                    "a program of the pipeline failed on record {id}, and `on_error` is `stop`; the lane goes on when \
+                     its file changes; {reason}"
+                )));
+                // It is not accounted for, so that it is pulled again.
+                open.withdraw_last();
+            }
+        }
+    }
+
+    /// Bytes of the batch as it will be framed.
+    fn framed_size(&self) -> usize {
+        self.open.batch.size() + self.open.batch.len() * self.limits.framing
+    }
+}
+
+/// Maps without holding up a thread of the runtime, which pulls, delivers and answers for everybody: a page can take
+/// seconds. Where the runtime has one thread only, lanes and all else take turns.
+async fn beside_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
+    if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
+        return fill();
+    }
+    // It is never closed.
+    let _turn = MAPPING.acquire().await;
+    block_in_place(fill)
+}
+
+/// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
+fn count(meter: &Meter, schema: Schema, mapped: &Mapped, record_id: &str) -> Option<Box<str>> {
+    meter.lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+    let reason = mapped.remap_error.as_ref()?;
+    meter.program_failed(reason, mapped.remap_overran, record_id);
+    mapped.error_beside(schema)
+}

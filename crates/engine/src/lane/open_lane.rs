@@ -1,0 +1,125 @@
+//! What a lane has once its checkpoint is open.
+
+use std::pin::pin;
+
+use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_telemetry::LaneEvent;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::backoff::{Backoff, Refusals};
+use super::checkpoint_writer::{CheckpointWriter, waits};
+use super::known_threats::KnownThreats;
+use super::lane_checkpoint::LaneCheckpoint;
+use super::poll_schedule::PollSchedule;
+use super::send::{SILENCE, report};
+use super::sizing::Sizing;
+use super::verdict::{Exit, Verdict, verdict};
+use super::{Lane, LaneEnd};
+use crate::checkpoint::whole_command;
+use crate::console::Endpoint;
+use crate::source::Learned;
+
+/// What a lane keeps from poll to poll.
+pub struct OpenLane {
+    pub checkpoint: LaneCheckpoint,
+    /// False for a new lane whose console was not heard: when it begins is not known, and its checkpoint is not stored.
+    pub is_begun: bool,
+    pub writer: CheckpointWriter,
+    pub sizing: Sizing,
+    pub learned: Learned,
+    pub threats: KnownThreats,
+    pub schedule: PollSchedule,
+    /// [`Client::token_changes`](crate::console::Client::token_changes) that the schedule has followed.
+    pub token_changes: u64,
+    /// Pauses while the console refuses the token.
+    pub token_backoff: Backoff,
+    /// Pauses while the sink fails.
+    pub sink_backoff: Backoff,
+    /// Refusals by console or sink in a row.
+    pub refusals: Refusals,
+    pub opened_at: Instant,
+}
+
+impl OpenLane {
+    /// When the lane has something to do: a checkpoint falls due, or the next poll.
+    pub fn wakes_at(&self, next_poll: Instant) -> Instant {
+        self.writer.due().map_or(next_poll, |due| due.min(next_poll))
+    }
+}
+
+impl Lane {
+    /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the
+    /// minutes that its calls may last; once it `has_failed`, it shows how.
+    async fn try_open_and_tell(&self, has_failed: bool) -> Result<Option<LaneCheckpoint>, Failure> {
+        let mut opening = pin!(self.try_open());
+        if has_failed || self.transactional_sink().is_none() {
+            return opening.await;
+        }
+        loop {
+            if let Ok(opened) = timeout(SILENCE, &mut opening).await {
+                return opened;
+            }
+            if let Some(failure) = self.delivery.sink.trouble() {
+                self.delivery.meter.failed(Side::Claim, &failure);
+            }
+        }
+    }
+
+    /// The failure with the whole command that mends it, which a store does not know.
+    fn with_command(&self, failure: Failure) -> Failure {
+        match whole_command(&failure.to_string(), &self.key.lane, &self.state_flags) {
+            Some(reason) => failure.map_reason(|_| reason),
+            None => failure,
+        }
+    }
+
+    /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times if it is refused.
+    pub(super) async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
+        let mut waits = waits(&mut self.random);
+        let mut refusals = Refusals::default();
+        let mut has_failed = false;
+        let opened = loop {
+            match self.try_open_and_tell(has_failed).await {
+                Ok(opened) => break opened,
+                Err(failure) => {
+                    let failure = self.with_command(failure);
+                    has_failed = true;
+                    self.delivery.meter.failed(Side::Claim, &failure);
+                    if let Verdict::Exit(Exit::Leave(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {
+                        return Err(end);
+                    }
+                    refusals.count(&failure);
+                    sleep(waits.wait()).await;
+                }
+            }
+        };
+        self.delivery.meter.happened(LaneEvent::Stores);
+        let is_begun = opened.is_some();
+        let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
+        if is_begun {
+            report(&self.delivery.meter.lane, &checkpoint.position);
+        }
+        self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
+        // It is not known whether the console is silent before a poll has asked it.
+        self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
+        self.delivery.meter.lane.set_unpolled();
+        let now = self.delivery.clock.now();
+        let passes = self.pull.passes();
+        let random = self.random.fork();
+        Ok(Box::new(OpenLane {
+            schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
+            token_changes: self.client.token_changes(),
+            checkpoint,
+            is_begun,
+            writer: CheckpointWriter::new(self, random),
+            sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
+            learned: Learned::default(),
+            threats: KnownThreats::default(),
+            token_backoff: Backoff::default(),
+            sink_backoff: Backoff::default(),
+            refusals: Refusals::default(),
+            opened_at: Instant::now(),
+        }))
+    }
+}

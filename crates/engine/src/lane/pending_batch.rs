@@ -1,0 +1,181 @@
+use s1_forwarder_record::{Identity, Stream, Timestamp};
+use tokio::time::Instant;
+
+use super::Reservation;
+use crate::sink::Batch;
+use crate::sink::deliver::Settled;
+use crate::source::{Page, PollContext, Record, RecordKey};
+use crate::transform::Mapper;
+
+/// A batch, and what it means for the lane's checkpoint when its events are settled.
+#[derive(Debug)]
+pub struct PendingBatch {
+    pub batch: Batch,
+    /// The key of each event's record.
+    pub record_keys: Vec<RecordKey>,
+    /// Records that are accounted for without being delivered.
+    pub excluded: Vec<Record>,
+    /// The newest time of its records.
+    pub newest: Option<Timestamp>,
+    /// The console's answers were in order: when this batch and those before it are settled, so is everything up to
+    /// `newest`.
+    pub ordered: bool,
+    /// The poll that read the records.
+    pub context: PollContext,
+    /// Which of the events are settled.
+    pub settled: Settled,
+    /// The bytes that it takes of the memory budget, until it is dropped.
+    pub reservation: Option<Reservation>,
+    /// When its first event came.
+    pub since: Instant,
+}
+
+impl PendingBatch {
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            batch: Batch::new(stream),
+            record_keys: Vec::new(),
+            excluded: Vec::new(),
+            newest: None,
+            ordered: true,
+            context: PollContext::default(),
+            settled: Settled::none_of(0),
+            reservation: None,
+            since: Instant::now(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.excluded.is_empty()
+    }
+
+    /// The position's watermark once this batch and those before it are settled.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        if self.ordered { self.newest } else { None }
+    }
+
+    /// What a checkpoint remembers of the event at `index`.
+    pub fn record(&self, index: usize) -> Option<(&RecordKey, Identity)> {
+        Some((self.record_keys.get(index)?, self.batch.event(index)?.identity))
+    }
+
+    /// Gives the last event the labels that its mapper has found.
+    pub fn label_last(&mut self, mapper: &Mapper) {
+        if let Some(labels) = mapper.labels() {
+            self.batch.label_last(labels.clone());
+        }
+    }
+
+    /// Adds to what is known of its records that one at `order` is from `page`.
+    pub fn cover(&mut self, page: &Page, order: Option<Timestamp>) {
+        self.context = page.context;
+        self.batch.set_snapshot(page.context.snapshot);
+        self.ordered &= page.ordered;
+        self.newest = self.newest.max(order);
+    }
+
+    /// Takes the records of a page that are not delivered, and returns their newest time. Only the page's last batch
+    /// covers it: the watermark must not pass records that a later batch has.
+    pub fn exclude(&mut self, page: &mut Page) -> Option<Timestamp> {
+        self.context = page.context;
+        let newest = page.excluded.iter().filter_map(|record| record.order).max();
+        self.excluded.append(&mut page.excluded);
+        newest
+    }
+
+    /// Removes the last event, as if its record had not been read.
+    pub fn withdraw_last(&mut self) {
+        self.batch.discard_last();
+        self.record_keys.pop();
+    }
+
+    /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.
+    pub fn discard_last(&mut self, record: &Record) {
+        self.withdraw_last();
+        self.excluded.push(Record { enrichment: None, ..record.clone() });
+    }
+
+    /// Moves the last event, which was too many, into the next batch.
+    pub fn split_last(&mut self) -> Self {
+        Self {
+            batch: self.batch.split_last(),
+            record_keys: self.record_keys.pop().into_iter().collect(),
+            newest: self.newest,
+            ordered: self.ordered,
+            context: self.context,
+            ..Self::new(self.batch.stream())
+        }
+    }
+
+    /// Moves the bytes that the events need from the page's reservation to the batch's.
+    pub fn take_reservation(&mut self, page: &mut Reservation, copies: usize) {
+        let have = self.reservation.as_ref().map_or(0, Reservation::bytes);
+        let need = (self.batch.allocated_bytes() + self.record_keys.capacity() * size_of::<RecordKey>()) * copies;
+        let more = page.split(need.saturating_sub(have));
+        match &mut self.reservation {
+            Some(mine) => mine.merge(more),
+            None => self.reservation = Some(more),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(1_795_432_000_000_000);
+
+    fn record(id: u64) -> Record {
+        Record {
+            range: 0..2,
+            id: id.to_string().into(),
+            identity: Identity::from_bytes([id as u8; 16]),
+            time: Some(AT),
+            order: Some(AT),
+            record_key: RecordKey { id, version: 1, content: None, time: AT, created: Some(AT) },
+            enrichment: Some("{}".into()),
+        }
+    }
+
+    fn batch_of(ids: impl Iterator<Item = u64>) -> PendingBatch {
+        let mut pending = PendingBatch::new(Stream::Threats);
+        for record in ids.map(record) {
+            pending.record_keys.push(record.record_key);
+            pending.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+                buffer.extend_from_slice(b"{}");
+                None
+            });
+        }
+        pending
+    }
+
+    /// A batch that forgot that the console's answers were not in order would move the watermark over what is missing.
+    #[test]
+    fn an_event_that_is_moved_to_the_next_batch_takes_along_what_is_known_of_its_page() {
+        let mut full = batch_of(1..4);
+        full.context = PollContext { pass: 2, start: AT, ..PollContext::default() };
+        full.newest = Some(AT);
+        full.ordered = false;
+        let next = full.split_last();
+        let ids = |pending: &PendingBatch| pending.record_keys.iter().map(|key| key.id).collect::<Vec<_>>();
+        assert_eq!((ids(&full), ids(&next)), (vec![1, 2], vec![3]));
+        assert_eq!((full.batch.len(), next.batch.len()), (2, 1));
+        assert_eq!((next.newest, next.watermark(), next.context), (Some(AT), None, full.context));
+        full.ordered = true;
+        assert_eq!(full.split_last().watermark(), Some(AT));
+    }
+
+    #[test]
+    fn an_event_that_is_discarded_is_accounted_for_and_not_sent() {
+        let mut pending = batch_of(1..3);
+        pending.discard_last(&record(2));
+        assert_eq!((pending.batch.len(), pending.record_keys.len()), (1, 1));
+        assert_eq!(pending.batch.event(0).unwrap().identity, record(1).identity);
+        // What was fetched in addition to it is not kept.
+        assert_eq!(pending.excluded.len(), 1);
+        assert_eq!((pending.excluded[0].identity, &pending.excluded[0].enrichment), (record(2).identity, &None));
+        pending.discard_last(&record(1));
+        assert!(!pending.is_empty() && pending.batch.is_empty(), "two records are to be accounted for");
+        assert!(PendingBatch::new(Stream::Threats).is_empty());
+    }
+}

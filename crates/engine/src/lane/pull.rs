@@ -1,0 +1,424 @@
+//! The pull stage: one poll, page by page, each within bytes that were reserved for it.
+
+use std::time::Duration;
+
+use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_settings::FullJitter;
+use s1_forwarder_telemetry::LaneEvent;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::clocks::Clocks;
+use super::enrich::Enricher;
+use super::known_threats::KnownThreats;
+use super::map::PulledPage;
+use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
+use super::{Lane, Reservation};
+use crate::checkpoint::ledger::repair_between;
+use crate::console::{ClockChange, ConsoleError, advice};
+use crate::source::{
+    Action, Heard, Learned, NotDue, Page, Poll, PollContext, PollEnd, Request, SourcePosition, is_by_scope,
+};
+
+/// Backoff for a console that fails.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Failures in a row after which a poll that has returned findings may give way to the stream's other passes: the
+/// findings are delivered again.
+const FAILURES_IN_WINDOW: u32 = 100;
+/// Timeouts in a row after which pages get smaller.
+const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
+/// A permit of the rate limit that is older than this is asked for again.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+/// Largest body of the single record that is asked for to learn the console's time.
+const FIRST_ANSWER: usize = 1024 * 1024;
+
+/// The pull stage of one lane.
+pub struct PullStage<'a> {
+    pub lane: &'a Lane,
+    /// What the lane has learned about the size of its records; shared by all its polls.
+    pub sizing: &'a mut Sizing,
+    /// What its polls have learned of the console; shared likewise.
+    pub learned: &'a mut Learned,
+    /// The threats that it has fetched for its activities; shared likewise.
+    pub threats: &'a mut KnownThreats,
+    pub random: fastrand::Rng,
+    /// Failures in a row after which the poll ends: the stream has other passes, which must not wait for this one
+    /// indefinitely.
+    pub gives_way_after: Option<u32>,
+    /// The failure of another pass, which a poll that succeeds does not end.
+    pub other_failure: Option<Failure>,
+    /// What the reasons of failures begin with.
+    pub prefix: String,
+    /// Hears what the console shows.
+    pub heard: Heard,
+    /// The console has shown the stream before.
+    pub has_answered: bool,
+}
+
+/// A poll that has ended.
+pub struct Polled {
+    pub context: PollContext,
+    pub end: PollEnd,
+    /// None if it had nothing to ask for.
+    pub heard: Option<Heard>,
+}
+
+impl PullStage<'_> {
+    /// Polls one pass once from `position` on. Returns the poll and how it ended, once all its pages are sent on;
+    /// `None` when the lane has ended the session.
+    ///
+    /// # Errors
+    /// When the console refuses, and trying again soon would not help.
+    pub async fn run(
+        mut self,
+        position: SourcePosition,
+        pass: usize,
+        pages: mpsc::Sender<PulledPage>,
+    ) -> Result<Option<Polled>, Failure> {
+        let Lane { pull, client, budget, delivery, wanted, memory, .. } = self.lane;
+        let meter = &delivery.meter;
+        let mut must_ask = false;
+        let mut poll = loop {
+            let start = match pull.window {
+                Some(window) => window.to,
+                None => self.start_time(must_ask).await?,
+            };
+            let not_due = match Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.learned) {
+                Ok(poll) => break poll,
+                Err(not_due) => not_due,
+            };
+            if let NotDue::Before(bound) = not_due
+                && pull.window.is_none()
+            {
+                if !must_ask && Clocks::of(client).are_apart(pull.overlap) {
+                    // Without a poll, no answer would correct a time that one node of the console has wrong.
+                    must_ask = true;
+                    continue;
+                }
+                if let Err(failure) = self.lane.may_wait_for(bound) {
+                    return Err(self.show(failure));
+                }
+            }
+            let context = PollContext { pass, start, ..PollContext::default() };
+            return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
+        };
+        // What the poll does not read is not copied when the lane's position changes.
+        drop(position);
+        poll.listen(self.heard.clone());
+        if let Some(wanted) = wanted {
+            poll.select(wanted.clone());
+        }
+        // Boxed: the future that has it is moved some times before it is polled.
+        let mut ongoing = Box::new(OngoingPoll {
+            enricher: pull.addition().map(|addition| Enricher { client, addition, meter, memory }),
+            retry: RetryState::new(&mut self.random),
+            found_new: true,
+            share: budget.share(),
+            reservation: None,
+            stage: self,
+            poll,
+            pages,
+        });
+        loop {
+            match ongoing.poll.next_action() {
+                Action::Ask(request) => ongoing.ask(request).await?,
+                Action::Emit(page) => {
+                    if !ongoing.emit(page).await? {
+                        return Ok(None);
+                    }
+                }
+                Action::Done(context, end) => return Ok(Some(ongoing.end(context, end))),
+            }
+        }
+    }
+
+    /// For a new lane: returns when both clocks are known, and agree well enough to begin.
+    ///
+    /// # Errors
+    /// As [`Self::run`], or if a clock is wrong.
+    pub async fn hear(mut self) -> Result<(), Failure> {
+        let client = &self.lane.client;
+        if Clocks::of(client).beginning().is_err() {
+            self.ask_time().await?;
+        }
+        match Clocks::of(client).beginning() {
+            Ok(_) => Ok(()),
+            Err(failure) => {
+                self.compare_clocks();
+                Err(self.show(failure))
+            }
+        }
+    }
+
+    /// Reserves the bytes of a page and of what is fetched in addition to its records. The page gets smaller if memory
+    /// is short.
+    async fn reserve(&self, page: &mut PageBudget, enricher: Option<&Enricher<'_>>, share: usize) -> Reservation {
+        let mut reserve = page.reserve;
+        if let Some(enricher) = enricher {
+            page.limit = page.limit.min(enricher.page());
+            reserve += enricher.reserve(share, page.limit);
+        }
+        // What is fetched in addition to records, and a record that is too large, have no small page.
+        let is_divisible = enricher.is_none() && page.limit > 1;
+        let small = if is_divisible { SMALL_PAGE.min(reserve) } else { 0 };
+        let reserved = self.lane.budget.reserve_page(reserve, small).await;
+        *page = page.within(reserved.bytes());
+        reserved
+    }
+
+    /// Whether the console's time is known. If it seems to be behind ours, polls may have nothing to ask for, so that
+    /// no answer would correct it.
+    fn knows_time(&self) -> bool {
+        let Lane { pull, client, .. } = self.lane;
+        client.time().is_some_and(|theirs| {
+            let clocks = Clocks { ours: client.clock().now(), theirs: Some(theirs) };
+            clocks.behind().is_zero() || !clocks.are_apart(pull.overlap) || client.has_said_time_lately()
+        })
+    }
+
+    /// Asks for one record, for the time of the answer.
+    async fn ask_time(&mut self) -> Result<(), Failure> {
+        let Lane { pull, client, delivery, .. } = self.lane;
+        let mut retry = RetryState::new(&mut self.random);
+        loop {
+            let probe = Request::probe(pull.stream, FIRST_ANSWER);
+            match probe.send(client, client.permit_for(&delivery.meter.lane).await, Some(&delivery.meter)).await {
+                // One scope of several may be refused; its refusal has the time as well.
+                Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))
+                    if is_by_scope(pull.stream) && client.time().is_some() =>
+                {
+                    return Ok(());
+                }
+                Ok(_) | Err(ConsoleError::TooLarge(_)) => return Ok(()),
+                Err(error) => self.failed(error, &mut retry).await?,
+            }
+        }
+    }
+
+    /// S: see [`Clocks::start`].
+    async fn start_time(&mut self, must_ask: bool) -> Result<Timestamp, Failure> {
+        if must_ask || !self.knows_time() {
+            self.ask_time().await?;
+        }
+        self.compare_clocks();
+        // An answer without `Date` leaves only our own clock.
+        Ok(Clocks::of(&self.lane.client).start(self.lane.pull.overlap))
+    }
+
+    /// Reports how the clocks differ.
+    fn compare_clocks(&self) {
+        let Lane { pull, client, delivery, .. } = self.lane;
+        let clocks = Clocks::of(client);
+        let Clocks { ours, theirs: Some(theirs) } = clocks else { return };
+        delivery.meter.clocks_differ(ours, theirs);
+        let skewed = clocks.are_apart(pull.overlap);
+        match client.record_clocks(theirs, skewed) {
+            Some(ClockChange::Apart) => warn!(
+                console = %theirs, own = %ours,
+                "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
+            ),
+            // A record with an earlier time than the position less `overlap` is not pulled.
+            Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => {
+                let repair = repair_between(since, theirs, &self.lane.file, &self.lane.state_flags);
+                warn!(
+                    "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
+                     then may be older than what lanes look back to; {repair}"
+                );
+            }
+            Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
+            None => {}
+        }
+        delivery.meter.lane.clocks.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
+    }
+
+    /// Shows that a clock keeps the lane from polling.
+    fn show(&self, failure: Failure) -> Failure {
+        self.lane.delivery.meter.failed(Side::Console, &failure);
+        failure
+    }
+
+    /// Retries a transient failure (429, 5xx, timeout): waits until the next attempt.
+    ///
+    /// # Errors
+    /// A failure that a retry would not change, or that keeps other passes waiting.
+    async fn failed(&mut self, error: ConsoleError, retry: &mut RetryState) -> Result<(), Failure> {
+        let (reason, after) = match error {
+            ConsoleError::Transient { reason, after, timed_out } => {
+                retry.timeouts = if timed_out { retry.timeouts + 1 } else { 0 };
+                if retry.timeouts >= TIMEOUTS_BEFORE_SMALLER {
+                    self.sizing.too_slow();
+                }
+                (reason, after)
+            }
+            ConsoleError::BadCursor(reason) => {
+                info!(%reason, "the console's cursor leads nowhere: the poll goes on from the position");
+                retry.cursors += 1;
+                if retry.cursors == 1 {
+                    return Ok(());
+                }
+                (reason, None)
+            }
+            refusal => return Err(self.refused(refusal).await),
+        };
+        let reason = format!("{}{reason}", self.prefix);
+        let failure = Failure::Transient { reason, after };
+        self.lane.delivery.meter.failed(Side::Console, &failure);
+        retry.failures += 1;
+        let least = if retry.is_within_window { FAILURES_IN_WINDOW } else { 0 };
+        if self.gives_way_after.is_some_and(|most| retry.failures >= most.max(least)) {
+            return Err(failure);
+        }
+        // `Retry-After` may lengthen the wait, but not shorten it.
+        sleep(retry.waits.wait_at_least(after)).await;
+        Ok(())
+    }
+
+    /// Reports a refusal. A refused token may have expired or have been revoked: the console, or an earlier answer of
+    /// it, can tell.
+    async fn refused(&self, error: ConsoleError) -> Failure {
+        let advice = match &error {
+            ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
+            // What was known of the former token says nothing of it.
+            ConsoleError::Unauthorized(_) if matches!(self.lane.client.changed_token(), Ok(Some(_))) => {
+                Some(advice::OF_NEW_TOKEN.to_owned())
+            }
+            ConsoleError::Unauthorized(_) => {
+                let meter = &self.lane.delivery.meter;
+                let now = self.lane.delivery.clock.now();
+                let expiry =
+                    self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
+                Some(advice::of_token(expiry, now))
+            }
+            error => error.advice(self.lane.pull.stream, self.has_answered, !self.lane.client.scope().is_empty()),
+        };
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        let reason = format!("{}{error}{advice}", self.prefix);
+        self.show(Failure::from(error).map_reason(|_| reason))
+    }
+}
+
+/// A poll that is under way.
+struct OngoingPoll<'a> {
+    stage: PullStage<'a>,
+    poll: Poll,
+    enricher: Option<Enricher<'a>>,
+    retry: RetryState,
+    /// The last page had new records. One without costs the sink nothing, so that the next one need not be small for
+    /// its sake.
+    found_new: bool,
+    /// The lane's share of the budget when it asked last.
+    share: usize,
+    /// For the page that was asked for last.
+    reservation: Option<Reservation>,
+    pages: mpsc::Sender<PulledPage>,
+}
+
+impl OngoingPoll<'_> {
+    /// Sends a request within the limits of rate and memory, and gives its answer to the poll.
+    async fn ask(&mut self, request: Request) -> Result<(), Failure> {
+        let Lane { client, budget, delivery, memory, .. } = self.stage.lane;
+        let meter = &delivery.meter;
+        // A sleep of no time takes a millisecond, and wakes the lane once more.
+        if !request.pause().is_zero() {
+            sleep(request.pause()).await;
+        }
+        let is_page = request.is_page();
+        if is_page && let Err(full) = memory.read_more(self.poll.remembered_apart()) {
+            return Err(self.stage.show(full));
+        }
+        let mut permit = client.permit_for(&meter.lane).await;
+        let total = budget.total();
+        self.share = budget.share();
+        let mut plan = self.stage.sizing.plan(self.share, total, budget.is_proven() || !self.found_new);
+        if is_page {
+            let asked = Instant::now();
+            self.reservation = Some(self.stage.reserve(&mut plan, self.enricher.as_ref(), self.share).await);
+            if asked.elapsed() > LONGEST_TURN {
+                // Lanes that waited for memory together must not ask together.
+                permit = client.permit_for(&meter.lane).await;
+            }
+        }
+        let answer = request.with_size(plan.limit, plan.max_body).send(client, permit, Some(meter)).await;
+        if is_page && matches!(answer, Err(ConsoleError::TooLarge(_))) {
+            self.reservation = None;
+            if self.stage.sizing.too_large(plan, total) {
+                return Ok(());
+            }
+        }
+        if let Err(error) = self.poll.answered(answer, client.latest_time()) {
+            self.reservation = None;
+            self.stage.failed(error, &mut self.retry).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a page on, with its reservation. False when the lane has ended the session.
+    async fn emit(&mut self, mut page: Page) -> Result<bool, Failure> {
+        let Lane { budget, delivery, pull, memory, .. } = self.stage.lane;
+        self.found_new = !page.records.is_empty();
+        self.stage.has_answered = true;
+        memory.returned(page.records.len() + page.excluded.len());
+        if !page.cut {
+            if let Some(enricher) = &self.enricher {
+                let PullStage { threats, random, .. } = &mut self.stage;
+                if let Err(refusal) = enricher.enrich(&mut page, threats, self.share, random).await {
+                    return Err(self.stage.refused(refusal).await);
+                }
+            }
+            if self.retry.answered(self.found_new, &mut self.stage.random) {
+                delivery.meter.happened(LaneEvent::Answers(self.stage.other_failure.clone()));
+            }
+            self.stage.sizing.learn(page.shown, page.body.len());
+            self.retry.is_within_window |= self.found_new && !pull.is_ordered();
+        }
+        let reserved = self.reservation.take();
+        if !self.found_new && page.excluded.is_empty() {
+            return Ok(true);
+        }
+        let reserved = match reserved {
+            Some(reserved) => reserved,
+            None => budget.reserve(page.body.len() * EXPANSION).await,
+        };
+        Ok(self.pages.send(Box::new((page, reserved))).await.is_ok())
+    }
+
+    fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
+        *self.stage.learned = self.poll.learned();
+        self.stage.lane.delivery.meter.happened(LaneEvent::Answers(self.stage.other_failure.clone()));
+        let heard = self.poll.take_heard();
+        Polled { context, end, heard }
+    }
+}
+
+/// Failures since the last page.
+struct RetryState {
+    waits: FullJitter,
+    failures: u32,
+    timeouts: u32,
+    /// Cursors that were refused, or led to the same page again and again.
+    cursors: u32,
+    /// Findings of the poll were returned, which another poll returns again.
+    is_within_window: bool,
+}
+
+impl RetryState {
+    fn new(random: &mut fastrand::Rng) -> Self {
+        let waits = FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork());
+        Self { waits, failures: 0, timeouts: 0, cursors: 0, is_within_window: false }
+    }
+
+    /// A page came. Returns whether what failed before is over. A page without new records does not excuse cursors that
+    /// led nowhere: the poll may be going in circles.
+    fn answered(&mut self, found_new: bool, random: &mut fastrand::Rng) -> bool {
+        let is_over = found_new || self.cursors == 0;
+        if is_over {
+            *self = Self { is_within_window: self.is_within_window, ..Self::new(random) };
+        }
+        self.timeouts = 0;
+        self.failures = 0;
+        is_over
+    }
+}

@@ -1,0 +1,231 @@
+//! What lanes remember of records, so that none is delivered twice: bounded for each pipeline, since a console may name
+//! new records without end. A lane that has reached the bound stops: if it forgot something, it would repeat it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use s1_forwarder_failure::Failure;
+
+/// Bytes of a record in memory, also while a poll reads what was settled before it.
+const BYTES: usize = 32;
+/// The part of the memory budget that all lanes together may take in addition to it.
+const PART: usize = 2;
+/// The part of the memory budget that all lanes together may keep, in addition to it, of what they can fetch again.
+const PART_KEPT: usize = 8;
+/// Records that each pipeline may remember, whatever others do: those of a long list.
+const LEAST: u64 = 200_000;
+
+/// The records that all lanes of a process remember.
+#[derive(Debug)]
+pub struct Remembered {
+    /// Records that the lanes of one pipeline may remember (`--remembered-max`).
+    max: u64,
+    /// Records that all pipelines may remember; one with more than [`LEAST`] remembers no more then.
+    max_of_all: u64,
+    /// Bytes that all lanes may keep of what they can fetch again.
+    max_kept: usize,
+    kept: AtomicUsize,
+    sums: Mutex<Sums>,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    all: u64,
+    pipelines: HashMap<Arc<str>, Pipeline>,
+}
+
+#[derive(Debug, Default)]
+struct Pipeline {
+    records: u64,
+    lanes: u64,
+}
+
+/// The part of one lane. Dropping it forgets the records.
+#[derive(Debug)]
+pub struct LaneMemory {
+    remembered: Arc<Remembered>,
+    pipeline: Arc<str>,
+    records: Mutex<u64>,
+    /// What the position has.
+    settled: AtomicUsize,
+    /// What the poll has returned and the position does not have yet. Only the lane's own task writes both.
+    returned: AtomicUsize,
+    /// Bytes kept of what the lane can fetch again.
+    kept: AtomicUsize,
+}
+
+impl Remembered {
+    /// `budget` are the bytes of `--memory-budget`.
+    pub fn new(max: u64, budget: usize) -> Arc<Self> {
+        let max_of_all = (budget / PART / BYTES) as u64;
+        let max_kept = budget / PART_KEPT;
+        Arc::new(Self { max, max_of_all, max_kept, kept: AtomicUsize::default(), sums: Mutex::default() })
+    }
+
+    /// The memory of another lane of the pipeline.
+    pub fn lane(self: &Arc<Self>, pipeline: &str) -> LaneMemory {
+        let mut sums = self.sums.lock();
+        let known = sums.pipelines.get_key_value(pipeline).map(|(name, _)| name.clone());
+        let pipeline = known.unwrap_or_else(|| pipeline.into());
+        sums.pipelines.entry(pipeline.clone()).or_default().lanes += 1;
+        let remembered = self.clone();
+        let settled = AtomicUsize::default();
+        let returned = AtomicUsize::default();
+        let kept = AtomicUsize::default();
+        LaneMemory { remembered, pipeline, records: Mutex::default(), settled, returned, kept }
+    }
+}
+
+impl LaneMemory {
+    /// A poll begins, and the position has `in_position` records.
+    pub fn begin(&self, in_position: usize) {
+        self.settled.store(in_position, Ordering::Relaxed);
+        self.returned.store(0, Ordering::Relaxed);
+    }
+
+    /// The poll has returned `records` more.
+    pub fn returned(&self, records: usize) {
+        self.returned.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// The sink has settled `records` of those returned, and the position has `in_position` now.
+    pub fn settled(&self, records: usize, in_position: usize) {
+        self.settled.store(in_position, Ordering::Relaxed);
+        let left = self.returned.load(Ordering::Relaxed).saturating_sub(records);
+        self.returned.store(left, Ordering::Relaxed);
+    }
+
+    /// The poll is about to read more, and remembers `apart` entries that the position never will.
+    ///
+    /// # Errors
+    /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
+    pub fn read_more(&self, apart: usize) -> Result<(), Failure> {
+        self.set(self.settled.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
+    }
+
+    /// Whether the lane may keep `bytes` more of what it can fetch again.
+    pub fn keep(&self, bytes: usize) -> bool {
+        let Remembered { kept, max_kept, .. } = &*self.remembered;
+        let add = |kept: usize| kept.checked_add(bytes).filter(|kept| kept <= max_kept);
+        let is_kept = kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        if is_kept {
+            self.kept.fetch_add(bytes, Ordering::Relaxed);
+        }
+        is_kept
+    }
+
+    /// It keeps `bytes` of them no longer.
+    pub fn release(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+        self.remembered.kept.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn set(&self, records: usize) -> Result<(), Failure> {
+        let Remembered { max, max_of_all, .. } = *self.remembered;
+        let records = records as u64;
+        let mut own = self.records.lock();
+        let mut sums = self.remembered.sums.lock();
+        sums.all = sums.all.saturating_sub(*own) + records;
+        let all = sums.all;
+        let Some(pipeline) = sums.pipelines.get_mut(&self.pipeline) else { return Ok(()) };
+        pipeline.records = pipeline.records.saturating_sub(*own) + records;
+        *own = records;
+        let is_above_share = records >= max / pipeline.lanes.max(1);
+        if pipeline.records >= max && is_above_share {
+            return Err(Failure::Full(format!(
+                "the lane remembers {records} records to deliver none twice, and its pipeline {}: --remembered-max allows \
+                 {max}. The console may invent records. If it does not, raise the limit, or shorten `overlap` and set the \
+                 lane to a time: s1-forwarder state set LANE --to TIME",
+                pipeline.records
+            )));
+        }
+        if all >= max_of_all
+            && pipeline.records >= LEAST
+            && (is_above_share || records >= LEAST / pipeline.lanes.max(1))
+        {
+            return Err(Failure::Full(format!(
+                "the lane remembers {records} records to deliver none twice, and all lanes {all}, which is what a worker \
+                 with this --memory-budget has room for: raise it, or shorten `overlap` of this pipeline and set the lane \
+                 to a time: s1-forwarder state set LANE --to TIME"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LaneMemory {
+    fn drop(&mut self) {
+        self.release(self.kept.load(Ordering::Relaxed));
+        let mut sums = self.remembered.sums.lock();
+        let records = *self.records.lock();
+        sums.all = sums.all.saturating_sub(records);
+        if let Some(pipeline) = sums.pipelines.get_mut(&self.pipeline) {
+            pipeline.records = pipeline.records.saturating_sub(records);
+            pipeline.lanes = pipeline.lanes.saturating_sub(1);
+            if pipeline.lanes == 0 {
+                sums.pipelines.remove(&self.pipeline);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: usize = 1 << 30;
+
+    #[test]
+    fn a_pipeline_remembers_so_much_and_others_go_on() {
+        let remembered = Remembered::new(1_000, BUDGET);
+        let [greedy, modest, other] = ["acme", "acme", "globex"].map(|pipeline| remembered.lane(pipeline));
+        assert_eq!((greedy.set(999), modest.set(0)), (Ok(()), Ok(())));
+        let Err(Failure::Full(reason)) = greedy.set(1_001) else { panic!("it may go on") };
+        assert!(reason.contains("1001 records") && reason.contains("--remembered-max allows 1000"), "{reason}");
+        assert!(greedy.set(1_000).is_err());
+        assert_eq!((modest.set(400), other.set(999)), (Ok(()), Ok(())));
+        assert!(modest.set(600).is_err(), "more than its share");
+        assert_eq!((modest.set(10), greedy.set(900)), (Ok(()), Ok(())), "what is forgotten leaves room");
+        drop(greedy);
+        assert_eq!(modest.set(990), Ok(()));
+        drop((modest, other));
+        let sums = remembered.sums.lock();
+        assert!(sums.all == 0 && sums.pipelines.is_empty(), "{sums:?}");
+    }
+
+    /// True if the lane counts for `records` records once `cursors` cursors are among them.
+    fn is_at(lane: &LaneMemory, records: u64, cursors: usize) -> bool {
+        lane.read_more(cursors).is_ok() && *lane.records.lock() == records
+    }
+
+    #[test]
+    fn a_lane_has_what_its_position_has_and_what_is_on_its_way_there() {
+        let lane = Remembered::new(1_000, BUDGET).lane("acme");
+        lane.begin(10);
+        lane.returned(5);
+        assert!(is_at(&lane, 17, 2));
+        lane.settled(3, 12);
+        assert!(is_at(&lane, 14, 0), "twelve, and two on their way");
+        // A batch was settled whose records the position does not keep.
+        lane.settled(2, 4);
+        assert!(is_at(&lane, 4, 0));
+        // A session that failed leaves nothing on its way.
+        lane.returned(7);
+        lane.begin(4);
+        assert!(is_at(&lane, 4, 0));
+    }
+
+    #[test]
+    fn all_together_take_a_part_of_the_budget_and_each_has_the_least() {
+        let many = LEAST * 4;
+        let remembered = Remembered::new(many * 10, many as usize * BYTES * PART);
+        let [greedy, other] = ["acme", "globex"].map(|pipeline| remembered.lane(pipeline));
+        assert_eq!(greedy.set(many as usize - 1), Ok(()));
+        let Err(Failure::Full(reason)) = greedy.set(many as usize) else { panic!("it may go on") };
+        assert!(reason.contains("--memory-budget"), "{reason}");
+        assert_eq!(other.set(LEAST as usize - 1), Ok(()));
+        assert!(other.set(LEAST as usize).is_err());
+    }
+}

@@ -1,0 +1,402 @@
+//! The life of a lane: one loop, whose steps say what it does next.
+//!
+//! ```text
+//!             ┌───── complete, stopped, or failed: then it stores what was settled, and pauses ────┐
+//!             v                                                                                    │
+//!  Open ──> Wait ─────────────────────────── a pass is due ─────────────────────────────────────> Poll
+//!   ^  │    ^  │ │                                                                                 │
+//!   │  │    └──┘ └── asked to stop, or no pass is due again ──> Flush <── refused for the last time ┤
+//!   │  │     a checkpoint fell due                                │                                │
+//!   │  └── refused for the last time ──────────────────────────> End <───── another process has it ─┤
+//!   └───────────────── the same, or not known, if the sink commits the checkpoint ──────────────────┘
+//! ```
+//!
+//! Open tries again until it succeeds, or the lane is asked to stop. The first Poll of a new lane only hears the
+//! console, whose clock says when the lane begins. Open comes after it, and stores that; nothing is stored before. A
+//! lane is refused for the last time only with `once`. One whose store stalled does not pause, and one that its program
+//! stops pauses until it is asked to stop. Wait and Flush write too, and a write that fails permanently leads where it
+//! does from Poll: to End or to Open.
+
+use std::future::ready;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, select};
+use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_settings::FullJitter;
+use s1_forwarder_telemetry::{LaneEvent, lane_span};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info};
+
+use super::backoff::{Backoff, Refusals, spread};
+use super::checkpoint_writer::waits;
+use super::open_lane::OpenLane;
+use super::pull::Polled;
+use super::session::{Session, SessionEnd};
+use super::verdict::{Exit, Mode, NotStored, Pause, SessionFailure, SideFailure, Verdict, verdict};
+use super::{Lane, LaneEnd};
+use crate::checkpoint::LaneId;
+use crate::source::{Pass, PollEnd};
+
+/// The first and the longest pause after a refusal, before the lane tries again.
+const AFTER_REFUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
+/// The longest pause of a pass that the console refuses for more than the token.
+const AFTER_FORBIDDEN: Duration = Duration::from_secs(3600);
+/// With `once`, the pauses after refusals.
+const AFTER_REFUSED_ONCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+/// The longest pause of a pass that gave way, if the console names none.
+const AFTER_GIVING_WAY: Duration = Duration::from_secs(60);
+
+/// A transactional sink that lost the lane's checkpoint to another process sooner is followed by a pause.
+const SHORT_OWNERSHIP: Duration = Duration::from_secs(60);
+
+/// What a lane does next.
+enum Step {
+    /// Reads its checkpoint, after this wait. No other process can write it from then on.
+    Open(Duration),
+    /// Sleeps until a pass is due, and writes the checkpoints that fall due meanwhile.
+    Wait(Box<OpenLane>, NextPoll),
+    /// Runs a session: polls this pass, and delivers what the poll finds.
+    Poll(Box<OpenLane>, usize),
+    /// Stores what is not stored yet, and ends.
+    Flush(Box<OpenLane>, LaneEnd),
+    End(LaneEnd),
+}
+
+/// The pass that is polled next, and when.
+struct NextPoll {
+    pass: usize,
+    at: Instant,
+}
+
+/// A lane that runs.
+struct Life {
+    /// Boxed: an `async fn` stores a moved argument twice in its state.
+    lane: Box<Lane>,
+    stop: CancellationToken,
+    /// Waits between sessions with a transactional sink that end as soon as they begin. Boxed: most lanes have none.
+    reopenings: Option<Box<FullJitter>>,
+}
+
+impl Lane {
+    /// Runs until it is asked to stop, or, with `once`, has caught up.
+    pub fn run(self, stop: CancellationToken) -> impl Future<Output = LaneEnd> + Send + 'static {
+        let mut life = Life { lane: Box::new(self), stop, reopenings: None };
+        async move {
+            let _share = life.lane.client.join_lane();
+            let mut step = Step::Open(Duration::ZERO);
+            let end = loop {
+                if let Step::Wait(open, next) = &step {
+                    let asleep = pin!(sleep_until(open.wakes_at(next.at)));
+                    if open.schedule.waits_for_console() {
+                        // Boxed: few lanes wait for it, and it would enlarge the future of each.
+                        let changed = Box::pin(life.lane.client.token_changed_since(open.token_changes));
+                        life.stop.run_until_cancelled(select(asleep, changed)).await;
+                    } else {
+                        life.stop.run_until_cancelled(asleep).await;
+                    }
+                }
+                step = match step {
+                    Step::End(end) => break end,
+                    Step::Wait(open, _) if life.stop.is_cancelled() => Step::Flush(open, LaneEnd::Drained),
+                    Step::Wait(open, _) if open.token_changes != life.lane.client.token_changes() => {
+                        life.follow_token(open)
+                    }
+                    Step::Wait(open, next) if next.at <= Instant::now() => Step::Poll(open, next.pass),
+                    step => {
+                        let span = life.lane.span();
+                        life.take(step).instrument(span).await
+                    }
+                };
+            };
+            if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
+                life.lane.delivery.meter.happened(LaneEvent::Ends);
+            }
+            end
+        }
+    }
+
+    /// Names the lane in log lines. It does not exist between polls: that would take half a KB for each of tens of
+    /// thousands of lanes.
+    fn span(&self) -> Span {
+        let LaneId { pipeline, stream, sink } = &self.key.lane;
+        lane_span(pipeline, *stream, sink)
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        Mode { once: self.once, reopens: self.transactional_sink().is_some() }
+    }
+}
+
+impl Life {
+    /// Takes a step, which returns the next one. Boxed, at this one place and each by itself: a lane is small while it
+    /// sleeps, and not much larger while its store does not answer, and there are tens of thousands.
+    fn take(&mut self, step: Step) -> BoxFuture<'_, Step> {
+        match step {
+            Step::Open(wait) => self.open(wait).boxed(),
+            Step::Wait(open, next) => self.write_due(open, next).boxed(),
+            Step::Poll(open, pass) => self.poll(open, pass).boxed(),
+            Step::Flush(open, end) => self.flush(open, end).boxed(),
+            Step::End(end) => ready(Step::End(end)).boxed(),
+        }
+    }
+
+    async fn open(&mut self, wait: Duration) -> Step {
+        if !wait.is_zero() {
+            self.stop.run_until_cancelled(sleep(wait)).await;
+        }
+        match self.stop.run_until_cancelled(self.lane.open()).await {
+            Some(Ok(open)) => self.plan(open, false),
+            Some(Err(end)) => Step::End(end),
+            None => Step::End(LaneEnd::Drained),
+        }
+    }
+
+    /// Waits for the pass that is due first; ends if no pass is polled again. `is_refused`: a person has to mend what
+    /// keeps the lane from polling sooner.
+    fn plan(&self, open: Box<OpenLane>, is_refused: bool) -> Step {
+        let Some((pass, at)) = open.schedule.next() else {
+            let end = if open.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
+            return Step::Flush(open, end);
+        };
+        self.report_next_attempt(at, is_refused);
+        Step::Wait(open, NextPoll { pass, at })
+    }
+
+    /// Requests use another token: what the console refused is tried at once.
+    fn follow_token(&self, mut open: Box<OpenLane>) -> Step {
+        open.token_changes = self.lane.client.token_changes();
+        open.schedule.retry_refused();
+        self.plan(open, false)
+    }
+
+    /// Shows when a lane that waits goes on; where it was refused, which a person has to mend, in the log too.
+    fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
+        let lane = &self.lane.delivery.meter.lane;
+        let wait = next_poll.saturating_duration_since(Instant::now());
+        let next_attempt = self.lane.delivery.clock.now().plus(wait);
+        lane.set_next_attempt(Some(next_attempt));
+        if is_refused {
+            let seconds = wait.as_secs();
+            let state = lane.state();
+            let error = state.error();
+            let retry = lane.retry_command(self.lane.delivery.clock.now());
+            info!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
+        }
+    }
+
+    /// Writes a checkpoint that fell due, for as long as no pass is due. What has begun continues later.
+    async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> Step {
+        let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
+        match self.stop.run_until_cancelled(written).await {
+            Some(Ok(Err(not_stored))) => self.not_stored(open, not_stored),
+            Some(Ok(Ok(())) | Err(_)) | None => Step::Wait(open, next),
+        }
+    }
+
+    async fn flush(&mut self, mut open: Box<OpenLane>, end: LaneEnd) -> Step {
+        self.lane.delivery.meter.lane.set_next_attempt(None);
+        match open.writer.flush_with_copy(&mut open.checkpoint).await {
+            Ok(()) => Step::End(end),
+            Err(not_stored) => self.not_stored(open, not_stored),
+        }
+    }
+
+    /// Runs one session, and plans what follows it.
+    async fn poll(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
+        self.lane.delivery.meter.lane.set_next_attempt(None);
+        if !open.is_begun {
+            return self.hear(open, pass).await;
+        }
+        let begun = Instant::now();
+        let begun_at = self.lane.delivery.clock.now();
+        let passes = self.lane.pull.passes();
+        match Session::new(&mut self.lane, &mut open, &passes, pass).run(&self.stop).await {
+            SessionEnd::Complete(polled) => {
+                self.completed(&mut open, &passes, polled, (begun, begun_at));
+                self.plan(open, false)
+            }
+            SessionEnd::Stopped => {
+                self.lane.delivery.meter.lane.requeue_in_flight();
+                self.plan(open, false)
+            }
+            SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored),
+            SessionEnd::Failed(SessionFailure::Side(failed)) => self.failed(open, pass, failed).await,
+        }
+    }
+
+    /// A new lane hears its console before it begins. Then it opens again, with `since` resolved.
+    async fn hear(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
+        let passes = self.lane.pull.passes();
+        let session = Session::new(&mut self.lane, &mut open, &passes, pass);
+        match self.stop.run_until_cancelled(session.hear()).await {
+            Some(Ok(())) => {
+                self.lane.first_poll_after = Duration::ZERO;
+                Step::Open(Duration::ZERO)
+            }
+            Some(Err(failure)) => self.failed(open, pass, SideFailure { side: Side::Console, failure }).await,
+            None => self.plan(open, false),
+        }
+    }
+
+    fn completed(&mut self, open: &mut OpenLane, passes: &[Pass], polled: Polled, begun: (Instant, Timestamp)) {
+        let Polled { context, end, .. } = polled;
+        open.schedule.done(passes, context, begun, &open.checkpoint.position);
+        open.token_backoff = Backoff::default();
+        open.sink_backoff = Backoff::default();
+        open.refusals = Refusals::default();
+        self.lane.delivery.meter.happened(LaneEvent::Accepts);
+        if passes.get(context.pass).is_some_and(Pass::reads_all_findings) {
+            self.follow_scopes(end, open);
+        }
+        self.lane.delivery.meter.happened(LaneEvent::Answers(open.schedule.failure(None)));
+    }
+
+    /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where that poll
+    /// was complete; with those it has, where the poll read nothing.
+    fn follow_scopes(&mut self, end: PollEnd, open: &mut OpenLane) {
+        let found = match end {
+            PollEnd::Complete => Vec::new(),
+            PollEnd::Scopes(found) => found,
+            PollEnd::Unavailable | PollEnd::NotDue => return,
+        };
+        let position = &mut open.checkpoint.position;
+        let pull = self.lane.pull.with_found_scopes(found);
+        if pull != *self.lane.pull {
+            self.lane.pull = Arc::new(pull);
+            let passes = self.lane.pull.passes();
+            position.follow(&passes);
+            open.schedule.follow(&passes, position, self.lane.delivery.clock.now());
+        }
+        position.forget_others(&self.lane.pull.passes());
+    }
+
+    /// The checkpoint could not be written. What is not stored is left: another attempt would not help.
+    fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> Step {
+        let NotStored { failure, exit } = not_stored;
+        self.lane.delivery.meter.lane.set_next_attempt(None);
+        self.show(Side::Store, &failure);
+        self.exit(open, exit)
+    }
+
+    fn exit(&mut self, open: Box<OpenLane>, exit: Exit) -> Step {
+        match exit {
+            Exit::Reopen => self.reopen(&open),
+            Exit::End(end) => Step::Flush(open, end),
+            Exit::Leave(end) => Step::End(end),
+        }
+    }
+
+    /// A session failed, and what was settled may still be stored.
+    async fn failed(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> Step {
+        let SideFailure { side, failure } = failed;
+        self.show(side, &failure);
+        let pause = match verdict(side, &failure, self.lane.mode(), open.refusals) {
+            Verdict::Exit(exit) => return self.exit(open, exit),
+            Verdict::Pause(pause) => {
+                self.pause(&mut open, pass, pause, &failure);
+                Some(pause)
+            }
+            Verdict::Again => {
+                open.refusals.count(&failure);
+                None
+            }
+        };
+        // The pause may be long, and a kill during it must not repeat what was settled.
+        let flushed = self.stop.run_until_cancelled(open.writer.flush(&mut open.checkpoint)).await;
+        if let Some(Err(not_stored)) = flushed {
+            return self.not_stored(open, not_stored);
+        }
+        if pause == Some(Pause::UntilStopped) {
+            return self.stay(open).await;
+        }
+        self.plan(open, failure.is_refusal() && pause != Some(Pause::PassGivenUp))
+    }
+
+    /// Polls no more, and writes what falls due, until the lane is asked to stop.
+    async fn stay(&mut self, mut open: Box<OpenLane>) -> Step {
+        let writing = async {
+            loop {
+                if let Err(not_stored) = open.writer.write_due(&mut open.checkpoint, false).await {
+                    return not_stored;
+                }
+            }
+        };
+        match self.stop.run_until_cancelled(writing).await {
+            Some(not_stored) => self.not_stored(open, not_stored),
+            None => Step::Flush(open, LaneEnd::Drained),
+        }
+    }
+
+    /// Reads the checkpoint again: the session with a transactional sink has ended.
+    fn reopen(&mut self, open: &OpenLane) -> Step {
+        self.lane.first_poll_after = Duration::ZERO;
+        if open.opened_at.elapsed() >= SHORT_OWNERSHIP {
+            return Step::Open(Duration::ZERO);
+        }
+        // Sessions that end as soon as they begin must not keep the brokers and the console busy.
+        let random = &mut self.lane.random;
+        let waits = self.reopenings.get_or_insert_with(|| Box::new(waits(random)));
+        Step::Open(waits.wait())
+    }
+
+    /// Shows a failure in the lane's state. The pull stage has shown those of the console, and `open` those of a claim.
+    fn show(&self, side: Side, failure: &Failure) {
+        let meter = &self.lane.delivery.meter;
+        meter.lane.requeue_in_flight();
+        match (side, failure) {
+            (_, Failure::Superseded(_)) => meter.taken_over(failure),
+            // Another batch may have been accepted since dead letters could not be stored.
+            (Side::Store | Side::DeadLetters, _) => meter.failed(side, failure),
+            (Side::Sink, _) if failure.is_refusal() => meter.failed(side, failure),
+            (Side::Sink | Side::Console | Side::Claim | Side::Copy, _) => {}
+        }
+    }
+
+    /// Plans the next poll after a session that failed. Pauses are longer while the token or the sink fails.
+    fn pause(&mut self, open: &mut OpenLane, pass: usize, pause: Pause, failure: &Failure) {
+        let OpenLane { schedule, token_backoff, sink_backoff, refusals, .. } = open;
+        let Lane { random, budget, delivery, once, pull, .. } = &mut *self.lane;
+        let after_refused = if *once { AFTER_REFUSED_ONCE } else { AFTER_REFUSED };
+        match pause {
+            Pause::PassGivenUp => return schedule.give_up(pass, failure.clone()),
+            Pause::PassFailing => {
+                schedule.failed(pass, failure.clone(), spread(AFTER_GIVING_WAY, random).max(failure.after()));
+            }
+            Pause::ClockWrong => {
+                let every = pull.passes().get(pass).map_or(AFTER_GIVING_WAY, |pass| pass.every);
+                let pause = spread(every.min(AFTER_GIVING_WAY), random);
+                schedule.failed(pass, failure.clone(), pause);
+                schedule.pause(pause);
+            }
+            Pause::PassRefused => schedule.failed(pass, failure.clone(), spread(AFTER_FORBIDDEN, random)),
+            Pause::TokenRefused => {
+                let pause = token_backoff.next(after_refused, random);
+                // Another pass tries the token next.
+                schedule.failed(pass, failure.clone(), pause);
+                schedule.pause(pause);
+            }
+            Pause::SinkFailing => {
+                if budget.is_proven() {
+                    *sink_backoff = Backoff::default();
+                }
+                budget.set_proven(false);
+                let window = (delivery.retry.initial.0, delivery.retry.max.0);
+                schedule.pause(sink_backoff.next(window, random).max(failure.after()));
+            }
+            Pause::SinkRefusing => {
+                budget.set_proven(false);
+                schedule.pause(sink_backoff.next(after_refused, random));
+            }
+            Pause::UntilStopped => {}
+        }
+        refusals.count(failure);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use std::sync::atomic::Ordering;
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::checkpoint::{CheckpointBackend, MemoryStore};
+use crate::lane::LaneCheckpoint;
+use crate::lane::lane_of_tests::{key, lane};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A lane whose sink has settled seven events that are not stored yet, and which has five records in flight.
+async fn with_unstored_events(store: &Arc<MemoryStore>) -> (Life, Box<OpenLane>) {
+    let mut life = Life { lane: Box::new(lane(store.clone())), stop: CancellationToken::new(), reopenings: None };
+    let begun = life.lane.first_checkpoint(Timestamp::default(), false);
+    store.commit(&key(), begun.encode().into()).await.unwrap();
+    let mut open = life.lane.open().await.unwrap();
+    open.checkpoint.settled = 7;
+    open.writer.events_settled(false);
+    life.lane.delivery.meter.lane.pulled.fetch_add(5, Ordering::Relaxed);
+    (life, open)
+}
+
+fn stored(store: &MemoryStore) -> u64 {
+    LaneCheckpoint::decode(&store.checkpoints()[&key()]).unwrap().settled
+}
+
+/// The pause may be long. A kill would repeat what was settled, and the records in flight are in no memory any more.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() {
+    for (side, failure) in [
+        (Side::Sink, Failure::transient("busy")),
+        (Side::Sink, Failure::RefusedAll("all of them".to_owned())),
+        (Side::Console, Failure::Unauthorized("who".to_owned())),
+    ] {
+        let store = Arc::<MemoryStore>::default();
+        let (mut life, open) = with_unstored_events(&store).await;
+        let metrics = life.lane.delivery.meter.lane.clone();
+        let step = life.failed(open, 0, SideFailure { side, failure: failure.clone() }).await;
+        let Step::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
+        assert!(next.at > Instant::now(), "{failure:?}");
+        assert_eq!((stored(&store), metrics.requeued.load(Ordering::Relaxed)), (7, 5), "{failure:?}");
+    }
+}
+
+/// The store accepts something again. That was no failure of the sink, so nothing is left to wait for.
+#[tokio::test(start_paused = true)]
+async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored() {
+    let store = Arc::<MemoryStore>::default();
+    let (mut life, open) = with_unstored_events(&store).await;
+    let failure = Failure::transient("nothing was accepted");
+    let Step::Wait(open, next) = life.failed(open, 0, SideFailure { side: Side::Store, failure }).await else {
+        panic!("it goes on")
+    };
+    assert!(next.at <= Instant::now() && open.sink_backoff == Backoff::default());
+    assert_eq!(stored(&store), 7);
+}
+
+/// With `once`, the third refusal in a row ends the lane.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
+    let store = Arc::<MemoryStore>::default();
+    let (mut life, mut open) = with_unstored_events(&store).await;
+    life.lane.once = true;
+    let refused = || (Side::Sink, Failure::RefusedAll("all of them".to_owned()));
+    let stalled = || (Side::Store, Failure::transient("nothing was accepted"));
+    for (side, failure) in [refused(), refused(), stalled(), refused(), refused()] {
+        let step = life.failed(open, 0, SideFailure { side, failure }).await;
+        let Step::Wait(again, _) = step else { panic!("it has ended") };
+        open = again;
+    }
+}
+
+/// Only another file mends a program, and with it comes another lane.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
+    for failure in [Failure::ProgramFailed, Failure::ProgramOverran] {
+        let store = Arc::<MemoryStore>::default();
+        let (mut life, open) = with_unstored_events(&store).await;
+        let stop = life.stop.clone();
+        let failure = failure("remap: at line 3".to_owned());
+        let mut failed = Box::pin(life.failed(open, 0, SideFailure { side: Side::Sink, failure }));
+        assert!(timeout(DAY, &mut failed).await.is_err(), "it goes on, and runs the program again");
+        assert_eq!(stored(&store), 7);
+        stop.cancel();
+        assert!(matches!(failed.await, Step::Flush(_, LaneEnd::Drained)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_is_stopped_leaves_nothing_in_flight() {
+    let store = Arc::<MemoryStore>::default();
+    let (mut life, open) = with_unstored_events(&store).await;
+    let metrics = life.lane.delivery.meter.lane.clone();
+    life.stop.cancel();
+    assert!(matches!(life.poll(open, 0).await, Step::Wait(..)));
+    assert_eq!(metrics.requeued.load(Ordering::Relaxed), 5);
+}

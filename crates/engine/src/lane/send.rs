@@ -1,0 +1,411 @@
+//! The send stage: batches go out in parallel, and the checkpoint follows the acknowledged prefix.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_failure::catch_panic::resume_panic_of;
+use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_telemetry::LaneMetrics;
+use tokio::sync::mpsc;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info, warn};
+
+use super::Lane;
+use super::checkpoint_writer::{CheckpointWriter, STORE_TIMEOUT, accepts_nothing};
+use super::lane_checkpoint::LaneCheckpoint;
+use super::pending_batch::PendingBatch;
+use super::pull::Polled;
+use super::verdict::{NotStored, SessionFailure, SideFailure};
+use crate::checkpoint::{CheckpointUpdate, JournalChange};
+use crate::sink::TransactionalSink;
+use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
+use crate::source::{Heard, Pass, PollContext, PollEnd, SourcePosition};
+
+/// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
+/// whether its sink works again does so at the first refusal.
+const SINK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A lane whose sink or store has not answered for this long, or whose store fails, reserves nothing new until that
+/// ends.
+pub const SILENCE: Duration = Duration::from_secs(5);
+
+/// The send stage of one lane.
+pub struct SendStage<'a> {
+    lane: &'a Lane,
+    /// The sink, when it commits the lane's checkpoint with the events.
+    sink: Option<Arc<dyn TransactionalSink>>,
+    passes: &'a [Pass],
+    checkpoint: &'a mut LaneCheckpoint,
+    writer: &'a mut CheckpointWriter,
+    /// The sink was unavailable, and this session finds out whether it works again.
+    is_probing: bool,
+    random: fastrand::Rng,
+    deliveries: JoinSet<Delivered>,
+    /// The batches in flight, oldest first.
+    in_flight: VecDeque<InFlightBatch>,
+    stop: CancellationToken,
+}
+
+struct InFlightBatch {
+    task: task::Id,
+    context: PollContext,
+    watermark: Option<Timestamp>,
+    /// None once it is delivered.
+    pending: Option<Arc<PendingBatch>>,
+}
+
+/// How the delivery of a batch has ended.
+struct Delivered {
+    /// A transactional sink committed a checkpoint with the last of them: the events that it covers, ascending.
+    result: Result<Option<Vec<usize>>, DeliveryError>,
+    /// What made that checkpoint.
+    covering: Option<Covering>,
+}
+
+/// What the stage waits for besides batches and deliveries.
+struct Timers {
+    is_refusing: bool,
+    /// Neither sink nor store has answered for a while since then: nothing new is reserved.
+    silent_at: Option<Instant>,
+    is_silent: bool,
+    /// The session ends then.
+    give_up_at: Option<Instant>,
+    /// Sink or store, which has accepted nothing until then.
+    gives_up: Side,
+}
+
+impl<'a> SendStage<'a> {
+    pub fn new(
+        lane: &'a Lane,
+        passes: &'a [Pass],
+        checkpoint: &'a mut LaneCheckpoint,
+        writer: &'a mut CheckpointWriter,
+        is_probing: bool,
+        random: fastrand::Rng,
+    ) -> Self {
+        lane.memory.begin(checkpoint.position.size());
+        Self {
+            lane,
+            sink: lane.transactional_sink(),
+            passes,
+            checkpoint,
+            writer,
+            is_probing,
+            random,
+            deliveries: JoinSet::new(),
+            in_flight: VecDeque::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Says to a transactional sink that batches may follow, until the result is dropped.
+    pub fn enter(&self) -> Option<Box<dyn Send>> {
+        self.sink.as_ref().map(|sink| sink.enter())
+    }
+
+    /// Delivers batches until there are no more and all of them are settled.
+    ///
+    /// # Errors
+    /// Why the lane has to return to its checkpoint. What the sink settled is in the checkpoint then.
+    pub async fn run(&mut self, mut mapped: mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SessionFailure> {
+        self.lane.delivery.health.clear_refusing();
+        let end = self.deliver_all(&mut mapped).await;
+        // The batches that were not sent give their bytes back at once.
+        drop(mapped);
+        // Waits for the attempts that are under way, and adds what they settle to the checkpoint.
+        self.stop.cancel();
+        while let Some(done) = self.deliveries.join_next_with_id().await {
+            // The session has ended already.
+            let _ = self.on_delivered(done);
+        }
+        self.lane.budget.pause(false);
+        end
+    }
+
+    async fn deliver_all(&mut self, mapped: &mut mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SessionFailure> {
+        let Lane { budget, delivery, .. } = self.lane;
+        // Each checkpoint that a transactional sink commits adds to the one before.
+        let concurrency = if self.sink.is_some() { 1 } else { self.lane.concurrency };
+        let mut is_mapped = false;
+        while !is_mapped || !self.in_flight.is_empty() {
+            let timers = self.timers();
+            self.show_trouble();
+            budget.pause(timers.is_refusing || timers.is_silent || !self.writer.may_send());
+            let accepts_more = !is_mapped && self.in_flight.len() < concurrency && self.writer.may_send();
+            let has_in_flight = !self.in_flight.is_empty();
+            // A write that hangs is noticed then.
+            let is_writing = self.writer.has_changes();
+            // Biased, so that a simulated schedule replays: what has ended comes first, new work last.
+            tokio::select! {
+                biased;
+                Some(done) = self.deliveries.join_next_with_id() => self.on_delivered(done)?,
+                written = self.writer.write_due(self.checkpoint, has_in_flight) => written?,
+                () = delivery.health.changed() => {}
+                () = at(timers.silent_at), if !timers.is_silent => {}
+                () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up).into()),
+                next = mapped.recv(), if accepts_more => match next {
+                    Some(pending) => self.spawn_delivery(pending),
+                    None => is_mapped = true,
+                },
+                () = sleep(SILENCE), if is_writing || timers.is_silent => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn timers(&self) -> Timers {
+        let Lane { budget, delivery, .. } = self.lane;
+        let SinkAnswers { refusing_since, silent_since, .. } = delivery.health.answers();
+        let stalled_since = self.writer.stalled_since();
+        let silent_at = [silent_since, stalled_since].into_iter().flatten().min().map(|since| since + SILENCE);
+        let patience = if self.is_probing && !budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
+        let store_timeout = stalled_since.map(|since| since + STORE_TIMEOUT);
+        let give_up_at = refusing_since.map(|since| since + patience).into_iter().chain(store_timeout).min();
+        Timers {
+            is_refusing: refusing_since.is_some(),
+            silent_at,
+            is_silent: silent_at.is_some_and(|at| at <= Instant::now()),
+            give_up_at,
+            gives_up: if give_up_at == store_timeout { Side::Store } else { Side::Sink },
+        }
+    }
+
+    /// Shows what keeps a silent sink from answering. Attempts may last minutes.
+    fn show_trouble(&self) {
+        let Lane { delivery, .. } = self.lane;
+        let is_silent = delivery.health.answers().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
+        if is_silent && let Some(failure) = delivery.sink.trouble() {
+            delivery.meter.failed(Side::Sink, &failure);
+        }
+    }
+
+    /// The failure of a sink, or of a store, that has accepted nothing for too long.
+    fn give_up(&self, side: Side) -> SideFailure {
+        let failure = if side == Side::Store {
+            accepts_nothing()
+        } else {
+            let reason = "the sink has accepted nothing for a while".to_owned();
+            Failure::Transient { reason, after: Some(self.lane.delivery.throttle.blocked_for()) }
+        };
+        SideFailure { side, failure }
+    }
+
+    fn spawn_delivery(&mut self, pending: Arc<PendingBatch>) {
+        let delivery = self.lane.delivery.clone();
+        if !pending.excluded.is_empty() {
+            self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
+            self.lane.memory.settled(pending.excluded.len(), self.checkpoint.position.size());
+            self.writer.moved_on();
+        }
+        let context = pending.context;
+        let watermark = pending.watermark();
+        if pending.batch.is_empty() {
+            if pending.batch.programs_worked() {
+                delivery.health.programs_worked();
+            }
+            // Nothing of it is to be delivered: it is settled when the batches before it are.
+            match self.in_flight.back_mut() {
+                Some(last) => last.watermark = last.watermark.max(watermark),
+                None => self.advance(context, watermark),
+            }
+            return;
+        }
+        let sent = pending.clone();
+        let random = self.random.fork();
+        let stop = self.stop.clone();
+        let sink = self.sink.clone();
+        let covering = sink.is_some().then(|| self.covering(&pending));
+        let delivering = async move {
+            let update = covering.as_ref().map(|covering| |settled: &[usize]| covering.update(settled));
+            let transaction = match (sink, &update) {
+                (Some(sink), Some(update)) => Some(Transaction { sink, update }),
+                _ => None,
+            };
+            let result = delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await;
+            drop(transaction);
+            Delivered { result, covering }
+        };
+        // For its log lines: a task does not inherit the span of the lane.
+        let task = self.deliveries.spawn(delivering.in_current_span()).id();
+        self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending) });
+    }
+
+    /// For the batch that is sent next.
+    fn covering(&mut self, pending: &Arc<PendingBatch>) -> Covering {
+        Covering {
+            journal: self.writer.journal_change(self.checkpoint),
+            before: self.checkpoint.clone(),
+            passes: self.passes.to_vec(),
+            pending: pending.clone(),
+            now: self.lane.delivery.clock.now(),
+        }
+    }
+
+    /// Adds what was settled of a batch to the checkpoint.
+    fn on_delivered(&mut self, done: Result<(task::Id, Delivered), JoinError>) -> Result<(), DeliveryError> {
+        let (id, Delivered { result, covering }) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                resume_panic_of(error);
+                return Ok(());
+            }
+        };
+        let place = self.in_flight.iter().position(|batch| batch.task == id);
+        let pending = place.and_then(|place| self.in_flight[place].pending.clone());
+        let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
+        let settled = pending.settled.indices(true);
+        let is_stored = matches!(&result, Ok(Some(committed)) if *committed == settled);
+        match covering.filter(|_| is_stored) {
+            // The lane goes on from what is stored: its journal is longer by this batch.
+            Some(covering) => *self.checkpoint = covering.stored(&settled),
+            None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
+        }
+        if !settled.is_empty() {
+            self.writer.events_settled(is_stored);
+        }
+        if result.is_ok() {
+            self.lane.budget.set_proven(true);
+            self.in_flight[place].pending = None;
+            while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.pending.is_none()) {
+                self.advance(batch.context, batch.watermark);
+            }
+        }
+        // The position has forgotten what lies before its new watermark.
+        self.lane.memory.settled(settled.len(), self.checkpoint.position.size());
+        result.map(drop)
+    }
+
+    /// Moves the watermark over a batch: it and all before it are settled.
+    fn advance(&mut self, context: PollContext, watermark: Option<Timestamp>) {
+        if let Some(watermark) = watermark {
+            self.checkpoint.position.advance(self.passes, context, watermark);
+        }
+        report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
+    }
+
+    /// Adds what a complete poll has shown to the lane's rhythm, and reports whether the console is silent.
+    fn hear(&mut self, context: PollContext, heard: &Heard) {
+        let pull = &self.lane.pull;
+        let rhythm = &mut self.checkpoint.rhythm;
+        if pull.window.is_some() {
+            return;
+        }
+        rhythm.complete(heard, context.start, context.pass == 0);
+        self.lane.delivery.meter.measure_latency_from(rhythm.latency_from(pull));
+        let lane = &self.lane.delivery.meter.lane;
+        lane.set_newest_record(rhythm.newest());
+        let is_silent = rhythm.is_silent(pull);
+        let was_silent = lane.set_silent(is_silent);
+        let is_silent = is_silent == Some(true);
+        if is_silent != (was_silent == Some(true)) {
+            let newest_record = rhythm.newest().map(|newest| newest.to_string());
+            let after = rhythm.threshold(pull).map(|threshold| threshold.as_secs());
+            if is_silent {
+                warn!(
+                    newest_record,
+                    after_seconds = after,
+                    "the console is silent: it has shown nothing new for longer than usual"
+                );
+            } else {
+                info!(newest_record, "the console is not silent any more");
+            }
+        }
+    }
+
+    /// Stores how the poll has ended. Everything that it returned is settled.
+    ///
+    /// # Errors
+    /// If the checkpoint could not be written, and another attempt would not help.
+    pub async fn finish(&mut self, polled: &Polled) -> Result<(), NotStored> {
+        let Polled { context, end, heard } = polled;
+        let context = *context;
+        if let (PollEnd::Complete, Some(heard)) = (end, heard) {
+            self.hear(context, heard);
+        }
+        let position = &mut self.checkpoint.position;
+        match end {
+            PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.has_marker()),
+            PollEnd::Unavailable => {
+                // Findings are never judged.
+                self.lane.delivery.meter.lane.set_silent(None);
+                position.pass_over(self.passes, context);
+            }
+            PollEnd::NotDue | PollEnd::Scopes(_) => {}
+        }
+        if matches!(end, PollEnd::Complete | PollEnd::Unavailable) {
+            // A complete snapshot is stored at once: after a kill its event would be sent again.
+            match context.snapshot {
+                Some(_) => self.writer.events_settled(false),
+                None => self.writer.moved_on(),
+            }
+            report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
+        }
+        while !self.writer.is_idle() {
+            self.writer.write_due(self.checkpoint, false).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the checkpoints that a transactional sink commits with events of a batch. No other batch is in flight, so each
+/// adds to what was known `before` the batch. A batch that is split has several, which all begin there. So none of them
+/// removes a segment that was needed before the batch: a later one may still need it.
+struct Covering {
+    before: LaneCheckpoint,
+    journal: JournalChange,
+    passes: Vec<Pass>,
+    pending: Arc<PendingBatch>,
+    now: Timestamp,
+}
+
+impl Covering {
+    /// The stored form of the checkpoint that is true once the events at these indices are settled.
+    fn update(&self, settled: &[usize]) -> CheckpointUpdate {
+        let (checkpoint, journal) = self.settle(settled);
+        CheckpointUpdate { checkpoint: checkpoint.encode(), journal }
+    }
+
+    /// That checkpoint, once its stored form is committed.
+    fn stored(&self, settled: &[usize]) -> LaneCheckpoint {
+        let (mut checkpoint, journal) = self.settle(settled);
+        checkpoint.ledger.forget_released(&journal.dropped);
+        checkpoint
+    }
+
+    fn settle(&self, settled: &[usize]) -> (LaneCheckpoint, JournalChange) {
+        let Self { passes, pending, now, .. } = self;
+        let mut checkpoint = self.before.clone();
+        let mut journal = self.journal.clone();
+        checkpoint.settle(passes, pending, settled, *now);
+        if let Some(watermark) = pending.watermark()
+            && settled.len() == pending.batch.len()
+        {
+            checkpoint.position.advance(passes, pending.context, watermark);
+        }
+        journal.appends.append(&mut checkpoint.take_appends(*now));
+        (checkpoint, journal)
+    }
+}
+
+/// Never, if there is no time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sets the metrics of the lane's position.
+pub fn report(lane: &LaneMetrics, position: &SourcePosition) {
+    lane.set_complete_until(position.complete_until());
+    if let Some(snapshot) = position.read_snapshot() {
+        lane.set_snapshot(snapshot.time, snapshot.taken);
+    }
+}
+
+#[cfg(test)]
+mod tests;

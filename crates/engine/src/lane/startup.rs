@@ -1,0 +1,147 @@
+//! The checkpoint that a lane starts from.
+
+use s1_forwarder_failure::Failure;
+use s1_forwarder_record::Timestamp;
+use tracing::info;
+
+use super::Lane;
+use super::checkpoint_copy::{Claimed, claim, copy_of, write_copy};
+use super::clocks::Clocks;
+use super::lane_checkpoint::LaneCheckpoint;
+use crate::checkpoint::CheckpointBackend;
+use crate::checkpoint::ledger::Ledger;
+use crate::source::{By, Rhythm, Since, SourcePosition};
+
+impl Lane {
+    /// Claims the lane's checkpoint, or stores a new one that begins at `since`. Where the state store lacks its copy,
+    /// writes that too, before anything is pulled. None for a new lane that may not begin yet: it has to hear its
+    /// console first.
+    ///
+    /// # Errors
+    /// When that is not possible, and why.
+    pub(super) async fn try_open(&self) -> Result<Option<LaneCheckpoint>, Failure> {
+        // A claim would take the checkpoint from the worker that has the shard by now.
+        if self.delivery.deadline.has_passed() {
+            return Err(Failure::transient("the lease of the lane's shard was not renewed in time"));
+        }
+        let (backend, copies) = self.backends();
+        let Claimed { checkpoint, lacks_copy } = claim(&*backend, copies.as_deref(), &self.key).await?;
+        let checkpoint = match checkpoint {
+            Some(bytes) => self.go_on(&*backend, &bytes).await?,
+            None => match self.begin(&*backend).await? {
+                Some(checkpoint) => checkpoint,
+                None => return Ok(None),
+            },
+        };
+        if let Some(copies) = &copies
+            && lacks_copy
+        {
+            write_copy(&**copies, &self.key, copy_of(&checkpoint)).await?;
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// Stores the checkpoint of a lane that begins. None if its clocks do not allow that yet; a closed window needs
+    /// none.
+    async fn begin(&self, backend: &dyn CheckpointBackend) -> Result<Option<LaneCheckpoint>, Failure> {
+        let now = match self.pull.window {
+            Some(window) => window.to,
+            None => match Clocks::of(&self.client).beginning() {
+                Ok(now) => now,
+                Err(_) => return Ok(None),
+            },
+        };
+        let since_resolved = resolve(self.pull.since, now);
+        let checkpoint = self.first_checkpoint(since_resolved, self.has_journals(backend));
+        backend.commit(&self.key, checkpoint.encode().into()).await?;
+        if self.pull.window.is_none() {
+            info!(since = %since_resolved, "a new lane begins at `since`");
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// The checkpoint of a lane that begins at this time.
+    pub(super) fn first_checkpoint(&self, since_resolved: Timestamp, has_journals: bool) -> LaneCheckpoint {
+        let mut position = SourcePosition::starting_at(since_resolved);
+        position.follow(&self.pull.passes());
+        let ledger = Ledger::begin(since_resolved, self.pull.asked(&self.client), has_journals);
+        let host = self.client.host().into();
+        let scope = self.client.scope().into();
+        let since = self.pull.since.to_string().into();
+        let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
+        self.describe(&mut checkpoint);
+        checkpoint
+    }
+
+    /// Writes into the checkpoint who the lane is for, and where its events go.
+    fn describe(&self, checkpoint: &mut LaneCheckpoint) {
+        checkpoint.sink_type = self.delivery.meter.sink_type().into();
+        checkpoint.place = self.place.as_deref().unwrap_or_default().into();
+        checkpoint.target.follow(self.target, self.delivery.clock.now());
+    }
+
+    /// Whether the ledger has journals. The console's count verifies a backfill. The identities of what a repair
+    /// delivered have to be known.
+    fn has_journals(&self, backend: &dyn CheckpointBackend) -> bool {
+        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
+        backend.keeps_journals() && !is_backfill
+    }
+
+    /// The checkpoint from the stored bytes, as the lane's settings are now.
+    async fn go_on(&self, backend: &dyn CheckpointBackend, stored: &[u8]) -> Result<LaneCheckpoint, Failure> {
+        let host = Box::from(self.client.host());
+        let scope = self.client.scope().into_boxed_str();
+        let asked = self.pull.asked(&self.client);
+        let journals = self.has_journals(backend);
+        let now = self.delivery.clock.now();
+        let mut checkpoint = LaneCheckpoint::decode(stored)?;
+        checkpoint.load(backend, &self.key).await?;
+        let passes = self.pull.passes();
+        checkpoint.position.follow(&passes);
+        // A poll of everything that the token may see finds out which scopes of findings the token has.
+        if passes.iter().all(|pass| !pass.reads_all_findings()) {
+            checkpoint.position.forget_others(&passes);
+        }
+        self.describe(&mut checkpoint);
+        if checkpoint.host != host || checkpoint.ledger.asked() != asked {
+            // Other records: their rhythm is not known.
+            checkpoint.rhythm = Rhythm::default();
+        }
+        if checkpoint.host != host {
+            info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
+            checkpoint.restart_ledger(checkpoint.position.bound(), asked.clone(), journals, now);
+            checkpoint.position.forget_keys();
+            checkpoint.host = host;
+        }
+        if checkpoint.scope != scope {
+            info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records of what it adds");
+            checkpoint.scope = scope;
+        }
+        if *checkpoint.since != *self.pull.since.to_string() {
+            info!(was = %checkpoint.since, is = %self.pull.since, "`since` was resolved at the first start; the edit is ignored");
+        }
+        if journals {
+            checkpoint.ledger.keep_identities(now);
+            checkpoint.ledger.sum_deliveries(now.max(checkpoint.position.newest()));
+        }
+        if checkpoint.ledger.asked() != asked || checkpoint.ledger.has_journals() != journals {
+            let from = checkpoint.position.newest();
+            checkpoint.restart_ledger(from, asked, journals, now);
+            let earlier = match checkpoint.former {
+                Some(_) => "`verify` compares earlier hours with the former one",
+                None => "earlier hours are not compared any more",
+            };
+            info!(%from, "pull settings or state store have changed: starting a new ledger; {earlier}");
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn resolve(since: Since, now: Timestamp) -> Timestamp {
+    match since {
+        Since::Ago(period) => now.minus(period.0),
+        Since::At(time) => time,
+        Since::Now => now,
+        Since::Beginning => Timestamp::default(),
+    }
+}

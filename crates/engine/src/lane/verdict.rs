@@ -1,0 +1,244 @@
+//! What follows from a failure. A failure becomes a consequence here, and nowhere else in a lane.
+
+use s1_forwarder_failure::{Failure, Side};
+
+use super::LaneEnd;
+use super::backoff::Refusals;
+use crate::sink::deliver::DeliveryError;
+
+/// A failure that ended a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideFailure {
+    pub side: Side,
+    pub failure: Failure,
+}
+
+/// The checkpoint could not be written, and its writer makes no other attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStored {
+    pub failure: Failure,
+    /// What the lane does now.
+    pub exit: Exit,
+}
+
+/// Why a session failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionFailure {
+    /// What follows is known.
+    NotStored(NotStored),
+    /// [`verdict`] says what follows.
+    Side(SideFailure),
+}
+
+/// How a lane runs.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// It ends when it has caught up, or when that is not possible.
+    pub once: bool,
+    /// Its sink commits its checkpoint with the events. If it is unknown what was committed, the lane reads that.
+    pub reopens: bool,
+}
+
+/// What a lane does after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It makes the same attempt again after a few seconds. After a session, the attempt is to store what was settled.
+    Again,
+    /// It stores what was settled, waits, and polls again.
+    Pause(Pause),
+    Exit(Exit),
+}
+
+/// How a lane leaves what it has in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It reads its checkpoint again, and goes on from there.
+    Reopen,
+    /// It stores what was settled, and ends.
+    End(LaneEnd),
+    /// It ends without storing anything: nothing was read, the store refuses, or another process has the checkpoint.
+    Leave(LaneEnd),
+}
+
+const REFUSED: Verdict = Verdict::Exit(Exit::End(LaneEnd::Refused));
+const LEAVE_REFUSED: Verdict = Verdict::Exit(Exit::Leave(LaneEnd::Refused));
+const LEAVE_TAKEN_OVER: Verdict = Verdict::Exit(Exit::Leave(LaneEnd::TakenOver));
+
+/// Who waits, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// The pass, for a minute: the console fails.
+    PassFailing,
+    /// All passes, until the next poll is due, or for a minute: an answer of the console may have another time.
+    ClockWrong,
+    /// The pass, for an hour: the console refuses it for more than the token.
+    PassRefused,
+    /// The pass, for as long as the lane runs.
+    PassGivenUp,
+    /// All passes, longer each time: the console refuses the token.
+    TokenRefused,
+    /// All passes, for as long as the sink's settings say.
+    SinkFailing,
+    /// All passes, longer each time.
+    SinkRefusing,
+    /// All passes, until the lane is asked to stop.
+    UntilStopped,
+}
+
+impl From<DeliveryError> for SessionFailure {
+    fn from(error: DeliveryError) -> Self {
+        let failed = |side, failure| Self::Side(SideFailure { side, failure });
+        match error {
+            DeliveryError::Sink(failure) => failed(Side::Sink, failure),
+            DeliveryError::DeadLetters(failure) => failed(Side::DeadLetters, failure),
+        }
+    }
+}
+
+impl From<SideFailure> for SessionFailure {
+    fn from(failed: SideFailure) -> Self {
+        Self::Side(failed)
+    }
+}
+
+impl From<NotStored> for SessionFailure {
+    fn from(not_stored: NotStored) -> Self {
+        Self::NotStored(not_stored)
+    }
+}
+
+/// `refusals` are those before this failure.
+pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) -> Verdict {
+    let is_last = mode.once && refusals.end_a_run_with(failure);
+    match (side, failure) {
+        (Side::Claim, _) if is_last => LEAVE_REFUSED,
+        // Nothing was read or sent, so that the lane can wait for any other process.
+        (Side::Claim, _) => Verdict::Again,
+        (_, Failure::Superseded(_)) if mode.reopens => Verdict::Exit(Exit::Reopen),
+        (_, Failure::Superseded(_)) => LEAVE_TAKEN_OVER,
+        (Side::Store, _) if is_last => LEAVE_REFUSED,
+        (Side::Store | Side::Copy, _) => Verdict::Again,
+        // Only another file helps, and with it comes another lane.
+        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) if mode.once => REFUSED,
+        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
+        // The other passes may be complete nevertheless.
+        (Side::Console, Failure::Misconfigured(_)) if mode.once => Verdict::Pause(Pause::PassGivenUp),
+        _ if is_last => REFUSED,
+        (Side::Console, Failure::Misconfigured(_)) => Verdict::Pause(Pause::PassRefused),
+        (Side::Console, Failure::Unauthorized(_) | Failure::SecretUnreadable(_)) => Verdict::Pause(Pause::TokenRefused),
+        (Side::Console, Failure::Clock(_)) => Verdict::Pause(Pause::ClockWrong),
+        (Side::Console, _) => Verdict::Pause(Pause::PassFailing),
+        (Side::Sink | Side::DeadLetters, Failure::Transient { .. }) => Verdict::Pause(Pause::SinkFailing),
+        (Side::Sink | Side::DeadLetters, _) => Verdict::Pause(Pause::SinkRefusing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKER: Mode = Mode { once: false, reopens: false };
+
+    /// The count after this number of failures in a row.
+    fn after(refusals: usize) -> Refusals {
+        let mut counted = Refusals::default();
+        (0..refusals).for_each(|_| counted.count(&Failure::Full(String::new())));
+        counted
+    }
+
+    /// A line for each failure, in the columns of [`Side::ALL`].
+    fn table(mode: Mode, refusals: Refusals) -> Vec<String> {
+        let name = |verdict: Verdict| match verdict {
+            Verdict::Again => "again".to_owned(),
+            Verdict::Exit(Exit::Reopen) => "reopen".to_owned(),
+            Verdict::Pause(pause) => format!("{pause:?}"),
+            Verdict::Exit(Exit::End(end)) => format!("end:{end:?}"),
+            Verdict::Exit(Exit::Leave(end)) => format!("leave:{end:?}"),
+        };
+        let line = |failure: &Failure| {
+            let columns = Side::ALL.map(|side| name(verdict(side, failure, mode, refusals)));
+            format!("{} {}", failure.name(), columns.join(" "))
+        };
+        Failure::each().iter().map(line).collect()
+    }
+
+    fn assert_table(mode: Mode, refusals: usize, expected: &str) {
+        let expected: Vec<String> =
+            expected.trim().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(table(mode, after(refusals)), expected, "{mode:?} after {refusals} refusals");
+    }
+
+    /// However often a worker's lane was refused, it tries again: an operator mends what is wrong.
+    #[test]
+    fn a_lane_of_a_worker_goes_on_unless_another_process_has_it() {
+        for refusals in [0, 2, 100] {
+            assert_table(
+                WORKER,
+                refusals,
+                "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
+                 Unauthorized     again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 SecretUnreadable again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 RefusedAll       again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 ProgramFailed    again         again           again           UntilStopped    UntilStopped    UntilStopped
+                 ProgramOverran   again         again           again           UntilStopped    UntilStopped    UntilStopped
+                 Misconfigured    again         again           again           PassRefused     SinkRefusing    SinkRefusing
+                 Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 Clock            again         again           again           ClockWrong      SinkRefusing    SinkRefusing
+                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
+            );
+        }
+    }
+
+    #[test]
+    fn a_lane_that_runs_once_ends_when_its_program_failed_and_gives_up_what_the_console_refuses() {
+        for refusals in [0, 1] {
+            assert_table(
+                Mode { once: true, ..WORKER },
+                refusals,
+                "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
+                 Unauthorized     again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 SecretUnreadable again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 RefusedAll       again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 ProgramFailed    again         again           again           end:Refused     end:Refused     end:Refused
+                 ProgramOverran   again         again           again           end:Refused     end:Refused     end:Refused
+                 Misconfigured    again         again           again           PassGivenUp     SinkRefusing    SinkRefusing
+                 Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 Clock            again         again           again           ClockWrong      SinkRefusing    SinkRefusing
+                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
+            );
+        }
+    }
+
+    #[test]
+    fn the_third_refusal_in_a_row_ends_a_lane_that_runs_once() {
+        for refusals in [2, 3] {
+            assert_table(
+                Mode { once: true, ..WORKER },
+                refusals,
+                "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
+                 Unauthorized     leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 SecretUnreadable leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 RefusedAll       leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 ProgramFailed    leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 ProgramOverran   leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 Misconfigured    leave:Refused leave:Refused   again           PassGivenUp     end:Refused     end:Refused
+                 Full             leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 Clock            again         again           again           ClockWrong      SinkRefusing    SinkRefusing
+                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
+            );
+        }
+    }
+
+    /// Another process may have the lane, or it is unknown what the sink committed: what is stored says which.
+    #[test]
+    fn a_lane_whose_sink_commits_its_checkpoint_reads_it_again_and_does_not_end() {
+        for once in [false, true] {
+            for refusals in [0, 2].map(after) {
+                let reopening = table(Mode { once, reopens: true }, refusals);
+                let ending = table(Mode { once, reopens: false }, refusals);
+                let expected: Vec<_> = ending.iter().map(|line| line.replace("leave:TakenOver", "reopen")).collect();
+                assert_eq!(reopening, expected);
+            }
+        }
+    }
+}

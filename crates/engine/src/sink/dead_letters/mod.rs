@@ -1,0 +1,116 @@
+//! Stores events that a sink refused permanently, with the reason, so that they can be sent again.
+
+mod dead_letter;
+mod stored;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use s1_forwarder_telemetry::LaneMetrics;
+
+use crate::checkpoint::LaneId;
+
+pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
+
+use stored::Stored;
+
+/// Stores the dead letters of all lanes.
+#[derive(Debug)]
+pub struct DeadLetters {
+    store: Option<Arc<dyn DeadLetterStore>>,
+    /// The flags with which a command finds the store.
+    flags: String,
+    stored: Mutex<Stored>,
+}
+
+impl DeadLetters {
+    /// Default of `--dead-letters-max`, in bytes.
+    pub const DEFAULT_MAX: u64 = 1 << 30;
+
+    /// `flags`, each after a blank, are those with which a command finds the store.
+    pub fn in_store(store: impl DeadLetterStore + 'static, flags: impl Into<String>) -> Self {
+        Self { store: Some(Arc::new(store)), flags: flags.into(), stored: Mutex::default() }
+    }
+
+    /// No store: a refused event stops its lane.
+    pub fn disabled() -> Self {
+        Self { store: None, flags: String::new(), stored: Mutex::default() }
+    }
+
+    /// Stores `dead_letters` durably, in their order. Of those that have no room together, the first ones are stored.
+    ///
+    /// # Errors
+    /// If there is no store, it is full, or writing fails; with the number of dead letters that are stored.
+    pub async fn keep(&self, dead_letters: &[DeadLetter<'_>]) -> Result<(), (usize, DeadLetterError)> {
+        let Some(store) = &self.store else { return Err((0, DeadLetterError::Disabled)) };
+        let mut rest = dead_letters;
+        let mut tried = rest.len();
+        while let Some((part, others)) = rest.split_at_checked(tried.min(rest.len())).filter(|_| !rest.is_empty()) {
+            match store.keep(part).await {
+                Ok(()) => {
+                    self.stored.lock().keep(part.iter().map(|letter| LaneId {
+                        pipeline: letter.pipeline.to_owned(),
+                        stream: letter.stream,
+                        sink: letter.sink.to_owned(),
+                    }));
+                    rest = others;
+                }
+                Err(error) if error.is_full() && part.len() > 1 => tried = part.len() / 2,
+                Err(error) => return Err((dead_letters.len() - rest.len(), error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the store has, which other processes also change. `None` if there is no store, or it does not know.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
+        let Some(store) = &self.store else { return Ok(None) };
+        self.stored.lock().begin();
+        let usage = store.usage().await?;
+        if let Some(usage) = &usage {
+            self.stored.lock().end(&usage.lanes);
+        }
+        Ok(usage)
+    }
+
+    /// Time between two measurements.
+    pub fn measure_interval(&self) -> Duration {
+        self.store.as_ref().map_or(Duration::MAX, |store| store.measure_interval())
+    }
+
+    /// Sets what the lane reports as stored: the last measurement, and what was kept since.
+    pub fn show(&self, lane: &LaneMetrics) {
+        let id = LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() };
+        // Under the lock: an older number must not replace a newer one.
+        let stored = self.stored.lock();
+        lane.set_dead_letters_stored(stored.of(&id));
+    }
+
+    /// The command that lists all dead letters.
+    pub fn list_command(&self) -> String {
+        format!("s1-forwarder dead-letters list{}", self.flags)
+    }
+
+    /// The command that lists the dead letters of a lane.
+    pub fn list_command_for(&self, lane: &LaneMetrics) -> String {
+        let LaneMetrics { pipeline, stream, sink, .. } = lane;
+        format!("{} --pipeline {pipeline} --stream {stream} --sink {sink}", self.list_command())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_store_every_dead_letter_is_refused() {
+        assert!(matches!(
+            DeadLetters::disabled().keep(&[DeadLetter::sample("acme", b"{}")]).await,
+            Err((0, DeadLetterError::Disabled))
+        ));
+    }
+}

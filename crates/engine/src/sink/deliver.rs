@@ -1,0 +1,738 @@
+//! Acts on outcomes: waits, sends again, splits, stores dead letters, stops.
+//!
+//! One call delivers one batch. It returns when all events are settled, which means accepted by the sink or stored as
+//! dead letters, or with the failure that ends the lane's session. Between two attempts the lane may stop it.
+
+mod blocked;
+mod error;
+mod health;
+mod settled;
+mod sorted;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_record::{Clock, Identity, Timestamp};
+use s1_forwarder_settings::{FullJitter, Labels, RetrySettings};
+use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, Meter, WarningReason};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::dead_letters::{DeadLetter, DeadLetters};
+use super::throttle::Throttle;
+use super::{
+    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, Rejection, Sink, TOO_LARGE, TransactionalSink, Unsent, Warning,
+};
+use crate::checkpoint::CheckpointUpdate;
+
+pub use error::DeliveryError;
+pub use health::{Health, SinkAnswers};
+pub use settled::Settled;
+
+use blocked::{Failed, part_of};
+use health::Row;
+use settled::Fate;
+use sorted::{Refusal, Sorted};
+
+/// If this many events in a row are refused and none is accepted, the configuration is wrong.
+const MISCONFIGURED_FROM: usize = 10;
+/// Refusals after which the rest of the batch is not tried. Half of them are of events from all over the batch.
+const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
+
+/// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.
+const BLOCKED: Duration = Duration::from_secs(3_600);
+/// How long a sink may fail for the same events if the operator accepts refusals: the event becomes a dead letter.
+const BLOCKED_ACCEPTED: Duration = Duration::from_secs(120);
+
+/// Stands for the status of a response that is 200 although the sink is busy.
+const BUSY: &str = "busy";
+
+/// Shortest wait before dead letters that could not be stored are tried again.
+const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
+
+/// Shared by all deliveries of one lane.
+#[derive(Debug)]
+pub struct Delivery {
+    pub sink: Arc<dyn Sink>,
+    pub retry: RetrySettings,
+    /// Stores refused events.
+    pub dead_letters: Arc<DeadLetters>,
+    pub meter: Meter,
+    /// For the time of dead letters.
+    pub clock: Clock,
+    pub health: Health,
+    /// Limits the attempts in flight.
+    pub throttle: Throttle,
+    /// Nothing may be sent after the deadline.
+    pub deadline: Deadline,
+}
+
+/// Returns the checkpoint that covers the events at these indices of the batch.
+pub type UpdateFor<'a> = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync + 'a;
+
+/// Commits batches with the lane's checkpoint, for a transactional sink.
+pub struct Transaction<'a> {
+    pub sink: Arc<dyn TransactionalSink>,
+    pub update: &'a UpdateFor<'a>,
+}
+
+struct BatchDelivery<'a> {
+    delivery: &'a Delivery,
+    batch: &'a Batch,
+    settled: &'a Settled,
+    /// The unsent parts, in order, as indices of the batch.
+    parts: VecDeque<Vec<usize>>,
+    /// The bytes of each event, where the destination does not count its body.
+    event_bytes: Option<Vec<u32>>,
+    accepted: usize,
+    refused: Vec<Refusal>,
+    /// Number of those that the sink accepted without naming them. They count as delivered.
+    accepted_unnamed: usize,
+    /// Refused without an attempt, so they do not indicate a problem of the sink.
+    oversized: Vec<Refusal>,
+    /// The user's program failed on them. They are not sent, and count as refused: a wrong program is as likely as a
+    /// wrong sink.
+    failed: Vec<Refusal>,
+    random: fastrand::Rng,
+    waits: FullJitter,
+    transaction: Option<&'a Transaction<'a>>,
+    /// The last transaction committed a checkpoint: the events that it covers, ascending.
+    committed: Option<Vec<usize>>,
+    stop: &'a CancellationToken,
+    /// When the last attempt began.
+    attempted_at: Instant,
+    /// What is sent apart from others may have changed.
+    is_unsorted: bool,
+}
+
+impl Delivery {
+    /// Delivers `batch` without a time limit. `stop` ends it between two attempts, never during one, so no event is
+    /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once. With it, the
+    /// result is the events that the last committed checkpoint covers, ascending; `None` if none was committed.
+    ///
+    /// # Errors
+    /// When another attempt would not succeed, when refused events cannot be stored, or, as a transient failure, when
+    /// the delivery was stopped. The events that are not settled are neither lost nor dead letters.
+    pub async fn deliver(
+        &self,
+        batch: &Batch,
+        settled: &Settled,
+        random: fastrand::Rng,
+        transaction: Option<&Transaction<'_>>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Vec<usize>>, DeliveryError> {
+        let lane = &self.meter.lane;
+        let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
+        let delivered = self.deliver_parts(batch, settled, random, transaction, stop).await;
+        match &delivered {
+            Ok((0, _)) => span.end("delivered", 0, None),
+            Ok((dead_letters, _)) => span.end("dead_letters", *dead_letters, None),
+            Err(error) => {
+                let outcome = match error.failure() {
+                    Failure::Transient { .. } | Failure::Clock(_) => "failed",
+                    Failure::Superseded(_) => "superseded",
+                    Failure::SecretUnreadable(_) | Failure::ProgramFailed(_) | Failure::ProgramOverran(_) => "not_sent",
+                    Failure::Unauthorized(_)
+                    | Failure::RefusedAll(_)
+                    | Failure::Misconfigured(_)
+                    | Failure::Full(_) => "refused",
+                };
+                span.end(outcome, 0, Some(&error.to_string()));
+            }
+        }
+        delivered.map(|(_, committed)| committed)
+    }
+
+    /// Returns the number of events that became dead letters, and what the last transaction committed.
+    async fn deliver_parts(
+        &self,
+        batch: &Batch,
+        settled: &Settled,
+        mut random: fastrand::Rng,
+        transaction: Option<&Transaction<'_>>,
+        stop: &CancellationToken,
+    ) -> Result<(usize, Option<Vec<usize>>), DeliveryError> {
+        let waits = self.waits(&mut random);
+        let parts = VecDeque::new();
+        let refused = Vec::new();
+        let oversized = Vec::new();
+        let failed = Vec::new();
+        let mut delivery = BatchDelivery {
+            delivery: self,
+            batch,
+            settled,
+            parts,
+            event_bytes: None,
+            accepted: 0,
+            refused,
+            accepted_unnamed: 0,
+            oversized,
+            failed,
+            random,
+            waits,
+            transaction,
+            committed: None,
+            stop,
+            attempted_at: Instant::now(),
+            is_unsorted: true,
+        };
+        delivery.sort_by_size();
+        if let Err(failure) = delivery.send_parts().await {
+            delivery.store_accepted_refusals().await?;
+            return Err(failure.into());
+        }
+        let counted = delivery.check_refusals()?;
+        delivery.refused.append(&mut delivery.oversized);
+        delivery.refused.append(&mut delivery.failed);
+        if let Err(error) = delivery.store_refused().await {
+            self.health.uncount(counted);
+            return Err(error);
+        }
+        if transaction.is_some() && !delivery.refused.is_empty() {
+            // The committed checkpoint does not contain the dead letters yet.
+            delivery.parts.push_back(Vec::new());
+            delivery.send_parts().await?;
+        }
+        Ok((delivery.refused.len(), delivery.committed))
+    }
+
+    fn waits(&self, random: &mut fastrand::Rng) -> FullJitter {
+        FullJitter::new(self.retry.initial.0, self.retry.max.0, random.fork())
+    }
+}
+
+impl BatchDelivery<'_> {
+    /// Refuses events that are too large for the sink, and those that a program failed on. The others are the first
+    /// part.
+    fn sort_by_size(&mut self) {
+        let limit = self.delivery.sink.limits().event_bytes;
+        let mut part = Vec::new();
+        for (index, event) in self.batch.events().enumerate() {
+            match event.unsent {
+                Some(Unsent::Truncated) => {
+                    let reason = "the record is too large to be pulled; this is its beginning".to_owned();
+                    self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+                }
+                Some(Unsent::ProgramFailed) => {
+                    let reason = event.error.unwrap_or_default().to_owned();
+                    self.failed.push(Refusal { index, status: PROGRAM.to_owned(), reason });
+                }
+                None if event.body.len() <= limit => part.push(index),
+                None => {
+                    let reason = format!("the event has {} bytes, the sink accepts at most {limit}", event.body.len());
+                    self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+                }
+            }
+        }
+        self.plan(part);
+    }
+
+    /// These events are to be sent, in as few requests as possible.
+    fn plan(&mut self, events: Vec<usize>) {
+        if self.delivery.sink.separates_labels() {
+            self.parts.extend(self.by_labels(events));
+        } else if !events.is_empty() {
+            self.parts.push_back(events);
+        }
+    }
+
+    /// The events with the same labels together, in the order of the first of each.
+    fn by_labels(&self, part: Vec<usize>) -> Vec<Vec<usize>> {
+        let mut parts: Vec<(Option<&Arc<Labels>>, Vec<usize>)> = Vec::new();
+        let mut places = HashMap::new();
+        for index in part {
+            let labels = self.batch.event(index).and_then(|event| event.labels);
+            let place = *places.entry(labels).or_insert_with(|| {
+                parts.push((labels, Vec::new()));
+                parts.len() - 1
+            });
+            if let Some((_, part)) = parts.get_mut(place) {
+                part.push(index);
+            }
+        }
+        parts.into_iter().map(|(_, part)| part).collect()
+    }
+
+    async fn send_parts(&mut self) -> Result<(), Failure> {
+        let Delivery { throttle, health, deadline, .. } = self.delivery;
+        loop {
+            if std::mem::take(&mut self.is_unsorted) {
+                self.set_apart();
+            }
+            let Some(part) = self.parts.pop_front() else { return Ok(()) };
+            if !throttle.blocked_for().is_zero() {
+                health.set_refusing(Instant::now());
+            }
+            let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or_else(stopped)?;
+            self.attempted_at = Instant::now();
+            let unanswered = health.attempt();
+            let covered = self.covered(&part);
+            let attempt = tokio::select! {
+                biased;
+                // A transaction is not cancelled, since its outcome would be unknown. The brokers refuse it if another
+                // worker has the lane.
+                () = deadline.passed(), if self.transaction.is_none() || deadline.has_passed() => None,
+                attempt = self.send(&part, &covered) => Some(attempt),
+            };
+            drop(unanswered);
+            let Some(attempt) = attempt else {
+                drop(permit);
+                self.parts.push_front(part);
+                self.wait_for_lease().await?;
+                continue;
+            };
+            permit.observe(&attempt);
+            drop(permit);
+            if self.transaction.is_some() && attempt.outcome.is_delivered() {
+                self.committed = Some(covered);
+            }
+            self.act_on(part, attempt).await?;
+        }
+    }
+
+    /// Sorts what is not sent yet by what the lane knows of events that its sink does not take. Those that may be to
+    /// blame come first, in requests as small as the search wants them; those that are come last, each alone.
+    fn set_apart(&mut self) {
+        let Some(apart) = self.delivery.health.blocked().apart() else { return };
+        let is_concerned = |index: &usize| {
+            let event = self.identity(*index);
+            event.is_some_and(|event| apart.found.contains(&event) || apart.suspects.contains(&event))
+        };
+        if !self.parts.iter().flatten().any(is_concerned) {
+            return;
+        }
+        let mut unsent: Vec<usize> = self.parts.drain(..).flatten().collect();
+        unsent.sort_unstable();
+        let is_of = |events: &HashSet<Identity>, index: &usize| {
+            self.batch.event(*index).is_some_and(|event| events.contains(&event.identity))
+        };
+        let (found, unsent): (Vec<_>, Vec<_>) = unsent.into_iter().partition(|index| is_of(&apart.found, index));
+        let (mut suspects, others): (Vec<_>, Vec<_>) =
+            unsent.into_iter().partition(|index| is_of(&apart.suspects, index));
+        let tried: Vec<usize> = suspects.drain(part_of(suspects.len(), apart.part)).collect();
+        self.plan(tried);
+        self.plan(suspects);
+        self.plan(others);
+        self.parts.extend(found.into_iter().map(|index| vec![index]));
+    }
+
+    /// The events that are settled once those of `part` are, ascending; empty without a transaction.
+    fn covered(&self, part: &[usize]) -> Vec<usize> {
+        if self.transaction.is_none() {
+            return Vec::new();
+        }
+        let mut covered = [self.settled.indices(true).as_slice(), part].concat();
+        covered.sort_unstable();
+        covered
+    }
+
+    async fn send(&self, part: &[usize], covered: &[usize]) -> Attempt {
+        let begun = Instant::now();
+        let selected;
+        let batch = if part.len() == self.batch.len() {
+            self.batch
+        } else {
+            selected = self.batch.select(part.iter().copied());
+            &selected
+        };
+        let attempt = match self.transaction {
+            Some(Transaction { sink, update }) => sink.commit_batch(batch, update(covered)).await,
+            None => self.delivery.sink.send(batch).await,
+        };
+        self.delivery.meter.sink_request(&attempt.status, begun.elapsed());
+        attempt
+    }
+
+    /// Settles the events, retries them (after a 429, 5xx or timeout), sends halves, or ends the delivery.
+    async fn act_on(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), Failure> {
+        let Attempt { outcome, bytes, event_bytes, status } = attempt;
+        if let Some(event_bytes) = event_bytes {
+            let all = self.event_bytes.get_or_insert_with(|| vec![0; self.batch.len()]);
+            for (index, bytes) in part.iter().zip(&event_bytes) {
+                if let Some(counted) = all.get_mut(*index) {
+                    *counted = *bytes;
+                }
+            }
+        }
+        match outcome {
+            Outcome::Delivered => self.accept(part, bytes),
+            Outcome::DeliveredWithWarnings(warnings) => {
+                self.warned(&warnings);
+                self.accept(part, bytes);
+            }
+            Outcome::SlowDown(text) => {
+                self.warned(&[Warning { reason: WarningReason::SlowDown, text }]);
+                self.accept(part, bytes);
+            }
+            Outcome::Partial { rejected, retry, after, warnings } => {
+                self.warned(&warnings);
+                self.settle_some(part, bytes, &status, rejected, retry, after).await
+            }
+            Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
+            Outcome::Failed(Failure::Transient { reason, after }) => {
+                self.send_again(part, &status, reason, after).await
+            }
+            Outcome::Busy(reason) => self.send_again(part, BUSY, reason, None).await,
+            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
+            Outcome::Failed(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    fn warned(&self, warnings: &[Warning]) {
+        let Delivery { meter, clock, health, .. } = self.delivery;
+        for Warning { reason, text } in warnings {
+            let is_new = meter.lane.sink_warned(*reason, text, clock.now());
+            if health.logs_warning(*reason, is_new, Instant::now()) {
+                tracing::warn!(reason = reason.label(), warning = text, "the sink accepts events with a warning");
+            }
+        }
+    }
+
+    fn accept(&mut self, part: Vec<usize>, bytes: u64) {
+        let Delivery { meter, health, .. } = self.delivery;
+        meter.lane.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
+        meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        meter.delivered(part.iter().filter_map(|index| self.delivered_event(*index)));
+        self.accepted += part.len();
+        self.unblock(part.iter().copied(), Some(self.attempted_at));
+        self.is_unsorted = true;
+        self.settled.mark(part, Fate::Delivered);
+        health.accepted();
+        self.waits = self.delivery.waits(&mut self.random);
+        if self.blamed().is_none() {
+            meter.happened(LaneEvent::Accepts);
+        }
+    }
+
+    /// These events need not be sent again.
+    fn unblock(&self, events: impl Iterator<Item = usize>, accepted_at: Option<Instant>) {
+        let health = &self.delivery.health;
+        let mut blocked = health.blocked();
+        let mut unstored = health.unstored();
+        if blocked.is_empty() && unstored.is_empty() {
+            return;
+        }
+        let events: HashSet<Identity> = events.filter_map(|index| self.identity(index)).collect();
+        unstored.retain(|event| !events.contains(event));
+        blocked.settled(&events, accepted_at);
+    }
+
+    fn identity(&self, index: usize) -> Option<Identity> {
+        self.batch.event(index).map(|event| event.identity)
+    }
+
+    /// The sink has accepted others since the event was found.
+    fn is_proven(&self, index: usize) -> bool {
+        self.identity(index).is_some_and(|event| self.delivery.health.blocked().is_proven(event))
+    }
+
+    /// The first event of the batch that the sink does not take, although it takes others.
+    fn blamed(&self) -> Option<usize> {
+        let blocked = self.delivery.health.blocked();
+        if blocked.is_empty() {
+            return None;
+        }
+        let is_blamed = |index: &usize| self.identity(*index).is_some_and(|event| blocked.has_found(event));
+        let is_refused = |index: &usize| self.refused.iter().any(|refusal| refusal.index == *index);
+        self.settled.indices(false).into_iter().find(|index| is_blamed(index) && !is_refused(index))
+    }
+
+    fn delivered_event(&self, index: usize) -> Option<DeliveredEvent<'_>> {
+        let event = self.batch.event(index)?;
+        let counted = self.event_bytes.as_ref().and_then(|event_bytes| event_bytes.get(index));
+        let bytes = counted.map_or(event.body.len() as u64, |bytes| u64::from(*bytes));
+        Some(DeliveredEvent { bytes, time: event.time, labels: event.labels.map(|labels| &**labels) })
+    }
+
+    /// The sink refused `count` events of `part` without saying which.
+    fn refuse_all(&mut self, part: Vec<usize>, bytes: u64, count: usize, reason: &str) {
+        let all = part.len();
+        let reason =
+            format!("{count} of {all} events sent together were refused; the sink does not say which: {reason}");
+        tracing::warn!(reason, "the sink accepted a part of a batch: all of it is stored as dead letters");
+        // The events are settled and counted once they are stored as dead letters.
+        self.accept(Vec::new(), bytes);
+        self.accepted += all.saturating_sub(count);
+        self.accepted_unnamed += all.saturating_sub(count);
+        let refusal = |index| Refusal { index, status: PARTIAL.to_owned(), reason: reason.clone() };
+        self.refused.extend(part.into_iter().map(refusal));
+    }
+
+    /// Processes an answer that settled some events. `rejected` and `retry` are indices of `part`.
+    async fn settle_some(
+        &mut self,
+        part: Vec<usize>,
+        bytes: u64,
+        status: &str,
+        rejected: Vec<Rejection>,
+        retry: Vec<usize>,
+        after: Option<Duration>,
+    ) {
+        let Sorted { accepted, mut refused, again, is_untried } = Sorted::of(&part, rejected, retry);
+        let settles = again.len() < part.len();
+        self.refused.append(&mut refused);
+        if !accepted.is_empty() {
+            self.accept(accepted, bytes);
+        } else if settles {
+            self.delivery.health.clear_refusing();
+        }
+        if again.is_empty() {
+            return;
+        }
+        if !settles {
+            let reason = format!("the sink accepted none of {} events for now ({status})", again.len());
+            return self.send_again(again, status, reason, after).await;
+        }
+        self.parts.push_front(again);
+        if after.is_some() || !is_untried {
+            self.pause(after).await;
+        }
+    }
+
+    /// The sink accepts nothing of `part` for now. An event may be to blame: see [`blocked`].
+    async fn send_again(&mut self, part: Vec<usize>, status: &str, mut reason: String, after: Option<Duration>) {
+        let is_news = self.look_for_blame(&part, status);
+        self.is_unsorted = true;
+        if let Some(index) = self.blamed() {
+            let is_alone = part.as_slice() == [index];
+            // One that was just found is tried once more, after all others: a session that fails keeps no dead letters.
+            // The sink must have accepted others since, or it may be down.
+            let is_proven = self.accepted > 0 || self.is_proven(index);
+            let is_refusal = is_alone && !is_news && is_proven && Failed::of(status).is_some();
+            if is_refusal && self.delivery.health.accepts_refusals() {
+                let status = if status.starts_with('2') { PARTIAL } else { status }.to_owned();
+                self.refused.push(Refusal { index, status, reason });
+                return;
+            }
+            let record = self.batch.event(index).map_or("?", |event| event.record_id);
+            let begin = if is_alone { "" } else { "before that, " };
+            let blame = format!(
+                "{begin}record {record} alone has failed for over an hour, while the sink accepted others; if the record \
+                 is to blame, `--accept-refusals` keeps it as a dead letter"
+            );
+            reason = if is_alone { format!("{blame}: {reason}") } else { format!("{reason}; {blame}") };
+        }
+        self.parts.push_front(part);
+        self.wait(reason, after).await;
+    }
+
+    /// True if it is known now which event of `part` is to blame.
+    fn look_for_blame(&self, part: &[usize], status: &str) -> bool {
+        let health = &self.delivery.health;
+        let Some(failed) = Failed::of(status) else {
+            health.blocked().unavailable();
+            return false;
+        };
+        let patience = if health.accepts_refusals() { BLOCKED_ACCEPTED } else { BLOCKED };
+        let events: Vec<Identity> = part.iter().filter_map(|index| self.identity(*index)).collect();
+        let blamed = health.blocked().failed(&events, failed, self.accepted > 0, self.attempted_at, patience);
+        let is_blamed = |index: &&usize| blamed.is_some() && self.identity(**index) == blamed;
+        if let Some(event) = part.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
+            let record_id = event.record_id;
+            tracing::warn!(record_id, status, "the sink does not take one record, although it takes others");
+        }
+        blamed.is_some()
+    }
+
+    fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) -> Result<(), Failure> {
+        let unsent = status == TOO_LARGE;
+        if !unsent {
+            // The sink answers, even if it accepts nothing.
+            self.delivery.health.clear_refusing();
+        }
+        if part.len() > 1 {
+            let second = part.split_off(part.len() / 2);
+            self.parts.push_front(second);
+            self.parts.push_front(part);
+            return Ok(());
+        }
+        let is_news = part.iter().any(|index| !self.awaits_room(*index));
+        let refused = part.into_iter().map(|index| Refusal { index, status: status.clone(), reason: reason.clone() });
+        if unsent {
+            self.oversized.extend(refused);
+            return Ok(());
+        }
+        self.refused.extend(refused);
+        match self.refused_anew(&self.refused) {
+            _ if !is_news || self.accepted > 0 || self.delivery.health.accepts_refusals() => Ok(()),
+            MISCONFIGURED_FROM => {
+                self.sample_rest();
+                Ok(())
+            }
+            SAMPLED => self.check_refusals().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Number of refusals that say how the sink is now.
+    fn refused_anew(&self, refused: &[Refusal]) -> usize {
+        refused.iter().filter(|refusal| !self.awaits_room(refusal.index)).count()
+    }
+
+    /// The event is refused again after it could not be stored. The sink accepted others then.
+    fn awaits_room(&self, index: usize) -> bool {
+        let unstored = self.delivery.health.unstored();
+        !unstored.is_empty() && self.identity(index).is_some_and(|event| unstored.contains(&event))
+    }
+
+    /// Tries events from all over the batch before the others. If the sink refuses these too, the request is to blame,
+    /// and to send each event alone would take thousands of requests.
+    fn sample_rest(&mut self) {
+        let rest: Vec<usize> = self.parts.drain(..).flatten().collect();
+        let step = rest.len().div_ceil(SAMPLED - MISCONFIGURED_FROM).max(1);
+        let (samples, others): (Vec<_>, Vec<_>) =
+            rest.into_iter().enumerate().partition(|(place, _)| place % step == step - 1);
+        self.parts.extend(samples.into_iter().map(|(_, index)| vec![index]));
+        if !others.is_empty() {
+            self.parts.push_back(others.into_iter().map(|(_, index)| index).collect());
+        }
+    }
+
+    async fn wait(&mut self, reason: String, after: Option<Duration>) {
+        // A sink that hangs has refused since the attempt began, not since it was given up.
+        self.delivery.health.set_refusing(self.attempted_at);
+        self.delivery.meter.failed(Side::Sink, &Failure::transient(reason));
+        self.pause(after).await;
+    }
+
+    async fn pause(&mut self, after: Option<Duration>) {
+        // A hint may lengthen the wait, but not remove it.
+        let wait = self.waits.wait_at_least(after);
+        // The caller detects a stop before the next attempt.
+        self.stop.run_until_cancelled(sleep(wait)).await;
+    }
+
+    /// Waits until the lease is renewed. Another worker may take the lane over, so the attempt was cancelled.
+    async fn wait_for_lease(&self) -> Result<(), Failure> {
+        let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
+        self.delivery.health.set_refusing(Instant::now());
+        self.delivery.meter.happened(LaneEvent::Halted(Failure::transient(reason)));
+        self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
+    }
+
+    /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters. An
+    /// event that the programs have dropped ends a row of those that they failed on. Returns what was counted.
+    fn check_refusals(&self) -> Result<Row, Failure> {
+        let health = &self.delivery.health;
+        let mut row = Row { refused: self.refused_anew(&self.refused), failed: self.refused_anew(&self.failed) };
+        if self.batch.programs_worked() {
+            health.programs_worked();
+            row.failed = 0;
+        }
+        if self.accepted != 0 || row.len() == 0 {
+            return Ok(Row::default());
+        }
+        let in_a_row = health.count_refused(row);
+        if in_a_row < MISCONFIGURED_FROM || health.accepts_refusals() {
+            return Ok(row);
+        }
+        let Some(first) = self.refused.first().or(self.failed.first()) else { return Ok(row) };
+        if self.refused.is_empty() {
+            return Err(Failure::ProgramFailed(format!(
+                "a program of the pipeline failed on {in_a_row} events in a row; no event of this batch became a dead \
+                 letter; the lane goes on when its file changes; if the events are to blame, `--accept-refusals` keeps \
+                 them; {}",
+                first.reason
+            )));
+        }
+        Err(Failure::RefusedAll(format!(
+            "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
+             letter; if the events are to blame, `--accept-refusals` keeps them",
+            first.reason
+        )))
+    }
+
+    /// Before the delivery ends early. By command any number of refusals is kept, so that no later answer changes what
+    /// becomes of them. A sink whose `Retry-After` ends each session would otherwise refuse the same events again and
+    /// again, and never be asked about the next one.
+    async fn store_accepted_refusals(&self) -> Result<(), DeliveryError> {
+        let is_kept = self.transaction.is_none() && self.delivery.health.accepts_refusals();
+        if is_kept { self.store_refused().await } else { Ok(()) }
+    }
+
+    async fn store_refused(&self) -> Result<(), DeliveryError> {
+        let Delivery { meter, clock, dead_letters, .. } = self.delivery;
+        if self.refused.is_empty() {
+            return Ok(());
+        }
+        let time = clock.now();
+        let refused: Vec<_> = self
+            .refused
+            .iter()
+            .filter_map(|refusal| {
+                let event = self.batch.event(refusal.index)?;
+                Some(DeadLetter {
+                    time,
+                    pipeline: &meter.lane.pipeline,
+                    stream: meter.lane.stream,
+                    sink: &meter.lane.sink,
+                    identity: event.identity,
+                    record_id: event.record_id,
+                    status: &refusal.status,
+                    reason: &refusal.reason,
+                    event_time: event.time,
+                    error: if event.unsent == Some(Unsent::ProgramFailed) { None } else { event.error },
+                    labels: event.labels.map(|labels| &**labels),
+                    truncated: event.unsent == Some(Unsent::Truncated),
+                    event: event.body,
+                })
+            })
+            .collect();
+        let kept = dead_letters.keep(&refused).await;
+        let stored = kept.as_ref().map_or_else(|(stored, _)| *stored, |()| refused.len());
+        if let (Some(stored), Some(written)) = (self.refused.get(..stored), refused.get(..stored)) {
+            self.stored(time, stored, written);
+        }
+        kept.map_err(|(_, error)| {
+            if self.accepted > 0 {
+                let unstored = refused.iter().skip(stored).map(|letter| letter.identity);
+                self.delivery.health.unstored().extend(unstored);
+            }
+            let failure = Failure::from(error);
+            meter.failed(Side::DeadLetters, &failure);
+            DeliveryError::DeadLetters(match failure {
+                Failure::Transient { reason, after } => {
+                    Failure::Transient { reason, after: after.max(Some(AFTER_DEAD_LETTERS)) }
+                }
+                refusal => refusal,
+            })
+        })
+    }
+
+    /// Counts and settles refused events that are dead letters now.
+    fn stored(&self, time: Timestamp, refused: &[Refusal], written: &[DeadLetter<'_>]) {
+        let Delivery { meter, dead_letters, .. } = self.delivery;
+        let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
+        let accepted = self.accepted_unnamed.min(refused.len());
+        meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
+        if accepted > 0 {
+            // Which of them were accepted is not known: each has the average size, and labels are those of the first.
+            let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
+            let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
+            let up_to = |place: usize| bytes * place as u64 / accepted as u64;
+            let unnamed = refused.iter().take(accepted).enumerate();
+            meter.delivered(unnamed.filter_map(|(place, refusal)| {
+                let event = self.delivered_event(refusal.index)?;
+                Some(DeliveredEvent { bytes: up_to(place + 1) - up_to(place), time: None, ..event })
+            }));
+        }
+        meter.dead_lettered((refused.len() - accepted) as u64);
+        dead_letters.show(&meter.lane);
+        let list = || dead_letters.list_command_for(&meter.lane);
+        meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
+        self.unblock(refused.iter().map(|refusal| refusal.index), None);
+        self.settled.mark(refused.iter().map(|refusal| refusal.index), Fate::Kept);
+    }
+}
+
+/// The lane stopped the delivery.
+fn stopped() -> Failure {
+    Failure::transient("the delivery was stopped")
+}
+
+#[cfg(test)]
+mod tests;

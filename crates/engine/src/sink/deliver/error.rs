@@ -1,0 +1,20 @@
+use s1_forwarder_failure::Failure;
+
+/// Why a delivery ended before all events were settled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// The sink failed, or the lane returns to its checkpoint for another reason.
+    #[error(transparent)]
+    Sink(#[from] Failure),
+    /// Refused events could not be stored.
+    #[error(transparent)]
+    DeadLetters(Failure),
+}
+
+impl DeliveryError {
+    /// What has to happen next.
+    pub fn failure(&self) -> &Failure {
+        let (Self::Sink(failure) | Self::DeadLetters(failure)) = self;
+        failure
+    }
+}

@@ -1,0 +1,194 @@
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use s1_forwarder_record::Identity;
+use s1_forwarder_telemetry::WarningReason;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::blocked::Blocked;
+
+/// How often a warning of the sink is logged that stays the same.
+const WARN_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How a lane's sink answers at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SinkAnswers {
+    /// Since when the sink has accepted nothing.
+    pub refusing_since: Option<Instant>,
+    /// Attempts that the sink has not answered.
+    unanswered: usize,
+    /// When the first of them began, or when the sink last answered one.
+    pub silent_since: Option<Instant>,
+}
+
+impl SinkAnswers {
+    fn begin(&mut self) {
+        self.unanswered += 1;
+        self.silent_since.get_or_insert_with(Instant::now);
+    }
+
+    fn end(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.silent_since = (self.unanswered > 0).then(Instant::now);
+    }
+}
+
+/// An attempt that the sink has not answered.
+#[derive(Debug)]
+pub(super) struct AttemptGuard<'a>(&'a Health);
+
+impl Drop for AttemptGuard<'_> {
+    fn drop(&mut self) {
+        self.0.change(SinkAnswers::end);
+    }
+}
+
+/// Events one after the other of which none arrived.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Row {
+    /// The sink refused them.
+    pub refused: usize,
+    /// A program failed on them.
+    pub failed: usize,
+}
+
+impl Row {
+    pub fn len(self) -> usize {
+        self.refused + self.failed
+    }
+}
+
+/// Tracks whether a lane's sink accepts anything.
+#[derive(Debug, Default)]
+pub struct Health {
+    answers: Mutex<SinkAnswers>,
+    /// Wakes the one session that waits for a change.
+    changed: Notify,
+    in_a_row: Mutex<Row>,
+    /// Refusals that [`Self::count_refused`] has counted, whatever was accepted meanwhile.
+    refused: AtomicUsize,
+    /// When a warning of the sink with this reason was last logged.
+    warned_at: Mutex<BTreeMap<WarningReason, Instant>>,
+    /// Refusals of any number become dead letters.
+    accepts_refusals: bool,
+    /// The events that the sink does not take, over all sessions of the lane.
+    blocked: Mutex<Blocked>,
+    /// Refused events that could not be stored. The sink accepted others then, so that they are in no row.
+    unstored: Mutex<HashSet<Identity>>,
+}
+
+impl Health {
+    /// With `accepts_refusals`, any number of refusals in a row become dead letters, and none ends the lane.
+    pub fn new(accepts_refusals: bool) -> Self {
+        Self { accepts_refusals, ..Self::default() }
+    }
+
+    /// How the sink answers at the moment.
+    pub fn answers(&self) -> SinkAnswers {
+        *self.answers.lock()
+    }
+
+    /// Returns when that has changed since the last call. One task at a time may wait.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SinkAnswers)) {
+        let mut answers = self.answers.lock();
+        let before = *answers;
+        change(&mut answers);
+        if *answers != before {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The sink refuses for now, as the answer to an attempt shows that began at `begun`.
+    pub(super) fn set_refusing(&self, begun: Instant) {
+        self.change(|answers| _ = answers.refusing_since.get_or_insert(begun));
+    }
+
+    /// An attempt begins. It ends when the guard is dropped.
+    pub(super) fn attempt(&self) -> AttemptGuard<'_> {
+        self.change(SinkAnswers::begin);
+        AttemptGuard(self)
+    }
+
+    /// The sink does not refuse everything: it has settled something, or nothing is known about it in a new session.
+    pub fn clear_refusing(&self) {
+        self.change(|answers| answers.refusing_since = None);
+    }
+
+    /// An event was accepted.
+    pub(super) fn accepted(&self) {
+        *self.in_a_row.lock() = Row::default();
+        self.clear_refusing();
+    }
+
+    /// Whether a warning of the sink is worth a log line: a new text, or one that has not been logged for an hour.
+    pub(super) fn logs_warning(&self, reason: WarningReason, is_new: bool, now: Instant) -> bool {
+        let mut warned_at = self.warned_at.lock();
+        let is_due = warned_at.get(&reason).is_none_or(|at| now.saturating_duration_since(*at) >= WARN_EVERY);
+        if is_new || is_due {
+            warned_at.insert(reason, now);
+        }
+        is_new || is_due
+    }
+
+    pub(super) fn accepts_refusals(&self) -> bool {
+        self.accepts_refusals
+    }
+
+    pub(super) fn blocked(&self) -> MutexGuard<'_, Blocked> {
+        self.blocked.lock()
+    }
+
+    /// The user's programs have dropped an event, so that they are not wrong for all.
+    pub fn programs_worked(&self) {
+        self.in_a_row.lock().failed = 0;
+    }
+
+    /// Counts events that did not arrive, after the last one that did, and returns their number.
+    pub(super) fn count_refused(&self, row: Row) -> usize {
+        self.refused.fetch_add(row.len(), Ordering::Relaxed);
+        let mut in_a_row = self.in_a_row.lock();
+        in_a_row.refused += row.refused;
+        in_a_row.failed += row.failed;
+        in_a_row.len()
+    }
+
+    /// See [`Self::unstored`].
+    pub(super) fn unstored(&self) -> MutexGuard<'_, HashSet<Identity>> {
+        self.unstored.lock()
+    }
+
+    /// Events of batches of which the sink has accepted none, refused so far.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Removes them from the count, since the events will be sent again.
+    pub(super) fn uncount(&self, row: Row) {
+        let mut in_a_row = self.in_a_row.lock();
+        in_a_row.refused = in_a_row.refused.saturating_sub(row.refused);
+        in_a_row.failed = in_a_row.failed.saturating_sub(row.failed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_logged_again_when_it_changes_and_every_hour() {
+        let health = Health::default();
+        let begin = Instant::now();
+        let logs = |is_new, minutes: u64| {
+            health.logs_warning(WarningReason::Noop, is_new, begin + Duration::from_secs(60 * minutes))
+        };
+        let logged = [(true, 0), (false, 59), (false, 60), (false, 119), (true, 119), (false, 178), (false, 179)];
+        assert_eq!(logged.map(|(is_new, at)| logs(is_new, at)), [true, false, true, false, true, false, true]);
+    }
+}

@@ -1,0 +1,96 @@
+//! Asks a destination which events it has: what `verify --destination` needs to know.
+//!
+//! An answer that is no proof, such as one of some shards alone, is an [`Unproven`] and changes no number.
+
+mod sorted;
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use s1_forwarder_record::{Identity, Timestamp};
+
+pub use sorted::{IdentitySorter, SortedIdentities};
+
+/// What is known of the beginning of what a destination keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It has removed nothing because of its age.
+    Everything,
+    /// It has removed nothing that was sent after the target was made, which was then.
+    Since(Timestamp),
+    /// It may have removed what came before, for this reason.
+    From(Timestamp, String),
+    /// It may have removed what is older than the oldest event that it has.
+    Unknown,
+}
+
+/// An event that the destination has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    pub identity: Identity,
+    /// The event's own time.
+    pub time: Timestamp,
+    pub copies: u32,
+}
+
+/// The answer says nothing of an event that it does not name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// Fewer identities may be asked for at a time.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The question may be answered later.
+    #[error("{reason}")]
+    Later { reason: String, after: Option<Duration> },
+    /// It would be answered in the same way again.
+    #[error("{0}")]
+    NoProof(String),
+}
+
+/// Reads one lane's events back from their destination.
+#[async_trait]
+pub trait Lookup: Send + Sync + Debug {
+    /// What is asked, for people: the target, where it is, and by what.
+    fn asked(&self) -> String;
+
+    /// The most identities of one question.
+    fn most(&self) -> usize;
+
+    /// How long an acknowledged event may take to be found.
+    fn settle(&self) -> Duration;
+
+    /// The answers are of a copy that was made then, and the same later. `None` if each answer is of its own time.
+    fn copied_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Since when the destination has what it got.
+    async fn kept(&self) -> Result<Kept, Unproven> {
+        Ok(Kept::Unknown)
+    }
+
+    /// Takes another copy, where the answers are of one.
+    async fn refresh(&self) -> Result<(), Unproven> {
+        Ok(())
+    }
+
+    /// How often each of these identities is there, in their order. They are sorted.
+    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven>;
+
+    /// The most events of one list; 0 if the destination does not list what it has by the event's own time.
+    fn most_listed(&self) -> usize {
+        0
+    }
+
+    /// All events of the lane whose own time is in `window`; others of the target may be among them.
+    async fn list(&self, _window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+        Ok(Vec::new())
+    }
+
+    /// Where those identities are that are outside the target, as far as that can be seen.
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        Ok(vec![None; identities.len()])
+    }
+}

@@ -1,0 +1,133 @@
+use std::collections::{HashSet, hash_map};
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::time::Duration;
+
+use s1_forwarder_record::Timestamp;
+
+/// After this many pages in a row that show nothing more and yet name a next one, the list may be at its end.
+const MAX_IDLE_PAGES: usize = 5;
+/// How far a record may come behind the newest one of a poll without the order being in doubt.
+const TOLERANCE: Duration = Duration::from_secs(1);
+/// A walk remembers at most this many known records to compare with the console's count; after more it begins again.
+const MANY_SHOWN: usize = 100_000;
+
+/// One walk along the console's cursors.
+#[derive(Debug)]
+pub(super) struct Pager {
+    pub from: Timestamp,
+    pub cursor: Option<String>,
+    /// Hashes of the cursors that were followed.
+    followed: HashSet<u64>,
+    /// Pages in a row that were empty, or had only records of the page before.
+    idle_pages: usize,
+    /// Keys of the records on the last page that had any.
+    page_keys: Vec<u64>,
+    /// The last of the idle pages had records.
+    repeats: bool,
+    /// Keys of the records shown while none is new, filtered ones included: pages may come twice under different
+    /// cursors.
+    pub shown: HashSet<u64>,
+    found_new: bool,
+}
+
+/// How far the poll has read, by the times of the records.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Every page so far was in ascending order: reading a record means that all records before it were read.
+    pub ordered: bool,
+    pub newest: Timestamp,
+    /// Where another walk may begin: everything before was read, in order, and is too old to arrive late.
+    pub restart_from: Timestamp,
+}
+
+/// Where a page leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Page,
+    Nothing,
+    /// To a page that came before, or one more that shows nothing more.
+    Unclear,
+}
+
+impl Pager {
+    pub fn from(from: Timestamp) -> Self {
+        Self {
+            from,
+            cursor: None,
+            followed: HashSet::new(),
+            idle_pages: 0,
+            page_keys: Vec::new(),
+            repeats: false,
+            shown: HashSet::new(),
+            found_new: false,
+        }
+    }
+
+    /// Number of cursors that the walk has followed.
+    pub fn followed_count(&self) -> usize {
+        self.followed.len()
+    }
+
+    /// Moves past a page of records with these keys.
+    pub fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) -> Next {
+        let Some(cursor) = next_cursor else { return Next::Nothing };
+        let is_idle = keys.iter().all(|key| self.page_keys.contains(key));
+        self.idle_pages = if is_idle { self.idle_pages + 1 } else { 0 };
+        self.repeats = is_idle && !keys.is_empty();
+        if !keys.is_empty() {
+            self.page_keys = keys;
+        }
+        if self.idle_pages < MAX_IDLE_PAGES && self.followed.insert(hash(cursor)) {
+            self.cursor = Some(cursor.to_owned());
+            return Next::Page;
+        }
+        Next::Unclear
+    }
+
+    /// Whether the walk ended with pages that repeat under new cursors.
+    pub fn repeats(&self) -> bool {
+        self.repeats && self.idle_pages >= MAX_IDLE_PAGES
+    }
+
+    /// A cursor that leads back to this page, in place of one that the console did not give.
+    pub fn lost_cursor(&mut self) -> String {
+        let cursor = self.cursor.clone().unwrap_or_default();
+        self.followed.insert(hash(&cursor));
+        cursor
+    }
+
+    /// The console showed the record with this key.
+    pub fn show(&mut self, version: u64) {
+        if !self.found_new && self.shown.len() < MANY_SHOWN {
+            self.shown.insert(version);
+        }
+    }
+
+    /// A record was new: the console's count will not be compared.
+    pub fn found_new(&mut self) {
+        self.found_new = true;
+        self.shown = HashSet::new();
+    }
+
+    /// Whether another walk, from where this one got to, may find new records.
+    pub fn may_find_more(&self) -> bool {
+        self.found_new || self.shown.len() >= MANY_SHOWN
+    }
+}
+
+impl Progress {
+    /// A record of this time was read.
+    pub fn see(&mut self, time: Timestamp) {
+        self.ordered &= time.plus(TOLERANCE) >= self.newest;
+        self.newest = self.newest.max(time);
+    }
+
+    /// A page was read in order. Records after `late_from` may still arrive late.
+    pub fn page_read(&mut self, late_from: Timestamp) {
+        self.restart_from = self.newest.minus(TOLERANCE).min(late_from).max(self.restart_from);
+    }
+}
+
+fn hash(cursor: &str) -> u64 {
+    BuildHasherDefault::<hash_map::DefaultHasher>::default().hash_one(cursor)
+}

@@ -1,0 +1,741 @@
+//! One poll of one pass over a stream, as a machine without I/O: [`Poll::next_action`] says what to ask the console,
+//! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
+//!
+//! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `poll/tail.rs` chooses. The poll walks
+//! through that along the console's cursors. A refused or repeated cursor ends the walk, and another begins where this
+//! one got to. Where the list ends without saying so clearly, the console's own count decides. Where it does say so
+//! after more than one page, `poll/search.rs` compares the count with what is known, and the poll reads again what is
+//! missing.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use s1_forwarder_record::{self as record, Frame, Level, Scope, Timestamp, facts};
+use s1_forwarder_telemetry::Meter;
+use tracing::{debug, info, warn};
+
+use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
+use self::plan::{Plan, Reads};
+use self::search::{Search, Span};
+use self::selection::{Selection, Shown};
+use self::tail::Tail;
+use super::findings::{AfterRefusal, FindingsScan, PAUSE};
+use super::pager::{Next, Pager, Progress};
+use super::requests::{Answer, Place, RecordList, Request};
+use super::responses::{PageReader, read_page};
+use super::scope_list::ScopeList;
+use super::{Heard, PollContext, Pull, Snapshot, SourcePosition};
+use crate::console::{Client, ConsoleError, TruncatedBody};
+
+pub use self::page::{Page, Record};
+
+/// How often `data: null` is asked for again before the console's count decides whether there is nothing.
+const NULL_TRIES: usize = 3;
+/// How much later than a record with a later time a record may come in its list.
+const SECOND: Duration = Duration::from_secs(1);
+/// The console compares times at about 10 ms.
+const PRECISION: Duration = Duration::from_millis(20);
+
+mod oversized;
+mod page;
+mod plan;
+mod returned;
+mod search;
+mod selection;
+mod tail;
+
+pub use plan::{Learned, NotDue};
+pub use selection::Wanted;
+
+/// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
+#[derive(Debug)]
+pub struct Poll {
+    pull: Arc<Pull>,
+    reader: PageReader,
+    selection: Selection,
+    phase: Phase,
+    pager: Pager,
+    progress: Progress,
+    walk: Walk,
+    /// The walks that follow.
+    walks: VecDeque<Span>,
+    /// The console's counts can be compared with what is known.
+    is_counted: bool,
+    /// The time that earlier polls have read and that stays open.
+    open: Option<Span>,
+    /// How many more records the console counts there than the position knows, and how many were found.
+    excess: u64,
+    found_late: u64,
+    /// How many records the console counts and does not show, not even when it is asked again.
+    not_shown: u64,
+    /// The lists of a window of findings, one after the other.
+    scan: Option<FindingsScan>,
+    /// To be emitted before anything else is asked.
+    ready: Option<Page>,
+    null_answers: usize,
+    learned: Learned,
+}
+
+/// A part of the time that is read page by page, with each cursor that the console gives.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    /// Both ends are included.
+    span: Span,
+    /// A cursor was followed: the list may have ended too early.
+    is_long: bool,
+    /// Set if the time is read again: how many more records before `counted_until` the console counts than were shown.
+    /// Zero if its count says nothing.
+    missing: Option<u64>,
+    counted_until: Timestamp,
+    /// Records before that time that the poll was not shown before.
+    found: u64,
+}
+
+/// How a poll has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PollEnd {
+    /// Everything that was due in [bound, S] was returned.
+    Complete,
+    /// There was nothing to ask for: the snapshot of this time is complete, or S is before the bound.
+    NotDue,
+    /// The scope has no findings to read, for lack of a licence.
+    Unavailable,
+    /// Nothing was read: the console wants findings to be asked for by one of these scopes at a time.
+    Scopes(Vec<Arc<Scope>>),
+}
+
+/// What the caller of a poll does next.
+#[derive(Debug)]
+pub enum Action {
+    /// Sends the request and passes the answer to [`Poll::answered`].
+    Ask(Request),
+    /// Delivers the records of a page, in order. There may be none: the console has answered.
+    Emit(Page),
+    /// Nothing: the poll has ended.
+    Done(PollContext, PollEnd),
+}
+
+/// What a poll is doing. All phases but the first and the last wait for the answer to one request.
+#[derive(Debug)]
+enum Phase {
+    /// All records of a snapshot are settled: only the event that says so is left.
+    Marking(Snapshot),
+    /// Asks by count which part of the open time has records that came late.
+    FindingLate(Tail),
+    /// Reads page after page along the console's cursors.
+    Paging,
+    /// The list has come to its end: asks by count whether it has shown all records.
+    Confirming(Search),
+    /// The console did not say clearly that the list is at its end: its own count decides.
+    Counting,
+    /// Gets past a record that is too large for the memory budget.
+    SteppingOver(OversizedRecord),
+    /// The console lists findings scope by scope: asks which scopes the token has.
+    ListingScopes(ScopeList),
+    Done(PollEnd),
+}
+
+impl Poll {
+    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
+    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console.
+    ///
+    /// # Errors
+    /// If nothing is due.
+    pub fn new(
+        client: &Client,
+        meter: Meter,
+        pull: Arc<Pull>,
+        position: &SourcePosition,
+        pass: usize,
+        start: Timestamp,
+        learned: Learned,
+    ) -> Result<Self, NotDue> {
+        let plan = Plan::of(&pull, position, pass, start, learned)?;
+        let from = plan.from;
+        let to = plan.context.start;
+        let ordered = pull.is_ordered();
+        let host = client.host().into();
+        let mut poll = Self {
+            reader: PageReader::new(pull.stream, client.redactor().clone()),
+            selection: Selection::new(host, meter, pull.clone(), plan.pass, plan.context, plan.baseline),
+            pull,
+            phase: Phase::Paging,
+            pager: Pager::from(from),
+            progress: Progress { ordered, newest: from, restart_from: from },
+            walk: Walk::over(Span { from, to }),
+            walks: VecDeque::new(),
+            open: None,
+            is_counted: plan.is_counted,
+            excess: 0,
+            found_late: 0,
+            not_shown: 0,
+            scan: None,
+            ready: None,
+            null_answers: 0,
+            learned,
+        };
+        match plan.reads {
+            Reads::Marker(snapshot) => poll.phase = Phase::Marking(snapshot),
+            Reads::Everything => {}
+            Reads::Findings(scan) => poll.scan = Some(scan),
+            Reads::Parts(tail) => {
+                poll.open = Some(tail.open);
+                poll.phase = Phase::FindingLate(tail);
+                poll.begin_walks();
+            }
+        }
+        Ok(poll)
+    }
+
+    /// What the next poll has to know.
+    pub fn learned(&self) -> Learned {
+        let has_wrong_counts = self.found_late < self.excess || self.not_shown > 0;
+        let miscounted_at = has_wrong_counts.then_some(self.selection.context.start);
+        Learned { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
+    }
+
+    /// Skips the records that are not wanted.
+    pub fn select(&mut self, wanted: Wanted) {
+        self.selection.wanted = Some(wanted);
+    }
+
+    /// Tells `heard` of every record that the console shows.
+    pub fn listen(&mut self, mut heard: Heard) {
+        if self.selection.context.pass == 0 {
+            heard.resume(&self.selection.baseline.pass_position);
+        }
+        self.selection.heard = Some(heard);
+    }
+
+    /// What the console has shown, if anybody [listens](Self::listen). It is taken away.
+    pub fn take_heard(&mut self) -> Option<Heard> {
+        self.selection.heard.take()
+    }
+
+    /// Number of records that were returned and may be shown again: what grows with the records that are read.
+    pub fn returned_count(&self) -> usize {
+        self.selection.returned.len()
+    }
+
+    /// Number of what the poll remembers and the lane's position never will: cursors that the walk has followed, and
+    /// records that nobody asked for.
+    pub fn remembered_apart(&self) -> usize {
+        self.pager.followed_count() + self.selection.unasked
+    }
+
+    /// What to do next. The same request is given again until it is answered.
+    pub fn next_action(&mut self) -> Action {
+        if let Some(page) = self.ready.take() {
+            return Action::Emit(page);
+        }
+        let list = RecordList {
+            pull: &self.pull,
+            pass: self.selection.pass(),
+            findings: self.scan.as_ref(),
+            since: self.selection.baseline.since,
+            from: self.pager.from,
+            to: self.walk.span.to,
+        };
+        let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
+        let request = match &self.phase {
+            Phase::Done(end) => return Action::Done(self.selection.context, end.clone()),
+            Phase::Marking(snapshot) => return Action::Emit(self.mark_complete(*snapshot)),
+            // The poll leaves these phases if there is nothing to count.
+            Phase::FindingLate(Tail { search, .. }) | Phase::Confirming(search) => {
+                search.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
+            }
+            Phase::Paging => list.page(place, usize::MAX),
+            Phase::Counting => list.count(),
+            Phase::SteppingOver(record) => record.request(&list, place),
+            Phase::ListingScopes(list) => list.request(),
+        };
+        let is_first = self.pager.cursor.is_none() && !matches!(self.phase, Phase::SteppingOver(_));
+        let has_pause = self.scan.is_some() && request.is_page() && !is_first;
+        Action::Ask(request.after(if has_pause { PAUSE } else { Duration::ZERO }))
+    }
+
+    /// The page of the event that says that a snapshot is complete. The poll ends with it.
+    fn mark_complete(&mut self, snapshot: Snapshot) -> Page {
+        self.phase = Phase::Done(PollEnd::Complete);
+        let mut page = Page { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
+        self.selection.mark_complete(snapshot, &mut page);
+        page
+    }
+
+    /// Takes the answer to the request that [`Self::next_action`] gave. `now` is the later one of the console's clock
+    /// and the local one. Pass in an answer that is too large only if less cannot be requested: then a single record is
+    /// too large.
+    ///
+    /// # Errors
+    /// Those of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from the
+    /// failure.
+    pub fn answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        match &self.phase {
+            Phase::Marking(_) | Phase::Done(_) => Ok(()),
+            Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.place_answered(answer, now),
+            Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
+            Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
+            Phase::Counting => self.count_answered(small(answer)?),
+            Phase::FindingLate(_) | Phase::Confirming(_) => self.part_counted(answer),
+            Phase::ListingScopes(_) => self.scopes_answered(small(answer)),
+        }
+    }
+
+    /// A count that cannot be read is not asked for again, and does not keep the poll from reading. What came late is
+    /// read when its time is closed, and the end of a list is read again.
+    fn part_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
+        let page = match &answer {
+            Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
+            Err(_) => None,
+            Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
+        };
+        let count = page.and_then(|page| page.total_items);
+        match &mut self.phase {
+            Phase::FindingLate(tail) => {
+                tail.search.counted(&self.selection.settled(), count);
+                self.begin_walks();
+            }
+            Phase::Confirming(search) => {
+                search.counted(&self.selection.listed(), count);
+                self.confirmed();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins to read once nothing is left to be counted.
+    fn begin_walks(&mut self) {
+        let Phase::FindingLate(tail) = &self.phase else { return };
+        if tail.search.question().is_some() {
+            return;
+        }
+        let Phase::FindingLate(tail) = mem::replace(&mut self.phase, Phase::Paging) else { return };
+        self.excess = tail.search.excess;
+        self.walks = tail.walks(&self.selection.baseline.pass_position);
+        self.next_walk();
+    }
+
+    fn page_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        let body = match answer {
+            Ok(body) => body,
+            Err(ConsoleError::TooLarge(cut)) => return self.too_large(&cut, now),
+            Err(error @ ConsoleError::BadCursor(_)) => {
+                self.restart();
+                return Err(error);
+            }
+            Err(error) => return self.list_refused(error),
+        };
+        let page = self.reader.page(&body, &mut self.pager)?;
+        if page.null_data {
+            return self.null_answer();
+        }
+        self.null_answers = 0;
+        let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else {
+            self.take_page(&body, page, true, now);
+            return Ok(());
+        };
+        self.go_on(record.page(&body, page.records.len(), page.next_cursor.is_none()), now)?;
+        // The page behind the record is taken once the record is known to be in its place.
+        if !matches!(self.phase, Phase::SteppingOver(OversizedRecord::Confirming { .. })) {
+            self.take_page(&body, page, false, now);
+        }
+        Ok(())
+    }
+
+    /// Decides whether the walk has come to the end of the list.
+    fn count_answered(&mut self, body: Bytes) -> Result<(), ConsoleError> {
+        let page = self.reader.page(&body, &mut self.pager)?;
+        let shown = self.pager.shown.len() as u64;
+        let is_end = match page.total_items {
+            Some(count) => count <= shown,
+            // A console that cannot count, and says once more that there is nothing. An empty connection of alerts is
+            // not null, so null is a failure there.
+            None => {
+                let is_list = self.pull.stream.description().frame == Frame::List;
+                page.null_data && shown == 0 && is_list && !self.learned.is_null_usual
+            }
+        };
+        if is_end {
+            self.learned.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
+            self.ready = Some(self.empty_page());
+            // The end is confirmed.
+            self.walk = Walk::over(self.walk.span);
+            self.next_list();
+            return Ok(());
+        }
+        if self.pager.repeats() {
+            self.restart();
+            let counted =
+                page.total_items.map(|count| format!(": the console counts {count} records, but showed only {shown}"));
+            let reason = format!("pages repeat under new cursors{}", counted.unwrap_or_default());
+            return Err(ConsoleError::BadCursor(reason));
+        }
+        let was_null_usual = mem::take(&mut self.learned.is_null_usual);
+        let Some(count) = page.total_items else {
+            if was_null_usual {
+                self.restart();
+            }
+            return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
+        };
+        self.restart();
+        Err(ConsoleError::transient(format!("the console counts {count} records, but showed only {shown}")))
+    }
+
+    fn list_refused(&mut self, error: ConsoleError) -> Result<(), ConsoleError> {
+        let Some(scan) = &mut self.scan else { return Err(error) };
+        match scan.refused(&error, self.selection.complete().is_none()) {
+            AfterRefusal::Fail => return Err(error),
+            AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(ScopeList::of(Level::Account)),
+            AfterRefusal::SkipScope if self.pull.window.is_none() => self.phase = Phase::Done(PollEnd::Unavailable),
+            AfterRefusal::SkipScope => {
+                self.next_list();
+                self.ready = Some(self.empty_page());
+            }
+        }
+        Ok(())
+    }
+
+    fn scopes_answered(&mut self, answer: Answer) -> Result<(), ConsoleError> {
+        let Phase::ListingScopes(list) = &mut self.phase else { return Ok(()) };
+        let Some(scopes) = list.answered(answer, &self.reader.redactor)? else { return Ok(()) };
+        match &mut self.scan {
+            // A closed window is one poll, and has no position for each scope.
+            Some(scan) if self.pull.window.is_some() => {
+                scan.split(scopes);
+                self.selection.returned.next_list();
+                self.restart();
+                self.ready = Some(self.empty_page());
+            }
+            _ => self.phase = Phase::Done(PollEnd::Scopes(scopes)),
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next list of a window of findings, or to the next walk, or ends.
+    fn next_list(&mut self) {
+        if self.scan.as_mut().is_some_and(FindingsScan::advance) {
+            self.selection.returned.next_list();
+            self.restart();
+        } else {
+            self.end_walk();
+        }
+    }
+
+    fn next_walk(&mut self) {
+        let Some(span) = self.walks.pop_front() else {
+            self.phase = Phase::Done(PollEnd::Complete);
+            return;
+        };
+        self.walk = Walk::over(span);
+        self.begin_walk(span.from);
+    }
+
+    /// The list of this walk has come to its end, which may be too early.
+    fn end_walk(&mut self) {
+        let Walk { missing, found, is_long, .. } = self.walk;
+        let is_at_end = match missing {
+            None => !is_long,
+            Some(0) => !is_long || found == 0,
+            Some(missing) => found >= missing,
+        };
+        match missing {
+            _ if is_at_end || !self.is_counted => self.next_walk(),
+            Some(missing) if found == 0 => self.accept(missing),
+            _ => self.confirm(),
+        }
+    }
+
+    /// Asks the console how many records it has in the time of this walk, as far back as the poll remembers them.
+    fn confirm(&mut self) {
+        let whole = self.comparable();
+        if whole.from >= whole.to {
+            self.next_walk();
+            return;
+        }
+        let Selection { context, .. } = self.selection;
+        let reach = self.selection.pass().reach;
+        let has_wrong_counts = self.not_shown > 0 || self.learned.has_miscounted(context.start, reach);
+        let search = if has_wrong_counts {
+            Search::nothing()
+        } else {
+            let likely = Span { from: self.list_ended_at(whole).unwrap_or(whole.to), to: whole.to };
+            Search::of(whole, likely, 1, &self.selection.listed())
+        };
+        self.phase = Phase::Confirming(search);
+        self.confirmed();
+    }
+
+    /// The bound may move up to here.
+    fn closed_until(&self) -> Timestamp {
+        self.selection.context.start.minus(self.selection.pass().reach)
+    }
+
+    /// The part of this walk of which the poll remembers all records, in whole seconds. The last records before its
+    /// start are left out: they become visible at this moment, and the next poll looks for them.
+    fn comparable(&self) -> Span {
+        let Span { from, to } = self.walk.span;
+        let settled_until = self.selection.context.start.minus(self.selection.pass().newest_part());
+        // What is before a window is shown with its first second.
+        let begin = self.pull.window.map_or(from, |window| window.from.max(from));
+        let begin = if begin.whole_second() < begin { begin.whole_second().plus(SECOND) } else { begin };
+        Span { from: begin.max(self.selection.kept_from()), to: to.min(settled_until).whole_second() }
+    }
+
+    /// Shortly before the last record of the list, in `whole`. A list without an order may lack records anywhere.
+    fn list_ended_at(&self, whole: Span) -> Option<Timestamp> {
+        let Progress { ordered, newest, .. } = self.progress;
+        ordered.then(|| newest.minus(SECOND).whole_second().min(whole.to).max(whole.from))
+    }
+
+    /// Goes on once nothing is left to be counted. Where the console counts more records than are known, it is asked
+    /// for these again; where its count says nothing, for what comes after the last record of its list. Time that stays
+    /// open is read once more anyway.
+    fn confirmed(&mut self) {
+        let Phase::Confirming(search) = &self.phase else { return };
+        if search.question().is_some() {
+            return;
+        }
+        let first_missing = search.missing.iter().map(|span| span.from).min();
+        let excess = search.excess;
+        let is_unclear = search.counts == 0 || search.has_fewer;
+        match first_missing {
+            // Some were found, and others came late meanwhile: that may go on indefinitely.
+            Some(_) if self.walk.missing.is_some_and(|missing| (1..=excess).contains(&missing)) => self.accept(excess),
+            Some(from) => {
+                debug!(records = excess, %from, "the console counts more records than its list has shown: it is asked again");
+                self.read_again(from, excess, self.comparable().to);
+            }
+            None if is_unclear && self.walk.span.from < self.closed_until() => {
+                let whole = self.comparable();
+                self.read_again(self.list_ended_at(whole).unwrap_or(whole.from), 0, whole.to);
+            }
+            None => self.next_walk(),
+        }
+    }
+
+    fn read_again(&mut self, from: Timestamp, missing: u64, counted_until: Timestamp) {
+        let span = Span { from, to: self.walk.span.to };
+        self.walk = Walk { missing: Some(missing), counted_until, ..Walk::over(span) };
+        self.selection.read_again(from);
+        self.progress.restart_from = from;
+        self.begin_walk(from);
+    }
+
+    /// The console counts `missing` records that it does not show. To ask again and again would stop the bound
+    /// indefinitely.
+    fn accept(&mut self, missing: u64) {
+        info!(records = missing, "the console counts more records than it shows");
+        self.not_shown += missing;
+        self.selection.count_not_shown(missing);
+        self.next_walk();
+    }
+
+    /// `data: null` may mean that there is nothing, or that something is wrong.
+    fn null_answer(&mut self) -> Result<(), ConsoleError> {
+        self.null_answers += 1;
+        let is_usual = self.learned.is_null_usual;
+        if is_usual || self.null_answers > NULL_TRIES {
+            self.doubt();
+        }
+        if is_usual { Ok(()) } else { Err(ConsoleError::transient("the console answered 200 with `data: null`")) }
+    }
+
+    /// Hands on the new records of a page. With `follows` the page belongs to the walk, and the next one comes after
+    /// it.
+    fn take_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
+        let mut page = Page { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
+        page.records.reserve_exact(shown.records.len());
+        let mut keys = Vec::with_capacity(shown.records.len());
+        self.selection.count_pulled(page.shown);
+        let begin = body.as_ptr() as usize;
+        for bytes in &shown.records {
+            let offset = bytes.as_ptr() as usize - begin;
+            let range = offset..offset + bytes.len();
+            let record = self.selection.select(bytes, range, now, &mut page);
+            if let Some(time) = record.order {
+                self.progress.see(time);
+            }
+            self.walk.see(record);
+            self.pager.show(record.version);
+            keys.push(record.version);
+        }
+        if !page.records.is_empty() {
+            self.pager.found_new();
+        }
+        let is_late = |record: &&Record| {
+            let place = record.order.zip(self.open);
+            place.is_some_and(|(order, Span { from, to })| (from..to).contains(&order))
+        };
+        self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
+        page.ordered = self.progress.ordered;
+        if self.progress.ordered {
+            let selection = &mut self.selection;
+            self.progress.page_read(selection.context.start.minus(selection.pass().reach));
+            selection.forget_old(page.shown, self.progress.newest);
+        }
+        self.ready = Some(page);
+        if follows {
+            self.follow(shown.next_cursor.as_deref(), keys);
+        }
+    }
+
+    fn empty_page(&self) -> Page {
+        Page {
+            ordered: self.progress.ordered,
+            context: self.selection.context,
+            scope: self.scan.as_ref().and_then(FindingsScan::scope).or(self.pull.scope.as_ref()).cloned(),
+            ..Page::default()
+        }
+    }
+
+    /// Moves to the next page, or past the end of the list.
+    fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
+        match self.pager.follow(next_cursor, keys) {
+            Next::Page => self.walk.is_long = true,
+            Next::Nothing => self.next_list(),
+            Next::Unclear => self.doubt(),
+        }
+    }
+
+    /// This may be the end of the list, or not. If this walk found anything new there may be more, and another walk
+    /// from where it got to shows that. After a walk that found nothing the console is asked for a count.
+    fn doubt(&mut self) {
+        if self.pager.may_find_more() {
+            self.restart();
+        } else {
+            self.phase = Phase::Counting;
+        }
+    }
+
+    /// Begins another walk; where the order can be relied on, from what was read so far.
+    fn restart(&mut self) {
+        self.begin_walk(self.pager.from.max(self.progress.restart_from.whole_second()));
+    }
+
+    fn begin_walk(&mut self, from: Timestamp) {
+        self.pager = Pager::from(from);
+        self.progress.newest = from;
+        self.phase = Phase::Paging;
+        self.null_answers = 0;
+        self.selection.returned.begin_list();
+    }
+}
+
+impl Walk {
+    /// The first walk over a part.
+    fn over(span: Span) -> Self {
+        Self { span, is_long: false, missing: None, counted_until: span.to, found: 0 }
+    }
+
+    fn see(&mut self, shown: Shown) {
+        if shown.is_first && shown.order.is_none_or(|order| order < self.counted_until) {
+            self.found += 1;
+        }
+    }
+}
+
+/// Stepping over a record that is too large, as `poll/oversized.rs` says.
+impl Poll {
+    /// A single record is too large.
+    fn too_large(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
+        let after = match mem::replace(&mut self.phase, Phase::Paging) {
+            Phase::SteppingOver(record) => record.met(cut),
+            _ => OversizedRecord::begin(&self.pull, cut),
+        };
+        self.go_on(after, now)
+    }
+
+    /// The record that is stepped over was asked for again, and its beginning is all that fits.
+    fn place_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
+        self.go_on(record.place(answer), now)
+    }
+
+    /// Goes on stepping over a record, or ends that.
+    fn go_on(&mut self, after: AfterAnswer, now: Timestamp) -> Result<(), ConsoleError> {
+        match after {
+            AfterAnswer::Ask(record) => self.phase = Phase::SteppingOver(record),
+            AfterAnswer::AskAgain(record, failure) => {
+                self.phase = Phase::SteppingOver(record);
+                return Err(failure);
+            }
+            AfterAnswer::Search { wanted } => self.search(wanted),
+            AfterAnswer::SearchNearer { wanted, failure } => {
+                let before = self.pager.from;
+                self.search(wanted);
+                if self.pager.from <= before {
+                    return Err(failure);
+                }
+            }
+            AfterAnswer::HandOn(met) => {
+                let page = self.beginning(&met.beginning, &met.beginning, met.max_bytes, now);
+                let record = met.go_on(!page.records.is_empty());
+                if matches!(record, OversizedRecord::Behind { .. }) {
+                    self.ready = Some(page);
+                }
+                self.phase = Phase::SteppingOver(record);
+            }
+            AfterAnswer::ReadOn { page } => {
+                let records = self.reader.page(&page, &mut self.pager)?;
+                self.take_page(&page, records, true, now);
+            }
+            AfterAnswer::BeginAgain { failure } => {
+                self.restart();
+                return failure.map_or(Ok(()), Err);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a walk without cursors shortly before what was read last, to find the record that begins like this.
+    fn search(&mut self, wanted: Bytes) {
+        let Progress { ordered, newest, .. } = self.progress;
+        let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
+        self.pager = Pager::from(from);
+        self.phase = Phase::SteppingOver(OversizedRecord::Searching { at: 0, wanted });
+    }
+
+    /// The page of one alert that is too large came again, with only its id and times.
+    fn alert_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        let phase = mem::replace(&mut self.phase, Phase::Paging);
+        let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
+        let body = in_part(answer)?;
+        let page = self.reader.page(&body, &mut self.pager)?;
+        let brief = brief_alert(self.pull.stream, &page, &beginning)?;
+        let key = facts(self.pull.stream, brief).identity("", brief).key();
+        self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
+        self.follow(page.next_cursor.as_deref(), vec![key]);
+        Ok(())
+    }
+
+    /// The page of a record of which only the beginning was read. `brief` identifies the record.
+    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
+        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
+        self.selection.count_pulled(1);
+        let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
+        self.walk.see(shown);
+        self.pager.show(shown.version);
+        if let Some(record) = page.records.first() {
+            warn!(
+                record = %record.id, max_bytes,
+                "a record is too large for --memory-budget: its beginning becomes a dead letter"
+            );
+        }
+        page
+    }
+}
+
+/// An answer that should be small: one that is not is a failure that may pass.
+fn small(answer: Answer) -> Answer {
+    answer.map_err(|error| match error {
+        ConsoleError::TooLarge(cut) => ConsoleError::transient(cut.to_string()),
+        error => error,
+    })
+}
+
+#[cfg(test)]
+mod tests;

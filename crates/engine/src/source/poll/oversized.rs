@@ -1,0 +1,281 @@
+//! Stepping over a record that alone is larger than the memory budget allows.
+//!
+//! The cursor comes after the record in an answer, so cursors lead no further. A search begins at the time that was
+//! read last (findings have no times: at the beginning of their list) and goes record by record with `skip` until it
+//! meets the record. The page after it has a cursor again. The list may move in the meantime, so the record must still
+//! be in its place when that page has come; otherwise the poll begins another pager, and keys tell what was returned
+//! before.
+//!
+//! Unified alerts cannot be skipped, but they can be asked for in part: the same page with only ids and times has the
+//! cursor.
+
+use bytes::Bytes;
+use s1_forwarder_record::{self as record, Stream, facts};
+
+use crate::console::{ConsoleError, TruncatedBody};
+use crate::source::Pull;
+use crate::source::protocols::Alerts;
+use crate::source::requests::{Answer, Place, RecordList, Request};
+
+/// The console accepts no larger `skip`.
+const MAX_SKIP: usize = 1000;
+
+/// How far a poll is in stepping over a record.
+#[derive(Debug)]
+pub(super) enum OversizedRecord {
+    /// Looks for the place of the record whose beginning is `wanted`: it is not among the first `at` records.
+    Searching { at: usize, wanted: Bytes },
+    /// The record at `at` is too large: asks for the page after it. `wanted` is there until it was met.
+    Behind { at: usize, beginning: Bytes, wanted: Option<Bytes> },
+    /// The page after the record came: asks for the record again, as far as its beginning, to see whether it is still
+    /// in its place.
+    Confirming { at: usize, beginning: Bytes, wanted: Option<Bytes>, page: Bytes },
+    /// A unified alert: asks for its id and times only.
+    InPart { beginning: Bytes, max_bytes: usize },
+}
+
+/// What the poll does after an answer.
+#[derive(Debug)]
+pub(super) enum AfterAnswer {
+    /// It sends the record's next request.
+    Ask(OversizedRecord),
+    /// It sends this one again after a failure.
+    AskAgain(OversizedRecord, ConsoleError),
+    /// It searches for this record.
+    Search { wanted: Bytes },
+    /// It searches for this record from where it has come meanwhile, since more records come before it than the console
+    /// can skip. If it has not come any further, this is a failure.
+    SearchNearer { wanted: Bytes, failure: ConsoleError },
+    /// It hands on the beginning of this record. Whether it was new says how the search [goes on](Met::go_on).
+    HandOn(Met),
+    /// It reads on with this page, which comes after the record.
+    ReadOn { page: Bytes },
+    /// It begins another walk: the record is not in its place any more, and comes with that walk or the next poll.
+    BeginAgain { failure: Option<ConsoleError> },
+}
+
+/// A record that is too large, in its place.
+#[derive(Debug)]
+pub(super) struct Met {
+    at: usize,
+    pub beginning: Bytes,
+    /// The one that is searched for: this one, or another.
+    wanted: Option<Bytes>,
+    pub max_bytes: usize,
+}
+
+impl OversizedRecord {
+    /// An answer to a request for one record was too large.
+    pub fn begin(pull: &Pull, cut: &TruncatedBody) -> AfterAnswer {
+        let has_parts = pull.protocol().has_parts();
+        let beginning = if has_parts { first_record(&cut.beginning, b"\"node\"") } else { listed(cut) };
+        if beginning.is_empty() {
+            return AfterAnswer::BeginAgain { failure: Some(without_record()) };
+        }
+        if has_parts {
+            AfterAnswer::Ask(Self::InPart { beginning, max_bytes: cut.max_bytes })
+        } else {
+            AfterAnswer::Search { wanted: beginning }
+        }
+    }
+
+    /// What to ask for; `cursor` is the pager's.
+    pub fn request(&self, list: &RecordList<'_>, cursor: Place<'_>) -> Request {
+        match self {
+            Self::Searching { at, .. } => list.page(Place::Skip(*at), 1),
+            Self::Behind { at, .. } => list.page(Place::Skip(at + 1), usize::MAX),
+            Self::Confirming { at, beginning, .. } => list.one(Place::Skip(*at), beginning.len()),
+            Self::InPart { .. } => Alerts::brief(list, cursor),
+        }
+    }
+
+    /// A page of `shown` records came during a search, or behind the record.
+    pub fn page(self, body: &Bytes, shown: usize, is_last: bool) -> AfterAnswer {
+        match self {
+            Self::Searching { at, wanted } if at + shown > MAX_SKIP => too_far(wanted),
+            Self::Searching { .. } if shown == 0 || is_last => AfterAnswer::BeginAgain { failure: None },
+            Self::Searching { at, wanted } => AfterAnswer::Ask(Self::Searching { at: at + shown, wanted }),
+            Self::Behind { at, beginning, wanted } => {
+                AfterAnswer::Ask(Self::Confirming { at, beginning, wanted, page: body.clone() })
+            }
+            other => AfterAnswer::Ask(other),
+        }
+    }
+
+    /// A record was too large where the search is, or behind the record.
+    pub fn met(self, cut: &TruncatedBody) -> AfterAnswer {
+        let (at, wanted) = match self {
+            Self::Searching { at, wanted } => (at, Some(wanted)),
+            // Another one right behind the first.
+            Self::Behind { at, wanted, .. } => (at + 1, wanted),
+            other => return AfterAnswer::Ask(other),
+        };
+        let beginning = listed(cut);
+        if beginning.is_empty() {
+            return AfterAnswer::BeginAgain { failure: Some(without_record()) };
+        }
+        // The page after it would be asked for with a `skip` that the console refuses.
+        if at >= MAX_SKIP {
+            return too_far(wanted.unwrap_or(beginning));
+        }
+        AfterAnswer::HandOn(Met { at, beginning, wanted, max_bytes: cut.max_bytes })
+    }
+
+    /// The record was asked for again in its place, as far as its beginning.
+    pub fn place(self, answer: Answer) -> AfterAnswer {
+        let Self::Confirming { at, beginning, wanted, page } = self else { return AfterAnswer::Ask(self) };
+        match answer {
+            Err(ConsoleError::TooLarge(cut)) if is_same(&listed(&cut), &beginning) => AfterAnswer::ReadOn { page },
+            Ok(_) | Err(ConsoleError::TooLarge(_)) => AfterAnswer::BeginAgain { failure: Some(moved()) },
+            // The page after it is asked for again: nothing is reserved for it while the lane waits.
+            Err(failure) => AfterAnswer::AskAgain(Self::Behind { at, beginning, wanted }, failure),
+        }
+    }
+}
+
+impl Met {
+    /// How the search goes on. `is_new`: this poll had not handed the record on before, nor had the lane settled it.
+    pub fn go_on(self, is_new: bool) -> OversizedRecord {
+        let Self { at, beginning, wanted, .. } = self;
+        match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
+            // One of the same time that was stepped over before. A cursor from here would lead to the wanted one, from
+            // which another search would begin in front of this one, without end.
+            Some(wanted) if !is_new => OversizedRecord::Searching { at: at + 1, wanted },
+            wanted => OversizedRecord::Behind { at, beginning, wanted },
+        }
+    }
+}
+
+/// The answer to a request for a unified alert in part.
+pub(super) fn in_part(answer: Answer) -> Answer {
+    answer.map_err(|error| match error {
+        ConsoleError::TooLarge(_) => ConsoleError::transient(
+            "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
+        ),
+        error => error,
+    })
+}
+
+/// The alert that begins like this, in part.
+pub(super) fn brief_alert<'a>(
+    stream: Stream,
+    page: &record::Page<'a>,
+    beginning: &[u8],
+) -> Result<&'a [u8], ConsoleError> {
+    let brief = page.records.first().filter(|brief| is_of(beginning, &facts(stream, brief).id));
+    brief.copied().ok_or_else(moved)
+}
+
+fn too_far(wanted: Bytes) -> AfterAnswer {
+    let failure = ConsoleError::transient(format!(
+        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
+    ));
+    AfterAnswer::SearchNearer { wanted, failure }
+}
+
+/// Whether `beginning` is that of the record with this id.
+fn is_of(beginning: &[u8], id: &str) -> bool {
+    !id.is_empty() && memchr::memmem::find(beginning, id.as_bytes()).is_some()
+}
+
+fn listed(cut: &TruncatedBody) -> Bytes {
+    first_record(&cut.beginning, b"\"data\"")
+}
+
+/// As much as there is of the first record of an answer, which comes after `key`.
+fn first_record(answer: &Bytes, key: &[u8]) -> Bytes {
+    let after = memchr::memmem::find(answer, key).map_or(0, |at| at + key.len());
+    let open = answer[after..].iter().position(|byte| *byte == b'{').map_or(answer.len(), |at| after + at);
+    answer.slice(open..)
+}
+
+/// Whether two beginnings are of the same record. Their lengths may differ, as the frames before them may.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let shared = one.len().min(other.len());
+    shared > 0 && one[..shared] == other[..shared]
+}
+
+fn without_record() -> ConsoleError {
+    ConsoleError::transient(
+        "an answer is too large for --memory-budget, and no record is at its beginning: what answers may be no console, or \
+         it is damaged",
+    )
+}
+
+fn moved() -> ConsoleError {
+    ConsoleError::transient("the console's list moved while a record was stepped over")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Such as three gigabytes of blanks: there is no record to step over, and nothing to ask for without a pause.
+    #[test]
+    fn an_answer_without_a_record_is_a_failure() {
+        for body in [&b"   "[..], b"{\"data\":[      "] {
+            let cut = TruncatedBody { beginning: Bytes::copy_from_slice(body), ..TruncatedBody::of(b"", 10) };
+            let searching = OversizedRecord::Searching { at: 0, wanted: Bytes::from_static(b"{}") };
+            let after = searching.met(&cut);
+            let AfterAnswer::BeginAgain { failure: Some(failure) } = after else { panic!("{after:?}") };
+            assert!(failure.to_string().contains("no record is at its beginning"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_record_is_found_in_that_of_an_answer() {
+        let first = |text: &'static str| first_record(&Bytes::from_static(text.as_bytes()), b"\"data\"");
+        assert_eq!(first(r#"{"data" : [ {"id":"1","x":"aaa"#), r#"{"id":"1","x":"aaa"#);
+        assert_eq!(first(r#"{"pagination":{"nextCursor":"a"},"data":[{"id":"#), r#"{"id":"#);
+        assert_eq!(first(r#"{"data":["#), "");
+        assert_eq!(first(""), "");
+    }
+
+    /// A list that moved shows another record in the same place: stepping over that one would lose it.
+    #[test]
+    fn a_record_is_known_by_its_beginning_and_an_alert_by_its_id() {
+        let record = br#"{"id":"17","name":"aaaaaa"#;
+        assert!(is_same(record, record) && is_same(record, &record[..12]) && is_same(&record[..12], record));
+        assert!(!is_same(record, br#"{"id":"18","name":"aaaaaa"#));
+        assert!(!is_same(record, b"") && !is_same(b"", record), "nothing is known of it");
+        assert!(is_of(record, "17") && !is_of(record, "18"));
+        assert!(!is_of(record, ""), "an alert without an id is none in particular");
+    }
+
+    /// The page after it would be asked for with a larger `skip` than the console accepts.
+    #[test]
+    fn a_record_at_the_last_place_that_can_be_skipped_to_is_searched_for_from_nearer() {
+        let cut = TruncatedBody::of(br#"{"data":[{"id":"17","x":"aaaa"#, 100);
+        let wanted = listed(&cut);
+        for (at, is_too_far) in [(MAX_SKIP - 1, false), (MAX_SKIP, true)] {
+            let met = OversizedRecord::Searching { at, wanted: wanted.clone() }.met(&cut);
+            assert_eq!(matches!(met, AfterAnswer::SearchNearer { .. }), is_too_far, "{met:?}");
+        }
+        let behind = OversizedRecord::Behind { at: MAX_SKIP - 1, beginning: wanted.clone(), wanted: None };
+        assert!(matches!(behind.met(&cut), AfterAnswer::SearchNearer { wanted: again, .. } if again == wanted));
+    }
+
+    /// A known one is passed over while another is searched for: a walk from here would meet that one, search for it,
+    /// and begin again.
+    #[test]
+    fn a_record_that_is_met_is_stepped_over_if_it_is_new_or_the_wanted_one() {
+        let record = |id| Bytes::from(format!(r#"{{"id":"{id}","name":"aaaaaa"#));
+        for (wanted, is_new, is_stepped_over) in [
+            (Some(record(18)), true, true),
+            (Some(record(18)), false, false),
+            (Some(record(17)), false, true),
+            (None, false, true),
+        ] {
+            let met = Met { at: 3, beginning: record(17), wanted: wanted.clone(), max_bytes: 100 };
+            match met.go_on(is_new) {
+                OversizedRecord::Behind { at: 3, wanted: left, .. } if is_stepped_over => {
+                    assert_eq!(left, wanted.filter(|wanted| *wanted != record(17)));
+                }
+                OversizedRecord::Searching { at: 4, wanted: again } if !is_stepped_over => {
+                    assert_eq!(Some(again), wanted);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

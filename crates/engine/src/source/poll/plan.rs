@@ -1,0 +1,145 @@
+//! What a poll reads, decided before it asks for anything.
+
+use std::time::Duration;
+
+use s1_forwarder_record::Timestamp;
+
+use super::tail::Tail;
+use crate::source::findings::FindingsScan;
+use crate::source::position::Baseline;
+use crate::source::{Keys, Pass, PassPosition, PollContext, Pull, Reading, Snapshot, SnapshotStage, SourcePosition};
+
+/// One poll of one pass, from its bound to its start S.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub pass: Pass,
+    /// S, the time of the snapshot, whether this is a sweep, and whether the bound stays where it is.
+    pub context: PollContext,
+    /// What the lane had settled.
+    pub baseline: Baseline,
+    /// Lower end of what the poll reads, included. The upper end is S.
+    pub from: Timestamp,
+    pub reads: Reads,
+    /// The console's counts can be compared with what the lane knows.
+    pub is_counted: bool,
+}
+
+/// What a poll asks the console for.
+#[derive(Debug)]
+pub(super) enum Reads {
+    /// Nothing: all records of this snapshot are settled, and the event that says so is left.
+    Marker(Snapshot),
+    /// All records, in one walk.
+    Everything,
+    /// What is new, what is to be closed, and what came late, which the console is asked for by count before.
+    Parts(Tail),
+    /// Lists of findings, one after the other.
+    Findings(FindingsScan),
+}
+
+/// What polls learn of their console, for those that follow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learned {
+    /// The console answers `data: null` where it counts nothing: it is asked for its count at once.
+    pub(super) is_null_usual: bool,
+    /// The start of a poll for which the console counted records that it did not show. It is asked for no counts until
+    /// half of `overlap` later.
+    pub(super) miscounted_at: Option<Timestamp>,
+}
+
+impl Learned {
+    /// Whether a poll at `start` of a pass that reaches `reach` back asks for no counts.
+    pub(super) fn has_miscounted(self, start: Timestamp, reach: Duration) -> bool {
+        self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < reach / 2)
+    }
+}
+
+/// Why a poll has nothing to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotDue {
+    /// The snapshot of this time is complete.
+    Complete,
+    /// It starts before this time, up to which the lane has read.
+    Before(Timestamp),
+}
+
+impl Plan {
+    /// The poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues `position`.
+    ///
+    /// # Errors
+    /// If nothing is due.
+    pub fn of(
+        pull: &Pull,
+        position: &SourcePosition,
+        index: usize,
+        start: Timestamp,
+        learned: Learned,
+    ) -> Result<Self, NotDue> {
+        let passes = pull.passes();
+        let pass = passes.get(index).ok_or(NotDue::Complete)?;
+        let mut context = begin(pull, pass, position, PollContext { pass: index, start, ..PollContext::default() })?;
+        let baseline = position.baseline(&passes, context).ok_or(NotDue::Complete)?;
+        let from = baseline.pass_position.bound.whole_second();
+        let reads = Reads::of(pull, pass, context, &baseline.pass_position, learned);
+        // The event that a snapshot is complete asks for nothing, so that no clock delays it.
+        if context.start < from && !matches!(reads, Reads::Marker(_)) {
+            return Err(NotDue::Before(from));
+        }
+        context.leaves_open = matches!(&reads, Reads::Parts(tail) if tail.closing.is_none());
+        Ok(Self { pass: pass.clone(), context, baseline, from, reads, is_counted: is_counted(pull, pass) })
+    }
+}
+
+/// Whether a count of a part says how many records the lane has to know of it. It does not where a record changes
+/// without a new time, where versions are counted that are not sent, for findings, and for snapshots.
+fn is_counted(pull: &Pull, pass: &Pass) -> bool {
+    let is_of_records = matches!(pass.reading, Reading::New | Reading::ByCreation) && pull.is_ordered();
+    is_of_records && pass.keys == Keys::Versions && !pull.drops_unchanged()
+}
+
+/// Which snapshot a poll reads, or whether it is a sweep.
+fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollContext) -> Result<PollContext, NotDue> {
+    let start = context.start;
+    match (&pass.reading, pull.findings()) {
+        (Reading::Snapshot, _) => {
+            let time = position.next_snapshot(pass, start).ok_or_else(|| {
+                let last = position.of_pass(pass).and_then(|pass_position| pass_position.snapshot);
+                last.filter(|last| last.time > start).map_or(NotDue::Complete, |last| NotDue::Before(last.time))
+            })?;
+            // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
+            Ok(PollContext { snapshot: Some(time), start: start.max(time), ..context })
+        }
+        (Reading::AllFindings | Reading::FindingsOf(_), Some(findings)) => {
+            Ok(PollContext { sweep: position.is_sweep_due(pass, start, findings.resync), ..context })
+        }
+        // A closed window of findings is pulled once: no keys of it are stored.
+        _ => Ok(PollContext { sweep: !pull.is_ordered(), ..context }),
+    }
+}
+
+impl Reads {
+    fn of(pull: &Pull, pass: &Pass, context: PollContext, pass_position: &PassPosition, learned: Learned) -> Self {
+        if let Some(findings) = pull.findings() {
+            // A closed window is read in one poll, whatever the scopes.
+            return Self::Findings(if pass.is_by_scope() {
+                FindingsScan::new(findings.clone(), pass.scope().cloned(), context.sweep)
+            } else {
+                FindingsScan::detected(findings.clone())
+            });
+        }
+        if let Some(snapshot) = pass_position.snapshot
+            && snapshot.stage == SnapshotStage::Marking
+        {
+            return Self::Marker(snapshot);
+        }
+        // A pass that looks for changes without a new time has to read all records again.
+        let shows_change_by_time = pass.reading == Reading::New && pass.keys == Keys::Versions;
+        if !shows_change_by_time || pull.window.is_some() {
+            return Self::Everything;
+        }
+        let Some(tail) = Tail::of(pass_position, pass, context.start) else { return Self::Everything };
+        // Where counts are known to be wrong, what came late is read when its time is closed.
+        let asks_counts = is_counted(pull, pass) && !learned.has_miscounted(context.start, pass.reach);
+        Self::Parts(if asks_counts { tail } else { tail.without_counts() })
+    }
+}

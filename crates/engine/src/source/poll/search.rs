@@ -1,0 +1,166 @@
+//! Asks the console by count where it has records that a poll does not know: those that came late, and those that a
+//! list did not show.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use s1_forwarder_record::Timestamp;
+
+use super::returned::Returned;
+use crate::source::position::Seconds;
+
+/// Consoles were seen to cap counts above this number. A part has fewer known records, or a capped count would not be
+/// higher than theirs.
+const MOST_COUNTED: usize = 10_000;
+/// Counts after which a part that has more records than are known is read as it is.
+const MOST_COUNTS: usize = 8;
+/// Most known records of a part that is read and not divided.
+const FEW: usize = 50;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The times from `from` to `to`. Parts that are counted begin and end with whole seconds, so that it does not matter
+/// that the console compares at about 10 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+/// The records that a count is compared with, by the second of their time.
+pub(super) struct KnownRecords<'a> {
+    /// Settled before the poll.
+    pub settled: &'a Seconds,
+    pub returned: Option<&'a Returned>,
+}
+
+/// Counts parts of the time, and halves those that have more records than are known.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// To be counted, the next one last.
+    parts: Vec<Span>,
+    /// Halves of a part that has too many records, to be counted before `parts`.
+    suspects: Vec<Span>,
+    /// To be read again: the console has more records there than are known.
+    pub missing: Vec<Span>,
+    pub counts: usize,
+    /// How many more records the console counts than are known.
+    pub excess: u64,
+    /// It counts fewer in one of the first parts: records that have moved away may hide some that are missing.
+    pub has_fewer: bool,
+    /// The end of the time, in which most of what is missing will be: it is not divided, and not counted by itself.
+    likely: Span,
+}
+
+impl KnownRecords<'_> {
+    pub fn in_part(&self, span: Span) -> usize {
+        self.by_second(span).map(|(_, count)| count).sum()
+    }
+
+    /// In no order; a second may come twice.
+    fn by_second(&self, Span { from, to }: Span) -> impl Iterator<Item = (i64, usize)> {
+        let (from, to) = (from.seconds(), to.seconds());
+        let returned = self.returned.map(|returned| returned.counts_between(from, to));
+        self.settled.counts_between(from, to).chain(returned.into_iter().flatten())
+    }
+}
+
+impl Search {
+    /// Counts `whole` in at most `most_parts` parts, the newest ones.
+    pub fn of(whole: Span, likely: Span, most_parts: usize, known: &KnownRecords<'_>) -> Self {
+        let mut search = Self { likely, ..Self::nothing() };
+        search.divide(whole, most_parts, known);
+        search
+    }
+
+    /// Asks for nothing.
+    pub fn nothing() -> Self {
+        let likely = Span { from: Timestamp::default(), to: Timestamp::default() };
+        Self {
+            parts: Vec::new(),
+            suspects: Vec::new(),
+            missing: Vec::new(),
+            counts: 0,
+            excess: 0,
+            has_fewer: false,
+            likely,
+        }
+    }
+
+    /// The next part to be counted: its records from its beginning to before its end.
+    pub fn question(&self) -> Option<Span> {
+        self.suspects.last().or(self.parts.last()).copied()
+    }
+
+    /// The console counts `count` records in the part of [`Self::question`]; None where it does not say. Fewer than are
+    /// known is no reason to read: records that changed have moved to a later time.
+    pub fn counted(&mut self, known: &KnownRecords<'_>, count: Option<u64>) {
+        let Some(count) = count else { return self.end() };
+        self.counts += 1;
+        let is_half = !self.suspects.is_empty();
+        let Some(span) = self.suspects.pop().or_else(|| self.parts.pop()) else { return };
+        let known = known.in_part(span);
+        self.has_fewer |= !is_half && count < known as u64;
+        if count > known as u64 {
+            if !is_half {
+                self.excess += count - known as u64;
+            }
+            let ends_with_likely = span.to == self.likely.to && span.from < self.likely.from;
+            let is_short = span.to.since(span.from) <= self.likely.to.since(self.likely.from).max(SECOND);
+            if known <= FEW && !ends_with_likely || is_short || self.counts >= MOST_COUNTS {
+                self.missing.push(span);
+            } else {
+                self.halve(span, ends_with_likely);
+            }
+        }
+        if self.counts >= MOST_COUNTS {
+            self.end();
+        }
+    }
+
+    /// Nothing more is counted.
+    fn end(&mut self) {
+        self.parts.clear();
+        self.missing.append(&mut self.suspects);
+    }
+
+    /// Parts whose counts a console does not cap, from the newest on.
+    fn divide(&mut self, whole: Span, most_parts: usize, known: &KnownRecords<'_>) {
+        let mut seconds = BTreeMap::new();
+        known.by_second(whole).for_each(|(second, count)| *seconds.entry(second).or_insert(0) += count);
+        let mut part = Span { from: whole.to, to: whole.to };
+        let mut records = 0;
+        let mut left: usize = seconds.values().sum();
+        for (second, known) in seconds.into_iter().rev() {
+            if records + known >= MOST_COUNTED {
+                if records == 0 || self.parts.len() + 1 == most_parts {
+                    break;
+                }
+                self.parts.insert(0, part);
+                part.to = part.from;
+                records = 0;
+            }
+            part.from = Timestamp::from_micros(second * 1_000_000);
+            records += known;
+            left -= known;
+        }
+        if left == 0 {
+            // Before the first known record there may be others too.
+            part.from = whole.from;
+        }
+        self.parts.insert(0, part);
+        self.parts.retain(|part| part.from < part.to);
+    }
+
+    fn halve(&mut self, span: Span, ends_with_likely: bool) {
+        let middle = if ends_with_likely {
+            self.missing.push(self.likely);
+            self.likely.from
+        } else {
+            let seconds = span.to.since(span.from).as_secs() / 2;
+            let middle = span.from.plus(Duration::from_secs(seconds));
+            self.suspects.push(Span { from: middle, to: span.to });
+            middle
+        };
+        self.suspects.push(Span { from: span.from, to: middle });
+    }
+}

@@ -1,0 +1,423 @@
+//! Decides which records of an answer are new and wanted, and counts the others.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use compact_str::{CompactString, ToCompactString};
+use s1_forwarder_record::{Facts, Identity, Timestamp, Version, facts, stable_fields_hash};
+use s1_forwarder_telemetry::{Meter, SkipReason};
+
+use super::page::{Page, Record};
+use super::returned::{Before, Returned};
+use super::search::KnownRecords;
+use crate::checkpoint::encoding::CONTENT_HASH;
+use crate::source::position::{Baseline, Seconds, bound_behind, first_kept_second};
+use crate::source::{By, Heard, Known, Pass, PollContext, Pull, RecordKey, Snapshot};
+
+/// A poll's start is believed to be at most this far behind the time of the records that it shows.
+const MOST_BEHIND: Duration = Duration::from_secs(24 * 3600);
+/// In place of the record's id, in the event that says that a snapshot is complete.
+const MARKER_ID: &str = "snapshot";
+/// Keys are forgotten after this many records and this many full pages.
+const KEPT_RECORDS: usize = 100;
+const KEPT_PAGES: usize = 4;
+
+/// What a poll does with the records that the console shows. It knows what the lane had settled when the poll began,
+/// and what the poll has returned since.
+#[derive(Debug)]
+pub(super) struct Selection {
+    host: CompactString,
+    meter: Meter,
+    pull: Arc<Pull>,
+    pass: Pass,
+    pub context: PollContext,
+    pub baseline: Baseline,
+    pub returned: Returned,
+    /// Settled before the poll, and shown to it: where each version counts as a record.
+    shown_again: Seconds,
+    /// `None`: all records.
+    pub wanted: Option<Wanted>,
+    /// Hears every record that is shown.
+    pub heard: Option<Heard>,
+    /// Returned records from before all that was asked for: a console may show them without end.
+    pub unasked: usize,
+    /// How far the poll had read when it last forgot keys.
+    forgotten_until: Timestamp,
+    /// Records of earlier seconds are forgotten.
+    first_kept: i64,
+    /// Records shown since it last forgot keys.
+    shown: usize,
+}
+
+/// The records that a lane next to a worker's takes, of all that it is shown.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Not those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their version.
+    AllBut(Arc<HashSet<u64>>),
+    /// Only the versions with these identities.
+    Only(Arc<HashSet<Identity>>),
+}
+
+impl Wanted {
+    fn has(&self, key: &RecordKey, identity: Identity) -> bool {
+        match self {
+            Self::AllBut(accounted) => !accounted.contains(&key.id),
+            Self::Only(versions) => versions.contains(&identity),
+        }
+    }
+}
+
+/// What a poll does with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    /// Returns it. The lane knew this of it.
+    Return(Known),
+    /// Returns it to be accounted for, and not delivered.
+    Exclude(SkipReason),
+    Skip(SkipReason),
+    /// The next poll returns this version.
+    Requeue,
+}
+
+/// What a record says of how far a poll has read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    /// Its time in the order of the poll, unless that time is not in the poll's window.
+    pub order: Option<Timestamp>,
+    /// The key of its version.
+    pub version: u64,
+    /// The poll was not shown it before.
+    pub is_first: bool,
+}
+
+impl Selection {
+    pub fn new(
+        host: CompactString,
+        meter: Meter,
+        pull: Arc<Pull>,
+        pass: Pass,
+        context: PollContext,
+        baseline: Baseline,
+    ) -> Self {
+        let forgotten_until = baseline.pass_position.bound.whole_second();
+        let first_kept = baseline.pass_position.first_kept_second();
+        let returned = Returned::nothing(&pull, &pass);
+        Self {
+            host,
+            meter,
+            pull,
+            pass,
+            context,
+            baseline,
+            returned,
+            shown_again: Seconds::default(),
+            wanted: None,
+            heard: None,
+            unasked: 0,
+            forgotten_until,
+            first_kept,
+            shown: 0,
+        }
+    }
+
+    pub fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// Start of the pass's last complete poll.
+    pub fn complete(&self) -> Option<Timestamp> {
+        self.baseline.pass_position.complete
+    }
+
+    /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already.
+    pub fn select(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut Page) -> Shown {
+        let mut facts = facts(self.pull.stream, bytes);
+        let order = match self.pass.by {
+            _ if !self.pull.is_ordered() => None,
+            By::Order => facts.time,
+            By::Creation => facts.created,
+        };
+        let context = self.context;
+        if let (Some(heard), Some(time)) = (&mut self.heard, facts.time) {
+            heard.see(time, context.start);
+        }
+        if let Some(snapshot) = context.snapshot.or(self.pull.named_by) {
+            facts.version = snapshot.seconds().to_string().into();
+        }
+        let identity = facts.identity(&self.host, bytes);
+        let mut record_key = self.key(&facts, identity, now);
+        let mut is_first = false;
+        let decision = match self.look_up(&record_key, order) {
+            Err(reason) => {
+                is_first = reason == SkipReason::Duplicate && self.show_again(&record_key, order);
+                Decision::Skip(reason)
+            }
+            Ok(known) => {
+                // Not before: what is skipped whatever its content need not be hashed.
+                record_key.content = if page.cut { None } else { self.content(bytes) };
+                self.decide(&facts, &record_key, identity, order, known)
+            }
+        };
+        // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
+        // how far the poll has read.
+        let order = order.filter(|time| *time <= context.start);
+        is_first |= matches!(decision, Decision::Return(_) | Decision::Exclude(_));
+        let shown = Shown { order, version: record_key.version, is_first };
+        let returned = match decision {
+            Decision::Return(known) => {
+                // Later passes see every record again: only the first pass measures how late records are.
+                if let Some(time) = order
+                    && context.pass == 0
+                    && known == Known::New
+                    && self.complete().is_some_and(|complete| time <= complete)
+                {
+                    self.meter.arrived_late(context.start.since(time));
+                }
+                &mut page.records
+            }
+            Decision::Exclude(reason) => {
+                self.meter.lane.skip_records(reason, 1);
+                &mut page.excluded
+            }
+            Decision::Skip(reason) => {
+                self.meter.lane.skip_records(reason, 1);
+                return shown;
+            }
+            Decision::Requeue => {
+                self.meter.lane.requeued.fetch_add(1, Ordering::Relaxed);
+                return shown;
+            }
+        };
+        let id = facts.record_id(bytes).to_compact_string();
+        returned.push(Record { range, id, identity, time: facts.time, order, record_key, enrichment: None });
+        shown
+    }
+
+    /// What the lane knew of a record when the poll began. An error is the reason to skip it, whatever its content.
+    /// `order` is its time in the order of the poll.
+    fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<Known, SkipReason> {
+        if self.pull.window.is_some_and(|window| !window.holds(order)) {
+            return Err(SkipReason::Filtered);
+        }
+        match self.baseline.knows(&self.pass, key, order.is_some()) {
+            Known::Taken => Err(SkipReason::Duplicate),
+            known => Ok(known),
+        }
+    }
+
+    /// Remembers that a settled record was shown. False if it was shown before, or if nothing is compared with it.
+    fn show_again(&mut self, key: &RecordKey, order: Option<Timestamp>) -> bool {
+        let is_compared = order.is_some() && matches!(self.returned, Returned::Versions(_));
+        is_compared && self.shown_again.take(self.pass.place(key).seconds(), key.version, None)
+    }
+
+    /// A hash of the record's content, if its versions may differ in nothing of interest.
+    fn content(&self, record: &[u8]) -> Option<u64> {
+        let is_compared = self.pull.drops_unchanged();
+        is_compared.then(|| stable_fields_hash(record, self.pull.volatile()) & CONTENT_HASH)
+    }
+
+    /// Decides what to do with a record that the lane had not settled, and remembers one that is returned. `order` is
+    /// its time in the order of the poll, and `known` what the lane knew of it.
+    fn decide(
+        &mut self,
+        facts: &Facts<'_>,
+        key: &RecordKey,
+        identity: Identity,
+        order: Option<Timestamp>,
+        known: Known,
+    ) -> Decision {
+        let is_unchanged = self.baseline.contents.has(key);
+        if is_unchanged && !self.baseline.contents.is_old(key) {
+            return Decision::Skip(SkipReason::Unchanged);
+        }
+        // One without such a time is looked up under every time: it has one place in each poll.
+        let second = order.map_or(self.context.start, |_| self.pass.place(key)).seconds();
+        let before = self.returned.add(key, second);
+        // What is older than all that was asked for, the lane's position does not remember.
+        if before == Before::Nothing && second < self.baseline.pass_position.first_kept_second() {
+            self.unasked += 1;
+        }
+        let is_wanted = self.wanted.as_ref().is_none_or(|wanted| wanted.has(key, identity));
+        match before {
+            Before::ThisVersion => Decision::Skip(SkipReason::Duplicate),
+            Before::OtherVersion => Decision::Requeue,
+            Before::Nothing if !is_wanted => Decision::Skip(SkipReason::Duplicate),
+            // The lane remembers that it was shown.
+            Before::Nothing if is_unchanged => Decision::Exclude(SkipReason::Unchanged),
+            // The lane remembers a record that the settings exclude as it does others: it is accounted for once.
+            Before::Nothing if self.pull.excludes(facts) || self.is_change(key) => {
+                Decision::Exclude(SkipReason::Filtered)
+            }
+            Before::Nothing => Decision::Return(known),
+        }
+    }
+
+    /// Whether a record is the change of an alert of which the lane takes nothing but that it is new.
+    fn is_change(&self, key: &RecordKey) -> bool {
+        self.pull.takes_new_alerts_only() && self.baseline.has_settled(key)
+    }
+
+    /// What the position would remember of a record.
+    fn key(&self, facts: &Facts<'_>, identity: Identity, now: Timestamp) -> RecordKey {
+        let named = || match &*facts.id {
+            "" => identity,
+            // An id that is no number, whatever its version.
+            id => Identity::of(&self.host, self.pull.stream, id, ""),
+        };
+        let id = facts.id.parse().unwrap_or_else(|_| named().key());
+        let is_constant =
+            self.pull.stream.description().version == Version::Constant || self.pull.takes_new_alerts_only();
+        let version = if is_constant { id } else { identity.key() };
+        let start = self.context.start;
+        let time = if !self.pull.is_ordered() {
+            // The list may show a change that came after the start, and the next window but one asks for it again: the
+            // later of two clocks counts, since one may be behind, but not without limit, since one may be years ahead.
+            now.min(start.plus(MOST_BEHIND)).max(start)
+        } else {
+            // Without a time of its own it is kept as long as can be.
+            facts.time.unwrap_or(start)
+        };
+        RecordKey { id, version, content: None, time, created: facts.created }
+    }
+
+    /// Adds the event that says that a snapshot is complete, unless it was delivered before a kill.
+    pub fn mark_complete(&self, snapshot: Snapshot, page: &mut Page) {
+        let id = MARKER_ID.to_compact_string();
+        let version = snapshot.time.seconds().to_string();
+        let identity = Identity::of(&self.host, self.pull.stream, &id, &version);
+        let key = identity.key();
+        let start = self.context.start;
+        let record_key = RecordKey { id: key, version: key, content: None, time: start, created: None };
+        self.count_pulled(page.shown);
+        if self.baseline.knows(&self.pass, &record_key, false) == Known::Taken {
+            self.meter.lane.skip_records(SkipReason::Duplicate, 1);
+        } else {
+            let time = Some(snapshot.time);
+            page.records.push(Record { range: 0..0, id, identity, time, order: None, record_key, enrichment: None });
+        }
+    }
+
+    /// Counts records that the console counts and does not show.
+    pub fn count_not_shown(&self, records: u64) {
+        self.meter.lane.add_not_shown(records);
+    }
+
+    /// Counts the records of an answer, before any of them is taken.
+    pub fn count_pulled(&self, shown: usize) {
+        self.meter.lane.pulled.fetch_add(shown as u64, Ordering::Relaxed);
+    }
+
+    /// After an ordered page of `shown` records up to `newest`: forgets the records that no pager can meet again. A
+    /// pager goes back by a second, or meets a page twice; the keys of a whole history would fill the memory.
+    pub fn forget_old(&mut self, shown: usize, newest: Timestamp) {
+        self.shown += shown;
+        if self.shown < KEPT_RECORDS.max(KEPT_PAGES * shown) {
+            return;
+        }
+        self.shown = 0;
+        let read_until = std::mem::replace(&mut self.forgotten_until, newest);
+        let PollContext { start, leaves_open, .. } = self.context;
+        if leaves_open {
+            return;
+        }
+        let first_kept = first_kept_second(bound_behind(read_until, start, self.pass.reach));
+        self.first_kept = first_kept.max(self.first_kept);
+        self.baseline.forget_before(first_kept);
+        // Another version of an agent may follow under a later time, and must not overtake the first.
+        if !self.pull.drops_unchanged() {
+            self.returned.forget_before(first_kept);
+            self.shown_again.forget_before(first_kept);
+            self.unasked = 0;
+        }
+    }
+}
+
+/// What the end of a walk is compared with.
+impl Selection {
+    /// What was settled before the poll.
+    pub fn settled(&self) -> KnownRecords<'_> {
+        KnownRecords { settled: self.baseline.pass_position.seconds(), returned: None }
+    }
+
+    /// What the poll was shown. Settled records that the console has deleted are not in it: with them, as many records
+    /// that a list did not show would not be missed.
+    pub fn listed(&self) -> KnownRecords<'_> {
+        KnownRecords { settled: &self.shown_again, returned: Some(&self.returned) }
+    }
+
+    /// From this time on it remembers every record.
+    pub fn kept_from(&self) -> Timestamp {
+        Timestamp::from_micros(self.first_kept * 1_000_000)
+    }
+
+    /// The poll reads again from this time on, and may meet again what it has returned since.
+    pub fn read_again(&mut self, from: Timestamp) {
+        self.forgotten_until = from.min(self.forgotten_until);
+        self.shown = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourcePosition;
+    use s1_forwarder_record::{Clock, Stream};
+    use s1_forwarder_telemetry::Telemetry;
+
+    fn time(second: usize) -> Timestamp {
+        Timestamp::from_micros(second as i64 * 1_000_000)
+    }
+
+    /// Returns a record of this second, forgets old ones after a page of `shown` records, and says how many are left.
+    fn page(selection: &mut Selection, second: usize, shown: usize) -> usize {
+        let id = second as u64;
+        let key = RecordKey { id, version: id, content: None, time: time(second), created: None };
+        let facts = facts(Stream::Activities, b"{}");
+        let order = Some(time(second));
+        assert_eq!(selection.look_up(&key, order), Ok(Known::New));
+        let identity = Identity::of("h", Stream::Activities, "1", "");
+        assert_eq!(selection.decide(&facts, &key, identity, order, Known::New), Decision::Return(Known::New));
+        selection.forget_old(shown, time(second));
+        selection.returned.len()
+    }
+
+    /// The selection of a poll of activities that asks for all since a second.
+    fn selection(since: usize) -> Selection {
+        let pull = Pull::of(Stream::Activities);
+        let mut position = SourcePosition::starting_at(time(since));
+        position.follow(&pull.passes());
+        let context = PollContext { start: time(1_000_000), ..PollContext::default() };
+        let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
+        let host = "console.example".into();
+        let pass = pull.passes().remove(0);
+        let baseline = position.baseline(&pull.passes(), context).unwrap();
+        Selection::new(host, meter, Arc::new(pull), pass, context, baseline)
+    }
+
+    /// No position has them, and yet they are in memory.
+    #[test]
+    fn records_that_nobody_asked_for_are_counted_apart() {
+        let mut selection = selection(5_000);
+        assert_eq!([10, 11, 6_000, 12].map(|second| page(&mut selection, second, 1)), [1, 2, 3, 4]);
+        assert_eq!(selection.unasked, 3);
+    }
+
+    /// The keys of a page are forgotten once more keys, and more pages, came after it.
+    #[test]
+    fn keys_are_forgotten_after_a_hundred_records_and_four_full_pages() {
+        let mut selection = selection(0);
+        for second in 1..20 {
+            assert_eq!(page(&mut selection, second, KEPT_RECORDS / 10), second);
+        }
+        // Twice a hundred: keys up to the first hundred go, less the two seconds that ties may share.
+        assert_eq!(page(&mut selection, 20, KEPT_RECORDS / 10), 13);
+        for second in 21..20 + KEPT_PAGES {
+            assert_eq!(page(&mut selection, second, KEPT_RECORDS), 13 + second - 20);
+        }
+        assert_eq!(page(&mut selection, 30, KEPT_RECORDS), 7);
+    }
+}

@@ -1,0 +1,76 @@
+//! What a poll reads again of the time that the poll before it has read.
+//!
+//! The time before the last complete poll's start is *open* for `overlap`: records may still become visible in it. A
+//! poll reads what is new, and asks the console how many records it has in the open time. It reads a part again where
+//! the console counts more than the position knows. Whatever the counts say, each part is read once more when it is
+//! older than `overlap`, and only then the bound moves past it. `docs/dev/delivery.md` has the rules and their cases.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use s1_forwarder_record::Timestamp;
+
+use super::search::{KnownRecords, Search, Span};
+use crate::source::{Pass, PassPosition};
+
+/// Known records, a full page, with which the time older than `overlap` is closed. It is closed with fewer when it is
+/// half an `overlap` long.
+const FULL_PAGE: usize = 1_000;
+const SECOND: Duration = Duration::from_secs(1);
+/// Parts that are counted, the newest ones. Older times wait until they are closed.
+const MOST_PARTS: usize = 4;
+
+/// The times that a poll reads, and the counts that it asks for first.
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// Read once more, because it is older than `overlap`. None: the poll leaves the bound where it is.
+    pub closing: Option<Span>,
+    /// Read before, and not older than `overlap`.
+    pub open: Span,
+    pub new: Span,
+    /// Finds the parts of the open time that have more records than the position knows.
+    pub search: Search,
+}
+
+impl Tail {
+    /// For a poll of `pass` at `start`. None where the poll reads everything from the bound on: nothing of it was read,
+    /// all of it is closed, or it has no known records.
+    pub fn of(pass_position: &PassPosition, pass: &Pass, start: Timestamp) -> Option<Self> {
+        let known = KnownRecords { settled: pass_position.seconds(), returned: None };
+        let read_until = pass_position.complete.filter(|complete| *complete < start)?.whole_second();
+        let bound = pass_position.bound.whole_second();
+        let closed_until = start.minus(pass.reach);
+        let is_due = closed_until.since(pass_position.bound) >= pass.reach / 2
+            || known.in_part(Span { from: bound, to: closed_until.whole_second() }) >= FULL_PAGE;
+        let closing = is_due.then(|| Span { from: bound, to: closed_until.whole_second().plus(SECOND) });
+        let open = Span { from: closing.map_or(bound, |closing| closing.to), to: read_until };
+        if open.from >= open.to || known.in_part(Span { from: bound, to: read_until }) == 0 {
+            return None;
+        }
+        // Most late records are the newest ones, which are next to what the poll reads anyway.
+        let newest = Duration::from_secs(pass.newest_part().as_secs()).max(SECOND);
+        let likely = Span { from: read_until.minus(newest), to: read_until };
+        let search = Search::of(open, likely, MOST_PARTS, &known);
+        Some(Self { closing, open, new: Span { from: read_until, to: start }, search })
+    }
+
+    /// Does not ask for counts.
+    pub fn without_counts(self) -> Self {
+        Self { search: Search::nothing(), ..self }
+    }
+
+    /// What the poll reads, in ascending order. Walks with no known records between them are one.
+    pub fn walks(self, pass_position: &PassPosition) -> VecDeque<Span> {
+        let known = KnownRecords { settled: pass_position.seconds(), returned: None };
+        let mut late = self.search.missing;
+        late.sort_unstable_by_key(|span| span.from);
+        let mut walks: VecDeque<Span> = self.closing.into_iter().collect();
+        for span in late.into_iter().chain([self.new]) {
+            match walks.back_mut() {
+                Some(last) if known.in_part(Span { from: last.to, to: span.from }) == 0 => last.to = span.to,
+                _ => walks.push_back(span),
+            }
+        }
+        walks
+    }
+}

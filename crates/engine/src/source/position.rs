@@ -1,0 +1,324 @@
+//! How far a lane has come: what is in memory, what a poll reads of it, and how it is stored.
+
+mod baseline;
+mod changes;
+mod contents;
+mod encoding;
+mod pass_position;
+mod pass_positions;
+mod seconds;
+mod stored;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_record::Timestamp;
+use smallvec::SmallVec;
+
+use self::contents::Contents;
+use self::pass_positions::PassPositions;
+use super::findings::is_of_scope;
+use super::{By, Pass, PollContext, RecordKey};
+
+pub(super) use self::baseline::Baseline;
+pub(super) use self::pass_position::{MANY_FINDINGS, bound_behind, first_kept_second};
+pub use self::pass_position::{PassPosition, Snapshot, SnapshotStage};
+pub use self::seconds::Known;
+pub(super) use self::seconds::Seconds;
+pub use self::stored::{PositionPart, PositionReader};
+
+/// Names the position of a stream's first pass in checkpoints.
+pub const MAIN: &str = "main";
+/// Names the position of snapshots in checkpoints.
+pub(super) const SNAPSHOT: &str = "snapshot";
+
+/// How far a lane has come: one position for each pass over its stream, and the contents of records. A record enters
+/// it once, when it is settled. Clones share what neither of them changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourcePosition {
+    /// Records before this are out of scope.
+    since: Timestamp,
+    passes: PassPositions,
+    contents: Contents,
+}
+
+/// Adds records that one poll has returned to the position.
+#[derive(Debug)]
+pub struct Settling<'a> {
+    position: &'a mut SourcePosition,
+    context: PollContext,
+    /// The passes that remember the records, and the places of their positions.
+    passes: SmallVec<[(&'a Pass, usize); 2]>,
+    /// The place of the position of the pass that returned them.
+    returned_by: Option<usize>,
+}
+
+impl SourcePosition {
+    /// For a new lane that begins at `since`.
+    pub fn starting_at(since: Timestamp) -> Self {
+        Self { since, ..Self::default() }
+    }
+
+    /// The stream has these passes: those that are new begin. A pass that comes back for known records begins with the
+    /// next poll (`beginning`).
+    pub fn follow(&mut self, passes: &[Pass]) {
+        for pass in passes.iter().filter(|pass| !pass.comes_back()) {
+            self.place_or_begin(pass, passes, self.since);
+        }
+        if let Some(first) = passes.first().and_then(|pass| self.place(pass)) {
+            self.passes.move_to_front(first);
+        }
+    }
+
+    /// Where a pass begins that was never polled, at a poll that starts at `start`. A scope of findings that was found
+    /// continues what was read of all scopes. A pass that comes back begins no further back than it reaches; one in
+    /// another order shows records that the first one never does, so it begins where the lane does.
+    fn beginning(&self, pass: &Pass, passes: &[Pass], start: Timestamp) -> Arc<PassPosition> {
+        if let Some(all) = passes.iter().find(|other| other.reads_all_findings())
+            && let Some(read) = self.shared(all)
+        {
+            return read.clone();
+        }
+        let shows_the_same = passes.first().is_some_and(|first| first.by == pass.by);
+        let reached = if pass.comes_back() && shows_the_same { start.minus(pass.reach) } else { self.since };
+        Arc::new(PassPosition::starting_at(self.since.max(reached)))
+    }
+
+    fn place(&self, pass: &Pass) -> Option<usize> {
+        self.passes.place(&pass.name)
+    }
+
+    fn shared(&self, pass: &Pass) -> Option<&Arc<PassPosition>> {
+        self.passes.at(self.place(pass)?)
+    }
+
+    fn place_or_begin(&mut self, pass: &Pass, passes: &[Pass], start: Timestamp) -> usize {
+        self.place(pass).unwrap_or_else(|| {
+            let beginning = self.beginning(pass, passes, start);
+            self.passes.begin(pass.name.clone(), beginning)
+        })
+    }
+
+    /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
+    /// of the stream goes on where it was.
+    pub fn forget_others(&mut self, passes: &[Pass]) {
+        let is_by_scope = passes.iter().any(Pass::is_by_scope);
+        self.passes.retain(|name| {
+            let is_of_mode = !is_by_scope && [MAIN, SNAPSHOT].contains(&name);
+            is_of_mode || passes.iter().any(|pass| pass.name == name)
+        });
+    }
+
+    /// The position is stored as a whole from now on.
+    pub fn store_whole(&mut self) {
+        self.passes.end_log();
+    }
+
+    /// With the names of their passes.
+    pub fn pass_positions(&self) -> impl Iterator<Item = (&str, &PassPosition)> {
+        self.passes.iter().map(|(name, pass_position)| (name.as_str(), &**pass_position))
+    }
+
+    pub fn of_pass(&self, pass: &Pass) -> Option<&PassPosition> {
+        self.shared(pass).map(|pass_position| &**pass_position)
+    }
+
+    /// The position of the stream's first pass.
+    pub fn first(&self) -> Option<&PassPosition> {
+        self.passes.at(0).map(|pass_position| &**pass_position)
+    }
+
+    /// Lower end of the first pass's next poll, included.
+    pub fn bound(&self) -> Timestamp {
+        self.first().map_or(self.since, |first| first.bound)
+    }
+
+    /// Start of the first pass's last poll that reached its end with all records settled.
+    pub fn complete(&self) -> Option<Timestamp> {
+        self.first()?.complete
+    }
+
+    /// The first pass has read all records up to this time, late arrivals within `overlap` included. None for
+    /// snapshots.
+    pub fn closed_until(&self) -> Option<Timestamp> {
+        self.first().filter(|first| first.snapshot.is_none()).map(|first| first.bound)
+    }
+
+    /// The time up to which the lane is complete: what `lag_seconds` is measured from. A lane that reads scope by scope
+    /// is as far as the last one of them.
+    pub fn complete_until(&self) -> Timestamp {
+        let scopes = self
+            .pass_positions()
+            .filter(|(name, _)| is_of_scope(name))
+            .map(|(_, pass_position)| pass_position.complete_until());
+        scopes.min().unwrap_or_else(|| self.first().map_or(self.since, PassPosition::complete_until))
+    }
+
+    /// The newest time of which the first pass settled a record.
+    pub fn newest(&self) -> Timestamp {
+        let last = self.first().and_then(PassPosition::last_second);
+        let after = last.map(|second| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000)));
+        self.complete_until().max(after.unwrap_or_default())
+    }
+
+    /// Whether a poll of any pass was complete, or has shown a record.
+    pub fn was_read(&self) -> bool {
+        self.pass_positions()
+            .any(|(_, pass_position)| pass_position.complete.is_some() || pass_position.key_count() > 0)
+    }
+
+    /// Number of keys over all passes.
+    pub fn key_count(&self) -> usize {
+        self.pass_positions().map(|(_, pass_position)| pass_position.key_count()).sum()
+    }
+
+    /// Number of records whose content is remembered.
+    pub fn content_count(&self) -> usize {
+        self.contents.len()
+    }
+
+    /// Number of keys and contents: what grows with the records that are remembered.
+    pub fn size(&self) -> usize {
+        self.key_count() + self.content_count()
+    }
+
+    /// What a poll of the pass begins with.
+    pub(super) fn baseline(&self, passes: &[Pass], context: PollContext) -> Option<Baseline> {
+        let pass = passes.get(context.pass)?;
+        let known = self.shared(pass).cloned();
+        let mut pass_position = known.unwrap_or_else(|| self.beginning(pass, passes, context.start));
+        if let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since) {
+            pass_position = Arc::new(begun);
+        }
+        let by_creation = passes.iter().find(|pass| pass.by == By::Creation);
+        let by_creation = by_creation
+            .map(|pass| self.shared(pass).cloned().unwrap_or_else(|| self.beginning(pass, passes, context.start)));
+        Some(Baseline { since: self.since, pass_position, by_creation, contents: self.contents.clone() })
+    }
+
+    /// The time of the snapshot that a poll at `start` reads: the unfinished one, else that of `start`. None when that
+    /// one is done.
+    pub fn next_snapshot(&self, pass: &Pass, start: Timestamp) -> Option<Timestamp> {
+        let due = start.aligned_to(pass.every);
+        match self.of_pass(pass).and_then(|pass_position| pass_position.snapshot) {
+            Some(snapshot) if snapshot.stage != SnapshotStage::Done => Some(snapshot.time),
+            Some(snapshot) if snapshot.time >= due => None,
+            _ => Some(due),
+        }
+    }
+
+    /// Whether a poll of findings at `start` reads all of them: the first one does if the lane owes everything, and
+    /// later ones every `resync`, but not two in a row. If a sweep takes longer than `resync`, removals would never be
+    /// read otherwise.
+    pub(super) fn is_sweep_due(&self, pass: &Pass, start: Timestamp, resync: Duration) -> bool {
+        match self.of_pass(pass).map(|pass_position| (pass_position.swept, pass_position.complete)) {
+            Some((Some(swept), complete)) => start.since(swept) >= resync && complete > Some(swept),
+            _ => self.since == Timestamp::default(),
+        }
+    }
+
+    /// Begins to add what a poll has returned. The passes that remember it begin if they were never polled, and the
+    /// snapshot that the poll reads begins if the last poll read another one.
+    pub fn settle<'a>(&'a mut self, passes: &'a [Pass], context: PollContext) -> Settling<'a> {
+        let mut remembering = SmallVec::new();
+        let mut returned_by = None;
+        for (index, pass) in passes.iter().enumerate() {
+            if index != context.pass && !pass.shares_records() {
+                continue;
+            }
+            let place = self.place_or_begin(pass, passes, context.start);
+            remembering.push((pass, place));
+            if index == context.pass {
+                returned_by = Some(place);
+            }
+        }
+        if let Some(place) = returned_by
+            && let Some(pass_position) = self.passes.at(place)
+            && let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since)
+        {
+            self.passes.replace(place, begun);
+        }
+        Settling { position: self, context, passes: remembering, returned_by }
+    }
+
+    /// A poll that has not reached its end settled everything up to `watermark`.
+    pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
+        let Some(pass) = passes.get(context.pass) else { return };
+        if !pass.is_by_scope()
+            && let Some(place) = self.place(pass)
+            && let Some(pass_position) = self.passes.at_mut(place)
+        {
+            pass_position.advance(watermark, context.start, pass.reach_in(context));
+        }
+    }
+
+    /// A poll reached its end, and all its records are settled. With `marker` an event follows a complete snapshot.
+    pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
+        if self.contents.age(context.start) {
+            self.store_whole();
+        }
+        let place = self.settle(passes, context).returned_by;
+        let (Some(pass), Some(place)) = (passes.get(context.pass), place) else { return };
+        let Some(pass_position) = self.passes.at_mut(place) else { return };
+        if context.snapshot.is_some() {
+            pass_position.finish_snapshot(context.start, marker);
+            self.store_whole();
+            return;
+        }
+        let is_first = pass_position.swept.is_none();
+        let is_sweep = pass.is_by_scope() && context.sweep;
+        let reach = if is_sweep { pass.reach_in_sweep(is_first) } else { pass.reach_in(context) };
+        if is_sweep || pass.is_by_scope() && is_first {
+            pass_position.swept = Some(context.start);
+        }
+        pass_position.finish(context.start, reach);
+    }
+
+    /// A poll found that there is nothing to read for the time being: the bounds stay. That holds too for scopes that
+    /// only a poll of all findings finds.
+    pub fn pass_over(&mut self, passes: &[Pass], context: PollContext) {
+        let Some(pass) = passes.get(context.pass) else { return };
+        let is_passed_over = |name: &str| {
+            let waits_for_it = pass.reads_all_findings() && is_of_scope(name);
+            pass.name == name || waits_for_it && passes.iter().all(|pass| pass.name != name)
+        };
+        self.passes.change_times(is_passed_over, |pass_position| pass_position.finish(context.start, None));
+    }
+
+    /// The last snapshot, once all its records are settled.
+    pub fn read_snapshot(&self) -> Option<Snapshot> {
+        self.first()?.snapshot.filter(|snapshot| snapshot.stage != SnapshotStage::Reading)
+    }
+
+    /// Keeps the times and forgets the keys: another console's records have other identities.
+    pub fn forget_keys(&mut self) {
+        self.passes.change_all(PassPosition::forget_keys);
+        self.contents = Contents::default();
+    }
+}
+
+impl Settling<'_> {
+    /// Remembers a record in each pass that may show it, except in a sweep. False if the pass that returned it knew it
+    /// before, or has no room for it.
+    pub fn take(&mut self, record_key: &RecordKey) -> bool {
+        if self.context.sweep {
+            // There are hundreds of thousands, and the next sweep returns them again.
+            return true;
+        }
+        let SourcePosition { passes, contents, .. } = &mut *self.position;
+        let mut is_new = false;
+        for (pass, place) in &self.passes {
+            let is_taken = passes.take(*place, pass, record_key);
+            is_new |= is_taken && self.returned_by == Some(*place);
+        }
+        if let Some(content) = record_key.content {
+            contents.insert(record_key.id, content);
+            passes.log_content(record_key.id, content);
+        }
+        passes.compact_grown_log();
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests;

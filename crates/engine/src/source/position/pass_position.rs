@@ -1,0 +1,446 @@
+use std::time::Duration;
+
+use s1_forwarder_record::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::seconds::{Known, Seconds};
+use crate::source::{Pass, RecordKey};
+
+/// Keys are kept this much below the bound: the console compares times at about 10 ms, so a query from the bound may
+/// return records from just before it.
+const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
+/// Most findings of one window to remember; further ones are delivered twice if windows overlap.
+pub(in crate::source) const MANY_FINDINGS: usize = 50_000;
+
+/// How far one pass over a stream has come: all records before `bound` are settled, and the keys name the settled
+/// records after it.
+///
+/// The rules and the case behind each are in `docs/dev/delivery.md`; in short:
+/// - a poll asks for [bound, S], S being its start by the console's clock, or for parts of it (`source/poll/tail.rs`);
+/// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`), one that did not to
+///   min(watermark, S − reach), and one that did not read all that is older leaves it;
+/// - the bound never moves back, and a key is forgotten only when its record's time is before the bound. (A snapshot
+///   begins again each time.)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassPosition {
+    /// Lower end of the next poll, included.
+    pub bound: Timestamp,
+    /// All records up to this time are settled, except late arrivals.
+    pub watermark: Timestamp,
+    /// Start of the last poll that reached its end with all records settled.
+    pub complete: Option<Timestamp>,
+    pub(super) seconds: Seconds,
+    /// The snapshot that was begun last.
+    pub snapshot: Option<Snapshot>,
+    /// Start of the last sweep over all findings.
+    pub(super) swept: Option<Timestamp>,
+}
+
+/// A [`PassPosition`] without its keys. Later times are stored as their distance from the bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    bound: Timestamp,
+    watermark: i64,
+    complete: Option<i64>,
+    snapshot: Option<Snapshot>,
+    swept: Option<i64>,
+}
+
+/// A full inventory: the time that names it, and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Aligned to the interval, and part of each event's identity.
+    pub time: Timestamp,
+    /// Events settled so far.
+    pub taken: u64,
+    pub stage: SnapshotStage,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotStage {
+    /// Records are being read.
+    Reading,
+    /// All records are settled; the event that says so is not.
+    Marking,
+    /// Nothing is left to do.
+    Done,
+}
+
+impl PassPosition {
+    /// For a pass that begins at `since`.
+    pub fn starting_at(since: Timestamp) -> Self {
+        Self {
+            bound: since,
+            watermark: since,
+            complete: None,
+            seconds: Seconds::default(),
+            snapshot: None,
+            swept: None,
+        }
+    }
+
+    pub(super) fn head(&self) -> Head {
+        let from_bound = |time: Timestamp| time.micros().wrapping_sub(self.bound.micros());
+        Head {
+            bound: self.bound,
+            watermark: from_bound(self.watermark),
+            complete: self.complete.map(from_bound),
+            snapshot: self.snapshot,
+            swept: self.swept.map(from_bound),
+        }
+    }
+
+    pub(super) fn set_head(&mut self, head: Head) {
+        let time = |from_bound: i64| Timestamp::from_micros(head.bound.micros().wrapping_add(from_bound));
+        self.bound = head.bound;
+        self.watermark = time(head.watermark);
+        self.snapshot = head.snapshot;
+        self.complete = head.complete.map(time);
+        self.swept = head.swept.map(time);
+    }
+
+    /// The time up to which the pass is complete.
+    pub fn complete_until(&self) -> Timestamp {
+        self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
+    }
+
+    /// The versions remembered, by the second of their record's time.
+    pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
+        self.seconds.iter().map(|(_, records)| records.versions())
+    }
+
+    /// Number of keys remembered.
+    pub fn key_count(&self) -> usize {
+        self.seconds.key_count()
+    }
+
+    /// The keys remembered, by the second of their record's time.
+    pub fn seconds(&self) -> &Seconds {
+        &self.seconds
+    }
+
+    /// Looks up a record; one without a time of its own, under every time.
+    pub fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
+        let (key, version) = pass.key(record_key);
+        if has_time { self.knows(pass.place(record_key), key, version) } else { self.knows_anywhere(key, version) }
+    }
+
+    /// Looks up a record of this time. `version` is given if the position stores the last settled version.
+    pub fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
+        self.seconds.knows(time.seconds(), key, version)
+    }
+
+    /// Looks up a record that may be stored under any time.
+    pub fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
+        self.seconds.knows_anywhere(key, version)
+    }
+
+    /// Remembers a record; false if it was remembered before.
+    pub fn take(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+        let second = time.seconds();
+        if second < self.first_kept_second() {
+            // Never asked for again.
+            return true;
+        }
+        let taken = self.seconds.take(second, key, version);
+        if taken
+            && let Some(snapshot) = &mut self.snapshot
+            && snapshot.stage == SnapshotStage::Reading
+        {
+            snapshot.taken += 1;
+        }
+        taken
+    }
+
+    /// Remembers a record that may be stored under another time: it is moved.
+    pub fn take_anywhere(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+        self.seconds.forget(key);
+        self.take(time, key, version)
+    }
+
+    /// A poll that started at `start` and has not reached its end settled everything up to `watermark`.
+    ///
+    /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
+    /// `reach`, the poll leaves the bound where it is.
+    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: impl Into<Option<Duration>>) {
+        self.watermark = self.watermark.max(watermark.min(start));
+        if let Some(reach) = reach.into() {
+            self.raise_bound(bound_behind(watermark, start, reach));
+        }
+    }
+
+    /// A poll that started at `start` reached its end, and all its records are settled. Without `reach`, it leaves the
+    /// bound where it is: it read only what was new, or had nothing to read.
+    pub fn finish(&mut self, start: Timestamp, reach: impl Into<Option<Duration>>) {
+        self.watermark = self.watermark.max(start);
+        self.complete = self.complete.max(Some(start));
+        if let Some(reach) = reach.into() {
+            self.raise_bound(start.minus(reach));
+        }
+    }
+
+    /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
+    pub fn forget_keys(&mut self) {
+        self.seconds = Seconds::default();
+        self.snapshot = None;
+        self.complete = None;
+    }
+
+    /// The position at the beginning of the snapshot of this time: everything from `since` on is read again. None if
+    /// that snapshot was begun before, or there is none to begin.
+    pub(super) fn beginning_snapshot(&self, time: Option<Timestamp>, since: Timestamp) -> Option<Self> {
+        let time = time.filter(|time| self.snapshot.is_none_or(|snapshot| snapshot.time != *time))?;
+        let snapshot = Snapshot { time, taken: 0, stage: SnapshotStage::Reading };
+        Some(Self { bound: since, watermark: since, snapshot: Some(snapshot), ..self.without_keys() })
+    }
+
+    /// Whether a snapshot waits only for its marker event.
+    pub fn is_marking(&self) -> bool {
+        self.snapshot.is_some_and(|snapshot| snapshot.stage == SnapshotStage::Marking)
+    }
+
+    /// Whether it remembers another record. Further findings are delivered twice if windows overlap.
+    pub(super) fn has_room(&self, pass: &Pass) -> bool {
+        !pass.is_by_scope() || self.key_count() < MANY_FINDINGS
+    }
+
+    /// Remembers a record as `pass` does; false if this version of it was remembered before.
+    pub(super) fn take_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
+        let (key, version) = pass.key(record_key);
+        let time = pass.place(record_key);
+        if pass.is_by_scope() { self.take_anywhere(time, key, version) } else { self.take(time, key, version) }
+    }
+
+    /// Finishes the current stage of the snapshot.
+    pub(super) fn finish_snapshot(&mut self, start: Timestamp, marker: bool) {
+        self.complete = self.complete.max(Some(start));
+        self.seconds = Seconds::default();
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.stage = if marker && snapshot.stage == SnapshotStage::Reading {
+                SnapshotStage::Marking
+            } else {
+                SnapshotStage::Done
+            };
+        }
+    }
+
+    /// Records of earlier seconds are not asked for again.
+    pub(in crate::source) fn first_kept_second(&self) -> i64 {
+        first_kept_second(self.bound)
+    }
+
+    /// The last second of which it has keys.
+    pub(super) fn last_second(&self) -> Option<i64> {
+        self.seconds.last()
+    }
+
+    /// The position with its times, but without any keys.
+    pub(super) fn without_keys(&self) -> Self {
+        Self { seconds: Seconds::default(), ..*self }
+    }
+
+    fn raise_bound(&mut self, bound: Timestamp) {
+        if bound <= self.bound {
+            return;
+        }
+        self.bound = bound;
+        self.forget_old_keys();
+    }
+
+    pub(super) fn forget_old_keys(&mut self) {
+        self.seconds.forget_before(self.first_kept_second());
+    }
+}
+
+/// The bound of a poll that started at `start` and has read everything up to `watermark`.
+pub(in crate::source) fn bound_behind(watermark: Timestamp, start: Timestamp, reach: Duration) -> Timestamp {
+    watermark.minus(Duration::from_secs(1)).min(start.minus(reach))
+}
+
+/// The keys of earlier seconds are forgotten where this is the bound.
+pub(in crate::source) fn first_kept_second(bound: Timestamp) -> i64 {
+    bound.seconds() - KEPT_SECONDS_BELOW_BOUND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OVERLAP: Duration = Duration::from_secs(300);
+
+    fn minute(minute: i64) -> Timestamp {
+        Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
+    }
+
+    fn has(pass_position: &PassPosition, time: Timestamp, key: u64) -> bool {
+        pass_position.knows(time, key, None) == Known::Taken
+    }
+
+    #[test]
+    fn a_complete_poll_leaves_the_bound_an_overlap_behind_its_start() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-10), 1, None);
+        pass_position.take(minute(-3), 2, None);
+        pass_position.finish(minute(0), OVERLAP);
+        assert_eq!(pass_position.bound, minute(-5));
+        assert!(has(&pass_position, minute(-3), 2), "within the overlap");
+        assert!(!has(&pass_position, minute(-10), 1), "before the bound");
+        assert_eq!(pass_position.complete, Some(minute(0)));
+    }
+
+    /// The case of delivery.md: a poll at 12:00 completes, the poll at 12:10 breaks at 11:56.
+    #[test]
+    fn an_interrupted_poll_keeps_the_keys_above_what_it_reached() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-4), 1, None);
+        pass_position.take(minute(-1), 2, None);
+        pass_position.finish(minute(0), OVERLAP);
+        pass_position.take(minute(-4), 3, None);
+        pass_position.advance(minute(-4), minute(10), OVERLAP);
+        assert_eq!(pass_position.bound, minute(-4).minus(Duration::from_secs(1)));
+        for (time, key) in [(minute(-4), 1), (minute(-1), 2), (minute(-4), 3)] {
+            assert!(has(&pass_position, time, key), "key {key}");
+        }
+    }
+
+    #[test]
+    fn the_bound_never_moves_back() {
+        let mut pass_position = PassPosition::starting_at(minute(0));
+        pass_position.finish(minute(10), OVERLAP);
+        let before = pass_position.clone();
+        pass_position.advance(minute(3), minute(4), OVERLAP);
+        assert_eq!(pass_position.bound, before.bound);
+        pass_position.finish(minute(6), OVERLAP);
+        assert_eq!(pass_position.bound, before.bound);
+        assert_eq!(pass_position.complete, Some(minute(10)));
+    }
+
+    #[test]
+    fn an_interrupted_poll_does_not_outrun_the_overlap() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.advance(minute(9), minute(10), OVERLAP);
+        assert_eq!(pass_position.bound, minute(5), "a record of 12:06 may still come late");
+    }
+
+    #[test]
+    fn ties_on_the_watermark_are_distinguished_by_their_keys() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        assert!(pass_position.take(minute(-30), 1, None));
+        pass_position.advance(minute(-30), minute(0), OVERLAP);
+        assert!(pass_position.bound < minute(-30), "another record of that moment may be unread");
+        assert!(!pass_position.take(minute(-30), 1, None));
+        assert!(pass_position.take(minute(-30), 2, None));
+    }
+
+    #[test]
+    fn what_is_known_of_a_record_without_a_time_is_known_once() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take_anywhere(minute(90), 7, Some(1));
+        // The clock that was ahead is right again.
+        pass_position.take_anywhere(minute(0), 7, Some(2));
+        assert_eq!((pass_position.key_count(), pass_position.knows_anywhere(7, Some(2))), (1, Known::Taken));
+    }
+
+    /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
+    #[test]
+    fn a_key_is_found_wherever_it_is_kept() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(0), 7, None);
+        let knows = |pass_position: &PassPosition, key| pass_position.knows_anywhere(key, None) == Known::Taken;
+        assert!(knows(&pass_position, 7) && !knows(&pass_position, 8));
+        pass_position.finish(minute(4), OVERLAP);
+        assert!(knows(&pass_position, 7));
+        pass_position.finish(minute(10), OVERLAP);
+        assert!(!knows(&pass_position, 7));
+    }
+
+    /// The case of delivery.md: as a set, status A→B→A under one `updatedAt` drops the last A.
+    #[test]
+    fn a_record_that_goes_back_to_what_it_was_has_changed() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        for version in [1, 2, 1] {
+            assert_ne!(pass_position.knows(minute(-3), 7, Some(version)), Known::Taken);
+            assert!(pass_position.take(minute(-3), 7, Some(version)));
+            assert_eq!(pass_position.knows(minute(-3), 7, Some(version)), Known::Taken);
+        }
+        assert_eq!(pass_position.key_count(), 1);
+        assert!(!pass_position.take(minute(-3), 7, Some(1)));
+    }
+
+    /// The console compares at about 10 ms: a query from the bound shows what lies just before it, again and again.
+    #[test]
+    fn a_record_just_before_the_bound_is_still_distinguished() {
+        let before = |bound: Timestamp| bound.minus(Duration::from_millis(5));
+        let mut pass_position = PassPosition::starting_at(minute(0));
+        assert!(pass_position.take(before(minute(0)), 1, None));
+        assert!(!pass_position.take(before(minute(0)), 1, None), "taken below the bound");
+        assert!(pass_position.take(before(minute(5)), 2, None));
+        pass_position.finish(minute(10), OVERLAP);
+        assert_eq!(pass_position.bound, minute(5));
+        assert!(has(&pass_position, before(minute(5)), 2), "below the bound that was raised over it");
+        assert!(!has(&pass_position, before(minute(0)), 1), "nobody asks for it any more");
+        assert!(pass_position.take(minute(0), 3, None) && !has(&pass_position, minute(0), 3), "nor for this one");
+        assert_eq!(pass_position.key_count(), 1);
+    }
+
+    #[test]
+    fn what_was_read_reaches_to_the_watermark_or_to_the_last_complete_poll() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.advance(minute(-30), minute(0), OVERLAP);
+        assert_eq!(
+            (pass_position.watermark, pass_position.complete_until(), pass_position.complete),
+            (minute(-30), minute(-30), None)
+        );
+        pass_position.advance(minute(3), minute(0), OVERLAP);
+        assert_eq!(pass_position.watermark, minute(0), "what comes after the poll's start is the next one's");
+        pass_position.finish(minute(1), OVERLAP);
+        pass_position.advance(minute(-10), minute(2), OVERLAP);
+        assert_eq!((pass_position.watermark, pass_position.complete_until()), (minute(1), minute(1)));
+    }
+
+    /// Keys of one console say nothing about another's records.
+    #[test]
+    fn another_console_begins_without_keys_at_the_same_time() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-3), 7, None);
+        pass_position.finish(minute(0), OVERLAP);
+        pass_position.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: SnapshotStage::Done });
+        pass_position.forget_keys();
+        assert_eq!((pass_position.key_count(), pass_position.snapshot, pass_position.bound), (0, None, minute(-5)));
+    }
+
+    #[test]
+    fn a_snapshot_reads_all_then_says_so_then_is_done() {
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-3), 7, None);
+        pass_position.finish(minute(0), OVERLAP);
+        let stage = |pass_position: &PassPosition| {
+            pass_position.snapshot.map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage))
+        };
+        for (time, marker) in [(minute(10), true), (minute(20), false)] {
+            pass_position = pass_position.beginning_snapshot(Some(time), minute(-60)).unwrap();
+            assert_eq!(
+                (pass_position.bound, pass_position.watermark, pass_position.key_count()),
+                (minute(-60), minute(-60), 0)
+            );
+            for key in [7, 8, 8] {
+                pass_position.take(minute(-3), key, None);
+            }
+            assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Reading)));
+            pass_position.finish_snapshot(time, marker);
+            assert_eq!((pass_position.complete, pass_position.key_count()), (Some(time), 0));
+            if marker {
+                assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Marking)));
+                pass_position.take(time, 9, None);
+                assert_eq!(
+                    stage(&pass_position),
+                    Some((time, 2, SnapshotStage::Marking)),
+                    "its last event is no record"
+                );
+                pass_position.finish_snapshot(time, marker);
+            }
+            assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Done)));
+        }
+    }
+}

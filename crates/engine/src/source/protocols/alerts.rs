@@ -1,0 +1,93 @@
+use std::time::Duration;
+
+use s1_forwarder_record::{Stream, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::protocol::Protocol;
+use crate::console::Endpoint;
+use crate::source::requests::{Place, RecordList, Request, SMALL_BYTES, Size};
+use crate::source::{AlertFilter, Pull, Window};
+
+/// GraphQL: a connection of unified alerts, which is asked for its count by asking for one alert in brief.
+#[derive(Debug)]
+pub struct Alerts;
+
+impl Alerts {
+    /// The next alert without the fields that can be long.
+    pub fn brief(list: &RecordList<'_>, place: Place<'_>) -> Request {
+        Request::alerts(in_time(list, place), true, ONE)
+    }
+}
+
+const ONE: Size = Size::Fixed { limit: Some(1), max_bytes: SMALL_BYTES };
+
+impl Protocol for Alerts {
+    fn records(&self, list: &RecordList<'_>, place: Place<'_>, size: Size) -> Request {
+        Request::alerts(in_time(list, place), false, size)
+    }
+
+    fn count(&self, list: &RecordList<'_>) -> Request {
+        Self::brief(list, Place::First)
+    }
+
+    fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request {
+        // The console compares milliseconds and includes both ends.
+        let last = to.minus(Duration::from_millis(1));
+        Request::alerts(variables(pull, (filter, "ASC"), Some(from), Some(last), None), true, ONE)
+    }
+
+    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request> {
+        let filter = pull.within(window).list_order().time_filter;
+        vec![self.count_between(pull, filter, window.from, window.to)]
+    }
+
+    fn probe(&self, stream: Stream, max_bytes: usize) -> Request {
+        let order = (Endpoint::of(stream).order.sort_by, "ASC");
+        let size = Size::Fixed { limit: Some(1), max_bytes };
+        Request::alerts(variables(&Pull::of(stream), order, None, None, None), true, size)
+    }
+
+    fn latest(&self, pull: &Pull, cursor: Option<&str>) -> Request {
+        let size = Size::Page { max_limit: Endpoint::of(pull.stream).max_limit };
+        Request::alerts(variables(pull, (pull.list_order().sort_by, "DESC"), None, None, cursor), false, size)
+    }
+
+    fn has_parts(&self) -> bool {
+        true
+    }
+}
+
+fn in_time(list: &RecordList<'_>, place: Place<'_>) -> Map<String, Value> {
+    let cursor = if let Place::Cursor(cursor) = place { Some(cursor) } else { None };
+    variables(list.pull, (list.pass.time_filter, "ASC"), Some(list.from), Some(list.to), cursor)
+}
+
+/// The alerts that `pull` selects, sorted and filtered by one of their times.
+fn variables(
+    pull: &Pull,
+    (by, order): (&str, &str),
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    cursor: Option<&str>,
+) -> Map<String, Value> {
+    let mut filters = Vec::new();
+    if from.is_some() || to.is_some() {
+        // In milliseconds, as alerts show their times.
+        let start = from.map(Timestamp::millis);
+        let end = to.map(Timestamp::millis);
+        let range = json!({ "start": start, "startInclusive": true, "end": end, "endInclusive": true });
+        filters.push(json!({ "fieldId": by, "dateTimeRange": range }));
+    }
+    let own = pull.unified_alerts();
+    if let Some(AlertFilter { products, .. }) = own
+        && !products.is_empty()
+    {
+        filters.push(json!({ "fieldId": "detectionProduct", "stringIn": { "values": products } }));
+    }
+    Map::from_iter([
+        ("after".to_owned(), cursor.into()),
+        ("filters".to_owned(), filters.into()),
+        ("viewType".to_owned(), own.and_then(|own| own.view).unwrap_or("ALL").into()),
+        ("sort".to_owned(), json!({ "by": by, "order": order })),
+    ])
+}

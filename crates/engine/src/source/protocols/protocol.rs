@@ -1,0 +1,42 @@
+use std::fmt;
+
+use s1_forwarder_record::{Stream, Timestamp};
+
+use crate::source::requests::{Place, RecordList, Request, Size};
+use crate::source::{Pull, Window};
+
+/// Builds the requests for a stream.
+pub trait Protocol: fmt::Debug + Sync {
+    /// The records of a list that come at `place`.
+    fn records(&self, list: &RecordList<'_>, place: Place<'_>, size: Size) -> Request;
+
+    /// The number of records in a list.
+    fn count(&self, list: &RecordList<'_>) -> Request;
+
+    /// The number of records from `from` on and before `to`, by the time that `filter` names.
+    fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request;
+
+    /// Requests whose counts add up to the number of records in `window`.
+    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request>;
+
+    /// One record, or none: whether the token may read it, and the console's time.
+    fn probe(&self, stream: Stream, max_bytes: usize) -> Request;
+
+    /// The newest records that `pull` selects, without a position.
+    fn latest(&self, pull: &Pull, cursor: Option<&str>) -> Request;
+
+    /// Whether records are listed by the time that they are asked for by. Otherwise a list says nothing of times.
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
+    /// Whether the console may want one scope to be asked for at a time.
+    fn is_by_scope(&self) -> bool {
+        false
+    }
+
+    /// Whether a record that is too large can be asked for in part. Others are skipped.
+    fn has_parts(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,135 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use s1_forwarder_record::{Level, Scope, Stream, Timestamp};
+use s1_forwarder_settings::Id;
+
+use super::parameters::{Parameter, named};
+use super::{ActivityFilter, AlertFilter, Own, SilentAfter, Since, Window};
+use crate::console::{Client, ConsoleSettings};
+
+/// One stream's settings with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// The stream.
+    pub stream: Stream,
+    /// Time between polls.
+    pub interval: Duration,
+    /// Where the first run begins.
+    pub since: Since,
+    /// How late a record may become visible and still be caught.
+    pub overlap: Duration,
+    /// When the lane is reported as silent.
+    pub silent_after: SilentAfter,
+    /// The one account, site or group that the console is asked for. None: it is asked for several, or for all.
+    pub scope: Option<Arc<Scope>>,
+    /// Parameters that add records to a list.
+    pub filters: Vec<(&'static str, String)>,
+    /// What other streams do not have.
+    pub own: Own,
+    /// Pulled once instead of polled indefinitely.
+    pub window: Option<Window>,
+    /// The time of the snapshot that the records of the window are named by.
+    pub named_by: Option<Timestamp>,
+}
+
+impl Pull {
+    /// The filters of the requests, except for the scope, as text for ledgers.
+    pub fn narrowed_by(&self) -> String {
+        self.filters().map(|(name, value)| format!("&{name}={value}")).collect()
+    }
+
+    /// Which records the console is asked for, as text for ledgers.
+    pub fn asked(&self, client: &Client) -> String {
+        format!("{}{}", client.scope(), self.narrowed_by())
+    }
+
+    fn filters(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.own.filters().into_iter().chain(self.filters.iter().cloned())
+    }
+
+    /// The filters of a request for a list, likewise.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
+        named(self.filters())
+    }
+
+    /// The pull of the scopes that `console` names: its groups, else its sites, else its accounts. Findings are asked
+    /// for one of them at a time.
+    #[must_use]
+    pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
+        let lists =
+            [(Level::Group, &console.groups), (Level::Site, &console.sites), (Level::Account, &console.accounts)];
+        let Some((level, ids)) = lists.into_iter().find(|(_, ids)| !ids.is_empty()) else { return self };
+        let scope = |id: &Id| Arc::new(Scope { level, id: id.as_str().into(), name: None });
+        let scopes: Vec<_> = ids.iter().map(scope).collect();
+        if let [one] = &*scopes {
+            self.scope = Some(one.clone());
+        }
+        if let Own::Vulnerabilities(findings) = &mut self.own {
+            findings.scopes = scopes;
+        }
+        self
+    }
+
+    /// The pull that also goes through the scopes that the token was found to have, where the settings name none.
+    #[must_use]
+    pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
+        let mut pull = self.clone();
+        if let Own::Vulnerabilities(findings) = &mut pull.own {
+            findings.found = found;
+        }
+        pull
+    }
+
+    /// The pull of the records of `window` alone, once. Nothing comes late into a closed window, so there is no
+    /// overlap, and a position keeps few keys however many records the window has.
+    pub fn within(&self, window: Window) -> Self {
+        self.part(window, window)
+    }
+
+    /// The pull of a part of a window, as [`Self::within`] makes it for a whole one. Records that are named by their
+    /// snapshot get the name of the last snapshot before the end of the whole window, whatever the parts.
+    pub fn part(&self, window: Window, whole: Window) -> Self {
+        let named_by = self.is_snapshot().then(|| whole.to.aligned_to(self.interval));
+        let since = Since::At(window.from);
+        Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
+    }
+
+    /// The pull for one sink. One that writes the console's own notifications takes each unified alert once, when it is
+    /// new, and it alone takes the threats of activities.
+    #[must_use]
+    pub fn for_sink(self: &Arc<Self>, notifies: bool) -> Arc<Self> {
+        let own = match &self.own {
+            Own::UnifiedAlerts(alerts) if notifies => {
+                Own::UnifiedAlerts(AlertFilter { new_only: true, ..alerts.clone() })
+            }
+            Own::Activities(activities) if activities.with_threats && !notifies => {
+                Own::Activities(ActivityFilter { with_threats: false, ..activities.clone() })
+            }
+            _ => return self.clone(),
+        };
+        Arc::new(Self { own, ..Self::clone(self) })
+    }
+
+    /// The pull of these records alone, where the console [can be asked for them](Self::can_ask_for).
+    #[must_use]
+    pub fn of_ids(mut self, ids: &[CompactString]) -> Self {
+        if !ids.is_empty() && Self::can_ask_for(ids) {
+            self.filters.push(("ids", ids.join(",")));
+        }
+        self
+    }
+
+    /// Whether the console can be asked for records with these ids: it refuses what is not its own number, and unified
+    /// alerts have none.
+    pub fn can_ask_for(ids: &[CompactString]) -> bool {
+        let is_number = |id: &CompactString| id.bytes().all(|byte| byte.is_ascii_digit());
+        ids.iter().all(|id| (18..=19).contains(&id.len()) && is_number(id))
+    }
+
+    /// Whether a changed record is sent again only if more than its volatile keys changed.
+    pub fn drops_unchanged(&self) -> bool {
+        !self.is_snapshot() && self.window.is_none() && !self.volatile().is_empty()
+    }
+}

@@ -1,0 +1,93 @@
+//! Whether the token sees the accounts, sites and groups that the settings name. A console answers an id that it does
+//! not see like one without records.
+
+use std::sync::Arc;
+
+use s1_forwarder_record::{Level, Scope};
+use s1_forwarder_settings::Id;
+use serde::Deserialize;
+
+use super::scope_list::visible_scopes;
+use crate::console::{Client, ConsoleError, ConsoleSettings};
+
+/// The ids of one level, compared with what the token sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeenScope {
+    /// It sees all of them.
+    All(Vec<Arc<Scope>>),
+    /// Which ones it does not see, and what to do.
+    Lacks(String),
+    /// Why that is not known.
+    Unknown {
+        reason: String,
+        /// The console may answer otherwise in a while.
+        may_pass: bool,
+    },
+}
+
+/// The keys of the settings that name a scope, with their ids.
+pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'static str, Level, &[Id])> {
+    let all = [
+        ("accounts", Level::Account, &*settings.accounts),
+        ("sites", Level::Site, &*settings.sites),
+        ("groups", Level::Group, &*settings.groups),
+    ];
+    all.into_iter().filter(|(.., ids)| !ids.is_empty())
+}
+
+/// The scope of the token's user, such as `account 225494730938493804`; `None` if the console does not say.
+///
+/// # Errors
+/// As [`Client::object`].
+pub async fn scope_of_user(client: &Client) -> Result<Option<String>, ConsoleError> {
+    #[derive(Deserialize)]
+    struct Role {
+        id: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct User {
+        scope: Option<String>,
+        #[serde(default)]
+        scope_roles: Vec<Role>,
+    }
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Option<User>,
+    }
+    let answer = client.object("user").await?;
+    let user = serde_json::from_slice::<Envelope>(&answer).ok().and_then(|envelope| envelope.data);
+    let Some(User { scope: Some(scope), scope_roles }) = user else { return Ok(None) };
+    let mut ids: Vec<String> = scope_roles.into_iter().filter_map(|role| role.id).collect();
+    ids.sort_unstable();
+    Ok(Some(client.redactor().scrub(&format!("{scope} {}", ids.join(", "))).trim_end().to_owned()))
+}
+
+impl SeenScope {
+    /// `name` is the key of the settings. Asks within the rate limit.
+    pub async fn of(client: &Client, name: &str, level: Level, ids: &[Id]) -> Self {
+        let unknown = |reason: String| Self::Unknown { reason, may_pass: false };
+        match visible_scopes(client, level).await {
+            Ok(Some(seen)) if seen.is_empty() && level == Level::Account => {
+                unknown("the console lists no accounts for it".to_owned())
+            }
+            Ok(Some(seen)) => Self::compare(name, ids, &seen),
+            Ok(None) => unknown("the console lists too many".to_owned()),
+            Err(error @ ConsoleError::Forbidden(_)) => unknown(format!("its role may not list {name} ({error})")),
+            Err(error) => Self::Unknown { reason: error.to_string(), may_pass: true },
+        }
+    }
+
+    fn compare(name: &str, ids: &[Id], seen: &[Arc<Scope>]) -> Self {
+        let find = |id: &Id| seen.iter().find(|scope| *scope.id == *id.as_str());
+        let missing: Vec<&str> = ids.iter().filter(|id| find(id).is_none()).map(Id::as_str).collect();
+        if missing.is_empty() {
+            return Self::All(ids.iter().filter_map(find).cloned().collect());
+        }
+        Self::Lacks(format!(
+            "the token does not see {}: correct `console.{name}`, or give the token's user access; the console sends nothing \
+             of what the token does not see",
+            missing.join(", ")
+        ))
+    }
+}

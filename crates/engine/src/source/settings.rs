@@ -1,0 +1,181 @@
+use std::time::Duration;
+
+use s1_forwarder_record::{Facts, Stream};
+use s1_forwarder_settings::{Period, SettingKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::protocols::List;
+use super::stream_settings::{sorted, stream_settings, text};
+use super::streams::pulled::{DAY, MINUTE, Pulled, only_main};
+use super::streams::{agents, alerts, unified_alerts, vulnerabilities};
+use super::{
+    ActivityFilter, ActivityInclude, Addition, Agents, Alerts, Include, Own, Pull, SilentAfter, Since, UnifiedAlerts,
+    Vulnerabilities,
+};
+
+/// Declares the streams of a pipeline file: the key, the type of its settings, and how it is pulled.
+macro_rules! streams {
+    ($($(#[doc = $doc:literal])+ $key:ident: $settings:ident = $pulled:path,)+) => {
+        /// `streams:` of a pipeline file; only the streams named are pulled.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct StreamSettings {
+            $($(#[doc = $doc])+ pub $key: Option<$settings>,)+
+        }
+
+        impl StreamSettings {
+            /// The streams named, defaults filled in.
+            pub fn pulls(&self) -> Vec<Pull> {
+                [$(self.$key.as_ref().map($settings::pull)),+].into_iter().flatten().collect()
+            }
+        }
+
+        pub(super) const fn pulled(stream: Stream) -> &'static Pulled {
+            match stream {
+                $(Stream::$settings => &$pulled,)+
+            }
+        }
+    };
+}
+
+streams! {
+    /// Threats, by the time of their last change.
+    threats: Threats = THREATS,
+    /// The activity log.
+    activities: Activities = ACTIVITIES,
+    /// Agents (endpoints): their changes, or the whole inventory again and again.
+    agents: Agents = agents::PULLED,
+    /// Alerts of STAR custom rules, and what analysts make of them.
+    alerts: Alerts = alerts::PULLED,
+    /// Groups of endpoints, by the time of their last change.
+    groups: Groups = GROUPS,
+    /// Unified alerts: the detections of all products in one list.
+    unified_alerts: UnifiedAlerts = unified_alerts::PULLED,
+    /// Application findings.
+    vulnerabilities: Vulnerabilities = vulnerabilities::PULLED,
+}
+
+const THREATS: Pulled = Pulled {
+    interval: MINUTE,
+    since: Since::Ago(Period(DAY)),
+    overlap: Duration::from_secs(300),
+    protocol: &List,
+    windows_by_creation: false,
+    own: || Own::Threats(Vec::new()),
+    passes: only_main,
+};
+
+stream_settings! {
+    /// `streams.threats`.
+    Threats [_, _, _, own]
+    /// Fetched for each threat that is sent, and put into its event: one more request each.
+    include: Vec<Include>,
+}
+
+impl Threats {
+    fn pull(&self) -> Pull {
+        Pull { own: Own::Threats(sorted(&self.include)), ..self.common() }
+    }
+}
+
+impl Pull {
+    /// What is fetched in addition to the records, if anything.
+    pub fn addition(&self) -> Option<Addition<'_>> {
+        match &self.own {
+            Own::Threats(include) if !include.is_empty() => Some(Addition::Lists(include)),
+            Own::Activities(activities) if activities.with_threats => Some(Addition::Threats),
+            _ => None,
+        }
+    }
+}
+
+const ACTIVITIES: Pulled = Pulled {
+    interval: Duration::from_secs(30),
+    since: Since::Ago(Period(DAY)),
+    overlap: Duration::from_secs(300),
+    protocol: &List,
+    windows_by_creation: false,
+    own: || Own::Activities(ActivityFilter::default()),
+    passes: only_main,
+};
+
+stream_settings! {
+    /// `streams.activities`.
+    Activities [_, _, _, own]
+    /// Activity types that are not delivered.
+    exclude_types: Vec<u32>,
+    /// Activity types to pull. An empty list pulls all.
+    types: Vec<u32>,
+    /// Also pull activities that the console's own list hides.
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
+    include_hidden: bool,
+    /// Fetched for activities, and put into the lines of a `syslog` sink with `content: integration`: one more request
+    /// for up to 100 threats. Other sinks do not get it.
+    include: Vec<ActivityInclude>,
+}
+
+impl Activities {
+    fn pull(&self) -> Pull {
+        let own = ActivityFilter {
+            exclude_types: sorted(&self.exclude_types),
+            types: sorted(&self.types),
+            with_threats: self.include.contains(&ActivityInclude::Threat),
+        };
+        let filters = self.include_hidden.then(|| ("includeHidden", "true".to_owned())).into_iter().collect();
+        Pull { filters, own: Own::Activities(own), ..self.common() }
+    }
+}
+
+impl Pull {
+    pub fn activities(&self) -> Option<&ActivityFilter> {
+        if let Own::Activities(activities) = &self.own { Some(activities) } else { None }
+    }
+
+    /// See [`ActivityFilter::exclude_types`].
+    pub fn excluded_types(&self) -> &[u32] {
+        self.activities().map_or(&[], |activities| &activities.exclude_types)
+    }
+
+    /// The pull that also has the records that the settings exclude by their type.
+    #[must_use]
+    pub fn without_exclusions(&self) -> Self {
+        let mut pull = self.clone();
+        if let Own::Activities(activities) = &mut pull.own {
+            activities.exclude_types.clear();
+        }
+        pull
+    }
+
+    /// Whether the settings exclude a record by its type.
+    pub(super) fn excludes(&self, facts: &Facts<'_>) -> bool {
+        facts.activity_type.is_some_and(|kind| self.excluded_types().binary_search(&kind).is_ok())
+    }
+
+    /// The records that the console lists and the program drops.
+    pub(super) fn excluded(&self) -> Option<Self> {
+        let own = Own::Activities(self.activities()?.excluded()?);
+        Some(Self { own, ..self.clone() })
+    }
+}
+
+const GROUPS: Pulled = Pulled {
+    interval: Duration::from_secs(900),
+    since: Since::Beginning,
+    overlap: Duration::from_secs(300),
+    protocol: &List,
+    windows_by_creation: false,
+    own: || Own::Nothing,
+    passes: only_main,
+};
+
+stream_settings! {
+    /// `streams.groups`.
+    Groups [_, _, change, never]
+}
+
+impl Groups {
+    fn pull(&self) -> Pull {
+        self.common()
+    }
+}

@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use s1_forwarder_record::Stream;
+use s1_forwarder_settings::{Period, SettingKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::pulled::{DAY, MINUTE, Pulled};
+use super::{AlertFilter, Own};
+use crate::console::ListOrder;
+use crate::source::protocols::Alerts;
+use crate::source::stream_settings::{stream_settings, text};
+use crate::source::{By, Pass, Pull, Reading, SilentAfter, Since};
+
+stream_settings! {
+    /// `streams.unified_alerts`.
+    UnifiedAlerts [_, _, alert, own]
+    /// Products that detect, as the console spells them (EDR, CWS, STAR, Identity, …). An empty list pulls all.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    products: Vec<String>,
+    /// The console's view to pull.
+    view: AlertView,
+}
+
+/// A view of the console's list of unified alerts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertView {
+    /// Everything that the token may see.
+    #[default]
+    All,
+    /// Endpoints.
+    Endpoint,
+    /// Identities.
+    Identity,
+    /// Cloud workloads and posture.
+    Cloud,
+    /// Custom rules (STAR).
+    CustomAlerts,
+    /// Other makers' products.
+    ThirdParty,
+    /// Data loss prevention; newer consoles.
+    Dlp,
+}
+
+impl AlertView {
+    /// The console's word, where it is not everything.
+    const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Endpoint => Some("ENDPOINT"),
+            Self::Identity => Some("IDENTITY"),
+            Self::Cloud => Some("CLOUD"),
+            Self::CustomAlerts => Some("CUSTOM_ALERTS"),
+            Self::ThirdParty => Some("THIRD_PARTY"),
+            Self::Dlp => Some("DLP"),
+        }
+    }
+}
+
+impl UnifiedAlerts {
+    pub(in crate::source) fn pull(&self) -> Pull {
+        let own = AlertFilter { products: self.products.clone(), view: self.view.word(), new_only: false };
+        Pull { own: Own::UnifiedAlerts(own), ..self.common() }
+    }
+}
+
+impl Pull {
+    pub fn unified_alerts(&self) -> Option<&AlertFilter> {
+        if let Own::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
+    }
+
+    /// See [`AlertFilter::new_only`].
+    pub(in crate::source) fn takes_new_alerts_only(&self) -> bool {
+        self.unified_alerts().is_some_and(|alerts| alerts.new_only)
+    }
+}
+
+pub(in crate::source) const PULLED: Pulled = Pulled {
+    interval: MINUTE,
+    since: Since::Ago(Period(DAY)),
+    overlap: Duration::from_secs(300),
+    protocol: &Alerts,
+    // Alerts that never changed have no time of a change.
+    windows_by_creation: true,
+    own: || Own::UnifiedAlerts(AlertFilter::default()),
+    passes,
+};
+
+/// Names the second pass in checkpoints.
+const NET: &str = "net";
+/// How often unified alerts are looked for by their detection.
+const NET_EVERY: Duration = Duration::from_secs(900);
+
+fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
+    let ListOrder { sort_by, time_filter } = pull.endpoint().by_creation();
+    // What was never updated, or became visible too late for the first pass.
+    let by = By::Creation;
+    let every = pull.interval.max(NET_EVERY);
+    let reach = pull.overlap.max(DAY);
+    let reading = Reading::ByCreation;
+    let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, reading, ..main.clone() };
+    vec![main, net]
+}

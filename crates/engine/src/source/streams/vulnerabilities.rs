@@ -1,0 +1,106 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_record::{Scope, Stream};
+use s1_forwarder_settings::{Period, SettingKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Own;
+use super::pulled::Pulled;
+use crate::source::findings::{DEFAULT_RESYNC, position_name};
+use crate::source::position::MAIN;
+use crate::source::protocols::FindingLists;
+use crate::source::stream_settings::{stream_settings, text};
+use crate::source::{Findings, Keys, Pass, Pull, Reading, SilentAfter, Since};
+
+stream_settings! {
+    /// `streams.vulnerabilities`.
+    Vulnerabilities [
+        "Time between windows.",
+        "Where the first run begins; `beginning` is everything open.",
+        "How far each window reaches back into the one before it.",
+        never
+    ]
+    /// Severities to pull. An empty list pulls all.
+    severities: Vec<FindingSeverity>,
+    /// Also pull findings that are gone, as `status: Removed`.
+    #[schemars(extend("default" = true))]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
+    include_removed: Option<bool>,
+    /// Time between two sweeps over everything that is open.
+    #[schemars(extend("default" = Period(DEFAULT_RESYNC)))]
+    resync: Option<Period>,
+}
+
+/// A severity that findings can be asked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingSeverity {
+    /// 9.0 and more.
+    #[serde(alias = "CRITICAL")]
+    Critical,
+    /// 7.0 to 8.9.
+    #[serde(alias = "HIGH")]
+    High,
+    /// 4.0 to 6.9.
+    #[serde(alias = "MEDIUM")]
+    Medium,
+    /// Below 4.0.
+    #[serde(alias = "LOW")]
+    Low,
+}
+
+impl FindingSeverity {
+    /// The word as the console spells it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Critical => "CRITICAL",
+            Self::High => "HIGH",
+            Self::Medium => "MEDIUM",
+            Self::Low => "LOW",
+        }
+    }
+}
+
+impl Vulnerabilities {
+    pub(in crate::source) fn pull(&self) -> Pull {
+        let usual = Findings::default();
+        let findings = Findings {
+            severities: self.severities.iter().map(|severity| severity.word()).collect::<Vec<_>>().join(","),
+            include_removed: self.include_removed.unwrap_or(usual.include_removed),
+            resync: self.resync.map_or(usual.resync, |period| period.0),
+            ..usual
+        };
+        Pull { own: Own::Vulnerabilities(findings), ..self.common() }
+    }
+}
+
+impl Pull {
+    pub fn findings(&self) -> Option<&Findings> {
+        if let Own::Vulnerabilities(findings) = &self.own { Some(findings) } else { None }
+    }
+}
+
+pub(in crate::source) const PULLED: Pulled = Pulled {
+    interval: Duration::from_secs(6 * 3_600),
+    since: Since::Beginning,
+    // An hour for findings that are indexed late, and ten minutes for the indexing itself.
+    overlap: Duration::from_secs(4_200),
+    protocol: &FindingLists,
+    // Findings have no time of their last change.
+    windows_by_creation: true,
+    own: || Own::Vulnerabilities(Findings::default()),
+    passes,
+};
+
+/// A pass for each scope.
+fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
+    let pass = |scope: Option<Arc<Scope>>| Pass {
+        name: scope.as_deref().map_or(MAIN.into(), position_name),
+        keys: Keys::Latest,
+        reading: scope.map_or(Reading::AllFindings, Reading::FindingsOf),
+        ..main.clone()
+    };
+    pull.findings().into_iter().flat_map(Findings::scopes).map(pass).collect()
+}

@@ -1,0 +1,71 @@
+//! What became of a record.
+
+use s1_forwarder_mapping as mapping;
+use s1_forwarder_settings::Schema;
+
+use super::settings::OnError;
+
+/// The result of mapping one record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mapped {
+    /// The table of activity types does not have the type of this activity.
+    pub unknown_activity: bool,
+    /// The record was not JSON, and was repaired before it was mapped.
+    pub repaired: bool,
+    /// The record exceeds a bound: a text of the event has what is beyond it.
+    pub overflowed: bool,
+    /// A time of the record names no zone.
+    pub without_zone: bool,
+    /// Leaves of the record that no mapping knows.
+    pub unknown_leaves: u32,
+    /// The lane has not come across one of them before.
+    pub drifted: bool,
+    /// The user's settings drop the event: there is none.
+    pub dropped: Option<Dropped>,
+    /// Why the user's program failed. The event is as it was mapped.
+    pub remap_error: Option<String>,
+    /// What becomes of the event then. One that is forwarded is tagged.
+    pub on_error: OnError,
+    /// It failed because it took too long.
+    pub remap_overran: bool,
+}
+
+impl Mapped {
+    /// Why a program failed on an event that is not forwarded.
+    pub fn withheld(&self) -> Option<&str> {
+        if self.on_error == OnError::Deliver { None } else { self.remap_error.as_deref() }
+    }
+
+    /// The error that goes next to a raw event on which a program failed: the event has no place for a tag.
+    pub fn error_beside(&self, schema: Schema) -> Option<Box<str>> {
+        let reason = self.remap_error.as_ref()?;
+        if schema == Schema::Raw { Some(format!("remap: {reason}").into()) } else { None }
+    }
+}
+
+impl From<mapping::Mapped> for Mapped {
+    fn from(mapped: mapping::Mapped) -> Self {
+        let mapping::Mapped { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted, .. } =
+            mapped;
+        Self { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted, ..Self::default() }
+    }
+}
+
+/// What drops an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// A condition of `drop`. Other programs are left that have not seen the event, unless it is the last one.
+    Condition { is_last: bool },
+    /// `abort` in `remap`.
+    Remap,
+}
+
+impl Dropped {
+    /// Whether all programs have seen the event, and none failed on it.
+    pub fn saw_all_programs(self) -> bool {
+        match self {
+            Self::Condition { is_last } => is_last,
+            Self::Remap => true,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Kafka code that sinks and the state store share: transactional checkpoints in a compacted topic. At most one process
+//! may write the checkpoints of a lane.
+//!
+//! A [`TransactionalId`] manages one transactional id for the lanes that commit under it. Each initialisation of the id
+//! begins a session. When a lane's session ends, the lane has to read its checkpoint again. `docs/dev/delivery.md`
+//! explains the rules and the failure that each rule prevents.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod claim;
+mod connect;
+mod end_txn;
+mod error;
+mod events;
+mod group;
+mod headers;
+mod items;
+mod location;
+mod lock;
+pub mod options;
+mod read_back;
+mod reader;
+mod record;
+mod roles;
+mod scan;
+mod send;
+mod session;
+mod snapshot;
+mod token_admin;
+mod topic;
+mod transactional_id;
+
+pub use claim::PROCESS;
+pub use connect::{Connect, Producer, close, find_partitions};
+pub use error::{Class, class, is_refusal};
+pub use events::{BrokerError, Events, Tokens};
+pub use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome};
+pub use items::{GroupSize, ItemKey, Items};
+pub use location::{KafkaLocation, KafkaLocationError};
+pub use location::{is_broker, is_topic};
+pub use read_back::Retention;
+pub use send::{Report, Sent};
+pub use snapshot::IfDamaged;
+pub use topic::Topic;
+pub use transactional_id::{Lane, TransactionalId, TransactionalIds};

@@ -1,0 +1,85 @@
+//! Reads of a checkpoint topic, which lanes that start together share.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_failure::Failure;
+use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::connect::on_thread;
+use super::snapshot::Snapshot;
+use super::topic::Topic;
+
+/// A read waits this long for more requests.
+const COALESCE: Duration = Duration::from_millis(20);
+/// Capacity of the queue of read requests; further requests wait.
+const REQUESTS: usize = 1_024;
+
+type Found = Result<Arc<Snapshot>, Failure>;
+
+#[derive(Debug)]
+struct Request {
+    topic: Topic,
+    keys: HashSet<String>,
+    reply: oneshot::Sender<Found>,
+}
+
+/// Its task ends with it.
+#[derive(Debug, Default)]
+pub(super) struct Reader(OnceCell<mpsc::Sender<Request>>);
+
+impl Reader {
+    /// Reads the records with these keys, and the names of all lanes, of a topic that a session has found or created.
+    /// The result is newer than the call.
+    pub(super) async fn read(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
+        let found = self.read_if_there(topic, keys).await?;
+        if found.is_missing {
+            return Err(Failure::transient(format!("{} does not exist any more", topic.title)));
+        }
+        Ok(found)
+    }
+
+    /// Reads without a session. Nothing is in a topic that does not exist.
+    pub(super) async fn read_if_there(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
+        let (reply, found) = oneshot::channel();
+        let request = Request { topic: topic.clone(), keys: keys.into_iter().collect(), reply };
+        let requests = self.0.get_or_init(|| async {
+            let (sender, requests) = mpsc::channel(REQUESTS);
+            tokio::spawn(serve(requests));
+            sender
+        });
+        let ended = || Failure::transient("the task that reads checkpoints ended");
+        requests.await.send(request).await.map_err(|_| ended())?;
+        found.await.map_err(|_| ended())?
+    }
+}
+
+/// A request that arrives during a read waits for the next read, since a result must be newer than its request.
+async fn serve(mut requests: mpsc::Receiver<Request>) {
+    while let Some(Request { topic, mut keys, reply }) = requests.recv().await {
+        sleep(COALESCE).await;
+        let mut replies = vec![reply];
+        while let Ok(more) = requests.try_recv() {
+            keys.extend(more.keys);
+            replies.push(more.reply);
+        }
+        let found = on_thread(move || read(&topic, keys)).await.flatten().map(Arc::new);
+        for reply in replies {
+            // The lane may have stopped waiting.
+            let _ = reply.send(found.clone());
+        }
+    }
+}
+
+fn read(topic: &Topic, keys: HashSet<String>) -> Result<Snapshot, Failure> {
+    let mut found = Snapshot::of(keys);
+    let exists = topic.scan(|message| {
+        found.add(message);
+        ControlFlow::Continue(())
+    })?;
+    found.is_missing = !exists;
+    Ok(found)
+}

@@ -1,0 +1,76 @@
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
+
+use s1_forwarder_record::Timestamp;
+
+use super::HumanDuration;
+use crate::usage::OwnClock;
+
+/// A clock is compared at each poll. What an older comparison says is not known any more.
+const CLOCK_KNOWN_FOR: Duration = Duration::from_secs(86_400);
+const MINUTE_MICROS: i64 = 60_000_000;
+
+/// What a lane knows of its console's clock and ours.
+#[derive(Debug, Default)]
+pub struct ComparedClocks {
+    /// Seconds, where the clocks are apart; else 0.
+    ahead: AtomicI32,
+    /// How many seconds they differ, and in which minute they were compared, by ours.
+    difference: AtomicU32,
+    compared: AtomicU32,
+}
+
+impl ComparedClocks {
+    /// How many seconds the console's clock is ahead of ours, where polls end at the earlier time for that reason; 0
+    /// where the clocks agree.
+    pub fn set_console_ahead(&self, seconds: i64) {
+        let seconds = seconds.clamp(i32::MIN.into(), i32::MAX.into());
+        self.ahead.store(i32::try_from(seconds).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// How much earlier than ours the console's clock is; `None` if polls do not end at its time for that reason.
+    pub fn console_behind(&self) -> Option<Duration> {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        (ahead < 0).then(|| Duration::from_secs(ahead.unsigned_abs().into()))
+    }
+
+    /// What a lane that works loses by a clock that is wrong.
+    pub fn warning(&self) -> Option<String> {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let difference = HumanDuration(Duration::from_secs(ahead.unsigned_abs().into()));
+        let warning = match ahead {
+            0 => return None,
+            1.. => format!(
+                "the console's clock is {difference} ahead of this machine's: if this machine's is wrong, records arrive \
+                 later by as much; set the one that is wrong"
+            ),
+            _ => format!(
+                "the console's clock is {difference} behind this machine's, and the lag has the difference in it: set \
+                 the one that is wrong"
+            ),
+        };
+        Some(warning)
+    }
+
+    /// The console's clock was compared with ours.
+    pub fn set_difference(&self, difference: Duration, now: Timestamp) {
+        self.difference.store(seconds_of(difference), Ordering::Relaxed);
+        self.compared.store(u32::try_from(now.micros() / MINUTE_MICROS).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// What is known of our clock at `now`.
+    pub fn own_clock(&self, now: Timestamp) -> OwnClock {
+        let minute = self.compared.load(Ordering::Relaxed);
+        let compared = Timestamp::from_micros(i64::from(minute) * MINUTE_MICROS);
+        // It may have been set since.
+        if now.since(compared).max(compared.since(now)) > CLOCK_KNOWN_FOR {
+            return OwnClock::Unknown;
+        }
+        OwnClock::DiffersBy(Duration::from_secs(self.difference.load(Ordering::Relaxed).into()))
+    }
+}
+
+/// In whole seconds; 136 years are the most.
+fn seconds_of(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,636 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use compact_str::CompactString;
+use parking_lot::Mutex;
+use s1_forwarder_record::{Stream, Timestamp};
+use smallvec::SmallVec;
+
+use super::compared_clocks::ComparedClocks;
+use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
+use super::latency::Latency;
+use super::metrics::label;
+use super::notices::Notices;
+use super::shown::{LaneState, TokenProblem};
+use super::sink_warnings::{SinkWarnings, WarningReason, replace_if_different};
+use super::state_history::{RecentError, StateHistory};
+use crate::usage::LaneUsage;
+
+/// A failing lane that waits longer than this for its next attempt names the command that ends the wait.
+const LONG_WAIT: Duration = Duration::from_secs(120);
+
+/// Why a record needs no delivery (label `reason` of `records_skipped_total`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// Excluded by the stream's settings, such as `exclude_types`, or by a condition of `transform.drop`.
+    Filtered,
+    /// Already delivered, and read again in the overlap.
+    Duplicate,
+    /// Only fields listed in `volatile` changed.
+    Unchanged,
+    /// Dropped by `abort` in `remap`.
+    Remap,
+}
+
+impl SkipReason {
+    pub const ALL: [Self; 4] = [Self::Filtered, Self::Duplicate, Self::Unchanged, Self::Remap];
+
+    /// The reason in words, for tables and summaries.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Duplicate => "already delivered",
+            Self::Unchanged => "unchanged",
+            Self::Remap => "dropped by remap",
+        }
+    }
+
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Duplicate => "duplicate",
+            Self::Unchanged => "unchanged",
+            Self::Remap => "remap",
+        }
+    }
+}
+
+/// Skipped records for a table cell: the total, and the reasons if it is not zero, as in
+/// `57 (50 already delivered, 7 filtered)`. `counts` are labels with their counts.
+pub fn describe_skipped<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> String {
+    let counts: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+    fn words(label: &str) -> &str {
+        SkipReason::ALL.into_iter().find(|reason| reason.label() == label).map_or(label, |reason| reason.words())
+    }
+    match counts.as_slice() {
+        [] => "0".to_owned(),
+        [(label, count)] => format!("{count} ({})", words(label)),
+        counts => {
+            let total: u64 = counts.iter().map(|(_, count)| count).sum();
+            let parts: Vec<_> = counts.iter().map(|(label, count)| format!("{count} {}", words(label))).collect();
+            format!("{total} ({})", parts.join(", "))
+        }
+    }
+}
+
+/// Requests by status. There are few statuses, so a short list is enough; its lock is held for nanoseconds. Most lanes
+/// have a single status.
+#[derive(Debug, Default)]
+pub struct StatusCounts(Mutex<SmallVec<[(CompactString, u64); 1]>>);
+
+impl StatusCounts {
+    pub fn count(&self, status: &str) {
+        let mut counts = self.0.lock();
+        match counts.iter_mut().find(|(known, _)| known == status) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((status.into(), 1)),
+        }
+    }
+
+    pub fn snapshot(&self) -> BTreeMap<String, u64> {
+        let counts = self.0.lock();
+        counts.iter().map(|(status, count)| (status.to_string(), *count)).collect()
+    }
+
+    /// Calls `visit` with each status and its count, under the lock.
+    pub fn for_each(&self, mut visit: impl FnMut(&str, u64)) {
+        let counts = self.0.lock();
+        counts.iter().for_each(|(status, count)| visit(status, *count));
+    }
+}
+
+/// Result of comparing a lane's ledger with the console's counts for the last complete day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verification {
+    /// Records created on that day that the console counts and the lane does not account for.
+    pub missing_records: u64,
+    /// End of that day.
+    pub until: Timestamp,
+}
+
+/// What is probably wrong with a lane that does not fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneWarnings {
+    /// Another pipeline's lane that sends the same records to the same place.
+    pub duplicate_of: Option<Arc<str>>,
+    /// What the token does not see of the scope, and what to do.
+    pub unseen: Option<Arc<str>>,
+}
+
+impl LaneWarnings {
+    /// In words.
+    pub fn texts(&self) -> Vec<String> {
+        let duplicate = self.duplicate_of.as_ref().map(|of| format!("duplicate of {of}"));
+        duplicate.into_iter().chain(self.unseen.as_ref().map(|text| text.to_string())).collect()
+    }
+}
+
+/// Counters and state of one lane. All methods may be called from any task.
+#[derive(Debug)]
+pub struct LaneMetrics {
+    pub pipeline: String,
+    pub stream: Stream,
+    pub sink: String,
+    /// Flags of `s1-forwarder retry` for this process; none where it serves no such requests.
+    retry_flags: Option<Arc<str>>,
+    /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
+    labels: Box<str>,
+    pub pulled: AtomicU64,
+    pub delivered: AtomicU64,
+    /// Records that were pulled, not delivered, and will be pulled again.
+    pub requeued: AtomicU64,
+    pub dead_letters: AtomicU64,
+    /// See [`Self::dead_letters_stored`]. The largest number: unknown.
+    dead_letters_stored: AtomicU64,
+    /// For the log.
+    pub(super) notices: Notices,
+    pub map_errors: AtomicU64,
+    pub repaired: AtomicU64,
+    pub remap_errors: AtomicU64,
+    /// Boxed: few lanes have any of it.
+    rare: Mutex<Option<Box<Rare>>>,
+    pub unknown_activity_types: AtomicU64,
+    pub delivered_bytes: AtomicU64,
+    pub delivered_event_bytes: AtomicU64,
+    /// What it did by hour, until that is stored.
+    pub usage: LaneUsage,
+    pub console_requests: Arc<StatusCounts>,
+    pub sink_requests: StatusCounts,
+    pub(super) sink_latency: Latency,
+    skipped: [AtomicU64; 4],
+    complete_until: AtomicI64,
+    newest_record: AtomicI64,
+    /// 0 and 1, or [`UNPOLLED`], or [`NOT_JUDGED`].
+    silent: AtomicU8,
+    /// Boxed: few lanes read snapshots.
+    snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
+    last_success: AtomicI64,
+    next_attempt: AtomicI64,
+    pub clocks: ComparedClocks,
+    /// Boxed: there is none before the first day has passed.
+    verification: Mutex<Option<Box<Verification>>>,
+    history: Mutex<StateHistory>,
+    /// Boxed: there are tens of thousands of lanes, and few wait.
+    limit_wait: Mutex<Option<Box<LimitWait>>>,
+}
+
+/// What few lanes have: there are tens of thousands.
+#[derive(Debug, Default)]
+struct Rare {
+    sink_warnings: SinkWarnings,
+    /// The text of the last failure of the user's program, and its time.
+    remap_error: String,
+    remap_failed_at: Timestamp,
+    /// How often the program took too long.
+    remap_overruns: u64,
+    /// Records that exceeded a bound.
+    overflowed: u64,
+    /// Records for which not all could be fetched that `include` names.
+    not_enriched: u64,
+    /// Records whose labels from the console have the value `other`.
+    labelled_other: u64,
+    /// Records with a time that names no zone.
+    without_zone: u64,
+    /// Records that the console counted and did not show.
+    not_shown: u64,
+    label_counts: LabelCounts,
+    warnings: LaneWarnings,
+}
+
+impl LaneMetrics {
+    /// All counters are zero, the state is `Starting`.
+    pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
+        let mut labels = String::new();
+        for (name, text) in [("pipeline", pipeline), ("stream", stream.name()), ("sink", sink)] {
+            label(&mut labels, name, text);
+        }
+        Self {
+            pipeline: pipeline.to_owned(),
+            stream,
+            sink: sink.to_owned(),
+            retry_flags: None,
+            labels: labels.into(),
+            pulled: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            requeued: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            dead_letters_stored: AtomicU64::new(u64::MAX),
+            notices: Notices::default(),
+            map_errors: AtomicU64::new(0),
+            repaired: AtomicU64::new(0),
+            remap_errors: AtomicU64::new(0),
+            rare: Mutex::default(),
+            unknown_activity_types: AtomicU64::new(0),
+            delivered_bytes: AtomicU64::new(0),
+            delivered_event_bytes: AtomicU64::new(0),
+            usage: LaneUsage::default(),
+            console_requests: Arc::default(),
+            sink_requests: StatusCounts::default(),
+            sink_latency: Latency::default(),
+            skipped: Default::default(),
+            complete_until: AtomicI64::new(i64::MIN),
+            newest_record: AtomicI64::new(i64::MIN),
+            silent: AtomicU8::new(UNPOLLED),
+            snapshot: Mutex::new(None),
+            last_success: AtomicI64::new(i64::MIN),
+            next_attempt: AtomicI64::new(i64::MIN),
+            clocks: ComparedClocks::default(),
+            verification: Mutex::new(None),
+            history: Mutex::default(),
+            limit_wait: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn with_retry_flags(self, retry_flags: Option<Arc<str>>) -> Self {
+        Self { retry_flags, ..self }
+    }
+
+    /// How long the requests to the sink took that ended in the last minute, on average and in seconds; `None` if none
+    /// did.
+    pub fn sink_latency(&self, now: Timestamp) -> Option<f64> {
+        self.sink_latency.requests(now).mean()
+    }
+
+    /// The command that makes the lane's next attempt now, if the lane fails and waits long for that.
+    pub fn retry_command(&self, now: Timestamp) -> Option<String> {
+        let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
+        if self.state().is_up() || !self.next_attempt().is_some_and(is_long) {
+            return None;
+        }
+        let Self { pipeline, stream, sink, .. } = self;
+        Some(format!("s1-forwarder retry {pipeline}/{stream}/{sink}{}", self.retry_flags.as_ref()?))
+    }
+
+    /// The labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.
+    pub(super) fn labels(&self) -> &str {
+        &self.labels
+    }
+
+    /// New counters for the same lane that share `console_requests`. Verification uses them: its requests count as the
+    /// lane's, the records in its responses do not.
+    pub fn sharing_console_requests(&self) -> Self {
+        let console_requests = self.console_requests.clone();
+        Self { console_requests, ..Self::new(&self.pipeline, self.stream, &self.sink) }
+    }
+
+    pub fn skip_records(&self, reason: SkipReason, count: u64) {
+        self.skipped[reason as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The sum over all reasons.
+    pub fn skipped_total(&self) -> u64 {
+        self.skipped_by_reason().map(|(_, count)| count).sum()
+    }
+
+    /// The label of each reason and its count.
+    pub fn skipped_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        SkipReason::ALL.into_iter().map(|reason| (reason.label(), self.skipped(reason)))
+    }
+
+    pub fn skipped(&self, reason: SkipReason) -> u64 {
+        self.skipped[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts all records in flight as requeued. Call it when the lane has discarded its unsent records: the next poll
+    /// pulls them again.
+    pub fn requeue_in_flight(&self) {
+        let counters = [&self.delivered, &self.dead_letters, &self.requeued];
+        let accounted: u64 = counters.map(|counter| counter.load(Ordering::Relaxed)).iter().sum();
+        let pulled = self.pulled.load(Ordering::Relaxed);
+        let in_flight = pulled.saturating_sub(accounted + self.skipped_total());
+        self.requeued.fetch_add(in_flight, Ordering::Relaxed);
+    }
+
+    /// How many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
+    /// unknown.
+    pub fn dead_letters_stored(&self) -> Option<u64> {
+        Some(self.dead_letters_stored.load(Ordering::Relaxed)).filter(|stored| *stored != u64::MAX)
+    }
+
+    /// See [`Self::dead_letters_stored`].
+    pub fn set_dead_letters_stored(&self, stored: Option<u64>) {
+        self.dead_letters_stored.store(stored.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts a batch that the sink accepted with a warning. Returns true if the text changed, which is worth a log
+    /// line.
+    pub fn sink_warned(&self, reason: WarningReason, text: &str, now: Timestamp) -> bool {
+        self.rare.lock().get_or_insert_default().sink_warnings.add(reason, text, now)
+    }
+
+    /// Batches that the sink accepted with a warning, by reason.
+    pub fn sink_warnings(&self) -> BTreeMap<WarningReason, u64> {
+        self.rare.lock().as_ref().map(|rare| rare.sink_warnings.counts().collect()).unwrap_or_default()
+    }
+
+    /// The time and the text of the last one.
+    pub fn last_sink_warning(&self) -> Option<(Timestamp, String)> {
+        self.rare.lock().as_ref()?.sink_warnings.last()
+    }
+
+    /// Counts an event on which the user's program failed.
+    pub(super) fn remap_failed(&self, now: Timestamp, reason: &str, overran: bool) {
+        self.remap_errors.fetch_add(1, Ordering::Relaxed);
+        let mut rare = self.rare.lock();
+        let rare = rare.get_or_insert_default();
+        rare.remap_overruns += u64::from(overran);
+        replace_if_different(&mut rare.remap_error, reason);
+        rare.remap_failed_at = now;
+    }
+
+    /// Counts a record that exceeds a bound.
+    pub(super) fn add_overflowed(&self) {
+        self.rare.lock().get_or_insert_default().overflowed += 1;
+    }
+
+    /// Records that exceeded a bound.
+    pub fn overflowed(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.overflowed)
+    }
+
+    /// Counts a record for which not all could be fetched that `include` names.
+    pub(super) fn add_not_enriched(&self) {
+        self.rare.lock().get_or_insert_default().not_enriched += 1;
+    }
+
+    /// Records for which not all could be fetched that `include` names.
+    pub fn not_enriched(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.not_enriched)
+    }
+
+    /// Counts a record whose labels from the console have the value `other`.
+    pub(super) fn add_labelled_other(&self) {
+        self.rare.lock().get_or_insert_default().labelled_other += 1;
+    }
+
+    /// Records whose labels from the console have the value `other`.
+    pub fn labelled_other(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.labelled_other)
+    }
+
+    /// Counts a record with a time that names no zone.
+    pub(super) fn add_without_zone(&self) {
+        self.rare.lock().get_or_insert_default().without_zone += 1;
+    }
+
+    /// Records with a time that names no zone.
+    pub fn without_zone(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.without_zone)
+    }
+
+    /// Counts delivered events by the value of a label. The caller runs within the lane's span.
+    pub fn count_label(&self, labels: &CountedLabels, name: &str, value: &str, count: LabelCount) {
+        self.rare.lock().get_or_insert_default().label_counts.add(labels, name, value, count);
+    }
+
+    /// Forgets the counts by label. Those of a lane that has ended would keep others from being counted.
+    pub(super) fn forget_label_counts(&self, labels: &CountedLabels) {
+        if let Some(rare) = self.rare.lock().as_mut() {
+            rare.label_counts.clear(labels);
+        }
+    }
+
+    /// Calls `visit` with each label, value and count, under the lock.
+    pub fn for_each_label_count(&self, visit: impl FnMut(&str, &str, LabelCount)) {
+        if let Some(rare) = self.rare.lock().as_ref() {
+            rare.label_counts.for_each(visit);
+        }
+    }
+
+    /// Events on which the user's program took too long.
+    pub fn remap_overruns(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.remap_overruns)
+    }
+
+    /// Counts records that the console counted and did not show, not even when it was asked again.
+    pub fn add_not_shown(&self, records: u64) {
+        self.rare.lock().get_or_insert_default().not_shown += records;
+    }
+
+    /// Records that the console counted and did not show.
+    pub fn not_shown(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.not_shown)
+    }
+
+    /// The time and the reason of the last failure of the user's program.
+    pub fn last_remap_error(&self) -> Option<(Timestamp, String)> {
+        let rare = self.rare.lock();
+        let rare = rare.as_ref().filter(|rare| !rare.remap_error.is_empty())?;
+        Some((rare.remap_failed_at, rare.remap_error.clone()))
+    }
+
+    /// What is probably wrong with the lane, although it does not fail.
+    pub fn set_warnings(&self, warnings: LaneWarnings) {
+        let mut rare = self.rare.lock();
+        if rare.is_some() || warnings != LaneWarnings::default() {
+            rare.get_or_insert_default().warnings = warnings;
+        }
+    }
+
+    /// See [`Self::set_warnings`].
+    pub fn warnings(&self) -> LaneWarnings {
+        self.rare.lock().as_ref().map(|rare| rare.warnings.clone()).unwrap_or_default()
+    }
+
+    /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
+    /// records are all delivered, else the watermark.
+    pub fn set_complete_until(&self, time: Timestamp) {
+        self.complete_until.store(time.micros(), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_complete_until`]; `None` before the first checkpoint.
+    pub fn complete_until(&self) -> Option<Timestamp> {
+        known_time(self.complete_until.load(Ordering::Relaxed))
+    }
+
+    /// The time of the newest record that the console has shown in a complete poll.
+    pub fn set_newest_record(&self, time: Option<Timestamp>) {
+        self.newest_record.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_newest_record`].
+    pub fn newest_record(&self) -> Option<Timestamp> {
+        known_time(self.newest_record.load(Ordering::Relaxed))
+    }
+
+    /// A poll is complete: whether the console had shown nothing new for longer than the lane's `silent_after` when it
+    /// began; `None` for a lane that is not judged. Returns what [`Self::silent`] was before.
+    pub fn set_silent(&self, silent: Option<bool>) -> Option<bool> {
+        known_bool(self.silent.swap(silent.map_or(NOT_JUDGED, u8::from), Ordering::Relaxed))
+    }
+
+    /// The lane begins, or begins again: its console has not answered yet.
+    pub fn set_unpolled(&self) {
+        self.silent.store(UNPOLLED, Ordering::Relaxed);
+    }
+
+    /// True until a poll is complete.
+    pub fn is_unpolled(&self) -> bool {
+        self.silent.load(Ordering::Relaxed) == UNPOLLED
+    }
+
+    /// See [`Self::set_silent`]; `None` also before the first complete poll since the lane began.
+    pub fn silent(&self) -> Option<bool> {
+        known_bool(self.silent.load(Ordering::Relaxed))
+    }
+
+    /// The snapshot identified by `time` is complete and has `records` records.
+    pub fn set_snapshot(&self, time: Timestamp, records: u64) {
+        *self.snapshot.lock() = Some(Box::new((time, records)));
+    }
+
+    /// The last complete snapshot: its time and its number of records.
+    pub fn snapshot(&self) -> Option<(Timestamp, u64)> {
+        self.snapshot.lock().as_deref().copied()
+    }
+
+    /// Returns the previous result.
+    pub fn set_verification(&self, verification: Verification) -> Option<Verification> {
+        self.verification.lock().replace(Box::new(verification)).map(|previous| *previous)
+    }
+
+    /// `None` before the first comparison.
+    pub fn verification(&self) -> Option<Verification> {
+        self.verification.lock().as_deref().copied()
+    }
+
+    /// `lag_seconds` at `now`; `None` before the first checkpoint, and before the end of a first pass that begins in
+    /// 1970. It is computed on demand, since a stored value would not grow while a lane is stalled.
+    pub fn lag(&self, now: Timestamp) -> Option<Duration> {
+        self.lag_since().map(|time| now.since(time))
+    }
+
+    /// The time that [`Self::lag`] counts from.
+    pub fn lag_since(&self) -> Option<Timestamp> {
+        self.complete_until().filter(|time| time.micros() > 0)
+    }
+
+    /// A poll or a delivery ended without an error at `now`.
+    pub fn succeeded(&self, now: Timestamp) {
+        self.last_success.store(now.micros(), Ordering::Relaxed);
+    }
+
+    /// See [`Self::succeeded`].
+    pub fn last_success(&self) -> Option<Timestamp> {
+        known_time(self.last_success.load(Ordering::Relaxed))
+    }
+
+    /// For tests of what shows a lane: [`Meter::happened`](super::Meter::happened) decides the state.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn show(&self, now: Timestamp, state: LaneState) {
+        self.set_state(now, state);
+    }
+
+    /// Changes the state. Returns true if the kind of state changed, which is worth a log line.
+    pub(super) fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
+        self.history.lock().set(now, state)
+    }
+
+    /// Since when the lane fails without a break, as far as this process knows, whatever its errors were.
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.history.lock().failing_since()
+    }
+
+    /// See [`StateHistory::take_reminder`].
+    pub(super) fn take_reminder(&self, now: Timestamp, every: Duration) -> Option<(Timestamp, u64)> {
+        self.history.lock().take_reminder(now, every)
+    }
+
+    /// The lane tried again at `now`, and got the error that it had before.
+    pub fn failed_again(&self, now: Timestamp) {
+        self.history.lock().failed_again(now);
+    }
+
+    /// The lane waits for its turn within the request limit that `lanes` lanes share, until the guard is dropped.
+    pub fn begin_limit_wait(&self, now: Timestamp, lanes: Arc<AtomicUsize>) -> LimitWaitGuard<'_> {
+        *self.limit_wait.lock() = Some(Box::new(LimitWait { since: now, lanes }));
+        LimitWaitGuard(self)
+    }
+
+    /// Since when the lane waits for its turn within the request limit, and how many lanes share this limit. `None` in
+    /// the first seconds: every request waits a little.
+    pub fn limit_wait(&self, now: Timestamp) -> Option<(Timestamp, usize)> {
+        let wait = self.limit_wait.lock();
+        let wait = wait.as_ref().filter(|wait| now.since(wait.since) >= LEAST_LIMIT_WAIT)?;
+        Some((wait.since, wait.lanes.load(Ordering::Relaxed)))
+    }
+
+    pub fn state(&self) -> LaneState {
+        self.history.lock().state.clone()
+    }
+
+    /// The state's name and whether the lane is up: what a list of thousands of lanes needs, without the error.
+    pub fn state_name(&self) -> (&'static str, bool) {
+        let history = self.history.lock();
+        (history.state.name(), history.state.is_up())
+    }
+
+    /// Calls `read` with the error of a failing lane, under the lock: errors of thousands of lanes are not copied.
+    pub fn read_error<T>(&self, read: impl FnOnce(&str) -> T) -> Option<T> {
+        self.history.lock().state.error().map(read)
+    }
+
+    pub fn set_token_problem(&self, problem: Option<TokenProblem>) {
+        self.history.lock().token_problem = problem;
+    }
+
+    /// `None` if the console takes the token, as far as the lane knows.
+    pub fn token_problem(&self) -> Option<TokenProblem> {
+        self.history.lock().token_problem
+    }
+
+    /// The last error and when it occurred.
+    pub fn last_error(&self) -> Option<(Timestamp, String)> {
+        self.history.lock().errors.last().map(|error| (error.time, error.text.to_string()))
+    }
+
+    /// The last errors, the oldest first.
+    pub fn recent_errors(&self) -> Vec<RecentError> {
+        self.history.lock().errors.clone()
+    }
+
+    /// When the lane asks its console next; `None` while it does so, and before the first time.
+    pub fn set_next_attempt(&self, time: Option<Timestamp>) {
+        self.next_attempt.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_next_attempt`].
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        known_time(self.next_attempt.load(Ordering::Relaxed))
+    }
+}
+
+/// A shorter wait is not shown.
+const LEAST_LIMIT_WAIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct LimitWait {
+    since: Timestamp,
+    /// Lanes that share the limit now.
+    lanes: Arc<AtomicUsize>,
+}
+
+/// See [`LaneMetrics::begin_limit_wait`].
+#[derive(Debug)]
+pub struct LimitWaitGuard<'a>(&'a LaneMetrics);
+
+impl Drop for LimitWaitGuard<'_> {
+    fn drop(&mut self) {
+        *self.0.limit_wait.lock() = None;
+    }
+}
+
+/// Neither false nor true: see [`LaneMetrics::set_silent`].
+const UNPOLLED: u8 = 2;
+const NOT_JUDGED: u8 = 3;
+
+fn known_bool(value: u8) -> Option<bool> {
+    (value < UNPOLLED).then_some(value == 1)
+}
+
+fn known_time(micros: i64) -> Option<Timestamp> {
+    (micros != i64::MIN).then(|| Timestamp::from_micros(micros))
+}

@@ -1,0 +1,125 @@
+//! What a lane's log says of single events.
+
+use s1_forwarder_record::Timestamp;
+use tracing::warn;
+
+use super::LaneMetrics;
+use super::notices::{Notice, NoticeKind};
+
+/// The callers run within the lane's span, which names the lane. `list` returns the command that lists dead letters.
+impl LaneMetrics {
+    /// `count` events became dead letters, one of them for `reason`.
+    pub fn tell_dead_letters(
+        &self,
+        now: Timestamp,
+        count: u64,
+        reason: &str,
+        record_id: &str,
+        list: impl FnOnce() -> String,
+    ) {
+        if let Some(notice) = self.notices.add(NoticeKind::DeadLetters, now, count, reason, record_id) {
+            log(NoticeKind::DeadLetters, &notice, list);
+        }
+    }
+
+    /// One event of another kind; its `reason` is empty where the kind says it all.
+    pub(super) fn tell(&self, kind: NoticeKind, now: Timestamp, reason: &str, record_id: &str) {
+        if let Some(notice) = self.notices.add(kind, now, 1, reason, record_id) {
+            log(kind, &notice, String::new);
+        }
+    }
+
+    /// True if [`Self::tell_pending`] may have something to tell.
+    pub fn has_pending(&self) -> bool {
+        self.notices.has_any()
+    }
+
+    /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
+    pub fn tell_pending(&self, now: Option<Timestamp>, list: impl Fn() -> String) {
+        for (kind, notice) in self.notices.take(now) {
+            log(kind, &notice, &list);
+        }
+    }
+}
+
+fn log(kind: NoticeKind, Notice { count, reason, record_id }: &Notice, list: impl FnOnce() -> String) {
+    match kind {
+        NoticeKind::DeadLetters => {
+            let list = list();
+            warn!(count, %reason, %record_id, list, "events were refused: they are stored as dead letters");
+        }
+        NoticeKind::MapErrors => {
+            warn!(count, %reason, %record_id, "records could not be mapped: they are forwarded as error events");
+        }
+        NoticeKind::Repairs => warn!(
+            count,
+            %record_id,
+            "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
+        ),
+        NoticeKind::ProgramErrors => warn!(
+            count, %reason, %record_id,
+            "a program of the pipeline failed on events: transform.on_error says what follows"
+        ),
+        NoticeKind::Overflows => warn!(
+            count,
+            %record_id,
+            "records have more than 10,000 members in an object or values in a list, or too many levels; what is beyond \
+             is in the text `overflow` of their events"
+        ),
+        NoticeKind::NotEnriched => {
+            warn!(count, %reason, %record_id, "what `include` names could not be fetched for records: they go without it");
+        }
+        NoticeKind::OtherLabels => warn!(
+            count,
+            %record_id,
+            "the console names more different labels than a lane keeps (1,000 sets, 1 MiB): those of more records are \
+             `other`"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use parking_lot::Mutex;
+
+    use crate::{Meter, Telemetry};
+    use s1_forwarder_record::{Clock, Stream};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn failures_of_the_mapping_and_of_programs_are_counted_and_logged_once_a_minute() {
+        let log = Buffer::default();
+        let lines = log.clone();
+        let writer = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_ansi(false).finish();
+        let telemetry = Arc::new(Telemetry::new());
+        let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
+        tracing::subscriber::with_default(writer, || {
+            (1..4).for_each(|id| meter.not_mapped("`id` is missing", &id.to_string()));
+            (1..9).for_each(|id| meter.program_failed(&format!("remap: {id} is no text"), id == 8, &id.to_string()));
+            meter.lane.tell_pending(None, String::new);
+        });
+        let log = String::from_utf8(log.0.lock().clone()).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        let counted = [&meter.lane.map_errors, &meter.lane.remap_errors].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((lines.len(), counted, meter.lane.remap_overruns()), (4, [3, 8], 1), "{log}");
+        assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
+        assert!(lines[1].contains("count=1 reason=remap: 1 is no text record_id=1"), "{log}");
+        assert!(lines[2].contains("count=2 reason=`id` is missing record_id=2"), "{log}");
+        assert!(lines[3].contains("count=7 reason=remap: 2 is no text record_id=2"), "{log}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Metrics, health and logs of the process.
+//!
+//! Each lane counts into its own [`LaneMetrics`]. [`Telemetry`] knows all lanes of the process and formats their
+//! counters only when they are scraped. So an idle lane costs a few hundred bytes and no series in a registry, and a
+//! scrape of ten thousand lanes keeps only one chunk of its text in memory. Metrics of the whole process
+//! ([`ProcessMetrics`]) use the `prometheus` crate's registry. Every metric's name, type and help text is in
+//! `metrics.rs`.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod compared_clocks;
+mod duration;
+mod exposition;
+mod health;
+mod history;
+mod label_counts;
+mod lane;
+mod lane_log;
+mod latency;
+mod logs;
+mod meter;
+mod metrics;
+mod notices;
+mod process;
+mod registry;
+mod reminders;
+mod shown;
+mod sink_warnings;
+mod state_history;
+#[cfg(feature = "traces")]
+mod traces;
+#[cfg(not(feature = "traces"))]
+#[path = "no_traces.rs"]
+mod traces;
+mod unmapped;
+pub mod usage;
+
+pub use compared_clocks::ComparedClocks;
+pub use duration::HumanDuration;
+pub use health::{Health, Part};
+pub use history::HistorySample;
+pub use label_counts::{CountedLabels, LabelCount};
+pub use lane::{LaneMetrics, LaneWarnings, LimitWaitGuard, SkipReason, StatusCounts, Verification, describe_skipped};
+pub use logs::{LogError, LogFormat, init_logs, lane_span};
+pub use meter::{DeliveredEvent, Meter};
+pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
+pub use process::{ProcessMetrics, UsageWrite};
+pub use registry::{
+    Activity, ClusterView, FileStatus, LaneView, NewTokenProblem, SettingsSource, Snapshot, Telemetry, TokenStatus,
+};
+pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
+pub use sink_warnings::WarningReason;
+pub use state_history::RecentError;
+pub use traces::BatchSpan;
+#[cfg(feature = "traces")]
+pub use traces::{Traces, TracesError};
+
+/// A text without its numbers: what errors of one cause have in common, such as `refused 112 events in a row`.
+pub fn without_numbers(text: &str) -> String {
+    text.split(|char: char| char.is_ascii_digit()).collect()
+}

@@ -1,0 +1,404 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_record::{Clock, Stream, Timestamp};
+use tracing::{info, warn};
+
+use super::notices::NoticeKind;
+use super::shown::{LaneEvent, LaneState, Shown};
+use super::{LabelCount, LaneMetrics, Telemetry};
+use crate::usage::Counts;
+
+/// The labels of an event, by name.
+type Labels = std::collections::BTreeMap<String, String>;
+
+/// Reports one lane's progress: to the lane's own counters and state, and to the process's histograms. Clones report
+/// for the same lane.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    pub lane: Arc<LaneMetrics>,
+    telemetry: Arc<Telemetry>,
+    sink_type: Arc<str>,
+    clock: Clock,
+    reported: Arc<Mutex<Reported>>,
+    /// The labels of events that have none of their own.
+    labels: Arc<Labels>,
+    /// Records from then on show how long events take; the latest time while there are none.
+    latency_from: Arc<AtomicI64>,
+}
+
+/// An event that the sink has acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveredEvent<'a> {
+    /// Bytes as the destination counts them: see `delivered_event_bytes_total`.
+    pub bytes: u64,
+    /// The record's own time.
+    pub time: Option<Timestamp>,
+    /// Its labels, if the events of the lane differ in them.
+    pub labels: Option<&'a Labels>,
+}
+
+#[derive(Debug, Default)]
+struct Reported {
+    shown: Shown,
+    lines: LogLines,
+}
+
+/// What one lane may log of its changes. A destination that many lanes share may fail and recover every few seconds.
+#[derive(Debug)]
+struct LogLines {
+    left: u32,
+    /// When a line was last added to those that are left.
+    added: Timestamp,
+    unlogged: u64,
+}
+
+/// Lines at once.
+const LINES: u32 = 10;
+/// After these, one in each period of this length.
+const LINE_PERIOD: Duration = Duration::from_secs(60);
+
+impl Default for LogLines {
+    fn default() -> Self {
+        Self { left: LINES, added: Timestamp::default(), unlogged: 0 }
+    }
+}
+
+impl LogLines {
+    /// The number of changes that were not logged before this one; `None` if this one is not logged either.
+    fn take(&mut self, now: Timestamp) -> Option<u64> {
+        let earned = now.since(self.added).as_secs() / LINE_PERIOD.as_secs();
+        if earned > 0 {
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(LINES);
+            self.added = now;
+        }
+        if self.left == 0 {
+            self.unlogged += 1;
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+impl Meter {
+    /// If a lane of this name ran before, its counters continue.
+    pub fn start(
+        telemetry: &Arc<Telemetry>,
+        pipeline: &str,
+        stream: Stream,
+        sink: &str,
+        sink_type: &str,
+        clock: Clock,
+    ) -> Self {
+        let lane = telemetry.start_lane(pipeline, stream, sink);
+        Self::with_metrics(lane, telemetry, sink_type, clock)
+    }
+
+    /// For a lane that does not appear in metrics and on the status page.
+    pub fn detached(
+        telemetry: &Arc<Telemetry>,
+        pipeline: &str,
+        stream: Stream,
+        sink: &str,
+        sink_type: &str,
+        clock: Clock,
+    ) -> Self {
+        Self::with_metrics(Arc::new(LaneMetrics::new(pipeline, stream, sink)), telemetry, sink_type, clock)
+    }
+
+    pub fn with_metrics(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
+        Self {
+            lane,
+            telemetry: telemetry.clone(),
+            sink_type: sink_type.into(),
+            clock,
+            reported: Arc::default(),
+            labels: Arc::default(),
+            latency_from: Arc::new(AtomicI64::new(i64::MAX)),
+        }
+    }
+
+    /// With the labels of events that have none of their own.
+    #[must_use]
+    pub fn labelled(self, labels: &Labels) -> Self {
+        let is_counted = !self.telemetry.counted_labels().names().is_empty();
+        if is_counted { Self { labels: Arc::new(labels.clone()), ..self } } else { self }
+    }
+
+    /// The latency of events is measured whose records are newer than `time`; of none without it.
+    pub fn measure_latency_from(&self, time: Option<Timestamp>) {
+        self.latency_from.store(time.map_or(i64::MAX, Timestamp::micros), Ordering::Relaxed);
+    }
+
+    /// The sink has acknowledged events of one batch. The caller runs within the lane's span.
+    pub fn delivered<'a>(&'a self, events: impl Iterator<Item = DeliveredEvent<'a>> + Clone) {
+        let mut counts = Counts::default();
+        for event in events.clone() {
+            counts.events += 1;
+            counts.bytes += event.bytes;
+        }
+        if counts.events == 0 {
+            return;
+        }
+        self.lane.delivered_event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        let now = self.clock.now();
+        let from = self.latency_from.load(Ordering::Relaxed);
+        if from != i64::MAX {
+            let from = Timestamp::from_micros(from);
+            let times = events.clone().filter_map(|event| event.time).filter(|time| *time > from);
+            let latencies = times.map(|time| now.since(time)).inspect(|latency| counts.latency.add(*latency));
+            self.telemetry.process().observe_event_latency(self.lane.stream, &self.sink_type, latencies);
+        }
+        self.lane.usage.count(now, &counts);
+        let labels = self.telemetry.counted_labels();
+        for name in labels.names() {
+            // The events of a batch mostly have one value.
+            let mut run: Option<(&str, LabelCount)> = None;
+            for event in events.clone() {
+                let Some(value) = event.labels.unwrap_or(&self.labels).get(name) else { continue };
+                let one = LabelCount { events: 1, bytes: event.bytes };
+                match &mut run {
+                    Some((same, count)) if *same == value.as_str() => count.add(one),
+                    _ => {
+                        if let Some((value, count)) = run.replace((value, one)) {
+                            self.lane.count_label(labels, name, value, count);
+                        }
+                    }
+                }
+            }
+            if let Some((value, count)) = run {
+                self.lane.count_label(labels, name, value, count);
+            }
+        }
+    }
+
+    /// Events were stored as dead letters.
+    pub fn dead_lettered(&self, dead_letters: u64) {
+        if dead_letters > 0 {
+            self.lane.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+            self.lane.usage.count(self.clock.now(), &Counts { dead_letters, ..Counts::default() });
+        }
+    }
+
+    /// The type of the lane's sink.
+    pub fn sink_type(&self) -> &str {
+        &self.sink_type
+    }
+
+    /// A request to the console ended, with or without a response.
+    pub fn console_request(&self, status: &str, took: Duration) {
+        self.lane.console_requests.count(status);
+        self.telemetry.process().observe_console_request(self.lane.stream, took);
+    }
+
+    /// A request to the sink ended, with or without a response.
+    pub fn sink_request(&self, status: &str, took: Duration) {
+        self.lane.sink_requests.count(status);
+        self.lane.sink_latency.add(took, self.clock.now());
+        self.telemetry.process().observe_sink_request(&self.sink_type, took);
+    }
+
+    /// A record could not be mapped, for `reason`. The caller runs within the lane's span.
+    pub fn not_mapped(&self, reason: &str, record_id: &str) {
+        self.lane.map_errors.fetch_add(1, Ordering::Relaxed);
+        self.lane.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
+    }
+
+    /// A program of the user failed on the event of a record. The caller runs within the lane's span.
+    pub fn program_failed(&self, reason: &str, overran: bool, record_id: &str) {
+        let now = self.clock.now();
+        self.lane.remap_failed(now, reason, overran);
+        self.lane.tell(NoticeKind::ProgramErrors, now, reason, record_id);
+    }
+
+    /// A record was no valid JSON and was repaired. The caller runs within the lane's span.
+    pub fn repaired(&self, record_id: &str) {
+        self.lane.repaired.fetch_add(1, Ordering::Relaxed);
+        self.lane.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
+    }
+
+    /// A record exceeds a bound. The caller runs within the lane's span.
+    pub fn overflowed(&self, record_id: &str) {
+        self.lane.add_overflowed();
+        self.lane.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
+    }
+
+    /// What `include` names could not be fetched for a record, for `reason`. The caller runs within the lane's span.
+    pub fn not_enriched(&self, reason: &str, record_id: &str) {
+        self.lane.add_not_enriched();
+        self.lane.tell(NoticeKind::NotEnriched, self.clock.now(), reason, record_id);
+    }
+
+    /// A record's labels have the value `other`. The caller runs within the lane's span.
+    pub fn labelled_other(&self, record_id: &str) {
+        self.lane.add_labelled_other();
+        self.lane.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
+    }
+
+    /// A time of a record names no zone.
+    pub fn without_zone(&self) {
+        self.lane.add_without_zone();
+    }
+
+    /// A record has this number of leaves that no mapping knows.
+    pub fn unmapped_fields(&self, leaves: u32) {
+        self.telemetry.unmapped_fields().count(self.lane.stream, leaves);
+    }
+
+    /// The log names such a leaf, once. `path` was made for logs. The caller runs within the lane's span.
+    pub fn name_unmapped_field(&self, path: &str) {
+        self.telemetry.unmapped_fields().name(&self.lane.pipeline, self.lane.stream, path);
+    }
+
+    /// The console returned a record that an earlier complete poll over its time did not return.
+    pub fn arrived_late(&self, delay: Duration) {
+        self.telemetry.process().observe_arrival_delay(self.lane.stream, delay);
+    }
+
+    /// The console reported when the pipeline's token expires; `None` if it does not.
+    pub fn token_expires(&self, expires: Option<Timestamp>) {
+        self.telemetry.set_token_expiry(&self.lane.pipeline, expires);
+    }
+
+    /// The last value of [`Self::token_expires`] from any lane of the pipeline.
+    pub fn known_token_expiry(&self) -> Option<Timestamp> {
+        self.telemetry.token_expiry(&self.lane.pipeline)
+    }
+
+    /// The console's clock was compared with ours.
+    pub fn clocks_differ(&self, ours: Timestamp, theirs: Timestamp) {
+        self.lane.clocks.set_difference(theirs.since(ours).max(ours.since(theirs)), ours);
+        self.telemetry.set_clock_difference(&self.lane.pipeline, theirs.seconds() - ours.seconds());
+    }
+
+    /// An attempt failed on this side.
+    pub fn failed(&self, side: Side, failure: &Failure) {
+        self.happened(LaneEvent::Failed(side, failure.clone()));
+    }
+
+    /// Another process has the lane, or it is unknown what was committed: the failure says which.
+    pub fn taken_over(&self, failure: &Failure) {
+        self.telemetry.process().checkpoint_conflicts().inc();
+        self.failed(Side::Store, failure);
+    }
+
+    /// Removes the lane from metrics and the status page.
+    pub fn end(&self) {
+        self.telemetry.end_lane(&self.lane);
+    }
+
+    /// Shows what happened, and logs what that changes. The caller runs within the lane's span.
+    pub fn happened(&self, event: LaneEvent) {
+        let now = self.clock.now();
+        let attempted = event.failing_state();
+        // What the console said of the token is true until it says something else: also of a lane that begins again.
+        let is_of_console = matches!(event, LaneEvent::Failed(Side::Console, _) | LaneEvent::Answers(_));
+        let mut reported = self.reported.lock();
+        if !reported.shown.add(event) {
+            return;
+        }
+        let state = reported.shown.state();
+        if is_of_console {
+            self.lane.set_token_problem(reported.shown.token_problem());
+        }
+        if state == LaneState::Running {
+            self.lane.succeeded(now);
+        }
+        let previous = self.lane.state();
+        // The attempt of another part says nothing about the failure that is shown.
+        if previous == state && attempted.as_ref() == Some(&state) {
+            self.lane.failed_again(now);
+        }
+        let is_told = state == LaneState::Running || !state.is_up();
+        if self.lane.set_state(now, state.clone())
+            && is_told
+            && let Some(unlogged) = reported.lines.take(now)
+        {
+            drop(reported);
+            self.log_change(&previous, &state, unlogged);
+        }
+    }
+
+    /// The caller runs within the lane's span, which names the lane.
+    fn log_change(&self, previous: &LaneState, state: &LaneState, unlogged: u64) {
+        if unlogged > 0 {
+            warn!(changes = unlogged, "the lane's state changes too often to be logged each time");
+        }
+        match state.error() {
+            Some(error) => warn!(state = state.name(), reason = state.reason(), %error, "lane is failing"),
+            None => info!(state = state.name(), previous = previous.name(), "lane is running"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TokenProblem;
+
+    #[test]
+    fn a_lane_that_fails_again_and_again_does_not_fill_the_log() {
+        let begin = Timestamp::from_micros(1_790_000_000_000_000);
+        let mut lines = LogLines::default();
+        let mut logged = 0;
+        for second in 0..3_600 {
+            logged += u64::from(lines.take(begin.plus(Duration::from_secs(second))).is_some());
+        }
+        assert_eq!(logged, u64::from(LINES) + 59);
+        // The next line says how many there were.
+        assert_eq!(lines.take(begin.plus(Duration::from_secs(3_600))), Some(59));
+        // After a while, each change is logged again.
+        let later = begin.plus(Duration::from_secs(10_000));
+        assert!((0..LINES).all(|_| lines.take(later) == Some(0)) && lines.take(later).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_attempt_with_the_same_error_is_counted_once() {
+        let start = Timestamp::from_micros(1_790_000_000_000_000);
+        let telemetry = Arc::new(Telemetry::new());
+        let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::simulated(start));
+        let after = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
+        let sink = Failure::transient("503");
+        meter.failed(Side::Sink, &sink);
+        after(60).await;
+        meter.failed(Side::Sink, &sink);
+        after(60).await;
+        // Neither an attempt of another part nor its success is an attempt of the sink.
+        meter.failed(Side::Console, &Failure::transient("timeout"));
+        meter.happened(LaneEvent::Answers(None));
+        let last = || meter.lane.recent_errors().pop().unwrap();
+        assert_eq!((last().time, last().count), (start.plus(Duration::from_secs(60)), 2));
+        assert_eq!(meter.lane.failing_since(), Some(start));
+        meter.happened(LaneEvent::Accepts);
+        assert_eq!(meter.lane.failing_since(), None);
+
+        // One pass fails, the others go on.
+        let pass = Failure::transient("alerts: 500");
+        meter.failed(Side::Console, &pass);
+        meter.happened(LaneEvent::Answers(Some(pass.clone())));
+        assert_eq!((last().count, meter.lane.state()), (1, LaneState::of(Side::Console, &pass)));
+        meter.happened(LaneEvent::Answers(None));
+        assert_eq!(meter.lane.state(), LaneState::Running);
+    }
+
+    /// A lane that ends, and the next one of its name, have not asked the console.
+    #[test]
+    fn a_refused_token_is_refused_until_the_console_answers() {
+        let telemetry = Arc::new(Telemetry::new());
+        let start = || Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
+        let before = start();
+        before.failed(Side::Console, &Failure::Unauthorized("401".to_owned()));
+        before.happened(LaneEvent::Ends);
+        let after = start();
+        for event in [LaneEvent::Begins, LaneEvent::Stores, LaneEvent::Accepts] {
+            after.happened(event);
+            assert_eq!(after.lane.token_problem(), Some(TokenProblem::Refused));
+        }
+        after.happened(LaneEvent::Answers(None));
+        assert_eq!(after.lane.token_problem(), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! Events that a log has not reported yet: one line a minute for each kind, with their number and an example.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use s1_forwarder_record::Timestamp;
+
+/// Between two lines of one kind.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// What the log of a lane reports of single events, in the order of its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NoticeKind {
+    /// They became dead letters.
+    DeadLetters,
+    /// Their records could not be mapped.
+    MapErrors,
+    /// Their records were no valid JSON and were repaired.
+    Repairs,
+    /// A program of the user failed on them.
+    ProgramErrors,
+    /// Their records exceed a bound.
+    Overflows,
+    /// What `include` names could not be fetched for their records.
+    NotEnriched,
+    /// Their labels from the console have the value `other`.
+    OtherLabels,
+}
+
+/// Events that the log has not reported yet, by kind. A lane without such events allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Notices(Mutex<Vec<Pending>>);
+
+#[derive(Debug)]
+struct Pending {
+    kind: NoticeKind,
+    told_at: Timestamp,
+    untold: Option<Notice>,
+}
+
+/// What one line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Notice {
+    pub count: u64,
+    /// The reason and the record of one of the events.
+    pub reason: Box<str>,
+    pub record_id: Box<str>,
+}
+
+impl Notices {
+    /// The first event of a kind is reported at once, and those of the following minute together.
+    pub fn add(&self, kind: NoticeKind, now: Timestamp, count: u64, reason: &str, record_id: &str) -> Option<Notice> {
+        let mut kinds = self.0.lock();
+        let notice = || Notice { count, reason: reason.into(), record_id: record_id.into() };
+        match kinds.binary_search_by_key(&kind, |pending| pending.kind) {
+            Err(place) => {
+                kinds.reserve_exact(1);
+                kinds.insert(place, Pending { kind, told_at: now, untold: None });
+                Some(notice())
+            }
+            Ok(place) => {
+                let pending = kinds.get_mut(place)?;
+                match &mut pending.untold {
+                    Some(untold) => untold.count = untold.count.saturating_add(count),
+                    None => pending.untold = Some(notice()),
+                }
+                pending.take_due(now)
+            }
+        }
+    }
+
+    /// Whether there was an event.
+    pub fn has_any(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
+    /// What is to be reported at `now`; at the end of the lane (`None`) whatever is left.
+    pub fn take(&self, now: Option<Timestamp>) -> Vec<(NoticeKind, Notice)> {
+        let mut kinds = self.0.lock();
+        let take = |pending: &mut Pending| match now {
+            Some(now) => pending.take_due(now),
+            None => pending.untold.take(),
+        };
+        kinds.iter_mut().filter_map(|pending| Some((pending.kind, take(pending)?))).collect()
+    }
+}
+
+impl Pending {
+    fn take_due(&mut self, now: Timestamp) -> Option<Notice> {
+        if now.since(self.told_at) < PERIOD {
+            return None;
+        }
+        let untold = self.untold.take()?;
+        self.told_at = now;
+        Some(untold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_event_is_told_at_once_and_the_others_together_after_a_minute() {
+        let begin = Timestamp::from_micros(1_790_000_000_000_000);
+        let at = |second| begin.plus(Duration::from_secs(second));
+        let reported = |count, id: &str| Some(Notice { count, reason: "no field".into(), record_id: id.into() });
+        let all = Notices::default();
+        let add = |now, count, reason: &str, id: &str| all.add(NoticeKind::MapErrors, now, count, reason, id);
+        let take = |now| all.take(now).pop().map(|(_, notice)| notice);
+        assert_eq!(take(None), None);
+        assert_eq!(add(at(0), 3, "no field", "1"), reported(3, "1"));
+        assert_eq!(add(at(1), 2, "no field", "4"), None);
+        assert_eq!(add(at(59), 5, "another", "6"), None);
+        assert_eq!(take(Some(at(59))), None);
+        // Also without a further event.
+        assert_eq!(take(Some(at(60))), reported(7, "4"));
+        assert_eq!(take(Some(at(500))), None);
+        assert_eq!(add(at(119), 1, "no field", "8"), None, "a minute after the last line");
+        assert_eq!(add(at(120), 1, "no field", "9"), reported(2, "8"));
+        assert_eq!(add(at(121), 1, "no field", "10"), None);
+        assert_eq!(take(None), reported(1, "10"), "at the lane's end");
+        assert_eq!(take(None), None);
+    }
+}

@@ -1,0 +1,484 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use s1_forwarder_record::{Stream, Timestamp};
+
+use super::history::{History, HistorySample};
+use super::unmapped::UnmappedFields;
+use super::{CountedLabels, Health, LaneMetrics, LaneState, ProcessMetrics};
+
+/// What the pipeline of a file is doing (label `state` of `pipelines`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    Running,
+    /// `enabled: false`; its checkpoints are kept.
+    Paused,
+    /// Another worker runs it.
+    Elsewhere,
+    /// None of its lanes run, because the file is invalid.
+    NotStarted,
+}
+
+impl Activity {
+    /// The name on the status page and in `/api/v1/lanes`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Elsewhere => "elsewhere",
+            Self::NotStarted => "not_started",
+        }
+    }
+}
+
+/// The state of one pipeline file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileStatus {
+    /// The pipeline's name; the file's stem if the file sets none.
+    pub pipeline: String,
+    /// Describes what runs, which may be the last good version of a file that is invalid now.
+    pub activity: Activity,
+    /// The pipeline's shard, if several workers share the pipelines.
+    pub shard: Option<u32>,
+    /// Why the current version of the file could not be started.
+    pub problem: Option<String>,
+    /// What its current version does not mean as it seems.
+    pub warnings: Vec<String>,
+    /// `metadata.generation` of the current version, if the file is a resource.
+    pub generation: Option<i64>,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl FileStatus {
+    pub fn of_test(pipeline: &str, activity: Activity, problem: Option<&str>) -> Self {
+        let problem = problem.map(str::to_owned);
+        Self { pipeline: pipeline.to_owned(), activity, shard: None, problem, warnings: Vec::new(), generation: None }
+    }
+}
+
+/// The workers that share the pipelines, as this worker sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// This worker's name.
+    pub worker: String,
+    /// Number of shards.
+    pub shards: u32,
+    /// The shards that each worker holds, by its name.
+    pub workers: BTreeMap<String, BTreeSet<u32>>,
+    /// `HOST:PORT` of the workers' HTTP endpoints, by name, as far as they are known.
+    pub addresses: BTreeMap<String, String>,
+}
+
+impl ClusterView {
+    /// The worker that holds a shard; `None` during a handover.
+    pub fn holder(&self, shard: u32) -> Option<&str> {
+        let holder = self.workers.iter().find(|(_, shards)| shards.contains(&shard));
+        holder.map(|(worker, _)| worker.as_str())
+    }
+}
+
+/// What is known of a pipeline's token.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct TokenStatus {
+    /// When it expires, if the console reports it.
+    pub expires: Option<Timestamp>,
+    /// Set while requests use the former token.
+    pub new_token: Option<NewTokenProblem>,
+}
+
+/// Why requests do not use what a token's file or Secret has now. It is shown as the log, the page and conditions say
+/// it of a pipeline whose former token still works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewTokenProblem {
+    Refused,
+    /// It cannot be read, or is no token.
+    Unusable(Arc<str>),
+}
+
+impl Display for NewTokenProblem {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => {
+                formatter.write_str("the console refuses the new token, or it has expired; the former one")?
+            }
+            Self::Unusable(reason) => write!(formatter, "{reason}; the former token")?,
+        }
+        formatter.write_str(" is still in use: a restart would fail")
+    }
+}
+
+impl NewTokenProblem {
+    /// The reason of a condition.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refused => "NewTokenRefused",
+            Self::Unusable(_) => "NewTokenUnusable",
+        }
+    }
+}
+
+/// One lane for the status page and `/api/v1/lanes`.
+#[derive(Debug, Clone)]
+pub struct LaneView {
+    pub metrics: Arc<LaneMetrics>,
+    /// Records pulled per second, averaged over about the last minute.
+    pub pulled_per_second: f64,
+    /// Events delivered per second, averaged over about the last minute.
+    pub delivered_per_second: f64,
+    /// The status of the token of the lane's pipeline.
+    pub token: TokenStatus,
+}
+
+/// All lanes and pipeline files at one moment, sorted by name.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub files: Vec<(PathBuf, FileStatus)>,
+    /// See [`Telemetry::set_source_problems`].
+    pub source_problems: BTreeMap<PathBuf, String>,
+    /// Only running lanes.
+    pub lanes: Vec<LaneView>,
+    /// Set if several workers share the pipelines.
+    pub cluster: Option<ClusterView>,
+}
+
+/// What the process reports about itself: lanes, pipeline files, health, and metrics of the whole process.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    process: ProcessMetrics,
+    health: Health,
+    files: RwLock<BTreeMap<PathBuf, FileStatus>>,
+    cluster: RwLock<Option<ClusterView>>,
+    /// By name: `console_requests_total` and `sink_requests_total` are sums over one pipeline's lanes.
+    pipelines: RwLock<BTreeMap<String, Pipeline>>,
+    settings: RwLock<Option<Arc<dyn SettingsSource>>>,
+    counted_labels: CountedLabels,
+    unmapped_fields: UnmappedFields,
+    /// See [`Self::set_retry_flags`].
+    retry_flags: OnceLock<Arc<str>>,
+    /// What is wrong outside of pipeline files, by path.
+    source_problems: RwLock<BTreeMap<PathBuf, String>>,
+}
+
+/// Shows the settings of the pipelines that run, for their pages. The settings' modules are above this one.
+pub trait SettingsSource: std::fmt::Debug + Send + Sync {
+    /// Keys and values, without secrets; `None` if no such pipeline runs.
+    fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>>;
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    pub(super) token: TokenStatus,
+    /// Seconds by which the console's clock is ahead of ours.
+    pub(super) clock_difference: Option<i64>,
+    history: History,
+    /// Sorted by stream and sink.
+    lanes: Vec<Lane>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    metrics: Arc<LaneMetrics>,
+    /// A removed lane stays in the list, hidden. If it returns, its counters continue; and the sums over its pipeline's
+    /// lanes must not decrease.
+    running: bool,
+    rates: Rates,
+}
+
+/// Moving averages of a lane's counters.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rates {
+    started: Option<Timestamp>,
+    last: Option<Sample>,
+    pulled_per_second: f64,
+    delivered_per_second: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    time: Timestamp,
+    pulled: u64,
+    delivered: u64,
+}
+
+impl Telemetry {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts events by the values of these labels too: `--metrics-label`.
+    #[must_use]
+    pub fn counting_labels(self, names: Vec<String>) -> Self {
+        Self { counted_labels: CountedLabels::new(names), ..self }
+    }
+
+    /// See [`Self::counting_labels`].
+    pub fn counted_labels(&self) -> &CountedLabels {
+        &self.counted_labels
+    }
+
+    pub(super) fn unmapped_fields(&self) -> &UnmappedFields {
+        &self.unmapped_fields
+    }
+
+    /// Metrics of the process as a whole.
+    pub fn process(&self) -> &ProcessMetrics {
+        &self.process
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The counters of the lane with this name, in state `Starting`. If the lane existed before, its counters continue,
+    /// so that no counter decreases over a reload.
+    pub fn start_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Arc<LaneMetrics> {
+        let mut pipelines = write(&self.pipelines);
+        let lanes = &mut pipelines.entry(pipeline.to_owned()).or_default().lanes;
+        match lanes.binary_search_by(|lane| (lane.metrics.stream, lane.metrics.sink.as_str()).cmp(&(stream, sink))) {
+            Ok(index) => {
+                let lane = &mut lanes[index];
+                lane.running = true;
+                lane.metrics.set_state(Timestamp::now(), LaneState::Starting);
+                // Another worker may have run it meanwhile.
+                lane.metrics.set_newest_record(None);
+                lane.metrics.set_unpolled();
+                lane.metrics.clone()
+            }
+            Err(index) => {
+                let metrics = LaneMetrics::new(pipeline, stream, sink);
+                let metrics = Arc::new(metrics.with_retry_flags(self.retry_flags.get().cloned()));
+                // Most pipelines have few lanes, and a growing Vec reserves space for four.
+                lanes.reserve_exact(1);
+                lanes.insert(index, Lane { metrics: metrics.clone(), running: true, rates: Rates::default() });
+                metrics
+            }
+        }
+    }
+
+    /// The lane with this name, if it runs.
+    pub fn lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Option<Arc<LaneMetrics>> {
+        let pipelines = read(&self.pipelines);
+        let named = |lane: &&Lane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
+        pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
+    }
+
+    /// The lane with this name will start again with other settings: what it did before says nothing about them.
+    pub fn restart_lane(&self, pipeline: &str, stream: Stream, sink: &str) {
+        if let Some(lane) = self.lane(pipeline, stream, sink) {
+            lane.set_state(Timestamp::now(), LaneState::Starting);
+        }
+    }
+
+    /// The lanes of a pipeline that run, sorted by stream and sink.
+    pub fn lanes_of(&self, pipeline: &str) -> Vec<Arc<LaneMetrics>> {
+        let pipelines = read(&self.pipelines);
+        let lanes = pipelines.get(pipeline).map(|pipeline| pipeline.lanes.as_slice()).unwrap_or_default();
+        lanes.iter().filter(|lane| lane.running).map(|lane| lane.metrics.clone()).collect()
+    }
+
+    /// All lanes that run.
+    pub fn running_lanes(&self) -> Vec<Arc<LaneMetrics>> {
+        read(&self.pipelines).values().flat_map(Pipeline::running).cloned().collect()
+    }
+
+    /// Removes the lane from metrics and the status page.
+    pub fn end_lane(&self, lane: &LaneMetrics) {
+        lane.forget_label_counts(&self.counted_labels);
+        let mut pipelines = write(&self.pipelines);
+        let Some(pipeline) = pipelines.get_mut(&lane.pipeline) else { return };
+        let ended = |other: &&mut Lane| other.metrics.stream == lane.stream && other.metrics.sink == lane.sink;
+        if let Some(lane) = pipeline.lanes.iter_mut().find(ended) {
+            lane.running = false;
+            lane.rates = Rates::default();
+        }
+        if pipeline.lanes.iter().all(|lane| !lane.running) {
+            pipeline.token = TokenStatus::default();
+            pipeline.clock_difference = None;
+        }
+    }
+
+    pub fn set_file(&self, file: &Path, status: FileStatus) {
+        write(&self.files).insert(file.to_owned(), status);
+    }
+
+    pub fn file(&self, file: &Path) -> Option<FileStatus> {
+        read(&self.files).get(file).cloned()
+    }
+
+    pub fn remove_file(&self, file: &Path) {
+        write(&self.files).remove(file);
+    }
+
+    /// True if several workers share the pipelines.
+    pub(super) fn shares_pipelines(&self) -> bool {
+        read(&self.cluster).is_some()
+    }
+
+    pub fn cluster(&self) -> Option<ClusterView> {
+        read(&self.cluster).clone()
+    }
+
+    pub fn set_cluster(&self, view: ClusterView) {
+        *write(&self.cluster) = Some(view);
+    }
+
+    /// `None` if the token does not expire, or the console does not report when.
+    pub fn set_token_expiry(&self, pipeline: &str, expires: Option<Timestamp>) {
+        write(&self.pipelines).entry(pipeline.to_owned()).or_default().token.expires = expires;
+    }
+
+    /// See [`Self::set_token_expiry`].
+    pub fn token_expiry(&self, pipeline: &str) -> Option<Timestamp> {
+        self.token(pipeline).expires
+    }
+
+    pub fn token(&self, pipeline: &str) -> TokenStatus {
+        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.token.clone()).unwrap_or_default()
+    }
+
+    /// See [`TokenStatus::new_token`].
+    pub fn set_new_token_problem(&self, pipeline: &str, problem: Option<NewTokenProblem>) {
+        if let Some(pipeline) = write(&self.pipelines).get_mut(pipeline) {
+            pipeline.token.new_token = problem;
+        }
+    }
+
+    /// Number of pipelines with a [`TokenStatus::new_token`].
+    pub fn unused_tokens(&self) -> usize {
+        read(&self.pipelines).values().filter(|pipeline| pipeline.token.new_token.is_some()).count()
+    }
+
+    /// The console's clock is ahead of ours by `seconds`.
+    pub fn set_clock_difference(&self, pipeline: &str, seconds: i64) {
+        // Polls say it again and again.
+        if read(&self.pipelines).get(pipeline).is_some_and(|known| known.clock_difference == Some(seconds)) {
+            return;
+        }
+        write(&self.pipelines).entry(pipeline.to_owned()).or_default().clock_difference = Some(seconds);
+    }
+
+    /// Updates the averages behind `…_per_second` and the histories; called every few seconds.
+    pub fn sample_rates(&self, now: Timestamp) {
+        for pipeline in write(&self.pipelines).values_mut() {
+            for lane in pipeline.lanes.iter_mut().filter(|lane| lane.running) {
+                lane.rates.sample(&lane.metrics, now);
+            }
+            pipeline.sample_history(now);
+        }
+    }
+
+    /// The last hours of a pipeline, the oldest sample first; empty if it does not run here.
+    pub fn history(&self, pipeline: &str) -> Vec<HistorySample> {
+        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.history.samples()).unwrap_or_default()
+    }
+
+    /// Sets what is wrong with the defaults file and with places where pipeline files are looked for.
+    pub fn set_source_problems(&self, problems: BTreeMap<PathBuf, String>) {
+        *write(&self.source_problems) = problems;
+    }
+
+    /// `s1-forwarder retry` reaches this process with these flags.
+    pub fn set_retry_flags(&self, flags: Arc<str>) {
+        // The process has one state.
+        let _ = self.retry_flags.set(flags);
+    }
+
+    pub fn set_settings_source(&self, source: Arc<dyn SettingsSource>) {
+        *write(&self.settings) = Some(source);
+    }
+
+    /// See [`SettingsSource::settings`].
+    pub fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>> {
+        let source = read(&self.settings).clone();
+        source?.settings(pipeline)
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let files = read(&self.files).iter().map(|(file, status)| (file.clone(), status.clone())).collect();
+        let pipelines = read(&self.pipelines);
+        let lanes = pipelines.values().flat_map(|pipeline| {
+            pipeline.lanes.iter().filter(|lane| lane.running).map(|lane| LaneView {
+                metrics: lane.metrics.clone(),
+                pulled_per_second: lane.rates.pulled_per_second,
+                delivered_per_second: lane.rates.delivered_per_second,
+                token: pipeline.token.clone(),
+            })
+        });
+        let source_problems = read(&self.source_problems).clone();
+        Snapshot { files, source_problems, lanes: lanes.collect(), cluster: read(&self.cluster).clone() }
+    }
+
+    pub(super) fn files(&self) -> RwLockReadGuard<'_, BTreeMap<PathBuf, FileStatus>> {
+        read(&self.files)
+    }
+
+    pub(super) fn pipelines(&self) -> RwLockReadGuard<'_, BTreeMap<String, Pipeline>> {
+        read(&self.pipelines)
+    }
+}
+
+impl Pipeline {
+    pub(super) fn running(&self) -> impl Iterator<Item = &Arc<LaneMetrics>> {
+        self.lanes.iter().filter(|lane| lane.running).map(|lane| &lane.metrics)
+    }
+
+    fn sample_history(&mut self, now: Timestamp) {
+        let step = History::step(now);
+        if !self.history.is_due(step) {
+            return;
+        }
+        if self.running().next().is_none() {
+            // Not as soon as the last lane ends: lanes whose settings change end, and begin again.
+            self.history = History::default();
+            return;
+        }
+        let delivered = self.lanes.iter().map(|lane| lane.metrics.delivered.load(Relaxed)).sum();
+        let lag = self.running().filter_map(|lane| lane.lag(now)).max();
+        self.history.push(step, delivered, lag);
+    }
+
+    /// The lanes that sums are made of: every lane that ever ran, as long as one still runs.
+    pub(super) fn summed(&self) -> impl Iterator<Item = &LaneMetrics> {
+        let any = self.lanes.iter().any(|lane| lane.running);
+        self.lanes.iter().filter(move |_| any).map(|lane| &*lane.metrics)
+    }
+}
+
+impl Rates {
+    const TIME_CONSTANT: Duration = Duration::from_secs(60);
+
+    fn sample(&mut self, lane: &LaneMetrics, now: Timestamp) {
+        let sample = Sample { time: now, pulled: lane.pulled.load(Relaxed), delivered: lane.delivered.load(Relaxed) };
+        let started = *self.started.get_or_insert(now);
+        let Some(last) = self.last else {
+            self.last = Some(sample);
+            return;
+        };
+        let seconds = now.since(last.time).as_secs_f64();
+        if seconds == 0.0 {
+            return;
+        }
+        self.last = Some(sample);
+        // In the first minute the plain mean is used. Otherwise a lane would seem to start slowly.
+        let decay = 1.0 - (-seconds / Self::TIME_CONSTANT.as_secs_f64()).exp();
+        let weight = decay.max(seconds / now.since(started).as_secs_f64());
+        let update = |rate: &mut f64, new: u64, old: u64| {
+            *rate += weight * (new.saturating_sub(old) as f64 / seconds - *rate);
+        };
+        update(&mut self.pulled_per_second, sample.pulled, last.pulled);
+        update(&mut self.delivered_per_second, sample.delivered, last.delivered);
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read()
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write()
+}

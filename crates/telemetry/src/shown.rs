@@ -1,0 +1,282 @@
+//! What a lane shows: its state, and whether its console takes its token. Both follow from what has happened to it, and
+//! from nothing else.
+
+use s1_forwarder_failure::{Failure, Side};
+
+/// Why a lane has no token that its console takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenProblem {
+    /// The console refuses it.
+    Refused,
+    /// There is none to send: its file, variable or Secret cannot be read.
+    Unreadable,
+}
+
+/// What a lane is doing, for the status page and `lane_up`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneState {
+    /// Waiting for its first poll.
+    Starting,
+    /// Pulling or delivering without error.
+    Running,
+    /// The console fails temporarily; the lane retries.
+    ConsoleFailing(String),
+    /// A clock is wrong, or what is stored is in the future; the lane asks for the time again and again.
+    WaitingForClock(String),
+    /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
+    ConsoleRefused(String),
+    /// The sink fails temporarily; the lane retries.
+    SinkFailing(String),
+    /// The sink refuses permanently (credentials, configuration); the lane retries at a low rate.
+    SinkRefused(String),
+    /// The settings are to blame, or what they name on this side; the lane retries at a low rate.
+    Misconfigured(Misconfiguration, String),
+    /// The lane cannot continue by itself: checkpoints or dead letters cannot be written, or it remembers as many
+    /// records as it may.
+    Stopped(String),
+    /// New, with the checkpoint of a pipeline that was probably renamed to this one: it waits for `state rename`. The
+    /// text says for which one.
+    Renamed(String),
+    /// Ended: drained at shutdown, removed, or complete in `run --once`.
+    Done,
+}
+
+/// Why a lane is misconfigured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misconfiguration {
+    /// A secret or certificate of the settings cannot be read.
+    SecretUnreadable,
+    /// The sink refused all of many events in a row.
+    RefusedAll,
+    /// A program of the pipeline failed, and its settings say that the lane stops then.
+    ProgramFailed,
+    /// A program of the pipeline took too long too often.
+    ProgramOverran,
+    /// Too many checkpoints of the tenant's place belong to no file.
+    TooManyOrphans,
+}
+
+impl Misconfiguration {
+    /// The name in logs and as the reason of conditions.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SecretUnreadable => "SecretUnreadable",
+            Self::RefusedAll => "RefusedAll",
+            Self::ProgramFailed => "ProgramFailed",
+            Self::ProgramOverran => "ProgramOverran",
+            Self::TooManyOrphans => "TooManyOrphans",
+        }
+    }
+}
+
+impl LaneState {
+    /// The name of each state, in the order of their urgency, the worst first. docs/troubleshooting.md explains them.
+    pub const NAMES: [&'static str; 11] = [
+        "stopped",
+        "misconfigured",
+        "console_refused",
+        "sink_refused",
+        "waiting_for_clock",
+        "console_failing",
+        "sink_failing",
+        "renamed",
+        "starting",
+        "running",
+        "done",
+    ];
+
+    /// The state that a failure on this side causes.
+    pub fn of(side: Side, failure: &Failure) -> Self {
+        match (side, failure) {
+            (_, Failure::Superseded(reason)) => Self::Stopped(reason.clone()),
+            (Side::Store | Side::Copy | Side::DeadLetters, _) => Self::Stopped(failure.to_string()),
+            (Side::Claim, _) => Self::halted(failure),
+            (Side::Console, Failure::Clock(error)) => Self::WaitingForClock(error.clone()),
+            (Side::Console, _) if failure.is_refusal() => Self::misconfigured(failure, Self::ConsoleRefused),
+            (Side::Console, _) => Self::ConsoleFailing(failure.to_string()),
+            (Side::Sink, _) if failure.is_refusal() => Self::misconfigured(failure, Self::SinkRefused),
+            (Side::Sink, _) => Self::SinkFailing(failure.to_string()),
+        }
+    }
+
+    /// The state of a lane that cannot go on by itself, or whose checkpoint cannot be claimed.
+    fn halted(failure: &Failure) -> Self {
+        Self::misconfigured(failure, Self::Stopped)
+    }
+
+    /// `Misconfigured` where the failure is of that kind.
+    fn misconfigured(failure: &Failure, otherwise: fn(String) -> Self) -> Self {
+        match failure {
+            Failure::SecretUnreadable(error) => Self::Misconfigured(Misconfiguration::SecretUnreadable, error.clone()),
+            Failure::RefusedAll(error) => Self::Misconfigured(Misconfiguration::RefusedAll, error.clone()),
+            Failure::ProgramFailed(error) => Self::Misconfigured(Misconfiguration::ProgramFailed, error.clone()),
+            Failure::ProgramOverran(error) => Self::Misconfigured(Misconfiguration::ProgramOverran, error.clone()),
+            Failure::Full(error) => Self::Stopped(error.clone()),
+            other => otherwise(other.to_string()),
+        }
+    }
+
+    /// The value of `lane_up`.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Renamed(_) | Self::Done)
+    }
+
+    /// The name on the status page and in `/api/v1/lanes`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::ConsoleFailing(_) => "console_failing",
+            Self::WaitingForClock(_) => "waiting_for_clock",
+            Self::ConsoleRefused(_) => "console_refused",
+            Self::SinkFailing(_) => "sink_failing",
+            Self::SinkRefused(_) => "sink_refused",
+            Self::Misconfigured(..) => "misconfigured",
+            Self::Stopped(_) => "stopped",
+            Self::Renamed(_) => "renamed",
+            Self::Done => "done",
+        }
+    }
+
+    /// The reason in one word, where the state has several.
+    pub const fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Misconfigured(reason, _) => Some(reason.name()),
+            _ => None,
+        }
+    }
+
+    /// The error of a failing state, or what the lane waits for.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::ConsoleFailing(error)
+            | Self::WaitingForClock(error)
+            | Self::ConsoleRefused(error)
+            | Self::SinkFailing(error)
+            | Self::SinkRefused(error)
+            | Self::Misconfigured(_, error)
+            | Self::Stopped(error)
+            | Self::Renamed(error) => Some(error),
+            Self::Starting | Self::Running | Self::Done => None,
+        }
+    }
+}
+
+/// What happened to a lane, as far as it changes what the lane shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneEvent {
+    /// It begins, or begins again.
+    Begins,
+    /// It waits for `state rename`, and why.
+    WaitsForRename(String),
+    /// It may not begin while too many checkpoints of its tenant's place belong to no file.
+    FindsOrphans(String),
+    /// An attempt failed on this side.
+    Failed(Side, Failure),
+    /// The lane itself cannot go on: it cannot be built, it panicked, or it has no lease.
+    Halted(Failure),
+    /// The checkpoint was claimed or written. That only ends a failure of the store.
+    Stores,
+    /// The sink accepts events, or had none to accept in a complete poll.
+    Accepts,
+    /// The console answered for one pass. The failure is that of another pass, which was not tried again.
+    Answers(Option<Failure>),
+    /// It has drained, was removed, or is complete.
+    Ends,
+}
+
+impl LaneEvent {
+    /// The state that it causes, if it is a failure.
+    pub fn failing_state(&self) -> Option<LaneState> {
+        match self {
+            Self::Failed(side, failure) => Some(LaneState::of(*side, failure)),
+            Self::Halted(failure) => Some(LaneState::halted(failure)),
+            Self::FindsOrphans(reason) => {
+                Some(LaneState::Misconfigured(Misconfiguration::TooManyOrphans, reason.clone()))
+            }
+            Self::Begins | Self::WaitsForRename(_) | Self::Stores | Self::Accepts | Self::Answers(_) | Self::Ends => {
+                None
+            }
+        }
+    }
+}
+
+/// What has happened to a lane since it began. Its parts fail and recover independently.
+#[derive(Debug, Default)]
+pub struct Shown {
+    phase: Phase,
+    /// The failures of parts, the most severe first.
+    store: Option<LaneState>,
+    sink: Option<LaneState>,
+    /// Boxed: most lanes never fail.
+    console: Option<Box<Failure>>,
+}
+
+/// What a lane does that does not fail.
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Starting,
+    Waiting(String),
+    Running,
+    Done,
+}
+
+impl Shown {
+    /// Adds what happened. Returns false if that says nothing new.
+    pub fn add(&mut self, event: LaneEvent) -> bool {
+        let failing = event.failing_state();
+        match event {
+            LaneEvent::Begins => *self = Self::default(),
+            LaneEvent::WaitsForRename(reason) => *self = Self { phase: Phase::Waiting(reason), ..Self::default() },
+            LaneEvent::Ends => *self = Self { phase: Phase::Done, ..Self::default() },
+            LaneEvent::FindsOrphans(_) | LaneEvent::Failed(Side::Claim | Side::Store | Side::Copy, _) => {
+                self.store = failing;
+            }
+            LaneEvent::Halted(_) | LaneEvent::Failed(Side::Sink | Side::DeadLetters, _) => self.sink = failing,
+            LaneEvent::Failed(Side::Console, failure) => self.console = Some(Box::new(failure)),
+            LaneEvent::Stores => {
+                if self.store.take().is_none() {
+                    return false;
+                }
+                self.phase = Phase::Running;
+            }
+            LaneEvent::Accepts => {
+                self.sink = None;
+                self.phase = Phase::Running;
+            }
+            LaneEvent::Answers(of_other_pass) => {
+                if of_other_pass.is_some() && self.console.as_deref() == of_other_pass.as_ref() {
+                    return false;
+                }
+                self.console = of_other_pass.map(Box::new);
+                self.phase = Phase::Running;
+            }
+        }
+        true
+    }
+
+    /// The most severe failure, or what the lane does.
+    pub fn state(&self) -> LaneState {
+        let console = self.console.as_deref().map(|failure| LaneState::of(Side::Console, failure));
+        let failing = self.store.clone().or_else(|| self.sink.clone()).or(console);
+        failing.unwrap_or_else(|| match &self.phase {
+            Phase::Starting => LaneState::Starting,
+            Phase::Waiting(reason) => LaneState::Renamed(reason.clone()),
+            Phase::Running => LaneState::Running,
+            Phase::Done => LaneState::Done,
+        })
+    }
+
+    /// `None` if the console takes the token, as far as the lane knows.
+    pub fn token_problem(&self) -> Option<TokenProblem> {
+        match self.console.as_deref() {
+            Some(Failure::Unauthorized(_)) => Some(TokenProblem::Refused),
+            Some(Failure::SecretUnreadable(_)) => Some(TokenProblem::Unreadable),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

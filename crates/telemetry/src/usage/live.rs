@@ -1,0 +1,221 @@
+//! What a running lane has counted, in memory.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use s1_forwarder_record::Timestamp;
+
+use super::{Counts, DAY, Delta, Usage, hour_of};
+
+/// What was counted is written after this. The worker looks once a minute, so that a kill loses less than 20 minutes.
+const CHANGED_AFTER: Duration = Duration::from_secs(18 * 60);
+/// A lane that counts nothing says so this often: a report then knows up to when that holds.
+const UNCHANGED_AFTER: Duration = Duration::from_secs(3 * 3_600);
+/// Part of these times by which lanes differ, so that lanes that start together do not write together.
+const SPREAD: f64 = 0.5;
+/// A write that failed is tried again after the first of these, then twice as long each time, up to the second one, or
+/// the third one if what is stored cannot be read.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+const RETRY_MOST: Duration = Duration::from_secs(8 * 60);
+const RETRY_UNREADABLE_MOST: Duration = Duration::from_secs(64 * 60);
+
+/// What one lane of this process has counted since the last write: about a hundred bytes, and 150 more for each hour
+/// that is not written yet.
+#[derive(Debug, Default)]
+pub struct LaneUsage(Mutex<Live>);
+
+#[derive(Debug, Default)]
+struct Live {
+    /// Boxed: most lanes have none most of the time.
+    pending: Option<Box<Delta>>,
+    /// A write has taken what was pending, and has not succeeded.
+    is_in_doubt: bool,
+    running: Option<Running>,
+    recent: Option<Recent>,
+}
+
+/// Set while a worker counts the lane.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    since: Timestamp,
+    /// When it was written, or earlier for the first time; or when that failed.
+    written: Timestamp,
+    /// Writes that have failed since.
+    failures: u8,
+    /// The store knows that this process counts: if it is killed, the next one knows that counts may be lost.
+    is_stored: bool,
+    /// What is stored cannot be read.
+    is_unreadable: bool,
+    shard: u32,
+}
+
+impl Running {
+    fn retry_after(&self) -> Duration {
+        let most = if self.is_unreadable { RETRY_UNREADABLE_MOST } else { RETRY_MOST };
+        let doubled = 1_u32.checked_shl(u32::from(self.failures) - 1).unwrap_or(u32::MAX);
+        RETRY_AFTER.saturating_mul(doubled).min(most)
+    }
+}
+
+/// The events of the present day and of the one before, in UTC, over restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recent {
+    day: u32,
+    pub today: u64,
+    pub yesterday: u64,
+    /// Counts of the day may have been lost: a process was killed.
+    pub has_gap_today: bool,
+    pub has_gap_yesterday: bool,
+}
+
+impl Recent {
+    pub fn of(usage: &Usage, now: Timestamp) -> Self {
+        let day = hour_of(now) / DAY;
+        Self {
+            day,
+            today: usage.events_of_day(now, 0),
+            yesterday: usage.events_of_day(now, 1),
+            has_gap_today: usage.has_gap_on_day(now, 0),
+            has_gap_yesterday: usage.has_gap_on_day(now, 1),
+        }
+    }
+
+    /// These counts at a later time.
+    fn at(self, now: Timestamp) -> Self {
+        let day = hour_of(now) / DAY;
+        match day.saturating_sub(self.day) {
+            0 => self,
+            1 => Self {
+                day,
+                today: 0,
+                yesterday: self.today,
+                has_gap_today: false,
+                has_gap_yesterday: self.has_gap_today,
+            },
+            _ => Self { day, today: 0, yesterday: 0, has_gap_today: false, has_gap_yesterday: false },
+        }
+    }
+}
+
+impl LaneUsage {
+    /// Adds to the counts of the hour of `now`.
+    pub fn count(&self, now: Timestamp, counts: &Counts) {
+        let mut live = self.0.lock();
+        live.pending.get_or_insert_default().at(now).merge(counts);
+        if let Some(recent) = &mut live.recent {
+            *recent = recent.at(now);
+            recent.today += counts.events;
+        }
+    }
+
+    /// The records created in this hour were compared with the console at `now`, and `missing` of them were missing.
+    pub fn verify(&self, hour: u32, missing: u64, now: Timestamp) {
+        self.0.lock().pending.get_or_insert_default().verify(hour, missing, now);
+    }
+
+    /// A worker begins to count the lane, whose pipeline is of this shard. `spread` is between 0 and 1. False if it
+    /// counts it already.
+    pub fn begin(&self, now: Timestamp, shard: u32, spread: f64) -> bool {
+        let written = now.minus(CHANGED_AFTER.mul_f64(SPREAD * spread));
+        let mut live = self.0.lock();
+        if live.running.is_some() {
+            return false;
+        }
+        live.running =
+            Some(Running { since: now, written, failures: 0, is_stored: false, is_unreadable: false, shard });
+        live.recent = None;
+        true
+    }
+
+    /// The worker counts no more. Returns its session, if it had begun.
+    pub fn end(&self) -> Option<(Timestamp, u32)> {
+        self.0.lock().running.take().map(|running| (running.since, running.shard))
+    }
+
+    /// When the running session began, and its shard, if the lane is to be written at `now`. `has_polled`: a lane that
+    /// has not done anything has nothing to say.
+    pub fn due(&self, now: Timestamp, has_polled: bool) -> Option<(Timestamp, u32)> {
+        let live = self.0.lock();
+        let running = live.running?;
+        let is_changed = live.pending.is_some() || live.is_in_doubt;
+        let after = if running.failures > 0 {
+            running.retry_after()
+        } else if !is_changed {
+            UNCHANGED_AFTER
+        } else if running.is_stored {
+            CHANGED_AFTER
+        } else {
+            Duration::ZERO
+        };
+        // The clock may have been set back.
+        let has_come = now < running.written || now.since(running.written) >= after;
+        let is_due = (is_changed || has_polled) && has_come;
+        is_due.then_some((running.since, running.shard))
+    }
+
+    /// The shard of a lane whose stored counts this process has not read.
+    pub fn is_unread(&self) -> Option<u32> {
+        let live = self.0.lock();
+        let is_unread = |running: &Running| live.recent.is_none() && !running.is_unreadable;
+        live.running.filter(is_unread).map(|running| running.shard)
+    }
+
+    /// What is stored cannot be read, now or later: the events of today and yesterday stay unknown until it is written.
+    pub fn set_unreadable(&self) {
+        if let Some(running) = &mut self.0.lock().running {
+            running.is_unreadable = true;
+        }
+    }
+
+    /// Whether a worker counts the lane.
+    pub fn is_running(&self) -> bool {
+        self.0.lock().running.is_some()
+    }
+
+    pub fn has_pending(&self) -> bool {
+        self.0.lock().pending.is_some()
+    }
+
+    /// What is not written yet. The caller writes it, and the lane is due until [`Self::written`].
+    pub fn take(&self) -> Delta {
+        let mut live = self.0.lock();
+        live.is_in_doubt = true;
+        live.pending.take().map(|delta| *delta).unwrap_or_default()
+    }
+
+    /// It was written at `now`.
+    pub fn written(&self, now: Timestamp) {
+        let mut live = self.0.lock();
+        live.is_in_doubt = false;
+        if let Some(running) = &mut live.running {
+            running.written = now;
+            running.failures = 0;
+            running.is_stored = true;
+            running.is_unreadable = false;
+        }
+    }
+
+    /// It could not be written at `now`.
+    pub fn failed(&self, now: Timestamp) {
+        if let Some(running) = &mut self.0.lock().running {
+            running.written = now;
+            running.failures = running.failures.saturating_add(1);
+        }
+    }
+
+    /// The store has these counts of the present and the last day.
+    pub fn set_stored(&self, stored: &Usage, now: Timestamp) {
+        let mut live = self.0.lock();
+        let mut recent = Recent::of(stored, now);
+        if let Some(pending) = &live.pending {
+            recent.today += pending.events_of_day(recent.day);
+            recent.yesterday += pending.events_of_day(recent.day.saturating_sub(1));
+        }
+        live.recent = Some(recent);
+    }
+
+    /// The events of today and yesterday; none until the store has been read.
+    pub fn recent(&self, now: Timestamp) -> Option<Recent> {
+        self.0.lock().recent.map(|recent| recent.at(now))
+    }
+}

@@ -1,0 +1,66 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use s1_forwarder_engine::checkpoint::Part;
+use s1_forwarder_telemetry::LaneMetrics;
+
+use crate::usage::CommandUsage;
+
+/// Counters of a running backfill, for the display of its progress.
+#[derive(Debug, Default)]
+pub struct BackfillProgress {
+    total: AtomicU64,
+    settled_before: AtomicU64,
+    slices: Mutex<Vec<Arc<LaneMetrics>>>,
+}
+
+/// The values of [`BackfillProgress`] at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The console's count of the window; 0 before the count is known.
+    pub total: u64,
+    /// Records settled by this run and earlier runs.
+    pub settled: u64,
+    /// Records settled by earlier runs.
+    pub settled_before: u64,
+    /// Dead letters of this run.
+    pub dead_letters: u64,
+    /// A current error of a slice.
+    pub error: Option<String>,
+}
+
+impl BackfillProgress {
+    pub(super) fn add_total(&self, total: u64) {
+        self.total.fetch_add(total, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_settled_before(&self, settled: u64) {
+        self.settled_before.fetch_add(settled, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_slice(&self, slice: Arc<LaneMetrics>) {
+        self.slices.lock().push(slice);
+    }
+
+    /// Takes what the slices did since the last time.
+    pub(super) fn take_usage(&self, usage: &CommandUsage) {
+        self.slices.lock().iter().for_each(|slice| usage.take(slice, Part::BackfillUsage));
+    }
+
+    pub fn progress(&self) -> Progress {
+        let slices = self.slices.lock();
+        let sum = |counter: fn(&LaneMetrics) -> &AtomicU64| {
+            slices.iter().map(|slice| counter(slice).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        let settled_before = self.settled_before.load(Ordering::Relaxed);
+        let dead_letters = sum(|slice| &slice.dead_letters);
+        Progress {
+            total: self.total.load(Ordering::Relaxed),
+            settled: settled_before + sum(|slice| &slice.delivered) + dead_letters,
+            settled_before,
+            dead_letters,
+            error: slices.iter().find_map(|slice| slice.state().error().map(str::to_owned)),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Lanes that send to one place what a lane of another pipeline sends there too, as of a pipeline file that was copied.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use s1_forwarder_destinations::{HashKey, KeyedHash, SharedSinkResources, SinkContext, SinkSettings};
+use s1_forwarder_engine::console::ConsoleSettings;
+use s1_forwarder_record::Stream;
+use s1_forwarder_settings::{Id, Schema};
+use s1_forwarder_state::LaneId;
+
+use crate::pipeline::{Pipeline, TenantRules};
+
+/// Another lane that sends the same records to the same place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// For the operator.
+    pub of: LaneId,
+    /// For those who see the lane's own pipeline: a tenant may know no other's.
+    pub shown: Option<LaneId>,
+}
+
+/// The lanes that are a duplicate of another one: console, stream and destination are equal, and the scope of one lane
+/// is or contains that of the other, as far as the files say it. `pipelines` are sorted by name. Paused ones do not
+/// count. With `reads_secrets` this may block.
+pub fn find_duplicates(
+    pipelines: &[Arc<Pipeline>],
+    tenants: &TenantRules,
+    reads_secrets: bool,
+) -> BTreeMap<LaneId, Duplicate> {
+    let mut by_host: BTreeMap<&str, Vec<&Pipeline>> = BTreeMap::new();
+    for pipeline in pipelines.iter().filter(|pipeline| pipeline.enabled) {
+        by_host.entry(pipeline.console.url.host()).or_default().push(pipeline);
+    }
+    let hash_key = HashKey::new(reads_secrets);
+    let shared = SharedSinkResources::default();
+    let mut found = BTreeMap::new();
+    for pipelines in by_host.into_values().filter(|pipelines| pipelines.len() > 1) {
+        let members: Vec<Member<'_>> = pipelines
+            .into_iter()
+            .map(|pipeline| Member {
+                pipeline,
+                place: tenants.place(&pipeline.path),
+                scope: Scope::of(&pipeline.console, &hash_key),
+            })
+            .collect();
+        let lanes: Vec<Lane> =
+            members.iter().enumerate().flat_map(|(index, member)| member.lanes(index, &shared, &hash_key)).collect();
+        let anywhere = others(&members, &lanes, |_| &None);
+        let in_place = others(&members, &lanes, |member| &member.place);
+        for (index, other) in anywhere.iter().enumerate() {
+            let Some(other) = *other else { continue };
+            let lane = &lanes[index];
+            let shown = match members[lane.member].place {
+                None => Some(other),
+                Some(_) => in_place[index],
+            };
+            let id = |lane: usize| members[lanes[lane].member].id(&lanes[lane]);
+            found.insert(id(index), Duplicate { of: id(other), shown: shown.map(id) });
+        }
+    }
+    found
+}
+
+/// A sink that writes OCSF events of another version to the place of `of`. Both have the same identities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherVersion {
+    pub pipeline: String,
+    pub sink: String,
+    /// The pipeline and the sink that come first.
+    pub of: (String, String),
+}
+
+/// The sinks that write to the place of an earlier one whose events are of another version of OCSF. `pipelines` are
+/// sorted by name. With `reads_secrets` this may block.
+pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> Vec<OtherVersion> {
+    let hash_key = HashKey::new(reads_secrets);
+    let shared = SharedSinkResources::default();
+    let mut firsts: HashMap<KeyedHash, (&Pipeline, &SinkSettings)> = HashMap::new();
+    let mut found = Vec::new();
+    let enabled = pipelines.iter().filter(|pipeline| pipeline.enabled);
+    for (pipeline, sink) in enabled.flat_map(|pipeline| pipeline.sinks.iter().map(move |sink| (pipeline, sink))) {
+        let transform = &pipeline.transform;
+        if sink.schema(transform.schema) != Schema::Ocsf {
+            continue;
+        }
+        let version = |pipeline: &Pipeline, sink: &SinkSettings| sink.ocsf_version(pipeline.transform.ocsf_version);
+        let mut other = None;
+        for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
+            let labels = transform.labels.clone();
+            let context = SinkContext { labels, ..pipeline.lane_context(sink, pull.stream, shared.clone()) };
+            let Ok(destination) = sink.destination(&context, &hash_key) else { continue };
+            let (first, first_sink) = *firsts.entry(destination).or_insert((&**pipeline, &**sink));
+            if version(first, first_sink) != version(pipeline, sink) {
+                other = other.or(Some((first.name.clone(), first_sink.name().to_owned())));
+            }
+        }
+        found.extend(other.map(|of| OtherVersion {
+            pipeline: pipeline.name.clone(),
+            sink: sink.name().to_owned(),
+            of,
+        }));
+    }
+    found
+}
+
+/// A pipeline of a console that several pipelines have.
+struct Member<'a> {
+    pipeline: &'a Pipeline,
+    /// See [`TenantRules::place`].
+    place: Option<PathBuf>,
+    scope: Scope<'a>,
+}
+
+/// One lane, by the indices of its pipeline and sink.
+struct Lane {
+    member: usize,
+    stream: Stream,
+    sink: usize,
+    destination: KeyedHash,
+}
+
+impl Member<'_> {
+    fn lanes(&self, index: usize, shared: &SharedSinkResources, hash_key: &HashKey) -> Vec<Lane> {
+        let mut lanes = Vec::new();
+        for (position, sink) in self.pipeline.sinks.iter().enumerate() {
+            for pull in self.pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
+                let context = SinkContext {
+                    // Labels that come from the console are equal where their templates are.
+                    labels: self.pipeline.transform.labels.clone(),
+                    ..self.pipeline.lane_context(sink, pull.stream, shared.clone())
+                };
+                // Only an invalid file has a sink without a destination.
+                if let Ok(destination) = sink.destination(&context, hash_key) {
+                    lanes.push(Lane { member: index, stream: pull.stream, sink: position, destination });
+                }
+            }
+        }
+        lanes
+    }
+
+    fn id(&self, lane: &Lane) -> LaneId {
+        let sink = self.pipeline.sinks[lane.sink].name().to_owned();
+        LaneId { pipeline: self.pipeline.name.clone(), stream: lane.stream, sink }
+    }
+}
+
+/// What a pipeline reads, as far as its file says it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Scope<'a> {
+    /// Accounts, sites and groups, each sorted. A record is of one of each that is not empty.
+    levels: [Vec<&'a Id>; 3],
+    /// What its token sees is the scope of a pipeline that names nothing.
+    token: KeyedHash,
+}
+
+impl<'a> Scope<'a> {
+    fn of(console: &'a ConsoleSettings, hash_key: &HashKey) -> Self {
+        let sorted = |ids: &'a [Id]| {
+            let mut ids: Vec<&Id> = ids.iter().collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        let mut token = hash_key.begin();
+        if let Some(first) = console.token.iter().next() {
+            token.secret("token", first);
+        }
+        Self {
+            levels: [sorted(&console.accounts), sorted(&console.sites), sorted(&console.groups)],
+            token: token.finish(),
+        }
+    }
+
+    fn names_nothing(&self) -> bool {
+        self.levels.iter().all(Vec::is_empty)
+    }
+
+    /// Whether each record of `other` is in this scope. What is not certain is not true.
+    fn contains(&self, other: &Self) -> bool {
+        if self.names_nothing() {
+            return self.token == other.token;
+        }
+        self.levels.iter().zip(&other.levels).all(|(own, others)| {
+            let is_within = !others.is_empty() && others.iter().all(|id| own.binary_search(id).is_ok());
+            own.is_empty() || is_within
+        })
+    }
+}
+
+/// For each lane the first lane of another pipeline that is its duplicate. `place_of` divides the pipelines: only those
+/// of one place are compared. The time grows as that of sorting, unless many scopes have one id and differ in others.
+fn others<'a, 'b>(
+    members: &'a [Member<'b>],
+    lanes: &[Lane],
+    place_of: impl Fn(&'a Member<'b>) -> &'a Option<PathBuf>,
+) -> Vec<Option<usize>> {
+    let key = |lane: usize| (place_of(&members[lanes[lane].member]), lanes[lane].stream, lanes[lane].destination);
+    let mut order: Vec<usize> = (0..lanes.len()).collect();
+    order.sort_by_key(|lane| key(*lane));
+    let mut others = vec![None; lanes.len()];
+    for group in order.chunk_by(|one, other| key(*one) == key(*other)) {
+        let mut by_scope: BTreeMap<&Scope<'_>, Vec<usize>> = BTreeMap::new();
+        for lane in group {
+            by_scope.entry(&members[lanes[*lane].member].scope).or_default().push(*lane);
+        }
+        let scopes: Vec<&Scope<'_>> = by_scope.keys().copied().collect();
+        let firsts: Vec<Vec<usize>> = by_scope.values().map(|of_scope| first_two(of_scope, lanes)).collect();
+        let mut related = firsts.clone();
+        for (outer, inner) in containing(&scopes) {
+            related[outer].extend(&firsts[inner]);
+            related[inner].extend(&firsts[outer]);
+        }
+        for (of_scope, related) in by_scope.values().zip(related) {
+            let firsts = first_two(&related, lanes);
+            for lane in of_scope {
+                others[*lane] = firsts.iter().copied().find(|other| lanes[*other].member != lanes[*lane].member);
+            }
+        }
+    }
+    others
+}
+
+/// The first of some lanes, and the first one of another pipeline.
+fn first_two(of: &[usize], lanes: &[Lane]) -> Vec<usize> {
+    let first = of.iter().min().copied();
+    let is_of_another = |lane: &&usize| first.is_some_and(|first| lanes[first].member != lanes[**lane].member);
+    let second = of.iter().filter(is_of_another).min().copied();
+    first.into_iter().chain(second).collect()
+}
+
+/// The pairs of different scopes of which the first contains the second.
+fn containing(scopes: &[&Scope<'_>]) -> Vec<(usize, usize)> {
+    let mut with_id: HashMap<(usize, &Id), Vec<usize>> = HashMap::new();
+    let mut whole: HashMap<KeyedHash, usize> = HashMap::new();
+    for (index, scope) in scopes.iter().enumerate() {
+        if scope.names_nothing() {
+            whole.insert(scope.token, index);
+        }
+        for (level, ids) in scope.levels.iter().enumerate() {
+            ids.iter().for_each(|id| with_id.entry((level, *id)).or_default().push(index));
+        }
+    }
+    let mut pairs = Vec::new();
+    for (inner, scope) in scopes.iter().enumerate() {
+        // A scope that contains this one names any id of a level that it names, or it names nothing.
+        let firsts = scope.levels.iter().enumerate().filter_map(|(level, ids)| Some((level, *ids.first()?)));
+        let mut outer: Vec<usize> = firsts.filter_map(|first| with_id.get(&first)).flatten().copied().collect();
+        outer.extend(whole.get(&scope.token));
+        outer.sort_unstable();
+        outer.dedup();
+        outer.retain(|outer| *outer != inner && scopes[*outer].contains(scope));
+        pairs.extend(outer.into_iter().map(|outer| (outer, inner)));
+    }
+    pairs
+}

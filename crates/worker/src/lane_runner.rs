@@ -1,0 +1,456 @@
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use s1_forwarder_engine::checkpoint::CheckpointKey;
+use s1_forwarder_engine::lane::LaneEnd;
+use s1_forwarder_engine::sink::Deadline;
+use s1_forwarder_engine::source::Wanted;
+use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::catch_panic::{catch_panic, caught};
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_telemetry::{LaneEvent, LaneMetrics, Meter};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::error;
+
+use super::lane_builder::LaneMode;
+use super::renames::{Beginning, Running};
+use super::shared::Shared;
+use super::spec::LaneSpec;
+use super::start_times::StartWaits;
+
+/// Wait before the next start of a lane that could not be built, or that panicked.
+const RESTART_DELAY: Duration = Duration::from_secs(10);
+/// Wait before the next start of a lane whose checkpoint another process has written. In most cases this worker loses
+/// the lease of the lane's shard meanwhile. If the other process is gone, or was a `state set`, the lane continues from
+/// there.
+const RESTART_DELAY_AFTER_CONFLICT: Duration = Duration::from_secs(30);
+/// Interval at which the progress of a lane with a `once_timeout` is checked.
+const PROGRESS_CHECK: Duration = Duration::from_secs(1);
+
+/// Keeps one lane running until it is asked to stop.
+#[derive(Debug)]
+pub struct LaneRunner {
+    spec: Arc<LaneSpec>,
+    shared: Arc<Shared>,
+    /// Asks the lane to drain. The lane is aborted after the shutdown timeout.
+    stop: CancellationToken,
+    /// Aborts the lane at once: another worker has it.
+    abort: CancellationToken,
+    /// End of the time in which the lane may deliver.
+    deadline: Deadline,
+    /// The shard of the lane's pipeline.
+    shard: u32,
+    /// Wait before anything else: another worker may still be draining this lane.
+    start_after: Duration,
+    waits: StartWaits,
+    /// When `stop` was asked for, once that is known.
+    stopped: OnceLock<Instant>,
+    /// If set, the lane ends when it has caught up, or when it made no progress for this long.
+    once_timeout: Option<Duration>,
+    /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
+    detached: Option<Box<DetachedLane>>,
+}
+
+/// What a lane that runs next to a worker's lanes does not share with them.
+#[derive(Debug)]
+pub struct DetachedLane {
+    /// The key of its checkpoint.
+    pub key: CheckpointKey,
+    pub meter: Meter,
+    /// The sink has accepted events already, so that the first pages need not be small.
+    pub sink_proven: bool,
+    /// The records that are delivered; `None`: all.
+    pub wanted: Option<Wanted>,
+}
+
+impl LaneRunner {
+    /// For a lane that begins at once, may always deliver, and goes on until it is asked to stop.
+    pub fn of(spec: Arc<LaneSpec>, shared: Arc<Shared>, stop: CancellationToken) -> Self {
+        Self {
+            spec,
+            shared,
+            stop,
+            abort: CancellationToken::new(),
+            deadline: Deadline::default(),
+            shard: 0,
+            start_after: Duration::ZERO,
+            waits: StartWaits::default(),
+            stopped: OnceLock::new(),
+            once_timeout: None,
+            detached: None,
+        }
+    }
+
+    /// The lane ends when it has caught up, or when it made no progress for this long.
+    pub fn once(self, timeout: Duration) -> Self {
+        Self { once_timeout: Some(timeout), ..self }
+    }
+
+    /// The lane runs next to the worker's lanes.
+    pub fn detached(self, lane: DetachedLane) -> Self {
+        Self { detached: Some(Box::new(lane)), ..self }
+    }
+
+    /// The lane runs while this worker has its shard.
+    pub fn in_shard(self, shard: u32, abort: CancellationToken, deadline: Deadline) -> Self {
+        Self { shard, abort, deadline, ..self }
+    }
+
+    /// The lane begins later.
+    pub fn after(self, start_after: Duration, waits: StartWaits) -> Self {
+        Self { start_after, waits, ..self }
+    }
+
+    /// Runs the lane after `previous`, the lane of the same name, has ended.
+    pub async fn run(self: Box<Self>, previous: Option<JoinHandle<LaneEnd>>) -> LaneEnd {
+        if let Some(previous) = previous {
+            // The result does not matter.
+            let _ = previous.await;
+        }
+        self.wait(self.start_after).await;
+        let meter = match &self.detached {
+            Some(detached) => detached.meter.clone(),
+            None => self.shared.lanes.meter(&self.spec),
+        };
+        self.wait(self.waits.open).await;
+        let end = self.restart_until_end(&meter).await;
+        meter.lane.requeue_in_flight();
+        if self.detached.is_none() {
+            // Boxed: it would enlarge the future of each lane.
+            let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
+            if self.once_timeout.is_some() {
+                // The minute that is not over: otherwise a run that takes less would count nothing.
+                self.shared.usage.count_minute(&meter.lane);
+            }
+            let stopped = self.stopped.get().copied().unwrap_or_else(Instant::now);
+            let deadline = stopped + self.shared.options.shutdown_timeout;
+            Box::pin(self.shared.usage.end(&meter.lane, is_held, deadline)).await;
+        }
+        self.shared.reporter.tell_pending_of(&meter.lane, None);
+        if self.once_timeout.is_none() {
+            meter.end();
+        }
+        end
+    }
+
+    /// Until the lane has to end, at most.
+    async fn wait(&self, time: Duration) {
+        tokio::select! {
+            biased;
+            () = sleep(time) => {}
+            () = self.stop.cancelled() => {}
+            () = self.abort.cancelled() => {}
+        }
+    }
+
+    async fn restart_until_end(&self, meter: &Meter) -> LaneEnd {
+        let mut forced_end = pin!(self.forced_end(&meter.lane));
+        let mut delay = None;
+        loop {
+            // Boxed: few lanes wait here.
+            let begun = Box::pin(self.stop.run_until_cancelled(self.begin(meter)));
+            let _running = tokio::select! {
+                begun = begun => match begun {
+                    Some(Ok(running)) => running,
+                    Some(Err(end)) => return end,
+                    None => return LaneEnd::Drained,
+                },
+                end = &mut forced_end => return end,
+            };
+            if self.detached.is_none() {
+                self.shared.usage.begin(&meter.lane, self.shard);
+            }
+            // Boxed: few lanes have any, and it would enlarge the future of each.
+            let compiled = Box::pin(self.stop.run_until_cancelled(self.shared.lanes.compile(&self.spec))).await;
+            let Some(steps) = compiled else { return LaneEnd::Drained };
+            let started = self.start(meter);
+            drop(steps);
+            match started {
+                Ok(mut running) => {
+                    delay = None;
+                    let ended = tokio::select! {
+                        ended = caught(&mut running) => ended,
+                        end = &mut forced_end => {
+                            // The next lane of this name must not start before this one is gone.
+                            running.abort();
+                            let _ = running.await;
+                            return end;
+                        }
+                    };
+                    match ended {
+                        Ok(LaneEnd::TakenOver) if self.detached.is_none() => {
+                            meter.lane.requeue_in_flight();
+                            self.shared.renames.forget_listing().await;
+                            delay = Some(RESTART_DELAY_AFTER_CONFLICT);
+                        }
+                        Ok(end) => return end,
+                        Err(panic) => self.spec.span().in_scope(|| {
+                            error!(%panic, "lane panicked");
+                            meter.lane.requeue_in_flight();
+                            meter.happened(LaneEvent::Halted(Failure::transient(format!("internal error: {panic}"))));
+                        }),
+                    }
+                }
+                Err(failure) => self.spec.span().in_scope(|| meter.happened(LaneEvent::Halted(failure))),
+            }
+            // Boxed: most lanes never wait here, and it would enlarge the future of each.
+            let waiting = Box::pin(self.stop.run_until_cancelled(sleep(*delay.get_or_insert(RESTART_DELAY))));
+            tokio::select! {
+                waited = waiting => if waited.is_none() { return LaneEnd::Drained },
+                end = &mut forced_end => return end,
+            }
+        }
+    }
+
+    /// Returns when the lane may begin. Lanes of `backfill` and `verify` begin at once.
+    ///
+    /// # Errors
+    /// The end of the lane, if it is given up.
+    async fn begin<'a>(&'a self, meter: &'a Meter) -> Result<Option<Running<'a>>, LaneEnd> {
+        if self.detached.is_some() {
+            return Ok(None);
+        }
+        let Self { spec, shared, shard, .. } = self;
+        let lane = Beginning { spec, lanes: &shared.lanes, meter, shard: *shard, once: self.once_timeout.is_some() };
+        shared.renames.begin(lane).await.map(Some).ok_or(LaneEnd::Refused)
+    }
+
+    /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.
+    ///
+    /// # Errors
+    /// Why the lane cannot be built.
+    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, Failure> {
+        let mode = LaneMode {
+            first_poll_after: self.waits.first_poll,
+            once: self.once_timeout.is_some(),
+            deadline: self.deadline.clone(),
+            shard: self.shard,
+        };
+        let build = || self.shared.lanes.build_lane(&self.spec, meter, mode);
+        let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(Failure::transient)?;
+        let mut lane = built?;
+        if let Some(DetachedLane { key, wanted, sink_proven, .. }) = self.detached.as_deref() {
+            lane.budget.set_proven(*sink_proven);
+            lane.key = key.clone();
+            lane.wanted = wanted.clone();
+        }
+        meter.happened(LaneEvent::Begins);
+        Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
+    }
+
+    /// Resolves when the lane has to be aborted.
+    async fn forced_end(&self, lane: &LaneMetrics) -> LaneEnd {
+        let shutdown_timeout = async {
+            self.stop.cancelled().await;
+            self.stopped.get_or_init(Instant::now);
+            sleep(self.shared.options.shutdown_timeout).await;
+        };
+        let no_progress = async {
+            match self.once_timeout {
+                // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
+                Some(timeout) => Box::pin(no_progress(lane, timeout)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.abort.cancelled() => LaneEnd::Aborted,
+            () = shutdown_timeout => LaneEnd::Aborted,
+            () = no_progress => LaneEnd::GivenUp,
+        }
+    }
+}
+
+/// Resolves when the lane has made no progress for `timeout`.
+async fn no_progress(lane: &LaneMetrics, timeout: Duration) {
+    let mut last = Progress::default();
+    let mut changed_at = Instant::now();
+    loop {
+        sleep(PROGRESS_CHECK.min(timeout)).await;
+        let now = last.updated(lane);
+        if now != last {
+            last = now;
+            changed_at = Instant::now();
+        } else if changed_at.elapsed() >= timeout {
+            return;
+        }
+    }
+}
+
+/// The counters whose change is progress.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Progress {
+    pulled: u64,
+    settled: u64,
+    complete_until: Option<Timestamp>,
+}
+
+impl Progress {
+    /// Pulling is progress only while nothing fails: a lane that tests whether its sink is available again pulls each
+    /// time.
+    fn updated(&self, lane: &LaneMetrics) -> Self {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            pulled: if lane.state().is_up() { count(&lane.pulled) } else { self.pulled },
+            settled: count(&lane.delivered) + count(&lane.dead_letters),
+            complete_until: lane.complete_until(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use async_trait::async_trait;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::Options;
+    use crate::pipeline::{self, FileOptions};
+    use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore, StateError};
+    use s1_forwarder_engine::console::Response;
+    use s1_forwarder_engine::console::scripted::{ScriptedTransport, dated};
+    use s1_forwarder_record::Clock;
+    use s1_forwarder_state::Store;
+    use s1_forwarder_telemetry::Telemetry;
+
+    const SHUTDOWN: Duration = Duration::from_secs(60);
+
+    /// From some time on it does not answer writes: of what the lane did, or of its checkpoint too.
+    #[derive(Debug, Default)]
+    struct HangingStore {
+        stored: MemoryStore,
+        hangs_usage: AtomicBool,
+        hangs_checkpoint: AtomicBool,
+    }
+
+    #[async_trait]
+    impl CheckpointBackend for HangingStore {
+        async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+            self.stored.load(key).await
+        }
+
+        async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+            let is_usage = key.to_string().ends_with("+usage");
+            let hangs = if is_usage { &self.hangs_usage } else { &self.hangs_checkpoint };
+            if hangs.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            self.stored.commit(key, update).await
+        }
+    }
+
+    #[async_trait]
+    impl Store for HangingStore {
+        async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError> {
+            self.stored.list_all().await
+        }
+
+        async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
+            self.stored.rename(from, to).await
+        }
+
+        async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
+            self.stored.delete(key).await
+        }
+    }
+
+    /// How a lane ends that is asked to stop after a complete poll, and how long that takes.
+    async fn stop(hangs_usage: bool, hangs_checkpoint: bool) -> (LaneEnd, Duration) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("acme.yaml");
+        let text = "console: { url: 'https://acme.example', token: a-token }\nstreams: { activities: {} }\n\
+                    sinks: [{ type: stdout }]\n";
+        std::fs::write(&file, text).unwrap();
+        let loaded = pipeline::load(&[file], &FileOptions::default());
+        let [pipeline] = &loaded.pipelines[..] else { panic!("{:?}", loaded.problems) };
+        let clock = Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000));
+        let transport = ScriptedTransport::new(move |_| async move {
+            let body = r#"{"data":[],"pagination":{"nextCursor":null,"totalItems":0}}"#.into();
+            Ok(Response { status: StatusCode::OK, headers: dated(clock.now()), body })
+        });
+        let options =
+            Options { clock, shutdown_timeout: SHUTDOWN, transport: Some(Arc::new(transport)), ..Options::default() };
+        let store = Arc::<HangingStore>::default();
+        let telemetry = Arc::new(Telemetry::new());
+        let shared = Shared::with_store(store.clone(), options, telemetry.clone());
+        let names = std::iter::once("acme".to_owned()).collect();
+        shared.renames.set_files(names, std::iter::once(pipeline), std::iter::once(pipeline));
+        let asked = CancellationToken::new();
+        let spec = LaneSpec::of(pipeline).remove(0);
+        let running = tokio::spawn(Box::new(LaneRunner::of(spec, shared, asked.clone())).run(None));
+        while telemetry.running_lanes().first().is_none_or(|lane| lane.is_unpolled()) {
+            sleep(Duration::from_secs(1)).await;
+        }
+        store.hangs_usage.store(hangs_usage, Ordering::Relaxed);
+        store.hangs_checkpoint.store(hangs_checkpoint, Ordering::Relaxed);
+        let begun = Instant::now();
+        asked.cancel();
+        let end = tokio::time::timeout(10 * SHUTDOWN, running).await.expect("the lane ends").unwrap();
+        (end, begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_ends_within_the_shutdown_timeout_whatever_its_store_does() {
+        assert_eq!(stop(false, false).await, (LaneEnd::Drained, Duration::ZERO));
+        assert_eq!(stop(true, false).await, (LaneEnd::Drained, SHUTDOWN));
+        assert_eq!(stop(false, true).await, (LaneEnd::Aborted, SHUTDOWN));
+        // The time is one, and not that much for each of the two writes; a few seconds are left for the last one.
+        let (end, after) = stop(true, true).await;
+        assert_eq!(end, LaneEnd::Aborted);
+        assert!(after >= SHUTDOWN && after < SHUTDOWN + Duration::from_secs(10), "{after:?}");
+    }
+
+    #[cfg(feature = "remap")]
+    #[tokio::test]
+    async fn the_programs_of_a_file_are_compiled_once_for_its_check_and_all_its_lanes() {
+        use futures_util::future::join_all;
+
+        use s1_forwarder_engine::transform::COMPILATIONS;
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("compiled-once.yaml");
+        let sinks = (0..8).map(|number| {
+            let remap = if number < 4 { String::new() } else { format!(", remap: '.once = {}'", number % 2) };
+            format!("- {{ type: stdout, name: sink{number}{remap} }}\n")
+        });
+        let text = "console: { url: 'https://acme.example', token: a-token }\nstreams: { activities: {}, threats: {} }\n\
+                    transform: { drop: ['.once == 2', '.once == 3'], remap: '.once = 4' }\nsinks:\n";
+        let text = sinks.fold(text.to_owned(), |text, sink| text + &sink);
+        std::fs::write(&file, &text).unwrap();
+        let compiled = || {
+            let mut compiled: Vec<_> =
+                COMPILATIONS.lock().iter().filter(|text| text.contains(".once")).cloned().collect();
+            compiled.sort();
+            compiled
+        };
+        let expected = [".once = 0", ".once = 1", ".once = 4", ".once == 2", ".once == 3"];
+        let load = || {
+            let mut loaded = pipeline::load(std::slice::from_ref(&file), &FileOptions::default());
+            assert_eq!(loaded.pipelines.len(), 1, "{:?}", loaded.problems);
+            loaded.pipelines.remove(0)
+        };
+        let pipeline = load();
+        let shared = Shared::with_store(Arc::<MemoryStore>::default(), Options::default(), Arc::new(Telemetry::new()));
+        let specs = LaneSpec::of(&pipeline);
+        let steps: Vec<_> = join_all(specs.iter().map(|spec| shared.lanes.compile(spec))).await;
+        assert!(steps.len() == 16 && steps.iter().all(Option::is_some));
+        assert_eq!(compiled(), expected);
+        // As long as a lane has them.
+        std::fs::write(&file, text + "# changed\n").unwrap();
+        load();
+        assert_eq!(compiled(), expected);
+
+        // Without those of a check, the first lane compiles for all others.
+        let mut other = (*pipeline).clone();
+        other.name = "compiled-by-lanes".to_owned();
+        COMPILATIONS.lock().retain(|text| !text.contains(".once"));
+        join_all(LaneSpec::of(&other).iter().map(|spec| shared.lanes.compile(spec))).await;
+        assert_eq!(compiled(), expected);
+    }
+}

@@ -1,0 +1,171 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_engine::checkpoint::LaneId;
+use s1_forwarder_engine::console::Transport;
+use s1_forwarder_engine::sink::dead_letters::DeadLetters;
+use s1_forwarder_record::Clock;
+use s1_forwarder_state::{Access, Location, StateError, Store, dead_letters, process_identity};
+
+use super::cluster;
+use crate::pipeline;
+
+/// Settings of a worker process, from the command line.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `--pipelines`.
+    pub pipelines: Vec<pipeline::Location>,
+    pub files: pipeline::FileOptions,
+    /// `--state`.
+    pub state: Location,
+    /// `--instance`.
+    pub instance: String,
+    /// How workers share the pipelines; `None` if this worker runs all of them.
+    pub cluster: Option<cluster::ClusterSettings>,
+    /// Name of this process in stores that several processes use.
+    pub identity: String,
+    /// `--lease`.
+    pub lease: Duration,
+    /// `--renamed-wait`; `None` is indefinitely.
+    pub renamed_wait: Option<Duration>,
+    /// Maximum of bytes in flight over all lanes.
+    pub memory_budget: usize,
+    /// Maximum of records that the lanes of one pipeline remember.
+    pub remembered_max: u64,
+    /// Minimum time between two checkpoints of one lane.
+    pub checkpoint_interval: Duration,
+    /// `--dead-letters`. The default is next to the state.
+    pub dead_letters: Option<dead_letters::Location>,
+    /// Maximum of bytes of dead letters.
+    pub dead_letters_max: u64,
+    /// `--accept-refusals`: any number of refused events of these lanes become dead letters.
+    pub accept_refusals: Vec<LaneId>,
+    /// Time in which events in flight must be delivered at the end.
+    pub shutdown_timeout: Duration,
+    pub clock: Clock,
+    /// Seed of all random waits.
+    pub seed: u64,
+    /// Where this process serves its status, if it does.
+    pub listening: Option<SocketAddr>,
+    /// Replaces HTTP in tests and in the simulation.
+    pub transport: Option<Arc<dyn Transport>>,
+}
+
+/// Default of `--remembered-max`.
+pub const REMEMBERED_MAX: u64 = 1_000_000;
+
+/// Default of `--listen`, and of `--url` of the commands that ask a worker.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
+
+/// Default directory of dead letters in the state directory. With Kafka, the end of the topic's name.
+const DEAD_LETTERS: &str = "dead-letters";
+
+impl Options {
+    /// The flags of a command that uses the same state as this process.
+    pub fn state_flags(&self) -> String {
+        let state = match &self.state {
+            Location::File(directory) => {
+                Location::File(std::path::absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
+            }
+            other => other.to_string(),
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,".contains(&byte);
+        let state = match state.bytes().all(is_plain) {
+            true => state,
+            false => format!("'{}'", state.replace('\'', r"'\''")),
+        };
+        let instance = match self.instance == Self::default().instance {
+            true => String::new(),
+            false => format!(" --instance {}", self.instance),
+        };
+        format!(" --state {state}{instance}")
+    }
+
+    /// The flag with which a command asks this process; none where it does so by itself.
+    pub(super) fn url_flag(&self) -> String {
+        let Some(mut address) = self.listening else { return String::new() };
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let address = address.to_string();
+        if address == DEFAULT_LISTEN { String::new() } else { format!(" --url {address}") }
+    }
+
+    /// Opens the state, or an area of it, for writing.
+    pub(super) async fn open_state(&self, area: Option<&Path>) -> Result<Arc<dyn Store>, StateError> {
+        self.state.open(&self.instance, Access::Write { owner: &self.identity }, area).await
+    }
+
+    /// Opens the state, or an area of it, for reading.
+    pub(super) async fn read_state(&self, area: Option<&Path>) -> Result<Arc<dyn Store>, StateError> {
+        self.state.open(&self.instance, Access::Read, area).await
+    }
+
+    /// The location of dead letters: the configured one, else next to the state.
+    pub fn dead_letters(&self) -> Option<dead_letters::Location> {
+        let default = || match &self.state {
+            Location::File(directory) => Some(dead_letters::Location::Directory(directory.join(DEAD_LETTERS))),
+            #[cfg(feature = "kubernetes")]
+            Location::Kubernetes(namespace) => Some(dead_letters::Location::Kubernetes(namespace.clone())),
+            #[cfg(not(feature = "kubernetes"))]
+            Location::Kubernetes(_) => None,
+            #[cfg(feature = "kafka")]
+            Location::Kafka(location) => location.with_suffix(DEAD_LETTERS).map(dead_letters::Location::Topic),
+        };
+        self.dead_letters.clone().or_else(default)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pipelines: Vec::new(),
+            files: pipeline::FileOptions::default(),
+            state: Location::File("state".into()),
+            instance: "s1-forwarder".to_owned(),
+            cluster: None,
+            lease: Duration::from_secs(15),
+            renamed_wait: None,
+            identity: process_identity(),
+            memory_budget: 512 << 20,
+            remembered_max: REMEMBERED_MAX,
+            checkpoint_interval: Duration::ZERO,
+            dead_letters: None,
+            dead_letters_max: DeadLetters::DEFAULT_MAX,
+            shutdown_timeout: Duration::from_secs(25),
+            clock: Clock::System,
+            seed: fastrand::u64(..),
+            listening: None,
+            transport: None,
+            accept_refusals: Vec::new(),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "kafka", feature = "kubernetes"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_are_next_to_the_state_unless_a_flag_says_otherwise() {
+        let kafka = "kafka://a:9092,b:9092/s1-state?security.protocol=ssl&ssl.ca.location=%2Fca.pem";
+        for (state, expected) in [
+            ("file:/var/lib/state", "file:/var/lib/state/dead-letters"),
+            ("kubernetes:", "kubernetes:"),
+            ("kubernetes:siem", "kubernetes:siem"),
+            (kafka, &kafka.replace("s1-state", "s1-state-dead-letters")),
+        ] {
+            let default = Options { state: state.parse().unwrap(), ..Options::default() };
+            assert_eq!(default.dead_letters(), Some(expected.parse().unwrap()), "{state}");
+            let flag: dead_letters::Location = "file:elsewhere".parse().unwrap();
+            let elsewhere = Options { dead_letters: Some(flag.clone()), ..default };
+            assert_eq!(elsewhere.dead_letters(), Some(flag), "{state}");
+        }
+        // Brokers refuse a longer name.
+        let long = format!("kafka://a:9092/{}", "t".repeat(240));
+        let options = Options { state: long.parse().unwrap(), ..Options::default() };
+        assert_eq!(options.dead_letters(), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! Pipeline files: reads, checks and watches them. A pipeline consists of the settings that the other modules define.
+
+mod case;
+mod check;
+mod contents;
+mod crd;
+mod defaults;
+mod document;
+mod effective;
+mod files;
+mod forms;
+#[cfg(any(test, feature = "testing"))]
+mod fuzzed;
+mod location;
+mod mapper;
+mod open;
+mod pending;
+mod problem;
+mod read;
+pub mod resource;
+#[cfg(feature = "kubernetes")]
+mod resource_watch;
+mod resources;
+mod schema;
+mod settings_file;
+mod shared;
+mod sources;
+mod structural;
+mod tenant;
+mod watch;
+mod without_effect;
+mod yaml;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_destinations::{SharedSinkResources, SinkContext, SinkSettings};
+use s1_forwarder_engine::{console, source, transform};
+use s1_forwarder_record::Stream;
+use s1_forwarder_settings::Period;
+
+pub use case::Case;
+pub use crd::{definition, definition_text};
+pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded, Owners};
+#[cfg(any(test, feature = "testing"))]
+pub use fuzzed::fuzzed;
+pub use location::{Location, LocationError, Namespaces};
+pub use mapper::MapperError;
+pub use open::{load, open, read};
+pub use pending::Scan;
+pub use problem::{Problem, Severity};
+pub use read::{instead, likely};
+pub use resources::{Resources, resource_at, stem};
+pub use schema::schema;
+pub use settings_file::read_settings;
+pub use tenant::{PLACEHOLDERS, TenantRules, is_own_prefix};
+pub use watch::Watch;
+
+/// A valid pipeline file, merged with the defaults file. The lanes share these settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// The key `name`. The default is the file's name without extension.
+    pub name: String,
+    /// The earlier name: each lane continues from the checkpoint of this pipeline's lane once, if it has none.
+    pub renamed_from: Option<Box<str>>,
+    /// The file. Paths in it are relative to its directory.
+    pub path: PathBuf,
+    /// Who may know of it ([`TenantRules::place`]). `None` for the operator's.
+    pub place: Option<Arc<str>>,
+    /// If false, the pipeline is paused and keeps its checkpoints.
+    pub enabled: bool,
+    pub console: Arc<console::ConsoleSettings>,
+    pub streams: Arc<source::StreamSettings>,
+    /// What is pulled: the streams with all defaults, through the scopes that the console's settings name.
+    pub pulls: Box<[Arc<source::Pull>]>,
+    pub transform: Arc<transform::TransformSettings>,
+    /// Their names are unique.
+    pub sinks: Box<[Arc<SinkSettings>]>,
+    /// What `check` tests.
+    pub tests: Box<[Case]>,
+}
+
+const LEAST_RETRY_MAX: Period = Period(Duration::from_millis(100));
+
+impl Pipeline {
+    /// Settings of a tenant. Waits before repetitions grow to at least [`LEAST_RETRY_MAX`], since all lanes share the
+    /// processors.
+    fn restrict(&mut self, reaches: tenant::Reaches) {
+        Arc::make_mut(&mut self.console).reach = reaches.console;
+        for sink in &mut self.sinks {
+            let common = &mut Arc::make_mut(sink).common;
+            common.reach = reaches.sinks.clone();
+            common.retry.max = common.retry.max.max(LEAST_RETRY_MAX);
+        }
+    }
+
+    /// Whether it has such a lane, paused or not.
+    pub fn has_lane(&self, stream: Stream, sink: &str) -> bool {
+        let has_stream = self.pulls.iter().any(|pull| pull.stream == stream);
+        has_stream && self.sinks.iter().any(|settings| settings.name() == sink && settings.takes(stream))
+    }
+
+    /// The context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink accepts no
+    /// stream of the pipeline.
+    pub fn sink_context(&self, sink: &SinkSettings, shared: SharedSinkResources) -> Option<SinkContext> {
+        let pull = self.pulls.iter().find(|pull| sink.takes(pull.stream))?;
+        Some(self.lane_context(sink, pull.stream, shared))
+    }
+
+    /// The context of the sink's lane of this stream, without a lane.
+    pub fn lane_context(&self, sink: &SinkSettings, stream: Stream, shared: SharedSinkResources) -> SinkContext {
+        let schema = sink.schema(self.transform.schema);
+        let (labels, console_labels) = self.transform.sample_labels();
+        SinkContext {
+            pipeline: self.name.clone(),
+            stream,
+            sink: sink.name().to_owned(),
+            shard: 0,
+            console_host: self.console.url.host().to_owned(),
+            console: None,
+            labels,
+            console_labels,
+            schema,
+            schema_name: transform::schema_name(schema, sink.ocsf_version(self.transform.ocsf_version)),
+            shared,
+        }
+    }
+}

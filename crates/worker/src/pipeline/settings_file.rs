@@ -1,0 +1,31 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use s1_forwarder_settings::read_file;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+use super::read::read;
+use super::yaml::{self, MAX_BYTES};
+
+/// Reads another YAML file of the operator, with the limits and the error messages of pipeline files. The second value
+/// are the bytes of the file.
+///
+/// # Errors
+/// All problems of the file.
+pub fn read_settings<T: DeserializeOwned>(path: &Path) -> Result<(T, Vec<u8>), Vec<Problem>> {
+    let file: Arc<Path> = path.into();
+    let failed = |message: String| vec![Problem::file(&file, message)];
+    let bytes = read_file(path, MAX_BYTES).map_err(|error| failed(error.to_string()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
+    let (root, mut problems) = yaml::parse(text, &file);
+    let settings = match &root {
+        Some(root) => read(root, "", &mut problems),
+        None if problems.is_empty() => return Err(failed("the file is empty".to_owned())),
+        None => None,
+    };
+    match settings {
+        Some(settings) if !problems.iter().any(Problem::is_error) => Ok((settings, bytes)),
+        _ => Err(problems),
+    }
+}

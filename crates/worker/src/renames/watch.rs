@@ -1,0 +1,116 @@
+//! Whether somebody still writes another lane's checkpoint.
+
+use std::time::Duration;
+
+use s1_forwarder_state::{LaneId, Location};
+use tokio::time::Instant;
+
+use super::super::Options;
+use super::Found;
+
+/// A checkpoint that moves after this long belongs to another installation. A lane of this one has drained by then.
+const ELSEWHERE: Duration = Duration::from_secs(600);
+/// How much later one node may see a changed ConfigMap than another one.
+const FILES_APART: Duration = Duration::from_secs(120);
+
+/// The settings that a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    lease: Duration,
+    /// `--renamed-wait`; `None` is indefinitely.
+    wait: Option<Duration>,
+    /// The shortest time after which a checkpoint stands still.
+    least: Duration,
+}
+
+impl Limits {
+    pub fn of(options: &Options) -> Self {
+        Self { lease: options.lease, wait: options.renamed_wait, least: Duration::ZERO }
+    }
+
+    /// The limits of a lane that takes the checkpoint by itself. Another worker on the same store may read its files
+    /// later than this one, except where the store has one worker.
+    pub fn of_taking_over(self, options: &Options) -> Self {
+        let is_shared = !matches!(options.state, Location::File(_));
+        Self { least: if is_shared { FILES_APART } else { Duration::ZERO }, ..self }
+    }
+
+    /// A lane that has not written for this time has ended: its worker has lost the lease.
+    fn still(self) -> Duration {
+        (self.lease * 2).max(self.least)
+    }
+
+    /// Time between two looks at the checkpoint.
+    pub fn interval(self) -> Duration {
+        self.lease / 3
+    }
+}
+
+/// What the checkpoint does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has not stood still long enough.
+    Moves,
+    /// It moved again and again after [`ELSEWHERE`].
+    IsElsewhere,
+    StandsStill,
+    /// It has stood still for `--renamed-wait`.
+    IsOver,
+}
+
+/// Another lane's checkpoint as it was seen so far.
+#[derive(Debug)]
+pub struct Watch {
+    lane: LaneId,
+    stamp: [u8; 32],
+    begun: Instant,
+    still_since: Instant,
+    /// A single one may be that of a command, such as `state set`.
+    late_moves: u32,
+}
+
+impl Watch {
+    pub fn lane(&self) -> &LaneId {
+        &self.lane
+    }
+
+    /// Takes the checkpoint as it is at `now`. The watch begins again with another lane.
+    pub fn follow<'a>(watch: &'a mut Option<Self>, found: &Found, now: Instant) -> &'a mut Self {
+        if watch.as_ref().is_some_and(|watch| watch.lane != found.lane) {
+            *watch = None;
+        }
+        let Found { lane, stamp, .. } = found;
+        let watch = watch.get_or_insert_with(|| Self {
+            lane: lane.clone(),
+            stamp: *stamp,
+            begun: now,
+            still_since: now,
+            late_moves: 0,
+        });
+        if watch.stamp != *stamp {
+            watch.stamp = *stamp;
+            watch.still_since = now;
+            watch.late_moves += u32::from(now.duration_since(watch.begun) >= ELSEWHERE);
+        }
+        watch
+    }
+
+    pub fn judge(&self, limits: Limits, now: Instant) -> Verdict {
+        let still = now.duration_since(self.still_since);
+        if self.late_moves >= 2 {
+            Verdict::IsElsewhere
+        } else if still < limits.still() {
+            Verdict::Moves
+        } else if limits.wait.is_some_and(|wait| still >= limits.still() + wait) {
+            Verdict::IsOver
+        } else {
+            Verdict::StandsStill
+        }
+    }
+
+    /// Time to the next look at a checkpoint that stands still.
+    pub fn until_over(&self, limits: Limits, now: Instant) -> Duration {
+        let over = limits.wait.map(|wait| (self.still_since + limits.still() + wait).saturating_duration_since(now));
+        over.map_or(limits.still(), |over| over.min(limits.still()))
+    }
+}

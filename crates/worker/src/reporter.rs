@@ -1,0 +1,100 @@
+//! What a worker says of itself besides what its lanes do: gauges, dead letters, what the log has left out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
+use s1_forwarder_record::{Clock, Timestamp};
+use s1_forwarder_telemetry::{LaneMetrics, Telemetry, lane_span};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use super::lane_builder::LaneBuilder;
+use super::renames::Renames;
+
+/// Interval at which lanes are asked for what the log has not reported yet.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub struct Reporter {
+    telemetry: Arc<Telemetry>,
+    dead_letters: Arc<DeadLetters>,
+    clock: Clock,
+}
+
+impl Reporter {
+    pub fn new(telemetry: Arc<Telemetry>, dead_letters: Arc<DeadLetters>, clock: Clock) -> Self {
+        Self { telemetry, dead_letters, clock }
+    }
+
+    /// Updates the gauges of the process.
+    pub fn refresh_gauges(&self, lanes: &LaneBuilder, renames: &Renames) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.telemetry.process().in_flight_bytes().set(gauge(lanes.budget.used()));
+        self.telemetry.process().memory_budget().set(gauge(lanes.options.memory_budget));
+        self.telemetry.process().kafka_clients().set(gauge(lanes.sinks.kafka_clients()));
+        self.telemetry.process().orphaned_checkpoints().set(gauge(renames.count_orphans()));
+    }
+
+    /// Keeps the gauges of dead letters up to date, and says how many there are at the start. Never returns.
+    pub async fn measure_dead_letters(&self) {
+        let mut is_told = false;
+        let mut has_failed = false;
+        loop {
+            let begun = Instant::now();
+            match self.measure_dead_letters_once().await {
+                Ok(stored) => {
+                    if stored > 0 && !is_told {
+                        let list = self.dead_letters.list_command();
+                        info!(stored, list, "dead letters are stored");
+                    }
+                    is_told = true;
+                    has_failed = false;
+                }
+                Err(error) if has_failed => debug!(%error, "the stored dead letters cannot be counted"),
+                Err(error) => {
+                    warn!(%error, "the stored dead letters cannot be counted");
+                    has_failed = true;
+                }
+            }
+            // A topic is read to be measured: that may take a hundredth of the time.
+            sleep(self.dead_letters.measure_interval().max(begun.elapsed() * 100)).await;
+        }
+    }
+
+    /// Updates the gauges of dead letters, and returns how many there are.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn measure_dead_letters_once(&self) -> Result<u64, DeadLetterError> {
+        let Some(usage) = self.dead_letters.measure().await? else { return Ok(0) };
+        let Usage { bytes, max, pipelines, lanes } = usage;
+        self.telemetry.process().set_dead_letters(bytes, max, &pipelines);
+        self.telemetry.running_lanes().iter().for_each(|lane| self.dead_letters.show(lane));
+        Ok(lanes.values().sum())
+    }
+
+    /// The command that lists all dead letters.
+    pub fn list_dead_letters(&self) -> String {
+        self.dead_letters.list_command()
+    }
+
+    /// Logs the dead letters and mapping errors of lanes that wait for the end of their minute. Never returns.
+    pub async fn tell_pending(&self) {
+        loop {
+            sleep(TELL_INTERVAL).await;
+            let now = self.clock.now();
+            for lane in self.telemetry.running_lanes() {
+                self.tell_pending_of(&lane, Some(now));
+            }
+        }
+    }
+
+    /// See [`LaneMetrics::tell_pending`].
+    pub fn tell_pending_of(&self, lane: &LaneMetrics, now: Option<Timestamp>) {
+        if lane.has_pending() {
+            let span = lane_span(&lane.pipeline, lane.stream, &lane.sink);
+            span.in_scope(|| lane.tell_pending(now, || self.dead_letters.list_command_for(lane)));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use s1_forwarder_engine::sink::dead_letters::DeadLetters;
+use s1_forwarder_state::{LaneId, Store};
+use s1_forwarder_telemetry::Telemetry;
+use tracing::warn;
+
+use super::lane_builder::LaneBuilder;
+use super::renames::Renames;
+use super::reporter::Reporter;
+use super::spec::LaneSpec;
+use super::stores::Stores;
+use super::usage::UsageWriter;
+use super::warnings::Warnings;
+use super::{Options, StartError};
+use crate::pipeline::Pipeline;
+
+/// What the tasks of a process share that run lanes, or look after them.
+#[derive(Debug)]
+pub struct Shared {
+    pub options: Arc<Options>,
+    pub telemetry: Arc<Telemetry>,
+    pub stores: Arc<Stores>,
+    pub lanes: Arc<LaneBuilder>,
+    /// Which lanes may begin at `since`.
+    pub renames: Renames,
+    pub reporter: Reporter,
+    pub usage: UsageWriter,
+    pub warnings: Arc<Warnings>,
+}
+
+impl Shared {
+    /// Opens the state, and acquires its lock if it has one.
+    pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
+        let store = options.open_state(None).await?;
+        Ok(Self::with_store(store, options, telemetry))
+    }
+
+    pub fn with_store(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        let dead_letters = Arc::new(match options.dead_letters() {
+            Some(location) => location.open(&options.instance, options.dead_letters_max),
+            None => DeadLetters::disabled(),
+        });
+        let stores = Arc::new(Stores::new(store, &options));
+        let warnings = Arc::<Warnings>::default();
+        let options = Arc::new(options);
+        let lanes = LaneBuilder::new(
+            options.clone(),
+            telemetry.clone(),
+            stores.clone(),
+            dead_letters.clone(),
+            warnings.clone(),
+        );
+        Arc::new(Self {
+            lanes: Arc::new(lanes),
+            renames: Renames::default(),
+            reporter: Reporter::new(telemetry.clone(), dead_letters, options.clock),
+            // Each process needs another number, whatever its seed is.
+            usage: UsageWriter::new(fastrand::u64(1..), telemetry.clone(), options.clock, stores.clone()),
+            options,
+            telemetry,
+            stores,
+            warnings,
+        })
+    }
+
+    /// Closes sinks and store. All lanes must have ended.
+    pub async fn close(&self) {
+        self.lanes.sinks.close().await;
+        self.stores.main().close().await;
+    }
+
+    /// The pipeline files have been read, and these are valid. Warns, the first time, of options about other lanes.
+    pub fn set_files_read<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
+        let is_first = self.telemetry.health().set_files_read();
+        if !is_first || self.options.accept_refusals.is_empty() {
+            return;
+        }
+        let lanes: HashSet<LaneId> =
+            pipelines.flat_map(|pipeline| LaneSpec::of(pipeline)).map(|spec| spec.id.clone()).collect();
+        for lane in self.options.accept_refusals.iter().filter(|lane| !lanes.contains(lane)) {
+            warn!(%lane, "--accept-refusals does nothing for this lane: no pipeline has it now");
+        }
+    }
+}

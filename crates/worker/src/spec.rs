@@ -1,0 +1,52 @@
+use std::sync::Arc;
+
+use s1_forwarder_destinations::SinkSettings;
+use s1_forwarder_engine::source::Pull;
+use s1_forwarder_engine::{console, transform};
+use s1_forwarder_state::LaneId;
+use s1_forwarder_telemetry::lane_span;
+use tracing::Span;
+
+use crate::pipeline::Pipeline;
+
+/// The settings that a lane is built from. A lane restarts if and only if its spec changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneSpec {
+    pub id: LaneId,
+    /// The place of the pipeline.
+    pub place: Option<Arc<str>>,
+    pub console: Arc<console::ConsoleSettings>,
+    pub pull: Arc<Pull>,
+    pub transform: Arc<transform::TransformSettings>,
+    pub sink: Arc<SinkSettings>,
+}
+
+impl LaneSpec {
+    /// One lane per stream of the pipeline and sink that accepts the stream; no lane if the pipeline is paused.
+    pub fn of(pipeline: &Pipeline) -> Vec<Arc<Self>> {
+        if !pipeline.enabled {
+            return Vec::new();
+        }
+        let lane = |pull: &Arc<Pull>, sink: &Arc<SinkSettings>| {
+            let id = LaneId { pipeline: pipeline.name.clone(), stream: pull.stream, sink: sink.name().to_owned() };
+            Arc::new(Self {
+                id,
+                place: pipeline.place.clone(),
+                console: pipeline.console.clone(),
+                pull: pull.for_sink(sink.notifies()),
+                transform: pipeline.transform.clone(),
+                sink: sink.clone(),
+            })
+        };
+        let mut lanes = Vec::new();
+        for pull in &pipeline.pulls {
+            lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(pull, sink)));
+        }
+        lanes
+    }
+
+    /// The span of everything that is done for the lane: its log lines carry the lane's name.
+    pub fn span(&self) -> Span {
+        lane_span(&self.id.pipeline, self.id.stream, &self.id.sink)
+    }
+}

@@ -1,0 +1,52 @@
+//! What the supervisor says about pipeline files: on the status page and in metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use s1_forwarder_telemetry::{Activity, FileStatus};
+
+use super::Supervisor;
+use crate::pipeline::{self, Changes, Files, Problem};
+
+impl Supervisor {
+    /// `others` are the problems of what is no pipeline file. A directory that cannot be read changes no file, and
+    /// makes the files as a whole invalid.
+    pub(super) fn publish_reload(&mut self, changes: &Changes, others: &BTreeMap<PathBuf, Vec<Problem>>) {
+        let has_changed = !changes.affected.is_empty();
+        if has_changed {
+            self.has_invalid_files = self.files.as_ref().is_some_and(Files::has_invalid_files);
+        }
+        let is_valid = !self.has_invalid_files && !others.values().flatten().any(Problem::is_error);
+        self.shared.telemetry.process().set_reloaded(is_valid, has_changed.then(|| self.shared.options.clock.now()));
+    }
+
+    /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of
+    /// all for each change would be slow.
+    pub(super) fn publish_file_status(&self, paths: &BTreeSet<PathBuf>) {
+        let telemetry = &self.shared.telemetry;
+        let Some(files) = &self.files else { return };
+        for path in paths {
+            let Some(report) = files.report(path) else {
+                telemetry.remove_file(path);
+                continue;
+            };
+            let (errors, warnings): (Vec<_>, Vec<_>) = report.problems.iter().partition(|problem| problem.is_error());
+            let errors: Vec<String> = errors.into_iter().map(ToString::to_string).collect();
+            let warnings = warnings.into_iter().map(ToString::to_string).collect();
+            let running = files.running_version(path);
+            let activity = match running {
+                Some(pipeline) if !pipeline.enabled => Activity::Paused,
+                Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
+                Some(_) => Activity::Elsewhere,
+                None => Activity::NotStarted,
+            };
+            let shard =
+                self.cluster.as_ref().zip(running).map(|(cluster, pipeline)| cluster.shard_of(&pipeline.console));
+            let pipeline = running.or(report.pipeline.as_ref());
+            let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
+            let problem = (!errors.is_empty()).then(|| errors.join("\n"));
+            let generation = report.generation;
+            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem, warnings, generation });
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What commands next to a worker did: replays, repairs, backfills, and comparisons. They have no right to write the
+//! worker's objects, so theirs are in an area of the state.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError};
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_state::{Location, Store};
+use s1_forwarder_telemetry::LaneMetrics;
+use s1_forwarder_telemetry::usage::{Delta, OwnClock, Session};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::{InDoubt, UsageStoreError};
+use crate::Options;
+
+/// A long command writes this often.
+const INTERVAL: Duration = Duration::from_secs(19 * 60);
+/// Waits while another command writes.
+const LOCKED_WAIT: Duration = Duration::from_millis(50);
+const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The area of the state with what commands did.
+pub fn area() -> &'static Path {
+    Path::new("usage")
+}
+
+/// Collects what a command does.
+#[derive(Debug)]
+pub struct CommandUsage {
+    options: Options,
+    begun: Timestamp,
+    /// Names this command in what it writes.
+    process: u64,
+    writes: AtomicU64,
+    counted: Mutex<BTreeMap<CheckpointKey, Counted>>,
+    written: Mutex<Instant>,
+}
+
+/// What is not stored yet of a lane.
+#[derive(Debug, Default)]
+struct Counted {
+    delta: Delta,
+    in_doubt: Option<InDoubt>,
+}
+
+impl CommandUsage {
+    pub fn new(options: &Options) -> Self {
+        let begun = options.clock.now();
+        Self {
+            options: options.clone(),
+            begun,
+            process: fastrand::u64(1..),
+            writes: AtomicU64::default(),
+            counted: Mutex::default(),
+            written: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Takes what a lane of the command has counted since the last time: `part` is [`Part::Usage`], or
+    /// [`Part::BackfillUsage`].
+    pub fn take(&self, lane: &LaneMetrics, part: Part) {
+        self.add(super::id_of(lane), part, &lane.usage.take());
+    }
+
+    pub fn add(&self, lane: LaneId, part: Part, delta: &Delta) {
+        if !delta.is_empty() {
+            self.counted.lock().entry(CheckpointKey { lane, part }).or_default().delta.merge(delta);
+        }
+    }
+
+    /// Writes as [`Self::write`] does, if the last time is some while ago.
+    pub async fn write_if_due(&self) {
+        if self.written.lock().elapsed() >= INTERVAL {
+            self.write().await;
+        }
+    }
+
+    /// Stores what was counted. What the command is about does not depend on it. What cannot be stored is tried again
+    /// by the next call.
+    pub async fn write(&self) {
+        *self.written.lock() = Instant::now();
+        let mut counted = std::mem::take(&mut *self.counted.lock());
+        if counted.is_empty() {
+            return;
+        }
+        if let Err(error) = self.try_write(&mut counted).await {
+            warn!(%error, "what this command did was not stored: unless a later write succeeds, `report` lacks it");
+        }
+        let mut kept = self.counted.lock();
+        for (key, mut rest) in counted {
+            if let Some(later) = kept.remove(&key) {
+                rest.delta.merge(&later.delta);
+            }
+            kept.insert(key, rest);
+        }
+    }
+
+    /// Removes what it has stored.
+    async fn try_write(&self, counted: &mut BTreeMap<CheckpointKey, Counted>) -> Result<(), UsageStoreError> {
+        if let Location::File(directory) = &self.options.state
+            && !directory.is_dir()
+        {
+            return Err(UsageStoreError::NoState(directory.clone()));
+        }
+        let begun = Instant::now();
+        let store = loop {
+            match self.options.open_state(Some(area())).await {
+                Err(StateError::Locked(_)) if begun.elapsed() < LOCKED_TIMEOUT => sleep(LOCKED_WAIT).await,
+                opened => break opened?,
+            }
+        };
+        let mut result = Ok(());
+        for (key, mut rest) in std::mem::take(counted) {
+            let added = self.add_to(&*store, &key, &mut rest).await;
+            // One that is damaged does not keep the others from being written.
+            if let Err(error) = added {
+                counted.insert(key, rest);
+                result = result.and(Err(error));
+            }
+        }
+        store.close().await;
+        result
+    }
+
+    async fn add_to(
+        &self,
+        store: &dyn Store,
+        key: &CheckpointKey,
+        counted: &mut Counted,
+    ) -> Result<(), UsageStoreError> {
+        let mut usage = super::decode(&store.claim(key).await?.unwrap_or_default())?;
+        let at = self.options.clock.now();
+        usage.accept(at, OwnClock::Unknown)?;
+        let previous = Some(usage.write());
+        let mut delta = counted.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
+        delta.merge(&std::mem::take(&mut counted.delta));
+        let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
+        usage.add(&delta, Session { from: self.begun, until: at, is_over: true, write });
+        let encoded = usage.encode();
+        counted.in_doubt = Some(InDoubt { write, previous, at, delta });
+        store.commit(key, encoded.into()).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s1_forwarder_engine::checkpoint::CheckpointBackend;
+    use s1_forwarder_state::FileStore;
+
+    /// One that another process writes, one that is damaged, and what has no directory.
+    #[tokio::test]
+    async fn what_cannot_be_stored_is_tried_again_and_counts_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let options = Options { state: Location::File(state.clone()), ..Options::default() };
+        let usage = CommandUsage::new(&options);
+        let keys =
+            ["acme/threats/siem+usage", "corp/threats/siem+usage"].map(|key| key.parse::<CheckpointKey>().unwrap());
+        let now = options.clock.now();
+        let count = |events| {
+            let mut delta = Delta::default();
+            delta.at(now).events = events;
+            keys.iter().for_each(|key| usage.add(key.lane.clone(), Part::Usage, &delta));
+        };
+        let events = async || {
+            let store = FileStore::open(&state.join(area())).unwrap();
+            let mut events = Vec::new();
+            for key in &keys {
+                let bytes = store.load(key).await.unwrap().unwrap_or_default();
+                events.push(super::super::decode(&bytes).map(|usage| usage.events_of_day(now, 0)).ok());
+            }
+            events
+        };
+        count(5);
+        usage.write().await;
+        assert!(!state.exists(), "a command makes no state");
+        std::fs::create_dir(&state).unwrap();
+        count(7);
+        usage.write().await;
+        assert_eq!(events().await, [Some(12), Some(12)]);
+        count(100);
+        let damaged = async |bytes: Vec<u8>| {
+            let store = FileStore::open(&state.join(area())).unwrap();
+            store.commit(&keys[0], bytes.into()).await.unwrap();
+        };
+        damaged(vec![1, 2, 3]).await;
+        usage.write().await;
+        assert_eq!(events().await, [None, Some(112)]);
+        damaged(Vec::new()).await;
+        usage.write().await;
+        assert_eq!(events().await, [Some(100), Some(112)], "the other one is not added again");
+    }
+}

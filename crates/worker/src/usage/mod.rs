@@ -1,0 +1,436 @@
+//! Stores what the worker's lanes did, next to their checkpoints.
+//!
+//! One task looks after all lanes: a lane has no timer, and no object of its own in memory but what is not written yet.
+//! A write reads what is stored and adds to it. A lane does not wait for any of this while it runs. One that ends has
+//! the rest of the shutdown timeout for its last write.
+
+mod by_commands;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError};
+use s1_forwarder_record::{Clock, Timestamp};
+use s1_forwarder_telemetry::usage::{ClockError, Counts, Delta, OwnClock, Session, Usage, UsageError};
+use s1_forwarder_telemetry::{LaneMetrics, Telemetry, UsageWrite, lane_span};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use super::stores::Stores;
+
+pub use by_commands::{CommandUsage, area};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Interval at which the stored counts of lanes that have begun are read.
+const READ_INTERVAL: Duration = Duration::from_secs(2);
+/// Lanes that are read each time. The stores also serve lanes that start.
+const READ_AT_ONCE: usize = 100;
+/// Concurrent reads or writes.
+const CALLS: usize = 8;
+/// Timeout of one of them.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for the last write of a lane that needed the whole shutdown timeout.
+const LAST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Concurrent last writes. Thousands of lanes may end together: those that are not stored in time must not have kept
+/// the others from being stored.
+const LAST_CALLS: usize = 64;
+/// Lanes that the log names in a minute: thousands may have one cause.
+const MOST_NAMED: u64 = 10;
+
+/// What cannot be read, or written.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageStoreError {
+    #[error(transparent)]
+    State(StateError),
+    #[error(
+        "{place} is damaged ({reason}); restore it from a backup, or remove it: s1-forwarder state delete LANE --usage"
+    )]
+    Damaged { place: String, reason: &'static str },
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// A command does not make a state.
+    #[error("there is no directory {}", .0.display())]
+    NoState(PathBuf),
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    #[error("the state store has not answered within {} s", .0.as_secs())]
+    NoAnswer(Duration),
+    #[error("the state store has not answered until the end of the shutdown timeout")]
+    NoTime,
+}
+
+impl UsageStoreError {
+    /// What is stored cannot be read, now or later.
+    const fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Usage(_) | Self::Damaged { .. })
+    }
+}
+
+impl From<StateError> for UsageStoreError {
+    fn from(error: StateError) -> Self {
+        match error {
+            // The words of a checkpoint would be wrong.
+            StateError::Damaged { place, reason } => Self::Damaged { place, reason },
+            error => Self::State(error),
+        }
+    }
+}
+
+/// Writes what lanes did.
+#[derive(Debug)]
+pub struct UsageWriter {
+    /// Names this process in what it writes.
+    process: u64,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    stores: Arc<Stores>,
+    writes: AtomicU64,
+    lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
+    /// A lane has begun whose stored counts are not read.
+    has_unread: AtomicBool,
+    /// Last writes that go on.
+    last_writes: Semaphore,
+    /// Lanes whose last write has failed, in this minute or at the worker's end.
+    lost: AtomicU64,
+}
+
+/// What is kept of a lane from one write to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    /// What is stored, compressed, where reading it again means reading the objects of all lanes.
+    stored: Option<Vec<u8>>,
+    in_doubt: Option<InDoubt>,
+}
+
+/// A write that was interrupted, or whose answer was lost. It may be stored.
+#[derive(Debug)]
+struct InDoubt {
+    /// The write, and the one before it. If the store has any other, somebody else has written since.
+    write: (u64, u64),
+    /// `None`: the store has refused the write.
+    previous: Option<(u64, u64)>,
+    at: Timestamp,
+    delta: Delta,
+}
+
+impl InDoubt {
+    /// What is still to be added to what is stored. Nothing counts twice: what may be in it already becomes a gap.
+    fn rest(self, stored: &mut Usage) -> Delta {
+        if stored.write() == self.write {
+            return Delta::default();
+        }
+        if self.previous.is_none_or(|previous| previous == stored.write()) {
+            return self.delta;
+        }
+        stored.lose(&self.delta, self.at);
+        Delta::default()
+    }
+}
+
+impl UsageWriter {
+    /// `process`: a number that no other process has.
+    pub fn new(process: u64, telemetry: Arc<Telemetry>, clock: Clock, stores: Arc<Stores>) -> Self {
+        Self {
+            process,
+            telemetry,
+            clock,
+            stores,
+            writes: AtomicU64::default(),
+            lanes: Mutex::default(),
+            has_unread: AtomicBool::default(),
+            last_writes: Semaphore::new(LAST_CALLS),
+            lost: AtomicU64::default(),
+        }
+    }
+
+    fn lane(&self, id: &LaneId) -> Arc<tokio::sync::Mutex<Kept>> {
+        self.lanes.lock().entry(id.clone()).or_default().clone()
+    }
+
+    /// The lane has ended. If it comes back, another worker may have written meanwhile. A write that is in doubt stays.
+    fn forget(&self, id: &LaneId) {
+        if let Some(kept) = self.lanes.lock().get_mut(id).and_then(Arc::get_mut) {
+            kept.get_mut().stored = None;
+        }
+        self.tidy(id);
+    }
+
+    /// Removes what nobody uses.
+    fn tidy(&self, id: &LaneId) {
+        let mut lanes = self.lanes.lock();
+        let is_unused = lanes.get_mut(id).and_then(Arc::get_mut).map(tokio::sync::Mutex::get_mut);
+        if is_unused.is_some_and(|kept| kept.stored.is_none() && kept.in_doubt.is_none()) {
+            lanes.remove(id);
+        }
+    }
+
+    /// The worker begins to run a lane, whose pipeline is of this shard, or begins again.
+    pub fn begin(&self, lane: &LaneMetrics, shard: u32) {
+        if lane.usage.begin(self.clock.now(), shard, fastrand::f64()) {
+            self.has_unread.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker runs the lane no more, and stores what it did until `deadline`, or soon after. `is_held`: no other
+    /// worker has taken the lane over.
+    pub async fn end(&self, lane: &LaneMetrics, is_held: bool, deadline: Instant) {
+        let id = id_of(lane);
+        let ended = lane.usage.end().filter(|_| is_held);
+        let is_known = lane.last_success().is_some() || lane.usage.has_pending();
+        if let Some((since, shard)) = ended.filter(|_| is_known) {
+            let write = async {
+                // Nobody closes it.
+                let _one_of_few = self.last_writes.acquire().await;
+                self.write(lane, since, shard, true).await
+            };
+            let deadline = deadline.max(Instant::now() + LAST_TIMEOUT);
+            let written = timeout_at(deadline, write).await.unwrap_or(Err(UsageStoreError::NoTime));
+            match written {
+                Ok(()) => self.count_write(UsageWrite::Ok),
+                Err(error) => {
+                    self.count_write(UsageWrite::Lost);
+                    if self.lost.fetch_add(1, Ordering::Relaxed) < MOST_NAMED {
+                        span_of(lane).in_scope(
+                            || warn!(%error, "what the lane did in the last minutes was not stored: `report` lacks it"),
+                        );
+                    }
+                }
+            }
+        }
+        self.forget(&id);
+    }
+
+    /// Says of how many lanes the last minutes were not stored, if they were too many to be named. To be called at the
+    /// end too.
+    pub fn tell_lost(&self) {
+        let lanes = self.lost.swap(0, Ordering::Relaxed);
+        if lanes > MOST_NAMED {
+            warn!(lanes, "what lanes did in their last minutes was not stored: `report` lacks it");
+        }
+    }
+
+    fn count_write(&self, result: UsageWrite) {
+        self.telemetry.process().count_usage_write(result);
+    }
+
+    /// Counts the minutes in which lanes fail or are silent, and stores what the lanes did. Never returns.
+    pub async fn keep(&self) -> Infallible {
+        let minutes = async {
+            let mut tick = interval_at(tokio::time::Instant::now() + MINUTE, MINUTE);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                self.count_minutes();
+            }
+        };
+        let writes = async {
+            loop {
+                sleep(MINUTE).await;
+                self.write_due().await;
+            }
+        };
+        let reads = async {
+            loop {
+                sleep(READ_INTERVAL).await;
+                if self.has_unread.swap(false, Ordering::Relaxed) && !self.read_stored().await {
+                    self.has_unread.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        tokio::join!(minutes, writes, reads).0
+    }
+
+    fn count_minutes(&self) {
+        self.tell_lost();
+        self.telemetry.running_lanes().iter().for_each(|lane| self.count_minute(lane));
+    }
+
+    /// The lane fails, or its console is silent, in this minute.
+    pub fn count_minute(&self, lane: &LaneMetrics) {
+        let (_, is_up) = lane.state_name();
+        let failing_minutes = u64::from(!is_up);
+        let silent_minutes = u64::from(lane.silent() == Some(true));
+        if failing_minutes + silent_minutes > 0 {
+            let now = self.clock.now();
+            lane.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });
+        }
+    }
+
+    async fn write_due(&self) {
+        let now = self.clock.now();
+        let due = self.telemetry.running_lanes().into_iter().filter_map(|lane| {
+            let (since, shard) = lane.usage.due(now, lane.last_success().is_some())?;
+            Some((lane, since, shard))
+        });
+        let mut writes = stream::iter(due)
+            .map(|(lane, since, shard)| async move {
+                let write = timeout(TIMEOUT, self.write(&lane, since, shard, false)).await;
+                (lane, write.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
+            })
+            .buffer_unordered(CALLS);
+        let mut failed = 0_u64;
+        // One that has no answer does not keep those behind it from being written.
+        while let Some((lane, written)) = writes.next().await {
+            let Err(error) = written else {
+                self.count_write(UsageWrite::Ok);
+                continue;
+            };
+            if error.is_unreadable() {
+                lane.usage.set_unreadable();
+            }
+            lane.usage.failed(self.clock.now());
+            self.count_write(UsageWrite::Failed);
+            failed += 1;
+            if failed <= MOST_NAMED {
+                span_of(&lane).in_scope(
+                    || warn!(%error, "what the lane did cannot be stored: it is kept in memory and tried again"),
+                );
+            }
+        }
+        if let Some(lanes) = failed.checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+            warn!(lanes, "what more lanes did cannot be stored: it is kept in memory and tried again");
+        }
+    }
+
+    /// Reads the stored counts of some lanes that have begun, for the events of today and yesterday. True if those of
+    /// all lanes are known.
+    async fn read_stored(&self) -> bool {
+        let lanes = self.telemetry.running_lanes().into_iter();
+        let mut unread: Vec<_> = lanes.filter_map(|lane| Some((lane.usage.is_unread()?, lane))).collect();
+        // A topic is read once for all that wait for it.
+        let at_once = if self.stores.main().reads_single_objects() { READ_AT_ONCE } else { usize::MAX };
+        let mut is_complete = unread.len() <= at_once;
+        unread.truncate(at_once);
+        let calls = if self.stores.main().reads_single_objects() { CALLS } else { unread.len().max(1) };
+        let mut reads = stream::iter(unread)
+            .map(|(shard, lane)| async move {
+                let read = timeout(TIMEOUT, self.read(&lane, shard)).await;
+                (lane, read.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
+            })
+            .buffer_unordered(calls);
+        while let Some((lane, read)) = reads.next().await {
+            if let Err(error) = read {
+                match error.is_unreadable() {
+                    true => lane.usage.set_unreadable(),
+                    false => is_complete = false,
+                }
+                span_of(&lane).in_scope(|| debug!(%error, "what the lane did before cannot be read"));
+            }
+        }
+        is_complete
+    }
+
+    async fn read(&self, lane: &LaneMetrics, shard: u32) -> Result<(), UsageStoreError> {
+        let store = self.stores.of_shard(shard);
+        let key = key_of(lane);
+        let entry = self.lane(&key.lane);
+        // A write that is not over has taken counts which are not read here.
+        let mut kept = entry.lock().await;
+        let is_single = store.reads_single_objects();
+        let stored = if is_single { store.load(&key).await } else { store.claim(&key).await };
+        let read = stored.map_err(UsageStoreError::from).and_then(|stored| {
+            let stored = stored.unwrap_or_default();
+            lane.usage.set_stored(&decode(&stored)?, self.clock.now());
+            kept.stored = (!is_single).then_some(stored);
+            Ok(())
+        });
+        drop(kept);
+        drop(entry);
+        self.tidy(&key.lane);
+        read
+    }
+
+    /// Adds what the lane did since the last write to what is stored. It can be interrupted: what is then in doubt is
+    /// looked for by the next write.
+    async fn write(
+        &self,
+        lane: &LaneMetrics,
+        since: Timestamp,
+        shard: u32,
+        is_over: bool,
+    ) -> Result<(), UsageStoreError> {
+        let store = self.stores.of_shard(shard);
+        let key = key_of(lane);
+        let entry = self.lane(&key.lane);
+        let mut kept = entry.lock().await;
+        let mut has_conflicted = false;
+        let written = loop {
+            // It has ended while this write waited: its last write says that it is over.
+            if !is_over && !lane.usage.is_running() {
+                break Ok(());
+            }
+            let stored = match kept.stored.take() {
+                Some(stored) => stored,
+                None => store.claim(&key).await?.unwrap_or_default(),
+            };
+            let mut usage = decode(&stored)?;
+            let now = self.clock.now();
+            let own_clock = lane.clocks.own_clock(now);
+            if let Err(error) = usage.accept(now, own_clock) {
+                kept.stored = (!store.reads_single_objects()).then_some(stored);
+                break Err(error.into());
+            }
+            if matches!(own_clock, OwnClock::DiffersBy(_)) {
+                usage.set_back(now);
+            }
+            let previous = Some(usage.write());
+            let mut delta = kept.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
+            let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
+            delta.merge(&lane.usage.take());
+            usage.add(&delta, Session { from: since, until: now, is_over, write });
+            kept.in_doubt = Some(InDoubt { write, previous, at: now, delta });
+            let encoded = usage.encode();
+            match store.commit(&key, encoded.clone().into()).await {
+                Ok(_) => {
+                    kept.in_doubt = None;
+                    let is_kept = !store.reads_single_objects() && lane.usage.is_running();
+                    kept.stored = is_kept.then_some(encoded);
+                    lane.usage.written(now);
+                    lane.usage.set_stored(&usage, now);
+                    break Ok(());
+                }
+                // Another process has written: what it wrote is read again.
+                Err(error) if error.is_superseded() => {
+                    if let Some(in_doubt) = &mut kept.in_doubt {
+                        in_doubt.previous = None;
+                    }
+                    if std::mem::replace(&mut has_conflicted, true) {
+                        break Err(error.into());
+                    }
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        drop(kept);
+        drop(entry);
+        self.tidy(&key.lane);
+        written
+    }
+}
+
+/// What is stored: of a lane that is new, nothing.
+fn decode(stored: &[u8]) -> Result<Usage, UsageError> {
+    if stored.is_empty() { Ok(Usage::default()) } else { Usage::decode(stored) }
+}
+
+pub(super) fn id_of(lane: &LaneMetrics) -> LaneId {
+    LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() }
+}
+
+fn key_of(lane: &LaneMetrics) -> CheckpointKey {
+    CheckpointKey { lane: id_of(lane), part: Part::Usage }
+}
+
+fn span_of(lane: &LaneMetrics) -> tracing::Span {
+    lane_span(&lane.pipeline, lane.stream, &lane.sink)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,935 @@
+//! Compares what a lane owes with what its destination has, by identity.
+//!
+//! What is owed comes from the console, as it is now. Only an answer that is a proof changes a number, and nothing is
+//! claimed of a destination that shows no event of the lane at all: then it is the credential or the target.
+
+mod given;
+mod report;
+mod returning;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
+use s1_forwarder_engine::lane::LaneCheckpoint;
+use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
+use s1_forwarder_engine::source::{Keys as PassKeys, Page, Pull, Since, Window};
+use s1_forwarder_engine::transform::{Keys, Mapper, Origin};
+use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_state::LaneId;
+use s1_forwarder_state::dead_letters::Location;
+use s1_forwarder_telemetry::Telemetry;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, warn};
+
+use super::completeness::{CompletenessChecker, window};
+use super::ledger_reader::{Account, LedgerReader, Which, live_backend};
+use super::{MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, area, checker, of_another_console, replays_area};
+use crate::Options;
+use crate::pipeline::Pipeline;
+use crate::shared::Shared;
+use crate::spec::LaneSpec;
+use crate::usage::CommandUsage;
+
+pub use given::Given;
+pub use report::{DestinationReport, HourRow, Missing, Returned};
+pub use returning::Most;
+
+use returning::{MOST_RETURNED, Repair, Return};
+
+/// The most records of a part of an hour, which are in memory together, and of those that are asked about again.
+const PART: usize = 100_000;
+/// A part is not made shorter than this.
+const SHORTEST_PART: i64 = 1_000_000;
+/// Records that are asked for by their ids at a time: the console reads the ids from the URL.
+const IDS: usize = 100;
+/// Events are sent in the order of their creation, but for this.
+const SENT_WITHIN: Duration = Duration::from_secs(3_600);
+/// Waits between two attempts to ask a destination that is busy.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// What to compare, and with what.
+#[derive(Debug)]
+pub struct VerifyDestination {
+    pub selected: Selected,
+    pub ask: Ask,
+    /// Takes all that is missing, one a line.
+    pub list: Option<File>,
+    /// Deliver what is missing, if it is no more than this.
+    pub repair: Option<Most>,
+}
+
+/// Where it is looked whether an event is there.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// In a list of identities.
+    Given(Arc<Given>),
+    /// At the destination of each lane.
+    Destination,
+}
+
+/// Compares one lane after the other. `stop` ends the comparison early.
+///
+/// # Errors
+/// If the state, the store of dead letters or the console cannot be used.
+pub async fn run_verify_destination(
+    verify: VerifyDestination,
+    options: Options,
+    progress: Arc<VerifyProgress>,
+    stop: CancellationToken,
+) -> Result<Vec<DestinationReport>, VerifyError> {
+    let usage = CommandUsage::new(&options);
+    let reports = verify_lanes(verify, options, &progress, &usage, &stop).await;
+    // Also after an error.
+    usage.write().await;
+    reports
+}
+
+async fn verify_lanes(
+    verify: VerifyDestination,
+    options: Options,
+    progress: &VerifyProgress,
+    usage: &CommandUsage,
+    stop: &CancellationToken,
+) -> Result<Vec<DestinationReport>, VerifyError> {
+    let VerifyDestination { selected, ask, list, repair } = verify;
+    let specs = selected.specs()?;
+    let live = options.read_state(None).await?;
+    let repairs = area(&selected.pipeline.name);
+    let store = match repair {
+        // Nobody else repairs meanwhile.
+        Some(_) => options.open_state(Some(&repairs)).await?,
+        None => options.read_state(Some(&repairs)).await?,
+    };
+    let replays = options.read_state(Some(&replays_area(&selected.pipeline.name))).await?;
+    let dead_letters = options.dead_letters();
+    let shared = Shared::with_store(store.clone(), options, Arc::new(Telemetry::new()));
+    let mut list = list.map(BufWriter::new);
+    let mut reports = Vec::new();
+    let mut returns = Vec::new();
+    for spec in specs {
+        let span = spec.span();
+        let lookup: Arc<dyn Lookup> = match &ask {
+            Ask::Given(given) => given.clone(),
+            Ask::Destination => match lookup(&shared, &spec) {
+                Ok(lookup) => lookup,
+                Err(reason) => {
+                    reports.push(DestinationReport::not_judged(spec.id.clone(), reason));
+                    continue;
+                }
+            },
+        };
+        let checker = checker(&shared, &selected, &spec)?.of_owed(&spec.pull);
+        let judge = Judge {
+            mapper: mapper(&selected.pipeline, &spec)?,
+            report: DestinationReport::of(spec.id.clone()),
+            lookup,
+            checker,
+            dead_letters: Err(dead_letters.clone()),
+            unasked: Vec::new(),
+            candidates: Vec::new(),
+            present: 0,
+            owed: 0,
+            leading: Leading::default(),
+            missing: repair.map(|_| Vec::new()),
+            list: &mut list,
+            shared: &shared,
+            selected: &selected,
+            progress,
+            spec: spec.clone(),
+        };
+        let ledger = LedgerReader {
+            lane: judge.spec.id.clone(),
+            which: Which::Current,
+            live: live_backend(&shared, &judge.spec, live.clone())?,
+            repairs: store.clone(),
+            replays: Some(replays.clone()),
+        };
+        let target = shared.lanes.target(&judge.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
+        let judging = async {
+            let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
+            account.checkpoint.target.follow(target, shared.options.clock.now());
+            judge.run(&account).await
+        };
+        let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
+            Some(judged) => judged?,
+            None => break,
+        };
+        if let Some(missing) = judged.missing.filter(|missing| !missing.is_empty()) {
+            returns.push((reports.len(), Return { spec, missing, lookup: judged.lookup }));
+        }
+        reports.push(judged.report);
+    }
+    if let Some(list) = &mut list {
+        list.flush().map_err(VerifyError::List)?;
+    }
+    if let Some(most) = repair {
+        let total = reports.iter().map(DestinationReport::missing).sum();
+        for (number, returning) in returns {
+            let Some(report) = reports.get_mut(number) else { continue };
+            let span = returning.spec.span();
+            let repair = Repair { shared: &shared, store: &*store, selected: &selected, usage, most, total };
+            report.returned = Some(repair.run(report, returning, stop).instrument(span).await?);
+        }
+    }
+    Ok(reports)
+}
+
+/// What answers for a lane's destination, or why nothing does.
+fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
+    match shared.lanes.lookup(spec) {
+        Ok(Some(lookup)) => Ok(lookup),
+        Ok(None) => Err(format!("a sink of the type {} cannot be asked: give --present", spec.sink.kind.name())),
+        Err(error) => Err(format!("the destination cannot be asked: {error}")),
+    }
+}
+
+/// Finds what the settings drop. `None` if they drop nothing.
+fn mapper(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Mapper>, VerifyError> {
+    if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
+        return Ok(None);
+    }
+    let LaneId { pipeline: name, stream, sink } = &spec.id;
+    let origin = Origin::of(name, spec.console.url.host(), *stream);
+    let mapper = pipeline.mapper(origin, Some(sink), None, Keys::Configured);
+    let (mapper, _) = mapper.map_err(|error| VerifyError::NoLane(error.to_string()))?;
+    Ok(Some(mapper))
+}
+
+/// The comparison of one lane.
+struct Judge<'a> {
+    selected: &'a Selected,
+    spec: Arc<LaneSpec>,
+    shared: &'a Arc<Shared>,
+    checker: CompletenessChecker,
+    mapper: Option<Mapper>,
+    lookup: Arc<dyn Lookup>,
+    /// The identities of the lane's dead letters, or where they are if nobody has asked yet.
+    dead_letters: Result<SortedIdentities, Option<Location>>,
+    report: DestinationReport,
+    /// What was read, and not asked for yet.
+    unasked: Vec<Part>,
+    /// What was not found, and is asked about once more.
+    candidates: Vec<Candidate>,
+    /// Numbers of identities in all hours so far.
+    present: u64,
+    owed: u64,
+    /// What may have been removed because of its age.
+    leading: Leading,
+    /// What is to be delivered again.
+    missing: Option<Vec<Candidate>>,
+    list: &'a mut Option<BufWriter<File>>,
+    progress: &'a VerifyProgress,
+}
+
+/// A record that the lane had to deliver.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Owed {
+    identity: Identity,
+    id: CompactString,
+    created: Timestamp,
+}
+
+#[derive(Clone)]
+struct Candidate {
+    owed: Owed,
+    hour: Hour,
+}
+
+/// The result for one lane, and what a repair needs to know.
+struct Judged {
+    report: DestinationReport,
+    missing: Option<Vec<Candidate>>,
+    lookup: Arc<dyn Lookup>,
+}
+
+/// A part of an hour.
+struct Part {
+    hour: Hour,
+    records: PartRecords,
+    /// Instead of records, if it is a whole hour that needs none.
+    agreed: Option<HasAll>,
+}
+
+/// The destination's sum of an hour is that of what was delivered.
+#[derive(Debug, Clone, Copy)]
+struct HasAll {
+    events: u64,
+    duplicates: u64,
+}
+
+/// The records of a part of an hour.
+#[derive(Default)]
+struct PartRecords {
+    owed: Vec<Owed>,
+    excluded: u64,
+}
+
+/// The beginning of the window that the destination may have removed because of its age. An event that came late is
+/// there whatever its age, so the beginning ends where more has come since than is absent.
+#[derive(Default)]
+struct Leading {
+    /// The last event of the beginning.
+    until: Option<Timestamp>,
+    /// Events that are there after the beginning, less those that are not.
+    there: u64,
+}
+
+impl Leading {
+    /// Takes the next event, by creation.
+    fn take(&mut self, is_there: bool, created: Timestamp) {
+        if is_there {
+            self.there = self.there.saturating_add(1);
+            return;
+        }
+        self.there = self.there.saturating_sub(1);
+        if self.there == 0 {
+            self.until = Some(created);
+        }
+    }
+
+    /// The first hour after the beginning. Events that were created shortly after others may have been sent before.
+    fn judged_from(&self) -> Option<Hour> {
+        Hour::of(self.until?.plus(SENT_WITHIN)).map(|hour| hour.plus(1))
+    }
+}
+
+/// Why a lane's comparison ends early.
+enum End {
+    /// No answer is a proof.
+    Unseen(String),
+    Failed(VerifyError),
+}
+
+impl<T: Into<VerifyError>> From<T> for End {
+    fn from(error: T) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Judge<'_> {
+    async fn run(mut self, account: &Account) -> Result<Judged, VerifyError> {
+        let reason =
+            of_another_console(&self.spec, &account.checkpoint).or_else(|| self.cannot_be_judged().map(str::to_owned));
+        if let Some(reason) = reason {
+            self.report.not_judged.push(reason);
+            return Ok(Judged { report: self.report, missing: None, lookup: self.lookup });
+        }
+        let judged = self.judge(account).await;
+        self.report.asked = Some(self.lookup.asked());
+        match judged {
+            Ok(()) => {}
+            Err(End::Unseen(reason)) => {
+                self.report.hours.clear();
+                self.report.elsewhere.clear();
+                self.report.unseen = Some(reason);
+                self.missing = None;
+            }
+            Err(End::Failed(error)) => return Err(error),
+        }
+        Ok(Judged { report: self.report, missing: self.missing, lookup: self.lookup })
+    }
+
+    /// Why it is not known which versions of the stream's records the lane owes.
+    fn cannot_be_judged(&self) -> Option<&'static str> {
+        let LaneSpec { id, pull, .. } = &*self.spec;
+        match id.stream {
+            stream if Accounting::of(stream) == Accounting::Nothing => Some("the stream has no hours of creation"),
+            _ if changes_silently(pull) => Some("a record that changes after `lookback` is not delivered again"),
+            _ if pull.is_snapshot() => Some("an event of a snapshot has the time of the snapshot in its identity"),
+            _ if pull.drops_unchanged() => Some("a version in which nothing of interest changed is not delivered"),
+            _ if pull.addition().is_some() && self.mapper.is_some() => {
+                Some("`drop` and `remap` may depend on what is fetched in addition (`include`)")
+            }
+            _ => None,
+        }
+    }
+
+    async fn judge(&mut self, account: &Account) -> Result<(), End> {
+        let (mut hours, mut not_judged) = self.hours(account, &Kept::Everything);
+        let mut kept = Kept::Everything;
+        // A target that the lane has not delivered to may not exist.
+        if !hours.is_empty() {
+            kept = self.kept().await?;
+            (hours, not_judged) = self.hours(account, &kept);
+        }
+        self.report.not_judged.extend(not_judged);
+        self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
+        let settled_until = account.settled_until(self.spec.id.stream).min(self.answers_settled_at());
+        let agreeing = self.agreeing(account, hours.clone()).await?;
+        for hour in (hours.start.0..hours.end.0).map(Hour) {
+            match agreeing.get(&hour) {
+                Some(agreed) => {
+                    self.unasked.push(Part { hour, records: PartRecords::default(), agreed: Some(*agreed) });
+                }
+                None => self.judge_hour(hour, settled_until, &kept).await?,
+            }
+            self.progress.done.fetch_add(1, Ordering::Relaxed);
+        }
+        self.compare(&kept).await?;
+        for (hour, row) in &mut self.report.hours {
+            let has_sum = *hour >= account.ledger().days_until();
+            if has_sum && Accounting::of(self.spec.id.stream) == Accounting::Records {
+                let accounted = account.expected(self.spec.id.stream, &(*hour..hour.plus(1)));
+                row.accounted = Some(accounted);
+                if row.by_sums {
+                    row.excluded = accounted.saturating_sub(row.owed);
+                }
+            }
+        }
+        self.confirm().await?;
+        if self.present == 0 && self.owed > 0 {
+            let Self { owed, lookup, .. } = self;
+            return Err(End::Unseen(format!(
+                "{owed} events are owed, and not one of them is to be seen in {}: look at the target, and at what the \
+                 credential may read",
+                lookup.asked()
+            )));
+        }
+        if self.report.missing() > 0 && self.shared.options.dead_letters().is_none() {
+            self.report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());
+        }
+        if let Some(from) = self.leading.judged_from() {
+            let absent = self.report.absent_before;
+            let reason = format!("before {from}: {absent} of the oldest owed events are not there: retention?");
+            self.report.not_judged.push(reason);
+        }
+        Ok(())
+    }
+
+    /// What was acknowledged before this time can be found.
+    fn answers_settled_at(&self) -> Timestamp {
+        let now = self.shared.options.clock.now();
+        self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.settle())
+    }
+
+    /// When the lane began to deliver to its target, as far as its checkpoint knows.
+    fn began(&self, checkpoint: &LaneCheckpoint) -> Option<Timestamp> {
+        let since = self.spec.pull.since;
+        let is_same = *checkpoint.since == *since.to_string();
+        let lane = match since {
+            Since::Ago(period) if is_same => Some(checkpoint.since_resolved.plus(period.0)),
+            Since::Now if is_same => Some(checkpoint.since_resolved),
+            _ => None,
+        };
+        let target = Some(checkpoint.target.since).filter(|since| *since > Timestamp::default());
+        lane.max(target)
+    }
+
+    /// The hours to compare, and why others are not.
+    fn hours(&self, account: &Account, kept: &Kept) -> (Range<Hour>, Vec<String>) {
+        let now = self.shared.options.clock.now();
+        let requested = Hour::from(self.selected.from)..Hour::of(self.selected.to).unwrap_or(Hour(0));
+        let began = self.began(&account.checkpoint);
+        let mut not_judged = Vec::new();
+        let mut start = requested.start;
+        let since = Hour::from(account.ledger().since());
+        if start < since {
+            start = since.min(requested.end);
+            not_judged.push(format!("before {start}: the ledger starts later"));
+        }
+        let target_since = account.checkpoint.target.since;
+        if Hour::from(target_since) > start {
+            start = Hour::from(target_since).min(requested.end);
+            not_judged.push(format!(
+                "before {start}: until {target_since} the lane delivered to another target, or under another name"
+            ));
+        }
+        let kept_from = match kept {
+            Kept::From(time, reason) => Some((*time, reason.as_str())),
+            Kept::Since(created) if began.is_none_or(|began| began.plus(SENT_WITHIN) < *created) => Some((
+                created.plus(SENT_WITHIN),
+                "the target may have been made after the lane began, and what was sent earlier went to another one then",
+            )),
+            Kept::Since(_) | Kept::Everything | Kept::Unknown => None,
+        };
+        if let Some((time, reason)) = kept_from
+            && start < Hour::from(time)
+        {
+            start = Hour::from(time).min(requested.end);
+            not_judged.push(format!("before {start}: {reason}"));
+        }
+        let closed = account.closed_hour(self.spec.id.stream, self.spec.pull.overlap, now);
+        let settled = Hour::of(self.answers_settled_at()).unwrap_or(Hour(0));
+        let end = requested.end.min(closed).min(settled).max(start);
+        if end < requested.end {
+            let reason = match settled < closed {
+                true => "an event that was acknowledged then may not have been to be found yet",
+                false => "within `overlap`, or the lane is not past it yet",
+            };
+            not_judged.push(format!("from {end} on: {reason}"));
+        }
+        (start..end, not_judged)
+    }
+
+    /// The hours of which the destination has exactly what was delivered: its list has the ledger's sum. They need
+    /// neither the console nor a question for identities. Another sum proves nothing, since the time of an event may be
+    /// in another hour than its creation.
+    async fn agreeing(&mut self, account: &Account, hours: Range<Hour>) -> Result<BTreeMap<Hour, HasAll>, End> {
+        let mut agreeing = BTreeMap::new();
+        let most = self.lookup.most_listed() as u64;
+        let delivered = |hour: Hour| account.delivered(hour).filter(|sum| most > 0 && sum.count > 0);
+        let mut next = hours.start;
+        while next < hours.end {
+            let first = next;
+            next = next.plus(1);
+            let Some(mut events) = delivered(first).map(|sum| sum.count) else { continue };
+            // Small hours are asked for together.
+            while next < hours.end && delivered(next).is_some_and(|sum| events + sum.count <= most) {
+                events += delivered(next).map_or(0, |sum| sum.count);
+                next = next.plus(1);
+            }
+            let Some(listed) = self.list(window(&(first..next)), events).await? else { break };
+            let agrees = |hour: &Hour| {
+                let (sum, duplicates) = listed.get(hour).copied()?;
+                let has_all = HasAll { events: sum.count, duplicates };
+                (delivered(*hour) == Some(sum)).then_some((*hour, has_all))
+            };
+            agreeing.extend((first.0..next.0).map(Hour).filter_map(|hour| agrees(&hour)));
+            // The target has other events too, or they have another time.
+            if agreeing.is_empty() {
+                break;
+            }
+        }
+        Ok(agreeing)
+    }
+
+    /// The sums of what the destination has, and the copies beyond the first; `None` if it gives no list.
+    async fn list(&mut self, whole: Window, events: u64) -> Result<Option<BTreeMap<Hour, (Sum, u64)>>, End> {
+        let most = self.lookup.most_listed() as u64;
+        let count = if events <= most { 1 } else { events.div_ceil((most / 2).max(1)) };
+        let mut sums: BTreeMap<Hour, (Sum, u64)> = BTreeMap::new();
+        for part in cut(whole, count) {
+            let mut listed = match self.list_part(part).await {
+                Ok(listed) => listed,
+                Err(reason) => {
+                    warn!(%reason, "the destination gives no list, and is asked by identity");
+                    return Ok(None);
+                }
+            };
+            listed.sort_unstable();
+            for same in listed.chunk_by(|one, other| one.identity == other.identity) {
+                let Some(hour) = same.first().and_then(|first| Hour::of(first.time)) else { continue };
+                let copies: u64 = same.iter().map(|listed| u64::from(listed.copies)).sum();
+                let (sum, duplicates) = sums.entry(hour).or_default();
+                same.iter().take(1).for_each(|first| sum.add(first.identity));
+                *duplicates += copies.saturating_sub(1);
+            }
+        }
+        Ok(Some(sums))
+    }
+
+    async fn list_part(&mut self, part: Window) -> Result<Vec<Listed>, Unproven> {
+        let Self { selected, lookup, report, .. } = self;
+        until_answered(selected.once_timeout, async || {
+            report.questions += 1;
+            lookup.list(part.from..part.to).await
+        })
+        .await
+    }
+
+    /// Reads the records of an hour, and asks for them when there are enough for a question. An hour that has too many
+    /// is read in parts, and a part in halves.
+    async fn judge_hour(&mut self, hour: Hour, settled_until: Timestamp, kept: &Kept) -> Result<(), End> {
+        let whole = window(&(hour..hour.plus(1)));
+        let mut open = vec![whole];
+        while let Some(part) = open.pop() {
+            let Some(records) = self.read(part, settled_until).await? else {
+                if part == whole {
+                    let counted = self.checker.count(hour..hour.plus(1)).await?;
+                    open.extend(parts(whole, counted).rev());
+                    continue;
+                }
+                let middle = part.from.micros().midpoint(part.to.micros());
+                if middle - part.from.micros() < SHORTEST_PART / 2 {
+                    let reason = format!("more than {PART} records were created in a second from {} on", part.from);
+                    return Err(End::Unseen(reason));
+                }
+                let middle = Timestamp::from_micros(middle);
+                open.extend([Window { from: middle, ..part }, Window { to: middle, ..part }]);
+                continue;
+            };
+            self.unasked.push(Part { hour, records, agreed: None });
+            let unasked: usize = self.unasked.iter().map(|part| part.records.owed.len()).sum();
+            if unasked >= self.lookup.most() {
+                self.compare(kept).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` if the part has too many records.
+    async fn read(&mut self, part: Window, settled_until: Timestamp) -> Result<Option<PartRecords>, VerifyError> {
+        let mut records = PartRecords::default();
+        let changes = Accounting::of(self.spec.id.stream) == Accounting::Ids;
+        let mapper = &mut self.mapper;
+        let mut event = Vec::new();
+        let mut is_dropped = |page: &Page, range: &Range<usize>, identity: Identity| {
+            let (Some(mapper), false) = (mapper.as_mut(), page.cut) else { return false };
+            event.clear();
+            let Some(record) = page.body.get(range.clone()) else { return false };
+            let mapped = mapper.map_record(record, Some(identity), None, &mut event);
+            mapped.is_ok_and(|mapped| mapped.dropped.is_some() || mapped.withheld().is_some())
+        };
+        let visit = |page: &Page| {
+            records.excluded += page.excluded.len() as u64;
+            for record in &page.records {
+                // The lane has yet to pull the change, or the destination to show it.
+                if changes && record.record_key.time > settled_until {
+                    continue;
+                }
+                if is_dropped(page, &record.range, record.identity) {
+                    records.excluded += 1;
+                    continue;
+                }
+                let created = record.record_key.created.unwrap_or(record.record_key.time);
+                records.owed.push(Owed { identity: record.identity, id: record.id.clone(), created });
+            }
+            if records.owed.len() > PART { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.checker.pages(part, &[], visit).await?;
+        if records.owed.len() > PART {
+            return Ok(None);
+        }
+        records.owed.sort_unstable();
+        records.owed.dedup();
+        Ok(Some(records))
+    }
+
+    /// Asks for the records of all parts that were read.
+    async fn compare(&mut self, kept: &Kept) -> Result<(), End> {
+        let parts = std::mem::take(&mut self.unasked);
+        let mut asked: Vec<Identity> =
+            parts.iter().flat_map(|part| &part.records.owed).map(|owed| owed.identity).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let copies = self.copies(&asked).await?;
+        let copies_of = |owed: &Owed| {
+            let place = asked.binary_search(&owed.identity).ok();
+            place.and_then(|place| copies.get(place)).copied().unwrap_or_default()
+        };
+        for Part { hour, records: PartRecords { owed, excluded }, agreed } in parts {
+            if let Some(HasAll { events, duplicates }) = agreed {
+                self.owed += events;
+                self.present += events;
+                self.leading.there = self.leading.there.saturating_add(events);
+                let sums = HourRow { owed: events, present: events, duplicates, by_sums: true, ..HourRow::default() };
+                self.report.hours.insert(hour, sums);
+                continue;
+            }
+            let (there, absent): (Vec<Owed>, Vec<Owed>) = owed.into_iter().partition(|owed| copies_of(owed) > 0);
+            let present = there.len() as u64;
+            let row = self.report.hours.entry(hour).or_default();
+            row.excluded += excluded;
+            row.owed += present + absent.len() as u64;
+            row.present += present;
+            row.duplicates += there.iter().map(|owed| u64::from(copies_of(owed).saturating_sub(1))).sum::<u64>();
+            self.owed += present + absent.len() as u64;
+            self.present += present;
+            let absent = absent.into_iter().map(|owed| Candidate { owed, hour }).collect();
+            let absent = self.without_dead_letters(absent).await?;
+            if *kept == Kept::Unknown {
+                let there = there.iter().map(|owed| (owed.created, true));
+                let mut by_creation: Vec<(Timestamp, bool)> =
+                    there.chain(absent.iter().map(|candidate| (candidate.owed.created, false))).collect();
+                by_creation.sort_unstable();
+                by_creation.into_iter().for_each(|(created, is_there)| self.leading.take(is_there, created));
+            }
+            self.candidates.extend(absent);
+            self.leave_beginning();
+        }
+        if self.candidates.len() >= PART && self.present > 0 {
+            self.confirm().await?;
+            // What is claimed stays.
+            self.leading.there = u64::MAX / 2;
+        }
+        if self.candidates.len() >= 2 * PART {
+            return Err(End::Unseen(format!("not one of the first {} events is to be seen", self.owed)));
+        }
+        Ok(())
+    }
+
+    /// Claims nothing of hours whose events may have been removed because of their age.
+    fn leave_beginning(&mut self) {
+        let Some(from) = self.leading.judged_from() else { return };
+        self.report.hours.retain(|hour, _| *hour >= from);
+        let before = self.candidates.len();
+        self.candidates.retain(|candidate| candidate.hour >= from);
+        self.report.absent_before += (before - self.candidates.len()) as u64;
+    }
+
+    /// Counts those that are dead letters, and returns the others. A replay delivers an event before it removes the
+    /// dead letter, so what is none is asked about again after this. They are sorted.
+    async fn without_dead_letters(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, VerifyError> {
+        if candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let dead = self.dead_letters(&candidates).await?;
+        Ok(self.settle(candidates, &dead, |row, _| {
+            row.owed -= 1;
+            row.dead_letters += 1;
+        }))
+    }
+
+    /// Asks once more about what was not found, after it had time to become visible, and finds out why it is not there.
+    async fn confirm(&mut self) -> Result<(), End> {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        if candidates.is_empty() || self.present == 0 {
+            return Ok(());
+        }
+        candidates.sort_unstable_by(|one, other| one.owed.cmp(&other.owed));
+        self.refresh().await?;
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let copies = self.copies(&identities).await?;
+        candidates = self.settle(candidates, &copies, |row, copies| {
+            row.present += 1;
+            row.duplicates += u64::from(copies - 1);
+        });
+        let gone = self.gone(&candidates).await?;
+        candidates = self.settle(candidates, &gone, |row, _| {
+            row.owed -= 1;
+            row.gone += 1;
+        });
+        let places = self.elsewhere(&candidates).await?;
+        for (candidate, place) in candidates.into_iter().zip(places) {
+            let row = self.report.hours.entry(candidate.hour).or_default();
+            if let Some(place) = place {
+                row.elsewhere += 1;
+                *self.report.elsewhere.entry(place).or_default() += 1;
+                continue;
+            }
+            row.missing += 1;
+            if let Some(missing) = self.missing.as_mut().filter(|missing| missing.len() < MOST_RETURNED) {
+                missing.push(candidate.clone());
+            }
+            let Candidate { owed: Owed { identity, id, .. }, hour } = candidate;
+            let missing = Missing { identity, record: id.to_string() };
+            if let Some(list) = self.list.as_mut() {
+                let lane = &self.spec.id;
+                let line = writeln!(list, "{} {} {lane} {hour}", missing.identity, missing.record);
+                line.map_err(VerifyError::List)?;
+            }
+            if row.examples.len() < MAX_EXAMPLES {
+                row.examples.push(missing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts those whose number is not zero, and returns the others.
+    fn settle(
+        &mut self,
+        candidates: Vec<Candidate>,
+        counts: &[u32],
+        count: impl Fn(&mut HourRow, u32),
+    ) -> Vec<Candidate> {
+        let mut open = Vec::new();
+        for (candidate, found) in candidates.into_iter().zip(counts) {
+            match found {
+                0 => open.push(candidate),
+                found => count(self.report.hours.entry(candidate.hour).or_default(), *found),
+            }
+        }
+        open
+    }
+
+    /// How often each of these is at the destination. They are sorted.
+    async fn copies(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
+        let lookup = self.lookup.clone();
+        self.ask(identities, async |identities: &[Identity]| lookup.copies(identities).await).await
+    }
+
+    async fn elsewhere(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<String>>, End> {
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let lookup = self.lookup.clone();
+        self.ask(&identities, async |identities: &[Identity]| lookup.elsewhere(identities).await).await
+    }
+
+    /// Asks in questions of a size that the destination answers.
+    async fn ask<T>(
+        &mut self,
+        identities: &[Identity],
+        question: impl AsyncFn(&[Identity]) -> Result<Vec<T>, Unproven>,
+    ) -> Result<Vec<T>, End> {
+        let Self { selected, lookup, report, .. } = self;
+        let asked = async |part: &[Identity]| {
+            report.questions += 1;
+            question(part).await
+        };
+        in_parts(lookup.most(), selected.once_timeout, identities, asked).await.map_err(unseen)
+    }
+
+    async fn kept(&self) -> Result<Kept, End> {
+        until_answered(self.selected.once_timeout, async || self.lookup.kept().await).await.map_err(unseen)
+    }
+
+    /// What has been acknowledged by now is seen from here on.
+    async fn refresh(&self) -> Result<(), End> {
+        if self.lookup.copied_at().is_none() {
+            sleep(self.lookup.settle()).await;
+        }
+        until_answered(self.selected.once_timeout, async || self.lookup.refresh().await).await.map_err(unseen)
+    }
+
+    /// How often each of these is a dead letter of the lane.
+    async fn dead_letters(&mut self, candidates: &[Candidate]) -> Result<Vec<u32>, VerifyError> {
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        if let Err(location) = &self.dead_letters {
+            let read = identities_of(location.as_ref(), &self.shared.options.instance, &self.spec.id).await;
+            self.dead_letters = Ok(read.map_err(VerifyError::DeadLetters)?);
+        }
+        match &mut self.dead_letters {
+            Ok(sorted) => sorted.copies(&identities).map_err(VerifyError::DeadLetters),
+            Err(_) => Ok(vec![0; identities.len()]),
+        }
+    }
+
+    /// 1 for each record that the console no longer has, or has in another version, so that nobody owes this one.
+    async fn gone(&mut self, candidates: &[Candidate]) -> Result<Vec<u32>, VerifyError> {
+        let mut of_hours: BTreeMap<Hour, Vec<CompactString>> = BTreeMap::new();
+        for Candidate { owed, hour } in candidates {
+            of_hours.entry(*hour).or_default().push(owed.id.clone());
+        }
+        let asked: HashSet<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let mut newest: HashSet<Identity> = HashSet::new();
+        for (hour, ids) in of_hours {
+            // Otherwise the console is asked for the whole hour.
+            let most = if Pull::can_ask_for(&ids) { IDS } else { ids.len() };
+            for ids in ids.chunks(most) {
+                let visit = |page: &Page| {
+                    let shown = page.records.iter().map(|record| record.identity);
+                    newest.extend(shown.filter(|identity| asked.contains(identity)));
+                    ControlFlow::Continue(())
+                };
+                self.checker.pages(window(&(hour..hour.plus(1))), ids, visit).await?;
+            }
+        }
+        let is_gone = |candidate: &Candidate| u32::from(!newest.contains(&candidate.owed.identity));
+        Ok(candidates.iter().map(is_gone).collect())
+    }
+}
+
+/// A destination that is busy is asked again, for as long as `patience`.
+async fn until_answered<T>(
+    patience: Duration,
+    mut question: impl AsyncFnMut() -> Result<T, Unproven>,
+) -> Result<T, Unproven> {
+    let give_up = Instant::now() + patience;
+    loop {
+        match question().await {
+            Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
+                warn!(%reason, "the destination is asked again");
+                sleep(after.unwrap_or(WAIT).max(WAIT)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Asks about `most` identities at a time, and about fewer where the destination takes no more.
+async fn in_parts<T>(
+    mut most: usize,
+    patience: Duration,
+    identities: &[Identity],
+    mut question: impl AsyncFnMut(&[Identity]) -> Result<Vec<T>, Unproven>,
+) -> Result<Vec<T>, Unproven> {
+    let mut answers = Vec::with_capacity(identities.len());
+    let mut rest = identities;
+    while !rest.is_empty() {
+        let (part, later) = rest.split_at(most.min(rest.len()));
+        match until_answered(patience, async || question(part).await).await {
+            Ok(answer) if answer.len() == part.len() => {
+                answers.extend(answer);
+                rest = later;
+            }
+            Ok(_) => {
+                let reason = "an answer has another number of parts than the question";
+                return Err(Unproven::NoProof(reason.to_owned()));
+            }
+            Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
+            Err(unproven) => return Err(unproven),
+        }
+    }
+    Ok(answers)
+}
+
+fn unseen(unproven: Unproven) -> End {
+    End::Unseen(unproven.to_string())
+}
+
+/// A change of a record moves no time that the lane asks by.
+fn changes_silently(pull: &Pull) -> bool {
+    pull.passes().iter().any(|pass| pass.keys == PassKeys::Latest)
+}
+
+/// Equal parts of a window with about half as many records as one may have.
+fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
+    cut(whole, records.div_ceil(PART as u64 / 2).max(2))
+}
+
+/// Equal parts of a window.
+fn cut(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
+    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(1, 3_600);
+    let length = whole.to.micros() - whole.from.micros();
+    let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
+    (0..parts).map(move |part| Window { from: bound(part), to: bound(part + 1), ..whole })
+}
+
+/// The identities of a lane's dead letters.
+async fn identities_of(location: Option<&Location>, instance: &str, lane: &LaneId) -> io::Result<SortedIdentities> {
+    let mut sorter = IdentitySorter::default();
+    if let Some(location) = location {
+        for mut partition in location.partitions(instance).await? {
+            while let Some(letter) = partition.next().await {
+                let (_, letter) = letter?;
+                if letter.pipeline == lane.pipeline && letter.stream == lane.stream && letter.sink == lane.sink {
+                    sorter.add(letter.identity)?;
+                }
+            }
+        }
+    }
+    sorter.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_came_late_ends_no_beginning() {
+        // Each part: present and absent events, in this order.
+        for (parts, expected) in [
+            (&[(1, 0), (40, 1), (0, 30), (40, 0)][..], 0),
+            (&[(0, 40), (0, 40), (40, 0), (38, 2)], 80),
+            (&[(30, 10), (38, 2)], 0),
+            // Late ones, also as all of a part.
+            (&[(0, 40), (1, 39), (0, 40), (1, 0), (0, 40), (40, 0), (38, 2)], 161),
+            (&[(1, 0), (0, 40), (2, 38), (0, 0), (40, 0), (39, 1)], 81),
+            (&[(1, 0), (0, 1), (40, 0), (39, 1)], 2),
+            (&[(0, 0), (0, 0)], 0),
+        ] {
+            let mut leading = Leading::default();
+            let mut count = 0;
+            for (present, absent) in parts {
+                for is_there in (0..*present).map(|_| true).chain((0..*absent).map(|_| false)) {
+                    count += 1;
+                    leading.take(is_there, Timestamp::from_micros(count));
+                }
+            }
+            assert_eq!(leading.until.map_or(0, Timestamp::micros), expected, "{parts:?}");
+        }
+        let at = |minutes: i64| Leading { until: Some(Timestamp::from_micros(minutes * 60_000_000)), there: 0 };
+        assert_eq!(
+            (at(0).judged_from(), at(59).judged_from(), at(60).judged_from()),
+            (Some(Hour(2)), Some(Hour(2)), Some(Hour(3)))
+        );
+        assert_eq!(Leading::default().judged_from(), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! What the comparison with a destination has found.
+
+use std::collections::BTreeMap;
+
+use s1_forwarder_engine::checkpoint::ledger::Hour;
+use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_state::LaneId;
+use serde::{Serialize, Serializer};
+
+/// The result for one lane.
+#[derive(Debug, Serialize)]
+pub struct DestinationReport {
+    #[serde(serialize_with = "as_text")]
+    pub lane: LaneId,
+    /// What was asked, and since when.
+    pub asked: Option<String>,
+    /// Number of questions to the destination.
+    pub questions: u64,
+    /// The compared hours, by the creation of their records.
+    #[serde(serialize_with = "as_list")]
+    pub hours: BTreeMap<Hour, HourRow>,
+    /// Parts of the requested time that could not be compared, and why.
+    pub not_judged: Vec<String>,
+    /// Owed events before the compared hours that are not there, perhaps because of their age.
+    pub absent_before: u64,
+    /// Why no answer is a proof: then no hour was compared.
+    pub unseen: Option<String>,
+    /// Where events are that are not in the target, and how many.
+    pub elsewhere: BTreeMap<String, u64>,
+    /// What a repair has done, if one was asked for and something was missing.
+    pub returned: Option<Returned>,
+}
+
+/// The result of a repair.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Returned {
+    /// Events that were delivered again, and are there.
+    pub repaired: u64,
+    /// Events that were delivered again, and are not to be seen yet.
+    pub not_visible: u64,
+    /// Events that were delivered again within the last day, and vanished again: they are not sent.
+    pub vanished_again: u64,
+    /// Records that the console did not show any more.
+    pub gone: u64,
+    /// Why nothing, or not all, was sent.
+    pub refused: Option<String>,
+}
+
+/// The records that were created in an hour. `owed` = `present` + `missing` + `elsewhere`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct HourRow {
+    /// Records that the lane had to deliver.
+    pub owed: u64,
+    /// What the ledger says; `None` where it has no sum for the hour.
+    pub accounted: Option<u64>,
+    /// Owed identities that are there.
+    pub present: u64,
+    /// Owed identities that are not there.
+    pub missing: u64,
+    /// Copies beyond the first.
+    pub duplicates: u64,
+    /// Owed identities that are outside the target alone.
+    pub elsewhere: u64,
+    /// Records that the settings exclude.
+    pub excluded: u64,
+    /// Records that are dead letters, and not there.
+    pub dead_letters: u64,
+    /// Records that the console has meanwhile removed, or replaced by a newer version, and that are not there.
+    pub gone: u64,
+    /// The destination has exactly what the ledger calls delivered, so that no record was asked for. Then `excluded`
+    /// has the dead letters too.
+    pub by_sums: bool,
+    /// Some of the missing ones.
+    pub examples: Vec<Missing>,
+}
+
+/// A record that is not at its destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    #[serde(serialize_with = "as_text")]
+    pub identity: Identity,
+    /// Its id at the console.
+    pub record: String,
+}
+
+impl HourRow {
+    /// Nothing is to be said of it.
+    pub fn is_usual(&self) -> bool {
+        let Self { missing, duplicates, elsewhere, gone, .. } = self;
+        [missing, duplicates, elsewhere, gone].into_iter().all(|count| *count == 0)
+    }
+
+    /// The sum of two rows, without examples.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            owed: self.owed + other.owed,
+            accounted: self.accounted.zip(other.accounted).map(|(one, other)| one + other),
+            present: self.present + other.present,
+            missing: self.missing + other.missing,
+            duplicates: self.duplicates + other.duplicates,
+            elsewhere: self.elsewhere + other.elsewhere,
+            excluded: self.excluded + other.excluded,
+            dead_letters: self.dead_letters + other.dead_letters,
+            gone: self.gone + other.gone,
+            by_sums: self.by_sums && other.by_sums,
+            examples: Vec::new(),
+        }
+    }
+}
+
+impl DestinationReport {
+    pub fn of(lane: LaneId) -> Self {
+        Self {
+            lane,
+            asked: None,
+            questions: 0,
+            hours: BTreeMap::new(),
+            not_judged: Vec::new(),
+            absent_before: 0,
+            unseen: None,
+            elsewhere: BTreeMap::new(),
+            returned: None,
+        }
+    }
+
+    /// Nothing was compared, for this reason.
+    pub fn not_judged(lane: LaneId, reason: String) -> Self {
+        Self { not_judged: vec![reason], ..Self::of(lane) }
+    }
+
+    pub fn missing(&self) -> u64 {
+        self.hours.values().map(|row| row.missing).sum()
+    }
+}
+
+fn as_text<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&value.to_string())
+}
+
+/// Each hour with the time that it begins.
+fn as_list<S: Serializer>(hours: &BTreeMap<Hour, HourRow>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        hour: String,
+        #[serde(flatten)]
+        row: &'a HourRow,
+    }
+    let text = |time: Timestamp| time.to_string();
+    serializer.collect_seq(hours.iter().map(|(hour, row)| Row { hour: text(hour.start()), row }))
+}

@@ -1,0 +1,249 @@
+//! Delivers what a destination no longer has again, to that sink alone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use s1_forwarder_engine::checkpoint::ledger::Hour;
+use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, Part};
+use s1_forwarder_engine::sink::lookup::Lookup;
+use s1_forwarder_engine::source::Wanted;
+use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_state::{LaneId, StateError, Store};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::super::completeness::window;
+use super::super::{Redelivery, Selected, VerifyError};
+use super::report::{DestinationReport, Returned};
+use super::{Candidate, IDS, in_parts, until_answered};
+use crate::shared::Shared;
+use crate::spec::LaneSpec;
+use crate::usage::CommandUsage;
+
+/// A repair sends no more than this.
+pub const MOST_RETURNED: usize = 100_000;
+/// More than this is sent only if the operator names the number: a wrong role must not send a year again.
+const USUAL: u64 = 1_000;
+/// What vanishes again within this time is not sent once more.
+const AGAIN: Duration = Duration::from_secs(86_400);
+/// Version of what is stored.
+const VERSION: u32 = 1;
+
+/// How many records a repair may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Most {
+    /// A thousand, and one in a hundred.
+    Usual,
+    /// As many in all lanes.
+    Number(u64),
+}
+
+/// What one lane delivers again.
+pub struct Return {
+    pub spec: Arc<LaneSpec>,
+    pub missing: Vec<Candidate>,
+    pub lookup: Arc<dyn Lookup>,
+}
+
+pub struct Repair<'a> {
+    pub shared: &'a Arc<Shared>,
+    /// The area of the repairs.
+    pub store: &'a dyn Store,
+    pub selected: &'a Selected,
+    pub usage: &'a CommandUsage,
+    pub most: Most,
+    /// What is missing in all lanes.
+    pub total: u64,
+}
+
+/// When identities were delivered again.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    v: u32,
+    /// Microseconds since 1970, by identity.
+    returned: BTreeMap<String, i64>,
+}
+
+impl Repair<'_> {
+    /// # Errors
+    /// If the state cannot be used.
+    pub async fn run(
+        &self,
+        report: &DestinationReport,
+        returning: Return,
+        stop: &CancellationToken,
+    ) -> Result<Returned, VerifyError> {
+        if let Some(reason) = self.refusal(report) {
+            return Ok(Returned { refused: Some(reason), ..Returned::default() });
+        }
+        let Return { spec, mut missing, lookup } = returning;
+        let mut result = Returned::default();
+        let now = self.shared.options.clock.now();
+        let mut history = self.history(&spec.id).await?;
+        history.retain(|_, time| now.since(Timestamp::from_micros(*time)) < AGAIN);
+        let found = missing.len();
+        missing.retain(|candidate| !history.contains_key(&candidate.owed.identity.to_string()));
+        result.vanished_again = (found - missing.len()) as u64;
+        missing.sort_by_key(|candidate| candidate.hour);
+        let mut done = 0;
+        let mut tried = 0;
+        let mut sent = 0;
+        let of_hours = missing.chunk_by(|one, other| one.hour == other.hour);
+        for part in of_hours.flat_map(|candidates| candidates.chunks(IDS)) {
+            let Some(Candidate { hour, .. }) = part.first() else { continue };
+            tried += part.len();
+            match self.send(&spec, *hour, part, stop).await? {
+                Ok(delivered) => sent += delivered,
+                Err(reason) => {
+                    result.refused = Some(reason);
+                    break;
+                }
+            }
+            done = tried;
+            // Only what was delivered can vanish again. After a kill, a part is sent once more if it is still missing.
+            history.extend(part.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
+            self.remember(&spec.id, history.clone()).await?;
+        }
+        result.gone = (done as u64).saturating_sub(sent);
+        missing.truncate(tried);
+        if sent > 0 {
+            let visible = self.visible(&*lookup, &missing).await;
+            result.repaired = (visible.len() as u64).min(sent);
+            result.not_visible = sent - result.repaired;
+            self.audit(&*lookup, &missing, &visible, now);
+        }
+        Ok(result)
+    }
+
+    /// Why nothing is sent.
+    fn refusal(&self, report: &DestinationReport) -> Option<String> {
+        let missing = report.missing();
+        let owed: u64 = report.hours.values().map(|row| row.owed).sum();
+        let is_too_much = match self.most {
+            Most::Usual => self.total > USUAL || missing * 100 > owed,
+            Most::Number(most) => self.total > most,
+        };
+        if self.total > MOST_RETURNED as u64 {
+            return Some(format!("a repair sends no more than {MOST_RETURNED} records: choose a shorter window"));
+        }
+        is_too_much.then(|| {
+            format!(
+                "{missing} of {owed} are missing: look at the target and at what the credential may read; \
+                 --repair={} delivers them",
+                self.total
+            )
+        })
+    }
+
+    /// Pulls these records by id, and delivers them if they are still in this version. Their number, or why not all
+    /// were delivered.
+    async fn send(
+        &self,
+        spec: &LaneSpec,
+        hour: Hour,
+        records: &[Candidate],
+        stop: &CancellationToken,
+    ) -> Result<Result<u64, String>, VerifyError> {
+        let ids: Vec<CompactString> = records.iter().map(|record| record.owed.id.clone()).collect();
+        let identities: HashSet<Identity> = records.iter().map(|record| record.owed.identity).collect();
+        let key = CheckpointKey { lane: spec.id.clone(), part: Part::Returning };
+        self.forget(&key).await?;
+        let delivery = Redelivery {
+            shared: self.shared,
+            spec,
+            pull: spec.pull.within(window(&(hour..hour.plus(1)))).of_ids(&ids),
+            key: key.clone(),
+            wanted: Some(Wanted::Only(Arc::new(identities))),
+            timeout: self.selected.once_timeout,
+        };
+        let sent = delivery.run(self.usage, stop).await;
+        self.forget(&key).await?;
+        info!(hour = %hour, records = records.len(), delivered = sent.as_ref().ok(), "delivered again what was missing");
+        Ok(sent)
+    }
+
+    /// An earlier repair may have been killed, and one that sent nothing may have stored nothing.
+    async fn forget(&self, key: &CheckpointKey) -> Result<(), VerifyError> {
+        match self.store.delete(key).await {
+            Ok(()) | Err(StateError::Unknown(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// One line of the log for each event that a repair was to send: who looks into it later needs to know of each.
+    fn audit(&self, lookup: &dyn Lookup, missing: &[Candidate], visible: &HashSet<Identity>, missing_at: Timestamp) {
+        let target = lookup.asked();
+        let asked_at = self.shared.options.clock.now();
+        for Candidate { owed, hour } in missing {
+            let result = if visible.contains(&owed.identity) { "repaired" } else { "not to be seen" };
+            info!(
+                identity = %owed.identity, record = %owed.id, target, created = %hour, %missing_at, %asked_at, result,
+                "a repair has looked after an event"
+            );
+        }
+    }
+
+    /// Which of these the destination shows now, as far as it answers.
+    async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> HashSet<Identity> {
+        sleep(lookup.settle()).await;
+        let mut identities: Vec<Identity> = missing.iter().map(|candidate| candidate.owed.identity).collect();
+        identities.sort_unstable();
+        let patience = self.selected.once_timeout;
+        let copies = async {
+            until_answered(patience, async || lookup.refresh().await).await?;
+            in_parts(lookup.most(), patience, &identities, async |part: &[Identity]| lookup.copies(part).await).await
+        };
+        let copies = copies.await.unwrap_or_else(|unproven| {
+            warn!(reason = %unproven, "it is not known whether what a repair has delivered is there");
+            Vec::new()
+        });
+        identities.into_iter().zip(copies).filter(|(_, copies)| *copies > 0).map(|(identity, _)| identity).collect()
+    }
+
+    async fn history(&self, lane: &LaneId) -> Result<BTreeMap<String, i64>, VerifyError> {
+        let key = CheckpointKey { lane: lane.clone(), part: Part::Returned };
+        let Some(bytes) = self.store.load(&key).await? else { return Ok(BTreeMap::new()) };
+        read_history(&bytes).map_err(|reason| VerifyError::Returned(format!("{key}: {reason}")))
+    }
+
+    async fn remember(&self, lane: &LaneId, returned: BTreeMap<String, i64>) -> Result<(), VerifyError> {
+        let key = CheckpointKey { lane: lane.clone(), part: Part::Returned };
+        let history = serde_json::to_vec(&History { v: VERSION, returned });
+        let bytes = history.map_err(|error| VerifyError::Returned(error.to_string()))?;
+        self.store.claim(&key).await?;
+        self.store.commit(&key, CheckpointUpdate::from(bytes)).await?;
+        Ok(())
+    }
+}
+
+fn read_history(bytes: &[u8]) -> Result<BTreeMap<String, i64>, String> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    let Versioned { v } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if v != VERSION {
+        return Err(format!("version {v} is of a newer release"));
+    }
+    let History { returned, .. } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    Ok(returned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_delivered_again_is_read_in_its_version_alone() {
+        let stored = br#"{"v":1,"returned":{"9d5edec136b76dda4e8607e86dfbcbbc":1790000000000000}}"#;
+        let read = read_history(stored).unwrap();
+        assert_eq!(serde_json::to_vec(&History { v: VERSION, returned: read }).unwrap(), stored);
+        assert!(read_history(br#"{"v":2,"other":[]}"#).unwrap_err().contains("newer release"));
+        assert!(read_history(b"{}").is_err());
+    }
+}

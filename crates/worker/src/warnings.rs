@@ -1,0 +1,288 @@
+//! Lanes that work, and probably do not do what was meant: duplicates, and scopes that the token does not see.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{PathBuf, absolute};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use s1_forwarder_engine::checkpoint::ledger::repair_between;
+use s1_forwarder_engine::console::ConsoleSettings;
+use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_settings::Id;
+use s1_forwarder_state::LaneId;
+use s1_forwarder_telemetry::{LaneWarnings, Telemetry, lane_span};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::duplicates::{Duplicate, find_duplicates};
+use super::scope::Compared;
+use super::usage::id_of;
+use super::valid_pipelines::ValidPipelines;
+use crate::pipeline::{Pipeline, TenantRules};
+
+/// Between two comparisons of all pipelines. Files that are written one after the other cause a change each.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Lines that are logged for one change.
+const MAX_LOGGED: usize = 100;
+
+/// The warnings of the lanes that this process runs.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    duplicates: BTreeMap<LaneId, Duplicate>,
+    /// What the token of a pipeline does not see.
+    unseen: BTreeMap<String, Unseen>,
+    /// The pipelines of which the log has said that one has duplicates of the other.
+    reported: BTreeSet<(String, String)>,
+    comparisons: HashMap<ScopeOfToken, Comparison>,
+    /// The file of each pipeline.
+    files: HashMap<String, PathBuf>,
+}
+
+/// What a token does not see of a scope.
+#[derive(Debug)]
+struct Unseen {
+    text: Arc<str>,
+    scope: ScopeOfToken,
+    /// Since when the console may have sent nothing of it.
+    since: Timestamp,
+}
+
+impl Unseen {
+    /// The commands that deliver what was not seen of the scope of `now`.
+    fn repairs(
+        &self,
+        scope: &ScopeOfToken,
+        streams: &BTreeSet<Stream>,
+        file: &str,
+        flags: &str,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let since = self.since;
+        if self.scope == *scope {
+            return vec![repair_between(since, now, file, flags)];
+        }
+        // The ledger is a new one: `verify` compares what the former scope had.
+        let backfill = |stream| {
+            format!("to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since} --to {now}{flags}")
+        };
+        streams.iter().map(backfill).collect()
+    }
+}
+
+/// The scope of a console that is asked for with one token.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ScopeOfToken {
+    host: String,
+    /// Where the tokens are.
+    tokens: Vec<String>,
+    ids: [Box<[Id]>; 3],
+}
+
+#[derive(Debug)]
+struct Comparison {
+    begun: Instant,
+    result: Arc<OnceCell<Compared>>,
+}
+
+impl ScopeOfToken {
+    fn of(console: &ConsoleSettings) -> Self {
+        Self {
+            host: console.url.host().to_owned(),
+            tokens: console.token.iter().map(|token| token.reference()).collect(),
+            ids: [console.accounts.clone(), console.sites.clone(), console.groups.clone()],
+        }
+    }
+}
+
+impl Warnings {
+    /// Where the pipelines that run are from.
+    pub fn set_files<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
+        self.0.lock().files = pipelines.map(|pipeline| (pipeline.name.clone(), pipeline.path.clone())).collect();
+    }
+
+    /// The pipeline's file, as a command takes it in any directory. A resource is no file.
+    pub fn file_of(&self, pipeline: &str) -> String {
+        let known = self.0.lock();
+        let file = known.files.get(pipeline).filter(|file| file.extension().is_some());
+        let file = file.map(|file| absolute(file).unwrap_or_else(|_| file.clone()).display().to_string());
+        file.unwrap_or_else(|| "FILE".to_owned())
+    }
+
+    /// The comparison of a scope, which pipelines with the same one share. If it has ended, and began `max_age` ago, it
+    /// is a new one; if something was not seen, after `max_age_unseen`.
+    pub fn comparison(
+        &self,
+        console: &ConsoleSettings,
+        max_age: Duration,
+        max_age_unseen: Duration,
+    ) -> Arc<OnceCell<Compared>> {
+        let new = || Comparison { begun: Instant::now(), result: Arc::default() };
+        let mut known = self.0.lock();
+        let comparison = known.comparisons.entry(ScopeOfToken::of(console)).or_insert_with(new);
+        let max_age = match comparison.result.get() {
+            Some(Compared::Nothing) => max_age,
+            Some(Compared::Unseen(_)) => max_age.min(max_age_unseen),
+            None => Duration::MAX,
+        };
+        if comparison.begun.elapsed() >= max_age {
+            *comparison = new();
+        }
+        comparison.result.clone()
+    }
+
+    /// Sets what the token of a pipeline does not see of the scope, `text`, and logs it if that is new. `since` is when
+    /// it may have begun.
+    pub fn set_unseen(&self, pipeline: &str, console: &ConsoleSettings, text: Arc<str>, since: Timestamp) {
+        let mut known = self.0.lock();
+        let before = known.unseen.remove(pipeline);
+        let is_new = before.as_ref().is_none_or(|before| before.text != text);
+        let since = before.map_or(since, |before| before.since);
+        let unseen = Unseen { text: text.clone(), scope: ScopeOfToken::of(console), since };
+        known.unseen.insert(pipeline.to_owned(), unseen);
+        drop(known);
+        if is_new {
+            warn!(pipeline, "{text}");
+        }
+    }
+
+    /// The token of a pipeline sees the scope, or may not say so. Logs what to do about what it did not see.
+    pub fn clear_unseen(
+        &self,
+        pipeline: &str,
+        console: &ConsoleSettings,
+        streams: &BTreeSet<Stream>,
+        state_flags: &str,
+        now: Timestamp,
+    ) {
+        let Some(before) = self.0.lock().unseen.remove(pipeline) else { return };
+        let file = self.file_of(pipeline);
+        for repair in before.repairs(&ScopeOfToken::of(console), streams, &file, state_flags, now) {
+            warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself; {repair}");
+        }
+    }
+
+    fn set_duplicates(&self, pipelines: &[Arc<Pipeline>], duplicates: BTreeMap<LaneId, Duplicate>) {
+        let names: BTreeSet<&str> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+        let scopes: HashSet<ScopeOfToken> =
+            pipelines.iter().map(|pipeline| ScopeOfToken::of(&pipeline.console)).collect();
+        let mut known = self.0.lock();
+        known.duplicates = duplicates;
+        known.unseen.retain(|pipeline, _| names.contains(pipeline.as_str()));
+        known.comparisons.retain(|scope, _| scopes.contains(scope));
+    }
+
+    /// Gives each lane that runs its warnings, and logs duplicates that are new.
+    pub fn show(&self, telemetry: &Telemetry) {
+        let mut known = self.0.lock();
+        let Known { duplicates, unseen, reported, .. } = &mut *known;
+        let (mut duplicate, mut unseen_scope) = (0, 0);
+        let mut running = BTreeSet::new();
+        for lane in telemetry.running_lanes() {
+            let mut warnings = LaneWarnings { duplicate_of: None, unseen: None };
+            warnings.unseen = unseen.get(&lane.pipeline).map(|unseen| unseen.text.clone());
+            if !duplicates.is_empty() {
+                let id = id_of(&lane);
+                if let Some(Duplicate { shown, .. }) = duplicates.get(&id) {
+                    duplicate += 1;
+                    warnings.duplicate_of = shown.as_ref().map(|shown| shown.to_string().into());
+                    running.insert(id.pipeline);
+                }
+            }
+            unseen_scope += i64::from(warnings.unseen.is_some());
+            lane.set_warnings(warnings);
+        }
+        telemetry.process().duplicate_lanes().set(duplicate);
+        telemetry.process().unseen_scope_lanes().set(unseen_scope);
+        telemetry.process().unused_tokens().set(i64::try_from(telemetry.unused_tokens()).unwrap_or(i64::MAX));
+        // By each two pipelines, whichever is the first: one lane with its duplicate, and how many lanes it has.
+        let mut pairs: BTreeMap<(&str, &str), (&LaneId, &LaneId, usize)> = BTreeMap::new();
+        for (id, Duplicate { of, .. }) in duplicates.iter().filter(|(id, _)| running.contains(&id.pipeline)) {
+            let (one, other) = (id.pipeline.as_str(), of.pipeline.as_str());
+            let (first, _, lanes) = pairs.entry((one.min(other), one.max(other))).or_insert((id, of, 0));
+            *lanes += usize::from(first.pipeline == id.pipeline);
+        }
+        let pairs: BTreeMap<(String, String), _> =
+            pairs.into_iter().map(|((one, other), lanes)| ((one.to_owned(), other.to_owned()), lanes)).collect();
+        let new: Vec<_> = pairs.iter().filter(|(pair, _)| !reported.contains(*pair)).collect();
+        for (_, (id, of, lanes)) in new.iter().take(MAX_LOGGED) {
+            // Both say the same, whichever of them ran first.
+            let (id, of) = if id.pipeline <= of.pipeline { (id, of) } else { (of, id) };
+            lane_span(&id.pipeline, id.stream, &id.sink).in_scope(|| {
+                warn!(
+                    duplicate_of = %of,
+                    lanes,
+                    "another pipeline's lane sends the same records to the same place: each arrives twice"
+                );
+            });
+        }
+        if let Some(more) = new.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
+            warn!(more, "more pipelines have lanes that are duplicates: `check` and the status page name them");
+        }
+        for (pipeline, other) in reported.iter().filter(|pair| !pairs.contains_key(*pair)).take(MAX_LOGGED) {
+            info!(%pipeline, %other, "the pipeline has no duplicates of the other one's lanes any more");
+        }
+        *reported = pairs.into_keys().collect();
+    }
+}
+
+/// Looks for duplicates when the pipelines have changed. Never returns.
+pub async fn follow_pipelines(
+    warnings: Arc<Warnings>,
+    valid: Arc<ValidPipelines>,
+    tenants: TenantRules,
+    telemetry: Arc<Telemetry>,
+) {
+    loop {
+        valid.changed().await;
+        let pipelines = valid.all();
+        let tenants = tenants.clone();
+        // Secrets are read, whose file system may not answer.
+        let found = spawn_blocking(move || (find_duplicates(&pipelines, &tenants, true), pipelines)).await;
+        if let Ok((duplicates, pipelines)) = found {
+            warnings.set_duplicates(&pipelines, duplicates);
+            warnings.show(&telemetry);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::new_token::tests::Rotation;
+
+    #[tokio::test]
+    async fn the_end_of_a_warning_says_what_delivers_what_was_not_seen() {
+        let rotation = Rotation::new();
+        let console = &rotation.lanes[0].console;
+        let since = Timestamp::from_micros(1_790_000_000_000_000);
+        let now = Timestamp::from_micros(1_790_003_600_000_000);
+        let warnings = Warnings::default();
+        warnings.set_unseen("acme", console, "not 2".into(), since);
+        warnings.set_unseen("acme", console, "not 3".into(), now);
+        let streams = BTreeSet::from([Stream::Activities, Stream::Threats]);
+        let known = warnings.0.lock();
+        let unseen = &known.unseen["acme"];
+        assert_eq!(
+            unseen.repairs(&ScopeOfToken::of(console), &streams, "p/acme.yaml", " --state file:s", now),
+            ["from 2026-09-21T16:00:00.000000Z plus `overlap` on: s1-forwarder verify p/acme.yaml \
+              --from 2026-09-21T14:00:00.000000Z --to 2026-09-21T16:00:00.000000Z --repair --state file:s"],
+            "the console sends it now"
+        );
+        let mut other = ConsoleSettings::clone(console);
+        other.sites = ["100000000000000007".parse().unwrap()].into();
+        assert_eq!(
+            unseen.repairs(&ScopeOfToken::of(&other), &streams, "FILE", "", now),
+            ["threats", "activities"].map(|stream| {
+                format!("to fetch it: s1-forwarder backfill FILE --stream {stream} --from {since} --to {now}")
+            }),
+            "the file has another scope"
+        );
+    }
+}

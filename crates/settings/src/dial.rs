@@ -12,9 +12,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::Host;
 
-use super::http::{CONNECT_TIMEOUT, tls_client};
 use super::reachable::{ResolveError, resolve};
 use super::request_error::describe_connect_error;
+use super::request_way::CONNECT_TIMEOUT;
+use super::tls::tls_client;
 use super::{ClientError, NotReachable, Period, Reach, Tls};
 
 /// A server that is dialled, and how.

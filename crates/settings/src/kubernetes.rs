@@ -260,6 +260,7 @@ contexts:
 
 /// A test double: an API server that keeps objects by their names, whatever their kind.
 #[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub mod double {
     use std::collections::BTreeMap;
     use std::sync::Arc;

@@ -5,6 +5,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod backoff;
+mod client_error;
 mod dial;
 mod file_path;
 mod file_system;
@@ -27,6 +28,7 @@ mod reachable;
 mod read_file;
 mod renewable_client;
 mod request_error;
+mod request_way;
 mod retry_after;
 mod secret;
 mod secret_object;
@@ -36,10 +38,11 @@ mod size;
 mod tls;
 
 pub use backoff::{FullJitter, RetrySettings};
+pub use client_error::{ClientError, Role};
 pub use dial::{DialError, Dialer, Dialled};
 pub use file_path::{FOR_A_SHELL, FilePath, is_for_a_shell};
 pub use file_system::{Answers, ask_file_system};
-pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client, tls_client_of};
+pub use http::{HttpSettings, LOCAL_WAY, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
 pub use identity_tokens::is_identity_token_path;
 pub use kind::SettingKind;
@@ -54,9 +57,9 @@ pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDesti
 pub use read_file::{not_a_regular_file, read_file, read_regular};
 pub use renewable_client::{RenewableClient, is_html, wants_tls};
 pub use request_error::{
-    Proxies, RequestProblem, RequestWay, describe_proxy_refusal, describe_request_error, is_lost_before_answer,
-    is_tls_error,
+    RequestProblem, describe_proxy_refusal, describe_request_error, is_lost_before_answer, is_tls_error,
 };
+pub use request_way::{Proxies, RequestWay};
 pub use retry_after::retry_after;
 pub use s1_forwarder_mapping::{Labels, OcsfVersion, Schema, TextPart, Unclosed, text_parts};
 pub use secret::{Credential, SECRET_REF, Secret, SecretError, check_token};
@@ -64,4 +67,4 @@ pub use secret_object::{SecretObject, SecretObjectError};
 pub use secrets::Secrets;
 pub use server_tls::{ClientCertificates, ServerTls, ServerTlsFiles, peer_client_builder};
 pub use size::{ByteSize, ByteSizeError};
-pub use tls::{Tls, TlsFile};
+pub use tls::{Tls, TlsFile, tls_client_of};

@@ -3,55 +3,15 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::time::Duration;
 use std::{fmt, io};
 
 use rustls::{AlertDescription, CertificateError};
 use s1_forwarder_record::visible::excerpt;
-use secrecy::SecretString;
 use url::Url;
 
-use super::http::CONNECT_TIMEOUT;
+use super::Period;
 use super::pin::other_certificate;
-use super::proxy::{UsedProxy, secrets_of_environment};
-use super::{Period, Proxy};
-
-/// How the requests of a client travel.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestWay<'a> {
-    pub proxies: Proxies<'a>,
-    /// Timeout of a complete request.
-    pub timeout: Duration,
-}
-
-/// Where a client looks for a proxy.
-#[derive(Debug, Clone, Copy)]
-pub enum Proxies<'a> {
-    None,
-    Environment,
-    /// `proxy` of the settings.
-    Key(&'a Proxy),
-}
-
-impl RequestWay<'_> {
-    /// The proxy that a request for this URL goes through.
-    pub fn proxy(&self, url: &Url) -> Option<UsedProxy> {
-        match self.proxies {
-            Proxies::None => None,
-            Proxies::Environment => UsedProxy::of_environment(url),
-            Proxies::Key(proxy) => Some(UsedProxy::of_key(proxy)),
-        }
-    }
-
-    /// What a request may hold for its proxy.
-    pub fn secrets(&self) -> Vec<SecretString> {
-        match self.proxies {
-            Proxies::None => Vec::new(),
-            Proxies::Environment => secrets_of_environment(),
-            Proxies::Key(proxy) => proxy.secrets(),
-        }
-    }
-}
+use super::request_way::{CONNECT_TIMEOUT, RequestWay};
 
 /// What happened to a request without a complete response. Of its URL only the address is printed, since the rest may
 /// hold secrets.

@@ -12,9 +12,10 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use sha2::{Digest, Sha256};
 
-use super::http::{Identity, build_error, certificates, common_builder, read_pem, roots};
+use super::client_error::{ClientError, Role, build_error};
+use super::http::common_builder;
 use super::pin::{Fingerprint, PinnedCertificates};
-use super::{ClientError, Role};
+use super::tls::{Identity, certificates, read_pem, roots};
 
 /// The files of a listener's TLS.
 #[derive(Debug, Clone)]

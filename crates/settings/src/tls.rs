@@ -1,14 +1,26 @@
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fmt, io};
 
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
-use super::http::tls_client;
-use super::{ClientError, FilePath, Fingerprint, SECRET_REF, SecretObject, SettingKind};
+use super::client_error::{ClientError, Role};
+use super::pin::PinnedCertificates;
+use super::read_file::read_file;
+use super::{FilePath, Fingerprint, SECRET_REF, SecretObject, SettingKind};
+
+/// Larger than the root certificates of any system.
+const MAX_TLS_FILE: usize = 1024 * 1024;
 
 /// `tls:` of a console or a sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -119,5 +131,200 @@ impl JsonSchema for TlsFile {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         FilePath::json_schema(generator)
+    }
+}
+
+/// The TLS library's settings for connections that do not carry HTTP. The files are read now.
+///
+/// # Errors
+/// If a file of `tls:` cannot be read or is invalid.
+pub(super) fn tls_client(tls: &Tls) -> Result<ClientConfig, ClientError> {
+    let files = TlsFiles::read(tls)?;
+    let roots = match &files.ca {
+        Some((path, pem)) => Some(roots(Role::Ca, path, certificates(Role::Ca, path, pem)?)?),
+        None => None,
+    };
+    tls_config(&tls.pin_sha256, roots, files.identity()?)
+}
+
+/// The TLS client of PEM texts: trusted authorities, without which those of the system are trusted, and a client
+/// certificate with its key.
+///
+/// # Errors
+/// If a text is no PEM, or certificate and key differ.
+pub fn tls_client_of(authorities: Option<&str>, identity: Option<(&str, &str)>) -> Result<ClientConfig, ClientError> {
+    let place = Path::new("(in memory)");
+    let roots = match authorities {
+        Some(pem) => Some(roots(Role::Ca, place, certificates(Role::Ca, place, pem.as_bytes())?)?),
+        None => None,
+    };
+    let identity = match identity {
+        Some((chain, key)) => Some(Identity::read(place, chain.as_bytes(), place, key.as_bytes())?),
+        None => None,
+    };
+    tls_config(&[], roots, identity)
+}
+
+/// Trusts servers by their fingerprints, else by `roots`, else by the system's authorities.
+pub(super) fn tls_config(
+    pins: &[Fingerprint],
+    roots: Option<RootCertStore>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, ClientError> {
+    let failed = |error: rustls::Error| ClientError::Build(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(failed)?;
+    let builder = match roots {
+        _ if !pins.is_empty() => {
+            let verifier = PinnedCertificates::new(pins.to_vec(), algorithms);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        Some(roots) => builder.with_root_certificates(roots),
+        None => builder.with_platform_verifier().map_err(failed)?,
+    };
+    match identity {
+        Some(Identity { chain, key, .. }) => builder.with_client_auth_cert(chain, key).map_err(failed),
+        None => Ok(builder.with_no_client_auth()),
+    }
+}
+
+/// A client certificate, in the form of either library.
+pub(super) struct Identity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+    pub reqwest: reqwest::Identity,
+}
+
+pub(super) fn read_pem(role: Role, path: &Path) -> Result<Vec<u8>, ClientError> {
+    read_file(path, MAX_TLS_FILE).map_err(|source| ClientError::Unreadable { role, path: path.to_owned(), source })
+}
+
+type PemFile = Option<(PathBuf, Vec<u8>)>;
+
+/// The current contents of the `tls:` files.
+pub(super) struct TlsFiles {
+    pub ca: PemFile,
+    cert: PemFile,
+    key: PemFile,
+    pub fingerprint: [u8; 32],
+}
+
+impl TlsFiles {
+    pub fn read(tls: &Tls) -> Result<Self, ClientError> {
+        match (&tls.cert_file, &tls.key_file) {
+            (Some(_), None) => return Err(ClientError::Incomplete(Role::Key)),
+            (None, Some(_)) => return Err(ClientError::Incomplete(Role::Cert)),
+            _ if tls.ca_file.is_some() && !tls.pin_sha256.is_empty() => return Err(ClientError::PinAndAuthority),
+            _ => {}
+        }
+        let read = |role, file: &Option<TlsFile>| -> Result<PemFile, ClientError> {
+            let Some(file) = file else { return Ok(None) };
+            match file.read(MAX_TLS_FILE) {
+                Ok(contents) => Ok(Some((file.place(), contents))),
+                Err(source) => Err(ClientError::Unreadable { role, path: file.place(), source }),
+            }
+        };
+        let ca = read(Role::Ca, &tls.ca_file)?;
+        let cert = read(Role::Cert, &tls.cert_file)?;
+        let key = read(Role::Key, &tls.key_file)?;
+        let mut hash = Sha256::new();
+        for (_, contents) in [&ca, &cert, &key].into_iter().flatten() {
+            hash.update((contents.len() as u64).to_be_bytes());
+            hash.update(contents);
+        }
+        Ok(Self { ca, cert, key, fingerprint: hash.finalize().into() })
+    }
+
+    /// The client certificate, if there is one.
+    pub fn identity(&self) -> Result<Option<Identity>, ClientError> {
+        match (&self.cert, &self.key) {
+            (Some((cert_path, cert)), Some((key_path, key))) => {
+                Identity::read(cert_path, cert, key_path, key).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+pub(super) fn certificates(
+    role: Role,
+    path: &Path,
+    contents: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let not_pem = |reason: String| ClientError::NotPem { role, path: path.to_owned(), reason };
+    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(contents).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(not_pem("no BEGIN CERTIFICATE section".to_owned())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(not_pem(error.to_string())),
+    }
+}
+
+/// The certificates of a file, each of which can be an authority.
+pub(super) fn roots(
+    role: Role,
+    path: &Path,
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let not_pem = |reason: String| ClientError::NotPem { role, path: path.to_owned(), reason };
+        roots.add(certificate).map_err(|error| not_pem(error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+pub(super) fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let certificates = certificates(Role::Ca, path, contents)?;
+    roots(Role::Ca, path, certificates.clone())?;
+    let not_pem = |error: reqwest::Error| ClientError::NotPem {
+        role: Role::Ca,
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    certificates.iter().map(|certificate| reqwest::Certificate::from_der(certificate).map_err(not_pem)).collect()
+}
+
+impl Identity {
+    pub fn read(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Result<Self, ClientError> {
+        let chain = certificates(Role::Cert, cert_path, cert)?;
+        let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| ClientError::NotPem {
+            role: Role::Key,
+            path: key_path.to_owned(),
+            // The parser's own message could quote a line of the file.
+            reason: match error {
+                pem::Error::NoItemsFound => "no BEGIN … PRIVATE KEY section".to_owned(),
+                _ => "it is damaged".to_owned(),
+            },
+        })?;
+        let mismatch =
+            |reason: String| ClientError::Mismatch { cert: cert_path.to_owned(), key: key_path.to_owned(), reason };
+        let provider = rustls::crypto::ring::default_provider();
+        CertifiedKey::from_der(chain.clone(), private.clone_key(), &provider).map_err(|error| {
+            let reason = error.to_string();
+            // The library names the cause in its text only.
+            let is_version = reason.contains("UnsupportedCertVersion");
+            if is_version { ClientError::CertificateVersion(cert_path.to_owned()) } else { mismatch(reason) }
+        })?;
+        let reqwest = reqwest::Identity::from_pem(&[cert, b"\n", key].concat());
+        let reqwest = reqwest.map_err(|error| mismatch(error.to_string()))?;
+        Ok(Self { chain, key: private, reqwest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `openssl x509 -req` makes without extensions. The key is not to blame.
+    #[test]
+    fn a_client_certificate_of_version_1_is_named() {
+        let certificate = include_bytes!("../../../tests/data/tls/version-1.pem");
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let read = Identity::read(Path::new("cli.pem"), certificate, Path::new("cli.key"), key.as_bytes());
+        let error = read.err().unwrap().to_string();
+        assert!(error.contains("cli.pem has X.509 version 1") && !error.contains("key"), "{error}");
     }
 }

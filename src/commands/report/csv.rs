@@ -1,6 +1,6 @@
 //! The report for spreadsheets: RFC 4180, one row for each lane.
 
-use super::Output;
+use super::output::Output;
 use super::rows::{Completeness, Row, Window};
 use crate::record::Timestamp;
 use crate::usage::LatencyBound;

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, PreEscaped, html};
 
-use super::Output;
+use super::output::Output;
 use super::rows::{Row, Window, bound_text};
 use crate::visible::visible_lines;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Output;
+use super::output::Output;
 use super::rows::{Completeness, Row, Window};
 use crate::usage::LatencyBound;
 

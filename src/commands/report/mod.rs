@@ -3,6 +3,7 @@
 mod csv;
 mod html;
 mod json;
+mod output;
 mod rows;
 mod table;
 
@@ -14,7 +15,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use futures_util::{StreamExt, stream};
 
-use self::rows::{Row, Stored, Window, read};
+use self::output::Output;
+use self::rows::{Stored, Window, read};
 use super::output::print_json;
 use super::process::{FileOptionArgs, time};
 use super::{StateArgs, UsageError, must_exist, note};
@@ -69,13 +71,6 @@ enum ReportFormat {
     Csv,
     Json,
     Html,
-}
-
-/// Prints rows as they are read. Each part ends with a line break of its own.
-trait Output {
-    fn begin(&mut self, window: &Window) -> String;
-    fn row(&mut self, row: &Row) -> String;
-    fn end(&mut self, window: &Window) -> String;
 }
 
 /// Prints the report on standard output.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Output;
+use super::output::Output;
 use super::rows::{Row, Window, bound_text};
 use crate::commands::output::Table;
 

@@ -15,8 +15,8 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{StateArgs, note, print_line};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part};
+use crate::commands::{StateArgs, note, print_line};
 use crate::lane::{InStore, LaneCheckpoint};
 use crate::settings::{PRIVATE, not_followed, private_file};
 use crate::state::{Access, StateError, Store, process_identity};

@@ -1,4 +1,4 @@
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -54,6 +54,18 @@ pub struct LaneRunner {
     once_timeout: Option<Duration>,
     /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
     detached: Option<Box<DetachedLane>>,
+}
+
+/// What the runner of a lane does next.
+enum Step {
+    /// Waits until the lane may begin.
+    Begin,
+    Build,
+    /// Waits for the lane's end.
+    Run(AbortOnDropHandle<LaneEnd>),
+    /// Waits for this time before the lane begins again.
+    Pause(Duration),
+    End(LaneEnd),
 }
 
 /// What a lane that runs next to a worker's lanes does not share with them.
@@ -150,59 +162,98 @@ impl LaneRunner {
 
     async fn restart_until_end(&self, meter: &Meter) -> LaneEnd {
         let mut forced_end = pin!(self.forced_end(&meter.lane));
-        let mut delay = None;
+        // From its beginning to the next one, the lane counts as one that runs.
+        let mut _running = None;
+        let mut step = Step::Begin;
         loop {
-            // Boxed: few lanes wait here.
-            let begun = Box::pin(self.stop.run_until_cancelled(self.begin(meter)));
-            let _running = tokio::select! {
-                begun = begun => match begun {
-                    Some(Ok(running)) => running,
-                    Some(Err(end)) => return end,
-                    None => return LaneEnd::Drained,
-                },
-                end = &mut forced_end => return end,
-            };
-            if self.detached.is_none() {
-                self.shared.usage.begin(&meter.lane, self.shard);
-            }
-            // Boxed: few lanes have any, and it would enlarge the future of each.
-            let compiled = Box::pin(self.stop.run_until_cancelled(self.shared.lanes.compile(&self.spec))).await;
-            let Some(steps) = compiled else { return LaneEnd::Drained };
-            let started = self.start(meter);
-            drop(steps);
-            match started {
-                Ok(mut running) => {
-                    delay = None;
-                    let ended = tokio::select! {
-                        ended = caught(&mut running) => ended,
-                        end = &mut forced_end => {
-                            // The next lane of this name must not start before this one is gone.
-                            running.abort();
-                            let _ = running.await;
-                            return end;
-                        }
-                    };
-                    match ended {
-                        Ok(LaneEnd::TakenOver) if self.detached.is_none() => {
-                            meter.lane.requeue_in_flight();
-                            self.shared.renames.forget_listing().await;
-                            delay = Some(RESTART_DELAY_AFTER_CONFLICT);
-                        }
-                        Ok(end) => return end,
-                        Err(panic) => self.spec.span().in_scope(|| {
-                            error!(%panic, "lane panicked");
-                            meter.lane.requeue_in_flight();
-                            meter.happened(LaneEvent::Halted(Failure::transient(format!("internal error: {panic}"))));
-                        }),
+            step = match step {
+                // Boxed: few lanes wait here, and it would enlarge the future of each.
+                Step::Begin => match Box::pin(self.unless_ended(&mut forced_end, self.begin(meter))).await {
+                    Ok(Ok(running)) => {
+                        _running = running;
+                        Step::Build
                     }
-                }
-                Err(failure) => self.spec.span().in_scope(|| meter.happened(LaneEvent::Halted(failure))),
+                    Ok(Err(end)) | Err(end) => Step::End(end),
+                },
+                Step::Build => self.build(meter, &mut forced_end).await,
+                Step::Run(lane) => self.run_lane(lane, meter, &mut forced_end).await,
+                // Boxed: most lanes never wait here.
+                Step::Pause(delay) => match Box::pin(self.unless_ended(&mut forced_end, sleep(delay))).await {
+                    Ok(()) => Step::Begin,
+                    Err(end) => Step::End(end),
+                },
+                Step::End(end) => return end,
+            };
+        }
+    }
+
+    /// The result of `work`.
+    ///
+    /// # Errors
+    /// The lane's end, if it is asked to stop or has to be aborted before that.
+    async fn unless_ended<T>(
+        &self,
+        forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, LaneEnd> {
+        tokio::select! {
+            done = self.stop.run_until_cancelled(work) => done.ok_or(LaneEnd::Drained),
+            end = forced_end => Err(end),
+        }
+    }
+
+    /// Compiles the programs of the lane, and builds and starts it.
+    async fn build(&self, meter: &Meter, forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>) -> Step {
+        if self.detached.is_none() {
+            self.shared.usage.begin(&meter.lane, self.shard);
+        }
+        // Boxed: few lanes have any, and it would enlarge the future of each.
+        let compiled = Box::pin(self.unless_ended(forced_end, self.shared.lanes.compile(&self.spec))).await;
+        let steps = match compiled {
+            Ok(steps) => steps,
+            Err(end) => return Step::End(end),
+        };
+        let started = self.start(meter);
+        drop(steps);
+        match started {
+            Ok(lane) => Step::Run(lane),
+            Err(failure) => {
+                self.spec.span().in_scope(|| meter.happened(LaneEvent::Halted(failure)));
+                Step::Pause(RESTART_DELAY)
             }
-            // Boxed: most lanes never wait here, and it would enlarge the future of each.
-            let waiting = Box::pin(self.stop.run_until_cancelled(sleep(*delay.get_or_insert(RESTART_DELAY))));
-            tokio::select! {
-                waited = waiting => if waited.is_none() { return LaneEnd::Drained },
-                end = &mut forced_end => return end,
+        }
+    }
+
+    /// Waits for the end of the lane.
+    async fn run_lane(
+        &self,
+        mut lane: AbortOnDropHandle<LaneEnd>,
+        meter: &Meter,
+        forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>,
+    ) -> Step {
+        let ended = tokio::select! {
+            ended = caught(&mut lane) => ended,
+            end = forced_end => {
+                // The next lane of this name must not start before this one is gone.
+                lane.abort();
+                let _ = lane.await;
+                return Step::End(end);
+            }
+        };
+        match ended {
+            Ok(LaneEnd::TakenOver) if self.detached.is_none() => {
+                meter.lane.requeue_in_flight();
+                self.shared.renames.forget_listing().await;
+                Step::Pause(RESTART_DELAY_AFTER_CONFLICT)
+            }
+            Ok(end) => Step::End(end),
+            Err(panic) => {
+                self.spec.span().in_scope(|| {
+                    error!(%panic, "lane panicked");
+                    meter.lane.requeue_in_flight();
+                    meter.happened(LaneEvent::Halted(Failure::transient(format!("internal error: {panic}"))));
+                });
+                Step::Pause(RESTART_DELAY)
             }
         }
     }

@@ -24,6 +24,7 @@ mod resources;
 mod scope;
 mod shared;
 mod spec;
+mod start_error;
 mod start_times;
 mod stores;
 mod supervisor;
@@ -38,15 +39,13 @@ use std::time::Duration;
 
 use s1_forwarder_failure::catch_panic::resume_panic_of;
 use s1_forwarder_settings::FullJitter;
-use s1_forwarder_state::{StateError, Store};
+use s1_forwarder_state::Store;
 use s1_forwarder_telemetry::Telemetry;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
-
-use crate::pipeline::Problem;
 
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 pub use duplicates::{Duplicate, OtherVersion, find_duplicates, find_other_versions};
@@ -58,6 +57,7 @@ pub use owners::{read_files_beside, release_name};
 pub use renames::{Answer, KnownFiles, Request, Requests, rename_checkpoint};
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
+pub use start_error::StartError;
 pub use usage::{UsageStoreError, area as usage_area};
 pub use verify::{
     Ask, DestinationReport, Given, HourRow, IncompleteHours, Missing, Most, Repair, Returned, Selected, Verify,
@@ -65,19 +65,10 @@ pub use verify::{
     run_verify, run_verify_destination,
 };
 
-use cluster::{Cluster, ClusterError};
+use cluster::ClusterError;
 use owners::NameOwners;
 use shared::Shared;
 use supervisor::Supervisor;
-
-/// A worker cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    State(#[from] StateError),
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-}
 
 /// First and longest wait between two attempts to reach what a worker cannot start without.
 const REACH_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
@@ -153,7 +144,7 @@ impl OpenedWorker {
         let Options { instance, identity, .. } = &*shared.options;
         let cluster = match &shared.options.cluster {
             Some(settings) => {
-                let join = async || Cluster::join(settings, instance, identity, telemetry.clone()).await;
+                let join = async || cluster::join(settings, instance, identity, telemetry.clone()).await;
                 let report = |result| health.set_api_server(result);
                 Some(retry_while_transient("the API server", join, ClusterError::is_transient, report).await?)
             }
@@ -210,16 +201,6 @@ async fn check_store(store: Arc<dyn Store>, telemetry: Arc<Telemetry>) {
             Err(_) => Err(format!("no answer within {} s", STORE_CHECK.as_secs())),
         };
         telemetry.health().set_state_store(reached);
-    }
-}
-
-fn log_problems(problems: &[Problem]) {
-    for problem in problems {
-        if problem.is_error() {
-            tracing::error!(file = %problem.file.display(), "{problem}");
-        } else {
-            warn!(file = %problem.file.display(), "{problem}");
-        }
     }
 }
 

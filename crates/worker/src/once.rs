@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::lane_runner::LaneRunner;
+use super::options::Options;
 use super::owners::read_files;
 use super::shared::Shared;
 use super::spec::LaneSpec;
-use super::{Options, StartError};
+use super::start_error::StartError;
 use crate::pipeline::Problem;
 
 /// The result of `run --once`.

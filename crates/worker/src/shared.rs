@@ -7,13 +7,14 @@ use s1_forwarder_telemetry::Telemetry;
 use tracing::warn;
 
 use super::lane_builder::LaneBuilder;
+use super::options::Options;
 use super::renames::Renames;
 use super::reporter::Reporter;
 use super::spec::LaneSpec;
+use super::start_error::StartError;
 use super::stores::Stores;
 use super::usage::UsageWriter;
 use super::warnings::Warnings;
-use super::{Options, StartError};
 use crate::pipeline::Pipeline;
 
 /// What the tasks of a process share that run lanes, or look after them.

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::checks::{self, Checks};
 use super::cluster::{Change, Cluster, Drained};
 use super::lane_runner::LaneRunner;
+use super::open_files;
 use super::owners::{NameOwners, rescan};
 use super::renames::serve_requests;
 #[cfg(feature = "kubernetes")]
@@ -28,7 +29,6 @@ use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::valid_pipelines::ValidPipelines;
 use super::warnings::follow_pipelines;
-use super::{log_problems, open_files};
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 
 mod publish;
@@ -576,5 +576,15 @@ async fn next_change(cluster: &mut Option<Cluster>) -> Option<Change> {
     match cluster {
         Some(cluster) => cluster.changes.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+fn log_problems(problems: &[Problem]) {
+    for problem in problems {
+        if problem.is_error() {
+            error!(file = %problem.file.display(), "{problem}");
+        } else {
+            warn!(file = %problem.file.display(), "{problem}");
+        }
     }
 }

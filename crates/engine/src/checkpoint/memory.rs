@@ -9,12 +9,15 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError, Store};
 
+/// The segments of all journals, by checkpoint and number.
+type Journals = BTreeMap<(CheckpointKey, u64), Vec<u8>>;
+
 /// Keeps checkpoints in memory. Tests can make writes fail, or give the checkpoints to another owner.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     checkpoints: Mutex<BTreeMap<CheckpointKey, Vec<u8>>>,
-    /// The segments of all journals, if it keeps them.
-    journals: Option<Mutex<BTreeMap<(CheckpointKey, u64), Vec<u8>>>>,
+    /// If it keeps them.
+    journals: Option<Mutex<Journals>>,
     failures: AtomicUsize,
     is_read_only: AtomicBool,
     has_other_owner: AtomicBool,
@@ -28,7 +31,7 @@ impl MemoryStore {
     }
 
     /// The segments of all journals; `None` if it keeps none.
-    pub fn journals(&self) -> Option<MutexGuard<'_, BTreeMap<(CheckpointKey, u64), Vec<u8>>>> {
+    pub fn journals(&self) -> Option<MutexGuard<'_, Journals>> {
         self.journals.as_ref().map(Mutex::lock)
     }
 

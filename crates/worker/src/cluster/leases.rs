@@ -16,8 +16,8 @@ use s1_forwarder_settings::kubernetes::{Kubernetes, KubernetesError, object_labe
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::ClusterSettings;
 use super::plan::{Answer, Call, LeaseRecord, Listing};
+use super::settings::ClusterSettings;
 
 const SHARD: &str = "shard";
 const WORKER: &str = "worker";

@@ -15,10 +15,11 @@ use tracing::{info, warn};
 
 use super::api_health::{ApiHealth, HealthTransition};
 use super::leases::{Leases, agreed_shards};
+use super::membership::{Change, Cluster, Drained};
 use super::plan::{Answer, Call, Event, LeasePlanner, MonotonicTime};
-use super::{Change, Cluster, ClusterError, ClusterSettings, Drained};
+use super::settings::{ClusterError, ClusterSettings};
 
-/// See [`Cluster::join`].
+/// See [`join`](super::join).
 pub async fn join(
     settings: &ClusterSettings,
     instance: &str,

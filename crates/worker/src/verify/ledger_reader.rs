@@ -11,8 +11,8 @@ use s1_forwarder_engine::lane::LaneCheckpoint;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_state::Store;
 
-use super::VerifyError;
 use super::completeness::window;
+use super::error::VerifyError;
 use crate::lane_builder::BuildLaneError;
 use crate::shared::Shared;
 use crate::spec::LaneSpec;

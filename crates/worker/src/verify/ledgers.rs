@@ -11,8 +11,9 @@ use s1_forwarder_telemetry::{Meter, Verification};
 use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
+use super::error::VerifyError;
 use super::ledger_reader::{Account, LedgerReader, Which, check_segments, live_backend};
-use super::{Confirmed, VerifyError, area, confirm};
+use super::{Confirmed, area, confirm};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 

@@ -4,11 +4,11 @@
 mod asked;
 mod completeness;
 mod destination;
+mod error;
 pub(super) mod ledger_reader;
 mod ledgers;
 
 use std::collections::{BTreeSet, HashSet};
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,20 +17,18 @@ use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{CheckpointKey, Part};
-use s1_forwarder_engine::console::ConsoleError;
-use s1_forwarder_engine::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
+use s1_forwarder_engine::lane::{LaneCheckpoint, LaneEnd};
 use s1_forwarder_engine::source::{Pull, Wanted};
 use s1_forwarder_failure::catch_panic::caught;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use s1_forwarder_settings::ClientError;
-use s1_forwarder_state::{LaneId, StateError};
+use s1_forwarder_state::LaneId;
 use s1_forwarder_telemetry::usage::Delta;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Options;
-use super::lane_builder::BuildLaneError;
 use super::lane_runner::{DetachedLane, LaneRunner};
 use super::shared::Shared;
 use super::spec::LaneSpec;
@@ -40,6 +38,7 @@ use crate::pipeline::{Pipeline, instead};
 pub use destination::{
     Ask, DestinationReport, Given, HourRow, Missing, Most, Returned, VerifyDestination, run_verify_destination,
 };
+pub use error::VerifyError;
 pub use ledger_reader::{check_segments, live_backend};
 pub use ledgers::{FIRST_CHECK, check_ledgers};
 
@@ -121,40 +120,6 @@ pub enum Repair {
     NeedsResend,
     /// Records are still missing, for this reason.
     Failed(String),
-}
-
-/// The comparison failed.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// The worker's state or the area of repairs cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// A checkpoint cannot be read.
-    #[error(transparent)]
-    LaneCheckpoint(#[from] LaneCheckpointError),
-    #[error("console: {0}")]
-    Client(#[from] ClientError),
-    /// The lane cannot be built.
-    #[error(transparent)]
-    Lane(#[from] BuildLaneError),
-    #[error("console: {0}")]
-    Console(#[from] ConsoleError),
-    /// The pipeline has no such lane.
-    #[error("{0}")]
-    NoLane(String),
-    #[error("lane {0} has no checkpoint in this state: it has delivered nothing yet")]
-    NoCheckpoint(LaneId),
-    #[error(
-        "segment {segment} of the ledger of lane {lane} is missing or damaged: the lane goes on, and its hours cannot be \
-         compared; restore checkpoint and journal from a backup, or wait until the hours are older than 90 days"
-    )]
-    Ledger { lane: LaneId, segment: u64 },
-    #[error("the dead letters, which are not missing, cannot be read: {0}")]
-    DeadLetters(io::Error),
-    #[error("the list of what is missing cannot be written: {0}")]
-    List(io::Error),
-    #[error("what was delivered again earlier cannot be read: {0}")]
-    Returned(String),
 }
 
 /// Counters of a running comparison, for the display of its progress.

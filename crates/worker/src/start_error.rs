@@ -1,0 +1,12 @@
+use s1_forwarder_state::StateError;
+
+use crate::cluster::ClusterError;
+
+/// A worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}

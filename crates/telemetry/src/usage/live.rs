@@ -153,11 +153,11 @@ impl LaneUsage {
         is_due.then_some((running.since, running.shard))
     }
 
-    /// The shard of a lane whose stored counts this process has not read.
-    pub fn is_unread(&self) -> Option<u32> {
+    /// When the running session began, and its shard, if this process has not read what is stored.
+    pub fn is_unread(&self) -> Option<(Timestamp, u32)> {
         let live = self.0.lock();
         let is_unread = |running: &Running| live.recent.is_none() && !running.is_unreadable;
-        live.running.filter(is_unread).map(|running| running.shard)
+        live.running.filter(is_unread).map(|running| (running.since, running.shard))
     }
 
     /// What is stored cannot be read, now or later: the events of today and yesterday stay unknown until it is written.

@@ -289,10 +289,7 @@ impl Usage {
         if is_new {
             self.since = from;
         }
-        // Who writes again after its own write has lost nothing.
-        if !is_new && self.is_open && self.write.0 != write.0 && self.until < from {
-            self.gaps.push((self.until, from));
-        }
+        self.begin(write.0, from);
         let now = hour_of(until);
         for (hour, counts) in &delta.hours {
             // The clock was ahead when they were counted.
@@ -310,6 +307,14 @@ impl Usage {
         self.is_open = !is_over;
         self.write = write;
         self.forget(now);
+    }
+
+    /// A process counts from `from` on. If another one was killed before, what it had not written is lost.
+    pub fn begin(&mut self, process: u64, from: Timestamp) {
+        // Who writes again after its own write has lost nothing.
+        if self.is_open && self.write.0 != process && self.until < from {
+            self.gaps.push((self.until, from));
+        }
     }
 
     /// Nobody knows whether these counts are stored: they are not added, and the time up to `until` becomes a gap.

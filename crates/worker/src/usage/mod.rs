@@ -310,8 +310,8 @@ impl UsageWriter {
         unread.truncate(at_once);
         let calls = if self.stores.main().reads_single_objects() { CALLS } else { unread.len().max(1) };
         let mut reads = stream::iter(unread)
-            .map(|(shard, lane)| async move {
-                let read = timeout(TIMEOUT, self.read(&lane, shard)).await;
+            .map(|((since, shard), lane)| async move {
+                let read = timeout(TIMEOUT, self.read(&lane, since, shard)).await;
                 (lane, read.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
             })
             .buffer_unordered(calls);
@@ -327,7 +327,7 @@ impl UsageWriter {
         is_complete
     }
 
-    async fn read(&self, lane: &LaneMetrics, shard: u32) -> Result<(), UsageStoreError> {
+    async fn read(&self, lane: &LaneMetrics, since: Timestamp, shard: u32) -> Result<(), UsageStoreError> {
         let store = self.stores.of_shard(shard);
         let key = key_of(lane);
         let entry = self.lane(&key.lane);
@@ -337,7 +337,10 @@ impl UsageWriter {
         let stored = if is_single { store.load(&key).await } else { store.claim(&key).await };
         let read = stored.map_err(UsageStoreError::from).and_then(|stored| {
             let stored = stored.unwrap_or_default();
-            lane.usage.set_stored(&decode(&stored)?, self.clock.now());
+            let mut usage = decode(&stored)?;
+            // The next write stores the gap, which may be hours later.
+            usage.begin(self.process, since);
+            lane.usage.set_stored(&usage, self.clock.now());
             kept.stored = (!is_single).then_some(stored);
             Ok(())
         });

@@ -137,6 +137,9 @@ async fn a_kill_loses_less_than_twenty_minutes_and_counts_nothing_twice() {
         // Killed; another process goes on.
         minutes(5).await;
         let (shared, lane) = process(&store, clock);
+        shared.usage.read(&lane, clock.now(), 0).await.unwrap();
+        let shown = lane.usage.recent(clock.now()).unwrap();
+        assert_eq!((shown.today, shown.has_gap_today), (before, true), "before it writes anything");
         count(&shared, &lane, 1_000);
         end(&shared, &lane, true).await;
         let usage = stored(&store);
@@ -390,7 +393,7 @@ async fn what_is_stored_is_not_read_while_it_is_written() {
     store.slow.store(1_000, Ordering::Relaxed);
     let mut write = Box::pin(shared.usage.write(&lane, START, 0, false));
     assert!(futures_util::poll!(&mut write).is_pending());
-    let mut read = Box::pin(shared.usage.read(&lane, 0));
+    let mut read = Box::pin(shared.usage.read(&lane, START, 0));
     assert!(futures_util::poll!(&mut read).is_pending());
     write.await.unwrap();
     read.await.unwrap();

@@ -208,6 +208,14 @@ pub struct StateArgs {
     pub instance: String,
 }
 
+impl StateArgs {
+    /// The flags of a command that uses the same state.
+    pub fn flags(&self) -> String {
+        let Self { state, instance } = self.clone();
+        Options { state, instance, ..Options::default() }.state_flags()
+    }
+}
+
 /// A limit of its own for a command that runs next to a worker.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct RateArgs {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Subcommand;
 use tokio::time::{Instant, sleep};
 
@@ -209,10 +209,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> {
     match command {
         Command::List => return list(store, state).await,
-        Command::Show { lane } => show(&lane, &load_whole(store, &lane.clone().into()).await?)?,
+        Command::Show { lane } => {
+            let loaded = load_whole(store, &lane.clone().into()).await;
+            show(&lane, &loaded.map_err(|error| anyhow!(explain(&error, &lane, state)))?)?;
+        }
         Command::Set { lane, to } => {
-            let key = lane.into();
-            let checkpoint = decode(&key, store.claim(&key).await?)?;
+            let key: CheckpointKey = lane.into();
+            let checkpoint = async { decode(&key, store.claim(&key).await?) }.await;
+            let checkpoint = checkpoint.map_err(|error| anyhow!(explain(&error, &key.lane, state)))?;
             restart(store, &key, checkpoint, to).await?;
             print_line(format!("{key} continues from {to}"))?;
         }
@@ -373,10 +377,14 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
     LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {key}"))
 }
 
+/// The text of an error about a lane, with the whole command that mends it.
+fn explain(error: &anyhow::Error, lane: &LaneId, state: &StateArgs) -> String {
+    let text = with_causes(error);
+    whole_command(&text, lane, &state.flags()).unwrap_or(text)
+}
+
 /// Prints a checkpoint in each line. What cannot be read is reported on standard error, and the exit code is 1.
 async fn list(store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> {
-    let StateArgs { state, instance } = state.clone();
-    let flags = Options { state, instance, ..Options::default() }.state_flags();
     let mut problems: Vec<(LaneId, anyhow::Error)> = Vec::new();
     let mut table = Table::new(&["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
     for key in store.list().await? {
@@ -400,8 +408,7 @@ async fn list(store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> 
         print_lines(table)?;
     }
     for (lane, problem) in &problems {
-        let text = with_causes(problem);
-        note(format_args!("error: {}", whole_command(&text, lane, &flags).unwrap_or(text)));
+        note(format_args!("error: {}", explain(problem, lane, state)));
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -239,9 +239,12 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
     }
     // What the errors say to do works on what they are about.
     let usage = CHECKPOINT.replace("siem.checkpoint", "siem+usage.checkpoint");
-    for (path, flags) in [(CHECKPOINT, &[][..]), (&usage, &["--usage"])] {
+    for (path, asked) in [(CHECKPOINT, &["state", "list"][..]), (&usage, &["report", "--from", "2d", "--to", "now"])] {
         fs::write(harness.path(path), &damaged[..20]).unwrap();
-        let deleted = harness.command(&[&["state", "delete", "acme/activities/siem"], flags].concat()).await;
+        let reported = harness.command(asked).await.stderr;
+        let (_, command) = reported.trim_end().rsplit_once("s1-forwarder ").unwrap();
+        assert!(command.contains(" acme/activities/siem --state file:/"), "{reported}");
+        let deleted = harness.command(&command.split(' ').collect::<Vec<_>>()).await;
         assert_eq!(deleted.code, Some(0), "{}{}", deleted.stdout, deleted.stderr);
         assert!(!harness.path(path).exists(), "{path}: {}", deleted.stdout);
     }

@@ -39,7 +39,7 @@ impl Entry {
             (None, IfDamaged::Refuse) => Err(Failure::Misconfigured(format!(
                 "the checkpoint of {lane} is damaged; in the `checkpoint_topic` of a sink, write a message without a \
                  value under this key to restart the lane without it; in a topic of --state: s1-forwarder state \
-                 delete {lane}"
+                 delete LANE"
             ))),
         }
     }
@@ -330,7 +330,7 @@ mod tests {
         };
         assert_eq!(damaged().checkpoint(LANE, IfDamaged::TakeAsEmpty).unwrap(), [0; 0]);
         let refused = damaged().checkpoint(LANE, IfDamaged::Refuse).unwrap_err().to_string();
-        assert!(refused.contains("is damaged") && refused.ends_with("state delete a/threats/b"), "{refused}");
+        assert!(refused.contains("is damaged") && refused.ends_with("state delete LANE"), "{refused}");
         let mut newer = write(&[10]).1.remove(0);
         newer[0].headers = Some(headers(&[("format", "2"), ("sequence", "3")]));
         assert!(read(newer).lane(LANE).unwrap_err().to_string().contains("newer release"));

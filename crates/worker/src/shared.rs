@@ -58,7 +58,7 @@ impl Shared {
             renames: Renames::default(),
             reporter: Reporter::new(telemetry.clone(), dead_letters, options.clock),
             // Each process needs another number, whatever its seed is.
-            usage: UsageWriter::new(fastrand::u64(1..), telemetry.clone(), options.clock, stores.clone()),
+            usage: UsageWriter::new(fastrand::u64(1..), telemetry.clone(), &options, stores.clone()),
             options,
             telemetry,
             stores,

@@ -100,7 +100,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut reads =
         stream::iter(lanes).map(|(lane, stored)| read(&store, &by_commands, lane, stored, window)).buffered(at_once);
     while let Some(rows) = reads.next().await {
-        for row in rows {
+        for mut row in rows {
+            row.complete_command(&state.flags());
             if let Some(problem) = &row.problem {
                 note(format!("error: {}: {problem}", row.lane()));
                 is_complete = false;

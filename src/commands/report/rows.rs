@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::ledger::Accounting;
-use crate::checkpoint::{CheckpointKey, Part};
+use crate::checkpoint::{CheckpointKey, Part, whole_command};
 use crate::record::Timestamp;
 use crate::state::{LaneId, Store};
 use crate::usage::{Counts, LatencyBound, Period, Usage, hour_of, hour_start, whole_hours};
@@ -141,6 +141,15 @@ pub enum Completeness {
 }
 
 impl Row {
+    /// Adds lane and flags to the command of a problem, which the store does not know.
+    pub fn complete_command(&mut self, state_flags: &str) {
+        if let Some(problem) = &mut self.problem
+            && let Some(whole) = whole_command(problem, &self.id, state_flags)
+        {
+            *problem = whole;
+        }
+    }
+
     pub fn lane(&self) -> String {
         if self.is_backfill { format!("{} (backfills)", self.id) } else { self.id.to_string() }
     }

@@ -67,7 +67,7 @@ impl Lane {
     }
 
     /// The failure with the whole command that mends it, which a store does not know.
-    fn with_command(&self, failure: Failure) -> Failure {
+    pub(super) fn with_command(&self, failure: Failure) -> Failure {
         match whole_command(&failure.to_string(), &self.key.lane, &self.state_flags) {
             Some(reason) => failure.map_reason(|_| reason),
             None => failure,

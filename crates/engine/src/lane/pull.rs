@@ -327,7 +327,7 @@ impl OngoingPoll<'_> {
         }
         let is_page = request.is_page();
         if is_page && let Err(full) = memory.read_more(self.poll.remembered_apart()) {
-            return Err(self.stage.show(full));
+            return Err(self.stage.show(self.stage.lane.with_command(full)));
         }
         let mut permit = client.permit_for(&meter.lane).await;
         let total = budget.total();

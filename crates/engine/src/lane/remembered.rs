@@ -137,7 +137,7 @@ impl LaneMemory {
             return Err(Failure::Full(format!(
                 "the lane remembers {records} records to deliver none twice, and its pipeline {}: --remembered-max allows \
                  {max}. The console may invent records. If it does not, raise the limit, or shorten `overlap` and set the \
-                 lane to a time: s1-forwarder state set LANE --to TIME",
+                 lane to a time: s1-forwarder state set --to TIME LANE",
                 pipeline.records
             )));
         }
@@ -148,7 +148,7 @@ impl LaneMemory {
             return Err(Failure::Full(format!(
                 "the lane remembers {records} records to deliver none twice, and all lanes {all}, which is what a worker \
                  with this --memory-budget has room for: raise it, or shorten `overlap` of this pipeline and set the lane \
-                 to a time: s1-forwarder state set LANE --to TIME"
+                 to a time: s1-forwarder state set --to TIME LANE"
             )));
         }
         Ok(())

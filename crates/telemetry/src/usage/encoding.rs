@@ -28,7 +28,7 @@ const BLURRED_DAYS: u32 = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UsageError {
     /// Truncated or altered.
-    #[error("the usage is damaged; remove it: s1-forwarder state delete LANE --usage")]
+    #[error("the usage is damaged; stop the worker and remove it: s1-forwarder state delete --usage LANE")]
     Damaged,
     /// Written by a newer release.
     #[error("the usage was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]

@@ -101,17 +101,17 @@ impl CommandUsage {
     }
 
     /// Removes what it has stored.
-    async fn try_write(&self, counted: &mut BTreeMap<CheckpointKey, Counted>) -> Result<(), UsageStoreError> {
+    async fn try_write(&self, counted: &mut BTreeMap<CheckpointKey, Counted>) -> Result<(), String> {
         if let Location::File(directory) = &self.options.state
             && !directory.is_dir()
         {
-            return Err(UsageStoreError::NoState(directory.clone()));
+            return Err(UsageStoreError::NoState(directory.clone()).to_string());
         }
         let begun = Instant::now();
         let store = loop {
             match self.options.open_state(Some(area())).await {
                 Err(StateError::Locked(_)) if begun.elapsed() < LOCKED_TIMEOUT => sleep(LOCKED_WAIT).await,
-                opened => break opened?,
+                opened => break opened.map_err(|error| error.to_string())?,
             }
         };
         let mut result = Ok(());
@@ -119,8 +119,8 @@ impl CommandUsage {
             let added = self.add_to(&*store, &key, &mut rest).await;
             // One that is damaged does not keep the others from being written.
             if let Err(error) = added {
+                result = result.and_then(|()| Err(super::whole(&error, &key.lane, &self.options.state_flags())));
                 counted.insert(key, rest);
-                result = result.and(Err(error));
             }
         }
         store.close().await;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError, whole_command};
 use s1_forwarder_record::{Clock, Timestamp};
 use s1_forwarder_telemetry::usage::{ClockError, Counts, Delta, OwnClock, Session, Usage, UsageError};
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry, UsageWrite, lane_span};
@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
+use super::Options;
 use super::stores::Stores;
 
 pub use by_commands::{CommandUsage, area};
@@ -50,7 +51,8 @@ pub enum UsageStoreError {
     #[error(transparent)]
     State(StateError),
     #[error(
-        "{place} is damaged ({reason}); restore it from a backup, or remove it: s1-forwarder state delete LANE --usage"
+        "{place} is damaged ({reason}); restore it from a backup, or stop the worker and remove it: s1-forwarder state \
+         delete --usage LANE"
     )]
     Damaged { place: String, reason: &'static str },
     #[error(transparent)]
@@ -91,6 +93,8 @@ pub struct UsageWriter {
     telemetry: Arc<Telemetry>,
     clock: Clock,
     stores: Arc<Stores>,
+    /// The flags of a command that uses the same state.
+    state_flags: String,
     writes: AtomicU64,
     lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
     /// A lane has begun whose stored counts are not read.
@@ -136,12 +140,13 @@ impl InDoubt {
 
 impl UsageWriter {
     /// `process`: a number that no other process has.
-    pub fn new(process: u64, telemetry: Arc<Telemetry>, clock: Clock, stores: Arc<Stores>) -> Self {
+    pub fn new(process: u64, telemetry: Arc<Telemetry>, options: &Options, stores: Arc<Stores>) -> Self {
         Self {
             process,
             telemetry,
-            clock,
+            clock: options.clock,
             stores,
+            state_flags: options.state_flags(),
             writes: AtomicU64::default(),
             lanes: Mutex::default(),
             has_unread: AtomicBool::default(),
@@ -197,9 +202,12 @@ impl UsageWriter {
                 Err(error) => {
                     self.count_write(UsageWrite::Lost);
                     if self.lost.fetch_add(1, Ordering::Relaxed) < MOST_NAMED {
-                        span_of(lane).in_scope(
-                            || warn!(%error, "what the lane did in the last minutes was not stored: `report` lacks it"),
-                        );
+                        span_of(lane).in_scope(|| {
+                            warn!(
+                                error = whole(&error, &id, &self.state_flags),
+                                "what the lane did in the last minutes was not stored: `report` lacks it"
+                            )
+                        });
                     }
                 }
             }
@@ -289,9 +297,12 @@ impl UsageWriter {
             self.count_write(UsageWrite::Failed);
             failed += 1;
             if failed <= MOST_NAMED {
-                span_of(&lane).in_scope(
-                    || warn!(%error, "what the lane did cannot be stored: it is kept in memory and tried again"),
-                );
+                span_of(&lane).in_scope(|| {
+                    warn!(
+                        error = whole(&error, &id_of(&lane), &self.state_flags),
+                        "what the lane did cannot be stored: it is kept in memory and tried again"
+                    )
+                });
             }
         }
         if let Some(lanes) = failed.checked_sub(MOST_NAMED).filter(|more| *more > 0) {
@@ -416,6 +427,12 @@ impl UsageWriter {
         self.tidy(&key.lane);
         written
     }
+}
+
+/// The text of an error, with the whole command that mends it.
+fn whole(error: &UsageStoreError, lane: &LaneId, state_flags: &str) -> String {
+    let text = error.to_string();
+    whole_command(&text, lane, state_flags).unwrap_or(text)
 }
 
 /// What is stored: of a lane that is new, nothing.

@@ -1,11 +1,13 @@
 use std::borrow::Cow;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::lanes::{File, Lane, Rows, Status};
 use super::query::LaneQuery;
+use crate::pipeline::arguments;
 use crate::record::Timestamp;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{CommandFlags, Telemetry};
 
 /// The response of `/api/v1/pipelines/NAME`, and the content of the pipeline's page. Later releases may add fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +28,36 @@ pub struct PipelineDetails {
     pub history: Vec<HistoryPoint>,
     /// Keys and values of the pipeline file as they apply, without secrets.
     pub settings: Vec<(String, String)>,
+    #[serde(default)]
+    pub commands: PipelineCommands,
+}
+
+/// Commands about a pipeline, as they are typed where the worker runs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PipelineCommands {
+    pub check: String,
+    pub preview: String,
+    pub verify: String,
+    pub list_dead_letters: String,
+    pub replay_dead_letters: String,
+}
+
+impl PipelineCommands {
+    fn of(pipeline: &str, file: Option<&Path>, flags: &CommandFlags) -> Self {
+        let CommandFlags { files, state, dead_letters, .. } = flags;
+        let file = file.map_or_else(|| "FILE".to_owned(), arguments) + files;
+        // These commands read all pipelines of a place.
+        let place = file.replacen(&format!(" --pipeline {pipeline}"), "", 1);
+        Self {
+            check: format!("s1-forwarder check {place}"),
+            preview: format!("s1-forwarder preview {file}"),
+            verify: format!("s1-forwarder verify {file} --from 1d --to now{state}"),
+            list_dead_letters: format!("s1-forwarder dead-letters list --pipeline {pipeline}{state}{dead_letters}"),
+            replay_dead_letters: format!(
+                "s1-forwarder dead-letters replay {place} --pipeline {pipeline}{state}{dead_letters}"
+            ),
+        }
+    }
 }
 
 /// An error of one lane.
@@ -84,8 +116,11 @@ impl PipelineDetails {
         let everything = LaneQuery { page: 1, ..LaneQuery::default() };
         let Status { version, time, cluster, files, lanes, .. } = Status::of(&snapshot, &everything, Rows::Lanes, now);
         let settings = telemetry.settings(pipeline).unwrap_or_default();
+        let file = snapshot.files.first().map(|(file, _)| &**file);
+        let commands = PipelineCommands::of(pipeline, file, &telemetry.command_flags());
         let worker = cluster.map(|cluster| cluster.worker);
-        Some(Self { version, time, pipeline: pipeline.to_owned(), worker, files, lanes, errors, history, settings })
+        let pipeline = pipeline.to_owned();
+        Some(Self { version, time, pipeline, worker, files, lanes, errors, history, settings, commands })
     }
 }
 
@@ -104,14 +139,14 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
             "The lane tries again by itself. If this lasts, check the network, the proxy and whether the console is up."
         }
         "console_refused" => {
-            "Check token, role and scope with `check FILE`. A replaced token file is read without a restart."
+            "Check token, role and scope with `check`. A replaced token file is read without a restart."
         }
         "sink_failing" => {
             "The lane tries again by itself and loses nothing. If this lasts, check the sink and the way to it."
         }
         "sink_refused" => {
-            "Correct the sink's credentials or settings. `check FILE` tests the credentials, and `preview FILE` \
-             prints the events that the sink would get. The lane tries again by itself."
+            "Correct the sink's credentials or settings. `check` tests the credentials, and `preview` prints \
+             the events that the sink would get. The lane tries again by itself."
         }
         "misconfigured" => {
             "Correct what the error names: a secret or certificate that cannot be read here, a program that fails or is too \

@@ -59,7 +59,7 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
         main {
             (files(details))
             (lanes(&details.lanes, now))
-            (errors(&details.errors, now))
+            (errors(details, now))
             h2 { "The last hours" }
             (chart(
                 "Events delivered per second",
@@ -73,7 +73,7 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
                 |point| point.lag_seconds,
                 |lag| HumanDuration::of_seconds(f64::from(lag)).to_string(),
             ))
-            (verification(&details.lanes))
+            (verification(details))
             (dead_letters(details))
             (settings(&details.settings))
         }
@@ -127,8 +127,15 @@ fn files(details: &PipelineDetails) -> Markup {
     }
 }
 
-fn errors(errors: &[Incident], now: Timestamp) -> Markup {
+fn errors(details: &PipelineDetails, now: Timestamp) -> Markup {
+    let PipelineDetails { errors, commands, .. } = details;
     let causes = causes(errors);
+    let what_to_do = |error: &Incident| {
+        let advice = advice(&error.state, &error.text);
+        advice
+            .replace("`check`", &format!("`{}`", commands.check))
+            .replace("`preview`", &format!("`{}`", commands.preview))
+    };
     let rows = html! {
         @for Cause { newest: error, count, streams } in causes.iter().take(MOST_ROWS) {
             tr {
@@ -139,7 +146,7 @@ fn errors(errors: &[Incident], now: Timestamp) -> Markup {
                 td data-label="Lane" { (streams.join(", ")) "/" (error.sink) }
                 td data-label="State" { (error.state.replace('_', " ")) }
                 td.e data-label="Error" { span { (cut(&error.text, MOST_TEXT)) } }
-                td.e data-label="What to do" { span { (code(advice(&error.state, &error.text))) } }
+                td.e data-label="What to do" { span { (code(&what_to_do(error))) } }
             }
         }
     };
@@ -243,8 +250,12 @@ fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
     }
 }
 
-fn verification(lanes: &[Lane]) -> Markup {
-    let compared: Vec<_> = lanes.iter().filter_map(|lane| Some((lane, lane.verified.as_ref()?))).collect();
+fn answers_in(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", seconds * 1_000.0) } else { format!("{seconds:.1} s") }
+}
+
+fn verification(details: &PipelineDetails) -> Markup {
+    let compared: Vec<_> = details.lanes.iter().filter_map(|lane| Some((lane, lane.verified.as_ref()?))).collect();
     let rows = html! {
         @for (lane, verified) in compared.iter().take(MOST_ROWS) {
             tr {
@@ -260,8 +271,8 @@ fn verification(lanes: &[Lane]) -> Markup {
         h2 { "Compared with the console" }
         @if compared.is_empty() {
             p {
-                "Not compared yet. The worker compares each complete day; " code { "s1-forwarder verify" }
-                " does so at once."
+                "Not compared yet. The worker compares each complete day; to compare now: "
+                code { (details.commands.verify) }
             }
         } @else {
             (table("Records of the last complete day", &["Lane", "Missing", "Up to"], &rows))
@@ -274,9 +285,9 @@ fn dead_letters(details: &PipelineDetails) -> Markup {
         h2 { "Dead letters" }
         p {
             @if !details.lanes.is_empty() { (sum_of_dead_letters(&details.lanes)) " are stored. " }
-            code { "s1-forwarder dead-letters list --pipeline " (details.pipeline) } " shows them, "
-            code { "dead-letters replay" } " sends them again."
+            "To show them: " code { (details.commands.list_dead_letters) }
         }
+        p { "To send them again: " code { (details.commands.replay_dead_letters) } }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{Activity, FileStatus, Health, LaneState, Part};
+use crate::telemetry::{Activity, CommandFlags, FileStatus, Health, LaneState, Part};
 
 struct Running {
     base: String,
@@ -291,7 +291,7 @@ async fn outside_text_is_escaped() {
     running.telemetry.set_settings_source(Arc::new(HostileSettings));
     let encoded: String =
         url::form_urlencoded::byte_serialize(HOSTILE.as_bytes()).collect::<String>().replace('+', "%20");
-    for (path, times) in [("/".to_owned(), 10), (format!("/pipelines/{encoded}"), 11)] {
+    for (path, times) in [("/".to_owned(), 10), (format!("/pipelines/{encoded}"), 12)] {
         let response = running.client.get(format!("{}{path}", running.base)).send().await.unwrap();
         let page = response.text().await.unwrap();
         assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
@@ -424,6 +424,13 @@ async fn a_pipeline_has_a_page() {
         lane.set_complete_until(now.minus(Duration::from_secs(90)));
         telemetry.sample_rates(now);
     }
+    telemetry.set_command_flags(CommandFlags {
+        files: " --defaults /d.yaml".to_owned(),
+        state: " --state file:/s".to_owned(),
+        dead_letters: " --dead-letters file:/l".to_owned(),
+        ..CommandFlags::default()
+    });
+    let file = std::path::absolute("acme.yaml").unwrap().display().to_string();
     let running = Running::serve(telemetry.clone()).await;
     let (status, page) = running.get("/pipelines/acme").await;
     assert_eq!(status, 200);
@@ -431,7 +438,8 @@ async fn a_pipeline_has_a_page() {
         "first error",
         "second error",
         ", 2 times",
-        "<code>check FILE</code>",
+        &format!("<code>s1-forwarder check {file} --defaults /d.yaml</code>"),
+        "<code>s1-forwarder dead-letters list --pipeline acme --state file:/s --dead-letters file:/l</code>",
         "Events delivered per second: now 2.0/s, at most 2.0/s",
         "Largest lag: now 1 min 30 s, at most 1 min 30 s",
         "2030-01-31",

@@ -273,7 +273,8 @@ async fn what_is_stored_is_told_after_a_restart_and_until_it_is_removed() {
     let reported =
         log.filter(|line| line["message"].as_str().is_some_and(|text| text.contains("stored as dead letters")));
     assert_eq!(reported.map(|line| line["count"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2], "{}", once.stderr);
-    let list = "s1-forwarder dead-letters list --dead-letters file:state/dead-letters";
+    let directory = harness.path("state/dead-letters").display().to_string();
+    let list = format!("s1-forwarder dead-letters list --dead-letters file:{directory}");
     assert!(once.stdout.contains(&format!("\n3 dead letters are stored; to list them: {list}\n")), "{}", once.stdout);
     assert!(
         once.stderr.contains(&format!("{list} --pipeline acme --stream activities --sink siem")),

@@ -145,3 +145,44 @@ async fn a_lane_that_waits_long_is_tried_at_once_by_the_printed_command() {
     assert_eq!(worker.exit().await.code, Some(0));
     harness.assert_all_arrived(&[Kind::Activities], &harness.sink.ledger().counts());
 }
+
+/// Each command that a pipeline's page prints, where the worker has neither the usual state nor the usual dead letters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_of_a_page_reach_what_the_worker_uses() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (30, 30)).await;
+    harness.put_changed("acme", json!({ "streams": { "activities": {}, "threats": {} } }));
+    // Without it the file is not valid.
+    let file = std::fs::read_to_string(harness.path("pipelines/acme.yaml")).unwrap();
+    let mut pipeline: serde_json::Map<String, Value> = serde_json::from_str(&file).unwrap();
+    let defaults = json!({ "console": pipeline.remove("console").unwrap() });
+    std::fs::write(harness.path("defaults.yaml"), defaults.to_string()).unwrap();
+    harness.put("acme", &Value::Object(pipeline));
+    let forbid = |forbidden| harness.console().set_faults(Faults { forbidden, ..Faults::default() });
+    forbid(vec![Kind::Activities]);
+    let flags = ["--state", "file:elsewhere", "--dead-letters", "file:dead", "--defaults", "defaults.yaml"];
+    let mut worker = harness.worker_with(&flags);
+    worker.lane("acme/activities/siem", |lane| lane["retry"].is_string()).await;
+    harness.delivered(&[Kind::Threats]).await;
+    let page = worker.get("/pipelines/acme").await.1;
+    forbid(Vec::new());
+    let commands = page.split("<code>s1-forwarder ").skip(1).map(|rest| rest.split("</code>").next().unwrap());
+    let mut names = std::collections::BTreeSet::new();
+    for command in commands {
+        let exit = harness.command(&command.split(' ').collect::<Vec<_>>()).await;
+        let text = format!("{command}: {}{}", exit.stdout, exit.stderr);
+        // `verify` has no whole hour to compare yet.
+        let is_done = exit.code == Some(0) || (command.starts_with("verify ") && exit.code == Some(1));
+        assert!(is_done && !text.contains("no checkpoint") && !text.contains("use --state"), "{text}");
+        assert!(!command.starts_with("dead-letters") || text.contains("/dead"), "{text}");
+        names.insert(command.split(" --").next().unwrap().split(' ').take(2).collect::<Vec<_>>().join(" "));
+    }
+    let file = harness.path("pipelines/acme.yaml").display().to_string();
+    let expected = [
+        format!("check {file}"),
+        "dead-letters list".to_owned(),
+        "dead-letters replay".to_owned(),
+        "retry acme/activities/siem".to_owned(),
+        format!("verify {file}"),
+    ];
+    assert_eq!(names, expected.into());
+}

@@ -47,7 +47,8 @@ pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{
-    Activity, ClusterView, FileStatus, LaneView, NewTokenProblem, SettingsSource, Snapshot, Telemetry, TokenStatus,
+    Activity, ClusterView, CommandFlags, FileStatus, LaneView, NewTokenProblem, SettingsSource, Snapshot, Telemetry,
+    TokenStatus,
 };
 pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
 pub use sink_warnings::WarningReason;

@@ -158,10 +158,21 @@ pub struct Telemetry {
     settings: RwLock<Option<Arc<dyn SettingsSource>>>,
     counted_labels: CountedLabels,
     unmapped_fields: UnmappedFields,
-    /// See [`Self::set_retry_flags`].
-    retry_flags: OnceLock<Arc<str>>,
+    /// See [`Self::set_command_flags`].
+    command_flags: OnceLock<CommandFlags>,
     /// What is wrong outside of pipeline files, by path.
     source_problems: RwLock<BTreeMap<PathBuf, String>>,
+}
+
+/// The flags of commands that use what this process uses, each after a blank.
+#[derive(Debug, Clone, Default)]
+pub struct CommandFlags {
+    /// The flags of `retry`; none if it cannot reach this process.
+    pub retry: Option<Arc<str>>,
+    /// How pipeline files are read.
+    pub files: String,
+    pub state: String,
+    pub dead_letters: String,
 }
 
 /// Shows the settings of the pipelines that run, for their pages. The settings' modules are above this one.
@@ -251,7 +262,7 @@ impl Telemetry {
             }
             Err(index) => {
                 let metrics = LaneMetrics::new(pipeline, stream, sink);
-                let metrics = Arc::new(metrics.with_retry_flags(self.retry_flags.get().cloned()));
+                let metrics = Arc::new(metrics.with_retry_flags(self.command_flags().retry));
                 // Most pipelines have few lanes, and a growing Vec reserves space for four.
                 lanes.reserve_exact(1);
                 lanes.insert(index, Lane { metrics: metrics.clone(), running: true, rates: Rates::default() });
@@ -382,10 +393,13 @@ impl Telemetry {
         *write(&self.source_problems) = problems;
     }
 
-    /// `s1-forwarder retry` reaches this process with these flags.
-    pub fn set_retry_flags(&self, flags: Arc<str>) {
-        // The process has one state.
-        let _ = self.retry_flags.set(flags);
+    /// To be called once: the process has one state.
+    pub fn set_command_flags(&self, flags: CommandFlags) {
+        let _ = self.command_flags.set(flags);
+    }
+
+    pub fn command_flags(&self) -> CommandFlags {
+        self.command_flags.get().cloned().unwrap_or_default()
     }
 
     pub fn set_settings_source(&self, source: Arc<dyn SettingsSource>) {

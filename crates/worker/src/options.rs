@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::Transport;
 use s1_forwarder_engine::sink::dead_letters::DeadLetters;
 use s1_forwarder_record::Clock;
-use s1_forwarder_state::{Access, Location, StateError, Store, dead_letters, process_identity};
+use s1_forwarder_state::dead_letters::{self, quoted};
+use s1_forwarder_state::{Access, Location, StateError, Store, process_identity};
 
 use super::cluster;
 use crate::pipeline;
@@ -65,22 +66,28 @@ const DEAD_LETTERS: &str = "dead-letters";
 impl Options {
     /// The flags of a command that uses the same state as this process.
     pub fn state_flags(&self) -> String {
-        let state = match &self.state {
+        let state = quoted(&match &self.state {
             Location::File(directory) => {
-                Location::File(std::path::absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
+                Location::File(absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
             }
             other => other.to_string(),
-        };
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,".contains(&byte);
-        let state = match state.bytes().all(is_plain) {
-            true => state,
-            false => format!("'{}'", state.replace('\'', r"'\''")),
-        };
+        });
         let instance = match self.instance == Self::default().instance {
             true => String::new(),
             false => format!(" --instance {}", self.instance),
         };
         format!(" --state {state}{instance}")
+    }
+
+    /// The flags of a command that reads pipeline files as this process does.
+    pub fn file_flags(&self) -> String {
+        let defaults = self.files.defaults.as_ref().map(|file| absolute(file).unwrap_or_else(|_| file.clone()));
+        defaults.map_or(String::new(), |file| format!(" --defaults {}", quoted(&file.display().to_string())))
+    }
+
+    /// The flag of a command that uses the same dead letters, besides [`Self::state_flags`].
+    pub fn dead_letter_flags(&self) -> String {
+        self.dead_letters.as_ref().map_or(String::new(), dead_letters::Location::flag)
     }
 
     /// The flag with which a command asks this process; none where it does so by itself.

@@ -8,7 +8,7 @@ use s1_forwarder_engine::sink::Deadline;
 use s1_forwarder_engine::transform::forget_unused_programs;
 use s1_forwarder_failure::catch_panic::result_of;
 use s1_forwarder_state::{LaneId, Location};
-use s1_forwarder_telemetry::Part;
+use s1_forwarder_telemetry::{CommandFlags, Part};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -174,10 +174,13 @@ impl Supervisor {
         }
         // Lanes that wait long name the command `retry`, if a command can reach this process through its state.
         let options = &self.shared.options;
-        if let Location::File(_) = options.state {
-            let flags = format!("{}{}", options.state_flags(), options.url_flag());
-            self.shared.telemetry.set_retry_flags(flags.into());
-        }
+        let reaches = matches!(options.state, Location::File(_));
+        self.shared.telemetry.set_command_flags(CommandFlags {
+            retry: reaches.then(|| format!("{}{}", options.state_flags(), options.url_flag()).into()),
+            files: options.file_flags(),
+            state: options.state_flags(),
+            dead_letters: options.dead_letter_flags(),
+        });
         reporting.spawn(serve_requests(self.shared.clone(), ask_retry));
         reporting.spawn(follow_pipelines(
             self.shared.warnings.clone(),
@@ -339,7 +342,7 @@ impl Supervisor {
         let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
         if !changes.is_empty() {
             self.valid.replace(files.running());
-            self.shared.warnings.set_files(files.running());
+            self.shared.warnings.set_files(files.running(), &self.shared.options.file_flags());
         }
         if !(changes.is_empty() && changes.affected.is_empty()) {
             let changed = changes.started.iter().chain(&changes.changed);

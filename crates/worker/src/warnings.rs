@@ -1,7 +1,6 @@
 //! Lanes that work, and probably do not do what was meant: duplicates, and scopes that the token does not see.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use super::duplicates::{Duplicate, find_duplicates};
 use super::scope::Compared;
 use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
-use crate::pipeline::{Pipeline, TenantRules};
+use crate::pipeline::{Pipeline, TenantRules, arguments};
 
 /// Between two comparisons of all pipelines. Files that are written one after the other cause a change each.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -41,7 +40,7 @@ struct Known {
     reported: BTreeSet<(String, String)>,
     comparisons: HashMap<ScopeOfToken, Comparison>,
     /// The file of each pipeline.
-    files: HashMap<String, PathBuf>,
+    files: HashMap<String, String>,
 }
 
 /// What a token does not see of a scope.
@@ -101,17 +100,15 @@ impl ScopeOfToken {
 }
 
 impl Warnings {
-    /// Where the pipelines that run are from.
-    pub fn set_files<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
-        self.0.lock().files = pipelines.map(|pipeline| (pipeline.name.clone(), pipeline.path.clone())).collect();
+    /// Where the pipelines that run are from, and the flags with which a command reads them.
+    pub fn set_files<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>, flags: &str) {
+        let files = pipelines.map(|pipeline| (pipeline.name.clone(), arguments(&pipeline.path) + flags));
+        self.0.lock().files = files.collect();
     }
 
-    /// The pipeline's file, as a command takes it in any directory. A resource is no file.
+    /// The arguments with which a command reads the pipeline.
     pub fn file_of(&self, pipeline: &str) -> String {
-        let known = self.0.lock();
-        let file = known.files.get(pipeline).filter(|file| file.extension().is_some());
-        let file = file.map(|file| absolute(file).unwrap_or_else(|_| file.clone()).display().to_string());
-        file.unwrap_or_else(|| "FILE".to_owned())
+        self.0.lock().files.get(pipeline).cloned().unwrap_or_else(|| "FILE".to_owned())
     }
 
     /// The comparison of a scope, which pipelines with the same one share. If it has ended, and began `max_age` ago, it

@@ -1,7 +1,7 @@
 //! The location of a store of dead letters, to read it and remove from it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{PathBuf, absolute};
 use std::str::FromStr;
 use std::{fmt, io};
 
@@ -97,12 +97,23 @@ impl Location {
     /// may be secrets.
     #[cfg_attr(not(feature = "kubernetes"), expect(unused_variables, reason = "only Secrets have names"))]
     fn flags(&self, instance: &str) -> String {
+        let flag = self.flag();
+        match self {
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(_) => format!("{flag} --instance {instance}"),
+            _ => flag,
+        }
+    }
+
+    /// The flag `--dead-letters`, which is valid in any directory, after a blank.
+    pub fn flag(&self) -> String {
         match self {
             Self::Directory(directory) => {
+                let directory = absolute(directory).unwrap_or_else(|_| directory.clone());
                 format!(" --dead-letters {}", quoted(&format!("file:{}", directory.display())))
             }
             #[cfg(feature = "kubernetes")]
-            Self::Kubernetes(_) => format!(" --dead-letters {self} --instance {instance}"),
+            Self::Kubernetes(_) => format!(" --dead-letters {self}"),
             #[cfg(feature = "kafka")]
             Self::Topic(_) => format!(" --dead-letters {self}"),
         }
@@ -155,7 +166,7 @@ async fn connect(namespace: Option<&str>) -> io::Result<Kubernetes> {
 }
 
 /// The text as one word of a shell.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+=@%,".contains(c);
     if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -13,7 +13,7 @@ mod topic;
 
 pub use files::{files, read};
 pub use line::StoredDeadLetter;
-pub use location::{DeadLetterPartition, Location, LocationError};
+pub use location::{DeadLetterPartition, Location, LocationError, quoted};
 #[cfg(feature = "kubernetes")]
 pub use secrets::SecretStore;
 

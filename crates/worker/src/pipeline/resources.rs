@@ -5,10 +5,11 @@
 #![cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "only Kubernetes fills it"))]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use s1_forwarder_state::dead_letters::quoted;
 
 use super::contents::{Contents, Text};
 use super::problem::Problem;
@@ -45,6 +46,14 @@ pub(super) fn path_of(namespace: &str, name: &str) -> PathBuf {
 /// Namespace and name of the resource at `path`; `None` if it is a file.
 pub fn resource_at(path: &Path) -> Option<(&str, &str)> {
     path.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('/')
+}
+
+/// The arguments with which a command reads the pipeline at `path`, in any directory.
+pub fn arguments(path: &Path) -> String {
+    match resource_at(path) {
+        Some((namespace, name)) => format!("kubernetes-resources:{namespace} --pipeline {namespace}.{name}"),
+        None => quoted(&absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()),
+    }
 }
 
 pub(super) fn is_resource(path: &Path) -> bool {

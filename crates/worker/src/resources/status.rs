@@ -13,6 +13,8 @@ use serde::Serialize;
 use crate::pipeline::resource::{CHECKPOINTS, Condition, ResourceState};
 
 /// A token that is valid for less is named in its condition.
+/// The time that a comparison covers.
+const DAY: Duration = Duration::from_secs(86_400);
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
 /// Longest message of a condition.
 const LONGEST_MESSAGE: usize = 1_000;
@@ -339,8 +341,10 @@ impl View<'_> {
                 let namespace = self.file.pipeline.split('.').next().unwrap_or_default();
                 let message = format!(
                     "{missing} records of the day until {until} are not accounted for; to deliver them, run in a \
-                     worker's pod: s1-forwarder verify kubernetes-resources:{namespace} --pipeline {} --repair",
-                    self.file.pipeline
+                     worker's pod: s1-forwarder verify kubernetes-resources:{namespace} --pipeline {} --from {} --to \
+                     {until} --repair",
+                    self.file.pipeline,
+                    until.minus(DAY),
                 );
                 ("False", "RecordsMissing", message)
             }
@@ -558,7 +562,7 @@ mod tests {
             assert_eq!(judged(&status(&running, &lanes))[4], expected);
         }
         let message = &status(&running, &lanes).conditions[4].message;
-        assert!(message.contains("verify kubernetes-resources:acme --pipeline acme.console --repair"), "{message}");
+        assert!(message.contains("verify kubernetes-resources:acme --pipeline acme.console --from 2"), "{message}");
     }
 
     #[test]

@@ -235,7 +235,7 @@ fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
                 td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
                 td.n data-label="Sink answers in" {
                     @match lane.sink_latency_seconds {
-                        Some(seconds) => (format_args!("{seconds:.1} s")),
+                        Some(seconds) => (answers_in(seconds)),
                         None => "–",
                     }
                 }
@@ -313,6 +313,11 @@ fn settings(settings: &[(String, String)]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fast_sink_answers_in_more_than_nothing() {
+        assert_eq!([0.004, 0.25, 20.04].map(answers_in), ["4 ms", "250 ms", "20.0 s"]);
+    }
 
     #[test]
     fn errors_that_differ_in_numbers_are_one_row() {

@@ -127,9 +127,17 @@ async fn a_connection_that_fails_names_its_address_and_the_cure() {
     assert_eq!(slow, expected);
 }
 
+/// What a server of HTTP/2 does after a frame.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Stays,
+    /// It closes the connection.
+    Closes,
+}
+
 /// A server of HTTP/2 that answers the first request of each of the first connections with one of these frames, and
 /// accepts all others. Counts the requests.
-async fn http2_server(first: Vec<Vec<u8>>) -> (SocketAddr, Arc<AtomicUsize>, JoinHandle<()>) {
+async fn http2_server(first: Vec<(Vec<u8>, End)>) -> (SocketAddr, Arc<AtomicUsize>, JoinHandle<()>) {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     const SETTINGS_SEEN: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
@@ -158,9 +166,12 @@ async fn http2_server(first: Vec<Vec<u8>>) -> (SocketAddr, Arc<AtomicUsize>, Joi
                             counted.fetch_add(1, Ordering::Relaxed);
                             let answer = refusal.take().unwrap_or_else(|| {
                                 // HEADERS with `:status: 200`, the end of the stream.
-                                [&[0, 0, 1, 1, 5], &number[..], &[0x88]].concat()
+                                ([&[0, 0, 1, 1, 5], &number[..], &[0x88]].concat(), End::Stays)
                             });
                             stream.write_all(&answer).await?;
+                            if end == End::Closes {
+                                return stream.shutdown().await;
+                            }
                         }
                         _ => {}
                     }
@@ -181,18 +192,24 @@ async fn a_request_that_http2_gives_back_unprocessed_is_sent_again_at_once() {
         payload.iter().for_each(|number| frame.extend(number.to_be_bytes()));
         frame
     }
-    let go_away = |error| frame(7, 0, &[0, error]);
-    let refused_stream = frame(3, 1, &[7]);
+    let go_away = |error| (frame(7, 0, &[0, error]), End::Stays);
+    // The request is the last one that the server has taken.
+    let closed = || (frame(7, 0, &[1, 0]), End::Closes);
+    let reset = |error| (frame(3, 1, &[error]), End::Stays);
     let authority = Authority::new();
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, authority.certificate()).unwrap();
     for (first, is_delivered, expected) in [
         (vec![go_away(0)], true, 2),
-        (vec![refused_stream], true, 2),
+        (vec![reset(7)], true, 2),
+        (vec![closed()], true, 2),
+        (vec![reset(0)], true, 2),
         // The server has failed: the lane waits before its next attempt.
         (vec![go_away(2)], false, 1),
+        (vec![reset(2)], false, 1),
         (vec![go_away(0); 20], false, 3),
+        (vec![closed(); 20], false, 2),
     ] {
         let (address, requests, task) = http2_server(first).await;
         let front = TlsFront::start_http2(address, &authority.issue(&["127.0.0.1"])).await;

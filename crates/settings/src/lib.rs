@@ -57,7 +57,8 @@ pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDesti
 pub use read_file::{not_a_regular_file, read_file, read_regular};
 pub use renewable_client::{RenewableClient, is_html, wants_tls};
 pub use request_error::{
-    RequestProblem, describe_proxy_refusal, describe_request_error, is_lost_before_answer, is_tls_error,
+    RequestProblem, describe_proxy_refusal, describe_request_error, is_closed_by_plan, is_lost_before_answer,
+    is_tls_error,
 };
 pub use request_way::{Proxies, RequestWay};
 pub use retry_after::retry_after;

@@ -272,6 +272,18 @@ pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The text of the error's innermost cause, cut and on one line: it may quote the server's certificate.
+/// True if a server of HTTP/2 closed the connection, or this request's part of it, before it brought any part of an
+/// answer and without an error: as it does after a number of requests, and before it stops.
+pub fn is_closed_by_plan(error: &reqwest::Error) -> bool {
+    // With HTTP/1, it is an error of the system.
+    let is_end = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe && error.raw_os_error().is_none();
+    let is_reset =
+        |error: &h2::Error| error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+    !error.is_timeout()
+        && causes(error)
+            .any(|cause| cause.downcast_ref().is_some_and(is_end) || cause.downcast_ref().is_some_and(is_reset))
+}
+
 pub(super) fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(|cause| excerpt(&cause.to_string())).unwrap_or_default()
 }

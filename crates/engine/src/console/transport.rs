@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use s1_forwarder_settings::{
     ClientError, HttpSettings, Period, RenewableClient, RequestWay, describe_proxy_refusal, describe_request_error,
-    is_html, is_lost_before_answer, is_tls_error,
+    is_closed_by_plan, is_html, is_lost_before_answer, is_tls_error,
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -153,7 +153,9 @@ impl HttpTransport {
         // All requests only read. A server may close an idle connection without a word, just when it is used again.
         let again = if self.has_answered.load(Ordering::Relaxed) { asked.try_clone() } else { None };
         let mut answer = match (self.client.get().execute(asked).await, again) {
-            (Err(error), Some(again)) if is_lost_before_answer(&error) => self.client.get().execute(again).await,
+            (Err(error), Some(again)) if is_lost_before_answer(&error) || is_closed_by_plan(&error) => {
+                self.client.get().execute(again).await
+            }
             (answer, _) => answer,
         }
         .map_err(fail)?;

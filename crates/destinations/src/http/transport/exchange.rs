@@ -2,7 +2,9 @@
 
 use http::{HeaderMap, StatusCode};
 use s1_forwarder_engine::sink::{Outcome, Probe};
-use s1_forwarder_settings::{KnownSecrets, RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error};
+use s1_forwarder_settings::{
+    KnownSecrets, RequestWay, describe_proxy_refusal, describe_request_error, is_closed_by_plan, is_tls_error,
+};
 
 use super::response::ResponseView;
 
@@ -59,7 +61,13 @@ pub(crate) async fn exchange(
     secrets: KnownSecrets,
 ) -> Result<Response, RequestError> {
     let failed = |error| RequestError::of(&error, way, &secrets);
-    let mut response = request.send().await.map_err(failed)?;
+    let again = request.try_clone();
+    let mut response = match (request.send().await, again) {
+        // On a new connection, and once: the server may have stopped, or cannot stand this request.
+        (Err(error), Some(again)) if is_closed_by_plan(&error) => again.send().await,
+        (answer, _) => answer,
+    }
+    .map_err(failed)?;
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {

@@ -116,6 +116,7 @@ async fn a_lane_that_waits_long_is_tried_at_once_by_the_printed_command() {
     let mut worker = harness.worker();
     let lane = worker.lane("acme/activities/siem", |lane| lane["retry"].is_string()).await;
     let command = lane["retry"].as_str().unwrap().to_owned();
+    worker.logged(&["lane is failing", "console_refused", &command]).await;
     worker.logged(&["the lane is paused until its next attempt", &command]).await;
     assert!(worker.get("/pipelines/acme").await.1.contains(&command), "the page has it too");
     let url = worker.url().await;

@@ -257,9 +257,12 @@ impl LaneMetrics {
     /// The command that makes the lane's next attempt now, if the lane fails and waits long for that.
     pub fn retry_command(&self, now: Timestamp) -> Option<String> {
         let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
-        if self.state().is_up() || !self.next_attempt().is_some_and(is_long) {
-            return None;
-        }
+        let waits = !self.state().is_up() && self.next_attempt().is_some_and(is_long);
+        if waits { self.command_to_retry() } else { None }
+    }
+
+    /// The command that makes the lane's next attempt now, if one can reach this process.
+    pub(super) fn command_to_retry(&self) -> Option<String> {
         let Self { pipeline, stream, sink, .. } = self;
         Some(format!("s1-forwarder retry {pipeline}/{stream}/{sink}{}", self.retry_flags.as_ref()?))
     }

@@ -329,7 +329,10 @@ impl Meter {
             warn!(changes = unlogged, "the lane's state changes too often to be logged each time");
         }
         match state.error() {
-            Some(error) => warn!(state = state.name(), reason = state.reason(), %error, "lane is failing"),
+            Some(error) => {
+                let retry = state.waits_for_person().then(|| self.lane.command_to_retry()).flatten();
+                warn!(state = state.name(), reason = state.reason(), %error, retry, "lane is failing");
+            }
             None => info!(state = state.name(), previous = previous.name(), "lane is running"),
         }
     }

@@ -116,6 +116,15 @@ impl LaneState {
         }
     }
 
+    /// Whether the lane is tried at a low rate, since a person has to mend something outside of its file.
+    pub(super) fn waits_for_person(&self) -> bool {
+        use Misconfiguration::{RefusedAll, SecretUnreadable};
+        matches!(
+            self,
+            Self::ConsoleRefused(_) | Self::SinkRefused(_) | Self::Misconfigured(SecretUnreadable | RefusedAll, _)
+        )
+    }
+
     /// The value of `lane_up`.
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Renamed(_) | Self::Done)

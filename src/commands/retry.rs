@@ -50,13 +50,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match &state {
         Location::File(_) => must_exist(&state)?,
         Location::Kubernetes(_) => {
-            return Err(UsageError(
+            // The name of a resource's pipeline has its namespace.
+            let pipeline = args.names.first().and_then(|name| name.split('/').next()?.split_once('.'));
+            let (namespace, name) = pipeline.unwrap_or(("NAMESPACE", "NAME"));
+            return Err(UsageError(format!(
                 "with --state kubernetes: the worker takes no requests. For pipelines of files, write `enabled: false` \
                  into the file, wait until the worker has read it, and remove it again. A Pipeline resource takes an \
-                 annotation with a new text: kubectl -n NAMESPACE annotate --overwrite pipelines.s1-forwarder.io NAME \
+                 annotation with a new text: kubectl -n {namespace} annotate --overwrite pipelines.s1-forwarder.io {name} \
                  s1-forwarder.io/retry=\"$(date +%s)\""
-                    .to_owned(),
-            )
+            ))
             .into());
         }
         #[cfg(feature = "kafka")]

@@ -234,6 +234,20 @@ fn words_of_other_tools_lead_to_ours() {
     }
 }
 
+/// Such a worker has no directory in which a command could ask it.
+#[cfg(feature = "kubernetes")]
+#[test]
+fn retry_says_what_to_do_where_a_worker_takes_no_requests() {
+    let retry = |names: &[&str], state: &str| run(program().arg("retry").args(names).args(["--state", state]));
+    for (name, command) in [
+        ("acme.console/threats/siem", "kubectl -n acme annotate --overwrite pipelines.s1-forwarder.io console "),
+        ("--failing", "kubectl -n NAMESPACE annotate --overwrite pipelines.s1-forwarder.io NAME "),
+    ] {
+        let (code, _, errors) = retry(&[name], "kubernetes:s1");
+        assert!(code == 2 && errors.contains(command) && errors.contains("`enabled: false`"), "{errors}");
+    }
+}
+
 /// No value begins with a hyphen, so that `-- -x` helps nobody.
 #[test]
 fn an_unknown_flag_is_not_suggested_as_a_value() {

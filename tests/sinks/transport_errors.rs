@@ -164,7 +164,7 @@ async fn http2_server(first: Vec<(Vec<u8>, End)>) -> (SocketAddr, Arc<AtomicUsiz
                         4 if !is_end => stream.write_all(SETTINGS_SEEN).await?,
                         0 | 1 if is_end => {
                             counted.fetch_add(1, Ordering::Relaxed);
-                            let answer = refusal.take().unwrap_or_else(|| {
+                            let (answer, end) = refusal.take().unwrap_or_else(|| {
                                 // HEADERS with `:status: 200`, the end of the stream.
                                 ([&[0, 0, 1, 1, 5], &number[..], &[0x88]].concat(), End::Stays)
                             });
@@ -235,14 +235,14 @@ async fn http_and_https_that_were_confused_are_told_apart() {
     let closing = Peer::start(Some(b"")).await;
     let ended = reason(&format!("https://{}/in", closing.address), json!({})).await;
     assert!(ended.starts_with(&format!("cannot connect to {}: the connection ended", closing.address)), "{ended}");
-    assert!(ended.ends_with("; does the port speak TLS? if not, write http://"), "{ended}");
+    assert!(ended.ends_with("; if this never worked: does the port speak TLS? if not, write http://"), "{ended}");
 
     let authority = Authority::new();
     let front = TlsFront::start(address, &authority.issue(&["127.0.0.1"]), None).await;
     for address in [front.address(), closing.address] {
         let broken = reason(&format!("http://{address}/in"), json!({})).await;
         assert!(broken.starts_with(&format!("the connection to {address} broke off: ")), "{broken}");
-        assert!(broken.ends_with("; does the port speak TLS? then write https://"), "{broken}");
+        assert!(broken.ends_with("; if this never worked: does the port speak TLS? then write https://"), "{broken}");
     }
 }
 
@@ -344,6 +344,28 @@ async fn a_proxy_that_fails_is_named_with_its_setting() {
          reach them"
     );
     assert_eq!(refused, expected);
+
+    // It has no TLS, or is a web server that answers itself.
+    let proxy = format!("https://{}", closed.address);
+    let plain = reason("https://siem.example/in", json!({ "proxy": proxy })).await;
+    let expected = format!(
+        "cannot connect to the proxy {proxy} (`proxy`) on the way to siem.example:443: the port does not speak \
+         TLS; correct `proxy`"
+    );
+    assert_eq!(plain, expected);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for answer in ["HTTP/1.1 200 OK\r\n\r\n", "<html><body>It works!</body></html>"] {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        stream
+    });
+    let itself = reason("https://siem.example/in", json!({ "proxy": proxy })).await;
+    assert!(itself.ends_with("or the proxy answers itself, and is none: correct `proxy`"), "{itself}");
+    answering.abort();
 
     // The proxy does its work, and the server behind it does not speak TLS.
     let open = Proxy::start(server.address(), None).await;

@@ -158,8 +158,10 @@ impl Cause {
             Self::NotTls => {
                 return Some(format!("write {plain}:// if that is meant, or the port that speaks TLS").into());
             }
-            Self::HandshakeEnded => return Some(format!("does the port speak TLS? if not, write {plain}://").into()),
-            Self::NotHttp => Some("does the port speak TLS? then write https://"),
+            Self::HandshakeEnded => {
+                return Some(format!("if this never worked: does the port speak TLS? if not, write {plain}://").into());
+            }
+            Self::NotHttp => Some("if this never worked: does the port speak TLS? then write https://"),
         };
         advice.map(Cow::Borrowed)
     }
@@ -178,7 +180,8 @@ pub fn describe_request_error(error: &reqwest::Error, way: &RequestWay<'_>) -> R
     let through = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
     let connect_timeout = way.timeout.min(CONNECT_TIMEOUT);
     let tls_error = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
-    let reason = match cause.words() {
+    // A proxy whose TLS failed has a cause of its own.
+    let reason = match cause.words().or_else(|| Cause::of_tls(tls_error?).words()) {
         Some(words) => words.to_owned(),
         None if let Some(reason) = tls_error.and_then(other_certificate) => reason,
         None if error.is_timeout() => format!("no answer within {}", Period(connect_timeout)),
@@ -199,6 +202,9 @@ pub fn describe_request_error(error: &reqwest::Error, way: &RequestWay<'_>) -> R
     };
     let advice = match (cause, &proxy) {
         (Cause::ProxyUnreachable, Some(proxy)) => Some(proxy.advice().into()),
+        (Cause::NotTls, Some(proxy)) => cause
+            .advice(HTTP)
+            .map(|advice| format!("{advice}; or the proxy answers itself, and is none: {}", proxy.advice()).into()),
         _ => cause.advice(HTTP),
     };
     RequestProblem { what, advice, is_proxys }
@@ -266,12 +272,6 @@ pub fn is_lost_before_answer(error: &reqwest::Error) -> bool {
     })
 }
 
-/// True if TLS is among the causes of an error. A server may refuse the client certificate after the request was sent.
-pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| cause.is::<rustls::Error>())
-}
-
-/// The text of the error's innermost cause, cut and on one line: it may quote the server's certificate.
 /// True if a server of HTTP/2 closed the connection, or this request's part of it, before it brought any part of an
 /// answer and without an error: as it does after a number of requests, and before it stops.
 pub fn is_closed_by_plan(error: &reqwest::Error) -> bool {
@@ -284,6 +284,12 @@ pub fn is_closed_by_plan(error: &reqwest::Error) -> bool {
             .any(|cause| cause.downcast_ref().is_some_and(is_end) || cause.downcast_ref().is_some_and(is_reset))
 }
 
+/// True if TLS is among the causes of an error. A server may refuse the client certificate after the request was sent.
+pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<rustls::Error>())
+}
+
+/// The text of the error's innermost cause, cut and on one line: it may quote the server's certificate.
 pub(super) fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(|cause| excerpt(&cause.to_string())).unwrap_or_default()
 }

@@ -111,9 +111,9 @@ impl Lane {
         let overlap = self.pull.overlap;
         if bound.since(clocks.later()) > overlap.max(LEAST_SKEW) {
             return Err(Failure::Clock(format!(
-                "the lane goes on from {bound}, and neither the console's clock nor this machine's has come so far: wait \
-                 until then, or set the lane to the TIME up to which the destination has all records (older ones are not \
-                 delivered): s1-forwarder state set {} --to TIME{}",
+                "the lane's position is {bound}, later than the console's clock and this machine's: wait until then, or set \
+                 the lane to the TIME up to which the destination has all records (older ones are not delivered): \
+                 s1-forwarder state set {} --to TIME{}",
                 self.key.lane, self.state_flags,
             )));
         }

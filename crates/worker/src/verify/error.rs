@@ -29,8 +29,8 @@ pub enum VerifyError {
     #[error("lane {0} has no checkpoint in this state: it has delivered nothing yet")]
     NoCheckpoint(LaneId),
     #[error(
-        "segment {segment} of the ledger of lane {lane} is missing or damaged: the lane goes on, and its hours cannot be \
-         compared; restore checkpoint and journal from a backup, or wait until the hours are older than 90 days"
+        "segment {segment} of the ledger of lane {lane} is missing or damaged: the lane does without it, and its hours \
+         cannot be compared; restore checkpoint and journal from a backup, or wait until they are older than 90 days"
     )]
     Ledger { lane: LaneId, segment: u64 },
     #[error("the dead letters, which are not missing, cannot be read: {0}")]

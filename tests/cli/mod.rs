@@ -248,6 +248,24 @@ fn retry_says_what_to_do_where_a_worker_takes_no_requests() {
     }
 }
 
+#[test]
+fn a_file_in_utf_16_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("acme.yaml");
+    let words = |mark: &str| format!("{mark}{GOOD}").encode_utf16().collect::<Vec<_>>();
+    for mark in ["\u{feff}", ""] {
+        let little: Vec<u8> = words(mark).into_iter().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = words(mark).into_iter().flat_map(u16::to_be_bytes).collect();
+        for bytes in [little, big] {
+            fs::write(&path, bytes).unwrap();
+            for arguments in [&["check", "--offline"][..], &["check", "--offline", "x", "--defaults"]] {
+                let (code, out, errors) = run(program().args(arguments).arg(&path));
+                assert!(code == 2 && out.contains("acme.yaml: it is UTF-16: save it as UTF-8"), "{out}{errors}");
+            }
+        }
+    }
+}
+
 /// No value begins with a hyphen, so that `-- -x` helps nobody.
 #[test]
 fn an_unknown_flag_is_not_suggested_as_a_value() {

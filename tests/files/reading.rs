@@ -95,7 +95,8 @@ fn what_is_not_there_or_no_text_is_reported() {
     fs::write(directory.path().join("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
     let loaded = load(&[directory.path().to_owned(), directory.path().join("missing")], &FileOptions::default());
     let reported: Vec<_> = loaded.problems.iter().map(|problem| &*problem.message).collect();
-    assert_eq!(reported, ["larger than 1 MiB", "line 2 is not UTF-8 text", "there is no such file or directory"]);
+    let not_text = "line 2 is not UTF-8 text: save the file as UTF-8";
+    assert_eq!(reported, ["larger than 1 MiB", not_text, "there is no such file or directory"]);
 }
 
 /// The examples are what people copy: each must be valid as it stands.

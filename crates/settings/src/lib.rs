@@ -54,7 +54,7 @@ pub use pin::{Fingerprint, FingerprintError};
 pub use private::{PRIVATE, check_private_directory, create_private_directories, not_followed, private_file};
 pub use proxy::{Proxy, ProxyError, UsedProxy, begins_twice};
 pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
-pub use read_file::{not_a_regular_file, read_file, read_regular};
+pub use read_file::{not_a_regular_file, not_text, read_file, read_regular};
 pub use renewable_client::{RenewableClient, is_html, wants_tls};
 pub use request_error::{
     RequestProblem, describe_proxy_refusal, describe_request_error, is_closed_by_plan, is_lost_before_answer,

@@ -10,6 +10,18 @@ use rustix::fs::OFlags;
 
 use super::file_system::ask_file_system;
 
+/// Why these bytes of a file are no text, and what to do.
+pub fn not_text(bytes: &[u8]) -> Option<String> {
+    // Each second byte of ASCII in UTF-16 is 0.
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..] = bytes {
+        return Some("it is UTF-16: save it as UTF-8".to_owned());
+    }
+    let error = std::str::from_utf8(bytes).err()?;
+    let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+    let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+    Some(format!("line {line} is not UTF-8 text: save the file as UTF-8"))
+}
+
 /// Reads a regular file of at most `max` bytes, as [`ask_file_system`] does.
 ///
 /// # Errors

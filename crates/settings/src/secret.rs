@@ -41,7 +41,7 @@ pub enum SecretError {
     /// It is not a token or password but something else, such as a log file.
     #[error("the secret from {place} is larger than {max} bytes")]
     TooLarge { place: String, max: usize },
-    #[error("the secret from {0} is not UTF-8 text")]
+    #[error("the secret from {0} is not UTF-8 text: save it as UTF-8")]
     NotText(String),
     #[error("the secret from {0} holds a line break or another control character, which no HTTP header can carry")]
     ControlCharacter(String),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use s1_forwarder_settings::{Answers, FilePath, not_a_regular_file, read_regular};
+use s1_forwarder_settings::{Answers, FilePath, not_a_regular_file, not_text, read_regular};
 use sha2::{Digest, Sha256};
 
 use super::yaml::MAX_BYTES;
@@ -103,11 +103,10 @@ pub(super) struct Text {
 impl Text {
     pub fn new(bytes: Vec<u8>) -> Self {
         let hash = Sha256::digest(&bytes).into();
-        let text = String::from_utf8(bytes).map(Arc::from).map_err(|error| {
-            let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-            format!("line {line} is not UTF-8 text")
-        });
+        let text = match not_text(&bytes) {
+            Some(problem) => Err(problem),
+            None => Ok(String::from_utf8_lossy(&bytes).into()),
+        };
         Self { hash, generation: None, text }
     }
 

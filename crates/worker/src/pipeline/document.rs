@@ -9,6 +9,7 @@ use s1_forwarder_engine::{console, source, transform};
 use s1_forwarder_settings::{FOR_A_SHELL, SECRET_REF, SecretObject, check_name, is_for_a_shell};
 use serde::Deserialize;
 
+use super::forms::Forms;
 use super::problem::{MAX_PROBLEMS, Problem, Severity};
 use super::read::{keys_of, not_one_of, not_this_but, read, read_with, unknown_key, warn_of_literals};
 use super::resources::{is_resource, resource_at, stem};
@@ -357,6 +358,21 @@ fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<SinkSettings>> 
     elements.iter().enumerate().map(|(index, node)| sink(node, &format!("sinks[{index}]"), problems)).collect()
 }
 
+/// Adds which types there are to a problem with a mapping that has none.
+fn name_types(problem: &mut Problem, sink: &Node, key: &str) {
+    let Some(path) = problem.key.strip_prefix(key).and_then(|path| path.strip_prefix('.')) else { return };
+    if !["missing key `type`", "expected a mapping (`"].iter().any(|begin| problem.message.starts_with(begin)) {
+        return;
+    }
+    let mut forms = Forms::of_file().of_key("sinks").of_elements().of_node(sink);
+    path.split('.').for_each(|key| forms = forms.of_key(key));
+    let types = forms.types();
+    if let Some(example) = types.iter().find(|name| **name != "none") {
+        let types = format!("; the types are {}, as in {{ type: {example}, … }}", types.join(", "));
+        problem.message.to_mut().push_str(&types);
+    }
+}
+
 /// The common keys of sinks and the keys of the sink's type are read separately, since neither reader knows the other's
 /// keys.
 fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<SinkSettings> {
@@ -365,11 +381,20 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<SinkSetti
         None
     };
     let types = s1_forwarder_destinations::settings::types();
+    // Only a type is shown: other words may be secrets.
+    let as_type = |word: &str| types.iter().find(|name| **name == word).map(|name| format!("write `- type: {name}`"));
     let Value::Map(entries) = &node.value else {
-        return refuse(&node.place, key, format!("expected a mapping with `type` and its keys, found {}", node.kind()));
+        let instead =
+            node.text().and_then(as_type).map_or(String::new(), |instead| format!("; {instead}, its keys below"));
+        let message = format!("expected a mapping with `type` and its keys, found {}{instead}", node.kind());
+        return refuse(&node.place, key, message);
     };
     let Some(type_node) = given(node, "type") else {
-        return refuse(&node.place, key, format!("missing key `type`; the types are {}", types.join(", ")));
+        let message = match entries.iter().find_map(|entry| as_type(&entry.key)) {
+            Some(instead) => format!("missing key `type`; {instead}, and its keys next to that"),
+            None => format!("missing key `type`; the types are {}", types.join(", ")),
+        };
+        return refuse(&node.place, key, message);
     };
     let type_key = format!("{key}.type");
     let Some(type_name) = type_node.text() else {
@@ -387,6 +412,7 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<SinkSetti
         let wanted = |entry: &&Entry| entry.key != "type" && common_keys.contains(&entry.key.as_str()) == common;
         Node::new(Value::Map(entries.iter().filter(wanted).cloned().collect()), node.place.clone())
     };
+    let before = problems.len();
     let common = part(true);
     let own = part(false);
     let common = read(&common, key, problems);
@@ -395,6 +421,7 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<SinkSetti
     let kind = read_with(&own, key, common_keys, required, problems, |reader| {
         s1_forwarder_destinations::settings::Kind::read(type_name, reader)
     });
+    problems.iter_mut().skip(before).for_each(|problem| name_types(problem, node, key));
     warn_of_literals(node, key, problems);
     Some(SinkSettings { common: common?, kind: kind? })
 }

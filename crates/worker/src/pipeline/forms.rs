@@ -101,6 +101,11 @@ impl Forms {
         self
     }
 
+    /// The values that `type` may have.
+    pub(super) fn types(&self) -> Vec<&'static str> {
+        self.iter().filter_map(|form| form.schema["properties"]["type"]["const"].as_str()).collect()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Form> {
         self.0.iter()
     }

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use s1_forwarder_settings::read_file;
+use s1_forwarder_settings::{not_text, read_file};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -17,8 +17,10 @@ pub fn read_settings<T: DeserializeOwned>(path: &Path) -> Result<(T, Vec<u8>), V
     let file: Arc<Path> = path.into();
     let failed = |message: String| vec![Problem::file(&file, message)];
     let bytes = read_file(path, MAX_BYTES).map_err(|error| failed(error.to_string()))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
-    let (root, mut problems) = yaml::parse(text, &file);
+    if let Some(problem) = not_text(&bytes) {
+        return Err(failed(problem));
+    }
+    let (root, mut problems) = yaml::parse(&String::from_utf8_lossy(&bytes), &file);
     let settings = match &root {
         Some(root) => read(root, "", &mut problems),
         None if problems.is_empty() => return Err(failed("the file is empty".to_owned())),

@@ -388,6 +388,14 @@ fn explain(info: &str, line: &str) -> String {
     if info.contains("<document start>") {
         return format!("{info} (is the file YAML? the lines above are a whole document; TOML and INI are not read)");
     }
+    if info.contains("parsing a flow") {
+        return "within { } and [ ] a comma stands between the parts, as in { a: 1, b: 2 }: one is missing before this \
+                place, or the closing bracket"
+            .to_owned();
+    }
+    if info.contains("in flow construct") {
+        return format!("{info} (is a `}}` or `]` missing in a line above?)");
+    }
     if info.contains("did not find expected") {
         return format!("{info} (check the indentation of this line and of the lines above it)");
     }
@@ -398,7 +406,9 @@ fn explain(info: &str, line: &str) -> String {
         return format!("{info} (a text that begins with such a character needs quotes)");
     }
     if info.contains("quoted scalar") {
-        return format!("{info} (does the text end with the quotation mark that it begins with?)");
+        return format!(
+            "{info} (does the text end with the quotation mark that it begins with? within {{ }} and [ ], a comma follows)"
+        );
     }
     info.to_owned()
 }

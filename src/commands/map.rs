@@ -13,7 +13,7 @@ use crate::console::ConsoleUrl;
 use crate::pipeline;
 use crate::record::{RecordSplitter, Stream, repair};
 use crate::transform::coverage::Coverage;
-use crate::transform::{Keys, Mapper, Origin, Schema, TransformSettings};
+use crate::transform::{Keys, Mapper, Origin, Schema, TransformSettings, unknown_leaves};
 
 /// Maximum of records that are reported one by one if they cannot be mapped.
 const FAULTS_SHOWN: u64 = 20;
@@ -201,6 +201,14 @@ impl<W: Write> Run<W> {
                 Err(error) => break Some(error),
             };
             self.records += 1;
+            if self.records == 1
+                && let Some(other) = likelier(stream, record.bytes)
+            {
+                note(format!(
+                    "line {}: this record has fields of {other}, and not of {stream}: is --stream {other} meant?",
+                    record.line
+                ));
+            }
             event.clear();
             let show = |problem: &str| note(format!("line {}, byte {}: {problem}", record.line, record.offset));
             match self.mapper.map(record.bytes, &mut event) {
@@ -247,6 +255,17 @@ impl<W: Write> Run<W> {
         self.output.flush()?;
         error.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// Another stream whose mapping knows far more of the record's fields.
+fn likelier(stream: Stream, record: &[u8]) -> Option<Stream> {
+    let unknown = |stream| {
+        let mut leaves = 0_usize;
+        unknown_leaves(stream, record, &mut |_| leaves += 1);
+        leaves
+    };
+    let other = Stream::ALL.into_iter().min_by_key(|stream| unknown(*stream))?;
+    (unknown(other) * 2 < unknown(stream)).then_some(other)
 }
 
 fn table(stream: Stream, records: u64, coverage: &Coverage) -> Table {

@@ -112,7 +112,7 @@ pub(super) fn report(mut error: clap::Error) -> ExitCode {
 }
 
 /// Words of other tools, and what does the same here. A word of a subcommand follows its command's name.
-const WORDS_OF_OTHERS: [(&str, &str); 43] = [
+const WORDS_OF_OTHERS: [(&str, &str); 53] = [
     ("version", "`s1-forwarder --version` prints the version"),
     ("validate", CHECKS),
     ("verify-config", CHECKS),
@@ -133,6 +133,16 @@ const WORDS_OF_OTHERS: [(&str, &str); 43] = [
     ("state delete --all", "name a pipeline for all its lanes; --orphaned deletes what belongs to no file"),
     ("logs", LOGS),
     ("log", LOGS),
+    ("tail", LOGS),
+    ("top", WATCHES),
+    ("watch", WATCHES),
+    ("stats", STATUS),
+    ("pause", PAUSES),
+    ("resume", PAUSES),
+    ("disable", PAUSES),
+    ("enable", PAUSES),
+    ("new", INITS),
+    ("create", INITS),
     ("get", STATUS),
     ("list", STATUS),
     ("ls", STATUS),
@@ -164,10 +174,25 @@ const RESETS: &str = "`state set LANE --to TIME` lets a lane pull again; `state 
 const DEAD_LETTERS: &str = "`dead-letters` lists, replays and purges dead letters";
 const CHECKS: &str = "`check` validates pipeline files and tests their connections";
 const LOGS: &str = "a worker writes its log to standard error, for `journalctl -u s1-forwarder` or `kubectl logs`";
+const WATCHES: &str = "`status --watch` shows the lanes of a running worker again and again";
+const PAUSES: &str = "`enabled: false` in a pipeline's file pauses it; a worker reads changed files by itself";
+const INITS: &str = "`init FILE` writes a pipeline file";
 const STATUS: &str = "`status` shows the lanes of a running worker";
 
 /// Replaces a suggestion that only resembles the word by one that means it.
 fn suggest(error: &mut clap::Error) {
+    if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+        && missing.iter().any(|argument| argument.starts_with("--pipelines "))
+    {
+        let command = command_of(error);
+        let tip = format!(
+            "name pipeline files, or a directory with them: s1-forwarder {command} pipelines; `init pipelines/acme.yaml` \
+             writes one"
+        );
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        return;
+    }
     let word = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter().find_map(|kind| {
         match (error.kind(), error.get(kind)) {
             (ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => {

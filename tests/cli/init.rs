@@ -148,6 +148,10 @@ fn nothing_is_overwritten_or_guessed() {
     assert!(code == 2 && errors.contains("--console URL"), "{errors}");
     let (code, _, errors) = init("Not A Name.yaml", &complete);
     assert!(code == 2 && errors.contains("Not A Name.yaml"), "{errors}");
+    for file in ["new.txt", "new"] {
+        let (code, _, errors) = init(file, &complete);
+        assert!(code == 2 && errors.contains("write new.yaml") && !directory.path().join(file).exists(), "{errors}");
+    }
     assert!(!directory.path().join("new.yaml").exists() && !directory.path().join("Not A Name.yaml").exists());
     // What is missing or wrong is found by the check: the file is there to be corrected.
     let (code, out, _) = init("bad.yaml", &[&complete[..], &["--set", "nonsense=1"]].concat());

@@ -222,6 +222,11 @@ fn words_of_other_tools_lead_to_ours() {
         (&["report", "--from", "-7d"], "such as 7d"),
         (&["check", "--verbose", "x"], "--log-level"),
         (&["metrics"], "/metrics"),
+        (&["tail"], "writes its log to standard error"),
+        (&["top"], "`status --watch`"),
+        (&["pause"], "`enabled: false`"),
+        (&["run", "--once"], "a directory with them: s1-forwarder run pipelines"),
+        (&["check"], "a directory with them: s1-forwarder check pipelines"),
         (&["list"], "`status` shows"),
         (&["state", "ls"], "'list'"),
         (&["state", "get", "x"], "`state show LANE`"),
@@ -245,6 +250,20 @@ fn retry_says_what_to_do_where_a_worker_takes_no_requests() {
     ] {
         let (code, _, errors) = retry(&[name], "kubernetes:s1");
         assert!(code == 2 && errors.contains(command) && errors.contains("`enabled: false`"), "{errors}");
+    }
+}
+
+/// The records were fetched for another stream.
+#[test]
+fn map_names_the_stream_that_the_record_is_probably_of() {
+    let map = |stream: &str, record: &str| run(program().args(["map", "--stream", stream]).write_stdin(record)).2;
+    let activity =
+        r#"{"id":"1","activityType":27,"primaryDescription":"a user logged in","createdAt":"2026-01-01T00:00:00Z"}"#;
+    let threat = r#"{"id":"1","threatInfo":{"classification":"Malware","createdAt":"2026-01-01T00:00:00Z"}}"#;
+    assert!(map("threats", activity).contains("is --stream activities meant?"), "{}", map("threats", activity));
+    assert!(map("activities", threat).contains("is --stream threats meant?"), "{}", map("activities", threat));
+    for (stream, record) in [("activities", activity), ("threats", threat), ("groups", r#"{"id":"1","isNew":1}"#)] {
+        assert_eq!(map(stream, record), "");
     }
 }
 

@@ -75,6 +75,11 @@ fn setting(text: &str) -> Result<(String, String), &'static str> {
 pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let name = stem(&args.file);
     check_name(&name).map_err(|error| UsageError(format!("{}: {error}", args.file.display())))?;
+    if !args.file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        let (file, name) = (args.file.display(), args.file.with_extension("yaml"));
+        let problem = format!("{file} would be left out where its directory is read: write {}", name.display());
+        return Err(UsageError(problem).into());
+    }
     if args.file.exists() && !args.force {
         return Err(UsageError(format!("{} exists; --force overwrites it", args.file.display())).into());
     }

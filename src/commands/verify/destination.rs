@@ -108,11 +108,13 @@ async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<Ask> {
         return Err(UsageError(format!("the identities are from one destination: choose a --sink of {sinks}")).into());
     }
     let given = spawn_blocking(move || read(&present)).await??;
-    if given.other_lines > 0 {
-        note(format!("{} lines have no identity, which has 32 hex digits", given.other_lines));
+    let Given { other_lines, first_other, .. } = given;
+    if other_lines > 0 {
+        note(format!("{other_lines} lines have no identity, which has 32 hex digits; the first is line {first_other}"));
     }
     if given.distinct() == 0 {
-        return Err(UsageError("--present: no line has an identity, which has 32 hex digits".to_owned()).into());
+        let problem = "--present: no line has an identity, which has 32 hex digits; decode base64 first";
+        return Err(UsageError(problem.to_owned()).into());
     }
     Ok(Ask::Given(Arc::new(given)))
 }

@@ -19,7 +19,14 @@ const DIGITS: u64 = 32;
 const LONGEST: usize = 64;
 /// The digits before each hyphen of a UUID.
 const HYPHENS: [u64; 4] = [8, 12, 16, 20];
+/// The bytes of an identity in base64.
+const BYTES: u64 = 16;
+/// Where destinations and their tools cut a result. A list of exactly that length may be the beginning of one.
+const CAPS: [u64; 14] =
+    [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
 const GZIP: &[u8] = &[0x1f, 0x8b];
+/// How a file begins that is compressed with gzip: no text has these three.
+const GZIP_IN_TEXT: u32 = 0x1f_8b08;
 
 /// A list of identities: one a line, in any order, and in any text.
 pub struct Given {
@@ -29,8 +36,12 @@ pub struct Given {
     /// Identities that come later in a line. They may be of another column, or the list may have several a line.
     later: Mutex<SortedIdentities>,
     distinct: u64,
+    /// Lines with an identity.
+    lines: u64,
     /// Lines with text and without an identity.
     pub other_lines: u64,
+    /// The number of the first of them.
+    pub first_other: u64,
 }
 
 impl fmt::Debug for Given {
@@ -50,13 +61,27 @@ impl Given {
         let mut later = IdentitySorter::default();
         let is_compressed = file.fill_buf()?.starts_with(GZIP);
         let mut line = Line::default();
+        let mut escape = Escape::default();
+        let mut lines = 0;
+        let mut recent = 0;
         let mut take = |bytes: &[u8]| {
             // UTF-16 has a zero with each character of an identity.
             for byte in bytes.iter().filter(|byte| **byte != 0) {
-                line.next(*byte, &mut |found| match found {
-                    Found::First(identity) => sorter.add(identity),
+                recent = ((recent << 8) | u32::from(*byte)) & 0xff_ffff;
+                if recent == GZIP_IN_TEXT {
+                    let line = line.number + 1;
+                    return Err(io::Error::other(format!(
+                        "a compressed file begins in line {line}: decompress it first"
+                    )));
+                }
+                let mut found = |found| match found {
+                    Found::First(identity) => {
+                        lines += 1;
+                        sorter.add(identity)
+                    }
                     Found::Later(identity) => later.add(identity),
-                })?;
+                };
+                escape.next(*byte, &mut |byte| line.next(byte, &mut found))?;
             }
             Ok::<_, io::Error>(())
         };
@@ -66,11 +91,11 @@ impl Given {
         }
         // The last line may have no end.
         take(b"\n")?;
-        let other_lines = line.others;
+        let Line { others: other_lines, first_other, .. } = line;
         let sorted = sorter.finish()?;
         let distinct = sorted.distinct();
         let later = Mutex::new(later.finish()?);
-        Ok(Self { name, copied_at, sorted: Mutex::new(sorted), later, distinct, other_lines })
+        Ok(Self { name, copied_at, sorted: Mutex::new(sorted), later, distinct, lines, other_lines, first_other })
     }
 
     /// The number of different identities.
@@ -105,8 +130,15 @@ impl Lookup for Given {
 
     /// Nobody knows whether the destination has what is not the first identity of a line.
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        if CAPS.contains(&self.lines) {
+            return Err(Unproven::NoProof(format!(
+                "{} has exactly {} lines with an identity: the result may have been cut there; give all of them, or \
+                 those of another window",
+                self.name, self.lines
+            )));
+        }
         let copies = self.later.lock().copies(identities).map_err(|error| self.unread(&error))?;
-        let place = |copies| (copies > 0).then(|| format!("{}, after another identity of the same line", self.name));
+        let place = |copies| (copies > 0).then(|| format!("{}, in base64, or not as the first of its line", self.name));
         Ok(copies.into_iter().map(place).collect())
     }
 }
@@ -137,6 +169,99 @@ enum Found {
     Later(Identity),
 }
 
+/// Reads a digit that JSON has as `\u0061`. Other escapes are left as they are.
+#[derive(Default)]
+struct Escape {
+    /// What was read of one, without the backslash.
+    read: Vec<u8>,
+    is_open: bool,
+}
+
+impl Escape {
+    fn next(&mut self, byte: u8, take: &mut impl FnMut(u8) -> io::Result<()>) -> io::Result<()> {
+        if !self.is_open && byte != b'\\' {
+            return take(byte);
+        }
+        // A text inside of another one has several backslashes.
+        if byte == b'\\' && self.read.is_empty() {
+            self.is_open = true;
+            return Ok(());
+        }
+        let is_part = if self.read.is_empty() { byte == b'u' } else { byte.is_ascii_hexdigit() };
+        if is_part {
+            self.read.push(byte);
+            if self.read.len() < b"u0061".len() {
+                return Ok(());
+            }
+        }
+        self.is_open = false;
+        let read = std::mem::take(&mut self.read);
+        let digits = std::str::from_utf8(read.get(1..).unwrap_or_default()).ok().filter(|_| is_part);
+        let digit = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(u8::is_ascii_hexdigit);
+        if let Some(digit) = digit {
+            return take(digit);
+        }
+        take(b'\\')?;
+        read.into_iter().try_for_each(&mut *take)?;
+        if is_part { Ok(()) } else { self.next(byte, take) }
+    }
+}
+
+/// Finds an identity in a run of base64: its 16 bytes, or the 32 hex digits of a text.
+#[derive(Default)]
+struct Base64 {
+    bits: u32,
+    characters: u64,
+    /// The bytes so far, and the last 16 of them.
+    bytes: u64,
+    last: u128,
+    hex: u128,
+    hex_digits: u64,
+}
+
+impl Base64 {
+    fn next(&mut self, byte: u8, take: &mut impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => {
+                let run = std::mem::take(self);
+                if run.bytes == BYTES {
+                    take(Found::Later(identity(run.last)))?;
+                }
+                return if run.hex_digits == DIGITS { take(Found::Later(identity(run.hex))) } else { Ok(()) };
+            }
+        };
+        self.bits = (self.bits << 6) | u32::from(value);
+        self.characters += 1;
+        match self.characters % 4 {
+            1 => Ok(()),
+            2 => self.byte(self.bits >> 4, take),
+            3 => self.byte(self.bits >> 2, take),
+            _ => self.byte(self.bits, take),
+        }
+    }
+
+    /// The lowest eight bits are the next byte.
+    fn byte(&mut self, bits: u32, take: &mut impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        let byte = bits & 0xff;
+        self.bytes += 1;
+        self.last = (self.last << 8) | u128::from(byte);
+        match char::from_u32(byte).and_then(|byte| byte.to_digit(16)) {
+            Some(digit) => {
+                self.hex = (self.hex << 4) | u128::from(digit);
+                self.hex_digits += 1;
+                Ok(())
+            }
+            None if std::mem::take(&mut self.hex_digits) == DIGITS => take(Found::Later(identity(self.hex))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Finds each 32 hex digits of a line that have no other digit next to them. They may have hyphens, as those of a UUID.
 /// What else may be an identity comes later: 32 of the digits of a longer run, and shorter runs that have 32 digits
 /// together and no letter or digit between them, as of an identity that was folded or grouped.
@@ -154,12 +279,18 @@ struct Line {
     hyphens: usize,
     is_found: bool,
     has_text: bool,
-    /// Lines that had text, and none.
+    base64: Base64,
+    /// The number of the line, which begins at 0.
+    number: u64,
+    is_after_return: bool,
+    /// Lines that had text, and none, and the number of the first one, which begins at 1.
     others: u64,
+    first_other: u64,
 }
 
 impl Line {
     fn next(&mut self, byte: u8, take: &mut impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        self.base64.next(byte, take)?;
         match char::from(byte).to_digit(16) {
             Some(digit) => self.digit(digit, take),
             None => self.end_of_run(byte, take),
@@ -180,6 +311,7 @@ impl Line {
             self.run.push(u8::try_from(digit).unwrap_or_default());
         }
         self.has_text = true;
+        self.is_after_return = false;
         Ok(())
     }
 
@@ -209,9 +341,15 @@ impl Line {
         }
         self.has_text |= !byte.is_ascii_whitespace();
         if matches!(byte, b'\n' | b'\r') {
-            self.others += u64::from(self.has_text && !self.is_found);
+            // A line ends with both of them, or with one.
+            self.number += u64::from(!(byte == b'\n' && self.is_after_return));
+            if self.has_text && !self.is_found {
+                self.others += 1;
+                self.first_other = if self.others == 1 { self.number } else { self.first_other };
+            }
             (self.has_text, self.is_found) = (false, false);
         }
+        self.is_after_return = byte == b'\r';
         Ok(())
     }
 
@@ -242,6 +380,13 @@ mod tests {
         (given.copies(&identities()).await.unwrap(), given.distinct(), given.other_lines)
     }
 
+    /// With each digit as JSON may have it.
+    fn escaped(text: &str) -> String {
+        text.chars()
+            .map(|digit| if digit.is_ascii_hexdigit() { format!(r"\u{:04x}", u32::from(digit)) } else { digit.into() })
+            .collect()
+    }
+
     fn identities() -> [Identity; 2] {
         [TWO.parse().unwrap(), ONE.parse().unwrap()]
     }
@@ -262,6 +407,12 @@ mod tests {
             ),
             (format!("deadbeef-{ONE}, {}-x", &ONE[..8]), (vec![0, 1], 1, 0)),
             (String::new(), (vec![0, 0], 0, 0)),
+            // Escaped digits, and other escapes next to them.
+            (format!(r#"{{"_id":"\u0039{}\u0063","x":"\/\u00e4"}}"#, &ONE[1..31]), (vec![0, 1], 1, 0)),
+            (format!(r"\u0022{}\\u0043 \\\u0031{}\u00e4\", &ONE[..31], &TWO[1..]), (vec![1, 0], 1, 0)),
+            (escaped(ONE), (vec![0, 1], 1, 0)),
+            (escaped(ONE).replace('\\', r"\\"), (vec![0, 1], 1, 0)),
+            (format!(r"C:\u\{ONE}\u003"), (vec![0, 1], 1, 0)),
         ] {
             assert_eq!(found(text.as_bytes()).await, expected, "{text}");
             let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
@@ -292,6 +443,11 @@ mod tests {
             (format!("{},{}\n{}\n", TWO, &ONE[..20], &ONE[20..]), [false, true]),
             (format!("x={}=\r\n  {}\n", &ONE[..7], &ONE[7..]), [false, true]),
             (format!("{} {} {}:{}\n", &ONE[..8], &ONE[8..16], &ONE[16..24], &ONE[24..]), [false, true]),
+            // Base64 of the bytes, of the digits, and of an event.
+            ("nV7ewTa3bdpOhgfobfvLvA==\n\"Gaz9kr6AQ7MhUwstDCOiXg\"\n".to_owned(), [true, true]),
+            ("id=OWQ1ZWRlYzEzNmI3NmRkYTRlODYwN2U4NmRmYmNiYmM=\n".to_owned(), [false, true]),
+            ("eyJpZGVudGl0eSI6IjlkNWVkZWMxMzZiNzZkZGE0ZTg2MDdlODZkZmJjYmJjIiwiYSI6MX0=".to_owned(), [false, true]),
+            ("xnV7ewTa3bdpOhgfobfvLvA==\n".to_owned(), [false, false]),
             // Another letter is between them.
             (format!("{}n{}\n", &ONE[..8], &ONE[8..]), [false, false]),
         ] {
@@ -300,12 +456,43 @@ mod tests {
         }
     }
 
+    /// A result that was cut has the number of lines that its maker is known for.
+    #[tokio::test]
+    async fn a_list_that_may_have_been_cut_claims_nothing() {
+        for (lines, is_proof) in [(99, true), (100, false), (101, true), (10_000, false)] {
+            // Some are there twice.
+            let text: String = (0..lines).map(|line| format!("x\n{:032x}\n", line / 2)).collect();
+            let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
+            assert!(given.copies(&identities()).await.is_ok());
+            assert_eq!(given.elsewhere(&identities()).await.is_ok(), is_proof, "{lines}");
+        }
+    }
+
     #[test]
-    fn a_compressed_file_that_breaks_off_is_no_list() {
+    fn the_first_line_without_an_identity_is_named() {
+        for (text, expected) in [
+            (format!("{ONE}\n\nx\ny\n"), (2, 3)),
+            (format!("{ONE}\r\n{TWO}\r\n{}", &ONE[1..]), (1, 3)),
+            (format!("{ONE}\r{TWO}\rx\r"), (1, 3)),
+            (format!("\"id\"\n{ONE}\nx"), (2, 1)),
+            (ONE.to_owned(), (0, 0)),
+        ] {
+            let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
+            assert_eq!((given.other_lines, given.first_other), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_file_that_breaks_off_or_begins_in_another_is_no_list() {
         let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
         compressed.write_all(format!("{ONE}\n").as_bytes()).unwrap();
         let bytes = compressed.finish().unwrap();
         let half = &bytes[..bytes.len() - 6];
-        assert!(Given::read("ids".to_owned(), Timestamp::from_micros(0), half).is_err());
+        let read = |bytes: &[u8]| Given::read("ids".to_owned(), Timestamp::from_micros(0), bytes);
+        assert!(read(half).is_err());
+        let text = format!("{TWO}\n").into_bytes();
+        assert!(read(&[&text[..], &bytes].concat()).unwrap_err().to_string().contains("line 2"));
+        assert!(read(&[&bytes[..], &text].concat()).is_err());
+        assert_eq!(read(&[&bytes[..], &bytes].concat()).unwrap().distinct(), 1);
     }
 }

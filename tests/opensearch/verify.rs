@@ -129,6 +129,31 @@ async fn what_hides_documents_is_no_proof() {
     }
 }
 
+/// A search that could leave documents out proves nothing, whatever it says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_mapping_or_a_search_pipeline_hides_is_no_proof() {
+    let Some(node) = with_template().await else { return };
+    // Some documents get another `_id`, and the parts of their identity do not find them.
+    let analyzer = json!({ "analyzer": { "default": { "type": "simple" } } });
+    let mappings = json!({ "properties": { "sentinel_one": { "properties": { "identity": { "type": "text" } } } } });
+    let index = json!({ "settings": { "analysis": analyzer }, "mappings": mappings });
+    did(&node, "PUT", "proof-analyzed", index).await;
+    let renames = json!({ "set": {
+        "if": "ctx.sentinel_one.identity.endsWith('3')", "field": "_id", "value": "x-{{sentinel_one.identity}}" } });
+    did(&node, "PUT", "_ingest/pipeline/proof-renames", json!({ "processors": [renames] })).await;
+    let harness = harness(&node, json!({ "index": "proof-analyzed", "ingest_pipeline": "proof-renames" })).await;
+    node.count("proof-analyzed").await;
+    let lane = ask(&harness, &["--repair=1000"]).await;
+    let is_refused = |part: &str| lane["unseen"].as_str().is_some_and(|reason| reason.contains(part));
+    assert!(is_refused("does not find its own documents") && lane["returned"].is_null(), "{lane}");
+
+    did(&node, "PUT", "_search/pipeline/proof-hides", json!({ "request_processors": [] })).await;
+    let pipeline = json!({ "index": { "search": { "default_pipeline": "proof-hides" } } });
+    did(&node, "PUT", "proof-analyzed/_settings", pipeline).await;
+    let lane = ask(&harness, &["--repair=1000"]).await;
+    assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("`proof-hides`")), "{lane}");
+}
+
 /// What is in an index that the alias no longer has is not missing, nor is what went with the first backing index. What
 /// comes late proves nothing of the rest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

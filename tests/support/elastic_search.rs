@@ -63,9 +63,17 @@ pub enum Trap {
     UnnamedUnseen,
     /// More of them than fit into an answer.
     UnnamedCut,
+    /// The field of the identity finds none of the documents that have it.
+    Analyzed,
+    /// There are more indices than the answer has.
+    SamplesCut,
+    /// A search pipeline may leave hits out.
+    SearchPipeline,
+    /// An index that searches leave out.
+    Frozen,
 }
 
-pub const TRAPS: [Trap; 32] = [
+pub const TRAPS: [Trap; 36] = [
     Trap::ShardFailed,
     Trap::TimedOut,
     Trap::TerminatedEarly,
@@ -98,6 +106,10 @@ pub const TRAPS: [Trap; 32] = [
     Trap::Renamed,
     Trap::UnnamedUnseen,
     Trap::UnnamedCut,
+    Trap::Analyzed,
+    Trap::SamplesCut,
+    Trap::SearchPipeline,
+    Trap::Frozen,
 ];
 
 /// What the target is now.
@@ -112,6 +124,8 @@ pub enum Indices {
     First(i64),
     /// An alias that was given another index.
     Swapped,
+    /// An alias whose first index was made then.
+    Alias(i64),
 }
 
 #[derive(Default)]
@@ -135,11 +149,23 @@ pub struct ElasticSearch {
     /// Times that documents without an identity were asked for.
     pub unnamed: usize,
     pub indices: Indices,
+    /// What they are after the first question by identity.
+    pub then: Option<Indices>,
+    /// Each other question by identity is answered by a cluster that has nothing, in turn.
+    pub turns: Option<bool>,
+    /// The replicas do not have documents whose id begins with this.
+    pub replicas_lack: Option<char>,
+    /// The failure store takes all documents.
+    pub fails: bool,
     /// What it is, if it is not the data stream `TARGET`.
     pub name: Option<&'static str>,
     /// The index `elsewhere` is hidden.
     pub hides: bool,
 }
+
+/// What is asked of each index.
+const SETTINGS: &str = "index.refresh_interval,index.creation_date,index.search.default_pipeline,\
+                        index.search.throttled,index.replication.type";
 
 fn refusal(status: u16, kind: &str) -> Reply {
     Reply::new(status, json!({ "error": { "type": kind, "reason": "because" }, "status": status }).to_string())
@@ -162,6 +188,10 @@ impl Contract for ElasticSearch {
             ("POST", path) if path == format!("/{name}/_bulk") => self.bulk(asked),
             ("POST", path) if path == format!("/{name}/_search") => self.search(asked, false),
             ("POST", "/_search") => self.search(asked, true),
+            ("POST", path) if path == format!("/{name}::failures/_search") => match self.fails {
+                true => self.by_field(&asked.json().unwrap(), ".fs-"),
+                false => refusal(404, "index_not_found_exception"),
+            },
             ("GET", _) if self.busy > 0 => self.too_busy(),
             ("GET", path) if path == format!("/_alias/{name}") => match self.trap {
                 Some(Trap::NoMetadata) => refusal(403, "security_exception"),
@@ -174,9 +204,12 @@ impl Contract for ElasticSearch {
                     };
                     Reply::new(200, json!({ "x-1": { "aliases": { TARGET: alias } } }).to_string())
                 }
+                _ if matches!(self.indices, Indices::Alias(_)) => {
+                    Reply::new(200, json!({ "s1-000001": { "aliases": { name: {} } } }).to_string())
+                }
                 _ => refusal(404, "alias_missing"),
             },
-            ("GET", path) if path == format!("/{name}/_settings/index.refresh_interval,index.creation_date") => {
+            ("GET", path) if path == format!("/{name}/_settings/{SETTINGS}") => {
                 assert!(asked.query.contains("flat_settings=true"));
                 match self.trap {
                     Some(Trap::NoSettings) => Reply::new(404, "<html>"),
@@ -210,15 +243,21 @@ impl ElasticSearch {
     fn settings(&self) -> Value {
         let created = |micros: i64| json!({ "index.creation_date": (micros / 1_000).to_string() });
         let mut settings = created(0);
-        if self.trap == Some(Trap::NeverRefreshed) {
-            settings["index.refresh_interval"] = json!("-1");
+        match self.trap {
+            Some(Trap::NeverRefreshed) => settings["index.refresh_interval"] = json!("-1"),
+            Some(Trap::SearchPipeline) => settings["index.search.default_pipeline"] = json!("hides"),
+            Some(Trap::Frozen) => settings["index.search.throttled"] = json!("true"),
+            _ => settings["index.search.default_pipeline"] = json!("_none"),
         }
+        let replication = if self.replicas_lack.is_some() { "SEGMENT" } else { "DOCUMENT" };
+        settings["index.replication.type"] = json!(replication);
         let backing = |number: u32| format!(".ds-{TARGET}-2026.11.28-{number:06}");
         let indices = match self.indices {
             Indices::All => json!({ backing(2): created(0), backing(1): settings }),
             Indices::Since(time) => json!({ backing(4): created(time + 1), backing(3): created(time) }),
             Indices::First(time) => json!({ backing(1): created(time) }),
             Indices::Swapped => json!({ "s1-green": settings }),
+            Indices::Alias(time) => json!({ "s1-000001": created(time) }),
         };
         let wrapped = |(name, settings): (&String, &Value)| (name.clone(), json!({ "settings": settings }));
         indices.as_object().unwrap().iter().map(wrapped).collect::<serde_json::Map<_, _>>().into()
@@ -247,8 +286,56 @@ impl ElasticSearch {
         if self.drops {
             return json!({ "create": { "status": 200, "result": "noop", "_index": index } });
         }
+        if self.fails {
+            let document = json!({ "document": { "id": key.1, "source": document } });
+            self.documents.insert((format!(".fs-{TARGET}-000001"), format!("failed-{}", key.1)), document);
+            let stored = json!({ "status": 201, "result": "created", "_index": ".fs", "failure_store": "used" });
+            return json!({ "create": stored });
+        }
         self.documents.insert(key, document.clone());
         json!({ "create": { "status": 201, "result": "created", "_index": index } })
+    }
+
+    /// The documents that have one of these texts in a field.
+    fn by_field(&self, question: &Value, indices: &str) -> Reply {
+        let (field, texts) = question["query"]["terms"].as_object().unwrap().iter().next().unwrap();
+        let texts: BTreeSet<String> = serde_json::from_value(texts.clone()).unwrap();
+        let documents = self.documents.iter().filter(|((index, _), _)| index.starts_with(indices));
+        let found = documents.filter(|(_, document)| text(document, field).is_some_and(|text| texts.contains(text)));
+        let hit = |((index, id), document): (&(String, String), &Value)| json!({ "_id": id, "_index": index, "_source": { field: text(document, field) } });
+        self.answer_with(found.map(hit).filter(|_| self.trap != Some(Trap::Analyzed)).collect(), None)
+    }
+
+    /// Some documents of each index, by each field that has an identity.
+    fn samples(&self, question: &Value) -> Reply {
+        let fields = question["aggs"]["index"]["aggs"]["field"]["filters"]["filters"].as_object().unwrap();
+        let indices: BTreeSet<&String> = self.documents.keys().map(|(index, _)| index).collect();
+        let bucket = |index: &&String| {
+            let of_field = |field: &String| {
+                let own =
+                    self.documents.iter().filter(|((of, _), document)| of == *index && text(document, field).is_some());
+                let hits: Vec<Value> = own
+                    .map(|((index, id), document)| {
+                        json!({ "_id": id, "_index": index, "_source": { field: text(document, field) } })
+                    })
+                    .take(3)
+                    .collect();
+                let mut found = json!({ "total": { "value": 3, "relation": "eq" } });
+                if !hits.is_empty() {
+                    found["hits"] = json!(hits);
+                }
+                (field.clone(), json!({ "doc_count": hits.len(), "document": { "hits": found } }))
+            };
+            let buckets: serde_json::Map<_, _> = fields.keys().map(of_field).collect();
+            json!({ "key": index, "doc_count": 1, "field": { "buckets": buckets } })
+        };
+        let buckets: Vec<Value> = indices.iter().filter(|index| index.starts_with(".ds-")).map(bucket).collect();
+        let others = u32::from(self.trap == Some(Trap::SamplesCut));
+        let index = json!({ "doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": buckets });
+        let reply = self.answer_with(Vec::new(), None);
+        let mut answer: Value = serde_json::from_str(&reply.body).unwrap();
+        answer["aggregations"] = json!({ "index": index });
+        Reply::new(200, answer.to_string())
     }
 
     fn search(&mut self, asked: &Received, everywhere: bool) -> Reply {
@@ -260,7 +347,14 @@ impl ElasticSearch {
         }
         let window = question["query"]["range"]["@timestamp"].clone();
         if window.is_object() {
-            return self.list(&window, size);
+            let lacks = self.replicas_lack.filter(|_| !asked.query.contains("preference=_primary"));
+            return self.list(&window, size, lacks);
+        }
+        if !question["aggs"].is_null() {
+            return self.samples(&question);
+        }
+        if !question["query"]["terms"].is_null() {
+            return self.by_field(&question, ".ds-");
         }
         if !question["query"]["bool"]["must_not"].is_null() {
             let unnamed = |id: &str| json!({ "_id": id, "_index": ".ds-x-000001" });
@@ -285,13 +379,25 @@ impl ElasticSearch {
         if self.most > 0 && ids.len() > self.most {
             return Reply::new(413, "");
         }
+        if let Some(turn) = self.turns.filter(|_| !everywhere) {
+            self.turns = Some(!turn);
+            if turn {
+                return self.answer_with(Vec::new(), None);
+            }
+        }
+        if let Some(then) = self.then.take_if(|_| !everywhere) {
+            self.indices = then;
+        }
+        let lacks = self.replicas_lack.filter(|_| !asked.query.contains("preference=_primary"));
         let fields: Vec<&str> = question["query"]["bool"]["should"].as_array().unwrap()[1..]
             .iter()
             .flat_map(|part| part["terms"].as_object().unwrap().keys())
             .map(String::as_str)
             .collect();
         let mut hits: Vec<Value> = Vec::new();
-        for ((index, id), document) in &self.documents {
+        let documents = self.documents.iter().filter(|((index, _), _)| !index.starts_with(".fs-"));
+        for ((index, id), document) in documents.filter(|((_, id), _)| lacks.is_none_or(|first| !id.starts_with(first)))
+        {
             let mut source = json!({ "data_stream": document["data_stream"] });
             let mut is_named = false;
             for field in &fields {
@@ -318,7 +424,7 @@ impl ElasticSearch {
     }
 
     /// The documents of a window, at most `size`.
-    fn list(&mut self, window: &Value, size: usize) -> Reply {
+    fn list(&mut self, window: &Value, size: usize, lacks: Option<char>) -> Reply {
         self.lists += 1;
         if self.busy > 0 {
             return self.too_busy();
@@ -327,6 +433,9 @@ impl ElasticSearch {
         let (from, to) = (bound("gte"), bound("lt"));
         let mut hits: Vec<Value> = Vec::new();
         for ((index, id), document) in &self.documents {
+            if lacks.is_some_and(|first| id.starts_with(first)) || index.starts_with(".fs-") {
+                continue;
+            }
             let time = &document["@timestamp"];
             let at = Timestamp::parse(time.as_str().unwrap()).unwrap();
             if index.starts_with(".ds-") && (from..to).contains(&at) {
@@ -356,6 +465,7 @@ impl ElasticSearch {
             None | Some(Trap::FilteredAlias | Trap::RoutedAlias | Trap::NoMetadata | Trap::OtherMetadata) => {}
             Some(Trap::OtherAlias | Trap::NoSettings | Trap::EmptySettings) => {}
             Some(Trap::NeverRefreshed | Trap::NeverRefreshedByDefault | Trap::NoDefault) => {}
+            Some(Trap::Analyzed | Trap::SamplesCut | Trap::SearchPipeline | Trap::Frozen) => {}
             Some(Trap::Renamed | Trap::ElsewhereFailed | Trap::ElsewhereCut) => {}
             Some(Trap::ShardUnheard) => {
                 answer["_shards"]["successful"] = json!(1);
@@ -395,4 +505,9 @@ impl ElasticSearch {
         }
         Reply::new(200, answer.to_string())
     }
+}
+
+/// The text of a field of a document.
+fn text<'v>(document: &'v Value, field: &str) -> Option<&'v str> {
+    document.pointer(&format!("/{}", field.replace('.', "/")))?.as_str()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::record::{Identity, Stream};
 use serde_json::{Value, json};
 
@@ -390,6 +390,78 @@ async fn a_target_that_is_younger_than_the_lane_proves_nothing_of_before() {
     let lane = &lanes(&exit)[0];
     assert!(lane["not_judged"].to_string().contains("made after the lane began"), "{lane}");
     assert_eq!((exit.code, sum(lane, "missing"), &lane["returned"]), (Some(1), 0, &Value::Null), "{lane}");
+}
+
+/// An alias that was moved soon after the lane began had another index before: what the lane sent first went there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_alias_had_in_the_first_hour_of_the_lane_is_not_judged() {
+    let elastic = Double::start(ElasticSearch { name: Some("s1-activities"), ..ElasticSearch::default() }).await;
+    let harness = at_destination::delivered(json!({
+        "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy", "index": "s1-{stream}",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    }))
+    .await;
+    let delivered = elastic.contract(|elastic| elastic.in_target());
+    let before = settled(&harness, 30, 8).into_iter().filter(|id| delivered.contains(id)).collect();
+    remove(&elastic, &before);
+    let moved = system_clock() + 60_000_000;
+    elastic.contract(|elastic| elastic.indices = Indices::Alias(moved));
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((sum(lane, "missing"), &lane["returned"]), (0, &Value::Null), "{lane}");
+    assert!(lane["not_judged"].to_string().contains("another index"), "{lane}");
+    let removed: BTreeSet<String> =
+        settled(&harness, 6, 3).into_iter().filter(|id| delivered.contains(id)).take(3).collect();
+    remove(&elastic, &removed);
+    let list = harness.path("list");
+    let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+    assert_eq!(listed(&list), removed, "{}", exit.stdout);
+
+    // All of it is judged if the alias had its index long before the lane began.
+    let made = system_clock() - 7_200_000_000;
+    elastic.contract(|elastic| elastic.indices = Indices::Alias(made));
+    let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+    assert_eq!(listed(&list).len(), removed.len() + before.len(), "{}", exit.stdout);
+}
+
+/// The lifecycle removes an index, or an alias moves, while the target is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_changes_while_it_is_asked_proves_nothing() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &settled(&harness, 30, 8).into_iter().collect());
+    for then in [Indices::Since(hour(8)), Indices::First(hour(8)), Indices::Swapped] {
+        elastic.contract(|elastic| (elastic.indices, elastic.then) = (Indices::All, Some(then.clone())));
+        let exit = ask(&harness, &["--repair=1000000"]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("has gone")), "{then:?} {lane}");
+        assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{then:?} {lane}");
+    }
+}
+
+/// Replicas that copy segments have a document later than their primary, and nobody knows how much later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_replicas_lack_is_not_missing() {
+    let (harness, elastic) = delivered().await;
+    elastic.contract(|elastic| elastic.replicas_lack = Some('7'));
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((exit.code, sum(lane, "missing")), (Some(0), 0), "{lane}");
+    assert!(sum(lane, "present") > 1_000, "{lane}");
+}
+
+/// What the cluster accepted into its failure store is there: to send it again would put it there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_failure_store_has_is_not_missing() {
+    let (harness, elastic) = delivered().await;
+    elastic.contract(|elastic| elastic.fails = true);
+    let failed = harness.appear_late(Kind::Activities, hour(5), 4);
+    let exit = harness.verify_until(hour(1), &["--repair", "--resend"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!(lane["elsewhere"][format!("`.fs-{TARGET}-000001` (index)")], failed.len(), "{lane}");
+    assert_eq!((sum(lane, "missing"), elastic.deliveries().len()), (0, before), "{lane}");
 }
 
 /// A repair that was killed has delivered nothing that could vanish again, and one that asks a busy cluster waits.

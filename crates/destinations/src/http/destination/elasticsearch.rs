@@ -12,7 +12,8 @@ mod templates;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -219,6 +220,8 @@ impl DestinationType for ElasticsearchSettings {
             settle: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
             named: OnceCell::new(),
+            first: OnceLock::new(),
+            asks_primaries: AtomicBool::new(false),
         })))
     }
 }

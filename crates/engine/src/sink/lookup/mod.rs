@@ -20,6 +20,8 @@ pub enum Kept {
     Everything,
     /// It has removed nothing that was sent after the target was made, which was then.
     Since(Timestamp),
+    /// It has removed nothing since then, too, and is a name for others: it may have been another one's name before.
+    Alias(Timestamp),
     /// It may have removed what came before, for this reason.
     From(Timestamp, String),
     /// It may have removed what is older than the oldest event that it has.

@@ -52,6 +52,8 @@ const SHORTEST_PART: i64 = 1_000_000;
 const IDS: usize = 100;
 /// Events are sent in the order of their creation, but for this.
 const SENT_WITHIN: Duration = Duration::from_secs(3_600);
+/// The clocks of console, destination and this machine may differ by this.
+const CLOCKS: Duration = Duration::from_secs(3_600);
 /// Waits between two attempts to ask a destination that is busy.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -138,6 +140,7 @@ async fn verify_lanes(
             present: 0,
             owed: 0,
             leading: Leading::default(),
+            may_lack_beginning: false,
             missing: repair.map(|_| Vec::new()),
             list: &mut list,
             shared: &shared,
@@ -221,8 +224,10 @@ struct Judge<'a> {
     /// Numbers of identities in all hours so far.
     present: u64,
     owed: u64,
-    /// What may have been removed because of its age.
+    /// What may have been removed because of its age, or sent to another target.
     leading: Leading,
+    /// Whether there may be such a beginning.
+    may_lack_beginning: bool,
     /// What is to be delivered again.
     missing: Option<Vec<Candidate>>,
     list: &'a mut Option<BufWriter<File>>,
@@ -360,6 +365,12 @@ impl Judge<'_> {
             kept = self.kept().await?;
             (hours, not_judged) = self.hours(account, &kept);
         }
+        self.may_lack_beginning = match kept {
+            Kept::Unknown => true,
+            // It may have been made by hand for the lane, or after the lane had sent something to another one.
+            Kept::Alias(created) => self.began(&account.checkpoint).is_some_and(|began| began <= created.plus(CLOCKS)),
+            Kept::Everything | Kept::Since(_) | Kept::From(..) => false,
+        };
         self.report.not_judged.extend(not_judged);
         self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
         let settled_until = account.settled_until(self.spec.id.stream).min(self.answers_settled_at());
@@ -369,11 +380,11 @@ impl Judge<'_> {
                 Some(agreed) => {
                     self.unasked.push(Part { hour, records: PartRecords::default(), agreed: Some(*agreed) });
                 }
-                None => self.judge_hour(hour, settled_until, &kept).await?,
+                None => self.judge_hour(hour, settled_until).await?,
             }
             self.progress.done.fetch_add(1, Ordering::Relaxed);
         }
-        self.compare(&kept).await?;
+        self.compare().await?;
         for (hour, row) in &mut self.report.hours {
             let has_sum = *hour >= account.ledger().days_until();
             if has_sum && Accounting::of(self.spec.id.stream) == Accounting::Records {
@@ -398,7 +409,9 @@ impl Judge<'_> {
         }
         if let Some(from) = self.leading.judged_from() {
             let absent = self.report.absent_before;
-            let reason = format!("before {from}: {absent} of the oldest owed events are not there: retention?");
+            let reason = format!(
+                "before {from}: {absent} of the oldest owed events are not there: retention? another index of an alias?"
+            );
             self.report.not_judged.push(reason);
         }
         Ok(())
@@ -444,11 +457,15 @@ impl Judge<'_> {
         }
         let kept_from = match kept {
             Kept::From(time, reason) => Some((*time, reason.as_str())),
-            Kept::Since(created) if began.is_none_or(|began| began.plus(SENT_WITHIN) < *created) => Some((
-                created.plus(SENT_WITHIN),
-                "the target may have been made after the lane began, and what was sent earlier went to another one then",
-            )),
-            Kept::Since(_) | Kept::Everything | Kept::Unknown => None,
+            Kept::Since(created) | Kept::Alias(created)
+                if began.is_none_or(|began| began.plus(SENT_WITHIN) < *created) =>
+            {
+                Some((
+                    created.plus(SENT_WITHIN),
+                    "the target may have been made after the lane began, and what was sent earlier went to another one then",
+                ))
+            }
+            Kept::Since(_) | Kept::Alias(_) | Kept::Everything | Kept::Unknown => None,
         };
         if let Some((time, reason)) = kept_from
             && start < Hour::from(time)
@@ -537,7 +554,7 @@ impl Judge<'_> {
 
     /// Reads the records of an hour, and asks for them when there are enough for a question. An hour that has too many
     /// is read in parts, and a part in halves.
-    async fn judge_hour(&mut self, hour: Hour, settled_until: Timestamp, kept: &Kept) -> Result<(), End> {
+    async fn judge_hour(&mut self, hour: Hour, settled_until: Timestamp) -> Result<(), End> {
         let whole = window(&(hour..hour.plus(1)));
         let mut open = vec![whole];
         while let Some(part) = open.pop() {
@@ -559,7 +576,7 @@ impl Judge<'_> {
             self.unasked.push(Part { hour, records, agreed: None });
             let unasked: usize = self.unasked.iter().map(|part| part.records.owed.len()).sum();
             if unasked >= self.lookup.most() {
-                self.compare(kept).await?;
+                self.compare().await?;
             }
         }
         Ok(())
@@ -604,7 +621,7 @@ impl Judge<'_> {
     }
 
     /// Asks for the records of all parts that were read.
-    async fn compare(&mut self, kept: &Kept) -> Result<(), End> {
+    async fn compare(&mut self) -> Result<(), End> {
         let parts = std::mem::take(&mut self.unasked);
         let mut asked: Vec<Identity> =
             parts.iter().flat_map(|part| &part.records.owed).map(|owed| owed.identity).collect();
@@ -635,7 +652,7 @@ impl Judge<'_> {
             self.present += present;
             let absent = absent.into_iter().map(|owed| Candidate { owed, hour }).collect();
             let absent = self.without_dead_letters(absent).await?;
-            if *kept == Kept::Unknown {
+            if self.may_lack_beginning {
                 let there = there.iter().map(|owed| (owed.created, true));
                 let mut by_creation: Vec<(Timestamp, bool)> =
                     there.chain(absent.iter().map(|candidate| (candidate.owed.created, false))).collect();
@@ -698,6 +715,10 @@ impl Judge<'_> {
             row.gone += 1;
         });
         let places = self.elsewhere(&candidates).await?;
+        // What was true of the target before these answers is true after them.
+        if !candidates.is_empty() && self.lookup.copied_at().is_none() {
+            self.kept().await?;
+        }
         for (candidate, place) in candidates.into_iter().zip(places) {
             let row = self.report.hours.entry(candidate.hour).or_default();
             if let Some(place) = place {

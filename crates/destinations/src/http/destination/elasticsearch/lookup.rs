@@ -5,7 +5,10 @@
 //! what is unavailable, except the one that looks outside the target: that one only ever finds.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +36,14 @@ const TIME: &str = "@timestamp";
 const JSON: &str = "application/json";
 const REFRESH: &str = "index.refresh_interval";
 const CREATED: &str = "index.creation_date";
+/// A search pipeline may change a question, and may leave hits out of the answer.
+const SEARCH_PIPELINE: &str = "index.search.default_pipeline";
+/// The search pipeline that is none.
+const NO_PIPELINE: &str = "_none";
+/// Set where an index is frozen, as Elasticsearch 7 can: a question about the whole target leaves it out.
+const FROZEN: &str = "index.search.throttled";
+/// How replicas get documents.
+const REPLICATION: &str = "index.replication.type";
 /// Where OpenSearch has the interval of indices without their own: the first that is there counts.
 const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
 /// A header of all answers of Elasticsearch, which has no such default.
@@ -49,10 +60,16 @@ const IN_LABEL: &str = "labels.s1_identity";
 const IN_ECS: &str = "sentinel_one.identity";
 const IN_OCSF: &str = "metadata.uid";
 const IN_RAW: &str = "event.id";
+/// Where a document of a failure store has the `_id` that it was sent with.
+const IN_FAILURE: &str = "document.id";
+/// The most indices of a target that are looked into one by one.
+const MOST_INDICES: usize = 10_000;
+/// Documents of each index that are asked for by their own identity.
+const SAMPLES: usize = 3;
 /// Where documents have their identity, by the settings of now and by those of before.
 const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_clusters,hits.total,\
-                      hits.hits._id,hits.hits._index,hits.hits._source,error.type,error.reason,error.root_cause";
+                      hits.hits._id,hits.hits._index,hits.hits._source,aggregations,error.type,error.reason,error.root_cause";
 
 #[derive(Debug)]
 pub(super) struct ClusterLookup {
@@ -65,8 +82,12 @@ pub(super) struct ClusterLookup {
     pub(super) settle: Duration,
     /// Where ingest pipelines put documents.
     pub(super) elsewhere: Vec<String>,
-    /// Set once each document of the target is known to have an identity.
+    /// Set once each document of the target is known to have an identity that it can be found by.
     pub(super) named: OnceCell<()>,
+    /// The indices of the target when it was asked about first, and when they were made.
+    pub(super) first: OnceLock<BTreeMap<String, Option<Timestamp>>>,
+    /// Replicas may lack documents for longer than a refresh takes, so the primary shards are asked.
+    pub(super) asks_primaries: AtomicBool,
 }
 
 /// Where documents of this schema have their identity.
@@ -91,6 +112,43 @@ struct Found<'a> {
     clusters: Option<Clusters>,
     /// What stands next to hits that are not all.
     error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    hits: Hits<'a>,
+    #[serde(borrow)]
+    aggregations: Option<Samples<'a>>,
+}
+
+/// Some documents of each index, by the field that has their identity.
+#[derive(Deserialize)]
+struct Samples<'a> {
+    #[serde(borrow)]
+    index: Buckets<Vec<Sampled<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Default + Deserialize<'de>"))]
+struct Buckets<T> {
+    /// Documents of indices that are left out.
+    #[serde(default)]
+    sum_other_doc_count: u64,
+    #[serde(default)]
+    buckets: T,
+}
+
+#[derive(Deserialize)]
+struct Sampled<'a> {
+    #[serde(borrow)]
+    field: Buckets<BTreeMap<String, FieldSample<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct FieldSample<'a> {
+    #[serde(borrow)]
+    document: TopHits<'a>,
+}
+
+#[derive(Deserialize)]
+struct TopHits<'a> {
     #[serde(borrow)]
     hits: Hits<'a>,
 }
@@ -136,7 +194,7 @@ struct Hit<'a> {
 impl Hit<'_> {
     /// Which of the identities the document has.
     fn identity(&self, identities: &[Identity]) -> Option<Identity> {
-        let named = FIELDS.into_iter().filter_map(|field| self.named(field));
+        let named = FIELDS.into_iter().chain([IN_FAILURE]).filter_map(|field| self.named(field));
         let texts = [&*self.id].into_iter().chain(named);
         texts.filter_map(|text| text.parse().ok()).find(|identity| identities.binary_search(identity).is_ok())
     }
@@ -177,7 +235,7 @@ struct Cause {
 }
 
 impl ClusterLookup {
-    /// The documents with these identities, which are sorted, in `target`.
+    /// The documents with these identities, which are sorted.
     fn question(&self, identities: &[Identity]) -> Value {
         let ids: Vec<String> = identities.iter().map(Identity::to_string).collect();
         let mut should = vec![json!({ "ids": { "values": ids } })];
@@ -191,9 +249,22 @@ impl ClusterLookup {
         })
     }
 
+    /// The documents with one of these texts in this field.
+    fn question_by(field: &str, texts: &BTreeSet<String>) -> Value {
+        json!({
+            "size": 2 * texts.len() + COPIES,
+            "_source": [field],
+            "track_total_hits": true,
+            "query": { "terms": { field: texts } },
+        })
+    }
+
     /// Asks one target about all of it.
     async fn post(&self, target: &str, question: Value) -> Result<Response, Unproven> {
-        let url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
+        let mut url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
+        if self.asks_primaries.load(Ordering::Relaxed) {
+            url = url.with_query("preference", "_primary");
+        }
         self.questions.post(&url.with_query("filter_path", FILTER), JSON, question.to_string()).await
     }
 
@@ -234,6 +305,22 @@ impl ClusterLookup {
         hits.map(place).collect()
     }
 
+    /// Documents that the cluster accepted and put into the failure store of the data stream. Most targets have none,
+    /// and most clusters know of none.
+    async fn failed(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+        let store = format!("{}::failures", self.name);
+        let ids = identities.iter().map(Identity::to_string).collect();
+        let response = self.post(&store, Self::question_by(IN_FAILURE, &ids)).await?;
+        if matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) || is_forbidden(&response) {
+            return Ok(Vec::new());
+        }
+        if whole(&response, &store).is_err_and(|unproven| unproven == no_such_target(&store)) {
+            return Ok(Vec::new());
+        }
+        let found = proof(&response, &store)?;
+        Ok(found.hits.hits.into_iter().filter_map(|hit| hit.placed(identities)).collect())
+    }
+
     /// What the cluster says of the target.
     fn metadata(&self, response: &Response) -> Result<Value, Unproven> {
         if response.status != StatusCode::OK {
@@ -243,11 +330,11 @@ impl ClusterLookup {
             .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name)))
     }
 
-    /// What a filter or the routing of an alias hides cannot be seen.
-    async fn refuse_narrowing_alias(&self) -> Result<(), Unproven> {
+    /// Whether the target is an alias. What its filter or its routing hides cannot be seen.
+    async fn is_alias(&self) -> Result<bool, Unproven> {
         let response = self.questions.get(&self.base.join(&format!("_alias/{}", self.name))).await?;
         if is_no_alias(&response) {
-            return Ok(());
+            return Ok(false);
         }
         let indices = self.metadata(&response)?;
         for (_, index) in indices.as_object().into_iter().flatten() {
@@ -260,13 +347,18 @@ impl ClusterLookup {
                 )));
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The fields by which each document of the target can be found.
+    fn own_fields(&self) -> BTreeSet<&'static str> {
+        [self.field, IN_ECS, IN_OCSF, IN_LABEL].into()
     }
 
     /// A document without an identity that can be searched for may be any event: an ingest pipeline may have replaced
     /// its `_id`, also by one that looks as an identity does.
     async fn refuse_unnamed(&self) -> Result<(), Unproven> {
-        let named = [self.field, IN_ECS, IN_OCSF, IN_LABEL].map(|field| json!({ "exists": { "field": field } }));
+        let named: Vec<Value> = self.own_fields().into_iter().map(exists).collect();
         let question = json!({
             "size": 0,
             "_source": false,
@@ -284,9 +376,64 @@ impl ClusterLookup {
         }
     }
 
+    /// A field that has an identity may not find it: its analyzer may make parts of the text, and a field of the mapping
+    /// may have another value than the document. Some documents of each index are asked for by their own.
+    async fn refuse_unfindable(&self) -> Result<(), Unproven> {
+        let fields: BTreeMap<&str, Value> = self.own_fields().into_iter().map(|field| (field, exists(field))).collect();
+        let document = json!({ "top_hits": { "size": SAMPLES, "_source": self.own_fields() } });
+        let field = json!({ "filters": { "filters": fields }, "aggs": { "document": document } });
+        let question = json!({
+            "size": 0,
+            "_source": false,
+            "track_total_hits": true,
+            "aggs": {
+                "index": { "terms": { "field": "_index", "size": MOST_INDICES }, "aggs": { "field": field } },
+            },
+        });
+        let response = self.post(&self.name, question).await?;
+        let found = whole(&response, &self.name)?;
+        let unproven = |reason: &str| Unproven::NoProof(format!("{}: {reason}", self.name));
+        let Some(Samples { index: Buckets { sum_other_doc_count: 0, buckets } }) = found.aggregations else {
+            return Err(unproven("the answer does not have a document of each index"));
+        };
+        // By field: each text, and a document that has it.
+        let mut samples: BTreeMap<&str, BTreeMap<String, (&str, &str)>> = BTreeMap::new();
+        for (field, FieldSample { document }) in buckets.iter().flat_map(|index| &index.field.buckets) {
+            for hit in &document.hits.hits {
+                // Where the cluster keeps no source, most documents have their identity as their `_id`.
+                let text = hit.named(field).unwrap_or(&hit.id);
+                match text.parse::<Identity>() {
+                    Ok(_) => _ = samples.entry(field).or_default().insert(text.to_owned(), (&hit.index, &hit.id)),
+                    Err(_) if hit.named(field).is_none() => {
+                        return Err(unproven(&format!("`{field}` of a document of `{}` cannot be read", hit.index)));
+                    }
+                    // The document is none of the forwarder's.
+                    Err(_) => {}
+                }
+            }
+        }
+        for (field, texts) in samples {
+            let texts: Vec<(String, (&str, &str))> = texts.into_iter().collect();
+            for texts in texts.chunks(MOST) {
+                let question = Self::question_by(field, &texts.iter().map(|(text, _)| text.clone()).collect());
+                let response = self.post(&self.name, question).await?;
+                let found = proof(&response, &self.name)?;
+                let found: BTreeSet<(&str, &str)> = found.hits.hits.iter().map(|hit| (&*hit.index, &*hit.id)).collect();
+                if let Some((_, (index, _))) = texts.iter().find(|(_, document)| !found.contains(document)) {
+                    return Err(unproven(&format!(
+                        "`{index}` does not find its own documents by `{field}`, and their `_id` may be another one: \
+                         each may be an event that is not found; a `keyword` finds them"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The indices of the target, and since when all that was sent to it is there.
     async fn indices(&self) -> Result<Kept, Unproven> {
-        let url = self.base.join(&format!("{}/_settings/{REFRESH},{CREATED}", self.name));
+        let settings = [REFRESH, CREATED, SEARCH_PIPELINE, FROZEN, REPLICATION].join(",");
+        let url = self.base.join(&format!("{}/_settings/{settings}", self.name));
         let response = self.questions.get(&url.with_query("flat_settings", "true")).await?;
         let indices = self.metadata(&response)?;
         let indices: Vec<(&String, &Value)> = indices.as_object().into_iter().flatten().collect();
@@ -297,12 +444,25 @@ impl ClusterLookup {
         let default = if has_default { self.default_refresh().await? } else { None };
         for (name, index) in &indices {
             self.refuse_rare_refresh(name, text(index, REFRESH).or(default.as_deref()))?;
+            refuse_hiding(name, index)?;
+            if text(index, REPLICATION) == Some("SEGMENT") {
+                self.asks_primaries.store(true, Ordering::Relaxed);
+            }
         }
         let created = |index| {
             let millis: i64 = text(index, CREATED)?.parse().ok()?;
             Some(Timestamp::from_micros(millis.saturating_mul(1_000)))
         };
-        Ok(kept(indices.into_iter().map(|(name, index)| (name.as_str(), created(index)))))
+        let now: BTreeMap<String, Option<Timestamp>> =
+            indices.into_iter().map(|(name, index)| (name.clone(), created(index))).collect();
+        let first = self.first.get_or_init(|| now.clone());
+        if let Some((name, _)) = first.iter().find(|(name, created)| now.get(*name) != Some(*created)) {
+            return Err(Unproven::NoProof(format!(
+                "`{name}` has gone from `{}` since it was asked about first: ask again",
+                self.name
+            )));
+        }
+        Ok(kept(now.iter().map(|(name, created)| (name.as_str(), *created))))
     }
 
     /// A document is found only after a refresh, whatever was acknowledged.
@@ -335,6 +495,23 @@ impl ClusterLookup {
         let of = |part: &str| settings.get(part)?.pointer("/cluster/default/index/refresh_interval")?.as_str();
         Ok(DEFAULT_REFRESH.into_iter().find_map(of).map(str::to_owned))
     }
+}
+
+/// What a setting of an index hides from each search.
+fn refuse_hiding(name: &str, index: &Value) -> Result<(), Unproven> {
+    if let Some(pipeline) = text(index, SEARCH_PIPELINE).filter(|pipeline| *pipeline != NO_PIPELINE) {
+        return Err(Unproven::NoProof(format!(
+            "`{name}` has the {SEARCH_PIPELINE} `{pipeline}`, and what it leaves out of an answer is not seen"
+        )));
+    }
+    if text(index, FROZEN) == Some("true") {
+        return Err(Unproven::NoProof(format!("`{name}` is frozen, and searches leave it out: unfreeze it")));
+    }
+    Ok(())
+}
+
+fn exists(field: &str) -> Value {
+    json!({ "exists": { "field": field } })
 }
 
 /// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index
@@ -469,12 +646,16 @@ fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
         )));
     }
     if total == 0 {
-        return Err(unproven("there is no such target".to_owned()));
+        return Err(no_such_target(target));
     }
     if clusters.as_ref().is_some_and(|clusters| clusters.successful < clusters.total) {
         return Err(unproven("a cluster that belongs to the target did not answer".to_owned()));
     }
     Ok(found)
+}
+
+fn no_such_target(target: &str) -> Unproven {
+    Unproven::NoProof(format!("{target}: there is no such target"))
 }
 
 #[async_trait]
@@ -492,8 +673,11 @@ impl Lookup for ClusterLookup {
     }
 
     async fn kept(&self) -> Result<Kept, Unproven> {
-        self.refuse_narrowing_alias().await?;
-        self.indices().await
+        let is_alias = self.is_alias().await?;
+        Ok(match self.indices().await? {
+            Kept::Since(created) if is_alias => Kept::Alias(created),
+            kept => kept,
+        })
     }
 
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
@@ -526,9 +710,14 @@ impl Lookup for ClusterLookup {
     }
 
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
-        self.named.get_or_try_init(|| self.refuse_unnamed()).await?;
+        let findable = async || {
+            self.refuse_unnamed().await?;
+            self.refuse_unfindable().await
+        };
+        self.named.get_or_try_init(findable).await?;
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await?;
+        found.extend(self.failed(identities).await?);
         if !self.elsewhere.is_empty() {
             found.extend(self.search(&self.elsewhere.join(","), identities).await?);
         }
@@ -569,7 +758,7 @@ mod tests {
         ] {
             let indices = names.iter().zip(0_i64..).map(|(name, created)| (*name, Some(hour(created))));
             let found = match kept(indices) {
-                Kept::Since(time) => format!("since {}", time.micros() / 3_600_000_000),
+                Kept::Since(time) | Kept::Alias(time) => format!("since {}", time.micros() / 3_600_000_000),
                 Kept::Everything => "everything".to_owned(),
                 Kept::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
                 Kept::Unknown => "unknown".to_owned(),

@@ -2,9 +2,10 @@
 //! is no proof changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, system_clock};
-use s1_forwarder::record::{Identity, Stream};
+use s1_forwarder::record::{Identity, Stream, Timestamp};
 use serde_json::{Value, json};
 
 use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
@@ -276,6 +277,14 @@ async fn of_another_target_only_what_came_later_is_judged() {
         assert!(lane["not_judged"].to_string().contains("to another target"), "{lane}");
         assert!(sum(lane, "owed") == 0 && lane["returned"].is_null(), "{lane}");
     }
+    // The clock of the console may be ahead: what it calls later may have been delivered before.
+    let exit = harness.verify_until(hour(-5), &["--destination", "--format", "json"]).await;
+    let lane = &lanes(&exit)[0];
+    let reasons = lane["not_judged"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap());
+    let reason = reasons.clone().find(|reason| reason.contains("to another target")).unwrap();
+    let mut times = reason.split([' ', ',']).filter_map(|word| Timestamp::parse(word.trim_end_matches(':')).ok());
+    let (judged_from, changed) = (times.next().unwrap(), times.next().unwrap());
+    assert!(judged_from.since(changed) >= Duration::from_secs(3_600), "{reason}");
     // A list that was made elsewhere has the same question.
     let list = harness.path("ids");
     std::fs::write(&list, elastic.contract(|elastic| elastic.in_target()).into_iter().collect::<Vec<_>>().join("\n"))
@@ -436,6 +445,18 @@ async fn a_target_that_changes_while_it_is_asked_proves_nothing() {
         assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("has gone")), "{then:?} {lane}");
         assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{then:?} {lane}");
     }
+}
+
+/// A balancer may have clusters of its own behind each address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_another_cluster_proves_nothing() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 40));
+    elastic.contract(|elastic| (elastic.turns, elastic.most) = (Some(true), 100));
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("several clusters")), "{lane}");
+    assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{lane}");
 }
 
 /// Replicas that copy segments have a document later than their primary, and nobody knows how much later.

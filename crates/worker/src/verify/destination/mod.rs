@@ -141,6 +141,7 @@ async fn verify_lanes(
             owed: 0,
             leading: Leading::default(),
             may_lack_beginning: false,
+            known: None,
             missing: repair.map(|_| Vec::new()),
             list: &mut list,
             shared: &shared,
@@ -228,6 +229,8 @@ struct Judge<'a> {
     leading: Leading,
     /// Whether there may be such a beginning.
     may_lack_beginning: bool,
+    /// An event that the destination has shown.
+    known: Option<Identity>,
     /// What is to be delivered again.
     missing: Option<Vec<Candidate>>,
     list: &'a mut Option<BufWriter<File>>,
@@ -449,8 +452,12 @@ impl Judge<'_> {
             not_judged.push(format!("before {start}: the ledger starts later"));
         }
         let target_since = account.checkpoint.target.since;
-        if Hour::from(target_since) > start {
-            start = Hour::from(target_since).min(requested.end);
+        let judged_from = match target_since > Timestamp::default() {
+            true => Hour::from(target_since.plus(CLOCKS)),
+            false => Hour(0),
+        };
+        if judged_from > start {
+            start = judged_from.min(requested.end);
             not_judged.push(format!(
                 "before {start}: until {target_since} the lane delivered to another target, or under another name"
             ));
@@ -532,6 +539,7 @@ impl Judge<'_> {
                 }
             };
             listed.sort_unstable();
+            self.known = listed.last().map(|listed| listed.identity).or(self.known);
             for same in listed.chunk_by(|one, other| one.identity == other.identity) {
                 let Some(hour) = same.first().and_then(|first| Hour::of(first.time)) else { continue };
                 let copies: u64 = same.iter().map(|listed| u64::from(listed.copies)).sum();
@@ -642,6 +650,7 @@ impl Judge<'_> {
                 continue;
             }
             let (there, absent): (Vec<Owed>, Vec<Owed>) = owed.into_iter().partition(|owed| copies_of(owed) > 0);
+            self.known = there.iter().max_by_key(|owed| owed.created).map(|owed| owed.identity).or(self.known);
             let present = there.len() as u64;
             let row = self.report.hours.entry(hour).or_default();
             row.excluded += excluded;
@@ -704,7 +713,7 @@ impl Judge<'_> {
         candidates.sort_unstable_by(|one, other| one.owed.cmp(&other.owed));
         self.refresh().await?;
         let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
-        let copies = self.copies(&identities).await?;
+        let copies = self.copies_beside_known(&identities).await?;
         candidates = self.settle(candidates, &copies, |row, copies| {
             row.present += 1;
             row.duplicates += u64::from(copies - 1);
@@ -765,6 +774,29 @@ impl Judge<'_> {
     async fn copies(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
         let lookup = self.lookup.clone();
         self.ask(identities, async |identities: &[Identity]| lookup.copies(identities).await).await
+    }
+
+    /// How often each of these is there, by answers that also show an event which is known to be there: clusters behind
+    /// one address may differ.
+    async fn copies_beside_known(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
+        let Some(known) = self.known.filter(|_| self.lookup.copied_at().is_none()) else {
+            return self.copies(identities).await;
+        };
+        let lookup = self.lookup.clone();
+        let asked = async |identities: &[Identity]| {
+            let Err(place) = identities.binary_search(&known) else { return lookup.copies(identities).await };
+            let mut asked = identities.to_vec();
+            asked.insert(place, known);
+            let mut copies = lookup.copies(&asked).await?;
+            if copies.get(place).is_some_and(|copies| *copies > 0) {
+                copies.remove(place);
+                return Ok(copies);
+            }
+            Err(Unproven::NoProof(format!(
+                "an answer lacks the event {known}, which an earlier one had: do several clusters answer?"
+            )))
+        };
+        self.ask(identities, asked).await
     }
 
     async fn elsewhere(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<String>>, End> {

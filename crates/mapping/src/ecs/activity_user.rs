@@ -5,6 +5,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::event::{Event, is_placeholder};
 use super::user;
 use crate::common::account::principal;
+use crate::common::placeholder::is_set;
 use crate::common::words::Words;
 use crate::streams::activity::{ActivityClass, Actor, Change, User, Users};
 
@@ -38,6 +39,11 @@ fn attributes(event: &mut Event<'_>, user: &User<'_>) {
         event.related.user.insert(text);
     }
     event.mark_set([user.full_name]);
+    if !is_set(user.name)
+        && let Some(account) = user.account()
+    {
+        account.write(event);
+    }
     if !is_address && let Some(text) = event.optional("email", user.email_text()) {
         event.related.user.insert(text);
         event.mark(user.email);

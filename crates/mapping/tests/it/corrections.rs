@@ -4210,3 +4210,97 @@ fn the_maker_of_a_processor_is_named_anywhere() {
         );
     }
 }
+
+/// The users of an activity: id, name and address of who acted, and the address of who was changed.
+#[track_caller]
+fn check_users(number: u32, fields: Value, data: Value, expected: [Value; 3], target: Value) {
+    let [ecs, ocsf] = of_activity(number, fields, data);
+    let [id, name, email] = expected;
+    assert_fields(&ecs, &[("user.id", id.clone()), ("user.name", name.clone()), ("user.email", email.clone())]);
+    assert_fields(&ecs, &[("user.target.email", target.clone())]);
+    let acting = [("actor.user.uid", id), ("actor.user.name", name), ("actor.user.email_addr", email)];
+    assert_fields(&ocsf, &acting);
+    if !target.is_null() {
+        assert_fields(&ocsf, &[("user.email_addr", target)]);
+    }
+}
+
+#[test]
+fn a_description_is_of_the_user_whose_id_it_has() {
+    let none = Value::Null;
+    let described = |id: &str| format!("<ManagementUser with id={id}, email='jane@acme.example', user_scope='site'>");
+    let fields = |user: &str, id: &str| json!({"userId": user, "description": described(id), "siteId": "5"});
+    let jane = || json!("jane@acme.example");
+    // Outside of `iam`, there is one user.
+    for (number, data) in [
+        (27, json!({"username": "Jane Doe", "role": "Admin"})),
+        (5020, json!({"byUser": "Jane Doe", "siteName": "S"})),
+        (5020, json!({"username": "Jane Doe", "siteName": "S"})),
+    ] {
+        for (user, id, expected) in [("7", "7", "7"), ("7", "", "7"), ("", "7", "7")] {
+            check_users(
+                number,
+                fields(user, id),
+                data.clone(),
+                [json!(expected), json!("Jane Doe"), jane()],
+                none.clone(),
+            );
+        }
+        // Nobody knows who of the two acted but for the id.
+        check_users(
+            number,
+            fields("7", "8"),
+            data.clone(),
+            [json!("7"), json!("Jane Doe"), none.clone()],
+            none.clone(),
+        );
+    }
+    // Without a name, the address has it.
+    for number in [27, 5020] {
+        check_users(number, fields("7", ""), json!({}), [json!("7"), json!("jane"), jane()], none.clone());
+        let [ecs, _] = of_activity(number, fields("", ""), json!({}));
+        assert_fields(&ecs, &[("user", json!({"name": "jane", "email": "jane@acme.example"}))]);
+        // The name is another user's address.
+        let eve = [none.clone(), json!("eve"), json!("eve@acme.example")];
+        check_users(number, fields("", "8"), json!({"username": "eve@acme.example"}), eve, none.clone());
+    }
+    // A new user is described, or who added it.
+    let added = json!({"byUser": "Admin A", "username": "Jane Doe", "role": "Viewer"});
+    check_users(23, fields("7", "7"), added.clone(), [none.clone(), json!("Admin A"), none.clone()], jane());
+    check_users(23, fields("7", "8"), added, [json!("8"), json!("Admin A"), jane()], none.clone());
+    // Who of the two it is, only the id says.
+    check_users(23, fields("7", ""), json!({}), [json!("7"), none.clone(), none.clone()], none);
+}
+
+#[test]
+fn who_is_named_at_the_beginning_of_a_sentence_acted() {
+    let message = |text: &str| json!({"primaryDescription": text});
+    let jane = || json!({"name": "jane", "email": "jane@acme.example"});
+    for (number, text) in [
+        (27, "User jane@acme.example logged into the management console"),
+        (33, "The management user jane@acme.example logged out of the management console."),
+        (5020, "The management user jane@acme.example created site S."),
+        (5020, "The management user jane@acme.example, an admin, created site S for bob@acme.example."),
+    ] {
+        let [ecs, ocsf] = of_activity(number, message(text), json!({"siteName": "S"}));
+        assert_fields(&ecs, &[("user", jane())]);
+        assert_fields(
+            &ocsf,
+            &[("actor.user.name", json!("jane")), ("actor.user.email_addr", json!("jane@acme.example"))],
+        );
+        if number == 27 {
+            assert_fields(&ocsf, &[("class_uid", json!(3002)), ("user.name", json!("jane"))]);
+        }
+    }
+    for (number, text, data) in [
+        (27, "Jane (jane@acme.example) logged in", json!({})),
+        (5020, "The site of user jane@acme.example was created", json!({})),
+        (23, "User jane@acme.example was added.", json!({})),
+        (27, "User jane@acme.example logged in", json!({"username": "N/A", "fullName": "Eve"})),
+        (5020, "User jane@acme.example asked for a site", json!({"byUser": "Eve"})),
+    ] {
+        let [ecs, ocsf] = of_activity(number, message(text), data);
+        assert_fields(&ecs, &[("user.email", Value::Null)]);
+        assert_fields(&ocsf, &[("actor.user.email_addr", Value::Null)]);
+    }
+}

@@ -42,8 +42,9 @@ impl<'a> User<'a> {
         after_name.or(self.email.escaped()).or(self.described.email)
     }
 
+    /// The account that the name says, else the one that the address in a text says.
     pub fn account(&self) -> Option<Account<'a>> {
-        Account::of_console(self.name)
+        Account::of_console(self.name).or_else(|| Account::of_text(self.described.email?).map(Account::without_domain))
     }
 
     /// The full name in the record, else a name that is one of a person.
@@ -113,7 +114,7 @@ impl<'a> Users<'a> {
             email: Value::default(),
             role: value_if(known.has_role_of_target(), data.role),
             role_name: value_if(known.has_role_of_target(), data.role_name),
-            described: Described::default(),
+            described: known.described_target,
         };
         let users = Self {
             actor,
@@ -188,7 +189,10 @@ struct Distinction<'a> {
     is_one_user: bool,
     /// The id of the record is that of another user than the one who acted.
     has_id_of_target: bool,
+    /// What a text says of the one who acted.
     described: Described<'a>,
+    /// What it says of the user who was changed.
+    described_target: Described<'a>,
 }
 
 impl<'a> Distinction<'a> {
@@ -204,16 +208,26 @@ impl<'a> Distinction<'a> {
         let by_user = is_set(data.by_user);
         let is_change = by_user && is_iam && (class.object == Some(Object::User) || is_named && !is_role);
         let described = Described::of(activity.description);
-        // The description may be that of the user who was changed.
-        let is_of_target = described.id == activity.user_id.escaped();
+        let has_one_id = described.id.is_some() && described.id == activity.user_id.escaped();
         // Two ids are two users, whatever their names.
-        let has_two_ids = described.id.is_some() && is_set(activity.user_id) && !is_of_target;
+        let has_two_ids = described.id.is_some() && is_set(activity.user_id) && !has_one_id;
         let is_one_user = if by_user {
             !has_two_ids && may_be_one_of(data.by_user, names)
         } else {
             is_set(data.user_id) && data.user_id.escaped() == activity.user_id.escaped()
         };
         let has_id_of_target = is_change && !is_one_user;
+        // Outside of `iam`, the description is of the one user there is, unless names or ids say otherwise.
+        let names_of_actor = if by_user { [data.by_user; 3] } else { names };
+        let is_of_actor = has_one_id || !is_iam && !has_two_ids && !described.is_another(names_of_actor);
+        let none = Described::default();
+        let [described, described_target] = match has_id_of_target {
+            true if has_one_id => [none, described],
+            false if !is_of_actor => [none, none],
+            _ => [described, none],
+        };
+        let is_nameless = described == none && !is_iam && !by_user && !is_named && !class.is_rule_alert;
+        let described = if is_nameless { Described::of_sentence(parts.entry.message) } else { described };
         Self {
             is_iam,
             is_role,
@@ -223,7 +237,8 @@ impl<'a> Distinction<'a> {
             has_target: is_change || is_iam && is_set(data.user_id),
             is_one_user,
             has_id_of_target,
-            described: if has_id_of_target && !is_of_target { described } else { Described::default() },
+            described,
+            described_target,
         }
     }
 
@@ -261,6 +276,9 @@ fn may_be_one_of<'a, const N: usize>(user: Value<'a>, names: [Value<'a>; N]) -> 
     names.into_iter().filter_map(Account::of).any(|name| user.may_be(name))
 }
 
+/// How a sentence about a user of the console begins.
+const SUBJECTS: [&str; 2] = ["The management user ", "User "];
+
 /// The user of a description such as `<ManagementUser at 0x7f6e with id=17, email='jane@acme.example'>`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Described<'a> {
@@ -282,6 +300,25 @@ impl<'a> Described<'a> {
             id: id.filter(|id| !id.is_empty()).map(Escaped::plain),
             email: email.map(Escaped::plain).filter(|email| principal(*email).is_some()),
         }
+    }
+
+    /// The address of the user with whom a sentence begins, and who did what it says.
+    fn of_sentence(message: Value<'a>) -> Self {
+        let text = message.escaped().map_or("", Escaped::raw);
+        let rest = SUBJECTS.into_iter().find_map(|subject| text.strip_prefix(subject)).unwrap_or_default();
+        let word = rest.split(' ').next().unwrap_or_default();
+        Self {
+            id: None,
+            email: Some(Escaped::plain(word.trim_end_matches([',', '.', ':']))).filter(|word| is_email(*word)),
+        }
+    }
+
+    /// Whether the first address in these names is another user's.
+    fn is_another(&self, names: [Value<'a>; 3]) -> bool {
+        self.email.is_some_and(|email| {
+            let other = first_email(names).escaped();
+            other.is_some_and(|other| !email.raw().eq_ignore_ascii_case(other.raw()))
+        })
     }
 }
 

@@ -49,6 +49,19 @@ pub const CATEGORIES: Words<&[&str]> = Words {
         ("browser", MALWARE),
         ("application_control", MALWARE),
         ("malicious_*", MALWARE),
+        ("adware", MALWARE),
+        ("bot", MALWARE),
+        ("bootkit", MALWARE),
+        ("ddos", MALWARE),
+        ("exploit_kit", MALWARE),
+        ("hack_tool", MALWARE),
+        ("infostealer", MALWARE),
+        ("pup", MALWARE),
+        ("rat", MALWARE),
+        ("remote_access_trojan", MALWARE),
+        ("webshell", MALWARE),
+        ("web_shell", MALWARE),
+        ("wiper", MALWARE),
     ],
 };
 
@@ -57,7 +70,7 @@ pub fn known_categories(classification: Value<'_>) -> Option<&'static [&'static 
     CATEGORIES.of(classification)
 }
 
-/// The categories of a threat: without a known classification it is malware.
+/// The categories of a threat: without a known classification it is malware, which the stream of threats is about.
 pub fn categories(classification: Value<'_>) -> &'static [&'static str] {
     known_categories(classification).unwrap_or(&["malware"])
 }

@@ -88,6 +88,7 @@ pub const MAKES: Words<Make> = Words {
         ("hygon*", Make::X86),
         ("zhaoxin", Make::X86),
         ("centaurhauls", Make::X86),
+        ("via", Make::X86),
         ("arm", Make::Arm),
         ("armv8*", Make::Arm),
         ("armv9*", Make::Arm),

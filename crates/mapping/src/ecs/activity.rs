@@ -64,7 +64,7 @@ pub(super) fn map(
         classification: [threat.classification, threat.classification_source],
         ..JoinKeys::default()
     };
-    let tail = Tail { owner: &owner, severity: Some(class.severity), keys, is_system: class.is_system };
+    let tail = Tail { owner: &owner, severity: class.severity, keys, is_system: class.is_system };
     activity_event::tail(event, common, activity, &tail, data);
     class.is_unknown
 }
@@ -90,7 +90,7 @@ fn event_object(
     if class.subject == Subject::Device {
         event.date("start", parts.peripheral().event_time);
     }
-    activity_event::fields(event, common, &parts.entry, Some(class.severity));
+    activity_event::fields(event, common, &parts.entry, class.severity);
     event.close(open);
 }
 

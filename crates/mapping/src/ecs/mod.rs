@@ -61,7 +61,7 @@ use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, SWITCHES, ScopeLevel};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::{ENDED, Ended};
-use crate::streams::unified_alert::{OBSERVABLES, PRODUCTS, Product};
+use crate::streams::unified_alert::{OBSERVABLES, ON_ENDPOINTS, PRODUCTS, Product, SURFACES};
 use crate::streams::unread::Known;
 pub use vendor::UNEXPECTED;
 
@@ -248,10 +248,9 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(REPORTED_OUTCOMES.print(|outcome| format!("{} (activity of an unknown type)", outcome.word())));
     tables.push(CATEGORIES.print(|categories| categories.join(", ")));
     tables.push(
-        unified_alert::ON_ENDPOINTS
-            .print(|()| "intrusion_detection (unified alert, unless an endpoint is attacked)".to_owned()),
+        ON_ENDPOINTS.print(|()| "intrusion_detection (unified alert, unless an endpoint is attacked)".to_owned()),
     );
-    tables.push(unified_alert::SURFACES.print(|category| match *category {
+    tables.push(SURFACES.print(|category| match *category {
         "network" => "network (attacked surface, if no classification but `network` is known)".to_owned(),
         category => format!("{category} (attacked surface, if no classification is known)"),
     }));

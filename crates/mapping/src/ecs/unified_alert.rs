@@ -10,12 +10,11 @@ use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::classification::{OUTCOMES, event_outcome, known_categories};
+use crate::common::classification::{OUTCOMES, event_outcome};
 use crate::common::page;
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, timestamp, unless_zero};
 use crate::common::word::Word;
-use crate::common::words::Words;
 use crate::streams::unified_alert::{AlertedFile, AssetClass, Attacker, Observed, UnifiedParts};
 
 pub(super) fn map(
@@ -90,7 +89,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
     let result = Word::of_value(parts.result);
     let open = event.open("event");
     event.json.word("kind", "alert");
-    event.words("category", categories(parts));
+    event.words("category", parts.categories().chain(subject(parts)));
     event.words("type", ["info"]);
     match result.as_str() {
         "" => event.json.word("action", "unified-alert-raised"),
@@ -118,37 +117,6 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
         event.json.word("provider", "SentinelOne");
     }
     event.close(open);
-}
-
-/// Classifications of what happens on endpoints.
-pub(super) const ON_ENDPOINTS: Words<()> = Words {
-    field: "event.category",
-    rows: &[
-        ("hacktool", ()),
-        ("interactive_shell", ()),
-        ("remote_shell", ()),
-        ("browser", ()),
-        ("application_control", ()),
-    ],
-};
-
-/// Categories of attacked surfaces.
-pub(super) const SURFACES: Words<&str> =
-    Words { field: "event.category", rows: &[("identity", "iam"), ("email", "email"), ("network", "network")] };
-
-/// The categories by classification, and by attacked surface if the classification is not specific.
-fn categories(parts: &UnifiedParts<'_>) -> impl Iterator<Item = &'static str> {
-    let is_possible = ON_ENDPOINTS.of(parts.classification).is_none() || attacks(parts, "endpoint");
-    let known = known_categories(parts.classification);
-    let categories = if is_possible { known } else { None }.unwrap_or(&["intrusion_detection"]);
-    let is_network = Word::is(parts.classification, "network");
-    let attacked = SURFACES.rows.iter().filter(|(surface, _)| attacks(parts, surface)).map(|(_, category)| *category);
-    let by_surface = attacked.filter(move |category| known.is_none() || (is_network && *category == "network"));
-    categories.iter().copied().chain(by_surface).chain(subject(parts))
-}
-
-fn attacks(parts: &UnifiedParts<'_>, surface: &str) -> bool {
-    parts.attack_surfaces.elements().any(|element| Word::is(element, surface))
 }
 
 /// For the agent's engines, a file that was found without being run is `file`; a detection of behaviour is `process`.

@@ -52,7 +52,7 @@ impl Plan {
             status: row.status,
             disposition: row.disposition,
             verdict: None,
-            severity: Some(class.severity),
+            severity: class.severity,
             is_firewall: class.subject == Subject::Firewall,
         };
         // What the record says in addition to its type.
@@ -85,7 +85,7 @@ impl Plan {
     /// threat, if the activity says it: that of the activity itself may be lower.
     fn take_threat(&mut self, class: &ActivityClass, threat: &ReportedThreat<'_>) {
         let says_severity = self.activity == CREATE || class.number == Some(MARKED_AS_THREAT);
-        let of_type = Some(class.severity).filter(|severity| says_severity && *severity >= Severity::Medium);
+        let of_type = class.severity.filter(|severity| says_severity && *severity >= Severity::Medium);
         self.severity = threat.severity().or(of_type);
         if self.disposition.is_none() {
             self.disposition = OUTCOMES.of(threat.state).map(disposition_of);
@@ -140,7 +140,7 @@ impl Plan {
     }
 
     /// `severity` is that of the activity itself.
-    fn change(&mut self, other: Class, severity: Severity) {
+    fn change(&mut self, other: Class, severity: Option<Severity>) {
         // The numbers of activities differ.
         if matches!(self.class, Class::UserManagement | Class::RoleManagement) {
             self.activity = match self.activity {
@@ -157,7 +157,7 @@ impl Plan {
             if self.class == Class::DetectionFinding {
                 // Its states are those of a finding.
                 self.status = Some(0);
-                self.severity = Some(severity);
+                self.severity = severity;
             }
             self.status = self.status.map(|status| if status > 2 { 0 } else { status });
         }

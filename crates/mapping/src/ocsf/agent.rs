@@ -106,7 +106,7 @@ fn vendor_of(model: Escaped<'_>) -> Option<&'static str> {
         word.get(begin..).is_some_and(|end| end.eq_ignore_ascii_case(vendor))
     };
     let mut words = model.raw().split(|letter: char| !letter.is_ascii_alphanumeric());
-    words.find_map(|word| ["Intel", "AMD", "Apple"].into_iter().find(|vendor| ends(word, vendor)))
+    words.find_map(|word| ["Intel", "AMD", "Apple", "VIA"].into_iter().find(|vendor| ends(word, vendor)))
 }
 
 pub(super) fn cpu_architecture(architecture: Architecture) -> Choice {

@@ -13,7 +13,7 @@ use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::image::Image;
 use crate::common::page;
-use crate::common::placeholder::{is_set, text};
+use crate::common::placeholder::{boolean, is_set, text};
 use crate::common::registry::hive;
 use crate::common::words::{Choice, Words};
 use crate::parts::{
@@ -273,14 +273,18 @@ fn login(event: &mut Event<'_>, login: &Login<'_>) {
     if account.is_none() && Login::text(login.sid).is_none() {
         return;
     }
+    // `false` does not say what the user is.
+    let is_administrator = boolean(login.is_administrator) == Some(true);
+    let kind = if is_administrator { UserType::Admin } else { UserType::Unknown };
     let element = event.open_element();
     let user = event.open("user");
     match account {
         Some(account) if Login::text(login.domain).is_some() => {
             event.text("domain", login.domain);
-            event.account(account.without_domain(), UserType::Unknown);
+            event.account(account.without_domain(), kind);
         }
-        Some(account) => event.account(account, UserType::Unknown),
+        Some(account) => event.account(account, kind),
+        None if is_administrator => event.user_type(kind),
         None => {}
     }
     if Login::text(login.sid).is_some() {

@@ -65,7 +65,7 @@ use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::{ENDED, Ended};
-use crate::streams::unified_alert::{OBSERVABLES, PRODUCTS, Product};
+use crate::streams::unified_alert::{OBSERVABLES, ON_ENDPOINTS, PRODUCTS, Product};
 use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
@@ -241,7 +241,11 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(direction.named("connection_info.direction"));
     let transport = EVENT_TRANSPORTS.print(|transport| (*transport).to_owned());
     tables.push(transport.named("connection_info.protocol_name"));
-    tables.push(finding::MALWARE.print(|kind| kind.map_or("no malware".to_owned(), |kind| kind.to_string())));
+    let malware = finding::MALWARE.print(|kind| kind.map_or("no malware".to_owned(), |kind| kind.to_string()));
+    let field = malware.field;
+    tables.push(malware.noted("remoteshell", " (no malware in a unified alert)"));
+    let on_endpoints = ON_ENDPOINTS.print(|()| "no malware (unified alert, unless an endpoint is attacked)".to_owned());
+    tables.push(on_endpoints.named(field));
     let bits = ARCHITECTURES.print(|architecture| device::cpu_bits(*architecture).to_owned());
     tables.push(BITS.print(|bits| (*bits).to_owned()));
     tables.push(bits.named("device.os.cpu_bits"));

@@ -74,7 +74,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
 
 fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let is_harmless = Verdict::of(parts.verdict).is_some_and(Verdict::is_harmless);
-    if is_harmless || OUTCOMES.of(parts.result) == Some(Outcome::Benign) {
+    // A shell is no malware, though what opened it may be.
+    let is_shell = Word::is(parts.classification, "remote_shell");
+    if is_harmless || is_shell || OUTCOMES.of(parts.result) == Some(Outcome::Benign) || !parts.is_malware() {
         return;
     }
     let file = &parts.file;
@@ -274,6 +276,8 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         Some(outcome @ (Outcome::Mitigated | Outcome::Blocked)) => mitigated(outcome, parts.successful_actions(), left),
         Some(outcome @ Outcome::Active) => (disposition_of(outcome), left),
         Some(outcome @ Outcome::Benign) => (disposition_of(outcome), Action::Allowed),
+        // Nobody knows what an unknown word says of the alert.
+        None if is_set(parts.result) => return,
         None => (19, Action::Observed),
     };
     event.disposition(disposition);

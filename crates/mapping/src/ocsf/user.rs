@@ -46,7 +46,7 @@ impl Event<'_> {
         }
     }
 
-    /// Writes a user object of an endpoint's user. No record says whether that user is an administrator there.
+    /// Writes a user object of an endpoint's user. Only a login says whether that user is an administrator there.
     pub fn user(&mut self, name: &str, account: Account<'_>) {
         let open = self.open(name);
         self.account(account, UserType::Unknown);

@@ -82,6 +82,8 @@ pub struct Login<'a> {
     pub name: Value<'a>,
     pub domain: Value<'a>,
     pub sid: Value<'a>,
+    /// The user has the rights of an administrator there.
+    pub is_administrator: Value<'a>,
 }
 
 impl Login<'_> {

@@ -92,6 +92,7 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
             name: info.logins_user_name,
             domain: domain(info.login_account_domain),
             sid: info.login_account_sid,
+            is_administrator: info.login_is_administrator_equivalent,
         },
         registry: Registry {
             key_path: info.registry_key_path,

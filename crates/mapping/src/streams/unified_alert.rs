@@ -9,6 +9,7 @@ use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 use crate::common::account::{Account, ProcessUser};
 use crate::common::address::Address;
 use crate::common::attack::Attack;
+use crate::common::classification::known_categories;
 use crate::common::image::{Image, NamedFile};
 use crate::common::machine::{is_group, is_machine, machine_type};
 use crate::common::os::architecture_of_system;
@@ -266,11 +267,52 @@ pub const PRODUCTS: Words<Product> = Words {
     ],
 };
 
+/// Classifications of what happens on endpoints.
+pub const ON_ENDPOINTS: Words<()> = Words {
+    field: "event.category",
+    rows: &[
+        ("hacktool", ()),
+        ("interactive_shell", ()),
+        ("remote_shell", ()),
+        ("browser", ()),
+        ("application_control", ()),
+    ],
+};
+
+/// Categories of attacked surfaces.
+pub const SURFACES: Words<&str> =
+    Words { field: "event.category", rows: &[("identity", "iam"), ("email", "email"), ("network", "network")] };
+
 /// Keys of an asset's addresses at the detection.
 const ADDRESSES: [&str; 4] = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"];
 const EXTERNAL_ADDRESS: &str = "consoleIpAddress";
 
 impl<'a> UnifiedParts<'a> {
+    /// The categories of the classification, else of the attacked surface.
+    pub fn categories(&self) -> impl Iterator<Item = &'static str> {
+        let is_known = known_categories(self.classification).is_some();
+        let is_network = Word::is(self.classification, "network");
+        let attacked =
+            SURFACES.rows.iter().filter(|(surface, _)| self.is_attacked(surface)).map(|(_, category)| *category);
+        let by_surface = attacked.filter(move |category| !is_known || is_network && *category == "network");
+        self.class_categories().iter().copied().chain(by_surface)
+    }
+
+    /// Whether the classification is one of malware. That of an unknown word is not.
+    pub fn is_malware(&self) -> bool {
+        self.class_categories().contains(&"malware")
+    }
+
+    fn class_categories(&self) -> &'static [&'static str] {
+        let is_possible = ON_ENDPOINTS.of(self.classification).is_none() || self.is_attacked("endpoint");
+        let known = if is_possible { known_categories(self.classification) } else { None };
+        known.unwrap_or(&["intrusion_detection"])
+    }
+
+    fn is_attacked(&self, surface: &str) -> bool {
+        self.attack_surfaces.elements().any(|element| Word::is(element, surface))
+    }
+
     pub fn of(alert: &UnifiedAlert<'a>) -> Self {
         let states = States::of(alert);
         let named = NamedFile::of(alert.process.file.path, alert.process.file.name);

@@ -1160,6 +1160,8 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         ("64 bit", "Westmere E56xx/L56xx/X56xx (Nehalem-C)", "", "x86_64", "x86"),
         ("64 bit", "Hygon C86 7185 32-core Processor", "", "x86_64", "x86"),
         ("64 bit", "ZHAOXIN KaiXian KX-6640MA", "", "x86_64", "x86"),
+        ("64 bit", "VIA Nano processor U2250 (1.6GHz Capable)", "", "x86_64", "x86"),
+        ("32 bit", "VIA C7-M Processor 1600MHz", "", "x86", "x86"),
         ("32 bit", "AMD64 Family 25", "", "x86", "x86"),
         ("64 bit", "", "Amazon Linux 2 4.14.355-276.amzn2.x86_64", "x86_64", "x86"),
         ("", "", "Debian 12 6.1.0-29-amd64", "x86_64", "x86"),
@@ -3611,7 +3613,7 @@ fn an_activity_about_an_alert_says_the_same_in_each_form() {
     assert_fields(&finding, &[("status", Value::Null), ("disposition", json!("Corrected"))]);
     // Unknown words.
     let [event, finding] = of_activity(16003, json!({}), nested(json!({"changes": {"new_severity": "URGENT"}})));
-    assert_fields(&event, &[("event.severity", json!(21))]);
+    assert_fields(&event, &[("event.severity", Value::Null)]);
     assert_fields(&finding, &[("severity", json!("Unknown"))]);
     let [_, finding] = of_activity(16001, json!({}), nested(json!({"changes": {"new_status": "ON_HOLD"}})));
     assert_fields(&finding, &[("status", json!("ON_HOLD")), ("status_id", json!(99))]);
@@ -4199,6 +4201,7 @@ fn the_maker_of_a_processor_is_named_anywhere() {
         ("Dual-Core AMD Opteron(tm) Processor 2212", Some("AMD")),
         ("VirtualApple @ 2.50GHz", Some("Apple")),
         ("Apple M2", Some("Apple")),
+        ("VIA Eden X4 C4250@1.2+GHz", Some("VIA")),
         ("ARM Cortex-A72", None),
     ] {
         let agent = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "h", "cpuId": model});
@@ -4302,5 +4305,120 @@ fn who_is_named_at_the_beginning_of_a_sentence_acted() {
         let [ecs, ocsf] = of_activity(number, message(text), data);
         assert_fields(&ecs, &[("user.email", Value::Null)]);
         assert_fields(&ocsf, &[("actor.user.email_addr", Value::Null)]);
+    }
+}
+
+#[test]
+fn an_unknown_class_of_a_unified_alert_is_no_malware() {
+    for (class, surface, categories, malware) in [
+        ("CREDENTIAL_ABUSE", "IDENTITY", json!(["intrusion_detection", "iam"]), Value::Null),
+        ("New Word", "ENDPOINT", json!(["intrusion_detection"]), Value::Null),
+        ("HACKTOOL", "IDENTITY", json!(["intrusion_detection"]), Value::Null),
+        ("REMOTE_SHELL", "ENDPOINT", json!(["malware"]), Value::Null),
+        ("HACKTOOL", "ENDPOINT", json!(["malware"]), json!([99])),
+        ("MALICIOUS_PDF", "EMAIL", json!(["malware"]), json!([99])),
+        ("ADWARE", "ENDPOINT", json!(["malware"]), json!([1])),
+        ("RANSOMWARE", "IDENTITY", json!(["malware"]), json!([10])),
+    ] {
+        let record = json!({"id": "1", "name": "n", "classification": class, "attackSurfaces": [surface]});
+        assert_fields(
+            &map_to(Schema::Ecs, Stream::UnifiedAlerts, &record),
+            &[("event.category", categories), ("sentinel_one.unified_alert.classification", json!(class))],
+        );
+        let ocsf = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_eq!(faults(Schema::Ocsf, &ocsf), Vec::<String>::new());
+        let kind = ocsf.pointer("/malware/0/classification_ids").cloned().unwrap_or_default();
+        assert_eq!((kind, &ocsf["finding_info"]["types"]), (malware, &json!([class])), "{ocsf:#}");
+    }
+    // A threat is malware, whatever the word.
+    let record = threat(json!({"classification": "New Word"}), json!({}));
+    assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &[("event.category", json!(["malware"]))]);
+    let ocsf = map_to(Schema::Ocsf, Stream::Threats, &record);
+    assert_eq!(ocsf["malware"][0]["classification_ids"], json!([99]));
+    assert_eq!(ocsf["malware"][0]["classifications"], json!(["New Word"]));
+}
+
+#[test]
+fn who_logged_in_as_an_administrator_is_one() {
+    for (word, kind) in
+        [(json!("true"), "Admin"), (json!(true), "Admin"), (json!("false"), "Unknown"), (json!(null), "Unknown")]
+    {
+        let info = json!({"alertId": "1", "eventType": "WINLOGONATTEMPT", "loginsUserName": "jane",
+            "loginAccountSid": "S-1-5-21-1", "loginIsSuccessful": "true", "loginIsAdministratorEquivalent": word});
+        let event =
+            map_to(Schema::Ocsf, Stream::Alerts, &json!({"alertInfo": info, "ruleInfo": {"id": "1", "name": "r"}}));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new());
+        let user = &event["evidences"][0]["user"];
+        assert_eq!((&user["name"], &user["type"]), (&json!("jane"), &json!(kind)), "{event:#}");
+        let hit = json!({"rulename": "r", "ruleid": "1", "alertid": "1", "dveventtype": "WINLOGONATTEMPT",
+            "loginsusername": "jane", "loginisadministratorequivalent": word});
+        let [_, event] = of_activity(3608, json!({}), hit);
+        assert_eq!(event["evidences"][0]["user"]["type"], json!(kind), "{event:#}");
+    }
+    // The system is not one of its administrators.
+    let info = json!({"alertId": "1", "eventType": "WINLOGONATTEMPT", "loginsUserName": "SYSTEM",
+        "loginIsAdministratorEquivalent": "true"});
+    let event = map_to(Schema::Ocsf, Stream::Alerts, &json!({"alertInfo": info}));
+    assert_eq!(event["evidences"][0]["user"]["type"], json!("System"), "{event:#}");
+}
+
+#[test]
+fn an_unmitigated_alert_is_allowed_whatever_an_action_reports() {
+    for (policy, action) in [("PROTECT", "Allowed"), ("DETECT", "Observed")] {
+        let asset = json!({"name": "h", "osType": "WINDOWS", "agentUuid": "u", "policy": policy});
+        let record = json!({"id": "1", "name": "n", "classification": "MALWARE", "result": "UNMITIGATED",
+            "assets": [asset.clone()], "detectionTime": {"assets": [asset]},
+            "mitigationDetails": {"reports": [{"mitigationActionType": "KILL", "successCount": 1}]}});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        let said = ["disposition", "action"].map(|name| event[name].as_str().unwrap_or_default().to_owned());
+        assert_eq!(said, ["Detected", action], "{event:#}");
+    }
+}
+
+#[test]
+fn an_unknown_result_of_a_unified_alert_says_nothing_of_it() {
+    for (result, said) in [
+        (json!("PARTIALLY_MITIGATED"), [None, None]),
+        (json!("mitigated"), [Some("Corrected"), Some("Denied")]),
+        (Value::Null, [Some("Alert"), Some("Observed")]),
+        (json!("N/A"), [Some("Alert"), Some("Observed")]),
+    ] {
+        let record = json!({"id": "1", "name": "n", "classification": "MALWARE", "result": result});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_eq!(["disposition", "action"].map(|name| event[name].as_str()), said, "{event:#}");
+        if said[0].is_none() {
+            assert_fields(&event, &[("unmapped.result", result.clone())]);
+            let ecs = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+            assert_fields(&ecs, &[("event.outcome", json!("unknown"))]);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_severity_that_an_alert_was_given_is_none() {
+    for (severity, score, word) in [("SEV0", Value::Null, "Unknown"), ("HIGH", json!(73), "High")] {
+        for fields in [json!({"alertId": "9"}), json!({})] {
+            let mut data = fields;
+            data["newSeverity"] = json!(severity);
+            let [ecs, ocsf] = of_activity(16003, json!({}), data);
+            assert_fields(&ecs, &[("event.severity", score.clone())]);
+            assert_fields(&ocsf, &[("severity", json!(word))]);
+        }
+    }
+    // Without a word, it is that of the type.
+    let [ecs, _] = of_activity(16003, json!({}), json!({"alertId": "9"}));
+    assert_fields(&ecs, &[("event.severity", json!(21))]);
+}
+
+#[test]
+fn what_connects_a_network_is_a_machine() {
+    for (word, kind) in [("Network Switch", "Switch"), ("Network Router", "Router"), ("Virtual Network", "")] {
+        let record =
+            json!({"id": "1", "assets": [{"id": "a", "name": "h", "category": "Device", "subcategory": word}]});
+        let [ecs, ocsf] = [Schema::Ecs, Schema::Ocsf].map(|schema| map_to(schema, Stream::UnifiedAlerts, &record));
+        let name = if kind.is_empty() { Value::Null } else { json!("h") };
+        assert_fields(&ecs, &[("host.name", name)]);
+        assert_eq!(ocsf["device"]["type"].as_str().unwrap_or_default(), kind, "{ocsf:#}");
     }
 }

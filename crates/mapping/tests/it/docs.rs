@@ -185,7 +185,7 @@ fn shows(record: &Value) -> String {
 }
 
 /// Tables that only ECS has words for.
-const OF_ECS: [&str; 9] = [
+const OF_ECS: [&str; 10] = [
     "CATEGORIES",
     "DATA_TYPES",
     "DETECTION_TYPES",
@@ -195,6 +195,7 @@ const OF_ECS: [&str; 9] = [
     "OS_TYPES",
     "RECORD_TYPES",
     "SCOPE_LEVELS",
+    "SURFACES",
 ];
 
 #[test]

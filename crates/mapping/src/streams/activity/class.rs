@@ -70,7 +70,8 @@ pub struct ActivityClass {
     pub action: &'static str,
     /// `None` if the activity has no outcome.
     pub outcome: Option<EventOutcome>,
-    pub severity: Severity,
+    /// `None` if the record has a word of its own that nobody knows.
+    pub severity: Option<Severity>,
     /// What it is about; `None` for what only the record can tell.
     pub object: Option<Object>,
     /// The activity switches something on or off.
@@ -131,7 +132,7 @@ impl ActivityClass {
             types: [""; 3],
             action: if number.is_none() { "activity" } else { "" },
             outcome: None,
-            severity: Severity::Informational,
+            severity: Some(Severity::Informational),
             object: None,
             switched: None,
             is_unknown: false,
@@ -144,15 +145,15 @@ impl ActivityClass {
             class.set(&row.categories, &row.types);
             class.action = row.action;
             class.outcome = row.outcome;
-            class.severity = row.severity;
+            class.severity = Some(row.severity);
             class.object = row.object;
             if let Some(off) = row.off_severity {
                 class.switched = SWITCHES.of(data.new_value);
-                class.severity = match class.switched {
+                class.severity = Some(match class.switched {
                     Some(true) => Severity::Low,
                     Some(false) => off,
                     None => row.severity,
-                };
+                });
             } else if number == Some(REMOTE_SHELL_RIGHT) {
                 class.switched = SWITCHES.of(data.new_value);
             }
@@ -346,7 +347,7 @@ pub const DEVICE_EVENTS: Words<bool> =
 fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let ActivityParts { activity, data, .. } = parts;
     // By its type.
-    let is_malicious = class.is("malware") && class.severity == Severity::High;
+    let is_malicious = class.is("malware") && class.severity == Some(Severity::High);
     let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
     if class.is("malware") && data.threat_classification.escaped().is_some() {
         let others = class.categories;
@@ -357,16 +358,19 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     if is_remote {
         add(&mut class.categories, "intrusion_detection");
     }
-    if let Some(severity) = parts.threat().severity() {
-        class.severity = severity;
+    let threat = parts.threat();
+    if let Some(severity) = threat.severity() {
+        class.severity = Some(severity);
+    } else if is_set(threat.severity) {
+        class.severity = None;
     } else if is_malicious && Word::is(data.threat_classification, "ransomware") {
-        class.severity = Severity::Critical;
+        class.severity = Some(Severity::Critical);
     }
     match OUTCOMES.of(data.new_status) {
         // The threat is active again.
         Some(Outcome::Active) => {
             class.outcome = Some(EventOutcome::Unknown);
-            class.severity = class.severity.max(Severity::Medium);
+            class.severity = class.severity.max(Some(Severity::Medium));
         }
         Some(Outcome::Mitigated | Outcome::Blocked | Outcome::Benign) => class.outcome = Some(EventOutcome::Success),
         None => {}
@@ -380,11 +384,11 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     }
     if class.is_role_grant {
         class.action = "user-role-added";
-        class.severity = Severity::Medium;
+        class.severity = Some(Severity::Medium);
     }
     // An administrator has all rights.
     if class.is("iam") && class.has_type("creation") && [data.role, data.role_name].into_iter().any(is_administrator) {
-        class.severity = class.severity.max(Severity::Medium);
+        class.severity = class.severity.max(Some(Severity::Medium));
     }
     match class.number {
         Some(LOGIN_RELATED) => class.outcome = Some(login_outcome(activity)),

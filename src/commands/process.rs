@@ -15,6 +15,7 @@ use super::UsageError;
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period, PrivateDestination};
+#[cfg(feature = "kubernetes")]
 use crate::sink::dead_letters::DeadLetters;
 use crate::state::{Location, dead_letters};
 use crate::telemetry::LogFormat;

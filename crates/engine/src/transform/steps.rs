@@ -95,6 +95,7 @@ const UNUSED_FOR: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Compiler {
     /// Whose programs are kept, so that each is compiled once: by the check of the file, for all lanes and sinks.
+    #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "only programs are compiled"))]
     pipeline: Option<String>,
     budget: Budget,
 }

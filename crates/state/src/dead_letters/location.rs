@@ -10,6 +10,7 @@ use s1_forwarder_engine::sink::dead_letters::DeadLetters;
 use s1_forwarder_kafka::{KafkaLocation, KafkaLocationError};
 #[cfg(feature = "kubernetes")]
 use s1_forwarder_settings::is_namespace;
+#[cfg(feature = "kubernetes")]
 use s1_forwarder_settings::kubernetes::Kubernetes;
 use s1_forwarder_settings::{FOR_A_SHELL, is_for_a_shell};
 

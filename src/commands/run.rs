@@ -259,9 +259,10 @@ fn summary(report: &OnceReport) -> Table {
     let mut table = Table::new(&header);
     for lane in &report.lanes {
         let metrics = &lane.metrics;
-        let counters = [&metrics.pulled, &metrics.delivered, &metrics.requeued];
+        let counters = [&metrics.pull.records, &metrics.send.delivered, &metrics.pull.requeued];
         let [pulled, delivered, requeued] = counters.map(|counter| counter.load(Ordering::Relaxed).to_string());
-        let dead = describe_dead_letters(metrics.dead_letters.load(Ordering::Relaxed), metrics.dead_letters_stored());
+        let dead =
+            describe_dead_letters(metrics.send.dead_letters.load(Ordering::Relaxed), metrics.dead_letters_stored());
         let skipped = describe_skipped(metrics.skipped_by_reason());
         let result = match (lane.complete, metrics.last_error()) {
             (true, _) => complete(metrics),

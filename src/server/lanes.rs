@@ -387,7 +387,7 @@ fn expiry(time: Timestamp) -> String {
 /// The dead letters that the pages show and sort by: those that are stored, or those of this process where the store's
 /// number is not known. [`Lane::shown_dead_letters`] is the same of an answer.
 pub(super) fn shown_dead_letters(lane: &LaneMetrics) -> u64 {
-    lane.dead_letters_stored().unwrap_or_else(|| lane.dead_letters.load(Relaxed))
+    lane.dead_letters_stored().unwrap_or_else(|| lane.send.dead_letters.load(Relaxed))
 }
 
 /// A number of events, which may be larger if counts were lost.
@@ -515,21 +515,21 @@ impl Lane {
                 missing_records: verification.missing_records,
                 until: verification.until.to_string(),
             }),
-            pulled: lane.pulled.load(Relaxed),
-            delivered: lane.delivered.load(Relaxed),
+            pulled: lane.pull.records.load(Relaxed),
+            delivered: lane.send.delivered.load(Relaxed),
             skipped: lane.skipped_by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
-            requeued: lane.requeued.load(Relaxed),
-            dead_letters: lane.dead_letters.load(Relaxed),
+            requeued: lane.pull.requeued.load(Relaxed),
+            dead_letters: lane.send.dead_letters.load(Relaxed),
             dead_letters_stored: lane.dead_letters_stored(),
-            map_errors: lane.map_errors.load(Relaxed),
-            remap_errors: lane.remap_errors.load(Relaxed),
+            map_errors: lane.map.errors.load(Relaxed),
+            remap_errors: lane.map.program_errors.load(Relaxed),
             last_remap_error: lane.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             sink_warnings: sink_warnings
                 .into_iter()
                 .map(|(reason, batches)| (reason.label().into(), batches))
                 .collect(),
             last_sink_warning: lane.last_sink_warning().map(|(time, text)| LastError { time: time.to_string(), text }),
-            delivered_bytes: lane.delivered_bytes.load(Relaxed),
+            delivered_bytes: lane.send.bytes.load(Relaxed),
             sink_latency_seconds: lane.sink_latency(now),
             pulled_per_second: view.pulled_per_second,
             delivered_per_second: view.delivered_per_second,

@@ -95,7 +95,7 @@ impl PipelineRow {
             events_yesterday: recent.iter().map(|recent| Some(recent.as_ref()?.yesterday)).sum(),
             today_has_gap: recent.iter().flatten().any(|recent| recent.has_gap_today),
             yesterday_has_gap: recent.iter().flatten().any(|recent| recent.has_gap_yesterday),
-            delivered: lanes.iter().map(|(_, view)| view.metrics.delivered.load(Relaxed)).sum(),
+            delivered: lanes.iter().map(|(_, view)| view.metrics.send.delivered.load(Relaxed)).sum(),
             dead_letters: facts.dead_letters,
             delivered_per_second: facts.rate,
         }

@@ -195,7 +195,7 @@ async fn lanes_as_json() {
     running.telemetry.set_file(Path::new("dir/acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     let now = Timestamp::now();
-    lane.pulled.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
+    lane.pull.records.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
     lane.skip_records(crate::telemetry::SkipReason::Duplicate, 5);
     lane.set_complete_until(now.minus(Duration::from_secs(60)));
     lane.show(now, LaneState::ConsoleRefused("401 Unauthorized".to_owned()));
@@ -419,7 +419,7 @@ async fn a_pipeline_has_a_page() {
     }
     lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: begin });
     for step in 0..20_u32 {
-        lane.delivered.fetch_add(600, std::sync::atomic::Ordering::Relaxed);
+        lane.send.delivered.fetch_add(600, std::sync::atomic::Ordering::Relaxed);
         let now = begin.plus(Duration::from_secs(300) * step);
         lane.set_complete_until(now.minus(Duration::from_secs(90)));
         telemetry.sample_rates(now);
@@ -469,7 +469,7 @@ async fn a_pipeline_is_one_row_with_its_worst_lane() {
     let now = Timestamp::now();
     let lane = |pipeline: &str, stream, state| {
         let lane = running.telemetry.start_lane(pipeline, stream, "siem");
-        lane.delivered.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
+        lane.send.delivered.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
         lane.show(now, state);
     };
     lane("acme", Stream::Threats, LaneState::Running);

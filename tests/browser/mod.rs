@@ -71,8 +71,8 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
         let time = now.minus(Duration::from_secs(300) * step);
         for (index, lane) in &lanes {
             let wave = u64::from(step % 40 + 10) * (index + 1) * 20;
-            lane.pulled.fetch_add(wave + 7, Relaxed);
-            lane.delivered.fetch_add(wave, Relaxed);
+            lane.pull.records.fetch_add(wave + 7, Relaxed);
+            lane.send.delivered.fetch_add(wave, Relaxed);
             lane.skip_records(SkipReason::Duplicate, 7);
             let lag = if lane.pipeline == "bolt" && step < 30 {
                 u64::from(30 - step) * 300
@@ -102,7 +102,7 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
             _ => continue,
         };
         lane.show(now, state);
-        lane.dead_letters.fetch_add(3, Relaxed);
+        lane.send.dead_letters.fetch_add(3, Relaxed);
     }
     for (index, name) in names.into_iter().enumerate() {
         telemetry.set_token_expiry(name, Some(now.plus(Duration::from_secs(86_400 * (9 + 40 * index as u64)))));

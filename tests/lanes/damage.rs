@@ -57,8 +57,8 @@ async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, 
     let lane = Lane { client, schema, embeds_raw: sink_settings.embeds_raw(), ..lane };
     let metrics = lane.delivery.meter.lane.clone();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
-    assert_eq!(metrics.dead_letters.load(Relaxed), 0);
-    (metrics.repaired.load(Relaxed), metrics.map_errors.load(Relaxed))
+    assert_eq!(metrics.send.dead_letters.load(Relaxed), 0);
+    (metrics.map.repaired.load(Relaxed), metrics.map.errors.load(Relaxed))
 }
 
 fn list(records: &[Vec<u8>]) -> Vec<u8> {
@@ -211,5 +211,5 @@ async fn pages_that_repeat_under_new_cursors_are_a_failure_of_the_console() {
     assert!(failing > 90, "{failing} of 100 times");
     let requests = requests.load(Relaxed);
     assert!(requests < 500, "{requests} requests in ten minutes");
-    assert_eq!(running.drain().await.delivered.load(Relaxed), 3);
+    assert_eq!(running.drain().await.send.delivered.load(Relaxed), 3);
 }

@@ -196,10 +196,10 @@ impl Running {
 
 /// The counts of a lane without records in flight: pulled = delivered + skipped + requeued + dead letters.
 pub fn assert_counts_balance(metrics: &LaneMetrics) {
-    let pulled = metrics.pulled.load(Ordering::Relaxed);
+    let pulled = metrics.pull.records.load(Ordering::Relaxed);
     metrics.requeue_in_flight();
-    let settled = metrics.delivered.load(Ordering::Relaxed) + metrics.dead_letters.load(Ordering::Relaxed);
-    assert_eq!(pulled, settled + metrics.skipped_total() + metrics.requeued.load(Ordering::Relaxed));
+    let settled = metrics.send.delivered.load(Ordering::Relaxed) + metrics.send.dead_letters.load(Ordering::Relaxed);
+    assert_eq!(pulled, settled + metrics.skipped_total() + metrics.pull.requeued.load(Ordering::Relaxed));
 }
 
 /// The emulated console as a transport; each response takes at least `delay`.

@@ -152,7 +152,7 @@ async fn a_stream_that_is_forbidden_waits_and_comes_back() {
     sleep(Duration::from_secs(1800)).await;
     assert_eq!((threats.total(), activities.total()), (0, 20));
     assert!(!forbidden.metrics.state().is_up() && allowed.metrics.state().is_up());
-    let asked = forbidden.metrics.console_requests.snapshot();
+    let asked = forbidden.metrics.pull.requests.snapshot();
     assert!(asked.values().sum::<u64>() <= 2, "no hot loop: {asked:?}");
     harness.console.set_faults(Faults::default());
     sleep(Duration::from_secs(3600)).await;
@@ -238,7 +238,7 @@ async fn excluded_types_are_dropped_and_counted() {
     let filtered = running.metrics.skipped(SkipReason::Filtered);
     assert!(filtered > 0 && filtered < 500);
     assert_eq!(sink.total() as u64 + filtered, 500);
-    assert_eq!(running.metrics.pulled.load(Ordering::Relaxed), 500);
+    assert_eq!(running.metrics.pull.records.load(Ordering::Relaxed), 500);
 }
 
 /// Otherwise a lane that delivers nothing of a long history remembers all of it, and reads it from the beginning again
@@ -261,7 +261,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
         sleep(Duration::from_secs(12)).await;
         let metrics = running.drain().await;
         assert_eq!(sink.total(), 0);
-        let pulled = metrics.pulled.load(Ordering::Relaxed) as usize;
+        let pulled = metrics.pull.records.load(Ordering::Relaxed) as usize;
         assert!((500..20_000).contains(&pulled), "{name}: {pulled} pulled, in the middle of the history");
         let position = harness.checkpoint(Stream::Activities, name).unwrap().position;
         assert!(position.bound() > Timestamp::default(), "{name}: it begins at `since` again");
@@ -379,7 +379,7 @@ async fn a_console_that_refuses_every_cursor_is_failing_and_not_hammered() {
     Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(3600);
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink));
     sleep(Duration::from_secs(600)).await;
-    let asked: u64 = running.metrics.console_requests.snapshot().values().sum();
+    let asked: u64 = running.metrics.pull.requests.snapshot().values().sum();
     assert!(asked < 100, "{asked} requests");
     running.task.abort();
 }

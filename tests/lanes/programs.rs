@@ -65,7 +65,7 @@ async fn a_lane_that_stops_at_a_failure_goes_on_at_that_event_with_a_corrected_p
         sleep(Duration::from_secs(7_200)).await;
         assert_eq!(harness.console.request_log().len(), requests, "it does not even poll");
         let metrics = running.drain().await;
-        assert_eq!(metrics.remap_errors.load(Ordering::Relaxed), 1);
+        assert_eq!(metrics.map.program_errors.load(Ordering::Relaxed), 1);
         assert_eq!((sink.total(), stored(&harness).len()), (failing_at, 0));
         assert_counts_balance(&metrics);
 
@@ -95,7 +95,7 @@ async fn events_that_a_program_fails_on_become_dead_letters_and_the_others_arriv
     let running = harness.start(Lane { once: true, ..lane });
     assert_eq!(running.task.await.unwrap(), LaneEnd::Complete);
     let metrics = running.metrics;
-    let counts = [&metrics.remap_errors, &metrics.dead_letters, &metrics.delivered];
+    let counts = [&metrics.map.program_errors, &metrics.send.dead_letters, &metrics.send.delivered];
     let counts = counts.map(|count| count.load(Ordering::Relaxed));
     assert_eq!(counts, [43, 43, 257]);
     assert_eq!((sink.total(), sink.counts().len()), (257, 257));
@@ -122,7 +122,7 @@ async fn ten_failures_in_a_row_stop_the_lane_and_make_no_dead_letters_of_a_batch
         let state = running.metrics.state();
         let metrics = running.drain().await;
         let kept = if is_kept { failing_count as u64 } else { 0 };
-        assert_eq!((metrics.dead_letters.load(Ordering::Relaxed), sink.total()), (kept, 0), "{failing_count}");
+        assert_eq!((metrics.send.dead_letters.load(Ordering::Relaxed), sink.total()), (kept, 0), "{failing_count}");
         match state {
             LaneState::Running => assert!(is_kept),
             LaneState::Misconfigured(Misconfiguration::ProgramFailed, error) => {
@@ -170,7 +170,7 @@ async fn events_that_the_programs_drop_end_a_row_of_failures() {
         sleep(Duration::from_secs(90)).await;
         let state = running.metrics.state();
         let metrics = running.drain().await;
-        let kept = metrics.dead_letters.load(Ordering::Relaxed);
+        let kept = metrics.send.dead_letters.load(Ordering::Relaxed);
         // The first batch may have fewer failures than stop a lane.
         let is_right = if is_stopped { kept < 10 } else { kept == 14 };
         assert!(is_right, "{drop:?} {remap:?} {is_apart}: {kept} {state:?}");
@@ -196,7 +196,7 @@ async fn failures_count_with_the_refusals_of_the_sink() {
         let state = running.metrics.state();
         let metrics = running.drain().await;
         let kept = if is_stopped { 0 } else { 9 };
-        assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), kept, "{state:?}");
+        assert_eq!(metrics.send.dead_letters.load(Ordering::Relaxed), kept, "{state:?}");
         assert_eq!(matches!(state, LaneState::Misconfigured(..)), is_stopped, "{state:?}");
     }
 }

@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn requests(running: &Running) -> u64 {
-    running.metrics.console_requests.snapshot().values().sum()
+    running.metrics.pull.requests.snapshot().values().sum()
 }
 
 /// The requests a day of a lane with default settings, observed for `time` after its first hour. `each_minute` is

@@ -383,7 +383,7 @@ async fn a_poll_sends_one_version_of_an_alert_and_the_next_poll_the_other() {
     sleep(Duration::from_secs(17)).await;
     edit(&harness, Kind::Alerts, first, |alert| alert["alertInfo"]["incidentStatus"] = json!("RESOLVED"));
     sleep(Duration::from_secs(13)).await;
-    assert_eq!((times(&sink, first), running.metrics.requeued.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!((times(&sink, first), running.metrics.pull.requeued.load(Ordering::Relaxed)), (1, 1));
     harness.console.set_faults(Faults::default());
     sleep(3 * MINUTE).await;
     let metrics = running.drain().await;
@@ -402,7 +402,7 @@ async fn a_missing_endpoint_is_reported_once_and_does_not_hold_up_a_run() {
     sleep(6 * 60 * MINUTE).await;
     assert_eq!(activities.total(), 20);
     assert!(!missing.metrics.state().is_up() && there.metrics.state().is_up());
-    let asked: u64 = missing.metrics.console_requests.snapshot().values().sum();
+    let asked: u64 = missing.metrics.pull.requests.snapshot().values().sum();
     assert!((2..=26).contains(&asked), "each of the two passes probes about hourly: {asked}");
     missing.drain().await;
     there.drain().await;
@@ -480,10 +480,10 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     // A run that comes too early finds nothing to do.
     let mut lane = harness.lane(pull, "siem", sink.clone());
     lane.once = true;
-    let pulled = metrics.pulled.load(Ordering::Relaxed);
+    let pulled = metrics.pull.records.load(Ordering::Relaxed);
     let early = harness.start(lane);
     assert_eq!(early.task.await.unwrap(), LaneEnd::Complete);
-    assert_eq!(early.metrics.pulled.load(Ordering::Relaxed), pulled);
+    assert_eq!(early.metrics.pull.records.load(Ordering::Relaxed), pulled);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,8 +22,8 @@ const SETTLED_AFTER: u32 = 600;
 /// Records pulled and delivered, and requests.
 fn figures(running: &Running) -> [u64; 3] {
     let metrics = &running.metrics;
-    let requests = metrics.console_requests.snapshot().values().sum();
-    [metrics.pulled.load(Ordering::Relaxed), metrics.delivered.load(Ordering::Relaxed), requests]
+    let requests = metrics.pull.requests.snapshot().values().sum();
+    [metrics.pull.records.load(Ordering::Relaxed), metrics.send.delivered.load(Ordering::Relaxed), requests]
 }
 
 /// The records pulled for each one delivered and the requests a poll, in steady state, where `rate` records appear a

@@ -59,7 +59,7 @@ async fn threats_advance_the_checkpoint_and_are_not_read_again_at_every_poll() {
     let before = harness.console.request_log().len();
     let metrics = once(&harness, Stream::Threats, &sink).await;
     assert_each_once(&sink, 200);
-    assert!(metrics.pulled.load(Ordering::Relaxed) < 250, "the second poll reads the overlap only");
+    assert!(metrics.pull.records.load(Ordering::Relaxed) < 250, "the second poll reads the overlap only");
     assert!(harness.console.request_log().len() > before);
 }
 
@@ -432,7 +432,7 @@ async fn a_stream_that_the_console_lacks_is_reported_and_harms_no_other() {
     let with = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", present.clone()));
     sleep(30 * MINUTE).await;
     assert!(matches!(without.metrics.state(), LaneState::ConsoleRefused(_)));
-    assert!(without.metrics.console_requests.snapshot().values().sum::<u64>() <= 2, "no hot loop");
+    assert!(without.metrics.pull.requests.snapshot().values().sum::<u64>() <= 2, "no hot loop");
     assert_each_once(&present, 50);
     without.drain().await;
     with.drain().await;

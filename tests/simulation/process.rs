@@ -340,11 +340,11 @@ impl Process {
         for (index, slot) in self.lanes.iter().enumerate() {
             let Some(metrics) = &slot.metrics else { continue };
             let value_of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let pulled = value_of(&metrics.pulled);
-            let delivered = value_of(&metrics.delivered);
-            let dead_letters = value_of(&metrics.dead_letters);
+            let pulled = value_of(&metrics.pull.records);
+            let delivered = value_of(&metrics.send.delivered);
+            let dead_letters = value_of(&metrics.send.dead_letters);
             let skipped = metrics.skipped_total();
-            let requeued = value_of(&metrics.requeued);
+            let requeued = value_of(&metrics.pull.requeued);
             if pulled != delivered + dead_letters + skipped + requeued {
                 simulation.violation(format!(
                     "lane {index}: {pulled} pulled, {delivered} delivered, {dead_letters} dead letters, {skipped} skipped, \

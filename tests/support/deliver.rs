@@ -57,8 +57,8 @@ pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
     let result = settle(&delivery, batch).await;
     Delivered {
         result,
-        delivered: lane.delivered.load(Ordering::Relaxed),
-        dead_letters_counted: lane.dead_letters.load(Ordering::Relaxed),
+        delivered: lane.send.delivered.load(Ordering::Relaxed),
+        dead_letters_counted: lane.send.dead_letters.load(Ordering::Relaxed),
         dead_letters: dead_letters(directory.path()),
     }
 }

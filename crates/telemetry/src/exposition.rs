@@ -44,34 +44,34 @@ enum Samples {
 }
 
 const FAMILIES: &[Family] = &[
-    Family { metric: metrics::RECORDS_PULLED, samples: Samples::Counter(|lane| lane.pulled.load(Relaxed)) },
-    Family { metric: metrics::EVENTS_DELIVERED, samples: Samples::Counter(|lane| lane.delivered.load(Relaxed)) },
+    Family { metric: metrics::RECORDS_PULLED, samples: Samples::Counter(|lane| lane.pull.records.load(Relaxed)) },
+    Family { metric: metrics::EVENTS_DELIVERED, samples: Samples::Counter(|lane| lane.send.delivered.load(Relaxed)) },
     Family { metric: metrics::RECORDS_SKIPPED, samples: Samples::Skipped },
-    Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.requeued.load(Relaxed)) },
+    Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.pull.requeued.load(Relaxed)) },
     Family { metric: metrics::RECORDS_NOT_SHOWN, samples: Samples::Counter(LaneMetrics::not_shown) },
-    Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.dead_letters.load(Relaxed)) },
+    Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.send.dead_letters.load(Relaxed)) },
     Family {
         metric: metrics::DEAD_LETTERS_STORED,
         samples: Samples::Gauge(|lane, _| lane.dead_letters_stored().map(|stored| stored as f64)),
     },
-    Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)) },
-    Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.repaired.load(Relaxed)) },
+    Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map.errors.load(Relaxed)) },
+    Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.map.repaired.load(Relaxed)) },
     Family { metric: metrics::OVERFLOWED_RECORDS, samples: Samples::Counter(LaneMetrics::overflowed) },
     Family { metric: metrics::RECORDS_NOT_ENRICHED, samples: Samples::Counter(LaneMetrics::not_enriched) },
     Family { metric: metrics::RECORDS_WITH_OTHER_LABELS, samples: Samples::Counter(LaneMetrics::labelled_other) },
     Family { metric: metrics::TIMES_WITHOUT_ZONE, samples: Samples::Counter(LaneMetrics::without_zone) },
-    Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.remap_errors.load(Relaxed)) },
+    Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.map.program_errors.load(Relaxed)) },
     Family { metric: metrics::REMAP_OVERRUNS, samples: Samples::Counter(LaneMetrics::remap_overruns) },
     Family {
         metric: metrics::UNKNOWN_ACTIVITY_TYPES,
-        samples: Samples::Counter(|lane| lane.unknown_activity_types.load(Relaxed)),
+        samples: Samples::Counter(|lane| lane.map.unknown_types.load(Relaxed)),
     },
     Family { metric: metrics::UNMAPPED_FIELDS, samples: Samples::UnmappedFields },
     Family { metric: metrics::SINK_WARNINGS, samples: Samples::SinkWarnings },
-    Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)) },
+    Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.send.bytes.load(Relaxed)) },
     Family {
         metric: metrics::DELIVERED_EVENT_BYTES,
-        samples: Samples::Counter(|lane| lane.delivered_event_bytes.load(Relaxed)),
+        samples: Samples::Counter(|lane| lane.send.event_bytes.load(Relaxed)),
     },
     Family { metric: metrics::LABEL_EVENTS, samples: Samples::Labels(|count| count.events) },
     Family { metric: metrics::LABEL_EVENT_BYTES, samples: Samples::Labels(|count| count.bytes) },
@@ -205,11 +205,11 @@ impl Samples {
                 written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[("state", lane.state_name().0)], 1_u64))
             }
             Self::ConsoleRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.console_requests));
+                let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.pull.requests));
                 requests(lines, (name, "stream"), lanes);
             }),
             Self::SinkRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                let lanes = pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.sink_requests));
+                let lanes = pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.send.requests));
                 requests(lines, (name, "sink"), lanes);
             }),
             Self::SinkLatency => written.pipelines(telemetry, lines, |name, pipeline, lines| {

@@ -128,6 +128,39 @@ impl LaneWarnings {
     }
 }
 
+/// What the pull stage counts.
+#[derive(Debug, Default)]
+pub struct PullCounts {
+    /// Records that are new to the lane, skipped ones included.
+    pub records: AtomicU64,
+    /// Records that were pulled, not delivered, and will be pulled again.
+    pub requeued: AtomicU64,
+    /// Requests to the console.
+    pub requests: Arc<StatusCounts>,
+}
+
+/// What the map stage counts: records, but for the failures of programs.
+#[derive(Debug, Default)]
+pub struct MapCounts {
+    pub errors: AtomicU64,
+    pub repaired: AtomicU64,
+    pub program_errors: AtomicU64,
+    pub unknown_types: AtomicU64,
+}
+
+/// What the send stage counts: events, and bytes of delivered ones.
+#[derive(Debug, Default)]
+pub struct SendCounts {
+    pub delivered: AtomicU64,
+    /// As they were sent.
+    pub bytes: AtomicU64,
+    /// As the destination counts what it takes in.
+    pub event_bytes: AtomicU64,
+    pub dead_letters: AtomicU64,
+    /// Requests to the sink.
+    pub requests: StatusCounts,
+}
+
 /// Counters and state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
@@ -138,27 +171,17 @@ pub struct LaneMetrics {
     retry_flags: Option<Arc<str>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
     labels: Box<str>,
-    pub pulled: AtomicU64,
-    pub delivered: AtomicU64,
-    /// Records that were pulled, not delivered, and will be pulled again.
-    pub requeued: AtomicU64,
-    pub dead_letters: AtomicU64,
+    pub pull: PullCounts,
+    pub map: MapCounts,
+    pub send: SendCounts,
     /// See [`Self::dead_letters_stored`]. The largest number: unknown.
     dead_letters_stored: AtomicU64,
     /// For the log.
     pub(super) notices: Notices,
-    pub map_errors: AtomicU64,
-    pub repaired: AtomicU64,
-    pub remap_errors: AtomicU64,
     /// Boxed: few lanes have any of it.
     rare: Mutex<Option<Box<Rare>>>,
-    pub unknown_activity_types: AtomicU64,
-    pub delivered_bytes: AtomicU64,
-    pub delivered_event_bytes: AtomicU64,
     /// What it did by hour, until that is stored.
     pub usage: LaneUsage,
-    pub console_requests: Arc<StatusCounts>,
-    pub sink_requests: StatusCounts,
     pub(super) sink_latency: Latency,
     skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
@@ -213,22 +236,13 @@ impl LaneMetrics {
             sink: sink.to_owned(),
             retry_flags: None,
             labels: labels.into(),
-            pulled: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
-            requeued: AtomicU64::new(0),
-            dead_letters: AtomicU64::new(0),
+            pull: PullCounts::default(),
+            map: MapCounts::default(),
+            send: SendCounts::default(),
             dead_letters_stored: AtomicU64::new(u64::MAX),
             notices: Notices::default(),
-            map_errors: AtomicU64::new(0),
-            repaired: AtomicU64::new(0),
-            remap_errors: AtomicU64::new(0),
             rare: Mutex::default(),
-            unknown_activity_types: AtomicU64::new(0),
-            delivered_bytes: AtomicU64::new(0),
-            delivered_event_bytes: AtomicU64::new(0),
             usage: LaneUsage::default(),
-            console_requests: Arc::default(),
-            sink_requests: StatusCounts::default(),
             sink_latency: Latency::default(),
             skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
@@ -272,11 +286,11 @@ impl LaneMetrics {
         &self.labels
     }
 
-    /// New counters for the same lane that share `console_requests`. Verification uses them: its requests count as the
-    /// lane's, the records in its responses do not.
+    /// New counters for the same lane that share the requests to the console. Verification uses them: its requests
+    /// count as the lane's, the records in its responses do not.
     pub fn sharing_console_requests(&self) -> Self {
-        let console_requests = self.console_requests.clone();
-        Self { console_requests, ..Self::new(&self.pipeline, self.stream, &self.sink) }
+        let pull = PullCounts { requests: self.pull.requests.clone(), ..PullCounts::default() };
+        Self { pull, ..Self::new(&self.pipeline, self.stream, &self.sink) }
     }
 
     pub fn skip_records(&self, reason: SkipReason, count: u64) {
@@ -300,11 +314,11 @@ impl LaneMetrics {
     /// Counts all records in flight as requeued. Call it when the lane has discarded its unsent records: the next poll
     /// pulls them again.
     pub fn requeue_in_flight(&self) {
-        let counters = [&self.delivered, &self.dead_letters, &self.requeued];
+        let counters = [&self.send.delivered, &self.send.dead_letters, &self.pull.requeued];
         let accounted: u64 = counters.map(|counter| counter.load(Ordering::Relaxed)).iter().sum();
-        let pulled = self.pulled.load(Ordering::Relaxed);
+        let pulled = self.pull.records.load(Ordering::Relaxed);
         let in_flight = pulled.saturating_sub(accounted + self.skipped_total());
-        self.requeued.fetch_add(in_flight, Ordering::Relaxed);
+        self.pull.requeued.fetch_add(in_flight, Ordering::Relaxed);
     }
 
     /// How many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
@@ -336,7 +350,7 @@ impl LaneMetrics {
 
     /// Counts an event on which the user's program failed.
     pub(super) fn remap_failed(&self, now: Timestamp, reason: &str, overran: bool) {
-        self.remap_errors.fetch_add(1, Ordering::Relaxed);
+        self.map.program_errors.fetch_add(1, Ordering::Relaxed);
         let mut rare = self.rare.lock();
         let rare = rare.get_or_insert_default();
         rare.remap_overruns += u64::from(overran);

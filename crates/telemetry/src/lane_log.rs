@@ -115,7 +115,8 @@ mod tests {
         });
         let log = String::from_utf8(log.0.lock().clone()).unwrap();
         let lines: Vec<&str> = log.lines().collect();
-        let counted = [&meter.lane.map_errors, &meter.lane.remap_errors].map(|count| count.load(Ordering::Relaxed));
+        let counted =
+            [&meter.lane.map.errors, &meter.lane.map.program_errors].map(|count| count.load(Ordering::Relaxed));
         assert_eq!((lines.len(), counted, meter.lane.remap_overruns()), (4, [3, 8], 1), "{log}");
         assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
         assert!(lines[1].contains("count=1 reason=remap: 1 is no text record_id=1"), "{log}");

@@ -41,7 +41,10 @@ pub use duration::HumanDuration;
 pub use health::{Health, Part};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
-pub use lane::{LaneMetrics, LaneWarnings, LimitWaitGuard, SkipReason, StatusCounts, Verification, describe_skipped};
+pub use lane::{
+    LaneMetrics, LaneWarnings, LimitWaitGuard, MapCounts, PullCounts, SendCounts, SkipReason, StatusCounts,
+    Verification, describe_skipped,
+};
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};

@@ -144,7 +144,7 @@ impl Meter {
         if counts.events == 0 {
             return;
         }
-        self.lane.delivered_event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        self.lane.send.event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
         let now = self.clock.now();
         let from = self.latency_from.load(Ordering::Relaxed);
         if from != i64::MAX {
@@ -179,7 +179,7 @@ impl Meter {
     /// Events were stored as dead letters.
     pub fn dead_lettered(&self, dead_letters: u64) {
         if dead_letters > 0 {
-            self.lane.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+            self.lane.send.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
             self.lane.usage.count(self.clock.now(), &Counts { dead_letters, ..Counts::default() });
         }
     }
@@ -191,20 +191,20 @@ impl Meter {
 
     /// A request to the console ended, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
-        self.lane.console_requests.count(status);
+        self.lane.pull.requests.count(status);
         self.telemetry.process().observe_console_request(self.lane.stream, took);
     }
 
     /// A request to the sink ended, with or without a response.
     pub fn sink_request(&self, status: &str, took: Duration) {
-        self.lane.sink_requests.count(status);
+        self.lane.send.requests.count(status);
         self.lane.sink_latency.add(took, self.clock.now());
         self.telemetry.process().observe_sink_request(&self.sink_type, took);
     }
 
     /// A record could not be mapped, for `reason`. The caller runs within the lane's span.
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
-        self.lane.map_errors.fetch_add(1, Ordering::Relaxed);
+        self.lane.map.errors.fetch_add(1, Ordering::Relaxed);
         self.lane.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
     }
 
@@ -217,7 +217,7 @@ impl Meter {
 
     /// A record was no valid JSON and was repaired. The caller runs within the lane's span.
     pub fn repaired(&self, record_id: &str) {
-        self.lane.repaired.fetch_add(1, Ordering::Relaxed);
+        self.lane.map.repaired.fetch_add(1, Ordering::Relaxed);
         self.lane.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
     }
 

@@ -451,7 +451,7 @@ impl Pipeline {
             self.history = History::default();
             return;
         }
-        let delivered = self.lanes.iter().map(|lane| lane.metrics.delivered.load(Relaxed)).sum();
+        let delivered = self.lanes.iter().map(|lane| lane.metrics.send.delivered.load(Relaxed)).sum();
         let lag = self.running().filter_map(|lane| lane.lag(now)).max();
         self.history.push(step, delivered, lag);
     }
@@ -467,7 +467,8 @@ impl Rates {
     const TIME_CONSTANT: Duration = Duration::from_secs(60);
 
     fn sample(&mut self, lane: &LaneMetrics, now: Timestamp) {
-        let sample = Sample { time: now, pulled: lane.pulled.load(Relaxed), delivered: lane.delivered.load(Relaxed) };
+        let sample =
+            Sample { time: now, pulled: lane.pull.records.load(Relaxed), delivered: lane.send.delivered.load(Relaxed) };
         let started = *self.started.get_or_insert(now);
         let Some(last) = self.last else {
             self.last = Some(sample);

@@ -346,8 +346,8 @@ impl Progress {
     fn updated(&self, lane: &LaneMetrics) -> Self {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
-            pulled: if lane.state().is_up() { count(&lane.pulled) } else { self.pulled },
-            settled: count(&lane.delivered) + count(&lane.dead_letters),
+            pulled: if lane.state().is_up() { count(&lane.pull.records) } else { self.pulled },
+            settled: count(&lane.send.delivered) + count(&lane.send.dead_letters),
             complete_until: lane.complete_until(),
         }
     }

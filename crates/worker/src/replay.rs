@@ -276,7 +276,7 @@ impl Replay<'_> {
         let ReplayBatch { batch, numbers } = replay_batch;
         let settled = Settled::none_of(batch.len());
         let stop = self.stop.child_token();
-        let dead_letters = || delivery.meter.lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
+        let dead_letters = || delivery.meter.lane.send.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
         let before = dead_letters();
         let refused_before = delivery.health.refused();
         let mut given_up = false;

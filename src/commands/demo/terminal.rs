@@ -102,11 +102,11 @@ fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
             lane.stream.to_string(),
             lane.sink.clone(),
             lane.state().name().replace('_', " "),
-            lane.pulled.load(Relaxed).to_string(),
-            lane.delivered.load(Relaxed).to_string(),
+            lane.pull.records.load(Relaxed).to_string(),
+            lane.send.delivered.load(Relaxed).to_string(),
             lane.skipped_total().to_string(),
-            lane.requeued.load(Relaxed).to_string(),
-            lane.dead_letters.load(Relaxed).to_string(),
+            lane.pull.requeued.load(Relaxed).to_string(),
+            lane.send.dead_letters.load(Relaxed).to_string(),
             lag(lane, now),
         ]);
     }
@@ -123,11 +123,11 @@ fn line(lane: &LaneMetrics, now: Timestamp) -> String {
         lane.stream,
         lane.sink,
         lane.state().name().replace('_', " "),
-        lane.pulled.load(Relaxed),
-        lane.delivered.load(Relaxed),
+        lane.pull.records.load(Relaxed),
+        lane.send.delivered.load(Relaxed),
         lane.skipped_total(),
-        lane.requeued.load(Relaxed),
-        lane.dead_letters.load(Relaxed),
+        lane.pull.requeued.load(Relaxed),
+        lane.send.dead_letters.load(Relaxed),
         lag(lane, now),
     )
 }
@@ -145,11 +145,11 @@ pub(super) struct Totals {
 impl Totals {
     pub(super) fn of(lanes: &[Arc<LaneMetrics>]) -> Self {
         lanes.iter().fold(Self::default(), |totals, lane| Self {
-            pulled: totals.pulled + lane.pulled.load(Relaxed),
-            delivered: totals.delivered + lane.delivered.load(Relaxed),
+            pulled: totals.pulled + lane.pull.records.load(Relaxed),
+            delivered: totals.delivered + lane.send.delivered.load(Relaxed),
             skipped: totals.skipped + lane.skipped_total(),
-            requeued: totals.requeued + lane.requeued.load(Relaxed),
-            dead_letters: totals.dead_letters + lane.dead_letters.load(Relaxed),
+            requeued: totals.requeued + lane.pull.requeued.load(Relaxed),
+            dead_letters: totals.dead_letters + lane.send.dead_letters.load(Relaxed),
         })
     }
 }
@@ -227,12 +227,12 @@ mod tests {
     fn lanes_are_shown_with_their_counts() {
         let lane = Arc::new(LaneMetrics::new("acme", Stream::Threats, "siem"));
         let now = Timestamp::now();
-        lane.pulled.fetch_add(19, Relaxed);
-        lane.requeued.fetch_add(2, Relaxed);
-        lane.delivered.fetch_add(12, Relaxed);
+        lane.pull.records.fetch_add(19, Relaxed);
+        lane.pull.requeued.fetch_add(2, Relaxed);
+        lane.send.delivered.fetch_add(12, Relaxed);
         lane.skip_records(SkipReason::Duplicate, 3);
         lane.skip_records(SkipReason::Filtered, 1);
-        lane.dead_letters.fetch_add(1, Relaxed);
+        lane.send.dead_letters.fetch_add(1, Relaxed);
         lane.set_complete_until(now.minus(Duration::from_secs(7)));
         let lanes = [lane.clone(), lane];
         let line = line(&lanes[0], now);

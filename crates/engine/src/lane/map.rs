@@ -428,7 +428,7 @@ async fn beside_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
 fn count(meter: &Meter, schema: Schema, mapped: &Mapped, record_id: &str) -> Option<Box<str>> {
-    meter.lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+    meter.lane.map.unknown_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
     let reason = mapped.remap_error.as_ref()?;
     meter.program_failed(reason, mapped.remap_overran, record_id);
     mapped.error_beside(schema)

@@ -394,8 +394,8 @@ impl BatchDelivery<'_> {
 
     fn accept(&mut self, part: Vec<usize>, bytes: u64) {
         let Delivery { meter, health, .. } = self.delivery;
-        meter.lane.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
-        meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        meter.lane.send.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
+        meter.lane.send.bytes.fetch_add(bytes, Ordering::Relaxed);
         meter.delivered(part.iter().filter_map(|index| self.delivered_event(*index)));
         self.accepted += part.len();
         self.unblock(part.iter().copied(), Some(self.attempted_at));
@@ -708,7 +708,7 @@ impl BatchDelivery<'_> {
         let Delivery { meter, dead_letters, .. } = self.delivery;
         let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());
-        meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
+        meter.lane.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {
             // Which of them were accepted is not known: each has the average size, and labels are those of the first.
             let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));

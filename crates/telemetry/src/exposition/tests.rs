@@ -171,8 +171,8 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.set_silent(Some(false));
     lane.set_snapshot(now, 12);
     lane.set_verification(Verification { missing_records: 0, until: now });
-    lane.console_requests.count("200");
-    lane.sink_requests.count("ok");
+    lane.pull.requests.count("200");
+    lane.send.requests.count("ok");
     lane.sink_latency.add(Duration::from_millis(20), now);
     lane.sink_warned(WarningReason::Noop, "dropped", now);
     lane.count_label(&CountedLabels::default(), "customer", "acme", LabelCount { events: 1, bytes: 2 });
@@ -226,8 +226,8 @@ fn requests_are_summed_over_the_lanes_of_a_stream_and_of_a_sink() {
     let activities = telemetry.start_lane("acme", Stream::Activities, "siem");
     let other = telemetry.start_lane("other", Stream::Threats, "bus");
     for (lane, console, sink) in [(&bus, 1, 2), (&siem, 4, 8), (&activities, 16, 32), (&other, 64, 128)] {
-        (0..console).for_each(|_| lane.console_requests.count("200"));
-        (0..sink).for_each(|_| lane.sink_requests.count("ok"));
+        (0..console).for_each(|_| lane.pull.requests.count("200"));
+        (0..sink).for_each(|_| lane.send.requests.count("ok"));
     }
     let sums = |telemetry| {
         let scrape = Scrape::of(telemetry, Timestamp::now());
@@ -263,7 +263,7 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
     let pulled = |telemetry| Scrape::of(telemetry, Timestamp::now()).get("records_pulled_total", &labels);
 
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
-    lane.pulled.fetch_add(7, Relaxed);
+    lane.pull.records.fetch_add(7, Relaxed);
     lane.set_state(Timestamp::now(), LaneState::Done);
     assert_eq!(pulled(&telemetry), Some(7.0));
     telemetry.end_lane(&lane);
@@ -272,7 +272,7 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
 
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     assert_eq!(lane.state(), LaneState::Starting);
-    lane.pulled.fetch_add(1, Relaxed);
+    lane.pull.records.fetch_add(1, Relaxed);
     assert_eq!(pulled(&telemetry), Some(8.0));
 }
 
@@ -325,7 +325,7 @@ fn files_count_by_state_and_an_invalid_edit_of_a_running_pipeline_counts_twice()
 #[test]
 fn label_values_are_escaped() {
     let telemetry = Arc::new(Telemetry::new());
-    telemetry.start_lane("acme", Stream::Threats, "bus").sink_requests.count("a \"b\" \\ c\nd, e=\"f\"");
+    telemetry.start_lane("acme", Stream::Threats, "bus").send.requests.count("a \"b\" \\ c\nd, e=\"f\"");
     let status = "a \"b\" \\ c\nd, e=\"f\"";
     let scrape = Scrape::of(&telemetry, Timestamp::now());
     assert_eq!(
@@ -348,8 +348,8 @@ fn rates_follow_the_counters() {
     telemetry.sample_rates(now);
     let mut rates_after = |intervals, pulled, delivered| {
         for _ in 0..intervals {
-            lane.pulled.fetch_add(pulled, Relaxed);
-            lane.delivered.fetch_add(delivered, Relaxed);
+            lane.pull.records.fetch_add(pulled, Relaxed);
+            lane.send.delivered.fetch_add(delivered, Relaxed);
             now = now.plus(Duration::from_secs(5));
             telemetry.sample_rates(now);
         }
@@ -382,7 +382,7 @@ fn a_large_scrape_comes_in_small_chunks_and_is_complete() {
     let telemetry = Arc::new(Telemetry::new());
     for number in 0..1_500 {
         for sink in ["a", "b"] {
-            telemetry.start_lane(&format!("p{number:04}"), Stream::Threats, sink).console_requests.count("200");
+            telemetry.start_lane(&format!("p{number:04}"), Stream::Threats, sink).pull.requests.count("200");
         }
     }
     let now = Timestamp::from_micros(1_700_000_000_000_000);
@@ -411,11 +411,11 @@ fn skipped_records_are_described_with_their_reasons() {
 #[test]
 fn records_in_flight_are_requeued_once() {
     let lane = LaneMetrics::new("acme", Stream::Threats, "bus");
-    lane.pulled.fetch_add(20, Relaxed);
-    lane.delivered.fetch_add(5, Relaxed);
-    lane.dead_letters.fetch_add(1, Relaxed);
+    lane.pull.records.fetch_add(20, Relaxed);
+    lane.send.delivered.fetch_add(5, Relaxed);
+    lane.send.dead_letters.fetch_add(1, Relaxed);
     lane.skip_records(SkipReason::Duplicate, 4);
     lane.requeue_in_flight();
     lane.requeue_in_flight();
-    assert_eq!((lane.requeued.load(Relaxed), lane.skipped_total()), (10, 4));
+    assert_eq!((lane.pull.requeued.load(Relaxed), lane.skipped_total()), (10, 4));
 }

@@ -54,10 +54,10 @@ impl BackfillProgress {
             slices.iter().map(|slice| counter(slice).load(Ordering::Relaxed)).sum::<u64>()
         };
         let settled_before = self.settled_before.load(Ordering::Relaxed);
-        let dead_letters = sum(|slice| &slice.dead_letters);
+        let dead_letters = sum(|slice| &slice.send.dead_letters);
         Progress {
             total: self.total.load(Ordering::Relaxed),
-            settled: settled_before + sum(|slice| &slice.delivered) + dead_letters,
+            settled: settled_before + sum(|slice| &slice.send.delivered) + dead_letters,
             settled_before,
             dead_letters,
             error: slices.iter().find_map(|slice| slice.state().error().map(str::to_owned)),

@@ -152,8 +152,8 @@ impl Progress {
             lag_seconds: complete_until.map(|until| now.since(until).as_secs()),
             complete_until: complete_until.map(seconds),
             last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
-            delivered: lanes.iter().map(|lane| lane.delivered.load(Relaxed)).sum(),
-            dead_letters: lanes.iter().map(|lane| lane.dead_letters.load(Relaxed)).sum(),
+            delivered: lanes.iter().map(|lane| lane.send.delivered.load(Relaxed)).sum(),
+            dead_letters: lanes.iter().map(|lane| lane.send.dead_letters.load(Relaxed)).sum(),
             // Unknown without lanes, as those of a paused pipeline: their dead letters stay.
             dead_letters_stored: lanes
                 .iter()
@@ -596,7 +596,7 @@ mod tests {
         let first = status(&running, &lanes);
         assert_eq!(first.conditions[0].last_transition_time, "2027-01-15T08:00:00Z");
         let later = NOW.plus(Duration::from_secs(60));
-        lanes[0].delivered.store(5, Relaxed);
+        lanes[0].send.delivered.store(5, Relaxed);
         lanes[0].set_complete_until(NOW);
         let second = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &first.conditions, later);
         assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);

@@ -521,7 +521,7 @@ impl Redelivery<'_> {
         let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
         let lane = &meter.lane;
         usage.take(lane, Part::Usage);
-        let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);
+        let delivered = lane.send.delivered.load(Ordering::Relaxed) + lane.send.dead_letters.load(Ordering::Relaxed);
         match exit {
             Ok(LaneEnd::Complete) => Ok(delivered),
             Ok(_) => Err(lane.last_error().map_or("stopped".to_owned(), |(_, error)| error)),

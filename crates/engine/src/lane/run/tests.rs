@@ -17,7 +17,7 @@ async fn with_unstored_events(store: &Arc<MemoryStore>) -> (Life, Box<OpenLane>)
     let mut open = life.lane.open().await.unwrap();
     open.checkpoint.settled = 7;
     open.writer.events_settled(false);
-    life.lane.delivery.meter.lane.pulled.fetch_add(5, Ordering::Relaxed);
+    life.lane.delivery.meter.lane.pull.records.fetch_add(5, Ordering::Relaxed);
     (life, open)
 }
 
@@ -39,7 +39,7 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
         let step = life.failed(open, 0, SideFailure { side, failure: failure.clone() }).await;
         let Step::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
         assert!(next.at > Instant::now(), "{failure:?}");
-        assert_eq!((stored(&store), metrics.requeued.load(Ordering::Relaxed)), (7, 5), "{failure:?}");
+        assert_eq!((stored(&store), metrics.pull.requeued.load(Ordering::Relaxed)), (7, 5), "{failure:?}");
     }
 }
 
@@ -94,5 +94,5 @@ async fn a_poll_that_is_stopped_leaves_nothing_in_flight() {
     let metrics = life.lane.delivery.meter.lane.clone();
     life.stop.cancel();
     assert!(matches!(life.poll(open, 0).await, Step::Wait(..)));
-    assert_eq!(metrics.requeued.load(Ordering::Relaxed), 5);
+    assert_eq!(metrics.pull.requeued.load(Ordering::Relaxed), 5);
 }

@@ -214,7 +214,7 @@ impl Case {
     /// The metrics of delivered events and dead letters.
     fn counted(&self) -> (u64, u64) {
         let lane = &self.delivery.meter.lane;
-        (lane.delivered.load(Ordering::Relaxed), lane.dead_letters.load(Ordering::Relaxed))
+        (lane.send.delivered.load(Ordering::Relaxed), lane.send.dead_letters.load(Ordering::Relaxed))
     }
 }
 

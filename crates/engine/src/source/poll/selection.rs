@@ -187,7 +187,7 @@ impl Selection {
                 return shown;
             }
             Decision::Requeue => {
-                self.meter.lane.requeued.fetch_add(1, Ordering::Relaxed);
+                self.meter.lane.pull.requeued.fetch_add(1, Ordering::Relaxed);
                 return shown;
             }
         };
@@ -308,7 +308,7 @@ impl Selection {
 
     /// Counts the records of an answer, before any of them is taken.
     pub fn count_pulled(&self, shown: usize) {
-        self.meter.lane.pulled.fetch_add(shown as u64, Ordering::Relaxed);
+        self.meter.lane.pull.records.fetch_add(shown as u64, Ordering::Relaxed);
     }
 
     /// After an ordered page of `shown` records up to `newest`: forgets the records that no pager can meet again. A

@@ -7,8 +7,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::details::PipelineDetails;
-use super::lanes::{Lane, Rows, Status, WorkerAnswer};
-use super::overview::{PipelineRow, merge_errors};
+use super::lanes::{Lane, PipelineRow, Rows, Status, WorkerAnswer};
+use super::overview::merge_errors;
 use super::query::{Facts, LaneQuery, MOST_WANTED};
 use super::web_config::{PEER_TIMEOUT, WebConfig};
 use crate::record::Timestamp;

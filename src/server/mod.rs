@@ -42,9 +42,9 @@ use tracing::warn;
 
 pub use details::{HistoryPoint, Incident, PipelineDetails};
 pub use lanes::{
-    Cluster, File, Lane, LastError, RequestLimitWait, SourceProblem, Status, Summary, Verified, WorkerAnswer,
+    Cluster, EqualErrors, File, Lane, LastError, PipelineRow, RequestLimitWait, SourceProblem, Status, Summary,
+    Verified, WorkerAnswer,
 };
-pub use overview::{EqualErrors, PipelineRow};
 pub use web_config::{PeerClient, WebConfig, WebConfigError};
 
 use checks::TooMany;

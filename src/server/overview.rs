@@ -1,74 +1,98 @@
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering::Relaxed;
 
-use serde::{Deserialize, Serialize};
-
-use super::lanes::Lane;
+use super::lanes::{Cluster, EqualErrors, File, Lane, PipelineRow, Rows, SourceProblem, Status, Summary, warnings};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
-use crate::telemetry::LaneView;
+use crate::telemetry::{LaneView, Snapshot};
 
 /// Errors that are listed, those of the most lanes first.
 const MOST_ERRORS: usize = 20;
 /// Pipelines that are named for each of them.
 const MOST_NAMES: usize = 5;
 
-/// The lanes of a pipeline that a request asks for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PipelineRow {
-    pub pipeline: String,
-    /// The worker that runs the pipeline; set if the request asks for all workers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<String>,
-    /// Number of these lanes.
-    pub lanes: usize,
-    /// Lanes that do not fail.
-    pub up: usize,
-    /// Lanes whose console has fallen silent.
-    #[serde(default)]
-    pub silent: usize,
-    /// The newest record of any of them.
-    #[serde(default)]
-    pub newest_record: Option<String>,
-    /// Lanes that fail with the error of the worst one.
-    pub equal_errors: usize,
-    /// The most urgent state, and of those the largest lag.
-    pub worst: Lane,
-    /// The largest.
-    pub lag_seconds: Option<f64>,
-    /// The earliest; null if one of the lanes had none.
-    pub last_success: Option<String>,
-    /// Sums over these lanes, in the sense of [`Lane::events_today`]; null if one of them is not known.
-    #[serde(default)]
-    pub events_today: Option<u64>,
-    #[serde(default)]
-    pub events_yesterday: Option<u64>,
-    /// The value of [`Lane::today_has_gap`], of any of these lanes.
-    #[serde(default)]
-    pub today_has_gap: bool,
-    #[serde(default)]
-    pub yesterday_has_gap: bool,
-    /// Sums over these lanes.
-    pub delivered: u64,
-    pub dead_letters: u64,
-    pub delivered_per_second: f64,
+impl Status {
+    pub(super) fn of(snapshot: &Snapshot, query: &LaneQuery, rows: Rows, now: Timestamp) -> Self {
+        let cluster = snapshot.cluster.as_ref();
+        let mut files = Vec::new();
+        if !query.without_files {
+            files.extend(snapshot.files.iter().map(|(file, status)| File {
+                file: file.display().to_string(),
+                pipeline: status.pipeline.clone(),
+                state: status.activity.name().into(),
+                shard: status.shard,
+                worker: status.shard.and_then(|shard| Some(cluster?.holder(shard)?.to_owned())),
+                problem: status.problem.clone(),
+                warnings: status.warnings.clone(),
+            }));
+        }
+        let mut matching: Vec<(Facts<'_>, &LaneView)> = Vec::new();
+        let mut summary = Summary::default();
+        for view in &snapshot.lanes {
+            let facts = Facts::of_view(view, now);
+            summary.add(&facts, view.pulled_per_second);
+            summary.warned += usize::from(!warnings(view).is_empty());
+            if query.matches(&facts) {
+                matching.push((facts, view));
+            }
+        }
+        let mut lanes = Vec::new();
+        let mut errors = Vec::new();
+        let (count, pipelines) = match rows {
+            Rows::Lanes => {
+                matching.sort_by(|(one, _), (other, _)| query.order(one, other));
+                let page = query.rows();
+                lanes.extend(matching.iter().skip(page.start).take(page.len()).map(|(_, view)| Lane::of(view, now)));
+                (matching.len(), Vec::new())
+            }
+            Rows::Pipelines => {
+                errors = equal_errors(&matching);
+                pipelines(&matching, query, now)
+            }
+        };
+        let source_problems = snapshot
+            .source_problems
+            .iter()
+            .map(|(place, problem)| SourceProblem { place: place.display().to_string(), problem: problem.clone() });
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            time: now.to_string(),
+            source_problems: source_problems.collect(),
+            cluster: cluster.map(|view| Cluster {
+                worker: view.worker.clone(),
+                shards: view.shards,
+                workers: view.workers.clone(),
+            }),
+            summary,
+            matching: count,
+            workers: Vec::new(),
+            files,
+            errors,
+            pipelines,
+            lanes,
+        }
+    }
 }
 
-/// Lanes that fail with the same error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EqualErrors {
-    pub error: String,
-    pub state: Cow<'static, str>,
-    pub lanes: usize,
-    /// Number of the pipelines that have these lanes.
-    pub pipelines: usize,
-    /// The first of them by name.
-    pub names: Vec<String>,
-    /// Since when the first of these lanes fails.
-    pub failing_since: Option<String>,
+impl Summary {
+    fn add(&mut self, lane: &Facts<'_>, pulled_per_second: f64) {
+        self.lanes += 1;
+        self.up += usize::from(lane.up);
+        self.silent += usize::from(lane.silent);
+        self.unpolled += usize::from(lane.unpolled);
+        match self.states.get_mut(lane.state) {
+            Some(count) => *count += 1,
+            None => _ = self.states.insert(lane.state.to_owned().into(), 1),
+        }
+        self.pulled_per_second += pulled_per_second;
+        self.delivered_per_second += lane.rate;
+        if lane.lag >= 0.0 {
+            self.lag_seconds = Some(self.lag_seconds.map_or(lane.lag, |lag| lag.max(lane.lag)));
+        }
+        self.dead_letters += lane.dead_letters;
+    }
 }
 
 impl PipelineRow {

@@ -8,8 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::html::{
     Document, cut, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table, without_fraction,
 };
-use super::lanes::{Cluster, File, SourceProblem, Status, at_least};
-use super::overview::{EqualErrors, PipelineRow};
+use super::lanes::{Cluster, EqualErrors, File, PipelineRow, SourceProblem, Status, at_least};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
 use crate::record::Timestamp;
 use crate::telemetry::HumanDuration;

@@ -6,8 +6,7 @@ use std::fmt::Write;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::lanes::{Lane, needs_attention, shown_dead_letters};
-use super::overview::PipelineRow;
+use super::lanes::{Lane, PipelineRow, needs_attention, shown_dead_letters};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneState, LaneView};
 

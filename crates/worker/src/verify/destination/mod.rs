@@ -4,6 +4,7 @@
 //! claimed of a destination that shows no event of the lane at all: then it is the credential or the target.
 
 mod given;
+mod questions;
 mod report;
 mod returning;
 
@@ -25,7 +26,7 @@ use s1_forwarder_record::{Identity, Timestamp};
 use s1_forwarder_state::LaneId;
 use s1_forwarder_state::dead_letters::Location;
 use s1_forwarder_telemetry::Telemetry;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
@@ -42,21 +43,17 @@ pub use given::Given;
 pub use report::{DestinationReport, HourRow, Missing, Returned};
 pub use returning::Most;
 
+use questions::{Candidate, IDS, Owed, in_parts, until_answered};
 use returning::{MOST_RETURNED, Repair, Return};
 
 /// The most records of a part of an hour, which are in memory together, and of those that are asked about again.
 const PART: usize = 100_000;
 /// A part is not made shorter than this.
 const SHORTEST_PART: i64 = 1_000_000;
-/// Records that are asked for by their ids at a time: the console reads the ids from the URL.
-const IDS: usize = 100;
 /// Events are sent in the order of their creation, but for this.
 const SENT_WITHIN: Duration = Duration::from_secs(3_600);
 /// The clocks of console, destination and this machine may differ by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);
-/// Waits between two attempts to ask a destination that is busy.
-const WAIT: Duration = Duration::from_secs(2);
-
 /// What to compare, and with what.
 #[derive(Debug)]
 pub struct VerifyDestination {
@@ -235,20 +232,6 @@ struct Judge<'a> {
     missing: Option<Vec<Candidate>>,
     list: &'a mut Option<BufWriter<File>>,
     progress: &'a VerifyProgress,
-}
-
-/// A record that the lane had to deliver.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Owed {
-    identity: Identity,
-    id: CompactString,
-    created: Timestamp,
-}
-
-#[derive(Clone)]
-struct Candidate {
-    owed: Owed,
-    hour: Hour,
 }
 
 /// The result for one lane, and what a repair needs to know.
@@ -867,50 +850,6 @@ impl Judge<'_> {
         let is_gone = |candidate: &Candidate| u32::from(!newest.contains(&candidate.owed.identity));
         Ok(candidates.iter().map(is_gone).collect())
     }
-}
-
-/// A destination that is busy is asked again, for as long as `patience`.
-async fn until_answered<T>(
-    patience: Duration,
-    mut question: impl AsyncFnMut() -> Result<T, Unproven>,
-) -> Result<T, Unproven> {
-    let give_up = Instant::now() + patience;
-    loop {
-        match question().await {
-            Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
-                warn!(%reason, "the destination is asked again");
-                sleep(after.unwrap_or(WAIT).max(WAIT)).await;
-            }
-            answer => return answer,
-        }
-    }
-}
-
-/// Asks about `most` identities at a time, and about fewer where the destination takes no more.
-async fn in_parts<T>(
-    mut most: usize,
-    patience: Duration,
-    identities: &[Identity],
-    mut question: impl AsyncFnMut(&[Identity]) -> Result<Vec<T>, Unproven>,
-) -> Result<Vec<T>, Unproven> {
-    let mut answers = Vec::with_capacity(identities.len());
-    let mut rest = identities;
-    while !rest.is_empty() {
-        let (part, later) = rest.split_at(most.min(rest.len()));
-        match until_answered(patience, async || question(part).await).await {
-            Ok(answer) if answer.len() == part.len() => {
-                answers.extend(answer);
-                rest = later;
-            }
-            Ok(_) => {
-                let reason = "an answer has another number of parts than the question";
-                return Err(Unproven::NoProof(reason.to_owned()));
-            }
-            Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
-            Err(unproven) => return Err(unproven),
-        }
-    }
-    Ok(answers)
 }
 
 fn unseen(unproven: Unproven) -> End {

@@ -18,8 +18,8 @@ use tracing::{info, warn};
 
 use super::super::completeness::window;
 use super::super::{Redelivery, Selected, VerifyError};
+use super::questions::{Candidate, IDS, in_parts, until_answered};
 use super::report::{DestinationReport, Returned};
-use super::{Candidate, IDS, in_parts, until_answered};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;

@@ -18,7 +18,8 @@ fn source_files(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The files of all crates: `engine/lane/run.rs` is `crates/engine/src/lane/run.rs`, `program/main.rs` is `src/main.rs`.
+/// The files of all crates: `engine/lane/run.rs` is `crates/engine/src/lane/run.rs`, `program/main.rs` is
+/// `src/main.rs`.
 fn files() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap());

@@ -95,7 +95,8 @@ pub trait SinkType {
     /// If the settings contradict each other or refer to something that does not exist.
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
 
-    /// Whether the sink writes the console's own notifications: see [`Pull::for_sink`](s1_forwarder_engine::source::Pull::for_sink).
+    /// Whether the sink writes the console's own notifications: see
+    /// [`Pull::for_sink`](s1_forwarder_engine::source::Pull::for_sink).
     fn notifies(&self) -> bool {
         false
     }

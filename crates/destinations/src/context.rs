@@ -73,7 +73,8 @@ impl SharedSinkResources {
         Self { ambient, ..self }
     }
 
-    /// For [`Sink::masked`](s1_forwarder_engine::sink::Sink::masked): where a secret is a part of the body, `***` stands for it.
+    /// For [`Sink::masked`](s1_forwarder_engine::sink::Sink::masked): where a secret is a part of the body, `***`
+    /// stands for it.
     pub fn with_masked_secrets(self) -> Self {
         Self { masks_secrets: true, tokens: Arc::new(Tokens::unread()), ..self }
     }

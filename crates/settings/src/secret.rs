@@ -231,8 +231,8 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// The key of a reference to a Secret. Its value is `NAMESPACE/NAME/KEY`, which [`s1_forwarder_worker::pipeline`] makes of the
-/// `{ name, key }` of a resource, and refuses in files.
+/// The key of a reference to a Secret. Its value is `NAMESPACE/NAME/KEY`, which the worker makes of the `{ name, key }`
+/// of a resource, and refuses in files.
 pub const SECRET_REF: &str = "secretRef";
 
 impl Secret {

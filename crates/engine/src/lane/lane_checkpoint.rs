@@ -63,8 +63,8 @@ pub struct LaneCheckpoint {
     /// What the lane had accounted for before its ledger began again, for 90 days.
     #[serde(skip)]
     pub former: Option<Box<FormerLedger>>,
-    /// Who may know of the lane: [`TenantRules::place`](s1_forwarder_worker::pipeline::TenantRules::place). Empty for the operator's
-    /// and in a checkpoint of an earlier release.
+    /// Who may know of the lane: the place of the tenant's files. Empty for the operator's and in a checkpoint of an
+    /// earlier release.
     #[serde(skip)]
     pub place: Box<str>,
     /// Where the events go. Not known in a checkpoint of an earlier release.
@@ -80,7 +80,7 @@ pub struct LaneCheckpoint {
 /// Where a lane's events go: what it has delivered before may be somewhere else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// [`SinkSettings::target`](s1_forwarder_destinations::SinkSettings::target); 0 if it is not known.
+    /// `SinkSettings::target`; 0 if it is not known.
     pub hash: u64,
     /// When the lane began to deliver there; 1970 if it has not delivered to another target.
     pub since: Timestamp,

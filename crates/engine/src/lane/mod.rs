@@ -57,7 +57,7 @@ pub struct Lane {
     pub key: CheckpointKey,
     /// Who may know of it; `None` for the operator's.
     pub place: Option<Arc<str>>,
-    /// Where the events go: [`SinkSettings::target`](s1_forwarder_destinations::SinkSettings::target).
+    /// Where the events go: `SinkSettings::target`.
     pub target: u64,
     /// Access to the console.
     pub client: Arc<Client>,

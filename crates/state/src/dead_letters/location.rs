@@ -81,8 +81,8 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// The store. A directory or a topic has at most `max` bytes; the first dead letter creates the directory. The names
-    /// of Secrets begin with `instance`.
+    /// The store. A directory or a topic has at most `max` bytes; the first dead letter creates the directory. The
+    /// names of Secrets begin with `instance`.
     pub fn open(self, instance: &str, max: u64) -> DeadLetters {
         let flags = self.flags(instance);
         match self {

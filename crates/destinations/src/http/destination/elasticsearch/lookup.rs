@@ -376,8 +376,8 @@ impl ClusterLookup {
         }
     }
 
-    /// A field that has an identity may not find it: its analyzer may make parts of the text, and a field of the mapping
-    /// may have another value than the document. Some documents of each index are asked for by their own.
+    /// A field that has an identity may not find it: its analyzer may make parts of the text, and a field of the
+    /// mapping may have another value than the document. Some documents of each index are asked for by their own.
     async fn refuse_unfindable(&self) -> Result<(), Unproven> {
         let fields: BTreeMap<&str, Value> = self.own_fields().into_iter().map(|field| (field, exists(field))).collect();
         let document = json!({ "top_hits": { "size": SAMPLES, "_source": self.own_fields() } });

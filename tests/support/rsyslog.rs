@@ -58,7 +58,8 @@ input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="in")
     /// The messages that it has written to its file.
     pub fn messages(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.directory.join("out.log")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        // rsyslog may be writing the last one.
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
     }
 
     /// Ends it by a signal and starts it again.

@@ -3,26 +3,18 @@
 //! checkpoint is written only after every event up to it is settled: acknowledged by the sink, or kept as a dead
 //! letter.
 //!
-//! A *lane* is one stream of one pipeline going to one sink. A record passes these modules, in this order:
+//! This is the program: [`commands`] is the command line, and [`server`] has the HTTP endpoints and the status page.
+//! Below it are crates, which this library shows under their names:
 //!
-//! - [`console`] sends one request within the rate limit and says what the answer's status means.
-//! - [`source`] asks for everything between the lane's *position* and the start of the poll, page by page. It skips the
-//!   records that the position has seen. Records are slices of the answer; [`record`] reads the fields that are needed.
-//! - [`transform`] has the event of a record written once, into the buffer of the batch that will carry it. The mapping
-//!   itself is the crate `s1-forwarder-mapping`.
-//! - [`sink`] makes one attempt for a batch and returns an `Outcome`. [`sink::deliver`] retries, splits and
-//!   dead-letters.
-//! - [`lane`] joins these stages with bounded channels, within one memory budget. Settled events move its position.
-//! - [`checkpoint`] says how the position and the ledger are stored as the lane's checkpoint: by [`state`], or by a
-//!   sink together with the events.
+//! - [`worker`] runs a *lane* for each stream and sink of the customers' files, which [`pipeline`] reads.
+//! - The engine is one lane. A record passes its modules [`console`], [`source`], [`transform`], [`sink`] and [`lane`];
+//!   [`checkpoint`] says how far it is.
+//! - [`destinations`] are the sinks, and [`state`] has the stores of checkpoints and dead letters.
+//! - [`telemetry`] reports how the lanes do, [`usage`] what they did by hour.
+//! - [`settings`] are the parts of settings, [`failure`] says why something failed, and [`record`] reads records.
+//! - [`emulator`] is a console for tests and demos.
 //!
-//! Around them, [`pipeline`] reads the customers' files (made of [`settings`]) and [`worker`] runs a lane for each
-//! stream and sink in them. [`telemetry`] and [`server`] report how the lanes do, [`usage`] is what they did by hour,
-//! and [`commands`] is the command line.
-//! [`emulator`] is a console for tests and demos. It is a crate of its own in `crates/`, as [`record`] is.
-//!
-//! `ARCHITECTURE.md` has the terms, the way of a record by function, and the order of imports between modules, which
-//! `tests/repository/layering.rs` checks.
+//! `ARCHITECTURE.md` has the terms, the way of a record by function, and what each crate knows of the others.
 
 #![forbid(unsafe_code)]
 // Only `commands::output` prints: a closed pipe is no reason to panic.

@@ -1,7 +1,8 @@
 //! Mistakes that other connectors for the same console are known for, each as a test that fails when it is made here.
 //!
 //! Mistakes in the mapping of records have their tests in `crates/mapping/tests`, those in pasted addresses in
-//! `src/console/url.rs`, and a lag that stops growing in `src/telemetry/exposition/tests.rs`.
+//! `crates/engine/src/console/url.rs`, and a lag that stops growing in
+//! `crates/telemetry/src/exposition/tests.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -262,7 +262,7 @@ mod tests {
 
     use super::*;
 
-    /// The key of an earlier release, with a dead letter as its value (`sink/dead_letters/line.rs`).
+    /// The key of an earlier release, with a dead letter as its value (`crates/state/src/dead_letters/line.rs`).
     #[test]
     fn the_golden_key_of_an_item_is_read_and_written_alike() {
         let golden = "acme/threats/siem/0000000000000000000000000000000f/3";

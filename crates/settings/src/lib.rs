@@ -1,4 +1,4 @@
-//! The parts of settings: secrets, sizes, periods, ids, schemas, TLS and HTTP clients. Other modules compose their
+//! The parts of settings: secrets, sizes, periods, ids, schemas, TLS and HTTP clients. Other crates compose their
 //! settings from these.
 
 #![forbid(unsafe_code)]

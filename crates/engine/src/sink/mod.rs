@@ -1,4 +1,4 @@
-//! Destinations: their interface, their limits, and the code that all of them share.
+//! The interface of destinations, their limits, and the delivery of a batch.
 //!
 //! A sink makes **one** attempt to deliver a batch and converts the answer to an [`Outcome`]. [`deliver`] acts on the
 //! outcome: it waits, sends again, splits, stores dead letters, or stops.

@@ -1,4 +1,4 @@
-//! Pipeline files: reads, checks and watches them. A pipeline consists of the settings that the other modules define.
+//! Pipeline files: reads, checks and watches them. A pipeline consists of the settings that the other crates define.
 
 mod case;
 mod check;

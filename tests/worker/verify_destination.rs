@@ -172,7 +172,7 @@ async fn an_answer_that_is_no_proof_changes_nothing() {
     for trap in TRAPS {
         elastic.contract(|elastic| elastic.trap = Some(trap));
         let before = elastic.deliveries().len();
-        let exit = ask(&harness, &["--repair=1000000"]).await;
+        let exit = ask(&harness, &["--repair=1000000", "--once-timeout", "1s"]).await;
         let lane = &lanes(&exit)[0];
         assert!(exit.code == Some(1) && lane["unseen"].is_string(), "{trap:?} {lane}");
         assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{trap:?} {lane}");
@@ -182,7 +182,7 @@ async fn an_answer_that_is_no_proof_changes_nothing() {
         }
     }
 
-    // A busy cluster is asked again, and a question that is too large is made smaller.
+    // A busy cluster is asked again, as one whose shards start, and a question that is too large is made smaller.
     elastic.contract(|elastic| (elastic.trap, elastic.busy) = (Some(Trap::FilteredAlias), 1));
     let exit = ask(&harness, &[]).await;
     assert!(lanes(&exit)[0]["unseen"].as_str().unwrap().contains("`filter`"), "{}", exit.stdout);

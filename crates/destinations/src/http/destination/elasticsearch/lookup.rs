@@ -14,8 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::StatusCode;
 use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::{Identity, Timestamp};
-use s1_forwarder_settings::Schema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ struct Found<'a> {
     /// Other clusters that were asked.
     #[serde(rename = "_clusters")]
     clusters: Option<Clusters>,
-    /// What stands next to hits that are not all.
+    /// The reason why the hits are incomplete.
     error: Option<IgnoredAny>,
     #[serde(borrow)]
     hits: Hits<'a>,
@@ -615,7 +615,7 @@ fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
     if response.status != StatusCode::OK {
         if let Ok(Failed { error }) = serde_json::from_slice(&response.body)
             && let Cause { kind, reason, .. } = error.root_cause.first().unwrap_or(&error)
-            && (response.status.is_client_error() || error.kind == "search_phase_execution_exception")
+            && response.status.is_client_error()
             && !matches!(response.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE)
         {
             let reason = view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()));
@@ -639,17 +639,17 @@ fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
         return Err(unproven("the search was ended before it had seen all documents".to_owned()));
     }
     let Shards { total, successful, failed } = *shards;
+    // Shards of a new index start, and those of a node that is away start elsewhere.
+    let later = |reason: &str| Unproven::Later { reason: format!("{target}: {reason}"), after: None };
     if failed > 0 || successful < total {
-        return Err(unproven(format!(
-            "{} of {total} shards did not answer",
-            failed.max(total - successful.min(total))
-        )));
+        let unheard = failed.max(total - successful.min(total));
+        return Err(later(&format!("{unheard} of {total} shards did not answer")));
     }
     if total == 0 {
         return Err(no_such_target(target));
     }
     if clusters.as_ref().is_some_and(|clusters| clusters.successful < clusters.total) {
-        return Err(unproven("a cluster that belongs to the target did not answer".to_owned()));
+        return Err(later("a cluster that belongs to the target did not answer"));
     }
     Ok(found)
 }

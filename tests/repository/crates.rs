@@ -43,7 +43,7 @@ fn the_mapping_is_tested_without_c_and_with_few_crates() {
 
 #[test]
 fn each_crate_has_the_lints_of_the_program_and_no_unsafe_code() {
-    assert!(folders().len() >= 4);
+    assert!(!folders().is_empty());
     for folder in folders() {
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
         assert!(manifest.contains("\n[lints]\nworkspace = true\n"), "{}", folder.display());

@@ -1,7 +1,8 @@
-//! The way of a record in ARCHITECTURE.md: the functions and types that it names exist.
+//! The files, functions and types that documents name exist.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// File and name of every `` `file.rs: name` `` in `text`.
 fn items(text: &str) -> Vec<(&str, &str)> {
@@ -36,4 +37,44 @@ fn the_functions_and_types_on_the_way_of_a_record_exist() {
     let types = items(types);
     assert!(!functions.is_empty() && !types.is_empty(), "the section names functions and types");
     assert_eq!((missing(&functions, &["fn"]), missing(&types, &["struct", "enum"])), (vec![], vec![]));
+}
+
+/// Whether `character` may stand in a path.
+fn is_of_path(character: char) -> bool {
+    character.is_alphanumeric() || "_./-".contains(character)
+}
+
+/// The paths of Rust files in code spans. One with a capital letter stands for several files.
+fn rust_files(line: &str) -> impl Iterator<Item = &str> {
+    let spans = line.split('`').skip(1).step_by(2);
+    let paths = spans.filter_map(|span| span.split(|character| !is_of_path(character)).next());
+    paths.filter(|path| path.ends_with(".rs") && !path.contains(char::is_uppercase))
+}
+
+#[test]
+fn the_files_that_documents_and_comments_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listed = Command::new("git").arg("ls-files").current_dir(root).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let files: Vec<&str> = listed.lines().filter(|file| root.join(file).is_file()).collect();
+    let exists = |path: &str| {
+        let in_crate = path.split_once('/').map(|(name, file)| format!("crates/{name}/src/{file}"));
+        files
+            .iter()
+            .any(|file| *file == path || file.ends_with(&format!("/{path}")) || in_crate.as_deref() == Some(*file))
+    };
+    let mut named = 0;
+    let mut missing = Vec::new();
+    for file in files.iter().filter(|file| file.ends_with(".md") || file.ends_with(".rs")) {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let lines = text.lines().filter(|line| file.ends_with(".md") || line.trim_start().starts_with("//"));
+        for path in lines.flat_map(rust_files) {
+            named += 1;
+            if !exists(path) {
+                missing.push(format!("{file}: {path}"));
+            }
+        }
+    }
+    assert!(named > 100, "{named}");
+    assert!(missing.is_empty(), "{missing:#?}");
 }

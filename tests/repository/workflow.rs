@@ -1,4 +1,4 @@
-//! The workflow of the public host runs what `.ci/run` runs.
+//! The workflow of the public host runs what `.ci/run` runs, and the scripts name what is there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,4 +21,29 @@ fn each_section_has_a_job() {
         .collect();
     assert_eq!(jobs.iter().copied().collect::<BTreeSet<_>>(), sections);
     assert_eq!(jobs.len(), sections.len(), "a section runs twice: {jobs:?}");
+}
+
+#[test]
+fn the_lists_of_the_mutants_name_what_is_there() {
+    let script = fs::read_to_string(root().join(".ci/mutants.py")).unwrap();
+    let list = |name: &str| {
+        let list = script.split_once(&format!("\n{name} = (")).unwrap().1.split_once(')').unwrap().0;
+        list.split('"').skip(1).step_by(2).collect::<Vec<_>>()
+    };
+    let is_module = |source: &str, module: &str| {
+        let path = root().join(source).join(module.replace("::", "/"));
+        path.is_dir() || path.with_extension("rs").is_file()
+    };
+    for name in list("CRATES") {
+        assert!(root().join("crates").join(name).is_dir(), "{name}");
+    }
+    for module in list("MODULES") {
+        assert!(is_module("crates/engine/src", module.trim_end_matches("::")), "{module}");
+    }
+    for test in list("SLOW") {
+        let (module, function) = test.rsplit_once("::").unwrap();
+        assert!(is_module("tests", module), "{test}");
+        let text = fs::read_to_string(root().join("tests").join(module.replace("::", "/")).with_extension("rs"));
+        assert!(text.unwrap().contains(&format!("fn {function}")), "{test}");
+    }
 }

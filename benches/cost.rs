@@ -249,20 +249,20 @@ fn work(what: &str, stream: Stream, count: usize) {
     let lines: Vec<_> = std::io::stdin().lines().map(|line| line.unwrap().into_bytes()).collect();
     let records: Vec<_> = lines.into_iter().take(count).collect();
     let mut out = Vec::new();
-    let mut mapper = match what {
+    let mut transformer = match what {
         "lane" => return drop(common::run_lane(stream, records)),
-        "ecs" => common::mapper(stream),
-        "ocsf" => common::mapper_to(Schema::Ocsf, stream, true),
-        "ocsf-1.3" => common::mapper_to(Schema::Ocsf, stream, true).with_ocsf_version(OcsfVersion::V1_3),
+        "ecs" => common::transformer(stream),
+        "ocsf" => common::transformer_to(Schema::Ocsf, stream, true),
+        "ocsf-1.3" => common::transformer_to(Schema::Ocsf, stream, true).with_ocsf_version(OcsfVersion::V1_3),
         #[cfg(feature = "remap")]
         "remap" => common::mapper_with_remap(stream),
-        "event" => common::mapper(stream),
+        "event" => common::transformer(stream),
         _ => return records.iter().for_each(|record| common::round_trip(record, &mut out)),
     };
     let mut printed = Vec::new();
     for record in &records {
         out.clear();
-        mapper.map(record, &mut out).unwrap();
+        transformer.map(record, &mut out).unwrap();
         if what == "event" {
             common::round_trip(&out, &mut printed);
         }

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::io::Write;
 use std::time::Duration;
 
-use common::{mapper, page};
+use common::{page, transformer};
 use criterion::{Criterion, Throughput};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -18,15 +18,15 @@ use s1_forwarder::checkpoint::ledger::Ledger;
 use s1_forwarder::lane::LaneCheckpoint;
 use s1_forwarder::record::{Stream, Timestamp, facts, parse_page};
 use s1_forwarder::source::{PollContext, RecordKey, SourcePosition};
-use s1_forwarder::transform::Mapper;
+use s1_forwarder::transform::Transformer;
 
 const STREAMS: [Stream; 5] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts, Stream::Groups];
 const RECORDS: usize = 500;
 
-fn map_all(mapper: &mut Mapper, records: &[Vec<u8>], out: &mut Vec<u8>) {
+fn map_all(transformer: &mut Transformer, records: &[Vec<u8>], out: &mut Vec<u8>) {
     for record in records {
         out.clear();
-        black_box(mapper.map(record, out)).unwrap();
+        black_box(transformer.map(record, out)).unwrap();
         black_box(&out);
     }
 }
@@ -42,11 +42,11 @@ fn round_trip_all(records: &[Vec<u8>], out: &mut Vec<u8>) {
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn ratio(stream: Stream, records: &[Vec<u8>]) -> (Duration, Duration) {
     let mut out = Vec::new();
-    let mut mapper = mapper(stream);
+    let mut transformer = transformer(stream);
     let mut best = (Duration::MAX, Duration::MAX);
     for _ in 0..60 {
         let start = std::time::Instant::now();
-        map_all(&mut mapper, records, &mut out);
+        map_all(&mut transformer, records, &mut out);
         let middle = std::time::Instant::now();
         round_trip_all(records, &mut out);
         best = (best.0.min(middle - start), best.1.min(middle.elapsed()));
@@ -61,8 +61,8 @@ fn mapping(criterion: &mut Criterion, stream: Stream) {
     group.throughput(Throughput::Bytes(bytes as u64));
     group.sample_size(20).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
     let mut out = Vec::new();
-    let mut mapper = mapper(stream);
-    group.bench_function("map", |bencher| bencher.iter(|| map_all(&mut mapper, &records, &mut out)));
+    let mut transformer = transformer(stream);
+    group.bench_function("map", |bencher| bencher.iter(|| map_all(&mut transformer, &records, &mut out)));
     group.bench_function("value", |bencher| bencher.iter(|| round_trip_all(&records, &mut out)));
     group.bench_function("facts", |bencher| {
         bencher.iter(|| records.iter().for_each(|record| drop(black_box(facts(stream, record)))));
@@ -74,9 +74,9 @@ fn mapping(criterion: &mut Criterion, stream: Stream) {
 /// A batch's body, as it is compressed.
 fn encoding(criterion: &mut Criterion) {
     let mut body = Vec::new();
-    let mut mapper = mapper(Stream::Activities);
+    let mut transformer = transformer(Stream::Activities);
     for record in common::records(Stream::Activities, 1_000) {
-        mapper.map(&record, &mut body).unwrap();
+        transformer.map(&record, &mut body).unwrap();
         body.push(b'\n');
     }
     let mut group = criterion.benchmark_group("encoding");

@@ -15,15 +15,15 @@ use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
-use s1_forwarder::settings::{OcsfVersion, RetrySettings, Schema};
+use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::dead_letters::DeadLetters;
-use s1_forwarder::sink::deliver::{Delivery, Health};
+use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Limits};
 use s1_forwarder::source;
 use s1_forwarder::telemetry::{Meter, Telemetry};
-use s1_forwarder::transform::{self, Mapper, Origin};
+use s1_forwarder::transform::{self, OcsfVersion, Origin, Schema, Transformer};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -52,24 +52,28 @@ pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
     records
 }
 
-pub fn mapper(stream: Stream) -> Mapper {
-    mapper_to(Schema::Ecs, stream, true)
+pub fn transformer(stream: Stream) -> Transformer {
+    transformer_to(Schema::Ecs, stream, true)
 }
 
 /// `kept`: its events keep the original.
-pub fn mapper_to(schema: Schema, stream: Stream, kept: bool) -> Mapper {
+pub fn transformer_to(schema: Schema, stream: Stream, kept: bool) -> Transformer {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
-    Mapper::new(&transform_settings(kept), schema, origin)
+    Transformer::new(&transform_settings(kept), schema, origin)
 }
 
-/// The mapper of [`mapper`], with a program of three lines over each event.
+/// The mapper of [`transformer`], with a program of three lines over each event.
 #[cfg(feature = "remap")]
-pub fn mapper_with_remap(stream: Stream) -> Mapper {
+pub fn mapper_with_remap(stream: Stream) -> Transformer {
     let program = ".labels.team = \"blue\"\n.message = upcase(string(.message) ?? \"\")\ndel(.related)";
-    let steps =
-        transform::Steps::new(&transform_settings(true), Schema::Ecs, Some(program), transform::Keys::Configured)
-            .unwrap();
-    mapper(stream).with_steps(steps.map(Arc::new))
+    let steps = transform::Steps::new(
+        &transform_settings(true),
+        Schema::Ecs,
+        Some(program),
+        transform::RedactionKeys::Configured,
+    )
+    .unwrap();
+    transformer(stream).with_steps(steps.map(Arc::new))
 }
 
 fn transform_settings(kept: bool) -> transform::TransformSettings {
@@ -164,7 +168,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
             dead_letters: Arc::new(DeadLetters::disabled()),
             meter,
             clock,
-            health: Health::default(),
+            health: SinkHealth::default(),
             throttle: Throttle::new(4),
             deadline: Deadline::default(),
         }),

@@ -41,13 +41,13 @@ mod doubles {
 
     /// Produces mapped activities as the worker's sink does, and prints the CPU time in microseconds and the bytes.
     pub fn produce(brokers: &str, count: usize) {
-        let mut mapper = common::mapper(Stream::Activities);
+        let mut transformer = common::transformer(Stream::Activities);
         let events: Vec<(String, String, Vec<u8>)> = common::records(Stream::Activities, count)
             .iter()
             .map(|record| {
                 let facts = facts(Stream::Activities, record);
                 let mut event = Vec::new();
-                mapper.map(record, &mut event).unwrap();
+                transformer.map(record, &mut event).unwrap();
                 let identity = facts.identity("console.example", record).to_string();
                 (format!("console.example/activities/{}", facts.id), identity, event)
             })

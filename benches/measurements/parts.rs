@@ -41,13 +41,13 @@ pub fn measure(stream: Stream, kept: bool) -> Parts {
     let records = common::records(stream, 4 * PAGE);
     let pages: Vec<Vec<u8>> = records.chunks(PAGE).map(|records| common::page(records, Some(7))).collect();
     let sent: Vec<Vec<u8>> = pages.iter().map(|page| gzip(page)).collect();
-    let mut mapper = common::mapper_to(Schema::Ecs, stream, kept);
+    let mut transformer = common::transformer_to(Schema::Ecs, stream, kept);
     let bodies: Vec<Vec<u8>> = records
         .chunks(PAGE)
         .map(|records| {
             let mut body = Vec::new();
             for record in records {
-                mapper.map(record, &mut body).unwrap();
+                transformer.map(record, &mut body).unwrap();
                 body.push(b'\n');
             }
             body
@@ -74,7 +74,7 @@ pub fn measure(stream: Stream, kept: bool) -> Parts {
             for records in records.chunks(PAGE) {
                 out.clear();
                 for record in records {
-                    black_box(mapper.map(record, &mut out)).unwrap();
+                    black_box(transformer.map(record, &mut out)).unwrap();
                 }
                 black_box(&out);
             }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use flate2::read::GzDecoder;
 use parking_lot::Mutex;
 use s1_forwarder::record::Stream;
-use s1_forwarder::settings::Schema;
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -40,7 +40,7 @@ pub fn bento(size: Size) -> Vec<Row> {
 fn equal_fields(program: &Path, kept: bool) -> Row {
     const RECORDS: usize = 5_000;
     let records = common::records(Stream::Activities, RECORDS);
-    let mut mapper = common::mapper_to(Schema::Ecs, Stream::Activities, kept);
+    let mut transformer = common::transformer_to(Schema::Ecs, Stream::Activities, kept);
     let theirs: BTreeMap<String, Fields> =
         events_of(program, &records, kept).map(|event| (id(&event), fields(&event))).collect();
     let mut all = 0;
@@ -48,7 +48,7 @@ fn equal_fields(program: &Path, kept: bool) -> Row {
     let mut others = 0;
     for record in &records {
         let mut event = Vec::new();
-        mapper.map(record, &mut event).unwrap();
+        transformer.map(record, &mut event).unwrap();
         let event: Value = serde_json::from_slice(&event).unwrap();
         let ours = fields(&event);
         let theirs = &theirs[&id(&event)];

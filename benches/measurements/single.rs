@@ -59,10 +59,10 @@ fn heavy_records() -> Vec<Vec<u8>> {
     let mut records = common::records(Stream::Activities, PAGES * 1_000);
     let page = |records: &[Vec<u8>]| {
         let begun = Instant::now();
-        let mut mapper = common::mapper(Stream::Activities);
+        let mut transformer = common::transformer(Stream::Activities);
         let mut out = Vec::new();
         for record in records {
-            mapper.map(record, &mut out).unwrap();
+            transformer.map(record, &mut out).unwrap();
         }
         begun.elapsed()
     };
@@ -83,7 +83,7 @@ fn heavy_records() -> Vec<Vec<u8>> {
 fn serial(records: &[Vec<u8>]) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sink = common::sink(DELAY);
-    let mut mapper = common::mapper(Stream::Activities);
+    let mut transformer = common::transformer(Stream::Activities);
     let begun = Instant::now();
     runtime.block_on(async {
         for records in records.chunks(1_000) {
@@ -94,7 +94,7 @@ fn serial(records: &[Vec<u8>]) -> Duration {
                 let facts = facts(Stream::Activities, record);
                 let identity = facts.identity("console.example", record);
                 batch.push_with(&facts.record_id(record), identity, facts.time, |out| {
-                    mapper.map(record, out).unwrap();
+                    transformer.map(record, out).unwrap();
                     None
                 });
             }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::UsageError;
 use crate::settings::Period;
-use crate::state::Location;
+use crate::state::StoreLocation;
 use crate::worker::cluster;
 
 #[derive(Debug, Clone, Args)]
@@ -66,12 +66,12 @@ impl ClusterArgs {
     /// If the flags contradict each other.
     pub fn settings(
         &self,
-        state: &Location,
+        state: &StoreLocation,
         once: bool,
         listening: Option<SocketAddr>,
     ) -> Result<Option<cluster::ClusterSettings>, UsageError> {
         let namespace = match state {
-            Location::Kubernetes(namespace) => Some(namespace.clone()),
+            StoreLocation::Kubernetes(namespace) => Some(namespace.clone()),
             _ => None,
         };
         let default = if namespace.is_some() && !once { Mode::Kubernetes } else { Mode::None };
@@ -81,7 +81,7 @@ impl ClusterArgs {
         if once {
             return Err(UsageError("--once cannot be combined with --cluster kubernetes".to_owned()));
         }
-        if let Location::File(_) = state {
+        if let StoreLocation::File(_) = state {
             let reason = "workers that share pipelines need a state store that all of them can reach";
             return Err(UsageError(format!(
                 "--cluster kubernetes with --state {state}: {reason}; use --state kubernetes:"

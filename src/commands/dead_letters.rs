@@ -20,7 +20,8 @@ use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Pipeline, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::state::Access;
-use crate::state::dead_letters::{Location, StoredDeadLetter};
+use crate::state::StoreLocation;
+use crate::state::dead_letters::{self, StoredDeadLetter};
 use crate::telemetry::without_numbers;
 use crate::worker::{Filter, Options, ReplayReport, read_files_beside, replay};
 
@@ -160,9 +161,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The store of the installation `instance`, next to its state.
 struct Store {
-    location: Location,
+    location: StoreLocation,
     instance: String,
-    state: crate::state::Location,
+    state: StoreLocation,
 }
 
 impl Store {
@@ -170,7 +171,7 @@ impl Store {
         let options = delivery.options()?;
         let location = location_of_dead_letters(&options)?;
         // A worker makes the directory with the first dead letter, in a directory that is there.
-        if let Location::Directory(directory) = &location
+        if let StoreLocation::File(directory) = &location
             && let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
         {
             return Err(UsageError(format!(
@@ -189,7 +190,7 @@ impl Store {
     fn without_dead_letters(&self, others: usize) -> String {
         match &self.location {
             _ if others > 0 => format!("none of the {others} dead letters matches"),
-            Location::Directory(directory) if !directory.is_dir() => {
+            StoreLocation::File(directory) if !directory.is_dir() => {
                 format!("no dead letters: there is no directory {}", directory.display())
             }
             _ => "no dead letters".to_owned(),
@@ -295,7 +296,10 @@ impl Visited {
 
 impl fmt::Display for Store {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.location.fmt(formatter)
+        match &self.location {
+            StoreLocation::File(directory) => directory.display().fmt(formatter),
+            other => other.fmt(formatter),
+        }
     }
 }
 
@@ -308,8 +312,9 @@ async fn visit_each(
 ) -> anyhow::Result<Visited> {
     let mut remaining = filter.limit.unwrap_or(usize::MAX);
     let mut visited = Visited::default();
-    for mut partition in
-        store.location.partitions(&store.instance).await.with_context(|| format!("cannot read {store}"))?
+    for mut partition in dead_letters::partitions(&store.location, &store.instance)
+        .await
+        .with_context(|| format!("cannot read {store}"))?
     {
         let mut accepted = BTreeSet::new();
         while remaining > 0
@@ -414,7 +419,7 @@ async fn list_groups(store: &Store, filter: &Filter, format: Format) -> anyhow::
 }
 
 async fn purge(store: &Store, filter: &Filter) -> anyhow::Result<ExitCode> {
-    let _lock = store.location.lock().await.with_context(|| store.to_string())?;
+    let _lock = dead_letters::lock(&store.location).await.with_context(|| store.to_string())?;
     let visited = visit_each(store, filter, |_| Ok(true)).await?;
     store.check_names(filter, &visited).await?;
     print_line(format!("{} dead letters removed", visited.removed))?;

@@ -20,7 +20,7 @@ use crate::emulator::{self, Setup};
 use crate::record::Timestamp;
 use crate::server::Server;
 use crate::settings::Period;
-use crate::state::Location;
+use crate::state::StoreLocation;
 use crate::telemetry::{LaneMetrics, Telemetry};
 use crate::worker::{self, Worker};
 
@@ -115,7 +115,7 @@ async fn start_console(customer: &Customer) -> anyhow::Result<emulator::Server> 
 async fn start_worker(directory: &TempDir, telemetry: Arc<Telemetry>) -> anyhow::Result<Worker> {
     let options = worker::Options {
         pipelines: vec![directory.path().join("pipelines").into()],
-        state: Location::File(directory.path().join("state")),
+        state: StoreLocation::File(directory.path().join("state")),
         ..worker::Options::default()
     };
     Worker::start(options, telemetry).await.context("the worker does not start")

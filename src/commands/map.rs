@@ -13,7 +13,7 @@ use crate::console::ConsoleUrl;
 use crate::pipeline;
 use crate::record::{RecordSplitter, Stream, repair};
 use crate::transform::coverage::Coverage;
-use crate::transform::{Keys, Mapper, Origin, Schema, TransformSettings, unknown_leaves};
+use crate::transform::{Origin, RedactionKeys, Schema, TransformSettings, Transformer, unknown_leaves};
 
 /// Maximum of records that are reported one by one if they cannot be mapped.
 const FAULTS_SHOWN: u64 = 20;
@@ -63,11 +63,11 @@ fn stream_help() -> String {
 /// # Errors
 /// If stdin or stdout fail, or a place of the input is neither a record nor an array or page of records.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Some((mapper, schema)) = mapper(args)? else { return Ok(ExitCode::from(2)) };
+    let Some((transformer, schema)) = transformer(args)? else { return Ok(ExitCode::from(2)) };
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = json_lines();
     let report = args.report.then(Report::default);
-    let mut run = Run::new(mapper, schema, output, report);
+    let mut run = Run::new(transformer, schema, output, report);
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ));
     }
     if run.records > run.dropped + run.withheld {
-        warn_of_unmatched(&run.mapper);
+        warn_of_unmatched(&run.transformer);
     }
     if run.repaired > 0 {
         note(format!("{} of {} records were not valid JSON and were repaired", run.repaired, run.records));
@@ -110,14 +110,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A path with a typing mistake redacts nothing.
-pub(super) fn warn_of_unmatched(mapper: &Mapper) {
-    for path in mapper.unmatched_redactions() {
+pub(super) fn warn_of_unmatched(transformer: &Transformer) {
+    for path in transformer.unmatched_redactions() {
         note(format!("redact: no event had `{path}`"));
     }
 }
 
-/// The mapper for the flags and the pipeline file. `None` if the file is invalid; its problems have been printed.
-fn mapper(args: &Args) -> anyhow::Result<Option<(Mapper, Schema)>> {
+/// The transformer for the flags and the pipeline file. `None` if the file is invalid; its problems have been printed.
+fn transformer(args: &Args) -> anyhow::Result<Option<(Transformer, Schema)>> {
     let given = args.console_host.as_ref().map(|url| url.host().to_owned());
     let Some(path) = &args.pipeline else {
         let origin = Origin {
@@ -126,7 +126,7 @@ fn mapper(args: &Args) -> anyhow::Result<Option<(Mapper, Schema)>> {
             stream: args.stream,
         };
         let schema = args.schema.unwrap_or_default();
-        return Ok(Some((Mapper::new(&TransformSettings::default(), schema, origin), schema)));
+        return Ok(Some((Transformer::new(&TransformSettings::default(), schema, origin), schema)));
     };
     let loaded = pipeline::load(std::slice::from_ref(path), &pipeline::FileOptions::default());
     for problem in &loaded.problems {
@@ -139,7 +139,7 @@ fn mapper(args: &Args) -> anyhow::Result<Option<(Mapper, Schema)>> {
         stream: args.stream,
     };
     pipeline
-        .mapper(origin, args.sink.as_deref(), args.schema, Keys::Configured)
+        .transformer(origin, args.sink.as_deref(), args.schema, RedactionKeys::Configured)
         .map(Some)
         .with_context(|| path.display().to_string())
 }
@@ -152,7 +152,7 @@ struct Report {
 }
 
 struct Run<W> {
-    mapper: Mapper,
+    transformer: Transformer,
     schema: Schema,
     output: W,
     report: Option<Report>,
@@ -173,9 +173,9 @@ struct Run<W> {
 }
 
 impl<W: Write> Run<W> {
-    fn new(mapper: Mapper, schema: Schema, output: W, report: Option<Report>) -> Self {
+    fn new(transformer: Transformer, schema: Schema, output: W, report: Option<Report>) -> Self {
         Self {
-            mapper,
+            transformer,
             schema,
             output,
             report,
@@ -211,7 +211,7 @@ impl<W: Write> Run<W> {
             }
             event.clear();
             let show = |problem: &str| note(format!("line {}, byte {}: {problem}", record.line, record.offset));
-            match self.mapper.map(record.bytes, &mut event) {
+            match self.transformer.map(record.bytes, &mut event) {
                 Err(error) => {
                     self.faults += 1;
                     match self.faults {
@@ -285,9 +285,9 @@ mod tests {
     fn run(schema: Schema, stream: Stream, input: impl AsRef<[u8]>) -> (String, u64, Option<String>, Coverage) {
         let origin = Origin { pipeline: "p".to_owned(), console_host: "h".to_owned(), stream };
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
-        let mapper = Mapper::new(&settings, schema, origin);
+        let transformer = Transformer::new(&settings, schema, origin);
         let report = (schema == Schema::Ecs).then(Report::default);
-        let mut run = Run::new(mapper, schema, Vec::new(), report);
+        let mut run = Run::new(transformer, schema, Vec::new(), report);
         let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.report.unwrap_or_default().coverage)
     }

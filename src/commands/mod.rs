@@ -37,7 +37,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::install_crypto_provider;
-use crate::state::Location;
+use crate::state::StoreLocation;
 use crate::telemetry::init_logs;
 
 pub use cluster::ClusterArgs;
@@ -57,9 +57,9 @@ pub struct UsageError(pub String);
 ///
 /// # Errors
 /// If there is no such directory.
-fn must_exist(state: &Location) -> Result<(), UsageError> {
+fn must_exist(state: &StoreLocation) -> Result<(), UsageError> {
     match state {
-        Location::File(directory) if !directory.is_dir() => {
+        StoreLocation::File(directory) if !directory.is_dir() => {
             let directory = directory.display();
             Err(UsageError(format!("there is no directory {directory} (use --state file:DIR for another)")))
         }

@@ -15,10 +15,10 @@ use crate::console::{self, Client, ConsoleError, Limiters};
 use crate::destinations::{self, SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
-use crate::settings::{FullJitter, Schema, Tls};
+use crate::settings::{FullJitter, Tls};
 use crate::sink::{Batch, MaskedRequest, NoRequest, Sink};
 use crate::source::{LatestRecords, Pull};
-use crate::transform::{Keys, MapError, Mapper, Origin};
+use crate::transform::{MapError, Origin, RedactionKeys, Schema, Transformer};
 
 /// Larger than any page of a thousand records.
 const PAGE_BYTES: usize = 64 << 20;
@@ -93,7 +93,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 struct EventPrinter {
     stream: Stream,
     host: String,
-    mapper: Mapper,
+    transformer: Transformer,
     schema: Schema,
     output: Output,
     printed: usize,
@@ -116,15 +116,16 @@ impl EventPrinter {
         let stream = pull.stream;
         let host = client.host().to_owned();
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: host.clone(), stream };
-        let (mut mapper, schema) = pipeline.mapper(origin, args.sink.as_deref(), None, Keys::Configured)?;
-        mapper.set_scope(pull.scope.clone());
+        let (mut transformer, schema) =
+            pipeline.transformer(origin, args.sink.as_deref(), None, RedactionKeys::Configured)?;
+        transformer.set_scope(pull.scope.clone());
         let pretty = Pretty::for_output(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         let output = match (&args.sink, pretty) {
             (Some(sink), _) if args.as_sent => Output::Requests(RequestPrinter::new(pipeline, sink, stream)?),
             (_, Some(pretty)) => Output::Pretty(pretty),
             (_, None) => Output::Lines,
         };
-        Ok(Self { stream, host, mapper, schema, output, printed: 0, dropped: 0, withheld: 0 })
+        Ok(Self { stream, host, transformer, schema, output, printed: 0, dropped: 0, withheld: 0 })
     }
 
     async fn print_latest(&mut self, mut latest: LatestRecords) -> anyhow::Result<()> {
@@ -156,7 +157,7 @@ impl EventPrinter {
             }
         }
         if self.printed > 0 {
-            warn_of_unmatched(&self.mapper);
+            warn_of_unmatched(&self.transformer);
         }
         if self.withheld > 0 {
             note(format!(
@@ -175,7 +176,7 @@ impl EventPrinter {
     fn print(&mut self, record: &[u8], facts: &Facts<'_>) -> io::Result<()> {
         let mut event = Vec::new();
         // A record that cannot be mapped is printed as the error event that a sink would receive.
-        let error = match self.mapper.map(record, &mut event) {
+        let error = match self.transformer.map(record, &mut event) {
             Ok(mapped) if mapped.dropped.is_some() => {
                 self.dropped += 1;
                 return Ok(());
@@ -203,7 +204,7 @@ impl EventPrinter {
                     out.extend_from_slice(&event);
                     error
                 });
-                if let Some(labels) = self.mapper.labels() {
+                if let Some(labels) = self.transformer.labels() {
                     requests.batch.label_last(labels.clone());
                 }
                 Ok(())

@@ -17,7 +17,7 @@ use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period, PrivateDestination};
 #[cfg(feature = "kubernetes")]
 use crate::sink::dead_letters::DeadLetters;
-use crate::state::{Location, dead_letters};
+use crate::state::StoreLocation;
 use crate::telemetry::LogFormat;
 use crate::worker::{Options, REMEMBERED_MAX};
 
@@ -191,11 +191,11 @@ pub struct StateArgs {
     /// settings may follow a `?`; a value `file:PATH` is read from that file.
     #[arg(
         long = "state",
-        value_name = "STORE", value_parser = hidden_value::<Location>(),
+        value_name = "STORE", value_parser = hidden_value::<StoreLocation>(),
         default_value = "file:state",
         global = true
     )]
-    pub state: Location,
+    pub state: StoreLocation,
 
     /// Prefix of the names of Kubernetes objects and Kafka transactional ids; must differ between installations on one
     /// cluster
@@ -302,8 +302,8 @@ pub struct DeliveryArgs {
     /// With kubernetes:, each pipeline has one Secret of at most 700 KiB after compression; NAMESPACE defaults to that
     /// of the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted topic, which is
     /// created if it does not exist. librdkafka settings may follow a `?`, as in --state.
-    #[arg(long, value_name = "STORE", value_parser = hidden_value::<dead_letters::Location>())]
-    dead_letters: Option<dead_letters::Location>,
+    #[arg(long, value_name = "STORE", value_parser = hidden_value::<StoreLocation>())]
+    dead_letters: Option<StoreLocation>,
 
     /// Maximum of bytes of dead letters in files or in Kafka; if the store is full, a lane with a new dead letter stops
     /// and loses nothing
@@ -340,7 +340,7 @@ impl ProcessArgs {
 ///
 /// # Errors
 /// If the state has none next to it.
-pub fn location_of_dead_letters(options: &Options) -> Result<dead_letters::Location, UsageError> {
+pub fn location_of_dead_letters(options: &Options) -> Result<StoreLocation, UsageError> {
     options.dead_letters().ok_or_else(|| {
         UsageError(format!(
             "--state {} leaves no place for dead letters: a topic has them in one whose name ends with -dead-letters, and \
@@ -373,15 +373,13 @@ impl DeliveryArgs {
     }
 
     /// A limit of dead letters that is none, or leaves no room for them.
-    fn without_effect(&self, location: &dead_letters::Location) -> Option<String> {
+    fn without_effect(&self, location: &StoreLocation) -> Option<String> {
         let max = self.dead_letters_max.0;
         match location {
-            #[cfg(feature = "kubernetes")]
-            dead_letters::Location::Kubernetes(_) if max != DeadLetters::DEFAULT_MAX => Some(format!(
+            StoreLocation::Kubernetes(_) if max != DeadLetters::DEFAULT_MAX => Some(format!(
                 "--dead-letters-max without effect: in {location} each pipeline has one Secret of at most 700 KiB"
             )),
-            #[cfg(feature = "kubernetes")]
-            dead_letters::Location::Kubernetes(_) => None,
+            StoreLocation::Kubernetes(_) => None,
             _ if max < LEAST_USEFUL => Some(format!(
                 "--dead-letters-max {} has hardly room for an event: a pipeline may have half of it, and a lane with a \
                  dead letter that exceeds it stops",
@@ -394,7 +392,7 @@ impl DeliveryArgs {
     fn remembered_max(&self) -> u64 {
         self.remembered_max.unwrap_or(match self.state.state {
             // Each write carries all of them to etcd.
-            Location::Kubernetes(_) => 300_000,
+            StoreLocation::Kubernetes(_) => 300_000,
             _ => REMEMBERED_MAX,
         })
     }
@@ -402,7 +400,7 @@ impl DeliveryArgs {
     fn checkpoint_interval(&self) -> Duration {
         match self.state.state {
             // Each write is a request to the API server and a disk synchronisation in etcd.
-            Location::Kubernetes(_) => Duration::from_secs(5),
+            StoreLocation::Kubernetes(_) => Duration::from_secs(5),
             _ => Duration::ZERO,
         }
     }

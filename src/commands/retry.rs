@@ -9,8 +9,9 @@ use tokio::time::{Instant, sleep};
 use super::status::unknown_names;
 use super::worker_args::WorkerArgs;
 use super::{StateArgs, UsageError, must_exist, print_line};
+use crate::checkpoint::LaneId;
 use crate::server::Status;
-use crate::state::{LaneId, Location};
+use crate::state::StoreLocation;
 use crate::worker::{Answer, Options, Request, Requests};
 
 /// A worker answers a request within a second, unless its disk is slow.
@@ -48,8 +49,8 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let StateArgs { state, instance } = args.state;
     match &state {
-        Location::File(_) => must_exist(&state)?,
-        Location::Kubernetes(_) => {
+        StoreLocation::File(_) => must_exist(&state)?,
+        StoreLocation::Kubernetes(_) => {
             // The name of a resource's pipeline has its namespace.
             let pipeline = args.names.first().and_then(|name| name.split('/').next()?.split_once('.'));
             let (namespace, name) = pipeline.unwrap_or(("NAMESPACE", "NAME"));
@@ -62,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .into());
         }
         #[cfg(feature = "kafka")]
-        Location::Kafka(_) => {
+        StoreLocation::Kafka(_) => {
             return Err(UsageError(
                 "with --state kafka: the worker takes no requests; write `enabled: false` into the pipeline file, wait \
                  ten seconds, and remove it again"

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::output::{Table, print_lines};
 use super::process::{FileOptionArgs, time};
 use super::{StateArgs, UsageError, must_exist, note, print_line, with_causes};
-use crate::checkpoint::{Part, whole_command};
+use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError, Store, whole_command};
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
 use crate::record::Timestamp;
@@ -21,7 +21,7 @@ use crate::settings::Period;
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SnapshotStage};
-use crate::state::{Access, CheckpointKey, LaneId, StateError, Store, process_identity};
+use crate::state::{Access, process_identity};
 use crate::usage::Usage;
 use crate::worker::{
     Answer, KnownFiles, Options, Request, Requests, check_segments, release_name, rename_checkpoint, usage_area,
@@ -156,7 +156,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         must_exist(state)?;
     }
     #[cfg(feature = "kubernetes")]
-    if let crate::state::Location::Kubernetes(namespace) = state {
+    if let crate::state::StoreLocation::Kubernetes(namespace) = state {
         let kubernetes = Kubernetes::connect(namespace.as_deref()).await?;
         if !kubernetes.has_namespace().await {
             let namespace = kubernetes.namespace;

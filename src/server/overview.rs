@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::lanes::{Cluster, EqualErrors, File, Lane, PipelineRow, Rows, SourceProblem, Status, Summary, warnings};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
-use crate::telemetry::{LaneView, Snapshot};
+use crate::telemetry::{LaneView, TelemetrySnapshot};
 
 /// Errors that are listed, those of the most lanes first.
 const MOST_ERRORS: usize = 20;
@@ -14,7 +14,7 @@ const MOST_ERRORS: usize = 20;
 const MOST_NAMES: usize = 5;
 
 impl Status {
-    pub(super) fn of(snapshot: &Snapshot, query: &LaneQuery, rows: Rows, now: Timestamp) -> Self {
+    pub(super) fn of(snapshot: &TelemetrySnapshot, query: &LaneQuery, rows: Rows, now: Timestamp) -> Self {
         let cluster = snapshot.cluster.as_ref();
         let mut files = Vec::new();
         if !query.without_files {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{Activity, CommandFlags, FileStatus, Health, LaneState, Part};
+use crate::telemetry::{Activity, CommandFlags, FileStatus, LaneState, Part, ProcessHealth};
 
 struct Running {
     base: String,
@@ -123,7 +123,7 @@ fn a_probe_closes_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_part_is_reported() {
-    let health = Health::new();
+    let health = ProcessHealth::new();
     let after = async |seconds: u64| {
         tokio::time::advance(Duration::from_secs(seconds)).await;
         health.stuck().unwrap_or_default()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use s1_forwarder::checkpoint::CheckpointKey;
 use s1_forwarder::emulator::{Kind, system_clock};
-use s1_forwarder::state::{Access, Location};
+use s1_forwarder::state::{Access, StoreLocation};
 use serde_json::json;
 
 use super::reader::{Bus, arrived};
@@ -184,7 +184,7 @@ async fn other_requests_of_a_transaction_may_arrive_late() {
 async fn a_write_outlives_several_ends_of_its_session((proxy, broker): &(KafkaProxy, Arc<Broker>)) {
     // To the proxy, each record is an event.
     let script = proxy.script("own-state", "none");
-    let location: Location = format!("kafka://{}/own-state", broker.address()).parse().unwrap();
+    let location: StoreLocation = format!("kafka://{}/own-state", broker.address()).parse().unwrap();
     let store = location.open("own-state", Access::Write { owner: "test" }, None).await.unwrap();
     let key: CheckpointKey = "acme/threats/siem".parse().unwrap();
     assert_eq!(store.claim(&key).await.unwrap(), None);

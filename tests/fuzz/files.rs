@@ -154,8 +154,7 @@ const PROGRAM: &[&str] = &[
 #[test]
 fn remap_programs() {
     use crate::record::Stream;
-    use crate::settings::Schema;
-    use crate::transform::{Keys, Mapper, Origin, Steps, TransformSettings};
+    use crate::transform::{Origin, RedactionKeys, Schema, Steps, TransformSettings, Transformer};
 
     let programs = [
         "if .event.action == \"agent-heartbeat\" { abort }",
@@ -173,7 +172,7 @@ fn remap_programs() {
     Target { name: "remap_programs", seeds, words: PROGRAM, header: 0 }.run(|input| {
         let Ok(source) = std::str::from_utf8(input) else { return String::new() };
         let settings = TransformSettings { remap: Some(source.to_owned()), ..TransformSettings::default() };
-        let steps = match Steps::new(&settings, Schema::Ecs, None, Keys::OfTests) {
+        let steps = match Steps::new(&settings, Schema::Ecs, None, RedactionKeys::OfTests) {
             Ok(steps) => steps,
             Err(error) => return outline(&error.to_string()).chars().take(100).collect(),
         };
@@ -182,9 +181,10 @@ fn remap_programs() {
             console_host: "console.example".to_owned(),
             stream: Stream::Activities,
         };
-        let mut mapper = Mapper::new(&settings, Schema::Ecs, origin).with_steps(steps.map(std::sync::Arc::new));
+        let mut transformer =
+            Transformer::new(&settings, Schema::Ecs, origin).with_steps(steps.map(std::sync::Arc::new));
         let mut out = Vec::new();
-        let mapped = mapper.map(record, &mut out);
+        let mapped = transformer.map(record, &mut out);
         if !out.is_empty() {
             serde_json::from_slice::<serde_json::Value>(&out).unwrap();
         }

@@ -10,8 +10,7 @@ use serde_json::Value;
 use super::bodies::examples;
 use super::{Target, assert_shown, outline, processor_time};
 use crate::record::{RecordSplitter, Stream};
-use crate::settings::Schema;
-use crate::transform::{Keys, MapError, Mapper, Origin, Steps, TransformSettings};
+use crate::transform::{MapError, Origin, RedactionKeys, Schema, Steps, TransformSettings, Transformer};
 
 const SCHEMAS: [Schema; 3] = [Schema::Ecs, Schema::Ocsf, Schema::Raw];
 
@@ -86,7 +85,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// The mapper of a stream and a schema; `variant` is its settings.
-fn mapper(stream: Stream, schema: Schema, variant: usize) -> Mapper {
+fn transformer(stream: Stream, schema: Schema, variant: usize) -> Transformer {
     let settings = serde_json::json!({
         "keep_original": variant & 1 == 1,
         "labels": { "customer": "acme", "site": "{site.name}" },
@@ -98,8 +97,8 @@ fn mapper(stream: Stream, schema: Schema, variant: usize) -> Mapper {
     });
     let settings: TransformSettings = serde_json::from_value(settings).unwrap();
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "console.example".to_owned(), stream };
-    let steps = Steps::new(&settings, schema, None, Keys::OfTests).unwrap().map(Arc::new);
-    Mapper::new(&settings, schema, origin).with_steps(steps)
+    let steps = Steps::new(&settings, schema, None, RedactionKeys::OfTests).unwrap().map(Arc::new);
+    Transformer::new(&settings, schema, origin).with_steps(steps)
 }
 
 /// What mapping has cost this thread.
@@ -138,12 +137,12 @@ impl Spent {
 #[test]
 fn records() {
     let variants = Stream::ALL.len() * SCHEMAS.len() * 4;
-    let mappers: Vec<_> = (0..variants)
+    let transformers: Vec<_> = (0..variants)
         .map(|number| {
             let stream = number % Stream::ALL.len();
             let rest = number / Stream::ALL.len();
-            let mapper = mapper(Stream::ALL[stream], SCHEMAS[rest % SCHEMAS.len()], rest / SCHEMAS.len());
-            (RefCell::new(mapper), SCHEMAS[rest % SCHEMAS.len()])
+            let transformer = transformer(Stream::ALL[stream], SCHEMAS[rest % SCHEMAS.len()], rest / SCHEMAS.len());
+            (RefCell::new(transformer), SCHEMAS[rest % SCHEMAS.len()])
         })
         .collect();
     let mut seeds = Vec::new();
@@ -156,10 +155,10 @@ fn records() {
     Target { name: "records", seeds, words: WORDS, header: 1 }.run(|input| {
         let Some((variant, record)) = input.split_first() else { return String::new() };
         let number = usize::from(*variant) % variants;
-        let (mapper, schema) = &mappers[number];
+        let (transformer, schema) = &transformers[number];
         let mut out = Vec::new();
         let begun = Spent::so_far();
-        let mapped = mapper.borrow_mut().map(record, &mut out);
+        let mapped = transformer.borrow_mut().map(record, &mut out);
         let spent = begun.since();
         let is_record = serde_json::from_slice::<Value>(record).is_ok_and(|record| record.is_object());
         spent.assert_bounded(record.len(), out.len());

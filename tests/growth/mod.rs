@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use s1_forwarder::pipeline::{FileOptions, load};
 use s1_forwarder::record::Stream;
-use s1_forwarder::settings::Labels;
-use s1_forwarder::transform::{Labeler, Schema};
+use s1_forwarder::transform::{Labeler, Labels, Schema};
 use tokio::time::{Instant, sleep};
 
-use crate::transform::{mapper, settings};
+use crate::transform::{settings, transformer};
 
 /// What a record may cost that is four times as long, as a multiple of the shorter one.
 const MOST: f64 = 5.0;
@@ -55,12 +54,12 @@ fn work_of(case: &Case, count: usize) -> Work {
                   { path: data.x.y, with: replace }, alertInfo.x]";
     let map = |settings_of_case: &str| -> Work {
         let settings = settings(settings_of_case);
-        let mut mappers = [Schema::Ecs, Schema::Ocsf].map(|schema| mapper(&settings, schema, case.stream));
+        let mut transformers = [Schema::Ecs, Schema::Ocsf].map(|schema| transformer(&settings, schema, case.stream));
         let record = record.clone();
         Box::new(move || {
-            for mapper in &mut mappers {
+            for transformer in &mut transformers {
                 let mut event = Vec::new();
-                let _ = mapper.map(record.as_bytes(), &mut event);
+                let _ = transformer.map(record.as_bytes(), &mut event);
                 assert!(!event.is_empty());
             }
         })

@@ -105,7 +105,7 @@ async fn poll(client: &Client, meter: &Meter, pull: &Pull, pass: usize, text: &m
             }
             Action::Emit(page) => {
                 for record in page.records {
-                    let s1_forwarder::source::Record { id, identity, time, record_key: key, .. } = record;
+                    let s1_forwarder::source::PulledRecord { id, identity, time, record_key: key, .. } = record;
                     let has_version = key.version != key.id;
                     writeln!(text, "  record {id} {identity} {time:?} {:?} version={has_version}", key.created)
                         .unwrap();

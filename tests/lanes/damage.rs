@@ -10,8 +10,8 @@ use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::lane::{Lane, LaneEnd};
 use s1_forwarder::record::{Clock, Stream};
-use s1_forwarder::settings::Schema;
 use s1_forwarder::source::Pull;
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use super::harness::{LaneHarness, START};
@@ -54,7 +54,7 @@ async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, 
     let pull = Pull { filters: Vec::new(), ..harness.pull(stream) };
     let lane = harness.lane(pull, "siem", sink_settings.build(&context).unwrap());
     let client = Arc::new(harness.client(Arc::new(console(page.to_vec(), harness.clock)), "siem"));
-    let lane = Lane { client, schema, embeds_raw: sink_settings.embeds_raw(), ..lane };
+    let lane = Lane { client, schema, embeds_raw: sink_settings.kind.as_type().embeds_raw(), ..lane };
     let metrics = lane.delivery.meter.lane.clone();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
     assert_eq!(metrics.send.dead_letters.load(Relaxed), 0);

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use s1_forwarder::checkpoint::MemoryStore;
+use s1_forwarder::checkpoint::{LaneId, MemoryStore};
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{self, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
-use s1_forwarder::settings::{OcsfVersion, RetrySettings, Schema};
-use s1_forwarder::sink::deliver::{Delivery, Health};
+use s1_forwarder::settings::RetrySettings;
+use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{Pull, Since};
-use s1_forwarder::state::LaneId;
-use s1_forwarder::state::dead_letters::Location;
+use s1_forwarder::state::{StoreLocation, dead_letters};
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
+use s1_forwarder::transform::{OcsfVersion, Schema};
 use s1_forwarder::worker::REMEMBERED_MAX;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -130,10 +130,14 @@ impl LaneHarness {
             delivery: Arc::new(Delivery {
                 sink,
                 retry: RetrySettings::default(),
-                dead_letters: Arc::new(Location::Directory(self.dead_letters.path().into()).open("", 1 << 30)),
+                dead_letters: Arc::new(dead_letters::open(
+                    StoreLocation::File(self.dead_letters.path().into()),
+                    "",
+                    1 << 30,
+                )),
                 meter,
                 clock: self.clock,
-                health: Health::default(),
+                health: SinkHealth::default(),
                 throttle: Throttle::new(4),
                 deadline: Deadline::default(),
             }),

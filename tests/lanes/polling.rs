@@ -17,7 +17,7 @@ use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{Action, Learned, Poll, Pull, Since, SourcePosition, Wanted};
 use s1_forwarder::telemetry::{LaneState, SkipReason};
 #[cfg(feature = "remap")]
-use s1_forwarder::transform::{Keys, Schema, Steps, TransformSettings};
+use s1_forwarder::transform::{RedactionKeys, Schema, Steps, TransformSettings};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::sleep;
 
@@ -253,7 +253,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
     harness.console_delay = Duration::from_secs(1);
     let all_types = harness.activity_types().into_iter().collect::<BTreeSet<_>>().into_iter().collect();
     let dropping: TransformSettings = serde_json::from_value(serde_json::json!({ "drop": ["true"] })).unwrap();
-    let dropping = Steps::new(&dropping, Schema::Raw, None, Keys::OfTests).unwrap().map(Arc::new);
+    let dropping = Steps::new(&dropping, Schema::Raw, None, RedactionKeys::OfTests).unwrap().map(Arc::new);
     for (name, exclude_types, steps) in [("excluded", all_types, None), ("dropped", Vec::new(), dropping)] {
         let sink = MemorySink::accepting(harness.clock);
         let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };

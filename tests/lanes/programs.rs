@@ -10,7 +10,7 @@ use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::telemetry::{LaneState, Misconfiguration};
-use s1_forwarder::transform::{Keys, OnError, Schema, Steps, TransformSettings};
+use s1_forwarder::transform::{OnError, RedactionKeys, Schema, Steps, TransformSettings};
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, START, assert_counts_balance};
@@ -30,7 +30,7 @@ fn failing(lane: Lane, on_error: OnError, ids: &[u64]) -> Lane {
 }
 
 fn with_program(lane: Lane, settings: &TransformSettings) -> Lane {
-    let steps = Steps::new(settings, Schema::Raw, None, Keys::Configured).unwrap();
+    let steps = Steps::new(settings, Schema::Raw, None, RedactionKeys::Configured).unwrap();
     Lane { steps: steps.map(Arc::new), ..lane }
 }
 

@@ -8,7 +8,7 @@ use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::console::{Client, ConsoleError};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::source::{
-    Action, ActivityFilter, AgentPull, Learned, Own, Page, Poll, Pull, RecordKey, Since, SourcePosition,
+    Action, ActivityFilter, AgentPull, Learned, Own, Poll, Pull, PulledPage, RecordKey, Since, SourcePosition,
 };
 use s1_forwarder::telemetry::Meter;
 use serde_json::json;
@@ -27,14 +27,14 @@ pub struct Talk {
 /// What the poll emitted, and whether that was its end.
 #[derive(Debug)]
 pub struct Emitted {
-    pub page: Page,
+    pub page: PulledPage,
     pub last: bool,
 }
 
 impl std::ops::Deref for Emitted {
-    type Target = Page;
+    type Target = PulledPage;
 
-    fn deref(&self) -> &Page {
+    fn deref(&self) -> &PulledPage {
         &self.page
     }
 }

@@ -14,7 +14,7 @@ use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
-use s1_forwarder::transform::{self, Mapper, Origin, Schema};
+use s1_forwarder::transform::{self, Origin, Schema, Transformer};
 use serde_json::{Value, json};
 
 use crate::support::batches::{context, kind_of, sink_in};
@@ -263,13 +263,13 @@ fn mapped_to(schema: Schema, console: &Console, stream: Stream, kind: Kind, ids:
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "console.example".to_owned(), stream };
     let settings =
         transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() };
-    let mut mapper = Mapper::new(&settings, schema, origin);
+    let mut transformer = Transformer::new(&settings, schema, origin);
     let mut batch = Batch::new(stream);
     for id in ids {
         let record = console.record(kind, *id).unwrap();
         let identity = Identity::of("console.example", stream, &id.to_string(), "");
         batch.push_with(&id.to_string(), identity, Some(Timestamp::now()), |out| {
-            mapper.map(&record, out).unwrap();
+            transformer.map(&record, out).unwrap();
             None
         });
     }

@@ -5,7 +5,7 @@ use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::emulator::{Console, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::Batch;
-use s1_forwarder::transform::{self, Mapper, Origin, Schema};
+use s1_forwarder::transform::{self, Origin, Schema, Transformer};
 use serde_json::{Value, json};
 
 use super::with_template;
@@ -61,13 +61,13 @@ fn collect(value: &Value, path: String, paths: &mut Vec<String>) {
 
 fn mapped(schema: Schema, stream: Stream, records: &[Value]) -> Batch {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "console.example".to_owned(), stream };
-    let mut mapper = Mapper::new(&transform::TransformSettings::default(), schema, origin);
+    let mut transformer = Transformer::new(&transform::TransformSettings::default(), schema, origin);
     let mut batch = Batch::new(stream);
     for (index, record) in records.iter().enumerate() {
         let record = record.to_string();
         let identity = Identity::of("console.example", stream, &index.to_string(), &record);
         batch.push_with(&index.to_string(), identity, Some(Timestamp::now()), |out| {
-            mapper.map(record.as_bytes(), out).unwrap();
+            transformer.map(record.as_bytes(), out).unwrap();
             None
         });
     }

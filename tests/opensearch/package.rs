@@ -10,7 +10,7 @@ use axum::response::Response;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::emulator::{Kind, Scope};
 use s1_forwarder::record::Stream;
-use s1_forwarder::settings::Schema;
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

@@ -1,11 +1,19 @@
-//! No file imports a file that imports it back. What a crate may import, its `Cargo.toml` says.
+//! No file imports a file that needs it, however many files are between them. What a crate may import, its `Cargo.toml`
+//! says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use quote::ToTokens;
+use syn::visit::{self, Visit};
+use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
+
 /// The name of the root package's files in this test.
 const PROGRAM: &str = "program";
+
+/// Lists, which name descriptions that stand in a file each: of the kinds of records, of the streams, of the commands.
+const LISTS: [&str; 3] = ["emulator::generate", "record::stream", "program::commands"];
 
 fn source_files(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
@@ -18,174 +26,224 @@ fn source_files(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The files of all crates: `engine/lane/run.rs` is `crates/engine/src/lane/run.rs`, `program/main.rs` is
-/// `src/main.rs`.
-fn files() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap());
-    let crates = folders.map(|folder| (folder.file_name().into_string().unwrap(), folder.path().join("src")));
-    let mut named = Vec::new();
-    for (name, folder) in crates.chain([(PROGRAM.to_owned(), root.join("src"))]) {
-        let mut files = Vec::new();
-        source_files(&folder, &mut files);
-        for file in files {
-            let path = file.strip_prefix(&folder).unwrap().display();
-            named.push((format!("{name}/{path}"), fs::read_to_string(&file).unwrap()));
-        }
-    }
-    named
-}
-
-/// Lists, which name descriptions that stand in a file each: of the kinds of records, of the streams, of the commands.
-const LISTS: [&str; 3] = ["emulator::generate", "record::stream", "program::commands"];
-
 /// A path such as `console::client`, of the module in this file.
 fn module(name: &str) -> String {
     name.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib").replace('/', "::")
 }
 
-/// The code of a file without comments and without its test module.
-fn code(text: &str) -> String {
-    let production = ["#[cfg(test)]\nmod tests", "#[cfg(test)]\npub(super) mod tests"]
-        .into_iter()
-        .fold(text, |text, tests| text.split(tests).next().unwrap_or_default());
-    let lines = production.lines();
-    lines.filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |code, line| code + line + "\n")
-}
-
-/// Every path in `code` that begins with `crate::`, `super::` or `self::`, braces expanded.
-fn paths(code: &str) -> Vec<String> {
-    let is_path = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
-    let mut found = Vec::new();
-    for (at, _) in ["crate::", "super::", "self::"].iter().flat_map(|root| code.match_indices(root)) {
-        if code[..at].ends_with(is_path) {
-            continue;
-        }
-        let end = code[at..].find(|letter| !is_path(letter)).map_or(code.len(), |end| at + end);
-        let begin = code[at..end].to_owned();
-        match (begin.ends_with("::"), code[end..].strip_prefix('{')) {
-            (true, Some(list)) => _ = expand(&begin, list, &mut found),
-            _ => found.push(begin),
+/// The files of all crates: `engine::lane::run` is `crates/engine/src/lane/run.rs`, `program::main` is `src/main.rs`.
+fn files() -> BTreeMap<String, syn::File> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap());
+    let crates = folders.map(|folder| (folder.file_name().into_string().unwrap(), folder.path().join("src")));
+    let mut named = BTreeMap::new();
+    for (name, folder) in crates.chain([(PROGRAM.to_owned(), root.join("src"))]) {
+        let mut files = Vec::new();
+        source_files(&folder, &mut files);
+        for file in files {
+            let path = file.strip_prefix(&folder).unwrap().display();
+            let code = syn::parse_file(&fs::read_to_string(&file).unwrap());
+            named.insert(module(&format!("{name}/{path}")), code.unwrap_or_else(|error| panic!("{path}: {error}")));
         }
     }
-    found
+    named
 }
 
-/// Appends the paths of a list in braces, and returns how long it is.
-fn expand(prefix: &str, list: &str, found: &mut Vec<String>) -> usize {
-    let mut at = 0;
-    let mut path = String::new();
-    while let Some(letter) = list[at..].chars().next() {
-        at += letter.len_utf8();
-        match letter {
-            '{' => {
-                at += expand(&format!("{prefix}{path}"), &list[at..], found);
-                path.clear();
+fn is_test(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| attribute.meta.to_token_stream().to_string() == "cfg (test)")
+}
+
+/// What the code of a file names, but for its tests.
+#[derive(Default)]
+struct Named {
+    /// The module, and those in braces that the visitor is in.
+    module: String,
+    /// Modules that are declared here: a path may begin with one.
+    children: BTreeSet<String>,
+    /// Paths of this crate, after its name.
+    used: BTreeSet<String>,
+    /// By the path that `pub use` gives an item, the path that the item has. That makes nobody depend on it.
+    exported: BTreeMap<String, String>,
+}
+
+impl Named {
+    fn of(module: &str, file: &syn::File) -> Self {
+        let mut named = Self { module: module.to_owned(), ..Self::default() };
+        named.children = children(&file.items);
+        named.visit_file(file);
+        named
+    }
+
+    /// A path as seen from the module, after the name of its crate. `None` for one of another crate, and a local name.
+    fn absolute(&self, path: &[String]) -> Option<String> {
+        let mut parents: Vec<&str> = self.module.split("::").collect();
+        let mut rest = path;
+        while let Some((first, after)) = rest.split_first() {
+            match first.as_str() {
+                "crate" => parents.truncate(1),
+                "self" => {}
+                "super" => _ = parents.pop(),
+                name if rest.len() == path.len() && !self.children.contains(name) => return None,
+                _ => break,
             }
-            ',' | '}' => {
-                if !path.is_empty() {
-                    found.push(format!("{prefix}{}", path.split(" as ").next().unwrap()));
-                }
-                path.clear();
-                if letter == '}' {
-                    break;
-                }
-            }
-            _ if letter.is_whitespace() && path.is_empty() => {}
-            _ => path.push(letter),
+            rest = after;
+        }
+        Some(parents.into_iter().chain(rest.iter().map(String::as_str)).collect::<Vec<_>>().join("::"))
+    }
+
+    fn take(&mut self, path: &[String]) {
+        self.used.extend(self.absolute(path));
+    }
+}
+
+fn children(items: &[Item]) -> BTreeSet<String> {
+    let modules = items.iter().filter_map(|item| if let Item::Mod(module) = item { Some(module) } else { None });
+    modules.map(|module| module.ident.to_string()).collect()
+}
+
+/// The paths of a tree of imports, each with the name that it gives the item.
+fn leaves(tree: &UseTree, path: &[String], found: &mut Vec<(Vec<String>, String)>) {
+    let with = |name: &syn::Ident| [path, &[name.to_string()]].concat();
+    match tree {
+        UseTree::Path(inner) => leaves(&inner.tree, &with(&inner.ident), found),
+        UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, path, found)),
+        UseTree::Glob(_) => found.push((path.to_vec(), "*".to_owned())),
+        UseTree::Rename(rename) => found.push((with(&rename.ident), rename.rename.to_string())),
+        UseTree::Name(name) if name.ident == "self" => {
+            found.push((path.to_vec(), path.last().cloned().unwrap_or_default()));
+        }
+        UseTree::Name(name) => found.push((with(&name.ident), name.ident.to_string())),
+    }
+}
+
+impl<'ast> Visit<'ast> for Named {
+    fn visit_item(&mut self, item: &'ast Item) {
+        let attributes: &[Attribute] = match item {
+            Item::Mod(item) => &item.attrs,
+            Item::Use(item) => &item.attrs,
+            Item::Fn(item) => &item.attrs,
+            Item::Impl(item) => &item.attrs,
+            Item::Struct(item) => &item.attrs,
+            _ => &[],
+        };
+        if !is_test(attributes) {
+            visit::visit_item(self, item);
         }
     }
-    at
-}
 
-/// `path` as seen from `module`, after the name of its crate.
-fn absolute(module: &str, path: &str) -> String {
-    let mut parents: Vec<&str> = module.split("::").collect();
-    let mut rest = path;
-    if let Some(from_root) = rest.strip_prefix("crate::") {
-        return format!("{}::{from_root}", parents[0]);
+    fn visit_item_mod(&mut self, inner: &'ast syn::ItemMod) {
+        let Some((_, items)) = &inner.content else { return };
+        let module = format!("{}::{}", self.module, inner.ident);
+        let outer =
+            (std::mem::replace(&mut self.module, module), std::mem::replace(&mut self.children, children(items)));
+        visit::visit_item_mod(self, inner);
+        (self.module, self.children) = outer;
     }
-    rest = rest.strip_prefix("self::").unwrap_or(rest);
-    while let Some(above) = rest.strip_prefix("super::") {
-        parents.pop();
-        rest = above;
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        let mut found = Vec::new();
+        leaves(&item.tree, &[], &mut found);
+        for (path, name) in found {
+            match self.absolute(&path) {
+                Some(path) if !matches!(item.vis, Visibility::Inherited) => {
+                    self.exported.insert(format!("{}::{name}", self.module), path);
+                }
+                path => self.used.extend(path),
+            }
+        }
     }
-    parents.into_iter().chain([rest]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::")
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parts: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if parts.len() > 1 {
+            self.take(&parts);
+        }
+        visit::visit_path(self, path);
+    }
+
+    /// A place that may see an item is none that the file needs.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
+
+    /// The arguments of a macro are tokens.
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let text = call.tokens.to_string().replace(" :: ", "::");
+        for path in text.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != ':') {
+            let parts: Vec<String> = path.split("::").map(str::to_owned).collect();
+            if parts.len() > 1 {
+                self.take(&parts);
+            }
+        }
+        visit::visit_macro(self, call);
+    }
 }
 
-/// Whether `code` has a path that begins with this module.
-fn names(code: &str, module: &str) -> bool {
-    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
-    code.match_indices(&format!("{module}::")).any(|(at, _)| !code[..at].ends_with(is_part))
-}
-
-/// What each module imports of others, re-exports followed to where they lead.
+/// What each file imports of others, re-exports followed to where they lead.
 fn imported() -> BTreeMap<String, BTreeSet<String>> {
-    let files: BTreeMap<String, String> =
-        files().into_iter().map(|(name, text)| (module(&name), code(&text))).collect();
-    let mut exports = BTreeMap::new();
-    let mut uses = BTreeMap::new();
-    for (module, code) in &files {
-        // `pub use` in a `mod.rs` gives an item another path; it makes nobody depend on it.
-        let (exported, used): (Vec<&str>, Vec<&str>) =
-            code.split_inclusive(';').partition(|item| item.contains("pub use ") || item.contains("pub(crate) use "));
-        for item in exported {
-            let tail = item[item.find("use ").unwrap() + 4..].trim_end_matches(';');
-            let tail = if ["crate::", "super::", "self::"].iter().any(|root| tail.starts_with(root)) {
-                tail.to_owned()
-            } else {
-                format!("self::{tail}")
-            };
-            for path in paths(&tail) {
-                let name = path.rsplit("::").next().unwrap().to_owned();
-                exports.insert(format!("{module}::{name}"), absolute(module, &path));
-            }
-        }
-        let used = used.concat();
-        let mut of = paths(&used);
-        // A `mod.rs` names its own files without `self::`.
-        let own = files.keys().filter_map(|other| other.strip_prefix(&format!("{module}::")));
-        of.extend(own.filter(|file| names(&used, file)).map(|file| format!("self::{file}")));
-        uses.insert(module.clone(), of);
-    }
-    let resolve = |mut path: String| {
+    let named: BTreeMap<String, Named> =
+        files().iter().map(|(module, file)| (module.clone(), Named::of(module, file))).collect();
+    let exported: BTreeMap<&String, &String> = named.values().flat_map(|named| &named.exported).collect();
+    let resolve = |path: &str| {
+        let mut path = path.to_owned();
         for _ in 0..5 {
-            let export = exports.iter().find(|(name, _)| path == **name || path.starts_with(&format!("{name}::")));
-            let Some((name, target)) = export else { break };
+            // A module may have the name of a function.
+            let is_led =
+                |name: &str| path == name || (path.starts_with(&format!("{name}::")) && !named.contains_key(name));
+            let Some((name, target)) = exported.iter().find(|(name, _)| is_led(name)) else { break };
             path = format!("{target}{}", &path[name.len()..]);
         }
         // The file is the longest part of the path that is a module.
         let mut parts: Vec<&str> = path.split("::").collect();
-        while !parts.is_empty() && !files.contains_key(&parts.join("::")) {
+        while !parts.is_empty() && !named.contains_key(&parts.join("::")) {
             parts.pop();
         }
         parts.join("::")
     };
-    let imports = uses.into_iter().map(|(module, paths)| {
-        let of = paths.iter().map(|path| resolve(absolute(&module, path)));
-        let of = of.filter(|target| !target.is_empty() && *target != module).collect();
-        (module, of)
+    let imports = named.iter().map(|(module, named)| {
+        let of = named.used.iter().map(|path| resolve(path));
+        let of = of.filter(|target| !target.is_empty() && target != module && !LISTS.contains(&target.as_str()));
+        (module.clone(), of.collect())
     });
     imports.collect()
 }
 
-#[test]
-fn no_file_imports_a_file_that_imports_it_back() {
-    let imports = imported();
-    let mut mutual = BTreeSet::new();
-    for (one, of) in &imports {
-        let back = of.iter().filter(|other| one < *other && imports.get(*other).is_some_and(|its| its.contains(one)));
-        let back = back.filter(|other| ![one, *other].iter().any(|file| LISTS.contains(&file.as_str())));
-        mutual.extend(back.map(|other| (one.clone(), other.clone())));
+/// All that `file` needs, directly or not.
+fn needed<'i>(imports: &'i BTreeMap<String, BTreeSet<String>>, file: &'i str) -> BTreeSet<&'i str> {
+    let mut needed = BTreeSet::new();
+    let mut open = vec![file];
+    while let Some(file) = open.pop() {
+        let of = imports.get(file).into_iter().flatten().map(String::as_str);
+        open.extend(of.filter(|file| needed.insert(*file)));
     }
-    assert!(mutual.is_empty(), "these import each other:\n{mutual:#?}");
+    needed
 }
 
 #[test]
-fn paths_are_expanded_and_made_absolute() {
-    let found = paths("use super::{a, b::{C, D as E}};\nuse crate::x::y; fn f() { self::g::h() }");
-    let found: BTreeSet<_> = found.iter().map(|path| absolute("engine::client", path)).collect();
-    let wanted = ["engine::a", "engine::b::C", "engine::b::D", "engine::client::g::h", "engine::x::y"];
-    assert_eq!(found, wanted.map(str::to_owned).into());
-    assert_eq!(absolute("mapping::ecs", "crate::json"), "mapping::json");
+fn no_file_imports_a_file_that_needs_it() {
+    let imports = imported();
+    let mut circles = BTreeMap::new();
+    for (file, of) in &imports {
+        let back: Vec<&String> = of.iter().filter(|other| needed(&imports, other).contains(file.as_str())).collect();
+        if !back.is_empty() {
+            circles.insert(file, back);
+        }
+    }
+    assert!(circles.is_empty(), "these need themselves, through what they import:\n{circles:#?}");
+}
+
+#[test]
+fn paths_of_a_file_are_found() {
+    let code = "use super::{a, b::{C, D as E}}; mod own { use super::x; }
+        fn f() { self::g::h(); own::i(); log!(crate::j::k(), \"text\"); Local::new(); std::l(); }
+        #[cfg(test)] mod tests { use super::super::m; }";
+    let named = Named::of("engine::client", &syn::parse_file(code).unwrap());
+    let wanted = [
+        "engine::a",
+        "engine::b::C",
+        "engine::b::D",
+        "engine::client::g::h",
+        "engine::client::own::i",
+        "engine::client::x",
+        "engine::j::k",
+    ];
+    assert_eq!(named.used, wanted.map(str::to_owned).into());
 }

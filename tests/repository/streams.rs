@@ -11,7 +11,7 @@ use s1_forwarder::console::Endpoint;
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::{Accounting, Frequency, SeverityKeys, Stream};
 use s1_forwarder::settings::Period;
-use s1_forwarder::source::{Keys, Pull};
+use s1_forwarder::source::{PassKeys, Pull};
 use s1_forwarder::transform::{Labeler, UNKNOWN};
 
 use serde_json::Value;
@@ -333,7 +333,7 @@ fn documents_have_every_stream() {
     unknown.retain(|name| name.parse::<Stream>().is_ok());
     let has_versions = |stream: &Stream| {
         stream.description().accounting != Accounting::Nothing
-            && Pull::of(*stream).passes().iter().all(|pass| pass.keys != Keys::Latest)
+            && Pull::of(*stream).passes().iter().all(|pass| pass.keys != PassKeys::Latest)
     };
     let mut without: Vec<&str> =
         Stream::ALL.into_iter().filter(|stream| !has_versions(stream)).map(Stream::name).collect();

@@ -6,18 +6,19 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use s1_forwarder::checkpoint::LaneId;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Timestamp};
-use s1_forwarder::settings::{OcsfVersion, Period, RetrySettings, Schema};
+use s1_forwarder::settings::{Period, RetrySettings};
 use s1_forwarder::sink::Deadline;
 use s1_forwarder::sink::dead_letters::DeadLetters;
-use s1_forwarder::sink::deliver::{Delivery, Health};
+use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::source::{Own, Pull};
-use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
+use s1_forwarder::transform::{OcsfVersion, Schema};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -180,7 +181,7 @@ impl Process {
                 dead_letters: Arc::new(DeadLetters::in_store(destination, "")),
                 meter,
                 clock: self.clock,
-                health: Health::default(),
+                health: SinkHealth::default(),
                 throttle: Throttle::new(plan.concurrency),
                 deadline: Deadline::default(),
             }),

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, push_at, sink, sink_in};

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};

@@ -4,8 +4,8 @@ use s1_forwarder::destinations::http::Ambient;
 use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};

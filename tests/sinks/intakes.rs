@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::Stream;
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};

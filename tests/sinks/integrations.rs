@@ -11,8 +11,8 @@ use s1_forwarder::destinations::integration::{Content, INTEGRATIONS};
 use s1_forwarder::destinations::settings::types;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Stream, Timestamp, facts};
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{HOST, context, raw_records, settings};
@@ -924,7 +924,7 @@ fn streams_that_an_integration_does_not_know_are_refused() {
             assert!(refused.is_empty() || (is_clear && refused.starts_with("`streams`")), "{refused}");
         }
         let unknown: Vec<Stream> = all.difference(&known).copied().collect();
-        assert_eq!(settings(keys).check_streams(&unknown).is_err(), !unknown.is_empty(), "{sink}");
+        assert_eq!(settings(keys).kind.as_type().check_streams(&unknown).is_err(), !unknown.is_empty(), "{sink}");
     }
     let listed: Vec<&str> = INTEGRATIONS.iter().map(|integration| integration.sink).collect();
     assert_eq!(listed.len(), 10);
@@ -943,8 +943,8 @@ fn one_dialect_of_the_consoles_lines_has_unified_alerts() {
         let refused = refusal(keys("cef2"), stream);
         let known = [Stream::Threats, Stream::Activities, Stream::UnifiedAlerts].contains(&stream);
         assert_eq!(refused.is_empty(), known, "{stream}: {refused}");
-        let takes_new_only = settings(keys("cef2")).notifies();
-        assert!(takes_new_only && !settings(needed("syslog")).notifies());
+        let takes_new_only = settings(keys("cef2")).kind.as_type().notifies();
+        assert!(takes_new_only && !settings(needed("syslog")).kind.as_type().notifies());
     }
     let refused = refusal(keys("cef"), Stream::UnifiedAlerts);
     assert!(
@@ -956,7 +956,8 @@ fn one_dialect_of_the_consoles_lines_has_unified_alerts() {
 #[test]
 fn a_detection_is_notified_by_one_stream() {
     let keys = json!({ "type": "syslog", "address": "udp://h:514", "content": "integration" });
-    let refused = settings(keys).check_streams(&[Stream::Threats, Stream::Activities]).unwrap_err().to_string();
+    let refused =
+        settings(keys).kind.as_type().check_streams(&[Stream::Threats, Stream::Activities]).unwrap_err().to_string();
     assert!(
         refused.starts_with("`streams`: `threats` and `activities` exclude each other here: a detection"),
         "{refused}"
@@ -1000,6 +1001,6 @@ fn the_types_that_have_the_key_are_those_of_the_table() {
         assert_eq!(schema["properties"]["content"].is_object(), listed.contains(sink), "{sink}");
     }
     for sink in listed {
-        assert_eq!(settings(needed(sink)).content(), Content::Forwarder);
+        assert_eq!(settings(needed(sink)).kind.as_type().content(), Content::Forwarder);
     }
 }

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::Stream;
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::Outcome;
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{context, raw_records_of, settings};

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use s1_forwarder::destinations::SinkSettings;
 use s1_forwarder::destinations::settings::{schema, types};
-use s1_forwarder::settings::Schema;
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::settings;

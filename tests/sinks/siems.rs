@@ -2,8 +2,8 @@
 
 use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::record::Stream;
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Outcome, Probe};
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, sink, sink_in};

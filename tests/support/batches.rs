@@ -1,12 +1,10 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use s1_forwarder::destinations::{SharedSinkResources, SinkContext, SinkSettings};
+use s1_forwarder::destinations::{SinkContext, SinkSettings};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp, facts};
-use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Sink};
-use s1_forwarder::transform::{Mapper, Origin, TransformSettings};
+use s1_forwarder::transform::{Origin, Schema, TransformSettings, Transformer};
 
 /// The console's host.
 pub const HOST: &str = "usea1-acme.sentinelone.net";
@@ -19,19 +17,7 @@ pub fn kind_of(stream: Stream) -> Kind {
 
 /// The context of a lane of the pipeline `acme`.
 pub fn context(stream: Stream) -> SinkContext {
-    SinkContext {
-        pipeline: "acme".to_owned(),
-        stream,
-        sink: "siem".to_owned(),
-        shard: 0,
-        console_host: "usea1-acme.sentinelone.net".to_owned(),
-        console: None,
-        labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
-        console_labels: Default::default(),
-        schema: Schema::Ecs,
-        schema_name: "ecs-9.4.0",
-        shared: SharedSinkResources::default(),
-    }
+    SinkContext { stream, ..SinkContext::sample() }
 }
 
 /// A sink from its keys, for the stream `activities`.
@@ -100,13 +86,13 @@ pub fn raw_records_of(stream: Stream, count: usize, more: &[serde_json::Value]) 
     });
     let kind = kind_of(stream);
     let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
-    let mut mapper = Mapper::new(&TransformSettings::default(), Schema::Raw, origin).with_raw_embedded(true);
+    let mut transformer = Transformer::new(&TransformSettings::default(), Schema::Raw, origin).with_raw_embedded(true);
     let mut batch = Batch::new(stream);
     let emulated = console.ids(kind).into_iter().map(|id| console.record(kind, id).unwrap());
     for record in emulated.chain(more.iter().map(|record| record.to_string().into_bytes())) {
         let facts = facts(stream, &record);
         batch.push_with(&facts.id, facts.identity(HOST, &record), facts.time, |out| {
-            mapper.map(&record, out).unwrap();
+            transformer.map(&record, out).unwrap();
             None
         });
     }

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::settings::RetrySettings;
-use s1_forwarder::sink::deliver::{Delivery, Health, Settled};
+use s1_forwarder::sink::deliver::{Delivery, Settled, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Outcome, Sink};
-use s1_forwarder::state::dead_letters::{Location, files};
+use s1_forwarder::state::StoreLocation;
+use s1_forwarder::state::dead_letters::{self, files};
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -31,10 +32,10 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
     Delivery {
         sink,
         retry: RetrySettings { initial: short("2ms"), max: short("5ms") },
-        dead_letters: Arc::new(Location::Directory(directory.into()).open("", 1 << 30)),
+        dead_letters: Arc::new(dead_letters::open(StoreLocation::File(directory.into()), "", 1 << 30)),
         meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", clock),
         clock,
-        health: Health::default(),
+        health: SinkHealth::default(),
         throttle: Throttle::new(concurrency),
         deadline: Deadline::default(),
     }

@@ -9,7 +9,7 @@ mod versions;
 use std::sync::Arc;
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Keys, Mapped, Mapper, Origin, Schema, Steps, TransformSettings};
+use s1_forwarder::transform::{Origin, RedactionKeys, Schema, Steps, TransformSettings, Transformed, Transformer};
 use serde_json::Value;
 
 const HOST: &str = "console.example.com";
@@ -18,16 +18,16 @@ pub fn settings(yaml: &str) -> TransformSettings {
     serde_saphyr::from_str(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
-pub fn mapper(settings: &TransformSettings, schema: Schema, stream: Stream) -> Mapper {
-    let steps = Steps::new(settings, schema, None, Keys::Configured).unwrap_or_else(|error| panic!("{error}"));
+pub fn transformer(settings: &TransformSettings, schema: Schema, stream: Stream) -> Transformer {
+    let steps = Steps::new(settings, schema, None, RedactionKeys::Configured).unwrap_or_else(|error| panic!("{error}"));
     let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
-    Mapper::new(settings, schema, origin).with_steps(steps.map(Arc::new)).with_ocsf_version(settings.ocsf_version)
+    Transformer::new(settings, schema, origin).with_steps(steps.map(Arc::new)).with_ocsf_version(settings.ocsf_version)
 }
 
 /// The event of an activity, with what mapping it has shown.
-pub fn run(yaml: &str, schema: Schema, record: &Value) -> (Option<Value>, Mapped) {
+pub fn run(yaml: &str, schema: Schema, record: &Value) -> (Option<Value>, Transformed) {
     let mut out = b"before".to_vec();
-    let mapped = mapper(&settings(yaml), schema, Stream::Activities).map(record.to_string().as_bytes(), &mut out);
+    let mapped = transformer(&settings(yaml), schema, Stream::Activities).map(record.to_string().as_bytes(), &mut out);
     assert_eq!(&out[..6], b"before");
     let event = out.get(6..).filter(|event| !event.is_empty());
     (event.map(|event| serde_json::from_slice(event).unwrap()), mapped.unwrap())
@@ -40,7 +40,7 @@ fn the_observer_is_the_console_without_its_port() {
         for stream in [Stream::Activities, Stream::UnifiedAlerts] {
             let origin = Origin::of("acme", host, stream);
             let mut event = Vec::new();
-            Mapper::new(&settings("{}"), Schema::Ecs, origin).map(br#"{"id":"7"}"#, &mut event).unwrap();
+            Transformer::new(&settings("{}"), Schema::Ecs, origin).map(br#"{"id":"7"}"#, &mut event).unwrap();
             let event: Value = serde_json::from_slice(&event).unwrap();
             assert_eq!(event["observer"]["hostname"], hostname, "{event}");
             let url = event["event"]["url"].as_str();

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use s1_forwarder::pipeline::{self, FileOptions, Problem, Severity, TenantRules};
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Compiler, Dropped, FAILED_TAG, Keys, OVERRAN_TAG, OnError, Schema, Steps};
+use s1_forwarder::transform::{Compiler, Dropped, FAILED_TAG, OVERRAN_TAG, OnError, RedactionKeys, Schema, Steps};
 use serde_json::{Value, json};
 
-use super::{mapper, run, settings};
+use super::{run, settings, transformer};
 
 fn record() -> Value {
     json!({ "id": "1", "activityType": 27, "createdAt": "2026-01-31T00:00:00Z", "accountName": "Acme",
@@ -230,7 +230,7 @@ fn the_steps_of_a_corrected_program_are_applied_to_what_was_redacted() {
         assert!(!String::from_utf8_lossy(&stored).contains("jane"));
 
         let corrected = settings(&format!("{redactions}{program}"));
-        let steps = Steps::new(&corrected, schema, None, Keys::Configured).unwrap().unwrap();
+        let steps = Steps::new(&corrected, schema, None, RedactionKeys::Configured).unwrap().unwrap();
         let mapped = steps.apply_again(&mut stored);
         assert_eq!((mapped.remap_error, mapped.dropped), (None, None));
         let mut replayed: Value = serde_json::from_slice(&stored).unwrap();
@@ -240,7 +240,7 @@ fn the_steps_of_a_corrected_program_are_applied_to_what_was_redacted() {
         assert_eq!(replayed, direct, "{schema:?}");
 
         let dropping = settings(&format!("{redactions}remap: abort"));
-        let steps = Steps::new(&dropping, schema, None, Keys::Configured).unwrap().unwrap();
+        let steps = Steps::new(&dropping, schema, None, RedactionKeys::Configured).unwrap().unwrap();
         assert_eq!(steps.apply_again(&mut stored).dropped, Some(Dropped::Remap));
     }
 }
@@ -375,7 +375,7 @@ fn a_deep_value_does_not_exhaust_the_stack() {
     // As large as the stack of a worker's thread.
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
         let mut out = Vec::new();
-        mapper(&transform, Schema::Ecs, Stream::Activities).map(record().to_string().as_bytes(), &mut out).unwrap()
+        transformer(&transform, Schema::Ecs, Stream::Activities).map(record().to_string().as_bytes(), &mut out).unwrap()
     });
     assert!(thread.unwrap().join().unwrap().remap_error.is_some());
 }

@@ -1,10 +1,10 @@
 //! `redact`, and the secrets of the console that are redacted without being asked for.
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Compiler, Keys, Mapper, Origin, Schema, Steps};
+use s1_forwarder::transform::{Compiler, Origin, RedactionKeys, Schema, Steps, Transformer};
 use serde_json::{Value, json};
 
-use super::{HOST, mapper, run, settings};
+use super::{HOST, run, settings, transformer};
 
 const KEY: &str = "a-key-of-32-bytes-for-this-test!";
 
@@ -54,7 +54,7 @@ fn the_original_is_redacted_too() {
 fn events(transform: &str, record: &str) -> impl Iterator<Item = (Schema, String)> {
     [Schema::Ecs, Schema::Ocsf, Schema::Raw].into_iter().map(move |schema| {
         let mut out = Vec::new();
-        let _ = mapper(&settings(transform), schema, Stream::Activities).map(record.as_bytes(), &mut out);
+        let _ = transformer(&settings(transform), schema, Stream::Activities).map(record.as_bytes(), &mut out);
         (schema, String::from_utf8(out).unwrap())
     })
 }
@@ -183,9 +183,9 @@ fn redactions_that_cannot_be_are_refused() {
     assert_eq!(Steps::check(&twice, &mut Compiler::default()), Ok(()), "they do the same");
     let transform = settings("redact: [{ path: a, with: hash, key: { env: S1_NO_SUCH_VARIABLE } }]");
     assert_eq!(Steps::check(&transform, &mut Compiler::default()), Ok(()), "secrets are read when a lane starts");
-    let error = Steps::new(&transform, Schema::Ecs, None, Keys::Configured).unwrap_err().to_string();
+    let error = Steps::new(&transform, Schema::Ecs, None, RedactionKeys::Configured).unwrap_err().to_string();
     assert!(error.contains("is not set"), "{error}");
-    assert!(Steps::new(&transform, Schema::Ecs, None, Keys::OfTests).is_ok());
+    assert!(Steps::new(&transform, Schema::Ecs, None, RedactionKeys::OfTests).is_ok());
 }
 
 /// A user's name stands in many fields, in sentences and in the record: `everywhere` finds it in all of them.
@@ -259,7 +259,7 @@ fn a_path_of_the_record_is_redacted_where_the_mapping_copied_it() {
     ] {
         let event = |transform: &str| {
             let mut out = Vec::new();
-            mapper(&settings(transform), schema, Stream::Activities).map(record.as_bytes(), &mut out).unwrap();
+            transformer(&settings(transform), schema, Stream::Activities).map(record.as_bytes(), &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         let plain = event("keep_original: true");
@@ -283,7 +283,7 @@ fn a_path_is_redacted_in_the_text_of_unexpected_shapes() {
         r#"{"id":"1","agentRealtimeInfo":{"agentOsType":{"full":"jane","short":"j"}},"brandNew":{"user":"jane"}}"#;
     let event = |transform: &str| {
         let mut out = Vec::new();
-        mapper(&settings(transform), Schema::Ecs, Stream::Threats).map(record.as_bytes(), &mut out).unwrap();
+        transformer(&settings(transform), Schema::Ecs, Stream::Threats).map(record.as_bytes(), &mut out).unwrap();
         let event: Value = serde_json::from_slice(&out).unwrap();
         event["sentinel_one"]["threat"]["unexpected"].as_str().unwrap().to_owned()
     };
@@ -310,7 +310,7 @@ fn a_path_is_redacted_beyond_the_bounds_of_a_record() {
             let event = |transform: &str| {
                 let mut out = Vec::new();
                 let mapped =
-                    mapper(&settings(transform), schema, Stream::Alerts).map(record.as_bytes(), &mut out).unwrap();
+                    transformer(&settings(transform), schema, Stream::Alerts).map(record.as_bytes(), &mut out).unwrap();
                 assert!(mapped.overflowed);
                 serde_json::from_slice::<Value>(&out).unwrap()
             };
@@ -411,10 +411,10 @@ fn an_identity_stays_even_if_a_value_is_in_it() {
 
 #[test]
 fn paths_that_no_event_has_are_known() {
-    let mut mapper = mapper(&settings("redact: [user.nmae, user.name]"), Schema::Ecs, Stream::Activities);
-    assert_eq!(mapper.unmatched_redactions(), ["user.nmae", "user.name"]);
-    mapper.map(record().to_string().as_bytes(), &mut Vec::new()).unwrap();
-    assert_eq!(mapper.unmatched_redactions(), ["user.nmae"]);
+    let mut transformer = transformer(&settings("redact: [user.nmae, user.name]"), Schema::Ecs, Stream::Activities);
+    assert_eq!(transformer.unmatched_redactions(), ["user.nmae", "user.name"]);
+    transformer.map(record().to_string().as_bytes(), &mut Vec::new()).unwrap();
+    assert_eq!(transformer.unmatched_redactions(), ["user.nmae"]);
 }
 
 /// Nobody knows what is at a path of a record that is not JSON: nothing of it is sent.
@@ -426,13 +426,14 @@ fn a_record_that_cannot_be_read_is_redacted_as_a_whole() {
         (Schema::Raw, r#""[redacted]""#),
     ] {
         let mut out = Vec::new();
-        let result =
-            mapper(&settings("redact: [user.name]"), schema, Stream::Activities).map(b"{\"name\":\"jane", &mut out);
+        let result = transformer(&settings("redact: [user.name]"), schema, Stream::Activities)
+            .map(b"{\"name\":\"jane", &mut out);
         let event = String::from_utf8(out).unwrap();
         assert!(event.contains(expected) && !event.contains("jane"), "{event}");
         assert!(result.is_err() || schema == Schema::Raw);
-        let cut =
-            mapper(&settings("redact: [user.name]"), schema, Stream::Activities).cut(b"{\"name\":\"jane").into_owned();
+        let cut = transformer(&settings("redact: [user.name]"), schema, Stream::Activities)
+            .cut(b"{\"name\":\"jane")
+            .into_owned();
         assert_eq!(cut, br#""[redacted]""#);
     }
 }
@@ -477,7 +478,7 @@ fn secrets_of_the_console_are_in_no_event() {
             let record = with_secrets(stream).to_string();
             let map = |transform: &str, record: &str| {
                 let mut out = Vec::new();
-                let result = mapper(&settings(transform), schema, stream).map(record.as_bytes(), &mut out);
+                let result = transformer(&settings(transform), schema, stream).map(record.as_bytes(), &mut out);
                 (String::from_utf8(out).unwrap(), result.is_ok())
             };
             let (event, mapped) = map("keep_original: true", &record);
@@ -500,17 +501,17 @@ fn what_only_looks_like_a_secret_stays() {
     let origin = Origin { pipeline: "p".to_owned(), console_host: HOST.to_owned(), stream: Stream::Activities };
     let identity = {
         let mut out = Vec::new();
-        Mapper::new(&settings("keep_original: true"), Schema::Ecs, origin.clone()).map(record, &mut out).unwrap();
+        Transformer::new(&settings("keep_original: true"), Schema::Ecs, origin.clone()).map(record, &mut out).unwrap();
         serde_json::from_slice::<Value>(&out).unwrap()["sentinel_one"]["identity"].clone()
     };
-    Mapper::new(&settings("{}"), Schema::Raw, origin.clone()).map(record, &mut out).unwrap();
+    Transformer::new(&settings("{}"), Schema::Raw, origin.clone()).map(record, &mut out).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         r#"{"id":"1","note":"the licenseKey\": x","licenseKeyName":"n","licenseKey":"","passphrase":null,"registrationToken": "[redacted]"}"#
     );
     let mut open = Vec::new();
     let settings = settings("keep_original: true\nkeep_console_secrets: true");
-    Mapper::new(&settings, Schema::Ecs, origin).map(record, &mut open).unwrap();
+    Transformer::new(&settings, Schema::Ecs, origin).map(record, &mut open).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&open).unwrap()["sentinel_one"]["identity"], identity);
 }
 
@@ -523,7 +524,7 @@ fn a_damaged_record_is_redacted_and_not_replaced() {
         (Schema::Raw, "agentRealtimeInfo.agentComputerName"),
     ] {
         let transform = format!("keep_original: true\nredact: [{{ path: {path}, with: replace }}]\n");
-        let mut mapper = mapper(&settings(&transform), schema, Stream::Threats);
+        let mut transformer = transformer(&settings(&transform), schema, Stream::Threats);
         for damage in [&br"\ud83d"[..], b"\xff\xfe", b"\n", br"\x"] {
             let parts = [
                 br#"{"id":"1000000000000000001","agentRealtimeInfo":{"agentComputerName":"PC1"},"#,
@@ -532,7 +533,7 @@ fn a_damaged_record_is_redacted_and_not_replaced() {
                 br#".exe","updatedAt":"2026-11-26T20:00:01Z"}}"#,
             ];
             let mut event = Vec::new();
-            assert!(mapper.map(&parts.concat(), &mut event).unwrap().repaired);
+            assert!(transformer.map(&parts.concat(), &mut event).unwrap().repaired);
             let event: Value = serde_json::from_slice(&event).unwrap();
             let found = path.split('.').fold(&event, |event, key| &event[key]);
             assert_eq!(found, "[redacted]", "{event:#}");

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::transform::{Schema, Snapshot};
+use s1_forwarder::transform::{CompleteSnapshot, Schema};
 use serde_json::{Value, json};
 
-use super::{mapper, run, settings};
+use super::{run, settings, transformer};
 
 const OLDER: &str = "ocsf_version: \"1.3.0\"\n";
 
 fn event(transform: &str, stream: Stream, record: &Value) -> Value {
     let mut out = Vec::new();
-    mapper(&settings(transform), Schema::Ocsf, stream).map(record.to_string().as_bytes(), &mut out).unwrap();
+    transformer(&settings(transform), Schema::Ocsf, stream).map(record.to_string().as_bytes(), &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
 }
 
@@ -141,17 +141,17 @@ fn programs_see_the_event_of_1_9() {
 
 #[test]
 fn snapshots_and_error_events_have_the_version() {
-    let mut mapper = mapper(&settings(OLDER), Schema::Ocsf, Stream::Agents);
+    let mut transformer = transformer(&settings(OLDER), Schema::Ocsf, Stream::Agents);
     let mut out = Vec::new();
-    let snapshot = Snapshot { time: Timestamp::parse("2026-01-31T06:00:00Z").unwrap(), records: 3 };
-    mapper.map_snapshot(snapshot, Identity::from_bytes([7; 16]), &mut out);
+    let snapshot = CompleteSnapshot { time: Timestamp::parse("2026-01-31T06:00:00Z").unwrap(), records: 3 };
+    transformer.map_snapshot(snapshot, Identity::from_bytes([7; 16]), &mut out);
     let event: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(
         (&event["metadata"]["version"], &event["unmapped"]["snapshot"]["records"]),
         (&json!("1.3.0"), &json!(3))
     );
     out.clear();
-    mapper.map(b"\"text\"", &mut out).unwrap_err();
+    transformer.map(b"\"text\"", &mut out).unwrap_err();
     let event: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!((&event["metadata"]["version"], &event["raw_data"]), (&json!("1.3.0"), &json!("\"text\"")));
 }

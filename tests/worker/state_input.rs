@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
-use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey};
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, Store};
 use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::lane::{InStore, LaneCheckpoint, copy_of};
 use s1_forwarder::source::SourcePosition;
-use s1_forwarder::state::{FileStore, Store};
+use s1_forwarder::state::FileStore;
 use serde_json::json;
 
 use crate::support::harness::Harness;

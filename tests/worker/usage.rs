@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use s1_forwarder::checkpoint::CheckpointBackend;
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey};
 use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::record::Timestamp;
-use s1_forwarder::state::{CheckpointKey, FileStore};
+use s1_forwarder::state::FileStore;
 use s1_forwarder::usage::{Delta, Session, Usage};
 use serde_json::{Value, json};
 

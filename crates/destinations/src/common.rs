@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::{Limits, Sink};
+use s1_forwarder_engine::transform::{OcsfVersion, Schema};
 use s1_forwarder_record::Stream;
-use s1_forwarder_settings::{
-    ByteSize, HttpSettings, OcsfVersion, Period, Proxy, Reach, RetrySettings, Schema, SettingKind, Tls,
-};
+use s1_forwarder_settings::{ByteSize, HttpSettings, Period, Proxy, Reach, RetrySettings, SettingKind, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +53,7 @@ pub trait SinkType {
         false
     }
 
-    /// The schema of its events if `schema` does not stand on the sink itself; `None`: that of the pipeline.
+    /// The schema of a sink without `schema`; `None`: that of the pipeline.
     fn default_schema(&self) -> Option<Schema> {
         None
     }

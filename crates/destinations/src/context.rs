@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use s1_forwarder_engine::console::Client;
+use s1_forwarder_engine::transform::{Labels, Schema, TextPart, text_parts};
 use s1_forwarder_record::{Stream, hostname};
-use s1_forwarder_settings::{Labels, Schema, TextPart, text_parts};
 
 use super::build_error::BuildError;
 use super::http::{Ambient, Tokens};
@@ -41,7 +41,7 @@ pub struct SharedSinkResources {
     #[cfg(feature = "kafka")]
     pub(crate) producers: Arc<super::kafka::Producers>,
     #[cfg(feature = "kafka")]
-    pub(crate) owners: Arc<s1_forwarder_kafka::TransactionalIds>,
+    pub(crate) transactional_ids: Arc<s1_forwarder_kafka::TransactionalIds>,
 }
 
 /// Default of `--instance`.
@@ -64,7 +64,7 @@ impl SharedSinkResources {
             #[cfg(feature = "kafka")]
             producers: Arc::default(),
             #[cfg(feature = "kafka")]
-            owners: s1_forwarder_kafka::TransactionalIds::new(instance),
+            transactional_ids: s1_forwarder_kafka::TransactionalIds::new(instance),
         }
     }
 
@@ -83,25 +83,43 @@ impl SharedSinkResources {
     #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka fences"))]
     pub fn acquired(&self, shard: u32) {
         #[cfg(feature = "kafka")]
-        self.owners.acquired(shard);
+        self.transactional_ids.acquired(shard);
     }
 
     /// Releases transactional ids. Called when all sinks are gone.
     pub async fn close(&self) {
         #[cfg(feature = "kafka")]
-        self.owners.close().await;
+        self.transactional_ids.close().await;
     }
 
     /// Number of open Kafka clients.
     pub fn kafka_clients(&self) -> usize {
         #[cfg(feature = "kafka")]
-        return self.producers.count() + self.owners.count();
+        return self.producers.count() + self.transactional_ids.count();
         #[cfg(not(feature = "kafka"))]
         0
     }
 }
 
 impl SinkContext {
+    /// The lane `acme/threats/siem` of a process of its own, without access to its console.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn sample() -> Self {
+        Self {
+            pipeline: "acme".to_owned(),
+            stream: Stream::Threats,
+            sink: "siem".to_owned(),
+            shard: 0,
+            console_host: "usea1-acme.sentinelone.net".to_owned(),
+            console: None,
+            labels: Labels::from([("customer".to_owned(), "acme-eu".to_owned())]),
+            console_labels: BTreeSet::new(),
+            schema: Schema::Ecs,
+            schema_name: "ecs-9.4.0",
+            shared: SharedSinkResources::default(),
+        }
+    }
+
     /// The console's host for fields of hosts, which have no port.
     pub(crate) fn hostname(&self) -> &str {
         hostname(&self.console_host)
@@ -152,33 +170,17 @@ impl SinkContext {
 mod tests {
     use super::*;
 
-    fn context() -> SinkContext {
-        SinkContext {
-            pipeline: "acme".to_owned(),
-            stream: Stream::Threats,
-            sink: "bus".to_owned(),
-            shard: 0,
-            console_host: "host.example".to_owned(),
-            console: None,
-            labels: Labels::from([("customer".to_owned(), "acme-eu".to_owned())]),
-            console_labels: BTreeSet::new(),
-            schema: Schema::Ecs,
-            schema_name: "ecs-9.4.0",
-            shared: SharedSinkResources::default(),
-        }
-    }
-
     #[test]
     fn placeholders_are_replaced() {
-        let filled = context().fill("topic", "s1.{stream}.{pipeline}-{label.customer}");
+        let filled = SinkContext::sample().fill("topic", "s1.{stream}.{pipeline}-{label.customer}");
         assert_eq!(filled.unwrap(), "s1.threats.acme-acme-eu");
-        assert_eq!(context().fill("topic", "plain").unwrap(), "plain");
+        assert_eq!(SinkContext::sample().fill("topic", "plain").unwrap(), "plain");
     }
 
     #[test]
     fn unknown_placeholders_are_refused() {
         for template in ["{customer}", "{label.other}", "{}", "{stream"] {
-            let error = context().fill("topic", template).unwrap_err().to_string();
+            let error = SinkContext::sample().fill("topic", template).unwrap_err().to_string();
             assert!(error.starts_with("`topic`"), "{error}");
         }
     }

@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use rustix::fs::{Access, AtFlags, CWD, OFlags};
 use s1_forwarder_engine::sink::append::{Readers, append_lines, lock_of};
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Probe, Sink};
-use s1_forwarder_settings::{FOR_A_SHELL, FilePath, Schema, SettingKind, is_for_a_shell};
+use s1_forwarder_engine::transform::Schema;
+use s1_forwarder_settings::{FOR_A_SHELL, FilePath, SettingKind, is_for_a_shell};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink};
+use s1_forwarder_engine::transform::Labels;
 use s1_forwarder_failure::Failure;
-use s1_forwarder_settings::{Labels, UsedProxy};
+use s1_forwarder_settings::UsedProxy;
 
 use super::{BuildError, SinkContext, SinkSettings};
 
@@ -21,7 +22,7 @@ const LABEL_BYTES: usize = 256;
 /// If the settings contradict each other or refer to something that does not exist.
 pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
     let sample = settings.build(context)?;
-    if context.console_labels.is_empty() || settings.mixes_labels() {
+    if context.console_labels.is_empty() || settings.kind.as_type().mixes_labels() {
         return Ok(sample);
     }
     let settings = settings.clone();
@@ -122,24 +123,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::SharedSinkResources;
     use s1_forwarder_engine::sink::Event;
     use s1_forwarder_record::{Identity, Stream};
-    use s1_forwarder_settings::Schema;
 
     fn context(value: &str) -> SinkContext {
         SinkContext {
-            pipeline: "acme".to_owned(),
-            stream: Stream::Threats,
-            sink: "siem".to_owned(),
-            shard: 0,
-            console_host: "host.example".to_owned(),
-            console: None,
             labels: Labels::from([("site".to_owned(), value.to_owned())]),
             console_labels: BTreeSet::from(["site".to_owned()]),
-            schema: Schema::Ecs,
-            schema_name: "ecs-9.4.0",
-            shared: SharedSinkResources::default(),
+            ..SinkContext::sample()
         }
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
+use s1_forwarder_engine::transform::{OcsfVersion, Schema};
 use s1_forwarder_record::Stream;
-use s1_forwarder_settings::{ByteSize, OcsfVersion, Period, Schema};
+use s1_forwarder_settings::{ByteSize, Period};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde::de::Error as _;
@@ -84,7 +85,8 @@ macro_rules! types {
                 }
             }
 
-            fn as_type(&self) -> &dyn SinkType {
+            /// What the type says of itself.
+            pub fn as_type(&self) -> &dyn SinkType {
                 match self {
                     $($(#[$attribute])* Self::$variant(settings) => settings.as_ref(),)*
                 }
@@ -197,10 +199,10 @@ impl SinkSettings {
     pub fn schema(&self, default: Schema) -> Schema {
         let implied = match &self.kind {
             Kind::Syslog(settings) => settings.implied_schema(),
-            _ if self.content() == Content::Integration => Some(Schema::Raw),
+            _ if self.kind.as_type().content() == Content::Integration => Some(Schema::Raw),
             _ => None,
         };
-        implied.or(self.common.schema).or(self.default_schema()).unwrap_or(default)
+        implied.or(self.common.schema).or(self.kind.as_type().default_schema()).unwrap_or(default)
     }
 
     /// The version of the sink's events if they are OCSF; `default` is that of the pipeline.
@@ -208,58 +210,10 @@ impl SinkSettings {
         self.common.ocsf_version.unwrap_or(default)
     }
 
-    /// The schema if `schema` does not stand on the sink; `None`: that of the pipeline.
-    pub fn default_schema(&self) -> Option<Schema> {
-        self.kind.as_type().default_schema()
-    }
-
-    /// What reads OCSF at the destination, if it knows only versions older than the newest one.
-    pub fn older_ocsf_reader(&self) -> Option<&'static str> {
-        self.kind.as_type().older_ocsf_reader()
-    }
-
-    /// Whose names and framing the events have.
-    pub fn content(&self) -> Content {
-        self.kind.as_type().content()
-    }
-
-    /// Whether the lanes of a sink differ in what a probe can find.
-    pub fn probes_each_stream(&self) -> bool {
-        self.kind.as_type().probes_each_stream()
-    }
-
-    /// Checks that the destination has a place for the records of these streams.
-    ///
-    /// # Errors
-    /// With the streams that it does not know.
-    pub fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
-        self.kind.as_type().check_streams(streams)
-    }
-
-    /// See [`SinkType::notifies`].
-    pub fn notifies(&self) -> bool {
-        self.kind.as_type().notifies()
-    }
-
     /// Maximum number of concurrent deliveries.
     pub fn concurrency(&self) -> usize {
         let defaults = self.kind.as_type().defaults();
         self.common.concurrency.map_or(defaults.concurrency, super::common::count).min(defaults.concurrency_max)
-    }
-
-    /// Whether one batch may have events with different labels.
-    pub fn mixes_labels(&self) -> bool {
-        self.kind.as_type().mixes_labels()
-    }
-
-    /// Whether the sink commits checkpoints together with the events.
-    pub fn keeps_checkpoints(&self) -> bool {
-        self.kind.as_type().keeps_checkpoints()
-    }
-
-    /// See [`SinkType::embeds_raw`].
-    pub fn embeds_raw(&self) -> bool {
-        self.kind.as_type().embeds_raw()
     }
 
     /// How long an event waits for its batch to fill.

@@ -43,4 +43,4 @@ pub use read_back::Retention;
 pub use send::{Report, Sent};
 pub use snapshot::IfDamaged;
 pub use topic::Topic;
-pub use transactional_id::{Lane, TransactionalId, TransactionalIds};
+pub use transactional_id::{OwnedLane, TransactionalId, TransactionalIds};

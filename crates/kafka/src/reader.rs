@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::connect::on_thread;
-use super::snapshot::Snapshot;
+use super::snapshot::TopicContent;
 use super::topic::Topic;
 
 /// A read waits this long for more requests.
@@ -18,7 +18,7 @@ const COALESCE: Duration = Duration::from_millis(20);
 /// Capacity of the queue of read requests; further requests wait.
 const REQUESTS: usize = 1_024;
 
-type Found = Result<Arc<Snapshot>, Failure>;
+type Found = Result<Arc<TopicContent>, Failure>;
 
 #[derive(Debug)]
 struct Request {
@@ -74,8 +74,8 @@ async fn serve(mut requests: mpsc::Receiver<Request>) {
     }
 }
 
-fn read(topic: &Topic, keys: HashSet<String>) -> Result<Snapshot, Failure> {
-    let mut found = Snapshot::of(keys);
+fn read(topic: &Topic, keys: HashSet<String>) -> Result<TopicContent, Failure> {
+    let mut found = TopicContent::of(keys);
     let exists = topic.scan(|message| {
         found.add(message);
         ControlFlow::Continue(())

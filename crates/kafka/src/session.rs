@@ -30,7 +30,7 @@ const REQUESTS: usize = 1_024;
 
 /// The two initialised producers of a transactional id. Their groups end after it is dropped.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct ProducerSession {
     queues: [mpsc::Sender<SlotRequest>; 2],
     pub(super) roles: Arc<Roles>,
     pub(super) partitions: i32,
@@ -80,7 +80,7 @@ pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Session {
+impl ProducerSession {
     /// Initialises the id and its quarantine id, and claims them in the topic. `senders` has one reference for each
     /// lane that is about to send.
     pub(super) async fn start(
@@ -171,7 +171,7 @@ impl Session {
 }
 
 /// Renews the claim. Between two writes it does not keep the session alive, so the session ends with its last lane.
-async fn heartbeat(session: Weak<Session>, claim: OwnClaim) {
+async fn heartbeat(session: Weak<ProducerSession>, claim: OwnClaim) {
     for number in 1.. {
         sleep(HEARTBEAT).await;
         let Some(session) = session.upgrade().filter(|session| session.end().is_none()) else { return };

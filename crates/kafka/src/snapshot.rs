@@ -47,7 +47,7 @@ impl Entry {
 
 /// The records of the topic whose keys were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Snapshot {
+pub(super) struct TopicContent {
     /// The topic does not exist.
     pub(super) is_missing: bool,
     /// Keys of lanes, claims and journal segments.
@@ -62,7 +62,7 @@ pub(super) struct Snapshot {
     segments: HashMap<String, BTreeMap<u64, Vec<u8>>>,
 }
 
-impl Snapshot {
+impl TopicContent {
     pub(super) fn of(keys: HashSet<String>) -> Self {
         Self { keys, ..Self::default() }
     }
@@ -216,12 +216,12 @@ mod tests {
         (stored, written)
     }
 
-    fn read(messages: Vec<send::Message>) -> Snapshot {
+    fn read(messages: Vec<send::Message>) -> TopicContent {
         read_keys([LANE.to_owned(), segment_key(LANE, 7)].into(), messages)
     }
 
-    fn read_keys(keys: HashSet<String>, messages: Vec<send::Message>) -> Snapshot {
-        let mut snapshot = Snapshot::of(keys);
+    fn read_keys(keys: HashSet<String>, messages: Vec<send::Message>) -> TopicContent {
+        let mut snapshot = TopicContent::of(keys);
         for message in messages {
             let key = Some(message.key.into_bytes());
             let value = message.value;

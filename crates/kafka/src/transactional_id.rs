@@ -16,7 +16,7 @@ use super::group::TransactionSlot;
 use super::reader::Reader;
 use super::record::{LaneRecords, Stored, segment_key};
 use super::send::Message;
-use super::session::{Session, fence, probe};
+use super::session::{ProducerSession, fence, probe};
 use super::snapshot::{Entry, IfDamaged};
 use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
 
@@ -76,7 +76,7 @@ impl TransactionalIds {
     }
 
     /// The running session of this process with `id`.
-    fn session(&self, id: &str) -> Option<Arc<Session>> {
+    fn session(&self, id: &str) -> Option<Arc<ProducerSession>> {
         let id = self.ids.get(id)?;
         id.session().filter(|session| session.end().is_none())
     }
@@ -88,7 +88,7 @@ pub struct TransactionalId {
     id: String,
     /// One more reference for each lane that is about to send.
     senders: Arc<()>,
-    open: Mutex<Option<Arc<Session>>>,
+    open: Mutex<Option<Arc<ProducerSession>>>,
     /// What librdkafka reports to the producers of the session, or to those of the one that is being started.
     events: Mutex<Option<Events>>,
     /// Locked while the id is initialised. The start and failure of the last attempt.
@@ -109,11 +109,11 @@ impl TransactionalId {
         probe(topic, &format!("{}-check", self.ids.instance)).await
     }
 
-    /// Takes the lane over and reads its checkpoint. Invalidates an earlier [`Lane`] of this name.
+    /// Takes the lane over and reads its checkpoint. Invalidates an earlier [`OwnedLane`] of this name.
     ///
     /// # Errors
     /// When the brokers fail or refuse, or another process holds the lane. The text names that process.
-    pub async fn open(self: &Arc<Self>, topic: &Topic, name: &str) -> Result<(Lane, Option<Vec<u8>>), Failure> {
+    pub async fn open(self: &Arc<Self>, topic: &Topic, name: &str) -> Result<(OwnedLane, Option<Vec<u8>>), Failure> {
         self.open_even(topic, name, IfDamaged::Refuse).await
     }
 
@@ -122,9 +122,9 @@ impl TransactionalId {
         topic: &Topic,
         name: &str,
         if_damaged: IfDamaged,
-    ) -> Result<(Lane, Option<Vec<u8>>), Failure> {
+    ) -> Result<(OwnedLane, Option<Vec<u8>>), Failure> {
         let session = self.start_session(topic).await?;
-        let make = |stored, writer, is_claimed| Lane {
+        let make = |stored, writer, is_claimed| OwnedLane {
             id: self.clone(),
             session: session.clone(),
             records: LaneRecords::new(&topic.name, session.partitions, name),
@@ -151,7 +151,13 @@ impl TransactionalId {
 
     /// Takes over a lane whose last record, `entry`, names another id. The newest record names this id afterwards,
     /// unless another process was faster.
-    async fn take_over(&self, topic: &Topic, lane: Lane, entry: Entry, if_damaged: IfDamaged) -> Result<(), Failure> {
+    async fn take_over(
+        &self,
+        topic: &Topic,
+        lane: OwnedLane,
+        entry: Entry,
+        if_damaged: IfDamaged,
+    ) -> Result<(), Failure> {
         let name = &lane.records.lane;
         let before = entry.owner.clone();
         let checkpoint = entry.checkpoint(name, if_damaged)?;
@@ -233,12 +239,12 @@ impl TransactionalId {
         *self.open.lock() = None;
     }
 
-    fn session(&self) -> Option<Arc<Session>> {
+    fn session(&self) -> Option<Arc<ProducerSession>> {
         self.open.lock().clone()
     }
 
     /// Returns the open session, or starts a new one.
-    async fn start_session(&self, topic: &Topic) -> Result<Arc<Session>, Failure> {
+    async fn start_session(&self, topic: &Topic) -> Result<Arc<ProducerSession>, Failure> {
         let requested_at = Instant::now();
         let mut failed = self.failed.lock().await;
         let last = self.session();
@@ -258,7 +264,7 @@ impl TransactionalId {
         Ok(session)
     }
 
-    async fn initialise(&self, topic: &Topic, was_lost: bool) -> Result<Arc<Session>, Failure> {
+    async fn initialise(&self, topic: &Topic, was_lost: bool) -> Result<Arc<ProducerSession>, Failure> {
         if self.ids.holders.has_held(&self.id) {
             if was_lost {
                 sleep(AFTER_LOSS).await;
@@ -266,7 +272,7 @@ impl TransactionalId {
             // A new holder keeps the id.
             self.refuse_held(topic, &format!("transactional id {}", self.id), &self.id).await?;
         }
-        Session::start(topic, &self.id, Arc::downgrade(&self.senders), &self.ids.tasks).await
+        ProducerSession::start(topic, &self.id, Arc::downgrade(&self.senders), &self.ids.tasks).await
     }
 
     /// Fences an id of another process. Lanes that are taken over together share one call.
@@ -285,9 +291,9 @@ impl TransactionalId {
 
 /// A lane that this process owns in one session.
 #[derive(Debug)]
-pub struct Lane {
+pub struct OwnedLane {
     id: Arc<TransactionalId>,
-    session: Arc<Session>,
+    session: Arc<ProducerSession>,
     records: LaneRecords,
     /// The process that wrote the lane's last record before the takeover.
     pub writer: Option<String>,
@@ -301,7 +307,7 @@ struct LaneState {
     is_claimed: bool,
 }
 
-impl Lane {
+impl OwnedLane {
     /// The sequence number of the lane's last known record.
     pub fn sequence(&self) -> u64 {
         self.state.lock().stored.sequence
@@ -347,7 +353,7 @@ impl Lane {
     }
 
     /// `session` may be one of another id of this process.
-    async fn save_with(&self, session: &Session, update: CheckpointUpdate) -> Result<(), Failure> {
+    async fn save_with(&self, session: &ProducerSession, update: CheckpointUpdate) -> Result<(), Failure> {
         let (after, messages) = self.update(update);
         self.commit_messages(session, messages).await?;
         self.set_stored(after);
@@ -363,7 +369,7 @@ impl Lane {
         self.id.ids.holders.hold(&self.records.lane);
     }
 
-    async fn commit_messages(&self, session: &Session, messages: Vec<Message>) -> Result<(), Failure> {
+    async fn commit_messages(&self, session: &ProducerSession, messages: Vec<Message>) -> Result<(), Failure> {
         let committed = session.commit(messages, false).await;
         match committed.map_err(|failure| session.superseded().unwrap_or(failure))? {
             None => Ok(()),

@@ -45,7 +45,7 @@ pub use self::keys::OVERFLOW;
 pub use self::labels::{
     LONGEST_LABEL, Labeler, Labelled, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console,
 };
-pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
+pub use self::mapping::{MapError, Mapped, Origin, CompleteSnapshot};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
 pub use self::ocsf::to_1_3 as to_ocsf_1_3;
@@ -301,8 +301,8 @@ impl Mapper {
 
     /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
     /// `snapshot`.
-    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
-        let Snapshot { time, records } = snapshot;
+    pub fn map_snapshot(&mut self, snapshot: CompleteSnapshot, identity: Identity, out: &mut Vec<u8>) {
+        let CompleteSnapshot { time, records } = snapshot;
         self.label(b"{}");
         match self.kind.mapper() {
             Some(mapper) => mapper.map_snapshot(snapshot, identity, out),

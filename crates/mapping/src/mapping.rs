@@ -78,7 +78,7 @@ impl Written {
 
 /// A complete inventory of agents, which one event reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct CompleteSnapshot {
     /// Identifies the snapshot.
     pub time: Timestamp,
     pub records: u64,
@@ -104,7 +104,7 @@ pub(super) trait SchemaMapper {
     ) -> Written;
 
     /// Appends the event that follows the last record of a snapshot.
-    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>);
+    fn map_snapshot(&mut self, snapshot: CompleteSnapshot, identity: Identity, out: &mut Vec<u8>);
 
     /// Appends the event of a record that cannot be mapped: the mandatory fields, its identity, what is known of the
     /// record, the record and the reason.

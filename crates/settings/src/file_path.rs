@@ -267,6 +267,12 @@ pub fn is_for_a_shell(path: &str) -> bool {
 /// What is said of such a path.
 pub const FOR_A_SHELL: &str = "`~` and variables are not replaced here: write the whole path";
 
+/// The text as one word of a shell.
+pub fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+=@%,".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -225,7 +225,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// What to remove if `spelling` stands at `at`, where `readings` are the units.
+    /// What to remove if `spelling` is at `at`, where `readings` are the units.
     fn range(&mut self, spelling: &Spelling, at: usize, readings: &[(Unit, usize)]) -> Option<(usize, usize)> {
         let end = self.end(spelling, readings)?;
         match spelling.code {
@@ -320,10 +320,10 @@ impl Unit {
     }
 }
 
-/// What stands at a place, and its end.
+/// A unit of the text, and its end.
 type Decoded = Option<(Unit, usize)>;
 
-/// The escapes of a text. What stands at a place is decoded once: each layer reads the one below it several times.
+/// The escapes of a text. Each place is decoded once: each layer reads the one below it several times.
 struct Escapes<'a> {
     text: &'a str,
     /// By place and number of layers.
@@ -331,7 +331,7 @@ struct Escapes<'a> {
 }
 
 impl Escapes<'_> {
-    /// All readings of what stands at `at`, each with its end.
+    /// All readings of the text at `at`, each with its end.
     fn units(&self, at: usize) -> impl Iterator<Item = (Unit, usize)> {
         let is_escape = self.text[at..].starts_with(begins_escape);
         let layers = if is_escape { LAYERS } else { 0 };

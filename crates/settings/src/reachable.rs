@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use super::lookup::lookup;
+use super::resolver::lookup;
 
 /// A host that the requests of a tenant's pipeline file may not go to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,34 +13,36 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Lookups at a time of new names, of names that were answered in time when they were last asked for, and of those that
-/// were not. Together 192 of the 512 threads that the runtime has for all that blocks.
+/// Concurrent lookups of names that were not looked up before. With the other two, 192 of the 512 threads that the
+/// runtime has for blocking calls.
 const SLOTS: usize = 96;
+/// Concurrent lookups of names whose last lookup was answered within [`SOON`].
 const ANSWERED_SLOTS: usize = 32;
+/// Concurrent lookups of names whose last lookup was not.
 const SLOW_SLOTS: usize = 64;
-/// In time.
+/// The longest time of a lookup that counts as answered.
 const SOON: Duration = Duration::from_secs(1);
-/// How long a name is one that nobody answers.
+/// How long it is remembered that a name was not answered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// How long a name is one that is answered.
+/// How long it is remembered that a name was answered.
 const TRUSTED: Duration = Duration::from_secs(86_400);
 
-static LOOKUPS: LazyLock<Arc<Lookups>> = LazyLock::new(Arc::default);
+static LOOKUPS: LazyLock<Arc<Resolver>> = LazyLock::new(Arc::default);
 
 /// The addresses of a host, or the message of an error. Ports are 0.
-pub(super) type Lookup = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
+pub(super) type Resolution = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
 
 #[derive(Debug)]
-struct Lookups {
+struct Resolver {
     /// Lookups that have not ended yet: one for each name.
-    running: Mutex<HashMap<String, Lookup>>,
+    running: Mutex<HashMap<String, Resolution>>,
     slots: Semaphore,
     answered_slots: Semaphore,
     slow_slots: Semaphore,
     history: Mutex<History>,
 }
 
-impl Default for Lookups {
+impl Default for Resolver {
     fn default() -> Self {
         Self {
             running: Mutex::default(),
@@ -79,7 +81,7 @@ impl History {
 
 /// Removes the lookup of a name, also if its task is aborted with the runtime.
 struct Running {
-    lookups: Arc<Lookups>,
+    lookups: Arc<Resolver>,
     host: String,
 }
 
@@ -91,13 +93,13 @@ impl Drop for Running {
 }
 
 /// The addresses of a host, from the system's resolver.
-pub(super) fn lookup(host: &str) -> Lookup {
+pub(super) fn lookup(host: &str) -> Resolution {
     let found = |host: String| async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) };
-    Lookups::lookup(&LOOKUPS, host, found)
+    Resolver::lookup(&LOOKUPS, host, found)
 }
 
-impl Lookups {
-    fn lookup<F>(this: &Arc<Self>, host: &str, resolve: impl FnOnce(String) -> F) -> Lookup
+impl Resolver {
+    fn lookup<F>(this: &Arc<Self>, host: &str, resolve: impl FnOnce(String) -> F) -> Resolution
     where
         F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
     {
@@ -156,12 +158,12 @@ mod tests {
         ([192, 0, 2, 1], 0).into()
     }
 
-    fn answered(lookups: &Arc<Lookups>, host: &str) -> Lookup {
-        Lookups::lookup(lookups, host, |_| async { Ok(vec![address()]) })
+    fn answered(lookups: &Arc<Resolver>, host: &str) -> Resolution {
+        Resolver::lookup(lookups, host, |_| async { Ok(vec![address()]) })
     }
 
-    fn unanswered(lookups: &Arc<Lookups>, host: &str) -> Lookup {
-        Lookups::lookup(lookups, host, |_| async {
+    fn unanswered(lookups: &Arc<Resolver>, host: &str) -> Resolution {
+        Resolver::lookup(lookups, host, |_| async {
             tokio::time::sleep(NAME_SERVER).await;
             Err(io::Error::other("nobody answers"))
         })
@@ -169,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_looked_up_once_at_a_time_whoever_asks() {
-        let lookups = Arc::new(Lookups::default());
+        let lookups = Arc::new(Resolver::default());
         let slots = lookups.slots.acquire_many(96).await.unwrap();
         let (one, other) = (answered(&lookups, "one"), answered(&lookups, "one"));
         assert!(one.ptr_eq(&other), "the second waits for the first");
@@ -182,7 +184,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn names_that_nobody_answers_wait_for_each_other() {
-        let lookups = Arc::new(Lookups::default());
+        let lookups = Arc::new(Resolver::default());
         // Each is polled, as a request does.
         let all = |count: usize| -> Vec<_> {
             (0..count).map(|number| tokio::spawn(unanswered(&lookups, &number.to_string()))).collect()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use s1_forwarder_engine::checkpoint::{Append, CheckpointUpdate};
+use s1_forwarder_engine::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError, Store};
 use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_failure::catch_panic::result_of;
 use s1_forwarder_record::Stream;
@@ -13,7 +13,7 @@ use s1_forwarder_settings::{
 };
 use tokio::sync::Semaphore;
 
-use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
+use super::envelope;
 
 /// Most bytes of a file: a checkpoint of a hundred thousand agents has 1.5 MB.
 const MAX_BYTES: usize = 256 << 20;

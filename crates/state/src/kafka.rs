@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointUpdate, JournalChange};
+use s1_forwarder_engine::checkpoint::{
+    CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store,
+};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{KafkaLocation, Lane, PROCESS, Topic, TransactionalId, TransactionalIds};
-
-use super::{CheckpointBackend, CheckpointKey, StateError, Store};
+use s1_forwarder_kafka::{KafkaLocation, OwnedLane, PROCESS, Topic, TransactionalId, TransactionalIds};
 
 /// In milliseconds. A late message aborts its transaction but does not end the producer, since it times out before the
 /// transaction does.
@@ -29,7 +29,7 @@ pub struct KafkaStore {
     id: Arc<TransactionalId>,
     /// Empty for the worker's own keys.
     prefix: String,
-    lanes: Mutex<HashMap<CheckpointKey, Arc<Lane>>>,
+    lanes: Mutex<HashMap<CheckpointKey, Arc<OwnedLane>>>,
 }
 
 impl KafkaStore {
@@ -55,7 +55,7 @@ impl KafkaStore {
         called.await.map_err(|failure| StateError::failed(self.location.to_string(), failure))
     }
 
-    async fn open(&self, key: &CheckpointKey) -> Result<(Arc<Lane>, Option<Vec<u8>>), StateError> {
+    async fn open(&self, key: &CheckpointKey) -> Result<(Arc<OwnedLane>, Option<Vec<u8>>), StateError> {
         let (lane, checkpoint) = self.call(async |topic| self.id.open(topic, &self.name(key)).await).await?;
         let lane = Arc::new(lane);
         self.lanes.lock().insert(key.clone(), lane.clone());

@@ -10,13 +10,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::CheckpointUpdate;
+use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError, Store};
 use s1_forwarder_settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
-use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
+use super::envelope;
 
 /// A larger checkpoint is split: an object may have 1 MiB, and is sent as base64.
 const LARGEST: usize = 256 << 10;

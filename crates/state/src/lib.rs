@@ -19,7 +19,4 @@ pub use file::FileStore;
 pub use kafka::KafkaStore;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::KubernetesStore;
-pub use location::{Access, Location, LocationError, process_identity};
-pub use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, LaneIdError, StateError, Store};
-#[cfg(feature = "kafka")]
-pub use s1_forwarder_kafka::{KafkaLocation, KafkaLocationError};
+pub use location::{Access, LocationError, StoreLocation, process_identity};

@@ -3,21 +3,22 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use s1_forwarder_engine::checkpoint::{StateError, Store};
 use s1_forwarder_settings::{FOR_A_SHELL, is_for_a_shell, is_namespace};
 use sha2::{Digest, Sha256};
 
-use super::{FileStore, StateError, Store};
+use super::FileStore;
 
-/// The value of `--state`.
+/// Where a store is: the value of `--state`, and of `--dead-letters`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
+pub enum StoreLocation {
     /// `file:DIR`: one process owns it.
     File(PathBuf),
     /// `kubernetes:[NAMESPACE]`; without a namespace the worker's own.
     Kubernetes(Option<String>),
     /// `kafka://BROKERS/TOPIC`.
     #[cfg(feature = "kafka")]
-    Kafka(super::KafkaLocation),
+    Kafka(s1_forwarder_kafka::KafkaLocation),
 }
 
 /// What a store is opened for.
@@ -29,7 +30,7 @@ pub enum Access<'a> {
     Write { owner: &'a str },
 }
 
-/// The text is not a value of `--state`.
+/// The text is not a [`StoreLocation`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     #[error(
@@ -38,29 +39,35 @@ pub enum LocationError {
     Form,
     #[error("{}", FOR_A_SHELL)]
     ForAShell,
+    /// This build is without the feature that the location needs.
+    #[error("this program was built without {0}")]
+    NotBuilt(&'static str),
     #[cfg(feature = "kafka")]
     #[error(transparent)]
-    Kafka(#[from] super::KafkaLocationError),
+    Kafka(#[from] s1_forwarder_kafka::KafkaLocationError),
 }
 
-impl FromStr for Location {
+impl FromStr for StoreLocation {
     type Err = LocationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some(("file", directory)) if is_for_a_shell(directory) => Err(LocationError::ForAShell),
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
+            Some(("kubernetes", _)) if cfg!(not(feature = "kubernetes")) => Err(LocationError::NotBuilt("Kubernetes")),
             Some(("kubernetes", namespace)) if namespace.is_empty() || is_namespace(namespace) => {
                 Ok(Self::Kubernetes((!namespace.is_empty()).then(|| namespace.to_owned())))
             }
             #[cfg(feature = "kafka")]
             Some(("kafka", place)) => Ok(Self::Kafka(place.parse()?)),
+            #[cfg(not(feature = "kafka"))]
+            Some(("kafka", _)) => Err(LocationError::NotBuilt("Kafka")),
             _ => Err(LocationError::Form),
         }
     }
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for StoreLocation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(directory) => write!(formatter, "file:{}", directory.display()),
@@ -71,7 +78,7 @@ impl fmt::Display for Location {
     }
 }
 
-impl Location {
+impl StoreLocation {
     /// Opens the store. The names of its objects begin with `instance`. An `area`, a relative path, has names and a
     /// lock of its own, for a command that runs next to the worker.
     ///

@@ -36,7 +36,7 @@ impl fmt::Display for Part {
 /// State behind `/livez` and `/readyz`, set by the worker. It does not depend on consoles and sinks: a restart, or a
 /// removed endpoint, would not help them.
 #[derive(Debug)]
-pub struct Health {
+pub struct ProcessHealth {
     files_read: AtomicBool,
     draining: AtomicBool,
     state_store: Mutex<Result<(), String>>,
@@ -45,13 +45,13 @@ pub struct Health {
     heartbeats: Mutex<Vec<(Part, Instant)>>,
 }
 
-impl Default for Health {
+impl Default for ProcessHealth {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Health {
+impl ProcessHealth {
     /// Alive, but not ready until the pipeline files are read and the state store is reached.
     pub fn new() -> Self {
         Self {

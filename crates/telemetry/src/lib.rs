@@ -38,7 +38,7 @@ pub mod usage;
 
 pub use compared_clocks::ComparedClocks;
 pub use duration::HumanDuration;
-pub use health::{Health, Part};
+pub use health::{Part, ProcessHealth};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
 pub use lane::{
@@ -50,8 +50,8 @@ pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{
-    Activity, ClusterView, CommandFlags, FileStatus, LaneView, NewTokenProblem, SettingsSource, Snapshot, Telemetry,
-    TokenStatus,
+    Activity, ClusterView, CommandFlags, FileStatus, LaneView, NewTokenProblem, SettingsSource, Telemetry,
+    TelemetrySnapshot, TokenStatus,
 };
 pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
 pub use sink_warnings::WarningReason;

@@ -10,7 +10,7 @@ use s1_forwarder_record::{Stream, Timestamp};
 
 use super::history::{History, HistorySample};
 use super::unmapped::UnmappedFields;
-use super::{CountedLabels, Health, LaneMetrics, LaneState, ProcessMetrics};
+use super::{CountedLabels, LaneMetrics, LaneState, ProcessHealth, ProcessMetrics};
 
 /// What the pipeline of a file is doing (label `state` of `pipelines`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub struct LaneView {
 
 /// All lanes and pipeline files at one moment, sorted by name.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct TelemetrySnapshot {
     pub files: Vec<(PathBuf, FileStatus)>,
     /// See [`Telemetry::set_source_problems`].
     pub source_problems: BTreeMap<PathBuf, String>,
@@ -150,7 +150,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Telemetry {
     process: ProcessMetrics,
-    health: Health,
+    health: ProcessHealth,
     files: RwLock<BTreeMap<PathBuf, FileStatus>>,
     cluster: RwLock<Option<ClusterView>>,
     /// By name: `console_requests_total` and `sink_requests_total` are sums over one pipeline's lanes.
@@ -241,7 +241,7 @@ impl Telemetry {
         &self.process
     }
 
-    pub fn health(&self) -> &Health {
+    pub fn health(&self) -> &ProcessHealth {
         &self.health
     }
 
@@ -412,7 +412,7 @@ impl Telemetry {
         source?.settings(pipeline)
     }
 
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> TelemetrySnapshot {
         let files = read(&self.files).iter().map(|(file, status)| (file.clone(), status.clone())).collect();
         let pipelines = read(&self.pipelines);
         let lanes = pipelines.values().flat_map(|pipeline| {
@@ -424,7 +424,7 @@ impl Telemetry {
             })
         });
         let source_problems = read(&self.source_problems).clone();
-        Snapshot { files, source_problems, lanes: lanes.collect(), cluster: read(&self.cluster).clone() }
+        TelemetrySnapshot { files, source_problems, lanes: lanes.collect(), cluster: read(&self.cluster).clone() }
     }
 
     pub(super) fn files(&self) -> RwLockReadGuard<'_, BTreeMap<PathBuf, FileStatus>> {

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use s1_forwarder_destinations::{HashKey, KeyedHash, SharedSinkResources, SinkContext, SinkSettings};
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::ConsoleSettings;
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
-use s1_forwarder_settings::{Id, Schema};
-use s1_forwarder_state::LaneId;
+use s1_forwarder_settings::Id;
 
 use crate::pipeline::{Pipeline, TenantRules};
 

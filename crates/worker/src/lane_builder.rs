@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkContext};
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::{Client, ConsoleSettings, Limiters};
 use s1_forwarder_engine::lane::{Budget, Lane, Programs, Remembered};
 use s1_forwarder_engine::program_threads::ProgramThreads;
 use s1_forwarder_engine::sink::dead_letters::DeadLetters;
-use s1_forwarder_engine::sink::deliver::{Delivery, Health};
+use s1_forwarder_engine::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::throttle::Throttle;
 use s1_forwarder_engine::sink::{Deadline, Sink};
 use s1_forwarder_engine::transform::{
-    Compiler, Keys, Labeler, OcsfVersion, Schema, Steps, StepsError, TransformSettings, schema_name,
+    Compiler, Labeler, OcsfVersion, RedactionKeys, Schema, Steps, StepsError, TransformSettings, schema_name,
 };
 use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::ClientError;
-use s1_forwarder_state::LaneId;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -184,7 +184,7 @@ impl LaneBuilder {
             dead_letters: self.dead_letters.clone(),
             meter: meter.clone().labelled(&spec.transform.labels),
             clock: self.options.clock,
-            health: Health::new(self.options.accept_refusals.contains(&spec.id)),
+            health: SinkHealth::new(self.options.accept_refusals.contains(&spec.id)),
             throttle: Throttle::new(spec.sink.concurrency()),
             deadline: mode.deadline,
         });
@@ -197,7 +197,7 @@ impl LaneBuilder {
             transform: spec.transform.clone(),
             schema,
             ocsf_version,
-            embeds_raw: spec.sink.embeds_raw(),
+            embeds_raw: spec.sink.kind.as_type().embeds_raw(),
             programs: has_programs.then(|| Programs::new(self.program_threads.clone(), &spec.id.pipeline)),
             steps,
             labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
@@ -256,7 +256,7 @@ impl LaneBuilder {
         }
         let StepsSource { settings, remap, .. } = &source.source;
         let mut compiler = Compiler::of(&source.pipeline);
-        let steps = Steps::compiled_by(&mut compiler, settings, schema, remap.as_deref(), Keys::Configured)?;
+        let steps = Steps::compiled_by(&mut compiler, settings, schema, remap.as_deref(), RedactionKeys::Configured)?;
         let Some(steps) = steps else { return Ok(None) };
         Ok(Some(self.steps.get_or_insert_with(source, || Arc::new(steps))))
     }

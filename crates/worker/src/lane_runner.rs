@@ -363,11 +363,10 @@ mod tests {
     use super::*;
     use crate::Options;
     use crate::pipeline::{self, FileOptions};
-    use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore, StateError};
+    use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore, StateError, Store};
     use s1_forwarder_engine::console::Response;
     use s1_forwarder_engine::console::scripted::{ScriptedTransport, dated};
     use s1_forwarder_record::Clock;
-    use s1_forwarder_state::Store;
     use s1_forwarder_telemetry::Telemetry;
 
     const SHUTDOWN: Duration = Duration::from_secs(60);

@@ -37,9 +37,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_engine::checkpoint::Store;
 use s1_forwarder_failure::catch_panic::resume_panic_of;
 use s1_forwarder_settings::FullJitter;
-use s1_forwarder_state::Store;
 use s1_forwarder_telemetry::Telemetry;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -253,7 +253,7 @@ mod tests {
         let telemetry = Arc::new(Telemetry::new());
         let options = Options {
             pipelines: vec![directory.path().display().to_string().parse().unwrap()],
-            state: s1_forwarder_state::Location::File(directory.path().join("state")),
+            state: s1_forwarder_state::StoreLocation::File(directory.path().join("state")),
             transport: Some(Arc::new(Panics)),
             ..Options::default()
         };

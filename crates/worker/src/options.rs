@@ -3,12 +3,12 @@ use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::LaneId;
+use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store};
 use s1_forwarder_engine::console::Transport;
 use s1_forwarder_engine::sink::dead_letters::DeadLetters;
 use s1_forwarder_record::Clock;
-use s1_forwarder_state::dead_letters::{self, quoted};
-use s1_forwarder_state::{Access, Location, StateError, Store, process_identity};
+use s1_forwarder_settings::quoted;
+use s1_forwarder_state::{Access, StoreLocation, dead_letters, process_identity};
 
 use super::cluster;
 use crate::pipeline;
@@ -20,7 +20,7 @@ pub struct Options {
     pub pipelines: Vec<pipeline::Location>,
     pub files: pipeline::FileOptions,
     /// `--state`.
-    pub state: Location,
+    pub state: StoreLocation,
     /// `--instance`.
     pub instance: String,
     /// How workers share the pipelines; `None` if this worker runs all of them.
@@ -38,7 +38,7 @@ pub struct Options {
     /// Minimum time between two checkpoints of one lane.
     pub checkpoint_interval: Duration,
     /// `--dead-letters`. The default is next to the state.
-    pub dead_letters: Option<dead_letters::Location>,
+    pub dead_letters: Option<StoreLocation>,
     /// Maximum of bytes of dead letters.
     pub dead_letters_max: u64,
     /// `--accept-refusals`: any number of refused events of these lanes become dead letters.
@@ -67,8 +67,8 @@ impl Options {
     /// The flags of a command that uses the same state as this process.
     pub fn state_flags(&self) -> String {
         let state = quoted(&match &self.state {
-            Location::File(directory) => {
-                Location::File(absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
+            StoreLocation::File(directory) => {
+                StoreLocation::File(absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
             }
             other => other.to_string(),
         });
@@ -87,7 +87,7 @@ impl Options {
 
     /// The flag of a command that uses the same dead letters, besides [`Self::state_flags`].
     pub fn dead_letter_flags(&self) -> String {
-        self.dead_letters.as_ref().map_or(String::new(), dead_letters::Location::flag)
+        self.dead_letters.as_ref().map_or(String::new(), dead_letters::flag)
     }
 
     /// The flag with which a command asks this process; none where it does so by itself.
@@ -111,15 +111,12 @@ impl Options {
     }
 
     /// The location of dead letters: the configured one, else next to the state.
-    pub fn dead_letters(&self) -> Option<dead_letters::Location> {
+    pub fn dead_letters(&self) -> Option<StoreLocation> {
         let default = || match &self.state {
-            Location::File(directory) => Some(dead_letters::Location::Directory(directory.join(DEAD_LETTERS))),
-            #[cfg(feature = "kubernetes")]
-            Location::Kubernetes(namespace) => Some(dead_letters::Location::Kubernetes(namespace.clone())),
-            #[cfg(not(feature = "kubernetes"))]
-            Location::Kubernetes(_) => None,
+            StoreLocation::File(directory) => Some(StoreLocation::File(directory.join(DEAD_LETTERS))),
+            StoreLocation::Kubernetes(_) => Some(self.state.clone()),
             #[cfg(feature = "kafka")]
-            Location::Kafka(location) => location.with_suffix(DEAD_LETTERS).map(dead_letters::Location::Topic),
+            StoreLocation::Kafka(location) => location.with_suffix(DEAD_LETTERS).map(StoreLocation::Kafka),
         };
         self.dead_letters.clone().or_else(default)
     }
@@ -130,7 +127,7 @@ impl Default for Options {
         Self {
             pipelines: Vec::new(),
             files: pipeline::FileOptions::default(),
-            state: Location::File("state".into()),
+            state: StoreLocation::File("state".into()),
             instance: "s1-forwarder".to_owned(),
             cluster: None,
             lease: Duration::from_secs(15),
@@ -166,7 +163,7 @@ mod tests {
         ] {
             let default = Options { state: state.parse().unwrap(), ..Options::default() };
             assert_eq!(default.dead_letters(), Some(expected.parse().unwrap()), "{state}");
-            let flag: dead_letters::Location = "file:elsewhere".parse().unwrap();
+            let flag: StoreLocation = "file:elsewhere".parse().unwrap();
             let elsewhere = Options { dead_letters: Some(flag.clone()), ..default };
             assert_eq!(elsewhere.dead_letters(), Some(flag), "{state}");
         }

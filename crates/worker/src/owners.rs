@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store};
 use s1_forwarder_failure::catch_panic::result_of;
 use s1_forwarder_record::Stream;
-use s1_forwarder_state::{Access, CheckpointKey, LaneId, StateError, Store};
+use s1_forwarder_state::Access;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -193,7 +194,7 @@ pub async fn read_files_beside(
 pub async fn release_name(options: &Options, name: &str) -> Result<Option<std::path::PathBuf>, StateError> {
     // Without the lock of the area, which the worker has.
     let access = match options.state {
-        s1_forwarder_state::Location::File(_) => Access::Read,
+        s1_forwarder_state::StoreLocation::File(_) => Access::Read,
         _ => Access::Write { owner: &options.identity },
     };
     let store = options.state.open(&options.instance, access, Some(area())).await?;

@@ -1,6 +1,7 @@
 //! Lanes that would begin at `since` although their records were delivered under another pipeline's name: they wait.
 
 mod checkpoint;
+mod known;
 mod orphans;
 mod requests;
 #[cfg(test)]
@@ -12,12 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::Part;
+use s1_forwarder_engine::checkpoint::{LaneId, Part, StateError, Store};
 use s1_forwarder_engine::lane::{LaneCheckpoint, Refusals};
 use s1_forwarder_failure::{Failure, LastFailure, Side};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::Period;
-use s1_forwarder_state::{LaneId, StateError, Store};
 use s1_forwarder_telemetry::{LaneEvent, Meter};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -30,11 +30,11 @@ use super::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 
 pub use checkpoint::rename_checkpoint;
-pub use orphans::KnownFiles;
+pub use known::KnownFiles;
 pub use requests::{Answer, Request, Requests, serve_requests};
 
-use orphans::Origin;
-use watch::{Limits, Verdict, Watch};
+use known::{AGAIN_AFTER_ORPHANS, Known, may_know};
+use watch::{Found, Limits, Movement, Watch};
 
 /// Wait before the store is asked again after it failed. Lanes share a failure to list for as long.
 const RETRY: Duration = Duration::from_secs(5);
@@ -51,19 +51,6 @@ pub struct Renames {
     reading: tokio::sync::Mutex<()>,
     /// A checkpoint has another name, a lane has ended, or the files have changed.
     changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    /// The lanes that had a checkpoint when the store was listed, and those of the files; whether each runs here.
-    lanes: BTreeMap<LaneId, bool>,
-    files: KnownFiles,
-    /// `renamed_from` by the pipeline's name.
-    renamed_from: BTreeMap<String, String>,
-    /// The lanes that belong to no file.
-    orphans: Vec<LaneId>,
-    /// The origins of the lanes whose checkpoint was read.
-    origins: BTreeMap<LaneId, Origin>,
 }
 
 /// Whether the names of the store's checkpoints are in [`Known::lanes`].
@@ -100,15 +87,6 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Another lane's checkpoint, from which the lane should perhaps continue.
-struct Found {
-    lane: LaneId,
-    /// Differs when the checkpoint was written again.
-    stamp: [u8; 32],
-    /// How many others fit, which have not come as far.
-    others: usize,
-}
-
 /// What a lane does now.
 enum Step {
     Begin,
@@ -117,41 +95,6 @@ enum Step {
     Refuse(String),
     /// Why, and for how long at most.
     Wait(String, Duration),
-}
-
-impl Known {
-    fn set_running(&mut self, lane: &LaneId, runs: bool) {
-        self.origins.remove(lane);
-        match self.lanes.get_mut(lane) {
-            Some(running) => *running = runs,
-            None => drop(self.lanes.insert(lane.clone(), runs)),
-        }
-    }
-
-    fn runs(&self, lane: &LaneId) -> bool {
-        self.lanes.get(lane).copied().unwrap_or_default()
-    }
-
-    fn find_orphans(&mut self) {
-        self.orphans = self.lanes.keys().filter(|lane| !self.files.has(lane)).cloned().collect();
-    }
-
-    /// Lanes of other pipelines, without a file, with the same stream.
-    fn candidates<'a>(&'a self, of: &'a LaneId) -> impl Iterator<Item = &'a LaneId> {
-        let has_no_file = |lane: &&LaneId| !self.files.has_pipeline(&lane.pipeline);
-        let is_other = |lane: &&LaneId| lane.stream == of.stream && lane.pipeline != of.pipeline;
-        self.orphans.iter().filter(is_other).filter(has_no_file)
-    }
-
-    /// The orphans whose console may be `host`, and of which the lane may know; first the one whose sink has the same
-    /// name.
-    fn candidates_at(&self, of: &LaneSpec, host: &str) -> Vec<LaneId> {
-        let fits = |origin: &Origin| *origin.host == *host && may_know(of, &origin.place);
-        let may_fit = |lane: &&LaneId| self.origins.get(*lane).is_none_or(fits);
-        let mut candidates: Vec<LaneId> = self.candidates(&of.id).filter(may_fit).cloned().collect();
-        candidates.sort_by_key(|lane| lane.sink != of.id.sink);
-        candidates
-    }
 }
 
 impl Beginning<'_> {
@@ -273,7 +216,7 @@ impl Renames {
                     if lane.once {
                         return None;
                     }
-                    orphans::AGAIN
+                    AGAIN_AFTER_ORPHANS
                 }
                 Ok(Step::Wait(reason, wait)) => {
                     // Not for each change of the text: the old checkpoint may stand still and move again for minutes.
@@ -417,24 +360,24 @@ impl Renames {
         let limits = Limits::of(&lane.lanes.options);
         let now = Instant::now();
         if lane.once {
-            return Step::GiveUp(renamed(&found, lane, Verdict::StandsStill));
+            return Step::GiveUp(renamed(&found, lane, Movement::StandsStill));
         }
         if self.known.lock().runs(&found.lane) {
             // This process moves it: what it does so far says nothing about others.
             *watch = None;
-            return Step::Wait(renamed(&found, lane, Verdict::Moves), limits.interval());
+            return Step::Wait(renamed(&found, lane, Movement::Moves), limits.interval());
         }
         let watch = Watch::follow(watch, &found, now);
         let verdict = watch.judge(limits, now);
         match verdict {
-            Verdict::Moves => Step::Wait(renamed(&found, lane, verdict), limits.interval()),
-            Verdict::StandsStill => Step::Wait(renamed(&found, lane, verdict), watch.until_over(limits, now)),
-            Verdict::IsElsewhere => {
+            Movement::Moves => Step::Wait(renamed(&found, lane, verdict), limits.interval()),
+            Movement::StandsStill => Step::Wait(renamed(&found, lane, verdict), watch.until_over(limits, now)),
+            Movement::IsElsewhere => {
                 let old = found.lane;
                 lane.log_begin(&format!("the checkpoint of {old} still moves, so another installation runs that lane"));
                 Step::Begin
             }
-            Verdict::IsOver => {
+            Movement::IsOver => {
                 lane.log_begin("--renamed-wait is over");
                 Step::Begin
             }
@@ -469,12 +412,12 @@ impl Renames {
             return Ok(if gives_up { Step::GiveUp(reason) } else { Step::Wait(reason, limits.interval()) });
         }
         match Watch::follow(watch, &source, now).judge(limits, now) {
-            Verdict::Moves => {}
-            Verdict::IsElsewhere => {
+            Movement::Moves => {}
+            Movement::IsElsewhere => {
                 lane.log_begin(&waits_for("still moves, so another installation runs that lane"));
                 return Ok(Step::Begin);
             }
-            Verdict::StandsStill | Verdict::IsOver => {
+            Movement::StandsStill | Movement::IsOver => {
                 let store = lane.store();
                 self.rename(old, lane.id(), rename_checkpoint(&*store, &lane.lanes.options, old, lane.id())).await?;
                 let LaneId { pipeline, stream, sink } = lane.id();
@@ -524,11 +467,6 @@ impl Renames {
     }
 }
 
-/// Whether a lane may know of a checkpoint of this place: a tenant's only of those of its own.
-fn may_know(lane: &LaneSpec, place: &str) -> bool {
-    lane.place.as_deref().is_none_or(|own| own == place)
-}
-
 /// A lane's checkpoint, and its content unless it is of another release. `None` if there is none.
 async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, StateError> {
     let Some(bytes) = store.load(&lane.clone().into()).await? else { return Ok(None) };
@@ -537,7 +475,7 @@ async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<L
 }
 
 /// Why the lane waits, and the command that ends it.
-fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
+fn renamed(found: &Found, lane: Beginning<'_>, verdict: Movement) -> String {
     let old = &found.lane;
     let new = lane.id();
     let options = &lane.lanes.options;
@@ -546,7 +484,7 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
         false => (old.to_string(), new.to_string()),
     };
     let then = match (verdict, options.renamed_wait) {
-        (Verdict::Moves, _) => " (its worker may still run)".to_owned(),
+        (Movement::Moves, _) => " (its worker may still run)".to_owned(),
         (_, Some(wait)) if !lane.once => {
             format!(" (after {} the lane begins at `since`)", Period(wait))
         }

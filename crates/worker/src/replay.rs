@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Ledger};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, JournalChange, Part};
+use s1_forwarder_engine::checkpoint::{
+    CheckpointKey, CheckpointUpdate, JournalChange, LaneId, Part, StateError, Store,
+};
 use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, Programs};
 use s1_forwarder_engine::program_threads::JobError;
 use s1_forwarder_engine::sink::deliver::{Delivery, Settled};
 use s1_forwarder_engine::sink::{Batch, Event, PROGRAM, Unsent};
 use s1_forwarder_engine::source::SourcePosition;
-use s1_forwarder_engine::transform::{Steps, to_version};
+use s1_forwarder_engine::transform::{OcsfVersion, Schema, Steps, to_version};
 use s1_forwarder_record::{Identity, Stream, Timestamp};
-use s1_forwarder_settings::{OcsfVersion, Schema};
-use s1_forwarder_state::dead_letters::{DeadLetterPartition, Location, StoredDeadLetter};
-use s1_forwarder_state::{LaneId, StateError, Store};
+use s1_forwarder_state::StoreLocation;
+use s1_forwarder_state::dead_letters::{self, DeadLetterPartition, StoredDeadLetter};
 use s1_forwarder_telemetry::{Meter, Telemetry, lane_span};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -99,7 +100,7 @@ pub struct ReplayReport {
 /// # Errors
 /// If the store cannot be read or written.
 pub async fn replay(
-    dead_letters: &Location,
+    location: &StoreLocation,
     filter: Filter,
     pipelines: &[Arc<Pipeline>],
     options: Options,
@@ -107,7 +108,7 @@ pub async fn replay(
     stop: CancellationToken,
 ) -> Result<ReplayReport, ReplayError> {
     let instance = options.instance.clone();
-    let _lock = dead_letters.lock().await?;
+    let _lock = dead_letters::lock(location).await?;
     let telemetry = Arc::new(Telemetry::new());
     let usage = CommandUsage::new(&options);
     let store = options.read_state(None).await?;
@@ -124,7 +125,7 @@ pub async fn replay(
         left: filter.limit.unwrap_or(usize::MAX),
         filter,
     };
-    let sent = replay.send_partitions(dead_letters, &instance).await;
+    let sent = replay.send_partitions(location, &instance).await;
     // Also after an error.
     replay.usage.write().await;
     sent?;
@@ -186,8 +187,8 @@ struct Replayed {
 }
 
 impl Replay<'_> {
-    async fn send_partitions(&mut self, dead_letters: &Location, instance: &str) -> io::Result<()> {
-        for partition in dead_letters.partitions(instance).await? {
+    async fn send_partitions(&mut self, location: &StoreLocation, instance: &str) -> io::Result<()> {
+        for partition in dead_letters::partitions(location, instance).await? {
             if self.left == 0 || self.stop.is_cancelled() {
                 break;
             }

@@ -9,6 +9,7 @@ use tracing::debug;
 use super::expiry::KnownToken;
 use super::shared::Shared;
 use super::spec::LaneSpec;
+use super::warnings::Compared;
 
 /// Wait before the comparison: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);
@@ -35,14 +36,6 @@ impl Default for KnownScope {
     fn default() -> Self {
         Self { token: KnownToken::default(), well_at: Instant::now(), of_user: None }
     }
-}
-
-/// What a comparison has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Compared {
-    /// Nothing that is wrong: the token sees all of it, or may not say so.
-    Nothing,
-    Unseen(Arc<str>),
 }
 
 /// Compares the scope of the lanes' pipeline with what its token sees, for each console, token and set of ids once an

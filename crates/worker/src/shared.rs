@@ -1,8 +1,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::sink::dead_letters::DeadLetters;
-use s1_forwarder_state::{LaneId, Store};
+use s1_forwarder_state::dead_letters;
 use s1_forwarder_telemetry::Telemetry;
 use tracing::warn;
 
@@ -40,7 +41,7 @@ impl Shared {
 
     pub fn with_store(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
         let dead_letters = Arc::new(match options.dead_letters() {
-            Some(location) => location.open(&options.instance, options.dead_letters_max),
+            Some(location) => dead_letters::open(location, &options.instance, options.dead_letters_max),
             None => DeadLetters::disabled(),
         });
         let stores = Arc::new(Stores::new(store, &options));

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use s1_forwarder_destinations::SinkSettings;
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::source::Pull;
 use s1_forwarder_engine::{console, transform};
-use s1_forwarder_state::LaneId;
 use s1_forwarder_telemetry::lane_span;
 use tracing::Span;
 
@@ -33,7 +33,7 @@ impl LaneSpec {
                 id,
                 place: pipeline.place.clone(),
                 console: pipeline.console.clone(),
-                pull: pull.for_sink(sink.notifies()),
+                pull: pull.for_sink(sink.kind.as_type().notifies()),
                 transform: pipeline.transform.clone(),
                 sink: sink.clone(),
             })

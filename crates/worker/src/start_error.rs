@@ -1,4 +1,4 @@
-use s1_forwarder_state::StateError;
+use s1_forwarder_engine::checkpoint::StateError;
 
 use crate::cluster::ClusterError;
 

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
+use s1_forwarder_engine::checkpoint::Store;
 use s1_forwarder_engine::weak_cache::WeakCache;
-use s1_forwarder_state::{Location, Store};
+use s1_forwarder_state::StoreLocation;
 
 use super::Options;
 
@@ -10,7 +11,7 @@ use super::Options;
 pub struct Stores {
     main: Arc<dyn Store>,
     /// Where workers share lanes: the state, and the worker's instance.
-    shared: Option<(Location, String)>,
+    shared: Option<(StoreLocation, String)>,
     /// One for each shard of this worker, for kinds of stores that are made per shard.
     of_shards: WeakCache<u32, dyn Store>,
 }

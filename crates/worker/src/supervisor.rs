@@ -3,11 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::lane::{LaneEnd, until_lanes_wake};
 use s1_forwarder_engine::sink::Deadline;
 use s1_forwarder_engine::transform::forget_unused_programs;
 use s1_forwarder_failure::catch_panic::result_of;
-use s1_forwarder_state::{LaneId, Location};
+use s1_forwarder_state::StoreLocation;
 use s1_forwarder_telemetry::{CommandFlags, Part};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
@@ -174,7 +175,7 @@ impl Supervisor {
         }
         // Lanes that wait long name the command `retry`, if a command can reach this process through its state.
         let options = &self.shared.options;
-        let reaches = matches!(options.state, Location::File(_));
+        let reaches = matches!(options.state, StoreLocation::File(_));
         self.shared.telemetry.set_command_flags(CommandFlags {
             retry: reaches.then(|| format!("{}{}", options.state_flags(), options.url_flag()).into()),
             files: options.file_flags(),

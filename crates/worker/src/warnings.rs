@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::repair_between;
 use s1_forwarder_engine::console::ConsoleSettings;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_settings::Id;
-use s1_forwarder_state::LaneId;
 use s1_forwarder_telemetry::{LaneWarnings, Telemetry, lane_span};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::duplicates::{Duplicate, find_duplicates};
-use super::scope::Compared;
 use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
 use crate::pipeline::{Pipeline, TenantRules, arguments};
@@ -81,6 +80,14 @@ struct ScopeOfToken {
     /// Where the tokens are.
     tokens: Vec<String>,
     ids: [Box<[Id]>; 3],
+}
+
+/// What a comparison of a scope with what the token sees has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compared {
+    /// Nothing that is wrong: the token sees all of it, or may not say so.
+    Nothing,
+    Unseen(Arc<str>),
 }
 
 #[derive(Debug)]

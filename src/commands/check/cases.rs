@@ -24,7 +24,7 @@ pub(super) fn run(pipeline: &Pipeline, longest: Duration) -> Vec<Finding> {
             );
             return Finding::new(&subject, Check::Failed, reason);
         }
-        match case.run(pipeline) {
+        match pipeline.run_test(case) {
             Ok(()) => Finding::new(&subject, Check::Verified, ""),
             Err(difference) => Finding::new(&subject, Check::Failed, difference),
         }

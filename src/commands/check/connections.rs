@@ -12,7 +12,7 @@ use crate::pipeline::Pipeline;
 use crate::record::{Clock, Stream};
 use crate::sink::{Batch, Probe, Sink};
 use crate::source::{LatestRecords, Pull};
-use crate::transform::{Keys, MapError, Origin, Steps};
+use crate::transform::{MapError, Origin, RedactionKeys, Steps};
 
 /// Pipelines that are tested concurrently.
 const CONCURRENCY: usize = 16;
@@ -36,7 +36,7 @@ pub fn check_offline(pipeline: &Pipeline) -> Option<Finding> {
 /// Whether the keys of hashes can be read; `None` if there are none.
 fn redaction_keys(pipeline: &Pipeline) -> Option<Result<(), String>> {
     pipeline.transform.redact.iter().find(|redaction| redaction.key.is_some())?;
-    let steps = Steps::new(&pipeline.transform, pipeline.transform.schema, None, Keys::Configured);
+    let steps = Steps::new(&pipeline.transform, pipeline.transform.schema, None, RedactionKeys::Configured);
     Some(steps.map(drop).map_err(|error| format!("transform.{error}")))
 }
 
@@ -51,7 +51,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
         let mut streams: Vec<Stream> =
             pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
         let mut unlit = unlit(sink, &streams);
-        let each = sink.probes_each_stream();
+        let each = sink.kind.as_type().probes_each_stream();
         if !each {
             streams.truncate(1);
         }
@@ -69,7 +69,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 }
             };
             let mut probe = built.probe().await;
-            if sink.content() == Content::Integration && matches!(probe, Probe::Verified(_)) {
+            if sink.kind.as_type().content() == Content::Integration && matches!(probe, Probe::Verified(_)) {
                 let client = client.get_or_insert_with(|| {
                     Client::connect(&pipeline.console, limiters, Clock::System).map(Arc::new).ok()
                 });
@@ -109,7 +109,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
 fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
     let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.kind.name())?;
     // These destinations get the console's own records by default.
-    let has_own = sink.content() == Content::Integration || sink.default_schema().is_some();
+    let has_own =
+        sink.kind.as_type().content() == Content::Integration || sink.kind.as_type().default_schema().is_some();
     let known = integration.known_of(streams);
     if has_own || known.is_empty() {
         return None;
@@ -133,12 +134,13 @@ async fn rehearse(
     let client = client?;
     let pull = pipeline.pulls.iter().find(|pull| pull.stream == stream)?;
     let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
-    let (mut mapper, schema) = pipeline.mapper(origin, Some(settings.name()), None, Keys::Configured).ok()?;
+    let (mut transformer, schema) =
+        pipeline.transformer(origin, Some(settings.name()), None, RedactionKeys::Configured).ok()?;
     let mut batch = Batch::new(stream);
     let mut latest = LatestRecords::new(client.clone(), Pull::clone(pull), 1);
     let read = latest.next(PAGE_BYTES, |record, facts| {
         let identity = facts.identity(client.host(), record);
-        batch.push_with(&facts.record_id(record), identity, facts.time, |out| match mapper.map(record, out) {
+        batch.push_with(&facts.record_id(record), identity, facts.time, |out| match transformer.map(record, out) {
             Ok(mapped) => mapped.error_beside(schema),
             Err(MapError(reason)) => Some(reason.into()),
         });

@@ -20,9 +20,10 @@ use self::rows::{Stored, Window, read};
 use super::output::print_json;
 use super::process::{FileOptionArgs, time};
 use super::{StateArgs, UsageError, must_exist, note};
+use crate::checkpoint::{LaneId, Store};
 use crate::pipeline::{self, instead};
 use crate::record::Timestamp;
-use crate::state::{Access, LaneId, Store};
+use crate::state::Access;
 use crate::worker::usage_area;
 
 /// Lanes that are read concurrently; from a topic, which is read as a whole each time, more of them.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::ledger::Accounting;
-use crate::checkpoint::{CheckpointKey, Part, whole_command};
+use crate::checkpoint::{CheckpointKey, LaneId, Part, Store, whole_command};
 use crate::record::Timestamp;
-use crate::state::{LaneId, Store};
 use crate::usage::{Counts, LatencyBound, Period, Usage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
 

@@ -15,11 +15,11 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part};
+use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part, StateError, Store};
 use crate::commands::{StateArgs, note, print_line};
 use crate::lane::{InStore, LaneCheckpoint};
 use crate::settings::{PRIVATE, not_followed, private_file};
-use crate::state::{Access, StateError, Store, process_identity};
+use crate::state::{Access, process_identity};
 use crate::usage::Usage;
 use crate::worker::{repairs_area, replays_area, usage_area};
 

@@ -9,14 +9,16 @@ mod auth;
 mod destination;
 mod identity;
 mod lookup;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
 mod transport;
 
 use std::sync::Arc;
 
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
-use s1_forwarder_settings::Schema;
 
 use super::common::{Common, Defaults, SinkType};
 use super::integration::Content;
@@ -34,6 +36,8 @@ pub use identity::ambient::Ambient;
 pub use identity::aws::Aws;
 #[cfg(feature = "kafka")]
 pub use identity::aws::AwsMskIam;
+#[cfg(any(test, feature = "testing"))]
+pub use testing::{Judge, judges};
 pub use transport::endpoint::{Endpoint, EndpointError};
 pub use transport::response::ResponseView;
 
@@ -95,275 +99,5 @@ impl<T: DestinationType> SinkType for T {
 
     fn lookup(&self, common: &Common, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
         T::lookup(self, common.http(), context)
-    }
-}
-
-/// The judge of a destination.
-#[cfg(any(test, feature = "testing"))]
-pub type Judge = Box<dyn Fn(&ResponseView<'_>) -> s1_forwarder_engine::sink::Outcome>;
-
-/// Makes the body of a request with these events.
-#[cfg(any(test, feature = "testing"))]
-type MakeBody = Box<dyn Fn(&s1_forwarder_engine::sink::Batch) -> Vec<u8>>;
-
-/// The judge of each destination, for the fuzzing. A test compares the names with the types of sinks.
-#[cfg(any(test, feature = "testing"))]
-pub fn judges() -> Vec<(&'static str, Judge)> {
-    destinations(s1_forwarder_settings::Schema::Ecs).into_iter().map(|(name, judge, _)| (name, judge)).collect()
-}
-
-/// Each destination for tests, with the settings that change its framing.
-#[cfg(any(test, feature = "testing"))]
-#[allow(clippy::unwrap_used, reason = "only tests call it")]
-fn destinations(schema: s1_forwarder_settings::Schema) -> Vec<(&'static str, Judge, MakeBody)> {
-    use serde_json::{Value, json};
-
-    let named = |name, (judge, body): (Judge, MakeBody)| (name, judge, body);
-    fn parts<T: DestinationType + serde::de::DeserializeOwned>(
-        schema: s1_forwarder_settings::Schema,
-        keys: Value,
-    ) -> (Judge, MakeBody) {
-        let labels = [("customer", "acme"), ("event_id", "x"), ("stream", "y")];
-        let context = SinkContext {
-            pipeline: "acme".to_owned(),
-            stream: s1_forwarder_record::Stream::Threats,
-            sink: "siem".to_owned(),
-            shard: 0,
-            console_host: "console.example".to_owned(),
-            console: None,
-            labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            console_labels: Default::default(),
-            schema,
-            schema_name: "ecs",
-            shared: Default::default(),
-        };
-        let settings: T = serde_json::from_value(keys).unwrap();
-        let parts = settings.parts(&context, &Common::default().http()).unwrap();
-        let target = Arc::new(parts.targets.into_iter().next().unwrap());
-        let framed = target.clone();
-        (
-            Box::new(move |response| target.destination.judge(response)),
-            Box::new(move |batch| transport::body::body_of(&framed.destination, batch)),
-        )
-    }
-
-    let url = "https://siem.example";
-    let http = |more: Value| {
-        let mut keys = json!({ "url": url });
-        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        keys
-    };
-    let integration = |mut keys: Value| {
-        keys["content"] = json!("integration");
-        keys
-    };
-    let azure = json!({
-        "url": url, "dcr_immutable_id": "dcr-1", "stream_name": "Custom-s1", "managed_identity": true,
-    });
-    let secops = json!({ "project": "p", "location": "eu", "instance": "i", "metadata_server": true });
-    vec![
-        named("http", parts::<generic::GenericSettings>(schema, http(json!({})))),
-        named("http", parts::<generic::GenericSettings>(schema, http(json!({ "envelope": true })))),
-        named("http", parts::<generic::GenericSettings>(schema, http(json!({ "format": "json_array" })))),
-        named("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(json!({ "token": "t" })))),
-        named(
-            "splunk_hec",
-            parts::<splunk_hec::SplunkHecSettings>(schema, http(json!({ "token": "t", "acknowledgement": {} }))),
-        ),
-        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({})))),
-        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({ "index": "i" })))),
-        named("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, azure.clone())),
-        named("google_secops", parts::<google_secops::GoogleSecopsSettings>(schema, secops)),
-        named("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k" })))),
-        named("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k", "format": "batch" })))),
-        named("panther", parts::<panther::PantherSettings>(schema, http(json!({})))),
-        named("datadog", parts::<datadog::DatadogSettings>(schema, json!({ "api_key": "k" }))),
-        named("sumo", parts::<sumo::SumoSettings>(schema, http(json!({ "envelope": true })))),
-        named("logscale", parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t" })))),
-        named(
-            "logscale",
-            parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t", "api": "structured" }))),
-        ),
-        named("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({})))),
-        named("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({ "encoding": "json" })))),
-        named("loki", parts::<loki::LokiSettings>(schema, http(json!({ "labels": { "job": "s1" } })))),
-        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(integration(json!({}))))),
-        named("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(integration(json!({ "token": "t" }))))),
-        named("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, integration(azure))),
-        named("datadog", parts::<datadog::DatadogSettings>(schema, integration(json!({ "api_key": "k" })))),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-    use std::fmt;
-
-    use proptest::prelude::*;
-    use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
-    use super::*;
-    use s1_forwarder_engine::sink::Batch;
-    use s1_forwarder_record::{Identity, Stream, Timestamp};
-    use s1_forwarder_settings::Schema;
-
-    #[test]
-    fn the_judge_of_each_destination_is_fuzzed() {
-        let fuzzed: BTreeSet<_> = judges().into_iter().map(|(name, _)| name).collect();
-        let others = ["kafka", "syslog", "file", "stdout"];
-        let types = crate::settings::types().iter().copied().filter(|name| !others.contains(name));
-        assert_eq!(fuzzed, types.collect());
-    }
-
-    /// A JSON value whose objects have each name once, also those in its texts.
-    struct Unique;
-
-    impl<'de> Deserialize<'de> for Unique {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_any(Unique)
-        }
-    }
-
-    impl<'de> Visitor<'de> for Unique {
-        type Value = Self;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("JSON")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-            let mut names = BTreeSet::new();
-            while let Some((name, Unique)) = map.next_entry::<String, Unique>()? {
-                if !names.insert(name.clone()) {
-                    return Err(A::Error::custom(format!("`{name}` occurs twice")));
-                }
-            }
-            Ok(self)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
-            while list.next_element::<Unique>()?.is_some() {}
-            Ok(self)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Self, E> {
-            let is_object = text.starts_with('{');
-            let read = || serde_json::from_str::<Unique>(text).map_err(|error| E::custom(format!("{error}: {text}")));
-            if is_object { read() } else { Ok(self) }
-        }
-
-        fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-            Ok(self)
-        }
-
-        fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-            Ok(self)
-        }
-
-        fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-            Ok(self)
-        }
-
-        fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-            Ok(self)
-        }
-
-        fn visit_unit<E>(self) -> Result<Self, E> {
-            Ok(self)
-        }
-    }
-
-    /// Names that sinks write, and others.
-    fn name() -> impl Strategy<Value = String> {
-        let written = [
-            "@timestamp",
-            "data_stream",
-            "event_id",
-            "pipeline",
-            "stream",
-            "label.customer",
-            "label.event_id",
-            "error_message",
-            "event_time",
-            "message",
-            "timestamp",
-            "service",
-            "hostname",
-            "ddtags",
-            "status",
-            "error",
-            "id",
-            "record",
-            "labels",
-            "event",
-            "fields",
-            "time",
-            "host",
-            "TimeGenerated",
-            "EventId",
-            "rawstring",
-            "ecs",
-        ];
-        prop_oneof![4 => prop::sample::select(written.to_vec()).prop_map(str::to_owned), 1 => "[@-~ ]{0,6}"]
-    }
-
-    fn event() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<i32>().prop_map(Into::into),
-            "[a-z,:\"]{0,8}".prop_map(Into::into),
-            prop::collection::btree_map(name(), any::<bool>(), 0..3).prop_map(|inner| serde_json::json!(inner)),
-        ];
-        prop::collection::btree_map(name(), leaf, 0..8).prop_map(|members| serde_json::json!(members))
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// A `remap` may set any name. Elasticsearch refuses a document with a name that occurs twice.
-        #[test]
-        fn no_sink_writes_a_name_twice(
-            events in prop::collection::vec((event(), prop::option::of(prop::bool::ANY), prop::bool::ANY), 1..3),
-        ) {
-            let mut batch = Batch::new(Stream::Threats);
-            for (event, time, has_error) in &events {
-                let time = time.map(|is_old| if is_old { Timestamp::from_micros(1) } else { Timestamp::now() });
-                batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), time, |out| {
-                    out.extend_from_slice(event.to_string().as_bytes());
-                    has_error.then(|| "why".into())
-                });
-            }
-            for schema in [Schema::Ecs, Schema::Ocsf, Schema::Raw] {
-                for (name, _, body) in destinations(schema) {
-                    let body = body(&batch);
-                    let is_protobuf = name == "otlp" && body.first() == Some(&0x0a);
-                    if is_protobuf {
-                        continue;
-                    }
-                    for value in serde_json::Deserializer::from_slice(&body).into_iter::<Unique>() {
-                        let problem = value.err().map(|error| error.to_string());
-                        prop_assert_eq!(problem, None, "{} {:?}: {}", name, schema, String::from_utf8_lossy(&body));
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_own_value_of_an_event_holds() {
-        let own =
-            r#"{"@timestamp":"x","data_stream":{"namespace":"prod"},"event_id":7,"pipeline":"own","stream":null}"#;
-        let mut batch = Batch::new(Stream::Threats);
-        batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), None, |out| {
-            out.extend_from_slice(own.as_bytes());
-            None
-        });
-        let mut seen = BTreeMap::new();
-        for (name, _, body) in destinations(Schema::Ocsf) {
-            let body = String::from_utf8(body(&batch)).unwrap_or_default();
-            // A type may have forms in which an event is text.
-            *seen.entry(name).or_insert(false) |= body.contains(&own[1..own.len() - 1]);
-        }
-        assert!(seen["elasticsearch"] && seen["http"] && seen["splunk_hec"], "{seen:?}");
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use s1_forwarder_engine::sink::{Batch, Event};
+use s1_forwarder_engine::transform::{Labels, Schema};
 use s1_forwarder_kafka::{Producer, Sent};
-use s1_forwarder_settings::{Labels, Schema};
 
 use super::settings::{KafkaSettings, MessageTime, check_topic};
 use crate::{BuildError, SinkContext};

@@ -12,7 +12,9 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink, TransactionalSink};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{Abort, AbortCause, CHECKPOINT, IfDamaged, Lane, Report, Topic, TransactionalId, is_refusal};
+use s1_forwarder_kafka::{
+    Abort, AbortCause, CHECKPOINT, IfDamaged, OwnedLane, Report, Topic, TransactionalId, is_refusal,
+};
 use tokio::time::Instant;
 
 use super::at_least_once::KafkaSink;
@@ -38,7 +40,7 @@ pub(super) struct TransactionalKafkaSink {
     /// The lane's name in the checkpoint topic.
     name: String,
     /// None before the lane's checkpoint is read.
-    lane: Mutex<Option<Arc<Lane>>>,
+    lane: Mutex<Option<Arc<OwnedLane>>>,
     quarantined_until: Mutex<Option<Instant>>,
 }
 
@@ -64,7 +66,7 @@ impl TransactionalKafkaSink {
             (None, None) => String::new(),
         };
         Ok(Self {
-            id: context.shared.owners.get(&plain.options.fingerprint(&[topic, &oauth]), context.shard),
+            id: context.shared.transactional_ids.get(&plain.options.fingerprint(&[topic, &oauth]), context.shard),
             plain,
             limits,
             checkpoint_topic: topic.to_owned(),
@@ -86,7 +88,7 @@ impl TransactionalKafkaSink {
         Ok(checkpoint)
     }
 
-    fn lane(&self) -> Result<Arc<Lane>, Failure> {
+    fn lane(&self) -> Result<Arc<OwnedLane>, Failure> {
         let lane = self.lane.lock().clone();
         lane.ok_or_else(|| Failure::Superseded("the lane's checkpoint was not read".to_owned()))
     }

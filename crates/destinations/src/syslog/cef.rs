@@ -7,8 +7,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::{Kind, Stream, Timestamp, Value};
-use s1_forwarder_settings::Schema;
 
 use super::cef_fields::{COMMON, Cut, Field, Form, of_stream};
 use super::severity::Severity;

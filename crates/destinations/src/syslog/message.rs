@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use s1_forwarder_engine::sink::Event;
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::{Stream, Timestamp, Value};
-use s1_forwarder_settings::Schema;
 
 use super::notification::{self, Dialect, Notification, Origin};
 use super::settings::{Body, Facility, Format, Framing};

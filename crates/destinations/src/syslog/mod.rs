@@ -23,9 +23,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use s1_forwarder_engine::console::Client;
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Rejection, Sink, TOO_LARGE};
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::{Failure, LastFailure};
 use s1_forwarder_record::{Stream, Timestamp};
-use s1_forwarder_settings::{DialError, Dialer, Schema, Tls};
+use s1_forwarder_settings::{DialError, Dialer, Tls};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 

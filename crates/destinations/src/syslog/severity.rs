@@ -1,7 +1,7 @@
 //! The severity of events, as syslog's priority and CEF's header have it.
 
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Value;
-use s1_forwarder_settings::Schema;
 
 /// In rising order. The mapping writes 21, 47, 73 and 99 for the last four; a program may set any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use s1_forwarder_settings::Schema;
+use s1_forwarder_engine::transform::Schema;
 use serde_json::{Map, Value};
 
 /// The end of a text, or of a list, that was shortened.

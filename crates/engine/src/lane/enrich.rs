@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::known_threats::{self, KnownThreats, read_item};
 use super::remembered::LaneMemory;
 use crate::console::{Client, ConsoleError, Redactor};
-use crate::source::{Addition, Include, Page, Pull, Request, read_list};
+use crate::source::{Addition, Include, Pull, PulledPage, Request, read_list};
 
 /// Most threats of one page that has lists: with more requests in a row the lane would seem to be stalled.
 const PAGE_WITH_LISTS: usize = 25;
@@ -75,7 +75,7 @@ impl Enricher<'_> {
     /// When the console refuses the token: no further request would succeed.
     pub async fn enrich(
         &self,
-        page: &mut Page,
+        page: &mut PulledPage,
         known: &mut KnownThreats,
         share: usize,
         random: &mut fastrand::Rng,
@@ -90,7 +90,7 @@ impl Enricher<'_> {
     async fn add_lists(
         &self,
         include: &[Include],
-        page: &mut Page,
+        page: &mut PulledPage,
         share: usize,
         random: &mut fastrand::Rng,
     ) -> Result<(), ConsoleError> {
@@ -122,7 +122,7 @@ impl Enricher<'_> {
     /// the console does not show, or could not be asked for.
     async fn add_threats(
         &self,
-        page: &mut Page,
+        page: &mut PulledPage,
         known: &mut KnownThreats,
         share: usize,
         random: &mut fastrand::Rng,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_mapping::{OcsfVersion, Schema};
 use s1_forwarder_record::{Clock, Stream};
-use s1_forwarder_settings::{OcsfVersion, RetrySettings, Schema};
+use s1_forwarder_settings::RetrySettings;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 
 use super::{Budget, Lane, Remembered};
@@ -13,7 +14,7 @@ use crate::console::scripted::ResponseQueue;
 use crate::console::{Client, ConsoleSettings, Limiters};
 use crate::sink::Deadline;
 use crate::sink::dead_letters::DeadLetters;
-use crate::sink::deliver::{Delivery, Health};
+use crate::sink::deliver::{Delivery, SinkHealth};
 use crate::sink::memory::MemorySink;
 use crate::sink::throttle::Throttle;
 use crate::source::Pull;
@@ -48,7 +49,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
             dead_letters: Arc::new(DeadLetters::disabled()),
             meter,
             clock,
-            health: Health::default(),
+            health: SinkHealth::default(),
             throttle: Throttle::new(1),
             deadline: Deadline::default(),
         }),

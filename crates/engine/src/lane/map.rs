@@ -25,11 +25,11 @@ use crate::checkpoint::LaneId;
 use crate::program_threads::JobError;
 use crate::sink::deliver::Settled;
 use crate::sink::{Event, Limits, Unsent};
-use crate::source::{Page, Record};
-use crate::transform::{Dropped, Mapped, Mapper, OnError, Origin, Schema, Snapshot, unknown_leaves};
+use crate::source::{PulledPage, PulledRecord};
+use crate::transform::{CompleteSnapshot, Dropped, OnError, Origin, Schema, Transformed, Transformer, unknown_leaves};
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
-pub type PulledPage = Box<(Page, Reservation)>;
+pub type ReservedPage = Box<(PulledPage, Reservation)>;
 
 /// Shortest wait before the records whose mapping panicked are pulled again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ struct MapStage {
 
 /// Maps records into the batch that is open. Boxed: it moves to where programs run, and back.
 struct Filler {
-    mapper: Mapper,
+    transformer: Transformer,
     schema: Schema,
     /// What a batch may contain.
     limits: Limits,
@@ -76,7 +76,7 @@ struct Filler {
 
 /// A page that is being mapped.
 struct Mapping {
-    page: Page,
+    page: PulledPage,
     reservation: Reservation,
     /// The index of the next record.
     next: usize,
@@ -118,7 +118,7 @@ impl From<JobError> for MapEnd {
 /// When the task panicked, or a program of the user stops the lane.
 pub async fn run(
     lane: &Lane,
-    mut pages: mpsc::Receiver<PulledPage>,
+    mut pages: mpsc::Receiver<ReservedPage>,
     batches: mpsc::Sender<Arc<PendingBatch>>,
 ) -> Result<(), Failure> {
     let Some(first) = pages.recv().await else { return Ok(()) };
@@ -139,8 +139,8 @@ impl MapStage {
     async fn map_pages(
         self,
         mut filler: Box<Filler>,
-        first: PulledPage,
-        mut pages: mpsc::Receiver<PulledPage>,
+        first: ReservedPage,
+        mut pages: mpsc::Receiver<ReservedPage>,
     ) -> Result<(), MapEnd> {
         let mut pulled = Some(first);
         while let Some(page) = pulled {
@@ -163,10 +163,10 @@ impl MapStage {
     async fn map_page(
         &self,
         mut filler: Box<Filler>,
-        mut page: Page,
+        mut page: PulledPage,
         reservation: Reservation,
     ) -> Result<Box<Filler>, MapEnd> {
-        filler.mapper.set_scope(page.scope.take());
+        filler.transformer.set_scope(page.scope.take());
         let excluded_until = filler.open.exclude(&mut page);
         let mut is_small = page.body.len() <= SMALL_PAGE;
         let mut mapping = Mapping { page, reservation, next: 0 };
@@ -229,11 +229,15 @@ impl Filler {
     fn new(lane: &Lane) -> Self {
         let LaneId { pipeline, stream, .. } = &lane.key.lane;
         Self {
-            mapper: Mapper::new(&lane.transform, lane.schema, Origin::of(pipeline, lane.client.host(), *stream))
-                .with_steps(lane.steps.clone())
-                .with_labeler(lane.labeler.clone())
-                .with_raw_embedded(lane.embeds_raw)
-                .with_ocsf_version(lane.ocsf_version),
+            transformer: Transformer::new(
+                &lane.transform,
+                lane.schema,
+                Origin::of(pipeline, lane.client.host(), *stream),
+            )
+            .with_steps(lane.steps.clone())
+            .with_labeler(lane.labeler.clone())
+            .with_raw_embedded(lane.embeds_raw)
+            .with_ocsf_version(lane.ocsf_version),
             schema: lane.schema,
             limits: lane.delivery.sink.limits(),
             meter: lane.delivery.meter.clone(),
@@ -266,7 +270,7 @@ impl Filler {
                 self.begin_batch(page, *next, now);
             }
             let before = self.open.batch.body_bytes();
-            self.map_record(record, page, now);
+            self.add_record(record, page, now);
             self.record_bytes += record.range.len();
             self.event_bytes += self.open.batch.body_bytes() - before;
             mapping.next += 1;
@@ -290,7 +294,7 @@ impl Filler {
 
     /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch. After a
     /// full batch, the next page most likely goes on filling this one.
-    fn begin_batch(&mut self, page: &Page, index: usize, now: Instant) {
+    fn begin_batch(&mut self, page: &PulledPage, index: usize, now: Instant) {
         let full = self.limits.events.min(MOST_RESERVED);
         let ahead = page.records[index..].iter().take(full);
         let (mut events, mut bytes) =
@@ -306,28 +310,28 @@ impl Filler {
         self.open.since = now;
     }
 
-    fn map_record(&mut self, record: &Record, page: &Page, now: Instant) {
-        let Self { mapper, schema, meter, open, overruns, ended, .. } = self;
+    fn add_record(&mut self, record: &PulledRecord, page: &PulledPage, now: Instant) {
+        let Self { transformer, schema, meter, open, overruns, ended, .. } = self;
         // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
         open.cover(page, record.order);
         open.record_keys.push(record.record_key);
         if let Some(snapshot) = page.marker {
             open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-                let snapshot = Snapshot { time: snapshot.time, records: snapshot.taken };
-                mapper.map_snapshot(snapshot, record.identity, buffer);
+                let snapshot = CompleteSnapshot { time: snapshot.time, records: snapshot.taken };
+                transformer.map_snapshot(snapshot, record.identity, buffer);
                 None
             });
-            return open.label_last(mapper);
+            return open.label_last(transformer);
         }
         let bytes = &page.body[record.range.clone()];
         if page.cut {
-            let Record { id, identity, time, .. } = record;
-            let body = mapper.cut(bytes);
+            let PulledRecord { id, identity, time, .. } = record;
+            let body = transformer.cut(bytes);
             let record_id = id.as_str();
             let identity = *identity;
             let time = *time;
             let error = None;
-            let labels = mapper.labels();
+            let labels = transformer.labels();
             let unsent = Some(Unsent::Truncated);
             let framed_at = None;
             let snapshot = None;
@@ -338,7 +342,7 @@ impl Filler {
         let mut dropped = None;
         let mut withheld = None;
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-            match mapper.map_record(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
+            match transformer.transform(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
                 Ok(mapped) => {
                     dropped = mapped.dropped;
                     if mapped.repaired {
@@ -389,8 +393,8 @@ impl Filler {
             }
             return open.discard_last(record);
         }
-        open.label_last(mapper);
-        if mapper.has_other_labels() {
+        open.label_last(transformer);
+        if transformer.has_other_labels() {
             meter.labelled_other(&record.id);
         }
         match withheld {
@@ -427,7 +431,7 @@ async fn beside_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
-fn count(meter: &Meter, schema: Schema, mapped: &Mapped, record_id: &str) -> Option<Box<str>> {
+fn count(meter: &Meter, schema: Schema, mapped: &Transformed, record_id: &str) -> Option<Box<str>> {
     meter.lane.map.unknown_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
     let reason = mapped.remap_error.as_ref()?;
     meter.program_failed(reason, mapped.remap_overran, record_id);

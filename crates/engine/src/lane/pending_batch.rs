@@ -4,8 +4,8 @@ use tokio::time::Instant;
 use super::Reservation;
 use crate::sink::Batch;
 use crate::sink::deliver::Settled;
-use crate::source::{Page, PollContext, Record, RecordKey};
-use crate::transform::Mapper;
+use crate::source::{PollContext, PulledPage, PulledRecord, RecordKey};
+use crate::transform::Transformer;
 
 /// A batch, and what it means for the lane's checkpoint when its events are settled.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct PendingBatch {
     /// The key of each event's record.
     pub record_keys: Vec<RecordKey>,
     /// Records that are accounted for without being delivered.
-    pub excluded: Vec<Record>,
+    pub excluded: Vec<PulledRecord>,
     /// The newest time of its records.
     pub newest: Option<Timestamp>,
     /// The console's answers were in order: when this batch and those before it are settled, so is everything up to
@@ -59,15 +59,15 @@ impl PendingBatch {
         Some((self.record_keys.get(index)?, self.batch.event(index)?.identity))
     }
 
-    /// Gives the last event the labels that its mapper has found.
-    pub fn label_last(&mut self, mapper: &Mapper) {
-        if let Some(labels) = mapper.labels() {
+    /// Gives the last event the labels that its transformer has found.
+    pub fn label_last(&mut self, transformer: &Transformer) {
+        if let Some(labels) = transformer.labels() {
             self.batch.label_last(labels.clone());
         }
     }
 
     /// Adds to what is known of its records that one at `order` is from `page`.
-    pub fn cover(&mut self, page: &Page, order: Option<Timestamp>) {
+    pub fn cover(&mut self, page: &PulledPage, order: Option<Timestamp>) {
         self.context = page.context;
         self.batch.set_snapshot(page.context.snapshot);
         self.ordered &= page.ordered;
@@ -76,7 +76,7 @@ impl PendingBatch {
 
     /// Takes the records of a page that are not delivered, and returns their newest time. Only the page's last batch
     /// covers it: the watermark must not pass records that a later batch has.
-    pub fn exclude(&mut self, page: &mut Page) -> Option<Timestamp> {
+    pub fn exclude(&mut self, page: &mut PulledPage) -> Option<Timestamp> {
         self.context = page.context;
         let newest = page.excluded.iter().filter_map(|record| record.order).max();
         self.excluded.append(&mut page.excluded);
@@ -90,9 +90,9 @@ impl PendingBatch {
     }
 
     /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.
-    pub fn discard_last(&mut self, record: &Record) {
+    pub fn discard_last(&mut self, record: &PulledRecord) {
         self.withdraw_last();
-        self.excluded.push(Record { enrichment: None, ..record.clone() });
+        self.excluded.push(PulledRecord { enrichment: None, ..record.clone() });
     }
 
     /// Moves the last event, which was too many, into the next batch.
@@ -125,8 +125,8 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_micros(1_795_432_000_000_000);
 
-    fn record(id: u64) -> Record {
-        Record {
+    fn record(id: u64) -> PulledRecord {
+        PulledRecord {
             range: 0..2,
             id: id.to_string().into(),
             identity: Identity::from_bytes([id as u8; 16]),

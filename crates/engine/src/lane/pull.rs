@@ -13,13 +13,13 @@ use tracing::{info, warn};
 use super::clocks::Clocks;
 use super::enrich::Enricher;
 use super::known_threats::KnownThreats;
-use super::map::PulledPage;
+use super::map::ReservedPage;
 use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
 use crate::checkpoint::ledger::repair_between;
 use crate::console::{ClockChange, ConsoleError, advice};
 use crate::source::{
-    Action, Heard, Learned, NotDue, Page, Poll, PollContext, PollEnd, Request, SourcePosition, is_by_scope,
+    Action, Heard, Learned, NotDue, Poll, PollContext, PollEnd, PulledPage, Request, SourcePosition, is_by_scope,
 };
 
 /// Backoff for a console that fails.
@@ -76,7 +76,7 @@ impl PullStage<'_> {
         mut self,
         position: SourcePosition,
         pass: usize,
-        pages: mpsc::Sender<PulledPage>,
+        pages: mpsc::Sender<ReservedPage>,
     ) -> Result<Option<Polled>, Failure> {
         let Lane { pull, client, budget, delivery, wanted, memory, .. } = self.lane;
         let meter = &delivery.meter;
@@ -313,7 +313,7 @@ struct OngoingPoll<'a> {
     share: usize,
     /// For the page that was asked for last.
     reservation: Option<Reservation>,
-    pages: mpsc::Sender<PulledPage>,
+    pages: mpsc::Sender<ReservedPage>,
 }
 
 impl OngoingPoll<'_> {
@@ -356,7 +356,7 @@ impl OngoingPoll<'_> {
     }
 
     /// Sends a page on, with its reservation. False when the lane has ended the session.
-    async fn emit(&mut self, mut page: Page) -> Result<bool, Failure> {
+    async fn emit(&mut self, mut page: PulledPage) -> Result<bool, Failure> {
         let Lane { budget, delivery, pull, memory, .. } = self.stage.lane;
         self.found_new = !page.records.is_empty();
         self.stage.has_answered = true;

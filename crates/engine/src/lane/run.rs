@@ -11,11 +11,12 @@
 //!   └───────────────── the same, or not known, if the sink commits the checkpoint ──────────────────┘
 //! ```
 //!
-//! Open tries again until it succeeds, or the lane is asked to stop. The first Poll of a new lane only hears the
-//! console, whose clock says when the lane begins. Open comes after it, and stores that; nothing is stored before. A
-//! lane is refused for the last time only with `once`. One whose store stalled does not pause, and one that its program
-//! stops pauses until it is asked to stop. Wait and Flush write too, and a write that fails permanently leads where it
-//! does from Poll: to End or to Open.
+//! - Open tries again until it succeeds, or the lane is asked to stop.
+//! - The first Poll of a new lane pulls nothing: it reads the console's clock, which says when the lane begins. Open
+//!   comes after it, and stores that time. Nothing is stored before.
+//! - A lane is refused for the last time only with `once`.
+//! - A lane whose store stalled does not pause. A lane that its program stops pauses until it is asked to stop.
+//! - Wait and Flush write checkpoints too. A write that fails permanently leads to End or to Open, as it does from Poll.
 
 use std::future::ready;
 use std::pin::pin;

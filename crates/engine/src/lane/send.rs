@@ -62,7 +62,7 @@ struct InFlightBatch {
 struct Delivered {
     /// A transactional sink committed a checkpoint with the last of them: the events that it covers, ascending.
     result: Result<Option<Vec<usize>>, DeliveryError>,
-    /// What made that checkpoint.
+    /// What made the checkpoint of `result`.
     covering: Option<Covering>,
 }
 
@@ -72,7 +72,7 @@ struct Timers {
     /// Neither sink nor store has answered for a while since then: nothing new is reserved.
     silent_at: Option<Instant>,
     is_silent: bool,
-    /// The session ends then.
+    /// When the session ends.
     give_up_at: Option<Instant>,
     /// Sink or store, which has accepted nothing until then.
     gives_up: Side,
@@ -351,9 +351,11 @@ impl<'a> SendStage<'a> {
     }
 }
 
-/// Makes the checkpoints that a transactional sink commits with events of a batch. No other batch is in flight, so each
-/// adds to what was known `before` the batch. A batch that is split has several, which all begin there. So none of them
-/// removes a segment that was needed before the batch: a later one may still need it.
+/// Makes the checkpoints that a transactional sink commits with events of a batch.
+///
+/// No other batch is in flight, so each checkpoint adds to what was known `before` the batch. Each part of a batch that
+/// is split has a checkpoint of its own, and all of them begin at `before`. So no checkpoint removes a segment that
+/// `before` needs: the checkpoint of a later part may still need it.
 struct Covering {
     before: LaneCheckpoint,
     journal: JournalChange,

@@ -1,8 +1,8 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
-use s1_forwarder_settings::Labels;
 
 /// Space reserved for the id of a record: a decimal number of the console.
 const RECORD_ID_BYTES: usize = 20;

@@ -15,8 +15,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
-use s1_forwarder_settings::{FullJitter, Labels, RetrySettings};
+use s1_forwarder_settings::{FullJitter, RetrySettings};
 use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, Meter, WarningReason};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ use super::{
 use crate::checkpoint::CheckpointUpdate;
 
 pub use error::DeliveryError;
-pub use health::{Health, SinkAnswers};
+pub use health::{SinkAnswers, SinkHealth};
 pub use settled::Settled;
 
 use blocked::{Failed, part_of};
@@ -63,7 +64,7 @@ pub struct Delivery {
     pub meter: Meter,
     /// For the time of dead letters.
     pub clock: Clock,
-    pub health: Health,
+    pub health: SinkHealth,
     /// Limits the attempts in flight.
     pub throttle: Throttle,
     /// Nothing may be sent after the deadline.
@@ -104,7 +105,7 @@ struct BatchDelivery<'a> {
     stop: &'a CancellationToken,
     /// When the last attempt began.
     attempted_at: Instant,
-    /// What is sent apart from others may have changed.
+    /// The list of events that are sent apart from others may have changed.
     is_unsorted: bool,
 }
 
@@ -293,8 +294,9 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Sorts what is not sent yet by what the lane knows of events that its sink does not take. Those that may be to
-    /// blame come first, in requests as small as the search wants them; those that are come last, each alone.
+    /// Sorts the unsent events by what the lane knows of events that its sink does not take. Suspects come first, in
+    /// requests as small as the search for the refused event wants them. Events that are known to be refused come last,
+    /// each alone.
     fn set_apart(&mut self) {
         let Some(apart) = self.delivery.health.blocked().apart() else { return };
         let is_concerned = |index: &usize| {

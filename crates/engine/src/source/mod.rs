@@ -25,8 +25,8 @@ mod window;
 
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
-pub use pass::{Keys, Pass, PollContext, Reading, RecordKey};
-pub use poll::{Action, Learned, NotDue, Page, Poll, PollEnd, Record, Wanted};
+pub use pass::{Pass, PassKeys, PollContext, Reading, RecordKey};
+pub use poll::{Action, Learned, NotDue, Poll, PollEnd, PulledPage, PulledRecord, Wanted};
 pub use position::{
     Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
 };

@@ -43,7 +43,7 @@ pub(super) struct Progress {
 /// Where a page leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    Page,
+    PulledPage,
     Nothing,
     /// To a page that came before, or one more that shows nothing more.
     Unclear,
@@ -79,7 +79,7 @@ impl Pager {
         }
         if self.idle_pages < MAX_IDLE_PAGES && self.followed.insert(hash(cursor)) {
             self.cursor = Some(cursor.to_owned());
-            return Next::Page;
+            return Next::PulledPage;
         }
         Next::Unclear
     }

@@ -30,7 +30,7 @@ pub struct Pass {
     pub every: Duration,
     /// How late a record may appear in the console: `overlap`, or `lookback`. A time of that age is read once more.
     pub reach: Duration,
-    pub keys: Keys,
+    pub keys: PassKeys,
     pub reading: Reading,
 }
 
@@ -53,7 +53,7 @@ pub enum Reading {
 
 /// What a pass remembers of settled records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keys {
+pub enum PassKeys {
     /// Each version.
     Versions,
     /// Each record with its last settled version: for streams whose records change without a new timestamp.
@@ -147,8 +147,8 @@ impl Pass {
     /// The key under which a record is remembered and, where that names no version, the version.
     pub fn key(&self, record_key: &RecordKey) -> (u64, Option<u64>) {
         match self.keys {
-            Keys::Versions => (record_key.version, None),
-            Keys::Latest => (record_key.id, Some(record_key.version & VERSION_HASH)),
+            PassKeys::Versions => (record_key.version, None),
+            PassKeys::Latest => (record_key.id, Some(record_key.version & VERSION_HASH)),
         }
     }
 }

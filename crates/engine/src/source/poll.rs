@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
 use self::plan::{Plan, Reads};
 use self::search::{Search, Span};
-use self::selection::{Selection, Shown};
+use self::selection::{Selection, Sighting};
 use self::tail::Tail;
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::pager::{Next, Pager, Progress};
@@ -30,7 +30,7 @@ use super::scope_list::ScopeList;
 use super::{Heard, PollContext, Pull, Snapshot, SourcePosition};
 use crate::console::{Client, ConsoleError, TruncatedBody};
 
-pub use self::page::{Page, Record};
+pub use self::page::{PulledPage, PulledRecord};
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
@@ -74,7 +74,7 @@ pub struct Poll {
     /// The lists of a window of findings, one after the other.
     scan: Option<FindingsScan>,
     /// To be emitted before anything else is asked.
-    ready: Option<Page>,
+    ready: Option<PulledPage>,
     null_answers: usize,
     learned: Learned,
 }
@@ -113,7 +113,7 @@ pub enum Action {
     /// Sends the request and passes the answer to [`Poll::answered`].
     Ask(Request),
     /// Delivers the records of a page, in order. There may be none: the console has answered.
-    Emit(Page),
+    Emit(PulledPage),
     /// Nothing: the poll has ended.
     Done(PollContext, PollEnd),
 }
@@ -258,9 +258,9 @@ impl Poll {
     }
 
     /// The page of the event that says that a snapshot is complete. The poll ends with it.
-    fn mark_complete(&mut self, snapshot: Snapshot) -> Page {
+    fn mark_complete(&mut self, snapshot: Snapshot) -> PulledPage {
         self.phase = Phase::Done(PollEnd::Complete);
-        let mut page = Page { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
+        let mut page = PulledPage { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
         self.selection.mark_complete(snapshot, &mut page);
         page
     }
@@ -547,7 +547,7 @@ impl Poll {
     /// Hands on the new records of a page. With `follows` the page belongs to the walk, and the next one comes after
     /// it.
     fn take_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
-        let mut page = Page { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
+        let mut page = PulledPage { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
         page.records.reserve_exact(shown.records.len());
         let mut keys = Vec::with_capacity(shown.records.len());
         self.selection.count_pulled(page.shown);
@@ -566,7 +566,7 @@ impl Poll {
         if !page.records.is_empty() {
             self.pager.found_new();
         }
-        let is_late = |record: &&Record| {
+        let is_late = |record: &&PulledRecord| {
             let place = record.order.zip(self.open);
             place.is_some_and(|(order, Span { from, to })| (from..to).contains(&order))
         };
@@ -583,19 +583,19 @@ impl Poll {
         }
     }
 
-    fn empty_page(&self) -> Page {
-        Page {
+    fn empty_page(&self) -> PulledPage {
+        PulledPage {
             ordered: self.progress.ordered,
             context: self.selection.context,
             scope: self.scan.as_ref().and_then(FindingsScan::scope).or(self.pull.scope.as_ref()).cloned(),
-            ..Page::default()
+            ..PulledPage::default()
         }
     }
 
     /// Moves to the next page, or past the end of the list.
     fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
         match self.pager.follow(next_cursor, keys) {
-            Next::Page => self.walk.is_long = true,
+            Next::PulledPage => self.walk.is_long = true,
             Next::Nothing => self.next_list(),
             Next::Unclear => self.doubt(),
         }
@@ -631,7 +631,7 @@ impl Walk {
         Self { span, is_long: false, missing: None, counted_until: span.to, found: 0 }
     }
 
-    fn see(&mut self, shown: Shown) {
+    fn see(&mut self, shown: Sighting) {
         if shown.is_first && shown.order.is_none_or(|order| order < self.counted_until) {
             self.found += 1;
         }
@@ -713,8 +713,8 @@ impl Poll {
     }
 
     /// The page of a record of which only the beginning was read. `brief` identifies the record.
-    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
-        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
+    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> PulledPage {
+        let mut page = PulledPage { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
         let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
         self.walk.see(shown);

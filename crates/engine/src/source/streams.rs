@@ -17,7 +17,7 @@ use s1_forwarder_record::Stream;
 use super::position::MAIN;
 use super::protocols::Protocol;
 use super::settings::pulled;
-use super::{By, Keys, Pass, Pull, Reading, Request, SilentAfter};
+use super::{By, Pass, PassKeys, Pull, Reading, Request, SilentAfter};
 use crate::console::{Endpoint, ListOrder};
 
 /// Whether the console may want one scope of a stream to be asked for at a time, so that a lane has a position for each
@@ -64,7 +64,7 @@ impl Pull {
             by: self.by(),
             every: self.interval,
             reach: self.overlap,
-            keys: Keys::Versions,
+            keys: PassKeys::Versions,
             reading: Reading::New,
         };
         if self.window.is_some() { vec![main] } else { (pulled(self.stream).passes)(self, main) }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, KeyInit, Mac};
-use s1_forwarder_mapping::{OVERFLOW, REDACTED, UNEXPECTED};
+use s1_forwarder_mapping::{OVERFLOW, REDACTED, Schema, UNEXPECTED};
 use s1_forwarder_record::repair;
-use s1_forwarder_settings::{Schema, Secret};
+use s1_forwarder_settings::Secret;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
@@ -23,7 +23,7 @@ const KEY_OF_TESTS: &str = "the key of tests in pipeline files";
 
 /// Where the keys of hashes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keys {
+pub enum RedactionKeys {
     /// The settings.
     Configured,
     /// A constant: hashes are as long and as equal as with the configured ones.
@@ -55,7 +55,7 @@ enum Action {
 impl Redactor {
     /// # Errors
     /// Which entry cannot be used, and why.
-    pub fn new(redactions: &[Redaction], keys: Keys) -> Result<Self, (usize, String)> {
+    pub fn new(redactions: &[Redaction], keys: RedactionKeys) -> Result<Self, (usize, String)> {
         let rule = |redaction: &Redaction| {
             check(redaction)?;
             let action = match (redaction.with, &redaction.key) {
@@ -64,8 +64,8 @@ impl Redactor {
                 (With::Hash, key) => {
                     let key = key.as_ref().ok_or("`with: hash` needs a `key`")?;
                     Action::Hash(match keys {
-                        Keys::Configured => read_key(key)?,
-                        Keys::OfTests => KEY_OF_TESTS.into(),
+                        RedactionKeys::Configured => read_key(key)?,
+                        RedactionKeys::OfTests => KEY_OF_TESTS.into(),
                     })
                 }
             };

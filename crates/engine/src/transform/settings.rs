@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use s1_forwarder_mapping::{MappingSettings, UNKNOWN, labels_from_console};
-use s1_forwarder_settings::{Labels, OcsfVersion, Schema, SettingKind};
+use s1_forwarder_mapping::{Labels, MappingSettings, OcsfVersion, Schema, UNKNOWN, labels_from_console};
+use s1_forwarder_settings::SettingKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

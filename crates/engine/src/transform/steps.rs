@@ -14,24 +14,23 @@ use std::time::Duration;
 
 #[cfg(feature = "remap")]
 use parking_lot::{Mutex, RwLock};
-use s1_forwarder_mapping::REDACTED;
+use s1_forwarder_mapping::{REDACTED, Schema};
 #[cfg(feature = "remap")]
 use s1_forwarder_record::MAX_EVENT_DEPTH;
-use s1_forwarder_settings::Schema;
 #[cfg(feature = "remap")]
 use tokio::time::Instant;
 
-#[cfg(feature = "remap")]
-use super::mapped::Dropped;
-use super::mapped::Mapped;
 #[cfg(not(feature = "remap"))]
 use super::no_remap::{Budget, Program, Purpose};
-use super::redact::{Keys, Redactor};
+use super::redact::{RedactionKeys, Redactor};
 #[cfg(feature = "remap")]
 use super::remap::{Budget, Control, Kept, MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex, is_too_deep};
 #[cfg(feature = "remap")]
 use super::settings::OnError;
 use super::settings::TransformSettings;
+#[cfg(feature = "remap")]
+use super::transformed::Dropped;
+use super::transformed::Transformed;
 use super::tree::{Json, Tree};
 #[cfg(feature = "remap")]
 use crate::weak_cache::WeakCache;
@@ -135,7 +134,7 @@ impl Compiler {
         let key = ProgramKey { pipeline: pipeline.clone(), purpose, source: source.to_owned() };
         // One for which nothing is left is refused as if it were new: the compiler says where.
         if let Some((program, used)) =
-            COMPILED.get(&key).and_then(|program| self.budget.with(&program).map(|used| (program, used)))
+            COMPILED.get(&key).and_then(|program| self.budget.with(program.cost).map(|used| (program, used)))
         {
             self.budget = used;
             return Ok(program);
@@ -243,7 +242,7 @@ impl Steps {
         settings: &TransformSettings,
         schema: Schema,
         remap: Option<&str>,
-        keys: Keys,
+        keys: RedactionKeys,
     ) -> Result<Option<Self>, StepsError> {
         Self::compiled_by(&mut Compiler::default(), settings, schema, remap, keys)
     }
@@ -257,7 +256,7 @@ impl Steps {
         settings: &TransformSettings,
         schema: Schema,
         remap: Option<&str>,
-        keys: Keys,
+        keys: RedactionKeys,
     ) -> Result<Option<Self>, StepsError> {
         let remap = remap.or(settings.remap.as_deref());
         if settings.redact.is_empty() && settings.drop.is_empty() && remap.is_none() {
@@ -288,13 +287,13 @@ impl Steps {
     }
 
     /// Applies the steps to the event that begins at `start`. A dropped event is removed from `out`.
-    pub(super) fn apply(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
+    pub(super) fn apply(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Transformed) {
         self.apply_with(out, start, mapped, &HashSet::new());
     }
 
     /// Applies the steps once more to an event on which a program failed. It was redacted then, and its hashes stay.
-    pub fn apply_again(&self, event: &mut Vec<u8>) -> Mapped {
-        let mut mapped = Mapped::default();
+    pub fn apply_again(&self, event: &mut Vec<u8>) -> Transformed {
+        let mut mapped = Transformed::default();
         let before = parse(event);
         let known = before.map(|mut before| self.redactor.replacements(&mut before, self.schema)).unwrap_or_default();
         self.apply_with(event, 0, &mut mapped, &known);
@@ -302,7 +301,7 @@ impl Steps {
     }
 
     /// `known` are the event's texts that are replacements already.
-    fn apply_with(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, known: &HashSet<String>) {
+    fn apply_with(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Transformed, known: &HashSet<String>) {
         #[cfg(feature = "remap")]
         if self.has_programs() {
             return self.run(out, start, mapped, known);
@@ -364,7 +363,7 @@ impl Programs {
 
 #[cfg(feature = "remap")]
 impl Steps {
-    fn run(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, known: &HashSet<String>) {
+    fn run(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Transformed, known: &HashSet<String>) {
         let kept = Kept::start();
         let capacity = out.capacity();
         let programs = self.programs.read().clone();
@@ -461,7 +460,14 @@ impl Steps {
     }
 
     /// The event stays as it was, but for a tag where it is forwarded.
-    fn fail(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, error: ProgramError, known: &HashSet<String>) {
+    fn fail(
+        &self,
+        out: &mut Vec<u8>,
+        start: usize,
+        mapped: &mut Transformed,
+        error: ProgramError,
+        known: &HashSet<String>,
+    ) {
         let mut event = parse(&out[start..]);
         let overran = matches!(error, ProgramError::Overran(_));
         let (ProgramError::Failed(mut reason) | ProgramError::Overran(mut reason)) = error;

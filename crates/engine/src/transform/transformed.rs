@@ -1,13 +1,13 @@
 //! What became of a record.
 
 use s1_forwarder_mapping as mapping;
-use s1_forwarder_settings::Schema;
+use s1_forwarder_mapping::Schema;
 
 use super::settings::OnError;
 
 /// The result of mapping one record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Mapped {
+pub struct Transformed {
     /// The table of activity types does not have the type of this activity.
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
@@ -30,7 +30,7 @@ pub struct Mapped {
     pub remap_overran: bool,
 }
 
-impl Mapped {
+impl Transformed {
     /// Why a program failed on an event that is not forwarded.
     pub fn withheld(&self) -> Option<&str> {
         if self.on_error == OnError::Deliver { None } else { self.remap_error.as_deref() }
@@ -43,7 +43,7 @@ impl Mapped {
     }
 }
 
-impl From<mapping::Mapped> for Mapped {
+impl From<mapping::Mapped> for Transformed {
     fn from(mapped: mapping::Mapped) -> Self {
         let mapping::Mapped { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted, .. } =
             mapped;

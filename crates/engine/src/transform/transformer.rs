@@ -4,24 +4,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use s1_forwarder_mapping::{
-    self as mapping, Labeler, Labels, MapError, OcsfVersion, Origin, REDACTED, Schema, Snapshot, to_ocsf_1_3,
+    self as mapping, CompleteSnapshot, Labeler, Labels, MapError, OcsfVersion, Origin, REDACTED, Schema, to_ocsf_1_3,
 };
 use s1_forwarder_record::{Identity, Scope};
 
-use super::mapped::Mapped;
 use super::settings::TransformSettings;
 use super::steps::Steps;
+use super::transformed::Transformed;
 
 /// Maps the records of one lane, and applies its steps.
 #[derive(Debug, Clone)]
-pub struct Mapper {
+pub struct Transformer {
     mapping: mapping::Mapper,
     steps: Option<Arc<Steps>>,
     schema: Schema,
     ocsf_version: OcsfVersion,
 }
 
-impl Mapper {
+impl Transformer {
     /// Only maps: the steps that `settings` has after the mapping are compiled apart, and given to
     /// [`Self::with_steps`]. `schema` is the sink's, or else that of `settings`.
     pub fn new(settings: &TransformSettings, schema: Schema, origin: Origin) -> Self {
@@ -33,7 +33,7 @@ impl Mapper {
         }
     }
 
-    /// Takes the labels from `labeler`, which the mappers of a lane share.
+    /// Takes the labels from `labeler`, which the transformers of a lane share.
     pub fn with_labeler(self, labeler: Option<Arc<Labeler>>) -> Self {
         Self { mapping: self.mapping.with_labeler(labeler), ..self }
     }
@@ -83,13 +83,13 @@ impl Mapper {
         self.mapping.set_scope(scope);
     }
 
-    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Mapped::dropped`] says so. A
+    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Transformed::dropped`] says so. A
     /// record that is not JSON is repaired first, but raw bytes only if a step or the sink has to read them.
     ///
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.
-    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
-        self.map_record(record, None, None, out)
+    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Transformed, MapError> {
+        self.transform(record, None, None, out)
     }
 
     /// Maps a record as [`Self::map`] does, with its identity if it is known already, and with `enrichment`, a JSON
@@ -97,15 +97,15 @@ impl Mapper {
     ///
     /// # Errors
     /// As [`Self::map`].
-    pub fn map_record(
+    pub fn transform(
         &mut self,
         record: &[u8],
         identity: Option<Identity>,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
-    ) -> Result<Mapped, MapError> {
+    ) -> Result<Transformed, MapError> {
         let start = out.len();
-        let mut result = self.mapping.map_record(record, identity, enrichment, out).map(Mapped::from);
+        let mut result = self.mapping.map_record(record, identity, enrichment, out).map(Transformed::from);
         if let Some(steps) = &self.steps {
             match &mut result {
                 Ok(mapped) => steps.apply(out, start, mapped),
@@ -113,7 +113,7 @@ impl Mapper {
             }
         }
         // A program runs once more on an event that is withheld.
-        let is_withheld = |mapped: &Mapped| mapped.dropped.is_some() || mapped.withheld().is_some();
+        let is_withheld = |mapped: &Transformed| mapped.dropped.is_some() || mapped.withheld().is_some();
         if !result.as_ref().is_ok_and(is_withheld) {
             to_version(self.schema, self.ocsf_version, out, start);
         }
@@ -122,7 +122,7 @@ impl Mapper {
 
     /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
     /// `snapshot`. No step of the user is applied to it.
-    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+    pub fn map_snapshot(&mut self, snapshot: CompleteSnapshot, identity: Identity, out: &mut Vec<u8>) {
         let start = out.len();
         self.mapping.map_snapshot(snapshot, identity, out);
         to_version(self.schema, self.ocsf_version, out, start);

@@ -39,7 +39,7 @@ use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use self::mitre::TechniqueSets;
 use super::json::Json;
-use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
+use super::mapping::{Origin, SchemaMapper, CompleteSnapshot, Written};
 use crate::common::attack::{TACTICS, print_tactic};
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;
@@ -154,7 +154,7 @@ impl SchemaMapper for Ecs {
         Written::of(unknown_activity, &event.json.keys, &mut self.seen)
     }
 
-    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+    fn map_snapshot(&mut self, snapshot: CompleteSnapshot, identity: Identity, out: &mut Vec<u8>) {
         let time = snapshot.time.to_string();
         let records = snapshot.records.to_string();
         let mut json = Json::new(out, &mut self.scratch.names);

@@ -53,7 +53,7 @@ use super::common::registry::HIVES;
 use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity, print_confidence};
 use super::common::word::Word;
 use super::json::Json;
-use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
+use super::mapping::{Origin, SchemaMapper, CompleteSnapshot, Written};
 use crate::common::words::{PrintedWords, print_choice, print_choices};
 use crate::copy::KeyCase;
 use crate::drift::places;
@@ -150,7 +150,7 @@ impl SchemaMapper for Ocsf {
         Written::of(unknown_activity, &event.json.keys, &mut self.seen)
     }
 
-    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+    fn map_snapshot(&mut self, snapshot: CompleteSnapshot, identity: Identity, out: &mut Vec<u8>) {
         let time = snapshot.time.to_string();
         let records = snapshot.records.to_string();
         let message = format!("Snapshot of {time} is complete: {records} {}", self.stream.name());

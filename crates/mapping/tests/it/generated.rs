@@ -2,7 +2,7 @@
 
 use s1_forwarder_emulator::{Console, Kind, Setup};
 use s1_forwarder_mapping::coverage::Coverage;
-use s1_forwarder_mapping::{Schema, Snapshot};
+use s1_forwarder_mapping::{Schema, CompleteSnapshot};
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ fn the_event_that_ends_a_snapshot_is_valid_ecs_and_says_what_is_complete() {
     let time = Timestamp::parse("2026-01-31T06:00:00Z").unwrap();
     let mut out = Vec::new();
     mapper(Stream::Agents, true).map_snapshot(
-        Snapshot { time, records: 1_234 },
+        CompleteSnapshot { time, records: 1_234 },
         Identity::from_bytes([7; 16]),
         &mut out,
     );

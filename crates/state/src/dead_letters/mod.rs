@@ -13,7 +13,7 @@ mod topic;
 
 pub use files::{files, read};
 pub use line::StoredDeadLetter;
-pub use location::{DeadLetterPartition, Location, LocationError, quoted};
+pub use location::{DeadLetterPartition, flag, lock, open, partitions};
 #[cfg(feature = "kubernetes")]
 pub use secrets::SecretStore;
 
@@ -25,6 +25,7 @@ mod tests {
 
     use super::files::{lock, remove};
     use super::*;
+    use crate::StoreLocation;
     use s1_forwarder_engine::sink::append::{Readers, append_lines};
     use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
     use s1_forwarder_record::Timestamp;
@@ -40,7 +41,7 @@ mod tests {
     }
 
     fn in_directory(path: impl Into<PathBuf>, max: u64) -> DeadLetters {
-        Location::Directory(path.into()).open("", max)
+        open(StoreLocation::File(path.into()), "", max)
     }
 
     fn all(directory: &Path) -> Vec<StoredDeadLetter> {

@@ -13,14 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all, stream};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError, Store};
 use s1_forwarder_engine::console::{Client, ConsoleError, Endpoint};
 use s1_forwarder_engine::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
 use s1_forwarder_engine::source::{By, Window};
 use s1_forwarder_failure::catch_panic::caught;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_settings::{ClientError, FullJitter};
-use s1_forwarder_state::Store;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use s1_forwarder_destinations::integration::{Content, INTEGRATIONS};
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkSettings};
 use s1_forwarder_engine::source::Addition;
+use s1_forwarder_engine::transform::{Labels, OcsfVersion, Schema};
 use s1_forwarder_engine::{console, source, transform};
 use s1_forwarder_record::{Stream, Timestamp};
-use s1_forwarder_settings::{Id, Labels, OcsfVersion, Period, Schema, Tls, check_name, check_token};
+use s1_forwarder_settings::{Id, Period, Tls, check_name, check_token};
 
 use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
@@ -398,9 +399,9 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
 pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let (Some(_), schema) = (root.nearest(&["transform"]).get("schema"), pipeline.transform.schema) else { return };
     for (index, sink) in pipeline.sinks.iter().enumerate() {
-        let own = sink.default_schema().filter(|own| sink.common.schema.is_none() && *own != schema);
+        let own = sink.kind.as_type().default_schema().filter(|own| sink.common.schema.is_none() && *own != schema);
         let Some(own) = own else { continue };
-        if sink.content() == Content::Integration {
+        if sink.kind.as_type().content() == Content::Integration {
             continue;
         }
         let message = format!(
@@ -431,7 +432,7 @@ pub(super) fn ocsf_versions(root: &Node, pipeline: &Pipeline, problems: &mut Vec
             continue;
         }
         // What is written is meant.
-        if let Some(reader) = sink.older_ocsf_reader()
+        if let Some(reader) = sink.kind.as_type().older_ocsf_reader()
             && sink.ocsf_version(version) == OcsfVersion::default()
             && own.or(transform).is_none()
         {
@@ -475,7 +476,9 @@ pub(super) fn batches(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
 pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for (index, sink) in pipeline.sinks.iter().enumerate() {
         let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.kind.name());
-        let Some(integration) = integration.filter(|_| sink.content() == Content::Integration) else { continue };
+        let Some(integration) = integration.filter(|_| sink.kind.as_type().content() == Content::Integration) else {
+            continue;
+        };
         let mut report = Report { root, problems };
         let has = format!("sinks[{index}] has `content: integration`");
         for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
@@ -560,7 +563,8 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
         let Some(context) = pipeline.sink_context(sink, SharedSinkResources::default()) else { continue };
         let streams: Vec<Stream> =
             pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
-        let built = sink.check_streams(&streams).and_then(|()| s1_forwarder_destinations::build(sink, &context));
+        let built =
+            sink.kind.as_type().check_streams(&streams).and_then(|()| s1_forwarder_destinations::build(sink, &context));
         let Err(error) = built else { continue };
         let key = match &error {
             BuildError::Compression { .. } => "compression",

@@ -12,7 +12,6 @@ mod forms;
 #[cfg(any(test, feature = "testing"))]
 mod fuzzed;
 mod location;
-mod mapper;
 mod open;
 mod pending;
 mod problem;
@@ -27,6 +26,7 @@ mod shared;
 mod sources;
 mod structural;
 mod tenant;
+mod transformer;
 mod watch;
 mod without_effect;
 mod yaml;
@@ -46,7 +46,6 @@ pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded, Ow
 #[cfg(any(test, feature = "testing"))]
 pub use fuzzed::fuzzed;
 pub use location::{Location, LocationError, Namespaces};
-pub use mapper::MapperError;
 pub use open::{load, open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
@@ -55,6 +54,7 @@ pub use resources::{Resources, arguments, resource_at, stem};
 pub use schema::schema;
 pub use settings_file::read_settings;
 pub use tenant::{PLACEHOLDERS, TenantRules, is_own_prefix};
+pub use transformer::TransformerError;
 pub use watch::Watch;
 
 /// A valid pipeline file, merged with the defaults file. The lanes share these settings.

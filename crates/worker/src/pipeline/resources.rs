@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use s1_forwarder_state::dead_letters::quoted;
+use s1_forwarder_settings::quoted;
 
 use super::contents::{Contents, Text};
 use super::problem::Problem;

@@ -65,7 +65,7 @@ fn stream(root: &Node, pull: &Pull, sinks: &[Arc<SinkSettings>], problems: &mut 
         let place = &root.nearest(&["streams", name, key]).place;
         problems.push(Problem::at(place, &format!("streams.{name}.{key}"), Severity::Warning, message));
     };
-    let takes_threats = |sink: &Arc<SinkSettings>| sink.takes(pull.stream) && sink.notifies();
+    let takes_threats = |sink: &Arc<SinkSettings>| sink.takes(pull.stream) && sink.kind.as_type().notifies();
     if pull.addition() == Some(Addition::Threats) && !sinks.iter().any(takes_threats) {
         let message = "without effect: only a `syslog` sink with `content: integration` takes what is fetched";
         warn("include", message.to_owned());

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use s1_forwarder_engine::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part};
+use s1_forwarder_engine::checkpoint::{
+    Append, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, Part, StateError, Store,
+};
 use s1_forwarder_engine::lane::{LaneCheckpoint, claim_copy};
-use s1_forwarder_state::{Access, LaneId, StateError, Store};
+use s1_forwarder_state::Access;
 use s1_forwarder_telemetry::usage::Usage;
 
 use crate::{Options, repairs_area, replays_area, usage_area};

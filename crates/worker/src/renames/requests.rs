@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_state::{Access, CheckpointKey, LaneId, Location, StateError, Store};
+use s1_forwarder_state::{Access, StoreLocation};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, info};
@@ -57,7 +58,7 @@ impl Request {
 /// The requests of one command.
 #[derive(Debug)]
 pub struct Requests {
-    state: Location,
+    state: StoreLocation,
     store: Arc<dyn Store>,
 }
 
@@ -107,7 +108,7 @@ impl Requests {
 /// Serves the requests of commands, and sends the lanes to be retried to the supervisor. Never returns; without a lock
 /// on the state, it has nothing to do.
 pub async fn serve_requests(shared: Arc<Shared>, retries: mpsc::Sender<Vec<LaneId>>) {
-    if !matches!(shared.options.state, Location::File(_)) {
+    if !matches!(shared.options.state, StoreLocation::File(_)) {
         return std::future::pending().await;
     }
     // A command that was interrupted has left its requests: nobody waits for their answers.

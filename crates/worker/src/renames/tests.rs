@@ -4,7 +4,7 @@ use s1_forwarder_engine::checkpoint::ledger::Ledger;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, MemoryStore};
 use s1_forwarder_engine::source::SourcePosition;
 use s1_forwarder_record::{Clock, Timestamp};
-use s1_forwarder_state::{FileStore, Location};
+use s1_forwarder_state::{FileStore, StoreLocation};
 use s1_forwarder_telemetry::usage::{Delta, Session, Usage};
 use s1_forwarder_telemetry::{LaneState, Telemetry};
 use tokio::time::timeout;
@@ -40,7 +40,7 @@ impl Fixture {
         let [pipeline] = &loaded.pipelines[..] else { panic!("{:?}", loaded.problems) };
         let store = Arc::<MemoryStore>::default();
         let options = Options {
-            state: Location::File(PathBuf::from("/var/lib/s1 forwarder")),
+            state: StoreLocation::File(PathBuf::from("/var/lib/s1 forwarder")),
             instance: "emea".to_owned(),
             lease: LEASE,
             renamed_wait,
@@ -304,7 +304,7 @@ async fn lanes_that_run_are_not_renamed() {
 async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state");
-    let options = Options { state: Location::File(state.clone()), ..Options::default() };
+    let options = Options { state: StoreLocation::File(state.clone()), ..Options::default() };
     let store = FileStore::open(&state).unwrap();
     let [old, new] = ["acme/threats/siem+usage", "corp/threats/siem+usage"].map(key);
     let now = Timestamp::from_micros(1_790_000_000_000_000);

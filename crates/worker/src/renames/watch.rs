@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use s1_forwarder_state::{LaneId, Location};
+use s1_forwarder_engine::checkpoint::LaneId;
+use s1_forwarder_state::StoreLocation;
 use tokio::time::Instant;
 
 use super::super::Options;
-use super::Found;
 
 /// A checkpoint that moves after this long belongs to another installation. A lane of this one has drained by then.
 const ELSEWHERE: Duration = Duration::from_secs(600);
@@ -31,7 +31,7 @@ impl Limits {
     /// The limits of a lane that takes the checkpoint by itself. Another worker on the same store may read its files
     /// later than this one, except where the store has one worker.
     pub fn of_taking_over(self, options: &Options) -> Self {
-        let is_shared = !matches!(options.state, Location::File(_));
+        let is_shared = !matches!(options.state, StoreLocation::File(_));
         Self { least: if is_shared { FILES_APART } else { Duration::ZERO }, ..self }
     }
 
@@ -48,7 +48,7 @@ impl Limits {
 
 /// What the checkpoint does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Movement {
     /// It has not stood still long enough.
     Moves,
     /// It moved again and again after [`ELSEWHERE`].
@@ -56,6 +56,15 @@ pub enum Verdict {
     StandsStill,
     /// It has stood still for `--renamed-wait`.
     IsOver,
+}
+
+/// Another lane's checkpoint, from which the lane should perhaps continue.
+pub struct Found {
+    pub lane: LaneId,
+    /// Differs when the checkpoint was written again.
+    pub stamp: [u8; 32],
+    /// How many others fit, which have not come as far.
+    pub others: usize,
 }
 
 /// Another lane's checkpoint as it was seen so far.
@@ -95,16 +104,16 @@ impl Watch {
         watch
     }
 
-    pub fn judge(&self, limits: Limits, now: Instant) -> Verdict {
+    pub fn judge(&self, limits: Limits, now: Instant) -> Movement {
         let still = now.duration_since(self.still_since);
         if self.late_moves >= 2 {
-            Verdict::IsElsewhere
+            Movement::IsElsewhere
         } else if still < limits.still() {
-            Verdict::Moves
+            Movement::Moves
         } else if limits.wait.is_some_and(|wait| still >= limits.still() + wait) {
-            Verdict::IsOver
+            Movement::IsOver
         } else {
-            Verdict::StandsStill
+            Movement::StandsStill
         }
     }
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError};
 use s1_forwarder_settings::kubernetes::KubernetesError;
-use s1_forwarder_state::{CheckpointKey, LaneId, StateError};
 use s1_forwarder_telemetry::{Activity, ClusterView, FileStatus};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError, Store};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_state::{Location, Store};
+use s1_forwarder_state::StoreLocation;
 use s1_forwarder_telemetry::LaneMetrics;
 use s1_forwarder_telemetry::usage::{Delta, OwnClock, Session};
 use tokio::time::{Instant, sleep};
@@ -102,7 +102,7 @@ impl CommandUsage {
 
     /// Removes what it has stored.
     async fn try_write(&self, counted: &mut BTreeMap<CheckpointKey, Counted>) -> Result<(), String> {
-        if let Location::File(directory) = &self.options.state
+        if let StoreLocation::File(directory) = &self.options.state
             && !directory.is_dir()
         {
             return Err(UsageStoreError::NoState(directory.clone()).to_string());
@@ -159,7 +159,7 @@ mod tests {
     async fn what_cannot_be_stored_is_tried_again_and_counts_once() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
-        let options = Options { state: Location::File(state.clone()), ..Options::default() };
+        let options = Options { state: StoreLocation::File(state.clone()), ..Options::default() };
         let usage = CommandUsage::new(&options);
         let keys =
             ["acme/threats/siem+usage", "corp/threats/siem+usage"].map(|key| key.parse::<CheckpointKey>().unwrap());

@@ -1,9 +1,8 @@
 use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
-use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore};
+use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore, Store};
 use s1_forwarder_record::{Clock, Stream};
-use s1_forwarder_state::Store;
 use s1_forwarder_telemetry::{LaneState, Telemetry};
 use tokio::time::advance;
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
 use s1_forwarder_engine::console::{Client, ConsoleError};
 use s1_forwarder_engine::lane::LaneBudget;
-use s1_forwarder_engine::source::{Action, By, Learned, Page, Poll, Pull, Record, SourcePosition, Window};
+use s1_forwarder_engine::source::{Action, By, Learned, Poll, Pull, PulledPage, PulledRecord, SourcePosition, Window};
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use s1_forwarder_settings::FullJitter;
-use s1_forwarder_state::LaneId;
 use s1_forwarder_telemetry::Meter;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -131,7 +131,7 @@ impl CompletenessChecker {
         &mut self,
         window: Window,
         ids: &[CompactString],
-        mut visit: impl FnMut(&Page) -> ControlFlow<()>,
+        mut visit: impl FnMut(&PulledPage) -> ControlFlow<()>,
     ) -> Result<(), ConsoleError> {
         let pull = Arc::new(self.pull.within(window).of_ids(ids));
         let position = SourcePosition::starting_at(window.from);
@@ -205,7 +205,7 @@ impl RetryState {
 }
 
 /// The identity of the record, of any version where records change.
-fn of_any_version(host: &str, stream: Stream, record: &Record) -> Identity {
+fn of_any_version(host: &str, stream: Stream, record: &PulledRecord) -> Identity {
     match Accounting::of(stream) {
         Accounting::Ids => Identity::of(host, stream, &record.id, ""),
         Accounting::Records | Accounting::Nothing => record.identity,

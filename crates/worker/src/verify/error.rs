@@ -1,9 +1,9 @@
 use std::io;
 
+use s1_forwarder_engine::checkpoint::{LaneId, StateError};
 use s1_forwarder_engine::console::ConsoleError;
 use s1_forwarder_engine::lane::LaneCheckpointError;
 use s1_forwarder_settings::ClientError;
-use s1_forwarder_state::{LaneId, StateError};
 
 use crate::lane_builder::BuildLaneError;
 

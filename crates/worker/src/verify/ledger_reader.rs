@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Ledger, LedgerTotals, Sum};
-use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, Part, StateError};
+use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, Part, StateError, Store};
 use s1_forwarder_engine::lane::LaneCheckpoint;
 use s1_forwarder_record::{Stream, Timestamp};
-use s1_forwarder_state::Store;
 
 use super::completeness::window;
 use super::error::VerifyError;
@@ -48,7 +47,7 @@ pub fn live_backend(
     spec: &LaneSpec,
     store: Arc<dyn Store>,
 ) -> Result<Arc<dyn CheckpointBackend>, BuildLaneError> {
-    if spec.sink.keeps_checkpoints()
+    if spec.sink.kind.as_type().keeps_checkpoints()
         && let Some(sink) = shared.lanes.sink(spec)?.transactional()
     {
         return Ok(sink);

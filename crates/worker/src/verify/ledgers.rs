@@ -6,7 +6,7 @@ use std::time::Duration;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, LaneId};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_state::Location;
+use s1_forwarder_state::StoreLocation;
 use s1_forwarder_telemetry::{Meter, Verification};
 use tracing::{Instrument, debug, warn};
 
@@ -39,7 +39,7 @@ enum Check {
 /// The first time, the ledgers are read to their ends, since a comparison reads the last hours only. A store of objects
 /// would have to ask for each.
 pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_first: bool) -> Duration {
-    let reads_all = is_first && matches!(shared.options.state, Location::File(_));
+    let reads_all = is_first && matches!(shared.options.state, StoreLocation::File(_));
     let mut pause = CHECK_INTERVAL;
     for spec in lanes.iter().filter(|spec| Accounting::of(spec.id.stream) == Accounting::Records) {
         let span = spec.span();

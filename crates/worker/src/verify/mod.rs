@@ -16,13 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, Part};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part};
 use s1_forwarder_engine::lane::{LaneCheckpoint, LaneEnd};
 use s1_forwarder_engine::source::{Pull, Wanted};
 use s1_forwarder_failure::catch_panic::caught;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use s1_forwarder_settings::ClientError;
-use s1_forwarder_state::LaneId;
 use s1_forwarder_telemetry::usage::Delta;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio_util::sync::CancellationToken;

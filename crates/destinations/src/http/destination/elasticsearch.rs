@@ -2,6 +2,7 @@
 
 mod bulk;
 mod cluster;
+mod distribution;
 mod document;
 mod indices;
 mod lookup;

@@ -10,9 +10,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::{Stream, Timestamp};
-use s1_forwarder_settings::{HttpSettings, Schema, Secret, SettingKind};
+use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -29,7 +30,7 @@ use crate::integration::{Content, GOOGLE_SECOPS, Integration};
 use crate::{BuildError, DestinationKey, SinkContext};
 
 /// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records, which the
-/// sink sends unless `schema` stands on it. The label `event_id` identifies duplicates.
+/// sink sends unless it has a `schema`. The label `event_id` identifies duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GoogleSecopsSettings {

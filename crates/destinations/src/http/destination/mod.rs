@@ -24,8 +24,9 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::{Batch, Event, Outcome, Probe};
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
-use s1_forwarder_settings::{HttpSettings, Schema};
+use s1_forwarder_settings::HttpSettings;
 
 use crate::common::Defaults;
 use crate::http::auth::Authenticator;

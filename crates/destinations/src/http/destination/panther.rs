@@ -7,7 +7,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
-use s1_forwarder_settings::{HttpSettings, Schema, Secret, SettingKind};
+use s1_forwarder_engine::transform::Schema;
+use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -9,8 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName};
 use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, Probe};
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
-use s1_forwarder_settings::{Credential, HttpSettings, Schema, Secret};
+use s1_forwarder_settings::{Credential, HttpSettings, Secret};
 use s1_forwarder_telemetry::WarningReason;
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
@@ -24,7 +25,7 @@ use crate::integration::{Content, Integration, SEKOIA};
 use crate::{BuildError, DestinationKey, SinkContext};
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records, which the sink
-/// sends unless `schema` stands on it. Sekoia.io does not deduplicate.
+/// sends unless it has a `schema`. Sekoia.io does not deduplicate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SekoiaSettings {

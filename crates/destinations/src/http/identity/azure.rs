@@ -12,7 +12,7 @@ use crate::http::auth::renewable::Issued;
 use crate::http::auth::token_error::TokenError;
 use crate::http::auth::token_request::{Connection, TokenEndpointSettings, TokenRequest, by_status_of_azure};
 use crate::http::transport::endpoint::Endpoint;
-use crate::http::transport::framing::path_segment;
+use crate::http::transport::url_part::path_segment;
 
 /// The managed identity of a virtual machine or of an App Service.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! What the bodies of several destinations have in common.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s1_forwarder_engine::sink::Event;
 use s1_forwarder_record::Reader;
 use serde_json::json;
@@ -126,10 +125,4 @@ fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
 pub(crate) fn label_members(context: &SinkContext) -> String {
     let members = context.labels.iter();
     members.map(|(name, value)| format!(",{}:{}", json!(format!("label.{name}")), json!(value))).collect()
-}
-
-/// `text` as one segment of a URL's path.
-pub(crate) fn path_segment(text: &str) -> String {
-    const UNCHANGED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
-    utf8_percent_encode(text, UNCHANGED).to_string()
 }

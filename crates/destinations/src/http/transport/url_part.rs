@@ -1,8 +1,8 @@
 //! Settings that become a part of a URL: what else could they lead to?
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s1_forwarder_record::visible::excerpt;
 
-use super::framing::path_segment;
 use crate::BuildError;
 
 /// Longer than any name of a host.
@@ -25,6 +25,12 @@ pub(crate) fn segment(key: &str, text: &str) -> Result<String, BuildError> {
         return Err(BuildError::value(key, format!("`{text}` cannot be a part of the URL's path")));
     }
     Ok(path_segment(text))
+}
+
+/// `text` as one segment of a URL's path.
+pub(crate) fn path_segment(text: &str) -> String {
+    const UNCHANGED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
+    utf8_percent_encode(text, UNCHANGED).to_string()
 }
 
 /// An id as a segment of a path: nothing in it has a meaning there.

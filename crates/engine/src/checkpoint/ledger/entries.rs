@@ -21,7 +21,7 @@ pub struct Sum {
 
 /// Identities of one hour, as a journal has them.
 #[derive(Serialize, Deserialize)]
-pub struct Keys {
+pub struct HourKeys {
     pub hour: Hour,
     #[serde(with = "sorted")]
     pub keys: Vec<u64>,
@@ -41,7 +41,8 @@ impl Sum {
 pub fn keys(mut entries: Vec<(Hour, u64)>) -> Vec<u8> {
     entries.sort_unstable();
     let hours = entries.chunk_by(|(hour, _), (next, _)| hour == next);
-    let hours = hours.map(|of_hour| Keys { hour: of_hour[0].0, keys: of_hour.iter().map(|(_, key)| *key).collect() });
+    let hours =
+        hours.map(|of_hour| HourKeys { hour: of_hour[0].0, keys: of_hour.iter().map(|(_, key)| *key).collect() });
     // A `Vec` accepts every byte, and all of it can be serialized.
     postcard::to_stdvec(&hours.collect::<Vec<_>>()).unwrap_or_default()
 }

@@ -5,9 +5,8 @@ use s1_forwarder_record::Identity;
 use serde::{Deserialize, Serialize};
 
 use super::entries::{self, SUM_BYTES, parse_sum};
-use super::totals::older;
 use super::{Hour, Sum};
-use crate::checkpoint::journal::Journal;
+use crate::checkpoint::journal::{Journal, Segment};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
 
 /// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
@@ -108,4 +107,10 @@ mod by_hour {
         let hour = |number: u64| u32::try_from(number).map(Hour).map_err(D::Error::custom);
         numbered(deserializer)?.into_iter().map(|(number, sum)| hour(number).map(|hour| (hour, sum))).collect()
     }
+}
+
+/// The segments that may contain entries of `hours`.
+pub(super) fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
+    let Range { start, end } = *hours;
+    journal.segments().filter(move |segment| start < end && segment.newest >= start)
 }

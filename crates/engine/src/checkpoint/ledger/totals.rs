@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use super::entries::Keys;
+use super::entries::HourKeys;
+use super::hour_sums::older;
 use super::{Hour, Ledger, Sum};
-use crate::checkpoint::journal::{Journal, Segment};
+use crate::checkpoint::journal::Journal;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
 
 /// A ledger's content for some hours, its journal included.
@@ -74,8 +75,8 @@ impl Ledger {
             let mut rest = &bytes[..];
             while !rest.is_empty() {
                 let damaged = |_| StateError::Journal { lane: key.clone(), segment: segment.number };
-                let (chunk, more) = postcard::take_from_bytes::<Vec<Keys>>(rest).map_err(damaged)?;
-                for Keys { hour, keys } in chunk.into_iter().filter(|chunk| hours.contains(&chunk.hour)) {
+                let (chunk, more) = postcard::take_from_bytes::<Vec<HourKeys>>(rest).map_err(damaged)?;
+                for HourKeys { hour, keys } in chunk.into_iter().filter(|chunk| hours.contains(&chunk.hour)) {
                     totals.identities.entry(hour).or_default().extend(keys);
                 }
                 rest = more;
@@ -100,10 +101,4 @@ impl Ledger {
         self.released.clear();
         self.kept_from = None;
     }
-}
-
-/// The segments that may contain entries of `hours`.
-pub(super) fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
-    let Range { start, end } = *hours;
-    journal.segments().filter(move |segment| start < end && segment.newest >= start)
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
-use s1_forwarder_settings::Labels;
 
 use crate::checkpoint::LaneId;
 

@@ -38,7 +38,7 @@ impl SinkAnswers {
 
 /// An attempt that the sink has not answered.
 #[derive(Debug)]
-pub(super) struct AttemptGuard<'a>(&'a Health);
+pub(super) struct AttemptGuard<'a>(&'a SinkHealth);
 
 impl Drop for AttemptGuard<'_> {
     fn drop(&mut self) {
@@ -63,7 +63,7 @@ impl Row {
 
 /// Tracks whether a lane's sink accepts anything.
 #[derive(Debug, Default)]
-pub struct Health {
+pub struct SinkHealth {
     answers: Mutex<SinkAnswers>,
     /// Wakes the one session that waits for a change.
     changed: Notify,
@@ -80,7 +80,7 @@ pub struct Health {
     unstored: Mutex<HashSet<Identity>>,
 }
 
-impl Health {
+impl SinkHealth {
     /// With `accepts_refusals`, any number of refusals in a row become dead letters, and none ends the lane.
     pub fn new(accepts_refusals: bool) -> Self {
         Self { accepts_refusals, ..Self::default() }
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_warning_is_logged_again_when_it_changes_and_every_hour() {
-        let health = Health::default();
+        let health = SinkHealth::default();
         let begin = Instant::now();
         let logs = |is_new, minutes: u64| {
             health.logs_warning(WarningReason::Noop, is_new, begin + Duration::from_secs(60 * minutes))

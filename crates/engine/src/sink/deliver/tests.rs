@@ -140,7 +140,7 @@ impl Case {
             dead_letters: Arc::new(DeadLetters::in_store(store.clone(), "")),
             meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", clock),
             clock,
-            health: Health::default(),
+            health: SinkHealth::default(),
             throttle: Throttle::new(1),
             deadline: Deadline::default(),
         };
@@ -450,7 +450,7 @@ async fn a_sink_that_accepts_some_events_gets_the_others_in_order() {
 #[tokio::test(start_paused = true)]
 async fn refusals_that_are_accepted_by_command_become_dead_letters_in_any_number() {
     let mut case = Case::new((0..60).map(|_| Outcome::Refused("no".to_owned())));
-    case.delivery.health = Health::new(true);
+    case.delivery.health = SinkHealth::new(true);
     for _ in 0..2 {
         assert_eq!(case.deliver(15, None).await.result, Ok(()));
     }
@@ -513,7 +513,7 @@ async fn a_record_that_fails_alone_is_named_after_an_hour_and_not_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_record_that_fails_alone_is_a_dead_letter_if_refusals_are_accepted() {
     let mut case = blocked("200");
-    case.delivery.health = Health::new(true);
+    case.delivery.health = SinkHealth::new(true);
     let seen = case.deliver(4, None).await;
     assert_eq!((seen.result, case.stored(), case.counted()), (Ok(()), vec!["2".to_owned(), "3".to_owned()], (2, 2)));
     assert!((120..600).contains(&seen.waited.as_secs()), "{:?}", seen.waited);
@@ -562,7 +562,7 @@ async fn each_record_for_which_requests_fail_is_a_dead_letter_if_refusals_are_ac
     // A session gives up long before that time is over, and tries the same event first in the next one.
     for retry_after in [None, Some(Duration::from_secs(120))] {
         let mut case = Case::new([]);
-        case.delivery.health = Health::new(true);
+        case.delivery.health = SinkHealth::new(true);
         *case.sink.bad.lock().unwrap() = vec!["3", "40"];
         *case.sink.bad_for.lock().unwrap() = retry_after;
         let mut left: Vec<usize> = (0..60).collect();
@@ -588,7 +588,7 @@ async fn a_sink_that_is_busy_blames_no_event_and_drops_none() {
         let busy = || Outcome::Busy("429 es_rejected_execution_exception: full".to_owned());
         let answers = std::iter::once(partial(&[], &[2, 3], None)).chain((0..10_000).map(|_| busy()));
         let mut case = Case::new(answers);
-        case.delivery.health = Health::new(accepts);
+        case.delivery.health = SinkHealth::new(accepts);
         *case.sink.status.lock().unwrap() = "200";
         let seen = tokio::time::timeout(Duration::from_secs(7_200), case.deliver(4, None)).await;
         assert!(seen.is_err() && case.stored().is_empty(), "{accepts}: {:?}", case.stored());
@@ -601,7 +601,7 @@ async fn a_sink_that_is_busy_blames_no_event_and_drops_none() {
 #[tokio::test(start_paused = true)]
 async fn one_request_that_is_accepted_in_an_outage_makes_no_dead_letter() {
     let mut case = Case::new([]);
-    case.delivery.health = Health::new(true);
+    case.delivery.health = SinkHealth::new(true);
     *case.sink.bad.lock().unwrap() = vec!["*"];
     let mut left: Vec<usize> = (0..8).collect();
     for _ in 0..10 {
@@ -620,7 +620,7 @@ async fn one_request_that_is_accepted_in_an_outage_makes_no_dead_letter() {
 #[tokio::test(start_paused = true)]
 async fn what_fails_in_an_outage_is_no_dead_letter_even_if_it_is_to_blame() {
     let mut case = Case::new([]);
-    case.delivery.health = Health::new(true);
+    case.delivery.health = SinkHealth::new(true);
     let event = Identity::of("console.example", Stream::Activities, "0", "");
     let begun = Instant::now();
     let patience = Duration::from_secs(120);
@@ -638,7 +638,7 @@ async fn what_fails_in_an_outage_is_no_dead_letter_even_if_it_is_to_blame() {
 async fn an_outage_drops_nothing_and_leaves_no_small_batches() {
     for accepts in [false, true] {
         let mut case = Case::new([]);
-        case.delivery.health = Health::new(accepts);
+        case.delivery.health = SinkHealth::new(accepts);
         case.sink.bad.lock().unwrap().push("*");
         let mut left: Vec<usize> = (0..200).collect();
         for _ in 0..400 {

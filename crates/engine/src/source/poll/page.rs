@@ -9,13 +9,13 @@ use crate::source::{PollContext, RecordKey, Snapshot};
 
 /// The new records of one answer.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct PulledPage {
     /// The answer; records are slices of it.
     pub body: Bytes,
     /// In the console's order.
-    pub records: Vec<Record>,
+    pub records: Vec<PulledRecord>,
     /// New records that the settings exclude: accounted for, and not delivered.
-    pub excluded: Vec<Record>,
+    pub excluded: Vec<PulledRecord>,
     /// Not from the console: its one record says that this snapshot is complete.
     pub marker: Option<Snapshot>,
     /// The page is the beginning of one record, which was too large to be pulled.
@@ -32,8 +32,8 @@ pub struct Page {
 
 /// One record, with what a lane must know of it.
 #[derive(Debug, Clone)]
-pub struct Record {
-    /// Place in [`Page::body`].
+pub struct PulledRecord {
+    /// Place in [`PulledPage::body`].
     pub range: Range<usize>,
     /// The console's id, or the content's hash where there is none.
     pub id: CompactString,

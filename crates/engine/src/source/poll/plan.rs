@@ -7,7 +7,9 @@ use s1_forwarder_record::Timestamp;
 use super::tail::Tail;
 use crate::source::findings::FindingsScan;
 use crate::source::position::Baseline;
-use crate::source::{Keys, Pass, PassPosition, PollContext, Pull, Reading, Snapshot, SnapshotStage, SourcePosition};
+use crate::source::{
+    Pass, PassKeys, PassPosition, PollContext, Pull, Reading, Snapshot, SnapshotStage, SourcePosition,
+};
 
 /// One poll of one pass, from its bound to its start S.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Plan {
 /// without a new time, where versions are counted that are not sent, for findings, and for snapshots.
 fn is_counted(pull: &Pull, pass: &Pass) -> bool {
     let is_of_records = matches!(pass.reading, Reading::New | Reading::ByCreation) && pull.is_ordered();
-    is_of_records && pass.keys == Keys::Versions && !pull.drops_unchanged()
+    is_of_records && pass.keys == PassKeys::Versions && !pull.drops_unchanged()
 }
 
 /// Which snapshot a poll reads, or whether it is a sweep.
@@ -133,7 +135,7 @@ impl Reads {
             return Self::Marker(snapshot);
         }
         // A pass that looks for changes without a new time has to read all records again.
-        let shows_change_by_time = pass.reading == Reading::New && pass.keys == Keys::Versions;
+        let shows_change_by_time = pass.reading == Reading::New && pass.keys == PassKeys::Versions;
         if !shows_change_by_time || pull.window.is_some() {
             return Self::Everything;
         }

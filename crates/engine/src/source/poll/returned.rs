@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::source::position::{MANY_FINDINGS, Seconds};
-use crate::source::{Keys, Pass, Pull, RecordKey};
+use crate::source::{Pass, PassKeys, Pull, RecordKey};
 
 /// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since
 /// batches may be settled in any order.
@@ -38,7 +38,7 @@ impl Returned {
     pub fn nothing(pull: &Pull, pass: &Pass) -> Self {
         if !pull.is_ordered() {
             Self::Findings(ReturnedFindings::default())
-        } else if pass.keys == Keys::Latest || pull.drops_unchanged() {
+        } else if pass.keys == PassKeys::Latest || pull.drops_unchanged() {
             Self::Records(HashMap::new())
         } else {
             Self::Versions(Seconds::default())

@@ -10,7 +10,7 @@ use compact_str::{CompactString, ToCompactString};
 use s1_forwarder_record::{Facts, Identity, Timestamp, Version, facts, stable_fields_hash};
 use s1_forwarder_telemetry::{Meter, SkipReason};
 
-use super::page::{Page, Record};
+use super::page::{PulledPage, PulledRecord};
 use super::returned::{Before, Returned};
 use super::search::KnownRecords;
 use crate::checkpoint::encoding::CONTENT_HASH;
@@ -84,7 +84,7 @@ enum Decision {
 
 /// What a record says of how far a poll has read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shown {
+pub(super) struct Sighting {
     /// Its time in the order of the poll, unless that time is not in the poll's window.
     pub order: Option<Timestamp>,
     /// The key of its version.
@@ -133,7 +133,7 @@ impl Selection {
     }
 
     /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already.
-    pub fn select(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut Page) -> Shown {
+    pub fn select(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut PulledPage) -> Sighting {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass.by {
             _ if !self.pull.is_ordered() => None,
@@ -165,7 +165,7 @@ impl Selection {
         // how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
         is_first |= matches!(decision, Decision::Return(_) | Decision::Exclude(_));
-        let shown = Shown { order, version: record_key.version, is_first };
+        let shown = Sighting { order, version: record_key.version, is_first };
         let returned = match decision {
             Decision::Return(known) => {
                 // Later passes see every record again: only the first pass measures how late records are.
@@ -192,7 +192,7 @@ impl Selection {
             }
         };
         let id = facts.record_id(bytes).to_compact_string();
-        returned.push(Record { range, id, identity, time: facts.time, order, record_key, enrichment: None });
+        returned.push(PulledRecord { range, id, identity, time: facts.time, order, record_key, enrichment: None });
         shown
     }
 
@@ -285,7 +285,7 @@ impl Selection {
     }
 
     /// Adds the event that says that a snapshot is complete, unless it was delivered before a kill.
-    pub fn mark_complete(&self, snapshot: Snapshot, page: &mut Page) {
+    pub fn mark_complete(&self, snapshot: Snapshot, page: &mut PulledPage) {
         let id = MARKER_ID.to_compact_string();
         let version = snapshot.time.seconds().to_string();
         let identity = Identity::of(&self.host, self.pull.stream, &id, &version);
@@ -297,7 +297,15 @@ impl Selection {
             self.meter.lane.skip_records(SkipReason::Duplicate, 1);
         } else {
             let time = Some(snapshot.time);
-            page.records.push(Record { range: 0..0, id, identity, time, order: None, record_key, enrichment: None });
+            page.records.push(PulledRecord {
+                range: 0..0,
+                id,
+                identity,
+                time,
+                order: None,
+                record_key,
+                enrichment: None,
+            });
         }
     }
 

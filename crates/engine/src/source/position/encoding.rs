@@ -144,7 +144,7 @@ mod tests {
     use crate::checkpoint::encoding::CONTENT_HASH;
     use crate::source::position::contents::Contents;
     use crate::source::position::pass_positions::PassPositions;
-    use crate::source::{By, Keys, MAIN, Pass, PollContext, PositionReader, Reading, RecordKey, SourcePosition};
+    use crate::source::{By, MAIN, Pass, PassKeys, PollContext, PositionReader, Reading, RecordKey, SourcePosition};
     use s1_forwarder_record::Timestamp;
 
     fn start() -> Timestamp {
@@ -163,8 +163,8 @@ mod tests {
             keys,
             reading: Reading::New,
         };
-        let last = Keys::Latest;
-        let versions = Keys::Versions;
+        let last = PassKeys::Latest;
+        let versions = PassKeys::Versions;
         let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("findings", last)];
         passes[2].reading = Reading::Snapshot;
         passes[3].reading = Reading::AllFindings;

@@ -9,7 +9,7 @@ use super::Own;
 use super::pulled::{DAY, MINUTE, Pulled};
 use crate::source::protocols::List;
 use crate::source::stream_settings::{stream_settings, text};
-use crate::source::{Keys, Pass, Pull, Reading, SilentAfter, Since};
+use crate::source::{Pass, PassKeys, Pull, Reading, SilentAfter, Since};
 
 stream_settings! {
     /// `streams.alerts`.
@@ -50,7 +50,7 @@ const LOOKBACK: &str = "lookback";
 const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
 
 fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
-    let main = Pass { keys: Keys::Latest, ..main };
+    let main = Pass { keys: PassKeys::Latest, ..main };
     let every = LOOKBACK_EVERY;
     let reach = pull.lookback().unwrap_or_default();
     let reading = Reading::Lookback;

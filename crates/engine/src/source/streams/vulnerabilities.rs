@@ -12,7 +12,7 @@ use crate::source::findings::{DEFAULT_RESYNC, position_name};
 use crate::source::position::MAIN;
 use crate::source::protocols::FindingLists;
 use crate::source::stream_settings::{stream_settings, text};
-use crate::source::{Findings, Keys, Pass, Pull, Reading, SilentAfter, Since};
+use crate::source::{Findings, Pass, PassKeys, Pull, Reading, SilentAfter, Since};
 
 stream_settings! {
     /// `streams.vulnerabilities`.
@@ -98,7 +98,7 @@ pub(in crate::source) const PULLED: Pulled = Pulled {
 fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
     let pass = |scope: Option<Arc<Scope>>| Pass {
         name: scope.as_deref().map_or(MAIN.into(), position_name),
-        keys: Keys::Latest,
+        keys: PassKeys::Latest,
         reading: scope.map_or(Reading::AllFindings, Reading::FindingsOf),
         ..main.clone()
     };

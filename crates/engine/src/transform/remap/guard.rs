@@ -14,7 +14,7 @@ use vrl::path::{OwnedSegment, OwnedValuePath};
 
 use super::argument::{self, Measured, Place};
 use super::functions::{Bound, MAX_ARGUMENT, MAX_PARSED, bound, find, is_withheld};
-use super::{Program as Compiled, regexes};
+use super::regexes;
 use crate::transform::schema_paths::READ_ONLY;
 
 /// Deepest nesting of a program, and longest path.
@@ -66,9 +66,9 @@ impl Budget {
         is_too_much || self.compiler_work > MAX_COMPILER_WORK
     }
 
-    /// What is used with another program. `None` if that is too much.
-    pub fn with(&self, program: &Compiled) -> Option<Self> {
-        let Self { regexes, compiler_work, work_of_expressions, is_strict: _ } = program.cost;
+    /// What is used with another program, which has this `cost`. `None` if that is too much.
+    pub fn with(&self, cost: Self) -> Option<Self> {
+        let Self { regexes, compiler_work, work_of_expressions, is_strict: _ } = cost;
         let with = Self {
             regexes: self.regexes + regexes,
             compiler_work: self.compiler_work.saturating_add(compiler_work),

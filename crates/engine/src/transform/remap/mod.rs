@@ -127,7 +127,7 @@ pub(super) struct Program {
     measured: Measured,
     compiled: Compiled,
     /// What it uses of the limits of its file.
-    cost: Budget,
+    pub(super) cost: Budget,
 }
 
 /// What a program is for.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use s1_forwarder_settings::Schema;
+use s1_forwarder_mapping::Schema;
 use vrl::path;
 use vrl::path::{OwnedValuePath, parse_value_path};
 use vrl::value::{ObjectMap, Value};

@@ -222,11 +222,11 @@ fn a_function_that_panics_is_a_failure_of_the_program() {
 /// An expression remembers how texts went, up to some MiB for each thread.
 #[test]
 fn what_expressions_remember_of_texts_is_given_back() {
-    use crate::transform::{Keys, Mapped, Schema, Steps, TransformSettings};
+    use crate::transform::{RedactionKeys, Schema, Steps, TransformSettings, Transformed};
     let condition = |number: u32| format!("match(to_string(.text) ?? \"\", r'[ab]*a[ab]{{{}}}[xy]')", 100 + number);
     let conditions: Vec<_> = (0..8).map(condition).collect();
     let settings: TransformSettings = serde_json::from_value(serde_json::json!({ "drop": conditions })).unwrap();
-    let steps = Steps::new(&settings, Schema::Raw, None, Keys::Configured).unwrap().unwrap();
+    let steps = Steps::new(&settings, Schema::Raw, None, RedactionKeys::Configured).unwrap().unwrap();
     let mut random = fastrand::Rng::with_seed(7);
     let mut out = Vec::with_capacity(4096);
     let kept = Kept::start();
@@ -235,7 +235,7 @@ fn what_expressions_remember_of_texts_is_given_back() {
         let text: String = (0..1_000).map(|_| if random.bool() { 'a' } else { 'b' }).collect();
         out.clear();
         out.extend_from_slice(serde_json::json!({ "text": text }).to_string().as_bytes());
-        let mut mapped = Mapped::default();
+        let mut mapped = Transformed::default();
         steps.apply(&mut out, 0, &mut mapped);
         assert_eq!(mapped.remap_error, None);
         drop(text);

@@ -1,6 +1,6 @@
 //! What OCSF events say: classes, states, profiles, identities, errors.
 
-use s1_forwarder_mapping::{OcsfVersion, Schema, Snapshot, schema_name};
+use s1_forwarder_mapping::{OcsfVersion, Schema, CompleteSnapshot, schema_name};
 use s1_forwarder_record::{Identity, Level, Scope, Stream, Timestamp};
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ fn a_record_that_cannot_be_mapped_is_a_base_event_with_its_text() {
 fn the_event_that_ends_a_snapshot_says_what_is_complete() {
     let time = Timestamp::parse("2026-01-31T06:00:00Z").unwrap();
     let mut out = Vec::new();
-    let snapshot = Snapshot { time, records: 1_234 };
+    let snapshot = CompleteSnapshot { time, records: 1_234 };
     mapper_to(Schema::Ocsf, Stream::Agents, true).map_snapshot(snapshot, Identity::from_bytes([7; 16]), &mut out);
     let event = read_event(&out);
     assert_eq!(validity::faults(&event), Vec::<String>::new(), "{event:#}");

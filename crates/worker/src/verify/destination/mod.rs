@@ -17,14 +17,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
 use s1_forwarder_engine::lane::LaneCheckpoint;
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
-use s1_forwarder_engine::source::{Keys as PassKeys, Page, Pull, Since, Window};
-use s1_forwarder_engine::transform::{Keys, Mapper, Origin};
+use s1_forwarder_engine::source::{PassKeys, Pull, PulledPage, Since, Window};
+use s1_forwarder_engine::transform::{Origin, RedactionKeys, Transformer};
 use s1_forwarder_record::{Identity, Timestamp};
-use s1_forwarder_state::LaneId;
-use s1_forwarder_state::dead_letters::Location;
+use s1_forwarder_state::{StoreLocation, dead_letters};
 use s1_forwarder_telemetry::Telemetry;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -127,7 +127,7 @@ async fn verify_lanes(
         };
         let checker = checker(&shared, &selected, &spec)?.of_owed(&spec.pull);
         let judge = Judge {
-            mapper: mapper(&selected.pipeline, &spec)?,
+            transformer: transformer(&selected.pipeline, &spec)?,
             report: DestinationReport::of(spec.id.clone()),
             lookup,
             checker,
@@ -193,15 +193,15 @@ fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
 }
 
 /// Finds what the settings drop. `None` if they drop nothing.
-fn mapper(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Mapper>, VerifyError> {
+fn transformer(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Transformer>, VerifyError> {
     if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
         return Ok(None);
     }
     let LaneId { pipeline: name, stream, sink } = &spec.id;
     let origin = Origin::of(name, spec.console.url.host(), *stream);
-    let mapper = pipeline.mapper(origin, Some(sink), None, Keys::Configured);
-    let (mapper, _) = mapper.map_err(|error| VerifyError::NoLane(error.to_string()))?;
-    Ok(Some(mapper))
+    let transformer = pipeline.transformer(origin, Some(sink), None, RedactionKeys::Configured);
+    let (transformer, _) = transformer.map_err(|error| VerifyError::NoLane(error.to_string()))?;
+    Ok(Some(transformer))
 }
 
 /// The comparison of one lane.
@@ -210,10 +210,10 @@ struct Judge<'a> {
     spec: Arc<LaneSpec>,
     shared: &'a Arc<Shared>,
     checker: CompletenessChecker,
-    mapper: Option<Mapper>,
+    transformer: Option<Transformer>,
     lookup: Arc<dyn Lookup>,
     /// The identities of the lane's dead letters, or where they are if nobody has asked yet.
-    dead_letters: Result<SortedIdentities, Option<Location>>,
+    dead_letters: Result<SortedIdentities, Option<StoreLocation>>,
     report: DestinationReport,
     /// What was read, and not asked for yet.
     unasked: Vec<Part>,
@@ -336,7 +336,7 @@ impl Judge<'_> {
             _ if changes_silently(pull) => Some("a record that changes after `lookback` is not delivered again"),
             _ if pull.is_snapshot() => Some("an event of a snapshot has the time of the snapshot in its identity"),
             _ if pull.drops_unchanged() => Some("a version in which nothing of interest changed is not delivered"),
-            _ if pull.addition().is_some() && self.mapper.is_some() => {
+            _ if pull.addition().is_some() && self.transformer.is_some() => {
                 Some("`drop` and `remap` may depend on what is fetched in addition (`include`)")
             }
             _ => None,
@@ -577,16 +577,16 @@ impl Judge<'_> {
     async fn read(&mut self, part: Window, settled_until: Timestamp) -> Result<Option<PartRecords>, VerifyError> {
         let mut records = PartRecords::default();
         let changes = Accounting::of(self.spec.id.stream) == Accounting::Ids;
-        let mapper = &mut self.mapper;
+        let transformer = &mut self.transformer;
         let mut event = Vec::new();
-        let mut is_dropped = |page: &Page, range: &Range<usize>, identity: Identity| {
-            let (Some(mapper), false) = (mapper.as_mut(), page.cut) else { return false };
+        let mut is_dropped = |page: &PulledPage, range: &Range<usize>, identity: Identity| {
+            let (Some(transformer), false) = (transformer.as_mut(), page.cut) else { return false };
             event.clear();
             let Some(record) = page.body.get(range.clone()) else { return false };
-            let mapped = mapper.map_record(record, Some(identity), None, &mut event);
+            let mapped = transformer.transform(record, Some(identity), None, &mut event);
             mapped.is_ok_and(|mapped| mapped.dropped.is_some() || mapped.withheld().is_some())
         };
-        let visit = |page: &Page| {
+        let visit = |page: &PulledPage| {
             records.excluded += page.excluded.len() as u64;
             for record in &page.records {
                 // The lane has yet to pull the change, or the destination to show it.
@@ -839,7 +839,7 @@ impl Judge<'_> {
             // Otherwise the console is asked for the whole hour.
             let most = if Pull::can_ask_for(&ids) { IDS } else { ids.len() };
             for ids in ids.chunks(most) {
-                let visit = |page: &Page| {
+                let visit = |page: &PulledPage| {
                     let shown = page.records.iter().map(|record| record.identity);
                     newest.extend(shown.filter(|identity| asked.contains(identity)));
                     ControlFlow::Continue(())
@@ -875,10 +875,14 @@ fn cut(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
 }
 
 /// The identities of a lane's dead letters.
-async fn identities_of(location: Option<&Location>, instance: &str, lane: &LaneId) -> io::Result<SortedIdentities> {
+async fn identities_of(
+    location: Option<&StoreLocation>,
+    instance: &str,
+    lane: &LaneId,
+) -> io::Result<SortedIdentities> {
     let mut sorter = IdentitySorter::default();
     if let Some(location) = location {
-        for mut partition in location.partitions(instance).await? {
+        for mut partition in dead_letters::partitions(location, instance).await? {
             while let Some(letter) = partition.next().await {
                 let (_, letter) = letter?;
                 if letter.pipeline == lane.pipeline && letter.stream == lane.stream && letter.sink == lane.sink {

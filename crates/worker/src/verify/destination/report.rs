@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::Hour;
 use s1_forwarder_record::{Identity, Timestamp};
-use s1_forwarder_state::LaneId;
 use serde::{Serialize, Serializer};
 
 /// The result for one lane.

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use s1_forwarder_engine::checkpoint::ledger::Hour;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, Part};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, LaneId, Part, StateError, Store};
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::source::Wanted;
 use s1_forwarder_record::{Identity, Timestamp};
-use s1_forwarder_state::{LaneId, StateError, Store};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

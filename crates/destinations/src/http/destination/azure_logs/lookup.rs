@@ -63,7 +63,7 @@ struct Failure {
 }
 
 impl Failure {
-    /// What it says, with what is inside of it.
+    /// Code and message, followed by those of the inner error.
     fn text(&self) -> String {
         let Self { code, message, innererror } = self;
         let inner = innererror.as_ref().map_or_else(String::new, |inner| format!(": {}", inner.text()));

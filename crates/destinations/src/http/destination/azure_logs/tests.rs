@@ -4,23 +4,14 @@ use s1_forwarder_failure::Failure;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 
 use super::*;
-use crate::SharedSinkResources;
 use crate::http::destination::judged;
 use crate::http::transport::body::body_of;
 
 fn context(schema: Schema) -> SinkContext {
     SinkContext {
-        pipeline: "acme".to_owned(),
-        stream: Stream::Threats,
-        sink: "siem".to_owned(),
-        shard: 0,
-        console_host: "acme.sentinelone.net".to_owned(),
-        console: None,
-        labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
-        console_labels: Default::default(),
         schema,
         schema_name: if schema == Schema::Raw { "raw" } else { "ecs-9.4.0" },
-        shared: SharedSinkResources::default(),
+        ..SinkContext::sample()
     }
 }
 

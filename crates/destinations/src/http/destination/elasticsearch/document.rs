@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use s1_forwarder_engine::sink::Event;
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::{Timestamp, member};
-use s1_forwarder_settings::Schema;
 use serde_json::json;
 
 use crate::SinkContext;
@@ -165,24 +165,11 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::SharedSinkResources;
     use s1_forwarder_engine::sink::Batch;
     use s1_forwarder_record::{Identity, Stream, Timestamp};
 
     fn document(data_stream: &str, schema: Schema, error: Option<&str>) -> Value {
-        let context = SinkContext {
-            pipeline: "acme".to_owned(),
-            stream: Stream::Threats,
-            sink: "siem".to_owned(),
-            shard: 0,
-            console_host: "acme.sentinelone.net".to_owned(),
-            console: None,
-            labels: BTreeMap::new(),
-            console_labels: Default::default(),
-            schema,
-            schema_name: "",
-            shared: SharedSinkResources::default(),
-        };
+        let context = SinkContext { labels: BTreeMap::new(), schema, ..SinkContext::sample() };
         let mut batch = Batch::new(Stream::Threats);
         let time = Some(Timestamp::from_micros(1_789_547_400_123_456));
         batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), time, |out| {

@@ -3,43 +3,16 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use s1_forwarder_engine::sink::{Outcome, Probe};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
+use super::distribution::is_opensearch;
 use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::{Endpoint, SinkClient};
 
 pub(super) const NO_PACKAGE: &str = "this is OpenSearch, which has no SentinelOne integration: `content: integration` is \
                                      for Elasticsearch; leave the key out, and the events are mapped to ECS";
-
-/// The answer to `GET /`.
-#[derive(Deserialize)]
-pub(super) struct Information {
-    version: Version,
-    #[serde(default)]
-    tagline: String,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    /// Absent for Elasticsearch.
-    distribution: Option<String>,
-}
-
-impl Information {
-    /// With `compatibility.override_main_response_version` OpenSearch names no distribution, and a version of
-    /// Elasticsearch. Its tagline stays.
-    pub(super) fn is_opensearch(&self) -> bool {
-        self.version.distribution.as_deref() == Some("opensearch") || self.tagline.contains("OpenSearch")
-    }
-}
-
-/// Whether the answer to `GET /` is that of OpenSearch.
-pub(super) fn is_opensearch(response: &Response) -> bool {
-    serde_json::from_slice(&response.body).is_ok_and(|information: Information| information.is_opensearch())
-}
 
 /// Nothing is sent to OpenSearch: its documents would stay as they are.
 pub(super) async fn refuse_opensearch(base: &Endpoint, client: &SinkClient) -> Result<(), Outcome> {

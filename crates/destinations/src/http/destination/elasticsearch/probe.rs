@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Storage};
+use super::distribution::is_opensearch;
 use super::package;
 use super::pattern::matches;
 use super::templates::{self, ADVICE};
@@ -161,7 +162,7 @@ impl ClusterProbe<'_> {
         }
         let response = self.get(self.base).await?;
         match (response.status.as_u16(), read::<Cluster>(&response)) {
-            (200, Some(_)) if self.cluster.dataset.is_some() && package::is_opensearch(&response) => {
+            (200, Some(_)) if self.cluster.dataset.is_some() && is_opensearch(&response) => {
                 Err(self.failed(package::NO_PACKAGE.to_owned()))
             }
             (200, Some(_)) => Ok(false),

@@ -5,7 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use tracing::{info, warn};
 
-use super::package::Information;
+use super::distribution::Information;
 use super::pattern::matches;
 use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::{Endpoint, SinkClient};

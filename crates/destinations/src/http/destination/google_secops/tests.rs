@@ -1,28 +1,18 @@
-use std::collections::BTreeMap;
-
 use s1_forwarder_engine::sink::Batch;
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::{Identity, Stream};
-use s1_forwarder_settings::Schema;
 
 use super::*;
-use crate::SharedSinkResources;
 use crate::http::destination::judged;
 use crate::http::transport::body::body_of;
 
 fn context() -> SinkContext {
     SinkContext {
-        pipeline: "acme".to_owned(),
-        stream: Stream::Threats,
-        sink: "siem".to_owned(),
-        shard: 0,
-        console_host: "acme.sentinelone.net".to_owned(),
-        console: None,
-        labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned()), ("stream".to_owned(), "x".to_owned())]),
-        console_labels: Default::default(),
+        labels: [("customer", "acme"), ("stream", "x")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         schema: Schema::Raw,
         schema_name: "raw",
-        shared: SharedSinkResources::default(),
+        ..SinkContext::sample()
     }
 }
 

@@ -116,29 +116,14 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
-    use crate::SharedSinkResources;
     use s1_forwarder_engine::sink::Batch;
     use s1_forwarder_record::{Identity, Stream, Timestamp};
-    use s1_forwarder_settings::Schema;
 
     #[test]
     fn events_are_objects_one_after_another() {
-        let context = SinkContext {
-            pipeline: "acme".to_owned(),
-            stream: Stream::Threats,
-            sink: "siem".to_owned(),
-            shard: 0,
-            console_host: "acme.sentinelone.net".to_owned(),
-            console: None,
-            labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
-            console_labels: Default::default(),
-            schema: Schema::Ecs,
-            schema_name: "ecs-9.4.0",
-            shared: SharedSinkResources::default(),
-        };
+        let context = SinkContext::sample();
         let mut batch = Batch::new(Stream::Threats);
         for (time, error) in [(Some(Timestamp::from_micros(1_789_547_400_123_456)), None), (None, Some("why \"so\""))] {
             batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), time, |out| {
@@ -153,7 +138,7 @@ mod tests {
         let id = batch.event(0).unwrap().identity;
         let object = |error: &str| {
             format!(
-                r#""host":"acme.sentinelone.net","source":"s-threats","sourcetype":"sentinelone:threat","index":"edr","event":{{"id":"1"}},"fields":{{"event_id":"{id}",{error}"pipeline":"acme","stream":"threats","label.customer":"acme"}}}}"#
+                r#""host":"usea1-acme.sentinelone.net","source":"s-threats","sourcetype":"sentinelone:threat","index":"edr","event":{{"id":"1"}},"fields":{{"event_id":"{id}",{error}"pipeline":"acme","stream":"threats","label.customer":"acme-eu"}}}}"#
             )
         };
         let second = object(r#""error":"why \"so\"","#);

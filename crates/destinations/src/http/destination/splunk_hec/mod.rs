@@ -16,7 +16,8 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
-use s1_forwarder_settings::{HttpSettings, Period, Schema, Secret, SettingKind};
+use s1_forwarder_engine::transform::Schema;
+use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

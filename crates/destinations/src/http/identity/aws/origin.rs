@@ -18,7 +18,7 @@ use crate::http::auth::token_error::TokenError;
 use crate::http::auth::token_request::{Connection, TokenRequest};
 use crate::http::identity::environment::Environment;
 use crate::http::transport::endpoint::Endpoint;
-use crate::http::transport::framing::path_segment;
+use crate::http::transport::url_part::path_segment;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {

@@ -196,7 +196,7 @@ impl Lane {
     }
 
     /// Delivers a page to a sink that accepts everything.
-    fn deliver(&mut self, page: &Page) {
+    fn deliver(&mut self, page: &PulledPage) {
         let passes = self.pull.passes();
         for record in &page.records {
             *self.delivered.entry(record.id.to_string()).or_default() += 1;

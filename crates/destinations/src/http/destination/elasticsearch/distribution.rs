@@ -1,0 +1,32 @@
+//! Whether a cluster is one of Elasticsearch or of OpenSearch.
+
+use serde::Deserialize;
+
+use crate::http::transport::exchange::Response;
+
+/// The answer to `GET /`.
+#[derive(Deserialize)]
+pub(super) struct Information {
+    version: Version,
+    #[serde(default)]
+    tagline: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    /// Absent for Elasticsearch.
+    distribution: Option<String>,
+}
+
+impl Information {
+    /// With `compatibility.override_main_response_version` OpenSearch names no distribution, and a version of
+    /// Elasticsearch. Its tagline stays.
+    pub(super) fn is_opensearch(&self) -> bool {
+        self.version.distribution.as_deref() == Some("opensearch") || self.tagline.contains("OpenSearch")
+    }
+}
+
+/// Whether the answer to `GET /` is that of OpenSearch.
+pub(super) fn is_opensearch(response: &Response) -> bool {
+    serde_json::from_slice(&response.body).is_ok_and(|information: Information| information.is_opensearch())
+}

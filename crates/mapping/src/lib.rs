@@ -45,7 +45,7 @@ pub use self::keys::OVERFLOW;
 pub use self::labels::{
     LONGEST_LABEL, Labeler, Labelled, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console,
 };
-pub use self::mapping::{MapError, Mapped, Origin, CompleteSnapshot};
+pub use self::mapping::{CompleteSnapshot, MapError, Mapped, Origin};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
 pub use self::ocsf::to_1_3 as to_ocsf_1_3;

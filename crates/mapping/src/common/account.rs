@@ -3,7 +3,6 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::placeholder::{is_domain, is_placeholder};
-use super::word::Word;
 
 /// A user account as the console spells it in one text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,13 +136,14 @@ const ADMINISTRATORS: [&str; 4] = ["admin", "admins", "administrator", "administ
 
 /// Whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrators`, but not `Non-Admin`.
 pub fn is_administrator(role: Value<'_>) -> bool {
-    let role = Word::of_value(role);
+    let role = role.escaped().map_or("", Escaped::raw);
     let mut is_negated = false;
-    for word in role.as_str().split(['_', '(', ')']) {
-        if ADMINISTRATORS.contains(&word) && !is_negated {
+    for word in role.split(|character: char| !character.is_alphanumeric()) {
+        let is_one_of = |words: &[&str]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+        if is_one_of(&ADMINISTRATORS) && !is_negated {
             return true;
         }
-        is_negated = ["no", "non", "not"].contains(&word);
+        is_negated = is_one_of(&["no", "non", "not"]);
     }
     false
 }

@@ -96,6 +96,11 @@ impl<'a> Image<'a> {
         if is_of_command_line { [none, hashes] } else { [hashes, none] }
     }
 
+    /// Whether the name is that of a process of whose file the record has neither a path nor a hash.
+    pub fn has_no_file<const N: usize>(self, path: Value<'_>, hashes: [Value<'_>; N]) -> bool {
+        self.addition.is_some() && !is_set(path) && !hashes.into_iter().any(is_set)
+    }
+
     /// Whether the hash is that of the command line: its first digits are those after the name.
     fn is_hash_of_command_line(self, value: Value<'_>) -> bool {
         let Some(Addition::CommandLine(digits)) = self.addition else { return false };

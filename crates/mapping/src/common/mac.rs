@@ -27,9 +27,8 @@ impl MacText {
 }
 
 /// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks, each with its length in
-/// bits: VirtualBox, Docker, TAP adapters of VPNs, AnyConnect, GlobalProtect and Parallels.
-const VIRTUAL: [(u64, u32); 6] =
-    [(0x0a_0027, 24), (0x0242, 16), (0x00ff, 16), (0x0005_9a3c, 32), (0x02_5041, 24), (0x00_1c42_0000, 40)];
+/// bits: VirtualBox, Docker, TAP adapters of VPNs, AnyConnect and GlobalProtect.
+const VIRTUAL: [(u64, u32); 5] = [(0x0a_0027, 24), (0x0242, 16), (0x00ff, 16), (0x0005_9a3c, 32), (0x02_5041, 24)];
 
 impl PartialEq for Mac {
     fn eq(&self, other: &Self) -> bool {
@@ -108,9 +107,12 @@ impl Mac {
             | 0x0205_857f_eb80
             // The loopback adapters of Npcap and Microsoft: `LOOP` in ASCII.
             | 0x0200_4c4f_4f50
-            // VMnet1 and VMnet8 of VMware, and the host's adapters of VirtualBox, by their number.
+            // VMnet1 and VMnet8 of VMware, and the host's adapters of VirtualBox and Parallels, by their number.
             | 0x0050_56c0_0000..=0x0050_56c0_000f
             | 0x0a00_2700_0000..=0x0a00_2700_00ff
+            | 0x001c_4200_0000..=0x001c_4200_00ff
+            // The T2 chip within a Mac, which is an interface of the Mac.
+            | 0xacde_4800_1122
             // The interfaces of Calico, and those of the domains of Xen on their host.
             | 0xeeee_eeee_eeee
             | 0xfeff_ffff_ffff
@@ -162,6 +164,8 @@ mod tests {
             "00-09-0F-AA-00-01",
             "0005.9a3c.7a00",
             "02004C4F4F50",
+            "001C.4200.0009",
+            "acde48001122",
             "ffffffffffffffff",
         ] {
             assert!(mac(text).unwrap().is_of_many(), "{text}");
@@ -169,7 +173,7 @@ mod tests {
         for text in ["00:00:00:00:00:01", "02:50:41:00:00:02", "00:05:9a:3c:7b:00", "00:25:96:FF:FE:12:34:56"] {
             assert!(!mac(text).unwrap().is_of_many(), "{text}");
         }
-        for text in ["0242ac110002", "0a:00:27:00:01:02", "00-FF-12-34-56-78", "001C.4200.0009"] {
+        for text in ["0242ac110002", "0a:00:27:00:01:02", "00-FF-12-34-56-78"] {
             assert!(mac(text).unwrap().is_virtual() && !mac(text).unwrap().is_of_many(), "{text}");
         }
         assert!(!mac("02:42:ac:11:00:02:00:00").unwrap().is_virtual());

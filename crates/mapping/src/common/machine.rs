@@ -79,8 +79,11 @@ pub fn is_group(value: Value<'_>) -> bool {
     Word::of_value(value).ends_in(&GROUPS)
 }
 
-/// The first word that is the type of a machine. A word that only says that there is one comes last.
+/// The word for a node of Kubernetes, else the first word that is the type of a machine. A word that only says that
+/// there is one comes last.
 pub fn machine_type<const N: usize>(words: [Value<'_>; N]) -> Value<'_> {
-    let is_type = |word: &Value<'_>| machine(*word).is_some_and(|(id, _)| id != 0);
-    words.into_iter().find(is_type).or_else(|| words.into_iter().find(|word| is_machine(*word))).unwrap_or_default()
+    let is_node = |word: Value<'_>| Word::is(word, "kubernetes_node");
+    let is_type = |word: Value<'_>| machine(word).is_some_and(|(id, _)| id != 0);
+    let first = |is: &dyn Fn(Value<'_>) -> bool| words.into_iter().find(|word| is(*word));
+    first(&is_node).or_else(|| first(&is_type)).or_else(|| first(&is_machine)).unwrap_or_default()
 }

@@ -26,11 +26,12 @@ pub struct Matched<'a> {
 
 impl<'a> Matched<'a> {
     /// `login` are values that only logins have, first whether it was successful. With one of them, the event is a
-    /// login whatever its type is called.
-    pub fn new(event_type: Value<'a>, login: [Value<'a>; 4], target: [Value<'a>; 3]) -> Self {
+    /// login whatever its type is called. With the category of an indicator, an event without a type is one.
+    pub fn new(event_type: Value<'a>, category: Value<'a>, login: [Value<'a>; 4], target: [Value<'a>; 3]) -> Self {
         let kind = match EventKind::of(event_type) {
             Some(EventKind::Logout) => Some(EventKind::Logout),
             _ if login.into_iter().any(is_set) => Some(EventKind::Login),
+            None if event_type.is_empty() && !category.is_empty() => Some(EventKind::Indicator),
             kind => kind,
         };
         Self { event_type, kind, has_target: target.into_iter().any(is_set), is_successful: login[0] }

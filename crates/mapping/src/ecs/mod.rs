@@ -39,7 +39,7 @@ use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use self::mitre::TechniqueSets;
 use super::json::Json;
-use super::mapping::{Origin, SchemaMapper, CompleteSnapshot, Written};
+use super::mapping::{CompleteSnapshot, Origin, SchemaMapper, Written};
 use crate::common::attack::{TACTICS, print_tactic};
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;

@@ -203,6 +203,7 @@ fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Te
 }
 
 fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
+    file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
     if file.is_missing() {
         return;
     }
@@ -213,7 +214,6 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     file_extension(event, file);
     event.long("size", unless_zero(file.size));
     event.hashes(file.hashes);
-    file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
 }
 
 /// Writes the extension that the console gives, else that of the name.

@@ -182,6 +182,9 @@ fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
     event.hashes(file.hashes);
     event.long("size", unless_zero(file.size));
     let signature = event.open("code_signature");
+    if let Some(exists) = file.is_signed() {
+        event.json.boolean("exists", exists);
+    }
     event.text("subject_name", file.signer);
     event.close(signature);
     event.close(open);

@@ -63,3 +63,22 @@ impl<'a, const H: usize> File<'a, H> {
         event.hashes(self.hashes);
     }
 }
+
+impl Event<'_> {
+    /// Writes the signature of the open file, which somebody signed. `is_valid` is what the record says of the
+    /// certificate.
+    pub fn signature(&mut self, is_valid: Option<bool>) {
+        let list = self.open_list("signatures");
+        let element = self.open_element();
+        self.choice("algorithm", 0, "Unknown");
+        match is_valid {
+            Some(true) => self.choice("state", 1, "Valid"),
+            Some(false) => self.choice("state", 6, "Untrusted"),
+            // A word such as `SignedVerified` says that somebody signed the file, and not whether the certificate is
+            // valid.
+            None => self.choice("state", 0, "Unknown"),
+        }
+        self.close(element);
+        self.close(list);
+    }
+}

@@ -49,7 +49,7 @@ impl Event<'_> {
                 self.status(id);
                 self.mark(value);
             }
-            None if Word::of_value(value).as_str().is_empty() => {}
+            None if !is_set(value) => {}
             None => _ = self.other_status(value),
         }
     }

@@ -53,7 +53,7 @@ use super::common::registry::HIVES;
 use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity, print_confidence};
 use super::common::word::Word;
 use super::json::Json;
-use super::mapping::{Origin, SchemaMapper, CompleteSnapshot, Written};
+use super::mapping::{CompleteSnapshot, Origin, SchemaMapper, Written};
 use crate::common::words::{PrintedWords, print_choice, print_choices};
 use crate::copy::KeyCase;
 use crate::drift::places;

@@ -262,7 +262,10 @@ fn file(event: &mut Event<'_>, file: &DetectedFile<'_>, acting: &Acting<'_>) {
         extension(event, file.extension);
         event.integer("size", unless_zero(file.size));
         event.text("company_name", file.publisher);
-        signature(event, file);
+        let is_valid = boolean(file.is_valid_certificate);
+        if is_valid == Some(true) || file.is_signed() == Some(true) {
+            event.signature(is_valid);
+        }
     });
 }
 
@@ -275,22 +278,4 @@ fn extension(event: &mut Event<'_>, value: Value<'_>) {
             event.mark(value);
         }
     }
-}
-
-fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
-    let is_valid = boolean(file.is_valid_certificate);
-    if is_valid != Some(true) && file.is_signed() != Some(true) {
-        return;
-    }
-    let list = event.open_list("signatures");
-    let element = event.open_element();
-    event.choice("algorithm", 0, "Unknown");
-    match is_valid {
-        Some(true) => event.choice("state", 1, "Valid"),
-        Some(false) => event.choice("state", 6, "Untrusted"),
-        // A word such as `SignedVerified` says that somebody signed the file, and not whether the certificate is valid.
-        None => event.choice("state", 0, "Unknown"),
-    }
-    event.close(element);
-    event.close(list);
 }

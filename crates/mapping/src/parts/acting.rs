@@ -46,7 +46,7 @@ pub struct Clues<'a> {
 }
 
 /// The programs that run or open files with these extensions: the process is one of them, and not the file.
-const OPENERS: [(&[&str], &[&str]); 37] = [
+const OPENERS: [(&[&str], &[&str]); 38] = [
     (&["ps1", "psm1", "psd1"], &["powershell", "pwsh", "powershell_ise"]),
     (&["bat", "cmd"], &["cmd"]),
     (&["vbs", "vbe", "js", "jse", "wsf", "wsh"], &["wscript", "cscript", "node"]),
@@ -71,6 +71,7 @@ const OPENERS: [(&[&str], &[&str]); 37] = [
     ),
     (&["xll", "wll"], &["excel", "winword", "rundll32"]),
     (&["sys", "drv"], &[]),
+    (&["so", "dylib", "ko"], &[]),
     (&["inf"], &["cmstp", "rundll32"]),
     (&["msi", "msp"], &["msiexec"]),
     (&["chm"], &["hh"]),
@@ -126,9 +127,9 @@ const UNIX_PROGRAMS: [&str; 23] = [
 const UNIX_DIRECTORIES: [&str; 5] = ["/bin/", "/sbin/", "/libexec/", "/Contents/MacOS/", "/PrivilegedHelperTools/"];
 
 /// Extensions of what never runs. It is the argument of a program even where a command line begins with it.
-const DATA: [&str; 28] = [
+const DATA: [&str; 25] = [
     "conf", "plist", "xml", "json", "css", "zip", "gz", "tgz", "tar", "bz2", "xz", "7z", "rar", "iso", "dmg", "pkg",
-    "deb", "rpm", "so", "dylib", "ko", "png", "jpg", "mp4", "mp3", "service", "lnk", "url",
+    "deb", "rpm", "png", "jpg", "mp4", "mp3", "service", "lnk", "url",
 ];
 
 /// What a file is to a process.

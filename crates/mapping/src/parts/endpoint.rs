@@ -92,10 +92,11 @@ pub struct Interactive<'a> {
 }
 
 impl<'a> Interactive<'a> {
-    /// What names the user: a name, else what the directory has in its place.
+    /// What names the user: a name, else what the directory has in its place. The other name may be that of another
+    /// user.
     pub fn name(&self) -> Value<'a> {
         let [name, other] = self.names;
-        first_scalar([name, other, self.principal_name, self.email])
+        first_scalar([name, self.principal_name, self.email, other])
     }
 
     /// The e-mail address, if it is one.

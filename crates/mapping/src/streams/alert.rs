@@ -147,11 +147,7 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
 fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a> {
     let login = [info.login_is_successful, info.logins_user_name, info.login_account_sid, info.login_type];
     let target = [target.tgt_proc_name, target.tgt_proc_image_path, target.tgt_proc_cmd_line];
-    let mut matched = Matched::new(info.event_type, login, target);
-    if info.event_type.is_empty() && matched.kind.is_none() && !info.indicator_category.is_empty() {
-        matched.kind = Some(EventKind::Indicator);
-    }
-    matched
+    Matched::new(info.event_type, info.indicator_category, login, target)
 }
 
 /// The endpoint as it is now, with its version, its system and its owner as they were at the detection.

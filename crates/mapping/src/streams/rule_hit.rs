@@ -1,10 +1,13 @@
-//! Hits of custom rules in the activity log: `data` has the values of an alert under keys in lower case.
+//! Hits of custom rules in the activity log: `data` has the values of an alert under keys in lower case. Not all of them
+//! are fields of the record.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
 
+use super::other;
 use crate::common::account::ProcessUser;
 use crate::common::matched::Matched;
+use crate::common::os::architecture_of_system;
 use crate::common::placeholder::{domain, first_scalar};
 use crate::common::severity::Severity;
 use crate::common::threat::unless_zero;
@@ -77,6 +80,7 @@ fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
         rule: Rule { id: hit.ruleid, name: hit.rulename, description: hit.ruledescription, category: hit.querytype },
         matched: Matched::new(
             hit.dveventtype,
+            hit.indicatorcategory,
             [hit.loginissuccessful, hit.loginsusername, hit.loginaccountsid, hit.logintype],
             [hit.tgtprocname, hit.tgtprocimagepath, hit.tgtproccmdline],
         ),
@@ -114,7 +118,7 @@ fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
             start: hit.tgtprocessstarttime,
         },
         file: TargetFile {
-            id: Value::default(),
+            id: other(&hit.other, "tgtfileid"),
             path: hit.tgtfilepath,
             created: hit.tgtfilecreatedat,
             modified: hit.tgtfilemodifiedat,
@@ -154,7 +158,7 @@ fn process<'a>(hit: &RuleHit<'a>) -> Process<'a> {
         entity_id: hit.sourceprocesskey,
         start: hit.sourceprocessstarttime,
         signer: if signer.is_empty() { misspelt } else { signer },
-        integrity: Value::default(),
+        integrity: other(&hit.other, "sourceprocessintegritylevel"),
         user: ProcessUser::of(hit.sourceprocessusername),
         user_text: hit.sourceprocessusername,
         ..Process::default()
@@ -171,7 +175,7 @@ fn parent<'a>(hit: &RuleHit<'a>) -> Process<'a> {
         entity_id: hit.sourceparentprocesskey,
         start: hit.sourceparentprocessstarttime,
         signer: hit.sourceparentprocesssigneridentity,
-        integrity: Value::default(),
+        integrity: other(&hit.other, "sourceparentprocessintegritylevel"),
         user: ProcessUser::of(hit.sourceparentprocessusername),
         user_text: hit.sourceparentprocessusername,
         ..Process::default()
@@ -195,6 +199,7 @@ fn endpoint<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Endpoint<'a> {
             family: hit.origagentosfamily,
             ..Os::default()
         },
+        architecture: architecture_of_system([hit.origagentosname, hit.origagentosrevision]),
         addresses: [hit.agentipv4, none, none, none],
         external: hit.externalip,
         macs: hit.physical,

@@ -223,29 +223,37 @@ impl<'a> ThreatParts<'a> {
     }
 }
 
-/// Keys are in the order of the alphabet, so the name of a tactic comes before its techniques.
+/// Visits a tactic and its techniques. Keys are in the order of the alphabet, so the name of a tactic comes before its
+/// techniques; where it does not, they are read again after it.
 fn each_technique<'a>(cursor: &mut Cursor<'a>, visit: &mut impl FnMut(Indication<'a>)) {
     let mut tactic = None;
+    let mut nameless = Value::default();
     cursor.each_entry(|cursor, key| match key {
         "name" => {
             tactic = cursor.value().escaped();
             visit(Indication::Tactic(tactic));
         }
-        "techniques" => cursor.each_element(|cursor| {
-            let mut attack = Attack { tactic, ..Attack::default() };
-            cursor.each_entry(|cursor, key| {
-                let text = cursor.value().escaped();
-                match key {
-                    "name" => attack.technique = text,
-                    "link" => attack.link = text,
-                    _ => {}
-                }
-            });
-            visit(Indication::Technique(attack));
-        }),
+        "techniques" if tactic.is_none() => nameless = cursor.value(),
+        "techniques" => each_technique_of(tactic, cursor, visit),
         _ => _ = cursor.value(),
     });
+    each_technique_of(tactic, &mut Cursor::new(nameless), visit);
     visit(Indication::TacticEnd);
+}
+
+fn each_technique_of<'a>(tactic: Option<Escaped<'a>>, cursor: &mut Cursor<'a>, visit: &mut impl FnMut(Indication<'a>)) {
+    cursor.each_element(|cursor| {
+        let mut attack = Attack { tactic, ..Attack::default() };
+        cursor.each_entry(|cursor, key| {
+            let text = cursor.value().escaped();
+            match key {
+                "name" => attack.technique = text,
+                "link" => attack.link = text,
+                _ => {}
+            }
+        });
+        visit(Indication::Technique(attack));
+    });
 }
 
 impl<'a> Mitigation<'a> {

@@ -1,11 +1,10 @@
 //! Unified alerts: `/unifiedalerts/graphql`. The endpoint is the primary asset, else the first one. Values of assets
 //! have no field of their own, so they stay in the record.
 
-use std::borrow::Cow;
-
 use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 
+use super::other;
 use crate::common::account::{Account, ProcessUser};
 use crate::common::address::Address;
 use crate::common::attack::Attack;
@@ -18,7 +17,7 @@ use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::parts::{Acting, Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
+use crate::parts::{Acting, Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence, VERIFICATIONS};
 
 #[derive(Debug, Clone, Copy)]
 pub struct UnifiedParts<'a> {
@@ -105,6 +104,8 @@ pub struct AlertedFile<'a> {
     /// Hashes of a command line, which are no hashes of a file.
     pub hashes_of_command_line: [Value<'a>; 3],
     pub size: Value<'a>,
+    /// The console's word for whether it is signed.
+    pub verification: Value<'a>,
     pub signer: Value<'a>,
 }
 
@@ -113,9 +114,15 @@ impl<'a> AlertedFile<'a> {
         self.hashes[1]
     }
 
+    /// Whether the file has a signature; `None` if the console does not say it, or if there is no file.
+    pub fn is_signed(&self) -> Option<bool> {
+        let is_file = self.image.is_some() || self.hashes.into_iter().any(is_set);
+        VERIFICATIONS.of(self.verification).filter(|_| is_file)
+    }
+
     /// Whether there is only the name of a process, and no file.
     pub fn is_missing(&self) -> bool {
-        !is_set(self.path) && self.image.is_some_and(|image| image.addition.is_some())
+        self.image.is_some_and(|image| image.has_no_file(self.path, self.hashes))
     }
 
     /// Whether the file is what is malicious. That of a process with a malicious command line is not.
@@ -517,7 +524,7 @@ impl<'a> States<'a> {
     fn of(alert: &UnifiedAlert<'a>) -> Self {
         let mut current = primary(alert.assets);
         if current.is_empty() {
-            current = find(&alert.other, "asset");
+            current = other(&alert.other, "asset");
         }
         let detected = primary(alert.detection_time.assets);
         if !detected.is_empty() {
@@ -529,19 +536,15 @@ impl<'a> States<'a> {
             };
         }
         let others = &alert.detection_time.other;
-        let asset = find(others, "asset");
+        let asset = other(others, "asset");
         let inner = asset.get("asset");
         Self {
             current,
             detected: if inner.is_empty() { asset } else { inner },
-            cloud: find(others, "cloud"),
-            kubernetes: find(others, "kubernetes"),
+            cloud: other(others, "cloud"),
+            kubernetes: other(others, "kubernetes"),
         }
     }
-}
-
-fn find<'a>(others: &[(Cow<'a, str>, Value<'a>)], key: &str) -> Value<'a> {
-    others.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
 }
 
 /// The asset with `primary: true`, else the first one.
@@ -769,6 +772,7 @@ fn file<'a>(process: &UnifiedProcess<'a>, named: NamedFile<'a>) -> AlertedFile<'
         hashes,
         hashes_of_command_line,
         size: of_file(file.size),
+        verification: of_file(other(&file.other, "signatureVerification")),
         signer: of_file(file.cert_subject),
     }
 }

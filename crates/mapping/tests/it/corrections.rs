@@ -1209,6 +1209,14 @@ fn every_stream_has_the_architecture_that_its_system_names() {
             Stream::UnifiedAlerts,
             json!({"id": "1", "detectionTime": {"asset": {"name": "c", "osType": "linux", "osName": "Linux", "osRevision": debian}}}),
         ),
+        (
+            Stream::Activities,
+            activity(
+                3608,
+                json!({"agentId": "8"}),
+                json!({"alertid": "1", "rulename": "r", "origagentosname": "Linux", "origagentosrevision": debian}),
+            ),
+        ),
     ] {
         let event = map_to(Schema::Ecs, stream, &record);
         assert_fields(&event, &[("host.architecture", json!("x86_64"))]);
@@ -2713,6 +2721,11 @@ fn a_mac_address_of_all_clients_of_a_vpn_is_none_of_a_device() {
         "0A-00-27-00-00-0B",
         "ee:ee:ee:ee:ee:ee",
         "fe:ff:ff:ff:ff:ff",
+        // The chip within a Mac, and Parallels on its host.
+        "ac:de:48:00:11:22",
+        "AC-DE-48-00-11-22",
+        "00:1c:42:00:00:08",
+        "00:1c:42:00:00:09",
     ] {
         for (named, interfaces, ip, mac) in [
             ("10.9.0.2", json!([one(shared, "10.9.0.2")]), "10.9.0.2", Value::Null),
@@ -2735,6 +2748,10 @@ fn a_mac_address_of_all_clients_of_a_vpn_is_none_of_a_device() {
         let data = json!({"alertid": "5", "rulename": "r", "agentipv4": "10.4.4.69", "physical": shared});
         let event = map_to(Schema::Ocsf, Stream::Activities, &activity(3608, json!({"agentId": "9"}), data));
         assert_fields(&event, &[("device.ip", json!("10.4.4.69")), ("device.mac", Value::Null)]);
+        let data = json!({"alertid": "5", "rulename": "r", "physical": format!("{shared},{real}")});
+        let [ecs, ocsf] = of_activity(3608, json!({"agentId": "9"}), data);
+        assert_fields(&ecs, &[("host.mac", json!(["98-FA-9B-5F-F2-BD"]))]);
+        assert_fields(&ocsf, &[("device.mac", json!(real))]);
     }
 }
 
@@ -4421,4 +4438,272 @@ fn what_connects_a_network_is_a_machine() {
         assert_fields(&ecs, &[("host.name", name)]);
         assert_eq!(ocsf["device"]["type"].as_str().unwrap_or_default(), kind, "{ocsf:#}");
     }
+}
+
+/// Some keys of an alert are no fields of the record of a hit.
+#[test]
+fn a_hit_has_all_that_its_alert_has() {
+    let alert = json!({"alertInfo": {"alertId": "5", "indicatorCategory": "Evasion"}, "ruleInfo": {"name": "r"},
+        "sourceProcessInfo": {"name": "a.exe", "pid": "12", "integrityLevel": "medium"},
+        "sourceParentProcessInfo": {"name": "b.exe", "pid": "11", "integrityLevel": "high"},
+        "targetProcessInfo": {"tgtFileId": "5C4E2E3FE950B367", "tgtFilePath": "C:\\x\\a.txt"}});
+    let hit = activity(
+        3608,
+        json!({"agentId": "9"}),
+        json!({"alertid": "5", "rulename": "r", "indicatorcategory": "Evasion", "sourceprocessname": "a.exe",
+            "sourceprocesspid": "12", "sourceprocessintegritylevel": "medium", "sourceparentprocessname": "b.exe",
+            "sourceparentprocesspid": "11", "sourceparentprocessintegritylevel": "high",
+            "tgtfileid": "5C4E2E3FE950B367", "tgtfilepath": "C:\\x\\a.txt"}),
+    );
+    for (stream, record) in [(Stream::Alerts, alert), (Stream::Activities, hit)] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("event.category", json!(["intrusion_detection", "malware"]))]);
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(
+            &event["actor"]["process"],
+            &[("integrity", json!("Medium")), ("parent_process.integrity", json!("High"))],
+        );
+        let mut files = event["evidences"].as_array().unwrap().iter().filter_map(|evidence| evidence.get("file"));
+        assert!(files.any(|file| file["uid"] == "5C4E2E3FE950B367"), "{event:#}");
+    }
+}
+
+/// Members of an object have no order.
+#[test]
+fn a_tactic_is_that_of_its_techniques_whichever_comes_first() {
+    let [name, techniques] = [r#""name":"Execution""#, r#""techniques":[{"name":"T1059.001"},{"name":"T1106"}]"#];
+    for tactic in [format!("{{{name},{techniques}}}"), format!("{{{techniques},{name}}}")] {
+        let record = threat(json!({}), json!({"indicators": [{"tactics": ["TACTIC"]}]}));
+        let record = record.to_string().replace("\"TACTIC\"", &tactic);
+        let [ecs, ocsf] = [Schema::Ecs, Schema::Ocsf].map(|schema| {
+            let mut out = Vec::new();
+            mapper_to(schema, Stream::Threats, false).map(record.as_bytes(), &mut out).expect("maps");
+            read_event(&out)
+        });
+        assert_fields(&ecs["threat"], &[("tactic.id", json!(["TA0002"])), ("technique.id", json!(["T1059", "T1106"]))]);
+        for attacks in [&ocsf["attacks"], &ocsf["finding_info"]["attacks"]] {
+            assert_eq!(attacks.as_array().map(Vec::len), Some(2), "{ocsf:#}");
+            for attack in attacks.as_array().unwrap() {
+                assert_fields(attack, &[("tactic", json!({"name": "Execution", "uid": "TA0002"}))]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_hash_of_a_command_line_is_related_without_a_file() {
+    let sha1 = format!("8a9e{}", "1".repeat(36));
+    let name = "cmd.exe (CLI 8a9e)";
+    let of_threat = |path: Value| threat(json!({"threatName": name, "filePath": path, "sha1": sha1}), json!({}));
+    let of_activity = activity(
+        4003,
+        json!({"threatId": "1"}),
+        json!({"threatClassification": "Malware", "fileDisplayName": name, "fileContentHash": sha1}),
+    );
+    for (stream, record) in [
+        (Stream::Threats, of_threat(Value::Null)),
+        (Stream::Threats, of_threat(json!(""))),
+        (Stream::Threats, of_threat(json!("N/A"))),
+        (Stream::Activities, of_activity),
+        (Stream::UnifiedAlerts, json!({"id": "1", "process": {"file": {"name": name, "sha1": sha1}}})),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("related.hash", json!([sha1])), ("file", Value::Null)]);
+    }
+}
+
+/// The hash is that of the program.
+#[test]
+fn a_session_with_a_hash_has_a_file_in_all_streams() {
+    let sha1 = "d".repeat(40);
+    let name = "sh (interactive session)";
+    let unified = |line: Value| {
+        json!({"id": "1", "name": name, "classification": "MALWARE",
+            "process": {"cmdLine": line, "file": {"name": name, "sha1": sha1}}})
+    };
+    let of_activity = activity(
+        4003,
+        json!({"threatId": "1"}),
+        json!({"threatClassification": "Malware", "fileDisplayName": name, "fileContentHash": sha1}),
+    );
+    for (stream, record) in [
+        (Stream::Threats, threat(json!({"threatName": name, "sha1": sha1, "detectionType": "dynamic"}), json!({}))),
+        (Stream::Activities, of_activity),
+        (Stream::UnifiedAlerts, unified(Value::Null)),
+        (Stream::UnifiedAlerts, unified(json!("sh -i"))),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        let file = json!({"name": "sh", "hash": {"sha1": sha1}});
+        assert_fields(&event, &[("file", file), ("related.hash", json!([sha1])), ("process.name", json!("sh"))]);
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let file = &event["evidences"][0]["file"];
+        assert_eq!((&file["name"], &file["hashes"][0]["value"]), (&json!("sh"), &json!(sha1)), "{event:#}");
+        assert_fields(&event["malware"][0], &[("name", json!("sh")), ("uid", Value::Null)]);
+    }
+    // Without a hash, there is no file.
+    for (stream, record) in [
+        (Stream::Activities, activity(4003, json!({"threatId": "1"}), json!({"fileDisplayName": name}))),
+        (Stream::UnifiedAlerts, json!({"id": "1", "process": {"file": {"name": name}}})),
+    ] {
+        assert_fields(&map_to(Schema::Ecs, stream, &record), &[("file", Value::Null)]);
+    }
+}
+
+/// The directory has the user who logged in last. The user of the system may be another one.
+#[test]
+fn the_address_of_a_directory_is_that_of_its_user() {
+    let agent = |last: &str, directory: Value| {
+        let record = json!({"id": "9", "computerName": "web-1", "osUsername": "root", "lastLoggedInUserName": last,
+            "activeDirectory": directory});
+        let [ecs, ocsf] = [Schema::Ecs, Schema::Ocsf].map(|schema| map_to(schema, Stream::Agents, &record));
+        assert_eq!(faults(Schema::Ocsf, &ocsf), Vec::<String>::new(), "{ocsf:#}");
+        [ecs, ocsf]
+    };
+    let address = "jane@acme.example";
+    for directory in [json!({"mail": address, "userPrincipalName": address}), json!({"mail": address})] {
+        let [ecs, ocsf] = agent("", directory);
+        assert_fields(&ecs, &[("user.name", json!("jane")), ("user.email", json!(address))]);
+        assert!(ecs["related"]["user"].as_array().unwrap().contains(&json!("root")), "{ecs:#}");
+        assert_fields(&ocsf, &[("device.owner.name", json!("jane")), ("device.owner.email_addr", json!(address))]);
+    }
+    let [ecs, ocsf] = agent("", json!({"userPrincipalName": "foo"}));
+    assert_fields(&ecs, &[("user.name", json!("foo"))]);
+    assert_fields(&ocsf, &[("device.owner.name", json!("foo")), ("device.owner.uid_alt", json!("foo"))]);
+    let [ecs, ocsf] = agent("bob", json!({"mail": "bob@acme.example"}));
+    assert_fields(&ecs, &[("user.name", json!("bob")), ("user.email", json!("bob@acme.example"))]);
+    assert_fields(&ocsf, &[("device.owner.name", json!("bob"))]);
+    // Without a user of a directory, it is the user of the system.
+    let [ecs, ocsf] = agent("", json!({}));
+    assert_fields(&ecs, &[("user.name", json!("root"))]);
+    assert_fields(&ocsf, &[("device.owner.name", json!("root"))]);
+}
+
+#[test]
+fn a_library_is_no_process_on_any_system() {
+    for (system, path, extension) in [
+        ("linux", "/usr/lib/evil.so", "SO"),
+        ("linux", "/usr/lib/libx.so.1", ""),
+        ("linux", "/lib/modules/rootkit.ko", "KO"),
+        ("macos", "/Users/jane/evil.dylib", "DYLIB"),
+    ] {
+        let info = json!({"threatName": "evil", "filePath": path, "fileExtension": extension,
+            "fileExtensionType": "Executable", "detectionType": "dynamic", "originatorProcess": "nginx",
+            "maliciousProcessArguments": "nginx: worker process", "processUser": "root"});
+        let record = threat(info, json!({"agentRealtimeInfo": {"agentOsType": system}}));
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_fields(&event, &[("file.path", json!(path)), ("process", json!({"parent": {"name": "nginx"}}))]);
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_fields(&event["evidences"][0], &[("data.process", Value::Null), ("file.path", json!(path))]);
+    }
+}
+
+#[test]
+fn a_role_is_one_of_an_administrator_whatever_its_length() {
+    for (role, expected, severity) in [
+        ("Endpoint Detection and Response Tier 2 Site Admin for EMEA", "Admin", 47),
+        ("Tier1/Admin", "Admin", 47),
+        ("\u{c9}quipe Admin", "Admin", 47),
+        ("Endpoint Detection and Response Tier 2 Non-Admin for EMEA", "User", 21),
+        ("Endpoint Detection and Response Tier 2 Administration", "User", 21),
+    ] {
+        let [ecs, ocsf] = of_activity(23, json!({}), json!({"byUser": "boss", "username": "new", "role": role}));
+        assert_fields(&ecs, &[("event.severity", json!(severity))]);
+        assert_fields(&ocsf, &[("user.type", json!(expected))]);
+    }
+}
+
+/// No word of a table is as long, or has other letters than ASCII.
+#[test]
+fn the_state_of_an_incident_may_be_a_long_word() {
+    for word in ["Waiting for an answer of the operations team in Barcelona", "Ge\u{f6}ffnet"] {
+        for (stream, record) in [
+            (Stream::Threats, threat(json!({"incidentStatus": word}), json!({}))),
+            (Stream::Alerts, json!({"alertInfo": {"alertId": "1", "incidentStatus": word}})),
+            (Stream::UnifiedAlerts, json!({"id": "1", "status": word})),
+        ] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("status_id", json!(99)), ("status", json!(word))]);
+        }
+    }
+}
+
+#[test]
+fn a_node_of_kubernetes_is_a_server_whichever_word_says_so() {
+    for asset in [
+        json!({"name": "node-1", "subcategory": "Virtual Machine", "assetTypeClassifier": "Kubernetes Node"}),
+        json!({"name": "node-1", "subcategory": "Kubernetes Node", "category": "Virtual Machine"}),
+        json!({"name": "node-1", "category": "Server", "subcategory": "Virtual Machine", "type": "Kubernetes Node"}),
+    ] {
+        let [ecs, ocsf] = with_assets(json!([asset]), json!({}));
+        assert_fields(&ecs, &[("host.type", json!("kubernetes node"))]);
+        assert_fields(&ocsf, &[("device.type", json!("Server"))]);
+    }
+}
+
+#[test]
+fn a_unified_alert_says_whether_its_file_is_signed() {
+    let alert = |word: &str, file: Value| {
+        let mut record = json!({"id": "1", "process": {"file": file}});
+        record["process"]["file"]["signatureVerification"] = json!(word);
+        let [ecs, ocsf] = [Schema::Ecs, Schema::Ocsf].map(|schema| {
+            let event = map_to(schema, Stream::UnifiedAlerts, &record);
+            assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+            event
+        });
+        let state = ocsf.pointer("/evidences/0/file/signatures/0/state").cloned().unwrap_or_default();
+        (at(&ecs, "file.code_signature").clone(), state)
+    };
+    let named = json!({"name": "a.exe", "path": "C:\\x\\a.exe"});
+    let signed = json!({"name": "a.exe", "certSubject": "ACME"});
+    let none = Value::Null;
+    assert_eq!(alert("Not Signed", named.clone()), (json!({"exists": false}), none.clone()));
+    assert_eq!(alert("NotSigned", named.clone()), (json!({"exists": false}), none.clone()));
+    assert_eq!(alert("Signed", named), (json!({"exists": true}), json!("Unknown")));
+    let by_acme = json!({"exists": true, "subject_name": "ACME"});
+    assert_eq!(alert("SignedVerified", signed.clone()), (by_acme, json!("Unknown")));
+    assert_eq!(alert("of an unknown kind", signed), (json!({"subject_name": "ACME"}), none.clone()));
+    // What is no file has no signature.
+    assert_eq!(alert("Not Signed", json!({})), (none.clone(), none.clone()));
+    assert_eq!(alert("Not Signed", json!({"name": "cmd.exe (interactive session)"})), (none.clone(), none));
+}
+
+/// Detections are made by agents, and notes by users.
+#[test]
+fn what_a_user_does_about_a_threat_is_no_detection() {
+    let of_threat = |fields: Value, more: Value| {
+        let mut data = json!({"confidenceLevel": "malicious"});
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut record = activity(99_999, json!({"threatId": "9"}), data);
+        record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        record
+    };
+    let of_rule = activity(99_999, json!({}), json!({"alertid": "9", "rulename": "r", "noteText": "hi"}));
+    for record in [
+        of_threat(json!({"userId": "5"}), json!({})),
+        of_threat(json!({}), json!({"username": "jane"})),
+        of_threat(json!({}), json!({"byUser": "jane", "action": "kill"})),
+        of_threat(json!({}), json!({"noteText": "hi"})),
+        of_threat(json!({}), json!({"newTicketId": "T-1"})),
+        of_rule,
+    ] {
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        assert_fields(&event, &[("event.kind", json!("event"))]);
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(
+            &event,
+            &[
+                ("activity_name", json!("Update")),
+                ("finding_info.uid", json!("9")),
+                ("status", Value::Null),
+                ("is_alert", Value::Null),
+                ("disposition", Value::Null),
+            ],
+        );
+    }
+    let event = map_to(Schema::Ocsf, Stream::Activities, &of_threat(json!({}), json!({"username": ""})));
+    assert_fields(&event, &[("activity_name", json!("Create")), ("is_alert", json!(true))]);
 }

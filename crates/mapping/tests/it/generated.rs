@@ -2,7 +2,7 @@
 
 use s1_forwarder_emulator::{Console, Kind, Setup};
 use s1_forwarder_mapping::coverage::Coverage;
-use s1_forwarder_mapping::{Schema, CompleteSnapshot};
+use s1_forwarder_mapping::{CompleteSnapshot, Schema};
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use serde_json::Value;
 

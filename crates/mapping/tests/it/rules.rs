@@ -390,7 +390,7 @@ fn the_fields_of_an_agent() {
             ("host.mac", Value::Null),
             ("related.ip", json!(["10.0.0.1", "10.0.0.254", "203.0.113.9"])),
             ("related.hosts", json!(["web-1"])),
-            ("user", json!({"name": "root", "email": "root@acme.example"})),
+            ("user", json!({"name": "root", "domain": "acme.example", "email": "root@acme.example"})),
             ("device", json!({"serial_number": "SN", "model": {"name": "M"}})),
             ("sentinel_one.agent.group_ip", json!("81.2.69.x")),
             ("sentinel_one.agent.active_directory.computer_member_of", json!("CN=x")),

@@ -179,7 +179,9 @@ impl Subject {
         let remote = [data.reported_remote_host, data.reported_local_host, data.remote_host, data.local_host];
         if any(&[entry.threat_id]) || any(&[data.threat_classification]) {
             let is_report = any(&[data.global_status, data.new_status]) || is_decision(data);
-            let is_detection = any(&[entry.threat_id]) && any(&[data.confidence_level]) && !is_report;
+            // Agents detect, and users do something about it.
+            let is_by_user = any(&[activity.user_id, data.by_user, data.username, data.user_name]);
+            let is_detection = any(&[entry.threat_id]) && any(&[data.confidence_level]) && !is_report && !is_by_user;
             return if is_detection { Self::Detection } else { Self::Threat };
         }
         if any(&remote) {

@@ -23,6 +23,7 @@ pub use users::{Actor, User, Users};
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
+use super::other;
 use crate::common::activity_types;
 use crate::common::image::{Image, NamedFile};
 use crate::common::placeholder::{boolean, first_scalar, is_set};
@@ -108,9 +109,12 @@ const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
 /// An action about a unified alert ran.
 const ALERT_ACTION: u32 = 16005;
 
-/// Whether somebody decided about a threat or an alert, which was detected before.
+/// What a user writes about a threat or an alert: a note or a ticket.
+const WRITTEN: [&str; 3] = ["noteText", "noteDetails", "newTicketId"];
+
+/// Whether somebody decided or wrote something about a threat or an alert, which was detected before.
 pub fn is_decision(data: &ActivityData<'_>) -> bool {
-    [
+    let is_decided = [
         data.new_analyst_verdict,
         data.new_analyst_verdict_title,
         data.new_incident_status,
@@ -118,7 +122,8 @@ pub fn is_decision(data: &ActivityData<'_>) -> bool {
         data.new_confidence_level,
     ]
     .into_iter()
-    .any(is_set)
+    .any(is_set);
+    is_decided || WRITTEN.into_iter().any(|key| is_set(other(&data.other, key)))
 }
 
 impl ReportedThreat<'_> {
@@ -155,7 +160,7 @@ impl<'a> ReportedFile<'a> {
 
     /// Whether there is only the name of a process, and no file.
     pub fn is_missing(&self) -> bool {
-        !is_set(self.path) && self.image.is_some_and(|image| image.addition.is_some())
+        self.image.is_some_and(|image| image.has_no_file(self.path, self.hashes))
     }
 
     /// Whether the file is what is malicious. That of a process with a malicious command line is not.
@@ -333,9 +338,10 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         if self.is_about_unified_alert() {
             return alert_keys::ALERT_ID.find(self.entry.data);
         }
-        if is_decision(self.data) {
-            // The key of a hit.
-            return first_scalar([self.data.alert_id, self.other("alertid")]);
+        // The key of a hit.
+        let of_hit = self.other("alertid");
+        if is_set(of_hit) && is_decision(self.data) {
+            return first_scalar([self.data.alert_id, of_hit]);
         }
         self.data.alert_id
     }
@@ -496,6 +502,6 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     /// A value of `data` that is no field.
     fn other(&self, key: &str) -> Value<'a> {
-        self.data.other.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
+        other(&self.data.other, key)
     }
 }

@@ -1,6 +1,6 @@
 //! What OCSF events say: classes, states, profiles, identities, errors.
 
-use s1_forwarder_mapping::{OcsfVersion, Schema, CompleteSnapshot, schema_name};
+use s1_forwarder_mapping::{CompleteSnapshot, OcsfVersion, Schema, schema_name};
 use s1_forwarder_record::{Identity, Level, Scope, Stream, Timestamp};
 use serde_json::{Value, json};
 

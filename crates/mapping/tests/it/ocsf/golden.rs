@@ -1,4 +1,4 @@
-//! A whole event of each stream. Those of activities are next to ECS's, in `mapping/activities.rs`.
+//! A whole event of each stream. Those of activities are next to ECS's, in `activities.rs`.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;

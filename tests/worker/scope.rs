@@ -1,6 +1,7 @@
 //! A scope that the token does not see, in a worker that runs.
 
 use s1_forwarder::emulator::{Kind, Scope, Setup, Token};
+use s1_forwarder::record::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::harness::Harness;
@@ -43,6 +44,7 @@ async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
     worker.lane("acme/activities/siem", |lane| lane["delivered"].as_u64() > Some(0)).await;
     assert_eq!(asked(&harness), 0, "a pipeline that names nothing is not compared");
 
+    let before = Timestamp::now();
     put(&harness, "acme", &[site, WRONG]);
     let text = warned(&mut worker, "acme/activities/siem").await;
     assert!(text.starts_with(&format!("the token does not see {WRONG}: correct `console.sites`")), "{text}");
@@ -70,6 +72,10 @@ async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
     worker.lane("acme/activities/siem", |lane| unseen(lane).is_none()).await;
     let over = ["WARN", "\"pipeline\":\"acme\"", "the warning about the scope is over", ": s1-forwarder backfill /"];
     worker.logged(&over).await;
+    // The lane had read up to some time before the change.
+    let log = worker.log_text();
+    let from = log.split_once(" --from ").unwrap().1.split(' ').next().unwrap();
+    assert!(Timestamp::parse(from).unwrap() <= before, "{from} {before}");
     // The warning of the other pipeline stays.
     assert_eq!(worker.metrics().await.sum("unseen_scope_lanes", &[]), 1);
 }

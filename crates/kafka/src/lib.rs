@@ -39,7 +39,7 @@ pub use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome};
 pub use items::{GroupSize, ItemKey, Items};
 pub use location::{KafkaLocation, KafkaLocationError};
 pub use location::{is_broker, is_topic};
-pub use read_back::Retention;
+pub use read_back::{Retention, SentEvent};
 pub use send::{Report, Sent};
 pub use snapshot::IfDamaged;
 pub use topic::Topic;

@@ -185,6 +185,8 @@ pub struct LaneMetrics {
     pub(super) sink_latency: Latency,
     skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
+    /// [`Self::complete_until`] when the lane began to poll.
+    opened_from: AtomicI64,
     newest_record: AtomicI64,
     /// 0 and 1, or [`UNPOLLED`], or [`NOT_JUDGED`].
     silent: AtomicU8,
@@ -246,6 +248,7 @@ impl LaneMetrics {
             sink_latency: Latency::default(),
             skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
+            opened_from: AtomicI64::new(i64::MIN),
             newest_record: AtomicI64::new(i64::MIN),
             silent: AtomicU8::new(UNPOLLED),
             snapshot: Mutex::new(None),
@@ -461,6 +464,16 @@ impl LaneMetrics {
     /// See [`Self::set_complete_until`]; `None` before the first checkpoint.
     pub fn complete_until(&self) -> Option<Timestamp> {
         known_time(self.complete_until.load(Ordering::Relaxed))
+    }
+
+    /// Says that the lane begins to poll, from where its checkpoint is.
+    pub fn set_opened(&self) {
+        self.opened_from.store(self.complete_until.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// [`Self::complete_until`] at the last [`Self::set_opened`]; `None` of a new lane.
+    pub fn opened_from(&self) -> Option<Timestamp> {
+        known_time(self.opened_from.load(Ordering::Relaxed))
     }
 
     /// The time of the newest record that the console has shown in a complete poll.

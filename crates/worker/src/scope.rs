@@ -1,8 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::{Client, ConsoleError};
 use s1_forwarder_engine::source::{SeenScope, named_scopes, scope_of_user};
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_telemetry::LaneMetrics;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -28,13 +31,15 @@ pub struct KnownScope {
     pub token: KnownToken,
     /// When nothing was wrong, or the first check was planned.
     well_at: Instant,
+    /// Up to when the lanes had read everything then. `None` before the first comparison.
+    read_until: Option<Timestamp>,
     /// The scope of the first token's user, of a pipeline that names no ids.
     of_user: Option<String>,
 }
 
 impl Default for KnownScope {
     fn default() -> Self {
-        Self { token: KnownToken::default(), well_at: Instant::now(), of_user: None }
+        Self { token: KnownToken::default(), well_at: Instant::now(), read_until: None, of_user: None }
     }
 }
 
@@ -56,7 +61,9 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
     let now = shared.options.clock.now();
     let pause = match compared {
         Ok(Compared::Unseen(text)) => {
-            let since = now.minus(known.well_at.elapsed());
+            let well_at = now.minus(known.well_at.elapsed());
+            let read_until = known.read_until.or_else(|| earliest(&shared, &lanes, LaneMetrics::opened_from));
+            let since = read_until.map_or(well_at, |until| until.min(well_at));
             shared.warnings.set_unseen(pipeline, &lane.console, text, since);
             if is_named { UNSEEN_INTERVAL } else { NEVER }
         }
@@ -64,11 +71,25 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             let streams = lanes.iter().map(|lane| lane.id.stream).collect();
             shared.warnings.clear_unseen(pipeline, &lane.console, &streams, &shared.lanes.state_flags(lane), now);
             known.well_at = Instant::now();
+            known.read_until = earliest(&shared, &lanes, LaneMetrics::complete_until);
             if is_named { CHECK_INTERVAL } else { NEVER }
         }
         Err(NotKnown) => RETRY_INTERVAL,
     };
     (known, pause)
+}
+
+/// The earliest of such times of these lanes: what they have not read is not settled.
+fn earliest(
+    shared: &Shared,
+    lanes: &[Arc<LaneSpec>],
+    time: impl Fn(&LaneMetrics) -> Option<Timestamp>,
+) -> Option<Timestamp> {
+    let running = lanes.iter().filter_map(|lane| {
+        let LaneId { pipeline, stream, sink } = &lane.id;
+        shared.telemetry.lane(pipeline, *stream, sink)
+    });
+    running.filter_map(|lane| time(&lane)).min()
 }
 
 /// Compares the scope of the token's user with that of the `first` token. Without ids in the file, the token of another

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use memchr::memmem;
 use parking_lot::Mutex;
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{Connect, Retention, Topic};
+use s1_forwarder_kafka::{Connect, Retention, SentEvent, Topic};
 use s1_forwarder_record::{Identity, Timestamp};
 
 use super::options::Options;
@@ -41,6 +42,8 @@ pub(super) struct TopicLookup {
 pub(super) struct Copy {
     at: Timestamp,
     sorted: SortedIdentities,
+    /// Identities in messages that may be copies of the lane's, whose headers somebody has changed.
+    doubted: SortedIdentities,
     /// Messages of the lane, or of a lane that they do not name, that have no identity.
     without: u64,
     retention: Retention,
@@ -57,27 +60,16 @@ impl TopicLookup {
         let at = Timestamp::now();
         let config = self.options.resolve().map_err(|error| Unproven::NoProof(error.to_string()))?;
         let topic = Topic::of_events(Connect::new(config, None), &self.topic);
-        let sorter = Arc::new(Mutex::new((IdentitySorter::default(), 0)));
-        let of_reader = sorter.clone();
+        let found = Arc::new(Mutex::new((IdentitySorter::default(), IdentitySorter::default(), 0)));
+        let of_reader = found.clone();
         let pipeline = self.pipeline.clone();
         let stream = self.stream;
         let read = topic.read_back(move |message| {
-            let is_own = |values: &[&[u8]], own: &str| values.is_empty() || values.contains(&own.as_bytes());
-            if !is_own(&message.pipelines, &pipeline) || !is_own(&message.streams, stream) {
-                return Ok(());
-            }
-            let (sorter, without) = &mut *of_reader.lock();
-            let parsed = |id: &&[u8]| std::str::from_utf8(id).ok()?.parse::<Identity>().ok();
-            let mut identities: BTreeSet<Identity> = message.ids.iter().filter_map(parsed).collect();
-            // One header is ours alone. Of several, or of none, the event itself says which one it is.
-            if message.ids.len() != 1 || identities.is_empty() {
-                match payload(message.payload) {
-                    Payload::Event(named) => identities.extend(named),
-                    Payload::Unnamed if identities.is_empty() => *without += 1,
-                    Payload::Unnamed | Payload::Foreign => {}
-                }
-            }
-            identities.into_iter().try_for_each(|identity| sorter.add(identity))
+            let (sorter, doubts, without) = &mut *of_reader.lock();
+            let Named { own, doubted, is_unnamed } = Named::of(&message, &pipeline, stream);
+            *without += u64::from(is_unnamed);
+            own.into_iter().try_for_each(|identity| sorter.add(identity))?;
+            doubted.into_iter().try_for_each(|identity| doubts.add(identity))
         });
         let retention = read.await.map_err(|failure| match failure {
             Failure::Transient { reason, after } => Unproven::Later { reason, after },
@@ -85,9 +77,45 @@ impl TopicLookup {
         })?;
         let no_topic = || Unproven::NoProof(format!("there is no topic `{}`", self.topic));
         let retention = retention.ok_or_else(no_topic)?;
-        let (sorter, without) = std::mem::take(&mut *sorter.lock());
-        let unsorted = |error| Unproven::NoProof(format!("a temporary file: {error}"));
-        Ok(Copy { at, sorted: sorter.finish().map_err(unsorted)?, without, retention })
+        let (sorter, doubts, without) = std::mem::take(&mut *found.lock());
+        let sorted = sorter.finish().map_err(unreadable)?;
+        let doubted = doubts.finish().map_err(unreadable)?;
+        Ok(Copy { at, sorted, doubted, without, retention })
+    }
+}
+
+/// The identities of a message.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named {
+    /// Those of an event of the lane.
+    own: BTreeSet<Identity>,
+    /// Those that the event is known by if somebody has changed its headers.
+    doubted: BTreeSet<Identity>,
+    /// It may be an event of the lane, and has none.
+    is_unnamed: bool,
+}
+
+impl Named {
+    fn of(message: &SentEvent<'_>, pipeline: &str, stream: &str) -> Self {
+        let parsed = |id: &&[u8]| std::str::from_utf8(id).ok()?.parse().ok();
+        let of_headers: BTreeSet<Identity> = message.ids.iter().filter_map(parsed).collect();
+        let payload = payload(message.payload);
+        let is_unnamed = payload == Payload::Unnamed && of_headers.is_empty();
+        let mut of_event = match payload {
+            Payload::Event(named) => named,
+            Payload::Unnamed | Payload::Foreign => BTreeSet::new(),
+        };
+        let is_own = |values: &[&[u8]], own: &str| values.is_empty() || values.contains(&own.as_bytes());
+        if !is_own(&message.pipelines, pipeline) || !is_own(&message.streams, stream) {
+            of_event.extend(of_headers);
+            return Self { doubted: of_event, ..Self::default() };
+        }
+        // One header is ours alone. Of several, or of none, the event itself says which one it is.
+        if message.ids.len() == 1 && !of_headers.is_empty() {
+            return Self { doubted: &of_event - &of_headers, own: of_headers, is_unnamed };
+        }
+        of_event.extend(of_headers);
+        Self { own: of_event, is_unnamed, ..Self::default() }
     }
 }
 
@@ -106,9 +134,13 @@ fn payload(bytes: &[u8]) -> Payload {
     if !identities.is_empty() {
         return Payload::Event(identities);
     }
-    // A compressed event says nothing.
-    let is_ours = std::str::from_utf8(bytes).is_err() || WORDS.iter().any(|word| memmem::find(bytes, word).is_some());
-    if is_ours { Payload::Unnamed } else { Payload::Foreign }
+    // An event that is compressed or encoded says nothing.
+    let is_json = bytes.trim_ascii_start().starts_with(b"{") && memmem::find(bytes, b"\\u00").is_none();
+    let is_short = bytes.len() < DIGITS;
+    if (is_json || is_short) && WORDS.iter().all(|word| memmem::find(bytes, word).is_none()) {
+        return Payload::Foreign;
+    }
+    Payload::Unnamed
 }
 
 /// The values of members of this name that may be identities, in JSON that may be a text of other JSON.
@@ -118,6 +150,14 @@ fn identities_at<'a>(bytes: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = Id
         let start = rest.iter().position(|byte| !b"\\\": ".contains(byte))?;
         std::str::from_utf8(rest.get(start..start + DIGITS)?).ok()?.parse().ok()
     })
+}
+
+fn not_read() -> Unproven {
+    Unproven::NoProof("the topic was not read".to_owned())
+}
+
+fn unreadable(error: io::Error) -> Unproven {
+    Unproven::NoProof(format!("a temporary file: {error}"))
 }
 
 /// Since when all messages are there that were sent.
@@ -192,16 +232,20 @@ impl Lookup for TopicLookup {
 
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
         let mut copy = self.copy.lock();
-        let copy = copy.as_mut().ok_or_else(|| Unproven::NoProof("the topic was not read".to_owned()))?;
-        copy.sorted.copies(identities).map_err(|error| Unproven::NoProof(format!("a temporary file: {error}")))
+        let copy = copy.as_mut().ok_or_else(not_read)?;
+        copy.sorted.copies(identities).map_err(unreadable)
     }
 
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
         let without = self.copy.lock().as_ref().map_or(0, |copy| copy.without);
-        match without {
-            1.. => Err(Unproven::NoProof(format!("{}: each may be an event that is not found", self.asked()))),
-            0 => Ok(vec![None; identities.len()]),
+        if without > 0 {
+            return Err(Unproven::NoProof(format!("{}: each may be an event that is not found", self.asked())));
         }
+        let mut copy = self.copy.lock();
+        let copy = copy.as_mut().ok_or_else(not_read)?;
+        let doubted = copy.doubted.copies(identities).map_err(unreadable)?;
+        let place = format!("`{}`, in messages with other headers", self.topic);
+        Ok(doubted.into_iter().map(|copies| (copies > 0).then(|| place.clone())).collect())
     }
 }
 
@@ -224,6 +268,8 @@ mod tests {
             (r#"{"agentId":"3","id":"2","createdAt":"2026-01-01"}"#.to_owned(), Payload::Unnamed),
             (format!(r#"{{"threatInfo":{{"md5":"{one}","createdAt":"x"}},"id":"2"}}"#), Payload::Unnamed),
             ("CEF:0|SentinelOne|".to_owned(), Payload::Unnamed),
+            ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), Payload::Unnamed),
+            (r#"{"\u0069dentity":"\u0039d"}"#.to_owned(), Payload::Unnamed),
             (r#"{"id":"2"}"#.to_owned(), Payload::Foreign),
             ("foreign".to_owned(), Payload::Foreign),
             (String::new(), Payload::Foreign),
@@ -231,6 +277,33 @@ mod tests {
             assert_eq!(payload(text.as_bytes()), expected, "{text}");
         }
         assert_eq!(payload(&[0x1f, 0x8b, 0x08, 0xff]), Payload::Unnamed, "compressed");
+    }
+
+    #[test]
+    fn a_message_with_changed_headers_is_a_doubt() {
+        let [one, other] = ["9d5edec136b76dda4e8607e86dfbcbbc", "0d5edec136b76dda4e8607e86dfbcbbc"];
+        let event = format!(r#"{{"sentinel_one":{{"identity":"{one}"}}}}"#);
+        for (ids, pipelines, own, doubted) in [
+            (&[one][..], &["acme"][..], &[one][..], &[][..]),
+            (&[one], &[], &[one], &[]),
+            (&[], &["acme"], &[one], &[]),
+            (&[other], &["acme"], &[other], &[one]),
+            (&[one, other], &["acme"], &[one, other], &[]),
+            (&["x"], &["acme"], &[one], &[]),
+            (&[one], &["ACME"], &[], &[one]),
+            (&[other], &[""], &[], &[one, other]),
+        ] {
+            let bytes = |texts: &[&'static str]| texts.iter().map(|text| text.as_bytes()).collect();
+            let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<_>>();
+            let message = SentEvent {
+                payload: event.as_bytes(),
+                ids: bytes(ids),
+                pipelines: bytes(pipelines),
+                streams: bytes(&["threats"]),
+            };
+            let expected = Named { own: parsed(own), doubted: parsed(doubted), is_unnamed: false };
+            assert_eq!(Named::of(&message, "acme", "threats"), expected, "{ids:?} {pipelines:?}");
+        }
     }
 
     #[test]

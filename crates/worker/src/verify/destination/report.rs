@@ -90,6 +90,14 @@ impl HourRow {
         [missing, duplicates, elsewhere, gone].into_iter().all(|count| *count == 0)
     }
 
+    /// How many records the console shows beyond those that the ledger has, if some are missing. Only the ledger of a
+    /// repair without a destination will have them.
+    pub fn never_accounted(&self) -> u64 {
+        let shown = self.owed + self.excluded + self.dead_letters;
+        let accounted = self.accounted.filter(|_| self.missing > 0).unwrap_or(shown);
+        shown.saturating_sub(accounted)
+    }
+
     /// The sum of two rows, without examples.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {

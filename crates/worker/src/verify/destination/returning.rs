@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::super::completeness::window;
 use super::super::{Redelivery, Selected, VerifyError};
 use super::questions::{Candidate, IDS, in_parts, until_answered};
-use super::report::{DestinationReport, Returned};
+use super::report::{DestinationReport, HourRow, Returned};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
@@ -127,6 +127,13 @@ impl Repair<'_> {
             Most::Usual => self.total > USUAL || missing * 100 > owed,
             Most::Number(most) => self.total > most,
         };
+        let never_accounted: u64 = report.hours.values().map(HourRow::never_accounted).sum();
+        if never_accounted > 0 {
+            return Some(format!(
+                "the lane has never read {never_accounted} of these records, and both repairs would send them: verify \
+                 --repair without --destination delivers them; then ask the destination again"
+            ));
+        }
         if self.total > MOST_RETURNED as u64 {
             return Some(format!("a repair sends no more than {MOST_RETURNED} records: choose a shorter window"));
         }

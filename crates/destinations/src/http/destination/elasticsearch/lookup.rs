@@ -64,8 +64,9 @@ const IN_RAW: &str = "event.id";
 const IN_FAILURE: &str = "document.id";
 /// The most indices of a target that are looked into one by one.
 const MOST_INDICES: usize = 10_000;
-/// Documents of each index that are asked for by their own identity.
-const SAMPLES: usize = 3;
+/// Documents of each index that are asked for by their own identity, for each field: as many as an index gives by
+/// default. An analyzer of a language changes one identity of twenty.
+const SAMPLES: usize = 100;
 /// Where documents have their identity, by the settings of now and by those of before.
 const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_clusters,hits.total,\
@@ -618,8 +619,9 @@ fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
             && response.status.is_client_error()
             && !matches!(response.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE)
         {
+            let is_too_large = TOO_LARGE.iter().any(|setting| reason.contains(setting));
             let reason = view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()));
-            return Err(match TOO_LARGE.iter().any(|setting| reason.contains(setting)) {
+            return Err(match is_too_large {
                 true => Unproven::TooLarge(format!("{target}: {reason}")),
                 false => unproven(reason),
             });

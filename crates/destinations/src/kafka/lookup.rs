@@ -87,9 +87,9 @@ impl TopicLookup {
 /// The identities of a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Named {
-    /// Those of an event of the lane.
+    /// The event of the lane has these.
     own: BTreeSet<Identity>,
-    /// Those that the event is known by if somebody has changed its headers.
+    /// The event may be known by these if somebody has changed its headers.
     doubted: BTreeSet<Identity>,
     /// It may be an event of the lane, and has none.
     is_unnamed: bool,

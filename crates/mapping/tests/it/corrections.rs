@@ -4614,7 +4614,7 @@ fn a_role_is_one_of_an_administrator_whatever_its_length() {
     }
 }
 
-/// No word of a table is as long, or has other letters than ASCII.
+/// No word of a table is as long, or has characters beyond ASCII.
 #[test]
 fn the_state_of_an_incident_may_be_a_long_word() {
     for word in ["Waiting for an answer of the operations team in Barcelona", "Ge\u{f6}ffnet"] {

@@ -16,7 +16,7 @@
 //!   comes after it, and stores that time. Nothing is stored before.
 //! - A lane is refused for the last time only with `once`.
 //! - A lane whose store stalled does not pause. A lane that its program stops pauses until it is asked to stop.
-//! - Wait and Flush write checkpoints too. A write that fails permanently leads to End or to Open, as it does from Poll.
+//! - Wait and Flush write checkpoints too. A write that fails permanently leads to End or to Open, as from Poll.
 
 use std::future::ready;
 use std::pin::pin;

@@ -83,8 +83,8 @@ impl Transformer {
         self.mapping.set_scope(scope);
     }
 
-    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Transformed::dropped`] says so. A
-    /// record that is not JSON is repaired first, but raw bytes only if a step or the sink has to read them.
+    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Transformed::dropped`] says
+    /// so. A record that is not JSON is repaired first, but raw bytes only if a step or the sink has to read them.
     ///
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.

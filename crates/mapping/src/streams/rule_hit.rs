@@ -1,5 +1,5 @@
-//! Hits of custom rules in the activity log: `data` has the values of an alert under keys in lower case. Not all of them
-//! are fields of the record.
+//! Hits of custom rules in the activity log: `data` has the values of an alert under keys in lower case. Not all of
+//! them are fields of the record.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};

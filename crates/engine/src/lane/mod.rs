@@ -68,7 +68,7 @@ pub struct Lane {
     /// The schema of the events.
     pub schema: Schema,
     pub ocsf_version: OcsfVersion,
-    /// See [`Transformer::with_raw_embedded`](crate::transform::Mapper::with_raw_embedded).
+    /// See [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
     pub embeds_raw: bool,
     /// What the user has done to mapped events.
     pub steps: Option<Arc<Steps>>,

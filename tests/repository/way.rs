@@ -39,6 +39,34 @@ fn the_functions_and_types_on_the_way_of_a_record_exist() {
     assert_eq!((missing(&functions, &["fn"]), missing(&types, &["struct", "enum"])), (vec![], vec![]));
 }
 
+/// The lines that a `diff` of `text` has in common with its files, each with the file.
+fn context_lines(text: &str) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for diff in text.split("```diff\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        let mut file = "";
+        for line in diff.lines() {
+            match line.strip_prefix("--- ") {
+                Some(path) => file = path,
+                // A line that is removed is there, too.
+                None if line.starts_with([' ', '-']) => lines.push((file.to_owned(), line[1..].trim().to_owned())),
+                None => {}
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_changes_that_a_contributor_is_shown_fit() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lines = context_lines(&fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap());
+    assert!(lines.len() > 5, "{lines:?}");
+    for (file, line) in lines {
+        let text = fs::read_to_string(root.join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.lines().any(|other| other.trim() == line), "{file} has no line `{line}`");
+    }
+}
+
 /// Whether `character` may stand in a path.
 fn is_of_path(character: char) -> bool {
     character.is_alphanumeric() || "_./-".contains(character)

@@ -269,7 +269,7 @@ mod tests {
             (format!(r#"{{"threatInfo":{{"md5":"{one}","createdAt":"x"}},"id":"2"}}"#), Payload::Unnamed),
             ("CEF:0|SentinelOne|".to_owned(), Payload::Unnamed),
             ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), Payload::Unnamed),
-            (r#"{"\u0069dentity":"\u0039d"}"#.to_owned(), Payload::Unnamed),
+            (r#"{"\u0069dentity":"\u0039\u0064\u0035\u0065"}"#.to_owned(), Payload::Unnamed),
             (r#"{"id":"2"}"#.to_owned(), Payload::Foreign),
             ("foreign".to_owned(), Payload::Foreign),
             (String::new(), Payload::Foreign),

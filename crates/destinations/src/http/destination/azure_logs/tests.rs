@@ -88,7 +88,7 @@ fn mapped_events_are_objects_and_raw_ones_text() {
     let mapped = row(&destination(Schema::Ecs), r#"{"id":1}"#, None);
     assert_eq!(mapped["TimeGenerated"], "2026-09-16T08:30:00.123456Z");
     assert_eq!(mapped["EventTime"], mapped["TimeGenerated"]);
-    assert_eq!((&mapped["Event"], &mapped["Labels"]), (&json!({ "id": 1 }), &json!({ "customer": "acme" })));
+    assert_eq!((&mapped["Event"], &mapped["Labels"]), (&json!({ "id": 1 }), &json!({ "customer": "acme-eu" })));
     assert_eq!(
         (&mapped["Pipeline"], &mapped["Stream"], &mapped["Schema"]),
         (&json!("acme"), &json!("threats"), &json!("ecs-9.4.0"))

@@ -136,8 +136,8 @@ fn payload(bytes: &[u8]) -> Payload {
     }
     // An event that is compressed or encoded says nothing.
     let is_json = bytes.trim_ascii_start().starts_with(b"{") && memmem::find(bytes, b"\\u00").is_none();
-    let is_short = bytes.len() < DIGITS;
-    if (is_json || is_short) && WORDS.iter().all(|word| memmem::find(bytes, word).is_none()) {
+    let is_short_text = bytes.len() < DIGITS && std::str::from_utf8(bytes).is_ok();
+    if (is_json || is_short_text) && WORDS.iter().all(|word| memmem::find(bytes, word).is_none()) {
         return Payload::Foreign;
     }
     Payload::Unnamed

@@ -59,7 +59,7 @@ test *ARGS:
 test-servers *ARGS:
     S1_FORWARDER_SERVERS=1 cargo test --locked --no-fail-fast {{ ARGS }}
 
-# Processes under simulated faults, one for each seed. CI runs 500 with the tests.
+# Processes under simulated faults, one for each seed. CI runs 400 with the tests.
 simulate SEEDS="10000":
     S1_FORWARDER_SEEDS={{ SEEDS }} cargo test --release --locked --test simulation -- --nocapture
 

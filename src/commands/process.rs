@@ -15,7 +15,6 @@ use super::UsageError;
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period, PrivateDestination};
-#[cfg(feature = "kubernetes")]
 use crate::sink::dead_letters::DeadLetters;
 use crate::state::StoreLocation;
 use crate::telemetry::LogFormat;

@@ -197,6 +197,30 @@ async fn an_answer_that_is_no_proof_changes_nothing() {
     assert!(lane["unseen"].as_str().unwrap().contains("not one of them"), "{lane}");
 }
 
+/// The two repairs do not send the same records: what the lane has never read is in the ledger of one of them alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_lane_has_never_read_is_left_to_the_other_repair() {
+    let (harness, elastic) = delivered().await;
+    harness.appear_late(Kind::Activities, hour(5) + 60_000_000, 8);
+    // No hour is judged by its sum, so that each record of the console is asked for.
+    elastic.contract(|elastic| {
+        elastic.documents.values_mut().for_each(|document| document["@timestamp"] = json!("2020-01-01T00:00:00Z"));
+    });
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!(sum(lane, "missing"), 8, "{lane}");
+    assert!(lane["returned"]["refused"].as_str().unwrap().contains("has never read 8 of these records"), "{lane}");
+    assert_eq!(elastic.deliveries().len(), before);
+
+    let exit = harness.verify_until(hour(1), &["--repair"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 2));
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(sum(lane, "missing") == 2 && lane["returned"]["repaired"] == 2, "{lane}");
+}
+
 /// What was removed with an index is not missing, also where an event of then came late. What vanished since is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_went_with_an_index_is_not_judged() {

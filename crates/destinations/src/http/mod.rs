@@ -3,7 +3,7 @@
 //! They differ in endpoint, authentication, framing, limits and the meaning of responses: that is a `Destination`.
 //! Encoding, signing, sending and the classification of transport errors are shared.
 //!
-//! A new destination is a file in `destination/` and a line in the list in `settings.rs`.
+//! A new destination is a file in `destination/`, and a line in each of the lists that CONTRIBUTING.md names.
 
 mod auth;
 mod destination;

@@ -1,5 +1,6 @@
 //! The lanes' counters as Prometheus text, version 0.0.4.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ enum Samples {
     TokenExpiry,
     ClockDifference,
     Pipelines,
+    PipelineWarnings,
     /// By stream, over all lanes.
     UnmappedFields,
 }
@@ -109,6 +111,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::TOKEN_EXPIRY, samples: Samples::TokenExpiry },
     Family { metric: metrics::CLOCK_DIFFERENCE, samples: Samples::ClockDifference },
     Family { metric: metrics::PIPELINES, samples: Samples::Pipelines },
+    Family { metric: metrics::PIPELINE_WARNINGS, samples: Samples::PipelineWarnings },
 ];
 
 /// Approximate size of a chunk. For ten thousand lanes the whole text is larger than everything the lanes store, and
@@ -247,6 +250,10 @@ impl Samples {
                 pipelines(telemetry, lines);
                 true
             }
+            Self::PipelineWarnings => {
+                pipeline_warnings(telemetry, lines);
+                true
+            }
         }
     }
 }
@@ -316,6 +323,29 @@ fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
         lines.sample(&[("state", "elsewhere")], count(Activity::Elsewhere));
     }
     lines.sample(&[("state", "invalid")], files.values().filter(|file| file.problem.is_some()).count() as u64);
+}
+
+/// Few pipelines have a warning.
+fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
+    let mut line = |pipeline: &str, warning| lines.sample(&[("pipeline", pipeline), ("warning", warning)], 1_u64);
+    let files = telemetry.files();
+    let invalid: BTreeSet<&str> =
+        files.values().filter(|file| file.problem.is_some()).map(|file| &*file.pipeline).collect();
+    invalid.into_iter().for_each(|pipeline| line(pipeline, "file"));
+    for (name, pipeline) in telemetry.pipelines().iter() {
+        let (mut duplicate, mut unseen) = (false, false);
+        for lane in pipeline.running() {
+            let warnings = lane.warnings();
+            duplicate |= warnings.duplicate_of.is_some();
+            unseen |= warnings.unseen.is_some();
+        }
+        let token = pipeline.token.new_token.is_some();
+        for (warning, is_so) in [("duplicate", duplicate), ("scope", unseen), ("token", token)] {
+            if is_so {
+                line(name, warning);
+            }
+        }
+    }
 }
 
 fn seconds(time: Timestamp) -> f64 {

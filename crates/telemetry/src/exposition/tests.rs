@@ -6,7 +6,10 @@ use std::time::Duration;
 use s1_forwarder_record::Stream;
 
 use super::*;
-use crate::{CountedLabels, FileStatus, LaneState, METRICS, Misconfiguration, Verification, WarningReason};
+use crate::{
+    CountedLabels, FileStatus, LaneState, LaneWarnings, METRICS, Misconfiguration, NewTokenProblem, Verification,
+    WarningReason,
+};
 
 /// The metrics that users rely on: name, type, labels.
 const CONTRACT: &[(&str, &str, &[&str])] = &[
@@ -64,6 +67,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("config_last_reload_successful", "gauge", &[]),
     ("config_last_reload_success_timestamp_seconds", "gauge", &[]),
     ("pipelines", "gauge", &["state"]),
+    ("pipeline_warnings", "gauge", &["pipeline", "warning"]),
     ("build_info", "gauge", &["version", "revision"]),
     ("checkpoint_conflicts_total", "counter", &[]),
     ("shards_held", "gauge", &[]),
@@ -160,6 +164,28 @@ fn a_token_that_never_expires_has_no_time() {
 }
 
 #[test]
+fn each_warning_names_its_pipelines() {
+    let telemetry = Arc::new(Telemetry::new());
+    let names = ["copy", "good", "narrow", "token"];
+    let lanes = names.map(|name| telemetry.start_lane(name, Stream::Threats, "bus"));
+    lanes[0].set_warnings(LaneWarnings { duplicate_of: Some("good/threats/bus".into()), unseen: None });
+    lanes[2].set_warnings(LaneWarnings { duplicate_of: None, unseen: Some("the token does not see 7".into()) });
+    telemetry.set_new_token_problem("token", Some(NewTokenProblem::Refused));
+    for (file, problem) in [("bad", Some("empty")), ("bad-copy", Some("empty")), ("good", None)] {
+        let status = FileStatus::of_test(file.trim_end_matches("-copy"), Activity::Running, problem);
+        telemetry.set_file(Path::new(&format!("{file}.yaml")), status);
+    }
+    let text: String = telemetry.exposition(Timestamp::now()).collect();
+    let warnings: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("s1_forwarder_pipeline_warnings")).collect();
+    assert_eq!(
+        warnings,
+        [("bad", "file"), ("copy", "duplicate"), ("narrow", "scope"), ("token", "token")]
+            .map(|(pipeline, warning)| format!("{{pipeline=\"{pipeline}\",warning=\"{warning}\"}} 1"))
+    );
+}
+
+#[test]
 fn a_scrape_has_exactly_the_documented_metrics() {
     let telemetry = Arc::new(Telemetry::new());
     let now = Timestamp::now();
@@ -179,6 +205,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     telemetry.process().observe_event_latency(Stream::Threats, "kafka", std::iter::once(Duration::from_secs(2)));
     telemetry.set_token_expiry("acme", Some(now));
     telemetry.set_clock_difference("acme", -7);
+    telemetry.set_new_token_problem("acme", Some(NewTokenProblem::Refused));
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));
     telemetry.process().observe_console_request(Stream::Threats, Duration::from_millis(20));

@@ -1,11 +1,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::arguments;
 use crate::record::Timestamp;
-use crate::telemetry::{HumanDuration, LaneMetrics, LaneView, describe_skipped};
+use crate::telemetry::{
+    CommandFlags, HumanDuration, LaneMetrics, LaneView, NewTokenProblem, TelemetrySnapshot, describe_skipped,
+};
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
 /// UTC; unknown values are null. Later releases may add fields.
@@ -211,6 +215,9 @@ pub struct Lane {
     pub remap_errors: u64,
     /// Why, the last time.
     pub last_remap_error: Option<LastError>,
+    /// The command that maps again what was forwarded as it was mapped, since a program failed on it.
+    #[serde(default)]
+    pub remap_repair: Option<String>,
     /// Batches that the sink accepted with a warning, by reason.
     #[serde(default)]
     pub sink_warnings: BTreeMap<Cow<'static, str>, u64>,
@@ -347,10 +354,24 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     warnings.extend((others > 0).then(|| {
         format!("{others} records have the label `other`: the console names more different labels than a lane keeps")
     }));
-    // Where the former token does not work either, the lane's error says so.
-    let new_token = view.token.new_token.as_ref().filter(|_| lane.token_problem().is_none());
+    // Where the former token does not work either, the lane's error says so, but not of whom the new one is.
+    let new_token = view.token.new_token.as_ref();
+    let new_token = new_token
+        .filter(|problem| lane.token_problem().is_none() || matches!(problem, NewTokenProblem::OtherScope { .. }));
     warnings.extend(new_token.map(ToString::to_string));
     warnings
+}
+
+/// See [`Lane::remap_repair`]. A window ends before its last second.
+fn remap_repair(lane: &LaneMetrics, snapshot: &TelemetrySnapshot) -> Option<String> {
+    let (first, last) = lane.unchanged_records()?;
+    let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == lane.pipeline)?;
+    let CommandFlags { files, state, dead_letters, .. } = &snapshot.command_flags;
+    let (from, to) = (first.whole_second(), last.plus(Duration::from_secs(1)).whole_second());
+    let (file, stream, sink) = (arguments(file), lane.stream, &lane.sink);
+    Some(format!(
+        "s1-forwarder backfill {file}{files} --stream {stream} --sink {sink} --from {from} --to {to}{state}{dead_letters}"
+    ))
 }
 
 fn expiry(time: Timestamp) -> String {
@@ -435,7 +456,9 @@ impl Lane {
         let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
         let LastError { time, text } = last;
         let events = if self.remap_errors == 1 { "event" } else { "events" };
-        Some(format!("a program failed on {} {events}, last at {time}: {text}", self.remap_errors))
+        let repair = self.remap_repair.as_ref().map(|repair| format!("; after its correction: {repair}"));
+        let repair = repair.unwrap_or_default();
+        Some(format!("a program failed on {} {events}, last at {time}: {text}{repair}", self.remap_errors))
     }
 
     /// What the sink says of events that it accepts.
@@ -451,7 +474,7 @@ impl Lane {
         [self.remap_problem(), self.sink_problem()].into_iter().flatten().chain(self.warnings.iter().cloned()).collect()
     }
 
-    pub(super) fn of(view: &LaneView, now: Timestamp) -> Self {
+    pub(super) fn of(view: &LaneView, snapshot: &TelemetrySnapshot, now: Timestamp) -> Self {
         let lane = &view.metrics;
         let state = lane.state();
         let recent = lane.usage.recent(now);
@@ -497,6 +520,7 @@ impl Lane {
             map_errors: lane.map.errors.load(Relaxed),
             remap_errors: lane.map.program_errors.load(Relaxed),
             last_remap_error: lane.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
+            remap_repair: remap_repair(lane, snapshot),
             sink_warnings: sink_warnings
                 .into_iter()
                 .map(|(reason, batches)| (reason.label().into(), batches))

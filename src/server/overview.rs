@@ -44,12 +44,14 @@ impl Status {
             Rows::Lanes => {
                 matching.sort_by(|(one, _), (other, _)| query.order(one, other));
                 let page = query.rows();
-                lanes.extend(matching.iter().skip(page.start).take(page.len()).map(|(_, view)| Lane::of(view, now)));
+                lanes.extend(
+                    matching.iter().skip(page.start).take(page.len()).map(|(_, view)| Lane::of(view, snapshot, now)),
+                );
                 (matching.len(), Vec::new())
             }
             Rows::Pipelines => {
                 errors = equal_errors(&matching);
-                pipelines(&matching, query, now)
+                pipelines(&matching, query, snapshot, now)
             }
         };
         let source_problems = snapshot
@@ -96,12 +98,12 @@ impl Summary {
 }
 
 impl PipelineRow {
-    fn of(facts: &Facts<'_>, worst: &LaneView, lanes: &[(Facts<'_>, &LaneView)], now: Timestamp) -> Self {
-        let error = worst.metrics.state().error().map(str::to_owned);
+    fn of(facts: &Facts<'_>, worst: Lane, lanes: &[(Facts<'_>, &LaneView)], now: Timestamp) -> Self {
+        let error = worst.error.clone();
         let recent: Vec<_> = lanes.iter().map(|(_, view)| view.metrics.usage.recent(now)).collect();
         let has_error = |view: &LaneView| view.metrics.read_error(|other| error.as_deref() == Some(other));
         Self {
-            pipeline: worst.metrics.pipeline.clone(),
+            pipeline: worst.pipeline.clone(),
             worker: None,
             lanes: lanes.len(),
             up: lanes.iter().filter(|(lane, _)| lane.up).count(),
@@ -112,7 +114,7 @@ impl PipelineRow {
                 .max()
                 .map(|time| time.to_string()),
             equal_errors: lanes.iter().filter(|(_, view)| has_error(view) == Some(true)).count(),
-            worst: Lane::of(worst, now),
+            worst,
             lag_seconds: Some(facts.lag).filter(|lag| *lag >= 0.0),
             last_success: facts.last_success().map(|time| time.to_string()),
             events_today: recent.iter().map(|recent| Some(recent.as_ref()?.today)).sum(),
@@ -131,6 +133,7 @@ impl PipelineRow {
 pub(super) fn pipelines(
     lanes: &[(Facts<'_>, &LaneView)],
     query: &LaneQuery,
+    snapshot: &TelemetrySnapshot,
     now: Timestamp,
 ) -> (usize, Vec<PipelineRow>) {
     let mut rows = Vec::new();
@@ -144,7 +147,8 @@ pub(super) fn pipelines(
     rows.sort_by(|(one, ..), (other, ..)| query.order(one, other));
     let page = query.rows();
     let shown = rows.iter().skip(page.start).take(page.len());
-    (rows.len(), shown.map(|(facts, worst, lanes)| PipelineRow::of(facts, worst, lanes, now)).collect())
+    let shown = shown.map(|(facts, worst, lanes)| PipelineRow::of(facts, Lane::of(worst, snapshot, now), lanes, now));
+    (rows.len(), shown.collect())
 }
 
 /// The errors of these lanes, which are in the order of their names.

@@ -170,3 +170,34 @@ async fn a_replay_sends_what_a_corrected_program_makes_of_its_dead_letters() {
     assert_eq!(arrived(), (38, 37));
     assert_eq!(bodies().iter().filter(|body| body.contains("remap_failed")).count(), 1);
 }
+
+/// What was forwarded as it was mapped is mapped again by the command that `status` prints.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_printed_backfill_sends_what_a_corrected_program_makes_of_the_events_it_failed_on() {
+    let harness = Harness::new(|setup| setup.activities = 40).await;
+    let put = |program: &str| {
+        harness.put_changed(
+            "acme",
+            json!({ "transform": { "schema": "ecs", "remap": format!(".labels.seen = {program}") } }),
+        );
+    };
+    let arrived = |with: &str| {
+        let requests = harness.sink.requests();
+        requests.iter().flat_map(|request| request.body.lines()).filter(|body| body.contains(with)).count()
+    };
+    put("to_string(to_int!(.message))");
+    let mut worker = harness.worker();
+    let lane = worker.lane("acme/activities/siem", |lane| lane["delivered"] == 40).await;
+    assert_eq!((arrived("remap_failed"), arrived(r#""seen":"yes""#)), (40, 0));
+    let command = lane["remap_repair"].as_str().unwrap_or_else(|| panic!("{lane}")).to_owned();
+    let url = worker.url().await;
+    let status = harness.command(&["status", "--url", &url, "--all", "--wide"]).await.stdout;
+    assert!(status.contains(&format!("after its correction: {command}")), "{status}");
+
+    put("\"yes\"");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let backfill = harness.command(&words).await;
+    assert_eq!(backfill.code, Some(0), "{}{}", backfill.stdout, backfill.stderr);
+    assert_eq!(arrived(r#""seen":"yes""#), 40);
+    worker.kill().await;
+}

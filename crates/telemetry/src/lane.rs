@@ -135,6 +135,8 @@ pub struct PullCounts {
     pub records: AtomicU64,
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: AtomicU64,
+    /// How often the console counted none of the records of a time of which it had shown some.
+    pub vanished: AtomicU64,
     /// Requests to the console.
     pub requests: Arc<StatusCounts>,
 }
@@ -209,6 +211,8 @@ struct Rare {
     /// The text of the last failure of the user's program, and its time.
     remap_error: String,
     remap_failed_at: Timestamp,
+    /// The earliest and the latest record that was forwarded although the program failed on it.
+    unchanged_records: Option<(Timestamp, Timestamp)>,
     /// How often the program took too long.
     remap_overruns: u64,
     /// Records that exceeded a bound.
@@ -440,6 +444,19 @@ impl LaneMetrics {
         let rare = self.rare.lock();
         let rare = rare.as_ref().filter(|rare| !rare.remap_error.is_empty())?;
         Some((rare.remap_failed_at, rare.remap_error.clone()))
+    }
+
+    /// The event of a record of this time was forwarded as it was mapped: the user's program failed on it.
+    pub fn forwarded_unchanged(&self, record: Timestamp) {
+        let mut rare = self.rare.lock();
+        let known = &mut rare.get_or_insert_default().unchanged_records;
+        let (first, last) = known.unwrap_or((record, record));
+        *known = Some((first.min(record), last.max(record)));
+    }
+
+    /// The times of the earliest and the latest record of [`Self::forwarded_unchanged`].
+    pub fn unchanged_records(&self) -> Option<(Timestamp, Timestamp)> {
+        self.rare.lock().as_ref()?.unchanged_records
     }
 
     /// What is probably wrong with the lane, although it does not fail.

@@ -96,6 +96,11 @@ pub struct TokenStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewTokenProblem {
     Refused,
+    /// Its user has another scope than the former one's, and the pipeline names no ids.
+    OtherScope {
+        new: String,
+        former: String,
+    },
     /// It cannot be read, or is no token.
     Unusable(Arc<str>),
 }
@@ -105,6 +110,13 @@ impl Display for NewTokenProblem {
         match self {
             Self::Refused => {
                 formatter.write_str("the console refuses the new token, or it has expired; the former one")?
+            }
+            Self::OtherScope { new, former } => {
+                return write!(
+                    formatter,
+                    "the scope of the new token's user is {new}, that of the former one's is {former}; the former token is \
+                     still in use: put it back, or, if this is meant, name the ids in the file, or restart the worker"
+                );
             }
             Self::Unusable(reason) => write!(formatter, "{reason}; the former token")?,
         }
@@ -117,6 +129,7 @@ impl NewTokenProblem {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Refused => "NewTokenRefused",
+            Self::OtherScope { .. } => "NewTokenOfOtherScope",
             Self::Unusable(_) => "NewTokenUnusable",
         }
     }
@@ -144,6 +157,8 @@ pub struct TelemetrySnapshot {
     pub lanes: Vec<LaneView>,
     /// Set if several workers share the pipelines.
     pub cluster: Option<ClusterView>,
+    /// See [`Telemetry::set_command_flags`].
+    pub command_flags: CommandFlags,
 }
 
 /// What the process reports about itself: lanes, pipeline files, health, and metrics of the whole process.
@@ -424,7 +439,9 @@ impl Telemetry {
             })
         });
         let source_problems = read(&self.source_problems).clone();
-        TelemetrySnapshot { files, source_problems, lanes: lanes.collect(), cluster: read(&self.cluster).clone() }
+        let cluster = read(&self.cluster).clone();
+        let command_flags = self.command_flags();
+        TelemetrySnapshot { files, source_problems, lanes: lanes.collect(), cluster, command_flags }
     }
 
     pub(super) fn files(&self) -> RwLockReadGuard<'_, BTreeMap<PathBuf, FileStatus>> {

@@ -9,7 +9,7 @@ use crate::console::{self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Li
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Level, Timestamp};
 use crate::settings::{Id, SecretError, UsedProxy};
-use crate::source::{By, Pull, Request, SeenScope, Window, named_scopes, read_page};
+use crate::source::{By, Pull, Request, SeenScope, Visible, Window, named_scopes, read_page};
 
 /// A token that expires within this time gets a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -85,7 +85,7 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
 }
 
 async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> Finding {
-    match SeenScope::of(client, name, level, ids).await {
+    match SeenScope::of(name, ids, &Visible::of(client, name, level).await) {
         SeenScope::All(seen) => {
             let names = seen.iter().map(|scope| scope.name.as_deref().unwrap_or(&scope.id));
             let names = names.take(MOST_NAMES).collect::<Vec<_>>().join(", ");

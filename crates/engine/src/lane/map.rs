@@ -372,7 +372,12 @@ impl Filler {
                             withheld = Some(mapped.on_error);
                             Some(reason.into())
                         }
-                        None => problem,
+                        None => {
+                            if mapped.remap_error.is_some() {
+                                record.time.into_iter().for_each(|time| meter.lane.forwarded_unchanged(time));
+                            }
+                            problem
+                        }
                     }
                 }
                 Err(error) => {

@@ -1,6 +1,6 @@
 //! A scope that the token does not see, in a worker that runs.
 
-use s1_forwarder::emulator::{Kind, Scope, Setup, Token};
+use s1_forwarder::emulator::{Kind, Scope, Setup, Token, system_clock};
 use s1_forwarder::record::Timestamp;
 use serde_json::{Value, json};
 
@@ -78,6 +78,27 @@ async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
     assert!(Timestamp::parse(from).unwrap() <= before, "{from} {before}");
     // The warning of the other pipeline stays.
     assert_eq!(worker.metrics().await.sum("unseen_scope_lanes", &[]), 1);
+}
+
+/// The console shows nothing more, and no error either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_that_is_taken_away_is_noticed_by_the_records_that_vanish() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+    let site = site(&harness);
+    let token = |site| Token::new(Setup::TOKEN).scoped(Scope::Sites(vec![site]));
+    harness.console().set_token(token(site));
+    put(&harness, "acme", &[site]);
+    let mut worker = harness.worker();
+    harness.console().set_rate(30.0, system_clock());
+    let pulled = |lane: &Value| lane["delivered"].as_u64() > Some(20) && unseen(lane).is_none();
+    worker.lane("acme/activities/siem", pulled).await;
+    let compared = async || (asked(&harness) > 0).then_some(());
+    crate::support::process::until("the scope is compared", compared).await;
+
+    harness.console().set_token(token(WRONG));
+    let text = warned(&mut worker, "acme/activities/siem").await;
+    assert!(text.starts_with(&format!("the token does not see {site}: ")), "{text}");
+    worker.kill().await;
 }
 
 /// Nothing is said where nothing is known.

@@ -72,7 +72,7 @@ impl Checks {
             let lanes = lanes();
             self.new_token.start(Duration::ZERO, |known| new_token::check(shared, lanes, known));
         }
-        if self.scope.is_due(now) || self.scope.state.token.is_replaced() {
+        if self.scope.is_due(now) || self.scope.idle().is_some_and(|known| known.is_outdated(shared, &lanes())) {
             let lanes = lanes();
             // Without an answer to a lane, the scope says nothing.
             if lanes.iter().any(|lane| has_succeeded(shared, lane)) {
@@ -117,6 +117,11 @@ impl<T: Default + Send + 'static> Repeated<T> {
             self.running = None;
         }
         self.running.is_none() && self.due <= now
+    }
+
+    /// What the last run has kept; `None` while one is under way.
+    fn idle(&self) -> Option<&T> {
+        if self.running.is_none() { Some(&self.state) } else { None }
     }
 
     fn start<F>(&mut self, wait: Duration, run: impl FnOnce(T) -> F + Send + 'static)

@@ -89,15 +89,24 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Ne
                 let running = telemetry.lane(pipeline, lane.id.stream, &lane.id.sink);
                 running.is_none_or(|lane| lane.token_problem().is_none())
             });
-            if former_works && known.logged != Some(verdict) {
+            if former_works && known.logged.as_ref() != Some(&verdict) {
                 warn!(pipeline, "{problem}");
                 known.logged = Some(verdict);
             }
             telemetry.set_new_token_problem(pipeline, Some(problem));
             (known, CHECK_INTERVAL)
         }
+        TokenVerdict::OtherScope { ref new, ref former } => {
+            let problem = NewTokenProblem::OtherScope { new: new.clone(), former: former.clone() };
+            if known.logged.as_ref() != Some(&verdict) {
+                warn!(pipeline, "{problem}");
+                known.logged = Some(verdict);
+            }
+            telemetry.set_new_token_problem(pipeline, Some(problem));
+            (known, RETRY_INTERVAL)
+        }
         TokenVerdict::Unknown => {
-            if known.logged != Some(verdict) {
+            if known.logged.as_ref() != Some(&verdict) {
                 info!(
                     pipeline,
                     "the console does not say whether it accepts the new token: the former one is in use until the \
@@ -193,7 +202,9 @@ pub(super) mod tests {
                     (true, "details", Some(details)) => (StatusCode::OK, details.to_owned()),
                     (true, "sites", _) => (StatusCode::OK, listed),
                     (true, "user", _) => {
-                        let user = format!(r#"{{"data":{{"scope":"site","scopeRoles":[{{"id":"{site}"}}]}}}}"#);
+                        let user = format!(
+                            r#"{{"data":{{"scope":"site","scopeRoles":[{{"id":"{site}","name":"Site {site}"}}]}}}}"#
+                        );
                         (StatusCode::OK, user)
                     }
                     _ => (StatusCode::OK, r#"{"data":{}}"#.to_owned()),

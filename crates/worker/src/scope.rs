@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::LaneId;
-use s1_forwarder_engine::console::{Client, ConsoleError};
-use s1_forwarder_engine::source::{SeenScope, named_scopes, scope_of_user};
+use s1_forwarder_engine::console::{Client, ConsoleError, UserScope};
+use s1_forwarder_engine::source::{SeenScope, Visible, named_scopes};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::LaneMetrics;
 use tokio::time::Instant;
@@ -12,7 +13,6 @@ use tracing::debug;
 use super::expiry::KnownToken;
 use super::shared::Shared;
 use super::spec::LaneSpec;
-use super::warnings::Compared;
 
 /// Wait before the comparison: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);
@@ -20,8 +20,8 @@ pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 /// The console may show another scope than before to the same token.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
-/// The interval while something is not seen: somebody is mending it.
-const UNSEEN_INTERVAL: Duration = Duration::from_secs(120);
+/// The interval while something is not seen, since somebody is mending it, or records have vanished.
+const DOUBT_INTERVAL: Duration = Duration::from_secs(120);
 /// Nothing is to be compared: longer than a process runs.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -34,49 +34,94 @@ pub struct KnownScope {
     /// Up to when the lanes had read everything then. `None` before the first comparison.
     read_until: Option<Timestamp>,
     /// The scope of the first token's user, of a pipeline that names no ids.
-    of_user: Option<String>,
+    of_user: Option<UserScope>,
+    /// See [`PullCounts::vanished`](s1_forwarder_telemetry::PullCounts), of all lanes.
+    vanished: u64,
+    /// Something was not seen, or records have vanished: the console may show another scope than it said before.
+    in_doubt: bool,
+}
+
+impl KnownScope {
+    /// True if requests use another token than at the last check, or records have vanished since, as where access is
+    /// taken away from the token.
+    pub fn is_outdated(&self, shared: &Shared, lanes: &[Arc<LaneSpec>]) -> bool {
+        self.token.is_replaced() || self.vanished != vanished(shared, lanes)
+    }
 }
 
 impl Default for KnownScope {
     fn default() -> Self {
-        Self { token: KnownToken::default(), well_at: Instant::now(), read_until: None, of_user: None }
+        Self {
+            token: KnownToken::default(),
+            well_at: Instant::now(),
+            read_until: None,
+            of_user: None,
+            vanished: 0,
+            in_doubt: false,
+        }
     }
 }
 
-/// Compares the scope of the lanes' pipeline with what its token sees, for each console, token and set of ids once an
-/// hour, and when requests use another token than `known`. Returns the wait before the next comparison too.
+/// Compares the scope of the lanes' pipeline with what its token sees: once an hour, when requests use another token
+/// than `known`, and when records have vanished. Returns the wait before the next comparison too.
 pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: KnownScope) -> (KnownScope, Duration) {
     let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
     let Ok(client) = shared.lanes.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
-    let max_age = if known.token.is_replaced() { Duration::ZERO } else { CHECK_INTERVAL };
+    // What the console was asked just before they vanished says nothing: it is asked once more after a while.
+    let vanished = vanished(&shared, &lanes);
+    let has_vanished = known.vanished != vanished;
+    known.vanished = vanished;
+    let max_age = if known.token.is_replaced() {
+        Duration::ZERO
+    } else if has_vanished || known.in_doubt {
+        DOUBT_INTERVAL
+    } else {
+        CHECK_INTERVAL
+    };
     known.token.follow(&client);
     let is_named = named_scopes(&lane.console).next().is_some();
     let compared = if is_named {
-        let comparison = shared.warnings.comparison(&lane.console, max_age, UNSEEN_INTERVAL);
-        comparison.get_or_try_init(|| compare(&client, lane)).await.cloned()
+        compare(&shared, &client, lane, max_age).await
     } else {
         compare_with_former(&client, &mut known.of_user).await
     };
     let now = shared.options.clock.now();
+    let is_unseen = matches!(compared, Ok(Compared::Unseen(_)));
+    known.in_doubt = has_vanished || is_unseen;
     let pause = match compared {
         Ok(Compared::Unseen(text)) => {
             let well_at = now.minus(known.well_at.elapsed());
             let read_until = known.read_until.or_else(|| earliest(&shared, &lanes, LaneMetrics::opened_from));
             let since = read_until.map_or(well_at, |until| until.min(well_at));
             shared.warnings.set_unseen(pipeline, &lane.console, text, since);
-            if is_named { UNSEEN_INTERVAL } else { NEVER }
+            if is_named { DOUBT_INTERVAL } else { NEVER }
         }
         Ok(Compared::Nothing) => {
-            let streams = lanes.iter().map(|lane| lane.id.stream).collect();
-            shared.warnings.clear_unseen(pipeline, &lane.console, &streams, &shared.lanes.state_flags(lane), now);
+            shared.warnings.clear_unseen(pipeline, &lane.console, &lanes, &shared.lanes.state_flags(lane), now);
             known.well_at = Instant::now();
             known.read_until = earliest(&shared, &lanes, LaneMetrics::complete_until);
-            if is_named { CHECK_INTERVAL } else { NEVER }
+            match (is_named, known.in_doubt) {
+                (false, _) => NEVER,
+                (true, true) => DOUBT_INTERVAL,
+                (true, false) => CHECK_INTERVAL,
+            }
         }
         Err(NotKnown) => RETRY_INTERVAL,
     };
     (known, pause)
+}
+
+/// How often records of these lanes have vanished.
+fn vanished(shared: &Shared, lanes: &[Arc<LaneSpec>]) -> u64 {
+    running(shared, lanes).map(|lane| lane.pull.vanished.load(Ordering::Relaxed)).sum()
+}
+
+fn running(shared: &Shared, lanes: &[Arc<LaneSpec>]) -> impl Iterator<Item = Arc<LaneMetrics>> {
+    lanes.iter().filter_map(|lane| {
+        let LaneId { pipeline, stream, sink } = &lane.id;
+        shared.telemetry.lane(pipeline, *stream, sink)
+    })
 }
 
 /// The earliest of such times of these lanes: what they have not read is not settled.
@@ -85,48 +130,55 @@ fn earliest(
     lanes: &[Arc<LaneSpec>],
     time: impl Fn(&LaneMetrics) -> Option<Timestamp>,
 ) -> Option<Timestamp> {
-    let running = lanes.iter().filter_map(|lane| {
-        let LaneId { pipeline, stream, sink } = &lane.id;
-        shared.telemetry.lane(pipeline, *stream, sink)
-    });
-    running.filter_map(|lane| time(&lane)).min()
+    running(shared, lanes).filter_map(|lane| time(&lane)).min()
 }
 
 /// Compares the scope of the token's user with that of the `first` token. Without ids in the file, the token of another
 /// customer of the console would be no less good.
-async fn compare_with_former(client: &Client, first: &mut Option<String>) -> Result<Compared, NotKnown> {
-    let scope = match scope_of_user(client).await {
+async fn compare_with_former(client: &Client, first: &mut Option<UserScope>) -> Result<Compared, NotKnown> {
+    let scope = match client.user_scope().await {
         Err(ConsoleError::Transient { .. }) => return Err(NotKnown),
         answer => answer.ok().flatten(),
     };
     let Some(scope) = scope else { return Ok(Compared::Nothing) };
     let former = first.get_or_insert_with(|| scope.clone());
-    if *former == scope {
+    client.keep_scope(former.clone());
+    if former.ids == scope.ids {
         return Ok(Compared::Nothing);
     }
     let text = format!(
-        "the scope of the new token's user is {scope}, that of the former one was {former}: put the former one back, or, \
-         if this is meant, name the ids in the file, or restart the worker"
+        "the scope of the token's user is {}, and was {} before: put the former token back, or, if this is meant, name the \
+         ids in the file, or restart the worker",
+        scope.text, former.text
     );
     Ok(Compared::Unseen(text.into()))
+}
+
+/// What a comparison of a scope with what the token sees has found.
+#[derive(Debug)]
+enum Compared {
+    /// Nothing that is wrong: the token sees all of it, or may not say so.
+    Nothing,
+    Unseen(Arc<str>),
 }
 
 /// The console did not answer.
 struct NotKnown;
 
-async fn compare(client: &Client, lane: &LaneSpec) -> Result<Compared, NotKnown> {
+async fn compare(shared: &Shared, client: &Client, lane: &LaneSpec, max_age: Duration) -> Result<Compared, NotKnown> {
     let pipeline = &lane.id.pipeline;
     let mut texts = Vec::new();
     for (name, level, ids) in named_scopes(&lane.console) {
-        match SeenScope::of(client, name, level, ids).await {
-            SeenScope::All(_) => {}
-            SeenScope::Lacks(text) => texts.push(text),
-            SeenScope::Unknown { reason, may_pass } => {
+        let ask = async || match Visible::of(client, name, level).await {
+            Visible::Unknown { reason, may_pass: true } => {
                 debug!(%pipeline, name, reason, "it is not known whether the token sees the scope");
-                if may_pass {
-                    return Err(NotKnown);
-                }
+                Err(NotKnown)
             }
+            visible => Ok(visible),
+        };
+        let listing = shared.warnings.listing(&lane.console, name, max_age);
+        if let SeenScope::Lacks(text) = SeenScope::of(name, ids, listing.get_or_try_init(ask).await?) {
+            texts.push(text);
         }
     }
     Ok(match texts.is_empty() {
@@ -161,7 +213,7 @@ mod tests {
         rotation.sites.lock().push(("former", "2"));
         sleep(pause).await;
         let (known, pause) = check(shared.clone(), lanes.clone(), known).await;
-        assert_eq!((unseen(), pause), (true, UNSEEN_INTERVAL));
+        assert_eq!((unseen(), pause), (true, DOUBT_INTERVAL));
         rotation.sites.lock().clear();
         sleep(pause).await;
         let (known, _) = check(shared.clone(), lanes.clone(), known).await;
@@ -181,33 +233,95 @@ mod tests {
         assert_eq!(rotation.asked(), ["sites next"]);
     }
 
-    /// A token of another customer, whose file names nothing.
+    /// As where the console takes a site away from the token's user.
     #[tokio::test(start_paused = true)]
-    async fn a_new_token_of_another_scope_is_warned_of_until_the_former_one_is_back() {
-        let mut rotation = Rotation::without_ids();
+    async fn a_scope_is_compared_when_records_vanish() {
+        let rotation = Rotation::new();
         rotation.list().await.unwrap();
         let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
         let metrics = shared.telemetry.running_lanes().remove(0);
-        let warning = || {
+        let unseen = || {
             shared.warnings.show(&shared.telemetry);
-            metrics.warnings().unseen.map(|text| text.to_string())
+            metrics.warnings().unseen.is_some()
         };
-        rotation.good.lock().push("next");
-        rotation.sites.lock().push(("next", "2"));
-        let (mut known, pause) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
-        assert_eq!((warning(), pause), (None, NEVER));
-        for (token, expected) in [("next", true), ("former", false)] {
-            rotation.write(token);
-            rotation.check_for(120).await;
-            assert!(known.token.is_replaced());
+        let vanish = || metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
+        let (known, pause) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
+        assert!(!known.is_outdated(&shared, &lanes));
+        sleep(pause / 2).await;
+        rotation.sites.lock().push(("former", "2"));
+        vanish();
+        assert!(known.is_outdated(&shared, &lanes));
+        let (known, pause) = check(shared.clone(), lanes.clone(), known).await;
+        assert_eq!((unseen(), pause, known.is_outdated(&shared, &lanes)), (true, DOUBT_INTERVAL, false));
+        rotation.sites.lock().clear();
+        sleep(pause).await;
+        let (known, pause) = check(shared.clone(), lanes.clone(), known).await;
+        assert_eq!((unseen(), pause), (false, CHECK_INTERVAL));
+
+        // The console was asked a moment before.
+        rotation.sites.lock().push(("former", "2"));
+        vanish();
+        let (known, pause) = check(shared.clone(), lanes.clone(), known).await;
+        assert_eq!((unseen(), pause), (false, DOUBT_INTERVAL));
+        sleep(pause).await;
+        check(shared.clone(), lanes.clone(), known).await;
+        assert!(unseen());
+    }
+
+    /// A token of another customer, whose file names nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_token_of_another_scope_is_not_used() {
+        for former_works in [true, false] {
+            let mut rotation = Rotation::without_ids();
+            rotation.list().await.unwrap();
+            let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
+            let (known, pause) = check(shared.clone(), lanes, KnownScope::default()).await;
+            assert_eq!(pause, NEVER);
+            rotation.good.lock().push("next");
+            rotation.sites.lock().push(("next", "2"));
+            if !former_works {
+                rotation.good.lock().retain(|token| *token != "former");
+            }
+            rotation.write("next");
+            for _ in 0..2 {
+                assert_eq!(rotation.list().await.is_ok(), former_works);
+                rotation.check_for(120).await;
+            }
+            assert!(!known.token.is_replaced());
+            assert!(!rotation.asked().contains(&"list next".to_owned()), "another customer's records");
+            let problem = || shared.telemetry.token("acme").new_token.map(|problem| problem.to_string());
+            let text = problem().unwrap_or_default();
+            let scopes =
+                "is site 2 (Site 2), that of the former one's is site 100000000000000001 (Site 100000000000000001)";
+            assert!(text.contains(scopes) && text.contains("the former token is still in use"), "{text}");
+
+            rotation.good.lock().push("former");
+            rotation.write("former");
+            rotation.check_for(60).await;
+            assert_eq!(problem(), None);
+        }
+    }
+
+    /// The second of two tokens, or the same user after a change at the console.
+    #[tokio::test(start_paused = true)]
+    async fn a_token_in_use_of_another_scope_is_warned_of_until_the_former_scope_is_back() {
+        let rotation = Rotation::without_ids();
+        rotation.list().await.unwrap();
+        let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
+        let metrics = shared.telemetry.running_lanes().remove(0);
+        let (mut known, _) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
+        for (sites, expected) in [(vec![("former", "2")], true), (Vec::new(), false)] {
+            *rotation.sites.lock() = sites;
             (known, _) = check(shared.clone(), lanes.clone(), known).await;
-            let text = warning();
+            shared.warnings.show(&shared.telemetry);
+            let text = metrics.warnings().unseen.map(|text| text.to_string());
             assert_eq!(text.is_some(), expected, "{text:?}");
-            assert!(text.is_none_or(|text| text.contains("is site 2, that of the former one was site 1000")));
+            assert!(text.is_none_or(|text| text.contains("is site 2 (Site 2), and was site 1000")));
         }
         // A console that does not say changes nothing.
         rotation.good.lock().clear();
         (known, _) = check(shared.clone(), lanes.clone(), known).await;
-        assert_eq!((warning(), known.of_user.is_some()), (None, true));
+        shared.warnings.show(&shared.telemetry);
+        assert_eq!((metrics.warnings().unseen, known.of_user.is_some()), (None, true));
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::repair_between;
 use s1_forwarder_engine::console::ConsoleSettings;
+use s1_forwarder_engine::source::Visible;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_settings::Id;
 use s1_forwarder_telemetry::{LaneWarnings, Telemetry, lane_span};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::duplicates::{Duplicate, find_duplicates};
+use super::spec::LaneSpec;
 use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
 use crate::pipeline::{Pipeline, TenantRules, arguments};
@@ -37,7 +39,7 @@ struct Known {
     unseen: BTreeMap<String, Unseen>,
     /// The pipelines of which the log has said that one has duplicates of the other.
     reported: BTreeSet<(String, String)>,
-    comparisons: HashMap<ScopeOfToken, Comparison>,
+    listings: HashMap<Listed, Listing>,
     /// The file of each pipeline.
     files: HashMap<String, String>,
 }
@@ -56,25 +58,27 @@ impl Unseen {
     fn repairs(
         &self,
         scope: &ScopeOfToken,
-        streams: &BTreeSet<Stream>,
+        lanes: &[Arc<LaneSpec>],
         file: &str,
         flags: &str,
         now: Timestamp,
     ) -> Vec<String> {
         let since = self.since;
         if self.scope == *scope {
-            return vec![repair_between(since, now, file, flags)];
+            let settles_after = lanes.iter().map(|lane| lane.pull.settles_after()).max().unwrap_or_default();
+            return vec![repair_between(since, now, settles_after, file, flags)];
         }
         // The ledger is a new one: `verify` compares what the former scope had.
         let backfill = |stream| {
             format!("to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since} --to {now}{flags}")
         };
-        streams.iter().map(backfill).collect()
+        let streams: BTreeSet<Stream> = lanes.iter().map(|lane| lane.id.stream).collect();
+        streams.into_iter().map(backfill).collect()
     }
 }
 
 /// The scope of a console that is asked for with one token.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 struct ScopeOfToken {
     host: String,
     /// Where the tokens are.
@@ -82,25 +86,25 @@ struct ScopeOfToken {
     ids: [Box<[Id]>; 3],
 }
 
-/// What a comparison of a scope with what the token sees has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Compared {
-    /// Nothing that is wrong: the token sees all of it, or may not say so.
-    Nothing,
-    Unseen(Arc<str>),
+/// What a token was last seen to see of one level.
+#[derive(Debug)]
+struct Listing {
+    begun: Instant,
+    seen: Arc<OnceCell<Visible>>,
 }
 
-#[derive(Debug)]
-struct Comparison {
-    begun: Instant,
-    result: Arc<OnceCell<Compared>>,
+/// Host and sources of a console's tokens, and the key of the settings that is compared with the list.
+type Listed = (String, Vec<String>, &'static str);
+
+fn tokens_of(console: &ConsoleSettings) -> Vec<String> {
+    console.token.iter().map(|token| token.reference()).collect()
 }
 
 impl ScopeOfToken {
     fn of(console: &ConsoleSettings) -> Self {
         Self {
             host: console.url.host().to_owned(),
-            tokens: console.token.iter().map(|token| token.reference()).collect(),
+            tokens: tokens_of(console),
             ids: [console.accounts.clone(), console.sites.clone(), console.groups.clone()],
         }
     }
@@ -118,26 +122,17 @@ impl Warnings {
         self.0.lock().files.get(pipeline).cloned().unwrap_or_else(|| "FILE".to_owned())
     }
 
-    /// The comparison of a scope, which pipelines with the same one share. If it has ended, and began `max_age` ago, it
-    /// is a new one; if something was not seen, after `max_age_unseen`.
-    pub fn comparison(
-        &self,
-        console: &ConsoleSettings,
-        max_age: Duration,
-        max_age_unseen: Duration,
-    ) -> Arc<OnceCell<Compared>> {
-        let new = || Comparison { begun: Instant::now(), result: Arc::default() };
+    /// What the console's token sees, to be compared with this key of the settings. Pipelines with the same token share
+    /// it. The console is asked again if the last time began `max_age` ago.
+    pub fn listing(&self, console: &ConsoleSettings, key: &'static str, max_age: Duration) -> Arc<OnceCell<Visible>> {
+        let new = || Listing { begun: Instant::now(), seen: Arc::default() };
         let mut known = self.0.lock();
-        let comparison = known.comparisons.entry(ScopeOfToken::of(console)).or_insert_with(new);
-        let max_age = match comparison.result.get() {
-            Some(Compared::Nothing) => max_age,
-            Some(Compared::Unseen(_)) => max_age.min(max_age_unseen),
-            None => Duration::MAX,
-        };
-        if comparison.begun.elapsed() >= max_age {
-            *comparison = new();
+        let listed = (console.url.host().to_owned(), tokens_of(console), key);
+        let listing = known.listings.entry(listed).or_insert_with(new);
+        if listing.seen.initialized() && listing.begun.elapsed() >= max_age {
+            *listing = new();
         }
-        comparison.result.clone()
+        listing.seen.clone()
     }
 
     /// Sets what the token of a pipeline does not see of the scope, `text`, and logs it if that is new. `since` is when
@@ -160,25 +155,25 @@ impl Warnings {
         &self,
         pipeline: &str,
         console: &ConsoleSettings,
-        streams: &BTreeSet<Stream>,
+        lanes: &[Arc<LaneSpec>],
         state_flags: &str,
         now: Timestamp,
     ) {
         let Some(before) = self.0.lock().unseen.remove(pipeline) else { return };
         let file = self.file_of(pipeline);
-        for repair in before.repairs(&ScopeOfToken::of(console), streams, &file, state_flags, now) {
+        for repair in before.repairs(&ScopeOfToken::of(console), lanes, &file, state_flags, now) {
             warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself; {repair}");
         }
     }
 
     fn set_duplicates(&self, pipelines: &[Arc<Pipeline>], duplicates: BTreeMap<LaneId, Duplicate>) {
         let names: BTreeSet<&str> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
-        let scopes: HashSet<ScopeOfToken> =
-            pipelines.iter().map(|pipeline| ScopeOfToken::of(&pipeline.console)).collect();
+        let tokens = |pipeline: &Arc<Pipeline>| (pipeline.console.url.host().to_owned(), tokens_of(&pipeline.console));
+        let tokens: HashSet<(String, Vec<String>)> = pipelines.iter().map(tokens).collect();
         let mut known = self.0.lock();
         known.duplicates = duplicates;
         known.unseen.retain(|pipeline, _| names.contains(pipeline.as_str()));
-        known.comparisons.retain(|scope, _| scopes.contains(scope));
+        known.listings.retain(|(host, of, _), _| tokens.contains(&(host.clone(), of.clone())));
     }
 
     /// Gives each lane that runs its warnings, and logs duplicates that are new.
@@ -270,22 +265,20 @@ mod tests {
         let warnings = Warnings::default();
         warnings.set_unseen("acme", console, "not 2".into(), since);
         warnings.set_unseen("acme", console, "not 3".into(), now);
-        let streams = BTreeSet::from([Stream::Activities, Stream::Threats]);
+        let lanes = &rotation.lanes;
         let known = warnings.0.lock();
         let unseen = &known.unseen["acme"];
         assert_eq!(
-            unseen.repairs(&ScopeOfToken::of(console), &streams, "p/acme.yaml", " --state file:s", now),
-            ["from 2026-09-21T16:00:00.000000Z plus `overlap` on: s1-forwarder verify p/acme.yaml \
+            unseen.repairs(&ScopeOfToken::of(console), lanes, "p/acme.yaml", " --state file:s", now),
+            ["from 2026-09-21T16:08:31.000000Z on: s1-forwarder verify p/acme.yaml \
               --from 2026-09-21T14:00:00.000000Z --to 2026-09-21T16:00:00.000000Z --repair --state file:s"],
             "the console sends it now"
         );
         let mut other = ConsoleSettings::clone(console);
         other.sites = ["100000000000000007".parse().unwrap()].into();
         assert_eq!(
-            unseen.repairs(&ScopeOfToken::of(&other), &streams, "FILE", "", now),
-            ["threats", "activities"].map(|stream| {
-                format!("to fetch it: s1-forwarder backfill FILE --stream {stream} --from {since} --to {now}")
-            }),
+            unseen.repairs(&ScopeOfToken::of(&other), lanes, "FILE", "", now),
+            [format!("to fetch it: s1-forwarder backfill FILE --stream activities --from {since} --to {now}")],
             "the file has another scope"
         );
     }

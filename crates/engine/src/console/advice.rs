@@ -59,9 +59,9 @@ pub(super) fn of_missing(has_answered: bool, has_scope: bool) -> &'static str {
     }
 }
 
-/// For a token that is refused while its source has another one, which is refused too.
-pub const OF_NEW_TOKEN: &str =
-    "the token in use is refused, and so is the new one in its file or Secret: correct that one";
+/// For a token that is refused while its source has another one, which is not used either.
+pub const OF_NEW_TOKEN: &str = "the token in use is refused, and so is the new one in its file or Secret, or its user has another scope: correct \
+     that one";
 
 /// For a token that is refused. `expiry` is when it ends, if somebody knows.
 pub fn of_token(expiry: Option<Timestamp>, now: Timestamp) -> String {

@@ -19,7 +19,7 @@ use super::tokens::Tokens;
 use super::trials::{LONGEST, TokenVerdict};
 use super::{
     ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, LaneShare, Limiter, Limiters, Redactor,
-    Request, Response, Transport, TransportError, advice,
+    Request, Response, Transport, TransportError, UserScope, advice,
 };
 
 /// Timeout of a list of findings, for which consoles need longer.
@@ -58,6 +58,8 @@ pub struct Client {
     pub(super) redactor: Redactor,
     pub(super) scope: Box<[(&'static str, String)]>,
     pub(super) unknown_fields: UnknownFields,
+    /// See [`Client::keep_scope`].
+    pub(super) kept_scope: Mutex<Option<UserScope>>,
     limiter: Limiter,
     timeout: Duration,
     findings_timeout: Duration,
@@ -156,6 +158,7 @@ impl Client {
             tokens,
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             unknown_fields: UnknownFields::default(),
+            kept_scope: Mutex::default(),
             limiter,
             timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
             findings_timeout: settings.timeout.map_or(FINDINGS_TIMEOUT, |timeout| timeout.0),
@@ -360,8 +363,9 @@ impl Client {
         self.tokens.changed(self.tokens.in_use())
     }
 
-    /// Asks the console about a token in place of the one in use. If it is accepted, requests use it from now on. The
-    /// console is asked again an hour after it refused the token.
+    /// Asks the console about a token in place of the one in use. If it is accepted, and its user has the scope that
+    /// [`Self::keep_scope`] says, requests use it from now on. The console is asked again an hour after it refused the
+    /// token.
     pub async fn try_token(&self, token: &SecretString) -> TokenVerdict {
         self.try_at(self.tokens.in_use(), token, LONGEST).await
     }
@@ -384,6 +388,12 @@ impl Client {
             }
         };
         let verdict = self.limiter.trials().verdict(token, max_age, ask).await;
+        if verdict == TokenVerdict::Refused {
+            return verdict;
+        }
+        if let Some(verdict) = self.other_scope(token).await {
+            return verdict;
+        }
         if verdict == TokenVerdict::Accepted {
             self.tokens.replace(index, token.clone());
         }
@@ -459,7 +469,7 @@ impl Client {
         self.attempt(&token, call, meter).await
     }
 
-    async fn attempt(
+    pub(super) async fn attempt(
         &self,
         token: &SecretString,
         call: &ApiCall<'_>,

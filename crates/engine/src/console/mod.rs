@@ -16,6 +16,7 @@ mod transport;
 mod trials;
 mod unified_alerts;
 mod url;
+mod user_scope;
 
 pub use client::{Client, ClockChange, RequestPermit, ScopeFilter, System};
 pub use endpoint::{Endpoint, ListOrder};
@@ -27,3 +28,4 @@ pub use settings::ConsoleSettings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody, within};
 pub use trials::TokenVerdict;
 pub use url::{ConsoleUrl, ConsoleUrlError};
+pub use user_scope::UserScope;

@@ -11,10 +11,15 @@ use tokio::time::Instant;
 pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// What the console says of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenVerdict {
     Accepted,
     Refused,
+    /// It is good, and its user has another scope than the user of the former one.
+    OtherScope {
+        new: String,
+        former: String,
+    },
     /// It gave no answer that says so.
     Unknown,
 }
@@ -43,12 +48,12 @@ impl Trials {
         let mut trials = self.0.lock().await;
         let is_known = |trial: &&Trial| trial.digest == digest && trial.at.elapsed() < max_age;
         if let Some(known) = trials.iter().find(is_known) {
-            return known.verdict;
+            return known.verdict.clone();
         }
         let verdict = ask.await;
         trials.retain(|trial| trial.digest != digest && trial.at.elapsed() < LONGEST);
         if verdict != TokenVerdict::Unknown {
-            trials.push(Trial { digest, at: Instant::now(), verdict });
+            trials.push(Trial { digest, at: Instant::now(), verdict: verdict.clone() });
         }
         verdict
     }

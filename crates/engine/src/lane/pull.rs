@@ -222,7 +222,8 @@ impl PullStage<'_> {
             ),
             // A record with an earlier time than the position less `overlap` is not pulled.
             Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => {
-                let repair = repair_between(since, theirs, &self.lane.file, &self.lane.state_flags);
+                let repair =
+                    repair_between(since, theirs, pull.settles_after(), &self.lane.file, &self.lane.state_flags);
                 warn!(
                     "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
                      then may be older than what lanes look back to; {repair}"

@@ -295,7 +295,9 @@ impl Poll {
         let count = page.and_then(|page| page.total_items);
         match &mut self.phase {
             Phase::FindingLate(tail) => {
-                tail.search.counted(&self.selection.settled(), count);
+                if tail.search.counted(&self.selection.settled(), count) {
+                    self.selection.count_vanished();
+                }
                 self.begin_walks();
             }
             Phase::Confirming(search) => {

@@ -96,6 +96,12 @@ impl Pull {
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
+    /// After this time a lane that works has delivered a record, however late within the overlap the console shows it:
+    /// the lane reads the last `overlap` again in one and a half of it at most, and one poll begins after the other.
+    pub fn settles_after(&self) -> Duration {
+        self.overlap + self.overlap / 2 + 2 * self.interval
+    }
+
     /// The pull for one sink. One that writes the console's own notifications takes each unified alert once, when it is
     /// new, and it alone takes the threats of activities.
     #[must_use]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Level, Scope};
 use s1_forwarder_settings::Id;
-use serde::Deserialize;
 
 use super::scope_list::visible_scopes;
 use crate::console::{Client, ConsoleError, ConsoleSettings};
@@ -35,46 +34,39 @@ pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'stati
     all.into_iter().filter(|(.., ids)| !ids.is_empty())
 }
 
-/// The scope of the token's user, such as `account 225494730938493804`; `None` if the console does not say.
-///
-/// # Errors
-/// As [`Client::object`].
-pub async fn scope_of_user(client: &Client) -> Result<Option<String>, ConsoleError> {
-    #[derive(Deserialize)]
-    struct Role {
-        id: Option<String>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct User {
-        scope: Option<String>,
-        #[serde(default)]
-        scope_roles: Vec<Role>,
-    }
-    #[derive(Deserialize)]
-    struct Envelope {
-        data: Option<User>,
-    }
-    let answer = client.object("user").await?;
-    let user = serde_json::from_slice::<Envelope>(&answer).ok().and_then(|envelope| envelope.data);
-    let Some(User { scope: Some(scope), scope_roles }) = user else { return Ok(None) };
-    let mut ids: Vec<String> = scope_roles.into_iter().filter_map(|role| role.id).collect();
-    ids.sort_unstable();
-    Ok(Some(client.redactor().scrub(&format!("{scope} {}", ids.join(", "))).trim_end().to_owned()))
+/// What a token sees of one level.
+#[derive(Debug, Clone)]
+pub enum Visible {
+    Scopes(Vec<Arc<Scope>>),
+    /// See [`SeenScope::Unknown`].
+    Unknown {
+        reason: String,
+        may_pass: bool,
+    },
 }
 
-impl SeenScope {
-    /// `name` is the key of the settings. Asks within the rate limit.
-    pub async fn of(client: &Client, name: &str, level: Level, ids: &[Id]) -> Self {
+impl Visible {
+    /// `name` is the level's key of the settings. Asks within the rate limit.
+    pub async fn of(client: &Client, name: &str, level: Level) -> Self {
         let unknown = |reason: String| Self::Unknown { reason, may_pass: false };
         match visible_scopes(client, level).await {
             Ok(Some(seen)) if seen.is_empty() && level == Level::Account => {
                 unknown("the console lists no accounts for it".to_owned())
             }
-            Ok(Some(seen)) => Self::compare(name, ids, &seen),
+            Ok(Some(seen)) => Self::Scopes(seen),
             Ok(None) => unknown("the console lists too many".to_owned()),
             Err(error @ ConsoleError::Forbidden(_)) => unknown(format!("its role may not list {name} ({error})")),
             Err(error) => Self::Unknown { reason: error.to_string(), may_pass: true },
+        }
+    }
+}
+
+impl SeenScope {
+    /// `name` is the key of the settings.
+    pub fn of(name: &str, ids: &[Id], visible: &Visible) -> Self {
+        match visible {
+            Visible::Scopes(seen) => Self::compare(name, ids, seen),
+            Visible::Unknown { reason, may_pass } => Self::Unknown { reason: reason.clone(), may_pass: *may_pass },
         }
     }
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -37,12 +38,20 @@ impl Hour {
     }
 }
 
-/// When and by which command `verify` delivers what is missing of the time between these. It compares whole hours, some
-/// time after their end. `file` is the pipeline's, and `state_flags` are those of a command that uses the same state.
-pub fn repair_between(since: Timestamp, until: Timestamp, file: &str, state_flags: &str) -> String {
+/// When and by which command `verify` delivers what is missing of the time between these. It compares whole hours,
+/// after they have settled (see `Pull::settles_after`). `file` is the pipeline's, and `state_flags` are those of a
+/// command that uses the same state.
+pub fn repair_between(
+    since: Timestamp,
+    until: Timestamp,
+    settles_after: Duration,
+    file: &str,
+    state_flags: &str,
+) -> String {
     let from = Hour::of(since).unwrap_or_default();
     let to = Hour::from(until);
-    format!("from {to} plus `overlap` on: s1-forwarder verify {file} --from {from} --to {to} --repair{state_flags}")
+    let settled = to.start().plus(settles_after + Duration::from_secs(1)).whole_second();
+    format!("from {settled} on: s1-forwarder verify {file} --from {from} --to {to} --repair{state_flags}")
 }
 
 impl fmt::Display for Hour {

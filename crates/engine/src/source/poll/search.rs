@@ -92,12 +92,16 @@ impl Search {
     }
 
     /// The console counts `count` records in the part of [`Self::question`]; None where it does not say. Fewer than are
-    /// known is no reason to read: records that changed have moved to a later time.
-    pub fn counted(&mut self, known: &KnownRecords<'_>, count: Option<u64>) {
-        let Some(count) = count else { return self.end() };
+    /// known is no reason to read: records that changed have moved to a later time. Returns whether some are known and
+    /// the console counts none.
+    pub fn counted(&mut self, known: &KnownRecords<'_>, count: Option<u64>) -> bool {
+        let Some(count) = count else {
+            self.end();
+            return false;
+        };
         self.counts += 1;
         let is_half = !self.suspects.is_empty();
-        let Some(span) = self.suspects.pop().or_else(|| self.parts.pop()) else { return };
+        let Some(span) = self.suspects.pop().or_else(|| self.parts.pop()) else { return false };
         let known = known.in_part(span);
         self.has_fewer |= !is_half && count < known as u64;
         if count > known as u64 {
@@ -115,6 +119,7 @@ impl Search {
         if self.counts >= MOST_COUNTS {
             self.end();
         }
+        count == 0 && known > 0
     }
 
     /// Nothing more is counted.

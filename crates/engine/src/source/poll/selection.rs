@@ -314,6 +314,11 @@ impl Selection {
         self.meter.lane.add_not_shown(records);
     }
 
+    /// The console counts none of the records of a time of which it has shown some.
+    pub fn count_vanished(&self) {
+        self.meter.lane.pull.vanished.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts the records of an answer, before any of them is taken.
     pub fn count_pulled(&self, shown: usize) {
         self.meter.lane.pull.records.fetch_add(shown as u64, Ordering::Relaxed);

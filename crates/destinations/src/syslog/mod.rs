@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use s1_forwarder_engine::console::Client;
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Rejection, Sink, TOO_LARGE};
+use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, RejectedEvent, Sink, TOO_LARGE};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::{Failure, LastFailure};
 use s1_forwarder_record::{Stream, Timestamp};
@@ -202,7 +202,7 @@ struct Encoded {
     bytes: Vec<u8>,
     /// Ends of the messages in `bytes`, each with the index of its event.
     ends: Vec<(usize, usize)>,
-    rejected: Vec<Rejection>,
+    rejected: Vec<RejectedEvent>,
     /// Bytes of each event's message without its header.
     event_bytes: Vec<u32>,
 }
@@ -341,7 +341,7 @@ impl Syslog {
                 Ok(bytes) => sent += bytes as u64,
                 Err(error) if is_too_long(&error) => {
                     let reason = format!("the datagram is too long for the network: {error}; set a smaller max_bytes");
-                    encoded.rejected.push(Rejection { index, status: TOO_LARGE.to_owned(), reason });
+                    encoded.rejected.push(RejectedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
                 Err(error) => {
                     // The system says so of an earlier datagram. This one was not sent.
@@ -389,12 +389,12 @@ impl Syslog {
     }
 }
 
-fn rejection(index: usize, error: &Unsendable) -> Rejection {
+fn rejection(index: usize, error: &Unsendable) -> RejectedEvent {
     let status = match error {
         Unsendable::TooLong { .. } => TOO_LARGE,
         Unsendable::NoType => "no_type",
     };
-    Rejection { index, status: status.to_owned(), reason: error.to_string() }
+    RejectedEvent { index, status: status.to_owned(), reason: error.to_string() }
 }
 
 /// The receiver named no error for anything it may have sent.

@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::throttle::Throttle;
 use super::{
-    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, Rejection, Sink, TOO_LARGE, TransactionalSink, Unsent, Warning,
+    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RejectedEvent, Sink, TOO_LARGE, TransactionalSink, Unsent,
+    Warning,
 };
 use crate::checkpoint::CheckpointUpdate;
 
@@ -36,7 +37,7 @@ pub use settled::Settled;
 use blocked::{Failed, part_of};
 use health::Row;
 use settled::Fate;
-use sorted::{Refusal, Sorted};
+use sorted::Sorted;
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
@@ -89,14 +90,14 @@ struct BatchDelivery<'a> {
     /// The bytes of each event, where the destination does not count its body.
     event_bytes: Option<Vec<u32>>,
     accepted: usize,
-    refused: Vec<Refusal>,
+    refused: Vec<RejectedEvent>,
     /// Number of those that the sink accepted without naming them. They count as delivered.
     accepted_unnamed: usize,
     /// Refused without an attempt, so they do not indicate a problem of the sink.
-    oversized: Vec<Refusal>,
+    oversized: Vec<RejectedEvent>,
     /// The user's program failed on them. They are not sent, and count as refused: a wrong program is as likely as a
     /// wrong sink.
-    failed: Vec<Refusal>,
+    failed: Vec<RejectedEvent>,
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
@@ -215,16 +216,16 @@ impl BatchDelivery<'_> {
             match event.unsent {
                 Some(Unsent::Truncated) => {
                     let reason = "the record is too large to be pulled; this is its beginning".to_owned();
-                    self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+                    self.oversized.push(RejectedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
                 Some(Unsent::ProgramFailed) => {
                     let reason = event.error.unwrap_or_default().to_owned();
-                    self.failed.push(Refusal { index, status: PROGRAM.to_owned(), reason });
+                    self.failed.push(RejectedEvent { index, status: PROGRAM.to_owned(), reason });
                 }
                 None if event.body.len() <= limit => part.push(index),
                 None => {
                     let reason = format!("the event has {} bytes, the sink accepts at most {limit}", event.body.len());
-                    self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+                    self.oversized.push(RejectedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
             }
         }
@@ -460,7 +461,7 @@ impl BatchDelivery<'_> {
         self.accept(Vec::new(), bytes);
         self.accepted += all.saturating_sub(count);
         self.accepted_unnamed += all.saturating_sub(count);
-        let refusal = |index| Refusal { index, status: PARTIAL.to_owned(), reason: reason.clone() };
+        let refusal = |index| RejectedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
         self.refused.extend(part.into_iter().map(refusal));
     }
 
@@ -470,7 +471,7 @@ impl BatchDelivery<'_> {
         part: Vec<usize>,
         bytes: u64,
         status: &str,
-        rejected: Vec<Rejection>,
+        rejected: Vec<RejectedEvent>,
         retry: Vec<usize>,
         after: Option<Duration>,
     ) {
@@ -507,7 +508,7 @@ impl BatchDelivery<'_> {
             let is_refusal = is_alone && !is_news && is_proven && Failed::of(status).is_some();
             if is_refusal && self.delivery.health.accepts_refusals() {
                 let status = if status.starts_with('2') { PARTIAL } else { status }.to_owned();
-                self.refused.push(Refusal { index, status, reason });
+                self.refused.push(RejectedEvent { index, status, reason });
                 return;
             }
             let record = self.batch.event(index).map_or("?", |event| event.record_id);
@@ -553,7 +554,8 @@ impl BatchDelivery<'_> {
             return Ok(());
         }
         let is_news = part.iter().any(|index| !self.awaits_room(*index));
-        let refused = part.into_iter().map(|index| Refusal { index, status: status.clone(), reason: reason.clone() });
+        let refused =
+            part.into_iter().map(|index| RejectedEvent { index, status: status.clone(), reason: reason.clone() });
         if unsent {
             self.oversized.extend(refused);
             return Ok(());
@@ -571,7 +573,7 @@ impl BatchDelivery<'_> {
     }
 
     /// Number of refusals that say how the sink is now.
-    fn refused_anew(&self, refused: &[Refusal]) -> usize {
+    fn refused_anew(&self, refused: &[RejectedEvent]) -> usize {
         refused.iter().filter(|refusal| !self.awaits_room(refusal.index)).count()
     }
 
@@ -706,7 +708,7 @@ impl BatchDelivery<'_> {
     }
 
     /// Counts and settles refused events that are dead letters now.
-    fn stored(&self, time: Timestamp, refused: &[Refusal], written: &[DeadLetter<'_>]) {
+    fn stored(&self, time: Timestamp, refused: &[RejectedEvent], written: &[DeadLetter<'_>]) {
         let Delivery { meter, dead_letters, .. } = self.delivery;
         let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());

@@ -173,7 +173,7 @@ pub enum Outcome {
     /// sent again. All others were delivered.
     Partial {
         /// Events that the destination will never accept.
-        rejected: Vec<Rejection>,
+        rejected: Vec<RejectedEvent>,
         /// Events to send again.
         retry: Vec<usize>,
         /// The destination's hint how long to wait before that.
@@ -212,7 +212,7 @@ pub struct Warning {
 
 /// An event that the destination will never accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
+pub struct RejectedEvent {
     /// Index of the event in the batch.
     pub index: usize,
     /// The destination's status for this event, such as 400. It may differ from that of the response.

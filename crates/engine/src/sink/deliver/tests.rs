@@ -219,7 +219,7 @@ impl Case {
 }
 
 fn partial(rejected: &[usize], retry: &[usize], after: Option<u64>) -> Outcome {
-    let rejection = |index: &usize| Rejection { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
+    let rejection = |index: &usize| RejectedEvent { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
     let rejected = rejected.iter().map(rejection).collect();
     Outcome::Partial { rejected, retry: retry.to_vec(), after: after.map(Duration::from_secs), warnings: Vec::new() }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use s1_forwarder_engine::sink::{Outcome, Rejection, Warning};
+use s1_forwarder_engine::sink::{Outcome, RejectedEvent, Warning};
 use s1_forwarder_telemetry::WarningReason;
 use serde::Deserialize;
 
@@ -250,7 +250,7 @@ fn judge_items<'a>(
             }
             _ => {
                 settled += 1;
-                rejected.push(Rejection { index, status: item.status.to_string(), reason: item.reason(response) });
+                rejected.push(RejectedEvent { index, status: item.status.to_string(), reason: item.reason(response) });
             }
         }
     }
@@ -459,7 +459,7 @@ mod tests {
         });
         let reason =
             "400 mapper_parsing_exception: failed to parse: Duplicate field 'data_stream' at [Source]".to_owned();
-        let rejected = vec![Rejection { index: 1, status: "400".to_owned(), reason }];
+        let rejected = vec![RejectedEvent { index: 1, status: "400".to_owned(), reason }];
         assert_eq!(outcome, Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() });
     }
 

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, Probe, Rejection};
+use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, Probe, RejectedEvent};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use s1_forwarder_telemetry::WarningReason;
@@ -190,7 +190,7 @@ impl Otlp {
             // The protocol forbids to send refused records again.
             Some((count, message)) if count >= response.events => {
                 let reason = response.quote(message.as_bytes());
-                let rejection = |index| Rejection { index, status: PARTIAL.to_owned(), reason: reason.clone() };
+                let rejection = |index| RejectedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
                 let rejected = (0..response.events).map(rejection).collect();
                 Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() }
             }

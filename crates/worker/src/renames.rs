@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::{LaneId, Part, StateError, Store};
-use s1_forwarder_engine::lane::{LaneCheckpoint, Refusals};
+use s1_forwarder_engine::lane::{ConsecutiveRefusals, LaneCheckpoint};
 use s1_forwarder_failure::{Failure, LastFailure, Side};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::Period;
@@ -191,7 +191,7 @@ impl Renames {
         let LaneId { pipeline, stream, sink } = &lane.spec.id;
         let mut watch = None;
         let mut logged = None;
-        let mut refusals = Refusals::default();
+        let mut refusals = ConsecutiveRefusals::default();
         let mut is_kept = false;
         loop {
             // Whatever changes from now on ends the wait.

@@ -20,9 +20,9 @@ impl Backoff {
 
 /// How many failures in a row were refusals, the last one included.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Refusals(u32);
+pub struct ConsecutiveRefusals(u32);
 
-impl Refusals {
+impl ConsecutiveRefusals {
     /// Something failed.
     pub fn count(&mut self, failure: &Failure) {
         self.0 = if failure.is_refusal() { self.0 + 1 } else { 0 };

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
 use super::Lane;
-use super::backoff::Refusals;
+use super::backoff::ConsecutiveRefusals;
 use super::checkpoint_copy::{copy_of, write_copy};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::verdict::{Mode, NotStored, Verdict, verdict};
@@ -159,7 +159,7 @@ impl CheckpointWriter {
     async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) -> Result<(), NotStored> {
         let Some(copy) = &mut self.copy else { return Ok(()) };
         let Err(failure) = copy.write_copy(checkpoint).await.map_err(Failure::from) else { return Ok(()) };
-        match verdict(Side::Copy, &failure, self.mode, Refusals::default()) {
+        match verdict(Side::Copy, &failure, self.mode, ConsecutiveRefusals::default()) {
             Verdict::Exit(exit) => Err(NotStored { failure, exit }),
             Verdict::Again | Verdict::Pause(_) => {
                 copy.retry();
@@ -258,7 +258,7 @@ struct Failing {
     since: Instant,
     retry_at: Instant,
     waits: FullJitter,
-    refusals: Refusals,
+    refusals: ConsecutiveRefusals,
 }
 
 /// What the backend does not have yet.
@@ -353,7 +353,7 @@ impl BackendWriter {
         written
     }
 
-    fn refusals(&self) -> Refusals {
+    fn refusals(&self) -> ConsecutiveRefusals {
         self.failing.as_ref().map(|failing| failing.refusals).unwrap_or_default()
     }
 
@@ -362,7 +362,7 @@ impl BackendWriter {
         let failing = self.failing.get_or_insert_with(|| {
             let since = self.begun_at;
             let waits = waits(&mut self.random);
-            Box::new(Failing { since, retry_at: since, waits, refusals: Refusals::default() })
+            Box::new(Failing { since, retry_at: since, waits, refusals: ConsecutiveRefusals::default() })
         });
         failing.retry_at = Instant::now() + failing.waits.wait();
         failing

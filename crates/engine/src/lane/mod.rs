@@ -41,7 +41,7 @@ use crate::sink::deliver::Delivery;
 use crate::source::{Pull, Wanted};
 use crate::transform::{Labeler, OcsfVersion, Schema, Steps, TransformSettings};
 
-pub use backoff::Refusals;
+pub use backoff::ConsecutiveRefusals;
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use checkpoint_copy::{claim_copy, copy_of};
 pub use in_store::InStore;

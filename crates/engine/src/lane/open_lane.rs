@@ -7,7 +7,7 @@ use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::LaneEvent;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backoff::{Backoff, Refusals};
+use super::backoff::{Backoff, ConsecutiveRefusals};
 use super::checkpoint_writer::{CheckpointWriter, waits};
 use super::known_threats::KnownThreats;
 use super::lane_checkpoint::LaneCheckpoint;
@@ -37,7 +37,7 @@ pub struct OpenLane {
     /// Pauses while the sink fails.
     pub sink_backoff: Backoff,
     /// Refusals by console or sink in a row.
-    pub refusals: Refusals,
+    pub refusals: ConsecutiveRefusals,
     pub opened_at: Instant,
 }
 
@@ -77,7 +77,7 @@ impl Lane {
     /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times if it is refused.
     pub(super) async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
         let mut waits = waits(&mut self.random);
-        let mut refusals = Refusals::default();
+        let mut refusals = ConsecutiveRefusals::default();
         let mut has_failed = false;
         let opened = loop {
             match self.try_open_and_tell(has_failed).await {
@@ -119,7 +119,7 @@ impl Lane {
             threats: KnownThreats::default(),
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),
-            refusals: Refusals::default(),
+            refusals: ConsecutiveRefusals::default(),
             opened_at: Instant::now(),
         }))
     }

@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info};
 
-use super::backoff::{Backoff, Refusals, spread};
+use super::backoff::{Backoff, ConsecutiveRefusals, spread};
 use super::checkpoint_writer::waits;
 use super::open_lane::OpenLane;
 use super::pull::Polled;
@@ -249,7 +249,7 @@ impl Life {
         open.schedule.done(passes, context, begun, &open.checkpoint.position);
         open.token_backoff = Backoff::default();
         open.sink_backoff = Backoff::default();
-        open.refusals = Refusals::default();
+        open.refusals = ConsecutiveRefusals::default();
         self.lane.delivery.meter.happened(LaneEvent::Accepts);
         if passes.get(context.pass).is_some_and(Pass::reads_all_findings) {
             self.follow_scopes(end, open);

@@ -3,7 +3,7 @@
 use s1_forwarder_failure::{Failure, Side};
 
 use super::LaneEnd;
-use super::backoff::Refusals;
+use super::backoff::ConsecutiveRefusals;
 use crate::sink::deliver::DeliveryError;
 
 /// A failure that ended a session.
@@ -108,7 +108,7 @@ impl From<NotStored> for SessionFailure {
 }
 
 /// `refusals` are those before this failure.
-pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) -> Verdict {
+pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: ConsecutiveRefusals) -> Verdict {
     let is_last = mode.once && refusals.end_a_run_with(failure);
     match (side, failure) {
         (Side::Claim, _) if is_last => LEAVE_REFUSED,
@@ -140,14 +140,14 @@ mod tests {
     const WORKER: Mode = Mode { once: false, reopens: false };
 
     /// The count after this number of failures in a row.
-    fn after(refusals: usize) -> Refusals {
-        let mut counted = Refusals::default();
+    fn after(refusals: usize) -> ConsecutiveRefusals {
+        let mut counted = ConsecutiveRefusals::default();
         (0..refusals).for_each(|_| counted.count(&Failure::Full(String::new())));
         counted
     }
 
     /// A line for each failure, in the columns of [`Side::ALL`].
-    fn table(mode: Mode, refusals: Refusals) -> Vec<String> {
+    fn table(mode: Mode, refusals: ConsecutiveRefusals) -> Vec<String> {
         let name = |verdict: Verdict| match verdict {
             Verdict::Again => "again".to_owned(),
             Verdict::Exit(Exit::Reopen) => "reopen".to_owned(),

@@ -139,7 +139,7 @@ impl PullStage<'_> {
     ///
     /// # Errors
     /// As [`Self::run`], or if a clock is wrong.
-    pub async fn hear(mut self) -> Result<(), Failure> {
+    pub async fn learn_clocks(mut self) -> Result<(), Failure> {
         let client = &self.lane.client;
         if Clocks::of(client).beginning().is_err() {
             self.ask_time().await?;

@@ -211,7 +211,7 @@ impl Life {
     async fn poll(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
         self.lane.delivery.meter.lane.set_next_attempt(None);
         if !open.is_begun {
-            return self.hear(open, pass).await;
+            return self.learn_clocks(open, pass).await;
         }
         let begun = Instant::now();
         let begun_at = self.lane.delivery.clock.now();
@@ -231,10 +231,10 @@ impl Life {
     }
 
     /// A new lane hears its console before it begins. Then it opens again, with `since` resolved.
-    async fn hear(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
+    async fn learn_clocks(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
         let passes = self.lane.pull.passes();
         let session = Session::new(&mut self.lane, &mut open, &passes, pass);
-        match self.stop.run_until_cancelled(session.hear()).await {
+        match self.stop.run_until_cancelled(session.learn_clocks()).await {
             Some(Ok(())) => {
                 self.lane.first_poll_after = Duration::ZERO;
                 Step::Open(Duration::ZERO)

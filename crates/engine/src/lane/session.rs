@@ -71,8 +71,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When the console refuses, or a clock is wrong.
-    pub async fn hear(self) -> Result<(), Failure> {
-        self.pull.hear().await
+    pub async fn learn_clocks(self) -> Result<(), Failure> {
+        self.pull.learn_clocks().await
     }
 
     /// Runs until the poll has ended and all that it returned is settled, or until that is not possible.

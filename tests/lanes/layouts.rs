@@ -227,9 +227,9 @@ impl StoredLane {
             }
         }
         finish(&mut checkpoint.position, START);
-        let mut heard = checkpoint.rhythm.listen(pull);
-        heard.see(time_of(DELIVERED), START);
-        checkpoint.rhythm.complete(&heard, START, true);
+        let mut observed = checkpoint.rhythm.begin_poll(pull);
+        observed.add(time_of(DELIVERED), START);
+        checkpoint.rhythm.complete(&observed, START, true);
         golden.apply(checkpoint.take_appends(START));
         golden.checkpoint = checkpoint.encode();
         (checkpoint, golden)

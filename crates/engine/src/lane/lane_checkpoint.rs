@@ -419,15 +419,15 @@ mod tests {
         let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
         let target = Target { hash: 77, since };
         let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), target, ..begun };
-        hear(&mut checkpoint, since);
+        observe(&mut checkpoint, since);
         checkpoint
     }
 
     /// A complete poll at this time, which has shown a record of it.
-    fn hear(checkpoint: &mut LaneCheckpoint, time: Timestamp) {
-        let mut heard = checkpoint.rhythm.listen(&Pull::of(Stream::Activities));
-        heard.see(time, time);
-        checkpoint.rhythm.complete(&heard, time, true);
+    fn observe(checkpoint: &mut LaneCheckpoint, time: Timestamp) {
+        let mut observed = checkpoint.rhythm.begin_poll(&Pull::of(Stream::Activities));
+        observed.add(time, time);
+        checkpoint.rhythm.complete(&observed, time, true);
     }
 
     #[test]
@@ -642,7 +642,7 @@ mod tests {
                 let identity = Identity::of("console.example", Stream::Activities, &id.to_string(), "");
                 lane.account(&passes, &pending, [(&record_key, identity, true)].into_iter(), start);
                 lane.position.finish(&passes, context, false);
-                hear(&mut lane, start);
+                observe(&mut lane, start);
                 if minutes % 10 == 0 {
                     lane.take_appends(start);
                     let bytes = lane.encode().len();

@@ -19,7 +19,7 @@ use super::{Lane, Reservation};
 use crate::checkpoint::ledger::repair_between;
 use crate::console::{ClockChange, ConsoleError, advice};
 use crate::source::{
-    Action, Heard, Learned, NotDue, Poll, PollContext, PollEnd, PulledPage, Request, SourcePosition, is_by_scope,
+    Action, Learned, NotDue, Observed, Poll, PollContext, PollEnd, PulledPage, Request, SourcePosition, is_by_scope,
 };
 
 /// Backoff for a console that fails.
@@ -53,7 +53,7 @@ pub struct PullStage<'a> {
     /// What the reasons of failures begin with.
     pub prefix: String,
     /// Hears what the console shows.
-    pub heard: Heard,
+    pub observed: Observed,
     /// The console has shown the stream before.
     pub has_answered: bool,
 }
@@ -63,7 +63,7 @@ pub struct Polled {
     pub context: PollContext,
     pub end: PollEnd,
     /// None if it had nothing to ask for.
-    pub heard: Option<Heard>,
+    pub observed: Option<Observed>,
 }
 
 impl PullStage<'_> {
@@ -103,11 +103,11 @@ impl PullStage<'_> {
                 }
             }
             let context = PollContext { pass, start, ..PollContext::default() };
-            return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
+            return Ok(Some(Polled { context, end: PollEnd::NotDue, observed: None }));
         };
         // What the poll does not read is not copied when the lane's position changes.
         drop(position);
-        poll.listen(self.heard.clone());
+        poll.observe(self.observed.clone());
         if let Some(wanted) = wanted {
             poll.select(wanted.clone());
         }
@@ -389,8 +389,8 @@ impl OngoingPoll<'_> {
     fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
         *self.stage.learned = self.poll.learned();
         self.stage.lane.delivery.meter.happened(LaneEvent::Answers(self.stage.other_failure.clone()));
-        let heard = self.poll.take_heard();
-        Polled { context, end, heard }
+        let observed = self.poll.take_observed();
+        Polled { context, end, observed }
     }
 }
 

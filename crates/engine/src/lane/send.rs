@@ -23,7 +23,7 @@ use super::verdict::{NotStored, SessionFailure, SideFailure};
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
-use crate::source::{Heard, Pass, PollContext, PollEnd, SourcePosition};
+use crate::source::{Observed, Pass, PollContext, PollEnd, SourcePosition};
 
 /// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
 /// whether its sink works again does so at the first refusal.
@@ -288,13 +288,13 @@ impl<'a> SendStage<'a> {
     }
 
     /// Adds what a complete poll has shown to the lane's rhythm, and reports whether the console is silent.
-    fn hear(&mut self, context: PollContext, heard: &Heard) {
+    fn observe(&mut self, context: PollContext, observed: &Observed) {
         let pull = &self.lane.pull;
         let rhythm = &mut self.checkpoint.rhythm;
         if pull.window.is_some() {
             return;
         }
-        rhythm.complete(heard, context.start, context.pass == 0);
+        rhythm.complete(observed, context.start, context.pass == 0);
         self.lane.delivery.meter.measure_latency_from(rhythm.latency_from(pull));
         let lane = &self.lane.delivery.meter.lane;
         lane.set_newest_record(rhythm.newest());
@@ -321,10 +321,10 @@ impl<'a> SendStage<'a> {
     /// # Errors
     /// If the checkpoint could not be written, and another attempt would not help.
     pub async fn finish(&mut self, polled: &Polled) -> Result<(), NotStored> {
-        let Polled { context, end, heard } = polled;
+        let Polled { context, end, observed } = polled;
         let context = *context;
-        if let (PollEnd::Complete, Some(heard)) = (end, heard) {
-            self.hear(context, heard);
+        if let (PollEnd::Complete, Some(observed)) = (end, observed) {
+            self.observe(context, observed);
         }
         let position = &mut self.checkpoint.position;
         match end {

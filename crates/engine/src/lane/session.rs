@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
             gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MOST_FAILURES }),
             other_failure: schedule.failure(Some(pass)),
             prefix: name.map(|name| format!("{name}: ")).unwrap_or_default(),
-            heard: checkpoint.rhythm.listen(&lane.pull),
+            observed: checkpoint.rhythm.begin_poll(&lane.pull),
             has_answered: checkpoint.position.was_read(),
         };
         let is_probing = *sink_backoff != Backoff::default();

@@ -27,7 +27,7 @@ use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, Place, RecordList, Request};
 use super::responses::{PageReader, read_page};
 use super::scope_list::ScopeList;
-use super::{Heard, PollContext, Pull, Snapshot, SourcePosition};
+use super::{Observed, PollContext, Pull, Snapshot, SourcePosition};
 use crate::console::{Client, ConsoleError, TruncatedBody};
 
 pub use self::page::{PulledPage, PulledRecord};
@@ -202,17 +202,17 @@ impl Poll {
         self.selection.wanted = Some(wanted);
     }
 
-    /// Tells `heard` of every record that the console shows.
-    pub fn listen(&mut self, mut heard: Heard) {
+    /// Tells `observed` of every record that the console shows.
+    pub fn observe(&mut self, mut observed: Observed) {
         if self.selection.context.pass == 0 {
-            heard.resume(&self.selection.baseline.pass_position);
+            observed.resume(&self.selection.baseline.pass_position);
         }
-        self.selection.heard = Some(heard);
+        self.selection.observed = Some(observed);
     }
 
-    /// What the console has shown, if anybody [listens](Self::listen). It is taken away.
-    pub fn take_heard(&mut self) -> Option<Heard> {
-        self.selection.heard.take()
+    /// What the console has shown, if anybody [observes](Self::observe). It is taken away.
+    pub fn take_observed(&mut self) -> Option<Observed> {
+        self.selection.observed.take()
     }
 
     /// Number of records that were returned and may be shown again: what grows with the records that are read.

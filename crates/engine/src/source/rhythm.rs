@@ -30,7 +30,7 @@ pub struct Rhythm {
 
 /// What one poll has shown. It enters the rhythm if the poll is complete.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct Observed {
     /// The newest time so far, that of earlier polls included.
     newest: Option<Timestamp>,
     days: Days,
@@ -87,18 +87,18 @@ impl Rhythm {
     }
 
     /// Before a poll.
-    pub fn listen(&self, pull: &Pull) -> Heard {
+    pub fn begin_poll(&self, pull: &Pull) -> Observed {
         let is_append_only = pull.stream.description().is_ordered_by_creation();
         // What is read first is history: nobody watched for silence then.
         let threshold = self.newest.and_then(|_| self.threshold(pull));
         let longest = threshold.unwrap_or(Duration::MAX);
-        Heard { newest: self.newest, days: Days::default(), longest, is_append_only }
+        Observed { newest: self.newest, days: Days::default(), longest, is_append_only }
     }
 
     /// Takes what a complete poll that started at `start` has shown. `is_main`: the poll is of the pass that reads new
     /// records.
-    pub fn complete(&mut self, heard: &Heard, start: Timestamp, is_main: bool) {
-        let Heard { newest, days, longest, is_append_only } = heard;
+    pub fn complete(&mut self, observed: &Observed, start: Timestamp, is_main: bool) {
+        let Observed { newest, days, longest, is_append_only } = observed;
         days.0.iter().for_each(|(day, pause)| self.days.insert(*day, *pause));
         if *newest > self.newest {
             // The last poll is the last time that the console was asked and had nothing newer to show.
@@ -146,7 +146,7 @@ impl Rhythm {
     }
 }
 
-impl Heard {
+impl Observed {
     /// The poll goes on from `position`. If an earlier one was interrupted on the way there, it has shown records that
     /// the rhythm does not have: the time up to there was no pause.
     pub fn resume(&mut self, position: &PassPosition) {
@@ -157,7 +157,7 @@ impl Heard {
     }
 
     /// A poll that started at `start` shows a record of this time, new or not.
-    pub fn see(&mut self, time: Timestamp, start: Timestamp) {
+    pub fn add(&mut self, time: Timestamp, start: Timestamp) {
         // A time to come would pass for news until it has come.
         let time = time.min(start);
         let pause = match self.newest {
@@ -200,9 +200,9 @@ mod tests {
         /// A complete poll that shows records of these hours.
         fn poll(&mut self, at: u32, shown: &[u32]) {
             let start = START.plus(HOUR * at);
-            let mut heard = self.rhythm.listen(&self.pull);
-            shown.iter().for_each(|hour| heard.see(START.plus(HOUR * *hour), start));
-            self.rhythm.complete(&heard, start, true);
+            let mut observed = self.rhythm.begin_poll(&self.pull);
+            shown.iter().for_each(|hour| observed.add(START.plus(HOUR * *hour), start));
+            self.rhythm.complete(&observed, start, true);
         }
 
         /// A poll each hour up to `to`, with a record in each hour for which `has_record`.
@@ -319,11 +319,11 @@ mod tests {
             if resumes {
                 position.advance(at(65), at(68), HOUR);
             }
-            let mut heard = case.rhythm.listen(&case.pull);
-            heard.resume(&position);
+            let mut observed = case.rhythm.begin_poll(&case.pull);
+            observed.resume(&position);
             // An hour that was read twice is no pause either.
-            (65..68).filter(|hour| resumes || *hour > 65).for_each(|hour| heard.see(at(hour), at(68)));
-            case.rhythm.complete(&heard, at(68), true);
+            (65..68).filter(|hour| resumes || *hour > 65).for_each(|hour| observed.add(at(hour), at(68)));
+            case.rhythm.complete(&observed, at(68), true);
             assert_eq!((case.threshold_hours(), case.rhythm.newest()), (Some(expected), Some(at(67))));
         }
     }
@@ -349,8 +349,8 @@ mod tests {
         let mut case = Case::of(Stream::Activities);
         case.poll_hourly(0, 48, |_| true);
         let before = case.rhythm.clone();
-        let mut failed = case.rhythm.listen(&case.pull);
-        failed.see(START.plus(HOUR * 99), START.plus(HOUR * 100));
+        let mut failed = case.rhythm.begin_poll(&case.pull);
+        failed.add(START.plus(HOUR * 99), START.plus(HOUR * 100));
         drop(failed);
         assert_eq!(case.rhythm, before);
     }
@@ -360,8 +360,8 @@ mod tests {
     fn a_poll_that_looks_for_changes_alone_makes_no_lane_silent() {
         let mut case = Case::after(Stream::Alerts, SilentAfter::Period(Period(HOUR)));
         case.poll(0, &[0]);
-        let heard = case.rhythm.listen(&case.pull);
-        case.rhythm.complete(&heard, START.plus(HOUR * 9), false);
+        let observed = case.rhythm.begin_poll(&case.pull);
+        case.rhythm.complete(&observed, START.plus(HOUR * 9), false);
         assert_eq!(case.rhythm.is_silent(&case.pull), Some(false));
     }
 

@@ -15,7 +15,7 @@ use super::returned::{Before, Returned};
 use super::search::KnownRecords;
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::source::position::{Baseline, Seconds, bound_behind, first_kept_second};
-use crate::source::{By, Heard, Known, Pass, PollContext, Pull, RecordKey, Snapshot};
+use crate::source::{By, Known, Observed, Pass, PollContext, Pull, RecordKey, Snapshot};
 
 /// A poll's start is believed to be at most this far behind the time of the records that it shows.
 const MOST_BEHIND: Duration = Duration::from_secs(24 * 3600);
@@ -41,7 +41,7 @@ pub(super) struct Selection {
     /// `None`: all records.
     pub wanted: Option<Wanted>,
     /// Hears every record that is shown.
-    pub heard: Option<Heard>,
+    pub observed: Option<Observed>,
     /// Returned records from before all that was asked for: a console may show them without end.
     pub unasked: usize,
     /// How far the poll had read when it last forgot keys.
@@ -115,7 +115,7 @@ impl Selection {
             returned,
             shown_again: Seconds::default(),
             wanted: None,
-            heard: None,
+            observed: None,
             unasked: 0,
             forgotten_until,
             first_kept,
@@ -141,8 +141,8 @@ impl Selection {
             By::Creation => facts.created,
         };
         let context = self.context;
-        if let (Some(heard), Some(time)) = (&mut self.heard, facts.time) {
-            heard.see(time, context.start);
+        if let (Some(observed), Some(time)) = (&mut self.observed, facts.time) {
+            observed.add(time, context.start);
         }
         if let Some(snapshot) = context.snapshot.or(self.pull.named_by) {
             facts.version = snapshot.seconds().to_string().into();

@@ -118,10 +118,10 @@ fn who_listens_is_told_what_the_console_shows_and_an_interrupted_poll_has_shown(
     let pull = Pull::of(Stream::Activities);
     let mut rhythm = Rhythm::default();
     let mut poll = first_poll(&pull);
-    poll.listen(rhythm.listen(&pull));
+    poll.observe(rhythm.begin_poll(&pull));
     emitted(&mut poll, &list(&[activity(1, begin(), 0)], None));
-    rhythm.complete(&poll.take_heard().unwrap(), begin(), true);
-    assert_eq!((rhythm.newest(), poll.take_heard().is_none()), (Some(begin()), true));
+    rhythm.complete(&poll.take_observed().unwrap(), begin(), true);
+    assert_eq!((rhythm.newest(), poll.take_observed().is_none()), (Some(begin()), true));
 
     let mut position = SourcePosition::starting_at(begin().minus(OVERLAP));
     position.follow(&pull.passes());
@@ -129,8 +129,8 @@ fn who_listens_is_told_what_the_console_shows_and_an_interrupted_poll_has_shown(
     let (shown, start) = (begin().plus(Duration::from_secs(50)), begin().plus(Duration::from_secs(100)));
     position.advance(&pull.passes(), PollContext { start, ..PollContext::default() }, shown);
     let mut poll = poll_knowing(Learned::default(), &pull, position, start);
-    poll.listen(rhythm.listen(&pull));
-    rhythm.complete(&poll.take_heard().unwrap(), start, true);
+    poll.observe(rhythm.begin_poll(&pull));
+    rhythm.complete(&poll.take_observed().unwrap(), start, true);
     assert_eq!(rhythm.newest(), Some(shown));
 }
 

@@ -184,7 +184,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         first_poll_after: Duration::ZERO,
         once: true,
         wanted: None,
-        place: None,
+        tenant: None,
         target: 1,
     }
 }

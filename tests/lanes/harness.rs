@@ -153,7 +153,7 @@ impl LaneHarness {
             first_poll_after: Duration::ZERO,
             once: false,
             wanted: None,
-            place: None,
+            tenant: None,
             target: 1,
         }
     }

@@ -187,7 +187,7 @@ impl StoredLane {
         let mut checkpoint =
             LaneCheckpoint::begin(HOST.into(), "".into(), since, Timestamp::default(), position, ledger);
         checkpoint.sink_type = "memory".into();
-        checkpoint.place = "acme".into();
+        checkpoint.tenant = "acme".into();
         checkpoint.target = Target { hash: 77, since: time_of(FORMER) };
         for id in 1..=FORMER {
             let (_, identity) = self.key_of(&record(id, time_of(id), "new"), time_of(id));

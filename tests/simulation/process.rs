@@ -196,7 +196,7 @@ impl Process {
             random,
             once: false,
             wanted: None,
-            place: None,
+            tenant: None,
             target: 1,
         };
         let stop = CancellationToken::new();

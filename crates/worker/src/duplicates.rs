@@ -42,18 +42,18 @@ pub fn find_duplicates(
             .into_iter()
             .map(|pipeline| Member {
                 pipeline,
-                place: tenants.place(&pipeline.path),
+                tenant: tenants.tenant_of(&pipeline.path),
                 scope: Scope::of(&pipeline.console, &hash_key),
             })
             .collect();
         let lanes: Vec<Lane> =
             members.iter().enumerate().flat_map(|(index, member)| member.lanes(index, &shared, &hash_key)).collect();
         let anywhere = others(&members, &lanes, |_| &None);
-        let in_place = others(&members, &lanes, |member| &member.place);
+        let in_place = others(&members, &lanes, |member| &member.tenant);
         for (index, other) in anywhere.iter().enumerate() {
             let Some(other) = *other else { continue };
             let lane = &lanes[index];
-            let shown = match members[lane.member].place {
+            let shown = match members[lane.member].tenant {
                 None => Some(other),
                 Some(_) => in_place[index],
             };
@@ -109,8 +109,8 @@ pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> 
 /// A pipeline of a console that several pipelines have.
 struct Member<'a> {
     pipeline: &'a Pipeline,
-    /// See [`TenantRules::place`].
-    place: Option<PathBuf>,
+    /// See [`TenantRules::tenant_of`].
+    tenant: Option<PathBuf>,
     scope: Scope<'a>,
 }
 

@@ -160,7 +160,7 @@ impl LaneBuilder {
 
     /// The flags of a command that uses the same state. A tenant has no access to it.
     pub fn state_flags(&self, spec: &LaneSpec) -> Arc<str> {
-        if spec.place.is_some() { "".into() } else { self.state_flags.clone() }
+        if spec.tenant.is_some() { "".into() } else { self.state_flags.clone() }
     }
 
     /// The meter of a lane that the worker runs. It counts on from an earlier lane of the same name.
@@ -190,7 +190,7 @@ impl LaneBuilder {
         });
         Ok(Lane {
             key: spec.id.clone().into(),
-            place: spec.place.clone(),
+            tenant: spec.tenant.clone(),
             target,
             client,
             pull: spec.pull.clone(),

@@ -104,7 +104,7 @@ impl Beginning<'_> {
 
     /// What cannot be read may be anybody's.
     fn may_know(&self, checkpoint: Option<&LaneCheckpoint>) -> bool {
-        may_know(self.spec, checkpoint.map_or("", |checkpoint| &checkpoint.place))
+        may_know(self.spec, checkpoint.map_or("", |checkpoint| &checkpoint.tenant))
     }
 
     fn store(&self) -> Arc<dyn Store> {
@@ -130,7 +130,7 @@ impl Beginning<'_> {
     }
 
     /// Host and scope of the lane's requests.
-    fn place(&self) -> Result<(String, String), Failure> {
+    fn host_and_scope(&self) -> Result<(String, String), Failure> {
         let client = self.lanes.client(&self.id().pipeline, &self.spec.console);
         let client = client.map_err(BuildLaneError::from)?;
         Ok((client.host().to_owned(), client.scope()))
@@ -253,7 +253,7 @@ impl Renames {
             // The names matter only to a lane without a checkpoint.
             return if lane.has_checkpoint().await? { Ok(Step::Begin) } else { Err(failure) };
         }
-        let is_tenants = lane.spec.place.is_some();
+        let is_tenants = lane.spec.tenant.is_some();
         let (source, has_candidates) = {
             let known = self.known.lock();
             let has_candidates = known.candidates(id).next().is_some() || is_tenants && known.has_many_orphans();
@@ -328,7 +328,7 @@ impl Renames {
     /// the lane may know. One of an earlier release, without the type of its sink, fits all types. Of several, the one
     /// that has come furthest.
     async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, Failure> {
-        let (host, scope) = lane.place()?;
+        let (host, scope) = lane.host_and_scope()?;
         let candidates = self.known.lock().candidates_at(lane.spec, &host);
         let mut furthest: Option<(Timestamp, Found)> = None;
         let mut fitting = 0;
@@ -339,7 +339,7 @@ impl Renames {
                 Err(error) => return Err(error.into()),
             };
             if *checkpoint.host == *host
-                && may_know(lane.spec, &checkpoint.place)
+                && may_know(lane.spec, &checkpoint.tenant)
                 && *checkpoint.scope == *scope
                 && (checkpoint.sink_type.is_empty() || *checkpoint.sink_type == *lane.meter.sink_type())
             {
@@ -495,7 +495,7 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Movement) -> String {
         others => format!(", which has come further than {others} more that fit (`state list`)"),
     };
     // Where the state is, tenants need not know.
-    let by = match lane.spec.place {
+    let by = match lane.spec.tenant {
         None => format!("run: s1-forwarder state rename {from} {to}{}", options.state_flags()),
         Some(_) => format!(
             "write `renamed_from: {}` in its file, or the operator runs: s1-forwarder state rename {from} {to}",

@@ -14,7 +14,7 @@ use crate::pipeline::Pipeline;
 pub struct LaneSpec {
     pub id: LaneId,
     /// The place of the pipeline.
-    pub place: Option<Arc<str>>,
+    pub tenant: Option<Arc<str>>,
     pub console: Arc<console::ConsoleSettings>,
     pub pull: Arc<Pull>,
     pub transform: Arc<transform::TransformSettings>,
@@ -31,7 +31,7 @@ impl LaneSpec {
             let id = LaneId { pipeline: pipeline.name.clone(), stream: pull.stream, sink: sink.name().to_owned() };
             Arc::new(Self {
                 id,
-                place: pipeline.place.clone(),
+                tenant: pipeline.tenant.clone(),
                 console: pipeline.console.clone(),
                 pull: pull.for_sink(sink.kind.as_type().notifies()),
                 transform: pipeline.transform.clone(),

@@ -66,7 +66,7 @@ pub struct LaneCheckpoint {
     /// Who may know of the lane: the place of the tenant's files. Empty for the operator's and in a checkpoint of an
     /// earlier release.
     #[serde(skip)]
-    pub place: Box<str>,
+    pub tenant: Box<str>,
     /// Where the events go. Not known in a checkpoint of an earlier release.
     #[serde(skip)]
     pub target: Target,
@@ -149,7 +149,7 @@ impl LaneCheckpoint {
             sink_type: Box::default(),
             rhythm: Rhythm::default(),
             former: None,
-            place: Box::default(),
+            tenant: Box::default(),
             target: Target::default(),
             log: ChangeLog::default(),
             last_part: None,
@@ -266,7 +266,7 @@ impl LaneCheckpoint {
         let out = postcard::to_extend(&self.sink_type, out).unwrap_or_default();
         let out = postcard::to_extend(&self.rhythm, out).unwrap_or_default();
         let out = postcard::to_extend(&self.former, out).unwrap_or_default();
-        let out = postcard::to_extend(&self.place, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.tenant, out).unwrap_or_default();
         let former = self.former.as_ref().and_then(|former| former.ledger().delivered());
         let out = postcard::to_extend(&(self.ledger.delivered(), former), out).unwrap_or_default();
         postcard::to_extend(&self.target, out).unwrap_or_default()
@@ -306,7 +306,7 @@ impl LaneCheckpoint {
         }
         if version >= WITH_FORMER {
             (checkpoint.former, rest) = postcard::take_from_bytes(rest)?;
-            (checkpoint.place, rest) = postcard::take_from_bytes(rest)?;
+            (checkpoint.tenant, rest) = postcard::take_from_bytes(rest)?;
         }
         if version >= WITH_DELIVERED {
             let (delivered, of_former);
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let mut checkpoint = checkpoint(|since| Ledger::begin(since, "activityTypes=27".to_owned(), false));
-        checkpoint.place = "acme".into();
+        checkpoint.tenant = "acme".into();
         count_hourly(&mut checkpoint, 5);
         let now = checkpoint.position.complete_until();
         checkpoint.restart_ledger(now, "siteIds=1".to_owned(), false, now);

@@ -65,7 +65,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         first_poll_after: Duration::ZERO,
         once: false,
         wanted: None,
-        place: None,
+        tenant: None,
         target: 0,
     }
 }

@@ -56,7 +56,7 @@ pub struct Lane {
     /// What its checkpoint is stored under.
     pub key: CheckpointKey,
     /// Who may know of it; `None` for the operator's.
-    pub place: Option<Arc<str>>,
+    pub tenant: Option<Arc<str>>,
     /// Where the events go: `SinkSettings::target`.
     pub target: u64,
     /// Access to the console.

@@ -76,7 +76,7 @@ impl Lane {
     /// Writes into the checkpoint who the lane is for, and where its events go.
     fn describe(&self, checkpoint: &mut LaneCheckpoint) {
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
-        checkpoint.place = self.place.as_deref().unwrap_or_default().into();
+        checkpoint.tenant = self.tenant.as_deref().unwrap_or_default().into();
         checkpoint.target.follow(self.target, self.delivery.clock.now());
     }
 

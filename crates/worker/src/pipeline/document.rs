@@ -244,7 +244,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mu
                 name,
                 renamed_from,
                 path,
-                place: None,
+                tenant: None,
                 enabled,
                 console,
                 streams,

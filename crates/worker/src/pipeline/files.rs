@@ -494,7 +494,7 @@ impl Files {
         let mut pipeline = document::pipeline(&root, path, is_tenants, &mut problems);
         if let (Some(pipeline), Some(reaches)) = (&mut pipeline, reaches) {
             pipeline.restrict(reaches);
-            pipeline.place = self.tenants.place(path).map(|place| place.to_string_lossy().into());
+            pipeline.tenant = self.tenants.tenant_of(path).map(|tenant| tenant.to_string_lossy().into());
         }
         if is_resource(path) {
             // Its text is made from the resource, so nobody sees its lines.
@@ -518,8 +518,8 @@ impl Files {
         let source = pipeline.renamed_from.as_deref().unwrap_or_default();
         let from = (source.to_owned(), Path::new("").into());
         let same = self.sources_named.range(from..).take_while(move |(named, _)| !source.is_empty() && named == source);
-        let place = |path: &Arc<Path>| self.files.get(path)?.valid.as_ref()?.place.clone();
-        same.map(|(_, other)| other).filter(move |other| ***other != *path && place(other) == pipeline.place)
+        let tenant = |path: &Arc<Path>| self.files.get(path)?.valid.as_ref()?.tenant.clone();
+        same.map(|(_, other)| other).filter(move |other| ***other != *path && tenant(other) == pipeline.tenant)
     }
 
     /// The names of [`Self::rivals_of`].
@@ -700,8 +700,8 @@ impl Files {
 
     /// The other files, as the author of the one at `path` may know of them: a path says whose files there are.
     fn listed_for<'a>(&self, path: &Path, others: impl IntoIterator<Item = &'a Path>) -> String {
-        let place = self.tenants.place(path);
-        let is_known = |other: &&Path| place.is_none() || self.tenants.place(other) == place;
+        let tenant = self.tenants.tenant_of(path);
+        let is_known = |other: &&Path| tenant.is_none() || self.tenants.tenant_of(other) == tenant;
         let (known, hidden): (Vec<_>, Vec<_>) = others.into_iter().partition(is_known);
         match (known.as_slice(), hidden.as_slice()) {
             (_, []) => listed(known.into_iter()),

@@ -66,8 +66,8 @@ pub struct Pipeline {
     pub renamed_from: Option<Box<str>>,
     /// The file. Paths in it are relative to its directory.
     pub path: PathBuf,
-    /// Who may know of it ([`TenantRules::place`]). `None` for the operator's.
-    pub place: Option<Arc<str>>,
+    /// Who may know of it ([`TenantRules::tenant_of`]). `None` for the operator's.
+    pub tenant: Option<Arc<str>>,
     /// If false, the pipeline is paused and keeps its checkpoints.
     pub enabled: bool,
     pub console: Arc<console::ConsoleSettings>,

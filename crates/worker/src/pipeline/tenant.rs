@@ -64,7 +64,7 @@ impl TenantRules {
 
     /// Where the pipeline files are whose author may know of the one at `path`: its directory, or the namespace of a
     /// resource. With the placeholder `{pipeline}` each file has an author of its own. `None` for the operator's files.
-    pub fn place(&self, path: &Path) -> Option<PathBuf> {
+    pub fn tenant_of(&self, path: &Path) -> Option<PathBuf> {
         if let Some((namespace, _)) = resource_at(path) {
             return Some(namespace.into());
         }
@@ -368,7 +368,8 @@ impl Check<'_> {
     /// the file's own place is known when the lanes begin.
     fn former_name(&mut self, node: &Node, path: &str) {
         let prefix = resource_at(self.file).map(|(namespace, _)| format!("{namespace}."));
-        let is_its_own_place = std::path::absolute(self.file).is_ok_and(|file| self.rules.place(&file) == Some(file));
+        let is_its_own_place =
+            std::path::absolute(self.file).is_ok_and(|file| self.rules.tenant_of(&file) == Some(file));
         match (prefix, node.text()) {
             (None, _) if is_its_own_place => self.refuse(
                 node,

@@ -55,7 +55,7 @@ impl Known {
     /// The orphans whose console may be `host`, and of which the lane may know; first the one whose sink has the same
     /// name.
     pub fn candidates_at(&self, of: &LaneSpec, host: &str) -> Vec<LaneId> {
-        let fits = |origin: &Origin| *origin.host == *host && may_know(of, &origin.place);
+        let fits = |origin: &Origin| *origin.host == *host && may_know(of, &origin.tenant);
         let may_fit = |lane: &&LaneId| self.origins.get(*lane).is_none_or(fits);
         let mut candidates: Vec<LaneId> = self.candidates(&of.id).filter(may_fit).cloned().collect();
         candidates.sort_by_key(|lane| lane.sink != of.id.sink);
@@ -111,16 +111,16 @@ impl KnownFiles {
 #[derive(Debug, Default)]
 pub struct Origin {
     pub host: Box<str>,
-    pub place: Box<str>,
+    pub tenant: Box<str>,
 }
 
 impl From<LaneCheckpoint> for Origin {
     fn from(checkpoint: LaneCheckpoint) -> Self {
-        Self { host: checkpoint.host, place: checkpoint.place }
+        Self { host: checkpoint.host, tenant: checkpoint.tenant }
     }
 }
 
 /// Whether a lane may know of a checkpoint of this place: a tenant's only of those of its own.
-pub fn may_know(lane: &LaneSpec, place: &str) -> bool {
-    lane.place.as_deref().is_none_or(|own| own == place)
+pub fn may_know(lane: &LaneSpec, tenant: &str) -> bool {
+    lane.tenant.as_deref().is_none_or(|own| own == tenant)
 }

@@ -21,13 +21,13 @@ impl Renames {
     /// # Errors
     /// If the checkpoints cannot be read.
     pub(super) async fn too_many_orphans(&self, lane: Beginning<'_>) -> Result<Option<String>, Failure> {
-        let Some(place) = lane.spec.place.as_deref() else { return Ok(None) };
+        let Some(tenant) = lane.spec.tenant.as_deref() else { return Ok(None) };
         let store = lane.store();
-        let mut count = self.orphans_of(&*store, place).await?;
+        let mut count = self.orphans_of(&*store, tenant).await?;
         if count > MOST_ORPHANS {
             self.forget_listing_after(AGAIN_AFTER_ORPHANS).await;
             self.list(&*store).await?;
-            count = self.orphans_of(&*store, place).await?;
+            count = self.orphans_of(&*store, tenant).await?;
         }
         Ok((count > MOST_ORPHANS).then(|| {
             format!(
@@ -39,7 +39,7 @@ impl Renames {
     }
 
     /// The orphans of a place. None is read unless there are many.
-    async fn orphans_of(&self, store: &dyn Store, place: &str) -> Result<usize, Failure> {
+    async fn orphans_of(&self, store: &dyn Store, tenant: &str) -> Result<usize, Failure> {
         if !self.known.lock().has_many_orphans() {
             return Ok(0);
         }
@@ -63,7 +63,7 @@ impl Renames {
             }
         }
         let known = self.known.lock();
-        let is_of_place = |lane: &&LaneId| known.origins.get(*lane).is_some_and(|origin| *origin.place == *place);
-        Ok(known.orphans.iter().filter(is_of_place).count())
+        let is_of_tenant = |lane: &&LaneId| known.origins.get(*lane).is_some_and(|origin| *origin.tenant == *tenant);
+        Ok(known.orphans.iter().filter(is_of_tenant).count())
     }
 }

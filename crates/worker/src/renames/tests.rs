@@ -61,8 +61,8 @@ impl Fixture {
     }
 
     /// The pipeline is a tenant's.
-    fn of_place(mut self, place: &str) -> Self {
-        self.pipeline = Arc::new(Pipeline { place: Some(place.into()), ..(*self.pipeline).clone() });
+    fn of_tenant(mut self, tenant: &str) -> Self {
+        self.pipeline = Arc::new(Pipeline { tenant: Some(tenant.into()), ..(*self.pipeline).clone() });
         self.set_files(&["corp"]);
         self
     }
@@ -102,13 +102,13 @@ fn checkpoint(host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> 
 }
 
 /// A checkpoint of a tenant.
-fn checkpoint_of(place: &str, host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
+fn checkpoint_of(tenant: &str, host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
     let time = Timestamp::from_micros(1_790_000_000_000_000 + second * 1_000_000);
     let ledger = Ledger::begin(time, String::new(), false);
     let position = SourcePosition::starting_at(time);
     let mut checkpoint = LaneCheckpoint::begin(host.into(), scope.into(), "1d".into(), time, position, ledger);
     checkpoint.sink_type = sink_type.into();
-    checkpoint.place = place.into();
+    checkpoint.tenant = tenant.into();
     checkpoint.encode()
 }
 
@@ -397,7 +397,7 @@ async fn a_tenant_waits_for_checkpoints_of_its_own_place_only_and_hears_of_no_ot
         (None, "globex", true),
     ] {
         let fixture = Fixture::new(None, "");
-        let fixture = if let Some(own) = own { fixture.of_place(own) } else { fixture };
+        let fixture = if let Some(own) = own { fixture.of_tenant(own) } else { fixture };
         fixture.put("acme/threats/siem", checkpoint_of(others, "acme.example", SCOPE, "http", 0)).await;
         // It has come further, and does not count.
         fixture.put("other/threats/siem", checkpoint_of("another", "acme.example", SCOPE, "http", -1)).await;
@@ -420,7 +420,7 @@ async fn a_tenant_takes_over_checkpoints_of_its_own_place_only() {
         (checkpoint_of("", "acme.example", SCOPE, "http", 0), false),
         (b"damaged".to_vec(), false),
     ] {
-        let fixture = Fixture::new(None, "renamed_from: acme").of_place("acme");
+        let fixture = Fixture::new(None, "renamed_from: acme").of_tenant("acme");
         fixture.put("acme/threats/siem", source).await;
         // Even if another tenant has a file of this name: that would be said to this one.
         fixture.set_files(if takes { &["corp"] } else { &["acme", "corp"] });
@@ -431,21 +431,21 @@ async fn a_tenant_takes_over_checkpoints_of_its_own_place_only() {
 
 #[tokio::test(start_paused = true)]
 async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
-    let put = async |fixture: &Fixture, place: &str, count: usize| {
+    let put = async |fixture: &Fixture, tenant: &str, count: usize| {
         for number in 0..count {
             // The checkpoints are of another console, so that no lane waits for them.
-            let bytes = checkpoint_of(place, "other.example", SCOPE, "http", 0);
-            fixture.put(&format!("{place}-{number}/threats/siem"), bytes).await;
+            let bytes = checkpoint_of(tenant, "other.example", SCOPE, "http", 0);
+            fixture.put(&format!("{tenant}-{number}/threats/siem"), bytes).await;
         }
     };
-    let fixture = Fixture::new(None, "").of_place("acme");
+    let fixture = Fixture::new(None, "").of_tenant("acme");
     put(&fixture, "acme", 1_000).await;
     put(&fixture, "globex", 1_000).await;
     assert!(fixture.begins_within(Duration::ZERO).await);
     assert_eq!(fixture.shared.renames.count_orphans(), 2_000);
 
     // A lane that its file no longer has belongs to no file either.
-    let fixture = Fixture::new(None, "").of_place("acme");
+    let fixture = Fixture::new(None, "").of_tenant("acme");
     put(&fixture, "acme", 1_000).await;
     fixture.put("corp/threats/gone", checkpoint_of("acme", "other.example", SCOPE, "http", 0)).await;
     assert!(!fixture.begins_within(10 * MINUTE).await);
@@ -464,13 +464,13 @@ async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     assert_eq!(fixture.shared.renames.count_orphans(), 1_000);
 
     // Lanes that have begun go on, and other places and the operator have nothing to do with it.
-    for (place, lane) in [("acme", "corp/threats/siem"), ("globex", ""), ("", "")] {
+    for (tenant, lane) in [("acme", "corp/threats/siem"), ("globex", ""), ("", "")] {
         let fixture = Fixture::new(None, "");
-        let fixture = if place.is_empty() { fixture } else { fixture.of_place(place) };
+        let fixture = if tenant.is_empty() { fixture } else { fixture.of_tenant(tenant) };
         put(&fixture, "acme", 1_001).await;
         if !lane.is_empty() {
             fixture.put(lane, checkpoint_of("acme", "acme.example", SCOPE, "http", 0)).await;
         }
-        assert!(fixture.begins_within(Duration::ZERO).await, "{place}");
+        assert!(fixture.begins_within(Duration::ZERO).await, "{tenant}");
     }
 }

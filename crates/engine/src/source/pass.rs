@@ -137,7 +137,7 @@ impl Pass {
     }
 
     /// The time of a record in the order of this pass.
-    pub fn place(&self, record_key: &RecordKey) -> Timestamp {
+    pub fn order_time(&self, record_key: &RecordKey) -> Timestamp {
         match self.by {
             By::Order => record_key.time,
             By::Creation => record_key.created.unwrap_or(record_key.time),

@@ -24,7 +24,7 @@ use self::selection::{Selection, Sighting};
 use self::tail::Tail;
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::pager::{Next, Pager, Progress};
-use super::requests::{Answer, Place, RecordList, Request};
+use super::requests::{Answer, PageStart, RecordList, Request};
 use super::responses::{PageReader, read_page};
 use super::scope_list::ScopeList;
 use super::{Observed, PollContext, Pull, Snapshot, SourcePosition};
@@ -239,7 +239,7 @@ impl Poll {
             from: self.pager.from,
             to: self.walk.span.to,
         };
-        let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
+        let start = self.pager.cursor.as_deref().map_or(PageStart::First, PageStart::Cursor);
         let request = match &self.phase {
             Phase::Done(end) => return Action::Done(self.selection.context, end.clone()),
             Phase::Marking(snapshot) => return Action::Emit(self.mark_complete(*snapshot)),
@@ -247,9 +247,9 @@ impl Poll {
             Phase::FindingLate(Tail { search, .. }) | Phase::Confirming(search) => {
                 search.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
             }
-            Phase::Paging => list.page(place, usize::MAX),
+            Phase::Paging => list.page(start, usize::MAX),
             Phase::Counting => list.count(),
-            Phase::SteppingOver(record) => record.request(&list, place),
+            Phase::SteppingOver(record) => record.request(&list, start),
             Phase::ListingScopes(list) => list.request(),
         };
         let is_first = self.pager.cursor.is_none() && !matches!(self.phase, Phase::SteppingOver(_));
@@ -275,7 +275,7 @@ impl Poll {
     pub fn answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => Ok(()),
-            Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.place_answered(answer, now),
+            Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.confirmation_answered(answer, now),
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
@@ -652,9 +652,9 @@ impl Poll {
     }
 
     /// The record that is stepped over was asked for again, and its beginning is all that fits.
-    fn place_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+    fn confirmation_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
-        self.go_on(record.place(answer), now)
+        self.go_on(record.confirmed(answer), now)
     }
 
     /// Goes on stepping over a record, or ends that.

@@ -63,9 +63,9 @@ impl SourcePosition {
     /// next poll (`beginning`).
     pub fn follow(&mut self, passes: &[Pass]) {
         for pass in passes.iter().filter(|pass| !pass.comes_back()) {
-            self.place_or_begin(pass, passes, self.since);
+            self.index_or_begin(pass, passes, self.since);
         }
-        if let Some(first) = passes.first().and_then(|pass| self.place(pass)) {
+        if let Some(first) = passes.first().and_then(|pass| self.index(pass)) {
             self.passes.move_to_front(first);
         }
     }
@@ -84,16 +84,16 @@ impl SourcePosition {
         Arc::new(PassPosition::starting_at(self.since.max(reached)))
     }
 
-    fn place(&self, pass: &Pass) -> Option<usize> {
-        self.passes.place(&pass.name)
+    fn index(&self, pass: &Pass) -> Option<usize> {
+        self.passes.index(&pass.name)
     }
 
     fn shared(&self, pass: &Pass) -> Option<&Arc<PassPosition>> {
-        self.passes.at(self.place(pass)?)
+        self.passes.at(self.index(pass)?)
     }
 
-    fn place_or_begin(&mut self, pass: &Pass, passes: &[Pass], start: Timestamp) -> usize {
-        self.place(pass).unwrap_or_else(|| {
+    fn index_or_begin(&mut self, pass: &Pass, passes: &[Pass], start: Timestamp) -> usize {
+        self.index(pass).unwrap_or_else(|| {
             let beginning = self.beginning(pass, passes, start);
             self.passes.begin(pass.name.clone(), beginning)
         })
@@ -226,17 +226,17 @@ impl SourcePosition {
             if index != context.pass && !pass.shares_records() {
                 continue;
             }
-            let place = self.place_or_begin(pass, passes, context.start);
-            remembering.push((pass, place));
+            let index = self.index_or_begin(pass, passes, context.start);
+            remembering.push((pass, index));
             if index == context.pass {
-                returned_by = Some(place);
+                returned_by = Some(index);
             }
         }
-        if let Some(place) = returned_by
-            && let Some(pass_position) = self.passes.at(place)
+        if let Some(index) = returned_by
+            && let Some(pass_position) = self.passes.at(index)
             && let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since)
         {
-            self.passes.replace(place, begun);
+            self.passes.replace(index, begun);
         }
         Settling { position: self, context, passes: remembering, returned_by }
     }
@@ -245,8 +245,8 @@ impl SourcePosition {
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
         let Some(pass) = passes.get(context.pass) else { return };
         if !pass.is_by_scope()
-            && let Some(place) = self.place(pass)
-            && let Some(pass_position) = self.passes.at_mut(place)
+            && let Some(index) = self.index(pass)
+            && let Some(pass_position) = self.passes.at_mut(index)
         {
             pass_position.advance(watermark, context.start, pass.reach_in(context));
         }
@@ -257,9 +257,9 @@ impl SourcePosition {
         if self.contents.age(context.start) {
             self.store_whole();
         }
-        let place = self.settle(passes, context).returned_by;
-        let (Some(pass), Some(place)) = (passes.get(context.pass), place) else { return };
-        let Some(pass_position) = self.passes.at_mut(place) else { return };
+        let index = self.settle(passes, context).returned_by;
+        let (Some(pass), Some(index)) = (passes.get(context.pass), index) else { return };
+        let Some(pass_position) = self.passes.at_mut(index) else { return };
         if context.snapshot.is_some() {
             pass_position.finish_snapshot(context.start, marker);
             self.store_whole();
@@ -307,9 +307,9 @@ impl Settling<'_> {
         }
         let SourcePosition { passes, contents, .. } = &mut *self.position;
         let mut is_new = false;
-        for (pass, place) in &self.passes {
-            let is_taken = passes.take(*place, pass, record_key);
-            is_new |= is_taken && self.returned_by == Some(*place);
+        for (pass, index) in &self.passes {
+            let is_taken = passes.take(*index, pass, record_key);
+            is_new |= is_taken && self.returned_by == Some(*index);
         }
         if let Some(content) = record_key.content {
             contents.insert(record_key.id, content);

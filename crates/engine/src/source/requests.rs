@@ -48,7 +48,7 @@ pub(super) enum Size {
 
 /// Where in its list a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place<'a> {
+pub(super) enum PageStart<'a> {
     /// At the first record.
     First,
     /// After the page that had this cursor.
@@ -71,14 +71,14 @@ pub(super) struct RecordList<'a> {
 
 impl RecordList<'_> {
     /// A page of at most `most` records.
-    pub fn page(&self, place: Place<'_>, most: usize) -> Request {
+    pub fn page(&self, start: PageStart<'_>, most: usize) -> Request {
         let max_limit = Endpoint::of(self.pull.stream).max_limit.min(most);
-        self.pull.protocol().records(self, place, Size::Page { max_limit })
+        self.pull.protocol().records(self, start, Size::Page { max_limit })
     }
 
-    /// The record at `place`, as far as it fits into `max_bytes`.
-    pub fn one(&self, place: Place<'_>, max_bytes: usize) -> Request {
-        self.pull.protocol().records(self, place, Size::Fixed { limit: Some(1), max_bytes })
+    /// The record at `start`, as far as it fits into `max_bytes`.
+    pub fn one(&self, start: PageStart<'_>, max_bytes: usize) -> Request {
+        self.pull.protocol().records(self, start, Size::Fixed { limit: Some(1), max_bytes })
     }
 
     /// The number of records in the list.
@@ -92,7 +92,7 @@ impl RecordList<'_> {
     }
 }
 
-impl Place<'_> {
+impl PageStart<'_> {
     /// The parameter of a list that begins here.
     pub fn parameter(self) -> Option<Parameter> {
         match self {
@@ -120,7 +120,7 @@ impl Request {
     pub(super) fn latest_of_list(pull: &Pull, sort_by: &str, cursor: Option<&str>, scope: ScopeFilter) -> Self {
         let endpoint = Endpoint::of(pull.stream);
         let mut query = order(sort_by, "desc");
-        query.extend(cursor.and_then(|cursor| Place::Cursor(cursor).parameter()));
+        query.extend(cursor.and_then(|cursor| PageStart::Cursor(cursor).parameter()));
         query.extend(pull.parameters());
         Self::list(endpoint.path, query, scope, Size::Page { max_limit: endpoint.max_limit })
     }

@@ -57,8 +57,8 @@ impl Days {
 
     fn insert(&mut self, day: u32, pause: u32) {
         match self.0.binary_search_by_key(&day, |(day, _)| *day) {
-            Ok(place) => self.0[place].1 = pause.max(self.0[place].1),
-            Err(place) => self.0.insert(place, (day, pause)),
+            Ok(index) => self.0[index].1 = pause.max(self.0[index].1),
+            Err(index) => self.0.insert(index, (day, pause)),
         }
         if self.0.len() > DAYS as usize {
             self.0.remove(0);

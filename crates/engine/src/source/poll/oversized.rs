@@ -15,7 +15,7 @@ use s1_forwarder_record::{self as record, Stream, facts};
 use crate::console::{ConsoleError, TruncatedBody};
 use crate::source::Pull;
 use crate::source::protocols::Alerts;
-use crate::source::requests::{Answer, Place, RecordList, Request};
+use crate::source::requests::{Answer, PageStart, RecordList, Request};
 
 /// The console accepts no larger `skip`.
 const MAX_SKIP: usize = 1000;
@@ -80,12 +80,12 @@ impl OversizedRecord {
     }
 
     /// What to ask for; `cursor` is the pager's.
-    pub fn request(&self, list: &RecordList<'_>, cursor: Place<'_>) -> Request {
+    pub fn request(&self, list: &RecordList<'_>, start: PageStart<'_>) -> Request {
         match self {
-            Self::Searching { at, .. } => list.page(Place::Skip(*at), 1),
-            Self::Behind { at, .. } => list.page(Place::Skip(at + 1), usize::MAX),
-            Self::Confirming { at, beginning, .. } => list.one(Place::Skip(*at), beginning.len()),
-            Self::InPart { .. } => Alerts::brief(list, cursor),
+            Self::Searching { at, .. } => list.page(PageStart::Skip(*at), 1),
+            Self::Behind { at, .. } => list.page(PageStart::Skip(at + 1), usize::MAX),
+            Self::Confirming { at, beginning, .. } => list.one(PageStart::Skip(*at), beginning.len()),
+            Self::InPart { .. } => Alerts::brief(list, start),
         }
     }
 
@@ -122,7 +122,7 @@ impl OversizedRecord {
     }
 
     /// The record was asked for again in its place, as far as its beginning.
-    pub fn place(self, answer: Answer) -> AfterAnswer {
+    pub fn confirmed(self, answer: Answer) -> AfterAnswer {
         let Self::Confirming { at, beginning, wanted, page } = self else { return AfterAnswer::Ask(self) };
         match answer {
             Err(ConsoleError::TooLarge(cut)) if is_same(&listed(&cut), &beginning) => AfterAnswer::ReadOn { page },

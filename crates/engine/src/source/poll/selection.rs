@@ -211,7 +211,7 @@ impl Selection {
     /// Remembers that a settled record was shown. False if it was shown before, or if nothing is compared with it.
     fn show_again(&mut self, key: &RecordKey, order: Option<Timestamp>) -> bool {
         let is_compared = order.is_some() && matches!(self.returned, Returned::Versions(_));
-        is_compared && self.shown_again.take(self.pass.place(key).seconds(), key.version, None)
+        is_compared && self.shown_again.take(self.pass.order_time(key).seconds(), key.version, None)
     }
 
     /// A hash of the record's content, if its versions may differ in nothing of interest.
@@ -235,7 +235,7 @@ impl Selection {
             return Decision::Skip(SkipReason::Unchanged);
         }
         // One without such a time is looked up under every time: it has one place in each poll.
-        let second = order.map_or(self.context.start, |_| self.pass.place(key)).seconds();
+        let second = order.map_or(self.context.start, |_| self.pass.order_time(key)).seconds();
         let before = self.returned.add(key, second);
         // What is older than all that was asked for, the lane's position does not remember.
         if before == Before::Nothing && second < self.baseline.pass_position.first_kept_second() {

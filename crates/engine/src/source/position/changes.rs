@@ -71,8 +71,8 @@ impl Changes {
 
     /// Adds keys in their stored form. `names` are those of the passes.
     pub fn extend(&mut self, shared: &SharedKeys<'_>, names: &[&CompactString]) {
-        let place = |name: &CompactString| names.iter().position(|other| *other == name);
-        let passes: SmallVec<[usize; 2]> = shared.passes.iter().filter_map(place).collect();
+        let index = |name: &CompactString| names.iter().position(|other| *other == name);
+        let passes: SmallVec<[usize; 2]> = shared.passes.iter().filter_map(index).collect();
         for (second, records) in shared.seconds.iter() {
             for (key, version) in records.iter() {
                 self.keys.push(ChangedKey { passes: passes.clone(), moves: shared.moves, second, key, version });

@@ -248,7 +248,7 @@ mod tests {
     fn a_checkpoint_holds_about_as_many_bytes_as_documented() {
         // Ids are numbers of 60 bits that rise with time; one in ten seconds.
         let records: Vec<_> =
-            (0..10_000).map(|place| (place * 10_000_000, (1 << 60) + place as u64 * 8_388_593)).collect();
+            (0..10_000).map(|index| (index * 10_000_000, (1 << 60) + index as u64 * 8_388_593)).collect();
         let all = position(&records, false);
         let bytes_each =
             |passes, contents| encode(&SourcePosition { passes, contents, ..all.clone() }).len() as f64 / 10_000.0;

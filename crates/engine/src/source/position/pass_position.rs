@@ -123,7 +123,7 @@ impl PassPosition {
     /// Looks up a record; one without a time of its own, under every time.
     pub fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
         let (key, version) = pass.key(record_key);
-        if has_time { self.knows(pass.place(record_key), key, version) } else { self.knows_anywhere(key, version) }
+        if has_time { self.knows(pass.order_time(record_key), key, version) } else { self.knows_anywhere(key, version) }
     }
 
     /// Looks up a record of this time. `version` is given if the position stores the last settled version.
@@ -208,7 +208,7 @@ impl PassPosition {
     /// Remembers a record as `pass` does; false if this version of it was remembered before.
     pub(super) fn take_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
         let (key, version) = pass.key(record_key);
-        let time = pass.place(record_key);
+        let time = pass.order_time(record_key);
         if pass.is_by_scope() { self.take_anywhere(time, key, version) } else { self.take(time, key, version) }
     }
 

@@ -25,17 +25,17 @@ impl PassPositions {
         self.positions.iter().map(|(name, position)| (name, position))
     }
 
-    pub fn place(&self, name: &str) -> Option<usize> {
+    pub fn index(&self, name: &str) -> Option<usize> {
         self.positions.iter().position(|(other, _)| other == name)
     }
 
-    pub fn at(&self, place: usize) -> Option<&Arc<PassPosition>> {
-        self.positions.get(place).map(|(_, position)| position)
+    pub fn at(&self, index: usize) -> Option<&Arc<PassPosition>> {
+        self.positions.get(index).map(|(_, position)| position)
     }
 
     /// To change its times. Who changes its keys, too, ends the log.
-    pub fn at_mut(&mut self, place: usize) -> Option<&mut PassPosition> {
-        self.positions.get_mut(place).map(|(_, position)| Arc::make_mut(position))
+    pub fn at_mut(&mut self, index: usize) -> Option<&mut PassPosition> {
+        self.positions.get_mut(index).map(|(_, position)| Arc::make_mut(position))
     }
 
     /// Adds the position of a pass, and returns its place.
@@ -45,10 +45,10 @@ impl PassPositions {
         self.positions.len() - 1
     }
 
-    pub fn move_to_front(&mut self, place: usize) {
-        if (1..self.positions.len()).contains(&place) {
+    pub fn move_to_front(&mut self, index: usize) {
+        if (1..self.positions.len()).contains(&index) {
             self.end_log();
-            self.positions[..=place].rotate_right(1);
+            self.positions[..=index].rotate_right(1);
         }
     }
 
@@ -60,8 +60,8 @@ impl PassPositions {
         }
     }
 
-    pub fn replace(&mut self, place: usize, with: PassPosition) {
-        if let Some((_, position)) = self.positions.get_mut(place) {
+    pub fn replace(&mut self, index: usize, with: PassPosition) {
+        if let Some((_, position)) = self.positions.get_mut(index) {
             *position = Arc::new(with);
             self.end_log();
         }
@@ -80,17 +80,17 @@ impl PassPositions {
     }
 
     /// Remembers a record as `pass` does; false if its position knew this version before, or has no room for it.
-    pub fn take(&mut self, place: usize, pass: &Pass, record_key: &RecordKey) -> bool {
-        let Some((_, position)) = self.positions.get_mut(place) else { return false };
+    pub fn take(&mut self, index: usize, pass: &Pass, record_key: &RecordKey) -> bool {
+        let Some((_, position)) = self.positions.get_mut(index) else { return false };
         if !position.has_room(pass) || !Arc::make_mut(position).take_record(pass, record_key) {
             return false;
         }
-        let second = pass.place(record_key).seconds();
+        let second = pass.order_time(record_key).seconds();
         if let Some(log) = &mut self.log
             && second >= position.first_kept_second()
         {
             let (key, version) = pass.key(record_key);
-            log.push(place, pass.is_by_scope(), second, key, version);
+            log.push(index, pass.is_by_scope(), second, key, version);
         }
         true
     }

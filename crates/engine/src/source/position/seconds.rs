@@ -131,7 +131,7 @@ impl Second {
 
     /// The keys and, where versions are stored apart, the version of each.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Option<u64>)> {
-        self.keys.iter().enumerate().map(|(place, key)| (*key, self.versions.get(place).copied()))
+        self.keys.iter().enumerate().map(|(index, key)| (*key, self.versions.get(index).copied()))
     }
 
     /// The version of each record.
@@ -144,9 +144,9 @@ impl Second {
     }
 
     fn knows(&self, key: u64, version: Option<u64>) -> Known {
-        let Ok(place) = self.keys.binary_search(&key) else { return Known::New };
+        let Ok(index) = self.keys.binary_search(&key) else { return Known::New };
         match version {
-            Some(version) if self.versions.get(place) != Some(&version) => Known::Changed,
+            Some(version) if self.versions.get(index) != Some(&version) => Known::Changed,
             _ => Known::Taken,
         }
     }
@@ -154,14 +154,14 @@ impl Second {
     fn take(&mut self, key: u64, version: Option<u64>) -> bool {
         match (self.keys.binary_search(&key), version) {
             (Ok(_), None) => false,
-            (Ok(place), Some(version)) => match self.versions.get_mut(place) {
+            (Ok(index), Some(version)) => match self.versions.get_mut(index) {
                 Some(last) => std::mem::replace(last, version) != version,
                 None => false,
             },
-            (Err(place), version) => {
-                self.keys.insert(place, key);
+            (Err(index), version) => {
+                self.keys.insert(index, key);
                 if let Some(version) = version {
-                    self.versions.insert(place.min(self.versions.len()), version);
+                    self.versions.insert(index.min(self.versions.len()), version);
                 }
                 true
             }
@@ -179,10 +179,10 @@ impl Second {
     }
 
     fn forget(&mut self, key: u64) {
-        if let Ok(place) = self.keys.binary_search(&key) {
-            self.keys.remove(place);
-            if place < self.versions.len() {
-                self.versions.remove(place);
+        if let Ok(index) = self.keys.binary_search(&key) {
+            self.keys.remove(index);
+            if index < self.versions.len() {
+                self.versions.remove(index);
             }
         }
     }

@@ -155,10 +155,10 @@ impl PositionReader {
 /// The position of the pass with this name, which is added if it is not there.
 fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> Option<&'a mut PassPosition> {
     let SourcePosition { since, passes, .. } = position;
-    let place = passes.place(name);
+    let index = passes.index(name);
     let begin = || Arc::new(PassPosition::starting_at(*since));
-    let place = place.unwrap_or_else(|| passes.begin(name.clone(), begin()));
-    passes.at_mut(place)
+    let index = index.unwrap_or_else(|| passes.begin(name.clone(), begin()));
+    passes.at_mut(index)
 }
 
 /// The second of each key.

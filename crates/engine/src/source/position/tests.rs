@@ -264,9 +264,9 @@ fn what_is_passed_over_is_what_the_poll_would_have_read() {
     let (before, position) = position(&of_sites(&["1", "2"]));
     let passes = of_sites(&["1"]).passes();
     assert!(passes[1].reads_all_findings());
-    for (place, expected) in [(0, &before[..1]), (1, &before[1..])] {
+    for (index, expected) in [(0, &before[..1]), (1, &before[1..])] {
         let mut position = position.clone();
-        position.pass_over(&passes, context(place, minute(30)));
+        position.pass_over(&passes, context(index, minute(30)));
         let moved = position.pass_positions().filter(|(_, of_pass)| of_pass.complete == Some(minute(30)));
         let moved: BTreeSet<&str> = moved.map(|(name, _)| name).collect();
         assert_eq!(moved, expected.iter().map(|pass| pass.name.as_str()).collect());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::protocol::Protocol;
 use crate::console::Endpoint;
-use crate::source::requests::{Place, RecordList, Request, SMALL_BYTES, Size};
+use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
 use crate::source::{AlertFilter, Pull, Window};
 
 /// GraphQL: a connection of unified alerts, which is asked for its count by asking for one alert in brief.
@@ -14,20 +14,20 @@ pub struct Alerts;
 
 impl Alerts {
     /// The next alert without the fields that can be long.
-    pub fn brief(list: &RecordList<'_>, place: Place<'_>) -> Request {
-        Request::alerts(in_time(list, place), true, ONE)
+    pub fn brief(list: &RecordList<'_>, start: PageStart<'_>) -> Request {
+        Request::alerts(in_time(list, start), true, ONE)
     }
 }
 
 const ONE: Size = Size::Fixed { limit: Some(1), max_bytes: SMALL_BYTES };
 
 impl Protocol for Alerts {
-    fn records(&self, list: &RecordList<'_>, place: Place<'_>, size: Size) -> Request {
-        Request::alerts(in_time(list, place), false, size)
+    fn records(&self, list: &RecordList<'_>, start: PageStart<'_>, size: Size) -> Request {
+        Request::alerts(in_time(list, start), false, size)
     }
 
     fn count(&self, list: &RecordList<'_>) -> Request {
-        Self::brief(list, Place::First)
+        Self::brief(list, PageStart::First)
     }
 
     fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request {
@@ -57,8 +57,8 @@ impl Protocol for Alerts {
     }
 }
 
-fn in_time(list: &RecordList<'_>, place: Place<'_>) -> Map<String, Value> {
-    let cursor = if let Place::Cursor(cursor) = place { Some(cursor) } else { None };
+fn in_time(list: &RecordList<'_>, start: PageStart<'_>) -> Map<String, Value> {
+    let cursor = if let PageStart::Cursor(cursor) = start { Some(cursor) } else { None };
     variables(list.pull, (list.pass.time_filter, "ASC"), Some(list.from), Some(list.to), cursor)
 }
 

@@ -5,7 +5,7 @@ use super::protocol::Protocol;
 use crate::console::{Endpoint, ScopeFilter};
 use crate::source::findings::FindingsScan;
 use crate::source::parameters::{Parameters, count_only, named, order};
-use crate::source::requests::{Place, RecordList, Request, SMALL_BYTES, Size};
+use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
 use crate::source::{Pull, Window};
 
 /// Lists by id, whose filters the scan of a poll has. The console may want one scope at a time.
@@ -13,9 +13,9 @@ use crate::source::{Pull, Window};
 pub struct FindingLists;
 
 impl Protocol for FindingLists {
-    fn records(&self, list: &RecordList<'_>, place: Place<'_>, size: Size) -> Request {
+    fn records(&self, list: &RecordList<'_>, start: PageStart<'_>, size: Size) -> Request {
         let mut query = order(list.pass.sort_by, "asc");
-        query.extend(place.parameter());
+        query.extend(start.parameter());
         of_scan(list, query, size)
     }
 

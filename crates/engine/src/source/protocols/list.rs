@@ -3,7 +3,7 @@ use s1_forwarder_record::{Stream, Timestamp};
 use super::protocol::Protocol;
 use crate::console::{Endpoint, ScopeFilter};
 use crate::source::parameters::{Parameters, count_only, order};
-use crate::source::requests::{Place, RecordList, Request, SMALL_BYTES, Size};
+use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
 use crate::source::{Pull, Window};
 
 /// A GET of a list, with filters by time and the pipeline's scope.
@@ -11,9 +11,9 @@ use crate::source::{Pull, Window};
 pub struct List;
 
 impl Protocol for List {
-    fn records(&self, list: &RecordList<'_>, place: Place<'_>, size: Size) -> Request {
+    fn records(&self, list: &RecordList<'_>, start: PageStart<'_>, size: Size) -> Request {
         let mut query = order(list.pass.sort_by, "asc");
-        query.extend(place.parameter());
+        query.extend(start.parameter());
         in_time(list, query, size)
     }
 

@@ -2,13 +2,13 @@ use std::fmt;
 
 use s1_forwarder_record::{Stream, Timestamp};
 
-use crate::source::requests::{Place, RecordList, Request, Size};
+use crate::source::requests::{PageStart, RecordList, Request, Size};
 use crate::source::{Pull, Window};
 
 /// Builds the requests for a stream.
 pub trait Protocol: fmt::Debug + Sync {
-    /// The records of a list that come at `place`.
-    fn records(&self, list: &RecordList<'_>, place: Place<'_>, size: Size) -> Request;
+    /// The records of a list that come at `start`.
+    fn records(&self, list: &RecordList<'_>, start: PageStart<'_>, size: Size) -> Request;
 
     /// The number of records in a list.
     fn count(&self, list: &RecordList<'_>) -> Request;

@@ -47,7 +47,7 @@ pub(crate) use auth::token_error::TokenError;
 #[cfg(feature = "kafka")]
 pub(crate) use auth::token_source::TokenSource;
 pub(crate) use auth::token_source::{Grant, Tokens};
-pub(crate) use destination::{Destination, DestinationType, Parts, Target};
+pub(crate) use destination::{Address, Destination, DestinationType, Parts};
 #[cfg(feature = "kafka")]
 pub(crate) use identity::aws::{AwsCredentials, AwsSource};
 pub(crate) use transport::client::SinkClient;

@@ -40,10 +40,10 @@ fn destinations(schema: Schema) -> Vec<(&'static str, Judge, MakeBody)> {
         };
         let settings: T = serde_json::from_value(keys).unwrap();
         let parts = settings.parts(&context, &Common::default().http()).unwrap();
-        let target = Arc::new(parts.targets.into_iter().next().unwrap());
-        let framed = target.clone();
+        let address = Arc::new(parts.addresses.into_iter().next().unwrap());
+        let framed = address.clone();
         (
-            Box::new(move |response| target.destination.judge(response)),
+            Box::new(move |response| address.destination.judge(response)),
             Box::new(move |batch| body_of(&framed.destination, batch)),
         )
     }

@@ -38,7 +38,7 @@ use crate::http::identity::aws::SERVERLESS;
 use crate::http::lookup::Questions;
 use crate::http::transport::endpoint::addresses;
 use crate::http::{
-    Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target,
+    Address, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient,
 };
 use crate::integration::{Content, ELASTICSEARCH, Integration};
 use crate::{BuildError, DestinationKey, SinkContext};
@@ -163,7 +163,7 @@ impl DestinationType for ElasticsearchSettings {
         }
         let dataset = self.dataset(context)?;
         let (storage, name) = self.storage(dataset, context)?;
-        let target = |url: &Endpoint| {
+        let address = |url: &Endpoint| {
             let mut endpoint = url.join(&format!("{name}/_bulk")).with_query("filter_path", bulk::FILTER);
             if let Some(pipeline) = &self.ingest_pipeline {
                 endpoint = endpoint.with_query("pipeline", pipeline);
@@ -181,10 +181,10 @@ impl DestinationType for ElasticsearchSettings {
             let name = name.clone();
             let indices = Indices::new(base.clone(), name.clone());
             let cluster = Cluster { base, name, storage, template, dataset, ingest_pipeline, is_serverless };
-            Target::new(endpoint, Elasticsearch { cluster, documents, indices })
+            Address::new(endpoint, Elasticsearch { cluster, documents, indices })
         };
-        let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
-        Ok(Parts { auth, headers: HeaderMap::new(), targets })
+        let addresses = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(address).collect();
+        Ok(Parts { auth, headers: HeaderMap::new(), addresses })
     }
 
     fn lookup(&self, http: HttpSettings, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {

@@ -101,12 +101,12 @@ pub(crate) struct Parts<D> {
     /// Headers of every request, in addition to those that all destinations share.
     pub(crate) headers: HeaderMap,
     /// Where batches may be posted, with equal destinations. Not empty.
-    pub(crate) targets: Vec<Target<D>>,
+    pub(crate) addresses: Vec<Address<D>>,
 }
 
 /// One address of a destination.
 #[derive(Debug)]
-pub(crate) struct Target<D> {
+pub(crate) struct Address<D> {
     /// Batches are posted here.
     pub(crate) endpoint: Endpoint,
     pub(crate) destination: D,
@@ -114,7 +114,7 @@ pub(crate) struct Target<D> {
     pub(crate) is_prepared: AtomicBool,
 }
 
-impl<D> Target<D> {
+impl<D> Address<D> {
     pub(crate) fn new(endpoint: Endpoint, destination: D) -> Self {
         Self { endpoint, destination, is_prepared: AtomicBool::new(false) }
     }
@@ -123,7 +123,7 @@ impl<D> Target<D> {
 impl<D> Parts<D> {
     /// For a destination with one address.
     pub(crate) fn new(auth: Authenticator, headers: HeaderMap, endpoint: Endpoint, destination: D) -> Self {
-        Self { auth, headers, targets: vec![Target::new(endpoint, destination)] }
+        Self { auth, headers, addresses: vec![Address::new(endpoint, destination)] }
     }
 }
 

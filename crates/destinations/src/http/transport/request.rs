@@ -24,7 +24,7 @@ use crate::failover::Failover;
 use crate::http::auth::AuthError;
 use crate::http::auth::signature::Signed;
 use crate::http::auth::used_secrets::UsedSecrets;
-use crate::http::destination::{Destination, Parts, Target};
+use crate::http::destination::{Address, Destination, Parts};
 use crate::{BuildError, SinkContext};
 
 /// The status that says that the credentials are not valid. After a 403 they are valid and lack a permission.
@@ -33,7 +33,7 @@ const UNAUTHENTICATED: &str = "401";
 /// The sink of one lane.
 #[derive(Debug)]
 pub(crate) struct HttpSink<D> {
-    targets: Failover<Target<D>>,
+    addresses: Failover<Address<D>>,
     client: SinkClient,
     limits: Limits,
     compression: Compression,
@@ -59,14 +59,14 @@ impl<D: Destination> HttpSink<D> {
         defaults: &Defaults,
         context: &SinkContext,
     ) -> Result<Self, BuildError> {
-        let Parts { auth, headers, targets } = parts;
+        let Parts { auth, headers, addresses } = parts;
         // Each lane begins with another address, so that lanes share them.
-        let targets = Failover::new(targets, &(&context.pipeline, context.stream.name()));
+        let addresses = Failover::new(addresses, &(&context.pipeline, context.stream.name()));
         Ok(Self {
-            limits: Limits { framing: framing_bytes(&targets.current().1.destination), ..common.limits(defaults) },
+            limits: Limits { framing: framing_bytes(&addresses.current().1.destination), ..common.limits(defaults) },
             compression: common.compression(defaults),
             client: SinkClient::new(http, auth, headers, context)?,
-            targets,
+            addresses,
             size: SizeLimiter::default(),
         })
     }
@@ -91,7 +91,7 @@ impl<D: Destination> HttpSink<D> {
     }
 
     async fn attempt_once(&self, batch: &Batch, used: &mut UsedSecrets) -> Attempt {
-        let (index, Target { endpoint, destination, is_prepared }) = self.targets.current();
+        let (index, Address { endpoint, destination, is_prepared }) = self.addresses.current();
         if !is_prepared.load(Ordering::Relaxed) {
             match destination.prepare(&self.client).await {
                 Ok(is_ready) => is_prepared.store(is_ready, Ordering::Relaxed),
@@ -123,7 +123,7 @@ impl<D: Destination> HttpSink<D> {
             }
         };
         if is_unavailable {
-            self.targets.leave(index);
+            self.addresses.leave(index);
         }
         Attempt { outcome, bytes, event_bytes, status }
     }
@@ -203,7 +203,7 @@ impl<D: Destination> HttpSink<D> {
     }
 
     async fn masked_request(&self, batch: &Batch) -> Result<MaskedRequest, NoRequest> {
-        let (_, Target { endpoint, destination, .. }) = self.targets.current();
+        let (_, Address { endpoint, destination, .. }) = self.addresses.current();
         // The limit of the body is one of the compressed body.
         let limits = Limits { wire_bytes: usize::MAX, ..self.limits };
         let body = encode(destination, batch, Compression::None, &limits, None).await;
@@ -260,7 +260,7 @@ impl<D: Destination> Sink for HttpSink<D> {
     }
 
     fn rehearse<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
-        self.targets.current().1.destination.rehearse(batch, &self.client)
+        self.addresses.current().1.destination.rehearse(batch, &self.client)
     }
 
     fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
@@ -269,7 +269,7 @@ impl<D: Destination> Sink for HttpSink<D> {
 
     fn proxies(&self) -> Vec<UsedProxy> {
         let mut proxies = Vec::new();
-        for proxy in self.targets.all().iter().filter_map(|target| self.client.proxy(target.endpoint.url())) {
+        for proxy in self.addresses.all().iter().filter_map(|address| self.client.proxy(address.endpoint.url())) {
             if !proxies.contains(&proxy) {
                 proxies.push(proxy);
             }
@@ -281,10 +281,10 @@ impl<D: Destination> Sink for HttpSink<D> {
     fn probe(&self) -> BoxFuture<'_, Probe> {
         async {
             let probes = self
-                .targets
+                .addresses
                 .all()
                 .iter()
-                .map(|Target { endpoint, destination, .. }| destination.probe(endpoint, &self.client));
+                .map(|Address { endpoint, destination, .. }| destination.probe(endpoint, &self.client));
             let probes = futures_util::future::join_all(probes).await;
             probes.into_iter().reduce(Probe::and).unwrap_or_else(|| Probe::Failed("no address".to_owned()))
         }

@@ -25,7 +25,7 @@ use crate::common::{Compression, Defaults};
 use crate::http::lookup::Questions;
 use crate::http::transport::endpoint::addresses;
 use crate::http::transport::exchange::{RequestError, Response};
-use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target};
+use crate::http::{Address, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::integration::{self, Content, Integration};
 use crate::{BuildError, DestinationKey, SinkContext};
 
@@ -173,7 +173,7 @@ impl DestinationType for SplunkHecSettings {
         if let Some(channel) = &channel {
             headers.insert(CHANNEL, HeaderValue::from_str(channel).map_err(|_| acks::invalid_channel())?);
         }
-        let target = |url: &Endpoint| {
+        let address = |url: &Endpoint| {
             let collector = url.up_to("/services/collector").join("services/collector");
             // Ids of requests count for each collector.
             let acks =
@@ -188,10 +188,10 @@ impl DestinationType for SplunkHecSettings {
                 }
             };
             let blank = is_integration.then(|| blank_event(&metadata));
-            Target::new(endpoint, SplunkHec { collector, events, acks, blank })
+            Address::new(endpoint, SplunkHec { collector, events, acks, blank })
         };
-        let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
-        Ok(Parts { auth, headers, targets })
+        let addresses = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(address).collect();
+        Ok(Parts { auth, headers, addresses })
     }
 
     fn lookup(&self, http: HttpSettings, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {

@@ -18,7 +18,7 @@ use super::worker_args::{RemoteWorker, WorkerArgs};
 use super::{Format, note, print_line};
 use crate::pipeline;
 use crate::record::Timestamp;
-use crate::server::{Cluster, File, Lane, SourceProblem, Status, Summary};
+use crate::server::{Cluster, File, LaneRow, SourceProblem, Status, Summary};
 
 /// Interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ struct Sums {
     silent: usize,
     /// No poll is complete yet.
     unpolled: usize,
-    /// See [`crate::server::Lane::warnings`].
+    /// See [`crate::server::LaneRow::warnings`].
     warned: usize,
 }
 
@@ -209,7 +209,7 @@ impl Args {
     }
 
     /// The lanes that fail with one cause, and the others, which get a row each.
-    fn group<'a>(&self, lanes: &'a [Lane]) -> (Vec<Group<'a>>, Vec<&'a Lane>) {
+    fn group<'a>(&self, lanes: &'a [LaneRow]) -> (Vec<Group<'a>>, Vec<&'a LaneRow>) {
         if self.all || self.wide {
             return (Vec::new(), lanes.iter().collect());
         }
@@ -243,7 +243,7 @@ impl Args {
 pub(super) fn unknown_names(names: &[String], status: &Status) -> Vec<String> {
     let files = status.files.iter().map(|file| file.pipeline.clone());
     let known: BTreeSet<String> = files.chain(status.lanes.iter().map(|lane| lane.pipeline.clone())).collect();
-    let lanes = || status.lanes.iter().map(Lane::name).collect::<BTreeSet<String>>();
+    let lanes = || status.lanes.iter().map(LaneRow::name).collect::<BTreeSet<String>>();
     let problem = |name: &String| {
         if name.contains('/') {
             let lanes = lanes();

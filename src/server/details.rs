@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::lanes::{File, Lane, Rows, Status};
+use super::lanes::{File, LaneRow, Rows, Status};
 use super::query::LaneQuery;
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
@@ -21,7 +21,7 @@ pub struct PipelineDetails {
     pub worker: Option<String>,
     /// The files that have this pipeline, which is one unless two have the same name.
     pub files: Vec<File>,
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<LaneRow>,
     /// The newest first.
     pub errors: Vec<Incident>,
     /// The oldest first.

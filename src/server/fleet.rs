@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::details::PipelineDetails;
-use super::lanes::{Lane, PipelineRow, Rows, Status, WorkerAnswer};
+use super::lanes::{LaneRow, PipelineRow, Rows, Status, WorkerAnswer};
 use super::overview::merge_errors;
 use super::query::{Facts, LaneQuery, MOST_WANTED};
 use super::web_config::{PEER_TIMEOUT, WebConfig};
@@ -57,7 +57,7 @@ impl Fleet {
                 let worker = || Some(answer.worker.clone());
                 status.summary.merge(&theirs.summary);
                 status.matching += theirs.matching.max(theirs.lanes.len());
-                status.lanes.extend(theirs.lanes.into_iter().map(|lane| Lane { worker: worker(), ..lane }));
+                status.lanes.extend(theirs.lanes.into_iter().map(|lane| LaneRow { worker: worker(), ..lane }));
                 status
                     .pipelines
                     .extend(theirs.pipelines.into_iter().map(|row| PipelineRow { worker: worker(), ..row }));

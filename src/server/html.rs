@@ -9,7 +9,7 @@ use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use super::lanes::Lane;
+use super::lanes::LaneRow;
 use crate::record::Timestamp;
 use crate::telemetry::HumanDuration;
 use crate::visible::visible_lines;
@@ -95,7 +95,7 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
 const MOST_ERROR: usize = 300;
 
 /// What a lane does, or what it waits for, and whether its console is silent.
-pub(super) fn lane_state(lane: &Lane, now: Timestamp) -> Markup {
+pub(super) fn lane_state(lane: &LaneRow, now: Timestamp) -> Markup {
     html! {
         @match lane.describe_wait() {
             Some(wait) => span.soft { (wait) },
@@ -107,7 +107,7 @@ pub(super) fn lane_state(lane: &Lane, now: Timestamp) -> Markup {
 
 /// A second row with the error of a lane, how long it has lasted, and when the lane tried last and tries next. `count`
 /// lanes have it.
-pub(super) fn error_row(lane: &Lane, count: usize, columns: usize, now: Timestamp) -> Markup {
+pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Timestamp) -> Markup {
     let tried = lane.last_error.as_ref().filter(|last| lane.error.as_ref() == Some(&last.text));
     let next = lane.next_attempt.as_deref();
     let next = next.filter(|next| Timestamp::parse(next).is_ok_and(|next| next > now));

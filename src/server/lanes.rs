@@ -43,7 +43,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pipelines: Vec<PipelineRow>,
     /// Only running lanes, sorted by pipeline, stream and sink unless the request says otherwise.
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<LaneRow>,
 }
 
 /// What the rows of a list are.
@@ -70,10 +70,10 @@ pub struct Summary {
     /// Lanes whose console has fallen silent.
     #[serde(default)]
     pub silent: usize,
-    /// See [`Lane::unpolled`].
+    /// See [`LaneRow::unpolled`].
     #[serde(default)]
     pub unpolled: usize,
-    /// Lanes with [`Lane::warnings`].
+    /// Lanes with [`LaneRow::warnings`].
     #[serde(default)]
     pub warned: usize,
     /// Number of lanes by state.
@@ -132,7 +132,7 @@ const RENAMED: &str = "renamed";
 
 /// One lane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Lane {
+pub struct LaneRow {
     pub pipeline: String,
     pub stream: Cow<'static, str>,
     pub sink: String,
@@ -253,17 +253,17 @@ pub struct PipelineRow {
     /// Lanes that fail with the error of the worst one.
     pub equal_errors: usize,
     /// The most urgent state, and of those the largest lag.
-    pub worst: Lane,
+    pub worst: LaneRow,
     /// The largest.
     pub lag_seconds: Option<f64>,
     /// The earliest; null if one of the lanes had none.
     pub last_success: Option<String>,
-    /// Sums over these lanes, in the sense of [`Lane::events_today`]; null if one of them is not known.
+    /// Sums over these lanes, in the sense of [`LaneRow::events_today`]; null if one of them is not known.
     #[serde(default)]
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// The value of [`Lane::today_has_gap`], of any of these lanes.
+    /// The value of [`LaneRow::today_has_gap`], of any of these lanes.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]
@@ -288,7 +288,7 @@ pub struct EqualErrors {
     pub failing_since: Option<String>,
 }
 
-/// See [`Lane::request_limit_wait`].
+/// See [`LaneRow::request_limit_wait`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RequestLimitWait {
     pub since: String,
@@ -296,7 +296,7 @@ pub struct RequestLimitWait {
     pub lanes: usize,
 }
 
-/// See [`Lane::last_error`].
+/// See [`LaneRow::last_error`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LastError {
     /// When the lane had it last.
@@ -304,7 +304,7 @@ pub struct LastError {
     pub text: String,
 }
 
-/// See [`Lane::verified`].
+/// See [`LaneRow::verified`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verified {
     /// Records that the console counts and the lane does not account for, created in the last compared day.
@@ -339,12 +339,12 @@ impl Summary {
     }
 }
 
-/// See [`Lane::needs_attention`].
+/// See [`LaneRow::needs_attention`].
 pub(super) fn needs_attention(is_up: bool, state: &str) -> bool {
     !is_up || state == RENAMED
 }
 
-/// See [`Lane::warnings`].
+/// See [`LaneRow::warnings`].
 pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     let lane = &view.metrics;
     let mut warnings = lane.warnings().texts();
@@ -379,7 +379,7 @@ fn expiry(time: Timestamp) -> String {
 }
 
 /// The dead letters that the pages show and sort by: those that are stored, or those of this process where the store's
-/// number is not known. [`Lane::shown_dead_letters`] is the same of an answer.
+/// number is not known. [`LaneRow::shown_dead_letters`] is the same of an answer.
 pub(super) fn shown_dead_letters(lane: &LaneMetrics) -> u64 {
     lane.dead_letters_stored().unwrap_or_else(|| lane.send.dead_letters.load(Relaxed))
 }
@@ -390,7 +390,7 @@ pub(super) fn at_least((events, has_gap): (Option<u64>, bool)) -> String {
     events.map_or("–".to_owned(), |events| format!("{least}{events}"))
 }
 
-impl Lane {
+impl LaneRow {
     pub fn shown_dead_letters(&self) -> u64 {
         self.dead_letters_stored.unwrap_or(self.dead_letters)
     }

@@ -42,7 +42,7 @@ use tracing::warn;
 
 pub use details::{HistoryPoint, Incident, PipelineDetails};
 pub use lanes::{
-    Cluster, EqualErrors, File, Lane, LastError, PipelineRow, RequestLimitWait, SourceProblem, Status, Summary,
+    Cluster, EqualErrors, File, LaneRow, LastError, PipelineRow, RequestLimitWait, SourceProblem, Status, Summary,
     Verified, WorkerAnswer,
 };
 pub use web_config::{PeerClient, WebConfig, WebConfigError};

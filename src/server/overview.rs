@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::lanes::{Cluster, EqualErrors, File, Lane, PipelineRow, Rows, SourceProblem, Status, Summary, warnings};
+use super::lanes::{Cluster, EqualErrors, File, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, warnings};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneView, TelemetrySnapshot};

@@ -8,7 +8,7 @@ use super::details::{Incident, PipelineDetails, advice};
 use super::html::{
     Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table, without_fraction,
 };
-use super::lanes::Lane;
+use super::lanes::LaneRow;
 use super::page::consequence;
 use crate::record::Timestamp;
 use crate::telemetry::{HumanDuration, without_numbers};
@@ -104,7 +104,7 @@ fn summary(details: &PipelineDetails, now: Timestamp) -> Markup {
     }
 }
 
-fn sum_of_dead_letters(lanes: &[Lane]) -> u64 {
+fn sum_of_dead_letters(lanes: &[LaneRow]) -> u64 {
     lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.shown_dead_letters()))
 }
 
@@ -199,8 +199,8 @@ fn code(text: &str) -> Markup {
 }
 
 /// The failing lanes first.
-fn lanes(lanes: &[Lane], now: Timestamp) -> Markup {
-    let mut sorted: Vec<&Lane> = lanes.iter().collect();
+fn lanes(lanes: &[LaneRow], now: Timestamp) -> Markup {
+    let mut sorted: Vec<&LaneRow> = lanes.iter().collect();
     sorted.sort_by_key(|lane| lane.up);
     html! {
         h2 { "Lanes" }
@@ -218,7 +218,7 @@ fn lanes(lanes: &[Lane], now: Timestamp) -> Markup {
     }
 }
 
-fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
+fn lane_row(lane: &LaneRow, now: Timestamp) -> Markup {
     let skipped = lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
     let [today, yesterday] = lane.describe_days();
     let next = if lane.request_limit_wait.is_some() || lane.state == "renamed" { "–" } else { "now" };

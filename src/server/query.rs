@@ -6,7 +6,7 @@ use std::fmt::Write;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::lanes::{Lane, PipelineRow, needs_attention, shown_dead_letters};
+use super::lanes::{LaneRow, PipelineRow, needs_attention, shown_dead_letters};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneState, LaneView};
 
@@ -267,7 +267,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    pub fn of_lane(lane: &'a Lane) -> Self {
+    pub fn of_lane(lane: &'a LaneRow) -> Self {
         Self {
             name: (&lane.pipeline, &lane.stream, &lane.sink),
             state: &lane.state,

@@ -203,11 +203,11 @@ pub(super) struct Pipeline {
     pub(super) clock_difference: Option<i64>,
     history: History,
     /// Sorted by stream and sink.
-    lanes: Vec<Lane>,
+    lanes: Vec<RegisteredLane>,
 }
 
 #[derive(Debug)]
-struct Lane {
+struct RegisteredLane {
     metrics: Arc<LaneMetrics>,
     /// A removed lane stays in the list, hidden. If it returns, its counters continue; and the sums over its pipeline's
     /// lanes must not decrease.
@@ -280,7 +280,8 @@ impl Telemetry {
                 let metrics = Arc::new(metrics.with_retry_flags(self.command_flags().retry));
                 // Most pipelines have few lanes, and a growing Vec reserves space for four.
                 lanes.reserve_exact(1);
-                lanes.insert(index, Lane { metrics: metrics.clone(), running: true, rates: Rates::default() });
+                lanes
+                    .insert(index, RegisteredLane { metrics: metrics.clone(), running: true, rates: Rates::default() });
                 metrics
             }
         }
@@ -289,7 +290,7 @@ impl Telemetry {
     /// The lane with this name, if it runs.
     pub fn lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Option<Arc<LaneMetrics>> {
         let pipelines = read(&self.pipelines);
-        let named = |lane: &&Lane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
+        let named = |lane: &&RegisteredLane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
         pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
     }
 
@@ -317,7 +318,8 @@ impl Telemetry {
         lane.forget_label_counts(&self.counted_labels);
         let mut pipelines = write(&self.pipelines);
         let Some(pipeline) = pipelines.get_mut(&lane.pipeline) else { return };
-        let ended = |other: &&mut Lane| other.metrics.stream == lane.stream && other.metrics.sink == lane.sink;
+        let ended =
+            |other: &&mut RegisteredLane| other.metrics.stream == lane.stream && other.metrics.sink == lane.sink;
         if let Some(lane) = pipeline.lanes.iter_mut().find(ended) {
             lane.running = false;
             lane.rates = Rates::default();

@@ -46,7 +46,7 @@ pub fn find_duplicates(
                 scope: Scope::of(&pipeline.console, &hash_key),
             })
             .collect();
-        let lanes: Vec<Lane> =
+        let lanes: Vec<LaneDestination> =
             members.iter().enumerate().flat_map(|(index, member)| member.lanes(index, &shared, &hash_key)).collect();
         let anywhere = others(&members, &lanes, |_| &None);
         let in_place = others(&members, &lanes, |member| &member.tenant);
@@ -115,7 +115,7 @@ struct Member<'a> {
 }
 
 /// One lane, by the indices of its pipeline and sink.
-struct Lane {
+struct LaneDestination {
     member: usize,
     stream: Stream,
     sink: usize,
@@ -123,7 +123,7 @@ struct Lane {
 }
 
 impl Member<'_> {
-    fn lanes(&self, index: usize, shared: &SharedSinkResources, hash_key: &HashKey) -> Vec<Lane> {
+    fn lanes(&self, index: usize, shared: &SharedSinkResources, hash_key: &HashKey) -> Vec<LaneDestination> {
         let mut lanes = Vec::new();
         for (position, sink) in self.pipeline.sinks.iter().enumerate() {
             for pull in self.pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
@@ -134,14 +134,14 @@ impl Member<'_> {
                 };
                 // Only an invalid file has a sink without a destination.
                 if let Ok(destination) = sink.destination(&context, hash_key) {
-                    lanes.push(Lane { member: index, stream: pull.stream, sink: position, destination });
+                    lanes.push(LaneDestination { member: index, stream: pull.stream, sink: position, destination });
                 }
             }
         }
         lanes
     }
 
-    fn id(&self, lane: &Lane) -> LaneId {
+    fn id(&self, lane: &LaneDestination) -> LaneId {
         let sink = self.pipeline.sinks[lane.sink].name().to_owned();
         LaneId { pipeline: self.pipeline.name.clone(), stream: lane.stream, sink }
     }
@@ -194,7 +194,7 @@ impl<'a> Scope<'a> {
 /// of one place are compared. The time grows as that of sorting, unless many scopes have one id and differ in others.
 fn others<'a, 'b>(
     members: &'a [Member<'b>],
-    lanes: &[Lane],
+    lanes: &[LaneDestination],
     place_of: impl Fn(&'a Member<'b>) -> &'a Option<PathBuf>,
 ) -> Vec<Option<usize>> {
     let key = |lane: usize| (place_of(&members[lanes[lane].member]), lanes[lane].stream, lanes[lane].destination);
@@ -224,7 +224,7 @@ fn others<'a, 'b>(
 }
 
 /// The first of some lanes, and the first one of another pipeline.
-fn first_two(of: &[usize], lanes: &[Lane]) -> Vec<usize> {
+fn first_two(of: &[usize], lanes: &[LaneDestination]) -> Vec<usize> {
     let first = of.iter().min().copied();
     let is_of_another = |lane: &&usize| first.is_some_and(|first| lanes[first].member != lanes[**lane].member);
     let second = of.iter().filter(is_of_another).min().copied();

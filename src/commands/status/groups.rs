@@ -2,7 +2,7 @@
 
 use super::table::Style;
 use crate::record::Timestamp;
-use crate::server::Lane;
+use crate::server::LaneRow;
 use crate::telemetry::HumanDuration;
 use crate::visible::visible;
 
@@ -12,18 +12,19 @@ const MOST_NAMES: usize = 5;
 /// Lanes that need an operator, with the same state and error.
 #[derive(Debug)]
 pub struct Group<'a> {
-    lanes: Vec<&'a Lane>,
+    lanes: Vec<&'a LaneRow>,
 }
 
 /// Groups of at least `least` lanes, the largest first, and the other lanes in their order.
-pub fn of(lanes: &[Lane], least: usize) -> (Vec<Group<'_>>, Vec<&Lane>) {
-    let mut failing: Vec<&Lane> = lanes.iter().filter(|lane| lane.needs_attention() && lane.error.is_some()).collect();
+pub fn of(lanes: &[LaneRow], least: usize) -> (Vec<Group<'_>>, Vec<&LaneRow>) {
+    let mut failing: Vec<&LaneRow> =
+        lanes.iter().filter(|lane| lane.needs_attention() && lane.error.is_some()).collect();
     failing.sort_by_key(|lane| (&lane.state, &lane.error, lane.name()));
     let chunks = failing.chunk_by(|one, other| (&one.state, &one.error) == (&other.state, &other.error));
     let mut groups: Vec<Group<'_>> =
         chunks.filter(|chunk| chunk.len() >= least).map(|chunk| Group { lanes: chunk.to_vec() }).collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.lanes.len()));
-    let is_grouped = |lane: &Lane| {
+    let is_grouped = |lane: &LaneRow| {
         let cause = (&lane.state, &lane.error);
         groups.iter().filter_map(|group| group.lanes.first()).any(|first| (&first.state, &first.error) == cause)
     };
@@ -67,7 +68,7 @@ impl Group<'_> {
 
     /// Since when the first lane fails, and when the next attempt of any is.
     fn times(&self, now: Timestamp) -> String {
-        let earliest = |of: &dyn Fn(&Lane) -> Option<&String>| {
+        let earliest = |of: &dyn Fn(&LaneRow) -> Option<&String>| {
             self.lanes.iter().filter_map(|lane| Timestamp::parse(of(lane)?).ok()).min()
         };
         let since = earliest(&|lane| lane.failing_since.as_ref());
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn lanes_with_one_cause_are_one_entry_with_the_whole_error() {
         let error = format!("503 Service Unavailable: {} the end", "the SIEM is down ".repeat(20));
-        let mut lanes: Vec<Lane> = (0..300)
+        let mut lanes: Vec<LaneRow> = (0..300)
             .map(|number| {
                 let pipeline = format!("cust{number:03}");
                 let retry = format!("s1-forwarder retry {pipeline}/activities/siem --state file:/state");

@@ -1,7 +1,7 @@
 //! Tables that fit the terminal.
 
 use crate::record::Timestamp;
-use crate::server::Lane;
+use crate::server::LaneRow;
 use crate::telemetry::HumanDuration;
 use crate::visible::visible;
 
@@ -116,8 +116,8 @@ fn shortened(text: &str, width: usize) -> String {
 }
 
 /// The lanes, in the order of the list.
-pub fn lanes(lanes: &[&Lane], now: Timestamp, style: Style) -> String {
-    let cells = |of: &dyn Fn(&Lane) -> String| -> Vec<String> { lanes.iter().map(|lane| of(lane)).collect() };
+pub fn lanes(lanes: &[&LaneRow], now: Timestamp, style: Style) -> String {
+    let cells = |of: &dyn Fn(&LaneRow) -> String| -> Vec<String> { lanes.iter().map(|lane| of(lane)).collect() };
     let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse(text).ok());
     let failing = cells(&|lane| {
         time(&lane.failing_since).map(|since| HumanDuration(now.since(since)).to_string()).unwrap_or_default()
@@ -133,18 +133,19 @@ pub fn lanes(lanes: &[&Lane], now: Timestamp, style: Style) -> String {
         None => lane.describe_skipped(),
         Some(_) => lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count)).to_string(),
     });
-    let state = |lane: &Lane| {
+    let state = |lane: &LaneRow| {
         let state = lane.describe_wait().unwrap_or_else(|| lane.state.replace('_', " "));
         lane.describe_silence(now).map_or_else(|| state.clone(), |silence| format!("{state}, {silence}"))
     };
     let newest = cells(&|lane| {
         time(&lane.newest_record).map_or("-".to_owned(), |newest| format!("{} ago", HumanDuration(now.since(newest))))
     });
-    let mut columns = vec![Column::text("LANE", cells(&Lane::name)), Column::text("STATE", cells(&state))];
+    let mut columns = vec![Column::text("LANE", cells(&LaneRow::name)), Column::text("STATE", cells(&state))];
     if failing.iter().any(|text| !text.is_empty()) {
         columns.push(Column::number("FAILING FOR", failing));
     }
-    let lag = |lane: &Lane| lane.lag_seconds.map_or("-".to_owned(), |lag| HumanDuration::of_seconds(lag).to_string());
+    let lag =
+        |lane: &LaneRow| lane.lag_seconds.map_or("-".to_owned(), |lag| HumanDuration::of_seconds(lag).to_string());
     columns.push(Column::number("LAG", cells(&lag)).dispensable(2));
     columns.push(Column::number("NEXT", next).dispensable(4));
     if style.width.is_none() {
@@ -184,7 +185,7 @@ pub(super) mod tests {
         Timestamp::from_micros(1_790_000_000_000_000)
     }
 
-    pub fn lane(changes: serde_json::Value) -> Lane {
+    pub fn lane(changes: serde_json::Value) -> LaneRow {
         let mut lane = json!({
             "pipeline": "acme", "stream": "activities", "sink": "siem", "state": "running", "up": true, "error": null,
             "last_error": null, "last_success": null, "complete_until": null, "lag_seconds": 86_412.0,
@@ -199,7 +200,7 @@ pub(super) mod tests {
         serde_json::from_value(lane).unwrap()
     }
 
-    fn failing() -> Lane {
+    fn failing() -> LaneRow {
         let error = format!("the console answered 403 Forbidden: {}", "no permission ".repeat(20));
         let since = now().minus(Duration::from_secs(660)).to_string();
         lane(json!({ "state": "console_refused", "up": false, "error": error, "failing_since": since }))

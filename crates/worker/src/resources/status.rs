@@ -28,7 +28,7 @@ pub(super) struct Status {
     pub pipeline: String,
     pub worker: String,
     pub conditions: Vec<Condition>,
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<LaneStatus>,
     #[serde(flatten)]
     pub progress: Progress,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ pub(super) struct Status {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Lane {
+pub(super) struct LaneStatus {
     pub stream: &'static str,
     pub sink: String,
     pub state: &'static str,
@@ -98,7 +98,7 @@ impl Status {
             pipeline: file.pipeline.clone(),
             worker: worker.to_owned(),
             conditions: conditions.into(),
-            lanes: lanes.iter().zip(&states).map(|(lane, state)| Lane::of(lane, state, now)).collect(),
+            lanes: lanes.iter().zip(&states).map(|(lane, state)| LaneStatus::of(lane, state, now)).collect(),
             progress: Progress::of(lanes, now),
             token_expires: token.expires.map(|expires| match expires.is_never() {
                 true => "never".to_owned(),
@@ -132,7 +132,7 @@ impl Status {
     }
 }
 
-impl Lane {
+impl LaneStatus {
     fn of(lane: &Arc<LaneMetrics>, state: &LaneState, now: Timestamp) -> Self {
         Self {
             stream: lane.stream.name(),

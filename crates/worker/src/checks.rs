@@ -43,8 +43,8 @@ impl Checks {
     /// pipelines do not connect and read their ledgers at once.
     pub fn new(shared: &Shared, starting: usize) -> Self {
         let first = |wait: Duration| {
-            let wait = wait.mul_f64(1.0 + shared.lanes.fork_random().f64());
-            Instant::now() + wait + shared.lanes.random_wait(for_all(starting, TIME_PER_CHECK).min(FIRST_WITHIN))
+            let wait = wait.mul_f64(1.0 + shared.lane_builder.fork_random().f64());
+            Instant::now() + wait + shared.lane_builder.random_wait(for_all(starting, TIME_PER_CHECK).min(FIRST_WITHIN))
         };
         Self {
             expiry: first(expiry::FIRST_CHECK).into(),

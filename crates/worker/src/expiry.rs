@@ -53,7 +53,7 @@ pub struct KnownExpiry {
 pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: KnownExpiry) -> (KnownExpiry, Duration) {
     let lane = lanes.first().map(|lane| (&*lane.id.pipeline, &lane.console));
     let Some((pipeline, client)) =
-        lane.and_then(|(name, console)| Some((name, shared.lanes.client(name, console).ok()?)))
+        lane.and_then(|(name, console)| Some((name, shared.lane_builder.client(name, console).ok()?)))
     else {
         return (known, RETRY_INTERVAL);
     };

@@ -127,7 +127,7 @@ impl LaneRunner {
         self.wait(self.start_after).await;
         let meter = match &self.detached {
             Some(detached) => detached.meter.clone(),
-            None => self.shared.lanes.meter(&self.spec),
+            None => self.shared.lane_builder.meter(&self.spec),
         };
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
@@ -208,7 +208,7 @@ impl LaneRunner {
             self.shared.usage.begin(&meter.lane, self.shard);
         }
         // Boxed: few lanes have any, and it would enlarge the future of each.
-        let compiled = Box::pin(self.unless_ended(forced_end, self.shared.lanes.compile(&self.spec))).await;
+        let compiled = Box::pin(self.unless_ended(forced_end, self.shared.lane_builder.compile(&self.spec))).await;
         let steps = match compiled {
             Ok(steps) => steps,
             Err(end) => return Step::End(end),
@@ -267,7 +267,13 @@ impl LaneRunner {
             return Ok(None);
         }
         let Self { spec, shared, shard, .. } = self;
-        let lane = Beginning { spec, lanes: &shared.lanes, meter, shard: *shard, once: self.once_timeout.is_some() };
+        let lane = Beginning {
+            spec,
+            lane_builder: &shared.lane_builder,
+            meter,
+            shard: *shard,
+            once: self.once_timeout.is_some(),
+        };
         shared.renames.begin(lane).await.map(Some).ok_or(LaneEnd::Refused)
     }
 
@@ -282,7 +288,7 @@ impl LaneRunner {
             deadline: self.deadline.clone(),
             shard: self.shard,
         };
-        let build = || self.shared.lanes.build_lane(&self.spec, meter, mode);
+        let build = || self.shared.lane_builder.build_lane(&self.spec, meter, mode);
         let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(Failure::transient)?;
         let mut lane = built?;
         if let Some(DetachedLane { key, wanted, sink_proven, .. }) = self.detached.as_deref() {
@@ -488,7 +494,7 @@ mod tests {
         let pipeline = load();
         let shared = Shared::with_store(Arc::<MemoryStore>::default(), Options::default(), Arc::new(Telemetry::new()));
         let specs = LaneSpec::of(&pipeline);
-        let steps: Vec<_> = join_all(specs.iter().map(|spec| shared.lanes.compile(spec))).await;
+        let steps: Vec<_> = join_all(specs.iter().map(|spec| shared.lane_builder.compile(spec))).await;
         assert!(steps.len() == 16 && steps.iter().all(Option::is_some));
         assert_eq!(compiled(), expected);
         // As long as a lane has them.
@@ -500,7 +506,7 @@ mod tests {
         let mut other = (*pipeline).clone();
         other.name = "compiled-by-lanes".to_owned();
         COMPILATIONS.lock().retain(|text| !text.contains(".once"));
-        join_all(LaneSpec::of(&other).iter().map(|spec| shared.lanes.compile(spec))).await;
+        join_all(LaneSpec::of(&other).iter().map(|spec| shared.lane_builder.compile(spec))).await;
         assert_eq!(compiled(), expected);
     }
 }

@@ -55,7 +55,7 @@ impl NewToken {
 pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: NewToken) -> (NewToken, Duration) {
     let lane = lanes.first().map(|lane| (&*lane.id.pipeline, &lane.console));
     let Some((pipeline, client)) =
-        lane.and_then(|(name, console)| Some((name, shared.lanes.client(name, console).ok()?)))
+        lane.and_then(|(name, console)| Some((name, shared.lane_builder.client(name, console).ok()?)))
     else {
         return (known, CHECK_INTERVAL);
     };
@@ -218,8 +218,8 @@ pub(super) mod tests {
             let shared = Shared::with_store(Arc::<MemoryStore>::default(), options, telemetry);
             let lanes = LaneSpec::of(pipeline);
             // A pipeline without lanes has no status.
-            shared.lanes.meter(&lanes[0]);
-            let client = shared.lanes.client("acme", &lanes[0].console).unwrap();
+            shared.lane_builder.meter(&lanes[0]);
+            let client = shared.lane_builder.client("acme", &lanes[0].console).unwrap();
             Self { directory, shared, lanes, client, good, details, sites, asked, known: NewToken::default() }
         }
 

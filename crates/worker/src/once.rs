@@ -92,7 +92,7 @@ pub async fn run_once(
         let stop = stop.child_token();
         async move {
             let id = spec.id.clone();
-            let metrics = shared.lanes.meter(&spec).lane;
+            let metrics = shared.lane_builder.meter(&spec).lane;
             waiting.0.lock().insert(id.clone(), metrics.clone());
             let runner = Box::new(LaneRunner::of(spec, shared, stop).once(once_timeout));
             let exit = tokio::spawn(runner.run(None)).await;

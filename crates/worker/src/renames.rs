@@ -65,7 +65,7 @@ struct Listing {
 #[derive(Debug, Clone, Copy)]
 pub struct Beginning<'a> {
     pub spec: &'a LaneSpec,
-    pub lanes: &'a LaneBuilder,
+    pub lane_builder: &'a LaneBuilder,
     pub meter: &'a Meter,
     /// The shard of the lane's pipeline.
     pub shard: u32,
@@ -108,7 +108,7 @@ impl Beginning<'_> {
     }
 
     fn store(&self) -> Arc<dyn Store> {
-        self.lanes.stores.of_shard(self.shard)
+        self.lane_builder.stores.of_shard(self.shard)
     }
 
     /// Whether store or sink has a checkpoint of the lane. A damaged one counts.
@@ -122,7 +122,7 @@ impl Beginning<'_> {
         if is_there(self.store().load(&key).await)? {
             return Ok(true);
         }
-        let sink = self.lanes.sink_of_shard(self.spec, self.shard)?;
+        let sink = self.lane_builder.sink_of_shard(self.spec, self.shard)?;
         match sink.transactional() {
             Some(sink) => is_there(sink.load(&key).await),
             None => Ok(false),
@@ -131,7 +131,7 @@ impl Beginning<'_> {
 
     /// Host and scope of the lane's requests.
     fn host_and_scope(&self) -> Result<(String, String), Failure> {
-        let client = self.lanes.client(&self.id().pipeline, &self.spec.console);
+        let client = self.lane_builder.client(&self.id().pipeline, &self.spec.console);
         let client = client.map_err(BuildLaneError::from)?;
         Ok((client.host().to_owned(), client.scope()))
     }
@@ -357,7 +357,7 @@ impl Renames {
 
     /// The lane waits until somebody renames the checkpoint, or it is clear that nobody will.
     fn wait_for_rename(&self, lane: Beginning<'_>, found: Found, watch: &mut Option<Watch>) -> Step {
-        let limits = Limits::of(&lane.lanes.options);
+        let limits = Limits::of(&lane.lane_builder.options);
         let now = Instant::now();
         if lane.once {
             return Step::GiveUp(renamed(&found, lane, Movement::StandsStill));
@@ -391,7 +391,7 @@ impl Renames {
         source: Found,
         watch: &mut Option<Watch>,
     ) -> Result<Step, Failure> {
-        let limits = Limits::of(&lane.lanes.options).of_taking_over(&lane.lanes.options);
+        let limits = Limits::of(&lane.lane_builder.options).of_taking_over(&lane.lane_builder.options);
         let now = Instant::now();
         let old = &source.lane;
         let waits_for = |what: &str| format!("`renamed_from: {}`: {old} {what}", old.pipeline);
@@ -419,7 +419,8 @@ impl Renames {
             }
             Movement::StandsStill | Movement::IsOver => {
                 let store = lane.store();
-                self.rename(old, lane.id(), rename_checkpoint(&*store, &lane.lanes.options, old, lane.id())).await?;
+                self.rename(old, lane.id(), rename_checkpoint(&*store, &lane.lane_builder.options, old, lane.id()))
+                    .await?;
                 let LaneId { pipeline, stream, sink } = lane.id();
                 info!(%pipeline, %stream, %sink, "`renamed_from`: the lane continues from the checkpoint of {old}");
                 return Ok(Step::Begin);
@@ -478,7 +479,7 @@ async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<L
 fn renamed(found: &Found, lane: Beginning<'_>, verdict: Movement) -> String {
     let old = &found.lane;
     let new = lane.id();
-    let options = &lane.lanes.options;
+    let options = &lane.lane_builder.options;
     let (from, to) = match old.sink == new.sink {
         true => (old.pipeline.clone(), new.pipeline.clone()),
         false => (old.to_string(), new.to_string()),

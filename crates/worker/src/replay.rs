@@ -282,7 +282,7 @@ impl Replay<'_> {
         let refused_before = delivery.health.refused();
         let mut given_up = false;
         let result = {
-            let delivering = delivery.deliver(&batch, &settled, self.shared.lanes.fork_random(), None, &stop);
+            let delivering = delivery.deliver(&batch, &settled, self.shared.lane_builder.fork_random(), None, &stop);
             let delivering = delivering.instrument(lane_span(&lane.pipeline, lane.stream, &lane.sink));
             tokio::pin!(delivering);
             loop {
@@ -395,7 +395,7 @@ impl Replay<'_> {
         let LaneId { pipeline, stream, sink } = lane;
         let kind = spec.sink.kind.name();
         let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.shared.options.clock);
-        let built = self.shared.lanes.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
+        let built = self.shared.lane_builder.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
         let Lane { delivery, schema, ocsf_version, steps, programs, .. } =
             built.map_err(|error: BuildLaneError| error.to_string())?;
         let programs = steps.zip(programs);

@@ -24,7 +24,7 @@ pub struct Shared {
     pub options: Arc<Options>,
     pub telemetry: Arc<Telemetry>,
     pub stores: Arc<Stores>,
-    pub lanes: Arc<LaneBuilder>,
+    pub lane_builder: Arc<LaneBuilder>,
     /// Which lanes may begin at `since`.
     pub renames: Renames,
     pub reporter: Reporter,
@@ -47,7 +47,7 @@ impl Shared {
         let stores = Arc::new(Stores::new(store, &options));
         let warnings = Arc::<Warnings>::default();
         let options = Arc::new(options);
-        let lanes = LaneBuilder::new(
+        let lane_builder = LaneBuilder::new(
             options.clone(),
             telemetry.clone(),
             stores.clone(),
@@ -55,7 +55,7 @@ impl Shared {
             warnings.clone(),
         );
         Arc::new(Self {
-            lanes: Arc::new(lanes),
+            lane_builder: Arc::new(lane_builder),
             renames: Renames::default(),
             reporter: Reporter::new(telemetry.clone(), dead_letters, options.clock),
             // Each process needs another number, whatever its seed is.
@@ -69,7 +69,7 @@ impl Shared {
 
     /// Closes sinks and store. All lanes must have ended.
     pub async fn close(&self) {
-        self.lanes.sinks.close().await;
+        self.lane_builder.sinks.close().await;
         self.stores.main().close().await;
     }
 

@@ -206,7 +206,7 @@ impl Supervisor {
                 },
                 _ = tick.tick() => {
                     self.shared.telemetry.health().heartbeat(Part::Supervisor);
-                    self.shared.reporter.refresh_gauges(&self.shared.lanes, &self.shared.renames);
+                    self.shared.reporter.refresh_gauges(&self.shared.lane_builder, &self.shared.renames);
                     forget_unused_programs();
                     self.shared.warnings.show(&self.shared.telemetry);
                     self.report_slow_scan();
@@ -297,7 +297,7 @@ impl Supervisor {
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
         self.shards.insert(shard, OwnedShard { deadline, ..OwnedShard::default() });
-        self.shared.lanes.sinks.acquired(shard);
+        self.shared.lane_builder.sinks.acquired(shard);
         if self.stop.is_cancelled() {
             return;
         }
@@ -363,7 +363,7 @@ impl Supervisor {
         let shared = &self.shared;
         let now = Instant::now();
         let longest = for_all(self.pipelines.len(), checks::TIME_PER_CHECK).min(checks::INTERVAL);
-        let wait = || until_lanes_wake(shared.options.clock.now(), shared.lanes.random_wait(longest));
+        let wait = || until_lanes_wake(shared.options.clock.now(), shared.lane_builder.random_wait(longest));
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {
@@ -521,7 +521,7 @@ impl Supervisor {
             let runner = Box::new(
                 LaneRunner::of(spec.clone(), self.shared.clone(), stop.clone())
                     .in_shard(shard, owned.abort.clone(), owned.deadline.clone())
-                    .after(start_after, self.shared.lanes.start_waits(starting, &spec)),
+                    .after(start_after, self.shared.lane_builder.start_waits(starting, &spec)),
             );
             running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }

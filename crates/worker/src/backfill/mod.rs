@@ -217,7 +217,7 @@ impl Job {
     }
 
     async fn run_inner(self) -> Result<BackfillReport, BackfillError> {
-        let client = self.shared.lanes.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let client = self.shared.lane_builder.client(&self.spec.id.pipeline, &self.spec.console)?;
         let plan = match self.stop.run_until_cancelled(self.plan(&client)).await {
             Some(plan) => plan?,
             None => return Ok(self.report(self.requested(), 0, 0, BackfillEnd::Stopped)),
@@ -383,7 +383,7 @@ impl Job {
     async fn count(&self, client: &Client, window: Window) -> Result<u64, BackfillError> {
         let meter = self.meter();
         let started = Instant::now();
-        let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.shared.lanes.fork_random());
+        let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.shared.lane_builder.fork_random());
         loop {
             match self.spec.pull.count(client, window, Some(&meter)).await {
                 Ok(count) => return Ok(count),

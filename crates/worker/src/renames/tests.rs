@@ -80,7 +80,8 @@ impl Fixture {
 
     async fn begin(&self, once: bool) -> bool {
         let spec = LaneSpec::of(&self.pipeline).remove(0);
-        let lane = Beginning { spec: &spec, lanes: &self.shared.lanes, meter: &self.meter, shard: 0, once };
+        let lane =
+            Beginning { spec: &spec, lane_builder: &self.shared.lane_builder, meter: &self.meter, shard: 0, once };
         self.shared.renames.begin(lane).await.is_some()
     }
 

@@ -48,7 +48,7 @@ pub fn live_backend(
     store: Arc<dyn Store>,
 ) -> Result<Arc<dyn CheckpointBackend>, BuildLaneError> {
     if spec.sink.kind.as_type().keeps_checkpoints()
-        && let Some(sink) = shared.lanes.sink(spec)?.transactional()
+        && let Some(sink) = shared.lane_builder.sink(spec)?.transactional()
     {
         return Ok(sink);
     }

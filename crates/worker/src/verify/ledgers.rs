@@ -58,7 +58,7 @@ pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_fi
         };
         pause = pause.min(wait);
     }
-    pause.mul_f64(0.9 + shared.lanes.fork_random().f64() / 5.0)
+    pause.mul_f64(0.9 + shared.lane_builder.fork_random().f64() / 5.0)
 }
 
 /// Compares the hours that can be compared, and reports missing records.
@@ -82,12 +82,12 @@ async fn check(shared: &Shared, spec: &LaneSpec, reads_all: bool) -> Result<Chec
     let until = hours.end.start();
     // Counts are compared. A busy lane has hundreds of megabytes of identities.
     let account = Account::sums_of_lane(&*live, id, hours.clone()).await?;
-    let client = shared.lanes.client(&id.pipeline, &spec.console)?;
+    let client = shared.lane_builder.client(&id.pipeline, &spec.console)?;
     let meter =
         Meter::with_metrics(lane.sharing_console_requests().into(), &shared.telemetry, kind, shared.options.clock);
-    let random = shared.lanes.fork_random();
+    let random = shared.lane_builder.fork_random();
     let checker = CompletenessChecker::new(client, meter, &spec.pull, id.clone(), CONSOLE_TIMEOUT, random);
-    let mut checker = checker.with_budget(shared.lanes.budget.lane());
+    let mut checker = checker.with_budget(shared.lane_builder.budget.lane());
     let mut records = 0;
     let mut ledger = None;
     for hour in (hours.start.0..hours.end.0).map(Hour) {

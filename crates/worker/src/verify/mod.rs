@@ -226,10 +226,10 @@ fn of_another_console(spec: &LaneSpec, checkpoint: &LaneCheckpoint) -> Option<St
 
 fn checker(shared: &Shared, selected: &Selected, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
     let id = &spec.id;
-    let client = shared.lanes.client(&id.pipeline, &spec.console)?;
+    let client = shared.lane_builder.client(&id.pipeline, &spec.console)?;
     let kind = spec.sink.kind.name();
     let meter = Meter::detached(&shared.telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.options.clock);
-    let random = shared.lanes.fork_random();
+    let random = shared.lane_builder.fork_random();
     Ok(CompletenessChecker::new(client, meter, &spec.pull, id.clone(), selected.once_timeout, random))
 }
 
@@ -293,7 +293,7 @@ impl Job<'_> {
         let Some(former) = &account.checkpoint.former else { return Ok(None) };
         let comparable = account.hours_of_former(self.spec.id.stream, self.shared.options.clock.now());
         let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
-        let client = self.shared.lanes.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let client = self.shared.lane_builder.client(&self.spec.id.pipeline, &self.spec.console)?;
         let asked_then = former.ledger().asked();
         if hours.is_empty() || former.host() != client.host() {
             return Ok(None);
@@ -325,7 +325,7 @@ impl Job<'_> {
             }
             compared => compared?,
         }
-        let client = self.shared.lanes.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let client = self.shared.lane_builder.client(&self.spec.id.pipeline, &self.spec.console)?;
         let asked = self.spec.pull.asked(&client);
         let asked = if asked.is_empty() { "everything that the token can read" } else { asked.trim_start_matches('&') };
         report.former = Some(format!("from {start} to {end}: {asked}"));

@@ -153,7 +153,7 @@ async fn verify_lanes(
             repairs: store.clone(),
             replays: Some(replays.clone()),
         };
-        let target = shared.lanes.target(&judge.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
+        let target = shared.lane_builder.target(&judge.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
         let judging = async {
             let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
             account.checkpoint.target.follow(target, shared.options.clock.now());
@@ -185,7 +185,7 @@ async fn verify_lanes(
 
 /// What answers for a lane's destination, or why nothing does.
 fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
-    match shared.lanes.lookup(spec) {
+    match shared.lane_builder.lookup(spec) {
         Ok(Some(lookup)) => Ok(lookup),
         Ok(None) => Err(format!("a sink of the type {} cannot be asked: give --present", spec.sink.kind.name())),
         Err(error) => Err(format!("the destination cannot be asked: {error}")),

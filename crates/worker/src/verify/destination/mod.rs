@@ -126,7 +126,7 @@ async fn verify_lanes(
             },
         };
         let checker = checker(&shared, &selected, &spec)?.of_owed(&spec.pull);
-        let judge = Judge {
+        let comparison = LaneComparison {
             transformer: transformer(&selected.pipeline, &spec)?,
             report: DestinationReport::of(spec.id.clone()),
             lookup,
@@ -147,17 +147,18 @@ async fn verify_lanes(
             spec: spec.clone(),
         };
         let ledger = LedgerReader {
-            lane: judge.spec.id.clone(),
+            lane: comparison.spec.id.clone(),
             which: Which::Current,
-            live: live_backend(&shared, &judge.spec, live.clone())?,
+            live: live_backend(&shared, &comparison.spec, live.clone())?,
             repairs: store.clone(),
             replays: Some(replays.clone()),
         };
-        let target = shared.lane_builder.target(&judge.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
+        let target =
+            shared.lane_builder.target(&comparison.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
         let judging = async {
             let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
             account.checkpoint.target.follow(target, shared.options.clock.now());
-            judge.run(&account).await
+            comparison.run(&account).await
         };
         let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
             Some(judged) => judged?,
@@ -205,7 +206,7 @@ fn transformer(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Transforme
 }
 
 /// The comparison of one lane.
-struct Judge<'a> {
+struct LaneComparison<'a> {
     selected: &'a Selected,
     spec: Arc<LaneSpec>,
     shared: &'a Arc<Shared>,
@@ -305,7 +306,7 @@ impl<T: Into<VerifyError>> From<T> for End {
     }
 }
 
-impl Judge<'_> {
+impl LaneComparison<'_> {
     async fn run(mut self, account: &Account) -> Result<Judged, VerifyError> {
         let reason =
             of_another_console(&self.spec, &account.checkpoint).or_else(|| self.cannot_be_judged().map(str::to_owned));

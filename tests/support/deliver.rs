@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::settings::RetrySettings;
-use s1_forwarder::sink::deliver::{Delivery, Settled, SinkHealth};
+use s1_forwarder::sink::deliver::{Delivery, Fates, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Outcome, Sink};
 use s1_forwarder::state::StoreLocation;
@@ -43,10 +43,10 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
 
 /// Delivers one of several batches: every event of it is settled.
 pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), Failure> {
-    let settled = Settled::none_of(batch.len());
+    let fates = Fates::none_of(batch.len());
     let random = fastrand::Rng::with_seed(7);
-    let result = delivery.deliver(batch, &settled, random, None, &CancellationToken::new()).await;
-    assert!(result.is_err() || settled.indices(false).is_empty());
+    let result = delivery.deliver(batch, &fates, random, None, &CancellationToken::new()).await;
+    assert!(result.is_err() || fates.unsettled().is_empty());
     result.map(drop).map_err(|error| error.failure().clone())
 }
 

@@ -12,7 +12,7 @@ use s1_forwarder_engine::checkpoint::{
 };
 use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, Programs};
 use s1_forwarder_engine::program_threads::JobError;
-use s1_forwarder_engine::sink::deliver::{Delivery, Settled};
+use s1_forwarder_engine::sink::deliver::{Delivery, Fates};
 use s1_forwarder_engine::sink::{Batch, Event, PROGRAM, Unsent};
 use s1_forwarder_engine::source::SourcePosition;
 use s1_forwarder_engine::transform::{OcsfVersion, Schema, Steps, to_version};
@@ -275,14 +275,14 @@ impl Replay<'_> {
         open: &mut OpenPartition,
     ) -> io::Result<bool> {
         let ReplayBatch { batch, numbers } = replay_batch;
-        let settled = Settled::none_of(batch.len());
+        let fates = Fates::none_of(batch.len());
         let stop = self.stop.child_token();
         let dead_letters = || delivery.meter.lane.send.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
         let before = dead_letters();
         let refused_before = delivery.health.refused();
         let mut given_up = false;
         let result = {
-            let delivering = delivery.deliver(&batch, &settled, self.shared.lane_builder.fork_random(), None, &stop);
+            let delivering = delivery.deliver(&batch, &fates, self.shared.lane_builder.fork_random(), None, &stop);
             let delivering = delivering.instrument(lane_span(&lane.pipeline, lane.stream, &lane.sink));
             tokio::pin!(delivering);
             loop {
@@ -300,8 +300,8 @@ impl Replay<'_> {
         };
         self.usage.take(&delivery.meter.lane, Part::Usage);
         self.usage.write_if_due().await;
-        let done = settled.indices(true);
-        open.delivered.extend(delivered(lane, &batch, &done, &settled.kept()));
+        let done = fates.settled();
+        open.delivered.extend(delivered(lane, &batch, &done, &fates.kept()));
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();
         // Events whose refusal ended the delivery.

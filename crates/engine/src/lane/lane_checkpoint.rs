@@ -158,7 +158,7 @@ impl LaneCheckpoint {
 
     /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
     pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
-        let kept = pending.settled.kept();
+        let kept = pending.fates.kept();
         let records = settled.iter().filter_map(|index| {
             let (record_key, identity) = pending.record(*index)?;
             Some((record_key, identity, kept.binary_search(index).is_err()))

@@ -23,7 +23,7 @@ use super::programs::{Overruns, Programs};
 use super::{Lane, LaneBudget, Reservation};
 use crate::checkpoint::LaneId;
 use crate::program_threads::JobError;
-use crate::sink::deliver::Settled;
+use crate::sink::deliver::Fates;
 use crate::sink::{Event, Limits, Unsent};
 use crate::source::{PulledPage, PulledRecord};
 use crate::transform::{CompleteSnapshot, Dropped, OnError, Origin, Schema, Transformed, Transformer, unknown_leaves};
@@ -220,7 +220,7 @@ impl MapStage {
         if full.is_empty() {
             return Ok(());
         }
-        full.settled = Settled::none_of(full.batch.len());
+        full.fates = Fates::none_of(full.batch.len());
         self.batches.send(Arc::new(full)).await.map_err(|_| MapEnd::Session)
     }
 }

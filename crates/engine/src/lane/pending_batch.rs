@@ -3,7 +3,7 @@ use tokio::time::Instant;
 
 use super::Reservation;
 use crate::sink::Batch;
-use crate::sink::deliver::Settled;
+use crate::sink::deliver::Fates;
 use crate::source::{PollContext, PulledPage, PulledRecord, RecordKey};
 use crate::transform::Transformer;
 
@@ -23,7 +23,7 @@ pub struct PendingBatch {
     /// The poll that read the records.
     pub context: PollContext,
     /// Which of the events are settled.
-    pub settled: Settled,
+    pub fates: Fates,
     /// The bytes that it takes of the memory budget, until it is dropped.
     pub reservation: Option<Reservation>,
     /// When its first event came.
@@ -39,7 +39,7 @@ impl PendingBatch {
             newest: None,
             ordered: true,
             context: PollContext::default(),
-            settled: Settled::none_of(0),
+            fates: Fates::none_of(0),
             reservation: None,
             since: Instant::now(),
         }

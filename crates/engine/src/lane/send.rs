@@ -225,7 +225,7 @@ impl<'a> SendStage<'a> {
                 (Some(sink), Some(update)) => Some(Transaction { sink, update }),
                 _ => None,
             };
-            let result = delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await;
+            let result = delivery.deliver(&sent.batch, &sent.fates, random, transaction.as_ref(), &stop).await;
             drop(transaction);
             Delivered { result, covering }
         };
@@ -257,7 +257,7 @@ impl<'a> SendStage<'a> {
         let place = self.in_flight.iter().position(|batch| batch.task == id);
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
-        let settled = pending.settled.indices(true);
+        let settled = pending.fates.settled();
         let is_stored = matches!(&result, Ok(Some(committed)) if *committed == settled);
         match covering.filter(|_| is_stored) {
             // The lane goes on from what is stored: its journal is longer by this batch.

@@ -5,8 +5,8 @@
 
 mod blocked;
 mod error;
+mod fates;
 mod health;
-mod settled;
 mod sorted;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -31,12 +31,12 @@ use super::{
 use crate::checkpoint::CheckpointUpdate;
 
 pub use error::DeliveryError;
+pub use fates::Fates;
 pub use health::{SinkAnswers, SinkHealth};
-pub use settled::Settled;
 
 use blocked::{Failed, part_of};
+use fates::Fate;
 use health::Row;
-use settled::Fate;
 use sorted::Sorted;
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
@@ -84,7 +84,7 @@ pub struct Transaction<'a> {
 struct BatchDelivery<'a> {
     delivery: &'a Delivery,
     batch: &'a Batch,
-    settled: &'a Settled,
+    fates: &'a Fates,
     /// The unsent parts, in order, as indices of the batch.
     parts: VecDeque<Vec<usize>>,
     /// The bytes of each event, where the destination does not count its body.
@@ -121,14 +121,14 @@ impl Delivery {
     pub async fn deliver(
         &self,
         batch: &Batch,
-        settled: &Settled,
+        fates: &Fates,
         random: fastrand::Rng,
         transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<usize>>, DeliveryError> {
         let lane = &self.meter.lane;
         let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
-        let delivered = self.deliver_parts(batch, settled, random, transaction, stop).await;
+        let delivered = self.deliver_parts(batch, fates, random, transaction, stop).await;
         match &delivered {
             Ok((0, _)) => span.end("delivered", 0, None),
             Ok((dead_letters, _)) => span.end("dead_letters", *dead_letters, None),
@@ -152,7 +152,7 @@ impl Delivery {
     async fn deliver_parts(
         &self,
         batch: &Batch,
-        settled: &Settled,
+        fates: &Fates,
         mut random: fastrand::Rng,
         transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
@@ -165,7 +165,7 @@ impl Delivery {
         let mut delivery = BatchDelivery {
             delivery: self,
             batch,
-            settled,
+            fates,
             parts,
             event_bytes: None,
             accepted: 0,
@@ -327,7 +327,7 @@ impl BatchDelivery<'_> {
         if self.transaction.is_none() {
             return Vec::new();
         }
-        let mut covered = [self.settled.indices(true).as_slice(), part].concat();
+        let mut covered = [self.fates.settled().as_slice(), part].concat();
         covered.sort_unstable();
         covered
     }
@@ -403,7 +403,7 @@ impl BatchDelivery<'_> {
         self.accepted += part.len();
         self.unblock(part.iter().copied(), Some(self.attempted_at));
         self.is_unsorted = true;
-        self.settled.mark(part, Fate::Delivered);
+        self.fates.mark(part, Fate::Delivered);
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         if self.blamed().is_none() {
@@ -441,7 +441,7 @@ impl BatchDelivery<'_> {
         }
         let is_blamed = |index: &usize| self.identity(*index).is_some_and(|event| blocked.has_found(event));
         let is_refused = |index: &usize| self.refused.iter().any(|refusal| refusal.index == *index);
-        self.settled.indices(false).into_iter().find(|index| is_blamed(index) && !is_refused(index))
+        self.fates.unsettled().into_iter().find(|index| is_blamed(index) && !is_refused(index))
     }
 
     fn delivered_event(&self, index: usize) -> Option<DeliveredEvent<'_>> {
@@ -729,7 +729,7 @@ impl BatchDelivery<'_> {
         let list = || dead_letters.list_command_for(&meter.lane);
         meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
         self.unblock(refused.iter().map(|refusal| refusal.index), None);
-        self.settled.mark(refused.iter().map(|refusal| refusal.index), Fate::Kept);
+        self.fates.mark(refused.iter().map(|refusal| refusal.index), Fate::Kept);
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::checkpoint::ledger::Ledger;
 use crate::lane::lane_of_tests::lane;
 use crate::sink::Batch;
-use crate::sink::deliver::Settled;
+use crate::sink::deliver::Fates;
 use crate::source::{Known, Pull, RecordKey};
 
 fn start() -> Timestamp {
@@ -107,8 +107,8 @@ async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
         let mut writer = CheckpointWriter::new(&lane, fastrand::Rng::with_seed(7));
         let random = fastrand::Rng::with_seed(7);
         let mut stage = SendStage::new(&lane, &passes, &mut checkpoint, &mut writer, false, random.clone());
-        let pending = PendingBatch { settled: Settled::none_of(3), ..pending_batch(&[start(); 3]) };
-        lane.delivery.deliver(&pending.batch, &pending.settled, random, None, &stage.stop).await.unwrap();
+        let pending = PendingBatch { fates: Fates::none_of(3), ..pending_batch(&[start(); 3]) };
+        lane.delivery.deliver(&pending.batch, &pending.fates, random, None, &stage.stop).await.unwrap();
         let pending = Arc::new(pending);
         let mut before = new_checkpoint(false);
         before.settled = 97;

@@ -172,12 +172,12 @@ impl Case {
             }
         }
         let transaction = update.as_ref().map(|update| Transaction { sink: self.sink.clone(), update });
-        let settled = Settled::none_of(ids.len());
+        let fates = Fates::none_of(ids.len());
         let begun = Instant::now();
         let random = fastrand::Rng::with_seed(7);
-        let result = self.delivery.deliver(&batch, &settled, random, transaction.as_ref(), stop).await;
+        let result = self.delivery.deliver(&batch, &fates, random, transaction.as_ref(), stop).await;
         let committed = result.as_ref().ok().cloned().flatten();
-        DeliveryResult { result: result.map(drop), committed, settled: settled.indices(true), waited: begun.elapsed() }
+        DeliveryResult { result: result.map(drop), committed, settled: fates.settled(), waited: begun.elapsed() }
     }
 
     /// A session of a lane whose sink has failed before: it sends the first fifty of what is left, and ends at the

@@ -2,7 +2,7 @@ use parking_lot::Mutex;
 
 /// What has become of the events of a batch. It remains valid after a delivery is dropped.
 #[derive(Debug)]
-pub struct Settled(Mutex<Vec<Fate>>);
+pub struct Fates(Mutex<Vec<Fate>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -13,23 +13,29 @@ pub(super) enum Fate {
     Kept,
 }
 
-impl Settled {
+impl Fates {
     pub fn none_of(events: usize) -> Self {
         Self(Mutex::new(vec![Fate::Unsettled; events]))
     }
 
-    /// Returns the indices of the events that are settled (delivered, or stored as dead letters), or of those that are
-    /// not.
-    pub fn indices(&self, settled: bool) -> Vec<usize> {
-        let fates = self.0.lock();
-        let is_wanted = |fate: Fate| (fate != Fate::Unsettled) == settled;
-        fates.iter().enumerate().filter(|(_, fate)| is_wanted(**fate)).map(|(index, _)| index).collect()
+    /// Returns the indices of the events that are delivered or stored as dead letters, ascending.
+    pub fn settled(&self) -> Vec<usize> {
+        self.indices(|fate| fate != Fate::Unsettled)
     }
 
-    /// The indices of the events that are dead letters, ascending.
+    /// Returns the indices of the events that are neither delivered nor stored as dead letters, ascending.
+    pub fn unsettled(&self) -> Vec<usize> {
+        self.indices(|fate| fate == Fate::Unsettled)
+    }
+
+    /// Returns the indices of the events that are stored as dead letters, ascending.
     pub fn kept(&self) -> Vec<usize> {
+        self.indices(|fate| fate == Fate::Kept)
+    }
+
+    fn indices(&self, is_wanted: impl Fn(Fate) -> bool) -> Vec<usize> {
         let fates = self.0.lock();
-        fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Kept).map(|(index, _)| index).collect()
+        fates.iter().enumerate().filter(|(_, fate)| is_wanted(**fate)).map(|(index, _)| index).collect()
     }
 
     pub(super) fn mark(&self, indices: impl IntoIterator<Item = usize>, as_fate: Fate) {

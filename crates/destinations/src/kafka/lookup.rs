@@ -209,7 +209,7 @@ impl Lookup for TopicLookup {
     }
 
     /// An acknowledged message is there.
-    fn settle(&self) -> Duration {
+    fn visible_after(&self) -> Duration {
         Duration::ZERO
     }
 

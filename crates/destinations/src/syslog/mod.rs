@@ -273,7 +273,7 @@ impl Syslog {
     async fn send_stream(&self, encoded: Encoded) -> Attempt {
         let sent = encoded.bytes.len() as u64;
         if encoded.ends.is_empty() {
-            return settled(encoded, Vec::new(), 0);
+            return attempt_of(encoded, Vec::new(), 0);
         }
         let (index, connection) = match self.connection().await {
             Ok(connection) => connection,
@@ -283,7 +283,7 @@ impl Syslog {
         let delivered = connection.deliver(&encoded.bytes, self.timeout).await;
         has_lost.store(delivered.is_err(), Ordering::Relaxed);
         match delivered {
-            Ok(()) => settled(encoded, Vec::new(), sent),
+            Ok(()) => attempt_of(encoded, Vec::new(), sent),
             Err(lost) => {
                 self.receivers.leave(index);
                 let reason = format!("{address}: {lost}; everything that was not confirmed is sent again");
@@ -351,12 +351,12 @@ impl Syslog {
                         return failed(&DialError::Unreachable(format!("{address}: {error}")));
                     }
                     let left = encoded.ends[place..].iter().map(|(_, index)| *index).collect();
-                    return settled(encoded, left, sent);
+                    return attempt_of(encoded, left, sent);
                 }
             }
             begin = end;
         }
-        settled(encoded, Vec::new(), sent)
+        attempt_of(encoded, Vec::new(), sent)
     }
 
     async fn probe_one(&self, receiver: &Receiver) -> Probe {
@@ -402,7 +402,7 @@ fn is_too_long(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
 }
 
-fn settled(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
+fn attempt_of(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
     let Encoded { rejected, event_bytes, .. } = encoded;
     let outcome = if rejected.is_empty() && retry.is_empty() {
         Outcome::Delivered

@@ -49,7 +49,7 @@ pub struct LaneMemory {
     pipeline: Arc<str>,
     records: Mutex<u64>,
     /// What the position has.
-    settled: AtomicUsize,
+    in_position: AtomicUsize,
     /// What the poll has returned and the position does not have yet. Only the lane's own task writes both.
     returned: AtomicUsize,
     /// Bytes kept of what the lane can fetch again.
@@ -71,17 +71,17 @@ impl Remembered {
         let pipeline = known.unwrap_or_else(|| pipeline.into());
         sums.pipelines.entry(pipeline.clone()).or_default().lanes += 1;
         let remembered = self.clone();
-        let settled = AtomicUsize::default();
+        let in_position = AtomicUsize::default();
         let returned = AtomicUsize::default();
         let kept = AtomicUsize::default();
-        LaneMemory { remembered, pipeline, records: Mutex::default(), settled, returned, kept }
+        LaneMemory { remembered, pipeline, records: Mutex::default(), in_position, returned, kept }
     }
 }
 
 impl LaneMemory {
     /// A poll begins, and the position has `in_position` records.
     pub fn begin(&self, in_position: usize) {
-        self.settled.store(in_position, Ordering::Relaxed);
+        self.in_position.store(in_position, Ordering::Relaxed);
         self.returned.store(0, Ordering::Relaxed);
     }
 
@@ -91,8 +91,8 @@ impl LaneMemory {
     }
 
     /// The sink has settled `records` of those returned, and the position has `in_position` now.
-    pub fn settled(&self, records: usize, in_position: usize) {
-        self.settled.store(in_position, Ordering::Relaxed);
+    pub fn move_into_position(&self, records: usize, in_position: usize) {
+        self.in_position.store(in_position, Ordering::Relaxed);
         let left = self.returned.load(Ordering::Relaxed).saturating_sub(records);
         self.returned.store(left, Ordering::Relaxed);
     }
@@ -102,7 +102,7 @@ impl LaneMemory {
     /// # Errors
     /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
     pub fn read_more(&self, apart: usize) -> Result<(), Failure> {
-        self.set(self.settled.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
+        self.set(self.in_position.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
     }
 
     /// Whether the lane may keep `bytes` more of what it can fetch again.
@@ -206,10 +206,10 @@ mod tests {
         lane.begin(10);
         lane.returned(5);
         assert!(is_at(&lane, 17, 2));
-        lane.settled(3, 12);
+        lane.move_into_position(3, 12);
         assert!(is_at(&lane, 14, 0), "twelve, and two on their way");
         // A batch was settled whose records the position does not keep.
-        lane.settled(2, 4);
+        lane.move_into_position(2, 4);
         assert!(is_at(&lane, 4, 0));
         // A session that failed leaves nothing on its way.
         lane.returned(7);

@@ -198,7 +198,7 @@ impl<'a> SendStage<'a> {
         let delivery = self.lane.delivery.clone();
         if !pending.excluded.is_empty() {
             self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
-            self.lane.memory.settled(pending.excluded.len(), self.checkpoint.position.size());
+            self.lane.memory.move_into_position(pending.excluded.len(), self.checkpoint.position.size());
             self.writer.moved_on();
         }
         let context = pending.context;
@@ -275,7 +275,7 @@ impl<'a> SendStage<'a> {
             }
         }
         // The position has forgotten what lies before its new watermark.
-        self.lane.memory.settled(settled.len(), self.checkpoint.position.size());
+        self.lane.memory.move_into_position(settled.len(), self.checkpoint.position.size());
         result.map(drop)
     }
 

@@ -421,7 +421,7 @@ impl BatchDelivery<'_> {
         }
         let events: HashSet<Identity> = events.filter_map(|index| self.identity(index)).collect();
         unstored.retain(|event| !events.contains(event));
-        blocked.settled(&events, accepted_at);
+        blocked.forget_settled(&events, accepted_at);
     }
 
     fn identity(&self, index: usize) -> Option<Identity> {

@@ -71,7 +71,7 @@ fn read_changed(path: &Path, known: Option<&Version>, is_tenants: bool) -> io::R
     if known.is_some_and(|known| known.stamp.as_ref() == Some(&stamp)) {
         return Ok(None);
     }
-    let stamp = stamp.settled();
+    let stamp = stamp.unless_recent();
     let bytes = if is_tenants {
         FilePath::in_its_directory(path).read_here(MAX_BYTES)?
     } else {
@@ -144,7 +144,7 @@ impl Stamp {
     }
 
     /// `None` if it was written so shortly ago that a later write could have the same times.
-    pub fn settled(self) -> Option<Self> {
+    pub fn unless_recent(self) -> Option<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // Copies set the time of the last change of the contents back, and not that of the last change of the file.
         let newest = self.modified.max(self.changed);

@@ -110,7 +110,7 @@ fn list_path(path: &Path, last_found: PathKind, listed: Option<Stamp>) -> io::Re
     if listed == Some(stamp) {
         return Ok(Found { kind: PathKind::Directory, files: None, stamp: listed });
     }
-    let mut stamp = if keeps_times(path) { stamp.settled() } else { None };
+    let mut stamp = if keeps_times(path) { stamp.unless_recent() } else { None };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;

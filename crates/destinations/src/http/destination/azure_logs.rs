@@ -258,7 +258,7 @@ impl DestinationType for AzureLogsSettings {
             table: table.to_owned(),
             pipeline: context.pipeline.clone(),
             stream: context.stream.name(),
-            settle: verify.settle.unwrap_or(SETTLE).0,
+            visible_after: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
         })))
     }

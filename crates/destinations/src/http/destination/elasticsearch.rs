@@ -218,7 +218,7 @@ impl DestinationType for ElasticsearchSettings {
             base,
             name,
             field: lookup::field(context.schema, dataset.is_some()),
-            settle: verify.settle.unwrap_or(SETTLE).0,
+            visible_after: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
             named: OnceCell::new(),
             first: OnceLock::new(),

@@ -138,7 +138,7 @@ impl Blocked {
     }
 
     /// These events need not be sent again: they were accepted by an attempt that began at `accepted_at`, or refused.
-    pub fn settled(&mut self, events: &HashSet<Identity>, accepted_at: Option<Instant>) {
+    pub fn forget_settled(&mut self, events: &HashSet<Identity>, accepted_at: Option<Instant>) {
         self.found.retain(|found| !events.contains(&found.event));
         for found in &mut self.found {
             found.is_proven |= accepted_at.is_some_and(|at| at > found.at);
@@ -293,7 +293,7 @@ mod tests {
                         let events = events(range.clone());
                         assert_eq!(blocked.failed(&events, Failed::Request, false, now, HOUR), None);
                     }
-                    Accepts(range) => blocked.settled(&events(range.clone()).into_iter().collect(), Some(now)),
+                    Accepts(range) => blocked.forget_settled(&events(range.clone()).into_iter().collect(), Some(now)),
                     IsUnavailable => blocked.unavailable(),
                 }
             }

@@ -61,7 +61,7 @@ pub trait Lookup: Send + Sync + Debug {
     fn most(&self) -> usize;
 
     /// How long an acknowledged event may take to be found.
-    fn settle(&self) -> Duration;
+    fn visible_after(&self) -> Duration;
 
     /// The answers are of a copy that was made then, and the same later. `None` if each answer is of its own time.
     fn copied_at(&self) -> Option<Timestamp> {

@@ -352,7 +352,7 @@ impl Selection {
 /// What the end of a walk is compared with.
 impl Selection {
     /// What was settled before the poll.
-    pub fn settled(&self) -> KnownRecords<'_> {
+    pub fn settled_before(&self) -> KnownRecords<'_> {
         KnownRecords { settled: self.baseline.pass_position.seconds(), returned: None }
     }
 

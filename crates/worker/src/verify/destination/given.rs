@@ -115,7 +115,7 @@ impl Lookup for Given {
         MOST
     }
 
-    fn settle(&self) -> Duration {
+    fn visible_after(&self) -> Duration {
         SETTLE
     }
 

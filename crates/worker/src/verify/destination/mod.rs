@@ -407,7 +407,7 @@ impl LaneComparison<'_> {
     /// What was acknowledged before this time can be found.
     fn answers_settled_at(&self) -> Timestamp {
         let now = self.shared.options.clock.now();
-        self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.settle())
+        self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.visible_after())
     }
 
     /// When the lane began to deliver to its target, as far as its checkpoint knows.
@@ -682,7 +682,7 @@ impl LaneComparison<'_> {
             return Ok(candidates);
         }
         let dead = self.dead_letters(&candidates).await?;
-        Ok(self.settle(candidates, &dead, |row, _| {
+        Ok(self.count_found(candidates, &dead, |row, _| {
             row.owed -= 1;
             row.dead_letters += 1;
         }))
@@ -698,12 +698,12 @@ impl LaneComparison<'_> {
         self.refresh().await?;
         let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
         let copies = self.copies_beside_known(&identities).await?;
-        candidates = self.settle(candidates, &copies, |row, copies| {
+        candidates = self.count_found(candidates, &copies, |row, copies| {
             row.present += 1;
             row.duplicates += u64::from(copies - 1);
         });
         let gone = self.gone(&candidates).await?;
-        candidates = self.settle(candidates, &gone, |row, _| {
+        candidates = self.count_found(candidates, &gone, |row, _| {
             row.owed -= 1;
             row.gone += 1;
         });
@@ -738,7 +738,7 @@ impl LaneComparison<'_> {
     }
 
     /// Counts those whose number is not zero, and returns the others.
-    fn settle(
+    fn count_found(
         &mut self,
         candidates: Vec<Candidate>,
         counts: &[u32],
@@ -810,7 +810,7 @@ impl LaneComparison<'_> {
     /// What has been acknowledged by now is seen from here on.
     async fn refresh(&self) -> Result<(), End> {
         if self.lookup.copied_at().is_none() {
-            sleep(self.lookup.settle()).await;
+            sleep(self.lookup.visible_after()).await;
         }
         until_answered(self.selected.once_timeout, async || self.lookup.refresh().await).await.map_err(unseen)
     }

@@ -196,7 +196,7 @@ impl Repair<'_> {
 
     /// Which of these the destination shows now, as far as it answers.
     async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> HashSet<Identity> {
-        sleep(lookup.settle()).await;
+        sleep(lookup.visible_after()).await;
         let mut identities: Vec<Identity> = missing.iter().map(|candidate| candidate.owed.identity).collect();
         identities.sort_unstable();
         let patience = self.selected.once_timeout;

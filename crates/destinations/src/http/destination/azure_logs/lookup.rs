@@ -29,7 +29,7 @@ pub(super) struct Workspace {
     pub(super) table: String,
     pub(super) pipeline: String,
     pub(super) stream: &'static str,
-    pub(super) settle: Duration,
+    pub(super) visible_after: Duration,
     /// Other tables where events may be.
     pub(super) elsewhere: Vec<String>,
 }
@@ -166,8 +166,8 @@ impl Lookup for Workspace {
         MOST
     }
 
-    fn settle(&self) -> Duration {
-        self.settle
+    fn visible_after(&self) -> Duration {
+        self.visible_after
     }
 
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {

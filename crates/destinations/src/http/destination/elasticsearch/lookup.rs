@@ -80,7 +80,7 @@ pub(super) struct ClusterLookup {
     pub(super) name: String,
     /// Where a document has its identity next to `_id`, which an ingest pipeline may replace.
     pub(super) field: &'static str,
-    pub(super) settle: Duration,
+    pub(super) visible_after: Duration,
     /// Where ingest pipelines put documents.
     pub(super) elsewhere: Vec<String>,
     /// Set once each document of the target is known to have an identity that it can be found by.
@@ -469,7 +469,7 @@ impl ClusterLookup {
     /// A document is found only after a refresh, whatever was acknowledged.
     fn refuse_rare_refresh(&self, index: &str, interval: Option<&str>) -> Result<(), Unproven> {
         let Some(interval) = interval else { return Ok(()) };
-        if refresh_interval(interval).is_some_and(|interval| interval <= self.settle) {
+        if refresh_interval(interval).is_some_and(|interval| interval <= self.visible_after) {
             return Ok(());
         }
         Err(Unproven::NoProof(format!(
@@ -670,8 +670,8 @@ impl Lookup for ClusterLookup {
         MOST
     }
 
-    fn settle(&self) -> Duration {
-        self.settle
+    fn visible_after(&self) -> Duration {
+        self.visible_after
     }
 
     async fn kept(&self) -> Result<Kept, Unproven> {

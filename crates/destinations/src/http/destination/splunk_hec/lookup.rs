@@ -37,7 +37,7 @@ pub(super) struct SearchHead {
     pub(super) index: String,
     pub(super) pipeline: String,
     pub(super) stream: &'static str,
-    pub(super) settle: Duration,
+    pub(super) visible_after: Duration,
     /// Other indexes where events may be.
     pub(super) elsewhere: Vec<String>,
 }
@@ -200,8 +200,8 @@ impl Lookup for SearchHead {
         MOST
     }
 
-    fn settle(&self) -> Duration {
-        self.settle
+    fn visible_after(&self) -> Duration {
+        self.visible_after
     }
 
     async fn kept(&self) -> Result<Kept, Unproven> {

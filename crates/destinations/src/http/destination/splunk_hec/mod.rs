@@ -222,7 +222,7 @@ impl DestinationType for SplunkHecSettings {
             index,
             pipeline: context.pipeline.clone(),
             stream: context.stream.name(),
-            settle: verify.settle.unwrap_or(SETTLE).0,
+            visible_after: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
         })))
     }

@@ -172,7 +172,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
             throttle: Throttle::new(4),
             deadline: Deadline::default(),
         }),
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 4,
         store: Arc::new(MemoryStore::default()),
         state_flags: "".into(),

@@ -141,7 +141,7 @@ impl LaneHarness {
                 throttle: Throttle::new(4),
                 deadline: Deadline::default(),
             }),
-            flush: Duration::from_secs(1),
+            batch_timeout: Duration::from_secs(1),
             concurrency: 4,
             store: self.store.clone(),
             state_flags: " --state memory".into(),

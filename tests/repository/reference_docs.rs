@@ -401,7 +401,7 @@ fn type_defaults() -> BTreeMap<String, String> {
             Some((first, [])) => first.clone(),
             Some((first, others)) => format!("{first} (also {})", others.join(", ")),
         };
-        let flush = s1_forwarder::settings::Period(defaults.flush);
+        let flush = s1_forwarder::settings::Period(defaults.batch_timeout);
         let concurrency = match defaults.concurrency_max {
             usize::MAX => defaults.concurrency.to_string(),
             max => format!("{} (at most {max})", defaults.concurrency),

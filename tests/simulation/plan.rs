@@ -127,7 +127,7 @@ pub struct LanePlan {
     pub bytes: usize,
     pub event_bytes: usize,
     pub copies: usize,
-    pub flush: Duration,
+    pub batch_timeout: Duration,
     pub concurrency: usize,
     pub retry: (Duration, Duration),
     pub latency: Duration,
@@ -364,7 +364,7 @@ impl LanePlan {
             // The console shows every field of an alert that is asked for, null or not.
             event_bytes: pick(r, &[if stream == Stream::UnifiedAlerts { 4_000 } else { 1_500 }, 1 << 20]),
             copies: pick(r, &[1, 2]),
-            flush: Duration::from_millis(pick(r, &[0, 100, 1_000, 5_000])),
+            batch_timeout: Duration::from_millis(pick(r, &[0, 100, 1_000, 5_000])),
             concurrency: pick(r, &[1, 1, 2, 4, 8]),
             retry: (Duration::from_millis(500), Duration::from_secs(pick(r, &[10, 60]))),
             latency: Duration::from_millis(latency),

@@ -185,7 +185,7 @@ impl Process {
                 throttle: Throttle::new(plan.concurrency),
                 deadline: Deadline::default(),
             }),
-            flush: plan.flush,
+            batch_timeout: plan.batch_timeout,
             concurrency: plan.concurrency,
             store: Arc::new(SimulatedStore { simulation: simulation.clone(), lane: own, incarnation }),
             state_flags: "".into(),

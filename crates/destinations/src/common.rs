@@ -22,7 +22,7 @@ pub use super::compression::Compression;
 pub struct Defaults {
     pub limits: Limits,
     /// How long an event waits for its batch to fill.
-    pub flush: Duration,
+    pub batch_timeout: Duration,
     /// Maximum number of concurrent deliveries.
     pub concurrency: usize,
     /// Maximum of `concurrency`: 1 if concurrent batches would break a guaranteed order.

@@ -218,7 +218,7 @@ impl SinkSettings {
 
     /// How long an event waits for its batch to fill.
     pub fn batch_timeout(&self) -> Duration {
-        self.common.batch.timeout.map_or(self.kind.as_type().defaults().flush, |period| period.0)
+        self.common.batch.timeout.map_or(self.kind.as_type().defaults().batch_timeout, |period| period.0)
     }
 
     /// All keys with the values that apply, defaults included, without literal secrets.

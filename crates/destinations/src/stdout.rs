@@ -23,7 +23,7 @@ use super::{BuildError, DestinationKey, SinkContext};
 /// The defaults of local sinks, which have no limits of their own.
 pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
     limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
-    flush: Duration::from_secs(1),
+    batch_timeout: Duration::from_secs(1),
     concurrency: 1,
     concurrency_max: 1,
     compressions: &[Compression::None],

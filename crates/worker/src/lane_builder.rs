@@ -202,7 +202,7 @@ impl LaneBuilder {
             steps,
             labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
             delivery,
-            flush: spec.sink.batch_timeout(),
+            batch_timeout: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
             store: self.stores.of_shard(mode.shard),
             state_flags: self.state_flags(spec),

@@ -119,7 +119,7 @@ pub enum MessageTime {
 
 pub(super) const DEFAULTS: Defaults = Defaults {
     limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
-    flush: Duration::from_secs(1),
+    batch_timeout: Duration::from_secs(1),
     // librdkafka keeps several requests in flight. With two batches in flight, the second could arrive while the first
     // fails and is sent again. Versions of one record would arrive in the wrong order.
     concurrency: 1,

@@ -20,7 +20,7 @@ const LEAST_MESSAGE: u64 = 480;
 
 pub(super) const DEFAULTS: Defaults = Defaults {
     limits: Limits { events: 1_000, bytes: 1 << 20, framing: 256, copies: 2, ..Limits::NONE },
-    flush: Duration::from_secs(1),
+    batch_timeout: Duration::from_secs(1),
     concurrency: 4,
     concurrency_max: 64,
     compressions: &[Compression::None],

@@ -53,7 +53,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
             throttle: Throttle::new(1),
             deadline: Deadline::default(),
         }),
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 1,
         store,
         state_flags: "".into(),

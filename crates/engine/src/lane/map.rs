@@ -50,7 +50,7 @@ static MAPPING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_
 /// The map stage of one lane.
 struct MapStage {
     /// How long an event may wait for its batch to fill.
-    flush: Duration,
+    batch_timeout: Duration,
     budget: LaneBudget,
     batches: mpsc::Sender<Arc<PendingBatch>>,
     /// The programs of the lane, if it has any.
@@ -122,7 +122,12 @@ pub async fn run(
     batches: mpsc::Sender<Arc<PendingBatch>>,
 ) -> Result<(), Failure> {
     let Some(first) = pages.recv().await else { return Ok(()) };
-    let stage = MapStage { flush: lane.flush, budget: lane.budget.clone(), batches, programs: lane.programs.clone() };
+    let stage = MapStage {
+        batch_timeout: lane.batch_timeout,
+        budget: lane.budget.clone(),
+        batches,
+        programs: lane.programs.clone(),
+    };
     let mapping = stage.map_pages(Box::new(Filler::new(lane)), first, pages).in_current_span();
     let panic = match caught(AbortOnDropHandle::new(tokio::spawn(mapping))).await {
         Ok(Ok(()) | Err(MapEnd::Session)) => return Ok(()),
@@ -150,7 +155,7 @@ impl MapStage {
                 // Biased, so that a simulated schedule replays.
                 tokio::select! {
                     biased;
-                    () = sleep_until(filler.open.since + self.flush), if !filler.open.batch.is_empty() => {
+                    () = sleep_until(filler.open.since + self.batch_timeout), if !filler.open.batch.is_empty() => {
                         self.send(filler.take_open()).await?;
                     }
                     pulled = pages.recv() => break pulled,

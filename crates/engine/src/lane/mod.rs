@@ -79,7 +79,7 @@ pub struct Lane {
     /// Delivers batches.
     pub delivery: Arc<Delivery>,
     /// How long an event may wait for its batch to fill.
-    pub flush: Duration,
+    pub batch_timeout: Duration,
     /// How many batches may be in flight.
     pub concurrency: usize,
     /// Stores the checkpoint, or its copy where the sink stores the checkpoint.

@@ -171,7 +171,7 @@ impl DestinationType for AzureLogsSettings {
             wire_bytes: 950_000,
             ..Limits::NONE
         },
-        flush: Duration::from_secs(2),
+        batch_timeout: Duration::from_secs(2),
         concurrency: 5,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],

@@ -96,7 +96,7 @@ impl DestinationType for DatadogSettings {
             most_bytes: 5_000_000,
             ..Limits::NONE
         },
-        flush: Duration::from_secs(2),
+        batch_timeout: Duration::from_secs(2),
         concurrency: 4,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],

@@ -126,7 +126,7 @@ impl DestinationType for ElasticsearchSettings {
     /// Clusters accept up to 100 MB, some hosted ones 10 MiB.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 2,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],

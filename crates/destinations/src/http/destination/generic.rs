@@ -61,7 +61,7 @@ impl DestinationType for GenericSettings {
 
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 4,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],

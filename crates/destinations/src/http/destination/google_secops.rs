@@ -102,7 +102,7 @@ impl DestinationType for GoogleSecopsSettings {
     /// 4 MB a request. Base64 makes logs a third larger.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
-        flush: Duration::from_secs(5),
+        batch_timeout: Duration::from_secs(5),
         concurrency: 2,
         concurrency_max: usize::MAX,
         compressions: &[Compression::None, Compression::Gzip],

@@ -74,7 +74,7 @@ impl DestinationType for LogscaleSettings {
     /// (<https://library.humio.com/logscale-api/api-ingest.html>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 1_000, bytes: 4_000_000, event_bytes: 900_000, most_bytes: 5_000_000, ..Limits::NONE },
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 4,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],

@@ -87,7 +87,7 @@ impl DestinationType for LokiSettings {
     /// a time: a lane is one stream, and older versions require the entries of a stream in order.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 1,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],

@@ -52,7 +52,7 @@ impl DestinationType for PantherSettings {
     /// (<https://docs.panther.com/data-onboarding/data-transports/http>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
-        flush: Duration::from_secs(2),
+        batch_timeout: Duration::from_secs(2),
         concurrency: 2,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],

@@ -72,7 +72,7 @@ impl DestinationType for SekoiaSettings {
     /// 10 MiB a request and 250 KB an event, including the escapes of an event as a string.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
-        flush: Duration::from_secs(2),
+        batch_timeout: Duration::from_secs(2),
         concurrency: 2,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],

@@ -61,7 +61,7 @@ impl DestinationType for SumoSettings {
     /// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
-        flush: Duration::from_secs(2),
+        batch_timeout: Duration::from_secs(2),
         concurrency: 4,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],

@@ -62,7 +62,7 @@ impl DestinationType for OtlpSettings {
     /// Receivers behind gRPC accept 4 MiB.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 4,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],

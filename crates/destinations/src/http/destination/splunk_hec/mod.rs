@@ -128,7 +128,7 @@ impl DestinationType for SplunkHecSettings {
             most_bytes: 838_860_800,
             ..Limits::NONE
         },
-        flush: Duration::from_secs(1),
+        batch_timeout: Duration::from_secs(1),
         concurrency: 4,
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],

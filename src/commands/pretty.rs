@@ -1,3 +1,5 @@
+//! Prints JSON for people.
+
 use std::ffi::OsStr;
 
 use crate::visible::visible;

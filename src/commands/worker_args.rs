@@ -1,3 +1,5 @@
+//! The flags that name a worker, and the client that asks it.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

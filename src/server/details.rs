@@ -1,3 +1,5 @@
+//! The API's answer about one pipeline, which its page also shows.
+
 use std::borrow::Cow;
 use std::path::Path;
 

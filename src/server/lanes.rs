@@ -1,3 +1,5 @@
+//! The answers of the API about lanes, and the rows that the pages show.
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,3 +1,5 @@
+//! Makes the answers of the API about all lanes from the registry.
+
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -1,3 +1,5 @@
+//! The error of a sink that cannot be built from its settings. Every destination returns it.
+
 use s1_forwarder_settings::ClientError;
 
 use super::compression::Compression;

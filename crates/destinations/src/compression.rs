@@ -1,3 +1,5 @@
+//! The compressions of request bodies, as the key `compression` of a sink names them.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! The lane that a sink is built for, and the resources that the sinks of a process share.
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;

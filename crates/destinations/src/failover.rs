@@ -1,3 +1,6 @@
+//! The choice among equal addresses of a destination. HTTP and syslog sinks move to the next one when one is
+//! unavailable.
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,3 +1,5 @@
+//! Writes the JSON of an event front to back. Both schemas use it.
+
 use std::borrow::Cow;
 
 use s1_forwarder_record::{Escaped, Kind, Value, quotes_and_backslashes, string_end, string_stop};

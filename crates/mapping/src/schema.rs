@@ -1,3 +1,5 @@
+//! The schemas of events, and the versions of OCSF.
+
 use serde::{Deserialize, Serialize};
 
 /// The schema of the events.

@@ -1,3 +1,5 @@
+//! The time of day. Tests use a clock that they can stop.
+
 use tokio::time::Instant;
 
 use super::Timestamp;

@@ -1,3 +1,5 @@
+//! A hash of a record's content, without the keys that change by themselves.
+
 use std::ops::ControlFlow;
 
 use sha2::{Digest, Sha256};

@@ -1,3 +1,5 @@
+//! Reads a JSON value in one pass.
+
 use super::scan;
 use super::value::{Kind, Value};
 

@@ -1,3 +1,5 @@
+//! Reads the fields that order and identify a record. Polls use it before a record is mapped.
+
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 

@@ -1,3 +1,5 @@
+//! The permanent name of one version of a record.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! Splits the response of a list endpoint into records.
+
 use std::borrow::Cow;
 
 use super::facts::member;

@@ -1,3 +1,5 @@
+//! The account, site or group that a request was limited to.
+
 use compact_str::CompactString;
 
 /// The account, site or group that records were requested for, if the records do not name their own.

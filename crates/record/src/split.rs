@@ -1,3 +1,5 @@
+//! Splits the input of the command `map` into records.
+
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
 use std::ops::{ControlFlow, Range};

@@ -1,3 +1,5 @@
+//! The list of streams, and the type of their descriptions.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! Times in microseconds, as the console writes them.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A JSON value of a record, borrowed from its bytes.
+
 use std::borrow::Cow;
 
 use super::scan;

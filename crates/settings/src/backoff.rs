@@ -1,3 +1,5 @@
+//! The waits between attempts: exponential, with full jitter. Lanes, sinks and the worker use them.
+
 use std::time::Duration;
 
 use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};

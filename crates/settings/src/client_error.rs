@@ -1,3 +1,5 @@
+//! The error of an HTTP client that cannot be built from its settings.
+
 use std::fmt;
 use std::path::PathBuf;
 

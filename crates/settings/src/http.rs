@@ -1,3 +1,5 @@
+//! The settings of an HTTP client, and the clients that equal settings share.
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The ids of accounts, sites and groups in settings.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! The calls to the API server of Kubernetes, and the labels of the objects that the program makes.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

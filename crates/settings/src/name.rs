@@ -1,3 +1,5 @@
+//! The rule for names of pipelines and sinks.
+
 /// The text is not a valid name of a pipeline or a sink.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a name: lower-case letters, digits, and inside also `.`, `_`, `-`, at most 63")]

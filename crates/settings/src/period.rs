@@ -1,3 +1,5 @@
+//! Durations in settings, such as `5m`.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! The proxy of a client, from settings or from the environment.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

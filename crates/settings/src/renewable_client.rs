@@ -1,3 +1,5 @@
+//! An HTTP client whose certificates are read again when a connection fails because of them.
+
 use std::sync::Arc;
 use std::time::Duration;
 

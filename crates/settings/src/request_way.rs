@@ -1,3 +1,5 @@
+//! How the requests of a client reach their server: directly or through a proxy.
+
 use std::time::Duration;
 
 use secrecy::SecretString;

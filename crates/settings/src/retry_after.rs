@@ -1,3 +1,5 @@
+//! Reads the header `Retry-After` of a response.
+
 use std::time::{Duration, SystemTime};
 
 use http::HeaderName;

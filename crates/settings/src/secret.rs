@@ -1,3 +1,5 @@
+//! A secret in settings, and how it is read from a file, a variable or a Kubernetes Secret.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io::ErrorKind;

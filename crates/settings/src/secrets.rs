@@ -1,3 +1,5 @@
+//! One or two secrets in settings. During a rotation both may be valid.
+
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

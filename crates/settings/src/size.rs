@@ -1,3 +1,5 @@
+//! Sizes in settings, such as `5MiB`.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! The key `tls` of a console or a sink, and the certificates that it names.
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! The state store in a directory: one file for each checkpoint and each segment of a journal.
+
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

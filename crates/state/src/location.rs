@@ -1,3 +1,5 @@
+//! The values of `--state` and `--dead-letters`, and how the stores that they name are opened.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! How far a console's clock is from ours, as a lane has measured it at its last poll.
+
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
 

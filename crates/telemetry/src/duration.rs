@@ -1,3 +1,5 @@
+//! Prints a duration for people.
+
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 

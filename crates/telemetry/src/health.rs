@@ -1,3 +1,5 @@
+//! The state behind `/livez` and `/readyz`.
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Rates and lag of one pipeline over the last hours, for its page.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Counts events by the values of their labels, for `--metrics-label`.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -1,3 +1,5 @@
+//! The counters, times and the state of one lane. Lanes write them; metrics, the API and the pages read them.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! How long the requests of the last minute took.
+
 use std::time::Duration;
 
 use parking_lot::Mutex;

@@ -1,3 +1,5 @@
+//! Sets up the log of the process: its format, its filter, and the fields of each line.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{IsTerminal, stderr};

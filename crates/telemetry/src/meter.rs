@@ -1,3 +1,5 @@
+//! Reports the progress of one lane. The engine calls it where something happens.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

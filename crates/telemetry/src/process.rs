@@ -1,3 +1,5 @@
+//! The metrics of the process: histograms, and gauges of its resources.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

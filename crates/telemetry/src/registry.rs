@@ -1,3 +1,5 @@
+//! All lanes and files of the process by pipeline. Metrics, the API and the pages are made from it.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};

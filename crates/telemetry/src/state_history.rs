@@ -1,3 +1,5 @@
+//! The state of a lane, since when it has it, and its recent errors.
+
 use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;

@@ -1,3 +1,5 @@
+//! Checks when the tokens of the pipelines expire, and warns before.
+
 use std::sync::Arc;
 use std::time::Duration;
 

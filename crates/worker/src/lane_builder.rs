@@ -1,3 +1,5 @@
+//! Builds lanes from their specs, with the clients, sinks and programs that lanes share.
+
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Keeps one lane running: it builds the lane, waits until it may begin, and starts it again.
+
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

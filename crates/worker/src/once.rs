@@ -1,3 +1,5 @@
+//! Waits until all lanes of `run --once` have ended, and reports how.
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! The options of a worker, from the command line.
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, absolute};
 use std::sync::Arc;

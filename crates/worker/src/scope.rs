@@ -1,3 +1,5 @@
+//! Compares what the token of a pipeline can see with what its file names, and warns.
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

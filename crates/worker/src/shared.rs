@@ -1,3 +1,5 @@
+//! What the tasks of a worker share.
+
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! The settings that one lane is built from.
+
 use std::sync::Arc;
 
 use s1_forwarder_destinations::SinkSettings;

@@ -1,3 +1,5 @@
+//! The error of a worker that cannot start.
+
 use s1_forwarder_engine::checkpoint::StateError;
 
 use crate::cluster::ClusterError;

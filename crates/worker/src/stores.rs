@@ -1,3 +1,5 @@
+//! The checkpoint stores of a worker, by shard.
+
 use std::sync::Arc;
 
 use s1_forwarder_engine::checkpoint::Store;

@@ -1,3 +1,5 @@
+//! Starts and stops lanes as pipeline files and shards change. It is the main loop of a worker.
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The valid pipelines of the last scan, for the pages about them.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

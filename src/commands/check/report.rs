@@ -1,3 +1,5 @@
+//! The results of `check`, and how they are printed.
+
 use std::fmt::Write;
 use std::path::PathBuf;
 

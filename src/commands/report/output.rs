@@ -1,3 +1,5 @@
+//! The interface of the formats in which `report` prints.
+
 use super::rows::{Row, Window};
 
 /// Prints rows as they are read. Each part ends with a line break of its own.

@@ -1,3 +1,5 @@
+//! The values of the key `options` of a Kafka sink.
+
 use std::borrow::Cow;
 use std::fmt;
 

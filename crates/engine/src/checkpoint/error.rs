@@ -1,3 +1,5 @@
+//! The error of a checkpoint or its store, and the failure that it means for a lane.
+
 use std::path::PathBuf;
 
 use s1_forwarder_failure::Failure;

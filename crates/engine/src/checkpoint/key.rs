@@ -1,3 +1,5 @@
+//! The names of lanes, and the keys under which a store keeps what belongs to a lane.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! The client of one console. It sends the requests of all lanes of a pipeline and classifies the answers.
+
 use std::sync::Arc;
 use std::time::Duration;
 

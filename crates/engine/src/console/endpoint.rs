@@ -1,3 +1,5 @@
+//! The paths and parameters of the console's endpoints, one constant a stream.
+
 use s1_forwarder_record::Stream;
 
 /// Path and parameters of the requests for one stream. The console documents them at `https://HOST/api-doc/overview`.

@@ -1,3 +1,5 @@
+//! Tests whether anything responds at a console's address. The command `check` uses it.
+
 use std::net::IpAddr;
 
 use http::{StatusCode, header};

@@ -1,3 +1,5 @@
+//! Removes tokens and proxy secrets from texts that a console or a proxy has returned.
+
 use std::fmt::Display;
 use std::sync::Arc;
 

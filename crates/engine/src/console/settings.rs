@@ -1,3 +1,5 @@
+//! The keys of `console:` in a pipeline file.
+
 use std::time::Duration;
 
 use s1_forwarder_settings::{HttpSettings, Id, Period, Proxy, Reach, Secrets, SettingKind, Tls};

@@ -1,3 +1,5 @@
+//! The API tokens of a console, and which of them is in use.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use s1_forwarder_settings::{Credential, SecretError, Secrets};

@@ -1,3 +1,5 @@
+//! The base URL of a console.
+
 use std::fmt;
 use std::sync::Arc;
 

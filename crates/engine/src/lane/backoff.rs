@@ -1,3 +1,5 @@
+//! Counts failures in a row. By one count the waits of a lane grow; by the other a lane ends with `once`.
+
 use std::time::Duration;
 
 use s1_forwarder_failure::Failure;

@@ -1,3 +1,5 @@
+//! The checkpoint of a lane: its fields, and the layout in which a store keeps them.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

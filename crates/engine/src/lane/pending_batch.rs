@@ -1,3 +1,5 @@
+//! A batch between the stages of a lane, with all that its delivery changes in the checkpoint.
+
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use tokio::time::Instant;
 

@@ -1,3 +1,5 @@
+//! When each pass of a lane is polled next. Polls begin together, so that idle lanes cost little.
+
 use std::time::Duration;
 
 use compact_str::CompactString;

@@ -1,3 +1,5 @@
+//! How many records a page asks for, and how many bytes it reserves. The pull stage learns both from earlier pages.
+
 /// Times the size of a page that is reserved for it: its body, and its events (a mapped event with its original is
 /// about two and a half times the record).
 pub const EXPANSION: usize = 4;

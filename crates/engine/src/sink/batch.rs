@@ -1,3 +1,5 @@
+//! The events of one delivery, in one buffer. The map stage fills it, and sinks read it.
+
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 

@@ -1,3 +1,5 @@
+//! The time until which a worker may deliver, which goes on while the machine is suspended.
+
 use std::time::Duration;
 
 use tokio::sync::watch;

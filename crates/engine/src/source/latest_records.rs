@@ -1,3 +1,5 @@
+//! Reads the newest records of a stream without a position. The commands `preview` and `check` use it.
+
 use std::sync::Arc;
 
 use s1_forwarder_record::{Facts, facts};

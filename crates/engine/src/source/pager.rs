@@ -1,3 +1,5 @@
+//! One walk along the cursors of a list, and where it ends.
+
 use std::collections::{HashSet, hash_map};
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::time::Duration;

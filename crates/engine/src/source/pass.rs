@@ -1,3 +1,5 @@
+//! The passes of a stream: what each of them reads, and what it remembers of settled records.
+
 use std::sync::Arc;
 use std::time::Duration;
 

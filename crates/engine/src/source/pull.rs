@@ -1,3 +1,5 @@
+//! The settings of one stream with all defaults, as polls and lanes use them.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The keys of `streams:` in a pipeline file, and how each stream is pulled.
+
 use std::time::Duration;
 
 use s1_forwarder_record::{Facts, Stream};

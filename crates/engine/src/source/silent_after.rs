@@ -1,3 +1,5 @@
+//! The key `silent_after` of a stream.
+
 use s1_forwarder_settings::{Period, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,3 +1,5 @@
+//! The key `since` of a stream: a time, a period before now, or `now`.
+
 use std::fmt;
 
 use s1_forwarder_record::Timestamp;

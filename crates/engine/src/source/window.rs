@@ -1,3 +1,5 @@
+//! A closed window of time that is pulled once, as by `backfill`.
+
 use s1_forwarder_record::Timestamp;
 
 /// A closed window [from, to) that is pulled once, next to the lane's polls.

@@ -1,3 +1,5 @@
+//! Reads dates that devices write, of which some are no time at all.
+
 use s1_forwarder_record::Timestamp;
 
 const SECONDS_OF_A_DAY: i64 = 86_400;

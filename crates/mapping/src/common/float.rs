@@ -1,3 +1,5 @@
+//! Writes the number of a text as JSON.
+
 use s1_forwarder_record::Escaped;
 
 /// The number of a text as JSON, with decimals: `7.0`.

@@ -1,3 +1,5 @@
+//! Tells the kind of a hash by its length.
+
 use s1_forwarder_record::Escaped;
 
 /// The kind of a hash, by its length. Zeros are no hash: they are in the place of one that was not computed.

@@ -1,3 +1,5 @@
+//! The event that a detection rule matched, for both schemas.
+
 use s1_forwarder_record::Value;
 
 use super::event_kind::EventKind;

@@ -1,3 +1,5 @@
+//! Families of operating systems and architectures of processors, in the words of the schemas.
+
 use s1_forwarder_record::{Escaped, Value};
 
 use super::word::Word;

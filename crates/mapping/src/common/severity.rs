@@ -1,3 +1,5 @@
+//! The severities of all streams, and the words that they are read from.
+
 use s1_forwarder_record::Value;
 
 use super::word::Word;

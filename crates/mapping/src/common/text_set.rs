@@ -1,3 +1,5 @@
+//! A set of texts in one buffer, which the next event uses again.
+
 use std::collections::HashSet;
 
 use s1_forwarder_record::{Escaped, Value};

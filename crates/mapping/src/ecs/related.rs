@@ -1,3 +1,5 @@
+//! The fields `related.*` of an ECS event.
+
 use s1_forwarder_record::Escaped;
 
 use crate::common::address::Address;

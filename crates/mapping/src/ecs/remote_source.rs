@@ -1,3 +1,5 @@
+//! Writes the remote origin of a record as `source.ip`.
+
 use super::event::Event;
 use crate::common::remote_origin::RemoteOrigin;
 

@@ -1,3 +1,5 @@
+//! Counts the progress of a backfill, which the command displays.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

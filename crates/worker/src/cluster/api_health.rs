@@ -1,3 +1,5 @@
+//! Decides when the API server of Kubernetes is reported as unavailable.
+
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The task that renews this worker's leases, and acquires and releases shards.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The shards of this worker, as the supervisor sees them.
+
 use s1_forwarder_engine::console;
 use s1_forwarder_engine::sink::Deadline;
 use sha2::{Digest, Sha256};

@@ -1,3 +1,5 @@
+//! The settings of a cluster of workers, and the error of one that cannot join.
+
 use std::time::Duration;
 
 #[derive(Debug, Clone)]

@@ -1,3 +1,5 @@
+//! The entrance of the fuzzing to the reader of pipeline files.
+
 use std::path::Path;
 use std::sync::Arc;
 

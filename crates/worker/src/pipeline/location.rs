@@ -1,3 +1,5 @@
+//! The values of `--pipelines`: files and directories, or objects of Kubernetes.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

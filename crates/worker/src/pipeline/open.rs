@@ -1,3 +1,5 @@
+//! Opens the pipeline files at some locations. Commands and the worker begin here.
+
 use std::path::PathBuf;
 
 use s1_forwarder_failure::catch_panic::result_of;

@@ -1,3 +1,5 @@
+//! A problem in a pipeline file, with its place, as it is printed.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};

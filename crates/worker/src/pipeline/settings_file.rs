@@ -1,3 +1,5 @@
+//! Reads other YAML files of the operator by the rules of pipeline files.
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Rebuilds the settings of a lane from the filter that its ledger has stored.
+
 use std::str::FromStr;
 use std::sync::Arc;
 

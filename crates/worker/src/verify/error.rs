@@ -1,3 +1,5 @@
+//! The error of a comparison that could not be made.
+
 use std::io;
 
 use s1_forwarder_engine::checkpoint::{LaneId, StateError};

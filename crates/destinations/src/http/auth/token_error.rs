@@ -1,3 +1,5 @@
+//! The error of a request for an access token, with the answer to whether another attempt may help.
+
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_failure::Failure;
 

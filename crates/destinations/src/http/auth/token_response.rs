@@ -1,3 +1,5 @@
+//! Reads the response of an OAuth token endpoint.
+
 use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;

@@ -1,3 +1,5 @@
+//! Removes the secrets of a request from the texts of its response, before they are logged.
+
 use base64::Engine;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};

@@ -1,3 +1,5 @@
+//! The URL that an HTTP sink posts to. It keeps the secrets of path and query out of logs and errors.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! A response as the judge of a destination sees it, and the helpers that turn a status into an outcome.
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 

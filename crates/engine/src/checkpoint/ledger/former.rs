@@ -1,3 +1,5 @@
+//! The sums of a ledger that another one has replaced.
+
 use std::collections::BTreeMap;
 use std::iter;
 use std::ops::Range;

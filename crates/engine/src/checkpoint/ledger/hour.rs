@@ -1,3 +1,5 @@
+//! The hours by which a ledger sums records, and the text of the command that repairs some of them.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The sums of a ledger by hour: the newest are in the checkpoint, the others in its journal.
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 

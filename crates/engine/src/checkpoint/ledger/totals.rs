@@ -1,3 +1,5 @@
+//! The totals of a ledger for some hours. `verify` compares them with the console and the destination.
+
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 

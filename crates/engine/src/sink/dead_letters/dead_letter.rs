@@ -1,3 +1,5 @@
+//! A dead letter, the store that keeps it, and the error of that store.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The error of a delivery that ended before all events were settled.
+
 use s1_forwarder_failure::Failure;
 
 /// Why a delivery ended before all events were settled.

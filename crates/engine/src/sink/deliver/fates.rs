@@ -1,3 +1,5 @@
+//! Which events of a batch are delivered, kept as dead letters, or not settled yet.
+
 use parking_lot::Mutex;
 
 /// What has become of the events of a batch. It remains valid after a delivery is dropped.

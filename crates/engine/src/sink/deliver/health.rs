@@ -1,3 +1,5 @@
+//! Whether a sink accepts anything, counted over deliveries. It decides when refused events become dead letters.
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

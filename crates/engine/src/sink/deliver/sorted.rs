@@ -1,3 +1,5 @@
+//! Sorts the events of a part by the answer of the sink.
+
 use crate::sink::RejectedEvent;
 
 /// The events of a part, by what the sink has said about each. All numbers are indices of the batch.

@@ -1,3 +1,5 @@
+//! The new records of one answer, as a poll hands them to the lane.
+
 use std::ops::Range;
 use std::sync::Arc;
 

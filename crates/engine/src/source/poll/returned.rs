@@ -1,3 +1,5 @@
+//! The records that a poll has returned, so that it returns none of them twice.
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 

@@ -1,3 +1,5 @@
+//! What a lane had settled when a poll began. The poll compares records with it.
+
 use std::sync::Arc;
 
 use s1_forwarder_record::Timestamp;

@@ -1,3 +1,5 @@
+//! Hashes of the records that were delivered, by which a pass finds those that have changed.
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! How far one pass over a stream has come: its bound, its watermark, and the keys of settled records.
+
 use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;

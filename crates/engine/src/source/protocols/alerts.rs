@@ -1,3 +1,5 @@
+//! The GraphQL requests for unified alerts.
+
 use std::time::Duration;
 
 use s1_forwarder_record::{Stream, Timestamp};

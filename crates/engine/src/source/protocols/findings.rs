@@ -1,3 +1,5 @@
+//! The requests for findings, which are listed by id within one scan.
+
 use s1_forwarder_record::{Stream, Timestamp};
 
 use super::list::List;

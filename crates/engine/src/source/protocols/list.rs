@@ -1,3 +1,5 @@
+//! The requests for streams that the console lists by time.
+
 use s1_forwarder_record::{Stream, Timestamp};
 
 use super::protocol::Protocol;

@@ -1,3 +1,5 @@
+//! The interface of a way to ask a console for records.
+
 use std::fmt;
 
 use s1_forwarder_record::{Stream, Timestamp};

@@ -1,3 +1,5 @@
+//! How agents are pulled: by change or as a snapshot.
+
 use std::time::Duration;
 
 use s1_forwarder_record::Stream;

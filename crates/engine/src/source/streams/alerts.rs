@@ -1,3 +1,5 @@
+//! How alerts are pulled: by creation, and a second time for changes.
+
 use std::time::Duration;
 
 use s1_forwarder_record::Stream;

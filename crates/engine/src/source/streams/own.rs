@@ -1,3 +1,5 @@
+//! The settings that only one stream has.
+
 use std::time::Duration;
 
 use schemars::JsonSchema;

@@ -1,3 +1,5 @@
+//! The description of how a stream is pulled. Each stream has one.
+
 use std::time::Duration;
 
 use super::Own;

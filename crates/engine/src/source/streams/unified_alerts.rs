@@ -1,3 +1,5 @@
+//! How unified alerts are pulled: by update, and a second time by detection.
+
 use std::time::Duration;
 
 use s1_forwarder_record::Stream;

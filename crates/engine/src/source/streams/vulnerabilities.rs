@@ -1,3 +1,5 @@
+//! How vulnerabilities are pulled: with one pass for each scope.
+
 use std::sync::Arc;
 use std::time::Duration;
 

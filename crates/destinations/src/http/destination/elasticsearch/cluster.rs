@@ -1,3 +1,5 @@
+//! Where the documents of a lane go: the data stream, index or alias, and the template that it needs.
+
 use super::templates::Template;
 use crate::http::Endpoint;
 

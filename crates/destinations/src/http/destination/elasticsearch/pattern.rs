@@ -1,3 +1,5 @@
+//! Matches index names against the patterns of index templates. The probe uses it.
+
 /// `*` is the only wildcard in patterns of index templates.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };

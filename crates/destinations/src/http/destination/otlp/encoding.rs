@@ -1,3 +1,5 @@
+//! The encodings of an OTLP sink: the key `encoding`.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! Credentials of AWS with their expiry, as each source of them returns them.
+
 use std::time::SystemTime;
 
 use s1_forwarder_record::Timestamp;

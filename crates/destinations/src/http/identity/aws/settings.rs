@@ -1,3 +1,5 @@
+//! The keys of `auth: { type: aws }`.
+
 use s1_forwarder_settings::{Proxy, Secret, SettingKind, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -16,16 +16,25 @@ const MAX_CELL: usize = 4_000;
 
 /// Prints words on standard output: a line, and others that belong to it, which are indented. A closed pipe is not an
 /// error.
+///
+/// # Errors
+/// If standard output cannot be written.
 pub fn print_line(text: impl Display) -> Result<()> {
     or_closed(print_line_or_fail(text))
 }
 
 /// Prints words as [`print_line`] does, for commands that are useless when nobody reads: a closed pipe is an error.
+///
+/// # Errors
+/// If standard output cannot be written, or its pipe is closed.
 pub fn print_line_or_fail(text: impl Display) -> Result<()> {
     write_out(&words(&text.to_string()))
 }
 
 /// Prints a text whose lines are the program's own, such as a table. On a terminal it may have colours.
+///
+/// # Errors
+/// If standard output cannot be written.
 pub fn print_lines(text: impl Display) -> Result<()> {
     let text = text.to_string();
     let text = if stdout().is_terminal() { visible_in_colour(&text) } else { visible_lines(&text).into_owned() };
@@ -33,6 +42,9 @@ pub fn print_lines(text: impl Display) -> Result<()> {
 }
 
 /// Prints JSON. A terminal gets it with escapes, everybody else as it is.
+///
+/// # Errors
+/// If standard output cannot be written.
 pub fn print_json(text: &str) -> Result<()> {
     let text = if stdout().is_terminal() { visible_lines(text) } else { text.into() };
     or_closed(write_out(&text))
@@ -144,6 +156,9 @@ impl Display for Table {
 }
 
 /// Writes lines of JSON, with escapes if a terminal gets them. A closed pipe is an error.
+///
+/// # Errors
+/// If standard output cannot be written, or its pipe is closed.
 pub fn write_json(lines: &[u8]) -> Result<()> {
     let mut out = json_lines();
     out.write_all(lines)?;
@@ -151,6 +166,9 @@ pub fn write_json(lines: &[u8]) -> Result<()> {
 }
 
 /// Writes an event with colours, in which all other control characters are escaped. A closed pipe is an error.
+///
+/// # Errors
+/// If standard output cannot be written, or its pipe is closed.
 pub fn write_pretty(event: &str) -> Result<()> {
     let mut out = stdout().lock();
     out.write_all(event.as_bytes())?;

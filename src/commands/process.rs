@@ -436,6 +436,9 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 /// Parses a time in a flag: with its zone, a day in UTC, a period before now, or `now`.
+///
+/// # Errors
+/// If the text is none of these. The error names them.
 pub fn time(text: &str) -> Result<Timestamp, String> {
     let now = Timestamp::now();
     if text == "now" {

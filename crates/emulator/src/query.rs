@@ -45,6 +45,8 @@ pub(super) struct Conditions {
 }
 
 impl Query {
+    /// # Errors
+    /// The console's answer to a query that it does not accept.
     pub fn read(kind: Kind, query: &str, quirks: &Quirks) -> Result<Self, Box<Answer>> {
         let mut read = Self {
             limit: 10,

@@ -51,11 +51,17 @@ pub enum RecordError {
 
 impl Row {
     /// Reads a record; its bytes are kept as they are.
+    ///
+    /// # Errors
+    /// If the body is not JSON, or as [`Self::from_record`].
     pub fn read(kind: Kind, body: &[u8]) -> Result<Self, RecordError> {
         Self::from_record(kind, &serde_json::from_slice(body)?, body.into())
     }
 
     /// Reads the columns of a record.
+    ///
+    /// # Errors
+    /// If the record has no id or no creation time.
     pub fn from_record(kind: Kind, record: &Value, body: Box<[u8]>) -> Result<Self, RecordError> {
         let places = &kind.description().places;
         let value = |path: &str| at(record, path).unwrap_or(&Value::Null);

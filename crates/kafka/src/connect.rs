@@ -64,6 +64,9 @@ impl Connect {
     }
 
     /// Creates a client with `more` settings. A consumer ignores settings of producers.
+    ///
+    /// # Errors
+    /// [`Failure::Misconfigured`] if librdkafka does not accept the settings. The text has no secrets.
     pub fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
         let mut config: ClientConfig = self.config.clone().into_iter().collect();
         for (key, value) in more {

@@ -83,6 +83,9 @@ impl Items {
 
     /// Stores items, each with its group. Items of one group stay in order. Returns once the brokers have acknowledged
     /// all.
+    ///
+    /// # Errors
+    /// If the topic cannot be used, or the brokers do not acknowledge each part. Some of the items may be stored then.
     pub async fn put(&self, items: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
         let writer = self.writer().await?;
         let mut sent = Sent::default();
@@ -101,6 +104,10 @@ impl Items {
     }
 
     /// Removes items permanently.
+    ///
+    /// # Errors
+    /// If the topic cannot be used, or the brokers do not acknowledge each removal. Some of the items may be removed
+    /// then.
     pub async fn remove(&self, keys: Vec<ItemKey>) -> Result<(), Failure> {
         let writer = self.writer().await?;
         let mut sent = Sent::default();
@@ -115,6 +122,9 @@ impl Items {
     }
 
     /// Acquires the lock of the one process that may remove items. None if the topic does not exist.
+    ///
+    /// # Errors
+    /// If another process has the lock, or the brokers do not answer or refuse.
     pub async fn lock(&self) -> Result<Option<impl Send + use<>>, Failure> {
         let topic = self.topic()?;
         match topic.exists().await? {
@@ -124,6 +134,9 @@ impl Items {
     }
 
     /// What each group has.
+    ///
+    /// # Errors
+    /// If the topic cannot be read.
     pub async fn sizes(&self) -> Result<Vec<GroupSize>, Failure> {
         let topic = self.topic()?;
         let groups = on_thread(move || complete_items(&topic)).await??;
@@ -136,6 +149,9 @@ impl Items {
     }
 
     /// Reads the items that are in the topic now, each group in its order. Empty if the topic does not exist.
+    ///
+    /// # Errors
+    /// The outer one if the topic cannot be read at first, the last item of the channel if it cannot be read later.
     pub async fn read(&self) -> Result<mpsc::Receiver<Result<(ItemKey, Vec<u8>), Failure>>, Failure> {
         let topic = self.topic()?;
         let (sender, receiver) = mpsc::channel(READ_AHEAD);

@@ -111,6 +111,9 @@ impl KafkaLocation {
     }
 
     /// Returns the settings of a client, with secrets read. `defaults` are more defaults.
+    ///
+    /// # Errors
+    /// [`Failure::SecretUnreadable`] if a secret of the options cannot be read.
     pub fn connect(&self, defaults: &[(&str, &str)]) -> Result<Connect, Failure> {
         let brokers = [("bootstrap.servers", self.brokers.as_str())];
         let defaults = DEFAULTS.iter().chain(defaults).chain(&brokers).copied();

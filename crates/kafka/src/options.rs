@@ -30,6 +30,10 @@ pub struct InvalidOption {
 
 /// Checks the names, and the values that are not read from a file or variable. `refused` are more keys that may not be
 /// given here, each with an alternative.
+///
+/// # Errors
+/// [`InvalidOption`] for the first option that is reserved, weakens delivery or verification, or that librdkafka does
+/// not accept.
 pub fn check<'a>(
     given: impl IntoIterator<Item = (&'a str, &'a Secret)>,
     refused: &[(&str, &str)],
@@ -75,6 +79,9 @@ pub fn credential(key: &str, secret: &Secret) -> Credential {
 }
 
 /// Returns all settings of a client, with secrets read: the defaults, overridden by what is given.
+///
+/// # Errors
+/// If a secret cannot be read.
 pub fn resolve<'a>(
     defaults: impl IntoIterator<Item = (&'a str, &'a str)>,
     given: &BTreeMap<String, Credential>,

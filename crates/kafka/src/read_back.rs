@@ -39,6 +39,9 @@ pub struct Retention {
 
 impl Topic {
     /// Calls `visit` with each message that is in the topic now. `None` if there is no such topic.
+    ///
+    /// # Errors
+    /// If the topic or its settings cannot be read, or `visit` fails.
     pub async fn read_back(
         &self,
         mut visit: impl FnMut(SentEvent<'_>) -> io::Result<()> + Send + 'static,

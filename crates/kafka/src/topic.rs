@@ -96,6 +96,9 @@ impl Topic {
     }
 
     /// Checks that the brokers answer. The topic need not exist.
+    ///
+    /// # Errors
+    /// If the brokers do not answer, or refuse.
     pub async fn reach(&self) -> Result<(), Failure> {
         self.partitions(REACH_TIMEOUT).await.map(drop)
     }
@@ -125,6 +128,9 @@ impl Topic {
     }
 
     /// Makes sure that the topic exists and is compacted. Returns the number of its partitions.
+    ///
+    /// # Errors
+    /// If the brokers do not answer or refuse, or if records in the topic would be deleted.
     pub async fn ensure(&self) -> Result<i32, Failure> {
         let mut created_at = None;
         loop {

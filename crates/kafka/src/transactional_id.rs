@@ -105,6 +105,9 @@ impl TransactionalId {
     }
 
     /// Checks the topic and the right to transactions. Nothing is committed under the id that it takes for this.
+    ///
+    /// # Errors
+    /// If the topic cannot be used, or the user has no right to transactions.
     pub async fn probe(&self, topic: &Topic) -> Result<String, Failure> {
         probe(topic, &format!("{}-check", self.ids.instance)).await
     }
@@ -196,6 +199,9 @@ impl TransactionalId {
     }
 
     /// Removes a lane's checkpoint, even a damaged one, and its journal. False if there is no checkpoint.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but a damaged checkpoint is none.
     pub async fn remove(self: &Arc<Self>, topic: &Topic, name: &str) -> Result<bool, Failure> {
         let (lane, checkpoint) = self.open_even(topic, name, IfDamaged::TakeAsEmpty).await?;
         if checkpoint.is_some() {
@@ -206,21 +212,32 @@ impl TransactionalId {
     }
 
     /// Returns the names of all lanes with a checkpoint.
+    ///
+    /// # Errors
+    /// If the topic cannot be read.
     pub async fn names(&self, topic: &Topic) -> Result<BTreeSet<String>, Failure> {
         Ok(self.reader.read_if_there(topic, []).await?.names.clone())
     }
 
     /// Reads a lane's checkpoint. Does not take the lane over.
+    ///
+    /// # Errors
+    /// If the topic cannot be read, or a newer release wrote the checkpoint.
     pub async fn load(&self, topic: &Topic, name: &str) -> Result<Option<Entry>, Failure> {
         self.reader.read_if_there(topic, [name.to_owned()]).await?.lane(name)
     }
 
+    /// # Errors
+    /// If the topic cannot be read. A missing segment is `None`, and no error.
     pub async fn segment(&self, topic: &Topic, name: &str, segment: u64) -> Result<Option<Vec<u8>>, Failure> {
         let key = segment_key(name, segment);
         Ok(self.reader.read(topic, [key.clone()]).await?.segment(&key))
     }
 
     /// Reads all segments of a lane's journal.
+    ///
+    /// # Errors
+    /// If the topic cannot be read.
     pub async fn journal(&self, topic: &Topic, name: &str) -> Result<Vec<Append>, Failure> {
         let index = self.reader.read(topic, [name.to_owned()]).await?.journal(name);
         let segments: BTreeSet<u64> = index.into_iter().map(|(segment, _)| segment).collect();
@@ -314,6 +331,9 @@ impl OwnedLane {
     }
 
     /// Waits for a slot in the next transaction. Other lanes share the transaction unless `alone` is true.
+    ///
+    /// # Errors
+    /// If the session has ended: another process has the id, or its producer has failed.
     pub async fn slot(&self, alone: bool) -> Result<TransactionSlot, Failure> {
         self.session.slot(alone).await
     }
@@ -324,6 +344,10 @@ impl OwnedLane {
     }
 
     /// Commits the events in `sent` together with `update`.
+    ///
+    /// # Errors
+    /// If the producer has failed or the session was superseded. Only the stored checkpoint shows then whether the
+    /// transaction was committed.
     pub async fn commit(&self, slot: TransactionSlot, sent: Sent, update: CheckpointUpdate) -> CommitOutcome {
         let (after, messages) = self.update(update);
         let committed = slot.commit(sent, messages).await;

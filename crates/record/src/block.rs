@@ -77,6 +77,9 @@ pub trait ReadBlock<'a>: std::fmt::Debug {
 pub const MAX_FIELDS: u16 = 511;
 
 /// Fills `block` from the next value, which must be an object. Its first field has the number `first_slot`.
+///
+/// # Errors
+/// If the next value is not a JSON object.
 pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>, first_slot: u16) -> Result<(), JsonError> {
     let table = B::keys();
     if !reader.consume(b'{') {

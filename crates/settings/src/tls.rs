@@ -214,6 +214,9 @@ pub(super) struct TlsFiles {
 }
 
 impl TlsFiles {
+    /// # Errors
+    /// If a file cannot be read, if certificate or key is given without the other, or if there are both an authority
+    /// and pins.
     pub fn read(tls: &Tls) -> Result<Self, ClientError> {
         match (&tls.cert_file, &tls.key_file) {
             (Some(_), None) => return Err(ClientError::Incomplete(Role::Key)),
@@ -240,6 +243,9 @@ impl TlsFiles {
     }
 
     /// The client certificate, if there is one.
+    ///
+    /// # Errors
+    /// As [`Identity::read`].
     pub fn identity(&self) -> Result<Option<Identity>, ClientError> {
         match (&self.cert, &self.key) {
             (Some((cert_path, cert)), Some((key_path, key))) => {
@@ -290,6 +296,8 @@ pub(super) fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::C
 }
 
 impl Identity {
+    /// # Errors
+    /// If certificate or key is not PEM, or the two do not match.
     pub fn read(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Result<Self, ClientError> {
         let chain = certificates(Role::Cert, cert_path, cert)?;
         let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| ClientError::NotPem {

@@ -16,6 +16,9 @@ pub fn seal(payload: &[u8]) -> Vec<u8> {
 }
 
 /// The payload of an envelope that was read from `place`.
+///
+/// # Errors
+/// [`StateError::Damaged`], or [`StateError::Newer`] if a newer release wrote it.
 pub fn open(sealed: &[u8], place: &str) -> Result<Vec<u8>, StateError> {
     let damaged = |reason| StateError::Damaged { place: place.to_owned(), reason };
     let (magic, rest) = sealed.split_first_chunk::<8>().ok_or_else(|| damaged("it is too short"))?;

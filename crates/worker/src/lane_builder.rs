@@ -321,6 +321,9 @@ impl LaneBuilder {
     }
 
     /// The client that all lanes of the pipeline share.
+    ///
+    /// # Errors
+    /// If the settings of TLS or proxy do not make a client, as when a certificate cannot be read.
     pub fn client(&self, pipeline: &str, settings: &Arc<ConsoleSettings>) -> Result<Arc<Client>, ClientError> {
         let source = OfPipeline { pipeline: pipeline.to_owned(), source: settings.clone() };
         if let Some(client) = self.clients.get(&source) {

@@ -36,6 +36,9 @@ pub struct Shared {
 
 impl Shared {
     /// Opens the state, and acquires its lock if it has one.
+    ///
+    /// # Errors
+    /// If the state cannot be opened, or another process has its lock.
     pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
         let store = options.open_state(None).await?;
         Ok(Self::with_store(store, options, telemetry))

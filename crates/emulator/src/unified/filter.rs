@@ -86,6 +86,9 @@ fn not_supported(field: &str) -> FilterError {
 
 impl Filter {
     /// Reads the argument `filters` on a console that lacks the `missing` fields.
+    ///
+    /// # Errors
+    /// If a filter names a field that the console does not have, or is not one.
     pub fn read_all(filters: &Value, missing: &[String]) -> Result<Vec<Self>, FilterError> {
         let named = filters.as_array().map_or(std::slice::from_ref(filters), Vec::as_slice);
         let mut fields = named.iter().filter_map(|filter| filter["fieldId"].as_str());

@@ -24,15 +24,26 @@ pub use memory::MemoryStore;
 #[async_trait]
 pub trait CheckpointBackend: Send + Sync + Debug {
     /// Reads a checkpoint without claiming it.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`] or [`StateError::Newer`] if the stored bytes cannot be read, and others if the store
+    /// cannot be reached.
     async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError>;
 
     /// Reads a checkpoint that this process is going to write. From now on no other process can write it.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and [`StateError::Conflict`] if another process owns the checkpoint.
     async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         self.load(key).await
     }
 
     /// Replaces a checkpoint and changes its journal; durable when it returns. Returns the journal segments that were
     /// removed: the backend may leave some for the next commit.
+    ///
+    /// # Errors
+    /// [`StateError::Conflict`] if another process has written the checkpoint since it was claimed: this process must
+    /// not write it any more. Others if the store failed. Whether the update was stored is unknown then.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError>;
 
     /// Whether it stores journals: the parts of positions and [`ledger`]s that would make each checkpoint too large.
@@ -42,6 +53,9 @@ pub trait CheckpointBackend: Send + Sync + Debug {
     }
 
     /// The bytes of a journal segment. They may be more than the checkpoint refers to.
+    ///
+    /// # Errors
+    /// If the store cannot be read. A missing segment is `None`, and no error.
     async fn read_journal(&self, _: &CheckpointKey, _: u64) -> Result<Option<Vec<u8>>, StateError> {
         Ok(None)
     }
@@ -51,9 +65,15 @@ pub trait CheckpointBackend: Send + Sync + Debug {
 #[async_trait]
 pub trait Store: CheckpointBackend {
     /// The keys of everything that is stored, sorted.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
     async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError>;
 
     /// The keys of all checkpoints, sorted: of everything but what lanes did.
+    ///
+    /// # Errors
+    /// As [`Self::list_all`].
     async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
         let mut keys = self.list_all().await?;
         keys.retain(|key| !key.part.is_usage());
@@ -66,17 +86,30 @@ pub trait Store: CheckpointBackend {
     }
 
     /// Moves a checkpoint with its journal to another key, which must not have one.
+    ///
+    /// # Errors
+    /// [`StateError::Exists`] if `to` has a checkpoint, [`StateError::Unknown`] if `from` has none, and others if the
+    /// store failed.
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError>;
 
     /// Removes a checkpoint with its journal: the lane begins at `since` again.
+    ///
+    /// # Errors
+    /// [`StateError::Unknown`] if there is no checkpoint, and others if the store failed.
     async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError>;
 
     /// Makes sure that the store can be written, where that takes more than writing.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
     async fn prepare(&self) -> Result<(), StateError> {
         Ok(())
     }
 
     /// Whether the store can be reached and written.
+    ///
+    /// # Errors
+    /// If the store does not answer, or refuses.
     async fn reach(&self) -> Result<(), StateError> {
         Ok(())
     }

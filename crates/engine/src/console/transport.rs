@@ -90,6 +90,9 @@ impl TruncatedBody {
 pub trait Transport: Send + Sync + Debug {
     /// Sends one request and reads the response, within the request's timeout. Dropping the future cancels the
     /// exchange.
+    ///
+    /// # Errors
+    /// If no complete response arrived within the timeout, or its body is larger than the request allows.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
 }
 

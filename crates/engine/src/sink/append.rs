@@ -30,6 +30,10 @@ pub enum Readers {
 ///
 /// The file is opened for each call, so that it may be rotated by renaming it. Its lock is held while it is written,
 /// since other lanes and processes may append to it.
+///
+/// # Errors
+/// If the file cannot be opened, locked or written. Lines that were written are removed again, as far as that is
+/// possible.
 pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Result<()> {
     let parent = path.path().parent().filter(|directory| !directory.as_os_str().is_empty());
     let directory = parent.unwrap_or(Path::new("."));
@@ -59,6 +63,9 @@ pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Resu
 
 /// Opens or creates a file of the owner alone at `path` and locks it. Opens it again if the previous holder of the lock
 /// replaced it.
+///
+/// # Errors
+/// If the file cannot be opened or locked, or is a symbolic link.
 pub fn open_locked(path: &FilePath) -> io::Result<File> {
     loop {
         let file = path.open(&private_options()).map_err(not_followed)?;

@@ -66,6 +66,9 @@ impl PageReader {
     }
 
     /// A page without errors, or one that still has errors after several tries.
+    ///
+    /// # Errors
+    /// If the body is not a page of the stream, or the console reports errors with it and may answer without them.
     pub fn page<'a>(&mut self, body: &'a [u8], pager: &mut Pager) -> Result<record::Page<'a>, ConsoleError> {
         if self.frame == Frame::List {
             return read_list(body, &self.redactor);

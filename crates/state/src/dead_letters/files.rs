@@ -213,6 +213,8 @@ impl FilePartition {
         self.reader.as_mut()?.next()
     }
 
+    /// # Errors
+    /// If the file cannot be read or written. It is unchanged then.
     pub fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
         let current_line = |line: &u64| line - self.removed.partition_point(|removed| removed < line) as u64;
         let count = remove(&self.path, &numbers.iter().map(current_line).collect())?;

@@ -13,6 +13,8 @@ use super::line::parse_line;
 /// Most bytes of lines before compression: they are decompressed in memory.
 pub const MAX_LINES: usize = 128 << 20;
 
+/// # Errors
+/// Those of the encoder. Writing to memory gives none.
 pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(lines)?;

@@ -153,6 +153,9 @@ pub fn is_intact(line: &[u8]) -> bool {
 }
 
 /// `line` is without its line feed.
+///
+/// # Errors
+/// If the line is damaged, or a newer release wrote it. The text says which.
 pub fn parse_line(line: &[u8]) -> Result<StoredDeadLetter, String> {
     let text = line;
     let line: Line<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;

@@ -519,6 +519,9 @@ impl SecretPartition {
     }
 
     /// Removes them if they are still there: another command may have removed them, or a worker kept them again.
+    ///
+    /// # Errors
+    /// If the API server does not answer or refuses.
     pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
         let digests: HashSet<LineDigest> = numbers.iter().filter_map(|number| self.digests.remove(number)).collect();
         if digests.is_empty() {

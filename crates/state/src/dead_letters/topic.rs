@@ -145,6 +145,8 @@ impl TopicPartition {
         }))
     }
 
+    /// # Errors
+    /// As [`Items::remove`].
     pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
         let keys: Vec<ItemKey> = numbers.iter().filter_map(|number| self.keys.get(number).cloned()).collect();
         let count = keys.len();

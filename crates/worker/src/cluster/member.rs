@@ -22,6 +22,9 @@ use super::plan::{Answer, Call, Event, LeasePlanner, MonotonicTime};
 use super::settings::{ClusterError, ClusterSettings};
 
 /// See [`join`](super::join).
+///
+/// # Errors
+/// If the API server does not answer or refuses, or if the workers have agreed on another number of shards.
 pub async fn join(
     settings: &ClusterSettings,
     instance: &str,

@@ -34,6 +34,8 @@ impl Api {
         kube::Api::namespaced(self.kubernetes.client.clone(), &resource.namespace)
     }
 
+    /// # Errors
+    /// If the API server does not answer or refuses. A resource that was changed or deleted meanwhile is no error.
     pub async fn write_status(&self, resource: &ResourceState, status: &Status) -> Result<(), KubernetesError> {
         let patch = Patch::Apply(json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
@@ -47,6 +49,9 @@ impl Api {
     }
 
     /// Adds or removes the finalizer, and keeps the others. It may be in a list that another program owns.
+    ///
+    /// # Errors
+    /// As [`Self::write_status`].
     pub async fn set_finalizer(&self, resource: &ResourceState, present: bool) -> Result<(), KubernetesError> {
         let others = resource.finalizers.iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER);
         let finalizers: Vec<&str> = others.chain(present.then_some(FINALIZER)).collect();

@@ -81,6 +81,9 @@ impl CompletenessChecker {
     }
 
     /// The console's count of the records created in `hours`.
+    ///
+    /// # Errors
+    /// If the console refuses, or fails for longer than the timeout.
     pub async fn count(&mut self, hours: Range<Hour>) -> Result<u64, ConsoleError> {
         let mut retry = self.retry_state();
         loop {
@@ -101,6 +104,9 @@ impl CompletenessChecker {
 
     /// Reads all records created in `hours`. A record that changed later than `settled_until` is not unknown: the lane
     /// has yet to pull the change.
+    ///
+    /// # Errors
+    /// As [`Self::count`].
     pub async fn read(
         &mut self,
         hours: Range<Hour>,
@@ -127,6 +133,9 @@ impl CompletenessChecker {
 
     /// Reads the records created in `window` page by page, until `visit` breaks; with `ids`, only these, as far as the
     /// console can be asked for them.
+    ///
+    /// # Errors
+    /// As [`Self::count`].
     pub async fn pages(
         &mut self,
         window: Window,

@@ -42,6 +42,9 @@ pub struct LedgerReader {
 }
 
 /// Where the worker's lane of this spec stores its checkpoint: its sink if that is transactional, else `store`.
+///
+/// # Errors
+/// If the lane's sink cannot be built.
 pub fn live_backend(
     shared: &Shared,
     spec: &LaneSpec,
@@ -77,11 +80,17 @@ struct Repair {
 
 impl LedgerReader {
     /// The accounted records of the lane and its repairs in `hours`.
+    ///
+    /// # Errors
+    /// If a checkpoint or journal is missing or damaged, or its store cannot be read.
     pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
         self.read(hours, true).await
     }
 
     /// The accounted records without identities, of which a busy lane has hundreds of megabytes.
+    ///
+    /// # Errors
+    /// As [`Self::account`].
     pub async fn sums(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
         self.read(hours, false).await
     }
@@ -142,6 +151,9 @@ impl LedgerReader {
     }
 
     /// The key of the next repair of `hour`.
+    ///
+    /// # Errors
+    /// If the store of the repairs cannot be read.
     pub async fn next_repair(&self, account: &Account, hour: Hour, whole: bool) -> Result<CheckpointKey, VerifyError> {
         let generation = account.ledger().generation();
         let repairs = self.repairs_of(generation).await?;
@@ -190,6 +202,9 @@ pub async fn check_segments(live: &dyn CheckpointBackend, lane: &LaneId) -> Resu
 
 impl Account {
     /// The accounted records of `lane` in `hours`, without repairs and identities.
+    ///
+    /// # Errors
+    /// If checkpoint or journal is missing or damaged, or its store cannot be read.
     pub async fn sums_of_lane(
         live: &dyn CheckpointBackend,
         lane: &LaneId,

@@ -121,9 +121,15 @@ impl From<DeadLetterError> for Failure {
 
 pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
+    ///
+    /// # Errors
+    /// [`DeadLetterError`] if the store has no room for them, does not answer, or is not set up.
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;
 
     /// What the store has. `None` if it is not known.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
     fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
         Box::pin(std::future::ready(Ok(None)))
     }

@@ -69,16 +69,26 @@ pub trait Lookup: Send + Sync + Debug {
     }
 
     /// Since when the destination has what it got.
+    ///
+    /// # Errors
+    /// If the answer proves nothing, or the destination may answer later.
     async fn kept(&self) -> Result<Kept, Unproven> {
         Ok(Kept::Unknown)
     }
 
     /// Takes another copy, where the answers are of one.
+    ///
+    /// # Errors
+    /// If no copy can be read. The former copy stays then.
     async fn refresh(&self) -> Result<(), Unproven> {
         Ok(())
     }
 
     /// How often each of these identities is there, in their order. They are sorted.
+    ///
+    /// # Errors
+    /// [`Unproven::TooLarge`] if fewer identities should be asked for, [`Unproven::Later`] if the destination may
+    /// answer later, and [`Unproven::NoProof`] otherwise.
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven>;
 
     /// The most events of one list; 0 if the destination does not list what it has by the event's own time.
@@ -87,11 +97,17 @@ pub trait Lookup: Send + Sync + Debug {
     }
 
     /// All events of the lane whose own time is in `window`; others of the target may be among them.
+    ///
+    /// # Errors
+    /// If the answer is not complete, or the destination may answer later.
     async fn list(&self, _window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
         Ok(Vec::new())
     }
 
     /// Where those identities are that are outside the target, as far as that can be seen.
+    ///
+    /// # Errors
+    /// As [`Self::copies`].
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
         Ok(vec![None; identities.len()])
     }

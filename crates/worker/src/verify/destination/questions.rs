@@ -30,6 +30,9 @@ pub struct Candidate {
 }
 
 /// A destination that is busy is asked again, for as long as `patience`.
+///
+/// # Errors
+/// The last one of `question`, if it is final or the patience has ended.
 pub async fn until_answered<T>(
     patience: Duration,
     mut question: impl AsyncFnMut() -> Result<T, Unproven>,
@@ -47,6 +50,9 @@ pub async fn until_answered<T>(
 }
 
 /// Asks about `most` identities at a time, and about fewer where the destination takes no more.
+///
+/// # Errors
+/// As [`until_answered`], and [`Unproven::NoProof`] if an answer has another number of parts than its question.
 pub async fn in_parts<T>(
     mut most: usize,
     patience: Duration,

@@ -31,9 +31,9 @@ pub struct Defaults {
     pub compressions: &'static [Compression],
 }
 
-/// What to set where the event itself says who it is.
+/// Advice where raw events have no identity: the schemas whose events have it.
 pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the event";
-/// What to set where there is an envelope.
+/// The same advice for sinks that also have an envelope.
 pub(super) const ENVELOPE: &str = "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
 
 pub trait SinkType {

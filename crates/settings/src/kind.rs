@@ -46,7 +46,7 @@ pub enum SettingKind {
     PipelineName,
     /// The name of another pipeline, whose checkpoints are taken over.
     FormerName,
-    /// Lanes.
+    /// The list of sinks. Each sink adds a lane for each stream.
     Sinks,
 }
 

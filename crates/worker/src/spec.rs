@@ -15,7 +15,7 @@ use crate::pipeline::Pipeline;
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneSpec {
     pub id: LaneId,
-    /// The place of the pipeline.
+    /// See [`Pipeline::tenant`].
     pub tenant: Option<Arc<str>>,
     pub console: Arc<console::ConsoleSettings>,
     pub pull: Arc<Pull>,

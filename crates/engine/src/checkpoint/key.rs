@@ -89,7 +89,7 @@ pub enum Part {
     /// What was delivered to the lane's destination again, because it was not there any more; not a checkpoint, but
     /// stored like one.
     Returned,
-    /// A lane that does so.
+    /// The lane that delivers such events again. It has a checkpoint like any lane.
     Returning,
     /// What the lane did ([`s1_forwarder_telemetry::usage`]); not a checkpoint, but stored like one.
     Usage,

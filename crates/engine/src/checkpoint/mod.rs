@@ -70,7 +70,7 @@ pub trait Store: CheckpointBackend {
     /// If the store cannot be read.
     async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError>;
 
-    /// The keys of all checkpoints, sorted: of everything but what lanes did.
+    /// The keys of all checkpoints, sorted. Keys of usage are left out.
     ///
     /// # Errors
     /// As [`Self::list_all`].

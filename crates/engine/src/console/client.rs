@@ -124,12 +124,13 @@ struct ServerClock {
     at: Instant,
 }
 
-/// What the clocks of a console and of this machine do.
+/// A change of the difference between the console's clock and this machine's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockChange {
-    /// They are too far apart from now on.
+    /// The clocks are too far apart from now on.
     Apart,
-    /// They are no longer. At the beginning the console's was `since`. It has gone on by `jump` more than it took.
+    /// The clocks agree again. `since` was the console's time when they came apart. `jump` is how much further the
+    /// console's clock has moved since then than the time that passed.
     Agree { since: Timestamp, jump: Duration },
 }
 

@@ -23,7 +23,7 @@ const VERSION: u64 = 8;
 const WITH_RHYTHM: u64 = 5;
 /// Each segment has at most 1 MiB. To read a topic takes as long for one as for several.
 const SEGMENTS_AT_ONCE: usize = 16;
-/// The first layout with a former ledger and a place.
+/// The first layout with a former ledger and a tenant.
 const WITH_FORMER: u64 = 6;
 /// The first layout with sums of what was delivered.
 const WITH_DELIVERED: u64 = 7;
@@ -37,7 +37,7 @@ const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
 /// under. The version and the position come first, then the fields in this order, the type of the sink, the rhythm, the
-/// former ledger, the place, what was delivered of both ledgers, and the target.
+/// former ledger, the tenant, what was delivered of both ledgers, and the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -65,7 +65,7 @@ pub struct LaneCheckpoint {
     /// What the lane had accounted for before its ledger began again, for 90 days.
     #[serde(skip)]
     pub former: Option<Box<FormerLedger>>,
-    /// Who may know of the lane: the place of the tenant's files. Empty for the operator's and in a checkpoint of an
+    /// The directory or namespace of the lane's tenant. Empty for a lane of the operator, and in a checkpoint of an
     /// earlier release.
     #[serde(skip)]
     pub tenant: Box<str>,
@@ -235,7 +235,8 @@ impl LaneCheckpoint {
     }
 
     /// The ledger begins again with what is created from `since` on. Its sums up to the lane's position stay as the
-    /// former ledger, unless another one has more hours: a mistake that stood for a moment takes no evidence.
+    /// former ledger, unless the present former ledger has more hours. So a wrong setting that was corrected soon does
+    /// not remove the older sums.
     pub fn restart_ledger(&mut self, since: Timestamp, asked: String, journals: bool, now: Timestamp) {
         let position = &self.position;
         let until = position.closed_until().unwrap_or_else(|| position.complete_until()).min(since);
@@ -466,7 +467,7 @@ mod tests {
         checkpoint.ledger.set_delivered(None);
         let older = [&[6], &bytes[1..without_delivered]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
-        // No former ledger and no place.
+        // No former ledger and no tenant.
         let without_former = without_delivered - 2;
         let older = [&[5], &bytes[1..without_former]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));

@@ -55,7 +55,8 @@ pub use remembered::{LaneMemory, Remembered};
 pub struct Lane {
     /// What its checkpoint is stored under.
     pub key: CheckpointKey,
-    /// Who may know of it; `None` for the operator's.
+    /// The directory or namespace of the tenant whose lane it is. Only lanes of the same tenant may learn its name.
+    /// `None` for a lane of the operator, which may learn all names.
     pub tenant: Option<Arc<str>>,
     /// Where the events go: `SinkSettings::target`.
     pub target: u64,
@@ -93,7 +94,7 @@ pub struct Lane {
     pub budget: LaneBudget,
     /// What it remembers of records.
     pub memory: LaneMemory,
-    /// For waits.
+    /// Spreads the waits between attempts and between polls.
     pub random: fastrand::Rng,
     /// Wait before the first poll.
     pub first_poll_after: Duration,

@@ -1,4 +1,4 @@
-//! What a lane has once its checkpoint is open.
+//! The state of a lane from the moment when its checkpoint is open.
 
 use std::pin::pin;
 
@@ -20,10 +20,11 @@ use crate::checkpoint::whole_command;
 use crate::console::Endpoint;
 use crate::source::Learned;
 
-/// What a lane keeps from poll to poll.
+/// The state that a lane keeps from poll to poll.
 pub struct OpenLane {
     pub checkpoint: LaneCheckpoint,
-    /// False for a new lane whose console was not heard: when it begins is not known, and its checkpoint is not stored.
+    /// False for a new lane that has not learned the console's time. Its beginning is not known then, and its
+    /// checkpoint is not stored.
     pub is_begun: bool,
     pub writer: CheckpointWriter,
     pub sizing: Sizing,

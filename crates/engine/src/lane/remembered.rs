@@ -10,9 +10,10 @@ use s1_forwarder_failure::Failure;
 
 /// Bytes of a record in memory, also while a poll reads what was settled before it.
 const BYTES: usize = 32;
-/// The part of the memory budget that all lanes together may take in addition to it.
+/// Divisor: all lanes together may remember records in as many bytes as half of the memory budget. These bytes are not
+/// part of the budget.
 const PART: usize = 2;
-/// The part of the memory budget that all lanes together may keep, in addition to it, of what they can fetch again.
+/// Divisor: all lanes together may keep an eighth of the memory budget, not part of it, of what they can fetch again.
 const PART_KEPT: usize = 8;
 /// Records that each pipeline may remember, whatever others do: those of a long list.
 const LEAST: u64 = 200_000;

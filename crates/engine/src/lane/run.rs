@@ -230,7 +230,7 @@ impl Life {
         }
     }
 
-    /// A new lane hears its console before it begins. Then it opens again, with `since` resolved.
+    /// A new lane learns the console's time before it begins. Then it opens again, with `since` resolved.
     async fn learn_clocks(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
         let passes = self.lane.pull.passes();
         let session = Session::new(&mut self.lane, &mut open, &passes, pass);

@@ -393,7 +393,7 @@ impl Covering {
     }
 }
 
-/// Never, if there is no time.
+/// Returns at `time`, and never if that is `None`.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
         Self { lane, pull, send, position, pass }
     }
 
-    /// Returns when the console was heard, and a new lane may begin.
+    /// Returns when the console's time is known, and a new lane may begin.
     ///
     /// # Errors
     /// When the console refuses, or a clock is wrong.

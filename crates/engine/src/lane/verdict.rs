@@ -107,7 +107,7 @@ impl From<NotStored> for SessionFailure {
     }
 }
 
-/// `refusals` are those before this failure.
+/// Returns what the lane does after `failure` of `side`. `refusals` counts the refusals in a row before this failure.
 pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: ConsecutiveRefusals) -> Verdict {
     let is_last = mode.once && refusals.end_a_run_with(failure);
     match (side, failure) {

@@ -26,7 +26,7 @@ pub struct Pass {
     pub sort_by: &'static str,
     /// Prefix of the time filters: `createdAt` of `createdAt__gte`.
     pub time_filter: &'static str,
-    /// The time of a record that this asks by.
+    /// The time of records by which requests of this pass filter and sort.
     pub by: By,
     /// Time between two polls of this pass.
     pub every: Duration,

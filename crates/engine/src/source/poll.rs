@@ -66,8 +66,9 @@ pub struct Poll {
     is_counted: bool,
     /// The time that earlier polls have read and that stays open.
     open: Option<Span>,
-    /// How many more records the console counts there than the position knows, and how many were found.
+    /// How many more records the console counts in `open` than the position knows.
     excess: u64,
+    /// How many of these the poll has found.
     found_late: u64,
     /// How many records the console counts and does not show, not even when it is asked again.
     not_shown: u64,

@@ -22,7 +22,7 @@ pub enum Since {
     Beginning,
 }
 
-/// As settings write it.
+/// Writes the value as the key `since` has it.
 impl fmt::Display for Since {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -66,7 +66,8 @@ pub struct Pipeline {
     pub renamed_from: Option<Box<str>>,
     /// The file. Paths in it are relative to its directory.
     pub path: PathBuf,
-    /// Who may know of it ([`TenantRules::tenant_of`]). `None` for the operator's.
+    /// The directory or namespace of the tenant whose file it is ([`TenantRules::tenant_of`]). `None` for a file of the
+    /// operator.
     pub tenant: Option<Arc<str>>,
     /// If false, the pipeline is paused and keeps its checkpoints.
     pub enabled: bool,

@@ -62,8 +62,9 @@ impl TenantRules {
         self.for_files || is_resource(path)
     }
 
-    /// Where the pipeline files are whose author may know of the one at `path`: its directory, or the namespace of a
-    /// resource. With the placeholder `{pipeline}` each file has an author of its own. `None` for the operator's files.
+    /// The directory or, for a resource, the namespace of the tenant whose file is at `path`. Files of one tenant may
+    /// know of each other. With the placeholder `{pipeline}` each file has an author of its own. `None` for the
+    /// operator's files.
     pub fn tenant_of(&self, path: &Path) -> Option<PathBuf> {
         if let Some((namespace, _)) = resource_at(path) {
             return Some(namespace.into());

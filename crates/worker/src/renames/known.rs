@@ -10,7 +10,7 @@ use s1_forwarder_engine::lane::LaneCheckpoint;
 use crate::pipeline::{Loaded, Pipeline};
 use crate::spec::LaneSpec;
 
-/// With more orphans of one tenant's place, its new lanes do not begin.
+/// With more orphans of one tenant, its new lanes do not begin.
 pub const MOST_ORPHANS: usize = 1_000;
 /// Wait before a lane with too many orphans looks again: a command may have removed some.
 pub const AGAIN_AFTER_ORPHANS: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ impl Known {
         candidates
     }
 
-    /// Without many orphans, no place has too many.
+    /// Without many orphans, no tenant has too many.
     pub fn has_many_orphans(&self) -> bool {
         self.orphans.len() > MOST_ORPHANS
     }
@@ -120,7 +120,8 @@ impl From<LaneCheckpoint> for Origin {
     }
 }
 
-/// Whether a lane may know of a checkpoint of this place: a tenant's only of those of its own.
+/// Whether a lane may know of a checkpoint of this tenant. A lane of a tenant knows only those of the same tenant, a
+/// lane of the operator knows all.
 pub fn may_know(lane: &LaneSpec, tenant: &str) -> bool {
     lane.tenant.as_deref().is_none_or(|own| own == tenant)
 }

@@ -38,7 +38,7 @@ impl Renames {
         }))
     }
 
-    /// The orphans of a place. None is read unless there are many.
+    /// Counts the orphans of a tenant. Their checkpoints are read only if there are many.
     async fn orphans_of(&self, store: &dyn Store, tenant: &str) -> Result<usize, Failure> {
         if !self.known.lock().has_many_orphans() {
             return Ok(0);

@@ -464,7 +464,7 @@ async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     assert!(begins && fixture.meter.lane.state().is_up());
     assert_eq!(fixture.shared.renames.count_orphans(), 1_000);
 
-    // Lanes that have begun go on, and other places and the operator have nothing to do with it.
+    // Lanes that have begun go on, and other tenants and the operator have nothing to do with it.
     for (tenant, lane) in [("acme", "corp/threats/siem"), ("globex", ""), ("", "")] {
         let fixture = Fixture::new(None, "");
         let fixture = if tenant.is_empty() { fixture } else { fixture.of_tenant(tenant) };

@@ -35,7 +35,7 @@ const READ_INTERVAL: Duration = Duration::from_secs(2);
 const READ_AT_ONCE: usize = 100;
 /// Concurrent reads or writes.
 const CALLS: usize = 8;
-/// Timeout of one of them.
+/// Timeout of one read or write.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the last write of a lane that needed the whole shutdown timeout.
 const LAST_TIMEOUT: Duration = Duration::from_secs(3);

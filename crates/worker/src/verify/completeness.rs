@@ -48,7 +48,7 @@ pub struct HourRecords {
 
 #[derive(Debug)]
 pub struct UnknownRecord {
-    /// Under which a ledger knows it.
+    /// The number under which a ledger has the record.
     pub key: u64,
     pub identity: Identity,
     /// Its id at the console.

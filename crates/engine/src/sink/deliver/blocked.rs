@@ -18,7 +18,7 @@ const FORGOTTEN: Duration = Duration::from_secs(3_600);
 /// place: it has changed, or is gone from the console. A lane that fails sends the same batch again far sooner.
 const MOVED: Duration = Duration::from_secs(900);
 
-/// What a sink that accepted nothing has answered about.
+/// The subject of an answer by which a sink accepted nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failed {
     /// Each event: the sink is up.

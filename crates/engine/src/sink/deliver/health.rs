@@ -78,7 +78,7 @@ pub struct SinkHealth {
     accepts_refusals: bool,
     /// The events that the sink does not take, over all sessions of the lane.
     blocked: Mutex<Blocked>,
-    /// Refused events that could not be stored. The sink accepted others then, so that they are in no row.
+    /// Refused events that could not be stored while the sink accepted others. They do not count as refusals in a row.
     unstored: Mutex<HashSet<Identity>>,
 }
 
@@ -93,7 +93,7 @@ impl SinkHealth {
         *self.answers.lock()
     }
 
-    /// Returns when that has changed since the last call. One task at a time may wait.
+    /// Returns when [`Self::answers`] has changed since the last call. One task at a time may wait.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -20,7 +20,7 @@ pub enum Kept {
     Everything,
     /// It has removed nothing that was sent after the target was made, which was then.
     Since(Timestamp),
-    /// It has removed nothing since then, too, and is a name for others: it may have been another one's name before.
+    /// The target is an alias. It has removed nothing since then, and may have been the name of another index before.
     Alias(Timestamp),
     /// It may have removed what came before, for this reason.
     From(Timestamp, String),

@@ -65,7 +65,7 @@ pub struct VerifyDestination {
     pub repair: Option<Most>,
 }
 
-/// Where it is looked whether an event is there.
+/// The source that answers whether an event is at its destination.
 #[derive(Debug, Clone)]
 pub enum Ask {
     /// In a list of identities.

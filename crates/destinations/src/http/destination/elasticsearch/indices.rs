@@ -20,7 +20,7 @@ pub(super) struct Indices {
     target: String,
     /// Whether an index belongs to the target. The names tell for most, and the cluster for the others.
     known: Mutex<BTreeMap<String, bool>>,
-    /// The first foreign one.
+    /// The first index that does not belong to the target. It is named in errors.
     example: OnceLock<String>,
 }
 

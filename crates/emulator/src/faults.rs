@@ -58,7 +58,7 @@ pub enum Fault {
     Dropped,
     /// 400 for a valid cursor. Does not affect requests without a cursor.
     RefusedCursor,
-    /// 404 for a valid cursor, likewise.
+    /// 404 for a valid cursor. Does not affect requests without a cursor.
     LostCursor,
     /// The page of a valid cursor is empty, or has only some of its records, and is the last one.
     EarlyEnd,

@@ -40,9 +40,9 @@ pub struct PullStage<'a> {
     pub lane: &'a Lane,
     /// What the lane has learned about the size of its records; shared by all its polls.
     pub sizing: &'a mut Sizing,
-    /// What its polls have learned of the console; shared likewise.
+    /// What the polls of the lane have learned of the console; shared by all of them.
     pub learned: &'a mut Learned,
-    /// The threats that it has fetched for its activities; shared likewise.
+    /// The threats that the lane has fetched for its activities; shared by all its polls.
     pub threats: &'a mut KnownThreats,
     pub random: fastrand::Rng,
     /// Failures in a row after which the poll ends: the stream has other passes, which must not wait for this one

@@ -51,7 +51,7 @@ impl Pull {
         self.own.filters().into_iter().chain(self.filters.iter().cloned())
     }
 
-    /// The filters of a request for a list, likewise.
+    /// The filters of a request for a list, as parameters of its query.
     pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
         named(self.filters())
     }

@@ -215,7 +215,7 @@ mod tests {
             query.iter().find(|(asked, _)| asked == name).map(|(_, value)| value.as_str())
         }
 
-        /// Path and variables, the most records and the most bytes, likewise.
+        /// Path and variables, the most records and the most bytes.
         pub(in crate::source) fn outline(&self) -> (String, usize, usize) {
             let (limit, max_bytes) = match self.size {
                 Size::Page { max_limit } => (max_limit, usize::MAX),

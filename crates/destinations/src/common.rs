@@ -36,6 +36,7 @@ pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the
 /// The same advice for sinks that also have an envelope.
 pub(super) const ENVELOPE: &str = "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
 
+/// The settings of one type of sink: what generic code asks a type, and how a sink is built from them.
 pub trait SinkType {
     fn defaults(&self) -> Defaults;
 

@@ -59,9 +59,11 @@ pub enum Side {
     Store,
     /// The copy of the lane's checkpoint cannot be written. The lane does not depend on it.
     Copy,
+    /// The console cannot be asked, or its answers not read.
     Console,
     /// Events cannot be mapped, or not delivered.
     Sink,
+    /// Refused events cannot be stored as dead letters.
     DeadLetters,
 }
 

@@ -22,6 +22,7 @@ impl Clock {
     pub fn simulated(start: Timestamp) -> Self {
         Self::Simulated { start, begun: Instant::now() }
     }
+
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),

@@ -145,9 +145,11 @@ pub const TOO_LARGE: &str = "too_large";
 
 /// The status of an event that was refused by a success, where the destination gives it none of its own.
 pub const PARTIAL: &str = "partial";
+
 /// Stands for the status of an event that was not sent, since a program of the pipeline failed on it.
 pub const PROGRAM: &str = "program";
 
+/// One attempt to deliver a batch, with its outcome and what to count of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
     pub outcome: Outcome,

@@ -19,6 +19,7 @@ use crate::parts::{
     Owner, Pod, Sentence,
 };
 
+/// The parts of a threat's record that the schemas write.
 #[derive(Debug, Clone, Copy)]
 pub struct ThreatParts<'a> {
     /// The id of the record, else `threatId`.

@@ -19,6 +19,7 @@ use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Acting, Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence, VERIFICATIONS};
 
+/// The parts of a unified alert's record that the schemas write.
 #[derive(Debug, Clone, Copy)]
 pub struct UnifiedParts<'a> {
     pub id: Value<'a>,

@@ -31,6 +31,7 @@ impl Sum {
     pub fn add(&mut self, identity: Identity) {
         self.merge(&Self { count: 1, xor: identity.bytes() });
     }
+
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.xor.iter_mut().zip(other.xor).for_each(|(mine, other)| *mine ^= other);

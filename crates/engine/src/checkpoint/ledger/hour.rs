@@ -35,6 +35,7 @@ impl Hour {
     pub const fn plus(self, hours: u32) -> Self {
         Self(self.0.saturating_add(hours))
     }
+
     pub const fn minus(self, hours: u32) -> Self {
         Self(self.0.saturating_sub(hours))
     }

@@ -38,7 +38,10 @@ pub use totals::LedgerTotals;
 pub use s1_forwarder_record::Accounting;
 
 use hour_sums::HourSums;
+
+/// Age in hours up to which a ledger has sums.
 const SUM_HOURS: u32 = 90 * 24;
+/// Age in hours up to which a ledger has identities.
 const IDENTITY_HOURS: u32 = 48;
 /// Hours after which a day becomes one count, if the lane has no journal.
 const HOURS_APART: u32 = 72;
@@ -46,6 +49,8 @@ const HOURS_APART: u32 = 72;
 const MOST_RECENT: usize = 256;
 /// Segments of identities (of 1 MiB) per lane at most: about sixty million ids of a busy stream, 4 bytes each.
 const MOST_SEGMENTS: usize = 256;
+
+/// The records that a lane has accounted for, by hour of creation. It is part of the lane's checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// How often the ledger was started again.
@@ -121,6 +126,8 @@ impl Ledger {
     pub fn kept_from(&self, now: Timestamp) -> Option<Hour> {
         self.kept_from.map(|from| from.max(first_kept(now, IDENTITY_HOURS)))
     }
+
+    /// Whether the store keeps a journal for the ledger.
     pub fn has_journals(&self) -> bool {
         self.kept_from.is_some()
     }

@@ -54,6 +54,7 @@ const SHORTEST_PART: i64 = 1_000_000;
 const SENT_WITHIN: Duration = Duration::from_secs(3_600);
 /// The clocks of console, destination and this machine may differ by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);
+
 /// What to compare, and with what.
 #[derive(Debug)]
 pub struct VerifyDestination {

@@ -1,5 +1,9 @@
-//! The parts of settings: secrets, sizes, periods, ids, schemas, TLS and HTTP clients. Other crates compose their
-//! settings from these.
+//! Values of settings, and the network and system code that they configure. Other crates compose their settings from
+//! these values.
+//!
+//! - Values: secrets, sizes, periods, ids, names, and the kind of each key for the rules of tenants.
+//! - Network: HTTP clients with TLS, proxies, pins and a resolver; the text of a failed request; calls to Kubernetes.
+//! - System: files that are read with limits, and written for the owner alone.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]

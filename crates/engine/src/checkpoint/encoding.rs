@@ -25,7 +25,7 @@ pub fn from_fixed([a, b, c, d, e]: Fixed) -> u64 {
 /// Reads ascending numbers that were written as the differences between neighbours, each with what belongs to it.
 ///
 /// # Errors
-/// Those of the deserializer, and when a number would be too large.
+/// The errors of the deserializer, and one for a number that would be too large.
 pub fn numbered<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<(u64, T)>, D::Error> {
     let mut items = Vec::<(u64, T)>::deserialize(deserializer)?;
     let mut number = 0_u64;
@@ -41,7 +41,7 @@ pub mod sorted {
     use serde::{Deserializer, Serializer};
 
     /// # Errors
-    /// Those of the serializer.
+    /// The errors of the serializer.
     pub fn serialize<S: Serializer>(numbers: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
         let mut previous = 0;
         serializer
@@ -49,7 +49,7 @@ pub mod sorted {
     }
 
     /// # Errors
-    /// Those of the deserializer, and when a number would be too large.
+    /// The errors of the deserializer, and one for a number that would be too large.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
         Ok(super::numbered::<D, ()>(deserializer)?.into_iter().map(|(number, ())| number).collect())
     }

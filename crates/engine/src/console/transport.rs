@@ -99,7 +99,7 @@ pub trait Transport: Send + Sync + Debug {
 /// The outcome of `exchange` within the request's timeout, for transports without one of their own.
 ///
 /// # Errors
-/// Those of the exchange, or that it took too long.
+/// The errors of `exchange`, and one if it took too long.
 pub async fn within(
     timeout: Duration,
     exchange: impl Future<Output = Result<Response, TransportError>>,

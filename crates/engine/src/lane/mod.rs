@@ -1,4 +1,4 @@
-//! Joins the stages: source → transform → sink → state.
+//! A lane: it joins source, transform, sink and checkpoint store.
 //!
 //! A lane sleeps between polls as one small future. A poll runs three stages over bounded channels: pull, map, send.
 //! When the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a

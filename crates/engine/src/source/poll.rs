@@ -271,8 +271,8 @@ impl Poll {
     /// too large.
     ///
     /// # Errors
-    /// Those of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from the
-    /// failure.
+    /// The error of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from
+    /// the failure.
     pub fn answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => Ok(()),

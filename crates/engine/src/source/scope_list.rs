@@ -55,7 +55,7 @@ impl ScopeList {
     /// which it has none, are followed by its sites.
     ///
     /// # Errors
-    /// Those of the answer. An answer without scopes never means that there are none. The list is ready to go on.
+    /// The error of the answer. An answer without scopes never means that there are none. The list is ready to go on.
     pub fn answered(&mut self, answer: Answer, redactor: &Redactor) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
         let read = match answer {
             Ok(body) => self.add(&body, redactor),

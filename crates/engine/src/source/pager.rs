@@ -45,7 +45,7 @@ pub(super) struct Progress {
 /// Where a page leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    PulledPage,
+    Page,
     Nothing,
     /// To a page that came before, or one more that shows nothing more.
     Unclear,
@@ -81,7 +81,7 @@ impl Pager {
         }
         if self.idle_pages < MAX_IDLE_PAGES && self.followed.insert(hash(cursor)) {
             self.cursor = Some(cursor.to_owned());
-            return Next::PulledPage;
+            return Next::Page;
         }
         Next::Unclear
     }

@@ -598,7 +598,7 @@ impl Poll {
     /// Moves to the next page, or past the end of the list.
     fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
         match self.pager.follow(next_cursor, keys) {
-            Next::PulledPage => self.walk.is_long = true,
+            Next::Page => self.walk.is_long = true,
             Next::Nothing => self.next_list(),
             Next::Unclear => self.doubt(),
         }

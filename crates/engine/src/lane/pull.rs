@@ -14,7 +14,7 @@ use super::clocks::Clocks;
 use super::enrich::Enricher;
 use super::known_threats::KnownThreats;
 use super::map::ReservedPage;
-use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
+use super::sizing::{EXPANSION, PagePlan, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
 use crate::checkpoint::ledger::repair_between;
 use crate::console::{ClockChange, ConsoleError, advice};
@@ -155,7 +155,7 @@ impl PullStage<'_> {
 
     /// Reserves the bytes of a page and of what is fetched in addition to its records. The page gets smaller if memory
     /// is short.
-    async fn reserve(&self, page: &mut PageBudget, enricher: Option<&Enricher<'_>>, share: usize) -> Reservation {
+    async fn reserve(&self, page: &mut PagePlan, enricher: Option<&Enricher<'_>>, share: usize) -> Reservation {
         let mut reserve = page.reserve;
         if let Some(enricher) = enricher {
             page.limit = page.limit.min(enricher.page());

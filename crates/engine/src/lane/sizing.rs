@@ -29,13 +29,13 @@ pub struct Sizing {
 
 /// The size of the next page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageBudget {
+pub struct PagePlan {
     pub limit: usize,
     pub reserve: usize,
     pub max_body: usize,
 }
 
-impl PageBudget {
+impl PagePlan {
     /// The page with fewer records, if only `reserved` bytes were reserved for it.
     pub fn within(self, reserved: usize) -> Self {
         if reserved >= self.reserve {
@@ -54,9 +54,9 @@ impl Sizing {
     }
 
     /// The next page, for a lane whose fair share of `total` bytes is `share`.
-    pub fn plan(&self, share: usize, total: usize, proven: bool) -> PageBudget {
+    pub fn plan(&self, share: usize, total: usize, proven: bool) -> PagePlan {
         if let Some(reserve) = self.boost {
-            return PageBudget { limit: 1, reserve, max_body: reserve / 2 };
+            return PagePlan { limit: 1, reserve, max_body: reserve / 2 };
         }
         let limit = if proven { self.limit } else { self.limit.min(FIRST_LIMIT) };
         let record = self.bytes_per_record * HEADROOM;
@@ -65,7 +65,7 @@ impl Sizing {
         let largest_body = (share / 2 / EXPANSION).max(MIN_BODY).min(total / EXPANSION).max(1);
         let limit = limit.min((largest_body as f64 / record) as usize).max(1);
         let max_body = ((limit as f64 * record) as usize).max(MIN_BODY).min(largest_body);
-        PageBudget { limit, reserve: max_body * EXPANSION, max_body }
+        PagePlan { limit, reserve: max_body * EXPANSION, max_body }
     }
 
     /// A page of `records` came in `bytes`.
@@ -92,7 +92,7 @@ impl Sizing {
     }
 
     /// The answer to `plan` outgrew its reservation. False when a single record does not fit into `total` bytes.
-    pub fn too_large(&mut self, plan: PageBudget, total: usize) -> bool {
+    pub fn too_large(&mut self, plan: PagePlan, total: usize) -> bool {
         if plan.limit > 1 {
             // As many records in twice the bytes or, when the share has no room for that, half as many.
             self.bytes_per_record = 2.0 * plan.max_body as f64 / (plan.limit as f64 * HEADROOM);
@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn a_page_that_got_fewer_bytes_has_as_many_fewer_records() {
-        let plan = PageBudget { limit: 1000, reserve: 4 * MIB, max_body: MIB };
+        let plan = PagePlan { limit: 1000, reserve: 4 * MIB, max_body: MIB };
         assert_eq!(plan.within(4 * MIB), plan);
-        assert_eq!(plan.within(MIB), PageBudget { limit: 250, reserve: MIB, max_body: MIB / 4 });
+        assert_eq!(plan.within(MIB), PagePlan { limit: 250, reserve: MIB, max_body: MIB / 4 });
         assert_eq!(plan.within(1024).limit, 1);
     }
 

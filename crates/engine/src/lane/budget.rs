@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// From this budget on there is a common reserve, of this fraction.
 const LEAST_WITH_RESERVE: usize = 16 << 20;
-const RESERVE: usize = 16;
+const RESERVE_DIVISOR: usize = 16;
 
 /// Bytes are counted in units of this size: a semaphore counts to 2³² at most.
 const UNIT: usize = 1024;
@@ -85,7 +85,7 @@ impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
         let units = (total / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let common = if total < LEAST_WITH_RESERVE { 0 } else { units / RESERVE };
+        let common = if total < LEAST_WITH_RESERVE { 0 } else { units / RESERVE_DIVISOR };
         let total = (units - common) * UNIT;
         let sums = Mutex::default();
         Arc::new(Self {

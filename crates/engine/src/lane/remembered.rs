@@ -12,9 +12,9 @@ use s1_forwarder_failure::Failure;
 const BYTES: usize = 32;
 /// Divisor: all lanes together may remember records in as many bytes as half of the memory budget. These bytes are not
 /// part of the budget.
-const PART: usize = 2;
+const BUDGET_DIVISOR: usize = 2;
 /// Divisor: all lanes together may keep an eighth of the memory budget, not part of it, of what they can fetch again.
-const PART_KEPT: usize = 8;
+const KEPT_DIVISOR: usize = 8;
 /// Records that each pipeline may remember, whatever others do: those of a long list.
 const LEAST: u64 = 200_000;
 
@@ -60,8 +60,8 @@ pub struct LaneMemory {
 impl Remembered {
     /// `budget` are the bytes of `--memory-budget`.
     pub fn new(max: u64, budget: usize) -> Arc<Self> {
-        let max_of_all = (budget / PART / BYTES) as u64;
-        let max_kept = budget / PART_KEPT;
+        let max_of_all = (budget / BUDGET_DIVISOR / BYTES) as u64;
+        let max_kept = budget / KEPT_DIVISOR;
         Arc::new(Self { max, max_of_all, max_kept, kept: AtomicUsize::default(), sums: Mutex::default() })
     }
 
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn all_together_take_a_part_of_the_budget_and_each_has_the_least() {
         let many = LEAST * 4;
-        let remembered = Remembered::new(many * 10, many as usize * BYTES * PART);
+        let remembered = Remembered::new(many * 10, many as usize * BYTES * BUDGET_DIVISOR);
         let [greedy, other] = ["acme", "globex"].map(|pipeline| remembered.lane(pipeline));
         assert_eq!(greedy.set(many as usize - 1), Ok(()));
         let Err(Failure::Full(reason)) = greedy.set(many as usize) else { panic!("it may go on") };

@@ -5,6 +5,7 @@
 //! servers.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::missing_errors_doc, reason = "each error is the reason of a skipped test")]
 
 pub mod cache;
 mod debian;

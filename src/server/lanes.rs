@@ -364,7 +364,7 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     warnings
 }
 
-/// See [`Lane::remap_repair`]. A window ends before its last second.
+/// See [`LaneRow::remap_repair`]. A window ends before its last second.
 fn remap_repair(lane: &LaneMetrics, snapshot: &TelemetrySnapshot) -> Option<String> {
     let (first, last) = lane.unchanged_records()?;
     let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == lane.pipeline)?;

@@ -47,7 +47,7 @@ impl Status {
                 matching.sort_by(|(one, _), (other, _)| query.order(one, other));
                 let page = query.rows();
                 lanes.extend(
-                    matching.iter().skip(page.start).take(page.len()).map(|(_, view)| Lane::of(view, snapshot, now)),
+                    matching.iter().skip(page.start).take(page.len()).map(|(_, view)| LaneRow::of(view, snapshot, now)),
                 );
                 (matching.len(), Vec::new())
             }
@@ -100,7 +100,7 @@ impl Summary {
 }
 
 impl PipelineRow {
-    fn of(facts: &Facts<'_>, worst: Lane, lanes: &[(Facts<'_>, &LaneView)], now: Timestamp) -> Self {
+    fn of(facts: &Facts<'_>, worst: LaneRow, lanes: &[(Facts<'_>, &LaneView)], now: Timestamp) -> Self {
         let error = worst.error.clone();
         let recent: Vec<_> = lanes.iter().map(|(_, view)| view.metrics.usage.recent(now)).collect();
         let has_error = |view: &LaneView| view.metrics.read_error(|other| error.as_deref() == Some(other));
@@ -149,7 +149,8 @@ pub(super) fn pipelines(
     rows.sort_by(|(one, ..), (other, ..)| query.order(one, other));
     let page = query.rows();
     let shown = rows.iter().skip(page.start).take(page.len());
-    let shown = shown.map(|(facts, worst, lanes)| PipelineRow::of(facts, Lane::of(worst, snapshot, now), lanes, now));
+    let shown =
+        shown.map(|(facts, worst, lanes)| PipelineRow::of(facts, LaneRow::of(worst, snapshot, now), lanes, now));
     (rows.len(), shown.collect())
 }
 

@@ -69,7 +69,7 @@ impl Default for KnownScope {
 pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: KnownScope) -> (KnownScope, Duration) {
     let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
-    let Ok(client) = shared.lanes.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
+    let Ok(client) = shared.lane_builder.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
     // What the console was asked just before they vanished says nothing: it is asked once more after a while.
     let vanished = vanished(&shared, &lanes);
     let has_vanished = known.vanished != vanished;
@@ -100,7 +100,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             if is_named { DOUBT_INTERVAL } else { NEVER }
         }
         Ok(Compared::Nothing) => {
-            shared.warnings.clear_unseen(pipeline, &lane.console, &lanes, &shared.lanes.state_flags(lane), now);
+            shared.warnings.clear_unseen(pipeline, &lane.console, &lanes, &shared.lane_builder.state_flags(lane), now);
             known.well_at = Instant::now();
             known.read_until = earliest(&shared, &lanes, LaneMetrics::complete_until);
             match (is_named, known.in_doubt) {

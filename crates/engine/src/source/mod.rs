@@ -33,7 +33,7 @@ pub use position::{
 pub use pull::Pull;
 pub use requests::Request;
 pub use responses::{read_list, read_page};
-pub use rhythm::{Heard, Rhythm};
+pub use rhythm::{Observed, Rhythm};
 pub use seen_scope::{SeenScope, Visible, named_scopes};
 pub use settings::{Activities, Groups, StreamSettings, Threats};
 pub use silent_after::SilentAfter;

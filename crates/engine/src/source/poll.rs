@@ -296,7 +296,7 @@ impl Poll {
         let count = page.and_then(|page| page.total_items);
         match &mut self.phase {
             Phase::FindingLate(tail) => {
-                if tail.search.counted(&self.selection.settled(), count) {
+                if tail.search.counted(&self.selection.settled_before(), count) {
                     self.selection.count_vanished();
                 }
                 self.begin_walks();

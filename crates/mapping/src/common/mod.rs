@@ -23,6 +23,7 @@ pub(super) mod registry;
 pub(super) mod remaining;
 pub(super) mod remote_origin;
 pub(super) mod severity;
+pub(super) mod sid;
 pub(super) mod text_set;
 pub(super) mod threat;
 pub(super) mod word;

@@ -3,13 +3,14 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::{Container, Endpoint, Pod};
-use crate::common::account::ProcessUser;
+use crate::common::account::{Account, ProcessUser};
 use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
 use crate::common::image::Image;
 use crate::common::matched::Matched;
 use crate::common::placeholder::{is_placeholder, is_set, text};
 use crate::common::severity::Severity;
+use crate::common::sid;
 use crate::common::words::Words;
 
 #[derive(Debug, Clone, Copy)]
@@ -86,9 +87,16 @@ pub struct Login<'a> {
     pub is_administrator: Value<'a>,
 }
 
-impl Login<'_> {
+impl<'a> Login<'a> {
+    /// A login without the id and the domain of another account: the console may have those of who asked for it.
+    pub fn new(name: Value<'a>, sid: Value<'a>, domain: Value<'a>, is_administrator: Value<'a>) -> Self {
+        let is_one = Account::of(name).zip(sid.escaped()).is_none_or(|(account, sid)| sid::may_be_of(sid, account));
+        let [sid, domain] = if is_one { [sid, domain] } else { [Value::default(); 2] };
+        Self { name, domain, sid, is_administrator }
+    }
+
     /// A value of a login. Windows writes Nobody's id for that of a failed login.
-    pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
+    pub fn text(value: Value<'a>) -> Option<Escaped<'a>> {
         value.escaped().filter(|text| !text.is("S-1-0-0") && !is_placeholder(*text))
     }
 }

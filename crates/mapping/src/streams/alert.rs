@@ -88,12 +88,12 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
         machine_ip: info.src_machine_ip,
         dns_request: info.dns_request,
         dns_response: info.dns_response,
-        login: Login {
-            name: info.logins_user_name,
-            domain: domain(info.login_account_domain),
-            sid: info.login_account_sid,
-            is_administrator: info.login_is_administrator_equivalent,
-        },
+        login: Login::new(
+            info.logins_user_name,
+            info.login_account_sid,
+            domain(info.login_account_domain),
+            info.login_is_administrator_equivalent,
+        ),
         registry: Registry {
             key_path: info.registry_key_path,
             path: info.registry_path,

@@ -92,12 +92,12 @@ fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
         machine_ip: hit.srcmachineip,
         dns_request: hit.dnsrequest,
         dns_response: hit.dnsresponse,
-        login: Login {
-            name: hit.loginsusername,
-            domain: domain(hit.loginaccountdomain),
-            sid: hit.loginaccountsid,
-            is_administrator: hit.loginisadministratorequivalent,
-        },
+        login: Login::new(
+            hit.loginsusername,
+            hit.loginaccountsid,
+            domain(hit.loginaccountdomain),
+            hit.loginisadministratorequivalent,
+        ),
         registry: Registry {
             key_path: hit.registrykeypath,
             path: hit.registrypath,

@@ -2431,7 +2431,8 @@ fn nobody_is_no_user_who_logged_in() {
             "{event:#}"
         );
     }
-    for (sid, expected) in [("S-1-5-18", json!("S-1-5-18")), ("s-1-0-0", Value::Null)] {
+    // `S-1-5-18` would be that of who asked for the login.
+    for (sid, expected) in [("S-1-5-21-1-2-3-1000", json!("S-1-5-21-1-2-3-1000")), ("s-1-0-0", Value::Null)] {
         let record = json!({"alertInfo": {"alertId": "1", "loginsUserName": "a", "loginAccountSid": sid}});
         assert_fields(&map_to(Schema::Ecs, Stream::Alerts, &record), &[("user.id", expected)]);
     }
@@ -4706,4 +4707,67 @@ fn what_a_user_does_about_a_threat_is_no_detection() {
     }
     let event = map_to(Schema::Ocsf, Stream::Activities, &of_threat(json!({}), json!({"username": ""})));
     assert_fields(&event, &[("activity_name", json!("Create")), ("is_alert", json!(true))]);
+}
+
+/// The console has the name of who logged in, and the id and the domain of who asked for it: of Windows itself at the
+/// keyboard.
+#[test]
+fn an_id_of_another_account_is_none_of_who_logged_in() {
+    let domain = "S-1-5-21-3622100493-2250088526-2058887289";
+    let of_domain = |number: &str| format!("{domain}-{number}");
+    let [jane, administrator, guest] = ["1000", "500", "501"].map(of_domain);
+    for (name, sid, is_one) in [
+        ("Crest", "S-1-5-18", false),
+        ("DWM-5", "S-1-5-18", false),
+        ("jane@acme.example", "S-1-5-19", false),
+        ("jane", "s-1-5-20", false),
+        ("jane", "S-1-5-7", false),
+        ("Guest", jane.as_str(), false),
+        ("Gast", &jane, false),
+        ("Invité", &administrator, false),
+        ("Administrator", &jane, false),
+        ("DefaultAccount", &administrator, false),
+        ("SYSTEM", &jane, false),
+        ("NETWORK SERVICE", "S-1-5-18", false),
+        ("SYSTEM", "S-1-5-18", true),
+        ("Système", "S-1-5-18", true),
+        ("NT AUTHORITY\\SYSTEM", "S-1-5-18", true),
+        // The account of the machine.
+        ("WS-7$", "S-1-5-18", true),
+        ("WS-7$", "S-1-5-20", true),
+        ("LOKALER DIENST", "S-1-5-19", true),
+        ("SERVICE RÉSEAU", "S-1-5-20", true),
+        ("ANONYMOUS LOGON", "S-1-5-7", true),
+        ("DWM-5", "S-1-5-90-0-5", true),
+        ("Crest", &jane, true),
+        ("Guest", &guest, true),
+        ("Administrateur", &administrator, true),
+        // It may be renamed.
+        ("boss", &administrator, true),
+    ] {
+        let login = json!({"alertId": "1", "eventType": "WINLOGONATTEMPT", "loginsUserName": name,
+            "loginAccountSid": sid, "loginAccountDomain": "CLO007"});
+        let hit = json!({"alertid": "1", "rulename": "r", "loginsusername": name, "loginaccountsid": sid,
+            "loginaccountdomain": "CLO007"});
+        for (stream, record, rest) in [
+            (Stream::Alerts, json!({"alertInfo": login}), "alertInfo"),
+            (Stream::Activities, activity(3608, json!({}), hit), "data"),
+        ] {
+            let [id, of_login] = if is_one { [json!(sid), json!("CLO007")] } else { [Value::Null, Value::Null] };
+            let event = map_to(Schema::Ecs, stream, &record);
+            assert_eq!(at(&event, "user.id"), &id, "{name} {sid}: {event:#}");
+            if is_one || !name.contains(['@', '\\']) {
+                assert_eq!(at(&event, "user.domain"), &of_login, "{name} {sid}: {event:#}");
+            }
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            let users: Vec<_> =
+                event["evidences"].as_array().unwrap().iter().filter_map(|evidence| evidence.get("user")).collect();
+            assert_eq!(users.len(), 1, "{event:#}");
+            assert_eq!(users[0].get("uid"), Some(&id).filter(|id| !id.is_null()), "{name} {sid}: {event:#}");
+            // Nothing is lost.
+            let rest = event["unmapped"][rest].to_string();
+            assert_eq!(rest.contains(sid) && rest.contains("CLO007"), !is_one, "{name} {sid}: {event:#}");
+        }
+    }
 }

@@ -83,16 +83,18 @@ impl Mac {
             || self.length == 12 && VIRTUAL.iter().any(|(known, bits)| self.number >> (48 - bits) == *known)
     }
 
-    /// Whether many machines have this MAC address: one of zeros, as a loopback interface has, and those that are the
-    /// same at each client of a VPN, or at each adapter of a kind.
+    /// Whether many machines have this MAC address: one that nobody was given, and those that are the same at each
+    /// client of a VPN, or at each adapter of a kind.
     pub fn is_of_many(&self) -> bool {
+        // One byte that is repeated: zeros, a broadcast, and the interfaces of Calico and of Azure's network for pods.
+        let ones = if self.length == 12 { 0x0101_0101_0101 } else { 0x0101_0101_0101_0101 };
+        if self.number.is_multiple_of(ones) {
+            return true;
+        }
         matches!(
             self.number,
-            0
-            // What programs get that may not know the address (Android, iOS), and a broadcast.
-            | 0x0200_0000_0000
-            | 0xffff_ffff_ffff
-            | u64::MAX
+            // What programs get that may not know the address (Android, iOS).
+            0x0200_0000_0000
             // The tunnels of Windows for IPv6: Teredo, ISATAP. They have 8 bytes.
             | 0xe0
             // GlobalProtect, and Pulse Secure.
@@ -113,8 +115,7 @@ impl Mac {
             | 0x001c_4200_0000..=0x001c_4200_00ff
             // The T2 chip within a Mac, which is an interface of the Mac.
             | 0xacde_4800_1122
-            // The interfaces of Calico, and those of the domains of Xen on their host.
-            | 0xeeee_eeee_eeee
+            // The interfaces of the domains of Xen on their host.
             | 0xfeff_ffff_ffff
             // Adapters of Windows for dial-in and VPNs, named in ASCII: `PPTP00`, `3PoE00`, ` ASYN`.
             | 0x5050_5450_3030
@@ -167,10 +168,18 @@ mod tests {
             "001C.4200.0009",
             "acde48001122",
             "ffffffffffffffff",
+            "aa:aa:aa:aa:aa:aa",
+            "EE-EE-EE-EE-EE-EE-EE-EE",
         ] {
             assert!(mac(text).unwrap().is_of_many(), "{text}");
         }
-        for text in ["00:00:00:00:00:01", "02:50:41:00:00:02", "00:05:9a:3c:7b:00", "00:25:96:FF:FE:12:34:56"] {
+        for text in [
+            "00:00:00:00:00:01",
+            "02:50:41:00:00:02",
+            "00:05:9a:3c:7b:00",
+            "aa:aa:aa:aa:aa:ab",
+            "00:25:96:FF:FE:12:34:56",
+        ] {
             assert!(!mac(text).unwrap().is_of_many(), "{text}");
         }
         for text in ["0242ac110002", "0a:00:27:00:01:02", "00-FF-12-34-56-78"] {

@@ -43,19 +43,21 @@ impl MainAddress {
             let mac = mac.filter(|mac| !mac.is_of_many());
             let is_bridge = is_bridge(name);
             let mut is_own = !is_bridge && !is_virtual;
+            let mut has_address = false;
             let mut add = |address: Address| {
                 is_own &= !address.is_of_virtual_network();
+                has_address |= !address.is_link_local();
                 listed.push(Listed { address, mac, has_name, is_bridge, is_virtual });
             };
             for value in interface.addresses {
                 each_element(value, &mut |value| each_address(value, &mut add));
             }
             if is_own {
-                macs.add(mac);
+                macs.add(mac, has_address);
             }
         });
         for mac in endpoint.macs.escaped().into_iter().flat_map(|text| text.split(',')) {
-            macs.add(Mac::of(mac).filter(|mac| !mac.is_virtual()));
+            macs.add(Mac::of(mac).filter(|mac| !mac.is_virtual()), false);
         }
         let mut best: Option<(_, Address, Option<&Listed>)> = None;
         let mut consider = |address: Address, is_named: bool| {
@@ -90,19 +92,22 @@ impl MainAddress {
     }
 }
 
-/// The MAC address of an endpoint of which no other is known, but for those of virtual networks.
+/// The MAC address of an endpoint of which no other is known, but for those of virtual networks and, if it has an
+/// interface with an address, those of interfaces without one.
 #[derive(Default)]
 struct OnlyMac {
     first: Option<Mac>,
+    has_address: bool,
     has_other: bool,
 }
 
 impl OnlyMac {
-    fn add(&mut self, mac: Option<Mac>) {
-        match (self.first, mac) {
-            (Some(first), Some(mac)) => self.has_other |= mac != first,
-            (None, _) => self.first = mac,
-            (Some(_), None) => {}
+    fn add(&mut self, mac: Option<Mac>, has_address: bool) {
+        let Some(mac) = mac else { return };
+        match self.first {
+            Some(first) if has_address == self.has_address => self.has_other |= mac != first,
+            Some(_) if self.has_address => {}
+            _ => *self = Self { first: Some(mac), has_address, has_other: false },
         }
     }
 
@@ -141,6 +146,9 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("vmenet*", true),
         ("cni*", true),
         ("cali*", true),
+        ("azv*", true),
+        ("eni*", true),
+        ("gke*", true),
         ("vxlan*", true),
         ("vx_submariner*", true),
         ("geneve*", true),
@@ -160,6 +168,14 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("kube_ipvs*", true),
         ("nodelocaldns", true),
         ("dummy*", true),
+        ("waydroid*", true),
+        // What joins a virtual machine to a bridge of its host (Proxmox, OpenStack).
+        ("fwbr*", true),
+        ("fwpr*", true),
+        ("fwln*", true),
+        ("qbr*", true),
+        ("qvb*", true),
+        ("qvo*", true),
         ("lxc*", true),
         ("lxdbr*", true),
         ("incusbr*", true),
@@ -176,6 +192,12 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("crc", true),
         ("npcap*", true),
         ("microsoft_km_test_loopback*", true),
+        // Between the machines of Apple.
+        ("llw*", true),
+        ("awdl*", true),
+        ("anpi*", true),
+        ("p2p*", true),
+        ("ap1", true),
         // Bridges of a Mac. Another bridge has the address of the endpoint.
         ("bridge100", true),
         ("bridge101", true),
@@ -190,9 +212,10 @@ pub(super) const BRIDGES: Words<bool> = Words {
     ],
 };
 
-/// Whether the interface of this name, as a word, is that of OpenVPN or ZeroTier. They have MAC addresses.
+/// Whether the interface of this name, as a word, is a tunnel that may have a MAC address: of OpenVPN, ZeroTier (`feth`
+/// on a Mac) or OpenShift.
 fn is_tunnel(name: &str) -> bool {
-    ["tap", "zt", "zerotier"].into_iter().any(|tunnel| name.starts_with(tunnel))
+    ["tap", "tun", "zt", "zerotier", "feth"].into_iter().any(|tunnel| name.starts_with(tunnel))
 }
 
 /// `name` is a word.

@@ -4771,3 +4771,75 @@ fn an_id_of_another_account_is_none_of_who_logged_in() {
         }
     }
 }
+
+/// A byte that is repeated is no address of a maker: Azure's network for pods gives one to each interface on a host.
+#[test]
+fn an_interface_of_pods_of_a_cloud_represents_no_device() {
+    let one = |name: &str, mac: &str, inet: Value| {
+        json!({"name": name, "physical": mac, "inet": inet,
+        "inet6": ["fe80::a8aa:aaff:feaa:aaaa"]})
+    };
+    let real = "00:0d:3a:11:22:33";
+    for (name, mac) in [
+        ("azv1234567", "aa:aa:aa:aa:aa:aa"),
+        ("azv1234567", "aa:bb:cc:00:00:01"),
+        ("Ethernet 9", "AA-AA-AA-AA-AA-AA"),
+        ("x", "cc:cc:cc:cc:cc:cc"),
+        ("eni7e1f0a9b2c3", "de:ad:be:00:00:01"),
+        ("gke52af12b3c4d", "de:ad:be:00:00:01"),
+        ("qbr1234abcd-12", "de:ad:be:00:00:01"),
+        ("fwbr100i0", "de:ad:be:00:00:01"),
+    ] {
+        for named in ["203.0.113.9", "10.224.0.4"] {
+            let interfaces = json!([one(name, mac, json!([])), one("eth0", real, json!(["10.224.0.4"]))]);
+            let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "osType": "linux",
+                "lastIpToMgmt": named, "networkInterfaces": interfaces});
+            let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event["device"], &[("ip", json!(named)), ("mac", json!(real))]);
+            let is_shared = mac.ends_with("aa") || mac.ends_with("AA") || mac.ends_with("cc");
+            assert_eq!(observed(&event).iter().any(|(_, value)| value == mac), !is_shared, "{event:#}");
+            let event = map_to(Schema::Ecs, Stream::Agents, &agent);
+            let macs = event["host"]["mac"].as_array().unwrap().len();
+            assert_eq!(macs, if is_shared { 1 } else { 2 }, "{event:#}");
+        }
+    }
+}
+
+/// Interfaces between the machines of one maker, which have MAC addresses and no address of a network.
+#[test]
+fn an_interface_without_an_address_lends_no_device_its_mac() {
+    let one =
+        |name: &str, mac: &str, ip: Value| json!({"name": name, "physical": mac, "inet": ip, "inet6": ["fe80::1"]});
+    let real = "a4:83:e7:11:22:33";
+    for name in ["llw0", "awdl0", "ap1", "anpi0", "anpi1", "bridge0", "p2p0", "en5", "Wi-Fi", ""] {
+        for named in ["203.0.113.9", "10.8.0.2", "192.168.1.5"] {
+            let peer = one(name, "a6:83:e7:11:22:33", json!([]));
+            let own = one("en0", real, json!(["192.168.1.5"]));
+            for interfaces in [json!([peer, own]), json!([own, peer])] {
+                let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": named,
+                    "networkInterfaces": interfaces});
+                let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+                assert_fields(&event["device"], &[("ip", json!(named)), ("mac", json!(real))]);
+            }
+        }
+    }
+    // Such an interface is none of a Mac without another one either.
+    for (name, mac) in [("llw0", Value::Null), ("awdl0", Value::Null), ("en5", json!("a6:83:e7:11:22:33"))] {
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": "10.8.0.2",
+            "networkInterfaces": [one(name, "a6:83:e7:11:22:33", json!([]))]});
+        assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("device.mac", mac)]);
+    }
+    // Nobody knows which one of two with addresses it is.
+    let two = [one("en0", real, json!(["192.168.1.5"])), one("en1", "a4:83:e7:11:22:34", json!(["192.168.1.6"]))];
+    let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": "203.0.113.9",
+        "networkInterfaces": two});
+    assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("device.mac", Value::Null)]);
+    // A tunnel of OpenShift has a MAC address, and so have those of ZeroTier on a Mac.
+    for name in ["tun0", "feth1234"] {
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces":
+            [one(name, "aa:bb:cc:00:00:01", json!(["10.128.0.1"])), one("eth0", real, json!(["192.168.1.5"]))]});
+        let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+        assert_fields(&event["device"], &[("ip", json!("192.168.1.5")), ("mac", json!(real))]);
+    }
+}

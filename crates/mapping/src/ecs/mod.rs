@@ -267,7 +267,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     );
     tables.push(INDICATORS.print(|kind| detection::indicator_type(*kind).to_owned()));
     tables.push(detection::SIGNATURES.print(bool::to_string));
-    tables.push(VERIFICATIONS.print(bool::to_string));
+    tables.push(VERIFICATIONS.print(|signature| signature.exists().to_string()));
     tables.push(TACTICS.print(print_tactic));
     tables.push(OBSERVABLES.print(|kind| unified_alert::related_field(*kind).to_owned()));
     tables.push(PRODUCTS.print(|product| match product {

@@ -14,7 +14,7 @@ use crate::common::placeholder::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, is_version, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::parts::{DetectedFile, Engines};
+use crate::parts::{DetectedFile, Engines, Signature};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
 
@@ -259,7 +259,7 @@ fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
 
 /// Writes `code_signature`. For a file without a signature, `valid` is left out.
 fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
-    let exists = file.is_signed();
+    let exists = file.signature().map(Signature::exists);
     let open = event.open("code_signature");
     if let Some(exists) = exists {
         event.json.boolean("exists", exists);

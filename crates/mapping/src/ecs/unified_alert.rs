@@ -182,8 +182,8 @@ fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
     event.hashes(file.hashes);
     event.long("size", unless_zero(file.size));
     let signature = event.open("code_signature");
-    if let Some(exists) = file.is_signed() {
-        event.json.boolean("exists", exists);
+    if let Some(known) = file.signature() {
+        event.json.boolean("exists", known.exists());
     }
     event.text("subject_name", file.signer);
     event.close(signature);

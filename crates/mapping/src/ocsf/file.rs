@@ -5,6 +5,8 @@ use s1_forwarder_record::{Escaped, Value};
 use super::event::Event;
 use super::observables::ObservableType;
 use crate::common::image::Image;
+use crate::common::words::Choice;
+use crate::parts::Signature;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileType {
@@ -65,20 +67,28 @@ impl<'a, const H: usize> File<'a, H> {
 }
 
 impl Event<'_> {
-    /// Writes the signature of the open file, which somebody signed. `is_valid` is what the record says of the
-    /// certificate.
-    pub fn signature(&mut self, is_valid: Option<bool>) {
+    /// Writes the signature of the open file, if it has one. `is_valid` is what the record says of the certificate.
+    pub fn signature(&mut self, signature: Option<Signature>, is_valid: Option<bool>) {
+        if is_valid != Some(true) && !signature.is_some_and(Signature::exists) {
+            return;
+        }
         let list = self.open_list("signatures");
         let element = self.open_element();
         self.choice("algorithm", 0, "Unknown");
-        match is_valid {
-            Some(true) => self.choice("state", 1, "Valid"),
-            Some(false) => self.choice("state", 6, "Untrusted"),
-            // A word such as `SignedVerified` says that somebody signed the file, and not whether the certificate is
-            // valid.
-            None => self.choice("state", 0, "Unknown"),
-        }
+        let (id, caption) = state(signature, is_valid);
+        self.choice("state", id, caption);
         self.close(element);
         self.close(list);
+    }
+}
+
+/// The state of a signature, by the word that names one, else by the certificate.
+pub(super) fn state(signature: Option<Signature>, is_valid: Option<bool>) -> Choice {
+    match (signature, is_valid) {
+        (Some(Signature::Expired), _) => (2, "Expired"),
+        (Some(Signature::Revoked), _) => (3, "Revoked"),
+        (_, Some(true)) => (1, "Valid"),
+        (Some(Signature::Untrusted), _) | (_, Some(false)) => (6, "Untrusted"),
+        (_, None) => (0, "Unknown"),
     }
 }

@@ -60,7 +60,7 @@ use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
 use crate::names::DistinctNames;
-use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
+use crate::parts::{DIRECTIONS, INDICATORS, Signature, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
 use crate::streams::enrichment::Enrichment;
@@ -280,9 +280,14 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         if *is_bridge { "not this interface" } else { "this interface" }.to_owned() + " (name of an interface)"
     }));
     tables.push(threat::INITIATORS.print(|()| "the user of the console (threat)".to_owned()));
-    let signature = VERIFICATIONS.print(|is_signed| {
-        let others = if *is_signed { "Unknown (0), Untrusted (6) or" } else { "none," };
-        format!("{others} Valid (1) by its certificate")
+    let signature = VERIFICATIONS.print(|signature| {
+        let known = match signature {
+            Signature::None => "none".to_owned(),
+            Signature::Signed => "Unknown (0), Untrusted (6)".to_owned(),
+            _ => print_choice(file::state(Some(*signature), None)),
+        };
+        let is_by_certificate = file::state(Some(*signature), Some(true)).0 == 1;
+        if is_by_certificate { known + ", Valid (1) by its certificate" } else { known }
     });
     tables.push(signature.named("evidences[].file.signatures[].state"));
     tables.push(TACTICS.print(print_tactic).named("attacks[].tactic.name"));

@@ -262,10 +262,7 @@ fn file(event: &mut Event<'_>, file: &DetectedFile<'_>, acting: &Acting<'_>) {
         extension(event, file.extension);
         event.integer("size", unless_zero(file.size));
         event.text("company_name", file.publisher);
-        let is_valid = boolean(file.is_valid_certificate);
-        if is_valid == Some(true) || file.is_signed() == Some(true) {
-            event.signature(is_valid);
-        }
+        event.signature(file.signature(), boolean(file.is_valid_certificate));
     });
 }
 

@@ -342,9 +342,7 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: boo
         let written = object(file, &process.acting).write(event, "file", |event| {
             event.text("company_name", file.signer);
             event.integer("size", unless_zero(file.size));
-            if file.is_signed() == Some(true) {
-                event.signature(None);
-            }
+            event.signature(file.signature(), None);
         });
         if written.is_some() && written == file.name.escaped() {
             event.mark(file.name);

@@ -17,7 +17,7 @@ pub use detection::{
     TargetFile, TargetProcess,
 };
 pub use endpoint::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
-pub use threat::{DetectedFile, DetectedProcess, Engine, Engines, VERIFICATIONS};
+pub use threat::{DetectedFile, DetectedProcess, Engine, Engines, Signature, VERIFICATIONS};
 pub use workload::{Container, EcsTask, Pod};
 
 use s1_forwarder_record::Escaped;

@@ -36,10 +36,34 @@ pub struct DetectedFile<'a> {
     pub is_fileless: bool,
 }
 
-/// Whether a file has a signature, by the console's word.
-pub const VERIFICATIONS: Words<bool> = Words {
+/// What the console's word says of the signature of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    None,
+    /// There is one. The word does not say whether its certificate is valid.
+    Signed,
+    Expired,
+    Revoked,
+    Untrusted,
+}
+
+impl Signature {
+    pub fn exists(self) -> bool {
+        self != Self::None
+    }
+}
+
+pub const VERIFICATIONS: Words<Signature> = Words {
     field: "file.code_signature.exists",
-    rows: &[("signed*", true), ("notsigned", false), ("not_signed", false), ("unsigned", false)],
+    rows: &[
+        ("notsigned", Signature::None),
+        ("not_signed", Signature::None),
+        ("unsigned", Signature::None),
+        ("*expired", Signature::Expired),
+        ("*revoked", Signature::Revoked),
+        ("*untrusted", Signature::Untrusted),
+        ("signed*", Signature::Signed),
+    ],
 };
 
 impl<'a> DetectedFile<'a> {
@@ -47,8 +71,8 @@ impl<'a> DetectedFile<'a> {
         self.hashes[1]
     }
 
-    /// Whether the file has a signature; `None` if the console does not say it.
-    pub fn is_signed(&self) -> Option<bool> {
+    /// The signature of the file; `None` if the console does not say whether it has one.
+    pub fn signature(&self) -> Option<Signature> {
         VERIFICATIONS.of(self.verification)
     }
 

@@ -17,7 +17,9 @@ use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::parts::{Acting, Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence, VERIFICATIONS};
+use crate::parts::{
+    Acting, Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence, Signature, VERIFICATIONS,
+};
 
 /// The parts of a unified alert's record that the schemas write.
 #[derive(Debug, Clone, Copy)]
@@ -115,8 +117,8 @@ impl<'a> AlertedFile<'a> {
         self.hashes[1]
     }
 
-    /// Whether the file has a signature; `None` if the console does not say it, or if there is no file.
-    pub fn is_signed(&self) -> Option<bool> {
+    /// The signature of the file; `None` if the console does not say whether it has one, or if there is no file.
+    pub fn signature(&self) -> Option<Signature> {
         let is_file = self.image.is_some() || self.hashes.into_iter().any(is_set);
         VERIFICATIONS.of(self.verification).filter(|_| is_file)
     }

@@ -4806,6 +4806,39 @@ fn an_interface_of_pods_of_a_cloud_represents_no_device() {
     }
 }
 
+#[test]
+fn an_expired_signature_is_one() {
+    for (word, valid, state) in [
+        ("Expired", json!(false), "Expired"),
+        ("SignedExpired", json!(false), "Expired"),
+        ("Expired", Value::Null, "Expired"),
+        ("Revoked", json!(false), "Revoked"),
+        ("Certificate Revoked", json!(false), "Revoked"),
+        ("SignedUntrusted", Value::Null, "Untrusted"),
+        ("SignedVerified", json!(true), "Valid"),
+        ("SignedVerified", json!(false), "Untrusted"),
+        ("SignedVerified", Value::Null, "Unknown"),
+    ] {
+        let info = json!({"filePath": "C:\\m\\mimikatz.exe", "fileVerificationType": word, "isValidCertificate": valid,
+            "publisherName": "JANE DOE"});
+        let record = threat(info, json!({}));
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_fields(
+            &event["file"]["code_signature"],
+            &[("exists", json!(true)), ("valid", valid), ("subject_name", json!("JANE DOE"))],
+        );
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_eq!(event.pointer("/evidences/0/file/signatures/0/state"), Some(&json!(state)), "{word}: {event:#}");
+    }
+    let file = json!({"name": "a.exe", "path": "C:\\x\\a.exe", "signatureVerification": "EXPIRED"});
+    let record = json!({"id": "1", "process": {"file": file}});
+    let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+    assert_fields(&event, &[("file.code_signature", json!({"exists": true}))]);
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+    assert_eq!(event.pointer("/evidences/0/file/signatures/0/state"), Some(&json!("Expired")), "{event:#}");
+}
+
 /// Interfaces between the machines of one maker, which have MAC addresses and no address of a network.
 #[test]
 fn an_interface_without_an_address_lends_no_device_its_mac() {

@@ -84,7 +84,13 @@ fn a_word_becomes_what_its_row_says() {
         ("event.category", "exploit", Stream::Threats, threat(json!({"classification": "WORD"})), "/event/category"),
         ("threat.indicator.type", "ip", Stream::Alerts, indicator, "/threat/indicator/type"),
         ("file.code_signature.exists", "signed", Stream::Alerts, signed, "/file/code_signature/exists"),
-        ("file.code_signature.exists", "signed*", Stream::Threats, threat(file.clone()), "/file/code_signature/exists"),
+        (
+            "file.code_signature.exists",
+            "notsigned",
+            Stream::Threats,
+            threat(file.clone()),
+            "/file/code_signature/exists",
+        ),
         ("threat.tactic.name", "reconnaissance", Stream::Threats, tactic, "/threat/tactic/name"),
     ];
     let analytic = json!({"id": "1", "analytics": {"name": "a", "typeValue": "WORD"}});
@@ -165,7 +171,7 @@ fn a_word_becomes_what_its_row_says() {
         ),
         (
             "evidences[].file.signatures[].state",
-            "signed*",
+            "notsigned",
             Stream::Threats,
             threat(file),
             "/evidences/0/file/signatures/0/state",

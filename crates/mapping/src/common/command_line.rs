@@ -202,9 +202,14 @@ pub fn begins_with(line: Escaped<'_>, program: Image<'_>) -> bool {
 
 /// Whether a text begins with `program`, with or without `.exe`.
 fn are_first_words(text: &str, program: &str) -> bool {
+    // What goes on with a separator is a path below a directory. A switch may follow a program of Windows.
+    let is_path = |rest: &str| {
+        rest.starts_with("\\\\") || rest.starts_with('/') && (program.starts_with('/') || !is_switch(first_of(rest)))
+    };
     [program, stem(program)].into_iter().any(|beginning| {
         let rest = text.split_at_checked(beginning.len()).filter(|(first, _)| first.eq_ignore_ascii_case(beginning));
-        !beginning.is_empty() && rest.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
+        let is_end = |rest: &str| !rest.starts_with(char::is_alphanumeric) && !is_path(rest);
+        !beginning.is_empty() && rest.is_some_and(|(_, rest)| is_end(rest))
     })
 }
 
@@ -316,6 +321,9 @@ mod tests {
             ("/c whoami", r"C:\\Windows\\cmd.exe", true),
             ("-x 1", "/opt/bad", true),
             ("badly run: x", "bad", false),
+            ("/A/B C.app/Contents/MacOS/B C -x", "/A/B C.app", false),
+            (r"C:\\a b\\c -x", r"C:\\a b", false),
+            ("a.exe/x 1", r"C:\\a.exe", true),
         ] {
             let program = Image::named(Escaped::plain(program)).unwrap();
             assert_eq!(is_of(Escaped::plain(line), program), expected, "{line}");

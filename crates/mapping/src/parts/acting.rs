@@ -106,8 +106,14 @@ const BROWSERS: [&str; 6] = ["chrome", "msedge", "iexplore", "firefox", "brave",
 const STARTERS: [&[&str]; 3] =
     [&["outlook", "olk", "thunderbird"], &BROWSERS, &["notepad", "notepad++", "wordpad", "write"]];
 
-/// Programs of Windows that start others, and open no files.
-const LAUNCHERS: [&str; 5] = ["wmic", "schtasks", "runas", "forfiles", "psexec"];
+/// Programs of Windows that start others, or fetch, copy, unpack or change files, and open none.
+const TOOLS: [&[&str]; 5] = [
+    &["wmic", "schtasks", "runas", "forfiles", "psexec", "paexec", "pcalua", "conhost", "explorer", "winrs", "wsl"],
+    &["sc", "net", "netsh", "taskkill", "attrib", "icacls", "cacls", "takeown"],
+    &["certutil", "certreq", "bitsadmin", "desktopimgdownldr", "mpcmdrun", "curl", "wget", "rclone"],
+    &["ftp", "tftp", "scp", "sftp", "ssh"],
+    &["xcopy", "robocopy", "esentutl", "expand", "extrac32", "makecab", "tar", "7z", "7za", "unrar"],
+];
 
 /// Extensions of what runs on Windows by itself.
 const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
@@ -115,12 +121,14 @@ const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
 /// Extensions of what may run on Windows: it did if the command line begins with the file.
 const POSSIBLE_PROGRAMS: [&str; 2] = ["tmp", "bin"];
 
-/// Extensions of what runs on other systems by itself. Most programs there have none, or that of a processor. A bundle
-/// of macOS (`.app`) is a directory.
+/// Extensions of what runs on other systems by itself. Most programs there have none, or that of a processor.
 const UNIX_PROGRAMS: [&str; 23] = [
     "bin", "run", "appimage", "elf", "out", "exe", "x86", "x64", "amd64", "arm64", "aarch64", "i586", "i686", "arm",
     "arm4", "arm5", "arm6", "arm7", "mips", "mipsel", "mpsl", "ppc", "sh4",
 ];
+
+/// Extensions of bundles of macOS, which are directories.
+const BUNDLES: [&str; 9] = ["app", "appex", "xpc", "framework", "bundle", "plugin", "kext", "prefpane", "saver"];
 
 /// Directories of programs on other systems. What is below them may have dots in its name: `vim.basic`,
 /// `com.docker.backend`.
@@ -201,7 +209,8 @@ impl<'a> Acting<'a> {
         let is_opener = |image: &Image<'a>| is_program_of(*image, openers);
         let is_program = |first: &Image<'a>| {
             let is_other = || openers.is_some() && !named.is_some_and(|file| first.is_like(file));
-            is_opener(first) || is_other() && is_certain_program(*first)
+            let is_within = || named.is_some_and(|file| is_below(*first, file));
+            is_opener(first) || is_other() && (is_certain_program(*first) || is_within())
         };
         if let Some(process) = line.filter(is_program) {
             return clues.started(process, false);
@@ -221,11 +230,17 @@ impl<'a> Acting<'a> {
     /// The processes of a unified alert. Its command line is that of the process, so the first word names it; the file
     /// is the image of the process, or what the process ran or opened. `has_run` says that a process was detected: its
     /// image is then a program that the command line does not name as an argument.
-    pub fn of_command_line(line: Value<'a>, file: NamedFile<'a>, parent: Option<Image<'a>>, has_run: bool) -> Self {
+    pub fn of_command_line(
+        line: Value<'a>,
+        file: NamedFile<'a>,
+        parent: Option<Image<'a>>,
+        os_type: Value<'a>,
+        has_run: bool,
+    ) -> Self {
         let NamedFile { image: file, process: named, .. } = file;
+        let clues = Clues { image: file, os_type, ..Clues::default() };
         let Some(text) = line.escaped().filter(|text| !is_placeholder(*text)) else {
-            let clues =
-                Clues { image: file, process: named, originator: parent, has_run: Some(has_run), ..Clues::default() };
+            let clues = Clues { process: named, originator: parent, has_run: Some(has_run), ..clues };
             let acting = Self::decided(&clues);
             let process = acting.process.filter(|_| acting.has_arguments);
             return Self { process, parent: parent.filter(|_| process != parent), ..acting };
@@ -240,11 +255,10 @@ impl<'a> Acting<'a> {
             return acting(first_word(line), false);
         };
         let never_runs = |text| openers(Some(text)).is_some() || is_one_of(text, &DATA);
-        let image = Some(file).filter(|file| !suffix(file.name).is_some_and(never_runs));
+        let image = Some(file).filter(|file| !suffix(file.name).is_some_and(never_runs) && !is_bundle(*file, os_type));
         let is_switch =
             |first: &Image<'_>| file.text().raw().contains("\\\\") && command_line::is_switch(first.text().raw());
         // Links, wrappers and disguises have another name in the command line than their file.
-        let clues = Clues { image: Some(file), ..Clues::default() };
         let has_other_name = || {
             let is_program = clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
             has_run && (is_program || is_program_of(file, None) && !is_starter(file))
@@ -317,6 +331,9 @@ impl<'a> Clues<'a> {
         if let Some(programs) = openers(extension) {
             return FileKind::Opened(programs);
         }
+        if is_bundle(file, self.os_type) {
+            return FileKind::Opened(&[]);
+        }
         let word = Word::of_value(self.extension_type);
         match (word.as_str(), extension) {
             ("executable", _) => FileKind::Program,
@@ -343,7 +360,7 @@ impl<'a> Clues<'a> {
     fn is_windows(&self, file: Image<'a>) -> bool {
         match os_type(self.os_type) {
             Some(word) => word == "windows",
-            None => !file.text().raw().starts_with('/'),
+            None => !is_unix_path(file),
         }
     }
 
@@ -355,14 +372,30 @@ impl<'a> Clues<'a> {
     }
 }
 
+fn is_unix_path(image: Image<'_>) -> bool {
+    image.text().raw().starts_with('/')
+}
+
+/// Whether a file is a bundle of macOS: a directory, of which nobody knows what ran. Programs of Linux have such names,
+/// too.
+pub fn is_bundle(file: Image<'_>, system: Value<'_>) -> bool {
+    suffix(file.name).is_some_and(|extension| is_one_of(extension, &BUNDLES))
+        && os_type(system).map_or(is_unix_path(file), |word| word == "macos")
+}
+
+/// Whether a path is below another one, which is a directory then.
+fn is_below(image: Image<'_>, directory: Image<'_>) -> bool {
+    image.text().raw().strip_prefix(directory.text().raw()).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Whether a first word can only be a program: it has `.exe`, or is below a directory for programs.
 fn is_certain_program(first: Image<'_>) -> bool {
     stem(first.name.raw()) != first.name.raw() || is_below_directory_of_programs(first) || is_of_windows(first)
 }
 
-/// Whether a first word without `.exe` is the name of a program that opens files or starts others.
+/// Whether a first word without `.exe` is the name of a program that opens files, or that is named with one.
 fn is_known_program(first: Image<'_>) -> bool {
-    is_program_of(first, None) || is_program_of(first, Some(&LAUNCHERS))
+    is_program_of(first, None) || TOOLS.into_iter().any(|programs| is_program_of(first, Some(programs)))
 }
 
 /// Whether it is `C:\Windows\system32\svchost` or another program of Windows without its extension.

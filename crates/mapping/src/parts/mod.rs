@@ -10,7 +10,7 @@ mod endpoint;
 mod threat;
 mod workload;
 
-pub use acting::{Acting, Clues};
+pub use acting::{Acting, Clues, is_bundle};
 pub use cloud::Cloud;
 pub use detection::{
     DIRECTIONS, Detection, Direction, INDICATORS, Indicator, IndicatorKind, Login, Peer, Process, Registry, Rule,

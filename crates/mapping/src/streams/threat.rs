@@ -16,7 +16,7 @@ use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{
     Acting, Clues, Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Interfaces, Os,
-    Owner, Pod, Sentence,
+    Owner, Pod, Sentence, is_bundle,
 };
 
 /// The parts of a threat's record that the schemas write.
@@ -149,7 +149,7 @@ impl<'a> ThreatParts<'a> {
         let task = &threat.ecs_info;
         let pod = pod(threat);
         let has_task = !pod.is_set && !task.is_empty();
-        let file = file(info);
+        let file = file(info, threat.agent_realtime_info.agent_os_type);
         Self {
             id: first_scalar([threat.id, info.threat_id]),
             record_id: threat.id,
@@ -300,7 +300,7 @@ fn mitigation<'a>(threat: &Threat<'a>) -> Mitigation<'a> {
     }
 }
 
-fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
+fn file<'a>(info: &ThreatInfo<'a>, os_type: Value<'a>) -> DetectedFile<'a> {
     let shown = first_scalar([info.file_display_name, info.threat_name]);
     let file = NamedFile::of(info.file_path, shown);
     let [hashes, hashes_of_command_line] = file.hashes([info.md5, info.sha1, info.sha256]);
@@ -314,7 +314,8 @@ fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
         display_name: info.file_display_name,
         threat_name: info.threat_name,
         extension: info.file_extension,
-        is_executable: info.file_extension_type.escaped().is_some_and(|text| text.is("executable")),
+        is_executable: info.file_extension_type.escaped().is_some_and(|text| text.is("executable"))
+            && !file.image.is_some_and(|image| is_bundle(image, os_type)),
         size: of_file(info.file_size),
         hashes,
         hashes_of_command_line,

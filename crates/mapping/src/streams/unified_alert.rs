@@ -326,6 +326,7 @@ impl<'a> UnifiedParts<'a> {
     pub fn of(alert: &UnifiedAlert<'a>) -> Self {
         let states = States::of(alert);
         let named = NamedFile::of(alert.process.file.path, alert.process.file.name);
+        let endpoint = endpoint(alert, &states);
         Self {
             id: alert.id,
             external_id: alert.external_id,
@@ -364,7 +365,7 @@ impl<'a> UnifiedParts<'a> {
                 full_name: alert.assignee.full_name,
                 email: alert.assignee.email,
             },
-            process: process(alert, named),
+            process: process(alert, named, endpoint.os.family),
             file: file(&alert.process, named),
             attacker: attacker(alert),
             target: TargetUser {
@@ -374,7 +375,7 @@ impl<'a> UnifiedParts<'a> {
                 display_name: alert.detection_time.target_user.display_name,
             },
             asset: asset(states.current, states.detected),
-            endpoint: endpoint(alert, &states),
+            endpoint,
             user: Interactive {
                 names: [states.detected.get("lastLoggedInUser"), states.current.get("lastLoggedInUser")],
                 ..Interactive::default()
@@ -743,7 +744,7 @@ fn is_present(value: Value<'_>) -> bool {
     }
 }
 
-fn process<'a>(alert: &UnifiedAlert<'a>, file: NamedFile<'a>) -> AlertedProcess<'a> {
+fn process<'a>(alert: &UnifiedAlert<'a>, file: NamedFile<'a>, os_type: Value<'a>) -> AlertedProcess<'a> {
     let process = &alert.process;
     let mut user = ProcessUser::of(process.username);
     if let Some(account) = &mut user.effective {
@@ -753,7 +754,7 @@ fn process<'a>(alert: &UnifiedAlert<'a>, file: NamedFile<'a>) -> AlertedProcess<
     // A rule detects events of processes.
     let has_run = DETECTION_TYPES.of(detection) == Some(DetectionType::Dynamic) || Word::is(detection, "rule");
     AlertedProcess {
-        acting: Acting::of_command_line(process.cmd_line, file, Image::of(process.parent_name), has_run),
+        acting: Acting::of_command_line(process.cmd_line, file, Image::of(process.parent_name), os_type, has_run),
         command_line: process.cmd_line,
         parent_name: process.parent_name,
         user,

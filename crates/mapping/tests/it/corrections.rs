@@ -3606,9 +3606,12 @@ fn an_activity_about_an_alert_says_the_same_in_each_form() {
         }
         // Nothing, and what is no text, is none of these.
         for value in [json!(null), json!(""), json!(["HIGH"]), json!({"a": "b"}), json!("N/A")] {
+            // A word in the place of the new severity says that nobody knows it, and not that there is none.
+            let severity =
+                if name == "new_severity" && value.is_string() && value != "" { Value::Null } else { json!(21) };
             for data in forms_of_alert(name, value) {
                 let [event, finding] = of_activity(number, json!({}), data.clone());
-                assert_fields(&event, &[("event.reason", Value::Null), ("event.severity", json!(21))]);
+                assert_fields(&event, &[("event.reason", Value::Null), ("event.severity", severity.clone())]);
                 assert_fields(&finding, &[("assignee", Value::Null), ("notes", Value::Null)]);
                 assert_fields(&finding, &[("severity", json!("Unknown")), ("verdict", Value::Null)]);
             }
@@ -4939,6 +4942,30 @@ fn a_program_that_fetches_a_file_is_the_process() {
         assert_fields(&event, &[("process", process), ("file.name", json!("a.exe"))]);
         let event = map_to(Schema::Ocsf, Stream::Threats, &record);
         assert_eq!(event.pointer("/evidences/0/data/process"), Some(&json!(program)), "{event:#}");
+    }
+}
+
+/// The console has words in the place of a severity, too.
+#[test]
+fn a_word_in_the_place_of_the_severity_that_an_alert_was_given_is_an_unknown_one() {
+    for word in ["UNKNOWN", "N/A", "none", "-", "Not available", "UNDEFINED"] {
+        for [ecs, ocsf] in
+            forms_of_alert("new_severity", json!(word)).into_iter().map(|data| of_activity(16003, json!({}), data))
+        {
+            assert_fields(&ecs, &[("event.severity", Value::Null)]);
+            assert_fields(&ocsf, &[("severity", json!("Unknown"))]);
+        }
+        let [ecs, ocsf] = of_activity(16003, json!({}), json!({"newSeverity": word}));
+        assert_fields(&ecs, &[("event.severity", Value::Null)]);
+        assert_fields(&ocsf, &[("severity", json!("Unknown"))]);
+    }
+    // What is empty is no word, and another form may have one.
+    for (data, score) in [
+        (json!({"alertId": "9", "newSeverity": ""}), 21),
+        (json!({"alertId": "9", "newSeverity": null}), 21),
+        (json!({"alertId": "9", "newSeverity": "N/A", "payload": {"newSeverity": "HIGH"}}), 73),
+    ] {
+        assert_fields(&of_activity(16003, json!({}), data)[0], &[("event.severity", json!(score))]);
     }
 }
 

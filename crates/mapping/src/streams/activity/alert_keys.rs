@@ -29,17 +29,32 @@ pub const NOTE: Keys = Keys(&["noteText", "payload.noteText", "payload.changes.n
 impl Keys {
     /// The first value in `data` that says something.
     pub fn find<'a>(&self, data: Value<'a>) -> Value<'a> {
-        self.0.iter().map(|path| at(data, path)).find(|value| is_set(*value)).unwrap_or_default()
+        self.0.iter().map(|path| at(data, path, is_set)).find(|value| is_set(*value)).unwrap_or_default()
+    }
+
+    /// The first value in `data` that says something, else the word in its place (`UNKNOWN`).
+    pub fn find_word<'a>(&self, data: Value<'a>) -> Value<'a> {
+        let mut word = Value::default();
+        for path in self.0 {
+            let found = at(data, path, |value| value.escaped().is_some_and(|text| !text.trim().raw().is_empty()));
+            if is_set(found) {
+                return found;
+            }
+            if word.is_empty() {
+                word = found;
+            }
+        }
+        word
     }
 }
 
-/// The value at a path below an object. A key may have several steps of the path.
-fn at<'a>(object: Value<'a>, path: &str) -> Value<'a> {
+/// The first value at a path below an object for which `is` holds. A key may have several steps of the path.
+fn at<'a>(object: Value<'a>, path: &str, is: fn(Value<'_>) -> bool) -> Value<'a> {
     let mut found = object.entries().filter_map(|(key, value)| match after(path, &key)? {
         "" => Some(value),
-        rest => Some(at(value, rest.strip_prefix('.')?)),
+        rest => Some(at(value, rest.strip_prefix('.')?, is)),
     });
-    found.find(|value| is_set(*value)).unwrap_or_default()
+    found.find(|value| is(*value)).unwrap_or_default()
 }
 
 /// What follows a key at the beginning of a path.

@@ -363,7 +363,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let threat = parts.threat();
     if let Some(severity) = threat.severity() {
         class.severity = Some(severity);
-    } else if is_set(threat.severity) {
+    } else if !threat.severity.is_empty() {
         class.severity = None;
     } else if is_malicious && Word::is(data.threat_classification, "ransomware") {
         class.severity = Some(Severity::Critical);

@@ -94,7 +94,7 @@ pub struct ReportedThreat<'a> {
     /// What an analyst decided, as a word (`in_progress`) or as its title (`In progress`).
     pub status: Value<'a>,
     pub verdict: Value<'a>,
-    /// What an analyst gave to an alert.
+    /// What an analyst gave to an alert, also the word for an unknown one.
     pub severity: Value<'a>,
 }
 
@@ -129,7 +129,7 @@ pub fn is_decision(data: &ActivityData<'_>) -> bool {
 impl ReportedThreat<'_> {
     /// The new one of an alert, else that of the confidence, if the activity has either.
     pub fn severity(&self) -> Option<Severity> {
-        if is_set(self.severity) {
+        if !self.severity.is_empty() {
             return Severity::of_value(self.severity);
         }
         Severity::of_confidence(first_scalar([self.new_confidence, self.confidence]), self.classification)
@@ -380,7 +380,11 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
                 data.new_analyst_verdict_title,
                 self.of_alert(&alert_keys::NEW_VERDICT),
             ]),
-            severity: self.of_alert(&alert_keys::NEW_SEVERITY),
+            severity: if self.is_about_unified_alert() {
+                alert_keys::NEW_SEVERITY.find_word(self.entry.data)
+            } else {
+                Value::default()
+            },
         }
     }
 

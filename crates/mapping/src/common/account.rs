@@ -10,6 +10,10 @@ pub struct Account<'a> {
     pub text: Escaped<'a>,
     pub name: Escaped<'a>,
     pub domain: Option<Escaped<'a>>,
+    /// The name of the person whose address is the text.
+    pub full_name: Option<Escaped<'a>>,
+    /// The text is an e-mail address, and no principal name.
+    is_address: bool,
 }
 
 impl<'a> Account<'a> {
@@ -30,22 +34,31 @@ impl<'a> Account<'a> {
         if is_placeholder(name) {
             return None;
         }
+        let account = Self { text, name, domain, full_name: None, is_address: false };
         if domain.is_some() {
-            return Some(Self { text, name, domain });
+            return Some(account);
         }
-        let address = name_and_address(name).map_or(name, |(_, address)| address);
-        match principal(address) {
-            Some((name, domain)) => {
-                Some(Self { text: address, name, domain: Some(domain).filter(|domain| is_domain(*domain)) })
+        if let Some((full_name, text)) = name_and_address(name) {
+            let (name, _) = principal(text)?;
+            return Some(Self { text, name, full_name, is_address: true, ..account });
+        }
+        Some(match principal(name) {
+            Some((local, domain)) => {
+                Self { text: name, name: local, domain: Some(domain).filter(|domain| is_domain(*domain)), ..account }
             }
-            None => Some(Self { text, name, domain }),
-        }
+            None => account,
+        })
     }
 
     /// Reads the name of a user of the console or of an activity. One with an `@` is an address, and no principal name.
     pub fn of_console(value: Value<'a>) -> Option<Self> {
         let account = Self::of(value)?;
         Some(if is_email(account.text) { account.without_domain() } else { account })
+    }
+
+    /// The e-mail address in `Jane Doe (jane@acme.example)`.
+    pub fn email(self) -> Option<Escaped<'a>> {
+        self.is_address.then_some(self.text)
     }
 
     pub fn without_domain(self) -> Self {

@@ -7,6 +7,7 @@ use super::common_fields::CommonFields;
 use super::event::{Event, is_set};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user};
+use crate::common::account::Account;
 use crate::parts::Interactive;
 use crate::streams::agent::{AgentParts, Hardware};
 
@@ -55,9 +56,11 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AgentP
 
 fn user_object(event: &mut Event<'_>, user: &Interactive<'_>) {
     let open = event.open("user");
-    user::name_and_domain(event, user.name());
+    let account = user::name_and_domain(event, user.name());
     user.names.into_iter().for_each(|name| user::related(event, name));
-    if user::email(event, user.address()) {
+    if account.and_then(Account::email).is_some() {
+        [user.email, user.principal_name].into_iter().for_each(|name| user::related(event, name));
+    } else if user::email(event, user.address()) {
         user::related(event, user.principal_name);
     } else {
         user::email_of_principal(event, user.principal_name);

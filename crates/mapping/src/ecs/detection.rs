@@ -97,7 +97,7 @@ fn login_user(event: &mut Event<'_>, login: &Login<'_>) {
     } else {
         account.write(event);
     }
-    if account.domain.is_none() {
+    if account.domain.is_none() && account.email().is_none() {
         event.mark(login.name);
     }
 }

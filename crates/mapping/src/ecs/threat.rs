@@ -278,15 +278,19 @@ fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let name = parts.user.name();
     let actor = parts.process.actor();
     let open = event.open("user");
-    match actor {
-        Some(actor) => actor.write(event),
-        None => _ = user::name_and_domain(event, name),
-    }
+    let written = match actor {
+        Some(actor) => {
+            actor.write(event);
+            Some(actor)
+        }
+        None => user::name_and_domain(event, name),
+    };
     let is_interactive = match (actor, Account::of(name)) {
         (Some(actor), Some(interactive)) => actor.may_be(interactive),
         (actor, _) => actor.is_none(),
     };
-    if is_interactive && !user::email(event, parts.user.address()) {
+    let has_email = written.and_then(Account::email).is_some();
+    if is_interactive && !has_email && !user::email(event, parts.user.address()) {
         user::email_of_principal(event, parts.user.principal_name);
     }
     event.close(open);

@@ -195,23 +195,32 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let interactive = Account::of(first_scalar(parts.user.names));
     let target = &parts.target;
     let open = event.open("user");
-    if let Some(account) = Account::of(target.name) {
+    let account = Account::of(target.name);
+    let mut written = account;
+    if let Some(account) = account {
         if is_set(target.domain) {
             account.without_domain().write(event);
             event.text("domain", target.domain);
             if account.domain.is_none() {
-                event.mark(target.name);
+                event.mark_if(target.name, account.name.raw());
             }
         } else {
             user::name_and_domain(event, target.name);
         }
     } else if is_set(target.domain) || is_set(target.email) {
         event.text("domain", target.domain);
-    } else if let Some(account) = parts.identity().or(parts.process.user.effective).or(interactive) {
-        account.write(event);
+    } else {
+        written = parts.identity().or(parts.process.user.effective).or(interactive);
+        if let Some(account) = written {
+            account.write(event);
+        }
     }
-    user::email(event, target.email);
-    if let Some(name) = event.text("full_name", target.display_name) {
+    if written.and_then(Account::email).is_none() {
+        user::email(event, target.email);
+    }
+    if written.and_then(|account| account.full_name).is_none()
+        && let Some(name) = event.text("full_name", target.display_name)
+    {
         event.related.user.add(name);
     }
     event.close(open);

@@ -3,21 +3,26 @@
 use s1_forwarder_record::Value;
 
 use super::event::{Event, is_placeholder};
-use crate::common::account::{Account, ProcessUser, display_name, is_email, name_and_address, principal, split};
+use crate::common::account::{Account, ProcessUser, is_email, name_and_address, principal, split};
 
 impl Account<'_> {
-    /// Writes `name` and `domain` of the open user object.
+    /// Writes `name` and `domain` of the open user object, or what `Jane Doe (jane@acme.example)` says.
     pub(super) fn write(self, event: &mut Event<'_>) {
         event.json.escaped("name", self.name);
         event.optional("domain", self.domain);
+        event.optional("full_name", self.full_name);
+        event.optional("email", self.email());
         self.relate(event);
     }
 
-    /// Adds the name, and a principal name as a whole, to `related.user`.
+    /// Adds the name, a principal name as a whole and the name of a person to `related.user`.
     pub(super) fn relate(self, event: &mut Event<'_>) {
         event.related.user.add(self.name);
         if principal(self.text).is_some() {
             event.related.user.add(self.text);
+        }
+        if let Some(name) = self.full_name {
+            event.related.user.add(name);
         }
     }
 }
@@ -39,15 +44,15 @@ impl ProcessUser<'_> {
     }
 }
 
-/// Writes `name` and, if the text has one, `domain` of the open user object. Returns false if there is no name. A text
-/// that was split stays in the record.
-pub(super) fn name_and_domain(event: &mut Event<'_>, value: Value<'_>) -> bool {
-    let Some(account) = Account::of(value) else { return false };
+/// Writes `name` and, if the text has one, `domain` of the open user object. Returns the user. A text that was split
+/// stays in the record.
+pub(super) fn name_and_domain<'a>(event: &mut Event<'_>, value: Value<'a>) -> Option<Account<'a>> {
+    let account = Account::of(value)?;
     account.write(event);
     if value.escaped() == Some(account.name) {
         event.mark(value);
     }
-    true
+    Some(account)
 }
 
 /// Writes `email` of the open user object, if its principal name has the form of an address.
@@ -96,8 +101,5 @@ pub(super) fn related(event: &mut Event<'_>, value: Value<'_>) {
         event.related.user.add(split(text).1);
     } else if let Some(account) = Account::of_text(text) {
         account.relate(event);
-        if let Some(name) = display_name(value) {
-            event.related.user.insert(name);
-        }
     }
 }

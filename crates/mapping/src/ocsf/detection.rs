@@ -287,6 +287,9 @@ fn login(event: &mut Event<'_>, login: &Login<'_>) {
         None if is_administrator => event.user_type(kind),
         None => {}
     }
+    if let Some(account) = account {
+        event.person(account);
+    }
     if Login::text(login.sid).is_some() {
         event.text("uid", login.sid);
     }

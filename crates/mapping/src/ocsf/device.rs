@@ -74,7 +74,9 @@ pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
     let Some(account) = Account::of(name) else { return };
     let open = event.open("owner");
     event.account(account, UserType::User);
-    event.email("email_addr", user.email);
+    if !event.person(account) {
+        event.email("email_addr", user.email);
+    }
     event.text("uid_alt", user.principal_name);
     event.close(open);
     mark_account(event, name);

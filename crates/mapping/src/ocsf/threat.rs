@@ -212,6 +212,8 @@ fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         event.text("uid", parts.initiator.id);
         names_in(event, parts.initiator.name);
         mark_account(event, parts.initiator.name);
+    } else {
+        event.person(account);
     }
     event.close(user);
     event.close(open);

@@ -394,14 +394,18 @@ fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
         event.text("domain", target.domain);
         event.account(account.without_domain(), UserType::Unknown);
         if account.domain.is_none() {
-            event.mark(target.name);
+            event.mark_if(target.name, account.name.raw());
         }
     } else {
         event.account(account, UserType::Unknown);
         mark_account(event, target.name);
     }
-    event.email("email_addr", target.email);
-    event.text("full_name", target.display_name);
+    if !event.person(account) {
+        event.email("email_addr", target.email);
+    }
+    if account.full_name.is_none() {
+        event.text("full_name", target.display_name);
+    }
     event.close(user);
     event.close(element);
 }

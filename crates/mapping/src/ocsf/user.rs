@@ -50,7 +50,18 @@ impl Event<'_> {
     pub fn user(&mut self, name: &str, account: Account<'_>) {
         let open = self.open(name);
         self.account(account, UserType::Unknown);
+        self.person(account);
         self.close(open);
+    }
+
+    /// Writes the full name and the address that `Jane Doe (jane@acme.example)` says into the open user object. Returns
+    /// whether there was an address.
+    pub fn person(&mut self, account: Account<'_>) -> bool {
+        let Some(email) = account.email() else { return false };
+        self.optional("full_name", account.full_name);
+        self.json.escaped("email_addr", email);
+        self.observe(ObservableType::EmailAddress, "email_addr", email);
+        true
     }
 
     /// Opens `actor`, which some classes have only with the profile `host`.

@@ -5006,3 +5006,80 @@ fn an_interface_without_an_address_lends_no_device_its_mac() {
         assert_fields(&event["device"], &[("ip", json!("192.168.1.5")), ("mac", json!(real))]);
     }
 }
+
+/// The users of an endpoint, too.
+#[test]
+fn a_name_with_an_address_is_both_for_every_user_of_an_endpoint() {
+    let [both, name, address] = ["Jane Doe (jane@acme.example)", "Jane Doe", "jane@acme.example"];
+    let hit = json!({"alertid": "1", "rulename": "r", "loginsusername": both});
+    let hit_of_process =
+        json!({"alertid": "1", "rulename": "r", "sourceprocessusername": both, "sourceprocesspid": "12"});
+    let unified = |fields: Value| {
+        let mut record = json!({"id": "1"});
+        record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        record
+    };
+    let target = json!({"name": both, "displayName": "J", "emailAddress": "other@acme.example"});
+    let linux = format!("Effective: {both}, Real: root, Login: root");
+    for (stream, record, path) in [
+        (Stream::Threats, threat(json!({"processUser": both}), json!({})), "/actor/user"),
+        (Stream::Threats, threat(json!({"processUser": both}), json!({})), "/evidences/0/user"),
+        (Stream::Threats, threat(json!({"processUser": linux}), json!({})), "/actor/user"),
+        (
+            Stream::Threats,
+            threat(
+                json!({}),
+                json!({"agentRealtimeInfo": {"agentId": "3"}, "agentDetectionInfo": {"agentLastLoggedInUserName": both,
+                    "agentLastLoggedInUserMail": "other@acme.example"}}),
+            ),
+            "/device/owner",
+        ),
+        (
+            Stream::Agents,
+            json!({"id": "3", "updatedAt": "2026-01-01T00:00:00Z", "lastLoggedInUserName": both,
+                "activeDirectory": {"mail": "other@acme.example"}}),
+            "/device/owner",
+        ),
+        (Stream::Alerts, json!({"alertInfo": {"alertId": "1", "loginsUserName": both}}), "/evidences/0/user"),
+        (
+            Stream::Alerts,
+            json!({"alertInfo": {"alertId": "1", "loginsUserName": both, "loginAccountDomain": "-"}}),
+            "/evidences/0/user",
+        ),
+        (
+            Stream::Alerts,
+            json!({"alertInfo": {"alertId": "1"}, "sourceProcessInfo": {"user": both, "pid": "12"}}),
+            "/actor/process/user",
+        ),
+        (Stream::Activities, activity(3608, json!({}), hit), "/evidences/0/user"),
+        (Stream::Activities, activity(3608, json!({}), hit_of_process), "/actor/process/user"),
+        (Stream::UnifiedAlerts, unified(json!({"process": {"cmdLine": "a.exe", "username": both}})), "/actor/user"),
+        (Stream::UnifiedAlerts, unified(json!({"detectionTime": {"targetUser": target}})), "/evidences/1/user"),
+        (
+            Stream::UnifiedAlerts,
+            unified(json!({"assets": [{"name": both, "category": "Identity"}]})),
+            "/evidences/1/user",
+        ),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("user", json!({"name": "jane", "full_name": name, "email": address}))]);
+        for known in ["jane", name, address] {
+            assert!(event["related"]["user"].as_array().unwrap().contains(&json!(known)), "{known}: {event:#}");
+        }
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let path = if path.starts_with("/evidences/1") { "/evidences/0/user" } else { path };
+        let user = event.pointer(path).unwrap_or_else(|| panic!("{path}: {event:#}"));
+        assert_fields(
+            user,
+            &[
+                ("name", json!("jane")),
+                ("full_name", json!(name)),
+                ("email_addr", json!(address)),
+                ("domain", Value::Null),
+            ],
+        );
+        assert!(observed(&event).contains(&("Email Address".to_owned(), address.to_owned())), "{event:#}");
+    }
+}

@@ -64,6 +64,15 @@ impl<'o> Writer<'o> {
         Some(text)
     }
 
+    /// Writes a command line without the blanks before it, which agents for Linux send. A value that has some stays in
+    /// the record.
+    pub fn command_line<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
+        let text = value.escaped().map(|text| Escaped::plain(text.raw().trim_start()));
+        let text = self.optional(name, text)?;
+        self.mark_if(value, text.raw());
+        Some(text)
+    }
+
     /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
     pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
         self.json.sentence(name, parts);

@@ -210,7 +210,7 @@ fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
         None => return (text, None),
     };
     if let Some((name, words)) = inner
-        && let Some(name) = name.strip_suffix(' ')
+        && let Some(name) = name.strip_suffix(char::is_whitespace)
         && let Some(addition) = addition(name, words)
         && !name.trim().is_empty()
     {
@@ -223,7 +223,7 @@ fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
 }
 
 fn addition<'a>(name: &str, words: &'a str) -> Option<Addition<'a>> {
-    if let Some((first, digits)) = words.split_once(' ')
+    if let Some((first, digits)) = words.split_once(char::is_whitespace)
         && first.eq_ignore_ascii_case("cli")
         && !digits.is_empty()
         && digits.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -177,7 +177,7 @@ pub(super) fn process(
         let acting = parts.acting(file, &arguments);
         event.image(acting.process, Value::default());
         if acting.has_arguments {
-            event.text("command_line", arguments.value());
+            event.command_line("command_line", arguments.value());
         }
     }
     event.close(open);

@@ -180,7 +180,7 @@ fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
 fn target_fields(event: &mut Event<'_>, target: &TargetProcess<'_>) {
     event.name_and_executable(target.name, target.executable);
     event.long("pid", target.pid);
-    event.text("command_line", target.command_line);
+    event.command_line("command_line", target.command_line);
     event.text("entity_id", target.entity_id);
     event.date("start", target.start);
 }
@@ -195,7 +195,7 @@ fn relate_process(event: &mut Event<'_>, process: &Process<'_>) {
 fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     event.name_and_executable(process.name, process.executable);
     event.long("pid", process.pid);
-    event.text("command_line", process.command_line);
+    event.command_line("command_line", process.command_line);
     event.hashes(process.hashes);
     process.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
     event.text("entity_id", process.entity_id);

@@ -249,7 +249,7 @@ fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     event.image(acting.parent, process.originator);
     event.close(parent);
     if acting.has_arguments {
-        event.text("command_line", process.arguments);
+        event.command_line("command_line", process.arguments);
         process.user.write(event);
     } else {
         process.user.relate(event);

@@ -153,7 +153,7 @@ fn process(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let process = &parts.process;
     let acting = &process.acting;
     let open = event.open("process");
-    event.text("command_line", process.command_line);
+    event.command_line("command_line", process.command_line);
     event.image(acting.process, Value::default());
     if acting.is_file {
         event.hashes(parts.file.hashes.map(Value::kept));

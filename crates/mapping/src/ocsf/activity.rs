@@ -354,7 +354,7 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     file(event, &reported, if acting.is_file { FileType::Executable } else { FileType::Unknown });
     let data = event.open("data");
     event.optional("process", acting.process.map(Image::text));
-    event.text("arguments", arguments.value());
+    event.command_line("arguments", arguments.value());
     event.close(data);
     event.close(element);
     event.close(list);

@@ -98,7 +98,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     process_name(event, process.name, process.executable);
     event.integer("pid", process.pid);
     event.text("uid", process.entity_id);
-    event.observed(ObservableType::CommandLine, "cmd_line", process.command_line);
+    command_line(event, process.command_line);
     event.time("created_time", process.start);
     if let Some((id, caption)) = INTEGRITY.of(process.integrity) {
         event.choice("integrity", id, caption);
@@ -122,6 +122,12 @@ pub(super) fn process_name(event: &mut Event<'_>, name: Value<'_>, executable: V
     }
 }
 
+fn command_line(event: &mut Event<'_>, value: Value<'_>) {
+    if let Some(text) = event.command_line("cmd_line", value) {
+        event.observe(ObservableType::CommandLine, "cmd_line", text);
+    }
+}
+
 /// The process that acted: `actor` says more of it.
 fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
     if !is_process(process.pid, process.entity_id) {
@@ -133,7 +139,7 @@ fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
     event.optional("name", image.map(|image| image.name));
     event.integer("pid", process.pid.kept());
     event.optional("uid", process.entity_id.escaped());
-    event.optional("cmd_line", process.command_line.escaped());
+    event.command_line("cmd_line", process.command_line.kept());
     event.close(open);
     event.close(element);
 }
@@ -147,7 +153,7 @@ fn target_process(event: &mut Event<'_>, target: &TargetProcess<'_>) {
     process_name(event, target.name, target.executable);
     event.integer("pid", target.pid);
     event.text("uid", target.entity_id);
-    event.observed(ObservableType::CommandLine, "cmd_line", target.command_line);
+    command_line(event, target.command_line);
     if let Some(path) = Image::at(target.executable).or(Image::of(target.name)).and_then(|image| image.path) {
         event.json.escaped("path", path);
         event.mark_if(target.executable, path.raw());

@@ -5,6 +5,7 @@ use s1_forwarder_record::{Escaped, Value};
 use super::attacks::Attacks;
 use super::class::{CLOSE, CREATE, Class, UPDATE};
 use super::event::{Event, Profile};
+use super::observables::ObservableType;
 use super::user::UserType;
 use crate::common::account::{Account, is_email};
 use crate::common::classification::Outcome;
@@ -352,8 +353,11 @@ impl Malware<'_> {
         let element = event.open_element();
         let name = self.name.map(|name| without_additions(without_directory(name.trim())));
         event.optional("name", name.as_deref().map(str::trim).map(Escaped::plain));
-        if let Some(uid) = uid {
-            event.json.lower_case("uid", uid);
+        match uid {
+            // Without a name, there is no file that has the hash.
+            Some(uid) if self.name.is_none() => event.lower_case("uid", ObservableType::Hash, uid),
+            Some(uid) => event.json.lower_case("uid", uid),
+            None => {}
         }
         event.json.name("classification_ids");
         for part in ["[", itoa::Buffer::new().format(kind), "]"] {

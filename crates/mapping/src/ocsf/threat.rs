@@ -238,7 +238,7 @@ fn evidences(event: &mut Event<'_>, parts: &ThreatParts<'_>, in_device: bool) {
         event.optional("originator_process", Some(originator.text()));
         event.mark_if(process.originator, originator.text().raw());
     }
-    event.text("arguments", process.arguments);
+    event.command_line("arguments", process.arguments);
     event.text("storyline", parts.storyline);
     event.close(data);
     // A container alone is no evidence.

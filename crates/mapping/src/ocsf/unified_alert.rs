@@ -350,7 +350,7 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: boo
     }
     let data = event.open("data");
     event.optional("process", process.acting.process.map(Image::text));
-    event.text("cmd_line", process.command_line);
+    event.command_line("cmd_line", process.command_line);
     if let Some(parent) = process.acting.parent {
         event.optional("parent_name", Some(parent.name));
         event.mark_if(process.parent_name, parent.name.raw());

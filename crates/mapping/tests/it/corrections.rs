@@ -1898,7 +1898,7 @@ fn the_malicious_process_is_not_its_originator() {
         &[
             (
                 "process",
-                json!({"name": "sensor12704", "executable": "/opt/agent/sensor12704", "command_line": " sensor",
+                json!({"name": "sensor12704", "executable": "/opt/agent/sensor12704", "command_line": "sensor",
                     "user": {"name": "root"}, "parent": {"name": "systemd"}}),
             ),
             ("event.category", json!(["malware", "process"])),
@@ -1906,7 +1906,8 @@ fn the_malicious_process_is_not_its_originator() {
         &[(
             "evidences",
             json!([{"file": file, "user": {"name": "root", "type_id": 0, "type": "Unknown"},
-                "data": {"process": "/opt/agent/sensor12704", "originator_process": "systemd", "arguments": " sensor"}}]),
+                "data": {"process": "/opt/agent/sensor12704", "originator_process": "systemd",
+                    "arguments": "sensor"}}]),
         )],
     );
     let process = |info: Value| at(&map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({}))), "process").clone();
@@ -5081,5 +5082,87 @@ fn a_name_with_an_address_is_both_for_every_user_of_an_endpoint() {
             ],
         );
         assert!(observed(&event).contains(&("Email Address".to_owned(), address.to_owned())), "{event:#}");
+    }
+}
+
+/// As in the place of a blank. The JSON may have it as it is.
+#[test]
+fn words_of_the_console_may_follow_any_blank() {
+    for name in [
+        "powershell.exe\u{a0}(CLI fa08)",
+        "powershell.exe (CLI\u{a0}fa08)",
+        "powershell.exe\u{a0}(interactive session)",
+    ] {
+        let record = threat(
+            json!({"threatName": name, "isFileless": true, "maliciousProcessArguments": "-enc AAAA"}),
+            json!({}),
+        );
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_fields(&event, &[("process.name", json!("powershell.exe"))]);
+    }
+}
+
+#[test]
+fn a_machine_of_a_cloud_or_a_directory_is_one_by_its_name_alone() {
+    for (word, kind) in [
+        ("AWS WorkSpace", "Virtual"),
+        ("Amazon Lightsail Instance", "Virtual"),
+        ("AWS Fargate Task", "Virtual"),
+        ("Windows 365 Cloud PC", "Virtual"),
+        ("Azure Virtual Desktop", "Virtual"),
+        ("AVD Session Host", "Virtual"),
+        ("VMware ESXi Host", "Server"),
+        ("PLC", "IOT"),
+        ("VoIP Phone", "IOT"),
+        ("IP Phone", "IOT"),
+        ("Wireless Access Point", "Unknown"),
+        ("Entra ID Device", "Unknown"),
+        ("Log Analytics Workspace", ""),
+        ("S3 Access Point", ""),
+    ] {
+        let [ecs, ocsf] = with_assets(json!([{"name": "h", "subcategory": word}]), json!({}));
+        assert_fields(&ecs, &[("host.name", if kind.is_empty() { Value::Null } else { json!("h") })]);
+        assert_eq!(ocsf["device"]["type"].as_str().unwrap_or_default(), kind, "{word}: {ocsf:#}");
+    }
+}
+
+/// Agents for Linux send one.
+#[test]
+fn a_command_line_has_no_blank_before_it() {
+    let [line, expected] = [" /usr/sbin/sshd -D -R ", "/usr/sbin/sshd -D -R "];
+    let process = json!({"commandline": line, "pid": "12", "name": "sshd"});
+    let target = json!({"tgtProcCmdLine": line, "tgtProcPid": "13", "tgtProcName": "sshd"});
+    let alert = json!({"alertInfo": {"alertId": "1"}, "sourceProcessInfo": process, "targetProcessInfo": target});
+    let unified = json!({"id": "1", "process": {"cmdLine": line}});
+    for (stream, record, path) in [
+        (Stream::Alerts, alert, "/actor/process/cmd_line"),
+        (Stream::UnifiedAlerts, unified, "/evidences/0/data/cmd_line"),
+        (
+            Stream::Threats,
+            threat(json!({"maliciousProcessArguments": line, "filePath": "/usr/sbin/sshd"}), json!({})),
+            "/evidences/0/data/arguments",
+        ),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("process.command_line", json!(expected))]);
+        // The text as received is in the record's own values.
+        assert!(event["sentinel_one"].to_string().contains(line), "{event:#}");
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(event.pointer(path), Some(&json!(expected)), "{event:#}");
+        assert!(event["unmapped"].to_string().contains(line), "{event:#}");
+        let lines = observed(&event).into_iter().filter(|(kind, _)| kind == "Command Line");
+        assert!(lines.map(|(_, line)| line).all(|line| line == expected), "{event:#}");
+    }
+}
+
+#[test]
+fn what_is_only_named_by_its_hash_is_observed() {
+    let hash = "AA".repeat(20);
+    for (name, path) in [(Value::Null, "malware[].uid"), (json!("a.exe"), "evidences[].file.hashes[].value")] {
+        let data = json!({"threatClassification": "Malware", "fileContentHash": hash, "fileDisplayName": name});
+        let [_, event] = of_activity(4003, json!({"threatId": "9"}), data);
+        let known = event["observables"].as_array().unwrap().iter().filter(|known| known["type"] == "Hash");
+        let found: Vec<_> = known.map(|known| (&known["name"], &known["value"])).collect();
+        assert_eq!(found, [(&json!(path), &json!(hash.to_lowercase()))], "{event:#}");
     }
 }

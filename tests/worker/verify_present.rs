@@ -1,6 +1,6 @@
 //! What a destination has, by the identities that an operator asked it for: exactly what is not there is named.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -125,6 +125,27 @@ async fn what_is_no_proof_claims_nothing() {
         let exit = harness.verify(flags).await;
         assert!(exit.code.is_some_and(|code| code > 0) && exit.stderr.contains(part), "{flags:?} {}", exit.stderr);
     }
+}
+
+/// A list of one question an hour: each answer was cut at the same number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hours_that_were_cut_claim_nothing() {
+    let harness = two_streams().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let delivered = harness.sink.ledger().counts();
+    let mut of_hours: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for back in 3..8 * 24 {
+        of_hours.entry(back).or_default().extend(settled(&harness, back + 1, back));
+    }
+    let cut = of_hours.values().flat_map(|ids| ids.iter().filter(|id| delivered.contains_key(*id)).take(11));
+    // An identity is there several times, and the number of lines is that of no limit.
+    let mut lines: Vec<String> = cut.cloned().collect();
+    let more = 57 - lines.len() % 50;
+    lines.extend(std::iter::repeat_n("f".repeat(32), more));
+    let exit = judge(&harness, &lines, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("exactly 11 of them")), "{lane}");
+    assert_eq!((exit.code, &lane["hours"]), (Some(1), &json!([])), "{lane}");
 }
 
 /// A compressed list on standard input is read as any other.

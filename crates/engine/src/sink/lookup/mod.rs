@@ -68,6 +68,11 @@ pub trait Lookup: Send + Sync + Debug {
         None
     }
 
+    /// The answers are of a list that somebody else has asked for: nothing says that it is whole.
+    fn is_given(&self) -> bool {
+        false
+    }
+
     /// Since when the destination has what it got.
     ///
     /// # Errors

@@ -21,12 +21,19 @@ const LONGEST: usize = 64;
 const HYPHENS: [u64; 4] = [8, 12, 16, 20];
 /// The bytes of an identity in base64.
 const BYTES: u64 = 16;
-/// Where destinations and their tools cut a result. A list of exactly that length may be the beginning of one.
-const CAPS: [u64; 14] =
-    [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
+/// Where destinations and their tools cut a result. A list of about that length may be the beginning of one.
+const CAPS: [u64; 18] = [
+    10, 20, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 100_000, 200_000, 500_000,
+    1_000_000,
+];
+/// Results that were cut at a limit, one after the other, have a multiple of this.
+const ROUND: u64 = 50;
+/// One line in this number may have been removed as a copy, if a list has no copies.
+const COPIES: u64 = 20;
 const GZIP: &[u8] = &[0x1f, 0x8b];
-/// How a file begins that is compressed with gzip: no text has these three.
-const GZIP_IN_TEXT: u32 = 0x1f_8b08;
+/// How compressed files begin, and the number of bytes: gzip, zstd, xz, a block of bzip2, zip. No text has these.
+const COMPRESSED: [(u64, u32); 5] =
+    [(0x1f_8b08, 3), (0x28b5_2ffd, 4), (0xfd_377a_585a, 5), (0x3141_5926_5359, 6), (0x504b_0304, 4)];
 
 /// A list of identities: one a line, in any order, and in any text.
 pub struct Given {
@@ -54,7 +61,7 @@ impl Given {
     /// Reads all of `file`, which was made at `copied_at` and may be compressed with gzip. Blocks.
     ///
     /// # Errors
-    /// If it, or a temporary file, cannot be used.
+    /// If it, or a temporary file, cannot be used, or a part of it is no text.
     pub fn read(name: String, copied_at: Timestamp, file: impl Read) -> io::Result<Self> {
         let mut file = BufReader::with_capacity(64 * 1024, file);
         let mut sorter = IdentitySorter::default();
@@ -64,14 +71,22 @@ impl Given {
         let mut escape = Escape::default();
         let mut lines = 0;
         let mut recent = 0;
+        let mut is_utf_16 = None;
         let mut take = |bytes: &[u8]| {
+            let is_utf_16 = *is_utf_16.get_or_insert_with(|| begins_as_utf_16(bytes));
             // UTF-16 has a zero with each character of an identity.
             for byte in bytes.iter().filter(|byte| **byte != 0) {
-                recent = ((recent << 8) | u32::from(*byte)) & 0xff_ffff;
-                if recent == GZIP_IN_TEXT {
+                recent = (recent << 8) | u64::from(*byte);
+                if begins_compressed(recent) {
                     let line = line.number + 1;
                     return Err(io::Error::other(format!(
                         "a compressed file begins in line {line}: decompress it first"
+                    )));
+                }
+                if !is_utf_16 && is_no_text(*byte) {
+                    let line = line.number + 1;
+                    return Err(io::Error::other(format!(
+                        "line {line} is no text: if it belongs to a compressed file, decompress that first"
                     )));
                 }
                 let mut found = |found| match found {
@@ -128,13 +143,17 @@ impl Lookup for Given {
         copies.map_err(|error| self.unread(&error))
     }
 
+    fn is_given(&self) -> bool {
+        true
+    }
+
     /// Nobody knows whether the destination has what is not the first identity of a line.
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
-        if CAPS.contains(&self.lines) {
+        if let Some(cap) = self.cut_at() {
+            let Self { name, lines, other_lines, .. } = self;
             return Err(Unproven::NoProof(format!(
-                "{} has exactly {} lines with an identity: the result may have been cut there; give all of them, or \
-                 those of another window",
-                self.name, self.lines
+                "{name} has {lines} lines with an identity and {other_lines} without one: a result may have been cut \
+                 at {cap}; give all identities of the lane, copies too and nothing else, or those of another window"
             )));
         }
         let copies = self.later.lock().copies(identities).map_err(|error| self.unread(&error))?;
@@ -144,9 +163,34 @@ impl Lookup for Given {
 }
 
 impl Given {
+    /// Where the result may have been cut. Rows that have no identity count, and so do copies that somebody may have
+    /// removed.
+    fn cut_at(&self) -> Option<u64> {
+        let Self { lines, other_lines, distinct, .. } = *self;
+        let rows = lines.saturating_add(other_lines);
+        let copies = if distinct == lines { lines / (COPIES - 1) } else { 0 };
+        let is_round = |rows: &u64| *rows > 0 && rows.is_multiple_of(ROUND);
+        let cap = CAPS.into_iter().find(|cap| (lines..=rows.saturating_add(copies)).contains(cap));
+        [lines, rows].into_iter().find(is_round).or(cap)
+    }
+
     fn unread(&self, error: &io::Error) -> Unproven {
         Unproven::NoProof(format!("the sorted identities of {}: {error}", self.name))
     }
+}
+
+fn begins_as_utf_16(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..])
+}
+
+/// Whether a compressed file begins with the last bytes.
+fn begins_compressed(recent: u64) -> bool {
+    COMPRESSED.iter().any(|(beginning, bytes)| recent & ((1 << (8 * bytes)) - 1) == *beginning)
+}
+
+/// Control characters that neither separate nor end anything in a text.
+fn is_no_text(byte: u8) -> bool {
+    matches!(byte, 0x02..=0x07 | 0x0e..=0x19)
 }
 
 fn each_chunk(file: &mut impl BufRead, take: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
@@ -456,15 +500,39 @@ mod tests {
         }
     }
 
-    /// A result that was cut has the number of lines that its maker is known for.
+    /// A result that was cut has the number of lines that its maker is known for. Some of them may be no identity, or
+    /// may have been removed as copies.
     #[tokio::test]
     async fn a_list_that_may_have_been_cut_claims_nothing() {
-        for (lines, is_proof) in [(99, true), (100, false), (101, true), (10_000, false)] {
-            // Some are there twice.
-            let text: String = (0..lines).map(|line| format!("x\n{:032x}\n", line / 2)).collect();
+        // Lines, how often each is there, and lines without an identity.
+        for (lines, copies, others, is_proof) in [
+            (99, 2, 0, true),
+            (100, 2, 0, false),
+            (101, 2, 0, true),
+            (10_000, 2, 0, false),
+            // A heading, and foreign ids.
+            (1_000, 2, 1, false),
+            (999, 2, 1, false),
+            (997, 2, 3, false),
+            (997, 2, 5, false),
+            (997, 2, 2, true),
+            (1_007, 2, 3, true),
+            // Nothing is there twice: `sort -u`.
+            (998, 1, 0, false),
+            (960, 1, 0, false),
+            (947, 1, 0, true),
+            (1_001, 1, 0, true),
+            // An answer an hour, each cut at 50.
+            (1_200, 2, 0, false),
+            (1_201, 2, 0, true),
+            (1_201, 2, 9, true),
+        ] {
+            let identities_of: String = (0..lines).map(|line| format!("{:032x}\n", line / copies)).collect();
+            let text = format!("{}{identities_of}", "x\n".repeat(others));
             let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
             assert!(given.copies(&identities()).await.is_ok());
-            assert_eq!(given.elsewhere(&identities()).await.is_ok(), is_proof, "{lines}");
+            let is_whole = given.elsewhere(&identities()).await.is_ok();
+            assert_eq!(is_whole, is_proof, "{lines} lines, {copies} of each, {others} others");
         }
     }
 
@@ -494,5 +562,30 @@ mod tests {
         assert!(read(&[&text[..], &bytes].concat()).unwrap_err().to_string().contains("line 2"));
         assert!(read(&[&bytes[..], &text].concat()).is_err());
         assert_eq!(read(&[&bytes[..], &bytes].concat()).unwrap().distinct(), 1);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_make_no_list() {
+        let read = |bytes: &[u8]| Given::read("ids".to_owned(), Timestamp::from_micros(0), bytes);
+        let text = format!("{TWO}\n");
+        let utf_16: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for beginning in
+            [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh91AY&SY", b"BZh11AY&SY", b"PK\x03\x04"]
+        {
+            for before in [text.as_bytes(), &utf_16] {
+                let problem = read(&[before, beginning].concat()).unwrap_err().to_string();
+                assert!(problem.contains("line 2"), "{beginning:x?}: {problem}");
+            }
+        }
+        assert!(read(&[text.as_bytes(), b"\x89\x04\x22"].concat()).unwrap_err().to_string().contains("line 2"));
+        // Separators of records and columns, colours, and the end of a file of DOS.
+        let separated = format!("\u{1e}{{\"id\":\"{ONE}\"}}\n\u{1b}[1m{TWO}\u{1}x\u{1f}y\u{c}\r\n\u{1a}");
+        assert_eq!(read(separated.as_bytes()).unwrap().distinct(), 2);
+        // In UTF-16, characters that are not Latin have such bytes, and those of other sets are no ASCII.
+        let other: Vec<u8> = format!("\u{feff}{ONE}\tПётр\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(read(&other).unwrap().distinct(), 1);
+        assert_eq!(read(&[text.as_bytes(), b"M\xfcller\n"].concat()).unwrap().distinct(), 1);
+        // A tool has added UTF-16 to UTF-8.
+        assert_eq!(read(&[format!("{ONE}\n").as_bytes(), &utf_16].concat()).unwrap().distinct(), 2);
     }
 }

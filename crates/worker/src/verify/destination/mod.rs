@@ -8,7 +8,7 @@ mod questions;
 mod report;
 mod returning;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::{ControlFlow, Range};
@@ -54,6 +54,10 @@ const SHORTEST_PART: i64 = 1_000_000;
 const SENT_WITHIN: Duration = Duration::from_secs(3_600);
 /// The clocks of console, destination and this machine may differ by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);
+/// Limits of results are multiples of this.
+const ROUND: u64 = 10;
+/// As many hours with an equal number of events are no chance.
+const FULL_HOURS: usize = 3;
 
 /// What to compare, and with what.
 #[derive(Debug)]
@@ -709,6 +713,17 @@ impl LaneComparison<'_> {
             row.gone += 1;
         });
         let places = self.elsewhere(&candidates).await?;
+        let absent = candidates.iter().zip(&places).filter(|(_, place)| place.is_none());
+        let lacking = absent.map(|(candidate, _)| candidate.hour).collect();
+        if self.lookup.is_given()
+            && let Some((full, most)) = cut_hours(&self.report.hours, &lacking)
+        {
+            return Err(End::Unseen(format!(
+                "{}; hours that lack events and have exactly {most} of them: {full}, and no hour has more: the answer \
+                 of each hour may have been cut there; ask without a limit, or for another window",
+                self.lookup.asked()
+            )));
+        }
         // What was true of the target before these answers is true after them.
         if !candidates.is_empty() && self.lookup.copied_at().is_none() {
             self.kept().await?;
@@ -858,6 +873,16 @@ fn unseen(unproven: Unproven) -> End {
     End::Unseen(unproven.to_string())
 }
 
+/// A list may be of one question an hour, each cut at the same number: the hours that lack events have that many, and
+/// no hour has more. The number of these hours, and that of the events.
+fn cut_hours(hours: &BTreeMap<Hour, HourRow>, lacking: &BTreeSet<Hour>) -> Option<(usize, u64)> {
+    let lines = |row: &HourRow| row.present + row.duplicates;
+    let most = hours.values().map(lines).max().filter(|most| *most >= ROUND)?;
+    let full = lacking.iter().filter(|hour| hours.get(hour).is_some_and(|row| lines(row) == most)).count();
+    let are_all = full == lacking.len() && (full > 1 || full == 1 && most.is_multiple_of(ROUND));
+    (full >= FULL_HOURS || are_all).then_some((full, most))
+}
+
 /// A change of a record moves no time that the lane asks by.
 fn changes_silently(pull: &Pull) -> bool {
     pull.passes().iter().any(|pass| pass.keys == PassKeys::Latest)
@@ -899,6 +924,36 @@ async fn identities_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_that_end_at_the_same_number_may_have_been_cut() {
+        // Events of each hour, and the hours that lack some.
+        for (events, lacking, expected) in [
+            (&[50, 12, 50, 7][..], &[0, 2][..], Some((2, 50))),
+            (&[53, 12, 53, 53], &[0, 2], Some((2, 53))),
+            (&[50, 12, 40], &[0], Some((1, 50))),
+            (&[53, 53, 40], &[0], None),
+            (&[51, 12, 50], &[0, 2], None),
+            (&[50, 12, 51], &[0], None),
+            // Another hour really lacks one.
+            (&[53, 12, 53, 53], &[0, 1, 2], None),
+            (&[53, 12, 53, 53], &[0, 1, 2, 3], Some((3, 53))),
+            // An hour of a quiet lane.
+            (&[3, 3, 3, 3], &[0, 1, 2], None),
+            (&[20, 20], &[], None),
+            (&[], &[], None),
+        ] {
+            let row = |(hour, events): (u32, &u64)| {
+                (Hour(hour), HourRow { present: events - 1, duplicates: 1, ..HourRow::default() })
+            };
+            let hours = (0..).zip(events).map(row).collect();
+            assert_eq!(
+                cut_hours(&hours, &lacking.iter().copied().map(Hour).collect()),
+                expected,
+                "{events:?} {lacking:?}"
+            );
+        }
+    }
 
     #[test]
     fn an_event_that_came_late_ends_no_beginning() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
@@ -38,12 +39,11 @@ pub struct Retention {
 }
 
 impl Topic {
-    /// Calls `visit` with each message that is in the topic now. `None` if there is no such topic.
-    ///
-    /// # Errors
-    /// If the topic or its settings cannot be read, or `visit` fails.
+    /// Calls `visit` with each message that is in the topic now. `None` if there is no such topic. A read without
+    /// progress for as long as `patience` is given up.
     pub async fn read_back(
         &self,
+        patience: Duration,
         mut visit: impl FnMut(SentEvent<'_>) -> io::Result<()> + Send + 'static,
     ) -> Result<Option<Retention>, Failure> {
         let Some(settings) = self.settings_if_there().await? else { return Ok(None) };
@@ -51,7 +51,7 @@ impl Topic {
         let read = move || {
             let mut first: BTreeMap<i32, i64> = BTreeMap::new();
             let mut failed = None;
-            let exists = topic.scan(|message| {
+            let exists = topic.scan_within(patience, |message| {
                 first.entry(message.partition()).or_insert_with(|| message.timestamp().to_millis().unwrap_or(i64::MAX));
                 // Without a value, a message says that its event was removed.
                 let Some(event) = event(message) else { return ControlFlow::Continue(()) };

@@ -1,6 +1,6 @@
 //! Reads a topic from its first to its last record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -36,7 +36,16 @@ fn pause(duration: Duration) {
 impl Topic {
     /// Calls `visit` with every record that is in the topic at the time of the call, until `visit` breaks. Waits for
     /// transactions that are open then. Returns false if the topic does not exist. Blocks.
-    pub(super) fn scan(&self, mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>) -> Result<bool, Failure> {
+    pub(super) fn scan(&self, visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>) -> Result<bool, Failure> {
+        self.scan_within(READ_TIMEOUT, visit)
+    }
+
+    /// A [`scan`](Self::scan) that is given up without progress for as long as `patience`.
+    pub(super) fn scan_within(
+        &self,
+        patience: Duration,
+        mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+    ) -> Result<bool, Failure> {
         let failed = |error: RdKafkaError| self.failure(&error);
         // The high watermark includes open transactions; the last stable offset does not.
         let all = self.consumer("read_uncommitted")?;
@@ -56,7 +65,9 @@ impl Topic {
         let mut last_record_at = Instant::now();
         for (partition, high) in &ends {
             while self.watermarks(&stable, *partition)?.1 < *high {
-                self.check_progress(last_record_at, None)?;
+                if last_record_at.elapsed() >= patience {
+                    return Err(self.delayed("an open transaction in it does not end"));
+                }
                 pause(Duration::from_millis(50));
             }
         }
@@ -65,7 +76,15 @@ impl Topic {
         }
         let mut delay = None;
         while !ends.is_empty() {
-            self.check_progress(last_record_at, delay.as_deref())?;
+            if last_record_at.elapsed() >= patience {
+                let partitions: BTreeSet<i32> = ends.keys().copied().collect();
+                return Err(match delay {
+                    Some(reason) => Failure::transient(reason),
+                    None => self.delayed(&format!(
+                        "no record comes from the rest of its partitions {partitions:?}: is a batch damaged?"
+                    )),
+                });
+            }
             match stable.poll(Duration::from_secs(1)) {
                 None => {}
                 Some(Ok(message)) if visit(&message).is_break() => break,
@@ -107,13 +126,9 @@ impl Topic {
         Ok(consumer)
     }
 
-    /// `delay` is what delays the read, if that is known.
-    fn check_progress(&self, last_record_at: Instant, delay: Option<&str>) -> Result<(), Failure> {
-        if last_record_at.elapsed() < READ_TIMEOUT {
-            return Ok(());
-        }
-        let open = || format!("{}: an open transaction in it does not end", self.title);
-        Err(Failure::transient(delay.map_or_else(open, str::to_owned)))
+    /// A read that makes no progress.
+    fn delayed(&self, reason: &str) -> Failure {
+        Failure::transient(format!("{}: {reason}", self.title))
     }
 
     /// Returns the first and the next offset of a partition. Retries while a new or moving partition has no leader.

@@ -56,7 +56,7 @@ impl fmt::Debug for TopicLookup {
 }
 
 impl TopicLookup {
-    async fn read(&self) -> Result<Copy, Unproven> {
+    async fn read(&self, patience: Duration) -> Result<Copy, Unproven> {
         let at = Timestamp::now();
         let config = self.options.resolve().map_err(|error| Unproven::NoProof(error.to_string()))?;
         let topic = Topic::of_events(Connect::new(config, None), &self.topic);
@@ -64,7 +64,7 @@ impl TopicLookup {
         let of_reader = found.clone();
         let pipeline = self.pipeline.clone();
         let stream = self.stream;
-        let read = topic.read_back(move |message| {
+        let read = topic.read_back(patience, move |message| {
             let (sorter, doubts, without) = &mut *of_reader.lock();
             let Named { own, doubted, is_unnamed } = Named::of(&message, &pipeline, stream);
             *without += u64::from(is_unnamed);
@@ -217,15 +217,15 @@ impl Lookup for TopicLookup {
         self.copy.lock().as_ref().map(|copy| copy.at)
     }
 
-    async fn kept(&self) -> Result<Kept, Unproven> {
-        let copy = self.read().await?;
+    async fn kept(&self, patience: Duration) -> Result<Kept, Unproven> {
+        let copy = self.read(patience).await?;
         let kept = kept(&copy.retention, self.timestamp, copy.at)?;
         *self.copy.lock() = Some(copy);
         Ok(kept)
     }
 
-    async fn refresh(&self) -> Result<(), Unproven> {
-        let copy = self.read().await?;
+    async fn refresh(&self, patience: Duration) -> Result<(), Unproven> {
+        let copy = self.read(patience).await?;
         *self.copy.lock() = Some(copy);
         Ok(())
     }

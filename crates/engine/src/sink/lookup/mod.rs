@@ -73,19 +73,13 @@ pub trait Lookup: Send + Sync + Debug {
         false
     }
 
-    /// Since when the destination has what it got.
-    ///
-    /// # Errors
-    /// If the answer proves nothing, or the destination may answer later.
-    async fn kept(&self) -> Result<Kept, Unproven> {
+    /// Since when the destination has what it got. A copy that makes no progress for as long as `patience` is given up.
+    async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
         Ok(Kept::Unknown)
     }
 
     /// Takes another copy, where the answers are of one.
-    ///
-    /// # Errors
-    /// If no copy can be read. The former copy stays then.
-    async fn refresh(&self) -> Result<(), Unproven> {
+    async fn refresh(&self, _patience: Duration) -> Result<(), Unproven> {
         Ok(())
     }
 

@@ -820,7 +820,8 @@ impl LaneComparison<'_> {
     }
 
     async fn kept(&self) -> Result<Kept, End> {
-        until_answered(self.selected.once_timeout, async || self.lookup.kept().await).await.map_err(unseen)
+        let patience = self.selected.once_timeout;
+        until_answered(patience, async || self.lookup.kept(patience).await).await.map_err(unseen)
     }
 
     /// What has been acknowledged by now is seen from here on.
@@ -828,7 +829,8 @@ impl LaneComparison<'_> {
         if self.lookup.copied_at().is_none() {
             sleep(self.lookup.visible_after()).await;
         }
-        until_answered(self.selected.once_timeout, async || self.lookup.refresh().await).await.map_err(unseen)
+        let patience = self.selected.once_timeout;
+        until_answered(patience, async || self.lookup.refresh(patience).await).await.map_err(unseen)
     }
 
     /// How often each of these is a dead letter of the lane.

@@ -201,7 +201,7 @@ impl Repair<'_> {
         identities.sort_unstable();
         let patience = self.selected.once_timeout;
         let copies = async {
-            until_answered(patience, async || lookup.refresh().await).await?;
+            until_answered(patience, async || lookup.refresh(patience).await).await?;
             in_parts(lookup.most(), patience, &identities, async |part: &[Identity]| lookup.copies(part).await).await
         };
         let copies = copies.await.unwrap_or_else(|unproven| {

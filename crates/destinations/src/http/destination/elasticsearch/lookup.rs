@@ -674,7 +674,7 @@ impl Lookup for ClusterLookup {
         self.visible_after
     }
 
-    async fn kept(&self) -> Result<Kept, Unproven> {
+    async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
         let is_alias = self.is_alias().await?;
         Ok(match self.indices().await? {
             Kept::Since(created) if is_alias => Kept::Alias(created),

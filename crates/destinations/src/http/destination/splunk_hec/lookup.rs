@@ -204,7 +204,7 @@ impl Lookup for SearchHead {
         self.visible_after
     }
 
-    async fn kept(&self) -> Result<Kept, Unproven> {
+    async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
         self.refuse_too_much().await?;
         Ok(Kept::Unknown)
     }

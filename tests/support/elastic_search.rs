@@ -380,8 +380,14 @@ impl ElasticSearch {
         if self.busy > 0 {
             return self.too_busy();
         }
-        if self.most > 0 && ids.len() > self.most {
+        if self.most > 0 && ids.len() > 2 * self.most {
             return Reply::new(413, "");
+        }
+        if self.most > 0 && ids.len() > self.most {
+            let reason = "Query contains too many nested clauses; maxClauseCount is set to 1024";
+            let cause = json!({ "type": "too_many_nested_clauses", "reason": reason });
+            let error = json!({ "type": "search_phase_execution_exception", "root_cause": [cause] });
+            return Reply::new(500, json!({ "error": error, "status": 500 }).to_string());
         }
         if let Some(turn) = self.turns.filter(|_| !everywhere) {
             self.turns = Some(!turn);
@@ -481,6 +487,8 @@ impl ElasticSearch {
             }
             Some(Trap::Unnamed | Trap::UnnamedUnseen | Trap::UnnamedCut) => {}
             Some(Trap::ShardFailed) => {
+                let reason = json!({ "type": "query_shard_exception", "reason": "failed to create query: For input" });
+                answer["_shards"]["failures"] = json!([{ "shard": 0, "index": "orders", "reason": reason }]);
                 answer["_shards"]["failed"] = json!(1);
                 answer["hits"] = nothing;
             }

@@ -54,8 +54,8 @@ const ROLLED_DIGITS: usize = 6;
 const CLOCKS: Duration = Duration::from_secs(3_600);
 /// What an alias may have that hides documents.
 const NARROWING: [&str; 2] = ["filter", "search_routing"];
-/// Parts of what a cluster says of a question that exceeds a setting of an index.
-const TOO_LARGE: [&str; 2] = ["max_terms_count", "max_result_window"];
+/// Parts of what a cluster says of a question that exceeds a setting of an index, or of its nodes.
+const TOO_LARGE: [&str; 3] = ["max_terms_count", "max_result_window", "maxClauseCount"];
 const IN_LABEL: &str = "labels.s1_identity";
 const IN_ECS: &str = "sentinel_one.identity";
 const IN_OCSF: &str = "metadata.uid";
@@ -69,8 +69,9 @@ const MOST_INDICES: usize = 10_000;
 const SAMPLES: usize = 100;
 /// Where documents have their identity, by the settings of now and by those of before.
 const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
-const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_clusters,hits.total,\
-                      hits.hits._id,hits.hits._index,hits.hits._source,aggregations,error.type,error.reason,error.root_cause";
+const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_shards.failures,\
+                      _clusters,hits.total,hits.hits._id,hits.hits._index,hits.hits._source,aggregations,error.type,\
+                      error.reason,error.root_cause";
 
 #[derive(Debug)]
 pub(super) struct ClusterLookup {
@@ -160,6 +161,17 @@ struct Shards {
     /// Those that had nothing to search are among them.
     successful: u64,
     failed: u64,
+    /// One of each index and reason.
+    #[serde(default)]
+    failures: Vec<ShardFailure>,
+}
+
+#[derive(Deserialize)]
+struct ShardFailure {
+    #[serde(default)]
+    index: String,
+    #[serde(default)]
+    reason: Cause,
 }
 
 #[derive(Deserialize)]
@@ -225,14 +237,30 @@ struct Failed {
     error: Cause,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Cause {
     #[serde(rename = "type", default)]
     kind: String,
     #[serde(default)]
     reason: String,
+    /// The index that fails the question, if it is one alone.
+    #[serde(default)]
+    index: String,
     #[serde(default)]
     root_cause: Vec<Cause>,
+}
+
+impl Cause {
+    /// Fewer identities may not exceed what the question has exceeded.
+    fn is_too_large(&self) -> bool {
+        TOO_LARGE.iter().any(|setting| self.reason.contains(setting))
+    }
+
+    /// The reason, with the index that gives it.
+    fn text(&self, index: &str) -> String {
+        let Self { kind, reason, .. } = self;
+        if index.is_empty() { format!("{kind}: {reason}") } else { format!("`{index}`: {kind}: {reason}") }
+    }
 }
 
 impl ClusterLookup {
@@ -614,19 +642,16 @@ fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
     let view = response.view(0);
     let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
     if response.status != StatusCode::OK {
-        if let Ok(Failed { error }) = serde_json::from_slice(&response.body)
-            && let Cause { kind, reason, .. } = error.root_cause.first().unwrap_or(&error)
-            && response.status.is_client_error()
-            && !matches!(response.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE)
-        {
-            let is_too_large = TOO_LARGE.iter().any(|setting| reason.contains(setting));
-            let reason = view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()));
-            return Err(match is_too_large {
-                true => Unproven::TooLarge(format!("{target}: {reason}")),
-                false => unproven(reason),
-            });
-        }
-        return Err(by_status(&view));
+        let by_status = by_status(&view);
+        let Ok(Failed { error }) = serde_json::from_slice(&response.body) else { return Err(by_status) };
+        let cause = error.root_cause.first().unwrap_or(&error);
+        let said = view.excerpt(&format!("{} {}", response.status.as_u16(), cause.text(&cause.index)));
+        return Err(match by_status {
+            _ if cause.is_too_large() => Unproven::TooLarge(format!("{target}: {said}")),
+            Unproven::Later { after, .. } => Unproven::Later { reason: format!("{target}: {said}"), after },
+            Unproven::TooLarge(reason) => Unproven::TooLarge(reason),
+            Unproven::NoProof(_) => unproven(said),
+        });
     }
     let found: Found<'_> = match serde_json::from_slice(&response.body) {
         Ok(found) => found,
@@ -640,12 +665,18 @@ fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
     if *timed_out || *terminated_early {
         return Err(unproven("the search was ended before it had seen all documents".to_owned()));
     }
-    let Shards { total, successful, failed } = *shards;
+    let Shards { total, successful, failed, ref failures } = *shards;
     // Shards of a new index start, and those of a node that is away start elsewhere.
     let later = |reason: &str| Unproven::Later { reason: format!("{target}: {reason}"), after: None };
     if failed > 0 || successful < total {
         let unheard = failed.max(total - successful.min(total));
-        return Err(later(&format!("{unheard} of {total} shards did not answer")));
+        let unheard = format!("{unheard} of {total} shards did not answer");
+        let Some(ShardFailure { index, reason }) = failures.first() else { return Err(later(&unheard)) };
+        let said = format!("{unheard}; {}", view.excerpt(&reason.text(index)));
+        return Err(match reason.is_too_large() {
+            true => Unproven::TooLarge(format!("{target}: {said}")),
+            false => later(&said),
+        });
     }
     if total == 0 {
         return Err(no_such_target(target));

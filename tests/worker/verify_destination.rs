@@ -225,6 +225,40 @@ async fn what_the_lane_has_never_read_is_left_to_the_other_repair() {
     assert!(sum(lane, "missing") == 2 && lane["returned"]["repaired"] == 2, "{lane}");
 }
 
+/// As before, of records that have no sums: the ledger knows their ids.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn threats_that_the_lane_has_never_read_are_left_to_the_other_repair() {
+    let name = "logs-sentinel_one.threats-default";
+    let elastic = Double::start(ElasticSearch { name: Some(name), ..ElasticSearch::default() }).await;
+    let harness = Harness::new(|setup| {
+        setup.threats = 400;
+        setup.span = Duration::from_secs(86_400);
+    })
+    .await;
+    let sink = json!({
+        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    });
+    let streams = json!({ "threats": { "since": "10d" }, "activities": null });
+    harness.put_changed("acme", json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": streams }));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    harness.appear_late(Kind::Threats, hour(5) + 60_000_000, 4);
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!(sum(lane, "missing"), 4, "{lane}");
+    assert!(lane["returned"]["refused"].as_str().unwrap().contains("has never read 4 of these records"), "{lane}");
+    assert_eq!(elastic.deliveries().len(), before);
+
+    let exit = harness.verify_until(hour(1), &["--repair"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let removed = elastic.contract(|elastic| elastic.documents.pop_first());
+    assert!(removed.is_some());
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["returned"]["refused"].is_null() && sum(lane, "missing") <= 1, "{lane}");
+}
+
 /// What was removed with an index is not missing, also where an event of then came late. What vanished since is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_went_with_an_index_is_not_judged() {

@@ -170,7 +170,8 @@ async fn verify_lanes(
             None => break,
         };
         if let Some(missing) = judged.missing.filter(|missing| !missing.is_empty()) {
-            returns.push((reports.len(), Return { spec, missing, lookup: judged.lookup }));
+            let never_read = never_read(&ledger, &judged.report, &missing, shared.options.clock.now()).await?;
+            returns.push((reports.len(), Return { spec, missing, never_read, lookup: judged.lookup }));
         }
         reports.push(judged.report);
     }
@@ -187,6 +188,29 @@ async fn verify_lanes(
         }
     }
     Ok(reports)
+}
+
+/// How many of the missing records the lane has never read, as far as its ledger knows. Only the ledger of a repair
+/// without a destination will have them.
+async fn never_read(
+    ledger: &LedgerReader,
+    report: &DestinationReport,
+    missing: &[Candidate],
+    now: Timestamp,
+) -> Result<u64, VerifyError> {
+    if Accounting::of(ledger.lane.stream) != Accounting::Ids {
+        return Ok(report.hours.values().map(HourRow::never_accounted).sum());
+    }
+    let mut of_hours: BTreeMap<Hour, Vec<u64>> = BTreeMap::new();
+    missing.iter().for_each(|candidate| of_hours.entry(candidate.hour).or_default().push(candidate.owed.key));
+    let mut never_read = 0;
+    for (hour, keys) in of_hours {
+        let account = ledger.account(hour..hour.plus(1)).await?;
+        let known = account.totals.identities.get(&hour);
+        let is_known = |key: &&u64| !account.remembers(hour, now) || known.is_some_and(|known| known.contains(*key));
+        never_read += (keys.len() - keys.iter().filter(is_known).count()) as u64;
+    }
+    Ok(never_read)
 }
 
 /// What answers for a lane's destination, or why nothing does.
@@ -604,7 +628,8 @@ impl LaneComparison<'_> {
                     continue;
                 }
                 let created = record.record_key.created.unwrap_or(record.record_key.time);
-                records.owed.push(Owed { identity: record.identity, id: record.id.clone(), created });
+                let (identity, key) = (record.identity, record.record_key.id);
+                records.owed.push(Owed { identity, id: record.id.clone(), key, created });
             }
             if records.owed.len() > PART { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };

@@ -19,6 +19,8 @@ const WAIT: Duration = Duration::from_secs(2);
 pub struct Owed {
     pub identity: Identity,
     pub id: CompactString,
+    /// Under which a ledger knows the record.
+    pub key: u64,
     pub created: Timestamp,
 }
 

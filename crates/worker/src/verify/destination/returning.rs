@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::super::completeness::window;
 use super::super::{Redelivery, Selected, VerifyError};
 use super::questions::{Candidate, IDS, in_parts, until_answered};
-use super::report::{DestinationReport, HourRow, Returned};
+use super::report::{DestinationReport, Returned};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
@@ -45,6 +45,8 @@ pub enum Most {
 pub struct Return {
     pub spec: Arc<LaneSpec>,
     pub missing: Vec<Candidate>,
+    /// The number of missing records that the lane has never read.
+    pub never_read: u64,
     pub lookup: Arc<dyn Lookup>,
 }
 
@@ -77,10 +79,10 @@ impl Repair<'_> {
         returning: Return,
         stop: &CancellationToken,
     ) -> Result<Returned, VerifyError> {
-        if let Some(reason) = self.refusal(report) {
+        if let Some(reason) = self.refusal(report, returning.never_read) {
             return Ok(Returned { refused: Some(reason), ..Returned::default() });
         }
-        let Return { spec, mut missing, lookup } = returning;
+        let Return { spec, mut missing, lookup, .. } = returning;
         let mut result = Returned::default();
         let now = self.shared.options.clock.now();
         let mut history = self.history(&spec.id).await?;
@@ -120,17 +122,16 @@ impl Repair<'_> {
     }
 
     /// Why nothing is sent.
-    fn refusal(&self, report: &DestinationReport) -> Option<String> {
+    fn refusal(&self, report: &DestinationReport, never_read: u64) -> Option<String> {
         let missing = report.missing();
         let owed: u64 = report.hours.values().map(|row| row.owed).sum();
         let is_too_much = match self.most {
             Most::Usual => self.total > USUAL || missing * 100 > owed,
             Most::Number(most) => self.total > most,
         };
-        let never_accounted: u64 = report.hours.values().map(HourRow::never_accounted).sum();
-        if never_accounted > 0 {
+        if never_read > 0 {
             return Some(format!(
-                "the lane has never read {never_accounted} of these records, and both repairs would send them: verify \
+                "the lane has never read {never_read} of these records, and both repairs would send them: verify \
                  --repair without --destination delivers them; then ask the destination again"
             ));
         }

@@ -91,9 +91,10 @@ async fn what_an_ingest_pipeline_dropped_is_missing_and_what_it_moved_is_elsewhe
     let [owed, present] = ["owed", "present"].map(|column| sum(&lane, column));
     assert_eq!(owed, present + named.len() as u64 + lane["elsewhere"]["`proof-elsewhere` (index)"].as_u64().unwrap());
     // The pipeline drops them again, and the next repair leaves them.
-    let lane = ask(&harness, &["--repair=1000"]).await;
+    let repair = format!("--repair={}", named.len());
+    let lane = ask(&harness, &[&repair]).await;
     assert_eq!(lane["returned"]["not_visible"], named.len(), "{lane}");
-    let lane = ask(&harness, &["--repair=1000"]).await;
+    let lane = ask(&harness, &[&repair]).await;
     assert_eq!(lane["returned"]["vanished_again"], named.len(), "{lane}");
 }
 

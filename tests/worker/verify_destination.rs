@@ -71,8 +71,10 @@ async fn what_was_removed_is_named_and_repaired_without_a_duplicate() {
             let exit = ask(&harness, &["--repair"]).await;
             let lane = &lanes(&exit)[0];
             assert!(lane["returned"]["refused"].as_str().unwrap().contains("--repair=200"), "{lane}");
-            let exit = ask(&harness, &["--repair=199"]).await;
-            assert!(lanes(&exit)[0]["returned"]["refused"].is_string(), "{}", exit.stdout);
+            for other in ["--repair=199", "--repair=201", "--repair=99999999"] {
+                let exit = ask(&harness, &[other]).await;
+                assert!(lanes(&exit)[0]["returned"]["refused"].is_string(), "{other} {}", exit.stdout);
+            }
         }
         let exit = ask(&harness, &[flag]).await;
         assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);

@@ -37,7 +37,7 @@ const VERSION: u32 = 1;
 pub enum Most {
     /// A thousand, and one in a hundred.
     Usual,
-    /// As many in all lanes.
+    /// As many as are missing in all lanes.
     Number(u64),
 }
 
@@ -127,7 +127,8 @@ impl Repair<'_> {
         let owed: u64 = report.hours.values().map(|row| row.owed).sum();
         let is_too_much = match self.most {
             Most::Usual => self.total > USUAL || missing * 100 > owed,
-            Most::Number(most) => self.total > most,
+            // Any other number is of another answer.
+            Most::Number(shown) => self.total != shown,
         };
         if never_read > 0 {
             return Some(format!(

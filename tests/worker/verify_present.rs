@@ -148,6 +148,49 @@ async fn hours_that_were_cut_claim_nothing() {
     assert_eq!((exit.code, &lane["hours"]), (Some(1), &json!([])), "{lane}");
 }
 
+/// Dead letters are found where the worker has stored them, also under the name that the lane had then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_of_another_store_or_a_former_name_are_not_missing() {
+    let harness = two_streams().await;
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.console().generate_oversized(Kind::Activities, hour(5), 150_000);
+    assert_eq!(harness.once(&["--dead-letters", "file:dead"]).await.code, Some(0));
+    let delivered: Vec<String> = harness.sink.ledger().counts().into_keys().collect();
+    let exit = judge(&harness, &delivered, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(
+        lane["unseen"].as_str().is_some_and(|reason| reason.contains("give the worker's `--dead-letters`")),
+        "{lane}"
+    );
+    assert_eq!((exit.code, sum(lane, "missing")), (Some(1), 0), "{lane}");
+    let own = ["--dead-letters", "file:dead"];
+    let exit = judge(&harness, &delivered, &own).await;
+    assert_eq!((exit.code, sum(&lanes(&exit)[0], "dead_letters")), (Some(0), 1), "{}{}", exit.stdout, exit.stderr);
+
+    let renamed = harness.command(&["state", "rename", "acme/activities/siem", "acme/activities/other"]).await;
+    assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
+    let mut sink = harness.sink.settings();
+    sink["name"] = json!("other");
+    let streams = json!({ "activities": { "since": "10d", "exclude_types": [27, 2] } });
+    harness.put_changed("acme", json!({ "sinks": [sink], "streams": streams }));
+    let exit = judge(&harness, &delivered, &own).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((exit.code, sum(lane, "missing")), (Some(0), 0), "{lane}");
+    assert_eq!(lane["elsewhere"]["dead letters of acme/activities/siem (renamed?)"], 1, "{lane}");
+
+    // Without a dead letter that anybody has counted, a note says that there is no store.
+    let fewer: Vec<String> = delivered.iter().skip(1).cloned().collect();
+    let other = two_streams().await;
+    assert_eq!(other.once(&[]).await.code, Some(0));
+    let all: BTreeSet<String> = other.sink.ledger().counts().into_keys().collect();
+    let settled = settled(&other, 8 * 24 - 3, 3).into_iter().find(|id| all.contains(id));
+    let mut fewer: Vec<String> = all.into_iter().filter(|id| Some(id) != settled.as_ref()).chain(fewer).collect();
+    fewer.truncate(fewer.len() / 100 * 100 + 7);
+    let exit = judge(&other, &fewer, &[]).await;
+    assert_eq!((exit.code, sum(&lanes(&exit)[0], "missing")), (Some(1), 1), "{}", exit.stdout);
+    assert!(exit.stderr.contains("no dead letters were read: "), "{}", exit.stderr);
+}
+
 /// A compressed list on standard input is read as any other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compressed_list_and_a_choice_of_sinks() {

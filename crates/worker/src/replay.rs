@@ -35,6 +35,8 @@ use crate::pipeline::Pipeline;
 /// Settled dead letters are removed from their store when they have this many bytes, and at the end. A kill then
 /// repeats a bounded number of them, and a large file is not written again for each batch.
 const REMOVE_FROM: usize = 8 << 20;
+/// Dead letters keep the name that their lane had.
+const FORMER_NAME: &str = "if it was renamed, give a copy of its file with the former name";
 
 /// Selects dead letters.
 #[derive(Debug, Clone, Default)]
@@ -384,10 +386,11 @@ impl Replay<'_> {
     /// Its pipeline may be paused.
     fn spec(&self, lane: &LaneId) -> Result<Arc<LaneSpec>, String> {
         let pipeline = self.pipelines.iter().find(|pipeline| pipeline.name == lane.pipeline);
-        let pipeline = pipeline.ok_or("no pipeline of this name is in the files given")?;
+        let pipeline =
+            pipeline.ok_or_else(|| format!("no pipeline of this name is in the files given; {FORMER_NAME}"))?;
         let specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
         let spec = specs.into_iter().find(|spec| spec.id == *lane);
-        Ok(spec.ok_or("the pipeline has no lane of this name any more")?)
+        Ok(spec.ok_or_else(|| format!("the pipeline has no lane of this name any more; {FORMER_NAME}"))?)
     }
 
     fn lane(&self, lane: &LaneId) -> Result<ReplayLane, String> {

@@ -15,10 +15,11 @@ use tracing::info;
 
 use self::destination::DestinationArgs;
 use super::one_file::{WindowArgs, run_with_progress};
-use super::output::{Table, print_lines};
+use super::output::{Table, note, print_lines};
 use super::{UsageError, must_exist, print_line};
 use crate::checkpoint::ledger::Accounting;
 use crate::record::Stream;
+use crate::state::StoreLocation;
 use crate::worker::{
     IncompleteHours, Most, Repair, Selected, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify,
     run_verify_destination,
@@ -78,6 +79,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let options = args.window.delivery.options()?;
     must_exist(&options.state)?;
+    let absent = options.dead_letters().and_then(|location| match location {
+        StoreLocation::File(directory) => Some(directory).filter(|directory| !directory.is_dir()),
+        _ => None,
+    });
     let progress = Arc::new(VerifyProgress::default());
     let stop = CancellationToken::new();
     if args.destination.is_asked() {
@@ -85,6 +90,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let verify = args.destination.verify(selected, repair).await?;
         let running = run_verify_destination(verify, options, progress.clone(), stop.clone());
         let Some(reports) = show_progress(running, &progress, &stop).await? else { return Ok(ExitCode::FAILURE) };
+        if let Some(directory) = absent.filter(|_| reports.iter().any(|report| report.missing() > 0)) {
+            let directory = directory.display();
+            note(format!("no dead letters were read: {directory} does not exist; give the worker's --dead-letters"));
+        }
         return args.destination.print(&reports, stop.is_cancelled());
     }
     if args.repair.flatten().is_some() {

@@ -3,6 +3,7 @@
 //! What is owed comes from the console, as it is now. Only an answer that is a proof changes a number, and nothing is
 //! claimed of a destination that shows no event of the lane at all: then it is the credential or the target.
 
+mod dead_letters;
 mod given;
 mod questions;
 mod report;
@@ -10,21 +11,20 @@ mod returning;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
+use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::lane::LaneCheckpoint;
-use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
+use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
 use s1_forwarder_engine::source::{PassKeys, Pull, PulledPage, Since, Window};
 use s1_forwarder_engine::transform::{Origin, RedactionKeys, Transformer};
 use s1_forwarder_record::{Identity, Timestamp};
-use s1_forwarder_state::{StoreLocation, dead_letters};
 use s1_forwarder_telemetry::Telemetry;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,7 @@ pub use given::Given;
 pub use report::{DestinationReport, HourRow, Missing, Returned};
 pub use returning::Most;
 
+use dead_letters::{LaneDeadLetters, unreadable};
 use questions::{Candidate, IDS, Owed, in_parts, until_answered};
 use returning::{MOST_RETURNED, Repair, Return};
 
@@ -54,6 +55,7 @@ const SHORTEST_PART: i64 = 1_000_000;
 const SENT_WITHIN: Duration = Duration::from_secs(3_600);
 /// The clocks of console, destination and this machine may differ by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
 /// Limits of results are multiples of this.
 const ROUND: u64 = 10;
 /// As many hours with an equal number of events are no chance.
@@ -113,7 +115,6 @@ async fn verify_lanes(
         None => options.read_state(Some(&repairs)).await?,
     };
     let replays = options.read_state(Some(&replays_area(&selected.pipeline.name))).await?;
-    let dead_letters = options.dead_letters();
     let shared = Shared::with_store(store.clone(), options, Arc::new(Telemetry::new()));
     let mut list = list.map(BufWriter::new);
     let mut reports = Vec::new();
@@ -136,7 +137,8 @@ async fn verify_lanes(
             report: DestinationReport::of(spec.id.clone()),
             lookup,
             checker,
-            dead_letters: Err(dead_letters.clone()),
+            live: live.clone(),
+            dead_letters: None,
             unasked: Vec::new(),
             candidates: Vec::new(),
             present: 0,
@@ -242,8 +244,10 @@ struct LaneComparison<'a> {
     checker: CompletenessChecker,
     transformer: Option<Transformer>,
     lookup: Arc<dyn Lookup>,
-    /// The identities of the lane's dead letters, or where they are if nobody has asked yet.
-    dead_letters: Result<SortedIdentities, Option<StoreLocation>>,
+    /// The worker's state.
+    live: Arc<dyn Store>,
+    /// `None` if nobody has asked for dead letters yet.
+    dead_letters: Option<LaneDeadLetters>,
     report: DestinationReport,
     /// What was read, and not asked for yet.
     unasked: Vec<Part>,
@@ -707,11 +711,12 @@ impl LaneComparison<'_> {
 
     /// Counts those that are dead letters, and returns the others. A replay delivers an event before it removes the
     /// dead letter, so what is none is asked about again after this. They are sorted.
-    async fn without_dead_letters(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, VerifyError> {
+    async fn without_dead_letters(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, End> {
         if candidates.is_empty() {
             return Ok(candidates);
         }
-        let dead = self.dead_letters(&candidates).await?;
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let dead = self.dead_letters().await?.copies(&identities)?;
         Ok(self.count_found(candidates, &dead, |row, _| {
             row.owed -= 1;
             row.dead_letters += 1;
@@ -827,7 +832,13 @@ impl LaneComparison<'_> {
     async fn elsewhere(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<String>>, End> {
         let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
         let lookup = self.lookup.clone();
-        self.ask(&identities, async |identities: &[Identity]| lookup.elsewhere(identities).await).await
+        let asked = async |identities: &[Identity]| lookup.elsewhere(identities).await;
+        let places = self.ask(&identities, asked).await?;
+        if candidates.is_empty() {
+            return Ok(places);
+        }
+        let of_former_lanes = self.dead_letters().await?.places(&identities)?;
+        Ok(places.into_iter().zip(of_former_lanes).map(|(place, other)| place.or(other)).collect())
     }
 
     /// Asks in questions of a size that the destination answers.
@@ -858,17 +869,21 @@ impl LaneComparison<'_> {
         until_answered(patience, async || self.lookup.refresh(patience).await).await.map_err(unseen)
     }
 
-    /// How often each of these is a dead letter of the lane.
-    async fn dead_letters(&mut self, candidates: &[Candidate]) -> Result<Vec<u32>, VerifyError> {
-        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
-        if let Err(location) = &self.dead_letters {
-            let read = identities_of(location.as_ref(), &self.shared.options.instance, &self.spec.id).await;
-            self.dead_letters = Ok(read.map_err(VerifyError::DeadLetters)?);
-        }
-        match &mut self.dead_letters {
-            Ok(sorted) => sorted.copies(&identities).map_err(VerifyError::DeadLetters),
-            Err(_) => Ok(vec![0; identities.len()]),
-        }
+    /// The dead letters of the lane.
+    async fn dead_letters(&mut self) -> Result<&mut LaneDeadLetters, End> {
+        let dead_letters = match self.dead_letters.take() {
+            Some(dead_letters) => dead_letters,
+            None => {
+                let Self { shared, spec, live, selected, .. } = self;
+                // A day that is over has one count for all of its hours.
+                let since = selected.from.minus(DAY);
+                if let Some(reason) = unreadable(&shared.options, &spec.id, &**live, since).await? {
+                    return Err(End::Unseen(reason));
+                }
+                LaneDeadLetters::read(&shared.options, &spec.id, &**live).await?
+            }
+        };
+        Ok(self.dead_letters.insert(dead_letters))
     }
 
     /// 1 for each record that the console no longer has, or has in another version, so that nobody owes this one.
@@ -926,26 +941,6 @@ fn cut(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
     let length = whole.to.micros() - whole.from.micros();
     let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
     (0..parts).map(move |part| Window { from: bound(part), to: bound(part + 1), ..whole })
-}
-
-/// The identities of a lane's dead letters.
-async fn identities_of(
-    location: Option<&StoreLocation>,
-    instance: &str,
-    lane: &LaneId,
-) -> io::Result<SortedIdentities> {
-    let mut sorter = IdentitySorter::default();
-    if let Some(location) = location {
-        for mut partition in dead_letters::partitions(location, instance).await? {
-            while let Some(letter) = partition.next().await {
-                let (_, letter) = letter?;
-                if letter.pipeline == lane.pipeline && letter.stream == lane.stream && letter.sink == lane.sink {
-                    sorter.add(letter.identity)?;
-                }
-            }
-        }
-    }
-    sorter.finish()
 }
 
 #[cfg(test)]

@@ -22,6 +22,11 @@ async fn judge(harness: &Harness, lines: &[String], flags: &[&str]) -> Exit {
     harness.verify_until(hour(3), &[&arguments[..], flags].concat()).await
 }
 
+/// Copies of another identity, so that a list of this length has the number of lines of no limit.
+fn uncut(lines: usize) -> impl Iterator<Item = String> {
+    std::iter::repeat_n("f".repeat(32), 57 - lines % 50)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_set_that_is_not_given_is_exactly_what_is_named() {
     let harness = two_streams().await;
@@ -43,6 +48,7 @@ async fn any_set_that_is_not_given_is_exactly_what_is_named() {
         let mut lines: Vec<String> = delivered.difference(&removed).map(|id| format!("id={id},x=\t")).collect();
         // Twice, in any order, and among others.
         lines.extend_from_within(..7);
+        lines.extend(uncut(lines.len()));
         fastrand::shuffle(&mut lines);
         let exit = judge(&harness, &lines, &["--list", list.to_str().unwrap()]).await;
         assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
@@ -54,7 +60,8 @@ async fn any_set_that_is_not_given_is_exactly_what_is_named() {
     }
 
     // The table names them too.
-    harness.write("present", &delivered.iter().skip(1).map(|id| format!("{id}\n")).collect::<String>());
+    let lines: Vec<String> = delivered.iter().skip(1).cloned().chain(uncut(delivered.len() - 1)).collect();
+    harness.write("present", &lines.join("\n"));
     let present = harness.path("present");
     let exit = harness.verify_until(hour(3), &["--present", present.to_str().unwrap()]).await;
     let first = delivered.first().unwrap();
@@ -138,10 +145,8 @@ async fn hours_that_were_cut_claim_nothing() {
         of_hours.entry(back).or_default().extend(settled(&harness, back + 1, back));
     }
     let cut = of_hours.values().flat_map(|ids| ids.iter().filter(|id| delivered.contains_key(*id)).take(11));
-    // An identity is there several times, and the number of lines is that of no limit.
     let mut lines: Vec<String> = cut.cloned().collect();
-    let more = 57 - lines.len() % 50;
-    lines.extend(std::iter::repeat_n("f".repeat(32), more));
+    lines.extend(uncut(lines.len()));
     let exit = judge(&harness, &lines, &[]).await;
     let lane = &lanes(&exit)[0];
     assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("exactly 11 of them")), "{lane}");

@@ -140,8 +140,20 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
         "console_failing" => {
             "The lane tries again by itself. If this lasts, check the network, the proxy and whether the console is up."
         }
+        "console_refused" if has_status(error, |status| matches!(status, 404 | 501)) => {
+            "The console does not have what the lane asks for. Do what the error says: correct the scope, remove the stream \
+             from the file, or ask the console's operator. The lane tries again about every hour."
+        }
+        "console_refused" if has_status(error, |status| matches!(status, 300..=399)) => {
+            "Correct `console.url`: it has to be the console's own address. `check` asks there. A changed file is read \
+             without a restart."
+        }
         "console_refused" => {
             "Check token, role and scope with `check`. A replaced token file is read without a restart."
+        }
+        "sink_failing" if error.contains("holds its lock") => {
+            "Another process or another lane writes this file. Run the command that the error names, and stop that process, \
+             or give one of the two another `path`. The lane then goes on by itself."
         }
         "sink_failing" => {
             "The lane tries again by itself and loses nothing. If this lasts, check the sink and the way to it."
@@ -167,6 +179,12 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
     }
 }
 
+/// Whether this text has an answer of the console with such a status.
+fn has_status(error: &str, is_meant: impl Fn(u16) -> bool) -> bool {
+    let status = error.split("the console answered ").nth(1).and_then(|rest| rest.get(..3)?.parse().ok());
+    status.is_some_and(is_meant)
+}
+
 /// Whether the status of the answer in this text is 429 Too Many Requests.
 fn is_rate_limit(error: &str) -> bool {
     error.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| word == "429")
@@ -175,6 +193,20 @@ fn is_rate_limit(error: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_advice_is_about_what_was_refused() {
+        for (state, error, part) in [
+            ("console_refused", "the console answered 404 Not Found; ask its operator", "ask the console's operator"),
+            ("console_refused", "the console answered 302 Found; is it?", "own address"),
+            ("console_refused", "the console answered 403 Forbidden: 404", "Check token, role and scope"),
+            ("sink_failing", "cannot open x: another process or lane holds its lock; fuser -v x", "writes this file"),
+            ("sink_failing", "503", "the way to it"),
+        ] {
+            let advice = advice(state, error);
+            assert!(advice.contains(part) && advice.contains("token") == part.contains("token"), "{error}: {advice}");
+        }
+    }
 
     #[test]
     fn a_rate_limit_has_advice_of_its_own() {

@@ -34,6 +34,12 @@ pub fn is_from_elsewhere(reason: &str) -> bool {
     reason.ends_with(IS_IT_THE_CONSOLE) || reason.ends_with(WANTS_TLS)
 }
 
+/// The text without the advice about the console's address.
+pub(super) fn without_address(reason: String) -> String {
+    let stripped = reason.strip_suffix(IS_IT_THE_CONSOLE).and_then(|reason| reason.strip_suffix("; "));
+    stripped.map(str::to_owned).unwrap_or(reason)
+}
+
 /// For records of a stream that the token may not read.
 pub(super) fn of_permission(stream: Stream) -> String {
     let permission = Endpoint::permission(stream);

@@ -59,6 +59,16 @@ impl ConsoleError {
         }
     }
 
+    /// An error about a stream that the console has shown before: its address was right then, so that a body that no
+    /// console writes does not speak against it.
+    #[must_use]
+    pub fn of_known_stream(self) -> Self {
+        match self {
+            Self::Missing(reason) => Self::Missing(advice::without_address(reason)),
+            other => other,
+        }
+    }
+
     /// A failure without `Retry-After`.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None, timed_out: false }
@@ -187,6 +197,22 @@ mod tests {
             reason,
             "the console answered 403 Forbidden: 4030010: Insufficient permissions: User does not have required permissions."
         );
+    }
+
+    /// A proxy, or a console whose module is gone, answers in plain text.
+    #[test]
+    fn a_stream_that_was_shown_before_is_gone_whatever_the_body_says() {
+        for body in ["404 page not found", r#"{"errors":[]}"#, ""] {
+            let error = classify(404, None, body, false).of_known_stream();
+            let advice = error.advice(Stream::Threats, true, false).unwrap_or_default();
+            let text = format!("{error}; {advice}");
+            assert_eq!(
+                text,
+                "the console answered 404 Not Found; the console had this stream before: ask its operator"
+            );
+        }
+        let unknown = classify(404, None, "404 page not found", false);
+        assert!(unknown.advice(Stream::Threats, false, false).is_none() && unknown.to_string().contains("console.url"));
     }
 
     /// A lane acts on the class alone.

@@ -280,6 +280,7 @@ impl PullStage<'_> {
     /// Reports a refusal. A refused token may have expired or have been revoked: the console, or an earlier answer of
     /// it, can tell.
     async fn refused(&self, error: ConsoleError) -> Failure {
+        let error = if self.has_answered { error.of_known_stream() } else { error };
         let advice = match &error {
             ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
             // What was known of the former token says nothing of it.

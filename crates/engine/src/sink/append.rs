@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use s1_forwarder_settings::{FilePath, PRIVATE, create_private_directories, not_followed};
+use s1_forwarder_settings::{FilePath, PRIVATE, create_private_directories, not_followed, quoted};
 
 /// How often the lock of a file is tried, and the pause between two tries. Other lanes may write for a while, but the
 /// holder of the lock must not hold the writer's thread.
@@ -132,7 +132,9 @@ fn lock_in_time(file: &File, path: &FilePath) -> io::Result<()> {
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
         }
     }
-    let message = format!("another process or lane holds its lock, {path}: find it with `lsof` or `fuser`");
+    let absolute = std::path::absolute(path.path()).unwrap_or_else(|_| path.path().to_owned());
+    let shown = quoted(&absolute.display().to_string());
+    let message = format!("another process or lane holds its lock; to see which process: fuser -v {shown}");
     Err(io::Error::new(ErrorKind::TimedOut, message))
 }
 
@@ -197,7 +199,7 @@ mod tests {
         held.lock_shared().unwrap();
         for path in [&path, &link] {
             let error = append_lines(&path.clone().into(), b"{}\n", Readers::Umask).unwrap_err();
-            let expected = format!("another process or lane holds its lock, {}", lock.display());
+            let expected = format!("holds its lock; to see which process: fuser -v {}", lock.display());
             assert!(error.to_string().contains(&expected), "{error}");
         }
         drop(held);

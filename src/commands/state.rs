@@ -2,6 +2,7 @@
 
 mod transfer;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -223,7 +224,8 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
         Command::Rename { from, to } => rename(store, state, &from, &to).await?,
         Command::Delete { name: Some(name), usage: true, .. } => {
             let is_named = |lane: &LaneId, _: Option<&[u8]>| lane.pipeline == name || lane.to_string() == name;
-            let found = delete_usage(store, state, is_named).await?;
+            let with_checkpoint: BTreeSet<LaneId> = store.list().await?.into_iter().map(|key| key.lane).collect();
+            let found = delete_usage(store, state, is_named, |lane| with_checkpoint.contains(lane)).await?;
             ensure!(found > 0, "it is not stored what a lane `{name}` did");
         }
         Command::Delete { name: Some(name), usage: false, .. } => {
@@ -290,6 +292,7 @@ async fn delete_usage(
     store: &dyn Store,
     StateArgs { state, instance }: &StateArgs,
     goes: impl Fn(&LaneId, Option<&[u8]>) -> bool,
+    goes_on: impl Fn(&LaneId) -> bool,
 ) -> anyhow::Result<usize> {
     let access = Access::Write { owner: &process_identity() };
     let by_commands = state.open(instance, access, Some(usage_area())).await?;
@@ -305,6 +308,11 @@ async fn delete_usage(
             if goes(&key.lane, stored.as_deref()) {
                 found += 1;
                 store.delete(&key).await?;
+                // A lane that goes on has had events today.
+                if key.part == Part::Usage && goes_on(&key.lane) {
+                    store.claim(&key).await?;
+                    store.commit(&key, Usage::removed(Timestamp::now()).encode().into()).await?;
+                }
                 print_line(format!("{key} is removed"))?;
             }
         }
@@ -332,7 +340,8 @@ async fn delete_orphans(
     let before = Timestamp::now().minus(older_than.map_or(Duration::ZERO, |period| period.0));
     if usage {
         let is_old = |bytes: &[u8]| Usage::decode(bytes).is_ok_and(|usage| usage.until() < Some(before));
-        let removed = delete_usage(store, state, |lane, bytes| !files.has(lane) && bytes.is_some_and(&is_old)).await?;
+        let is_orphaned = |lane: &LaneId, bytes: Option<&[u8]>| !files.has(lane) && bytes.is_some_and(&is_old);
+        let removed = delete_usage(store, state, is_orphaned, |_| false).await?;
         print_line(format!("removed what {removed} lanes did"))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -189,8 +189,8 @@ pub struct LaneRow {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// A process was killed, and up to 20 minutes of this day are not counted: there were at least as many events as
-    /// shown.
+    /// Something of this day is not counted, and there were at least as many events as shown: a process was killed, or
+    /// what was stored was removed or cannot be read.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]
@@ -260,12 +260,12 @@ pub struct PipelineRow {
     pub lag_seconds: Option<f64>,
     /// The earliest; null if one of the lanes had none.
     pub last_success: Option<String>,
-    /// Sums over these lanes, in the sense of [`LaneRow::events_today`]; null if one of them is not known.
+    /// Sums over these lanes, in the sense of [`LaneRow::events_today`]; null if none of them is known.
     #[serde(default)]
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// The value of [`LaneRow::today_has_gap`], of any of these lanes.
+    /// The value of [`LaneRow::today_has_gap`], of any of these lanes, or one of them is not known.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]

@@ -119,15 +119,22 @@ impl PipelineRow {
             worst,
             lag_seconds: Some(facts.lag).filter(|lag| *lag >= 0.0),
             last_success: facts.last_success().map(|time| time.to_string()),
-            events_today: recent.iter().map(|recent| Some(recent.as_ref()?.today)).sum(),
-            events_yesterday: recent.iter().map(|recent| Some(recent.as_ref()?.yesterday)).sum(),
-            today_has_gap: recent.iter().flatten().any(|recent| recent.has_gap_today),
-            yesterday_has_gap: recent.iter().flatten().any(|recent| recent.has_gap_yesterday),
+            events_today: sum_of_known(recent.iter().map(|recent| Some(recent.as_ref()?.today))),
+            events_yesterday: sum_of_known(recent.iter().map(|recent| Some(recent.as_ref()?.yesterday))),
+            today_has_gap: recent.iter().any(|recent| recent.as_ref().is_none_or(|recent| recent.has_gap_today)),
+            yesterday_has_gap: recent
+                .iter()
+                .any(|recent| recent.as_ref().is_none_or(|recent| recent.has_gap_yesterday)),
             delivered: lanes.iter().map(|(_, view)| view.metrics.send.delivered.load(Relaxed)).sum(),
             dead_letters: facts.dead_letters,
             delivered_per_second: facts.rate,
         }
     }
+}
+
+/// `None` if none is known.
+fn sum_of_known(numbers: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    numbers.flatten().reduce(u64::saturating_add)
 }
 
 /// The number of pipelines among these lanes, which are in the order of their names, and the pipelines on the page that

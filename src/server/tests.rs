@@ -597,6 +597,31 @@ async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
     assert_eq!(status().await["lanes"][0]["warnings"], serde_json::json!([]));
 }
 
+/// A damaged record of one lane does not hide what the others did.
+#[tokio::test]
+async fn the_events_of_a_pipeline_are_at_least_those_of_the_lanes_that_are_known() {
+    let running = Running::start().await;
+    let now = Timestamp::now();
+    let lanes = [Stream::Threats, Stream::Agents].map(|stream| running.telemetry.start_lane("acme", stream, "siem"));
+    let row = async || -> serde_json::Value {
+        let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines").await.1).unwrap();
+        let row = &json["pipelines"][0];
+        serde_json::json!([row["events_today"], row["today_has_gap"]])
+    };
+    assert_eq!(row().await, serde_json::json!([null, true]));
+    for lane in &lanes {
+        lane.usage.begin(now, 0, 0.0);
+        lane.usage.count(now, &crate::usage::Counts { events: 7, ..Default::default() });
+    }
+    lanes[0].usage.set_stored(&crate::usage::Usage::default(), now);
+    assert_eq!(row().await, serde_json::json!([7, true]));
+    assert!(running.get("/").await.1.contains("≥ 7"));
+    lanes[1].usage.set_unreadable(now);
+    assert_eq!(row().await, serde_json::json!([14, true]));
+    lanes[1].usage.set_stored(&crate::usage::Usage::default(), now);
+    assert_eq!(row().await, serde_json::json!([14, false]));
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_does_not_delay_the_shutdown() {
     let running = Running::start().await;

@@ -113,6 +113,46 @@ async fn what_a_lane_did_stays_over_stops_kills_names_and_stores() {
     assert_eq!(rows["corp/activities/siem"]["counts"], Value::Null, "its checkpoint is there");
 }
 
+/// Its events of today are there, and nobody knows how many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_whose_counts_are_damaged_or_removed_has_at_least_what_is_counted_since() {
+    let harness = Harness::new(|setup| setup.activities = 60).await;
+    harness.put_changed("acme", json!({ "streams": { "activities": { "include_hidden": true } } }));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let usage = harness.path("state/lanes/acme/activities/siem+usage.checkpoint");
+    let mut bytes = fs::read(&usage).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&usage, bytes).unwrap();
+    let at_least = |lane: &Value, events: u64| lane["today_has_gap"] == true && lane["events_today"] == events;
+    let mut worker = harness.worker();
+    let delete = "s1-forwarder state delete --usage acme/activities/siem --state file:";
+    worker.logged(&["WARN", "what the lane did before cannot be read", delete]).await;
+    harness.console().generate(Kind::Activities, system_clock());
+    worker.lane(LANE, |lane| at_least(lane, 1)).await;
+    stop(worker).await;
+
+    let deleted = harness.command(&["state", "delete", "--usage", LANE]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    let mut worker = harness.worker();
+    worker.lane(LANE, |lane| at_least(lane, 0)).await;
+    harness.console().generate(Kind::Activities, system_clock());
+    worker.lane(LANE, |lane| at_least(lane, 1)).await;
+    let url = worker.url().await;
+    let status = harness.command(&["status", "--url", &url]).await.stdout;
+    assert!(status.contains(" ≥ 1 "), "{status}");
+    stop(worker).await;
+    for format in ["table", "html"] {
+        let exit = report_as(&harness, &["--format", format]).await;
+        assert!(exit.stdout.contains("≥ 1"), "{}{}", exit.stdout, exit.stderr);
+    }
+    // A lane that is gone leaves nothing.
+    for flags in [&[][..], &["--usage"]] {
+        let deleted = harness.command(&[&["state", "delete", LANE], flags].concat()).await;
+        assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    }
+    assert!(!usage.exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replays_and_repairs_count_and_backfills_have_a_row_of_their_own() {
     const ACTIVITIES: usize = 60;

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, PreEscaped, html};
 
 use super::output::Output;
-use super::rows::{Row, Window, bound_text};
+use super::rows::{Row, Window, at_least, bound_text};
 use crate::visible::visible_lines;
 
 const STYLE: &str = include_str!("style.css");
@@ -65,7 +65,7 @@ impl Output for Page {
         let counts = row.counts();
         let [median, p95, p99] = row.percentiles().map(bound_text);
         let numbers = [
-            (COLUMNS[3], number(counts.map(|counts| counts.events))),
+            (COLUMNS[3], at_least(number(counts.map(|counts| counts.events)), row.has_gap)),
             (COLUMNS[4], number(counts.map(|counts| counts.bytes))),
             (COLUMNS[5], median),
             (COLUMNS[6], p95),

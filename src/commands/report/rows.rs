@@ -65,6 +65,8 @@ pub struct Row {
     pub period: Option<Period>,
     /// The state says of some part of the window what was counted.
     has_counts: bool,
+    /// Counts of the window were lost: there were at least as many events as are counted.
+    pub has_gap: bool,
     /// The whole hours of the window that have begun.
     pub hours: u64,
     /// The time of which something is known, within the window.
@@ -190,6 +192,12 @@ impl Row {
     }
 }
 
+/// A number in words that may be larger if counts were lost. One that is not known stays as it is.
+pub fn at_least(number: String, has_gap: bool) -> String {
+    let is_known = number.starts_with(|first: char| first.is_ascii_digit());
+    if has_gap && is_known { format!("≥ {number}") } else { number }
+}
+
 /// A percentile in words, such as `≤ 30 s`.
 pub fn bound_text(bound: Option<LatencyBound>) -> String {
     match bound {
@@ -293,7 +301,9 @@ fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     let period = usage.as_ref().map(|usage| usage.within(counted.start, counted.end));
     add(from.max(since), counted.start.min(until).min(end), Reason::PartOfHour);
     add(counted.end.max(from).max(since), end.min(until), Reason::PartOfHour);
-    for gap in usage.iter().flat_map(|usage| usage.gaps(from, end)) {
+    let has_gap = usage.as_ref().is_some_and(|usage| usage.gaps(from, end).next().is_some());
+    // What was removed was counted before `since`.
+    for gap in usage.iter().flat_map(|usage| usage.gaps(from.max(since), end)) {
         add(gap.0, gap.1, Reason::Killed);
     }
     for part in period.iter().flat_map(|period| &period.not_counted) {
@@ -305,7 +315,7 @@ fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     not_known.sort_by_key(|part| (part.from, part.to));
     let known = known.map(|(since, until)| (since.max(from), until.min(end))).filter(|known| known.0 < known.1);
     let has_counts = has_counts(period.as_ref(), &not_known, from, end);
-    Row { id, is_backfill: false, period, has_counts, hours, known, not_known, problem: None }
+    Row { id, is_backfill: false, period, has_counts, has_gap, hours, known, not_known, problem: None }
 }
 
 /// Nobody knows of backfills that a kill has ended when they were running: no time is named.
@@ -314,7 +324,7 @@ fn of_backfills(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     let is_of_backfills = |reason| matches!(reason, Reason::PartOfDay | Reason::PartOfHour | Reason::NoLatency);
     row.not_known.retain(|part| is_of_backfills(part.reason));
     let has_counts = has_counts(row.period.as_ref(), &row.not_known, window.from, window.end());
-    Row { is_backfill: true, known: None, has_counts, ..row }
+    Row { is_backfill: true, known: None, has_counts, has_gap: false, ..row }
 }
 
 #[cfg(test)]

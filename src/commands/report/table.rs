@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::output::Output;
-use super::rows::{Row, Window, bound_text};
+use super::rows::{Row, Window, at_least, bound_text};
 use crate::commands::output::Table;
 
 const HEADER: [&str; 11] = [
@@ -32,6 +32,7 @@ pub struct Lines {
 /// Events, bytes and dead letters. A sum is not known if one of its rows is not.
 struct Total {
     rows: u64,
+    has_gap: bool,
     sums: [Option<u64>; 3],
 }
 
@@ -48,6 +49,7 @@ impl Lines {
             if total.rows > 1 {
                 let lane = format!("{}/*/{sink}", self.pipeline);
                 let [events, bytes, dead_letters] = total.sums.map(number);
+                let events = at_least(events, total.has_gap);
                 let dashes = || ["-"; 3].map(str::to_owned);
                 let cells = [lane, events, bytes].into_iter().chain(dashes()).chain([dead_letters]);
                 self.table.add_row(cells.chain(dashes()).chain(["-".to_owned()]));
@@ -67,8 +69,8 @@ impl Output for Lines {
             row.id.pipeline.clone_into(&mut self.pipeline);
         }
         let counts = row.counts();
-        let mut cells =
-            vec![row.lane(), number(counts.map(|counts| counts.events)), number(counts.map(|counts| counts.bytes))];
+        let events = at_least(number(counts.map(|counts| counts.events)), row.has_gap);
+        let mut cells = vec![row.lane(), events, number(counts.map(|counts| counts.bytes))];
         cells.extend(row.percentiles().map(bound_text));
         cells.push(number(counts.map(|counts| counts.dead_letters)));
         cells.push(number(counts.map(|counts| counts.failing_minutes)));
@@ -76,8 +78,10 @@ impl Output for Lines {
         cells.push(row.completeness_text());
         cells.push(row.known.map_or("-".to_owned(), |known| known.1.whole_second().to_string()));
         self.table.add_row(cells);
-        let total = self.totals.entry(row.id.sink.clone()).or_insert(Total { rows: 0, sums: [Some(0); 3] });
+        let total =
+            self.totals.entry(row.id.sink.clone()).or_insert(Total { rows: 0, has_gap: false, sums: [Some(0); 3] });
         total.rows += 1;
+        total.has_gap |= row.has_gap;
         let added = counts.map(|counts| [counts.events, counts.bytes, counts.dead_letters]);
         for (place, sum) in total.sums.iter_mut().enumerate() {
             *sum = sum.zip(added).map(|(sum, added)| sum.saturating_add(added[place]));

@@ -63,7 +63,7 @@ pub struct Recent {
     day: u32,
     pub today: u64,
     pub yesterday: u64,
-    /// Counts of the day may have been lost: a process was killed.
+    /// Counts of the day may have been lost: a process was killed, or what was stored was removed or cannot be read.
     pub has_gap_today: bool,
     pub has_gap_yesterday: bool,
 }
@@ -94,6 +94,18 @@ impl Recent {
             },
             _ => Self { day, today: 0, yesterday: 0, has_gap_today: false, has_gap_yesterday: false },
         }
+    }
+}
+
+impl Live {
+    /// See [`LaneUsage::set_stored`].
+    fn set_stored(&mut self, stored: &Usage, now: Timestamp) {
+        let mut recent = Recent::of(stored, now);
+        if let Some(pending) = &self.pending {
+            recent.today += pending.events_of_day(recent.day);
+            recent.yesterday += pending.events_of_day(recent.day.saturating_sub(1));
+        }
+        self.recent = Some(recent);
     }
 }
 
@@ -160,10 +172,15 @@ impl LaneUsage {
         live.running.filter(is_unread).map(|running| (running.since, running.shard))
     }
 
-    /// What is stored cannot be read, now or later: the events of today and yesterday stay unknown until it is written.
-    pub fn set_unreadable(&self) {
-        if let Some(running) = &mut self.0.lock().running {
+    /// What is stored cannot be read, now or later: of today and yesterday, there are at least the events that this
+    /// process counts.
+    pub fn set_unreadable(&self, now: Timestamp) {
+        let mut live = self.0.lock();
+        if let Some(running) = &mut live.running {
             running.is_unreadable = true;
+        }
+        if live.recent.is_none() {
+            live.set_stored(&Usage::removed(now), now);
         }
     }
 
@@ -205,13 +222,7 @@ impl LaneUsage {
 
     /// The store has these counts of the present and the last day.
     pub fn set_stored(&self, stored: &Usage, now: Timestamp) {
-        let mut live = self.0.lock();
-        let mut recent = Recent::of(stored, now);
-        if let Some(pending) = &live.pending {
-            recent.today += pending.events_of_day(recent.day);
-            recent.yesterday += pending.events_of_day(recent.day.saturating_sub(1));
-        }
-        live.recent = Some(recent);
+        self.0.lock().set_stored(stored, now);
     }
 
     /// The events of today and yesterday; none until the store has been read.

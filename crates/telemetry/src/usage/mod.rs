@@ -309,6 +309,12 @@ impl Usage {
         self.forget(now);
     }
 
+    /// What was counted until `now` was removed: the events of this day and of the one before are not known.
+    pub fn removed(now: Timestamp) -> Self {
+        let yesterday = (hour_of(now) / DAY).saturating_sub(1);
+        Self { since: now, until: now, gaps: vec![(hour_start(yesterday * DAY), now)], ..Self::default() }
+    }
+
     /// A process counts from `from` on. If another one was killed before, what it had not written is lost.
     pub fn begin(&mut self, process: u64, from: Timestamp) {
         // Who writes again after its own write has lost nothing.
@@ -433,7 +439,7 @@ impl Usage {
         (self.until != Timestamp::default()).then_some(self.until)
     }
 
-    /// Parts of a window whose counts a kill may have lost.
+    /// Parts of a window whose counts a kill may have lost, or somebody removed.
     pub fn gaps(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         self.gaps.iter().map(move |gap| (gap.0.max(from), gap.1.min(to))).filter(|gap| gap.0 < gap.1)
     }
@@ -526,7 +532,7 @@ impl Usage {
         self.days.range_mut(..with_latency).for_each(|(_, counts)| counts.latency = Latency::default());
         self.since = self.since.max(hour_start(first * DAY));
         let since = self.since;
-        self.gaps.retain(|(_, end)| *end > since);
+        self.gaps.retain(|(_, end)| *end >= since);
         while self.gaps.len() > MOST_GAPS {
             let (start, end) = self.gaps.remove(0);
             self.gaps[0] = (start, self.gaps[0].1.max(end));

@@ -380,10 +380,27 @@ fn a_write_that_fails_is_tried_again_more_and_more_seldom() {
     lane.count(after(40), &Counts { events: 1, ..Counts::default() });
     assert_eq!(lane.due(after(57), false), None);
     // What is stored is damaged, and then removed.
-    lane.set_unreadable();
+    lane.set_unreadable(after(57));
+    let recent = lane.recent(after(57)).unwrap();
+    assert_eq!((recent.today, recent.has_gap_today, recent.has_gap_yesterday), (2, true, true), "of this process");
     assert_eq!(retries(57..400), [58, 59, 61, 65, 73, 89, 121, 185, 249, 313, 377]);
+    lane.set_stored(&Usage::default(), after(400));
     lane.written(after(400));
-    assert!(lane.is_unread().is_some());
+    assert!(!lane.recent(after(400)).unwrap().has_gap_today);
+}
+
+#[test]
+fn events_of_a_day_whose_counts_were_removed_are_not_all() {
+    let day = START.aligned_to(hours(DAY)).plus(hours(DAY));
+    let now = day.plus(hours(9));
+    let mut usage = Usage::decode(&Usage::removed(now).encode()).unwrap();
+    usage.begin(1, now.plus(hours(1)));
+    usage.add(&one_event(now.plus(hours(1)), 1), session(now.plus(hours(1)), 1));
+    let of_day = |days_ago| (usage.events_of_day(now, days_ago), usage.has_gap_on_day(now, days_ago));
+    assert_eq!([of_day(0), of_day(1), of_day(2)], [(1, true), (0, true), (0, false)]);
+    assert_eq!(usage.since(), Some(now), "what was before is not counted");
+    let tomorrow = now.plus(hours(DAY));
+    assert!(!usage.has_gap_on_day(tomorrow, 0) && usage.has_gap_on_day(tomorrow, 1));
 }
 
 #[test]

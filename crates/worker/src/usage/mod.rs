@@ -291,7 +291,7 @@ impl UsageWriter {
                 continue;
             };
             if error.is_unreadable() {
-                lane.usage.set_unreadable();
+                lane.usage.set_unreadable(self.clock.now());
             }
             lane.usage.failed(self.clock.now());
             self.count_write(UsageWrite::Failed);
@@ -326,14 +326,24 @@ impl UsageWriter {
                 (lane, read.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
             })
             .buffer_unordered(calls);
+        let mut unreadable = 0_u64;
         while let Some((lane, read)) = reads.next().await {
-            if let Err(error) = read {
-                match error.is_unreadable() {
-                    true => lane.usage.set_unreadable(),
-                    false => is_complete = false,
-                }
-                span_of(&lane).in_scope(|| debug!(%error, "what the lane did before cannot be read"));
+            let Err(error) = read else { continue };
+            let span = span_of(&lane);
+            if !error.is_unreadable() {
+                is_complete = false;
+                span.in_scope(|| debug!(%error, "what the lane did before cannot be read yet"));
+                continue;
             }
+            lane.usage.set_unreadable(self.clock.now());
+            unreadable += 1;
+            if unreadable <= MOST_NAMED {
+                let error = whole(&error, &id_of(&lane), &self.state_flags);
+                span.in_scope(|| warn!(error, "what the lane did before cannot be read: `report` lacks it"));
+            }
+        }
+        if let Some(lanes) = unreadable.checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+            warn!(lanes, "what more lanes did before cannot be read: `report` lacks it");
         }
         is_complete
     }

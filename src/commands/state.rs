@@ -74,6 +74,8 @@ enum Command {
     },
     /// Delete a checkpoint: the lane starts at `since` again
     ///
+    /// What it delivered from then on is delivered again; what is older is not delivered, if the lane was behind.
+    ///
     /// With --orphaned, all checkpoints that belong to no pipeline file: of files that are gone, and of streams and
     /// sinks that a file no longer has. An invalid file keeps all checkpoints of its name.
     Delete {
@@ -258,8 +260,8 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
         Err(StateError::Damaged { reason, .. }) => {
             store.delete(key).await?;
             print_line(format!(
-                "{key} starts at its `since` again: its checkpoint was damaged ({reason}) and is removed (with \
-                 `exactly_once`, the lane continues from the checkpoint in its sink)"
+                "{key} starts at its `since` again, and delivers again what it delivered from then on: its checkpoint was \
+                 damaged ({reason}) and is removed (with `exactly_once`, the lane continues from the checkpoint in its sink)"
             ))?;
             return Ok(());
         }
@@ -270,7 +272,7 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
         Some(Ok(copy)) => {
             let since = copy.since_resolved;
             restart(store, key, copy, since).await?;
-            format!("{key} starts at {since} again, as when it was new")
+            format!("{key} starts at {since} again, and delivers again what it delivered from then on")
         }
         Some(Err(_)) => {
             store.delete(key).await?;
@@ -281,7 +283,7 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
         }
         None => {
             store.delete(key).await?;
-            format!("{key} starts at its `since` again")
+            format!("{key} starts at its `since` again, and delivers again what it delivered from then on")
         }
     })?;
     Ok(())

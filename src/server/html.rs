@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -91,6 +92,8 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
     }
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Characters of an error in a row. The list of the last errors has all of it.
 const MOST_ERROR: usize = 300;
 
@@ -164,9 +167,13 @@ fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// The day of an RFC 3339 time, or a word instead of a time.
-pub(super) fn day(time: &str) -> &str {
-    time.get(..10).unwrap_or(time)
+/// The day of an RFC 3339 time, or a word instead of a time. Within a day, how long it is until then, or was.
+pub(super) fn day(text: &str, now: Timestamp) -> Markup {
+    let is_near = |time: Timestamp| time.since(now).max(now.since(time)) < DAY;
+    if Timestamp::parse(text).is_ok_and(is_near) {
+        return relative_time(Some(text), now, "");
+    }
+    html! { (text.get(..10).unwrap_or(text)) }
 }
 
 /// A time in UTC without the part after the second.
@@ -192,6 +199,18 @@ pub(super) fn relative_time(text: Option<&str>, now: Timestamp, otherwise: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_within_a_day_is_shown_by_how_long_it_is_until_then() {
+        let now = Timestamp::parse("2026-11-30T09:00:00Z").unwrap();
+        let shown = |text: &str| {
+            let markup = day(text, now).into_string();
+            markup.split('<').filter_map(|part| Some(part.split_once('>')?.1)).collect::<String>()
+        };
+        assert_eq!(shown("2026-11-30T09:03:00Z"), "in 3 min 0 s");
+        assert_eq!(shown("2026-11-30T08:57:00Z"), "3 min 0 s ago");
+        assert_eq!((day("2026-12-01T09:00:00Z", now).0, day("never", now).0), ("2026-12-01".into(), "never".into()));
+    }
 
     #[test]
     fn a_command_at_the_end_of_a_text_is_shown_whole() {

@@ -395,7 +395,9 @@ fn pipeline_row(row: &PipelineRow, columns: usize, now: Timestamp) -> Markup {
                 td.n data-label="Yesterday" { (at_least((row.events_yesterday, row.yesterday_has_gap))) }
                 td.n data-label="Delivered" { (row.delivered) }
                 td.n data-label="Dead letters" { (row.dead_letters) }
-                td.n data-label="Token expires" { (worst.token_expires.as_deref().map_or("–", day)) }
+                td.n data-label="Token expires" {
+                    @match &worst.token_expires { Some(expires) => (day(expires, now)), None => "–" }
+                 }
                 @if let Some(worker) = &row.worker { td data-label="Worker" { span { (worker) } } }
             }
             (error_row(worst, row.equal_errors, columns, now))

@@ -99,7 +99,7 @@ fn summary(details: &PipelineDetails, now: Timestamp) -> Markup {
                 li { b { (HumanDuration::of_seconds(lag)) } "largest lag" }
             }
             li { b { (sum_of_dead_letters(lanes)) } "dead letters" }
-            li { b.down[expires_soon] { (expires.map_or("unknown", day)) } "API token expires" }
+            li { b.down[expires_soon] { @match expires { Some(expires) => (day(expires, now)), None => "unknown" } } "API token expires" }
         }
     }
 }

@@ -161,7 +161,13 @@ async fn only_the_owner_reads_state_and_dead_letters() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_damaged_part_of_a_journal_is_listed() {
     let harness = Harness::new(|setup| setup.activities = 3_000).await;
-    harness.put_changed("acme", json!({}));
+    // A position that remembers what was created in its overlap has a journal too.
+    let mut pipeline = harness.pipeline(json!({ "streams": { "activities": { "overlap": "30d" } } }));
+    let mut sinks = vec![pipeline["sinks"][0].clone(), pipeline["sinks"][0].clone()];
+    // Its ledger is looked at first.
+    sinks[0]["name"] = json!("other");
+    pipeline["sinks"] = json!(sinks);
+    harness.put("acme", &pipeline);
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let listed = harness.command(&["state", "list"]).await;
     assert_eq!((listed.code, &*listed.stderr), (Some(0), ""), "{}", listed.stdout);
@@ -185,11 +191,16 @@ async fn each_damaged_part_of_a_journal_is_listed() {
             of_ledger = Some(file);
         }
     }
-    // A running worker says so, too.
+    // A running worker says so, too. Of the other lane, all are gone.
     fs::remove_file(of_ledger.expect("a segment of the ledger")).unwrap();
+    fs::remove_dir_all(harness.path("state/lanes/acme/activities/other.journal")).unwrap();
     let mut worker = harness.worker();
     worker.logged(&["segment", "of the ledger of lane acme/activities/siem", "the lane does without it"]).await;
     assert_eq!(worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await["up"], true);
+    // A lane that it has stopped does not do without it.
+    let stopped = worker.lane("acme/activities/other", |lane| lane["state"] == "stopped").await;
+    assert!(stopped["error"].as_str().unwrap().contains("delivers again what it delivered"), "{stopped}");
+    assert!(!worker.log_text().contains("of the ledger of lane acme/activities/other"), "{}", worker.log_text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,7 +28,8 @@ pub enum StateError {
     /// The stored bytes are not those that were written.
     #[error(
         "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or stop the worker and remove it with \
-         the worker's --state, so that the lane starts at `since`: s1-forwarder state delete LANE"
+         the worker's --state: the lane then starts at `since`, and delivers again what it delivered from then on: \
+         s1-forwarder state delete LANE"
     )]
     Damaged {
         /// The checkpoint's file or object.
@@ -49,8 +50,8 @@ pub enum StateError {
     /// A journal is not as its checkpoint says.
     #[error(
         "segment {segment} of the journal of lane {lane} is missing or damaged; restore checkpoint and journal from a \
-         backup, or stop the worker and remove both with the worker's --state, so that the lane starts at `since`: \
-         s1-forwarder state delete LANE"
+         backup, or stop the worker and remove both with the worker's --state: the lane then starts at `since`, and \
+         delivers again what it delivered from then on: s1-forwarder state delete LANE"
     )]
     Journal {
         /// The lane's checkpoint.

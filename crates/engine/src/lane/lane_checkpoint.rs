@@ -103,14 +103,15 @@ impl Target {
 pub enum LaneCheckpointError {
     /// Truncated or altered.
     #[error(
-        "the checkpoint is damaged; stop the worker and delete it, so that the lane starts at `since`: s1-forwarder state \
-         delete LANE"
+        "the checkpoint is damaged; stop the worker and delete it: the lane then starts at `since`, and delivers again \
+         what it delivered from then on: s1-forwarder state delete LANE"
     )]
     Damaged,
     /// Written before the layout changed.
     #[error(
         "the checkpoint has an older layout ({0}, this release reads {OLDEST} to {VERSION}); stop the worker and delete \
-         it, so that the lane starts at `since`: s1-forwarder state delete LANE"
+         it: the lane then starts at `since`, and delivers again what it delivered from then on: s1-forwarder state \
+         delete LANE"
     )]
     Older(u64),
     /// Written by a newer release.

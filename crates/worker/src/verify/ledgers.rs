@@ -7,7 +7,7 @@ use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, LaneId};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_state::StoreLocation;
-use s1_forwarder_telemetry::{Meter, Verification};
+use s1_forwarder_telemetry::{LaneState, Meter, Verification};
 use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
@@ -47,6 +47,8 @@ pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_fi
             Ok(Check::Done) => CHECK_INTERVAL,
             // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
             Ok(Check::NotBefore(time)) => time.since(shared.options.clock.now()).max(RETRY_INTERVAL),
+            // The lane says itself that its journal is damaged, and does not do without it.
+            Err(VerifyError::Ledger { .. }) if is_stopped(&shared, spec) => CHECK_INTERVAL,
             Err(error @ VerifyError::Ledger { .. }) => {
                 span.in_scope(|| warn!("{error}"));
                 CHECK_INTERVAL
@@ -59,6 +61,11 @@ pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_fi
         pause = pause.min(wait);
     }
     pause.mul_f64(0.9 + shared.lane_builder.fork_random().f64() / 5.0)
+}
+
+fn is_stopped(shared: &Shared, spec: &LaneSpec) -> bool {
+    let lane = shared.telemetry.lane(&spec.id.pipeline, spec.id.stream, &spec.id.sink);
+    lane.is_some_and(|lane| matches!(lane.state(), LaneState::Stopped(_)))
 }
 
 /// Compares the hours that can be compared, and reports missing records.

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use super::lanes::LaneRow;
+use super::lanes::{ACCEPT_REFUSALS, LaneRow};
 use crate::record::Timestamp;
 use crate::telemetry::HumanDuration;
 use crate::visible::visible_lines;
@@ -132,9 +132,8 @@ pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Times
                 }
             }
         }
-        @let problems = if lane.error.is_some() { lane.warnings.clone() } else { lane.problems() };
-        @for problem in &problems {
-            tr.error { td.e colspan=(columns) { (cut_before_command(problem, MOST_ERROR)) } }
+        @for problem in lane.problems() {
+            tr.error { td.e colspan=(columns) { (cut_before_command(&problem, MOST_ERROR)) } }
         }
     }
 }
@@ -159,8 +158,9 @@ pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
 }
 
 /// The beginning of a text, and the whole command at its end.
-fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
-    match text.rfind("s1-forwarder ").map(|at| text.split_at(at)) {
+pub(super) fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
+    let command = text.rfind("s1-forwarder ").or_else(|| text.rfind(ACCEPT_REFUSALS));
+    match command.map(|at| text.split_at(at)) {
         Some((text, command)) if text.chars().count() > most => format!("{} {command}", cut(text, most)).into(),
         Some(_) => text.into(),
         None => cut(text, most),

@@ -132,6 +132,23 @@ pub struct File {
 /// The state of a lane that does not fail, and delivers nothing until somebody decides.
 const RENAMED: &str = "renamed";
 
+/// Flag of the command that an error may end with, before the lane's name.
+pub(super) const ACCEPT_REFUSALS: &str = "--accept-refusals ";
+
+/// A lane's error as that of several lanes: a command at its end names no lane.
+pub fn of_several(error: &str) -> Cow<'_, str> {
+    match error.rsplit_once(ACCEPT_REFUSALS) {
+        Some((text, _)) => format!("{text}{ACCEPT_REFUSALS}PIPELINE/STREAM/SINK").into(),
+        None => error.into(),
+    }
+}
+
+/// What is equal in the errors of lanes with one cause: how many events a sink refused is none. Digits in a name stay.
+pub fn cause_of(error: &str) -> String {
+    let is_number = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    of_several(error).split(' ').filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// One lane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LaneRow {
@@ -471,9 +488,11 @@ impl LaneRow {
         Some(format!("the sink accepted batches with a warning ({}), last at {time}: {text}", batches.join(", ")))
     }
 
-    /// What is wrong with a lane that does not fail.
+    /// What is wrong with the lane besides its error.
     pub fn problems(&self) -> Vec<String> {
-        [self.remap_problem(), self.sink_problem()].into_iter().flatten().chain(self.warnings.iter().cloned()).collect()
+        // What programs and sinks said of events is over where the lane fails.
+        let of_events = if self.error.is_none() { [self.remap_problem(), self.sink_problem()] } else { [None, None] };
+        of_events.into_iter().flatten().chain(self.warnings.iter().cloned()).collect()
     }
 
     pub(super) fn of(view: &LaneView, snapshot: &TelemetrySnapshot, now: Timestamp) -> Self {

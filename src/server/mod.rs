@@ -43,7 +43,7 @@ use tracing::warn;
 pub use details::{HistoryPoint, Incident, PipelineDetails};
 pub use lanes::{
     Cluster, EqualErrors, File, LaneRow, LastError, PipelineRow, RequestLimitWait, SourceProblem, Status, Summary,
-    Verified, WorkerAnswer,
+    Verified, WorkerAnswer, cause_of, of_several,
 };
 pub use web_config::{PeerClient, WebConfig, WebConfigError};
 

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::lanes::{Cluster, EqualErrors, File, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, warnings};
+use super::lanes::{
+    Cluster, EqualErrors, File, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, cause_of, of_several,
+    warnings,
+};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneView, TelemetrySnapshot};
@@ -161,37 +164,36 @@ pub(super) fn pipelines(
     (rows.len(), shown.collect())
 }
 
-/// The errors of these lanes, which are in the order of their names.
+/// The errors of these lanes: one for each cause.
 pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors> {
-    struct Group<'a> {
-        lanes: Vec<&'a LaneView>,
-        pipelines: usize,
-    }
-    // By the hash of the text: ten thousand long errors are not copied.
+    // By the hash of the text: ten thousand long errors are not copied, and few differ.
     let hasher = RandomState::new();
-    let mut groups: HashMap<u64, Group<'_>> = HashMap::new();
+    let mut by_text: HashMap<u64, Vec<&LaneView>> = HashMap::new();
     for (_, view) in lanes.iter().filter(|(facts, _)| !facts.up) {
         let Some(hash) = view.metrics.read_error(|error| hasher.hash_one(error)) else { continue };
-        let group = groups.entry(hash).or_insert_with(|| Group { lanes: Vec::new(), pipelines: 0 });
-        let last = group.lanes.last().map(|last| &last.metrics.pipeline);
-        group.pipelines += usize::from(last != Some(&view.metrics.pipeline));
-        group.lanes.push(view);
+        by_text.entry(hash).or_default().push(view);
     }
-    let mut groups: Vec<Group<'_>> = groups.into_values().collect();
-    groups.sort_by_key(|group| Reverse(group.lanes.len()));
-    groups.truncate(MOST_ERRORS);
-    let errors = groups.into_iter().filter_map(|Group { lanes, pipelines }| {
-        let state = lanes.first()?.metrics.state();
-        let mut names: Vec<String> = Vec::new();
-        for view in &lanes {
-            if names.len() < MOST_NAMES && names.last() != Some(&view.metrics.pipeline) {
-                names.push(view.metrics.pipeline.clone());
-            }
+    let mut by_cause: HashMap<String, Vec<&LaneView>> = HashMap::new();
+    for lanes in by_text.into_values() {
+        if let Some(cause) = lanes.first().and_then(|view| view.metrics.read_error(cause_of)) {
+            by_cause.entry(cause).or_default().extend(lanes);
         }
+    }
+    let mut groups: Vec<Vec<&LaneView>> = by_cause.into_values().collect();
+    groups.sort_by_key(|lanes| Reverse(lanes.len()));
+    groups.truncate(MOST_ERRORS);
+    let errors = groups.into_iter().filter_map(|mut lanes| {
+        lanes.sort_by(|one, other| one.metrics.pipeline.cmp(&other.metrics.pipeline));
+        let state = lanes.first()?.metrics.state();
+        let mut names: Vec<String> = lanes.iter().map(|view| view.metrics.pipeline.clone()).collect();
+        names.dedup();
+        let pipelines = names.len();
+        names.truncate(MOST_NAMES);
         let failing_since = lanes.iter().filter_map(|view| view.metrics.failing_since()).min();
+        // It may have recovered a moment ago.
+        let error = state.error()?;
         Some(EqualErrors {
-            // It may have recovered a moment ago.
-            error: state.error()?.to_owned(),
+            error: if lanes.len() > 1 { of_several(error).into_owned() } else { error.to_owned() },
             state: state.name().into(),
             lanes: lanes.len(),
             pipelines,
@@ -207,10 +209,11 @@ pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors>
 /// Adds the errors of another worker, which runs other pipelines.
 pub(super) fn merge_errors(errors: &mut Vec<EqualErrors>, others: Vec<EqualErrors>) {
     for other in others {
-        let Some(known) = errors.iter_mut().find(|known| known.error == other.error) else {
+        let Some(known) = errors.iter_mut().find(|known| cause_of(&known.error) == cause_of(&other.error)) else {
             errors.push(other);
             continue;
         };
+        known.error = of_several(&known.error).into_owned();
         known.lanes += other.lanes;
         known.pipelines += other.pipelines;
         known.names.extend(other.names);

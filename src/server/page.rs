@@ -6,7 +6,8 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::html::{
-    Document, cut, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table, without_fraction,
+    Document, cut, cut_before_command, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table,
+    without_fraction,
 };
 use super::lanes::{Cluster, EqualErrors, File, PipelineRow, SourceProblem, Status, at_least};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
@@ -233,7 +234,7 @@ fn errors(errors: &[EqualErrors], now: Timestamp) -> Markup {
                 td.down data-label="State" { (error.state.replace('_', " ")) }
                 td.e data-label="Error" {
                     span {
-                        (cut(&error.error, MOST_TEXT))
+                        (cut_before_command(&error.error, MOST_TEXT))
                         " " span.soft { "(for " (elapsed(error.failing_since.as_deref(), now)) ")" }
                     }
                 }

@@ -622,6 +622,26 @@ async fn the_events_of_a_pipeline_are_at_least_those_of_the_lanes_that_are_known
     assert_eq!(row().await, serde_json::json!([14, false]));
 }
 
+/// Lanes whose errors differ in numbers, or in the lane that a command names, have one cause.
+#[tokio::test]
+async fn refusals_of_different_numbers_of_events_are_one_error() {
+    let running = Running::start().await;
+    for (pipeline, events) in [("acme", 155), ("bolt", 97)] {
+        let lane = running.telemetry.start_lane(pipeline, Stream::Threats, "siem");
+        let error = format!(
+            "the sink refused {events} events in a row and accepted none: {} --accept-refusals {pipeline}/threats/siem",
+            "400 ".repeat(100)
+        );
+        lane.show(Timestamp::now(), LaneState::SinkRefused(error));
+    }
+    let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines").await.1).unwrap();
+    let errors = json["errors"].as_array().unwrap();
+    assert_eq!((errors.len(), &errors[0]["lanes"]), (1, &2.into()), "{json}");
+    let page = running.get("/").await.1;
+    assert!(page.contains("… --accept-refusals PIPELINE/STREAM/SINK"), "{page}");
+    assert!(page.contains("… --accept-refusals bolt/threats/siem"), "the row of the pipeline: {page}");
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_does_not_delay_the_shutdown() {
     let running = Running::start().await;

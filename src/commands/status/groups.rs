@@ -1,35 +1,49 @@
-//! Lanes that fail with one cause, as one entry with the whole error.
+//! Lanes with one cause, as one entry with the whole text.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use super::table::Style;
 use crate::record::Timestamp;
-use crate::server::LaneRow;
+use crate::server::{LaneRow, cause_of, of_several};
 use crate::telemetry::HumanDuration;
 use crate::visible::visible;
 
 /// Lanes, or pipelines, that an entry names.
 const MOST_NAMES: usize = 5;
 
-/// Lanes that need an operator, with the same state and error.
+/// Lanes with the same state and cause.
 #[derive(Debug)]
 pub struct Group<'a> {
     lanes: Vec<&'a LaneRow>,
 }
 
-/// Groups of at least `least` lanes, the largest first, and the other lanes in their order.
+/// Groups of at least `least` lanes, failing ones and then the largest first, and the other lanes in their order.
 pub fn of(lanes: &[LaneRow], least: usize) -> (Vec<Group<'_>>, Vec<&LaneRow>) {
-    let mut failing: Vec<&LaneRow> =
-        lanes.iter().filter(|lane| lane.needs_attention() && lane.error.is_some()).collect();
-    failing.sort_by_key(|lane| (&lane.state, &lane.error, lane.name()));
-    let chunks = failing.chunk_by(|one, other| (&one.state, &one.error) == (&other.state, &other.error));
-    let mut groups: Vec<Group<'_>> =
-        chunks.filter(|chunk| chunk.len() >= least).map(|chunk| Group { lanes: chunk.to_vec() }).collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.lanes.len()));
-    let is_grouped = |lane: &LaneRow| {
-        let cause = (&lane.state, &lane.error);
-        groups.iter().filter_map(|group| group.lanes.first()).any(|first| (&first.state, &first.error) == cause)
-    };
-    let others = lanes.iter().filter(|lane| !is_grouped(lane)).collect();
+    let mut by_cause: BTreeMap<_, Vec<&LaneRow>> = BTreeMap::new();
+    for lane in lanes {
+        if (lane.needs_attention() && lane.error.is_some()) || !lane.warnings.is_empty() {
+            by_cause.entry(cause(lane)).or_default().push(lane);
+        }
+    }
+    by_cause.retain(|_, lanes| lanes.len() >= least);
+    let others = lanes.iter().filter(|lane| !by_cause.contains_key(&cause(lane))).collect();
+    let mut groups: Vec<Group<'_>> = by_cause.into_values().map(|lanes| Group { lanes }).collect();
+    groups.iter_mut().for_each(|group| group.lanes.sort_by_key(|lane| lane.name()));
+    groups.sort_by_key(|group| {
+        let is_failing = group.lanes.first().is_some_and(|lane| lane.needs_attention());
+        (!is_failing, Reverse(group.lanes.len()))
+    });
     (groups, others)
+}
+
+/// What is wrong with a lane.
+fn texts(lane: &LaneRow) -> impl Iterator<Item = String> {
+    lane.error.clone().into_iter().chain(lane.problems())
+}
+
+fn cause(lane: &LaneRow) -> (&str, Vec<String>) {
+    (&lane.state, texts(lane).map(|text| cause_of(&text)).collect())
 }
 
 pub fn render(groups: &[Group<'_>], now: Timestamp, style: Style) -> String {
@@ -41,14 +55,14 @@ impl Group<'_> {
         let Some(first) = self.lanes.first() else { return String::new() };
         let state = style.coloured(&first.state.replace('_', " "), first.up);
         let mut lines = format!("{}: {state}{}\n", self.title(), self.times(now));
-        for line in wrapped(&visible(first.error.as_deref().unwrap_or_default()), style.width.map(|width| width - 2)) {
-            lines.push_str(&format!("  {line}\n"));
-        }
-        let names = self.names();
+        let width = style.width.map(|width| width.saturating_sub(2));
+        let mut paragraphs: Vec<String> = texts(first).collect();
         if self.lanes.len() > 1 {
-            for line in wrapped(&format!("lanes: {names}"), style.width.map(|width| width - 2)) {
-                lines.push_str(&format!("  {line}\n"));
-            }
+            paragraphs.iter_mut().for_each(|text| *text = of_several(text).into_owned());
+            paragraphs.push(format!("lanes{}: {}", self.whose_numbers(first), self.names()));
+        }
+        for line in paragraphs.iter().flat_map(|text| wrapped(&visible(text), width)) {
+            lines.push_str(&format!("  {line}\n"));
         }
         if let Some(command) = self.retry() {
             lines.push_str(&format!("  to try now:\n    {command}\n"));
@@ -66,13 +80,20 @@ impl Group<'_> {
         }
     }
 
-    /// Since when the first lane fails, and when the next attempt of any is.
+    /// Says so where the texts of the others have other numbers.
+    fn whose_numbers(&self, first: &LaneRow) -> &'static str {
+        let shown = |lane| texts(lane).map(|text| of_several(&text).into_owned()).collect::<Vec<_>>();
+        let is_equal = self.lanes.iter().all(|lane| shown(lane) == shown(first));
+        if is_equal { "" } else { " (the numbers above are those of the first one)" }
+    }
+
+    /// Since when the first lane fails, and when the next attempt of any failing lane is.
     fn times(&self, now: Timestamp) -> String {
         let earliest = |of: &dyn Fn(&LaneRow) -> Option<&String>| {
             self.lanes.iter().filter_map(|lane| Timestamp::parse(of(lane)?).ok()).min()
         };
         let since = earliest(&|lane| lane.failing_since.as_ref());
-        let next = earliest(&|lane| lane.next_attempt.as_ref());
+        let next = earliest(&|lane| lane.next_attempt.as_ref().filter(|_| !lane.up));
         let since = since.map_or(String::new(), |since| format!(" for {}", HumanDuration(now.since(since))));
         let next = next.map_or(String::new(), |next| format!(", next attempt in {}", HumanDuration(next.since(now))));
         since + &next
@@ -152,5 +173,48 @@ mod tests {
         assert_eq!((groups.len(), rows.len()), (2, 1));
         let text = render(&groups, now, PLAIN);
         assert!(text.contains("\n\nother/activities/siem: console refused"), "{text}");
+    }
+    #[test]
+    fn lanes_whose_errors_differ_in_numbers_are_one_entry() {
+        let refused = |pipeline: &str, events: u32, site: &str| {
+            let error = format!(
+                "the sink refused {events} events in a row: index {site}; start again with --accept-refusals \
+                 {pipeline}/activities/siem"
+            );
+            lane(json!({ "pipeline": pipeline, "state": "misconfigured", "up": false, "error": error }))
+        };
+        let lanes = [refused("a", 155, "s1"), refused("b", 97, "s1"), refused("c", 97, "s2")];
+        let (groups, _) = of(&lanes, 1);
+        assert_eq!(groups.len(), 2, "digits in a name stay");
+        let text = render(&groups, Timestamp::parse("2026-09-21T13:15:00Z").unwrap(), PLAIN);
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("2 lanes of 2 pipelines: misconfigured, ") && words.contains("refused 155 events"),
+            "{text}"
+        );
+        assert!(
+            words.contains("--accept-refusals PIPELINE/STREAM/SINK lanes (the numbers above are those of"),
+            "{text}"
+        );
+        assert!(words.contains("--accept-refusals c/activities/siem"), "whole where it is one lane: {text}");
+    }
+
+    #[test]
+    fn lanes_with_one_warning_are_one_entry_after_the_failing_ones() {
+        let warned = |pipeline: &str, text: &str| lane(json!({ "pipeline": pipeline, "warnings": [text] }));
+        let failing = lane(json!({ "state": "console_refused", "up": false, "error": "403", "warnings": ["old"] }));
+        let lanes = [warned("b", "the token does not see 7"), warned("c", "the token does not see 7"), failing];
+        let (groups, rows) = of(&lanes, 1);
+        assert_eq!((groups.len(), rows.len()), (2, 0));
+        let text = render(&groups, Timestamp::parse("2026-09-21T13:15:00Z").unwrap(), PLAIN);
+        assert!(text.starts_with("acme/activities/siem: console refused"), "{text}");
+        assert!(text.contains("\n  403\n  old\n"), "a failing lane may have a warning too: {text}");
+        assert!(
+            text.ends_with(
+                "2 lanes of 2 pipelines: running\n  the token does not see 7\n  lanes: b/activities/siem, \
+                                c/activities/siem\n"
+            ),
+            "{text}"
+        );
     }
 }

@@ -128,7 +128,7 @@ pub fn lanes(lanes: &[&LaneRow], now: Timestamp, style: Style) -> String {
         None if !lane.up || lane.describe_wait().is_some() || lane.state == "renamed" => "-".to_owned(),
         None => "now".to_owned(),
     });
-    let errors = cells(&|lane| lane.error.clone().unwrap_or_else(|| lane.problems().join("; ")));
+    let errors = cells(&|lane| lane.error.clone().into_iter().chain(lane.problems()).collect::<Vec<_>>().join("; "));
     let skipped = cells(&|lane| match style.width {
         None => lane.describe_skipped(),
         Some(_) => lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count)).to_string(),

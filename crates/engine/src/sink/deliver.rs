@@ -18,7 +18,7 @@ use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use s1_forwarder_settings::{FullJitter, RetrySettings};
-use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, Meter, WarningReason};
+use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, LaneMetrics, Meter, WarningReason};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -515,9 +515,10 @@ impl BatchDelivery<'_> {
             let begin = if is_alone { "" } else { "before that, " };
             let blame = format!(
                 "{begin}record {record} alone has failed for over an hour, while the sink accepted others; if the record \
-                 is to blame, `--accept-refusals` keeps it as a dead letter"
+                 is to blame, {}",
+                self.to_keep_refused()
             );
-            reason = if is_alone { format!("{blame}: {reason}") } else { format!("{reason}; {blame}") };
+            reason = format!("{reason}; {blame}");
         }
         self.parts.push_front(part);
         self.wait(reason, after).await;
@@ -637,17 +638,26 @@ impl BatchDelivery<'_> {
         let Some(first) = self.refused.first().or(self.failed.first()) else { return Ok(row) };
         if self.refused.is_empty() {
             return Err(Failure::ProgramFailed(format!(
-                "a program of the pipeline failed on {in_a_row} events in a row; no event of this batch became a dead \
-                 letter; the lane goes on when its file changes; if the events are to blame, `--accept-refusals` keeps \
-                 them; {}",
-                first.reason
+                "a program of the pipeline failed on {in_a_row} events in a row: {}; no event of this batch became a dead \
+                 letter; the lane goes on when its file changes; if the events are to blame, {}",
+                first.reason,
+                self.to_keep_refused()
             )));
         }
         Err(Failure::RefusedAll(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
-             letter; if the events are to blame, `--accept-refusals` keeps them",
-            first.reason
+             letter; if the events are to blame, {}",
+            first.reason,
+            self.to_keep_refused()
         )))
+    }
+
+    /// How refused events become dead letters: the end of an error.
+    fn to_keep_refused(&self) -> String {
+        let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.lane;
+        format!(
+            "start again with the flag that keeps them as dead letters: --accept-refusals {pipeline}/{stream}/{sink}"
+        )
     }
 
     /// Before the delivery ends early. By command any number of refusals is kept, so that no later answer changes what

@@ -3,6 +3,7 @@
 mod groups;
 mod table;
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
@@ -25,9 +26,10 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Print the lanes of a running worker, and which worker holds which shards
 ///
-/// Failing lanes come first, and then renamed and silent ones. Lanes that fail with one cause are one entry, with the
-/// whole error; --all and --wide give each lane its row. On a terminal, errors in rows are shortened to its width, and
-/// columns without room are left out; NO_COLOR turns colours off. Elsewhere, rows are those of --wide.
+/// Failing lanes come first, and then renamed and silent ones, and those with a warning. Lanes that fail with one cause
+/// are one entry, with the whole error; --all and --wide give each lane its row. On a terminal, errors in rows are
+/// shortened to its width, and columns without room are left out; NO_COLOR turns colours off. Elsewhere, rows are those
+/// of --wide.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this pipeline or lane: PIPELINE or PIPELINE/STREAM/SINK; may be repeated
@@ -48,6 +50,10 @@ pub struct Args {
     /// Only lanes whose console has fallen silent
     #[arg(long, conflicts_with = "failing")]
     silent: bool,
+
+    /// Only lanes with a warning, with the whole text: duplicates, what a token does not see, clocks, new tokens
+    #[arg(long, conflicts_with_all = ["failing", "silent"])]
+    warned: bool,
 
     /// The same as NAME
     #[arg(long = "pipeline", value_name = "NAME")]
@@ -110,15 +116,16 @@ pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
 
 impl Args {
     fn is_filtered(&self) -> bool {
-        self.failing || self.silent || !self.names.is_empty()
+        self.failing || self.silent || self.warned || !self.names.is_empty()
     }
 
     async fn request(&self, worker: &RemoteWorker) -> anyhow::Result<Status> {
         let workers = if self.all { "all" } else { "this" };
         // The sums over some pipelines need all of their lanes.
-        let state = match (self.names.is_empty(), self.failing, self.silent) {
-            (true, true, _) => "failing",
-            (true, _, true) => "silent",
+        let state = match self.names.is_empty() {
+            true if self.failing => "failing",
+            true if self.silent => "silent",
+            true if self.warned => "warned",
             _ => "",
         };
         worker.lanes(&format!("workers={workers}&state={state}")).await
@@ -140,12 +147,14 @@ impl Args {
         };
         status.lanes.retain(|lane| !self.failing || lane.needs_attention());
         status.lanes.retain(|lane| !self.silent || lane.silent == Some(true));
+        status.lanes.retain(|lane| !self.warned || !lane.warnings.is_empty());
         if let Format::Table = self.format {
-            status.lanes.sort_by_key(|lane| (lane.up, !lane.needs_attention(), lane.silent != Some(true)));
+            status.lanes.sort_by_key(|lane| Reverse(lane.urgency()));
         }
         status.matching = status.lanes.len();
         let is_wanted = |file: &File| self.names.is_empty() || self.names.contains(&file.pipeline);
-        status.files.retain(|file| is_wanted(file) && !((self.failing || self.silent) && file.problem.is_none()));
+        let is_filtered = self.failing || self.silent || self.warned;
+        status.files.retain(|file| is_wanted(file) && (!is_filtered || file.problem.is_some()));
         sums
     }
 
@@ -187,7 +196,8 @@ impl Args {
             let silent = counted(sums.silent, "silent");
             // It says how much is not known of silence.
             let unpolled = counted(if self.silent { sums.unpolled } else { 0 }, "not polled to the end yet");
-            let warned = counted(sums.warned, "with a warning");
+            let shown = if self.warned { "" } else { " (--warned shows them)" };
+            let warned = counted(sums.warned, &format!("with a warning{shown}"));
             let up = sums.up - sums.renamed.min(sums.up);
             print_lines(format!("{up} up, {failing}{renamed}{silent}{warned}{unpolled}"))?;
         }
@@ -213,8 +223,8 @@ impl Args {
         if self.all || self.wide {
             return (Vec::new(), lanes.iter().collect());
         }
-        // A table has no room for a whole error.
-        let least = if self.failing { 1 } else { 2 };
+        // A table has no room for a whole text.
+        let least = if self.failing || self.warned { 1 } else { 2 };
         groups::of(lanes, least)
     }
 
@@ -223,6 +233,7 @@ impl Args {
         match (self.names.is_empty(), self.failing) {
             _ if self.silent && sums.unpolled > 0 => "no lane is known to be silent".to_owned(),
             _ if self.silent && sums.lanes > 0 => "no lane is silent".to_owned(),
+            _ if self.warned && sums.lanes > 0 => "no lane has a warning".to_owned(),
             (_, true) => "no lane is failing".to_owned(),
             (false, false) if in_state("elsewhere") > 0 => {
                 format!("no lane of {} runs in this worker; --all asks the others too", self.names.join(", "))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
 use crate::telemetry::{
-    CommandFlags, HumanDuration, LaneMetrics, LaneView, NewTokenProblem, TelemetrySnapshot, describe_skipped,
+    CommandFlags, HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, TelemetrySnapshot, describe_skipped,
 };
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
@@ -266,6 +266,9 @@ pub struct PipelineRow {
     /// Lanes whose console has fallen silent.
     #[serde(default)]
     pub silent: usize,
+    /// Lanes with [`LaneRow::warnings`].
+    #[serde(default)]
+    pub warned: usize,
     /// The newest record of any of them.
     #[serde(default)]
     pub newest_record: Option<String>,
@@ -363,6 +366,16 @@ pub(super) fn needs_attention(is_up: bool, state: &str) -> bool {
     !is_up || state == RENAMED
 }
 
+/// The more urgent is the greater.
+pub type Urgency = (usize, bool, bool, usize);
+
+/// Lanes that need an operator come first, by state, then silent ones, then those with a warning, then the others.
+pub(super) fn urgency(is_up: bool, state: &str, is_silent: bool, is_warned: bool) -> Urgency {
+    let names = LaneState::NAMES;
+    let place = names.iter().position(|name| *name == state).map_or(0, |place| names.len() - place);
+    if needs_attention(is_up, state) { (place, false, false, 0) } else { (0, is_silent, is_warned, place) }
+}
+
 /// See [`LaneRow::warnings`].
 pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     let lane = &view.metrics;
@@ -449,6 +462,11 @@ impl LaneRow {
             0 | 1 => "waits for the request limit".to_owned(),
             lanes => format!("waits for the request limit ({lanes} lanes share it)"),
         })
+    }
+
+    /// The more urgent lane has the greater one: failing, silent, with a warning, well.
+    pub fn urgency(&self) -> Urgency {
+        urgency(self.up, &self.state, self.silent == Some(true), !self.warnings.is_empty())
     }
 
     /// True if the lane needs an operator: it fails, or waits for `state rename`.

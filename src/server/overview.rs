@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::lanes::{
     Cluster, EqualErrors, File, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, cause_of, of_several,
-    warnings,
 };
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
@@ -38,7 +37,6 @@ impl Status {
         for view in &snapshot.lanes {
             let facts = Facts::of_view(view, now);
             summary.add(&facts, view.pulled_per_second);
-            summary.warned += usize::from(!warnings(view).is_empty());
             if query.matches(&facts) {
                 matching.push((facts, view));
             }
@@ -89,6 +87,7 @@ impl Summary {
         self.up += usize::from(lane.up);
         self.silent += usize::from(lane.silent);
         self.unpolled += usize::from(lane.unpolled);
+        self.warned += usize::from(lane.warned);
         match self.states.get_mut(lane.state) {
             Some(count) => *count += 1,
             None => _ = self.states.insert(lane.state.to_owned().into(), 1),
@@ -113,6 +112,7 @@ impl PipelineRow {
             lanes: lanes.len(),
             up: lanes.iter().filter(|(lane, _)| lane.up).count(),
             silent: lanes.iter().filter(|(lane, _)| lane.silent).count(),
+            warned: lanes.iter().filter(|(lane, _)| lane.warned).count(),
             newest_record: lanes
                 .iter()
                 .filter_map(|(_, view)| view.metrics.newest_record())

@@ -83,11 +83,13 @@ fn cards(status: &Status, query: &LaneQuery) -> Markup {
                     }
                 }
             }
-            @if summary.silent > 0 {
-                @let filtered = LaneQuery { state: "silent".to_owned(), page: 1, ..query.clone() };
-                li {
-                    b.soft { (summary.silent) }
-                    a href={ (filtered.link()) "#pipelines" } { "silent" }
+            @for (state, count, words) in [("silent", summary.silent, "silent"), ("warned", summary.warned, "with a warning")] {
+                @if count > 0 {
+                    @let filtered = LaneQuery { state: state.to_owned(), page: 1, ..query.clone() };
+                    li {
+                        b.soft { (count) }
+                        a href={ (filtered.link()) "#pipelines" } { (words) }
+                    }
                 }
             }
             li { b { (format_args!("{:.1}", summary.delivered_per_second)) } "events/s delivered" }
@@ -309,8 +311,13 @@ fn column(title: &str, sort: Option<Sort>, query: &LaneQuery) -> Markup {
 
 /// The filter. It works without scripts: the browser sends the fields as the query of a link.
 fn form(query: &LaneQuery) -> Markup {
-    let states =
-        [("", "all"), ("failing", "all that fail"), ("up", "all that are up"), ("silent", "all that are silent")];
+    let states = [
+        ("", "all"),
+        ("failing", "all that fail"),
+        ("up", "all that are up"),
+        ("silent", "all that are silent"),
+        ("warned", "all with a warning"),
+    ];
     let fields =
         [("Pipeline", "pipeline", &query.pipeline), ("Stream", "stream", &query.stream), ("Sink", "sink", &query.sink)];
     html! {
@@ -386,6 +393,7 @@ fn pipeline_row(row: &PipelineRow, columns: usize, now: Timestamp) -> Markup {
                 td.t data-label="Lanes" {
                     @if failing > 0 { (failing) " of " (row.lanes) " failing" } @else { (row.lanes) " up" }
                     @if row.silent > 0 { ", " (row.silent) " silent" }
+                    @if row.warned > 0 { ", " (row.warned) " with a warning" }
                 }
                 td data-label="State" { (lane_state(worst, now)) }
                 td.n data-label="Lag" { (lag(row.lag_seconds)) }

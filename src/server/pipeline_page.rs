@@ -1,5 +1,7 @@
 //! The page of one pipeline.
 
+use std::cmp::Reverse;
+
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -198,10 +200,10 @@ fn code(text: &str) -> Markup {
     }
 }
 
-/// The failing lanes first.
+/// The most urgent lanes first.
 fn lanes(lanes: &[LaneRow], now: Timestamp) -> Markup {
     let mut sorted: Vec<&LaneRow> = lanes.iter().collect();
-    sorted.sort_by_key(|lane| lane.up);
+    sorted.sort_by_key(|lane| Reverse(lane.urgency()));
     html! {
         h2 { "Lanes" }
         @if lanes.is_empty() {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::lanes::{LaneRow, PipelineRow, needs_attention, shown_dead_letters};
+use super::lanes::{LaneRow, PipelineRow, Urgency, needs_attention, shown_dead_letters, urgency, warnings};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneState, LaneView};
 
@@ -44,7 +44,7 @@ pub(super) struct LaneQuery {
     pub pipeline: String,
     pub stream: String,
     pub sink: String,
-    /// A state's name, `failing`, `up` or `silent`; empty for all.
+    /// A state's name, `failing`, `up`, `silent` or `warned`; empty for all.
     pub state: String,
     pub sort: Option<Sort>,
     pub descending: Option<bool>,
@@ -61,7 +61,7 @@ pub(super) struct LaneQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
     Name,
-    /// By urgency of the state, then by lag.
+    /// By urgency, as [`Facts::by_urgency`] says.
     State,
     Lag,
     Rate,
@@ -125,8 +125,9 @@ impl Parameters {
             _ => Err(error(key, &format!("a number from 1 to {most}"))),
         };
         let state = self.state.replace(' ', "_");
-        if !(state.is_empty() || STATES.contains(&&*state) || matches!(&*state, "failing" | "up" | "silent")) {
-            return Err(error("state", &format!("failing, up, silent or one of {}", STATES.join(", "))));
+        if !(state.is_empty() || STATES.contains(&&*state) || matches!(&*state, "failing" | "up" | "silent" | "warned"))
+        {
+            return Err(error("state", &format!("failing, up, silent, warned or one of {}", STATES.join(", "))));
         }
         let sort = match &*self.sort {
             "" => None,
@@ -210,6 +211,7 @@ impl LaneQuery {
             "failing" => needs_attention(lane.up, lane.state),
             "up" => lane.up,
             "silent" => lane.silent,
+            "warned" => lane.warned,
             state => state == lane.state,
         };
         has_state && contains(pipeline, &self.pipeline) && contains(stream, &self.stream) && contains(sink, &self.sink)
@@ -239,6 +241,8 @@ pub(super) struct Facts<'a> {
     pub up: bool,
     pub silent: bool,
     pub unpolled: bool,
+    /// See [`LaneRow::warnings`].
+    pub warned: bool,
     /// Seconds; negative if unknown.
     pub lag: f64,
     /// Events delivered per second.
@@ -259,6 +263,7 @@ impl<'a> Facts<'a> {
             up,
             silent: lane.silent() == Some(true),
             unpolled: lane.is_unpolled(),
+            warned: !warnings(view).is_empty(),
             lag: lane.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
             rate: view.delivered_per_second,
             dead_letters: shown_dead_letters(lane),
@@ -274,6 +279,7 @@ impl<'a> Facts<'a> {
             up: lane.up,
             silent: lane.silent == Some(true),
             unpolled: lane.unpolled,
+            warned: !lane.warnings.is_empty(),
             lag: lane.lag_seconds.unwrap_or(-1.0),
             rate: lane.delivered_per_second,
             dead_letters: lane.shown_dead_letters(),
@@ -304,6 +310,7 @@ impl<'a> Facts<'a> {
             up: worst.up,
             silent: worst.silent,
             unpolled: worst.unpolled,
+            warned: worst.warned,
             lag: lanes.clone().map(|lane| lane.lag).fold(-1.0, f64::max),
             rate: lanes.clone().map(|lane| lane.rate).sum(),
             dead_letters: lanes.clone().fold(0, |sum, lane| sum.saturating_add(lane.dead_letters)),
@@ -316,14 +323,13 @@ impl<'a> Facts<'a> {
         Some(self.last_success).filter(|micros| *micros != i64::MIN).map(Timestamp::from_micros)
     }
 
-    /// The more urgent is the greater: by state, then by lag.
+    /// The more urgent is the greater; of equal ones, that with the larger lag.
     pub fn by_urgency(&self, other: &Self) -> Ordering {
-        self.severity().cmp(&other.severity()).then(self.lag.total_cmp(&other.lag))
+        self.urgency().cmp(&other.urgency()).then(self.lag.total_cmp(&other.lag))
     }
 
-    /// Larger is worse.
-    fn severity(&self) -> usize {
-        STATES.iter().position(|state| *state == self.state).map_or(0, |place| STATES.len() - place)
+    fn urgency(&self) -> Urgency {
+        urgency(self.up, self.state, self.silent, self.warned)
     }
 }
 
@@ -347,7 +353,7 @@ mod tests {
         let refused = |change: fn(&mut Parameters)| query(change).unwrap_err().to_string();
         assert!(
             refused(|it| it.state = "broken".into())
-                .starts_with("state: expected failing, up, silent or one of stopped, ")
+                .starts_with("state: expected failing, up, silent, warned or one of stopped, ")
         );
         assert!(refused(|it| it.sort = "size".into()).starts_with("sort: expected one of state, name, "));
         assert_eq!(refused(|it| it.order = "up".into()), "order: expected desc or asc");

@@ -597,6 +597,39 @@ async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
     assert_eq!(status().await["lanes"][0]["warnings"], serde_json::json!([]));
 }
 
+/// What is wrong stands before what is well, also where the lanes go on.
+#[tokio::test]
+async fn lanes_with_a_warning_come_after_failing_and_silent_ones_and_before_the_others() {
+    let running = Running::start().await;
+    let now = Timestamp::now();
+    let lane = |pipeline: &str, lag: u64, state| {
+        let lane = running.telemetry.start_lane(pipeline, Stream::Threats, "siem");
+        lane.set_complete_until(now.minus(Duration::from_secs(lag)));
+        lane.show(now, state);
+        lane
+    };
+    lane("behind", 90_000, LaneState::Running);
+    lane("warned", 5, LaneState::Running).clocks.set_console_ahead(-172_800);
+    lane("silent", 1, LaneState::Running).set_silent(Some(true));
+    lane("starts", 2, LaneState::Starting);
+    lane("failing", 0, LaneState::SinkFailing("503".to_owned()));
+    lane("renamed", 0, LaneState::Renamed("run: s1-forwarder state rename".to_owned()));
+    let page = running.get("/").await.1;
+    let place = |name: &str| page.find(&format!("<a href=\"pipelines/{name}\">")).unwrap();
+    let order = ["failing", "renamed", "silent", "warned", "starts", "behind"];
+    assert!(order.map(place).is_sorted(), "{page}");
+    let card = "<a href=\"?state=warned&amp;sort=state&amp;limit=100#pipelines\">with a warning</a>";
+    assert!(page.contains(&format!("<b class=\"soft\">1</b>{card}")), "{page}");
+    assert!(page.contains("1 up, 1 with a warning"), "the row: {page}");
+    for path in ["/api/v1/pipelines", "/api/v1/lanes"] {
+        let json: serde_json::Value =
+            serde_json::from_str(&running.get(&format!("{path}?state=warned")).await.1).unwrap();
+        assert_eq!(json["matching"], 1, "{json}");
+    }
+    let page = running.get("/?state=warned").await.1;
+    assert!(page.contains("<option value=\"warned\" selected>") && !page.contains("pipelines/behind"), "{page}");
+}
+
 /// A damaged record of one lane does not hide what the others did.
 #[tokio::test]
 async fn the_events_of_a_pipeline_are_at_least_those_of_the_lanes_that_are_known() {

@@ -210,7 +210,12 @@ async fn a_copied_file_is_named_by_the_log_the_pages_and_the_gauge_while_it_is_t
     let url = worker.url().await;
     let status = harness.command(&["status", "--url", &url, "--wide"]).await.stdout;
     assert!(status.contains("duplicate of acme-copy/activities/siem"), "{status}");
-    assert!(status.contains("2 up, 0 failing, 2 with a warning"), "{status}");
+    assert!(status.contains("2 up, 0 failing, 2 with a warning (--warned shows them)"), "{status}");
+    let warned = harness.command(&["status", "--url", &url, "--warned"]).await.stdout;
+    let entry = "acme/activities/siem: running\n  duplicate of acme-copy/activities/siem\n";
+    assert!(warned.starts_with(entry) && warned.ends_with("2 up, 0 failing, 2 with a warning\n"), "{warned}");
+    let one = harness.command(&["status", "--url", &url, "--warned", "acme"]).await.stdout;
+    assert!(one.contains(entry) && !one.contains("acme-copy/activities/siem: running"), "{one}");
     let check = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert_eq!(check.code, Some(0), "{}", check.stdout);
     assert!(check.stdout.contains("2 valid; 2 lanes are duplicates; all connections work"), "{}", check.stdout);

@@ -201,6 +201,10 @@ impl Args {
             let up = sums.up - sums.renamed.min(sums.up);
             print_lines(format!("{up} up, {failing}{renamed}{silent}{warned}{unpolled}"))?;
         }
+        // No lane of theirs fails.
+        if let Some(text) = status.describe_files() {
+            print_line(style.coloured(&text, false))?;
+        }
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {
                 let address = answer.address.as_deref().unwrap_or("no address");
@@ -213,7 +217,9 @@ impl Args {
         }
         for file in status.files.iter().filter(|file| file.problem.is_some()) {
             print_line("")?;
-            print_line(format!("{} ({}): {}", file.file, file.state, file.problem.as_deref().unwrap_or_default()))?;
+            let (_, consequence) = file.consequence();
+            let problem = file.problem.as_deref().unwrap_or_default();
+            print_line(format!("{} ({}): {problem}{consequence}", file.file, file.state))?;
         }
         Ok(())
     }

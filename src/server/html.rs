@@ -36,7 +36,8 @@ pub(super) static CONTENT_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 /// A whole page.
 pub(super) struct Document<'a> {
     pub title: &'a str,
-    /// Number of failing lanes. The title begins with it, so that it can be read in the browser's tab.
+    /// Number of failing lanes, and of pipelines that do not run because of their files. The title begins with it, so
+    /// that it can be read in the browser's tab.
     pub failing: usize,
     /// Seconds after which the browser loads the page again.
     pub refresh: Option<u16>,

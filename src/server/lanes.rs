@@ -114,7 +114,7 @@ pub struct Cluster {
 pub struct File {
     pub file: String,
     pub pipeline: String,
-    /// `running`, `paused`, `elsewhere` (another worker runs it) or `not_started`.
+    /// `running`, `paused`, `elsewhere` (another worker runs it), `not_started`, or `removed` (the file is gone).
     pub state: Cow<'static, str>,
     /// Set if several workers share the pipelines.
     #[serde(default)]
@@ -122,11 +122,43 @@ pub struct File {
     /// The worker that holds the shard; null during a handover.
     #[serde(default)]
     pub worker: Option<String>,
-    /// Why the current version of the file could not be started.
+    /// Why the current version of the file could not be started, or since when the file is gone.
     pub problem: Option<String>,
     /// What `check` warns of in the current version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl File {
+    /// Whether nothing is delivered for its pipeline, because it is invalid or gone.
+    pub fn runs_nothing(&self) -> bool {
+        matches!(&*self.state, "not_started" | "removed") && self.problem.is_some()
+    }
+
+    /// The state in words, and what it means for the pipeline.
+    pub fn consequence(&self) -> (&str, &'static str) {
+        match (&*self.state, &self.problem) {
+            ("running", Some(_)) => {
+                ("invalid", " — The last good version keeps running; a restart would not start this pipeline.")
+            }
+            ("paused", Some(_)) => ("paused, invalid", " — A restart would not read this pipeline."),
+            ("removed", Some(_)) => ("removed", ""),
+            (_, Some(_)) => ("invalid", " — Not running; a restart would not start this pipeline."),
+            ("paused", None) => ("paused", "Paused by its file; its checkpoints are kept."),
+            (state, None) => (state, ""),
+        }
+    }
+}
+
+impl Status {
+    /// Pipelines that get nothing because of their files, in words. `None` if there are none.
+    pub fn describe_files(&self) -> Option<String> {
+        match self.files.iter().filter(|file| file.runs_nothing()).count() {
+            0 => None,
+            1 => Some("1 pipeline does not run, since its file is invalid or gone".to_owned()),
+            files => Some(format!("{files} pipelines do not run, since their files are invalid or gone")),
+        }
+    }
 }
 
 /// The state of a lane that does not fail, and delivers nothing until somebody decides.

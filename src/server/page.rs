@@ -41,6 +41,7 @@ const COLUMNS: [(&str, Option<Sort>); 12] = [
 pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], now: Timestamp) -> String {
     let summary = &status.summary;
     let failing = summary.lanes.saturating_sub(summary.up);
+    let without_lanes = status.files.iter().filter(|file| file.runs_nothing()).count();
     let body = html! {
         header {
             h1 { "s1-forwarder " (status.version) }
@@ -48,6 +49,7 @@ pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], n
                 span class=(if failing == 0 { "up" } else { "down" }) {
                     (summary.up) " lanes up, " (failing) " failing"
                 }
+                @if let Some(text) = status.describe_files() { ", " span.down { (text) } }
                 " at " time { (without_fraction(&status.time)) }
             }
             @for reason in not_ready {
@@ -65,7 +67,8 @@ pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], n
         }
     };
     let skip = ("pipelines", "Skip to the pipelines");
-    Document { title: "s1-forwarder", failing, refresh: query.refresh, skip, body }.into_string()
+    Document { title: "s1-forwarder", failing: failing + without_lanes, refresh: query.refresh, skip, body }
+        .into_string()
 }
 
 /// The sums as cards. Those of the states are links to the lanes in that state, the worst first.
@@ -145,14 +148,14 @@ fn source_problems(problems: &[SourceProblem]) -> Markup {
     }
 }
 
-/// Only the files that are paused or invalid, those with a problem first.
+/// Only the files that are paused, invalid or gone, those with a problem first.
 fn files(files: &[File]) -> Markup {
     let is_running = |file: &&File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
     let mut files: Vec<&File> = files.iter().filter(|file| !is_running(file)).collect();
     files.sort_by_key(|file| file.problem.is_none());
     let rows = html! {
         @for file in files.iter().take(MOST_FILES) {
-            @let (state, consequence) = consequence(file);
+            @let (state, consequence) = file.consequence();
             tr {
                 th scope="row" { (file.pipeline) }
                 td data-label="File" { (file.file) }
@@ -165,23 +168,10 @@ fn files(files: &[File]) -> Markup {
     };
     html! {
         @if !files.is_empty() {
-            h2 { "Paused and invalid pipeline files" }
+            h2 { "Pipeline files to look at" }
             (table("Files that do not run as they are", &["Pipeline", "File", "State", "Problem"], &rows))
             (rest(files.len(), "files: `check` lists all of them"))
         }
-    }
-}
-
-/// The state of a file that does not run as it is, and what that means.
-pub(super) fn consequence(file: &File) -> (&str, &'static str) {
-    match (&*file.state, &file.problem) {
-        ("running", Some(_)) => {
-            ("invalid", " — The last good version keeps running; a restart would not start this pipeline.")
-        }
-        ("paused", Some(_)) => ("paused, invalid", " — A restart would not read this pipeline."),
-        (_, Some(_)) => ("invalid", " — Not running; a restart would not start this pipeline."),
-        ("paused", None) => ("paused", "Paused by its file; its checkpoints are kept."),
-        (state, None) => (state, ""),
     }
 }
 

@@ -11,7 +11,6 @@ use super::html::{
     Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table, without_fraction,
 };
 use super::lanes::LaneRow;
-use super::page::consequence;
 use crate::record::Timestamp;
 use crate::telemetry::{HumanDuration, without_numbers};
 
@@ -81,7 +80,8 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
         }
     };
     let title = format!("{name} – s1-forwarder");
-    let failing = details.lanes.iter().filter(|lane| !lane.up).count();
+    let without_lanes = details.files.iter().filter(|file| file.runs_nothing()).count();
+    let failing = details.lanes.iter().filter(|lane| !lane.up).count() + without_lanes;
     Document { title: &title, failing, refresh, skip: ("errors", "Skip to the errors"), body }.into_string()
 }
 
@@ -113,7 +113,7 @@ fn sum_of_dead_letters(lanes: &[LaneRow]) -> u64 {
 fn files(details: &PipelineDetails) -> Markup {
     html! {
         @for file in &details.files {
-            @let (state, consequence) = consequence(file);
+            @let (state, consequence) = file.consequence();
             p {
                 "File " code { (file.file) } ": "
                 span class=(if file.problem.is_some() { "down" } else { "soft" }) { (state) } " "

@@ -243,6 +243,8 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
     );
     telemetry.set_file(Path::new("cold.yaml"), FileStatus::of_test("cold", Activity::Paused, None));
     telemetry.set_file(Path::new("dead.yaml"), FileStatus::of_test("dead", Activity::NotStarted, Some("empty file")));
+    telemetry
+        .set_file(Path::new("gone.yaml"), FileStatus::of_test("gone", Activity::Removed, Some("its file is gone")));
 
     let (status, page) = running.get("/?refresh=5").await;
     assert_eq!(status, 200);
@@ -255,7 +257,10 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
         "empty file — Not running; a restart would not start this pipeline.",
         "http-equiv=\"refresh\" content=\"5\"",
         "<a class=\"skip\" href=\"#pipelines\">",
-        "<title>(1) s1-forwarder</title>",
+        "<title>(3) s1-forwarder</title>",
+        "2 pipelines do not run, since their files are invalid or gone",
+        "<h2>Pipeline files to look at</h2>",
+        "<td data-label=\"State\" class=\"down\">removed</td><td class=\"e\" data-label=\"Problem\">its file is gone</td>",
         "aria-sort=\"descending\"><a href=",
         "not ready: the pipeline files have not been read yet",
     ] {

@@ -65,10 +65,15 @@ async fn a_pipeline_renamed_next_to_its_worker_goes_on_after_state_rename() {
     assert!(status.stdout.contains("state rename acme corp"), "{}{}", status.stdout, status.stderr);
     // Nothing fails, and nothing is delivered until somebody acts.
     for filter in [&["--failing"][..], &["--failing", "--pipeline", "corp"]] {
-        let status = harness.command(&[&["status", "--url", &url][..], filter].concat()).await;
-        assert_eq!(status.stdout.matches("state rename acme corp").count(), 2, "{filter:?}: {}", status.stdout);
-        let last = status.stdout.trim_end().lines().last();
-        assert_eq!(last, Some("0 up, 0 failing, 2 renamed (each says what to do)"), "{filter:?}: {}", status.stdout);
+        // The old name is not shown as a file that is gone, as soon as the lanes of the new one wait for it.
+        let shown = until("the file has a new name", async || {
+            let status = harness.command(&[&["status", "--url", &url][..], filter].concat()).await;
+            (!status.stdout.contains("acme.yaml (removed)")).then_some(status.stdout)
+        })
+        .await;
+        assert_eq!(shown.matches("state rename acme corp").count(), 2, "{filter:?}: {shown}");
+        let last = shown.trim_end().lines().last();
+        assert_eq!(last, Some("0 up, 0 failing, 2 renamed (each says what to do)"), "{filter:?}: {shown}");
     }
 
     let before = harness.sink.requests().len();
@@ -161,6 +166,45 @@ async fn a_sink_that_was_replaced_begins_at_since_at_once() {
     harness.put("acme", &changed);
     assert_eq!(harness.once(&[]).await.code, Some(0));
     harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &new.ledger().counts());
+}
+
+/// A deployment has lost a customer's file: nothing fails, and the customer gets nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_gone_is_named_until_it_is_back() {
+    let harness = harness().await;
+    harness.put_changed("globex", json!({}));
+    let mut worker = harness.worker_with(&FLAGS);
+    for name in ["acme", "globex"] {
+        worker.lane(&format!("{name}/activities/siem"), |lane| lane["state"] == "running").await;
+    }
+    let url = worker.url().await;
+    let acme = harness.path("pipelines/acme.yaml");
+    let removed = fs::read(&acme).unwrap();
+    fs::remove_file(&acme).unwrap();
+    let gauge = async |worker: &mut Process, state| worker.metrics().await.sum("pipelines", &[("state", state)]);
+    until("it is noticed", async || (gauge(&mut worker, "removed").await == 1).then_some(())).await;
+    assert_eq!(gauge(&mut worker, "invalid").await, 0);
+    for names in [&[][..], &["acme"], &["--failing"]] {
+        let status = harness.command(&[&["status", "--url", &url], names].concat()).await;
+        assert_eq!(status.code, Some(0), "{}", status.stderr);
+        for part in ["acme.yaml (removed): its file is gone since 2", "s1-forwarder state delete acme --state file:/"] {
+            assert!(status.stdout.contains(part), "{names:?}: {part} is missing in {}", status.stdout);
+        }
+    }
+    let page = worker.get("/").await.1;
+    assert!(page.contains("its file is gone since") && page.contains("<title>(1) s1-forwarder"), "{page}");
+
+    fs::write(&acme, removed).unwrap();
+    until("it is back", async || (gauge(&mut worker, "removed").await == 0).then_some(())).await;
+    worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await;
+    // Who pauses a pipeline first means it.
+    let mut paused = pipeline(&harness);
+    paused["enabled"] = json!(false);
+    harness.put("acme", &paused);
+    until("it is paused", async || (gauge(&mut worker, "paused").await == 1).then_some(())).await;
+    fs::remove_file(&acme).unwrap();
+    until("it is gone", async || (gauge(&mut worker, "paused").await == 0).then_some(())).await;
+    assert_eq!(gauge(&mut worker, "removed").await, 0);
 }
 
 /// What no file names stays until an operator removes it.

@@ -28,7 +28,13 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
         "{}",
         shown.stdout
     );
-    assert!(shown.stdout.contains("broken.yaml"), "a file that does not run is reported:\n{}", shown.stdout);
+    for part in [
+        "broken.yaml (not_started): ",
+        "Not running; a restart would not start this pipeline.",
+        "1 up, 0 failing\n1 pipeline does not run, since its file is invalid or gone\n",
+    ] {
+        assert!(shown.stdout.contains(part), "{part} is missing in:\n{}", shown.stdout);
+    }
 
     let filtered = |arguments: &'static [&'static str]| {
         let all = ["status", "--url", &url].into_iter().chain(arguments.iter().copied()).map(str::to_owned);
@@ -38,6 +44,8 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
     };
     let failing = filtered(&["--failing"]).await;
     assert!(failing.contains("no lane is failing") && failing.contains("broken.yaml"), "{failing}");
+    assert!(failing.contains("1 pipeline does not run"), "the failing lanes are not all: {failing}");
+    assert!(filtered(&["--warned"]).await.starts_with("no lane has a warning\n"));
     let failing_summary = shown.stdout.lines().any(|line| line == "1 up, 0 failing");
     assert!(failing_summary && failing.contains("1 up, 0 failing"), "{}", shown.stdout);
     assert!(shown.stdout.lines().all(|line| line.trim_end() == line), "{}", shown.stdout);

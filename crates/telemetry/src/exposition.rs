@@ -322,7 +322,10 @@ fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
     if telemetry.shares_pipelines() {
         lines.sample(&[("state", "elsewhere")], count(Activity::Elsewhere));
     }
-    lines.sample(&[("state", "invalid")], files.values().filter(|file| file.problem.is_some()).count() as u64);
+    let removed = count(Activity::Removed);
+    let with_problem = files.values().filter(|file| file.problem.is_some()).count() as u64;
+    lines.sample(&[("state", "invalid")], with_problem.saturating_sub(removed));
+    lines.sample(&[("state", "removed")], removed);
 }
 
 /// Few pipelines have a warning.

@@ -154,8 +154,9 @@ metrics! {
     CLOCK_DIFFERENCE = Gauge "console_clock_difference_seconds" &["pipeline"], "seconds",
         "How far the console's clock is ahead of this machine's; negative: behind. Absent until the console has said its time.";
     PIPELINES = Gauge "pipelines" &["state"], "pipelines",
-        "Pipeline files by state: `running`, `paused`, `elsewhere` (another worker runs it), `invalid`. An invalid file whose \
-         last good version still runs counts as `running` and as `invalid`.";
+        "Pipeline files by state: `running`, `paused`, `elsewhere` (another worker runs it), `invalid`, `removed`. An invalid \
+         file whose last good version still runs counts as `running` and as `invalid`. A removed one is gone without \
+         `enabled: false`, and its lanes have checkpoints.";
     PIPELINE_WARNINGS = Gauge "pipeline_warnings" &["pipeline", "warning"], "0 or 1",
         "1 while a pipeline has this warning: `duplicate` and `scope` as `duplicate_lanes` and `unseen_scope_lanes`, `token` as \
          `unused_tokens`, `file`: its file is invalid. Else absent.";

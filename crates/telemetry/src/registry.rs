@@ -24,6 +24,8 @@ pub enum Activity {
     Elsewhere,
     /// None of its lanes run, because the file is invalid.
     NotStarted,
+    /// The file of a pipeline that ran is gone, and the checkpoints of its lanes are not.
+    Removed,
 }
 
 impl Activity {
@@ -34,6 +36,7 @@ impl Activity {
             Self::Paused => "paused",
             Self::Elsewhere => "elsewhere",
             Self::NotStarted => "not_started",
+            Self::Removed => "removed",
         }
     }
 }
@@ -47,7 +50,7 @@ pub struct FileStatus {
     pub activity: Activity,
     /// The pipeline's shard, if several workers share the pipelines.
     pub shard: Option<u32>,
-    /// Why the current version of the file could not be started.
+    /// Why the current version of the file could not be started, or since when the file is gone.
     pub problem: Option<String>,
     /// What its current version does not mean as it seems.
     pub warnings: Vec<String>,
@@ -342,6 +345,15 @@ impl Telemetry {
 
     pub fn remove_file(&self, file: &Path) {
         write(&self.files).remove(file);
+    }
+
+    /// Removes files that are gone, but for those whose pipeline `is_kept`.
+    pub fn retain_removed_files(&self, is_kept: impl Fn(&str) -> bool) {
+        let is_removed = |status: &FileStatus| status.activity == Activity::Removed;
+        let any = read(&self.files).values().any(is_removed);
+        if any {
+            write(&self.files).retain(|_, status| !is_removed(status) || is_kept(&status.pipeline));
+        }
     }
 
     /// True if several workers share the pipelines.

@@ -362,6 +362,7 @@ impl Renames {
         if lane.once {
             return Step::GiveUp(renamed(&found, lane, Movement::StandsStill));
         }
+        self.known.lock().wanted.insert(lane.id().clone(), found.lane.pipeline.clone());
         if self.known.lock().runs(&found.lane) {
             // This process moves it: what it does so far says nothing about others.
             *watch = None;

@@ -34,6 +34,7 @@ impl Reporter {
         self.telemetry.process().memory_budget().set(gauge(lanes.options.memory_budget));
         self.telemetry.process().kafka_clients().set(gauge(lanes.sinks.kafka_clients()));
         self.telemetry.process().orphaned_checkpoints().set(gauge(renames.count_orphans()));
+        self.telemetry.retain_removed_files(|pipeline| renames.has_lost(pipeline));
     }
 
     /// Keeps the gauges of dead letters up to date, and says how many there are at the start. Never returns.

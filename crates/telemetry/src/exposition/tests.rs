@@ -347,6 +347,11 @@ fn files_count_by_state_and_an_invalid_edit_of_a_running_pipeline_counts_twice()
     assert_eq!([count("running"), count("paused"), count("invalid")], [Some(2.0), Some(1.0), Some(2.0)]);
     telemetry.remove_file(Path::new("d.yaml"));
     assert_eq!(count("invalid"), Some(1.0));
+    telemetry.set_file(Path::new("e.yaml"), FileStatus::of_test("e", Activity::Removed, Some("its file is gone")));
+    telemetry.retain_removed_files(|pipeline| pipeline == "e");
+    assert_eq!([count("invalid"), count("removed")], [Some(1.0), Some(1.0)]);
+    telemetry.retain_removed_files(|_| false);
+    assert_eq!([count("running"), count("removed")], [Some(2.0), Some(0.0)]);
 }
 
 #[test]

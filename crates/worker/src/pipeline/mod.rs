@@ -50,7 +50,7 @@ pub use open::{load, open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
 pub use read::{instead, likely};
-pub use resources::{Resources, arguments, resource_at, stem};
+pub use resources::{Resources, arguments, is_resource, resource_at, stem};
 pub use schema::schema;
 pub use settings_file::read_settings;
 pub use tenant::{PLACEHOLDERS, TenantRules, is_own_prefix};

@@ -56,7 +56,7 @@ pub fn arguments(path: &Path) -> String {
     }
 }
 
-pub(super) fn is_resource(path: &Path) -> bool {
+pub fn is_resource(path: &Path) -> bool {
     resource_at(path).is_some()
 }
 

@@ -24,6 +24,8 @@ pub struct Known {
     pub renamed_from: BTreeMap<String, String>,
     /// The lanes that belong to no file.
     pub orphans: Vec<LaneId>,
+    /// The lanes that wait for `state rename`, or have waited, and the pipelines whose checkpoints they want.
+    pub wanted: BTreeMap<LaneId, String>,
     /// The origins of the lanes whose checkpoint was read.
     pub origins: BTreeMap<LaneId, Origin>,
 }
@@ -43,6 +45,11 @@ impl Known {
 
     pub fn find_orphans(&mut self) {
         self.orphans = self.lanes.keys().filter(|lane| !self.files.has(lane)).cloned().collect();
+    }
+
+    /// Whether a lane waits for the checkpoint of this pipeline.
+    pub fn is_wanted(&self, pipeline: &str) -> bool {
+        self.wanted.iter().any(|(lane, of)| of == pipeline && self.files.has(lane) && !self.runs(lane))
     }
 
     /// Lanes of other pipelines, without a file, with the same stream.

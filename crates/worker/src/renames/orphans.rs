@@ -16,6 +16,13 @@ impl Renames {
         self.known.lock().orphans.len()
     }
 
+    /// Whether a pipeline without a file has checkpoints that no lane waits for, as far as it is known here.
+    pub fn has_lost(&self, pipeline: &str) -> bool {
+        let known = self.known.lock();
+        let has_orphans = known.orphans.iter().any(|lane| lane.pipeline == pipeline);
+        has_orphans && !known.files.has_pipeline(pipeline) && !known.is_wanted(pipeline)
+    }
+
     /// Why a new lane of a tenant may not begin; `None` if it may.
     ///
     /// # Errors

@@ -330,7 +330,7 @@ fn is_own(path: &Path, file: &FileStatus, shares: bool, cluster: Option<&Cluster
     match file.activity {
         Activity::Running => true,
         Activity::Elsewhere => false,
-        Activity::Paused | Activity::NotStarted => {
+        Activity::Paused | Activity::NotStarted | Activity::Removed => {
             is_held(file.shard.unwrap_or_else(|| cluster::shard_of_text(&path.to_string_lossy(), cluster.shards)))
         }
     }

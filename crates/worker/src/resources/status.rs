@@ -219,7 +219,7 @@ impl View<'_> {
         match self.file.activity {
             Activity::Running => None,
             Activity::Paused => Some("Paused"),
-            Activity::Elsewhere | Activity::NotStarted => Some("NotRunning"),
+            Activity::Elsewhere | Activity::NotStarted | Activity::Removed => Some("NotRunning"),
         }
     }
 
@@ -244,7 +244,7 @@ impl View<'_> {
             let keeps = "the last valid version keeps running, and a restart would not start it: ";
             let message = match self.file.activity {
                 Activity::Running | Activity::Paused => format!("{keeps}{problem}"),
-                Activity::Elsewhere | Activity::NotStarted => problem.clone(),
+                Activity::Elsewhere | Activity::NotStarted | Activity::Removed => problem.clone(),
             };
             return ("False", "Invalid", message);
         }

@@ -1,7 +1,7 @@
 //! What the supervisor says about pipeline files: on the status page and in metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use s1_forwarder_telemetry::{Activity, FileStatus};
 
@@ -27,7 +27,10 @@ impl Supervisor {
         let Some(files) = &self.files else { return };
         for path in paths {
             let Some(report) = files.report(path) else {
-                telemetry.remove_file(path);
+                match telemetry.file(path).and_then(|status| self.removed(path, status)) {
+                    Some(status) => telemetry.set_file(path, status),
+                    None => telemetry.remove_file(path),
+                }
                 continue;
             };
             let (errors, warnings): (Vec<_>, Vec<_>) = report.problems.iter().partition(|problem| problem.is_error());
@@ -48,5 +51,23 @@ impl Supervisor {
             let generation = report.generation;
             telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem, warnings, generation });
         }
+    }
+
+    /// What is shown of a file that is gone: a customer gets nothing, and perhaps nobody meant that. `None` if it had
+    /// paused its lanes, or if they have no checkpoints. Who deletes a resource has asked for that.
+    fn removed(&self, path: &Path, before: FileStatus) -> Option<FileStatus> {
+        let ran = matches!(before.activity, Activity::Running | Activity::Elsewhere) && !pipeline::is_resource(path);
+        if !ran || !self.shared.renames.has_lost(&before.pipeline) {
+            return Some(before).filter(|before| before.activity == Activity::Removed);
+        }
+        let now = self.shared.options.clock.now().whole_second();
+        let problem = format!(
+            "its file is gone since {now}; its checkpoints are kept: put the file back, or, if the customer is to get \
+             nothing, stop the worker and run: s1-forwarder state delete {}{}",
+            before.pipeline,
+            self.shared.options.state_flags()
+        );
+        let activity = Activity::Removed;
+        Some(FileStatus { activity, shard: None, problem: Some(problem), warnings: Vec::new(), ..before })
     }
 }

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::latency::Requests;
 use super::metrics::{self, METRIC_PREFIX, Metric, label};
 use super::registry::Pipeline;
-use super::{Activity, LabelCount, LaneMetrics, SkipReason, StatusCounts, Telemetry};
+use super::{Activity, FileStatus, LabelCount, LaneMetrics, SkipReason, StatusCounts, Telemetry};
 
 /// A metric whose samples come from the lanes or the pipeline files.
 struct Family {
@@ -332,9 +332,10 @@ fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
 fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
     let mut line = |pipeline: &str, warning| lines.sample(&[("pipeline", pipeline), ("warning", warning)], 1_u64);
     let files = telemetry.files();
-    let invalid: BTreeSet<&str> =
-        files.values().filter(|file| file.problem.is_some()).map(|file| &*file.pipeline).collect();
-    invalid.into_iter().for_each(|pipeline| line(pipeline, "file"));
+    let warning = |file: &FileStatus| if file.activity == Activity::Removed { "removed" } else { "file" };
+    let of_files: BTreeSet<(&str, &str)> =
+        files.values().filter(|file| file.problem.is_some()).map(|file| (&*file.pipeline, warning(file))).collect();
+    of_files.into_iter().for_each(|(pipeline, warning)| line(pipeline, warning));
     for (name, pipeline) in telemetry.pipelines().iter() {
         let (mut duplicate, mut unseen) = (false, false);
         for lane in pipeline.running() {

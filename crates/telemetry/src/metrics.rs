@@ -159,7 +159,7 @@ metrics! {
          `enabled: false`, and its lanes have checkpoints.";
     PIPELINE_WARNINGS = Gauge "pipeline_warnings" &["pipeline", "warning"], "0 or 1",
         "1 while a pipeline has this warning: `duplicate` and `scope` as `duplicate_lanes` and `unseen_scope_lanes`, `token` as \
-         `unused_tokens`, `file`: its file is invalid. Else absent.";
+         `unused_tokens`, `file`: its file is invalid, `removed`: it is gone. Else absent.";
     RELOAD_SUCCESSFUL = Gauge "config_last_reload_successful" &[], "0 or 1",
         "1 if all pipeline files and `--defaults` could be read and are valid when they were last looked at, else 0.";
     RELOAD_SUCCESS_TIME = Gauge "config_last_reload_success_timestamp_seconds" &[], "Unix time",

@@ -175,12 +175,14 @@ fn each_warning_names_its_pipelines() {
         let status = FileStatus::of_test(file.trim_end_matches("-copy"), Activity::Running, problem);
         telemetry.set_file(Path::new(&format!("{file}.yaml")), status);
     }
+    telemetry
+        .set_file(Path::new("gone.yaml"), FileStatus::of_test("gone", Activity::Removed, Some("its file is gone")));
     let text: String = telemetry.exposition(Timestamp::now()).collect();
     let warnings: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("s1_forwarder_pipeline_warnings")).collect();
     assert_eq!(
         warnings,
-        [("bad", "file"), ("copy", "duplicate"), ("narrow", "scope"), ("token", "token")]
+        [("bad", "file"), ("gone", "removed"), ("copy", "duplicate"), ("narrow", "scope"), ("token", "token")]
             .map(|(pipeline, warning)| format!("{{pipeline=\"{pipeline}\",warning=\"{warning}\"}} 1"))
     );
 }

@@ -41,6 +41,9 @@ pub struct Retention {
 impl Topic {
     /// Calls `visit` with each message that is in the topic now. `None` if there is no such topic. A read without
     /// progress for as long as `patience` is given up.
+    ///
+    /// # Errors
+    /// If the topic or its settings cannot be read, or `visit` fails.
     pub async fn read_back(
         &self,
         patience: Duration,

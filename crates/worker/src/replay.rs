@@ -390,7 +390,7 @@ impl Replay<'_> {
             pipeline.ok_or_else(|| format!("no pipeline of this name is in the files given; {FORMER_NAME}"))?;
         let specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
         let spec = specs.into_iter().find(|spec| spec.id == *lane);
-        Ok(spec.ok_or_else(|| format!("the pipeline has no lane of this name any more; {FORMER_NAME}"))?)
+        spec.ok_or_else(|| format!("the pipeline has no lane of this name any more; {FORMER_NAME}"))
     }
 
     fn lane(&self, lane: &LaneId) -> Result<ReplayLane, String> {

@@ -74,11 +74,17 @@ pub trait Lookup: Send + Sync + Debug {
     }
 
     /// Since when the destination has what it got. A copy that makes no progress for as long as `patience` is given up.
+    ///
+    /// # Errors
+    /// If the answer proves nothing, or the destination may answer later.
     async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
         Ok(Kept::Unknown)
     }
 
     /// Takes another copy, where the answers are of one.
+    ///
+    /// # Errors
+    /// If no copy can be read. The former copy stays then.
     async fn refresh(&self, _patience: Duration) -> Result<(), Unproven> {
         Ok(())
     }

@@ -187,12 +187,14 @@ async fn a_file_that_is_gone_is_named_until_it_is_back() {
     for names in [&[][..], &["acme"], &["--failing"]] {
         let status = harness.command(&[&["status", "--url", &url], names].concat()).await;
         assert_eq!(status.code, Some(0), "{}", status.stderr);
-        for part in ["acme.yaml (removed): its file is gone since 2", "s1-forwarder state delete acme --state file:/"] {
+        for part in
+            ["acme.yaml (removed): its file has been gone since 2", "s1-forwarder state delete acme --state file:/"]
+        {
             assert!(status.stdout.contains(part), "{names:?}: {part} is missing in {}", status.stdout);
         }
     }
     let page = worker.get("/").await.1;
-    assert!(page.contains("its file is gone since") && page.contains("<title>(1) s1-forwarder"), "{page}");
+    assert!(page.contains("its file has been gone since") && page.contains("<title>(1) s1-forwarder"), "{page}");
 
     fs::write(&acme, removed).unwrap();
     until("it is back", async || (gauge(&mut worker, "removed").await == 0).then_some(())).await;

@@ -62,7 +62,7 @@ impl Supervisor {
         }
         let now = self.shared.options.clock.now().whole_second();
         let problem = format!(
-            "its file is gone since {now}; its checkpoints are kept: put the file back, or, if the customer is to get \
+            "its file has been gone since {now}; its checkpoints are kept: put the file back, or, if the customer is to get \
              nothing, stop the worker and run: s1-forwarder state delete {}{}",
             before.pipeline,
             self.shared.options.state_flags()

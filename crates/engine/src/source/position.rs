@@ -222,13 +222,13 @@ impl SourcePosition {
     pub fn settle<'a>(&'a mut self, passes: &'a [Pass], context: PollContext) -> Settling<'a> {
         let mut remembering = SmallVec::new();
         let mut returned_by = None;
-        for (index, pass) in passes.iter().enumerate() {
-            if index != context.pass && !pass.shares_records() {
+        for (number, pass) in passes.iter().enumerate() {
+            if number != context.pass && !pass.shares_records() {
                 continue;
             }
             let index = self.index_or_begin(pass, passes, context.start);
             remembering.push((pass, index));
-            if index == context.pass {
+            if number == context.pass {
                 returned_by = Some(index);
             }
         }

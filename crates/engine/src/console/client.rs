@@ -61,7 +61,7 @@ pub struct Client {
     pub(super) scope: Box<[(&'static str, String)]>,
     pub(super) unknown_fields: UnknownFields,
     /// See [`Client::keep_scope`].
-    pub(super) kept_scope: Mutex<Option<UserScope>>,
+    kept_scope: Mutex<Option<UserScope>>,
     limiter: Limiter,
     timeout: Duration,
     findings_timeout: Duration,
@@ -280,6 +280,20 @@ impl Client {
         self.request(permit, self.call(&url), None).await
     }
 
+    /// The scope of the user of the token in use; `None` if the console does not say.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn user_scope(&self) -> Result<Option<UserScope>, ConsoleError> {
+        let answer = self.object("user").await?;
+        Ok(UserScope::read(&answer, &self.redactor))
+    }
+
+    /// Requests that name no ids use no new token whose user has another scope from now on.
+    pub fn keep_scope(&self, scope: UserScope) {
+        *self.kept_scope.lock() = Some(scope);
+    }
+
     /// The token's expiry time; `None` if the console does not report it.
     ///
     /// # Errors
@@ -403,6 +417,20 @@ impl Client {
         verdict
     }
 
+    /// The verdict about a token whose user has another scope than [`Self::keep_scope`] says. `None` if it has the
+    /// same, if requests name ids, or if the console does not say.
+    async fn other_scope(&self, token: &SecretString) -> Option<TokenVerdict> {
+        if !self.scope.is_empty() {
+            return None;
+        }
+        let former = self.kept_scope.lock().clone()?;
+        self.limiter.ready().await;
+        let url = self.url_of("user", std::iter::empty());
+        let answer = self.attempt(token, &self.call(&url), None).await.ok()?;
+        let new = UserScope::read(&answer, &self.redactor).filter(|new| new.ids != former.ids)?;
+        Some(TokenVerdict::OtherScope { new: new.text, former: former.text })
+    }
+
     fn token_details(&self) -> Url {
         self.url_of("users/api-token-details", std::iter::empty())
     }
@@ -472,7 +500,7 @@ impl Client {
         self.attempt(&token, call, meter).await
     }
 
-    pub(super) async fn attempt(
+    async fn attempt(
         &self,
         token: &SecretString,
         call: &ApiCall<'_>,

@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::transform::{OcsfVersion, Schema};
+use s1_forwarder_engine::transform::{OcsfVersion, Schema, TransformSettings, schema_name};
 use s1_forwarder_record::Stream;
 use s1_forwarder_settings::{ByteSize, Period};
 use schemars::SchemaGenerator;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::integration::Content;
-use super::{BuildError, HashKey, KeyedHash, SinkContext};
+use super::{BuildError, HashKey, KeyedHash, SharedSinkResources, SinkContext};
 
 pub use super::common::{BatchSettings, Common, Compression, Defaults, SinkType};
 
@@ -208,6 +209,32 @@ impl SinkSettings {
     /// The version of the sink's events if they are OCSF; `default` is that of the pipeline.
     pub fn ocsf_version(&self, default: OcsfVersion) -> OcsfVersion {
         self.common.ocsf_version.unwrap_or(default)
+    }
+
+    /// The context of a lane to this sink that maps as `transform` says. It is in the first shard, and without access
+    /// to the console at `console_host`.
+    pub fn context(
+        &self,
+        lane: LaneId,
+        transform: &TransformSettings,
+        console_host: &str,
+        shared: SharedSinkResources,
+    ) -> SinkContext {
+        let schema = self.schema(transform.schema);
+        let (labels, console_labels) = transform.sample_labels();
+        SinkContext {
+            pipeline: lane.pipeline,
+            stream: lane.stream,
+            sink: lane.sink,
+            shard: 0,
+            console_host: console_host.to_owned(),
+            console: None,
+            labels,
+            console_labels,
+            schema,
+            schema_name: schema_name(schema, self.ocsf_version(transform.ocsf_version)),
+            shared,
+        }
     }
 
     /// Maximum number of concurrent deliveries.

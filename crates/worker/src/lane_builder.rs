@@ -16,7 +16,7 @@ use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::throttle::Throttle;
 use s1_forwarder_engine::sink::{Deadline, Sink};
 use s1_forwarder_engine::transform::{
-    Compiler, Labeler, OcsfVersion, RedactionKeys, Schema, Steps, StepsError, TransformSettings, schema_name,
+    Compiler, Labeler, OcsfVersion, RedactionKeys, Schema, Steps, StepsError, TransformSettings,
 };
 use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_failure::Failure;
@@ -292,22 +292,8 @@ impl LaneBuilder {
     }
 
     fn sink_context(&self, spec: &LaneSpec, client: &Arc<Client>, shard: u32) -> SinkContext {
-        let schema = spec.sink.schema(spec.transform.schema);
-        let ocsf_version = spec.sink.ocsf_version(spec.transform.ocsf_version);
-        let (labels, console_labels) = spec.transform.sample_labels();
-        SinkContext {
-            pipeline: spec.id.pipeline.clone(),
-            stream: spec.id.stream,
-            sink: spec.id.sink.clone(),
-            shard,
-            console_host: client.host().to_owned(),
-            console: Some(client.clone()),
-            labels,
-            console_labels,
-            schema,
-            schema_name: schema_name(schema, ocsf_version),
-            shared: self.sinks.clone(),
-        }
+        let context = spec.sink.context(spec.id.clone(), &spec.transform, client.host(), self.sinks.clone());
+        SinkContext { shard, console: Some(client.clone()), ..context }
     }
 
     /// The waits of one of `lanes` lanes that start together.

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_destinations::{SharedSinkResources, SinkContext, SinkSettings};
+use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::{console, source, transform};
 use s1_forwarder_record::Stream;
 use s1_forwarder_settings::Period;
@@ -111,20 +112,7 @@ impl Pipeline {
 
     /// The context of the sink's lane of this stream, without a lane.
     pub fn lane_context(&self, sink: &SinkSettings, stream: Stream, shared: SharedSinkResources) -> SinkContext {
-        let schema = sink.schema(self.transform.schema);
-        let (labels, console_labels) = self.transform.sample_labels();
-        SinkContext {
-            pipeline: self.name.clone(),
-            stream,
-            sink: sink.name().to_owned(),
-            shard: 0,
-            console_host: self.console.url.host().to_owned(),
-            console: None,
-            labels,
-            console_labels,
-            schema,
-            schema_name: transform::schema_name(schema, sink.ocsf_version(self.transform.ocsf_version)),
-            shared,
-        }
+        let lane = LaneId { pipeline: self.name.clone(), stream, sink: sink.name().to_owned() };
+        sink.context(lane, &self.transform, self.console.url.host(), shared)
     }
 }

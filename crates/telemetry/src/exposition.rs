@@ -332,10 +332,10 @@ fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
 fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
     let mut line = |pipeline: &str, warning| lines.sample(&[("pipeline", pipeline), ("warning", warning)], 1_u64);
     let files = telemetry.files();
-    let warning = |file: &FileStatus| if file.activity == Activity::Removed { "removed" } else { "file" };
-    let of_files: BTreeSet<(&str, &str)> =
-        files.values().filter(|file| file.problem.is_some()).map(|file| (&*file.pipeline, warning(file))).collect();
-    of_files.into_iter().for_each(|(pipeline, warning)| line(pipeline, warning));
+    // A pipeline whose file is gone has no series.
+    let is_invalid = |file: &&FileStatus| file.problem.is_some() && file.activity != Activity::Removed;
+    let invalid: BTreeSet<&str> = files.values().filter(is_invalid).map(|file| &*file.pipeline).collect();
+    invalid.into_iter().for_each(|pipeline| line(pipeline, "file"));
     for (name, pipeline) in telemetry.pipelines().iter() {
         let (mut duplicate, mut unseen) = (false, false);
         for lane in pipeline.running() {

@@ -159,7 +159,8 @@ metrics! {
          `enabled: false`, and its lanes have checkpoints.";
     PIPELINE_WARNINGS = Gauge "pipeline_warnings" &["pipeline", "warning"], "0 or 1",
         "1 while a pipeline has this warning: `duplicate` and `scope` as `duplicate_lanes` and `unseen_scope_lanes`, `token` as \
-         `unused_tokens`, `file`: its file is invalid, `removed`: it is gone. Else absent.";
+         `unused_tokens`, `file`: its file is invalid. Else absent. The alerts on these four name up to five \
+         pipelines.";
     RELOAD_SUCCESSFUL = Gauge "config_last_reload_successful" &[], "0 or 1",
         "1 if all pipeline files and `--defaults` could be read and are valid when they were last looked at, else 0.";
     RELOAD_SUCCESS_TIME = Gauge "config_last_reload_success_timestamp_seconds" &[], "Unix time",
@@ -188,11 +189,12 @@ metrics! {
          other. The log, `check` and the status page name both.";
     UNSEEN_SCOPE_LANES = Gauge "unseen_scope_lanes" &[], "lanes",
         "Lanes that run in this process and whose token does not see an account, site or group that the pipeline names, or \
-         whose new token has another scope than the former one. The console sends nothing of what a token does not see. \
+         whose token in use has another scope than before. The console sends nothing of what a token does not see. \
          `status`, log and status page name the ids.";
     UNUSED_TOKENS = Gauge "unused_tokens" &[], "pipelines",
         "Pipelines of this process whose token's file or Secret has something else than requests use: the console refuses \
-         it, or it is no token. The former one is still in use. A restart would fail.";
+         it, it is no token, or its user has another scope. The former one is still in use. A restart would fail, or read \
+         the other scope.";
     ORPHANED_CHECKPOINTS = Gauge "orphaned_checkpoints" &[], "checkpoints",
         "Checkpoints in the state that belong to no pipeline file: of files that are gone, and of streams and sinks that a \
          file no longer has. Nothing removes them but `state delete`. Each worker counts all of them, as far as it has seen \

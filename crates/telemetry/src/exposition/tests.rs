@@ -182,7 +182,7 @@ fn each_warning_names_its_pipelines() {
         text.lines().filter_map(|line| line.strip_prefix("s1_forwarder_pipeline_warnings")).collect();
     assert_eq!(
         warnings,
-        [("bad", "file"), ("gone", "removed"), ("copy", "duplicate"), ("narrow", "scope"), ("token", "token")]
+        [("bad", "file"), ("copy", "duplicate"), ("narrow", "scope"), ("token", "token")]
             .map(|(pipeline, warning)| format!("{{pipeline=\"{pipeline}\",warning=\"{warning}\"}} 1"))
     );
 }

@@ -6,7 +6,8 @@ use super::word::Word;
 use super::words::{Choice, Words};
 
 /// The end of a word says what it is: a virtual machine scale set is no virtual machine. A Kubernetes node is a server,
-/// whether it is a virtual one or not.
+/// whether it is a virtual one or not. Of two rows with the same end, the longer one comes first: a virtual desktop is
+/// no desktop.
 pub const MACHINES: Words<Choice> = Words {
     field: "device.type",
     rows: &[
@@ -27,29 +28,41 @@ pub const MACHINES: Words<Choice> = Words {
         ("*esxi_host", (1, "Server")),
         ("domain_controller", (1, "Server")),
         ("kubernetes_node", (1, "Server")),
+        ("*virtual_desktop", (6, "Virtual")),
+        ("*cloud_desktop", (6, "Virtual")),
+        ("*cloud_workstation", (6, "Virtual")),
         ("desktop", (2, "Desktop")),
+        ("*_desktop", (2, "Desktop")),
         ("workstation", (2, "Desktop")),
-        ("linux_workstation", (2, "Desktop")),
-        ("macos_workstation", (2, "Desktop")),
-        ("windows_workstation", (2, "Desktop")),
+        ("*_workstation", (2, "Desktop")),
         ("thin_client", (2, "Desktop")),
         ("laptop", (3, "Laptop")),
+        ("*_laptop", (3, "Laptop")),
         ("tablet", (4, "Tablet")),
+        ("*_tablet", (4, "Tablet")),
+        ("ipad", (4, "Tablet")),
+        ("*ip_phone", (7, "IOT")),
+        ("*conference_phone", (7, "IOT")),
+        ("*desk_phone", (7, "IOT")),
         ("mobile", (5, "Mobile")),
         ("mobile_device", (5, "Mobile")),
+        ("*_mobile_device", (5, "Mobile")),
+        ("*_phone", (5, "Mobile")),
+        ("smartphone", (5, "Mobile")),
+        ("iphone", (5, "Mobile")),
         ("android", (5, "Mobile")),
         ("ios", (5, "Mobile")),
         ("kubernetes_pod", (6, "Virtual")),
         ("ecs_task", (6, "Virtual")),
         ("virtual", (6, "Virtual")),
         ("*virtual_machine", (6, "Virtual")),
+        ("*_vm", (6, "Virtual")),
         ("*compute_instance", (6, "Virtual")),
         ("*ec2_instance", (6, "Virtual")),
         ("*lightsail_instance", (6, "Virtual")),
         ("*vm_instance", (6, "Virtual")),
         ("*fargate_task", (6, "Virtual")),
         ("vdi", (6, "Virtual")),
-        ("*virtual_desktop", (6, "Virtual")),
         ("*cloud_pc", (6, "Virtual")),
         ("*session_host", (6, "Virtual")),
         ("aws_workspace", (6, "Virtual")),
@@ -57,7 +70,6 @@ pub const MACHINES: Words<Choice> = Words {
         ("iot", (7, "IOT")),
         ("*printer", (7, "IOT")),
         ("*camera", (7, "IOT")),
-        ("*ip_phone", (7, "IOT")),
         ("plc", (7, "IOT")),
         ("nas", (7, "IOT")),
         ("network_attached_storage", (7, "IOT")),
@@ -96,10 +108,15 @@ pub fn is_group(value: Value<'_>) -> bool {
 }
 
 /// The word for a node of Kubernetes, else the first word that is the type of a machine. A word that only says that
-/// there is one comes last.
+/// there is one comes last. A laptop is a workstation too, so its word comes before that.
 pub fn machine_type<const N: usize>(words: [Value<'_>; N]) -> Value<'_> {
     let is_node = |word: Value<'_>| Word::is(word, "kubernetes_node");
     let is_type = |word: Value<'_>| machine(word).is_some_and(|(id, _)| id != 0);
     let first = |is: &dyn Fn(Value<'_>) -> bool| words.into_iter().find(|word| is(*word));
-    first(&is_node).or_else(|| first(&is_type)).or_else(|| first(&is_machine)).unwrap_or_default()
+    let kind = first(&is_node).or_else(|| first(&is_type)).or_else(|| first(&is_machine)).unwrap_or_default();
+    if !Word::of_value(kind).ends_in(&["workstation"]) {
+        return kind;
+    }
+    let is_laptop = |word: Value<'_>| machine(word) == Some((3, "Laptop"));
+    first(&is_laptop).unwrap_or(kind)
 }

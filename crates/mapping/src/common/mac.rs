@@ -84,7 +84,7 @@ impl Mac {
     }
 
     /// Whether many machines have this MAC address: one that nobody was given, and those that are the same at each
-    /// client of a VPN, or at each adapter of a kind.
+    /// installation of a program, or at each adapter of a kind.
     pub fn is_of_many(&self) -> bool {
         // One byte that is repeated: zeros, a broadcast, and the interfaces of Calico and of Azure's network for pods.
         let ones = if self.length == 12 { 0x0101_0101_0101 } else { 0x0101_0101_0101_0101 };
@@ -117,6 +117,13 @@ impl Mac {
             | 0xacde_4800_1122
             // The interfaces of the domains of Xen on their host.
             | 0xfeff_ffff_ffff
+            // The host's end of the network to the BMC of a server (Supermicro and others with firmware of AMI).
+            | 0xbe3a_f2b6_059f
+            // The bridges of LXC and Waydroid, and that of OpenShift Local.
+            | 0x0016_3e00_0000..=0x0016_3e00_0001
+            | 0x5254_00fd_bed0
+            // A guest of QEMU that was started without a MAC address.
+            | 0x5254_0012_3456
             // Adapters of Windows for dial-in and VPNs, named in ASCII: `PPTP00`, `3PoE00`, ` ASYN`.
             | 0x5050_5450_3030
             | 0x3350_6f45_3030
@@ -167,6 +174,8 @@ mod tests {
             "02004C4F4F50",
             "001C.4200.0009",
             "acde48001122",
+            "BE-3A-F2-B6-05-9F",
+            "00:16:3e:00:00:01",
             "ffffffffffffffff",
             "aa:aa:aa:aa:aa:aa",
             "EE-EE-EE-EE-EE-EE-EE-EE",
@@ -177,6 +186,8 @@ mod tests {
             "00:00:00:00:00:01",
             "02:50:41:00:00:02",
             "00:05:9a:3c:7b:00",
+            "00:16:3e:00:00:02",
+            "52:54:00:12:34:57",
             "aa:aa:aa:aa:aa:ab",
             "00:25:96:FF:FE:12:34:56",
         ] {

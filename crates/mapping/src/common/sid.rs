@@ -78,6 +78,23 @@ pub fn may_be_of(sid: Escaped<'_>, account: Account<'_>) -> bool {
     }
 }
 
+/// Whether the name is one of SYSTEM's, in the languages of Windows.
+pub fn is_system(account: Account<'_>) -> bool {
+    is_one_of(account, &["S-1-5-18"])
+}
+
+/// Whether the name is that of `LOCAL SERVICE` or `NETWORK SERVICE`, in the languages of Windows.
+pub fn is_service(account: Account<'_>) -> bool {
+    is_one_of(account, &["S-1-5-19", "S-1-5-20"])
+}
+
+fn is_one_of(account: Account<'_>, ids: &[&str]) -> bool {
+    let name = account.name.decode();
+    // A name in capitals has as many bytes.
+    let is_name = |known: &&str| known.len() == name.len() && lower_case(known).eq(lower_case(&name));
+    ACCOUNTS.iter().filter(|(id, _)| ids.contains(id)).any(|(_, names)| names.iter().any(is_name))
+}
+
 fn lower_case(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_lowercase)
 }

@@ -73,7 +73,7 @@ pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
     let name = user.name();
     let Some(account) = Account::of(name) else { return };
     let open = event.open("owner");
-    event.account(account, UserType::User);
+    event.account(account, UserType::of_owner(account));
     if !event.person(account) {
         event.email("email_addr", user.email);
     }

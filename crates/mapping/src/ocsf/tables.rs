@@ -18,7 +18,7 @@ use crate::common::words::{Choice, Words};
 use crate::parts::Direction;
 use crate::streams::activity::EntityKind;
 
-const USERS: [UserType; 4] = [UserType::Unknown, UserType::User, UserType::Admin, UserType::Service];
+const USERS: [UserType; 5] = [UserType::Unknown, UserType::User, UserType::Admin, UserType::System, UserType::Service];
 
 const ENTITIES: [EntityKind; 16] = [
     EntityKind::CloudAccount,

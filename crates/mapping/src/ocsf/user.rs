@@ -5,7 +5,11 @@ use s1_forwarder_record::Value;
 use super::event::{Event, Object, Profile};
 use super::observables::ObservableType;
 use crate::common::account::{Account, ProcessUser, display_name, is_email};
+use crate::common::sid;
 use crate::common::words::Choice;
+
+/// How Windows names the accounts of a session's windows and fonts, before the number of the session.
+const SESSIONS: [&str; 2] = ["DWM-", "UMFD-"];
 
 /// The kind of a user whose name does not tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,16 +17,40 @@ pub(super) enum UserType {
     Unknown,
     User,
     Admin,
+    System,
     Service,
 }
 
 impl UserType {
+    /// The type of who is logged in to an endpoint. A name that ends in `$` is that of the machine: nobody logs in as a
+    /// managed service account, which is named so too.
+    pub fn of_owner(account: Account<'_>) -> Self {
+        let name = account.name.raw();
+        let is_numbered = |prefix: &str| {
+            let parts = name.split_at_checked(prefix.len());
+            parts.is_some_and(|(first, number)| {
+                let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+                is_number && first.eq_ignore_ascii_case(prefix)
+            })
+        };
+        if name.len() > 1 && name.ends_with('$') {
+            Self::System
+        } else if sid::is_service(account) {
+            Self::Service
+        } else if SESSIONS.into_iter().any(is_numbered) {
+            Self::Unknown
+        } else {
+            Self::User
+        }
+    }
+
     /// Number and caption.
     pub fn choice(self) -> Choice {
         match self {
             Self::Unknown => (0, "Unknown"),
             Self::User => (1, "User"),
             Self::Admin => (2, "Admin"),
+            Self::System => (3, "System"),
             Self::Service => (4, "Service"),
         }
     }
@@ -39,11 +67,7 @@ impl Event<'_> {
         self.json.escaped("name", account.name);
         self.observe(ObservableType::UserName, "name", account.name);
         self.optional("domain", account.domain);
-        if account.name.is("system") {
-            self.choice("type", 3, "System");
-        } else {
-            self.user_type(kind);
-        }
+        self.user_type(if sid::is_system(account) { UserType::System } else { kind });
     }
 
     /// Writes a user object of an endpoint's user. Only a login says whether that user is an administrator there.

@@ -35,6 +35,7 @@ pub(super) fn map(
     activity_user::write(event, &Users::of(&parts, &class), &class, &parts.change());
     let [_, email] = parts.assignee();
     user::related(event, email);
+    user::related(event, parts.former_assignee());
     match (class.subject, file.origin) {
         (Subject::Firewall, _) => part::connection(event, &parts.connection()),
         (_, Some(origin)) => origin.write_source(event),

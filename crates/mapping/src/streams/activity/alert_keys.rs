@@ -24,6 +24,8 @@ pub const NEW_SEVERITY: Keys = Keys(&["newSeverity", "payload.newSeverity", "pay
 pub const NEW_ASSIGNEE_ID: Keys = Keys(&["newAssigneeId", "payload.newAssigneeId", "payload.changes.newAssigneeId"]);
 pub const NEW_ASSIGNEE_EMAIL: Keys =
     Keys(&["newAssigneeEmail", "payload.newAssigneeEmail", "payload.changes.newAssigneeEmail"]);
+pub const OLD_ASSIGNEE_EMAIL: Keys =
+    Keys(&["oldAssigneeEmail", "payload.oldAssigneeEmail", "payload.changes.oldAssigneeEmail"]);
 pub const NOTE: Keys = Keys(&["noteText", "payload.noteText", "payload.changes.noteText"]);
 
 impl Keys {

@@ -393,6 +393,11 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         [&alert_keys::NEW_ASSIGNEE_ID, &alert_keys::NEW_ASSIGNEE_EMAIL].map(|keys| self.of_alert(keys))
     }
 
+    /// The address of the user whom an alert was taken from.
+    pub fn former_assignee(&self) -> Value<'a> {
+        self.of_alert(&alert_keys::OLD_ASSIGNEE_EMAIL)
+    }
+
     /// What a user wrote.
     pub fn note(&self) -> Value<'a> {
         let is_deleted = self.entry.number == Some(NOTE_DELETED);

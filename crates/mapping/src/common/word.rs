@@ -2,8 +2,8 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-/// A normalised word for table lookups: trimmed, in lower case, with underscores for spaces and hyphens. "" for a text
-/// that is not ASCII or longer than all words of the tables.
+/// A normalised word for table lookups: trimmed, in lower case, with one underscore for spaces and hyphens that are side
+/// by side. "" for a text that is not ASCII or longer than all words of the tables.
 #[derive(Debug, Clone, Copy)]
 pub struct Word {
     bytes: [u8; 48],
@@ -15,10 +15,16 @@ impl Word {
         let text = text.raw().trim().as_bytes();
         let mut word = Self { bytes: [0; 48], length: 0 };
         if text.len() <= word.bytes.len() && text.is_ascii() {
-            for (target, byte) in word.bytes.iter_mut().zip(text) {
-                *target = if matches!(byte, b' ' | b'-') { b'_' } else { byte.to_ascii_lowercase() };
+            let mut is_after_separator = false;
+            for byte in text {
+                let is_separator = matches!(byte, b' ' | b'-');
+                if is_separator && is_after_separator {
+                    continue;
+                }
+                is_after_separator = is_separator;
+                word.bytes[word.length] = if is_separator { b'_' } else { byte.to_ascii_lowercase() };
+                word.length += 1;
             }
-            word.length = text.len();
         }
         word
     }
@@ -74,6 +80,8 @@ mod tests {
         let word = |text| Word::of(Escaped::plain(text)).as_str().to_owned();
         assert_eq!(word(" Lateral-Movement "), "lateral_movement");
         assert_eq!(word("64 bit"), "64_bit");
+        assert_eq!(word("True positive - Benign"), "true_positive_benign");
+        assert_eq!(word("a -- b__c_ d-"), "a_b__c__d_");
         assert_eq!(word("é"), "");
         assert_eq!(word(&"x".repeat(49)), "");
         assert_eq!(Word::of(Escaped::plain("Process Creation-2")).joined().as_str(), "processcreation2");

@@ -54,6 +54,7 @@ pub(super) const EFFECTS: Words<Effect> = Words {
         ("kill", Effect::Killed),
         ("network_quarantine", Effect::Isolated),
         ("unquarantine", Effect::Restored),
+        ("un_quarantine", Effect::Restored),
         ("restore_macros", Effect::Restored),
     ],
 };
@@ -106,7 +107,8 @@ impl<'a> Reports<'a> {
         Self(reports)
     }
 
-    /// `disposition_id` and `action` of a threat with this mitigation status; `None` for a status that says nothing.
+    /// `disposition_id` and `action` of a threat with this mitigation status. For a status that says nothing, they are
+    /// those of the successful actions, and `None` without one.
     pub fn outcome(
         &self,
         status: Value<'_>,
@@ -117,7 +119,8 @@ impl<'a> Reports<'a> {
         let effect = strongest(self.0.iter().filter(|report| report.is_success()).map(|report| report.action));
         let any_failed = self.0.iter().any(Report::has_failed);
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
-        let outcome = OUTCOMES.of(status).or(preemptively.then_some(Outcome::Blocked))?;
+        let outcome = OUTCOMES.of(status).or(preemptively.then_some(Outcome::Blocked));
+        let outcome = outcome.or_else(|| effect.map(|_| Outcome::Mitigated))?;
         let action = match outcome {
             Outcome::Benign => return Some((disposition_of(outcome), Action::Allowed)),
             Outcome::Mitigated | Outcome::Blocked => Action::Denied,

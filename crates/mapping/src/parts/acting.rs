@@ -296,7 +296,8 @@ impl<'a> Clues<'a> {
                 .originator
                 .filter(|originator| is_image && process.path.is_some() || !self.is_same(process, *originator)),
             has_arguments: true,
-            is_file: is_image && !self.is_missing && process.path.is_some(),
+            // The program of a session may have a hash and no path.
+            is_file: is_image && !self.is_missing && (process.path.is_some() || process.addition.is_some()),
         }
     }
 

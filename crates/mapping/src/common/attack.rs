@@ -103,6 +103,12 @@ pub struct Attack<'a> {
 }
 
 impl<'a> Attack<'a> {
+    /// The name of the technique as received, which may be in the place of its id.
+    pub fn name(&self) -> Option<Escaped<'a>> {
+        let is_name = |text: &Escaped<'a>| matches!(Technique::of(*text), Some(Technique::Named(_)));
+        self.technique_name.or_else(|| self.technique.filter(is_name))
+    }
+
     /// The technique: by an id in its place, in its name or in its link. A text without an id is its name.
     pub fn named(&self) -> Option<Technique<'a>> {
         let named = [self.technique, self.technique_name].into_iter().flatten().find_map(Technique::of);

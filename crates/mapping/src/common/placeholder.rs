@@ -14,6 +14,8 @@ pub fn is_placeholder(text: Escaped<'_>) -> bool {
         // The id of nothing.
         32 | 36 if text.raw().bytes().all(|byte| matches!(byte, b'0' | b'-')) => true,
         13 if text.is("not available") => true,
+        // In the place of a domain.
+        14 if text.is("missing domain") => true,
         // Also the end of `\\Unknown device\Unknown file`.
         length @ 12.. => text.raw().as_bytes()[length - 12..].eq_ignore_ascii_case(b"unknown file"),
         _ => false,
@@ -81,6 +83,7 @@ mod tests {
             "NULL",
             "unknown",
             "Not available",
+            "MISSING DOMAIN",
             r"\\Unknown device\\Unknown file",
             "00000000-0000-0000-0000-000000000000",
         ] {

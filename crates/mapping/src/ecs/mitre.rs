@@ -120,23 +120,24 @@ impl<'s> Techniques<'s> {
 
     /// Adds a technique by its id, which threats have in the place of a name. The id may be that of a tactic.
     fn add(&mut self, attack: &Attack<'_>) {
-        let name = attack.technique_name;
         let ids = match attack.named() {
             Some(Technique::Known(ids)) => ids,
             Some(Technique::Tactic(id)) => return self.add_tactic(Some(id), Some(id)),
-            Some(Technique::Named(text)) => return self.0.other_names.insert(name.unwrap_or(text)),
+            Some(Technique::Named(text)) => {
+                return self.0.other_names.insert(attack.technique_name.unwrap_or(text));
+            }
             None => return,
         };
         // With a sub-technique, the name as received is the name of that.
-        let (own_name, sub_name) = if ids.sub.is_some() { (None, name) } else { (name, None) };
+        let own_name = || attack.name().filter(|_| ids.sub.is_none());
         let known = |id| attack::technique_name(id).map(Escaped::plain);
         let id = Escaped::plain(ids.technique);
         let sub = ids.sub.map(Escaped::plain);
-        if self.0.ids.add(id) && !self.0.names.add(known(ids.technique).or(own_name).unwrap_or(id)) {
+        if self.0.ids.add(id) && !self.0.names.add(known(ids.technique).or_else(own_name).unwrap_or(id)) {
             self.0.names.insert(id);
         }
         let Some(sub) = sub.filter(|sub| self.0.sub_ids.add(*sub)) else { return };
-        let name = known(sub.raw()).or(sub_name).unwrap_or(sub);
+        let name = known(sub.raw()).or_else(|| attack.name()).unwrap_or(sub);
         // Some techniques have sub-techniques of the same name.
         if !self.0.sub_names.add(name) {
             let own = known(ids.technique).unwrap_or(id);

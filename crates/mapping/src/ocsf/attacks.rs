@@ -76,7 +76,9 @@ impl<'s> Attacks<'s> {
     fn add_technique(&mut self, attack: Attack<'_>) -> bool {
         match attack.named() {
             Some(Technique::Known(id)) => {
-                self.add(Attack { technique: Some(Escaped::plain(id.sub.unwrap_or(id.technique))), ..attack });
+                let id = id.sub.unwrap_or(id.technique);
+                let technique_name = attack.name();
+                self.add(Attack { technique: Some(Escaped::plain(id)), technique_name, ..attack });
             }
             Some(Technique::Named(name)) => self.add(Attack { technique: Some(name), ..attack }),
             Some(Technique::Tactic(id)) => {

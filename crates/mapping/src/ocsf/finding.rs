@@ -38,6 +38,7 @@ pub(super) const CONFIDENCE: Words<Choice> = Words {
         ("informational", (1, "Low")),
         ("low", (1, "Low")),
         ("n/a", (0, "Unknown")),
+        ("n_a", (0, "Unknown")),
         ("undefined", (0, "Unknown")),
     ],
 };

@@ -5166,3 +5166,262 @@ fn what_is_only_named_by_its_hash_is_observed() {
         assert_eq!(found, [(&json!(path), &json!(hash.to_lowercase()))], "{event:#}");
     }
 }
+
+/// The table knew `laptop` and `desktop` as whole words only.
+#[test]
+fn a_machine_of_a_system_is_a_machine() {
+    for (word, host, kind) in [
+        ("Windows laptop", "windows laptop", "Laptop"),
+        ("Mac Laptop", "mac laptop", "Laptop"),
+        ("Linux-laptop", "linux-laptop", "Laptop"),
+        ("Windows desktop", "windows desktop", "Desktop"),
+        ("Chrome OS Workstation", "chrome os workstation", "Desktop"),
+        ("Windows Server", "windows server", "Server"),
+        ("Android tablet", "android tablet", "Tablet"),
+        ("Android Phone", "android phone", "Mobile"),
+        ("Smartphone", "smartphone", "Mobile"),
+        ("iPhone", "iphone", "Mobile"),
+        ("iPad", "ipad", "Tablet"),
+        ("Android Mobile Device", "android mobile device", "Mobile"),
+        ("Linux Virtual Machine", "linux virtual machine", "Virtual"),
+        ("Windows VM", "windows vm", "Virtual"),
+        // These are no desktops and no mobiles.
+        ("Azure Virtual Desktop", "azure virtual desktop", "Virtual"),
+        ("Cloud Workstation", "cloud workstation", "Virtual"),
+        ("VoIP Phone", "voip phone", "IOT"),
+        ("Conference Phone", "conference phone", "IOT"),
+    ] {
+        for asset in [json!({"name": "W7", "subcategory": word}), json!({"name": "W7", "assetTypeClassifier": word})] {
+            let [ecs, ocsf] = with_assets(json!([asset]), json!({}));
+            assert_fields(&ecs, &[("host.name", json!("W7")), ("host.type", json!(host))]);
+            assert_fields(&ocsf, &[("device.hostname", json!("W7")), ("device.type", json!(kind))]);
+        }
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "machineType": word});
+        assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("device.type", json!(kind))]);
+    }
+    // The word for the machine itself comes before that of its category, as that for a laptop does.
+    let asset = |others: Value| {
+        let mut asset = json!({"name": "W7", "assetTypeClassifier": "Windows laptop", "category": "Workstation"});
+        for (key, value) in others.as_object().unwrap() {
+            asset[key] = value.clone();
+        }
+        with_assets(json!([asset]), json!({}))
+    };
+    for (others, host) in [(json!({}), "windows laptop"), (json!({"subcategory": "Laptop"}), "laptop")] {
+        let [ecs, ocsf] = asset(others);
+        assert_fields(&ecs, &[("host.type", json!(host))]);
+        assert_fields(&ocsf, &[("device.type_id", json!(3))]);
+    }
+    // Other words of the classifier say less than the category.
+    let [ecs, ocsf] = asset(json!({"assetTypeClassifier": "Windows desktop", "category": "Server"}));
+    assert_fields(&ecs, &[("host.type", json!("server"))]);
+    assert_fields(&ocsf, &[("device.type", json!("Server"))]);
+}
+
+#[test]
+fn an_address_of_each_installation_is_no_machines() {
+    let own = "3c:ec:ef:11:22:33";
+    for (name, shared) in [
+        ("enxbe3af2b6059f", "be:3a:f2:b6:05:9f"),
+        ("lxcbr0", "00:16:3e:00:00:00"),
+        ("waydroid0", "00:16:3e:00:00:01"),
+        ("crc", "52:54:00:fd:be:d0"),
+        ("eth1", "52:54:00:12:34:56"),
+    ] {
+        let interfaces = json!([
+            {"id": "1", "name": name, "physical": shared, "inet": ["169.254.3.1"]},
+            {"id": "2", "name": "eno1", "physical": own, "inet": ["10.0.5.20"]},
+        ]);
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": "10.0.5.20",
+            "networkInterfaces": interfaces});
+        let real_time = json!({"agentRealtimeInfo": {"agentId": "9", "networkInterfaces": interfaces}});
+        for (stream, record) in [(Stream::Agents, agent), (Stream::Threats, threat(json!({}), real_time))] {
+            let event = map_to(Schema::Ecs, stream, &record);
+            assert_fields(&event, &[("host.mac", json!(["3C-EC-EF-11-22-33"]))]);
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_fields(&event, &[("device.ip", json!("10.0.5.20")), ("device.mac", json!(own))]);
+            let macs = observed(&event).into_iter().filter(|(kind, _)| kind == "MAC Address");
+            assert!(macs.map(|(_, mac)| mac).all(|mac| mac == own), "{name}: {event:#}");
+        }
+    }
+}
+
+/// Nobody logs in to an endpoint with a managed service account, whose name ends in `$` too.
+#[test]
+fn the_owner_of_a_device_is_a_person() {
+    for (name, kind) in [
+        ("WS-7$", "System"),
+        ("ACME\\WS-7$", "System"),
+        ("SYSTEM", "System"),
+        ("AUTORITE NT\\Système", "System"),
+        ("NT-AUTORITÄT\\SYSTEM", "System"),
+        ("SISTEMA", "System"),
+        ("СИСТЕМА", "System"),
+        ("Local System", "System"),
+        ("NT AUTHORITY\\NETWORK SERVICE", "Service"),
+        ("LOKALER DIENST", "Service"),
+        ("SERVICE RÉSEAU", "Service"),
+        ("Window Manager\\DWM-1", "Unknown"),
+        ("UMFD-0", "Unknown"),
+        ("DWM-x", "User"),
+        ("umfd", "User"),
+        ("$", "User"),
+        ("Système X", "User"),
+        ("jane", "User"),
+    ] {
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastLoggedInUserName": name});
+        let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_eq!(event["device"]["owner"]["type"], json!(kind), "{name}: {event:#}");
+    }
+    // A process may run as a managed service account: `$` does not tell it from a computer.
+    for (name, kind) in
+        [("WS-7$", "Unknown"), ("AUTORITE NT\\Système", "System"), ("SYSTEM", "System"), ("jane", "Unknown")]
+    {
+        let event = map_to(Schema::Ocsf, Stream::Threats, &threat(json!({"processUser": name}), json!({})));
+        assert_eq!(event["evidences"][0]["user"]["type"], json!(kind), "{name}: {event:#}");
+        let login = json!({"alertInfo": {"alertId": "1", "eventType": "WINLOGONATTEMPT", "loginsUserName": name}});
+        let event = map_to(Schema::Ocsf, Stream::Alerts, &login);
+        assert!(event["evidences"].to_string().contains(&format!(r#""type":"{kind}""#)), "{name}: {event:#}");
+    }
+}
+
+#[test]
+fn a_former_assignee_is_related() {
+    for data in forms_of_alert("old_assignee_email", json!("eve@acme.example")) {
+        let [ecs, ocsf] = of_activity(16004, json!({}), data);
+        let users = ecs["related"]["user"].as_array().unwrap();
+        assert!(users.contains(&json!("eve@acme.example")), "{ecs:#}");
+        assert_fields(&ocsf, &[("assignee", Value::Null)]);
+    }
+    let changes = json!({"old_assignee_email": "eve@acme.example", "new_assignee_email": "bob@acme.example"});
+    let [ecs, ocsf] = of_activity(16004, json!({}), json!({"payload": {"alert_id": "a", "changes": changes}}));
+    assert_fields(&ecs, &[("related.user", json!(["bob@acme.example", "eve@acme.example"]))]);
+    assert_fields(&ocsf, &[("assignee.email_addr", json!("bob@acme.example"))]);
+    // In other activities, the key is nobody's.
+    let [ecs, _] = of_activity(43, json!({}), json!({"oldAssigneeEmail": "eve@acme.example"}));
+    assert_fields(&ecs, &[("related", Value::Null)]);
+}
+
+#[test]
+fn blanks_around_a_hyphen_are_one_separator() {
+    for (word, verdict, is_malware) in [
+        ("True positive - Benign", "Benign", false),
+        ("True positive - Benign but suspicious", "Suspicious", true),
+        ("True  positive  benign", "Benign", false),
+        ("False Positive - Benign", "False Positive", false),
+        ("True positive - Malware", "True Positive", true),
+    ] {
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "classification": "MALWARE",
+            "analystVerdict": word, "status": "In - Progress"});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("verdict", json!(verdict)), ("status", json!("In Progress"))]);
+        assert_eq!(event.get("malware").is_some(), is_malware, "{word}: {event:#}");
+        let info = json!({"analystVerdict": word, "mitigationStatus": "marked - as benign"});
+        let event = map_to(Schema::Ocsf, Stream::Threats, &threat(info.clone(), json!({})));
+        assert_fields(&event, &[("verdict", json!(verdict)), ("disposition", json!("Exonerated"))]);
+        let event = map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({})));
+        assert_fields(&event, &[("event.action", json!("threat-marked-as-benign"))]);
+    }
+}
+
+#[test]
+fn the_program_of_a_session_is_executable_without_a_path_too() {
+    let sha1 = "0269962600000000000000000000000000000000";
+    let name = "powershell.exe (interactive session)";
+    let info = json!({"threatName": name, "isFileless": true, "sha1": sha1, "filePath": "", "fileExtension": ""});
+    let data = json!({"threatClassification": "Malware", "fileDisplayName": name, "fileContentHash": sha1});
+    let file = json!({"name": name, "sha1": sha1});
+    for (stream, record) in [
+        (Stream::Threats, threat(info, json!({}))),
+        (Stream::UnifiedAlerts, json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "process": {"file": file}})),
+        (Stream::Activities, activity(19, json!({"threatId": "5"}), data)),
+    ] {
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(
+            &event["evidences"][0],
+            &[("file.name", json!("powershell.exe")), ("file.type", json!("Executable File"))],
+        );
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("file.name", json!("powershell.exe")), ("file.extension", json!("exe"))]);
+    }
+    // A command line has no file.
+    let data = json!({"fileDisplayName": "powershell.exe (CLI 4ca1)", "fileContentHash": sha1});
+    let event = map_to(Schema::Ocsf, Stream::Activities, &activity(19, json!({"threatId": "5"}), data));
+    assert_eq!(event.pointer("/evidences/0/file"), None, "{event:#}");
+}
+
+#[test]
+fn a_successful_action_decides_whatever_the_status_says() {
+    let of = |status: Value, reports: Value| {
+        let record = threat(json!({"mitigationStatus": status}), json!({"mitigationStatus": reports}));
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        (event["disposition"].clone(), event["action"].clone())
+    };
+    let report = |action: &str, status: &str| json!({"action": action, "status": status, "mitigationEndedAt": "2026-01-01T00:00:00Z"});
+    let quarantine = report("quarantine", "success");
+    for status in [json!("pending"), json!("suspicious"), json!("suspicious_resolved"), Value::Null] {
+        assert_eq!(of(status.clone(), json!([quarantine])), (json!("Quarantined"), json!("Denied")), "{status}");
+        let with_failed = json!([quarantine, report("kill", "failed")]);
+        assert_eq!(of(status.clone(), with_failed), (json!("Partially Corrected"), json!("Denied")), "{status}");
+        let restored = json!([quarantine, report("un-quarantine", "success")]);
+        assert_eq!(of(status.clone(), restored), (json!("Restored"), json!("Allowed")), "{status}");
+        // What is neither in the status nor in a report is unknown.
+        for reports in [json!([]), json!([report("quarantine", "failed")]), json!([report("quarantine", "pending")])] {
+            assert_eq!(of(status.clone(), reports), (Value::Null, Value::Null), "{status}");
+        }
+    }
+    for action in ["unquarantine", "un-quarantine", "un_quarantine"] {
+        let restored = json!([report(action, "success")]);
+        assert_eq!(of(json!("active"), restored), (json!("Restored"), json!("Allowed")), "{action}");
+    }
+}
+
+#[test]
+fn a_missing_domain_is_no_domain() {
+    let agent =
+        json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "W7", "domain": "MISSING DOMAIN"});
+    let others = json!({"agentDetectionInfo": {"agentDomain": "MISSING DOMAIN"},
+        "agentRealtimeInfo": {"agentId": "9", "agentComputerName": "W7"}});
+    for (stream, record) in [(Stream::Agents, agent), (Stream::Threats, threat(json!({}), others))] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("host.domain", Value::Null), ("related.hosts", json!(["W7"]))]);
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_fields(&event, &[("device.domain", Value::Null)]);
+    }
+}
+
+#[test]
+fn a_confidence_that_does_not_apply_is_unknown_in_any_spelling() {
+    for word in ["n/a", "N/A", "n_a", "N_A"] {
+        let record = threat(json!({"confidenceLevel": word}), json!({}));
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_fields(&event, &[("threat.indicator.confidence", json!("Not Specified"))]);
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_fields(&event, &[("confidence_id", json!(0)), ("confidence", json!("Unknown"))]);
+    }
+}
+
+/// ATT&CK's table has the names of those that are in use.
+#[test]
+fn a_retired_technique_has_the_consoles_name() {
+    let of = |technique: Value| {
+        let indicators = json!([{"description": "d", "tactics": [{"name": "Execution", "techniques": [technique]}]}]);
+        let record = threat(json!({}), json!({"indicators": indicators}));
+        [Schema::Ecs, Schema::Ocsf].map(|schema| map_to(schema, Stream::Threats, &record))
+    };
+    let [ecs, ocsf] = of(json!({"name": "PowerShell", "link": "https://attack.mitre.org/techniques/T1086/"}));
+    assert_fields(&ecs, &[("threat.technique.id", json!(["T1086"])), ("threat.technique.name", json!(["PowerShell"]))]);
+    let technique = &ocsf["finding_info"]["attacks"][0]["technique"];
+    assert_fields(technique, &[("uid", json!("T1086")), ("name", json!("PowerShell"))]);
+    // ATT&CK's own name comes first, and an id is no name.
+    let [ecs, _] = of(json!({"name": "Shell", "link": "https://attack.mitre.org/techniques/T1059/"}));
+    assert_fields(&ecs, &[("threat.technique.name", json!(["Command and Scripting Interpreter"]))]);
+    let [ecs, ocsf] = of(json!({"name": "T1086", "link": "https://attack.mitre.org/techniques/T1086/"}));
+    assert_fields(&ecs, &[("threat.technique.name", json!(["T1086"]))]);
+    assert_fields(&ocsf["finding_info"]["attacks"][0]["technique"], &[("name", Value::Null)]);
+}

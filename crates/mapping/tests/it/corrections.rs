@@ -5349,7 +5349,7 @@ fn the_program_of_a_session_is_executable_without_a_path_too() {
         assert_fields(&event, &[("file.name", json!("powershell.exe")), ("file.extension", json!("exe"))]);
     }
     // A command line has no file.
-    let data = json!({"fileDisplayName": "powershell.exe (CLI 4ca1)", "fileContentHash": sha1});
+    let data = json!({"fileDisplayName": "powershell.exe (CLI 0269)", "fileContentHash": sha1});
     let event = map_to(Schema::Ocsf, Stream::Activities, &activity(19, json!({"threatId": "5"}), data));
     assert_eq!(event.pointer("/evidences/0/file"), None, "{event:#}");
 }

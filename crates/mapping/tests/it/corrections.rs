@@ -5295,7 +5295,7 @@ fn a_former_assignee_is_related() {
         assert_fields(&ocsf, &[("assignee", Value::Null)]);
     }
     let changes = json!({"old_assignee_email": "eve@acme.example", "new_assignee_email": "bob@acme.example"});
-    let [ecs, ocsf] = of_activity(16004, json!({}), json!({"payload": {"alert_id": "a", "changes": changes}}));
+    let [ecs, ocsf] = of_activity(16004, json!({}), json!({"alert": {"id": "a"}, "payload": {"changes": changes}}));
     assert_fields(&ecs, &[("related.user", json!(["bob@acme.example", "eve@acme.example"]))]);
     assert_fields(&ocsf, &[("assignee.email_addr", json!("bob@acme.example"))]);
     // In other activities, the key is nobody's.
@@ -5312,7 +5312,7 @@ fn blanks_around_a_hyphen_are_one_separator() {
         ("False Positive - Benign", "False Positive", false),
         ("True positive - Malware", "True Positive", true),
     ] {
-        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "classification": "MALWARE",
+        let record = json!({"id": "u", "name": "x", "detectedAt": "2026-01-01T00:00:00Z", "classification": "MALWARE",
             "analystVerdict": word, "status": "In - Progress"});
         let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");

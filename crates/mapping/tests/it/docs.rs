@@ -130,7 +130,7 @@ fn differences() -> String {
 
 /// What the console's words become in fields with words of their own.
 fn words(schema: Schema) -> String {
-    let mut text = "\n## Words of the console\n\nCase, spaces and hyphens do not matter; `*` is any part of a word, and a row that has the whole word, or more of it, comes first.\n\n| field | has | for |\n| --- | --- | --- |\n"
+    let mut text = "\n## Words of the console\n\nCase, spaces and hyphens do not matter; `*` is any part of a word, and a row that has more of the word comes first.\n\n| field | has | for |\n| --- | --- | --- |\n"
         .to_owned();
     for (field, rows) in word_tables(schema) {
         let mut meanings: Vec<(String, Vec<String>)> = Vec::new();

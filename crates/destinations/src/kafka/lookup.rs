@@ -108,7 +108,8 @@ impl Named {
         let is_own = |values: &[&[u8]], own: &str| values.is_empty() || values.contains(&own.as_bytes());
         if !is_own(&message.pipelines, pipeline) || !is_own(&message.streams, stream) {
             of_event.extend(of_headers);
-            return Self { doubted: of_event, ..Self::default() };
+            // Each message of a lane of ours has an identity in its headers, unless somebody has changed them.
+            return Self { is_unnamed: of_event.is_empty(), doubted: of_event, own: BTreeSet::new() };
         }
         // One header is ours alone. Of several, or of none, the event itself says which one it is.
         if message.ids.len() == 1 && !of_headers.is_empty() {
@@ -304,6 +305,15 @@ mod tests {
             let expected = Named { own: parsed(own), doubted: parsed(doubted), is_unnamed: false };
             assert_eq!(Named::of(&message, "acme", "threats"), expected, "{ids:?} {pipelines:?}");
         }
+        // A record as it came has no identity, and a connector has wrapped the headers.
+        let wrapped: &[u8] = br#"{"schema":{},"payload":"acme"}"#;
+        let message = SentEvent {
+            payload: br#"{"id":"2"}"#,
+            ids: vec![wrapped],
+            pipelines: vec![wrapped],
+            streams: vec![wrapped],
+        };
+        assert_eq!(Named::of(&message, "acme", "threats"), Named { is_unnamed: true, ..Named::default() });
     }
 
     #[test]

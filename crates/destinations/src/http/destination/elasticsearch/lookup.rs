@@ -67,6 +67,8 @@ const MOST_INDICES: usize = 10_000;
 /// Documents of each index that are asked for by their own identity, for each field: as many as an index gives by
 /// default. An analyzer of a language changes one identity of twenty.
 const SAMPLES: usize = 100;
+/// The first part of a data stream's name, as Elastic's naming scheme has it.
+const DATA_STREAM_TYPES: [&str; 5] = ["logs", "metrics", "traces", "synthetics", "profiling"];
 /// Where documents have their identity, by the settings of now and by those of before.
 const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_shards.failures,\
@@ -318,7 +320,10 @@ impl ClusterLookup {
     /// # Errors
     /// If the answer does not say of all that the credentials may read. What nobody has looked for is not missing.
     async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
-        let own: Option<Value> = serde_json::from_str(&parts(&self.name)).ok();
+        // An index may have a name of three parts, too: no document says of which index it was.
+        let is_of_data_stream =
+            |parts: &Value| parts["type"].as_str().is_some_and(|of_type| DATA_STREAM_TYPES.contains(&of_type));
+        let own: Option<Value> = serde_json::from_str(&parts(&self.name)).ok().filter(is_of_data_stream);
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
         let response = self.questions.post(&url, JSON, self.question(identities).to_string()).await?;

@@ -92,7 +92,7 @@ async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> 
             verified(name, format!("the token sees {}", client.redactor().scrub(&names)))
         }
         SeenScope::Lacks(problem) => failed(name, problem),
-        SeenScope::Unknown { reason, .. } => reached(name, format!("not known whether the token sees them: {reason}")),
+        SeenScope::Unknown(reason) => reached(name, format!("not known whether the token sees them: {reason}")),
     }
 }
 

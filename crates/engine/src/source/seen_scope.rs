@@ -17,11 +17,7 @@ pub enum SeenScope {
     /// Which ones it does not see, and what to do.
     Lacks(String),
     /// Why that is not known.
-    Unknown {
-        reason: String,
-        /// The console may answer otherwise in a while.
-        may_pass: bool,
-    },
+    Unknown(String),
 }
 
 /// The keys of the settings that name a scope, with their ids.
@@ -41,6 +37,7 @@ pub enum Visible {
     /// See [`SeenScope::Unknown`].
     Unknown {
         reason: String,
+        /// The console may answer otherwise in a while.
         may_pass: bool,
     },
 }
@@ -66,7 +63,7 @@ impl SeenScope {
     pub fn of(name: &str, ids: &[Id], visible: &Visible) -> Self {
         match visible {
             Visible::Scopes(seen) => Self::compare(name, ids, seen),
-            Visible::Unknown { reason, may_pass } => Self::Unknown { reason: reason.clone(), may_pass: *may_pass },
+            Visible::Unknown { reason, .. } => Self::Unknown(reason.clone()),
         }
     }
 

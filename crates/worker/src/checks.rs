@@ -75,7 +75,7 @@ impl Checks {
         if self.scope.is_due(now) || self.scope.idle().is_some_and(|known| known.is_outdated(shared, &lanes())) {
             let lanes = lanes();
             // Without an answer to a lane, the scope says nothing.
-            if lanes.iter().any(|lane| has_succeeded(shared, lane)) {
+            if shared.running(&lanes).any(|lane| lane.last_success().is_some()) {
                 let shared = shared.clone();
                 self.scope.start(wait(), |known| scope::check(shared, lanes, known));
             }
@@ -87,11 +87,6 @@ impl Checks {
                 .start(wait(), |are_read| async move { (true, verify::check_ledgers(shared, lanes, !are_read).await) });
         }
     }
-}
-
-fn has_succeeded(shared: &Shared, lane: &LaneSpec) -> bool {
-    let running = shared.telemetry.lane(&lane.id.pipeline, lane.id.stream, &lane.id.sink);
-    running.is_some_and(|lane| lane.last_success().is_some())
 }
 
 /// A check that is repeated, and what it keeps from one run to the next.

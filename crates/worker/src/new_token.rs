@@ -85,10 +85,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Ne
         TokenVerdict::Refused => {
             let problem = found.map_or_else(NewTokenProblem::Unusable, |_| NewTokenProblem::Refused);
             // Lanes whose former token does not work either say so themselves.
-            let former_works = lanes.iter().all(|lane| {
-                let running = telemetry.lane(pipeline, lane.id.stream, &lane.id.sink);
-                running.is_none_or(|lane| lane.token_problem().is_none())
-            });
+            let former_works = shared.running(&lanes).all(|lane| lane.token_problem().is_none());
             if former_works && known.logged.as_ref() != Some(&verdict) {
                 warn!(pipeline, "{problem}");
                 known.logged = Some(verdict);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::{Client, ConsoleError, UserScope};
 use s1_forwarder_engine::source::{SeenScope, Visible, named_scopes};
 use s1_forwarder_record::Timestamp;
@@ -116,14 +115,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
 
 /// How often records of these lanes have vanished.
 fn vanished(shared: &Shared, lanes: &[Arc<LaneSpec>]) -> u64 {
-    running(shared, lanes).map(|lane| lane.pull.vanished.load(Ordering::Relaxed)).sum()
-}
-
-fn running(shared: &Shared, lanes: &[Arc<LaneSpec>]) -> impl Iterator<Item = Arc<LaneMetrics>> {
-    lanes.iter().filter_map(|lane| {
-        let LaneId { pipeline, stream, sink } = &lane.id;
-        shared.telemetry.lane(pipeline, *stream, sink)
-    })
+    shared.running(lanes).map(|lane| lane.pull.vanished.load(Ordering::Relaxed)).sum()
 }
 
 /// The earliest of such times of these lanes: what they have not read is not settled.
@@ -132,7 +124,7 @@ fn earliest(
     lanes: &[Arc<LaneSpec>],
     time: impl Fn(&LaneMetrics) -> Option<Timestamp>,
 ) -> Option<Timestamp> {
-    running(shared, lanes).filter_map(|lane| time(&lane)).min()
+    shared.running(lanes).filter_map(|lane| time(&lane)).min()
 }
 
 /// Compares the scope of the token's user with that of the `first` token. Without ids in the file, the token of another

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::sink::dead_letters::DeadLetters;
 use s1_forwarder_state::dead_letters;
-use s1_forwarder_telemetry::Telemetry;
+use s1_forwarder_telemetry::{LaneMetrics, Telemetry};
 use tracing::warn;
 
 use super::lane_builder::LaneBuilder;
@@ -35,6 +35,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What is measured of those of these lanes that run in this process.
+    pub fn running(&self, lanes: &[Arc<LaneSpec>]) -> impl Iterator<Item = Arc<LaneMetrics>> {
+        lanes.iter().filter_map(|lane| {
+            let LaneId { pipeline, stream, sink } = &lane.id;
+            self.telemetry.lane(pipeline, *stream, sink)
+        })
+    }
+
     /// Opens the state, and acquires its lock if it has one.
     ///
     /// # Errors

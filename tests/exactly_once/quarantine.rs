@@ -96,13 +96,23 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     let says = |line: &Value, words: &str| line["message"].as_str().is_some_and(|text| text.contains(words));
     let entries = log.iter().filter(|line| says(line, "the lane gets transactions of its own")).count();
     let aborted = log.iter().filter(|line| says(line, "a Kafka transaction was aborted"));
-    let shared = aborted.filter(|line| line["lanes"].as_u64() > Some(1)).count();
-    println!("{} lanes: {entries} entries into quarantine, {shared} transactions of others aborted", 2 * pipelines);
+    let mut shared: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in aborted.filter(|line| line["lanes"].as_u64() > Some(1)) {
+        *shared.entry(line["error"].as_str().unwrap()).or_default() += 1;
+    }
+    println!("{} lanes: {entries} entries into quarantine, transactions of others aborted: {shared:?}", 2 * pipelines);
+    // On a machine that is busy, brokers answer too late: that is not the topic's doing.
+    for late in ["MessageTimedOut", "BrokerTransportFailure", "OperationTimedOut", "RequestTimedOut"] {
+        shared.remove(late);
+    }
     // librdkafka skips the sequence numbers of messages that waited for a broker when the transaction was aborted, and
     // then aborts the next one too: confluent-kafka-python, issue 1125.
-    let after_purge =
-        log.iter().filter(|line| line["error"] == "OutOfOrderSequenceNumber" && says(line, "aborted")).count();
-    assert!(entries >= 1 && shared <= entries + after_purge.min(entries), "{entries} entries, {shared} aborted");
+    let after_purge = shared.remove("OutOfOrderSequenceNumber").unwrap_or(0);
+    let refused: usize = shared.values().sum();
+    assert!(
+        entries >= 1 && refused <= entries && after_purge <= entries,
+        "{entries} entries, {shared:?}, {after_purge}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-# Everything that is checked before a change is merged, one recipe each. `.ci/run` runs them all on a fresh clone.
+# Checks, measurements and releases, one recipe each. `.ci/run` runs what holds for each change, on a fresh clone.
 # `just` without arguments lists them, with the tools that they need besides Rust. `.ci/run SECTION` installs these.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
@@ -45,6 +45,9 @@ deny:
 # Every dependency is used (needs cargo-machete).
 unused-dependencies:
     cargo machete
+
+# What passes before a pull request. Arguments after `test` would be its own: it comes last.
+check: fmt-check lint docs prose test
 
 # What changed since BASE: format, clippy of its packages, tests of its modules. For every few edits.
 inner BASE="main":

@@ -272,6 +272,8 @@ def main():
     listed = json.loads(subprocess.check_output(["cargo", "mutants", "--list", "--json", "--diff"]))
     # Its own `--re` and `--file` let others through.
     listed = [one for one in listed if re.search("|".join(sys.argv[1:]), one["name"])]
+    if not listed:
+        sys.exit(f"no mutant of the files in .cargo/mutants.toml has a name like {' or '.join(sys.argv[1:])}")
     # Those of constants: what is settled when the program is built cannot be chosen when it runs.
     constants = [one["name"] for one in listed if not one["function"]]
     listed = [one for one in listed if one["function"]]

@@ -204,7 +204,8 @@ pub struct LaneRow {
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
     /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, its token
-    /// does not see all of the scope, a clock is wrong, or the console refuses a new token.
+    /// does not see all of the scope, a clock is wrong, the console refuses a new token, records did not come, or a
+    /// program failed on events.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.
@@ -423,7 +424,25 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     let new_token = new_token
         .filter(|problem| lane.token_problem().is_none() || matches!(problem, NewTokenProblem::OtherScope { .. }));
     warnings.extend(new_token.map(ToString::to_string));
+    warnings.extend(lane.repairs().iter().map(ToString::to_string));
     warnings
+}
+
+/// Whether a lane that does not fail has a program that did. What it said of events is over where the lane fails.
+pub(super) fn has_remap_problem(lane: &LaneMetrics) -> bool {
+    lane.map.program_errors.load(Relaxed) > 0 && lane.state_name().1
+}
+
+/// What is wrong with the programs of a lane: events are forwarded as they were mapped.
+fn remap_problem(lane: &LaneMetrics, repair: Option<&str>) -> Option<String> {
+    let (time, text) = lane.last_remap_error().filter(|_| has_remap_problem(lane))?;
+    let count = lane.map.program_errors.load(Relaxed);
+    let events = if count == 1 { "event" } else { "events" };
+    // The console has only the newest state of a record that changes.
+    let changed =
+        if lane.stream.description().is_ordered_by_creation() { "" } else { " (a record's newest state alone)" };
+    let repair = repair.map(|repair| format!("; after its correction{changed}: {repair}")).unwrap_or_default();
+    Some(format!("a program failed on {count} {events}, last at {time}: {text}{repair}"))
 }
 
 /// See [`LaneRow::remap_repair`]. A window ends before its last second.
@@ -520,16 +539,6 @@ impl LaneRow {
         })
     }
 
-    /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.
-    fn remap_problem(&self) -> Option<String> {
-        let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
-        let LastError { time, text } = last;
-        let events = if self.remap_errors == 1 { "event" } else { "events" };
-        let repair = self.remap_repair.as_ref().map(|repair| format!("; after its correction: {repair}"));
-        let repair = repair.unwrap_or_default();
-        Some(format!("a program failed on {} {events}, last at {time}: {text}{repair}", self.remap_errors))
-    }
-
     /// What the sink says of events that it accepts.
     fn sink_problem(&self) -> Option<String> {
         let LastError { time, text } = self.last_sink_warning.as_ref()?;
@@ -540,9 +549,9 @@ impl LaneRow {
 
     /// What is wrong with the lane besides its error.
     pub fn problems(&self) -> Vec<String> {
-        // What programs and sinks said of events is over where the lane fails.
-        let of_events = if self.error.is_none() { [self.remap_problem(), self.sink_problem()] } else { [None, None] };
-        of_events.into_iter().flatten().chain(self.warnings.iter().cloned()).collect()
+        // What the sink said of events is over where the lane fails.
+        let of_events = if self.error.is_none() { self.sink_problem() } else { None };
+        of_events.into_iter().chain(self.warnings.iter().cloned()).collect()
     }
 
     pub(super) fn of(view: &LaneView, snapshot: &TelemetrySnapshot, now: Timestamp) -> Self {
@@ -550,6 +559,9 @@ impl LaneRow {
         let state = lane.state();
         let recent = lane.usage.recent(now);
         let sink_warnings = lane.sink_warnings();
+        let remap_repair = remap_repair(lane, snapshot);
+        let mut warnings = warnings(view);
+        warnings.extend(remap_problem(lane, remap_repair.as_deref()));
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
             pipeline: lane.pipeline.clone(),
@@ -563,7 +575,7 @@ impl LaneRow {
                 .limit_wait(now)
                 .map(|(since, lanes)| RequestLimitWait { since: since.to_string(), lanes }),
             error: state.error().map(str::to_owned),
-            warnings: warnings(view),
+            warnings,
             last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(lane.last_success()),
             next_attempt: time(lane.next_attempt()),
@@ -591,7 +603,7 @@ impl LaneRow {
             map_errors: lane.map.errors.load(Relaxed),
             remap_errors: lane.map.program_errors.load(Relaxed),
             last_remap_error: lane.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
-            remap_repair: remap_repair(lane, snapshot),
+            remap_repair,
             sink_warnings: sink_warnings
                 .into_iter()
                 .map(|(reason, batches)| (reason.label().into(), batches))

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::lanes::{LaneRow, PipelineRow, Urgency, needs_attention, shown_dead_letters, urgency, warnings};
+use super::lanes::{
+    LaneRow, PipelineRow, Urgency, has_remap_problem, needs_attention, shown_dead_letters, urgency, warnings,
+};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneState, LaneView};
 
@@ -263,7 +265,7 @@ impl<'a> Facts<'a> {
             up,
             silent: lane.silent() == Some(true),
             unpolled: lane.is_unpolled(),
-            warned: !warnings(view).is_empty(),
+            warned: has_remap_problem(lane) || !warnings(view).is_empty(),
             lag: lane.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
             rate: view.delivered_per_second,
             dead_letters: shown_dead_letters(lane),

@@ -194,6 +194,9 @@ async fn the_printed_backfill_sends_what_a_corrected_program_makes_of_the_events
     let status = harness.command(&["status", "--url", &url, "--all", "--wide"]).await.stdout;
     assert!(status.contains(&format!("after its correction: {command}")), "{status}");
 
+    let warned = harness.command(&["status", "--url", &url, "--warned", "--wide"]).await.stdout;
+    assert!(warned.contains("acme/activities/siem") && warned.contains(&command), "{warned}");
+
     put("\"yes\"");
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     let backfill = harness.command(&words).await;

@@ -152,3 +152,27 @@ async fn the_summary_of_a_run_names_silent_lanes() {
     assert!(rows.len() == 2 && rows[0].contains(&silent) && !rows[1].contains("silent"), "{}", exit.stdout);
     assert_eq!(exit.code, Some(0), "silence is no failure");
 }
+
+/// It showed nothing although it had records: what is older than `overlap` is not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_silence_says_what_delivers_the_records_that_were_not_shown() {
+    let harness = Harness::new(|setup| setup.activities = 0).await;
+    let ago = |seconds: i64| system_clock() - seconds * 1_000_000;
+    harness.console().generate(Kind::Activities, ago(300));
+    let streams = json!({ "activities": { "interval": "300ms", "overlap": "60s", "silent_after": "4s" } });
+    harness.put_changed("acme", json!({ "streams": streams }));
+    let mut worker = harness.worker();
+    worker.lane("acme/activities/siem", |lane| lane["silent"] == true).await;
+    harness.console().generate(Kind::Activities, ago(45));
+    let said = |lane: &Value| lane["warnings"].to_string().contains("has shown no records from ");
+    let lane = worker.lane("acme/activities/siem", said).await;
+    let text = lane["warnings"][0].as_str().unwrap();
+    assert!(text.contains(" on: s1-forwarder verify ") && text.contains(" --repair"), "{text}");
+    worker.logged(&["WARN", "has shown no records from "]).await;
+    assert_eq!(worker.metrics().await.sum("pipeline_warnings", &[("pipeline", "acme"), ("warning", "missed")]), 1);
+    // A record that has just come shows no such thing.
+    worker.lane("acme/activities/siem", |lane| lane["silent"] == true).await;
+    harness.console().generate(Kind::Activities, system_clock());
+    let lane = worker.lane("acme/activities/siem", |lane| lane["silent"] == false).await;
+    assert_eq!(lane["warnings"].as_array().map(Vec::len), Some(1), "{lane}");
+}

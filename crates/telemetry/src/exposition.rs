@@ -337,14 +337,15 @@ fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
     let invalid: BTreeSet<&str> = files.values().filter(is_invalid).map(|file| &*file.pipeline).collect();
     invalid.into_iter().for_each(|pipeline| line(pipeline, "file"));
     for (name, pipeline) in telemetry.pipelines().iter() {
-        let (mut duplicate, mut unseen) = (false, false);
+        let (mut duplicate, mut unseen, mut missed) = (false, false, false);
         for lane in pipeline.running() {
             let warnings = lane.warnings();
             duplicate |= warnings.duplicate_of.is_some();
             unseen |= warnings.unseen.is_some();
+            missed |= !lane.repairs().is_empty();
         }
         let token = pipeline.token.new_token.is_some();
-        for (warning, is_so) in [("duplicate", duplicate), ("scope", unseen), ("token", token)] {
+        for (warning, is_so) in [("duplicate", duplicate), ("scope", unseen), ("missed", missed), ("token", token)] {
             if is_so {
                 line(name, warning);
             }

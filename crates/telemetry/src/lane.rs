@@ -1,8 +1,8 @@
 //! The counters, times and the state of one lane. Lanes write them; metrics, the API and the pages read them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -22,6 +22,8 @@ use crate::usage::LaneUsage;
 
 /// A failing lane that waits longer than this for its next attempt names the command that ends the wait.
 const LONG_WAIT: Duration = Duration::from_secs(120);
+/// See [`LaneMetrics::add_repair`].
+const MOST_REPAIRS: usize = 4;
 
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +193,8 @@ pub struct LaneMetrics {
     complete_until: AtomicI64,
     /// [`Self::complete_until`] when the lane began to poll.
     opened_from: AtomicI64,
+    /// See [`Self::had_settled`].
+    had_settled: OnceLock<bool>,
     newest_record: AtomicI64,
     /// 0 and 1, or [`UNPOLLED`], or [`NOT_JUDGED`].
     silent: AtomicU8,
@@ -229,6 +233,17 @@ struct Rare {
     not_shown: u64,
     label_counts: LabelCounts,
     warnings: LaneWarnings,
+    /// The last few.
+    repairs: Vec<Repair>,
+}
+
+/// What an operator has still to do about records that did not come.
+#[derive(Debug)]
+struct Repair {
+    /// Why, and the command.
+    text: Arc<str>,
+    /// The lane's comparison with the console of the time up to then says what is missing. `None`: none does.
+    compared_at: Option<Timestamp>,
 }
 
 impl LaneMetrics {
@@ -255,6 +270,7 @@ impl LaneMetrics {
             skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
             opened_from: AtomicI64::new(i64::MIN),
+            had_settled: OnceLock::new(),
             newest_record: AtomicI64::new(i64::MIN),
             silent: AtomicU8::new(UNPOLLED),
             snapshot: Mutex::new(None),
@@ -474,6 +490,26 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map(|rare| rare.warnings.clone()).unwrap_or_default()
     }
 
+    /// Records up to `until` did not come, and do not come by themselves. `text` says why, with the command that delivers
+    /// them; it is shown until this process ends, or until the lane has compared that time with the console. `until` is
+    /// `None` if it does not compare it.
+    pub fn add_repair(&self, text: String, until: Option<Timestamp>) {
+        let mut rare = self.rare.lock();
+        let repairs = &mut rare.get_or_insert_default().repairs;
+        if repairs.len() >= MOST_REPAIRS {
+            repairs.remove(0);
+        }
+        repairs.push(Repair { text: text.into(), compared_at: until });
+    }
+
+    /// See [`Self::add_repair`].
+    pub fn repairs(&self) -> Vec<Arc<str>> {
+        let compared = self.verification().map(|verification| verification.until);
+        let is_open = |repair: &&Repair| repair.compared_at.is_none_or(|until| compared.is_none_or(|at| at < until));
+        let rare = self.rare.lock();
+        rare.iter().flat_map(|rare| &rare.repairs).filter(is_open).map(|repair| repair.text.clone()).collect()
+    }
+
     /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
     /// records are all delivered, else the watermark.
     pub fn set_complete_until(&self, time: Timestamp) {
@@ -485,14 +521,20 @@ impl LaneMetrics {
         known_time(self.complete_until.load(Ordering::Relaxed))
     }
 
-    /// Says that the lane begins to poll, from where its checkpoint is.
-    pub fn set_opened(&self) {
+    /// Says that the lane begins to poll, from where its checkpoint is, which says how many records were `settled`.
+    pub fn set_opened(&self, settled: u64) {
+        self.had_settled.get_or_init(|| settled > 0);
         self.opened_from.store(self.complete_until.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// [`Self::complete_until`] at the last [`Self::set_opened`]; `None` of a new lane.
     pub fn opened_from(&self) -> Option<Timestamp> {
         known_time(self.opened_from.load(Ordering::Relaxed))
+    }
+
+    /// Records were settled before this process opened the lane for the first time.
+    pub fn had_settled(&self) -> bool {
+        self.had_settled.get().copied().unwrap_or_default()
     }
 
     /// The time of the newest record that the console has shown in a complete poll.

@@ -159,8 +159,8 @@ metrics! {
          `enabled: false`, and its lanes have checkpoints.";
     PIPELINE_WARNINGS = Gauge "pipeline_warnings" &["pipeline", "warning"], "0 or 1",
         "1 while a pipeline has this warning: `duplicate` and `scope` as `duplicate_lanes` and `unseen_scope_lanes`, `token` as \
-         `unused_tokens`, `file`: its file is invalid. Else absent. The alerts on these four name up to five \
-         pipelines.";
+         `unused_tokens`, `file`: its file is invalid. The alerts on these four name up to five pipelines. `missed`: records \
+         did not come, and `status` prints the command that delivers them. Else absent.";
     RELOAD_SUCCESSFUL = Gauge "config_last_reload_successful" &[], "0 or 1",
         "1 if all pipeline files and `--defaults` could be read and are valid when they were last looked at, else 0.";
     RELOAD_SUCCESS_TIME = Gauge "config_last_reload_success_timestamp_seconds" &[], "Unix time",

@@ -54,7 +54,7 @@ struct Unseen {
 }
 
 impl Unseen {
-    /// The commands that deliver what was not seen of the scope of `now`.
+    /// What delivers what was not seen of the scope of `now`: of a stream, or of all.
     fn repairs(
         &self,
         scope: &ScopeOfToken,
@@ -62,15 +62,17 @@ impl Unseen {
         file: &str,
         flags: &str,
         now: Timestamp,
-    ) -> Vec<String> {
+    ) -> Vec<(Option<Stream>, String)> {
         let since = self.since;
         if self.scope == *scope {
             let settles_after = lanes.iter().map(|lane| lane.pull.settles_after()).max().unwrap_or_default();
-            return vec![repair_between(since, now, settles_after, file, flags)];
+            return vec![(None, repair_between(since, now, settles_after, file, flags))];
         }
         // The ledger is a new one: `verify` compares what the former scope had.
         let backfill = |stream| {
-            format!("to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since} --to {now}{flags}")
+            let command =
+                format!("to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since} --to {now}{flags}");
+            (Some(stream), command)
         };
         let streams: BTreeSet<Stream> = lanes.iter().map(|lane| lane.id.stream).collect();
         streams.into_iter().map(backfill).collect()
@@ -150,7 +152,8 @@ impl Warnings {
         }
     }
 
-    /// The token of a pipeline sees the scope, or may not say so. Logs what to do about what it did not see.
+    /// The token of a pipeline sees the scope, or may not say so. Logs and returns what to do about what it did not see,
+    /// of a stream or of all.
     pub fn clear_unseen(
         &self,
         pipeline: &str,
@@ -158,12 +161,16 @@ impl Warnings {
         lanes: &[Arc<LaneSpec>],
         state_flags: &str,
         now: Timestamp,
-    ) {
-        let Some(before) = self.0.lock().unseen.remove(pipeline) else { return };
+    ) -> Vec<(Option<Stream>, String)> {
+        let Some(before) = self.0.lock().unseen.remove(pipeline) else { return Vec::new() };
         let file = self.file_of(pipeline);
-        for repair in before.repairs(&ScopeOfToken::of(console), lanes, &file, state_flags, now) {
-            warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself; {repair}");
+        let mut repairs = before.repairs(&ScopeOfToken::of(console), lanes, &file, state_flags, now);
+        for (_, repair) in &mut repairs {
+            *repair =
+                format!("the warning about the scope is over; what was not seen does not come by itself; {repair}");
+            warn!(pipeline, "{repair}");
         }
+        repairs
     }
 
     fn set_duplicates(&self, pipelines: &[Arc<Pipeline>], duplicates: BTreeMap<LaneId, Duplicate>) {
@@ -270,15 +277,22 @@ mod tests {
         let unseen = &known.unseen["acme"];
         assert_eq!(
             unseen.repairs(&ScopeOfToken::of(console), lanes, "p/acme.yaml", " --state file:s", now),
-            ["from 2026-09-21T16:08:31.000000Z on: s1-forwarder verify p/acme.yaml \
-              --from 2026-09-21T14:00:00.000000Z --to 2026-09-21T16:00:00.000000Z --repair --state file:s"],
+            [(
+                None,
+                "from 2026-09-21T16:28:31.000000Z on: s1-forwarder verify p/acme.yaml \
+              --from 2026-09-21T14:00:00.000000Z --to 2026-09-21T16:00:00.000000Z --repair --state file:s"
+                    .to_owned()
+            )],
             "the console sends it now"
         );
         let mut other = ConsoleSettings::clone(console);
         other.sites = ["100000000000000007".parse().unwrap()].into();
         assert_eq!(
             unseen.repairs(&ScopeOfToken::of(&other), lanes, "FILE", "", now),
-            [format!("to fetch it: s1-forwarder backfill FILE --stream activities --from {since} --to {now}")],
+            [(
+                Some(Stream::Activities),
+                format!("to fetch it: s1-forwarder backfill FILE --stream activities --from {since} --to {now}")
+            )],
             "the file has another scope"
         );
     }

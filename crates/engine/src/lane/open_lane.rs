@@ -101,7 +101,7 @@ impl Lane {
         if is_begun {
             report(&self.delivery.meter.lane, &checkpoint.position);
         }
-        self.delivery.meter.lane.set_opened();
+        self.delivery.meter.lane.set_opened(checkpoint.settled);
         self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // It is not known whether the console is silent before a poll has asked it.
         self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());

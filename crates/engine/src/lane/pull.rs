@@ -224,10 +224,12 @@ impl PullStage<'_> {
             Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => {
                 let repair =
                     repair_between(since, theirs, pull.settles_after(), &self.lane.file, &self.lane.state_flags);
-                warn!(
+                let text = format!(
                     "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
                      then may be older than what lanes look back to; {repair}"
                 );
+                warn!("{text}");
+                delivery.meter.lane.add_repair(text, Some(theirs));
             }
             Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
             None => {}
@@ -294,7 +296,7 @@ impl PullStage<'_> {
                     self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
                 Some(advice::of_token(expiry, now))
             }
-            error => error.advice(self.lane.pull.stream, self.has_answered, !self.lane.client.scope().is_empty()),
+            error => error.advice(self.lane.pull.stream, self.has_answered, self.lane.client.names_ids()),
         };
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         let reason = format!("{}{error}{advice}", self.prefix);

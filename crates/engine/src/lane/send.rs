@@ -20,6 +20,7 @@ use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
 use super::pull::Polled;
 use super::verdict::{NotStored, SessionFailure, SideFailure};
+use crate::checkpoint::ledger::repair_between;
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
@@ -294,6 +295,7 @@ impl<'a> SendStage<'a> {
         if pull.window.is_some() {
             return;
         }
+        let missed = rhythm.missed(observed, pull.overlap);
         rhythm.complete(observed, context.start, context.pass == 0);
         self.lane.delivery.meter.measure_latency_from(rhythm.latency_from(pull));
         let lane = &self.lane.delivery.meter.lane;
@@ -312,6 +314,17 @@ impl<'a> SendStage<'a> {
                 );
             } else {
                 info!(newest_record, "the console is not silent any more");
+                if let Some((from, to)) = missed {
+                    let Lane { file, state_flags, .. } = self.lane;
+                    let repair = repair_between(from, to, pull.settles_after(), file, state_flags);
+                    let text = format!(
+                        "the console has shown no records from {} to {} although it had some; {repair}",
+                        from.whole_second(),
+                        to.whole_second()
+                    );
+                    warn!("{text}");
+                    lane.add_repair(text, Some(to));
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ const LEAST_DAYS: usize = 10;
 const LONGEST_PAUSES: u32 = 3;
 const LEAST: Duration = DAY;
 const MOST: Duration = Duration::from_secs(7 * 86_400);
+/// A console may show a record later than its time says.
+const A_MOMENT: Duration = Duration::from_secs(30);
 
 /// When a lane's console showed records. It goes with the lane's checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct Rhythm {
 pub struct Observed {
     /// The newest time so far, that of earlier polls included.
     newest: Option<Timestamp>,
+    /// That of earlier polls, and the earliest time after it.
+    newest_before: Option<Timestamp>,
+    first_new: Option<Timestamp>,
     days: Days,
     /// Longer pauses do not count: the lane was silent in them.
     longest: Duration,
@@ -92,13 +97,14 @@ impl Rhythm {
         // What is read first is history: nobody watched for silence then.
         let threshold = self.newest.and_then(|_| self.threshold(pull));
         let longest = threshold.unwrap_or(Duration::MAX);
-        Observed { newest: self.newest, days: Days::default(), longest, is_append_only }
+        let newest = self.newest;
+        Observed { newest, newest_before: newest, first_new: None, days: Days::default(), longest, is_append_only }
     }
 
     /// Takes what a complete poll that started at `start` has shown. `is_main`: the poll is of the pass that reads new
     /// records.
     pub fn complete(&mut self, observed: &Observed, start: Timestamp, is_main: bool) {
-        let Observed { newest, days, longest, is_append_only } = observed;
+        let Observed { newest, days, longest, is_append_only, .. } = observed;
         days.0.iter().for_each(|(day, pause)| self.days.insert(*day, *pause));
         if *newest > self.newest {
             // The last poll is the last time that the console was asked and had nothing newer to show.
@@ -117,6 +123,15 @@ impl Rhythm {
         // The days up to the newest record: silence must not take away the days by which it is judged.
         let last = day_of(self.newest.unwrap_or(start));
         self.days.0.retain(|(day, _)| day.saturating_add(DAYS) > last);
+    }
+
+    /// The time of which the console has shown no records although it had some, if a poll shows that after a silence: the
+    /// first new record is older than the last poll, and what is older than `overlap` was not read.
+    pub fn missed(&self, observed: &Observed, overlap: Duration) -> Option<(Timestamp, Timestamp)> {
+        let (newest, first_new) = (self.newest?, observed.first_new?);
+        let was_there = first_new < self.last_poll?.minus(A_MOMENT);
+        let is_unread = first_new.since(newest) > overlap;
+        (was_there && is_unread).then_some((newest, first_new))
     }
 
     /// After how long the lane is silent. None if it is not judged.
@@ -167,6 +182,9 @@ impl Observed {
         };
         let pause = if pause > self.longest { Duration::ZERO } else { pause };
         self.days.add(time, pause);
+        if self.newest_before.is_none_or(|before| time > before) {
+            self.first_new = Some(self.first_new.map_or(time, |first| first.min(time)));
+        }
         self.newest = self.newest.max(Some(time));
     }
 }
@@ -223,6 +241,26 @@ mod tests {
 
         fn threshold_hours(&self) -> Option<u64> {
             self.rhythm.threshold(&self.pull).map(|threshold| threshold.as_secs() / 3_600)
+        }
+    }
+
+    #[test]
+    fn records_that_were_not_shown_are_told_from_those_that_came_after_a_silence() {
+        let hour = |hour: u32| START.plus(HOUR * hour);
+        for (shown, missed) in [
+            // It was made after the last poll.
+            (vec![30], None),
+            // It is older, and so may be what `overlap` does not reach.
+            (vec![28, 30], Some((hour(1), hour(28)))),
+            // All that is newer than the last one was read.
+            (vec![2, 30], None),
+            (vec![], None),
+        ] {
+            let mut case = Case::after(Stream::Activities, SilentAfter::Period(Period(HOUR * 4)));
+            case.poll_hourly(0, 30, |hour| hour <= 1);
+            let mut observed = case.rhythm.begin_poll(&case.pull);
+            shown.iter().for_each(|shown| observed.add(hour(*shown), hour(30)));
+            assert_eq!(case.rhythm.missed(&observed, HOUR * 2), missed, "{shown:?}");
         }
     }
 

@@ -282,13 +282,19 @@ fn has_counts(period: Option<&Period>, not_known: &[NotKnown], from: Timestamp, 
     known || until < end
 }
 
-fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
-    let Window { from, .. } = window;
+fn of_lane(id: LaneId, mut usage: Option<Usage>, window: Window) -> Row {
+    let Window { from, now, .. } = window;
     let end = window.end();
     let range = whole_hours(from, window.counted_until());
     let counted = hour_start(range.start)..hour_start(range.end);
     let hours = u64::from(range.end - range.start);
-    let known = usage.as_ref().and_then(|usage| usage.since().zip(usage.until()));
+    let is_ahead = usage.as_ref().is_some_and(|usage| usage.is_ahead(now, Duration::ZERO));
+    let mut known = usage.as_ref().and_then(|usage| usage.since().zip(usage.until()));
+    if let (true, Some(usage)) = (is_ahead, &mut usage) {
+        usage.set_back(now);
+        // Nobody knows when it was written.
+        known = known.map(|(since, _)| (since.min(now), hour_start(hour_of(now))));
+    }
     let mut not_known = Vec::new();
     let mut add = |start: Timestamp, stop: Timestamp, reason| {
         if start < stop {
@@ -301,7 +307,7 @@ fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     let period = usage.as_ref().map(|usage| usage.within(counted.start, counted.end));
     add(from.max(since), counted.start.min(until).min(end), Reason::PartOfHour);
     add(counted.end.max(from).max(since), end.min(until), Reason::PartOfHour);
-    let has_gap = usage.as_ref().is_some_and(|usage| usage.gaps(from, end).next().is_some());
+    let has_gap = is_ahead || usage.as_ref().is_some_and(|usage| usage.gaps(from, end).next().is_some());
     // What was removed was counted before `since`.
     for gap in usage.iter().flat_map(|usage| usage.gaps(from.max(since), end)) {
         add(gap.0, gap.1, Reason::Killed);
@@ -403,6 +409,20 @@ mod tests {
         let row = of_lane(id(), Some(usage), Window { from: day, to, now });
         assert_eq!((row.counts().map(|counts| counts.events), row.hours), (Some(3), 3));
         assert_eq!(reasons(&row), []);
+    }
+
+    /// The worker's clock was three hours ahead, and it has ended.
+    #[test]
+    fn what_was_written_by_a_clock_that_was_ahead_happened_until_now() {
+        let ahead = NOW.plus(Duration::from_secs(3 * 3_600));
+        let mut usage = usage(5, 0);
+        let mut delta = Delta::default();
+        delta.at(ahead).events = 10;
+        usage.add(&delta, Session { from: ahead, until: ahead, is_over: true, write: (1, 2) });
+        let now = NOW.plus(Duration::from_secs(60));
+        let row = of_lane(id(), Some(usage), Window { from: days_ago(1), to: now, now });
+        assert_eq!((row.counts().map(|counts| counts.events), row.has_gap), (Some(24 + 10), true));
+        assert_eq!((row.known.map(|known| known.1), reasons(&row)), (Some(NOW), vec![(NOW, now, "not_stored")]));
     }
 
     #[test]

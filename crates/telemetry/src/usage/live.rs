@@ -80,10 +80,10 @@ impl Recent {
         }
     }
 
-    /// These counts at a later time.
-    fn at(self, now: Timestamp) -> Self {
+    /// These counts at a later time; none at an earlier one: the clock was ahead.
+    fn at(self, now: Timestamp) -> Option<Self> {
         let day = hour_of(now) / DAY;
-        match day.saturating_sub(self.day) {
+        Some(match day.checked_sub(self.day)? {
             0 => self,
             1 => Self {
                 day,
@@ -93,7 +93,7 @@ impl Recent {
                 has_gap_yesterday: self.has_gap_today,
             },
             _ => Self { day, today: 0, yesterday: 0, has_gap_today: false, has_gap_yesterday: false },
-        }
+        })
     }
 }
 
@@ -102,8 +102,10 @@ impl Live {
     fn set_stored(&mut self, stored: &Usage, now: Timestamp) {
         let mut recent = Recent::of(stored, now);
         if let Some(pending) = &self.pending {
-            recent.today += pending.events_of_day(recent.day);
-            recent.yesterday += pending.events_of_day(recent.day.saturating_sub(1));
+            // What was counted while the clock was ahead happened until now.
+            recent.today += pending.events_of_days(recent.day..);
+            let yesterday = recent.day.saturating_sub(1);
+            recent.yesterday += pending.events_of_days(yesterday..recent.day);
         }
         self.recent = Some(recent);
     }
@@ -114,8 +116,8 @@ impl LaneUsage {
     pub fn count(&self, now: Timestamp, counts: &Counts) {
         let mut live = self.0.lock();
         live.pending.get_or_insert_default().at(now).merge(counts);
+        live.recent = live.recent.and_then(|recent| recent.at(now));
         if let Some(recent) = &mut live.recent {
-            *recent = recent.at(now);
             recent.today += counts.events;
         }
     }
@@ -165,10 +167,12 @@ impl LaneUsage {
         is_due.then_some((running.since, running.shard))
     }
 
-    /// When the running session began, and its shard, if this process has not read what is stored.
-    pub fn is_unread(&self) -> Option<(Timestamp, u32)> {
+    /// When the running session began, and its shard, if the process has to read what is stored: it has not done so, or
+    /// has by a clock that was ahead.
+    pub fn is_unread(&self, now: Timestamp) -> Option<(Timestamp, u32)> {
         let live = self.0.lock();
-        let is_unread = |running: &Running| live.recent.is_none() && !running.is_unreadable;
+        let is_known = live.recent.is_some_and(|recent| recent.at(now).is_some());
+        let is_unread = |running: &Running| !is_known && !running.is_unreadable;
         live.running.filter(is_unread).map(|running| (running.since, running.shard))
     }
 
@@ -227,6 +231,6 @@ impl LaneUsage {
 
     /// The events of today and yesterday; none until the store has been read.
     pub fn recent(&self, now: Timestamp) -> Option<Recent> {
-        self.0.lock().recent.map(|recent| recent.at(now))
+        self.0.lock().recent.and_then(|recent| recent.at(now))
     }
 }

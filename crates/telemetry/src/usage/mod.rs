@@ -5,7 +5,7 @@ mod encoding;
 mod live;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeBounds};
 use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;
@@ -33,6 +33,8 @@ const MOST_GAPS: usize = 32;
 const MOST_LOST: Duration = Duration::from_secs(4 * 3_600);
 /// Clocks that differ by less are the same.
 const CLOCKS_AGREE: Duration = Duration::from_secs(86_400);
+/// Clocks that count the same lane differ by less, unless one is wrong.
+const LEAST_AHEAD: Duration = Duration::from_secs(5 * 60);
 /// A lane that was last written longer ago was away, or the clock is wrong.
 const LONG_AWAY: Duration = Duration::from_secs(31 * 86_400);
 const HOUR: i64 = 3_600_000_000;
@@ -202,9 +204,9 @@ impl Delta {
         other.verified.iter().for_each(|(hour, comparison)| self.compare(*hour, *comparison));
     }
 
-    /// The events of a day.
-    fn events_of_day(&self, day: u32) -> u64 {
-        self.hours.iter().filter(|(hour, _)| hour / DAY == day).map(|(_, counts)| counts.events).sum()
+    /// The events of some days.
+    fn events_of_days(&self, days: impl RangeBounds<u32>) -> u64 {
+        self.hours.iter().filter(|(hour, _)| days.contains(&(hour / DAY))).map(|(_, counts)| counts.events).sum()
     }
 }
 
@@ -309,7 +311,7 @@ impl Usage {
         self.forget(now);
     }
 
-    /// What was counted until `now` was removed: the events of this day and of the one before are not known.
+    /// What was counted until `now` is lost, or was removed: the events of this day and of the one before are not known.
     pub fn removed(now: Timestamp) -> Self {
         let yesterday = (hour_of(now) / DAY).saturating_sub(1);
         Self { since: now, until: now, gaps: vec![(hour_start(yesterday * DAY), now)], ..Self::default() }
@@ -387,11 +389,13 @@ impl Usage {
         }
     }
 
+    /// Whether a process has written it whose clock was ahead by more than `tolerance`, if the present time is `now`.
+    pub fn is_ahead(&self, now: Timestamp, tolerance: Duration) -> bool {
+        self.until.since(now) > tolerance.max(LEAST_AHEAD)
+    }
+
     /// The present time is known to be `now`: what a process has written whose clock was ahead happened until then.
     pub fn set_back(&mut self, now: Timestamp) {
-        if self.until.since(now) <= CLOCKS_AGREE {
-            return;
-        }
         let hour = hour_of(now);
         self.days_until = self.days_until.min(hour.saturating_sub(HOURS - 1));
         let first_day = self.days_until.div_ceil(DAY);

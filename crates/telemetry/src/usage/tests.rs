@@ -345,6 +345,7 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     delta.verify(hour_of(ahead), 3, ahead);
     usage.add(&delta, Session { from: ahead, until: ahead, is_over: false, write: (9, 1) });
     let now = until.plus(hours(1));
+    assert!(usage.is_ahead(now, hours(2)) && !usage.is_ahead(now, day * 10) && !usage.is_ahead(ahead, hours(0)));
     usage.set_back(now);
     assert_eq!((usage.until(), all(&usage, now)), (Some(now), 102));
     assert_eq!(usage.gaps(Timestamp::default(), ahead).count(), 1, "that of the sample");
@@ -363,6 +364,25 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     let lane = LaneUsage::default();
     lane.begin(ahead, 0, 0.0);
     assert_eq!(lane.due(until, true), Some((ahead, 0)));
+}
+
+/// The clock was ahead by days for a minute: what is stored is read again, and what was counted meanwhile is of today.
+#[test]
+fn events_of_today_are_right_after_the_clock_was() {
+    let lane = LaneUsage::default();
+    let (now, ahead) = (START, START.plus(hours(2 * DAY)));
+    let count = |at, events| lane.count(at, &Counts { events, ..Counts::default() });
+    let mut stored = Usage::default();
+    stored.add(&one_event(now, 1), session(now, 1));
+    lane.begin(now, 0, 0.0);
+    lane.set_stored(&stored, now);
+    count(now, 5);
+    assert_eq!((lane.recent(now).map(|recent| recent.today), lane.is_unread(now)), (Some(6), None));
+    count(ahead, 7);
+    assert_eq!((lane.recent(now), lane.is_unread(now)), (None, Some((now, 0))));
+    count(now, 1);
+    lane.set_stored(&stored, now);
+    assert_eq!(lane.recent(now).map(|recent| recent.today), Some(14));
 }
 
 #[test]

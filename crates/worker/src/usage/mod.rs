@@ -257,7 +257,13 @@ impl UsageWriter {
 
     fn count_minutes(&self) {
         self.tell_lost();
-        self.telemetry.running_lanes().iter().for_each(|lane| self.count_minute(lane));
+        let now = self.clock.now();
+        for lane in self.telemetry.running_lanes() {
+            self.count_minute(&lane);
+            if lane.usage.is_unread(now).is_some() {
+                self.has_unread.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The lane fails, or its console is silent, in this minute.
@@ -313,8 +319,9 @@ impl UsageWriter {
     /// Reads the stored counts of some lanes that have begun, for the events of today and yesterday. True if those of
     /// all lanes are known.
     async fn read_stored(&self) -> bool {
+        let now = self.clock.now();
         let lanes = self.telemetry.running_lanes().into_iter();
-        let mut unread: Vec<_> = lanes.filter_map(|lane| Some((lane.usage.is_unread()?, lane))).collect();
+        let mut unread: Vec<_> = lanes.filter_map(|lane| Some((lane.usage.is_unread(now)?, lane))).collect();
         // A topic is read once for all that wait for it.
         let at_once = if self.stores.main().reads_single_objects() { READ_AT_ONCE } else { usize::MAX };
         let mut is_complete = unread.len() <= at_once;
@@ -358,7 +365,7 @@ impl UsageWriter {
         let stored = if is_single { store.load(&key).await } else { store.claim(&key).await };
         let read = stored.map_err(UsageStoreError::from).and_then(|stored| {
             let stored = stored.unwrap_or_default();
-            let mut usage = decode(&stored)?;
+            let mut usage = decode_of(lane, &stored, since)?;
             // The next write stores the gap, which may be hours later.
             usage.begin(self.process, since);
             lane.usage.set_stored(&usage, self.clock.now());
@@ -394,14 +401,16 @@ impl UsageWriter {
                 Some(stored) => stored,
                 None => store.claim(&key).await?.unwrap_or_default(),
             };
-            let mut usage = decode(&stored)?;
+            let mut usage = decode_of(lane, &stored, since)?;
             let now = self.clock.now();
             let own_clock = lane.clocks.own_clock(now);
             if let Err(error) = usage.accept(now, own_clock) {
                 kept.stored = (!store.reads_single_objects()).then_some(stored);
                 break Err(error.into());
             }
-            if matches!(own_clock, OwnClock::DiffersBy(_)) {
+            if let OwnClock::DiffersBy(difference) = own_clock
+                && usage.is_ahead(now, difference)
+            {
                 usage.set_back(now);
             }
             let previous = Some(usage.write());
@@ -448,6 +457,12 @@ fn whole(error: &UsageStoreError, lane: &LaneId, state_flags: &str) -> String {
 /// What is stored: of a lane that is new, nothing.
 fn decode(stored: &[u8]) -> Result<Usage, UsageError> {
     if stored.is_empty() { Ok(Usage::default()) } else { Usage::decode(stored) }
+}
+
+/// What is stored of a lane that this process counts from `since` on. A process that had delivered, and stored nothing of
+/// that, was killed.
+fn decode_of(lane: &LaneMetrics, stored: &[u8], since: Timestamp) -> Result<Usage, UsageError> {
+    if stored.is_empty() && lane.had_settled() { Ok(Usage::removed(since)) } else { decode(stored) }
 }
 
 pub(super) fn id_of(lane: &LaneMetrics) -> LaneId {

@@ -297,6 +297,24 @@ async fn a_lane_that_was_lost_is_not_written() {
     assert_eq!(store.writes.load(Ordering::Relaxed), 0);
 }
 
+/// The checkpoint says that another process has delivered.
+#[tokio::test(start_paused = true)]
+async fn counts_of_a_process_that_was_killed_before_its_first_write_are_not_all() {
+    for settled in [0, 7] {
+        let store = Arc::<LossyStore>::default();
+        let (shared, lane) = process(&store, Clock::simulated(START));
+        lane.set_opened(settled);
+        // It opens again, after a failure: what it has settled meanwhile it has counted.
+        lane.set_opened(settled + 10);
+        count(&shared, &lane, 5);
+        shared.usage.read(&lane, START, 0).await.unwrap();
+        let shown = lane.usage.recent(START).unwrap();
+        assert_eq!((shown.today, shown.has_gap_today), (5, settled > 0));
+        end(&shared, &lane, true).await;
+        assert_eq!((all(&stored(&store)).events, stored(&store).has_gap_on_day(START, 0)), (5, settled > 0));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_that_is_damaged_is_kept_as_it_is() {
     let store = Arc::<LossyStore>::default();
@@ -317,7 +335,7 @@ async fn one_that_is_damaged_is_kept_as_it_is() {
     let keeping = shared.clone();
     let keeping = tokio::spawn(async move { keeping.usage.keep().await });
     minutes(10).await;
-    assert_eq!((store.reads.load(Ordering::Relaxed), lane.usage.is_unread()), (1, None));
+    assert_eq!((store.reads.load(Ordering::Relaxed), lane.usage.is_unread(START)), (1, None));
     // Counts are tried to be added more and more seldom.
     count(&shared, &lane, 7);
     minutes(600).await;

@@ -10,6 +10,7 @@ use super::usage::report;
 use crate::support::completeness::{
     ACCOUNTED, CONSOLE, DELIVERED, HOURS, MISSING, PURGED, REPAIRED, hour, number, two_streams,
 };
+use crate::support::harness::Harness;
 
 /// The token sees no such site.
 const WRONG_SITE: u64 = 100_000_000_000_000_777;
@@ -216,6 +217,24 @@ async fn the_hours_before_a_change_of_the_scope_are_judged_by_the_former_ledger(
     let exit = judge(&["--repair", "--resend"]).await;
     assert_eq!((exit.code, number(&exit, "activities", MISSING)), (Some(1), 2), "{}{}", exit.stdout, exit.stderr);
     assert!(exit.stdout.contains("the lane pulls something else now"), "{}", exit.stdout);
+}
+
+/// A script must not take it for done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_lane_of_which_no_hour_can_be_compared_yet_is_a_failure() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+    let put = |overlap: &str| {
+        let streams = json!({ "activities": {}, "threats": { "overlap": overlap, "since": "beginning" } });
+        harness.put_changed("acme", json!({ "streams": streams }));
+    };
+    for (overlap, code) in [("1m", 0), ("20d", 1)] {
+        put(overlap);
+        assert_eq!(harness.once(&[]).await.code, Some(0));
+        let exit = harness.command(&["verify", "pipelines/acme.yaml", "--from", "-8h"]).await;
+        assert_eq!(exit.code, Some(code), "{overlap}: {}{}", exit.stdout, exit.stderr);
+        let says = "acme/threats/siem: no hour was compared: run `verify` again later";
+        assert_eq!(exit.stdout.contains(says), code == 1, "{overlap}: {}", exit.stdout);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// compared if it is in the lane's ledger, the lane has passed it, and `overlap` is over.
 ///
 /// Exit codes: 0 nothing is missing, or all of it was repaired; 1 records are missing, the comparison failed, or
-/// no hour could be compared; 2 wrong usage.
+/// no hour of a lane could be compared yet; 2 wrong usage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -120,9 +120,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             print_difference(report, incomplete)?;
         }
     }
-    let compared = reports.iter().any(|report| report.hours > 0);
+    let compared = reports.iter().any(|report| report.hours > 0) && !reports.iter().any(|report| report.is_too_early);
     if compared {
         print_line(BASIS)?;
+    } else if let Some(report) = reports.iter().find(|report| report.is_too_early) {
+        print_line(format!("{}: no hour was compared: run `verify` again later", report.lane))?;
     } else {
         print_line("no hour was compared: the window must contain a whole hour that is over and in the ledger")?;
     }

@@ -82,6 +82,8 @@ pub struct VerifyReport {
     pub hours: u64,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
+    /// The lane had not stored yet that it is past the first of these hours.
+    pub is_too_early: bool,
     /// The part that was compared with the former ledger, and the settings that it was made under.
     pub former: Option<String>,
     /// The console's count of the hours.
@@ -253,6 +255,7 @@ impl Job<'_> {
             lane: self.spec.id.clone(),
             hours: 0,
             not_judged: Vec::new(),
+            is_too_early: false,
             former: None,
             counted: 0,
             accounted: 0,
@@ -375,6 +378,7 @@ impl Job<'_> {
         if hours.end < requested.end {
             let from = hours.end.max(requested.start);
             report.not_judged.push(format!("from {from} on: within `overlap`, or the lane is not past it yet"));
+            report.is_too_early = from == requested.start;
         }
         if hours.start < hours.end { hours } else { requested.start..requested.start }
     }

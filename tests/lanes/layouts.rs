@@ -189,6 +189,7 @@ impl StoredLane {
         checkpoint.sink_type = "memory".into();
         checkpoint.tenant = "acme".into();
         checkpoint.target = Target { hash: 77, since: time_of(FORMER) };
+        checkpoint.user = "account 7".into();
         for id in 1..=FORMER {
             let (_, identity) = self.key_of(&record(id, time_of(id), "new"), time_of(id));
             checkpoint.ledger.count(time_of(id), identity);

@@ -72,6 +72,13 @@ async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
     worker.lane("acme/activities/siem", |lane| unseen(lane).is_none()).await;
     let over = ["WARN", "\"pipeline\":\"acme\"", "the warning about the scope is over", ": s1-forwarder backfill /"];
     worker.logged(&over).await;
+    let lane = worker
+        .lane("acme/activities/siem", |lane| lane["warnings"].as_array().is_some_and(|all| !all.is_empty()))
+        .await;
+    assert!(lane["warnings"][0].as_str().unwrap().contains(" --stream activities --from "), "{lane}");
+    let url = worker.url().await;
+    let warned = harness.command(&["status", "--url", &url, "--warned", "--wide"]).await.stdout;
+    assert!(warned.contains("acme/activities/siem") && warned.contains(": s1-forwarder backfill /"), "{warned}");
     // The lane had read up to some time before the change.
     let log = worker.log_text();
     let from = log.split_once(" --from ").unwrap().1.split(' ').next().unwrap();
@@ -98,6 +105,40 @@ async fn access_that_is_taken_away_is_noticed_by_the_records_that_vanish() {
     harness.console().set_token(token(WRONG));
     let text = warned(&mut worker, "acme/activities/siem").await;
     assert!(text.starts_with(&format!("the token does not see {site}: ")), "{text}");
+    worker.kill().await;
+}
+
+/// The file names no ids, and another customer's token is in its place when a worker starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_starts_with_a_token_of_another_scope_sends_nothing_of_it() {
+    let harness = Harness::new(|setup| setup.activities = 40).await;
+    let site = site(&harness);
+    let token = |site| Token::new(Setup::TOKEN).scoped(Scope::Sites(vec![site]));
+    harness.console().set_token(token(site));
+    harness.put_changed("acme", json!({}));
+    let mut worker = harness.worker();
+    harness.console().set_rate(30.0, system_clock());
+    let was_asked = || harness.console().request_log().iter().any(|request| request.path.ends_with("/user"));
+    crate::support::process::until("the user's scope is known", async || was_asked().then_some(())).await;
+    let pulled = worker.lane("acme/activities/siem", |lane| lane["delivered"].as_u64() > Some(0)).await;
+    let more = |lane: &Value| lane["delivered"].as_u64() > pulled["delivered"].as_u64();
+    worker.lane("acme/activities/siem", more).await;
+    worker.signal("TERM").await;
+    worker.exit().await;
+
+    harness.console().set_token(token(WRONG));
+    let before = harness.sink.requests().len();
+    let mut worker = harness.worker();
+    let refused = worker.lane("acme/activities/siem", |lane| lane["up"] == false && lane["error"].is_string()).await;
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains(&format!("is site {WRONG}")) && error.contains(&format!("has read site {site}")), "{error}");
+    assert_eq!((harness.sink.requests().len(), &refused["delivered"]), (before, &json!(0)));
+
+    harness.console().set_token(token(site));
+    let url = worker.url().await;
+    let retry = harness.command(&["retry", "acme", "--url", &url]).await;
+    assert_eq!(retry.code, Some(0), "{}{}", retry.stdout, retry.stderr);
+    worker.lane("acme/activities/siem", |lane| lane["delivered"].as_u64() > Some(0)).await;
     worker.kill().await;
 }
 

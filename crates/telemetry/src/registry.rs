@@ -119,8 +119,8 @@ impl Display for NewTokenProblem {
             Self::OtherScope { new, former } => {
                 return write!(
                     formatter,
-                    "the scope of the new token's user is {new}, that of the former one's is {former}; the former token is \
-                     still in use: put it back, or, if this is meant, name the ids in the file, or restart the worker"
+                    "the scope of the new token's user is {new}, that of the former one's is {former}; the new token is not \
+                     used: put the former one back, or, if this is meant, name the ids in the file"
                 );
             }
             Self::Unusable(reason) => write!(formatter, "{reason}; the former token")?,

@@ -63,6 +63,9 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Ne
     let found = match client.changed_token() {
         Ok(Some(token)) => Ok(token),
         Ok(None) => {
+            if known.logged.is_some() {
+                info!(pipeline, "the token's file or Secret has the token in use again");
+            }
             telemetry.set_new_token_problem(pipeline, None);
             return (NewToken::default(), CHECK_INTERVAL);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use s1_forwarder_engine::console::{Client, ConsoleError, UserScope};
+use s1_forwarder_engine::console::Client;
 use s1_forwarder_engine::source::{SeenScope, Visible, named_scopes};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::LaneMetrics;
@@ -34,8 +34,6 @@ pub struct KnownScope {
     well_at: Instant,
     /// Up to when the lanes had read everything then. `None` before the first comparison.
     read_until: Option<Timestamp>,
-    /// The scope of the first token's user, of a pipeline that names no ids.
-    of_user: Option<UserScope>,
     /// See [`PullCounts::vanished`](s1_forwarder_telemetry::PullCounts), of all lanes.
     vanished: u64,
     /// Something was not seen, or records have vanished: the console may show another scope than it said before.
@@ -52,14 +50,7 @@ impl KnownScope {
 
 impl Default for KnownScope {
     fn default() -> Self {
-        Self {
-            token: KnownToken::default(),
-            well_at: Instant::now(),
-            read_until: None,
-            of_user: None,
-            vanished: 0,
-            in_doubt: false,
-        }
+        Self { token: KnownToken::default(), well_at: Instant::now(), read_until: None, vanished: 0, in_doubt: false }
     }
 }
 
@@ -85,7 +76,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
     let compared = if is_named {
         compare(&shared, &client, lane, max_age).await
     } else {
-        compare_with_former(&client, &mut known.of_user).await
+        compare_with_former(&client, max_age).await
     };
     let now = shared.options.clock.now();
     let is_unseen = matches!(compared, Ok(Compared::Unseen(_)));
@@ -99,7 +90,13 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             if is_named { DOUBT_INTERVAL } else { NEVER }
         }
         Ok(Compared::Nothing) => {
-            shared.warnings.clear_unseen(pipeline, &lane.console, &lanes, &shared.lane_builder.state_flags(lane), now);
+            let state_flags = shared.lane_builder.state_flags(lane);
+            for (stream, repair) in shared.warnings.clear_unseen(pipeline, &lane.console, &lanes, &state_flags, now) {
+                // `verify` compares all streams. The new scope's ledger does not have what was there before.
+                let compared_until = stream.is_none().then_some(now);
+                let is_of = |lane: &Arc<LaneMetrics>| stream.is_none_or(|stream| lane.stream == stream);
+                shared.running(&lanes).filter(is_of).for_each(|lane| lane.add_repair(repair.clone(), compared_until));
+            }
             known.well_at = Instant::now();
             known.read_until = earliest(&shared, &lanes, LaneMetrics::complete_until);
             match (is_named, known.in_doubt) {
@@ -127,22 +124,20 @@ fn earliest(
     shared.running(lanes).filter_map(|lane| time(&lane)).min()
 }
 
-/// Compares the scope of the token's user with that of the `first` token. Without ids in the file, the token of another
-/// customer of the console would be no less good.
-async fn compare_with_former(client: &Client, first: &mut Option<UserScope>) -> Result<Compared, NotKnown> {
-    let scope = match client.user_scope().await {
-        Err(ConsoleError::Transient { .. }) => return Err(NotKnown),
-        answer => answer.ok().flatten(),
+/// Compares the scope of the token's user with that of the first token, or with the one that lanes have read. Without
+/// ids in the file, the token of another customer of the console would be no less good.
+async fn compare_with_former(client: &Client, max_age: Duration) -> Result<Compared, NotKnown> {
+    let Some(scope) = client.user_scope(max_age).await.map_err(|_| NotKnown)? else { return Ok(Compared::Nothing) };
+    let Some(former) = client.kept_scope() else {
+        client.keep_scope(scope);
+        return Ok(Compared::Nothing);
     };
-    let Some(scope) = scope else { return Ok(Compared::Nothing) };
-    let former = first.get_or_insert_with(|| scope.clone());
-    client.keep_scope(former.clone());
     if former.ids == scope.ids {
         return Ok(Compared::Nothing);
     }
     let text = format!(
         "the scope of the token's user is {}, and was {} before: put the former token back, or, if this is meant, name the \
-         ids in the file, or restart the worker",
+         ids in the file",
         scope.text, former.text
     );
     Ok(Compared::Unseen(text.into()))
@@ -287,7 +282,7 @@ mod tests {
             let text = problem().unwrap_or_default();
             let scopes =
                 "is site 2 (Site 2), that of the former one's is site 100000000000000001 (Site 100000000000000001)";
-            assert!(text.contains(scopes) && text.contains("the former token is still in use"), "{text}");
+            assert!(text.contains(scopes) && text.contains("the new token is not used"), "{text}");
 
             rotation.good.lock().push("former");
             rotation.write("former");
@@ -306,6 +301,7 @@ mod tests {
         let (mut known, _) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
         for (sites, expected) in [(vec![("former", "2")], true), (Vec::new(), false)] {
             *rotation.sites.lock() = sites;
+            sleep(CHECK_INTERVAL).await;
             (known, _) = check(shared.clone(), lanes.clone(), known).await;
             shared.warnings.show(&shared.telemetry);
             let text = metrics.warnings().unseen.map(|text| text.to_string());
@@ -314,8 +310,9 @@ mod tests {
         }
         // A console that does not say changes nothing.
         rotation.good.lock().clear();
-        (known, _) = check(shared.clone(), lanes.clone(), known).await;
+        sleep(CHECK_INTERVAL).await;
+        check(shared.clone(), lanes.clone(), known).await;
         shared.warnings.show(&shared.telemetry);
-        assert_eq!((metrics.warnings().unseen, known.of_user.is_some()), (None, true));
+        assert_eq!(metrics.warnings().unseen, None);
     }
 }

@@ -62,6 +62,8 @@ pub struct Client {
     pub(super) unknown_fields: UnknownFields,
     /// See [`Client::keep_scope`].
     kept_scope: Mutex<Option<UserScope>>,
+    /// The last answer about the user of a token.
+    user_scope: tokio::sync::Mutex<Option<KnownUserScope>>,
     limiter: Limiter,
     timeout: Duration,
     findings_timeout: Duration,
@@ -71,6 +73,15 @@ pub struct Client {
     system: tokio::sync::Mutex<Option<(System, Instant)>>,
     /// The console's time when its clock and the local one came too far apart, and when that was.
     apart_since: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+/// What the console said of the user of the token in use.
+#[derive(Debug)]
+struct KnownUserScope {
+    /// [`Client::token_changes`] then.
+    token_changes: u64,
+    at: Instant,
+    scope: Option<UserScope>,
 }
 
 /// What a console says of itself, as far as it is known.
@@ -162,6 +173,7 @@ impl Client {
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             unknown_fields: UnknownFields::default(),
             kept_scope: Mutex::default(),
+            user_scope: tokio::sync::Mutex::default(),
             limiter,
             timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
             findings_timeout: settings.timeout.map_or(FINDINGS_TIMEOUT, |timeout| timeout.0),
@@ -280,18 +292,41 @@ impl Client {
         self.request(permit, self.call(&url), None).await
     }
 
-    /// The scope of the user of the token in use; `None` if the console does not say.
+    /// The scope of the user of the token in use; `None` if the console does not say. The console is asked for another
+    /// token, and after `max_age`.
     ///
     /// # Errors
-    /// As [`Self::list`].
-    pub async fn user_scope(&self) -> Result<Option<UserScope>, ConsoleError> {
-        let answer = self.object("user").await?;
-        Ok(UserScope::read(&answer, &self.redactor))
+    /// When the console does not answer.
+    pub async fn user_scope(&self, max_age: Duration) -> Result<Option<UserScope>, ConsoleError> {
+        let mut known = self.user_scope.lock().await;
+        let is_current =
+            |known: &&KnownUserScope| known.token_changes == self.token_changes() && known.at.elapsed() < max_age;
+        if let Some(known) = known.as_ref().filter(is_current) {
+            return Ok(known.scope.clone());
+        }
+        let at = Instant::now();
+        let scope = match self.object("user").await {
+            Ok(answer) => UserScope::read(&answer, &self.redactor),
+            Err(failure @ ConsoleError::Transient { .. }) => return Err(failure),
+            Err(_) => None,
+        };
+        *known = Some(KnownUserScope { token_changes: self.token_changes(), at, scope: scope.clone() });
+        Ok(scope)
     }
 
     /// Requests that name no ids use no new token whose user has another scope from now on.
     pub fn keep_scope(&self, scope: UserScope) {
         *self.kept_scope.lock() = Some(scope);
+    }
+
+    /// See [`Self::keep_scope`].
+    pub fn kept_scope(&self) -> Option<UserScope> {
+        self.kept_scope.lock().clone()
+    }
+
+    /// Whether requests name accounts, sites or groups. Else they read what the token's user may see.
+    pub fn names_ids(&self) -> bool {
+        !self.scope.is_empty()
     }
 
     /// The token's expiry time; `None` if the console does not report it.
@@ -420,10 +455,10 @@ impl Client {
     /// The verdict about a token whose user has another scope than [`Self::keep_scope`] says. `None` if it has the
     /// same, if requests name ids, or if the console does not say.
     async fn other_scope(&self, token: &SecretString) -> Option<TokenVerdict> {
-        if !self.scope.is_empty() {
+        if self.names_ids() {
             return None;
         }
-        let former = self.kept_scope.lock().clone()?;
+        let former = self.kept_scope()?;
         self.limiter.ready().await;
         let url = self.url_of("user", std::iter::empty());
         let answer = self.attempt(token, &self.call(&url), None).await.ok()?;

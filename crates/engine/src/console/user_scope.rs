@@ -34,6 +34,18 @@ pub struct UserScope {
 }
 
 impl UserScope {
+    /// A scope of which only [`Self::ids`] are known.
+    pub fn of_ids(ids: &str) -> Self {
+        Self { ids: ids.to_owned(), text: ids.to_owned() }
+    }
+
+    /// Whether the user sees something of what another one with these ids sees: the level is the same, and one id.
+    pub fn shares(&self, ids: &str) -> bool {
+        let (level, own) = self.ids.split_once(' ').unwrap_or((&self.ids, ""));
+        let (other_level, others) = ids.split_once(' ').unwrap_or((ids, ""));
+        level == other_level && own.split(", ").any(|id| others.split(", ").any(|other| id == other))
+    }
+
     /// The scope in the answer about a user; `None` if the console does not say.
     pub(super) fn read(answer: &[u8], redactor: &Redactor) -> Option<Self> {
         let User { scope, scope_roles } = serde_json::from_slice::<Envelope>(answer).ok()?.data?;
@@ -49,5 +61,24 @@ impl UserScope {
         let text = named.collect::<Vec<_>>().join(", ");
         let shown = |list: &str| redactor.scrub(format!("{level} {list}").trim_end());
         Some(Self { ids: shown(&ids), text: shown(&text) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_share_what_both_name_of_one_level() {
+        for (ids, other, shares) in [
+            ("account 1", "account 1", true),
+            ("account 1, 2", "account 2, 3", true),
+            ("account 1", "account 12", false),
+            ("account 1", "site 1", false),
+            ("tenant", "tenant", true),
+            ("tenant", "account 1", false),
+        ] {
+            assert_eq!(UserScope::of_ids(ids).shares(other), shares, "{ids}, {other}");
+        }
     }
 }

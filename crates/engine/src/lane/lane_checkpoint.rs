@@ -18,7 +18,7 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 
 /// Comes first in a stored checkpoint. Each change of the structs that it or its journal is made of needs another one,
 /// and golden files (`tests/lanes/layouts.rs`). New fields come last, and older layouts are read with their defaults.
-const VERSION: u64 = 8;
+const VERSION: u64 = 9;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
 /// Each segment has at most 1 MiB. To read a topic takes as long for one as for several.
@@ -29,6 +29,8 @@ const WITH_FORMER: u64 = 6;
 const WITH_DELIVERED: u64 = 7;
 /// The first layout with a target.
 const WITH_TARGET: u64 = 8;
+/// The first layout with the scope of the token's user.
+const WITH_USER: u64 = 9;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
 /// A record cannot be created later than this from now, whatever the clocks of its console say: the sums of such hours
@@ -37,7 +39,7 @@ const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
 /// under. The version and the position come first, then the fields in this order, the type of the sink, the rhythm, the
-/// former ledger, the tenant, what was delivered of both ledgers, and the target.
+/// former ledger, the tenant, what was delivered of both ledgers, the target, and the scope of the token's user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -72,6 +74,9 @@ pub struct LaneCheckpoint {
     /// Where the events go. Not known in a checkpoint of an earlier release.
     #[serde(skip)]
     pub target: Target,
+    /// `UserScope::ids` of the token's user, where the requests name no ids. Empty if they do, or if it is not known.
+    #[serde(skip)]
+    pub user: Box<str>,
     /// The position's part of the journal.
     log: ChangeLog,
     /// The last part of the position, until the others are read.
@@ -154,6 +159,7 @@ impl LaneCheckpoint {
             former: None,
             tenant: Box::default(),
             target: Target::default(),
+            user: Box::default(),
             log: ChangeLog::default(),
             last_part: None,
         }
@@ -273,7 +279,8 @@ impl LaneCheckpoint {
         let out = postcard::to_extend(&self.tenant, out).unwrap_or_default();
         let former = self.former.as_ref().and_then(|former| former.ledger().delivered());
         let out = postcard::to_extend(&(self.ledger.delivered(), former), out).unwrap_or_default();
-        postcard::to_extend(&self.target, out).unwrap_or_default()
+        let out = postcard::to_extend(&self.target, out).unwrap_or_default();
+        postcard::to_extend(&self.user, out).unwrap_or_default()
     }
 
     /// The checkpoint for another backend, which does not have the journal: the ledger starts at the position.
@@ -322,6 +329,9 @@ impl LaneCheckpoint {
         }
         if version >= WITH_TARGET {
             (checkpoint.target, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_USER {
+            (checkpoint.user, rest) = postcard::take_from_bytes(rest)?;
         }
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
@@ -438,6 +448,7 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let mut checkpoint = checkpoint(|since| Ledger::begin(since, "activityTypes=27".to_owned(), false));
         checkpoint.tenant = "acme".into();
+        checkpoint.user = "account 7".into();
         count_hourly(&mut checkpoint, 5);
         let now = checkpoint.position.complete_until();
         checkpoint.restart_ledger(now, "siteIds=1".to_owned(), false, now);
@@ -448,7 +459,7 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[9], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(9)));
+        assert_eq!(LaneCheckpoint::decode(&[&[10], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(10)));
         assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
@@ -458,7 +469,10 @@ mod tests {
         let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
         let bytes = checkpoint.encode();
         let mut checkpoint = checkpoint;
-        let without_target = bytes.len() - postcard::to_allocvec(&checkpoint.target).unwrap().len();
+        let without_user = bytes.len() - 1;
+        let older = [&[8], &bytes[1..without_user]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
+        let without_target = without_user - postcard::to_allocvec(&checkpoint.target).unwrap().len();
         checkpoint.target = Target::default();
         let older = [&[7], &bytes[1..without_target]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));

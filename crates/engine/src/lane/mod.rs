@@ -29,6 +29,7 @@ mod send;
 mod session;
 mod sizing;
 mod startup;
+mod token_user;
 mod verdict;
 
 use std::sync::Arc;

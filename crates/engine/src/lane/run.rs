@@ -213,6 +213,11 @@ impl Life {
         if !open.is_begun {
             return self.learn_clocks(open, pass).await;
         }
+        match self.stop.run_until_cancelled(self.lane.check_user(&mut open.checkpoint)).await {
+            Some(Ok(())) => {}
+            Some(Err(failure)) => return self.failed(open, pass, SideFailure { side: Side::Console, failure }).await,
+            None => return self.stopped(open),
+        }
         let begun = Instant::now();
         let begun_at = self.lane.delivery.clock.now();
         let passes = self.lane.pull.passes();
@@ -221,13 +226,16 @@ impl Life {
                 self.completed(&mut open, &passes, polled, (begun, begun_at));
                 self.plan(open, false)
             }
-            SessionEnd::Stopped => {
-                self.lane.delivery.meter.lane.requeue_in_flight();
-                self.plan(open, false)
-            }
+            SessionEnd::Stopped => self.stopped(open),
             SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored),
             SessionEnd::Failed(SessionFailure::Side(failed)) => self.failed(open, pass, failed).await,
         }
+    }
+
+    /// The lane was asked to stop during a poll.
+    fn stopped(&self, open: Box<OpenLane>) -> Step {
+        self.lane.delivery.meter.lane.requeue_in_flight();
+        self.plan(open, false)
     }
 
     /// A new lane learns the console's time before it begins. Then it opens again, with `since` resolved.

@@ -111,6 +111,7 @@ impl Lane {
             info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
             checkpoint.restart_ledger(checkpoint.position.bound(), asked.clone(), journals, now);
             checkpoint.position.forget_keys();
+            checkpoint.user = Box::default();
             checkpoint.host = host;
         }
         if checkpoint.scope != scope {

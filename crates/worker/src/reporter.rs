@@ -1,6 +1,8 @@
 //! What a worker says of itself besides what its lanes do: gauges, dead letters, what the log has left out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
@@ -14,17 +16,21 @@ use super::renames::Renames;
 
 /// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
+/// Pipelines that one line of the log names.
+const MOST_NAMED: usize = 5;
 
 #[derive(Debug)]
 pub struct Reporter {
     telemetry: Arc<Telemetry>,
     dead_letters: Arc<DeadLetters>,
     clock: Clock,
+    /// The log has said which pipelines had no file at the start.
+    has_told_lost: AtomicBool,
 }
 
 impl Reporter {
     pub fn new(telemetry: Arc<Telemetry>, dead_letters: Arc<DeadLetters>, clock: Clock) -> Self {
-        Self { telemetry, dead_letters, clock }
+        Self { telemetry, dead_letters, clock, has_told_lost: AtomicBool::default() }
     }
 
     /// Updates the gauges of the process.
@@ -35,6 +41,9 @@ impl Reporter {
         self.telemetry.process().kafka_clients().set(gauge(lanes.sinks.kafka_clients()));
         self.telemetry.process().orphaned_checkpoints().set(gauge(renames.count_orphans()));
         self.telemetry.retain_removed_files(|pipeline| renames.has_lost(pipeline));
+        if renames.has_listed() && !self.has_told_lost.swap(true, Ordering::Relaxed) {
+            tell_lost(&renames.lost_pipelines());
+        }
     }
 
     /// Keeps the gauges of dead letters up to date, and says how many there are at the start. Never returns.
@@ -98,4 +107,17 @@ impl Reporter {
             span.in_scope(|| lane.tell_pending(now, || self.dead_letters.list_command_for(lane)));
         }
     }
+}
+/// Says which pipelines have checkpoints and no file: a file that goes while no worker runs is missed by nobody else.
+fn tell_lost(pipelines: &BTreeSet<String>) {
+    if pipelines.is_empty() {
+        return;
+    }
+    let names = pipelines.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    warn!(
+        pipelines = pipelines.len(),
+        names,
+        "pipelines have checkpoints and no file, and deliver nothing: put the files back, or, if these customers are gone, \
+         remove the checkpoints: s1-forwarder state delete --orphaned"
+    );
 }

@@ -40,6 +40,14 @@ pub(super) fn without_address(reason: String) -> String {
     stripped.map(str::to_owned).unwrap_or(reason)
 }
 
+/// The text with what may have refused instead of the advice about the console's address.
+pub(super) fn with_firewall(reason: String) -> String {
+    if !is_from_elsewhere(&reason) {
+        return reason;
+    }
+    format!("{}; no console writes this answer: a proxy or firewall may refuse this", without_address(reason))
+}
+
 /// For records of a stream that the token may not read.
 pub(super) fn of_permission(stream: Stream) -> String {
     let permission = Endpoint::permission(stream);

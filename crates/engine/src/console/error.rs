@@ -65,6 +65,7 @@ impl ConsoleError {
     pub fn of_known_stream(self) -> Self {
         match self {
             Self::Missing(reason) => Self::Missing(advice::without_address(reason)),
+            Self::Forbidden(reason) => Self::Forbidden(advice::with_firewall(reason)),
             other => other,
         }
     }
@@ -211,6 +212,11 @@ mod tests {
                 "the console answered 404 Not Found; the console had this stream before: ask its operator"
             );
         }
+        let refused = classify(403, None, "<html>blocked</html>", false).of_known_stream();
+        let advice = refused.advice(Stream::Threats, true, false).unwrap_or_default();
+        let text = format!("{refused}; {advice}");
+        assert!(text.contains("a proxy or firewall may refuse this") && text.contains("Endpoint Threats"), "{text}");
+        assert!(!text.contains("console.url"), "{text}");
         let unknown = classify(404, None, "404 page not found", false);
         assert!(unknown.advice(Stream::Threats, false, false).is_none() && unknown.to_string().contains("console.url"));
     }

@@ -1,5 +1,7 @@
 //! Checkpoints that belong to no pipeline file. Nothing removes them but commands, so a tenant has a bound of them.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store};
 use s1_forwarder_failure::Failure;
@@ -21,6 +23,17 @@ impl Renames {
         let known = self.known.lock();
         let has_orphans = known.orphans.iter().any(|lane| lane.pipeline == pipeline);
         has_orphans && !known.files.has_pipeline(pipeline) && !known.is_wanted(pipeline)
+    }
+
+    /// [`Self::has_lost`] these.
+    pub fn lost_pipelines(&self) -> BTreeSet<String> {
+        let names: BTreeSet<String> = self.known.lock().orphans.iter().map(|lane| lane.pipeline.clone()).collect();
+        names.into_iter().filter(|name| self.has_lost(name)).collect()
+    }
+
+    /// Whether the names of the store's checkpoints are known.
+    pub fn has_listed(&self) -> bool {
+        self.turn.try_lock().is_ok_and(|listing| listing.done.is_some())
     }
 
     /// Why a new lane of a tenant may not begin; `None` if it may.

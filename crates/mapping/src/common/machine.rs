@@ -86,15 +86,23 @@ pub const MACHINES: Words<Choice> = Words {
     ],
 };
 
-/// Databases that a cloud runs, which have the names of servers.
-const DATABASES: [&str; 4] = ["sql_server", "mysql_server", "postgresql_server", "mariadb_server"];
+/// How the names of databases end: `MySQL`, `MariaDB`, `Azure Cosmos`.
+const DATABASES: [&str; 5] = ["sql", "postgres", "db", "cosmos", "redis"];
 
 /// What has machines in it.
 const GROUPS: [&str; 5] = ["set", "group", "cluster", "pool", "fleet"];
 
 fn machine(value: Value<'_>) -> Option<Choice> {
     let word = Word::of_value(value);
-    MACHINES.find(word.as_str()).filter(|_| !word.ends_in(&DATABASES))
+    MACHINES.find(word.as_str()).filter(|_| !is_database(word))
+}
+
+/// Whether a word is that of a database which a cloud runs and calls a server: `Azure MySQL Flexible Server`. A
+/// `DB Server` is a machine.
+fn is_database(word: Word) -> bool {
+    let mut parts = word.as_str().split(|letter: char| !letter.is_ascii_alphanumeric());
+    let is_product = |part: &str| part != "db" && DATABASES.iter().any(|end| part.ends_with(end));
+    word.ends_in(&["server"]) && parts.any(is_product)
 }
 
 /// Whether a word is the type of a machine.

@@ -3408,6 +3408,10 @@ fn a_machine_needs_no_system() {
         ("Printer", 7, "IOT"),
         ("NAS", 7, "IOT"),
         ("IP Camera", 7, "IOT"),
+        ("Database Server", 1, "Server"),
+        ("DB Server", 1, "Server"),
+        ("Red Hat Server", 1, "Server"),
+        ("SQL Server Virtual Machine", 6, "Virtual"),
     ] {
         let [ecs, ocsf] = with_assets(json!([{"name": "H", "category": "Other", "subcategory": word}]), json!({}));
         assert_fields(&ecs, &[("host.name", json!("H")), ("host.type", json!(word.to_lowercase()))]);
@@ -3417,6 +3421,31 @@ fn a_machine_needs_no_system() {
         let [ecs, ocsf] = with_assets(json!([{"name": "H", "category": "Other", "subcategory": word}]), json!({}));
         assert_fields(&ecs, &[("host", Value::Null), ("related", Value::Null)]);
         assert_fields(&ocsf, &[("device", Value::Null)]);
+    }
+}
+
+#[test]
+fn the_database_of_a_cloud_is_no_host() {
+    for word in [
+        "SQL Server",
+        "Azure MySQL Flexible Server",
+        "Azure Database for MySQL Flexible Server",
+        "Azure Database for PostgreSQL - Flexible Server",
+        "Azure Database for PostgreSQL/MySQL Server",
+        "Postgres Single Server",
+        "MariaDB Managed Server",
+        "Cosmos DB Server",
+        "CosmosDB Server",
+        "MongoDB Atlas Server",
+        "Redis Enterprise Server",
+    ] {
+        for key in ["category", "subcategory", "assetTypeClassifier", "type"] {
+            let mut asset = json!({"name": "db1"});
+            asset[key] = json!(word);
+            let [ecs, ocsf] = with_assets(json!([asset]), json!({}));
+            assert_fields(&ecs, &[("host", Value::Null), ("related", Value::Null)]);
+            assert_fields(&ocsf, &[("device", Value::Null)]);
+        }
     }
 }
 

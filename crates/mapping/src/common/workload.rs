@@ -1,5 +1,9 @@
 //! Images and labels of containers.
 
+use s1_forwarder_record::{Escaped, Value};
+
+use super::placeholder::is_placeholder;
+
 /// The parts of `registry:5000/team/app:tag@sha256:digest`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Image<'a> {
@@ -48,6 +52,19 @@ fn is_digest(text: &str) -> bool {
 fn is_part(text: &str) -> bool {
     let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     !text.is_empty() && text.split(r"\/").all(is_plain)
+}
+
+/// The labels of a container or a pod, from a list or from one text with commas. A comma in quotes is one of a value.
+pub fn labels(value: Value<'_>) -> impl Iterator<Item = Escaped<'_>> {
+    let in_text = value.escaped().into_iter().flat_map(|text| {
+        let mut is_quoted = false;
+        text.raw().split(move |character| {
+            is_quoted ^= character == '"';
+            character == ',' && !is_quoted
+        })
+    });
+    let in_list = value.elements().filter_map(Value::escaped);
+    in_list.chain(in_text.map(Escaped::plain)).map(Escaped::trim).filter(|label| !is_placeholder(*label))
 }
 
 /// Splits `name=value` or `name:"value"`: the console has both.

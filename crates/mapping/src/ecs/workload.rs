@@ -1,10 +1,10 @@
 //! `container.*` and `orchestrator.*`.
 
-use s1_forwarder_record::{Escaped, Kind, Value};
+use s1_forwarder_record::{Escaped, Value};
 
 use super::event::{Event, is_placeholder};
 use crate::common::text_set::TextSet;
-use crate::common::workload::{Image, split_label};
+use crate::common::workload::{Image, labels, split_label};
 use crate::parts::{Container, EcsTask, Pod};
 
 /// Labels stay in the record, and so does an image that was split.
@@ -37,22 +37,17 @@ fn write_image(event: &mut Event<'_>, text: Escaped<'_>) {
     event.close(open);
 }
 
-/// Writes labels as `container.labels`, from a list or from one text with commas. A dot would make a path of a name,
-/// and two labels could collide.
-fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
+/// Writes `container.labels`. A dot would make a path of a name, and two labels could collide.
+fn write_labels(event: &mut Event<'_>, value: Value<'_>) {
     let open = event.open("labels");
     let mut seen = TextSet::default();
-    let mut write = |text: &str| {
-        let Some((name, value)) = split_label(text) else { return };
+    for label in labels(value) {
+        let label = label.decode();
+        let Some((name, value)) = split_label(&label) else { continue };
         let name = name.replace('.', "_");
         if seen.add(Escaped::plain(&name)) {
             event.json.text_named(&name, value);
         }
-    };
-    if labels.kind() == Kind::Array {
-        labels.elements().filter_map(Value::text).for_each(|text| write(&text));
-    } else if let Some(text) = labels.text() {
-        text.split(',').for_each(write);
     }
     event.close(open);
 }
@@ -71,10 +66,10 @@ pub(super) fn kubernetes(event: &mut Event<'_>, pod: &Pod<'_>) {
     if event.text("name", pod.name).is_some() {
         event.json.word("type", "pod");
     }
-    let mut labels = event.take_sets();
-    pod.labels.elements().for_each(|label| labels[0].add_value(label));
-    labels[0].write(&mut event.json, "label");
-    event.return_sets(labels);
+    let mut sets = event.take_sets();
+    labels(pod.labels).for_each(|label| sets[0].insert(label));
+    sets[0].write(&mut event.json, "label");
+    event.return_sets(sets);
     let parent = event.open("parent");
     event.text("type", pod.controller_kind);
     event.close(parent);

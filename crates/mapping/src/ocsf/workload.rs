@@ -1,10 +1,10 @@
 //! `cloud`, and the containers and images of a device.
 
-use s1_forwarder_record::{Escaped, Kind, Value};
+use s1_forwarder_record::Escaped;
 
 use super::event::{Event, Profile};
-use crate::common::placeholder::{is_placeholder, is_set};
-use crate::common::workload::Image;
+use crate::common::placeholder::is_set;
+use crate::common::workload::{Image, labels};
 use crate::parts::{Cloud, Container};
 
 /// Writes `cloud` of the event. Without a provider, there is none.
@@ -24,7 +24,7 @@ pub(super) fn cloud(event: &mut Event<'_>, cloud: &Cloud<'_>) {
 
 /// Writes a container. It needs an id or a name. Labels stay in the record.
 pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>, in_kubernetes: bool) -> bool {
-    let Container { id, name, image, labels } = *container;
+    let Container { id, name, image, .. } = *container;
     if !is_set(id) && !is_set(name) {
         return false;
     }
@@ -47,12 +47,9 @@ pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>, in_kub
         event.json.close(list);
     }
     event.close(object);
-    if labels.kind() == Kind::Array {
-        let list = event.json.open_list("labels");
-        let texts = labels.elements().filter_map(Value::escaped);
-        texts.filter(|text| !is_placeholder(*text)).for_each(|text| event.json.element(text));
-        event.json.close(list);
-    }
+    let list = event.json.open_list("labels");
+    labels(container.labels).for_each(|label| event.json.element(label));
+    event.json.close(list);
     if in_kubernetes {
         event.json.word("orchestrator", "kubernetes");
     }

@@ -5454,3 +5454,38 @@ fn a_retired_technique_has_the_consoles_name() {
     assert_fields(&ecs, &[("threat.technique.name", json!(["T1086"]))]);
     assert_fields(&ocsf["finding_info"]["attacks"][0]["technique"], &[("name", Value::Null)]);
 }
+
+#[test]
+fn labels_of_a_container_are_a_list_or_a_text() {
+    let list = json!(["app=web", "tier:\"front,back\"", "odd"]);
+    for labels in [list.clone(), json!("app=web, tier:\"front,back\",N/A,,odd")] {
+        let container = json!({"name": "c", "labels": labels});
+        let agent = json!({"agentId": "9", "agentComputerName": "H", "name": "H"});
+        let hit = json!({"alertid": "1", "rulename": "r", "origagentname": "H", "k8scontainername": "c",
+            "k8scontainerlabels": labels});
+        let cloud = json!({"containerName": "c", "containerLabels": labels, "podName": "p", "podLabels": labels});
+        let asset = json!({"primary": true, "asset": {}, "kubernetes": cloud});
+        for (stream, record) in [
+            (Stream::Threats, json!({"id": "1", "agentRealtimeInfo": agent, "containerInfo": container})),
+            (
+                Stream::Alerts,
+                json!({"alertInfo": {"alertId": "1"}, "agentRealtimeInfo": agent, "containerInfo": container}),
+            ),
+            (Stream::Activities, activity(3608, json!({}), hit)),
+            (
+                Stream::UnifiedAlerts,
+                json!({"id": "1", "assets": [{"name": "H", "agentUuid": "u"}], "detectionTime": {"assets": [asset]}}),
+            ),
+        ] {
+            let event = map_to(Schema::Ecs, stream, &record);
+            assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("container.labels", json!({"app": "web", "tier": "front,back"}))]);
+            if stream == Stream::UnifiedAlerts {
+                assert_fields(&event, &[("orchestrator.resource.label", list.clone())]);
+            }
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("device.container.labels", list.clone())]);
+        }
+    }
+}

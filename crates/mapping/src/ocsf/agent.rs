@@ -65,7 +65,7 @@ fn device_fields(event: &mut Event<'_>, parts: &AgentParts<'_>) {
         None => {}
     }
     hardware(event, &parts.hardware, &parts.endpoint);
-    device::owner(event, &parts.user);
+    device::owner(event, &parts.endpoint, &parts.user);
 }
 
 fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<'_>) {

@@ -69,11 +69,11 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
 }
 
 /// Writes the user who is logged in as the owner of the open device.
-pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
+pub(super) fn owner(event: &mut Event<'_>, endpoint: &Endpoint<'_>, user: &Interactive<'_>) {
     let name = user.name();
     let Some(account) = Account::of(name) else { return };
     let open = event.open("owner");
-    event.account(account, UserType::of_owner(account));
+    event.account(account, UserType::of_owner(account, endpoint.names));
     if !event.person(account) {
         event.email("email_addr", user.email);
     }

@@ -183,7 +183,7 @@ fn device(event: &mut Event<'_>, parts: &ThreatParts<'_>) -> bool {
     let endpoint = &parts.endpoint;
     let mut has_container = false;
     let is_device = device::write(event, endpoint, |event| {
-        device::owner(event, &parts.user);
+        device::owner(event, endpoint, &parts.user);
         has_container = workload::container(event, &parts.container, parts.pod.is_set);
         if has_container {
             event.using(Profile::Container);

@@ -289,7 +289,7 @@ fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) -> bool {
     let mut has_container = false;
     if parts.asset.class == AssetClass::Host {
         device::write(event, &parts.endpoint, |event| {
-            device::owner(event, &parts.user);
+            device::owner(event, &parts.endpoint, &parts.user);
             has_container = workload::container(event, &parts.container, parts.pod.is_set);
             if has_container {
                 event.using(Profile::Container);

@@ -5,6 +5,7 @@ use s1_forwarder_record::Value;
 use super::event::{Event, Object, Profile};
 use super::observables::ObservableType;
 use crate::common::account::{Account, ProcessUser, display_name, is_email};
+use crate::common::placeholder::text;
 use crate::common::sid;
 use crate::common::words::Choice;
 
@@ -22,9 +23,9 @@ pub(super) enum UserType {
 }
 
 impl UserType {
-    /// The type of who is logged in to an endpoint. A name that ends in `$` is that of the machine: nobody logs in as a
-    /// managed service account, which is named so too.
-    pub fn of_owner(account: Account<'_>) -> Self {
+    /// The type of who is logged in to an endpoint with these names. A name that ends in `$` is that of a machine or of
+    /// a managed service account.
+    pub fn of_owner(account: Account<'_>, hosts: [Value<'_>; 2]) -> Self {
         let name = account.name.raw();
         let is_numbered = |prefix: &str| {
             let parts = name.split_at_checked(prefix.len());
@@ -33,8 +34,9 @@ impl UserType {
                 is_number && first.eq_ignore_ascii_case(prefix)
             })
         };
-        if name.len() > 1 && name.ends_with('$') {
-            Self::System
+        if let Some(machine) = name.strip_suffix('$').filter(|machine| !machine.is_empty()) {
+            let is_own = hosts.into_iter().any(|host| is_account_of(machine, host));
+            if is_own { Self::System } else { Self::Unknown }
         } else if sid::is_service(account) {
             Self::Service
         } else if SESSIONS.into_iter().any(is_numbered) {
@@ -54,6 +56,14 @@ impl UserType {
             Self::Service => (4, "Service"),
         }
     }
+}
+
+/// Whether the name of a machine's account, without its `$`, is that of this host. Windows cuts it after 15 characters.
+fn is_account_of(machine: &str, host: Value<'_>) -> bool {
+    let Some(host) = text(host).and_then(|host| host.raw().split('.').next()) else { return false };
+    let is_cut = machine.chars().count() == 15;
+    let host = if is_cut { host.get(..machine.len()).unwrap_or(host) } else { host };
+    machine.eq_ignore_ascii_case(host)
 }
 
 impl Event<'_> {

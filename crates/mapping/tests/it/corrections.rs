@@ -5275,7 +5275,47 @@ fn an_address_of_each_installation_is_no_machines() {
     }
 }
 
-/// Nobody logs in to an endpoint with a managed service account, whose name ends in `$` too.
+/// A managed service account has a name that ends in `$` too.
+#[test]
+fn the_dollar_of_an_owner_is_the_machines_own() {
+    let ws = "ws-7";
+    let long = "Workstation-of-Jane";
+    for (host, name, kind) in [
+        (ws, "ACME\\WS-7$", "System"),
+        (ws, "WS-70$", "Unknown"),
+        (ws, "WS$", "Unknown"),
+        (ws, "ACME\\gmsa-sql$", "Unknown"),
+        ("ws-7.acme.example", "WS-7$", "System"),
+        // The name of an account has at most 15 characters of the machine's.
+        (long, "WORKSTATION-OF-$", "System"),
+        (long, "WORKSTATION-OF-JANE$", "System"),
+        (long, "WORKSTATION$", "Unknown"),
+        ("N/A", "N/A$", "Unknown"),
+        ("", "WS-7$", "Unknown"),
+    ] {
+        let user = json!({"agentLastLoggedInUserName": name});
+        let asset = json!({"name": host, "agentUuid": "u", "lastLoggedInUser": name});
+        for (stream, record) in [
+            (Stream::Agents, json!({"id": "9", "computerName": host, "lastLoggedInUserName": name})),
+            (
+                Stream::Threats,
+                threat(
+                    json!({}),
+                    json!({"agentDetectionInfo": user, "agentRealtimeInfo": {"agentId": "9", "agentComputerName": host}}),
+                ),
+            ),
+            (Stream::UnifiedAlerts, json!({"id": "u", "assets": [asset]})),
+        ] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            let is_device = event.get("device").is_some();
+            assert!(is_device || ["", "N/A"].contains(&host), "{stream}: {event:#}");
+            let expected = if is_device { json!(kind) } else { Value::Null };
+            assert_fields(&event, &[("device.owner.type", expected)]);
+        }
+    }
+}
+
 #[test]
 fn the_owner_of_a_device_is_a_person() {
     for (name, kind) in [
@@ -5298,7 +5338,8 @@ fn the_owner_of_a_device_is_a_person() {
         ("Système X", "User"),
         ("jane", "User"),
     ] {
-        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastLoggedInUserName": name});
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "WS-7",
+            "lastLoggedInUserName": name});
         let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         assert_eq!(event["device"]["owner"]["type"], json!(kind), "{name}: {event:#}");

@@ -186,20 +186,16 @@ pub fn without_directory(text: Escaped<'_>) -> Escaped<'_> {
     if is_rooted { Image::named(text).map_or(text, |image| image.name) } else { text }
 }
 
-/// A text without what the console adds to the names in it.
+/// A name, or a title such as `cmd.exe (interactive session) detected as Malware`, without what the console adds to the
+/// end of the name. Within a name, such words are those of a file.
 pub fn without_additions(text: Escaped<'_>) -> Cow<'_, str> {
-    let mut parts = text.raw().split(" (");
-    let mut kept = Cow::Borrowed(parts.next().unwrap_or_default());
-    for part in parts {
-        let after =
-            part.split_once(')').filter(|(words, _)| addition(&kept, words).is_some() && !kept.trim().is_empty());
-        let added = match after {
-            Some((_, after)) => ["", after],
-            None => [" (", part],
-        };
-        added.into_iter().for_each(|text| kept.to_mut().push_str(text));
+    let (text, _) = split(text);
+    let raw = text.raw();
+    let Some((name, rest)) = raw.find(" detected as ").map(|end| raw.split_at(end)) else { return raw.into() };
+    match split(Escaped::plain(name)) {
+        (name, Some(_)) => format!("{}{rest}", name.raw()).into(),
+        (_, None) => raw.into(),
     }
-    kept
 }
 
 /// Splits what the console adds from the end of a name or a path. It may have added both.

@@ -353,7 +353,7 @@ impl Malware<'_> {
         let list = event.open_list("malware");
         let element = event.open_element();
         let name = self.name.map(|name| without_additions(without_directory(name.trim())));
-        event.optional("name", name.as_deref().map(str::trim).map(Escaped::plain));
+        event.optional("name", name.as_deref().map(Escaped::plain));
         match uid {
             // Without a name, there is no file that has the hash.
             Some(uid) if self.name.is_none() => event.lower_case("uid", ObservableType::Hash, uid),

@@ -2457,7 +2457,14 @@ fn malware_has_no_words_of_the_console_in_its_name() {
         ("setup.exe (1)", "setup.exe (1)"),
         ("cmd.exe (interactive session) detected as Malware", "cmd.exe detected as Malware"),
         ("powershell.exe (CLI fa08) detected as Malware (x)", "powershell.exe detected as Malware (x)"),
-        ("a (CLI fa08) and b (CLI fa09)", "a and b"),
+        ("cmd.exe  (interactive session)  detected as Malware", "cmd.exe detected as Malware"),
+        ("powershell.exe\u{a0}(CLI fa08) detected as Malware", "powershell.exe detected as Malware"),
+        // The console has its words at the end of a name: this is another file's.
+        ("notes (interactive session).txt", "notes (interactive session).txt"),
+        ("notes (CLI fa08) copy.txt", "notes (CLI fa08) copy.txt"),
+        ("a (CLI 12).exe", "a (CLI 12).exe"),
+        ("a (CLI 12).exe (CLI fa08)", "a (CLI 12).exe"),
+        ("a (CLI fa08) and b (CLI fa09)", "a (CLI fa08) and b"),
         ("setup.exe (1) in (CLI) found", "setup.exe (1) in (CLI) found"),
     ] {
         let data = json!({"fileDisplayName": name, "threatClassification": "Malware"});
@@ -2468,6 +2475,11 @@ fn malware_has_no_words_of_the_console_in_its_name() {
         ] {
             let event = map_to(Schema::Ocsf, stream, &record);
             assert_eq!(event.pointer("/malware/0/name"), Some(&json!(expected)), "{stream}: {event:#}");
+            // It is the name of the file.
+            if let Some(file) = event.pointer("/malware/0/files/0/name") {
+                let is_title = expected.contains(" detected as ");
+                assert!(is_title || *file == json!(expected), "{stream}: {event:#}");
+            }
         }
     }
 }

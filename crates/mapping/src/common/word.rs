@@ -2,6 +2,8 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
+use super::placeholder::trimmed;
+
 /// A normalised word for table lookups: trimmed, in lower case, with one underscore for spaces and hyphens that follow
 /// each other. "" for a text that is not ASCII or longer than all words of the tables.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +34,11 @@ impl Word {
     /// The word of a scalar; "" for other values.
     pub fn of_value(value: Value<'_>) -> Self {
         Self::of(value.escaped().unwrap_or(Escaped::plain("")))
+    }
+
+    /// The word of a scalar that says something; "" for other values.
+    pub fn of_set(value: Value<'_>) -> Self {
+        Self::of(trimmed(value).unwrap_or(Escaped::plain("")))
     }
 
     pub fn as_str(&self) -> &str {

@@ -1,8 +1,9 @@
 //! The class of an alert or of a hit: kind, categories, types, action and outcome.
 
-use super::event::{Event, boolean, is_placeholder};
+use super::event::{Event, boolean};
 use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
+use crate::common::placeholder::trimmed;
 
 impl Matched<'_> {
     /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
@@ -15,7 +16,7 @@ impl Matched<'_> {
         let categories = categories.into_iter().filter(|word| !word.is_empty());
         event.words("category", ["intrusion_detection"].into_iter().chain(categories));
         event.words("type", ["info"].into_iter().chain(types));
-        match self.event_type.escaped().filter(|text| !is_placeholder(*text)) {
+        match trimmed(self.event_type) {
             Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
             None => event.json.word("action", "alert-raised"),
         }

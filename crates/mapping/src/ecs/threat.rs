@@ -110,7 +110,7 @@ fn event_object(
     parts: &ThreatParts<'_>,
     techniques: &Techniques<'_>,
 ) {
-    let mitigation = Word::of_value(parts.mitigation.status);
+    let mitigation = Word::of_set(parts.mitigation.status);
     let outcome = OUTCOMES.find(mitigation.as_str());
     let open = event.open("event");
     event.json.word("kind", "alert");

@@ -86,7 +86,7 @@ fn head(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'
 }
 
 fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'_>) {
-    let result = Word::of_value(parts.result);
+    let result = Word::of_set(parts.result);
     let open = event.open("event");
     event.json.word("kind", "alert");
     event.words("category", parts.categories().chain(subject(parts)));

@@ -4459,6 +4459,24 @@ fn an_unknown_result_of_a_unified_alert_says_nothing_of_it() {
 }
 
 #[test]
+fn a_placeholder_names_no_action() {
+    for word in ["N/A", "UNKNOWN", " none ", "-", ""] {
+        let records = [
+            (Stream::UnifiedAlerts, json!({"id": "1", "result": word}), json!("unified-alert-raised")),
+            (Stream::Threats, threat(json!({"mitigationStatus": word}), json!({})), Value::Null),
+            (Stream::Alerts, json!({"alertInfo": {"alertId": "1", "eventType": word}}), json!("alert-raised")),
+            (Stream::Activities, activity(3608, json!({}), json!({"dveventtype": word})), json!("alert-raised")),
+            (Stream::Vulnerabilities, json!({"id": "1", "status": word}), json!("vulnerability-detected")),
+        ];
+        for (stream, record, action) in records {
+            let event = map_to(Schema::Ecs, stream, &record);
+            assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("event.action", action)]);
+        }
+    }
+}
+
+#[test]
 fn an_unknown_severity_that_an_alert_was_given_is_none() {
     for (severity, score, word) in [("SEV0", Value::Null, "Unknown"), ("HIGH", json!(73), "High")] {
         for fields in [json!({"alertId": "9"}), json!({})] {

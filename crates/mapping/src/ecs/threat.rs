@@ -10,7 +10,6 @@ use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome, categories, event_outcome};
-use crate::common::image::Image;
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, is_version, unless_zero};
 use crate::common::word::Word;
@@ -220,9 +219,7 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
 /// Writes the extension that the console gives, else that of the name.
 fn file_extension(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     let given = file.extension.escaped();
-    // The name of a threat is no name of a file.
-    let is_file = |image: &Image<'_>| image.path.is_some() || image.addition.is_some();
-    let of_name = || file.image.filter(is_file).and_then(|image| extension(image.name));
+    let of_name = || file.image.and_then(|image| extension(image.name));
     let plain = given.map(|text| Escaped::plain(text.raw().trim_start_matches('.')));
     let is_extension = |text: &Escaped<'_>| !is_placeholder(*text) && !is_version(*text);
     let Some(plain) = plain.or_else(of_name).filter(is_extension) else { return };

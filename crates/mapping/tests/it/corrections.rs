@@ -3510,6 +3510,25 @@ fn only_hosts_are_related_as_hosts() {
 }
 
 #[test]
+fn a_name_without_a_path_has_an_extension_in_all_streams() {
+    for (name, expected) in
+        [("a.EXE", json!("exe")), ("notes.txt", json!("txt")), ("bash", Value::Null), ("a.1", Value::Null)]
+    {
+        let data = json!({"threatClassification": "Malware", "fileDisplayName": name});
+        for (stream, record) in [
+            (Stream::Threats, threat(json!({"threatName": name}), json!({}))),
+            (Stream::Threats, threat(json!({"threatName": "n", "fileDisplayName": name}), json!({}))),
+            (Stream::Activities, activity(19, json!({"threatId": "5"}), data)),
+            (Stream::UnifiedAlerts, json!({"id": "1", "process": {"file": {"name": name}}})),
+        ] {
+            let event = map_to(Schema::Ecs, stream, &record);
+            assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("file.name", json!(name)), ("file.extension", expected.clone())]);
+        }
+    }
+}
+
+#[test]
 fn a_version_is_no_extension_of_a_file() {
     let cases = [
         ("/usr/bin/python3.11", Value::Null),

@@ -302,6 +302,19 @@ impl<'a> SendStage<'a> {
         lane.set_newest_record(rhythm.newest());
         let is_silent = rhythm.is_silent(pull);
         let was_silent = lane.set_silent(is_silent);
+        if was_silent == Some(true)
+            && let Some((from, to)) = missed
+        {
+            let Lane { file, state_flags, .. } = self.lane;
+            let repair = repair_between(from, to, pull.settles_after(), file, state_flags);
+            let text = format!(
+                "the console has shown no records from {} to {} although it had some; {repair}",
+                from.whole_second(),
+                to.whole_second()
+            );
+            warn!("{text}");
+            lane.add_repair(text, Some(to));
+        }
         let is_silent = is_silent == Some(true);
         if is_silent != (was_silent == Some(true)) {
             let newest_record = rhythm.newest().map(|newest| newest.to_string());
@@ -314,17 +327,6 @@ impl<'a> SendStage<'a> {
                 );
             } else {
                 info!(newest_record, "the console is not silent any more");
-                if let Some((from, to)) = missed {
-                    let Lane { file, state_flags, .. } = self.lane;
-                    let repair = repair_between(from, to, pull.settles_after(), file, state_flags);
-                    let text = format!(
-                        "the console has shown no records from {} to {} although it had some; {repair}",
-                        from.whole_second(),
-                        to.whole_second()
-                    );
-                    warn!("{text}");
-                    lane.add_repair(text, Some(to));
-                }
             }
         }
     }

@@ -35,7 +35,7 @@ pub struct Rhythm {
 pub struct Observed {
     /// The newest time so far, that of earlier polls included.
     newest: Option<Timestamp>,
-    /// That of earlier polls, and the earliest time after it.
+    /// The newest time of earlier polls, and the earliest one after it.
     newest_before: Option<Timestamp>,
     first_new: Option<Timestamp>,
     days: Days,

@@ -134,16 +134,19 @@ async fn what_hides_documents_is_no_proof() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_mapping_or_a_search_pipeline_hides_is_no_proof() {
     let Some(node) = with_template().await else { return };
-    // Some documents get another `_id`, and the parts of their identity do not find them.
-    let analyzer = json!({ "analyzer": { "default": { "type": "simple" } } });
+    // Some documents get another `_id`, and what is indexed of their identity does not find them.
+    let reverses = json!({ "type": "custom", "tokenizer": "keyword", "filter": ["reverse"] });
+    let analyzer = json!({ "analyzer": { "default": reverses } });
     let mappings = json!({ "properties": { "sentinel_one": { "properties": { "identity": { "type": "text" } } } } });
     let index = json!({ "settings": { "analysis": analyzer }, "mappings": mappings });
     did(&node, "PUT", "proof-analyzed", index).await;
     let renames = json!({ "set": {
         "if": "ctx.sentinel_one.identity.endsWith('3')", "field": "_id", "value": "x-{{sentinel_one.identity}}" } });
-    did(&node, "PUT", "_ingest/pipeline/proof-renames", json!({ "processors": [renames] })).await;
+    // No list shows them in their hours.
+    let moves = json!({ "set": { "field": "@timestamp", "value": "2020-01-01T00:00:00Z" } });
+    did(&node, "PUT", "_ingest/pipeline/proof-renames", json!({ "processors": [renames, moves] })).await;
     let harness = harness(&node, json!({ "index": "proof-analyzed", "ingest_pipeline": "proof-renames" })).await;
-    // The sums of their hours differ then, so that the others of these hours are asked for, too.
+    // These are missing.
     let there = ids(&node, "proof-analyzed").await.into_iter().filter(|id| !id.starts_with("x-"));
     let removed: Vec<String> = fastrand::choose_multiple(there, 10);
     let query = json!({ "query": { "ids": { "values": removed } } });
@@ -157,6 +160,38 @@ async fn what_a_mapping_or_a_search_pipeline_hides_is_no_proof() {
     did(&node, "PUT", "proof-analyzed/_settings", pipeline).await;
     let lane = ask(&harness, &["--repair=1000"]).await;
     assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("`proof-hides`")), "{lane}");
+}
+
+/// An ingest pipeline has removed each `_id`. A document counts by the identity that the index has of it, and by no
+/// other text.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_that_no_identity_finds_may_be_what_is_missing() {
+    let Some(node) = with_template().await else { return };
+    let keyword = json!({ "properties": { "sentinel_one": { "properties": { "identity": { "type": "keyword" } } } } });
+    let hidden = json!({ "properties": { "sentinel_one": { "enabled": false } } });
+    let removes = json!({ "remove": { "field": "_id" } });
+    let upper = json!({ "uppercase": {
+        "if": "ctx.sentinel_one.identity.endsWith('3')", "field": "sentinel_one.identity" } });
+    let uid = json!({ "set": { "field": "metadata.uid", "value": "node-7" } });
+    // No list has it in its hour.
+    let moves = json!({ "set": { "field": "@timestamp", "value": "2020-01-01T00:00:00Z" } });
+    for (name, mappings, changes, refused) in [
+        ("proof-named", &keyword, vec![&removes, &moves], None),
+        ("proof-upper", &keyword, vec![&removes, &moves, &upper], Some("hex digits")),
+        ("proof-hidden", &hidden, vec![&removes, &uid], Some("an answer lacks the event")),
+    ] {
+        did(&node, "PUT", name, json!({ "mappings": mappings })).await;
+        did(&node, "PUT", &format!("_ingest/pipeline/{name}"), json!({ "processors": changes })).await;
+        let harness = harness(&node, json!({ "index": name, "ingest_pipeline": name })).await;
+        let removed: Vec<String> = fastrand::choose_multiple(ids(&node, name).await, 3);
+        let query = json!({ "query": { "ids": { "values": removed } } });
+        did(&node, "POST", &format!("{name}/_delete_by_query?refresh=true"), query).await;
+        let lane = ask(&harness, &[]).await;
+        let said = lane["unseen"].as_str();
+        assert_eq!(said.is_none(), refused.is_none(), "{name} {lane}");
+        assert!(refused.is_some() || (1..=3).contains(&sum(&lane, "missing")), "{name} {lane}");
+        assert!(refused.is_none_or(|part| said.unwrap().contains(part)), "{name} {lane}");
+    }
 }
 
 /// What is in an index that the alias no longer has is not missing, nor is what went with the first backing index. What

@@ -161,6 +161,10 @@ pub struct ElasticSearch {
     pub name: Option<&'static str>,
     /// The index `elsewhere` is hidden.
     pub hides: bool,
+    /// The mapping leaves these fields out of the index.
+    pub unindexed: Vec<&'static str>,
+    /// Questions by identity are answered by a cluster that lacks these.
+    pub lacks: BTreeSet<String>,
 }
 
 /// What is asked of each index.
@@ -189,7 +193,7 @@ impl Contract for ElasticSearch {
             ("POST", path) if path == format!("/{name}/_search") => self.search(asked, false),
             ("POST", "/_search") => self.search(asked, true),
             ("POST", path) if path == format!("/{name}::failures/_search") => match self.fails {
-                true => self.by_field(&asked.json().unwrap(), ".fs-"),
+                true => self.by_fields(&asked.json().unwrap(), ".fs-"),
                 false => refusal(404, "index_not_found_exception"),
             },
             ("GET", _) if self.busy > 0 => self.too_busy(),
@@ -263,6 +267,11 @@ impl ElasticSearch {
         indices.as_object().unwrap().iter().map(wrapped).collect::<serde_json::Map<_, _>>().into()
     }
 
+    /// The text that finds a document by a field.
+    fn indexed<'v>(&self, document: &'v Value, field: &str) -> Option<&'v str> {
+        text(document, field).filter(|_| !self.unindexed.contains(&field))
+    }
+
     fn too_busy(&mut self) -> Reply {
         self.busy -= 1;
         refusal(429, "es_rejected_execution_exception")
@@ -296,14 +305,25 @@ impl ElasticSearch {
         json!({ "create": { "status": 201, "result": "created", "_index": index } })
     }
 
-    /// The documents that have one of these texts in a field.
-    fn by_field(&self, question: &Value, indices: &str) -> Reply {
-        let (field, texts) = question["query"]["terms"].as_object().unwrap().iter().next().unwrap();
-        let texts: BTreeSet<String> = serde_json::from_value(texts.clone()).unwrap();
+    /// The documents that have one of these texts in one of these fields.
+    fn by_fields(&self, question: &Value, indices: &str) -> Reply {
+        let should = question["query"]["bool"]["should"].as_array().unwrap();
+        let terms: Vec<(String, BTreeSet<String>)> = should
+            .iter()
+            .flat_map(|part| part["terms"].as_object().unwrap())
+            .map(|(field, texts)| (field.clone(), serde_json::from_value(texts.clone()).unwrap()))
+            .collect();
         let documents = self.documents.iter().filter(|((index, _), _)| index.starts_with(indices));
-        let found = documents.filter(|(_, document)| text(document, field).is_some_and(|text| texts.contains(text)));
-        let hit = |((index, id), document): (&(String, String), &Value)| json!({ "_id": id, "_index": index, "_source": { field: text(document, field) } });
-        self.answer_with(found.map(hit).filter(|_| self.trap != Some(Trap::Analyzed)).collect(), None)
+        let has = |document: &Value| {
+            terms.iter().any(|(field, texts)| self.indexed(document, field).is_some_and(|text| texts.contains(text)))
+        };
+        let hit = |((index, id), document): (&(String, String), &Value)| {
+            let source = terms.iter().filter_map(|(field, _)| Some((field.clone(), json!(text(document, field)?))));
+            let source: serde_json::Map<_, _> = source.collect();
+            json!({ "_id": id, "_index": index, "_source": source })
+        };
+        let found = documents.filter(|(_, document)| has(document)).map(hit);
+        self.answer_with(found.filter(|_| self.trap != Some(Trap::Analyzed)).collect(), None)
     }
 
     /// Some documents of each index, by each field that has an identity.
@@ -312,14 +332,13 @@ impl ElasticSearch {
         let indices: BTreeSet<&String> = self.documents.keys().map(|(index, _)| index).collect();
         let bucket = |index: &&String| {
             let of_field = |field: &String| {
-                let own =
-                    self.documents.iter().filter(|((of, _), document)| of == *index && text(document, field).is_some());
-                let hits: Vec<Value> = own
-                    .map(|((index, id), document)| {
-                        json!({ "_id": id, "_index": index, "_source": { field: text(document, field) } })
-                    })
-                    .take(3)
-                    .collect();
+                let is_own = |of: &String, document: &Value| of == *index && self.indexed(document, field).is_some();
+                let own = self.documents.iter().filter(|((of, _), document)| is_own(of, document));
+                let hit = |((index, id), document): (&(String, String), &Value)| {
+                    let source = fields.keys().filter_map(|field| Some((field.clone(), json!(text(document, field)?))));
+                    json!({ "_id": id, "_index": index, "_source": source.collect::<serde_json::Map<_, _>>() })
+                };
+                let hits: Vec<Value> = own.map(hit).take(3).collect();
                 let mut found = json!({ "total": { "value": 3, "relation": "eq" } });
                 if !hits.is_empty() {
                     found["hits"] = json!(hits);
@@ -348,27 +367,36 @@ impl ElasticSearch {
         let window = question["query"]["range"]["@timestamp"].clone();
         if window.is_object() {
             let lacks = self.replicas_lack.filter(|_| !asked.query.contains("preference=_primary"));
-            return self.list(&window, size, lacks);
+            return self.list(&question, size, lacks);
         }
         if !question["aggs"].is_null() {
             return self.samples(&question);
         }
-        if !question["query"]["terms"].is_null() {
-            return self.by_field(&question, ".ds-");
+        let should = &question["query"]["bool"]["should"];
+        let is_sample = should.as_array().is_some_and(|parts| parts.iter().all(|part| part["ids"].is_null()));
+        if is_sample {
+            return self.by_fields(&question, ".ds-");
         }
         if !question["query"]["bool"]["must_not"].is_null() {
             let unnamed = |id: &str| json!({ "_id": id, "_index": ".ds-x-000001" });
             self.unnamed += 1;
+            let named = question["query"]["bool"]["must_not"].as_array().unwrap();
+            let fields: Vec<&String> =
+                named.iter().flat_map(|part| part["regexp"].as_object().unwrap().keys()).collect();
+            let is_named = |document| fields.iter().any(|field| self.indexed(document, field).is_some_and(is_identity));
+            let documents = self.documents.iter().filter(|((index, _), _)| index.starts_with(".ds-"));
+            let others =
+                documents.filter(|(_, document)| !is_named(document)).map(|((_, id), _)| unnamed(id)).collect();
             return match self.trap {
                 Some(Trap::Unnamed) => self.answer_with(vec![unnamed("vendor-1")], None),
                 Some(Trap::Renamed) => self.answer_with(vec![unnamed(&"f".repeat(32))], None),
                 Some(Trap::UnnamedUnseen) => self.answer_with(Vec::new(), Some(Trap::ShardFailed)),
                 Some(Trap::UnnamedCut) => self.answer_with(vec![unnamed("a"), unnamed("b")], Some(Trap::Cut)),
-                trap => self.answer_with(Vec::new(), trap),
+                trap => self.answer_with(others, trap),
             };
         }
         let ids: BTreeSet<String> =
-            serde_json::from_value(question["query"]["bool"]["should"][0]["ids"]["values"].clone()).unwrap();
+            serde_json::from_value(should.as_array().unwrap().last().unwrap()["ids"]["values"].clone()).unwrap();
         assert!(size >= 2 * ids.len());
         if !everywhere {
             self.questions.push(ids.len());
@@ -399,10 +427,12 @@ impl ElasticSearch {
             self.indices = then;
         }
         let lacks = self.replicas_lack.filter(|_| !asked.query.contains("preference=_primary"));
-        let fields: Vec<&str> = question["query"]["bool"]["should"].as_array().unwrap()[1..]
+        let fields: Vec<&str> = should
+            .as_array()
+            .unwrap()
             .iter()
-            .flat_map(|part| part["terms"].as_object().unwrap().keys())
-            .map(String::as_str)
+            .filter_map(|part| part["terms"].as_object())
+            .flat_map(|terms| terms.keys().map(String::as_str))
             .collect();
         let mut hits: Vec<Value> = Vec::new();
         let documents = self.documents.iter().filter(|((index, _), _)| !index.starts_with(".fs-"));
@@ -412,10 +442,13 @@ impl ElasticSearch {
             let mut is_named = false;
             for field in &fields {
                 let value = document.pointer(&format!("/{}", field.replace('.', "/")));
-                is_named |= value.and_then(Value::as_str).is_some_and(|value| ids.contains(value));
+                is_named |= self.indexed(document, field).is_some_and(|value| ids.contains(value));
                 value.iter().for_each(|value| source[field] = (*value).clone());
             }
             let is_seen = !self.hides || index != "elsewhere" || asked.query.contains("hidden");
+            if self.lacks.contains(id) && !everywhere {
+                continue;
+            }
             if (is_named || ids.contains(id)) && is_seen && (everywhere || index.starts_with(".ds-")) {
                 hits.push(json!({ "_id": id, "_index": index, "_source": source }));
             }
@@ -434,7 +467,9 @@ impl ElasticSearch {
     }
 
     /// The documents of a window, at most `size`.
-    fn list(&mut self, window: &Value, size: usize, lacks: Option<char>) -> Reply {
+    fn list(&mut self, question: &Value, size: usize, lacks: Option<char>) -> Reply {
+        let window = &question["query"]["range"]["@timestamp"];
+        let fields: Vec<String> = serde_json::from_value(question["_source"].clone()).unwrap();
         self.lists += 1;
         if self.busy > 0 {
             return self.too_busy();
@@ -449,7 +484,9 @@ impl ElasticSearch {
             let time = &document["@timestamp"];
             let at = Timestamp::parse(time.as_str().unwrap()).unwrap();
             if index.starts_with(".ds-") && (from..to).contains(&at) {
-                hits.push(json!({ "_id": id, "_index": index, "_source": { "@timestamp": time } }));
+                let source = fields.iter().filter_map(|field| Some((field.clone(), json!(text(document, field)?))));
+                let source: serde_json::Map<_, _> = source.collect();
+                hits.push(json!({ "_id": id, "_index": index, "_source": source }));
             }
         }
         let total = hits.len();
@@ -517,6 +554,11 @@ impl ElasticSearch {
         }
         Reply::new(200, answer.to_string())
     }
+}
+
+/// Whether this is an identity as `verify` asks for it.
+fn is_identity(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The text of a field of a document.

@@ -523,6 +523,74 @@ async fn an_answer_of_another_cluster_proves_nothing() {
     assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{lane}");
 }
 
+/// One cluster lists what it has, and another one, which lacks more, answers by identity. The listed event that each
+/// answer must have is among what it lacks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_listed_is_not_missing() {
+    let (harness, elastic) = delivered().await;
+    let mut chosen = BTreeSet::new();
+    remove(&elastic, &choose(&harness, &elastic, &mut chosen, 1));
+    let greatest = elastic.contract(|elastic| elastic.in_target()).pop_last();
+    let mut lacks = choose(&harness, &elastic, &mut chosen, 30);
+    lacks.extend(greatest);
+    elastic.contract(|elastic| elastic.lacks = lacks);
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("an answer lacks the event")), "{lane}");
+    assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{lane}");
+}
+
+/// An ingest pipeline has replaced each `_id`, and no field finds some documents by the identity of their event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_that_no_identity_finds_may_be_what_is_missing() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 3));
+    elastic.contract(|elastic| {
+        let documents = std::mem::take(&mut elastic.documents).into_iter().enumerate();
+        let renamed = |(number, ((index, _), mut document)): (usize, ((String, String), Value))| {
+            // No list shows it in its hour.
+            document["@timestamp"] = json!("2020-01-01T00:00:00Z");
+            ((index, format!("node-{number:08}")), document)
+        };
+        elastic.documents = documents.map(renamed).collect();
+    });
+    let before = elastic.contract(|elastic| elastic.documents.clone());
+    let found = ask(&harness, &[]).await;
+    assert_eq!(sum(&lanes(&found)[0], "missing"), 3, "{}", found.stdout);
+    let named: Vec<String> = settled(&harness, 22, 3).into_iter().take(40).collect();
+    // What becomes of each document, or of one in ten, the fields that are not indexed, and what is said of it.
+    let upper = |document: &mut Value| {
+        let identity = document["sentinel_one"]["identity"].as_str().unwrap().to_uppercase();
+        document["sentinel_one"]["identity"] = json!(identity);
+    };
+    let uid = |document: &mut Value| document["metadata"] = json!({ "uid": "node-7" });
+    let label = |document: &mut Value| document["labels"] = json!({ "s1_identity": "x" });
+    let hash = |document: &mut Value| document["labels"] = json!({ "s1_identity": "f".repeat(32) });
+    let hidden = &["sentinel_one.identity"];
+    type Change = dyn Fn(&mut Value);
+    let cases: [(&Change, usize, &[&'static str], &str); 4] = [
+        (&upper, 10, &[], "hex digits"),
+        (&uid, 1, hidden, "hex digits"),
+        (&label, 1, hidden, "hex digits"),
+        (&hash, 1, hidden, "does not find its own documents by `sentinel_one.identity`"),
+    ];
+    for (change, each, unindexed, expected) in cases {
+        elastic.contract(|elastic| {
+            elastic.documents = before.clone();
+            elastic.documents.values_mut().step_by(each).for_each(change);
+            elastic.unindexed = unindexed.to_vec();
+            // Some events are found all the same.
+            let document = elastic.documents.values().next().unwrap().clone();
+            let named = named.iter().map(|id| ((format!(".ds-{TARGET}-000001"), id.clone()), document.clone()));
+            elastic.documents.extend(named);
+        });
+        let exit = ask(&harness, &["--repair=1000000"]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains(expected)), "{expected} {lane}");
+        assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{lane}");
+    }
+}
+
 /// Replicas that copy segments have a document later than their primary, and nobody knows how much later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_replicas_lack_is_not_missing() {

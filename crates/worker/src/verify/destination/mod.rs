@@ -11,7 +11,7 @@ mod returning;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use compact_str::CompactString;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
 use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::lane::LaneCheckpoint;
-use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
+use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
 use s1_forwarder_engine::source::{PassKeys, Pull, PulledPage, Since, Window};
 use s1_forwarder_engine::transform::{Origin, RedactionKeys, Transformer};
 use s1_forwarder_record::{Identity, Timestamp};
@@ -146,6 +146,7 @@ async fn verify_lanes(
             leading: Leading::default(),
             may_lack_beginning: false,
             known: None,
+            listed: None,
             missing: repair.map(|_| Vec::new()),
             list: &mut list,
             shared: &shared,
@@ -262,6 +263,8 @@ struct LaneComparison<'a> {
     may_lack_beginning: bool,
     /// An event that the destination has shown.
     known: Option<Identity>,
+    /// What it has shown in lists by time.
+    listed: Option<SortedIdentities>,
     /// What is to be delivered again.
     missing: Option<Vec<Candidate>>,
     list: &'a mut Option<BufWriter<File>>,
@@ -515,6 +518,7 @@ impl LaneComparison<'_> {
     /// in another hour than its creation.
     async fn agreeing(&mut self, account: &Account, hours: Range<Hour>) -> Result<BTreeMap<Hour, HasAll>, End> {
         let mut agreeing = BTreeMap::new();
+        let mut sorter = IdentitySorter::default();
         let most = self.lookup.most_listed() as u64;
         let delivered = |hour: Hour| account.delivered(hour).filter(|sum| most > 0 && sum.count > 0);
         let mut next = hours.start;
@@ -527,7 +531,7 @@ impl LaneComparison<'_> {
                 events += delivered(next).map_or(0, |sum| sum.count);
                 next = next.plus(1);
             }
-            let Some(listed) = self.list(window(&(first..next)), events).await? else { break };
+            let Some(listed) = self.list(window(&(first..next)), events, &mut sorter).await? else { break };
             let agrees = |hour: &Hour| {
                 let (sum, duplicates) = listed.get(hour).copied()?;
                 let has_all = HasAll { events: sum.count, duplicates };
@@ -539,11 +543,18 @@ impl LaneComparison<'_> {
                 break;
             }
         }
+        self.listed = Some(sorter.finish().map_err(unsorted)?);
         Ok(agreeing)
     }
 
-    /// The sums of what the destination has, and the copies beyond the first; `None` if it gives no list.
-    async fn list(&mut self, whole: Window, events: u64) -> Result<Option<BTreeMap<Hour, (Sum, u64)>>, End> {
+    /// The sums of what the destination has, and the copies beyond the first; `None` if it gives no list. All that it
+    /// has listed goes to `sorter`.
+    async fn list(
+        &mut self,
+        whole: Window,
+        events: u64,
+        sorter: &mut IdentitySorter,
+    ) -> Result<Option<BTreeMap<Hour, (Sum, u64)>>, End> {
         let most = self.lookup.most_listed() as u64;
         let count = if events <= most { 1 } else { events.div_ceil((most / 2).max(1)) };
         let mut sums: BTreeMap<Hour, (Sum, u64)> = BTreeMap::new();
@@ -558,6 +569,7 @@ impl LaneComparison<'_> {
             listed.sort_unstable();
             self.known = listed.last().map(|listed| listed.identity).or(self.known);
             for same in listed.chunk_by(|one, other| one.identity == other.identity) {
+                same.iter().take(1).try_for_each(|first| sorter.add(first.identity)).map_err(unsorted)?;
                 let Some(hour) = same.first().and_then(|first| Hour::of(first.time)) else { continue };
                 let copies: u64 = same.iter().map(|listed| u64::from(listed.copies)).sum();
                 let (sum, duplicates) = sums.entry(hour).or_default();
@@ -737,6 +749,7 @@ impl LaneComparison<'_> {
             row.present += 1;
             row.duplicates += u64::from(copies - 1);
         });
+        self.refuse_listed(&candidates)?;
         let gone = self.gone(&candidates).await?;
         candidates = self.count_found(candidates, &gone, |row, _| {
             row.owed -= 1;
@@ -783,6 +796,17 @@ impl LaneComparison<'_> {
         Ok(())
     }
 
+    /// What a list by time has shown is there: an answer by identity that lacks it says nothing of other events either.
+    fn refuse_listed(&mut self, candidates: &[Candidate]) -> Result<(), End> {
+        let Some(listed) = &mut self.listed else { return Ok(()) };
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let copies = listed.copies(&identities).map_err(unsorted)?;
+        match identities.iter().zip(copies).find(|(_, copies)| *copies > 0) {
+            Some((identity, _)) => Err(unseen(lacks(*identity))),
+            None => Ok(()),
+        }
+    }
+
     /// Counts those whose number is not zero, and returns the others.
     fn count_found(
         &mut self,
@@ -814,17 +838,20 @@ impl LaneComparison<'_> {
         };
         let lookup = self.lookup.clone();
         let asked = async |identities: &[Identity]| {
-            let Err(place) = identities.binary_search(&known) else { return lookup.copies(identities).await };
+            let place = identities.binary_search(&known);
             let mut asked = identities.to_vec();
-            asked.insert(place, known);
-            let mut copies = lookup.copies(&asked).await?;
-            if copies.get(place).is_some_and(|copies| *copies > 0) {
-                copies.remove(place);
-                return Ok(copies);
+            if let Err(place) = place {
+                asked.insert(place, known);
             }
-            Err(Unproven::NoProof(format!(
-                "an answer lacks the event {known}, which an earlier one had: do several clusters answer?"
-            )))
+            let mut copies = lookup.copies(&asked).await?;
+            let (Ok(at) | Err(at)) = place;
+            if copies.get(at).is_none_or(|copies| *copies == 0) {
+                return Err(lacks(known));
+            }
+            if place.is_err() {
+                copies.remove(at);
+            }
+            Ok(copies)
         };
         self.ask(identities, asked).await
     }
@@ -913,6 +940,18 @@ impl LaneComparison<'_> {
 
 fn unseen(unproven: Unproven) -> End {
     End::Unseen(unproven.to_string())
+}
+
+fn unsorted(error: io::Error) -> End {
+    End::Unseen(format!("a temporary file: {error}"))
+}
+
+/// Answers about one target do not contradict each other.
+fn lacks(identity: Identity) -> Unproven {
+    Unproven::NoProof(format!(
+        "an answer lacks the event {identity}, which an earlier one had: do several clusters answer, or does the target \
+         not find its own events by identity?"
+    ))
 }
 
 /// A list may be of one question an hour, each cut at the same number: the hours that lack events have that many, and

@@ -69,6 +69,8 @@ const MOST_INDICES: usize = 10_000;
 const SAMPLES: usize = 100;
 /// The first part of a data stream's name, as Elastic's naming scheme has it.
 const DATA_STREAM_TYPES: [&str; 5] = ["logs", "metrics", "traces", "synthetics", "profiling"];
+/// An identity as it is asked for.
+const AN_IDENTITY: &str = "[0-9a-f]{32}";
 /// Where documents have their identity, by the settings of now and by those of before.
 const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_shards.failures,\
@@ -268,26 +270,12 @@ impl Cause {
 impl ClusterLookup {
     /// The documents with these identities, which are sorted.
     fn question(&self, identities: &[Identity]) -> Value {
+        let mut question = question_by(&FIELDS, identities);
         let ids: Vec<String> = identities.iter().map(Identity::to_string).collect();
-        let mut should = vec![json!({ "ids": { "values": ids } })];
-        should.extend(FIELDS.map(|field| json!({ "terms": { field: ids } })));
-        let source = [&FIELDS[..], &["data_stream"]].concat();
-        json!({
-            "size": 2 * identities.len() + COPIES,
-            "_source": source,
-            "track_total_hits": true,
-            "query": { "bool": { "should": should } },
-        })
-    }
-
-    /// The documents with one of these texts in this field.
-    fn question_by(field: &str, texts: &BTreeSet<String>) -> Value {
-        json!({
-            "size": 2 * texts.len() + COPIES,
-            "_source": [field],
-            "track_total_hits": true,
-            "query": { "terms": { field: texts } },
-        })
+        if let Some(Value::Array(should)) = question.pointer_mut("/query/bool/should") {
+            should.push(json!({ "ids": { "values": ids } }));
+        }
+        question
     }
 
     /// Asks one target about all of it.
@@ -308,7 +296,7 @@ impl ClusterLookup {
 
     /// `None` if the document has no identity, or no time.
     fn listed(&self, hit: &Hit<'_>) -> Option<Listed> {
-        let identity = hit.id.parse().ok().or_else(|| hit.named(self.field)?.parse().ok())?;
+        let identity = hit.named(self.field).and_then(|text| text.parse().ok()).or_else(|| hit.id.parse().ok())?;
         let time = Timestamp::parse(hit.source.get(TIME)?.as_str()?).ok()?;
         Some(Listed { identity, time, copies: 1 })
     }
@@ -343,8 +331,7 @@ impl ClusterLookup {
     /// and most clusters know of none.
     async fn failed(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
         let store = format!("{}::failures", self.name);
-        let ids = identities.iter().map(Identity::to_string).collect();
-        let response = self.post(&store, Self::question_by(IN_FAILURE, &ids)).await?;
+        let response = self.post(&store, question_by(&[IN_FAILURE], identities)).await?;
         if matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) || is_forbidden(&response) {
             return Ok(Vec::new());
         }
@@ -390,9 +377,10 @@ impl ClusterLookup {
     }
 
     /// A document without an identity that can be searched for may be any event: an ingest pipeline may have replaced
-    /// its `_id`, also by one that looks as an identity does.
+    /// its `_id`, also by one that looks as an identity does. Another text in the field is none.
     async fn refuse_unnamed(&self) -> Result<(), Unproven> {
-        let named: Vec<Value> = self.own_fields().into_iter().map(exists).collect();
+        let is_identity = |field: &str| json!({ "regexp": { field: AN_IDENTITY } });
+        let named: Vec<Value> = self.own_fields().into_iter().map(is_identity).collect();
         let question = json!({
             "size": 0,
             "_source": false,
@@ -403,16 +391,18 @@ impl ClusterLookup {
         match whole(&response, &self.name)?.hits.total {
             Total { value: 0, relation } if relation == "eq" => Ok(()),
             Total { value, .. } => Err(Unproven::NoProof(format!(
-                "{value} documents of `{}` have no `{}` that is indexed, and their `_id` may be another one: each may \
-                 be an event that is not found",
+                "{value} documents of `{}` have no `{}` that is indexed as 32 lower-case hex digits, and their `_id` \
+                 may be another one: each may be an event that is not found",
                 self.name, self.field
             ))),
         }
     }
 
     /// A field that has an identity may not find it: its analyzer may make parts of the text, and a field of the
-    /// mapping may have another value than the document. Some documents of each index are asked for by their own.
+    /// mapping may have another value than the document. Some documents of each index are asked for by the identities
+    /// that they have, as events are.
     async fn refuse_unfindable(&self) -> Result<(), Unproven> {
+        let exists = |field: &str| json!({ "exists": { "field": field } });
         let fields: BTreeMap<&str, Value> = self.own_fields().into_iter().map(|field| (field, exists(field))).collect();
         let document = json!({ "top_hits": { "size": SAMPLES, "_source": self.own_fields() } });
         let field = json!({ "filters": { "filters": fields }, "aggs": { "document": document } });
@@ -430,30 +420,32 @@ impl ClusterLookup {
         let Some(Samples { index: Buckets { sum_other_doc_count: 0, buckets } }) = found.aggregations else {
             return Err(unproven("the answer does not have a document of each index"));
         };
-        // By field: each text, and a document that has it.
-        let mut samples: BTreeMap<&str, BTreeMap<String, (&str, &str)>> = BTreeMap::new();
+        // By field: the identities that are in it, and a document that has each.
+        let mut samples: BTreeMap<&str, BTreeSet<(Identity, &str, &str)>> = BTreeMap::new();
         for (field, FieldSample { document }) in buckets.iter().flat_map(|index| &index.field.buckets) {
             for hit in &document.hits.hits {
+                let named = self.own_fields().into_iter().filter_map(|field| Some((field, hit.named(field)?)));
+                let mut identities: Vec<(&str, Identity)> =
+                    named.filter_map(|(field, text)| Some((field, text.parse().ok()?))).collect();
                 // Where the cluster keeps no source, most documents have their identity as their `_id`.
-                let text = hit.named(field).unwrap_or(&hit.id);
-                match text.parse::<Identity>() {
-                    Ok(_) => _ = samples.entry(field).or_default().insert(text.to_owned(), (&hit.index, &hit.id)),
-                    Err(_) if hit.named(field).is_none() => {
-                        return Err(unproven(&format!("`{field}` of a document of `{}` cannot be read", hit.index)));
-                    }
-                    // The document is none of the forwarder's.
-                    Err(_) => {}
+                if hit.named(field).is_none() {
+                    let unread = |_| unproven(&format!("`{field}` of a document of `{}` cannot be read", hit.index));
+                    identities.push((field, hit.id.parse().map_err(unread)?));
+                }
+                for (field, identity) in identities {
+                    samples.entry(field).or_default().insert((identity, &hit.index, &hit.id));
                 }
             }
         }
-        for (field, texts) in samples {
-            let texts: Vec<(String, (&str, &str))> = texts.into_iter().collect();
-            for texts in texts.chunks(MOST) {
-                let question = Self::question_by(field, &texts.iter().map(|(text, _)| text.clone()).collect());
-                let response = self.post(&self.name, question).await?;
+        for (field, samples) in samples {
+            let samples: Vec<(Identity, &str, &str)> = samples.into_iter().collect();
+            for samples in samples.chunks(MOST) {
+                let mut identities: Vec<Identity> = samples.iter().map(|(identity, ..)| *identity).collect();
+                identities.dedup();
+                let response = self.post(&self.name, question_by(&FIELDS, &identities)).await?;
                 let found = proof(&response, &self.name)?;
                 let found: BTreeSet<(&str, &str)> = found.hits.hits.iter().map(|hit| (&*hit.index, &*hit.id)).collect();
-                if let Some((_, (index, _))) = texts.iter().find(|(_, document)| !found.contains(document)) {
+                if let Some((_, index, _)) = samples.iter().find(|(_, index, id)| !found.contains(&(*index, *id))) {
                     return Err(unproven(&format!(
                         "`{index}` does not find its own documents by `{field}`, and their `_id` may be another one: \
                          each may be an event that is not found; a `keyword` finds them"
@@ -544,8 +536,17 @@ fn refuse_hiding(name: &str, index: &Value) -> Result<(), Unproven> {
     Ok(())
 }
 
-fn exists(field: &str) -> Value {
-    json!({ "exists": { "field": field } })
+/// The documents with one of these identities in one of these fields.
+fn question_by(fields: &[&str], identities: &[Identity]) -> Value {
+    let texts: Vec<String> = identities.iter().map(Identity::to_string).collect();
+    let should: Vec<Value> = fields.iter().map(|field| json!({ "terms": { *field: texts } })).collect();
+    let source = [fields, &["data_stream"]].concat();
+    json!({
+        "size": 2 * identities.len() + COPIES,
+        "_source": source,
+        "track_total_hits": true,
+        "query": { "bool": { "should": should } },
+    })
 }
 
 /// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index

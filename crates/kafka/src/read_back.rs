@@ -16,6 +16,7 @@ use super::topic::Topic;
 /// A message, with what its headers say of its event. A copy may have several headers of one name, or none.
 #[derive(Debug, Clone, Default)]
 pub struct SentEvent<'a> {
+    pub key: &'a [u8],
     pub ids: Vec<&'a [u8]>,
     pub pipelines: Vec<&'a [u8]>,
     pub streams: Vec<&'a [u8]>,
@@ -101,7 +102,8 @@ impl Topic {
 }
 
 fn event<'a>(message: &'a BorrowedMessage<'_>) -> Option<SentEvent<'a>> {
-    let mut found = SentEvent { payload: message.payload()?, ..SentEvent::default() };
+    let key = unquoted(message.key().unwrap_or_default());
+    let mut found = SentEvent { key, payload: message.payload()?, ..SentEvent::default() };
     for header in message.headers().into_iter().flat_map(Headers::iter) {
         let values = match header.key {
             "id" => &mut found.ids,
@@ -114,7 +116,7 @@ fn event<'a>(message: &'a BorrowedMessage<'_>) -> Option<SentEvent<'a>> {
     Some(found)
 }
 
-/// A connector that copies messages may write the text of a header as JSON.
+/// A connector that copies messages may write the text of a header or key as JSON.
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }

@@ -9,13 +9,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use memchr::memmem;
 use parking_lot::Mutex;
+use s1_forwarder_engine::checkpoint::ledger::Accounting;
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
+use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{Connect, Retention, SentEvent, Topic};
-use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_record::{Identity, Timestamp, facts};
+use serde_json::Value;
 
 use super::options::Options;
 use super::settings::MessageTime;
+use crate::SinkContext;
 
 /// Identities that are looked up at a time.
 const MOST: usize = 100_000;
@@ -25,6 +29,8 @@ const DIGITS: usize = 32;
 const MEMBERS: [&[u8]; 2] = [b"\"identity", b"\"uid"];
 /// Words of events and of the console's records.
 const WORDS: [&[u8]; 3] = [b"sentinel", b"Sentinel", b"createdAt"];
+/// A longer text without a blank may be an encoded event. A digest of 256 bits is shorter.
+const LONGEST_WORD: usize = 64;
 /// The clock of the brokers may differ from ours by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);
 
@@ -32,8 +38,7 @@ pub(super) struct TopicLookup {
     pub(super) options: Options,
     pub(super) brokers: String,
     pub(super) topic: String,
-    pub(super) pipeline: String,
-    pub(super) stream: &'static str,
+    pub(super) lane: SinkContext,
     pub(super) timestamp: MessageTime,
     pub(super) copy: Mutex<Option<Copy>>,
 }
@@ -42,9 +47,9 @@ pub(super) struct TopicLookup {
 pub(super) struct Copy {
     at: Timestamp,
     sorted: SortedIdentities,
-    /// Identities in messages that may be copies of the lane's, whose headers somebody has changed.
+    /// Identities in messages that may be copies of the lane's, in which somebody has changed something.
     doubted: SortedIdentities,
-    /// Messages of the lane, or of a lane that they do not name, that have no identity.
+    /// Messages that may be events of the lane, and do not say which.
     without: u64,
     retention: Retention,
 }
@@ -62,11 +67,10 @@ impl TopicLookup {
         let topic = Topic::of_events(Connect::new(config, None), &self.topic);
         let found = Arc::new(Mutex::new((IdentitySorter::default(), IdentitySorter::default(), 0)));
         let of_reader = found.clone();
-        let pipeline = self.pipeline.clone();
-        let stream = self.stream;
+        let lane = self.lane.clone();
         let read = topic.read_back(patience, move |message| {
             let (sorter, doubts, without) = &mut *of_reader.lock();
-            let Named { own, doubted, is_unnamed } = Named::of(&message, &pipeline, stream);
+            let Named { own, doubted, is_unnamed } = Named::of(&message, &lane);
             *without += u64::from(is_unnamed);
             own.into_iter().try_for_each(|identity| sorter.add(identity))?;
             doubted.into_iter().try_for_each(|identity| doubts.add(identity))
@@ -89,59 +93,120 @@ impl TopicLookup {
 struct Named {
     /// The event of the lane has these.
     own: BTreeSet<Identity>,
-    /// The event may be known by these if somebody has changed its headers.
+    /// It may be one of these events, if somebody has changed the message.
     doubted: BTreeSet<Identity>,
-    /// It may be an event of the lane, and has none.
+    /// It may be any event of the lane.
     is_unnamed: bool,
 }
 
 impl Named {
-    fn of(message: &SentEvent<'_>, pipeline: &str, stream: &str) -> Self {
+    fn of(message: &SentEvent<'_>, lane: &SinkContext) -> Self {
+        let SentEvent { ids, pipelines, streams, payload, .. } = message;
         let parsed = |id: &&[u8]| std::str::from_utf8(id).ok()?.parse().ok();
-        let of_headers: BTreeSet<Identity> = message.ids.iter().filter_map(parsed).collect();
-        let payload = payload(message.payload);
-        let is_unnamed = payload == Payload::Unnamed && of_headers.is_empty();
-        let mut of_event = match payload {
-            Payload::Event(named) => named,
-            Payload::Unnamed | Payload::Foreign => BTreeSet::new(),
-        };
+        let of_headers: BTreeSet<Identity> = ids.iter().filter_map(parsed).collect();
+        let record_id = record_id(message.key, lane);
+        let of_event = of_event(payload, record_id, lane);
         let is_own = |values: &[&[u8]], own: &str| values.is_empty() || values.contains(&own.as_bytes());
-        if !is_own(&message.pipelines, pipeline) || !is_own(&message.streams, stream) {
-            of_event.extend(of_headers);
-            // Each message of a lane of ours has an identity in its headers, unless somebody has changed them.
-            return Self { is_unnamed: of_event.is_empty(), doubted: of_event, own: BTreeSet::new() };
+        let is_of_lane = is_own(pipelines, &lane.pipeline) && is_own(streams, lane.stream.name());
+        let own = match is_of_lane {
+            false => BTreeSet::new(),
+            // One header is ours alone. Of several, or of none, the event itself says which one it is.
+            true if ids.len() == 1 && !of_headers.is_empty() => of_headers.clone(),
+            true => &of_headers | &of_event,
+        };
+        // Records of which the ledger has sums do not change, so that their ids say which events they are.
+        let is_constant = Accounting::of(lane.stream) == Accounting::Records;
+        let by_key = record_id.filter(|_| is_constant).map(|id| Identity::of(&lane.console_host, lane.stream, id, ""));
+        let mut doubted: BTreeSet<Identity> = of_headers.iter().chain(&of_event).copied().chain(by_key).collect();
+        let mut is_unnamed = false;
+        if of_event.is_empty() && by_key.is_none() {
+            // An intact record as it came says which event it is.
+            let is_intact = lane.schema != Schema::Raw || record_id.is_none();
+            let is_named = !of_headers.is_empty() && is_intact;
+            let has_sign = record_id.is_some() || !pipelines.is_empty() || !streams.is_empty();
+            is_unnamed = match Unsaid::of(payload) {
+                Unsaid::Unreadable => true,
+                Unsaid::Ours => !is_named,
+                Unsaid::Foreign(others) => {
+                    doubted.extend(others);
+                    has_sign && !is_named
+                }
+            };
         }
-        // One header is ours alone. Of several, or of none, the event itself says which one it is.
-        if message.ids.len() == 1 && !of_headers.is_empty() {
-            return Self { doubted: &of_event - &of_headers, own: of_headers, is_unnamed };
-        }
-        of_event.extend(of_headers);
-        Self { own: of_event, is_unnamed, ..Self::default() }
+        doubted.retain(|identity| !own.contains(identity));
+        Self { own, doubted, is_unnamed }
     }
 }
 
-/// What a message without an identity in its headers has, as after a copy that left the headers out.
+/// The id of the record, if the key is one of the lane's records.
+fn record_id<'m>(key: &'m [u8], lane: &SinkContext) -> Option<&'m str> {
+    let key = std::str::from_utf8(key).ok()?.strip_prefix(lane.console_host.as_str())?;
+    key.strip_prefix('/')?.strip_prefix(lane.stream.name())?.strip_prefix('/')
+}
+
+/// The identities that the payload names: that of the event, and perhaps ids of other things. A record as it came has
+/// id and version.
+fn of_event(payload: &[u8], record_id: Option<&str>, lane: &SinkContext) -> BTreeSet<Identity> {
+    let mut identities: BTreeSet<Identity> = MEMBERS.iter().flat_map(|name| identities_at(payload, name)).collect();
+    if lane.schema == Schema::Raw && has_words(payload) {
+        let facts = facts(lane.stream, payload);
+        if !facts.id.is_empty() && record_id.is_none_or(|id| id == facts.id) {
+            identities.insert(facts.identity(&lane.console_host, payload));
+        }
+    }
+    identities
+}
+
+/// A payload that does not say which event it is.
 #[derive(Debug, PartialEq, Eq)]
-enum Payload {
-    /// The identities that it names: that of the event, and perhaps ids of other things.
-    Event(BTreeSet<Identity>),
-    /// It may be an event of the lane.
-    Unnamed,
-    Foreign,
+enum Unsaid {
+    /// JSON with words of events.
+    Ours,
+    /// It may be an event that somebody has encoded.
+    Unreadable,
+    /// JSON, or a short text, that neither has nor wraps anything of ours, but for identities with other names.
+    Foreign(BTreeSet<Identity>),
 }
 
-fn payload(bytes: &[u8]) -> Payload {
-    let identities: BTreeSet<Identity> = MEMBERS.iter().flat_map(|name| identities_at(bytes, name)).collect();
-    if !identities.is_empty() {
-        return Payload::Event(identities);
+impl Unsaid {
+    fn of(payload: &[u8]) -> Self {
+        let mut others = BTreeSet::new();
+        if payload.len() < DIGITS && std::str::from_utf8(payload).is_ok() {
+            return Self::Foreign(others);
+        }
+        let Ok(value) = serde_json::from_slice::<Value>(payload) else { return Self::Unreadable };
+        let mut is_ours = false;
+        let mut open = vec![&value];
+        while let Some(value) = open.pop() {
+            match value {
+                Value::String(text) if is_encoded(text) => return Self::Unreadable,
+                Value::String(text) => {
+                    is_ours |= has_words(text.as_bytes());
+                    others.extend(text.replace('-', "").parse::<Identity>().ok());
+                }
+                Value::Array(items) if items.len() > LONGEST_WORD && items.iter().all(Value::is_number) => {
+                    return Self::Unreadable;
+                }
+                Value::Array(items) => open.extend(items),
+                Value::Object(members) => {
+                    is_ours |= members.keys().any(|name| has_words(name.as_bytes()));
+                    open.extend(members.values());
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        if is_ours { Self::Ours } else { Self::Foreign(others) }
     }
-    // An event that is compressed or encoded says nothing.
-    let is_json = bytes.trim_ascii_start().starts_with(b"{") && memmem::find(bytes, b"\\u00").is_none();
-    let is_short_text = bytes.len() < DIGITS && std::str::from_utf8(bytes).is_ok();
-    if (is_json || is_short_text) && WORDS.iter().all(|word| memmem::find(bytes, word).is_none()) {
-        return Payload::Foreign;
-    }
-    Payload::Unnamed
+}
+
+/// A text that may be base64 or hex of something, or the text of JSON with escapes.
+fn is_encoded(text: &str) -> bool {
+    let is_separator = |c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c));
+    text.contains("\\u00") || text.split(is_separator).any(|word| word.len() > LONGEST_WORD)
+}
+
+fn has_words(text: &[u8]) -> bool {
+    WORDS.iter().any(|word| memmem::find(text, word).is_some())
 }
 
 /// The values of members of this name that may be identities, in JSON that may be a text of other JSON.
@@ -252,68 +317,150 @@ impl Lookup for TopicLookup {
 
 #[cfg(test)]
 mod tests {
+    use s1_forwarder_record::Stream;
+
     use super::*;
 
+    const ONE: &str = "9d5edec136b76dda4e8607e86dfbcbbc";
+    const OTHER: &str = "0d5edec136b76dda4e8607e86dfbcbbc";
+    const HOST: &str = "usea1-acme.sentinelone.net";
+
+    fn lane(stream: Stream, schema: Schema) -> SinkContext {
+        SinkContext { pipeline: "acme".to_owned(), stream, schema, ..SinkContext::sample() }
+    }
+
     #[test]
-    fn a_message_without_headers_is_known_by_its_event() {
-        let one = "9d5edec136b76dda4e8607e86dfbcbbc";
-        let event = || Payload::Event([one.parse().unwrap()].into());
+    fn a_payload_names_its_event_or_is_a_doubt_unless_it_is_plainly_foreign() {
+        let long = "QQ/+".repeat(20);
+        let foreign = |identities: &[&str]| {
+            Some(Unsaid::Foreign(identities.iter().map(|identity| identity.parse().unwrap()).collect()))
+        };
+        let bytes: Vec<u32> = (0..100).collect();
         for (text, expected) in [
-            (format!(r#"{{"a":1,"sentinel_one":{{"identity":"{one}","x":{{}}}}}}"#), event()),
-            (format!(r#"{{"metadata": {{"uid": "{one}"}}}}"#), event()),
+            (format!(r#"{{"a":1,"sentinel_one":{{"identity":"{ONE}","x":{{}}}}}}"#), None),
+            (format!(r#"{{"metadata": {{"uid": "{ONE}"}}}}"#), None),
             // In the envelope of a connector, and as a text in another event.
-            (format!(r#"{{"schema":null,"payload":{{"sentinel_one":{{"identity":"{one}"}}}}}}"#), event()),
-            (format!(r#"{{"event":"{{\"identity\":\"{one}\"}}"}}"#), event()),
-            (r#"{"sentinel_one":{"activity":{}}}"#.to_owned(), Payload::Unnamed),
+            (format!(r#"{{"schema":null,"payload":{{"sentinel_one":{{"identity":"{ONE}"}}}}}}"#), None),
+            (format!(r#"{{"event":"{{\"identity\":\"{ONE}\"}}"}}"#), None),
+            (r#"{"sentinel_one":{"activity":{}}}"#.to_owned(), Some(Unsaid::Ours)),
             // Raw records of the console.
-            (r#"{"agentId":"3","id":"2","createdAt":"2026-01-01"}"#.to_owned(), Payload::Unnamed),
-            (format!(r#"{{"threatInfo":{{"md5":"{one}","createdAt":"x"}},"id":"2"}}"#), Payload::Unnamed),
-            ("CEF:0|SentinelOne|".to_owned(), Payload::Unnamed),
-            ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), Payload::Unnamed),
-            (r#"{"\u0069dentity":"\u0039\u0064\u0035\u0065"}"#.to_owned(), Payload::Unnamed),
-            (r#"{"id":"2"}"#.to_owned(), Payload::Foreign),
-            ("foreign".to_owned(), Payload::Foreign),
-            (String::new(), Payload::Foreign),
+            (r#"{"agentId":"3","id":"2","createdAt":"2026-01-01"}"#.to_owned(), Some(Unsaid::Ours)),
+            (format!(r#"{{"threatInfo":{{"md5":"{ONE}","createdAt":"x"}},"id":"2"}}"#), Some(Unsaid::Ours)),
+            (r#"{"\u0073entinel_one":{},"a":"0123456789abcdef"}"#.to_owned(), Some(Unsaid::Ours)),
+            // Encoded, wrapped or cut.
+            ("CEF:0|SentinelOne|sentinel one agent|1".to_owned(), Some(Unsaid::Unreadable)),
+            ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), Some(Unsaid::Unreadable)),
+            (format!(r#"{{"schema":{{"type":"bytes"}},"payload":"{long}"}}"#), Some(Unsaid::Unreadable)),
+            (format!(r#"{{"kid":"k1","alg":"AES","data":"{}"}}"#, "0f".repeat(40)), Some(Unsaid::Unreadable)),
+            (format!("\"{long}\""), Some(Unsaid::Unreadable)),
+            (format!(r#"{{"payload":{bytes:?}}}"#), Some(Unsaid::Unreadable)),
+            (r#"{"event":"{\"\\u0069dentity\":1}"}"#.to_owned(), Some(Unsaid::Unreadable)),
+            (r#"{"agentId":"3","id":"2","message":"a user has"#.to_owned(), Some(Unsaid::Unreadable)),
+            // With other names.
+            (format!(r#"{{"uuid":"{ONE}","message":"x"}}"#), foreign(&[ONE])),
+            (format!(r#"{{"@timestamp":"2026-11-29T13:15:19Z","event":{{"hash":"{OTHER}"}}}}"#), foreign(&[OTHER])),
+            (r#"{"id":"9d5edec1-36b7-6dda-4e86-07e86dfbcbbc","user":"x"}"#.to_owned(), foreign(&[ONE])),
+            // Another program's.
+            (r#"{"id":"2"}"#.to_owned(), foreign(&[])),
+            (format!(r#"{{"sha256":"{}","message":"some words"}}"#, "0f".repeat(32)), foreign(&[])),
+            (r#"[{"orders":[1,2,3]},"a rather long line of words in another text"]"#.to_owned(), foreign(&[])),
+            ("foreign".to_owned(), foreign(&[])),
+            (String::new(), foreign(&[])),
         ] {
-            assert_eq!(payload(text.as_bytes()), expected, "{text}");
+            let named = of_event(text.as_bytes(), None, &lane(Stream::Threats, Schema::Ecs));
+            let said = if named.is_empty() { Some(Unsaid::of(text.as_bytes())) } else { None };
+            assert_eq!(said, expected, "{text}");
+            assert!(named.is_empty() || named == [ONE.parse().unwrap()].into(), "{text}");
         }
-        assert_eq!(payload(&[0x1f, 0x8b, 0x08, 0xff]), Payload::Unnamed, "compressed");
+        assert_eq!(Unsaid::of(&[0x1f, 0x8b, 0x08, 0xff]), Unsaid::Unreadable, "compressed");
     }
 
     #[test]
     fn a_message_with_changed_headers_is_a_doubt() {
-        let [one, other] = ["9d5edec136b76dda4e8607e86dfbcbbc", "0d5edec136b76dda4e8607e86dfbcbbc"];
-        let event = format!(r#"{{"sentinel_one":{{"identity":"{one}"}}}}"#);
+        let event = format!(r#"{{"sentinel_one":{{"identity":"{ONE}"}}}}"#);
         for (ids, pipelines, own, doubted) in [
-            (&[one][..], &["acme"][..], &[one][..], &[][..]),
-            (&[one], &[], &[one], &[]),
-            (&[], &["acme"], &[one], &[]),
-            (&[other], &["acme"], &[other], &[one]),
-            (&[one, other], &["acme"], &[one, other], &[]),
-            (&["x"], &["acme"], &[one], &[]),
-            (&[one], &["ACME"], &[], &[one]),
-            (&[other], &[""], &[], &[one, other]),
+            (&[ONE][..], &["acme"][..], &[ONE][..], &[][..]),
+            (&[ONE], &[], &[ONE], &[]),
+            (&[], &["acme"], &[ONE], &[]),
+            (&[OTHER], &["acme"], &[OTHER], &[ONE]),
+            (&[ONE, OTHER], &["acme"], &[ONE, OTHER], &[]),
+            (&["x"], &["acme"], &[ONE], &[]),
+            (&[ONE], &["ACME"], &[], &[ONE]),
+            (&[OTHER], &[""], &[], &[ONE, OTHER]),
         ] {
             let bytes = |texts: &[&'static str]| texts.iter().map(|text| text.as_bytes()).collect();
             let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<_>>();
             let message = SentEvent {
+                key: b"k",
                 payload: event.as_bytes(),
                 ids: bytes(ids),
                 pipelines: bytes(pipelines),
                 streams: bytes(&["threats"]),
             };
             let expected = Named { own: parsed(own), doubted: parsed(doubted), is_unnamed: false };
-            assert_eq!(Named::of(&message, "acme", "threats"), expected, "{ids:?} {pipelines:?}");
+            assert_eq!(Named::of(&message, &lane(Stream::Threats, Schema::Ecs)), expected, "{ids:?} {pipelines:?}");
         }
-        // A record as it came has no identity, and a connector has wrapped the headers.
+    }
+
+    /// Whatever becomes of headers and payload, a message whose key is that of a record makes its event a doubt, and
+    /// where the key does not say which version it is, any event.
+    #[test]
+    fn a_message_with_the_key_of_a_record_is_never_foreign() {
+        let activity = br#"{"id":"7","activityType":27,"createdAt":"2026-01-01T00:00:00Z"}"#;
+        let threat = br#"{"id":"7","threatInfo":{"createdAt":"x","updatedAt":"2026-01-01T00:00:00Z","threatId":"7"}}"#;
         let wrapped: &[u8] = br#"{"schema":{},"payload":"acme"}"#;
-        let message = SentEvent {
-            payload: br#"{"id":"2"}"#,
-            ids: vec![wrapped],
-            pipelines: vec![wrapped],
-            streams: vec![wrapped],
-        };
-        assert_eq!(Named::of(&message, "acme", "threats"), Named { is_unnamed: true, ..Named::default() });
+        let [acme, random]: [&[u8]; 2] = [b"acme", OTHER.as_bytes()];
+        for (stream, raw) in [(Stream::Activities, &activity[..]), (Stream::Threats, &threat[..])] {
+            let own = facts(stream, raw).identity(HOST, raw);
+            let key = format!("{HOST}/{}/7", stream.name());
+            let name = stream.name().as_bytes();
+            let id = own.to_string();
+            let ecs = format!(r#"{{"sentinel_one":{{"identity":"{id}"}}}}"#);
+            let reduced = br#"{"user":"x","action":"a text of a few words"}"#;
+            for (schema, intact) in [(Schema::Ecs, ecs.as_bytes()), (Schema::Raw, raw), (Schema::Ecs, &reduced[..])] {
+                let of = |payload, ids, pipelines, streams| {
+                    let message = SentEvent { key: key.as_bytes(), payload, ids, pipelines, streams };
+                    Named::of(&message, &lane(stream, schema))
+                };
+                let message = of(intact, vec![id.as_bytes()], vec![acme], vec![name]);
+                assert_eq!(message, Named { own: [own].into(), ..Named::default() }, "{stream} {schema:?}");
+                let encoded: [&[u8]; 4] =
+                    [&[0x1f, 0x8b, 0x08, 0xff], b"", wrapped, b"eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQ"];
+                for (payload, ids, pipelines) in [intact].into_iter().chain(encoded).flat_map(|payload| {
+                    [
+                        (payload, vec![], vec![]),
+                        (payload, vec![&b""[..]], vec![&b""[..]]),
+                        (payload, vec![wrapped], vec![wrapped]),
+                        (payload, vec![random], vec![acme]),
+                        (payload, vec![random], vec![wrapped]),
+                        (payload, vec![], vec![acme]),
+                    ]
+                }) {
+                    // Nothing but the header says which version a reduced event is of.
+                    let is_readable = payload == intact || payload == wrapped || payload.is_empty();
+                    if is_readable && stream == Stream::Threats && schema == Schema::Ecs && ids.contains(&random) {
+                        continue;
+                    }
+                    let streams = if pipelines == [acme] { vec![name] } else { pipelines.clone() };
+                    let named = of(payload, ids.clone(), pipelines.clone(), streams);
+                    let is_doubt = named.own.contains(&own) || named.doubted.contains(&own) || named.is_unnamed;
+                    assert!(is_doubt, "{stream} {schema:?} {payload:x?} {ids:x?} {pipelines:x?} {named:?}");
+                    assert!(!named.own.contains(&own) || payload == intact, "{payload:x?} {named:?}");
+                }
+            }
+        }
+        // Another program's message, also with a header `id` of its own.
+        let orders = br#"{"order":"a text of a few words, which is another program's"}"#;
+        for ids in [vec![], vec![&b"42"[..]]] {
+            let message = SentEvent { key: b"orders/7", payload: orders, ids, ..SentEvent::default() };
+            assert_eq!(Named::of(&message, &lane(Stream::Threats, Schema::Raw)), Named::default());
+        }
+        // A record as it came, of which a connector has wrapped the headers and left the key out.
+        let (wrapped, record) = (vec![wrapped], br#"{"id":"2"}"#);
+        let message =
+            SentEvent { key: b"", payload: record, ids: wrapped.clone(), pipelines: wrapped.clone(), streams: wrapped };
+        let named = Named::of(&message, &lane(Stream::Threats, Schema::Ecs));
+        assert_eq!(named, Named { is_unnamed: true, ..Named::default() });
     }
 
     #[test]

@@ -83,8 +83,7 @@ impl SinkType for KafkaSettings {
             options: Options::new(&reader, common, common.compression(&settings::DEFAULTS))?,
             brokers: reader.brokers.join(","),
             topic: context.fill("topic", &self.topic)?,
-            pipeline: context.pipeline.clone(),
-            stream: context.stream.name(),
+            lane: context.clone(),
             timestamp: self.timestamp,
             copy: Mutex::default(),
         })))

@@ -171,6 +171,18 @@ async fn dead_letters_of_another_store_or_a_former_name_are_not_missing() {
     let own = ["--dead-letters", "file:dead"];
     let exit = judge(&harness, &delivered, &own).await;
     assert_eq!((exit.code, sum(&lanes(&exit)[0], "dead_letters")), (Some(0), 1), "{}{}", exit.stdout, exit.stderr);
+    // The store of the default is there, and is another one. What other hours lack is missing all the same.
+    std::fs::create_dir_all(harness.path("state/dead-letters")).unwrap();
+    let removed = settled(&harness, 30, 29).into_iter().find(|id| delivered.contains(id)).unwrap();
+    let fewer: Vec<String> = delivered.iter().filter(|id| **id != removed).cloned().collect();
+    let fewer: Vec<String> = fewer.iter().cloned().chain(uncut(fewer.len())).collect();
+    for (flags, dead) in [(&[][..], 0), (&own, 1)] {
+        let exit = judge(&harness, &fewer, flags).await;
+        let lane = &lanes(&exit)[0];
+        let is_doubt = lane["not_judged"].to_string().contains("give the worker's --dead-letters");
+        assert_eq!((is_doubt, sum(lane, "dead_letters"), sum(lane, "missing")), (dead == 0, dead, 1), "{lane}");
+        assert_eq!((exit.code, &lane["doubted"]), (Some(1), &json!(1 - dead)), "{lane}");
+    }
 
     let renamed = harness.command(&["state", "rename", "acme/activities/siem", "acme/activities/other"]).await;
     assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);

@@ -67,7 +67,7 @@ impl DestinationArgs {
         let compared: usize = reports.iter().map(|report| report.hours.len()).sum();
         let missing: u64 = reports.iter().map(DestinationReport::missing).sum();
         let is_unseen = reports.iter().any(|report| report.unseen.is_some());
-        let is_doubtful = reports.iter().any(|report| report.absent_before > 0);
+        let is_doubtful = reports.iter().any(|report| report.doubted > 0);
         let repaired: u64 = reports.iter().filter_map(|report| report.returned.as_ref()).map(|it| it.repaired).sum();
         let is_complete = compared > 0 && missing == repaired && !is_unseen && !is_doubtful && !was_stopped;
         let code = if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -144,7 +144,10 @@ async fn verify_lanes(
             present: 0,
             owed: 0,
             leading: Leading::default(),
+            absent_before: 0,
             may_lack_beginning: false,
+            unacknowledged: BTreeMap::new(),
+            left: BTreeSet::new(),
             known: None,
             listed: None,
             missing: repair.map(|_| Vec::new()),
@@ -259,8 +262,14 @@ struct LaneComparison<'a> {
     owed: u64,
     /// What may have been removed because of its age, or sent to another target.
     leading: Leading,
+    /// Owed events before the compared hours that are not there.
+    absent_before: u64,
     /// Whether there may be such a beginning.
     may_lack_beginning: bool,
+    /// Accounted records that the sink has not acknowledged, of the hours in which the ledger knows that.
+    unacknowledged: BTreeMap<Hour, u64>,
+    /// Hours of which nothing is claimed, since their events may be absent for another reason.
+    left: BTreeSet<Hour>,
     /// An event that the destination has shown.
     known: Option<Identity>,
     /// What it has shown in lists by time.
@@ -397,6 +406,13 @@ impl LaneComparison<'_> {
         self.report.not_judged.extend(not_judged);
         self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
         let settled_until = account.settled_until(self.spec.id.stream).min(self.answers_settled_at());
+        self.unacknowledged = (hours.start.0..hours.end.0)
+            .map(Hour)
+            .filter_map(|hour| {
+                let accounted = account.expected(self.spec.id.stream, &(hour..hour.plus(1)));
+                Some((hour, accounted.saturating_sub(account.delivered(hour)?.count)))
+            })
+            .collect();
         let agreeing = self.agreeing(account, hours.clone()).await?;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
             match agreeing.get(&hour) {
@@ -419,6 +435,7 @@ impl LaneComparison<'_> {
             }
         }
         self.confirm().await?;
+        self.report.hours.retain(|hour, _| !self.left.contains(hour));
         if self.present == 0 && self.owed > 0 {
             let Self { owed, lookup, .. } = self;
             return Err(End::Unseen(format!(
@@ -431,7 +448,7 @@ impl LaneComparison<'_> {
             self.report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());
         }
         if let Some(from) = self.leading.judged_from() {
-            let absent = self.report.absent_before;
+            let absent = self.absent_before;
             let reason = format!(
                 "before {from}: {absent} of the oldest owed events are not there: retention? another index of an alias?"
             );
@@ -718,7 +735,9 @@ impl LaneComparison<'_> {
         self.report.hours.retain(|hour, _| *hour >= from);
         let before = self.candidates.len();
         self.candidates.retain(|candidate| candidate.hour >= from);
-        self.report.absent_before += (before - self.candidates.len()) as u64;
+        let absent = (before - self.candidates.len()) as u64;
+        self.absent_before += absent;
+        self.report.doubted += absent;
     }
 
     /// Counts those that are dead letters, and returns the others. A replay delivers an event before it removes the
@@ -767,11 +786,12 @@ impl LaneComparison<'_> {
                 self.lookup.asked()
             )));
         }
+        let found = self.leave_doubtful(candidates.into_iter().zip(places).collect());
         // What was true of the target before these answers is true after them.
-        if !candidates.is_empty() && self.lookup.copied_at().is_none() {
+        if !found.is_empty() && self.lookup.copied_at().is_none() {
             self.kept().await?;
         }
-        for (candidate, place) in candidates.into_iter().zip(places) {
+        for (candidate, place) in found {
             let row = self.report.hours.entry(candidate.hour).or_default();
             if let Some(place) = place {
                 row.elsewhere += 1;
@@ -794,6 +814,33 @@ impl LaneComparison<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Claims nothing of hours in which the ledger has more records that were not delivered than the settings exclude
+    /// and dead letters were read: the others may be what is not there.
+    fn leave_doubtful(&mut self, mut found: Vec<(Candidate, Option<String>)>) -> Vec<(Candidate, Option<String>)> {
+        let mut lacking: BTreeMap<Hour, u64> = BTreeMap::new();
+        for (candidate, _) in found.iter().filter(|(_, place)| place.is_none()) {
+            *lacking.entry(candidate.hour).or_default() += 1;
+        }
+        let is_unexplained = |hour: &Hour| {
+            let explained = self.report.hours.get(hour).map_or(0, |row| row.excluded + row.dead_letters);
+            self.unacknowledged.get(hour).is_some_and(|unacknowledged| *unacknowledged > explained)
+        };
+        let unexplained: BTreeSet<Hour> = lacking.keys().copied().filter(is_unexplained).collect();
+        if let Some(first) = unexplained.first() {
+            let absent: u64 = unexplained.iter().filter_map(|hour| lacking.get(hour)).sum();
+            self.report.doubted += absent;
+            self.report.not_judged.push(format!(
+                "{} hours, the first from {first}: {absent} events are not there, and the ledger has records that were \
+                 neither delivered, nor are excluded now, nor are dead letters that were read: dead letters of another \
+                 store? give the worker's --dead-letters",
+                unexplained.len()
+            ));
+        }
+        found.retain(|(candidate, _)| !unexplained.contains(&candidate.hour));
+        self.left.extend(unexplained);
+        found
     }
 
     /// What a list by time has shown is there: an answer by identity that lacks it says nothing of other events either.

@@ -21,8 +21,8 @@ pub struct DestinationReport {
     pub hours: BTreeMap<Hour, HourRow>,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
-    /// Owed events before the compared hours that are not there, perhaps because of their age.
-    pub absent_before: u64,
+    /// Owed events that are not there, of hours that are not judged for that: they may be too old, or dead letters.
+    pub doubted: u64,
     /// Why no answer is a proof: then no hour was compared.
     pub unseen: Option<String>,
     /// Where events are that are not in the target, and how many.
@@ -125,7 +125,7 @@ impl DestinationReport {
             questions: 0,
             hours: BTreeMap::new(),
             not_judged: Vec::new(),
-            absent_before: 0,
+            doubted: 0,
             unseen: None,
             elsewhere: BTreeMap::new(),
             returned: None,

@@ -227,6 +227,30 @@ async fn what_the_lane_has_never_read_is_left_to_the_other_repair() {
     assert!(sum(lane, "missing") == 2 && lane["returned"]["repaired"] == 2, "{lane}");
 }
 
+/// The console has removed as many records as came late, so that the ledger's number is the console's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purged_records_do_not_hide_those_that_the_lane_has_never_read() {
+    let (harness, elastic) = delivered().await;
+    let late = harness.appear_late(Kind::Activities, hour(5) + 60_000_000, 8);
+    let of_hour: BTreeSet<String> = settled(&harness, 5, 4).into_iter().filter(|id| !late.contains(id)).collect();
+    let host = harness.server.address().to_string();
+    let is_of_hour =
+        |id: &u64| of_hour.contains(&Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string());
+    let purged = harness.console().ids(Kind::Activities).into_iter().filter(is_of_hour).take(8);
+    let purged = purged.filter(|id| harness.console().remove(Kind::Activities, *id)).count();
+    assert_eq!(purged, 8);
+    elastic.contract(|elastic| {
+        elastic.documents.values_mut().for_each(|document| document["@timestamp"] = json!("2020-01-01T00:00:00Z"));
+    });
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((sum(lane, "missing"), sum(lane, "owed")), (8, sum(lane, "accounted")), "{lane}");
+    let refused = lane["returned"]["refused"].as_str();
+    assert!(refused.is_some_and(|reason| reason.contains("has never read 8 of these records")), "{lane}");
+    assert_eq!(elastic.deliveries().len(), before);
+}
+
 /// As before, of records that have no sums: the ledger knows their ids.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn threats_that_the_lane_has_never_read_are_left_to_the_other_repair() {

@@ -196,25 +196,26 @@ async fn verify_lanes(
     Ok(reports)
 }
 
-/// How many of the missing records the lane has never read, as far as its ledger knows. Only the ledger of a repair
-/// without a destination will have them.
+/// How many of the missing records the lane has never read, as far as its ledger knows: by their ids where it has them,
+/// since a count may be that of records which the console has removed. Only the ledger of a repair without a
+/// destination will have them.
 async fn never_read(
     ledger: &LedgerReader,
     report: &DestinationReport,
     missing: &[Candidate],
     now: Timestamp,
 ) -> Result<u64, VerifyError> {
-    if Accounting::of(ledger.lane.stream) != Accounting::Ids {
-        return Ok(report.hours.values().map(HourRow::never_accounted).sum());
-    }
     let mut of_hours: BTreeMap<Hour, Vec<u64>> = BTreeMap::new();
     missing.iter().for_each(|candidate| of_hours.entry(candidate.hour).or_default().push(candidate.owed.key));
     let mut never_read = 0;
     for (hour, keys) in of_hours {
         let account = ledger.account(hour..hour.plus(1)).await?;
         let known = account.totals.identities.get(&hour);
-        let is_known = |key: &&u64| !account.remembers(hour, now) || known.is_some_and(|known| known.contains(*key));
-        never_read += (keys.len() - keys.iter().filter(is_known).count()) as u64;
+        let is_unknown = |key: &&u64| known.is_none_or(|known| !known.contains(*key));
+        never_read += match account.remembers(hour, now) {
+            true => keys.iter().filter(is_unknown).count() as u64,
+            false => report.hours.get(&hour).map_or(0, HourRow::never_accounted),
+        };
     }
     Ok(never_read)
 }

@@ -438,6 +438,13 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     });
     let exit = ask(&harness, &[]).await;
     assert_eq!(sum(&lanes(&exit)[0], "missing"), late.len() as u64, "{}", exit.stdout);
+    // And so do those in its plain index, which say nothing of a data stream.
+    elastic.contract(|elastic| {
+        let others = elastic.documents.iter_mut().filter(|((index, _), _)| index == "elsewhere");
+        others.for_each(|(_, document)| _ = document.as_object_mut().unwrap().remove("data_stream"));
+    });
+    let exit = ask(&harness, &[]).await;
+    assert_eq!(sum(&lanes(&exit)[0], "missing"), late.len() as u64, "{}", exit.stdout);
 
     // Without access of its own nothing is asked.
     let mut sink = json!({ "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy" });
@@ -451,12 +458,12 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     assert!(lanes(&exit)[0]["not_judged"].to_string().contains("give --present"), "{}", exit.stdout);
 }
 
-/// A document of an index does not say where it was sent to: any other index that has it counts.
+/// A document of an index does not say where it was sent to: any other index that has it counts, whatever the name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_index_has_is_not_missing() {
-    let elastic = Double::start(ElasticSearch { name: Some("s1-activities"), ..ElasticSearch::default() }).await;
+    let elastic = Double::start(ElasticSearch { name: Some("logs-s1-activities"), ..ElasticSearch::default() }).await;
     let harness = at_destination::delivered(json!({
-        "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy", "index": "s1-{stream}",
+        "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy", "index": "logs-s1-{stream}",
         "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
     }))
     .await;

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use self::cluster::{Cluster, Storage};
-use self::document::Documents;
+use self::document::{Documents, parts};
 use self::indices::Indices;
 use self::lookup::ClusterLookup;
 use crate::common::{Compression, Defaults};
@@ -207,7 +207,8 @@ impl DestinationType for ElasticsearchSettings {
             return Err(BuildError::value("data_stream", problem));
         }
         let dataset = self.dataset(context)?;
-        let (_, name) = self.storage(dataset, context)?;
+        let (storage, name) = self.storage(dataset, context)?;
+        let data_stream = if storage == Storage::Index { None } else { serde_json::from_str(&parts(&name)).ok() };
         let base = match &verify.url {
             Some(url) => Some(url.clone()),
             None => addresses(self.url.as_ref(), &self.urls)?.into_iter().next().cloned(),
@@ -217,6 +218,7 @@ impl DestinationType for ElasticsearchSettings {
             questions: Questions::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
             base,
             name,
+            data_stream,
             field: lookup::field(context.schema, dataset.is_some()),
             visible_after: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),

@@ -21,7 +21,6 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::document::parts;
 use crate::http::Endpoint;
 use crate::http::lookup::{Questions, by_status};
 use crate::http::transport::exchange::Response;
@@ -67,8 +66,6 @@ const MOST_INDICES: usize = 10_000;
 /// Documents of each index that are asked for by their own identity, for each field: as many as an index gives by
 /// default. An analyzer of a language changes one identity of twenty.
 const SAMPLES: usize = 100;
-/// The first part of a data stream's name, as Elastic's naming scheme has it.
-const DATA_STREAM_TYPES: [&str; 5] = ["logs", "metrics", "traces", "synthetics", "profiling"];
 /// An identity as it is asked for.
 const AN_IDENTITY: &str = "[0-9a-f]{32}";
 /// Where documents have their identity, by the settings of now and by those of before.
@@ -83,6 +80,8 @@ pub(super) struct ClusterLookup {
     pub(super) base: Endpoint,
     /// The data stream, index or alias that documents are sent to.
     pub(super) name: String,
+    /// What each document says in `data_stream`; `None` if it says nothing.
+    pub(super) data_stream: Option<Value>,
     /// Where a document has its identity next to `_id`, which an ingest pipeline may replace.
     pub(super) field: &'static str,
     pub(super) visible_after: Duration,
@@ -221,11 +220,11 @@ impl Hit<'_> {
         Some((self.identity(identities)?, self.index.into_owned()))
     }
 
-    /// Whether the document was sent to this data stream, as far as it says that.
-    fn may_be_of(&self, own: &Value) -> bool {
+    /// Whether the document says that it was sent to this data stream.
+    fn is_of(&self, own: &Value) -> bool {
         ["type", "dataset", "namespace"].into_iter().all(|member| {
             let said = self.named(&format!("data_stream.{member}"));
-            said.is_none_or(|said| own.get(member).and_then(Value::as_str) == Some(said))
+            said.is_some() && said == own.get(member).and_then(Value::as_str)
         })
     }
 
@@ -302,16 +301,12 @@ impl ClusterLookup {
     }
 
     /// Documents outside the target: an ingest pipeline has changed their index, or the alias had another one. Those of
-    /// other pipelines may have the same identities, and are left out where a document says which data stream it was
-    /// sent to.
+    /// other pipelines may have the same identities: where the lane's documents name their data stream, no others
+    /// count.
     ///
     /// # Errors
     /// If the answer does not say of all that the credentials may read. What nobody has looked for is not missing.
     async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
-        // An index may have a name of three parts, too: no document says of which index it was.
-        let is_of_data_stream =
-            |parts: &Value| parts["type"].as_str().is_some_and(|of_type| DATA_STREAM_TYPES.contains(&of_type));
-        let own: Option<Value> = serde_json::from_str(&parts(&self.name)).ok().filter(is_of_data_stream);
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
         let response = self.questions.post(&url, JSON, self.question(identities).to_string()).await?;
@@ -319,7 +314,7 @@ impl ClusterLookup {
             return Ok(Vec::new());
         }
         let found = proof(&response, "all that the credentials may read")?;
-        let hits = found.hits.hits.into_iter().filter(|hit| own.as_ref().is_none_or(|own| hit.may_be_of(own)));
+        let hits = found.hits.hits.into_iter().filter(|hit| self.data_stream.as_ref().is_none_or(|own| hit.is_of(own)));
         let place = |hit: Hit<'_>| {
             let unread = Unproven::NoProof(format!("`{}` has an event whose identity cannot be read", hit.index));
             hit.placed(identities).ok_or(unread)

@@ -157,6 +157,8 @@ pub struct ElasticSearch {
     pub replicas_lack: Option<char>,
     /// The failure store takes all documents.
     pub fails: bool,
+    /// Each document is refused.
+    pub refuses: bool,
     /// What it is, if it is not the data stream `TARGET`.
     pub name: Option<&'static str>,
     /// The index `elsewhere` is hidden.
@@ -291,6 +293,9 @@ impl ElasticSearch {
         let key = (index.clone(), id);
         if self.documents.contains_key(&key) {
             return json!({ "create": { "status": 409, "error": { "type": "version_conflict_engine_exception" } } });
+        }
+        if self.refuses {
+            return json!({ "create": { "status": 400, "error": { "type": "document_parsing_exception" } } });
         }
         if self.drops {
             return json!({ "create": { "status": 200, "result": "noop", "_index": index } });

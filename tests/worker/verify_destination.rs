@@ -633,6 +633,21 @@ async fn what_replicas_lack_is_not_missing() {
     assert!(sum(lane, "present") > 1_000, "{lane}");
 }
 
+/// What the cluster refuses was not delivered again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_repair_cannot_deliver_becomes_dead_letters() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 3));
+    elastic.contract(|elastic| elastic.refuses = true);
+    let exit = harness.verify_until(hour(1), &["--destination", "--repair"]).await;
+    assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stdout.contains("3 became dead letters") && exit.stdout.contains("repaired: 0"), "{}", exit.stdout);
+    assert!(!exit.stdout.contains("delivered again"), "{}", exit.stdout);
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((sum(lane, "dead_letters"), sum(lane, "missing"), &lane["returned"]), (3, 0, &Value::Null), "{lane}");
+}
+
 /// What the cluster accepted into its failure store is there: to send it again would put it there again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_failure_store_has_is_not_missing() {

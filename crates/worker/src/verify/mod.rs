@@ -494,8 +494,17 @@ impl Job<'_> {
             wanted: known.map(|known| Wanted::AllBut(Arc::new(known))),
             timeout: self.verify.selected.once_timeout,
         };
-        Ok(delivery.run(self.usage, stop).await)
+        let sent = delivery.run(self.usage, stop).await;
+        Ok(sent.map(|Redelivered { delivered, dead_letters }| delivered + dead_letters))
     }
+}
+
+/// Numbers of records that were delivered again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Redelivered {
+    delivered: u64,
+    /// Those that the destination refused.
+    dead_letters: u64,
 }
 
 /// Delivers records again, next to a worker.
@@ -512,8 +521,8 @@ struct Redelivery<'a> {
 }
 
 impl Redelivery<'_> {
-    /// The number of delivered records, or why not all were delivered.
-    async fn run(self, usage: &CommandUsage, stop: &CancellationToken) -> Result<u64, String> {
+    /// The numbers of these records, or why not all were delivered.
+    async fn run(self, usage: &CommandUsage, stop: &CancellationToken) -> Result<Redelivered, String> {
         let Self { shared, spec, pull, key, wanted, timeout } = self;
         let LaneId { pipeline, stream, sink } = &spec.id;
         let kind = spec.sink.kind.name();
@@ -524,9 +533,10 @@ impl Redelivery<'_> {
         let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
         let lane = &meter.lane;
         usage.take(lane, Part::Usage);
-        let delivered = lane.send.delivered.load(Ordering::Relaxed) + lane.send.dead_letters.load(Ordering::Relaxed);
+        let [delivered, dead_letters] =
+            [&lane.send.delivered, &lane.send.dead_letters].map(|count| count.load(Ordering::Relaxed));
         match exit {
-            Ok(LaneEnd::Complete) => Ok(delivered),
+            Ok(LaneEnd::Complete) => Ok(Redelivered { delivered, dead_letters }),
             Ok(_) => Err(lane.last_error().map_or("stopped".to_owned(), |(_, error)| error)),
             Err(panic) => Err(format!("internal error: {panic}")),
         }

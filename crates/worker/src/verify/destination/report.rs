@@ -38,6 +38,8 @@ pub struct Returned {
     pub repaired: u64,
     /// Events that were delivered again, and are not to be seen yet.
     pub not_visible: u64,
+    /// Events that the destination refused: they are dead letters now.
+    pub dead_letters: u64,
     /// Events that were delivered again within the last day, and vanished again: they are not sent.
     pub vanished_again: u64,
     /// Records that the console did not show any more.

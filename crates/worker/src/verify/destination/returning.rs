@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::super::completeness::window;
-use super::super::{Redelivery, Selected, VerifyError};
+use super::super::{Redelivered, Redelivery, Selected, VerifyError};
 use super::questions::{Candidate, IDS, in_parts, until_answered};
 use super::report::{DestinationReport, Returned};
 use crate::shared::Shared;
@@ -93,13 +93,16 @@ impl Repair<'_> {
         missing.sort_by_key(|candidate| candidate.hour);
         let mut done = 0;
         let mut tried = 0;
-        let mut sent = 0;
+        let mut sent = Redelivered::default();
         let of_hours = missing.chunk_by(|one, other| one.hour == other.hour);
         for part in of_hours.flat_map(|candidates| candidates.chunks(IDS)) {
             let Some(Candidate { hour, .. }) = part.first() else { continue };
             tried += part.len();
             match self.send(&spec, *hour, part, stop).await? {
-                Ok(delivered) => sent += delivered,
+                Ok(Redelivered { delivered, dead_letters }) => {
+                    sent.delivered += delivered;
+                    sent.dead_letters += dead_letters;
+                }
                 Err(reason) => {
                     result.refused = Some(reason);
                     break;
@@ -110,12 +113,14 @@ impl Repair<'_> {
             history.extend(part.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
             self.remember(&spec.id, history.clone()).await?;
         }
-        result.gone = (done as u64).saturating_sub(sent);
+        let Redelivered { delivered, dead_letters } = sent;
+        result.gone = (done as u64).saturating_sub(delivered + dead_letters);
+        result.dead_letters = dead_letters;
         missing.truncate(tried);
-        if sent > 0 {
+        if delivered + dead_letters > 0 {
             let visible = self.visible(&*lookup, &missing).await;
-            result.repaired = (visible.len() as u64).min(sent);
-            result.not_visible = sent - result.repaired;
+            result.repaired = (visible.len() as u64).min(delivered);
+            result.not_visible = delivered - result.repaired;
             self.audit(&*lookup, &missing, &visible, now);
         }
         Ok(result)
@@ -148,7 +153,7 @@ impl Repair<'_> {
         })
     }
 
-    /// Pulls these records by id, and delivers them if they are still in this version. Their number, or why not all
+    /// Pulls these records by id, and delivers them if they are still in this version. Their numbers, or why not all
     /// were delivered.
     async fn send(
         &self,
@@ -156,7 +161,7 @@ impl Repair<'_> {
         hour: Hour,
         records: &[Candidate],
         stop: &CancellationToken,
-    ) -> Result<Result<u64, String>, VerifyError> {
+    ) -> Result<Result<Redelivered, String>, VerifyError> {
         let ids: Vec<CompactString> = records.iter().map(|record| record.owed.id.clone()).collect();
         let identities: HashSet<Identity> = records.iter().map(|record| record.owed.identity).collect();
         let key = CheckpointKey { lane: spec.id.clone(), part: Part::Returning };
@@ -171,7 +176,8 @@ impl Repair<'_> {
         };
         let sent = delivery.run(self.usage, stop).await;
         self.forget(&key).await?;
-        info!(hour = %hour, records = records.len(), delivered = sent.as_ref().ok(), "delivered again what was missing");
+        let delivered = sent.as_ref().ok().map(|sent| sent.delivered);
+        info!(hour = %hour, records = records.len(), delivered, "delivered again what was missing");
         Ok(sent)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
@@ -16,7 +17,7 @@ use crate::support::process::Exit;
 
 /// Compares activities with these lines.
 async fn judge(harness: &Harness, lines: &[String], flags: &[&str]) -> Exit {
-    harness.write("present", &lines.join("\n"));
+    harness.write("present", &format!("{}\n", lines.join("\n")));
     let present = harness.path("present");
     let arguments = ["--present", present.to_str().unwrap(), "--stream", "activities", "--format", "json"];
     harness.verify_until(hour(3), &[&arguments[..], flags].concat()).await
@@ -151,6 +152,56 @@ async fn hours_that_were_cut_claim_nothing() {
     let lane = &lanes(&exit)[0];
     assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("exactly 11 of them")), "{lane}");
     assert_eq!((exit.code, &lane["hours"]), (Some(1), &json!([])), "{lane}");
+}
+
+/// A pipe that broke has the beginning of a list, and a list of which a part is no identity may have any event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_ended_early_is_not_judged_to_its_end() {
+    let harness = two_streams().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let delivered = harness.sink.ledger().counts();
+    let by_creation: Vec<String> = (3..8 * 24)
+        .rev()
+        .flat_map(|back| settled(&harness, back + 1, back))
+        .filter(|id| delivered.contains_key(id))
+        .collect();
+    let removed = by_creation[by_creation.len() / 4].clone();
+    let half = by_creation.len() / 2 + 3;
+    let mut lines: Vec<String> = by_creation[..half].iter().filter(|id| **id != removed).cloned().collect();
+    lines.extend(uncut(lines.len()));
+    let list = harness.path("list");
+    let exit = judge(&harness, &lines, &["--list", list.to_str().unwrap()]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["not_judged"].to_string().contains("did the list end early?"), "{lane}");
+    assert_eq!((exit.code, listed(&list)), (Some(1), BTreeSet::from([removed])), "{lane}");
+    assert!(lane["doubted"].as_u64().unwrap() > 400, "{lane}");
+
+    lines.push("SnKbLKIBGFGj1urg0001".to_owned());
+    let exit = judge(&harness, &lines, &[]).await;
+    let lane = &lanes(&exit)[0];
+    let line = format!("the first is line {}", lines.len());
+    assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains(&line)), "{lane}");
+    assert!(exit.code == Some(1) && exit.stderr.contains(&line), "{}", exit.stderr);
+}
+
+/// A label may have any text: that of the documented command finds the header of the event.
+#[test]
+fn the_documented_command_finds_the_first_header_alone() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/verify.md")).unwrap();
+    let (_, command) = manual.split_once("kcat ").unwrap().1.split_once('|').unwrap();
+    let (command, _) = command.split_once('`').unwrap();
+    let (one, other) = ("9d5edec136b76dda4e8607e86dfbcbbc", "0".repeat(32));
+    for (headers, expected) in [
+        (format!("id={one},pipeline=acme,label.site=Lisbon,id={other}"), one),
+        (format!("id=NULL,pipeline=acme,label.site=Lisbon,id={other}"), "message"),
+        (String::new(), "message"),
+    ] {
+        let mut shell = Command::new("sh");
+        let mut sed = shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        sed.stdin.take().unwrap().write_all(format!("{headers}\n").as_bytes()).unwrap();
+        let printed = String::from_utf8(sed.wait_with_output().unwrap().stdout).unwrap();
+        assert_eq!(printed.trim_end(), expected, "{headers}");
+    }
 }
 
 /// Dead letters are found where the worker has stored them, also under the name that the lane had then.

@@ -110,7 +110,10 @@ async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<Ask> {
     let given = spawn_blocking(move || read(&present)).await??;
     let Given { other_lines, first_other, .. } = given;
     if other_lines > 0 {
-        note(format!("{other_lines} lines have no identity, which has 32 hex digits; the first is line {first_other}"));
+        note(format!(
+            "{other_lines} lines do not have the one identity of an event, which has 32 hex digits, or were cut; the \
+             first is line {first_other}"
+        ));
     }
     if given.distinct() == 0 {
         let problem = "--present: no line has an identity, which has 32 hex digits; decode base64 first";

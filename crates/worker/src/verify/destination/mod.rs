@@ -839,9 +839,29 @@ impl LaneComparison<'_> {
                 unexplained.len()
             ));
         }
-        found.retain(|(candidate, _)| !unexplained.contains(&candidate.hour));
         self.left.extend(unexplained);
+        self.leave_end(&lacking);
+        found.retain(|(candidate, _)| !self.left.contains(&candidate.hour));
         found
+    }
+
+    /// Claims nothing of the end of a list that may have ended early: the last hours that have no event, and the two
+    /// before, since one of them may have been cut, and events may have been sent within an hour.
+    fn leave_end(&mut self, lacking: &BTreeMap<Hour, u64>) {
+        if !self.lookup.is_given() {
+            return;
+        }
+        let rows = &self.report.hours;
+        let is_empty = |(hour, row): &(&Hour, &HourRow)| lacking.get(hour) == Some(&row.owed);
+        let empty = rows.iter().rev().filter(|(_, row)| row.owed > 0).take_while(is_empty).last();
+        let Some(from) = empty.map(|(first, _)| first.minus(2)) else { return };
+        let absent: u64 =
+            lacking.range(from..).filter(|(hour, _)| !self.left.contains(hour)).map(|(_, count)| count).sum();
+        self.left.extend(rows.range(from..).map(|(hour, _)| *hour));
+        self.report.doubted += absent;
+        self.report
+            .not_judged
+            .push(format!("from {from} on: {absent} of the newest owed events are not there: did the list end early?"));
     }
 
     /// What a list by time has shown is there: an answer by identity that lacks it says nothing of other events either.

@@ -21,7 +21,8 @@ pub struct DestinationReport {
     pub hours: BTreeMap<Hour, HourRow>,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
-    /// Owed events that are not there, of hours that are not judged for that: they may be too old, or dead letters.
+    /// Owed events that are not there, of hours that are not judged for that: they may be too old, dead letters, or
+    /// after the end of a list.
     pub doubted: u64,
     /// Why no answer is a proof: then no hour was compared.
     pub unseen: Option<String>,

@@ -459,8 +459,8 @@ fn decode(stored: &[u8]) -> Result<Usage, UsageError> {
     if stored.is_empty() { Ok(Usage::default()) } else { Usage::decode(stored) }
 }
 
-/// What is stored of a lane that this process counts from `since` on. A process that had delivered, and stored nothing of
-/// that, was killed.
+/// What is stored of a lane that this process counts from `since` on. A process that had delivered, and stored nothing
+/// of that, was killed.
 fn decode_of(lane: &LaneMetrics, stored: &[u8], since: Timestamp) -> Result<Usage, UsageError> {
     if stored.is_empty() && lane.had_settled() { Ok(Usage::removed(since)) } else { decode(stored) }
 }

@@ -490,9 +490,9 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map(|rare| rare.warnings.clone()).unwrap_or_default()
     }
 
-    /// Records up to `until` did not come, and do not come by themselves. `text` says why, with the command that delivers
-    /// them; it is shown until this process ends, or until the lane has compared that time with the console. `until` is
-    /// `None` if it does not compare it.
+    /// Records up to `until` did not come, and do not come by themselves. `text` says why, with the command that
+    /// delivers them; it is shown until this process ends, or until the lane has compared that time with the console.
+    /// `until` is `None` if it does not compare it.
     pub fn add_repair(&self, text: String, until: Option<Timestamp>) {
         let mut rare = self.rare.lock();
         let repairs = &mut rare.get_or_insert_default().repairs;

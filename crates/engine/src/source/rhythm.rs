@@ -125,8 +125,8 @@ impl Rhythm {
         self.days.0.retain(|(day, _)| day.saturating_add(DAYS) > last);
     }
 
-    /// The time of which the console has shown no records although it had some, if a poll shows that after a silence: the
-    /// first new record is older than the last poll, and what is older than `overlap` was not read.
+    /// The time of which the console has shown no records although it had some, if a poll shows that after a silence:
+    /// the first new record is older than the last poll, and what is older than `overlap` was not read.
     pub fn missed(&self, observed: &Observed, overlap: Duration) -> Option<(Timestamp, Timestamp)> {
         let (newest, first_new) = (self.newest?, observed.first_new?);
         let was_there = first_new < self.last_poll?.minus(A_MOMENT);

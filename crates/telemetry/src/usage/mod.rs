@@ -311,7 +311,7 @@ impl Usage {
         self.forget(now);
     }
 
-    /// What was counted until `now` is lost, or was removed: the events of this day and of the one before are not known.
+    /// What was counted until `now` is lost or was removed: the events of this day and the one before are not known.
     pub fn removed(now: Timestamp) -> Self {
         let yesterday = (hour_of(now) / DAY).saturating_sub(1);
         Self { since: now, until: now, gaps: vec![(hour_start(yesterday * DAY), now)], ..Self::default() }

@@ -16,7 +16,9 @@ pub fn site(harness: &Harness) -> u64 {
 }
 
 fn put(harness: &Harness, name: &str, sites: &[u64]) {
-    harness.put_changed(name, json!({ "console": { "sites": sites } }));
+    // What is younger than `overlap` is read again anyway.
+    let streams = json!({ "activities": { "interval": "500ms", "overlap": "1s" } });
+    harness.put_changed(name, json!({ "console": { "sites": sites }, "streams": streams }));
 }
 
 /// How often the console was asked for its sites.
@@ -124,12 +126,15 @@ async fn a_worker_that_starts_with_a_token_of_another_scope_sends_nothing_of_it(
     worker.signal("TERM").await;
     worker.exit().await;
 
+    // A stream that is new takes the scope that the others have read.
+    harness.put_changed("acme", json!({ "streams": { "threats": { "interval": "500ms", "since": "beginning" } } }));
     harness.console().set_token(token(WRONG));
     let before = harness.sink.requests().len();
     let mut worker = harness.worker();
     let refused = worker.lane("acme/activities/siem", |lane| lane["up"] == false && lane["error"].is_string()).await;
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains(&format!("is site {WRONG}")) && error.contains(&format!("has read site {site}")), "{error}");
+    worker.lane("acme/threats/siem", |lane| lane["up"] == false && lane["error"].is_string()).await;
     assert_eq!((harness.sink.requests().len(), &refused["delivered"]), (before, &json!(0)));
 
     harness.console().set_token(token(site));

@@ -193,8 +193,8 @@ metrics! {
          `status`, log and status page name the ids.";
     UNUSED_TOKENS = Gauge "unused_tokens" &[], "pipelines",
         "Pipelines of this process whose token's file or Secret has something else than requests use: the console refuses \
-         it, it is no token, or its user has another scope. The former one is still in use. A restart would fail, or read \
-         the other scope.";
+         it, it is no token, or its user has another scope. The former one is still in use. After a restart, none \
+         would be.";
     ORPHANED_CHECKPOINTS = Gauge "orphaned_checkpoints" &[], "checkpoints",
         "Checkpoints in the state that belong to no pipeline file: of files that are gone, and of streams and sinks that a \
          file no longer has. Nothing removes them but `state delete`. Each worker counts all of them, as far as it has seen \

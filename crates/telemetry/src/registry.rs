@@ -120,7 +120,7 @@ impl Display for NewTokenProblem {
                 return write!(
                     formatter,
                     "the scope of the new token's user is {new}, that of the former one's is {former}; the new token is not \
-                     used: put the former one back, or, if this is meant, name the ids in the file"
+                     used: put one of that scope back, or, if this is meant, name the ids in the file"
                 );
             }
             Self::Unusable(reason) => write!(formatter, "{reason}; the former token")?,

@@ -42,7 +42,7 @@ impl Reporter {
         self.telemetry.process().orphaned_checkpoints().set(gauge(renames.count_orphans()));
         self.telemetry.retain_removed_files(|pipeline| renames.has_lost(pipeline));
         if renames.has_listed() && !self.has_told_lost.swap(true, Ordering::Relaxed) {
-            tell_lost(&renames.lost_pipelines());
+            tell_lost(&renames.lost_pipelines(), &lanes.options.state_flags());
         }
     }
 
@@ -109,15 +109,13 @@ impl Reporter {
     }
 }
 /// Says which pipelines have checkpoints and no file: a file that goes while no worker runs is missed by nobody else.
-fn tell_lost(pipelines: &BTreeSet<String>) {
-    if pipelines.is_empty() {
-        return;
-    }
+fn tell_lost(pipelines: &BTreeSet<String>, state_flags: &str) {
+    let Some(first) = pipelines.first() else { return };
     let names = pipelines.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     warn!(
         pipelines = pipelines.len(),
         names,
         "pipelines have checkpoints and no file, and deliver nothing: put the files back, or, if these customers are gone, \
-         remove the checkpoints: s1-forwarder state delete --orphaned"
+         stop the worker and remove the checkpoints of each: s1-forwarder state delete {first}{state_flags}"
     );
 }

@@ -132,7 +132,7 @@ async fn compare_with_former(client: &Client, max_age: Duration) -> Result<Compa
         client.keep_scope(scope);
         return Ok(Compared::Nothing);
     };
-    if former.ids == scope.ids {
+    if scope.shares(&former.ids) {
         return Ok(Compared::Nothing);
     }
     let text = format!(

@@ -64,6 +64,11 @@ impl Unseen {
         now: Timestamp,
     ) -> Vec<(Option<Stream>, String)> {
         let since = self.since;
+        // What is so young is read again anyway.
+        let is_read = |lane: &Arc<LaneSpec>| now.since(since) < lane.pull.overlap / 2;
+        if lanes.iter().all(is_read) {
+            return Vec::new();
+        }
         if self.scope == *scope {
             let settles_after = lanes.iter().map(|lane| lane.pull.settles_after()).max().unwrap_or_default();
             return vec![(None, repair_between(since, now, settles_after, file, flags))];

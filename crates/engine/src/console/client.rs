@@ -296,7 +296,7 @@ impl Client {
     /// token, and after `max_age`.
     ///
     /// # Errors
-    /// When the console does not answer.
+    /// When the console does not answer, or refuses the token.
     pub async fn user_scope(&self, max_age: Duration) -> Result<Option<UserScope>, ConsoleError> {
         let mut known = self.user_scope.lock().await;
         let is_current =
@@ -307,8 +307,8 @@ impl Client {
         let at = Instant::now();
         let scope = match self.object("user").await {
             Ok(answer) => UserScope::read(&answer, &self.redactor),
-            Err(failure @ ConsoleError::Transient { .. }) => return Err(failure),
-            Err(_) => None,
+            Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_)) => None,
+            Err(failure) => return Err(failure),
         };
         *known = Some(KnownUserScope { token_changes: self.token_changes(), at, scope: scope.clone() });
         Ok(scope)
@@ -452,8 +452,8 @@ impl Client {
         verdict
     }
 
-    /// The verdict about a token whose user has another scope than [`Self::keep_scope`] says. `None` if it has the
-    /// same, if requests name ids, or if the console does not say.
+    /// The verdict about a token whose user shares nothing with the scope of [`Self::keep_scope`]. `None` if it does,
+    /// if requests name ids, or if that scope is not known.
     async fn other_scope(&self, token: &SecretString) -> Option<TokenVerdict> {
         if self.names_ids() {
             return None;
@@ -461,9 +461,12 @@ impl Client {
         let former = self.kept_scope()?;
         self.limiter.ready().await;
         let url = self.url_of("user", std::iter::empty());
-        let answer = self.attempt(token, &self.call(&url), None).await.ok()?;
-        let new = UserScope::read(&answer, &self.redactor).filter(|new| new.ids != former.ids)?;
-        Some(TokenVerdict::OtherScope { new: new.text, former: former.text })
+        let answer = self.attempt(token, &self.call(&url), None).await;
+        match answer.ok().and_then(|answer| UserScope::read(&answer, &self.redactor)) {
+            None => Some(TokenVerdict::Unknown),
+            Some(new) if new.shares(&former.ids) => None,
+            Some(new) => Some(TokenVerdict::OtherScope { new: new.text, former: former.text }),
+        }
     }
 
     fn token_details(&self) -> Url {

@@ -215,7 +215,10 @@ impl Life {
         }
         match self.stop.run_until_cancelled(self.lane.check_user(&mut open.checkpoint)).await {
             Some(Ok(())) => {}
-            Some(Err(failure)) => return self.failed(open, pass, SideFailure { side: Side::Console, failure }).await,
+            Some(Err(failure)) => {
+                self.lane.delivery.meter.failed(Side::Console, &failure);
+                return self.failed(open, pass, SideFailure { side: Side::Console, failure }).await;
+            }
             None => return self.stopped(open),
         }
         let begun = Instant::now();

@@ -295,7 +295,7 @@ impl<'a> SendStage<'a> {
         if pull.window.is_some() {
             return;
         }
-        let missed = rhythm.missed(observed, pull.overlap);
+        let missed = rhythm.missed(observed, context.start, pull.overlap);
         rhythm.complete(observed, context.start, context.pass == 0);
         self.lane.delivery.meter.measure_latency_from(rhythm.latency_from(pull));
         let lane = &self.lane.delivery.meter.lane;

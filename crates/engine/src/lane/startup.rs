@@ -10,6 +10,7 @@ use super::clocks::Clocks;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::CheckpointBackend;
 use crate::checkpoint::ledger::Ledger;
+use crate::console::UserScope;
 use crate::source::{By, Rhythm, Since, SourcePosition};
 
 impl Lane {
@@ -113,6 +114,10 @@ impl Lane {
             checkpoint.position.forget_keys();
             checkpoint.user = Box::default();
             checkpoint.host = host;
+        }
+        if !checkpoint.user.is_empty() && !self.client.names_ids() {
+            // Before any lane of the pipeline polls, one that is new included.
+            self.client.keep_scope(UserScope::of_ids(&checkpoint.user));
         }
         if checkpoint.scope != scope {
             info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records of what it adds");

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use s1_forwarder_failure::Failure;
+use tracing::warn;
 
 use super::Lane;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::console::{ConsoleError, UserScope};
 
 impl Lane {
-    /// Compares the scope of the token's user with the one that the lane has read. A lane of which that is not known
-    /// takes the one that the worker has seen: it does not ask.
+    /// Compares the scope of the token's user with the one that the lane has read, or a lane that began, another one of
+    /// its pipeline. If neither is known, the console is not asked.
     ///
     /// # Errors
-    /// When the two have nothing in common, or the console does not answer.
+    /// When the two have nothing in common, or the console does not say.
     pub(super) async fn check_user(&self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
         let client = &self.client;
         let known = &mut checkpoint.user;
@@ -23,30 +24,31 @@ impl Lane {
             return Ok(());
         }
         if known.is_empty() {
-            if let Some(kept) = client.kept_scope() {
-                *known = kept.ids.into();
-            }
-            return Ok(());
+            let Some(kept) = client.kept_scope() else { return Ok(()) };
+            *known = kept.ids.into();
         }
-        let answer = client.user_scope(Duration::MAX).await;
-        let scope = match answer {
-            Ok(Some(scope)) => scope,
-            Ok(None) => return Ok(()),
-            Err(ConsoleError::Transient { reason, after, .. }) => return Err(Failure::Transient { reason, after }),
-            Err(refusal) => return Err(Failure::transient(refusal.to_string())),
+        let scope = match client.user_scope(Duration::MAX).await {
+            Ok(scope) => scope,
+            // The poll says it.
+            Err(ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_)) => return Ok(()),
+            Err(failure) => return Err(Failure::from(failure)),
         };
-        if scope.shares(known) {
-            if scope.ids != **known {
-                *known = scope.ids.into();
+        let reason = match scope {
+            Some(scope) if scope.shares(known) => {
+                if scope.ids != **known {
+                    warn!(was = %known, is = scope.ids, "the scope of the token's user has changed: name ids in the file");
+                    *known = scope.ids.into();
+                }
+                return Ok(());
             }
-            return Ok(());
-        }
+            Some(scope) => format!("the scope of the token's user is {}", scope.text),
+            None => "the console does not say whose records the token reads".to_owned(),
+        };
         // A new token has to be one of these records.
         client.keep_scope(UserScope::of_ids(known));
         Err(Failure::Unauthorized(format!(
-            "the scope of the token's user is {}, and the lane has read {known}: put a token of that scope back; or, if \
-             this is meant, name the ids in the file",
-            scope.text
+            "{reason}, and the lane has read {known}: put a token of that scope back; or, if this is meant, name the ids \
+             in the file"
         )))
     }
 }

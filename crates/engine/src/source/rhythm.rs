@@ -126,12 +126,12 @@ impl Rhythm {
     }
 
     /// The time of which the console has shown no records although it had some, if a poll shows that after a silence:
-    /// the first new record is older than the last poll, and what is older than `overlap` was not read.
-    pub fn missed(&self, observed: &Observed, overlap: Duration) -> Option<(Timestamp, Timestamp)> {
+    /// the first new record is older than the last poll, and this one, from `start` on, has read `overlap` before that.
+    pub fn missed(&self, observed: &Observed, start: Timestamp, overlap: Duration) -> Option<(Timestamp, Timestamp)> {
         let (newest, first_new) = (self.newest?, observed.first_new?);
-        let was_there = first_new < self.last_poll?.minus(A_MOMENT);
-        let is_unread = first_new.since(newest) > overlap;
-        (was_there && is_unread).then_some((newest, first_new))
+        let was_there = first_new < self.last_poll?.minus(A_MOMENT.min(overlap / 4));
+        let read_from = start.minus(overlap);
+        (was_there && newest < read_from).then_some((newest, read_from))
     }
 
     /// After how long the lane is silent. None if it is not judged.
@@ -251,16 +251,16 @@ mod tests {
             // It was made after the last poll.
             (vec![30], None),
             // It is older, and so may be what `overlap` does not reach.
-            (vec![28, 30], Some((hour(1), hour(28)))),
-            // All that is newer than the last one was read.
-            (vec![2, 30], None),
+            (vec![28, 29], Some((hour(1), hour(28)))),
             (vec![], None),
         ] {
             let mut case = Case::after(Stream::Activities, SilentAfter::Period(Period(HOUR * 4)));
             case.poll_hourly(0, 30, |hour| hour <= 1);
             let mut observed = case.rhythm.begin_poll(&case.pull);
             shown.iter().for_each(|shown| observed.add(hour(*shown), hour(30)));
-            assert_eq!(case.rhythm.missed(&observed, HOUR * 2), missed, "{shown:?}");
+            assert_eq!(case.rhythm.missed(&observed, hour(30), HOUR * 2), missed, "{shown:?}");
+            // All that is newer than the last one was read.
+            assert_eq!(case.rhythm.missed(&observed, hour(30), HOUR * 29), None, "{shown:?}");
         }
     }
 

@@ -192,6 +192,7 @@ async fn the_printed_backfill_sends_what_a_corrected_program_makes_of_the_events
     let command = lane["remap_repair"].as_str().unwrap_or_else(|| panic!("{lane}")).to_owned();
     let url = worker.url().await;
     let status = harness.command(&["status", "--url", &url, "--all", "--wide"]).await.stdout;
+    assert!(status.contains("a program failed on 40 events, last at 20"), "{status}");
     assert!(status.contains(&format!("after its correction: {command}")), "{status}");
 
     let warned = harness.command(&["status", "--url", &url, "--warned", "--wide"]).await.stdout;

@@ -404,11 +404,11 @@ mod tests {
             of_lane(id(), Some(usage.clone()), Window { from: day.plus(MINUTE), to: day.plus(MINUTE * 50), now: NOW });
         assert_eq!((row.counts(), row.hours), (None, 0));
         // The hour that runs counts in a window that ends now.
-        let now = day.plus(MINUTE * 150);
+        let now = NOW.minus(MINUTE * 30);
         let to = now.minus(Duration::from_millis(5));
-        let row = of_lane(id(), Some(usage), Window { from: day, to, now });
+        let row = of_lane(id(), Some(usage), Window { from: NOW.minus(MINUTE * 180), to, now });
         assert_eq!((row.counts().map(|counts| counts.events), row.hours), (Some(3), 3));
-        assert_eq!(reasons(&row), []);
+        assert_eq!(reasons(&row), [(NOW.minus(MINUTE * 60), to, "not_stored")]);
     }
 
     /// The worker's clock was three hours ahead, and it has ended.

@@ -225,17 +225,6 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn programs_that_fail_are_counted_and_dated() {
-        let last = json!({ "time": "2026-11-28T14:00:00Z", "text": "no number" });
-        for (failed, text) in
-            [(1, "a program failed on 1 event, last at 2026"), (2, "a program failed on 2 events, last at 2026")]
-        {
-            let table = lanes(&[&lane(json!({ "remap_errors": failed, "last_remap_error": last }))], now(), WIDE);
-            assert!(table.contains(text) && table.contains("14:00:00Z: no number"), "{table}");
-        }
-    }
-
-    #[test]
     fn lines_fit_the_terminal_and_have_no_trailing_blanks() {
         let both = [failing(), lane(json!({}))];
         for width in [80, 100, 140, 200] {

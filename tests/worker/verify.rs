@@ -222,13 +222,10 @@ async fn the_hours_before_a_change_of_the_scope_are_judged_by_the_former_ledger(
 /// A script must not take it for done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_lane_of_which_no_hour_can_be_compared_yet_is_a_failure() {
-    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
-    let put = |overlap: &str| {
-        let streams = json!({ "activities": {}, "threats": { "overlap": overlap, "since": "beginning" } });
-        harness.put_changed("acme", json!({ "streams": streams }));
-    };
     for (overlap, code) in [("1m", 0), ("20d", 1)] {
-        put(overlap);
+        let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+        let threats = json!({ "overlap": overlap, "since": "beginning" });
+        harness.put_changed("acme", json!({ "streams": { "activities": {}, "threats": threats } }));
         assert_eq!(harness.once(&[]).await.code, Some(0));
         let exit = harness.verify(&[]).await;
         assert_eq!(exit.code, Some(code), "{overlap}: {}{}", exit.stdout, exit.stderr);

@@ -11,8 +11,8 @@ use super::lane_checkpoint::LaneCheckpoint;
 use crate::console::{ConsoleError, UserScope};
 
 impl Lane {
-    /// Compares the scope of the token's user with the one that the lane has read, or a lane that began, another one of
-    /// its pipeline. If neither is known, the console is not asked.
+    /// Compares the scope of the token's user with the one that the lane has read. A lane that has read none takes that
+    /// of its pipeline's other lanes, or the one that the worker has seen. If none is known, the console is not asked.
     ///
     /// # Errors
     /// When the two have nothing in common, or the console does not say.
@@ -44,7 +44,7 @@ impl Lane {
             Some(scope) => format!("the scope of the token's user is {}", scope.text),
             None => "the console does not say whose records the token reads".to_owned(),
         };
-        // A new token has to be one of these records.
+        // From now on, no new token is used whose user sees none of these records.
         client.keep_scope(UserScope::of_ids(known));
         Err(Failure::Unauthorized(format!(
             "{reason}, and the lane has read {known}: put a token of that scope back; or, if this is meant, name the ids \

@@ -22,7 +22,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 /// The console may show another scope than before to the same token.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// The interval while something is not seen, since somebody is mending it, or records have vanished.
-const DOUBT_INTERVAL: Duration = Duration::from_secs(120);
+const DOUBT_INTERVAL: Duration = Duration::from_secs(30);
 /// Nothing is to be compared: longer than a process runs.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -87,7 +87,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             let read_until = known.read_until.or_else(|| earliest(&shared, &lanes, LaneMetrics::opened_from));
             let since = read_until.map_or(well_at, |until| until.min(well_at));
             shared.warnings.set_unseen(pipeline, &lane.console, text, since);
-            if is_named { DOUBT_INTERVAL } else { NEVER }
+            DOUBT_INTERVAL
         }
         Ok(Compared::Nothing) => {
             let state_flags = shared.lane_builder.state_flags(lane);
@@ -99,10 +99,10 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             }
             known.well_at = Instant::now();
             known.read_until = earliest(&shared, &lanes, LaneMetrics::complete_until);
-            match (is_named, known.in_doubt) {
-                (false, _) => NEVER,
-                (true, true) => DOUBT_INTERVAL,
-                (true, false) => CHECK_INTERVAL,
+            match (known.in_doubt, is_named) {
+                (true, _) => DOUBT_INTERVAL,
+                (false, true) => CHECK_INTERVAL,
+                (false, false) => NEVER,
             }
         }
         Err(NotKnown) => RETRY_INTERVAL,
@@ -299,10 +299,12 @@ mod tests {
         let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
         let metrics = shared.telemetry.running_lanes().remove(0);
         let (mut known, _) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
+        let mut pause = CHECK_INTERVAL;
         for (sites, expected) in [(vec![("former", "2")], true), (Vec::new(), false)] {
             *rotation.sites.lock() = sites;
-            sleep(CHECK_INTERVAL).await;
-            (known, _) = check(shared.clone(), lanes.clone(), known).await;
+            sleep(pause).await;
+            (known, pause) = check(shared.clone(), lanes.clone(), known).await;
+            assert_eq!(pause, if expected { DOUBT_INTERVAL } else { NEVER });
             shared.warnings.show(&shared.telemetry);
             let text = metrics.warnings().unseen.map(|text| text.to_string());
             assert_eq!(text.is_some(), expected, "{text:?}");

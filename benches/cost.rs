@@ -38,16 +38,16 @@ const MANY: usize = 1_200;
 const TOLERANCE: f64 = 1.05;
 const MAPPED: [Stream; 4] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts];
 /// What an event in OCSF may cost, as a multiple of one in ECS.
-const MOST_OF_OCSF: f64 = 1.3;
+const MAX_OCSF_RATIO: f64 = 1.3;
 /// What it may cost to make an event of OCSF 1.3 of a mapped one, as a multiple of the mapping. Alerts cost most: their
 /// objects are in one another, and each is read to its end for each of those around it.
-const MOST_OF_OLDER: f64 = 1.38;
+const MAX_OLDER_RATIO: f64 = 1.38;
 /// What a program of three lines may cost, as a multiple of a round trip of its event through `serde_json::Value`: it
 /// parses the event with each of equal keys, measures its depth, puts back where it is from, and prints it.
-const MOST_OF_REMAP: f64 = 1.2;
+const MAX_REMAP_RATIO: f64 = 1.2;
 
 /// What a lane may keep more after 95 days than after one: sums of three days, and counts of the others.
-const MOST_MORE: u64 = 8 << 10;
+const MAX_GROWTH: u64 = 8 << 10;
 
 /// Records of each stream. To make them under valgrind, once for each figure, would take far longer than to map them.
 static MADE: LazyLock<[Vec<Vec<u8>>; MAPPED.len()]> =
@@ -173,23 +173,23 @@ fn compare_schemas() -> Option<String> {
         let ecs = instructions("ecs", stream);
         let ocsf = instructions("ocsf", stream);
         let ratio = ocsf / ecs;
-        if ratio > MOST_OF_OCSF {
-            dear = Some(format!("an event in OCSF costs more than {MOST_OF_OCSF} times one in ECS: {stream}"));
+        if ratio > MAX_OCSF_RATIO {
+            dear = Some(format!("an event in OCSF costs more than {MAX_OCSF_RATIO} times one in ECS: {stream}"));
         }
         print!("{:<12}{ecs:>12.0}{ocsf:>12.0}{ratio:>8.3}", stream.name());
         let older = instructions("ocsf-1.3", stream) - ocsf;
         print!("{older:>12.0}{:>8.3}", older / ocsf);
-        if older / ocsf > MOST_OF_OLDER {
+        if older / ocsf > MAX_OLDER_RATIO {
             dear = Some(format!(
-                "to make an event of OCSF 1.3 costs more than {MOST_OF_OLDER} times its mapping: {stream}"
+                "to make an event of OCSF 1.3 costs more than {MAX_OLDER_RATIO} times its mapping: {stream}"
             ));
         }
         if cfg!(feature = "remap") && STREAMS.contains(&stream) {
             let remap = instructions("remap", stream) - ecs;
             let event = instructions("event", stream) - ecs;
             print!("{remap:>12.0}{:>8.3}", remap / event);
-            if remap / event > MOST_OF_REMAP {
-                dear = Some(format!("a remap costs more than {MOST_OF_REMAP} round trips of its event: {stream}"));
+            if remap / event > MAX_REMAP_RATIO {
+                dear = Some(format!("a remap costs more than {MAX_REMAP_RATIO} round trips of its event: {stream}"));
             }
         }
         println!();
@@ -205,7 +205,7 @@ fn compare_ages() -> Option<String> {
         let young = kept_bytes(1, journals);
         let old = kept_bytes(95, journals);
         println!("bytes in memory of a lane after a day and after 95, {store}: {young} and {old}");
-        if old > young + MOST_MORE {
+        if old > young + MAX_GROWTH {
             growing = Some(format!("a lane's memory grows with its age, {store}"));
         }
     }
@@ -227,7 +227,7 @@ fn kept_bytes(days: u32, journals: bool) -> u64 {
         let (id, time) = (u64::from(minutes) << 22, start.minus(MINUTE / 2));
         let context = PollContext { start, ..PollContext::default() };
         let key = RecordKey { id, version: id, content: None, time, created: Some(time) };
-        lane.position.settle(&passes, context).take(&key);
+        lane.position.settle(&passes, context).remember(&key);
         lane.ledger.count(time, Identity::of("console.example", Stream::Activities, &id.to_string(), ""));
         lane.ledger.remember(time, id, start);
         lane.position.finish(&passes, context, false);

@@ -109,7 +109,7 @@ fn position(criterion: &mut Criterion) {
         for number in 0..KEYS {
             let time = Timestamp::from_micros(begin + number as i64 * 10_000);
             let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            black_box(settling.take(&RecordKey { id, version: 0, content: None, time, created: None }));
+            black_box(settling.remember(&RecordKey { id, version: 0, content: None, time, created: None }));
         }
     };
     let new = || {

@@ -132,7 +132,7 @@ pub fn sink(delay: Duration) -> Arc<MemorySink> {
 }
 
 /// A stream from its beginning, as a pipeline file would have it.
-pub fn pull(stream: Stream) -> source::Pull {
+pub fn pull(stream: Stream) -> source::PullSettings {
     let streams = serde_json::json!({ stream.name(): { "since": "beginning" } });
     serde_json::from_value::<source::StreamSettings>(streams).unwrap().pulls().remove(0)
 }

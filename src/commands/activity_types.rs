@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::output::{Table, print_lines};
 use super::{OneFileArgs, print_line};
-use crate::console::{Client, Limiters, Redactor};
+use crate::console::{Client, Limiters, SecretRedactor};
 use crate::record::Clock;
 use crate::transform::knows_activity_type;
 
@@ -36,13 +36,13 @@ struct ActivityType {
 const NO_TEXT: &str = "(the console gives no text)";
 
 impl ActivityType {
-    fn action(&self, redactor: &Redactor) -> String {
+    fn action(&self, redactor: &SecretRedactor) -> String {
         let action = redactor.excerpt(self.action.as_deref().unwrap_or_default());
         if action.is_empty() { "–".to_owned() } else { action }
     }
 
     /// The template, with `<username>` for `{{ username }}`.
-    fn description(&self, redactor: &Redactor) -> String {
+    fn description(&self, redactor: &SecretRedactor) -> String {
         let template = redactor.excerpt(self.description_template.as_deref().unwrap_or_default());
         let mut words = String::new();
         let mut description = String::new();
@@ -97,7 +97,7 @@ mod tests {
     fn row(action: &str, template: &str) -> [String; 2] {
         let kind =
             ActivityType { id: 1, action: Some(action.to_owned()), description_template: Some(template.to_owned()) };
-        let redactor = Redactor::default();
+        let redactor = SecretRedactor::default();
         [kind.action(&redactor), kind.description(&redactor)]
     }
 

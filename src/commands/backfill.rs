@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         once_timeout: args.window.timeout.once_timeout.0,
     };
     let printed = |sink: &SinkSettings| {
-        sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
+        sink.type_settings.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
     };
     let quiet = backfill.pipeline.sinks.iter().any(|sink| printed(sink));
     let options = args.window.delivery.options()?;

@@ -23,7 +23,7 @@ use crate::state::Access;
 use crate::state::StoreLocation;
 use crate::state::dead_letters::{self, StoredDeadLetter};
 use crate::telemetry::without_numbers;
-use crate::worker::{Filter, Options, ReplayReport, read_files_beside, replay};
+use crate::worker::{DeadLetterFilter, Options, ReplayReport, read_other_files, replay};
 
 /// List, replay or purge dead letters
 ///
@@ -129,9 +129,9 @@ impl FilterArgs {
             && (status.is_none() && reason.is_none() && limit.is_none())
     }
 
-    fn filter(self) -> Filter {
+    fn filter(self) -> DeadLetterFilter {
         let Self { pipeline, stream, sink, since, until, status, reason, limit } = self;
-        Filter { pipelines: pipeline, streams: stream, sinks: sink, since, until, status, reason, limit }
+        DeadLetterFilter { pipelines: pipeline, streams: stream, sinks: sink, since, until, status, reason, limit }
     }
 }
 
@@ -209,7 +209,7 @@ impl Store {
 
     /// # Errors
     /// If the filter has a name that neither the dead letters nor the state know: it is a typing mistake.
-    async fn check_names(&self, filter: &Filter, visited: &Visited) -> anyhow::Result<()> {
+    async fn check_names(&self, filter: &DeadLetterFilter, visited: &Visited) -> anyhow::Result<()> {
         // With a limit, not all of the dead letters were read.
         if visited.is_limited || visited.names.unknown(filter).is_none() {
             return Ok(());
@@ -222,7 +222,7 @@ impl Store {
 
     /// Fails for a name that is unknown to a replay, which sends what the files have. Other names may be
     /// those of dead letters that remain.
-    async fn check_names_for_replay(&self, filter: &Filter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
+    async fn check_names_for_replay(&self, filter: &DeadLetterFilter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
         let mut names = Names::default();
         for pipeline in files {
             pipeline.sinks.iter().for_each(|sink| names.add(&pipeline.name, sink.name()));
@@ -230,7 +230,7 @@ impl Store {
         if names.unknown(filter).is_none() {
             return Ok(());
         }
-        let every = Filter { limit: None, ..Filter::default() };
+        let every = DeadLetterFilter { limit: None, ..DeadLetterFilter::default() };
         let mut visited = visit_each(self, &every, |_| Ok(false)).await?;
         visited.names.extend(&names);
         self.check_names(filter, &visited).await
@@ -266,7 +266,7 @@ impl Names {
         self.sinks.extend(other.sinks.iter().cloned());
     }
 
-    fn unknown<'a>(&self, filter: &'a Filter) -> Option<Unknown<'a>> {
+    fn unknown<'a>(&self, filter: &'a DeadLetterFilter) -> Option<Unknown<'a>> {
         let kinds = [("pipeline", &filter.pipelines, &self.pipelines), ("sink", &filter.sinks, &self.sinks)];
         kinds.into_iter().find_map(|(kind, named, known)| {
             let name = named.iter().find(|name| !known.contains(*name))?;
@@ -307,7 +307,7 @@ impl fmt::Display for Store {
 /// reported and skipped.
 async fn visit_each(
     store: &Store,
-    filter: &Filter,
+    filter: &DeadLetterFilter,
     mut visit: impl FnMut(StoredDeadLetter) -> anyhow::Result<bool>,
 ) -> anyhow::Result<Visited> {
     let mut remaining = filter.limit.unwrap_or(usize::MAX);
@@ -345,7 +345,7 @@ async fn visit_each(
     Ok(visited)
 }
 
-async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<ExitCode> {
+async fn list(store: &Store, filter: &DeadLetterFilter, format: Format) -> anyhow::Result<ExitCode> {
     let mut table = Table::new(&["REFUSED AT", "LANE", "STATUS", "RECORD", "IDENTITY", "REASON"]);
     let visited = visit_each(store, filter, |dead_letter| {
         if format == Format::Json {
@@ -380,7 +380,7 @@ struct Group {
 }
 
 /// The most frequent first.
-async fn list_groups(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<ExitCode> {
+async fn list_groups(store: &Store, filter: &DeadLetterFilter, format: Format) -> anyhow::Result<ExitCode> {
     let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
     let visited =
         visit_each(store, filter, |dead_letter| {
@@ -418,7 +418,7 @@ async fn list_groups(store: &Store, filter: &Filter, format: Format) -> anyhow::
     Ok(visited.exit_code())
 }
 
-async fn purge(store: &Store, filter: &Filter) -> anyhow::Result<ExitCode> {
+async fn purge(store: &Store, filter: &DeadLetterFilter) -> anyhow::Result<ExitCode> {
     let _lock = dead_letters::lock(&store.location).await.with_context(|| store.to_string())?;
     let visited = visit_each(store, filter, |_| Ok(true)).await?;
     store.check_names(filter, &visited).await?;
@@ -429,11 +429,11 @@ async fn purge(store: &Store, filter: &Filter) -> anyhow::Result<ExitCode> {
 async fn replay_matching(
     files: &FileArgs,
     store: &Store,
-    filter: Filter,
+    filter: DeadLetterFilter,
     options: Options,
     once_timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
-    let loaded = read_files_beside(files.locations(), &files.options.get(), &options).await?;
+    let loaded = read_other_files(files.locations(), &files.options.get(), &options).await?;
     loaded.problems.iter().for_each(note);
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());

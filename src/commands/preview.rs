@@ -17,7 +17,7 @@ use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::{FullJitter, Tls};
 use crate::sink::{Batch, MaskedRequest, NoRequest, Sink};
-use crate::source::{LatestRecords, Pull};
+use crate::source::{LatestRecords, PullSettings};
 use crate::transform::{MapError, Origin, RedactionKeys, Schema, Transformer};
 
 /// Larger than any page of a thousand records.
@@ -112,7 +112,7 @@ enum Output {
 }
 
 impl EventPrinter {
-    fn new(pipeline: &Pipeline, args: &Args, pull: &Pull, client: &Client) -> anyhow::Result<Self> {
+    fn new(pipeline: &Pipeline, args: &Args, pull: &PullSettings, client: &Client) -> anyhow::Result<Self> {
         let stream = pull.stream;
         let host = client.host().to_owned();
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: host.clone(), stream };
@@ -192,7 +192,7 @@ impl EventPrinter {
                     self.withheld += 1;
                     return Ok(());
                 }
-                mapped.error_beside(self.schema)
+                mapped.error_next_to_raw(self.schema)
             }
             Err(MapError(reason)) => Some(reason.into()),
         };

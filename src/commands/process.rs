@@ -315,7 +315,7 @@ pub struct DeliveryArgs {
 }
 
 /// With a smaller limit, a store of dead letters is full after a few.
-const LEAST_USEFUL: u64 = 1 << 20;
+const MIN_USEFUL: u64 = 1 << 20;
 
 impl ProcessArgs {
     /// Flags that do nothing together with the others, or not what they seem to. `once` is `run --once`.
@@ -379,7 +379,7 @@ impl DeliveryArgs {
                 "--dead-letters-max without effect: in {location} each pipeline has one Secret of at most 700 KiB"
             )),
             StoreLocation::Kubernetes(_) => None,
-            _ if max < LEAST_USEFUL => Some(format!(
+            _ if max < MIN_USEFUL => Some(format!(
                 "--dead-letters-max {} has hardly room for an event: a pipeline may have half of it, and a lane with a \
                  dead letter that exceeds it stops",
                 self.dead_letters_max

@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep};
 use super::output::{Table, print_lines};
 use super::process::{FileOptionArgs, time};
 use super::{StateArgs, UsageError, must_exist, note, print_line, with_causes};
-use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError, Store, whole_command};
+use crate::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart, whole_command};
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
 use crate::record::Timestamp;
 use crate::settings::Period;
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
-use crate::source::{MAIN, SnapshotStage};
+use crate::source::{MAIN_PASS, SnapshotStage};
 use crate::state::{Access, process_identity};
 use crate::usage::Usage;
 use crate::worker::{
@@ -311,7 +311,7 @@ async fn delete_usage(
                 found += 1;
                 store.delete(&key).await?;
                 // A lane that goes on has had events today.
-                if key.part == Part::Usage && goes_on(&key.lane) {
+                if key.part == StoredPart::Usage && goes_on(&key.lane) {
                     store.claim(&key).await?;
                     store.commit(&key, Usage::removed(Timestamp::now()).encode().into()).await?;
                 }
@@ -348,7 +348,7 @@ async fn delete_orphans(
         return Ok(ExitCode::SUCCESS);
     }
     let (mut removed, mut young, mut unreadable) = (0, 0, 0);
-    for key in store.list().await?.into_iter().filter(|key| key.part == Part::Whole && !files.has(&key.lane)) {
+    for key in store.list().await?.into_iter().filter(|key| key.part == StoredPart::Whole && !files.has(&key.lane)) {
         let checkpoint = match store.load(&key).await {
             Ok(None) => continue,
             Ok(Some(bytes)) => LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string()),
@@ -434,7 +434,7 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
     print_line(format!("closed until:    {} (all before is settled, late records included)", position.bound()))?;
     for (name, pass_position) in position.pass_positions() {
         // The main pass, which finds new records, is shown without a name.
-        let of = if name == MAIN { String::new() } else { format!(" ({name})") };
+        let of = if name == MAIN_PASS { String::new() } else { format!(" ({name})") };
         print_line(format!("watermark:       {}{of}", pass_position.watermark))?;
         match pass_position.complete {
             Some(complete) => print_line(format!("complete until:  {complete}{of}"))?,
@@ -446,7 +446,7 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
                 SnapshotStage::Marking => "read",
                 SnapshotStage::Done => "complete",
             };
-            print_line(format!("snapshot:        {} {stage}, {} records", snapshot.time, snapshot.taken))?;
+            print_line(format!("snapshot:        {} {stage}, {} records", snapshot.time, snapshot.settled))?;
         }
     }
     print_line(format!("keys remembered: {}", position.key_count()))?;

@@ -19,7 +19,7 @@ use super::worker_args::{RemoteWorker, WorkerArgs};
 use super::{Format, UsageError, note, print_line};
 use crate::pipeline;
 use crate::record::Timestamp;
-use crate::server::{Cluster, File, LaneRow, SourceProblem, Status, Summary};
+use crate::server::{ClusterRow, FileRow, LaneRow, SourceProblem, Status, Summary};
 
 /// Interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -158,7 +158,7 @@ impl Args {
             status.lanes.sort_by_key(|lane| Reverse(lane.urgency()));
         }
         status.matching = status.lanes.len();
-        let is_wanted = |file: &File| self.names.is_empty() || self.names.contains(&file.pipeline);
+        let is_wanted = |file: &FileRow| self.names.is_empty() || self.names.contains(&file.pipeline);
         let is_filtered = self.failing || self.silent || self.warned;
         status.files.retain(|file| is_wanted(file) && (!is_filtered || file.problem.is_some()));
         sums
@@ -284,7 +284,7 @@ fn counted(lanes: usize, what: &str) -> String {
     if lanes == 0 { String::new() } else { format!(", {lanes} {what}") }
 }
 
-fn workers(cluster: &Cluster, files: &[File]) -> Vec<Column> {
+fn workers(cluster: &ClusterRow, files: &[FileRow]) -> Vec<Column> {
     let pipelines = cluster.workers.values().map(|shards| {
         files.iter().filter(|file| file.shard.is_some_and(|shard| shards.contains(&shard))).count().to_string()
     });

@@ -7,17 +7,17 @@ use crate::record::{Stream, facts};
 use crate::transform::{knows_activity_type, unknown_leaves};
 
 /// Types and fields that are listed, so that a file of any size takes the same memory.
-const MOST: usize = 1_000;
+const MAX_PATHS: usize = 1_000;
 
 /// Characters of an id that are shown.
-const LONGEST_EXAMPLE: usize = 64;
+const MAX_EXAMPLE: usize = 64;
 
 /// Counts unknown activity types, and leaves that no mapping knows.
 #[derive(Debug, Default)]
 pub(super) struct Unmapped {
     types: BTreeMap<u32, Seen>,
     leaves: BTreeMap<Box<str>, Seen>,
-    /// Types and leaves beyond [`MOST`].
+    /// Types and leaves beyond [`MAX_PATHS`].
     more: u64,
 }
 
@@ -64,7 +64,7 @@ impl Unmapped {
         }
         if self.more > 0 {
             let more = self.more;
-            parts.push(format!("The lists end after {MOST} types and fields. Others were there {more} times."));
+            parts.push(format!("The lists end after {MAX_PATHS} types and fields. Others were there {more} times."));
         }
         parts.join("\n\n")
     }
@@ -73,8 +73,8 @@ impl Unmapped {
 fn count<K: Ord>(seen: &mut BTreeMap<K, Seen>, key: K, example: &str, more: &mut u64) {
     if let Some(seen) = seen.get_mut(&key) {
         seen.count += 1;
-    } else if seen.len() < MOST {
-        let example: String = example.chars().take(LONGEST_EXAMPLE).collect();
+    } else if seen.len() < MAX_PATHS {
+        let example: String = example.chars().take(MAX_EXAMPLE).collect();
         seen.insert(key, Seen { count: 1, example: example.into() });
     } else {
         *more += 1;
@@ -121,7 +121,7 @@ mod tests {
             let record = format!(r#"{{"id":"1","new":{{"x{}":1}}}}"#, name(number));
             unmapped.add(Stream::Groups, record.as_bytes());
         }
-        assert_eq!((unmapped.leaves.len(), unmapped.more), (MOST, 1_000));
+        assert_eq!((unmapped.leaves.len(), unmapped.more), (MAX_PATHS, 1_000));
         let text = unmapped.text(Stream::Groups);
         assert!(text.ends_with("The lists end after 1000 types and fields. Others were there 1000 times."), "{text}");
     }

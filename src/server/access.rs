@@ -26,7 +26,7 @@ pub(super) struct Access {
 }
 
 /// Right credentials that are remembered. Each user has one password.
-const MOST_KNOWN: usize = 100;
+const MAX_KNOWN: usize = 100;
 
 impl Access {
     pub fn new(users: BTreeMap<String, String>, tokens: Vec<TokenHash>) -> Self {
@@ -93,7 +93,7 @@ impl Access {
         let is_right = is_user && matches!(checked, Ok(Ok(true)));
         if is_right {
             let mut known = self.known.lock();
-            if known.len() >= MOST_KNOWN {
+            if known.len() >= MAX_KNOWN {
                 known.clear();
             }
             known.insert(key);

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// Requests of one address that wait.
-const MOST_WAITING: usize = 4;
+const MAX_WAITING: usize = 4;
 /// Addresses with wrong passwords that are remembered.
-const MOST_FAILED: usize = 4_096;
+const MAX_FAILED: usize = 4_096;
 
 /// Too many requests of the address wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Checks {
                 queue.is_busy = true;
                 return Ok(Turn { queue: self.0.clone(), address });
             }
-            if queue.waiting.iter().filter(|waiting| waiting.address == address).count() >= MOST_WAITING {
+            if queue.waiting.iter().filter(|waiting| waiting.address == address).count() >= MAX_WAITING {
                 return Err(TooMany);
             }
             let (turn, waiting) = oneshot::channel();
@@ -103,7 +103,7 @@ impl Turn {
             queue.failures += 1;
             let number = queue.failures;
             queue.failed.insert(self.address, number);
-            if queue.failed.len() > MOST_FAILED {
+            if queue.failed.len() > MAX_FAILED {
                 queue.forget_oldest();
             }
         }
@@ -166,7 +166,7 @@ mod tests {
         let running = checks.turn(address(1)).now_or_never().unwrap().unwrap();
         let mut asked = Vec::new();
         for number in 1..=10 {
-            (0..MOST_WAITING).for_each(|_| asked.push(ask(&checks, number)));
+            (0..MAX_WAITING).for_each(|_| asked.push(ask(&checks, number)));
             assert!(matches!(checks.turn(address(number)).now_or_never(), Some(Err(TooMany))), "{number}");
         }
         asked.push(ask(&checks, 99));
@@ -182,7 +182,7 @@ mod tests {
             running.end(false);
         }
         let round = [2, 3, 4, 5, 6, 7, 8, 9, 10, 1];
-        assert_eq!(order, round.repeat(MOST_WAITING));
+        assert_eq!(order, round.repeat(MAX_WAITING));
         assert!(!checks.0.lock().is_busy);
         checks.turn(address(1)).now_or_never().unwrap().unwrap().end(true);
     }
@@ -219,11 +219,11 @@ mod tests {
         assert_eq!(network_of("::ffff:10.0.0.1"), network_of("10.0.0.1"));
         assert_ne!(network_of("10.0.0.1"), network_of("10.0.0.2"));
         let checks = Checks::default();
-        for number in 0..=u32::try_from(MOST_FAILED).unwrap() {
+        for number in 0..=u32::try_from(MAX_FAILED).unwrap() {
             checks.turn(IpAddr::from(number.to_be_bytes())).now_or_never().unwrap().unwrap().end(false);
         }
         let queue = checks.0.lock();
-        assert_eq!(queue.failed.len(), MOST_FAILED);
+        assert_eq!(queue.failed.len(), MAX_FAILED);
         assert!(!queue.failed.contains_key(&IpAddr::from([0; 4])), "the oldest");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::lanes::{File, LaneRow, Rows, Status};
+use super::lanes::{FileRow, LaneRow, Rows, Status};
 use super::query::LaneQuery;
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
@@ -22,7 +22,7 @@ pub struct PipelineDetails {
     /// The worker that answers, if several workers share the pipelines.
     pub worker: Option<String>,
     /// The files that have this pipeline, which is one unless two have the same name.
-    pub files: Vec<File>,
+    pub files: Vec<FileRow>,
     pub lanes: Vec<LaneRow>,
     /// The newest first.
     pub errors: Vec<Incident>,

@@ -9,13 +9,13 @@ use serde::de::DeserializeOwned;
 use super::details::PipelineDetails;
 use super::lanes::{LaneRow, PipelineRow, Rows, Status, WorkerAnswer};
 use super::overview::merge_errors;
-use super::query::{Facts, LaneQuery, MOST_WANTED};
+use super::query::{Facts, LaneQuery, MAX_WANTED};
 use super::web_config::{PEER_TIMEOUT, WebConfig};
 use crate::record::Timestamp;
 use crate::telemetry::{ClusterView, Telemetry};
 
 /// A larger answer is not from a worker.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 const NO_CREDENTIALS: &str = "it refuses this worker's credentials: all workers need one --web-config, with a token in a file \
                               (`bearer_tokens`)";
 /// Workers that are asked at the same time.
@@ -34,7 +34,7 @@ impl Fleet {
         let Some(view) = view else { return Status::of(&snapshot, query, rows, now) };
         // Any of the page's rows may be on any worker: each sends its rows up to the end of the page.
         let page = query.rows();
-        let limit = query.limit.map(|_| page.end.min(MOST_WANTED));
+        let limit = query.limit.map(|_| page.end.min(MAX_WANTED));
         let part = LaneQuery { page: 1, limit, ..query.clone() };
         let mut status = Status::of(&snapshot, &part, rows, now);
         status.lanes.iter_mut().for_each(|lane| lane.worker = Some(view.worker.clone()));
@@ -126,8 +126,8 @@ impl Fleet {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             body.extend_from_slice(&chunk);
-            if body.len() > MOST_BYTES {
-                return Err(format!("its answer is larger than {MOST_BYTES} bytes"));
+            if body.len() > MAX_BYTES {
+                return Err(format!("its answer is larger than {MAX_BYTES} bytes"));
             }
         }
         serde_json::from_slice(&body)

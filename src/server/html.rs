@@ -96,7 +96,7 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Characters of an error in a row. The list of the last errors has all of it.
-const MOST_ERROR: usize = 300;
+const MAX_ERROR: usize = 300;
 
 /// What a lane does, or what it waits for, and whether its console is silent.
 pub(super) fn lane_state(lane: &LaneRow, now: Timestamp) -> Markup {
@@ -120,7 +120,7 @@ pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Times
             tr.error {
                 td.e colspan=(columns) {
                     @if count > 1 { (count) " lanes: " }
-                    (cut_before_command(error, MOST_ERROR)) " "
+                    (cut_before_command(error, MAX_ERROR)) " "
                     // A renamed lane has a text and does not fail.
                     @if !lane.up {
                         span.soft {
@@ -134,7 +134,7 @@ pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Times
             }
         }
         @for problem in lane.problems() {
-            tr.error { td.e colspan=(columns) { (cut_before_command(&problem, MOST_ERROR)) } }
+            tr.error { td.e colspan=(columns) { (cut_before_command(&problem, MAX_ERROR)) } }
         }
     }
 }
@@ -151,7 +151,7 @@ pub(super) fn lag(seconds: Option<f64>) -> Markup {
 }
 
 /// The first characters of a text that may be long.
-pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(text)).into(),
         None => text.into(),
@@ -162,9 +162,9 @@ pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
 pub(super) fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
     let command = text.rfind("s1-forwarder ").or_else(|| text.rfind(ACCEPT_REFUSALS));
     match command.map(|at| text.split_at(at)) {
-        Some((text, command)) if text.chars().count() > most => format!("{} {command}", cut(text, most)).into(),
+        Some((text, command)) if text.chars().count() > most => format!("{} {command}", shortened(text, most)).into(),
         Some(_) => text.into(),
-        None => cut(text, most),
+        None => shortened(text, most),
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Status {
     /// Time of the response.
     pub time: String,
     /// Set if several workers share the pipelines.
-    pub cluster: Option<Cluster>,
+    pub cluster: Option<ClusterRow>,
     /// Over all lanes, whatever the request filters.
     #[serde(default)]
     pub summary: Summary,
@@ -37,7 +37,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_problems: Vec<SourceProblem>,
     /// Sorted by path.
-    pub files: Vec<File>,
+    pub files: Vec<FileRow>,
     /// Only of `/api/v1/pipelines`: the errors that most lanes have, of those that the request asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<EqualErrors>,
@@ -100,7 +100,7 @@ pub struct WorkerAnswer {
 
 /// The workers that share the pipelines, as this worker sees them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Cluster {
+pub struct ClusterRow {
     /// This worker's name.
     pub worker: String,
     /// Number of shards.
@@ -111,7 +111,7 @@ pub struct Cluster {
 
 /// One pipeline file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct File {
+pub struct FileRow {
     pub file: String,
     pub pipeline: String,
     /// `running`, `paused`, `elsewhere` (another worker runs it), `not_started`, or `removed` (the file is gone).
@@ -129,7 +129,7 @@ pub struct File {
     pub warnings: Vec<String>,
 }
 
-impl File {
+impl FileRow {
     /// Whether nothing is delivered for its pipeline, because it is invalid or gone.
     pub fn runs_nothing(&self) -> bool {
         matches!(&*self.state, "not_started" | "removed") && self.problem.is_some()

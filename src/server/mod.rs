@@ -42,8 +42,8 @@ use tracing::warn;
 
 pub use details::{HistoryPoint, Incident, PipelineDetails};
 pub use lanes::{
-    Cluster, EqualErrors, File, LaneRow, LastError, PipelineRow, RequestLimitWait, SourceProblem, Status, Summary,
-    Verified, WorkerAnswer, cause_of, of_several,
+    ClusterRow, EqualErrors, FileRow, LaneRow, LastError, PipelineRow, RequestLimitWait, SourceProblem, Status,
+    Summary, Verified, WorkerAnswer, cause_of, of_several,
 };
 pub use web_config::{PeerClient, WebConfig, WebConfigError};
 
@@ -51,10 +51,10 @@ use checks::TooMany;
 use fleet::Fleet;
 use lanes::Rows;
 use listener::{Client, LIMITS};
-use query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, Parameters, Sort};
+use query::{DEFAULT_ROWS, LaneQuery, MAX_ROWS, Parameters, Sort};
 
 use crate::record::Timestamp;
-use crate::telemetry::{Part, Telemetry};
+use crate::telemetry::{HealthPart, Telemetry};
 
 /// Time for open responses to finish after shutdown begins.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
@@ -146,7 +146,7 @@ async fn send_heartbeats(telemetry: Arc<Telemetry>) -> Infallible {
     loop {
         telemetry.sample_rates(Timestamp::now());
         for _ in 0..HEARTBEATS_FOR_SAMPLE {
-            telemetry.health().heartbeat(Part::Runtime);
+            telemetry.health().heartbeat(HealthPart::Runtime);
             sleep(HEARTBEAT).await;
         }
     }
@@ -330,7 +330,7 @@ async fn page(State(app): AppState, Query(parameters): Query<Parameters>) -> Res
         Ok(query) => query,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    query.limit = Some(query.limit.unwrap_or(DEFAULT_ROWS).min(MOST_ROWS));
+    query.limit = Some(query.limit.unwrap_or(DEFAULT_ROWS).min(MAX_ROWS));
     query.sort = query.sort.or(Some(Sort::State));
     let status = app.status(&query, Rows::Pipelines, query.all_workers != Some(false)).await;
     Html(page::render(&status, &query, &app.telemetry.health().not_ready(), Timestamp::now())).into_response()

@@ -6,23 +6,23 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::lanes::{
-    Cluster, EqualErrors, File, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, cause_of, of_several,
+    ClusterRow, EqualErrors, FileRow, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, cause_of, of_several,
 };
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneView, TelemetrySnapshot};
 
 /// Errors that are listed, those of the most lanes first.
-const MOST_ERRORS: usize = 20;
+const MAX_ERRORS: usize = 20;
 /// Pipelines that are named for each of them.
-const MOST_NAMES: usize = 5;
+const MAX_NAMES: usize = 5;
 
 impl Status {
     pub(super) fn of(snapshot: &TelemetrySnapshot, query: &LaneQuery, rows: Rows, now: Timestamp) -> Self {
         let cluster = snapshot.cluster.as_ref();
         let mut files = Vec::new();
         if !query.without_files {
-            files.extend(snapshot.files.iter().map(|(file, status)| File {
+            files.extend(snapshot.files.iter().map(|(file, status)| FileRow {
                 file: file.display().to_string(),
                 pipeline: status.pipeline.clone(),
                 state: status.activity.name().into(),
@@ -65,7 +65,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").into(),
             time: now.to_string(),
             source_problems: source_problems.collect(),
-            cluster: cluster.map(|view| Cluster {
+            cluster: cluster.map(|view| ClusterRow {
                 worker: view.worker.clone(),
                 shards: view.shards,
                 workers: view.workers.clone(),
@@ -181,14 +181,14 @@ pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors>
     }
     let mut groups: Vec<Vec<&LaneView>> = by_cause.into_values().collect();
     groups.sort_by_key(|lanes| Reverse(lanes.len()));
-    groups.truncate(MOST_ERRORS);
+    groups.truncate(MAX_ERRORS);
     let errors = groups.into_iter().filter_map(|mut lanes| {
         lanes.sort_by(|one, other| one.metrics.pipeline.cmp(&other.metrics.pipeline));
         let state = lanes.first()?.metrics.state();
         let mut names: Vec<String> = lanes.iter().map(|view| view.metrics.pipeline.clone()).collect();
         names.dedup();
         let pipelines = names.len();
-        names.truncate(MOST_NAMES);
+        names.truncate(MAX_NAMES);
         let failing_since = lanes.iter().filter_map(|view| view.metrics.failing_since()).min();
         // It may have recovered a moment ago.
         let error = state.error()?;
@@ -218,7 +218,7 @@ pub(super) fn merge_errors(errors: &mut Vec<EqualErrors>, others: Vec<EqualError
         known.pipelines += other.pipelines;
         known.names.extend(other.names);
         known.names.sort();
-        known.names.truncate(MOST_NAMES);
+        known.names.truncate(MAX_NAMES);
         // Times in this form are in the order of their texts.
         known.failing_since = match (known.failing_since.take(), other.failing_since) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -226,7 +226,7 @@ pub(super) fn merge_errors(errors: &mut Vec<EqualErrors>, others: Vec<EqualError
         };
     }
     sort(errors);
-    errors.truncate(MOST_ERRORS);
+    errors.truncate(MAX_ERRORS);
 }
 
 fn sort(errors: &mut [EqualErrors]) {

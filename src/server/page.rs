@@ -6,21 +6,21 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::html::{
-    Document, cut, cut_before_command, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table,
-    without_fraction,
+    Document, cut_before_command, day, elapsed, error_row, lag, lane_state, relative_time, shortened, state_class,
+    table, without_fraction,
 };
-use super::lanes::{Cluster, EqualErrors, File, PipelineRow, SourceProblem, Status, at_least};
-use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
+use super::lanes::{ClusterRow, EqualErrors, FileRow, PipelineRow, SourceProblem, Status, at_least};
+use super::query::{DEFAULT_ROWS, LaneQuery, MAX_ROWS, MAX_WANTED, STATES, Sort};
 use crate::record::Timestamp;
 use crate::telemetry::HumanDuration;
 
 /// Rows of a table that has no pages.
-const MOST_FILES: usize = 50;
+const MAX_FILES: usize = 50;
 /// Characters of an error in a row. The pipeline's page has all of it.
-const MOST_TEXT: usize = 300;
+const MAX_TEXT: usize = 300;
 
 /// Errors that several pipelines have.
-const MOST_ERRORS: usize = 10;
+const MAX_ERRORS: usize = 10;
 
 /// Titles of the columns, each with its sort order if it has one.
 const COLUMNS: [(&str, Option<Sort>); 12] = [
@@ -130,11 +130,11 @@ fn navigation(status: &Status, query: &LaneQuery) -> Markup {
 
 fn source_problems(problems: &[SourceProblem]) -> Markup {
     let rows = html! {
-        @for SourceProblem { place, problem } in problems.iter().take(MOST_FILES) {
+        @for SourceProblem { place, problem } in problems.iter().take(MAX_FILES) {
             tr {
                 th scope="row" { (place) }
                 td.e data-label="Problem" {
-                    span.down { (cut(problem, MOST_TEXT)) }
+                    span.down { (shortened(problem, MAX_TEXT)) }
                     " — What runs continues as it is; a restart would start no pipeline that depends on this."
                 }
             }
@@ -149,19 +149,19 @@ fn source_problems(problems: &[SourceProblem]) -> Markup {
 }
 
 /// Only the files that are paused, invalid or gone, those with a problem first.
-fn files(files: &[File]) -> Markup {
-    let is_running = |file: &&File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
-    let mut files: Vec<&File> = files.iter().filter(|file| !is_running(file)).collect();
+fn files(files: &[FileRow]) -> Markup {
+    let is_running = |file: &&FileRow| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
+    let mut files: Vec<&FileRow> = files.iter().filter(|file| !is_running(file)).collect();
     files.sort_by_key(|file| file.problem.is_none());
     let rows = html! {
-        @for file in files.iter().take(MOST_FILES) {
+        @for file in files.iter().take(MAX_FILES) {
             @let (state, consequence) = file.consequence();
             tr {
                 th scope="row" { (file.pipeline) }
                 td data-label="File" { (file.file) }
                 td data-label="State" class=(if file.problem.is_some() { "down" } else { "soft" }) { (state) }
                 td.e data-label="Problem" {
-                    (cut(file.problem.as_deref().unwrap_or_default(), MOST_TEXT)) (consequence)
+                    (shortened(file.problem.as_deref().unwrap_or_default(), MAX_TEXT)) (consequence)
                 }
             }
         }
@@ -176,15 +176,15 @@ fn files(files: &[File]) -> Markup {
 }
 
 fn rest(rows: usize, what: &str) -> Markup {
-    let rest = rows.saturating_sub(MOST_FILES);
+    let rest = rows.saturating_sub(MAX_FILES);
     html! { @if rest > 0 { p.soft { "and " (rest) " more " (what) } } }
 }
 
 /// The workers, and what they answered.
-fn workers(cluster: &Cluster, status: &Status) -> Markup {
+fn workers(cluster: &ClusterRow, status: &Status) -> Markup {
     let held: usize = cluster.workers.values().map(BTreeSet::len).sum();
     let rows = html! {
-        @for (name, shards) in cluster.workers.iter().take(MOST_FILES) {
+        @for (name, shards) in cluster.workers.iter().take(MAX_FILES) {
             @let pipelines = status.files.iter().filter(|file| file.shard.is_some_and(|it| shards.contains(&it))).count();
             @let answer = status.workers.iter().find(|answer| answer.worker == *name);
             tr {
@@ -218,7 +218,7 @@ fn workers(cluster: &Cluster, status: &Status) -> Markup {
 
 /// Errors that several pipelines have: most likely they have one cause.
 fn errors(errors: &[EqualErrors], now: Timestamp) -> Markup {
-    let shared: Vec<_> = errors.iter().filter(|error| error.pipelines > 1).take(MOST_ERRORS).collect();
+    let shared: Vec<_> = errors.iter().filter(|error| error.pipelines > 1).take(MAX_ERRORS).collect();
     let rows = html! {
         @for error in &shared {
             tr {
@@ -226,7 +226,7 @@ fn errors(errors: &[EqualErrors], now: Timestamp) -> Markup {
                 td.down data-label="State" { (error.state.replace('_', " ")) }
                 td.e data-label="Error" {
                     span {
-                        (cut_before_command(&error.error, MOST_TEXT))
+                        (cut_before_command(&error.error, MAX_TEXT))
                         " " span.soft { "(for " (elapsed(error.failing_since.as_deref(), now)) ")" }
                     }
                 }
@@ -331,7 +331,7 @@ fn form(query: &LaneQuery) -> Markup {
             label {
                 "Rows"
                 select name="limit" {
-                    @for rows in [20, DEFAULT_ROWS, MOST_ROWS] {
+                    @for rows in [20, DEFAULT_ROWS, MAX_ROWS] {
                         (option(&rows.to_string(), &rows.to_string(), query.limit == Some(rows)))
                     }
                 }
@@ -349,7 +349,7 @@ fn option(value: &str, words: &str, is_selected: bool) -> Markup {
 
 fn pages(matching: usize, query: &LaneQuery) -> Markup {
     let limit = query.limit.unwrap_or(DEFAULT_ROWS);
-    let pages = matching.div_ceil(limit).min(MOST_WANTED / limit).max(1);
+    let pages = matching.div_ceil(limit).min(MAX_WANTED / limit).max(1);
     let links = [
         (1, None, "first"),
         (query.page - 1, Some("prev"), "previous"),
@@ -366,8 +366,8 @@ fn pages(matching: usize, query: &LaneQuery) -> Markup {
                     }
                 }
             }
-            @if matching > MOST_WANTED {
-                p.soft { "Only the first " (MOST_WANTED) " pipelines have pages: narrow the filter." }
+            @if matching > MAX_WANTED {
+                p.soft { "Only the first " (MAX_WANTED) " pipelines have pages: narrow the filter." }
             }
         }
     }

@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::chart::chart;
 use super::details::{Incident, PipelineDetails, advice};
 use super::html::{
-    Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table, without_fraction,
+    Document, day, error_row, lag, lane_state, relative_time, shortened, state_class, table, without_fraction,
 };
 use super::lanes::LaneRow;
 use crate::record::Timestamp;
@@ -32,9 +32,9 @@ const COLUMNS: [&str; 14] = [
     "Dead letters",
 ];
 /// Rows of a table.
-const MOST_ROWS: usize = 200;
+const MAX_ROWS: usize = 200;
 /// Characters of a text.
-const MOST_TEXT: usize = 2_000;
+const MAX_TEXT: usize = 2_000;
 
 pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Timestamp) -> String {
     let name = &details.pipeline;
@@ -117,13 +117,13 @@ fn files(details: &PipelineDetails) -> Markup {
             p {
                 "File " code { (file.file) } ": "
                 span class=(if file.problem.is_some() { "down" } else { "soft" }) { (state) } " "
-                (cut(file.problem.as_deref().unwrap_or_default(), MOST_TEXT)) (consequence)
+                (shortened(file.problem.as_deref().unwrap_or_default(), MAX_TEXT)) (consequence)
                 @if let (true, Some(worker)) = (details.lanes.is_empty(), &file.worker) {
                     " Worker " (worker) " runs it and did not answer."
                 }
             }
-            @for warning in file.warnings.iter().take(MOST_ROWS) {
-                p { span.soft { "warning" } " " (cut(warning, MOST_TEXT)) }
+            @for warning in file.warnings.iter().take(MAX_ROWS) {
+                p { span.soft { "warning" } " " (shortened(warning, MAX_TEXT)) }
             }
         }
     }
@@ -139,7 +139,7 @@ fn errors(details: &PipelineDetails, now: Timestamp) -> Markup {
             .replace("`preview`", &format!("`{}`", commands.preview))
     };
     let rows = html! {
-        @for Cause { newest: error, count, streams } in causes.iter().take(MOST_ROWS) {
+        @for Cause { newest: error, count, streams } in causes.iter().take(MAX_ROWS) {
             tr {
                 th scope="row" {
                     (relative_time(Some(&error.time), now, ""))
@@ -147,7 +147,7 @@ fn errors(details: &PipelineDetails, now: Timestamp) -> Markup {
                 }
                 td data-label="Lane" { (streams.join(", ")) "/" (error.sink) }
                 td data-label="State" { (error.state.replace('_', " ")) }
-                td.e data-label="Error" { span { (cut(&error.text, MOST_TEXT)) } }
+                td.e data-label="Error" { span { (shortened(&error.text, MAX_TEXT)) } }
                 td.e data-label="What to do" { span { (code(&what_to_do(error))) } }
             }
         }
@@ -213,7 +213,7 @@ fn lanes(lanes: &[LaneRow], now: Timestamp) -> Markup {
                 table.lanes {
                     caption { "By stream and sink" }
                     thead { tr { @for column in COLUMNS { th scope="col" { (column) } } } }
-                    @for lane in sorted.into_iter().take(MOST_ROWS) { (lane_row(lane, now)) }
+                    @for lane in sorted.into_iter().take(MAX_ROWS) { (lane_row(lane, now)) }
                 }
             }
         }
@@ -259,7 +259,7 @@ fn answers_in(seconds: f64) -> String {
 fn verification(details: &PipelineDetails) -> Markup {
     let compared: Vec<_> = details.lanes.iter().filter_map(|lane| Some((lane, lane.verified.as_ref()?))).collect();
     let rows = html! {
-        @for (lane, verified) in compared.iter().take(MOST_ROWS) {
+        @for (lane, verified) in compared.iter().take(MAX_ROWS) {
             tr {
                 th scope="row" { (lane.stream) "/" (lane.sink) }
                 td.n data-label="Missing" {
@@ -295,10 +295,10 @@ fn dead_letters(details: &PipelineDetails) -> Markup {
 
 fn settings(settings: &[(String, String)]) -> Markup {
     let rows = html! {
-        @for (key, value) in settings.iter().take(MOST_ROWS) {
+        @for (key, value) in settings.iter().take(MAX_ROWS) {
             tr {
                 th scope="row" { code { (key) } }
-                td.e { code { (cut(value, MOST_TEXT)) } }
+                td.e { code { (shortened(value, MAX_TEXT)) } }
             }
         }
     };

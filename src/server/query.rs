@@ -13,7 +13,7 @@ use crate::record::Timestamp;
 use crate::telemetry::{LaneState, LaneView};
 
 /// Rows that a list has at most if it is asked for in pages, and the default of the status page.
-pub(super) const MOST_ROWS: usize = 500;
+pub(super) const MAX_ROWS: usize = 500;
 pub(super) const DEFAULT_ROWS: usize = 100;
 
 /// The states in the order of their urgency, the worst first.
@@ -153,7 +153,7 @@ impl Parameters {
             sort,
             descending: either("order", &self.order, "desc", "asc")?,
             page: number("page", &self.page, usize::MAX)?.unwrap_or(1),
-            limit: number("limit", &self.limit, MOST_WANTED)?,
+            limit: number("limit", &self.limit, MAX_WANTED)?,
             refresh: number("refresh", &self.refresh, 3600)?.and_then(|seconds| u16::try_from(seconds).ok()),
             all_workers: either("workers", &self.workers, "all", "this")?,
             without_files: either("files", &self.files, "none", "all")? == Some(true),
@@ -162,7 +162,7 @@ impl Parameters {
 }
 
 /// The last row that a list over several workers can reach: each of them sends all rows up to it.
-pub(super) const MOST_WANTED: usize = 10_000;
+pub(super) const MAX_WANTED: usize = 10_000;
 
 impl LaneQuery {
     /// The query of a link to a list like this one. Values at their defaults are left out.

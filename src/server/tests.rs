@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{Activity, CommandFlags, FileStatus, LaneState, Part, ProcessHealth};
+use crate::telemetry::{CommandFlags, FileStatus, HealthPart, LaneState, PipelineState, ProcessHealth};
 
 struct Running {
     base: String,
@@ -131,15 +131,15 @@ async fn a_stuck_part_is_reported() {
     assert_eq!(after(1).await, "");
     assert_eq!(after(30).await, "the runtime has made no progress for 31 s");
     // A part that never began, such as the supervisor of a worker that waits for its state, is not missed.
-    health.heartbeat(Part::Runtime);
+    health.heartbeat(HealthPart::Runtime);
     assert_eq!(after(0).await, "");
 
-    health.heartbeat(Part::Supervisor);
+    health.heartbeat(HealthPart::Supervisor);
     tokio::time::advance(Duration::from_secs(40)).await;
-    health.heartbeat(Part::Runtime);
+    health.heartbeat(HealthPart::Runtime);
     assert_eq!(after(0).await, "");
     tokio::time::advance(Duration::from_secs(15)).await;
-    health.heartbeat(Part::Runtime);
+    health.heartbeat(HealthPart::Runtime);
     assert_eq!(after(6).await, "the supervisor has made no progress for 61 s");
     health.set_draining();
     assert_eq!(after(0).await, "");
@@ -192,7 +192,7 @@ async fn unknown_paths_and_other_methods_are_refused() {
 async fn lanes_as_json() {
     let running = Running::start().await;
     let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
-    running.telemetry.set_file(Path::new("dir/acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
+    running.telemetry.set_file(Path::new("dir/acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     let now = Timestamp::now();
     lane.pull.records.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
@@ -236,15 +236,18 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
     telemetry.start_lane("acme", Stream::Threats, "bus");
     let failing = telemetry.start_lane("bolt", Stream::Activities, "siem");
     failing.show(Timestamp::now(), LaneState::SinkFailing("503 Service Unavailable".to_owned()));
-    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
+    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     telemetry.set_file(
         Path::new("bolt.yaml"),
-        FileStatus::of_test("bolt", Activity::Running, Some("line 3: unknown key `stream`")),
+        FileStatus::of_test("bolt", PipelineState::Running, Some("line 3: unknown key `stream`")),
     );
-    telemetry.set_file(Path::new("cold.yaml"), FileStatus::of_test("cold", Activity::Paused, None));
-    telemetry.set_file(Path::new("dead.yaml"), FileStatus::of_test("dead", Activity::NotStarted, Some("empty file")));
+    telemetry.set_file(Path::new("cold.yaml"), FileStatus::of_test("cold", PipelineState::Paused, None));
     telemetry
-        .set_file(Path::new("gone.yaml"), FileStatus::of_test("gone", Activity::Removed, Some("its file is gone")));
+        .set_file(Path::new("dead.yaml"), FileStatus::of_test("dead", PipelineState::NotStarted, Some("empty file")));
+    telemetry.set_file(
+        Path::new("gone.yaml"),
+        FileStatus::of_test("gone", PipelineState::Removed, Some("its file is gone")),
+    );
 
     let (status, page) = running.get("/?refresh=5").await;
     assert_eq!(status, 200);
@@ -290,9 +293,10 @@ async fn outside_text_is_escaped() {
         let lane = running.telemetry.start_lane(pipeline, Stream::Threats, HOSTILE);
         lane.show(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
     }
-    running
-        .telemetry
-        .set_file(std::path::Path::new(HOSTILE), FileStatus::of_test(HOSTILE, Activity::NotStarted, Some(HOSTILE)));
+    running.telemetry.set_file(
+        std::path::Path::new(HOSTILE),
+        FileStatus::of_test(HOSTILE, PipelineState::NotStarted, Some(HOSTILE)),
+    );
     running.telemetry.set_settings_source(Arc::new(HostileSettings));
     let encoded: String =
         url::form_urlencoded::byte_serialize(HOSTILE.as_bytes()).collect::<String>().replace('+', "%20");
@@ -387,9 +391,10 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
             let lane = running.telemetry.start_lane(&name, stream, "siem");
             lane.show(now, LaneState::ConsoleFailing(error.clone()));
         }
-        running
-            .telemetry
-            .set_file(Path::new(&format!("{name}.yaml")), FileStatus::of_test(&name, Activity::Running, Some(&error)));
+        running.telemetry.set_file(
+            Path::new(&format!("{name}.yaml")),
+            FileStatus::of_test(&name, PipelineState::Running, Some(&error)),
+        );
     }
     for (path, most) in [
         ("/", 400),
@@ -415,7 +420,7 @@ async fn a_pipeline_has_a_page() {
     let telemetry = Arc::new(Telemetry::new());
     let begin = Timestamp::now().minus(Duration::from_secs(300) * 19);
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
-    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
+    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     for (second, text) in [(1, "first error"), (2, "second error"), (3, "second error")] {
         let time = begin.plus(Duration::from_secs(second));

@@ -14,8 +14,8 @@ use s1_forwarder::pipeline;
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::server::Server;
 use s1_forwarder::state::FileStore;
-use s1_forwarder::telemetry::{Activity, FileStatus, LaneState, SettingsSource, SkipReason, Telemetry};
-use s1_forwarder::usage::{Delta, Session, Usage};
+use s1_forwarder::telemetry::{FileStatus, LaneState, PipelineState, SettingsSource, SkipReason, Telemetry};
+use s1_forwarder::usage::{CountedTime, Delta, Usage};
 
 use crate::support::cache::{or_skip, run, servers_wanted};
 use crate::support::process::{Process, program};
@@ -54,7 +54,7 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
         for stream in streams {
             lanes.push((index as u64, telemetry.start_lane(name, stream, "siem")));
         }
-        let activity = if name == "juno" { Activity::Paused } else { Activity::Running };
+        let activity = if name == "juno" { PipelineState::Paused } else { PipelineState::Running };
         let problem =
             (name == "cedar").then(|| "12:5: streams.activites: unknown key; did you mean `activities`?".to_owned());
         let status = FileStatus {
@@ -164,8 +164,10 @@ async fn month_of_customers(directory: &Path) -> usize {
                 if place == 0 {
                     delta.verify(s1_forwarder::usage::hour_of(until), 0, until);
                 }
-                usage
-                    .add(&delta, Session { from: until, until, is_over: customer % 13 != 12, write: (hour.into(), 0) });
+                usage.add(
+                    &delta,
+                    CountedTime { from: until, until, is_over: customer % 13 != 12, write: (hour.into(), 0) },
+                );
             }
             let key = format!("customer-{customer:02}/{stream}/siem+usage").parse().unwrap();
             store.commit(&key, usage.encode().into()).await.unwrap();

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use crate::support::harness::{Harness, setting};
 use crate::support::kafka::Broker;
 
-const LEAST: f64 = 0.6;
+const MIN_RATIO: f64 = 0.6;
 /// More than the least are made where too little was left.
-const LEAST_ROUNDS: usize = 2;
-const MOST_ROUNDS: usize = 6;
+const MIN_ROUNDS: usize = 2;
+const MAX_ROUNDS: usize = 6;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement: `just bench-exactly-once`"]
@@ -24,8 +24,8 @@ async fn exactly_once_keeps_most_of_the_throughput() {
     // One after the other, so that neither has the warmer caches, and the fastest of each: what else the machine does
     // only adds.
     let mut seconds = [f64::INFINITY; 2];
-    for round in 0..MOST_ROUNDS {
-        if round >= LEAST_ROUNDS && seconds[0] / seconds[1] >= LEAST {
+    for round in 0..MAX_ROUNDS {
+        if round >= MIN_ROUNDS && seconds[0] / seconds[1] >= MIN_RATIO {
             break;
         }
         for (index, delivery) in ["at_least_once", "exactly_once"].into_iter().enumerate() {
@@ -53,5 +53,5 @@ async fn exactly_once_keeps_most_of_the_throughput() {
     }
     let ratio = seconds[0] / seconds[1];
     println!("exactly_once has {:.0} % of the throughput of at_least_once", ratio * 100.0);
-    assert!(ratio >= LEAST, "less than {:.0} % of the throughput is left", LEAST * 100.0);
+    assert!(ratio >= MIN_RATIO, "less than {:.0} % of the throughput is left", MIN_RATIO * 100.0);
 }

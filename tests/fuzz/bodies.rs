@@ -13,7 +13,7 @@ use crate::console::scripted::ScriptedTransport;
 use crate::console::{Client, ConsoleError, Limiters, RequestPermit, Response};
 use crate::failure::Failure;
 use crate::record::{Clock, Identity, Stream, Timestamp};
-use crate::source::{Action, Learned, Poll, Pull, SourcePosition};
+use crate::source::{Action, ConsoleHabits, Poll, PullSettings, SourcePosition};
 use crate::telemetry::{Meter, Telemetry};
 
 const TOKEN: &str = "c4nary-token";
@@ -101,10 +101,10 @@ impl Console {
     }
 
     fn poll(&self, stream: usize) -> Poll {
-        let pull = Pull::of(Stream::ALL[stream]);
+        let pull = PullSettings::of(Stream::ALL[stream]);
         let meter = self.meters[stream].clone();
         let position = SourcePosition::starting_at(START.minus(std::time::Duration::from_secs(300)));
-        Poll::new(&self.client, meter, Arc::new(pull), &position, 0, START, Learned::default()).unwrap()
+        Poll::new(&self.client, meter, Arc::new(pull), &position, 0, START, ConsoleHabits::default()).unwrap()
     }
 
     /// Gives the answers to a poll, one after the other. Returns what became of them.

@@ -39,7 +39,7 @@ const SLOW: Duration = Duration::from_secs(5);
 /// An input that takes longer never ends.
 const ENDLESS: Duration = Duration::from_secs(60);
 /// Inputs with new results that are kept as seeds, besides the first ones.
-const MOST_KEPT: usize = 4_000;
+const MAX_KEPT: usize = 4_000;
 
 /// What is tried: the seeds, and words that inputs of this kind are made of.
 struct Target {
@@ -151,8 +151,8 @@ impl Target {
             made += 1;
             let input = mutator.input(&self.seeds);
             if attempt(&self, &input) {
-                if self.seeds.len() >= first + MOST_KEPT {
-                    let replaced = first + mutator.below(MOST_KEPT);
+                if self.seeds.len() >= first + MAX_KEPT {
+                    let replaced = first + mutator.below(MAX_KEPT);
                     self.seeds.swap_remove(replaced);
                 }
                 self.seeds.push(input);

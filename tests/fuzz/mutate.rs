@@ -4,7 +4,7 @@ use fastrand::Rng;
 use serde_json::{Map, Value};
 
 /// Larger inputs find nothing that smaller ones do not.
-const MOST_BYTES: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// What parsers stumble over.
 const HOSTILE: &[&str] = &[
@@ -134,7 +134,7 @@ impl Mutator {
                 self.change_bytes(&mut body, other);
             }
         }
-        body.truncate(MOST_BYTES);
+        body.truncate(MAX_BYTES);
         input.extend_from_slice(&body);
         input
     }
@@ -169,7 +169,7 @@ impl Mutator {
             7 => {
                 let part = bytes[self.range(bytes)].to_vec();
                 let times = self.one_of(&LENGTHS.iter().collect::<Vec<_>>());
-                let times = (*times).min(MOST_BYTES / part.len().max(1));
+                let times = (*times).min(MAX_BYTES / part.len().max(1));
                 bytes.splice(at..at, part.repeat(times));
             }
             8 => {

@@ -8,7 +8,7 @@ use crate::sink::dead_letters::DeadLetter;
 use crate::source::SourcePosition;
 use crate::state::dead_letters::fuzzed;
 use crate::state::envelope;
-use crate::usage::{Delta, Session, Usage, hour_of};
+use crate::usage::{CountedTime, Delta, Usage, hour_of};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -70,7 +70,7 @@ fn usages() {
         let mut delta = Delta::default();
         delta.at(now).events = 7;
         delta.verify(hour_of(now), u64::from(hour % 3), now);
-        usage.add(&delta, Session { from: now, until: now, is_over: false, write: (u64::from(hour), 1) });
+        usage.add(&delta, CountedTime { from: now, until: now, is_over: false, write: (u64::from(hour), 1) });
     }
     let bytes = usage.encode();
     let columns = zstd::bulk::decompress(&bytes[1..], 1 << 20).unwrap();

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep};
 use crate::transform::{settings, transformer};
 
 /// What a record may cost that is four times as long, as a multiple of the shorter one.
-const MOST: f64 = 5.0;
+const MAX_GROWTH: f64 = 5.0;
 /// All parts take less than a minute.
-const MOST_TIME: Duration = Duration::from_secs(300);
+const MAX_TIME: Duration = Duration::from_secs(300);
 
 /// Something of which there may be any number in a record.
 struct Case {
@@ -266,7 +266,7 @@ async fn a_record_four_times_as_long_costs_at_most_five_times_as_much() {
     let begun = Instant::now();
     while running.try_wait().unwrap().is_none() {
         // What is cubic does not end.
-        if begun.elapsed() > MOST_TIME {
+        if begun.elapsed() > MAX_TIME {
             running.kill().unwrap();
             running.wait().unwrap();
             break;
@@ -283,11 +283,11 @@ async fn a_record_four_times_as_long_costs_at_most_five_times_as_much() {
         };
         let ratio = long / short;
         println!("{ratio:>6.2} times {short:>12.0} instructions: {}", case.name);
-        if ratio > MOST {
+        if ratio > MAX_GROWTH {
             dear.push(format!("{}: {ratio:.2}", case.name));
         }
     }
-    assert!(dear.is_empty(), "a record four times as long costs more than {MOST} times as much: {dear:?}");
+    assert!(dear.is_empty(), "a record four times as long costs more than {MAX_GROWTH} times as much: {dear:?}");
 }
 
 /// What callgrind has counted in a part; `None` if it did not end.

@@ -14,7 +14,7 @@ use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::{Lane, LaneEnd};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Pull, Since};
+use s1_forwarder::source::{PullSettings, Since};
 use s1_forwarder::telemetry::LaneState;
 use tokio::time::sleep;
 
@@ -57,7 +57,7 @@ impl Apart {
                 Ok(response)
             }
         });
-        let pull = Pull { since, ..self.harness.pull(Stream::Activities) };
+        let pull = PullSettings { since, ..self.harness.pull(Stream::Activities) };
         let lane = self.harness.lane(pull, "siem", self.sink.clone());
         Lane { client: Arc::new(self.harness.client(Arc::new(transport), "siem")), ..lane }
     }

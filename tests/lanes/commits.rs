@@ -17,7 +17,7 @@ use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
-use s1_forwarder::source::{By, Pull, Since, Window};
+use s1_forwarder::source::{PullSettings, Since, TimeField, Window};
 use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::SkipReason;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ use super::harness::{LaneHarness, START, assert_counts_balance};
 use super::script::of_types;
 
 /// How many segments of the journal may stay for a while after nothing refers to them.
-const MOST_UNUSED: usize = 2;
+const MAX_UNUSED: usize = 2;
 
 /// What is committed, and what came at a time when it should not have.
 #[derive(Debug, Default)]
@@ -43,8 +43,8 @@ struct Committed {
 impl Committed {
     /// A checkpoint counts each event once, and exactly those that were taken; with it comes all of the journal that it
     /// refers to, and nothing stays that it does not.
-    fn keep(&mut self, covering: &CheckpointUpdate) {
-        let JournalChange { appends, dropped } = &covering.journal;
+    fn keep(&mut self, transaction_checkpoint: &CheckpointUpdate) {
+        let JournalChange { appends, released } = &transaction_checkpoint.journal;
         for append in appends {
             let segment = self.journal.entry(append.segment).or_default();
             if append.offset != segment.len() as u64 {
@@ -52,8 +52,8 @@ impl Committed {
             }
             segment.extend_from_slice(&append.bytes);
         }
-        self.journal.retain(|segment, _| !dropped.contains(segment));
-        let checkpoint = LaneCheckpoint::decode(&covering.checkpoint).unwrap();
+        self.journal.retain(|segment, _| !released.contains(segment));
+        let checkpoint = LaneCheckpoint::decode(&transaction_checkpoint.checkpoint).unwrap();
         if checkpoint.settled != self.taken.len() as u64 {
             self.mistakes.push(format!("{} events are taken, {} are reported", self.taken.len(), checkpoint.settled));
         }
@@ -66,13 +66,13 @@ impl Committed {
         };
         // The ones that this checkpoint needs no longer go with a later commit.
         let unused = self.journal.keys().filter(|segment| !is_needed(segment)).count();
-        if unused > MOST_UNUSED {
+        if unused > MAX_UNUSED {
             self.mistakes.push(format!("nothing refers to {unused} segments of the journal"));
         }
-        if covering.checkpoint.len() > 10_000 {
+        if transaction_checkpoint.checkpoint.len() > 10_000 {
             self.mistakes.push("identities pile up in the checkpoint".to_owned());
         }
-        self.checkpoint = Some(covering.checkpoint.clone());
+        self.checkpoint = Some(transaction_checkpoint.checkpoint.clone());
     }
 }
 
@@ -157,7 +157,7 @@ impl CheckpointBackend for CommittingSink {
             return Err(StateError::Failed { what: key.to_string(), failure: Failure::transient("busy") });
         }
         self.kept.lock().unwrap().keep(&update);
-        Ok(update.journal.dropped)
+        Ok(update.journal.released)
     }
 
     fn keeps_journals(&self) -> bool {
@@ -291,8 +291,8 @@ async fn no_checkpoint_comes_alone_while_events_are_on_their_way() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink = Arc::new(CommittingSink { takes: Duration::from_secs(1_500), ..CommittingSink::default() });
     let mut slow = lane(&harness, sink.clone());
-    slow.pull = Arc::new(Pull { own: of_types(Vec::new(), vec![27]), ..harness.pull(Stream::Activities) });
-    let metrics = slow.delivery.meter.lane.clone();
+    slow.pull = Arc::new(PullSettings { own: of_types(Vec::new(), vec![27]), ..harness.pull(Stream::Activities) });
+    let metrics = slow.delivery.meter.metrics.clone();
     harness.run_once(slow).await;
     let filtered = metrics.skipped(SkipReason::Filtered);
     assert!(filtered > 0);
@@ -406,7 +406,7 @@ async fn a_lane_has_a_copy_before_its_first_event() {
     let harness = LaneHarness::new(|setup| setup.activities = 0);
     let sink = Arc::new(CommittingSink::default());
     let from_now = || {
-        let pull = Pull { since: Since::Now, ..harness.pull(Stream::Activities) };
+        let pull = PullSettings { since: Since::Now, ..harness.pull(Stream::Activities) };
         Lane { pull: Arc::new(pull), ..lane(&harness, sink.clone()) }
     };
     let running = harness.start(from_now());
@@ -452,7 +452,7 @@ async fn a_backfill_leaves_the_checkpoint_in_the_sink_alone() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink = Arc::new(CommittingSink::default());
     let mut backfill = lane(&harness, sink.clone());
-    let window = Window { from: Timestamp::default(), to: START, by: By::Order };
+    let window = Window { from: Timestamp::default(), to: START, time: TimeField::Order };
     backfill.pull = Arc::new(backfill.pull.within(window));
     harness.run_once(backfill).await;
     let kept = sink.kept.lock().unwrap();

@@ -14,8 +14,8 @@ use s1_forwarder::record::{Fact, Key, Stream};
 use s1_forwarder::settings::Period;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{
-    Action, By, LatestRecords, Learned, Poll, Pull, Request, Rhythm, SilentAfter, Since, SourcePosition,
-    StreamSettings, Window,
+    Action, ConsoleHabits, LatestRecords, Poll, PullSettings, Request, Rhythm, SilentAfter, Since, SourcePosition,
+    StreamSettings, TimeField, Window,
 };
 use s1_forwarder::telemetry::Meter;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use super::script::{activity, ago, alert, all, counted, finding, findings_of, pa
 
 /// More than the console accepts, so that the limit of the stream shows.
 const MANY: usize = 10_000;
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 #[derive(Default)]
 struct Asked(Mutex<Vec<String>>);
@@ -87,17 +87,18 @@ fn own_times(path: &str) -> String {
     names.map(|name| format!(r#","{name}":"{}""#, ago(60))).collect()
 }
 
-async fn poll(client: &Client, meter: &Meter, pull: &Pull, pass: usize, text: &mut String) {
+async fn poll(client: &Client, meter: &Meter, pull: &PullSettings, pass: usize, text: &mut String) {
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(ago(7_200));
     position.follow(&passes);
     let mut poll =
-        Poll::new(client, meter.clone(), Arc::new(pull.clone()), &position, pass, START, Learned::default()).unwrap();
+        Poll::new(client, meter.clone(), Arc::new(pull.clone()), &position, pass, START, ConsoleHabits::default())
+            .unwrap();
     for _ in 0..20 {
         match poll.next_action() {
             Action::Ask(request) => {
                 let pause = request.pause();
-                let answer = request.with_size(MANY, MOST_BYTES).send(client, client.permit().await, None).await;
+                let answer = request.with_size(MANY, MAX_BYTES).send(client, client.permit().await, None).await;
                 if !pause.is_zero() {
                     writeln!(text, "  after {pause:?}").unwrap();
                 }
@@ -121,7 +122,7 @@ async fn poll(client: &Client, meter: &Meter, pull: &Pull, pass: usize, text: &m
 }
 
 /// What is asked of the console for these settings.
-async fn requests(name: &str, pull: &Pull, text: &mut String) {
+async fn requests(name: &str, pull: &PullSettings, text: &mut String) {
     let harness = LaneHarness::new(|_| {});
     let asked = Arc::new(Asked::default());
     let client = Arc::new(harness.client(Arc::new(console(asked.clone(), &harness)), "siem"));
@@ -136,31 +137,31 @@ async fn requests(name: &str, pull: &Pull, text: &mut String) {
         poll(&client, &meter, pull, number, text).await;
         show("poll", text);
     }
-    for by in [By::Order, By::Creation] {
-        let window = Window { from: ago(7_200), to: ago(3_600), by };
+    for by in [TimeField::Order, TimeField::Creation] {
+        let window = Window { from: ago(7_200), to: ago(3_600), time: by };
         poll(&client, &meter, &pull.within(window), 0, text).await;
         show(&format!("backfill {by:?}"), text);
         let count = pull.count(&client, window, Some(&meter)).await.unwrap();
         show(&format!("count {by:?}: {count}"), text);
     }
     let mut latest = LatestRecords::new(client.clone(), pull.clone(), 5);
-    while latest.next(MOST_BYTES, |_, _| {}).await.unwrap() {}
+    while latest.next(MAX_BYTES, |_, _| {}).await.unwrap() {}
     show("latest", text);
-    _ = Request::probe(pull.stream, MOST_BYTES).send(&client, client.permit().await, None).await.unwrap();
+    _ = Request::probe(pull.stream, MAX_BYTES).send(&client, client.permit().await, None).await.unwrap();
     show("probe", text);
     writeln!(text, "ledger asks {:?}", pull.narrowed_by()).unwrap();
 }
 
 /// The stream that these settings name.
-fn set(settings: Value) -> Pull {
+fn set(settings: Value) -> PullSettings {
     let settings: StreamSettings = serde_json::from_value(settings).unwrap();
-    Pull { since: Since::Beginning, ..settings.pulls().remove(0) }
+    PullSettings { since: Since::Beginning, ..settings.pulls().remove(0) }
 }
 
 /// What does not depend on settings.
 fn nature(stream: Stream, text: &mut String) {
-    let pull = Pull::of(stream);
-    let by_hand = Pull { silent_after: SilentAfter::Period(Period(Duration::from_secs(60))), ..pull.clone() };
+    let pull = PullSettings::of(stream);
+    let by_hand = PullSettings { silent_after: SilentAfter::Period(Period(Duration::from_secs(60))), ..pull.clone() };
     let rhythm = Rhythm::default();
     writeln!(text, "every {:?} {:?} {:?}", pull.interval, pull.since, pull.overlap).unwrap();
     writeln!(text, "own {:?}, slow {}", pull.own, Endpoint::of(stream).is_slow).unwrap();
@@ -170,7 +171,7 @@ fn nature(stream: Stream, text: &mut String) {
 }
 
 /// What a lane stores that has delivered the console's records.
-async fn checkpoint(pull: Pull, text: &mut String) {
+async fn checkpoint(pull: PullSettings, text: &mut String) {
     let harness = LaneHarness::new(|_| {});
     let sink = MemorySink::accepting(harness.clock);
     let stream = pull.stream;
@@ -193,7 +194,7 @@ async fn each_stream_asks_and_stores_what_it_always_did() {
         checkpoint(harness.pull(stream), &mut text).await;
     }
     let snapshot = json!({ "agents": { "mode": "snapshot", "marker": true } });
-    checkpoint(Pull { interval: Duration::from_secs(30), ..set(snapshot.clone()) }, &mut text).await;
+    checkpoint(PullSettings { interval: Duration::from_secs(30), ..set(snapshot.clone()) }, &mut text).await;
     for (name, pull) in [
         (
             "activities of types",

@@ -25,7 +25,7 @@ impl CheckpointBackend for CountingStore {
     }
 
     async fn commit(&self, _: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
-        let CheckpointUpdate { checkpoint, journal: JournalChange { appends, dropped } } = update;
+        let CheckpointUpdate { checkpoint, journal: JournalChange { appends, released } } = update;
         let mut counted = self.0.lock().unwrap();
         counted.writes += 1;
         counted.bytes += checkpoint.len() as u64;
@@ -35,9 +35,9 @@ impl CheckpointBackend for CountingStore {
             segment.truncate(usize::try_from(offset).unwrap());
             segment.extend(bytes);
         }
-        counted.journal.retain(|segment, _| !dropped.contains(segment));
+        counted.journal.retain(|segment, _| !released.contains(segment));
         counted.checkpoint = Some(checkpoint);
-        Ok(dropped)
+        Ok(released)
     }
 
     fn keeps_journals(&self) -> bool {

@@ -10,7 +10,7 @@ use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::lane::{Lane, LaneEnd};
 use s1_forwarder::record::{Clock, Stream};
-use s1_forwarder::source::Pull;
+use s1_forwarder::source::PullSettings;
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -51,11 +51,11 @@ async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, 
     let harness = LaneHarness::new(|_| {});
     let sink_settings = settings(keys);
     let context = s1_forwarder::destinations::SinkContext { schema, ..context(stream) };
-    let pull = Pull { filters: Vec::new(), ..harness.pull(stream) };
+    let pull = PullSettings { filters: Vec::new(), ..harness.pull(stream) };
     let lane = harness.lane(pull, "siem", sink_settings.build(&context).unwrap());
     let client = Arc::new(harness.client(Arc::new(console(page.to_vec(), harness.clock)), "siem"));
-    let lane = Lane { client, schema, embeds_raw: sink_settings.kind.as_type().embeds_raw(), ..lane };
-    let metrics = lane.delivery.meter.lane.clone();
+    let lane = Lane { client, schema, embeds_raw: sink_settings.type_settings.as_sink_type().embeds_raw(), ..lane };
+    let metrics = lane.delivery.meter.metrics.clone();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
     assert_eq!(metrics.send.dead_letters.load(Relaxed), 0);
     (metrics.map.repaired.load(Relaxed), metrics.map.errors.load(Relaxed))
@@ -167,7 +167,7 @@ async fn a_lane_knows_how_far_its_consoles_clock_is_behind() {
         let sink = s1_forwarder::sink::memory::MemorySink::accepting(harness.clock);
         let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink);
         let lane = Lane { client: Arc::new(harness.client(Arc::new(transport), "siem")), ..lane };
-        let metrics = lane.delivery.meter.lane.clone();
+        let metrics = lane.delivery.meter.metrics.clone();
         assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
         assert_eq!(metrics.clocks.console_behind().map(|behind| behind.as_secs()), expected);
     }

@@ -8,7 +8,7 @@ use s1_forwarder::emulator::{Fault, Faults, Kind, Setup, Token};
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{ActivityFilter, Include, Own, Pull};
+use s1_forwarder::source::{ActivityFilter, PullSettings, StreamOptions, ThreatInclude};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -16,19 +16,19 @@ use super::harness::{LaneHarness, assert_counts_balance};
 
 /// A lane that catches up with its threats once, notes and timeline included, and what its sink has taken.
 fn enriching(harness: &LaneHarness) -> (Lane, Arc<Mutex<Vec<Value>>>) {
-    let own = Own::Threats(vec![Include::Notes, Include::Timeline]);
-    let (mut lane, events) = lane_of(harness, Pull { own, ..harness.pull(Stream::Threats) });
+    let own = StreamOptions::Threats(vec![ThreatInclude::Notes, ThreatInclude::Timeline]);
+    let (mut lane, events) = lane_of(harness, PullSettings { own, ..harness.pull(Stream::Threats) });
     lane.once = true;
     (lane, events)
 }
 
 /// A lane of activities with their threats.
 fn joining(harness: &LaneHarness) -> (Lane, Arc<Mutex<Vec<Value>>>) {
-    let own = Own::Activities(ActivityFilter { with_threats: true, ..ActivityFilter::default() });
-    lane_of(harness, Pull { own, ..harness.pull(Stream::Activities) })
+    let own = StreamOptions::Activities(ActivityFilter { with_threats: true, ..ActivityFilter::default() });
+    lane_of(harness, PullSettings { own, ..harness.pull(Stream::Activities) })
 }
 
-fn lane_of(harness: &LaneHarness, pull: Pull) -> (Lane, Arc<Mutex<Vec<Value>>>) {
+fn lane_of(harness: &LaneHarness, pull: PullSettings) -> (Lane, Arc<Mutex<Vec<Value>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let taken = events.clone();
     let sink = MemorySink::new(harness.clock, move |_, batch| {
@@ -43,7 +43,7 @@ fn lane_of(harness: &LaneHarness, pull: Pull) -> (Lane, Arc<Mutex<Vec<Value>>>) 
 async fn a_list_that_cannot_be_had_is_named_and_the_threat_is_sent() {
     let harness = LaneHarness::new(|setup| setup.threats = 20);
     let (lane, events) = enriching(&harness);
-    let metrics = lane.delivery.meter.lane.clone();
+    let metrics = lane.delivery.meter.metrics.clone();
     let running = harness.start(lane);
     // The console's time and the list are there, the first notes are asked for: now half of the threats vanish.
     sleep(Duration::from_millis(50)).await;
@@ -148,7 +148,7 @@ async fn activities_go_without_threats_that_are_refused_or_fail_three_times_and_
         harness.console.set_faults(faults);
         let (lane, events) = joining(&harness);
         let identities = harness.owed(Kind::Activities);
-        let metrics = lane.delivery.meter.lane.clone();
+        let metrics = lane.delivery.meter.metrics.clone();
         harness.run_once(lane).await;
         let events = events.lock().unwrap();
         let with_threat = events.iter().filter(|event| threat_of(event).is_some()).count();

@@ -8,7 +8,7 @@ use s1_forwarder::emulator::{Fault, Faults, Kind, LastPage, Quirks, Scope, Setup
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{By, Pull, Since, Window};
+use s1_forwarder::source::{PullSettings, Since, TimeField, Window};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -23,7 +23,7 @@ fn harness() -> LaneHarness {
     LaneHarness::new(|setup| (setup.vulnerabilities, setup.agents, setup.span) = (FINDINGS, 60, HOUR * 24 * 90))
 }
 
-fn start(harness: &LaneHarness, pull: Pull, sink: &Arc<MemorySink>) -> Running {
+fn start(harness: &LaneHarness, pull: PullSettings, sink: &Arc<MemorySink>) -> Running {
     harness.start(harness.lane(pull, "siem", sink.clone()))
 }
 
@@ -46,7 +46,7 @@ fn arrived(harness: &LaneHarness, sink: &MemorySink) -> BTreeSet<String> {
     sink.accepted().iter().map(|(_, id, _)| id.clone()).filter(|id| shown.contains(id)).collect()
 }
 
-fn of_sites(sites: &[u64]) -> Pull {
+fn of_sites(sites: &[u64]) -> PullSettings {
     let sites: Vec<String> = sites.iter().map(u64::to_string).collect();
     findings_of(&sites.iter().map(String::as_str).collect::<Vec<_>>())
 }
@@ -152,7 +152,7 @@ async fn a_site_that_cannot_be_read_keeps_no_other_waiting() {
             let harness = harness();
             let sites = harness.console.ids(Kind::Sites)[..3].to_vec();
             let pull = if found { all(Stream::Vulnerabilities) } else { of_sites(&sites) };
-            let pull = Pull { interval: HOUR, ..pull };
+            let pull = PullSettings { interval: HOUR, ..pull };
             if found {
                 give_sites(&harness, &sites, Quirks::default());
             }
@@ -204,7 +204,7 @@ async fn a_site_that_gets_its_licence_begins_with_a_sweep() {
     let sites = harness.console.ids(Kind::Sites)[..2].to_vec();
     harness.console.set_quirks(Quirks { unlicensed_sites: vec![sites[0]], ..Quirks::default() });
     let sink = MemorySink::accepting(harness.clock);
-    let running = start(&harness, Pull { interval: HOUR, ..of_sites(&sites) }, &sink);
+    let running = start(&harness, PullSettings { interval: HOUR, ..of_sites(&sites) }, &sink);
     sleep(HOUR * 5).await;
     assert!(running.metrics.state().is_up(), "this is no failure");
     assert_eq!(arrived(&harness, &sink), open(&harness, &sites[1..]));
@@ -222,7 +222,7 @@ async fn found_sites_are_followed_and_their_positions_with_them() {
     let harness = harness();
     let sites = harness.console.ids(Kind::Sites)[..4].to_vec();
     give_sites(&harness, &sites[..3], Quirks::default());
-    let pull = Pull { interval: HOUR, ..all(Stream::Vulnerabilities) };
+    let pull = PullSettings { interval: HOUR, ..all(Stream::Vulnerabilities) };
     let sink = MemorySink::accepting(harness.clock);
     let names = |harness: &LaneHarness| {
         let stored = harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position;
@@ -258,7 +258,7 @@ async fn what_was_read_of_found_sites_is_known_when_they_get_their_licence_back(
     let sites = harness.console.ids(Kind::Sites)[..3].to_vec();
     give_sites(&harness, &sites, Quirks::default());
     let sink = MemorySink::accepting(harness.clock);
-    let pull = Pull { interval: HOUR, ..all(Stream::Vulnerabilities) };
+    let pull = PullSettings { interval: HOUR, ..all(Stream::Vulnerabilities) };
     let running = start(&harness, pull.clone(), &sink);
     sleep(HOUR / 2).await;
     give_sites(&harness, &sites, Quirks { unlicensed_sites: sites.clone(), ..Quirks::default() });
@@ -281,7 +281,7 @@ async fn what_was_read_of_found_sites_is_known_when_they_get_their_licence_back(
 async fn the_findings_of_a_site_are_remembered_for_that_site() {
     let harness = harness();
     let sites = harness.console.ids(Kind::Sites)[..3].to_vec();
-    let pull = Pull { since: Since::At(START.minus(HOUR * 2_000)), ..of_sites(&sites) };
+    let pull = PullSettings { since: Since::At(START.minus(HOUR * 2_000)), ..of_sites(&sites) };
     let sink = MemorySink::accepting(harness.clock);
     harness.run_once(harness.lane(pull, "siem", sink.clone())).await;
     let position = harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position;
@@ -296,7 +296,7 @@ async fn a_window_is_read_scope_by_scope_if_the_console_wants_that() {
     let sites = harness.console.ids(Kind::Sites);
     give_sites(&harness, &sites[1..4], Quirks { unlicensed_sites: vec![sites[1]], ..Quirks::default() });
     let sink = MemorySink::accepting(harness.clock);
-    let window = Window { from: START.minus(HOUR * 24 * 91), to: START, by: By::Order };
+    let window = Window { from: START.minus(HOUR * 24 * 91), to: START, time: TimeField::Order };
     let end = harness.run_once(harness.lane(findings_of(&[]).within(window), "siem", sink.clone())).await;
     assert_eq!(end, LaneEnd::Complete);
     assert_eq!(arrived(&harness, &sink), open(&harness, &sites[2..4]));

@@ -17,7 +17,7 @@ use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Sink};
-use s1_forwarder::source::{Pull, Since};
+use s1_forwarder::source::{PullSettings, Since};
 use s1_forwarder::state::{StoreLocation, dead_letters};
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
 use s1_forwarder::transform::{OcsfVersion, Schema};
@@ -96,13 +96,13 @@ impl LaneHarness {
         self.console.ids(Kind::Activities).into_iter().filter_map(kind).collect()
     }
 
-    pub fn pull(&self, stream: Stream) -> Pull {
-        Pull {
+    pub fn pull(&self, stream: Stream) -> PullSettings {
+        PullSettings {
             interval: Duration::from_secs(30),
             since: Since::Beginning,
             overlap: Duration::from_secs(300),
             filters: vec![hidden()],
-            ..Pull::of(stream)
+            ..PullSettings::of(stream)
         }
     }
 
@@ -112,7 +112,7 @@ impl LaneHarness {
     }
 
     /// A lane to `sink`; `name` is the sink's.
-    pub fn lane(&self, pull: Pull, name: &str, sink: Arc<dyn Sink>) -> Lane {
+    pub fn lane(&self, pull: PullSettings, name: &str, sink: Arc<dyn Sink>) -> Lane {
         let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
         let client = self.client(Arc::new(self.transport()), name);
         let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
@@ -169,7 +169,7 @@ impl LaneHarness {
     }
 
     pub fn start(&self, lane: Lane) -> Running {
-        let metrics = lane.delivery.meter.lane.clone();
+        let metrics = lane.delivery.meter.metrics.clone();
         let stop = CancellationToken::new();
         Running { metrics, task: tokio::spawn(lane.run(stop.clone())), stop }
     }

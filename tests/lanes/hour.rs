@@ -7,7 +7,7 @@ use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::Pull;
+use s1_forwarder::source::PullSettings;
 use tokio::time::sleep;
 
 use super::counting_store::CountingStore;
@@ -15,7 +15,7 @@ use super::harness::LaneHarness;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// What an acknowledgement of a thousand records may write on average.
-const MOST_BYTES: u64 = 16 << 10;
+const MAX_BYTES: u64 = 16 << 10;
 
 /// What a tenth of the time has written.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ async fn tenths(rate: i64, seconds: u32, interval: Duration) -> Vec<Tenth> {
     let mut sink = MemorySink::accepting(harness.clock);
     let limits = &mut Arc::get_mut(&mut sink).unwrap().limits;
     (limits.events, limits.bytes) = (1_000, 8 << 20);
-    let pull = Pull { interval, overlap: 10 * interval, ..harness.pull(Stream::Activities) };
+    let pull = PullSettings { interval, overlap: 10 * interval, ..harness.pull(Stream::Activities) };
     let mut tenths = Vec::new();
     let mut delivered = 0;
     for tenth in 0..10 {
@@ -77,7 +77,7 @@ fn assert_flat(tenths: &[Tenth]) {
     // The first tenth has no overlap to remember yet.
     let early = &tenths[2];
     let late = &tenths[9];
-    assert!(tenths.iter().all(|tenth| tenth.bytes <= MOST_BYTES), "more than {MOST_BYTES} bytes");
+    assert!(tenths.iter().all(|tenth| tenth.bytes <= MAX_BYTES), "more than {MAX_BYTES} bytes");
     assert!(late.checkpoint <= 2 * early.checkpoint.max(2_000), "the checkpoint grows");
     assert!(late.bytes <= early.bytes * 3 / 2, "a write grows");
 }

@@ -19,7 +19,7 @@ use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::lane::{Lane, LaneCheckpoint, LaneEnd, Target, copy_of};
 use s1_forwarder::record::{Clock, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{PollContext, Pull, RecordKey, SourcePosition};
+use s1_forwarder::source::{PollContext, PullSettings, RecordKey, SourcePosition};
 use s1_forwarder::state::FileStore;
 
 use super::commits::CommittingSink;
@@ -72,7 +72,7 @@ impl Golden {
     fn update(&self) -> CheckpointUpdate {
         let segments = self.journal.iter();
         let appends = segments.map(|(segment, bytes)| Append { segment: *segment, offset: 0, bytes: bytes.clone() });
-        let journal = JournalChange { appends: appends.collect(), dropped: Vec::new() };
+        let journal = JournalChange { appends: appends.collect(), released: Vec::new() };
         CheckpointUpdate { checkpoint: self.checkpoint.clone(), journal }
     }
 }
@@ -104,7 +104,7 @@ struct StoredLane {
     folder: &'static str,
     /// The oldest layout with its files.
     oldest: u64,
-    pull: Pull,
+    pull: PullSettings,
 }
 
 fn stored_lanes() -> [StoredLane; 5] {
@@ -116,10 +116,10 @@ fn stored_lanes() -> [StoredLane; 5] {
         // Two passes, both with the last version of each alert.
         other("alerts", harness.pull(Stream::Alerts)),
         // A pass for each site. A finding that has changed is remembered under another time.
-        other("findings", Pull { own: findings, ..harness.pull(Stream::Vulnerabilities) }),
+        other("findings", PullSettings { own: findings, ..harness.pull(Stream::Vulnerabilities) }),
         // The content of each agent.
         other("agents", harness.pull(Stream::Agents)),
-        other("snapshot", Pull { own: snapshots(false), ..harness.pull(Stream::Agents) }),
+        other("snapshot", PullSettings { own: snapshots(false), ..harness.pull(Stream::Agents) }),
     ]
 }
 
@@ -212,7 +212,7 @@ impl StoredLane {
             for record in self.delivered_with(id) {
                 let (record_key, identity) = self.key_of(&record, time_of(id));
                 let created = record_key.created.unwrap();
-                assert!(checkpoint.position.settle(&passes, context).take(&record_key));
+                assert!(checkpoint.position.settle(&passes, context).remember(&record_key));
                 checkpoint.ledger.count(created, identity);
                 if is_delivered(id) {
                     checkpoint.ledger.deliver(created, identity);

@@ -9,13 +9,13 @@ use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::Budget;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{By, PollContext, Pull, SourcePosition, Window};
+use s1_forwarder::source::{PollContext, PullSettings, SourcePosition, TimeField, Window};
 use s1_forwarder::telemetry::SkipReason;
 use tokio::time::{sleep, timeout};
 
 use super::harness::{LaneHarness, START, assert_counts_balance};
 use super::script::{
-    MOST, Talk, activities, activity, ago, all, finding, ids, large, no_history, page, record_key, unified,
+    MAX_BYTES, Talk, activities, activity, ago, all, finding, ids, large, no_history, page, record_key, unified,
 };
 
 const BUDGET: usize = 1 << 20;
@@ -40,7 +40,7 @@ async fn steps_over(
     let sink = MemorySink::accepting(harness.clock);
     let mut lane = harness.lane(harness.pull(stream), name, sink.clone());
     lane.once = true;
-    let metrics = lane.delivery.meter.lane.clone();
+    let metrics = lane.delivery.meter.metrics.clone();
     timeout(PATIENCE, harness.start(lane).task).await.unwrap_or_else(|_| panic!("{name} does not end")).unwrap();
     let counts = sink.counts();
     let mut owed = harness.owed(kind);
@@ -113,7 +113,7 @@ async fn a_record_that_is_too_large_is_stepped_over_when_it_is_still_in_its_plac
         let mut talk = in_front_of(&too_large).await;
         let stepped = talk.meets(&too_large, &[]).await.unwrap().unwrap();
         assert!(talk.asked_last().contains("&skip=1&"));
-        assert_eq!((ids(&stepped), stepped.cut, stepped.shown, stepped.last), (vec!["4"], true, 1, false));
+        assert_eq!((ids(&stepped), stepped.is_truncated, stepped.shown, stepped.last), (vec!["4"], true, 1, false));
         let next = talk.hears_all([behind.clone(), again.clone()]).await;
         let asked: Vec<_> = talk.script.requests().iter().rev().take(2).cloned().collect();
         assert!(asked[0].contains("limit=1&") && asked[0].contains("&skip=1&"), "it looks again: {asked:?}");
@@ -157,10 +157,10 @@ async fn another_that_is_met_during_a_search_is_stepped_over_and_reported_too() 
     let other = page(&[large(&activity(3, ago(70)))], None);
     let mut talk = in_front_of(&wanted).await;
     let met = talk.meets(&other, &[]).await.unwrap().unwrap();
-    assert_eq!((ids(&met), met.cut, met.last), (vec!["3"], true, false));
+    assert_eq!((ids(&met), met.is_truncated, met.last), (vec!["3"], true, false));
     assert!(talk.asked_last().contains("&skip=1&"), "{}", talk.asked_last());
     let met = talk.meets(&wanted, &[]).await.unwrap().unwrap();
-    assert_eq!((ids(&met), met.cut, met.last), (vec!["4"], true, false));
+    assert_eq!((ids(&met), met.is_truncated, met.last), (vec!["4"], true, false));
     assert!(talk.asked_last().contains("&skip=2&"), "{}", talk.asked_last());
     assert_eq!(ids(&talk.hears_all([page(&[activity(6, ago(50))], None), wanted]).await.unwrap()), ["6"]);
     talk.confirms(4).await;
@@ -169,9 +169,9 @@ async fn another_that_is_met_during_a_search_is_stepped_over_and_reported_too() 
 /// The next poll meets them again within the overlap. It once looked for the first one behind the second, without end.
 #[tokio::test(start_paused = true)]
 async fn two_that_were_stepped_over_before_end_no_poll() {
-    let known = |position: &mut SourcePosition, pull: &Pull| {
+    let known = |position: &mut SourcePosition, pull: &PullSettings| {
         for id in [4, 5] {
-            position.settle(&pull.passes(), PollContext::default()).take(&record_key(id, ago(60)));
+            position.settle(&pull.passes(), PollContext::default()).remember(&record_key(id, ago(60)));
         }
     };
     let [first, second] = [4, 5].map(|id| page(&[large(&activity(id, ago(60)))], None));
@@ -201,14 +201,14 @@ async fn a_record_that_is_not_met_again_ends_the_search() {
 /// The console is asked for a little more than a window.
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_too_large_is_in_a_window_or_not_as_others_are() {
-    let window = Window { from: ago(100), to: ago(10), by: By::Order };
+    let window = Window { from: ago(100), to: ago(10), time: TimeField::Order };
     for (at, inside) in [(60, true), (101, false), (10, false)] {
         let mut talk = Talk::new(activities().within(window), no_history);
         let too_large = page(&[large(&activity(4, ago(at)))], None);
         assert!(talk.meets(&too_large, &[]).await.unwrap().is_none());
         let stepped = talk.meets(&too_large, &[]).await.unwrap();
         assert_eq!(stepped.is_some_and(|page| page.records.len() == 1), inside);
-        assert_eq!(talk.meter.lane.skipped(SkipReason::Filtered), u64::from(!inside));
+        assert_eq!(talk.meter.metrics.skipped(SkipReason::Filtered), u64::from(!inside));
     }
 }
 
@@ -220,7 +220,7 @@ async fn a_finding_that_is_too_large_is_stepped_over_and_reported_once_in_a_poll
     let behind = page(&[finding(2)], None);
     assert!(talk.meets(&too_large, &[]).await.unwrap().is_none());
     let stepped = talk.meets(&too_large, &[]).await.unwrap().unwrap();
-    assert_eq!((ids(&stepped), stepped.cut), (vec!["1"], true));
+    assert_eq!((ids(&stepped), stepped.is_truncated), (vec!["1"], true));
     // The list has moved.
     assert!(talk.hears_all([behind.clone(), behind.clone()]).await.is_err());
     assert!(talk.meets(&too_large, &[]).await.unwrap().is_none());
@@ -232,11 +232,11 @@ async fn a_finding_that_is_too_large_is_stepped_over_and_reported_once_in_a_poll
 /// Unified alerts cannot be skipped: the same page is asked for with less of each alert.
 #[tokio::test(start_paused = true)]
 async fn a_unified_alert_that_is_too_large_is_asked_for_in_part() {
-    let too_large = unified("alert-1", &format!(r#","filler":"{}""#, "x".repeat(2 * MOST)), Some("c"));
+    let too_large = unified("alert-1", &format!(r#","filler":"{}""#, "x".repeat(2 * MAX_BYTES)), Some("c"));
     for (next, last) in [(Some("c"), false), (None, true)] {
         let mut talk = Talk::new(all(Stream::UnifiedAlerts), no_history);
         let page = talk.meets(&too_large, &[unified("alert-1", "", next)]).await.unwrap().unwrap();
-        assert_eq!((ids(&page), page.cut, page.shown, page.last), (vec!["alert-1"], true, 1, last));
+        assert_eq!((ids(&page), page.is_truncated, page.shown, page.last), (vec!["alert-1"], true, 1, last));
         assert!(talk.asked_last().contains(r#""first":1"#) && !talk.asked_last().contains("storylineId"));
         if !last {
             talk.hears(unified("alert-2", "", None)).await.unwrap();
@@ -245,5 +245,5 @@ async fn a_unified_alert_that_is_too_large_is_asked_for_in_part() {
     }
     let mut talk = Talk::new(all(Stream::UnifiedAlerts), no_history);
     assert!(talk.meets(&too_large, &[unified("alert-2", "", Some("c"))]).await.is_err(), "another is there now");
-    assert_eq!(talk.meter.lane.pull.records.load(Ordering::Relaxed), 0);
+    assert_eq!(talk.meter.metrics.pull.records.load(Ordering::Relaxed), 0);
 }

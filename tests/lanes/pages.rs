@@ -7,7 +7,7 @@ use s1_forwarder::console::ConsoleError;
 use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::record::{Identity, Level, Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{By, PollContext, Pull, SourcePosition, Wanted, Window};
+use s1_forwarder::source::{PollContext, PullSettings, RecordFilter, SourcePosition, TimeField, Window};
 use s1_forwarder::telemetry::SkipReason;
 use serde_json::json;
 
@@ -19,30 +19,30 @@ use super::script::{
 
 #[tokio::test(start_paused = true)]
 async fn what_is_accounted_for_is_left_out_whatever_its_version() {
-    let mut talk = Talk::new(Pull::of(Stream::Alerts), no_history);
+    let mut talk = Talk::new(PullSettings::of(Stream::Alerts), no_history);
     let records: Vec<String> = (1..=3).map(|id| alert(id, ago(60), "A")).collect();
-    talk.poll.select(Wanted::AllBut(Arc::new([1, 2].into())));
+    talk.poll.select(RecordFilter::AllBut(Arc::new([1, 2].into())));
     let page = talk.reads(&records, None).await;
     assert_eq!((ids(&page), page.shown, page.last), (vec!["3"], 3, true));
-    assert_eq!(talk.meter.lane.skipped(SkipReason::Duplicate), 2);
+    assert_eq!(talk.meter.metrics.skipped(SkipReason::Duplicate), 2);
 }
 
 /// The console is asked for a little more than a window.
 #[tokio::test(start_paused = true)]
 async fn what_lies_outside_a_window_is_left_out() {
-    let window = Window { from: ago(100), to: ago(10), by: By::Order };
+    let window = Window { from: ago(100), to: ago(10), time: TimeField::Order };
     let mut talk = Talk::new(activities().within(window), no_history);
     let records: Vec<String> = [101, 100, 50, 10, 9].map(|seconds| activity(seconds, ago(seconds))).into();
     assert_eq!(ids(&talk.reads(&records, None).await), ["100", "50"]);
-    assert_eq!(talk.meter.lane.skipped(SkipReason::Filtered), 3);
+    assert_eq!(talk.meter.metrics.skipped(SkipReason::Filtered), 3);
 }
 
 /// The time that the console was asked by is the one that counts.
 #[tokio::test(start_paused = true)]
 async fn a_window_holds_unified_alerts_by_their_detection_and_groups_by_their_change() {
-    for (stream, by) in [(Stream::UnifiedAlerts, By::Order), (Stream::Groups, By::Creation)] {
-        let window = Window { from: ago(100), to: ago(10), by };
-        let mut talk = Talk::new(Pull::of(stream).within(window), no_history);
+    for (stream, by) in [(Stream::UnifiedAlerts, TimeField::Order), (Stream::Groups, TimeField::Creation)] {
+        let window = Window { from: ago(100), to: ago(10), time: by };
+        let mut talk = Talk::new(PullSettings::of(stream).within(window), no_history);
         let answer = match stream {
             Stream::Groups => {
                 page(&[format!(r#"{{"id":"1","createdAt":"{}","updatedAt":"{}"}}"#, ago(500), ago(60))], None)
@@ -69,8 +69,8 @@ async fn each_pass_over_unified_alerts_goes_by_the_time_that_it_is_sorted_by() {
 #[tokio::test(start_paused = true)]
 async fn the_parts_of_a_snapshot_are_named_by_the_end_of_the_whole() {
     let hour = Duration::from_secs(3_600);
-    let pull = Pull { own: snapshots(false), interval: hour, ..Pull::of(Stream::Agents) };
-    let whole = Window { from: ago(7_200), to: ago(10), by: By::Creation };
+    let pull = PullSettings { own: snapshots(false), interval: hour, ..PullSettings::of(Stream::Agents) };
+    let whole = Window { from: ago(7_200), to: ago(10), time: TimeField::Creation };
     let version = whole.to.aligned_to(hour).seconds().to_string();
     for part in [Window { to: ago(3_600), ..whole }, Window { from: ago(3_600), ..whole }] {
         let created = part.from;
@@ -123,7 +123,7 @@ async fn null_for_a_count_is_nothing_only_where_nothing_was_shown() {
 
     let mut talk = Talk::new(activities(), |position, pull| {
         let context = PollContext { start: ago(60), ..PollContext::default() };
-        position.settle(&pull.passes(), context).take(&record_key(1, ago(90)));
+        position.settle(&pull.passes(), context).remember(&record_key(1, ago(90)));
     });
     let known = [activity(1, ago(90))];
     assert_eq!(talk.reads(&known, Some("a")).await.records.len(), 0);
@@ -200,9 +200,9 @@ async fn an_order_that_broke_once_is_not_relied_on_in_this_poll() {
 /// One that became visible behind a poll that was complete to its time; a change seen again by another pass is none.
 #[tokio::test(start_paused = true)]
 async fn what_arrives_late_is_what_is_new_and_older_than_the_last_complete_poll() {
-    let complete = |position: &mut SourcePosition, pull: &Pull| {
+    let complete = |position: &mut SourcePosition, pull: &PullSettings| {
         let context = PollContext { start: ago(600), ..PollContext::default() };
-        position.settle(&pull.passes(), context).take(&record_key(7, ago(650)));
+        position.settle(&pull.passes(), context).remember(&record_key(7, ago(650)));
         position.finish(&pull.passes(), context, false);
     };
     for (pass, record, late) in [
@@ -212,11 +212,11 @@ async fn what_arrives_late_is_what_is_new_and_older_than_the_last_complete_poll(
         (0, alert(7, ago(650), "B"), false),
         (1, alert(1, ago(700), "A"), false),
     ] {
-        let mut talk = Talk::of_pass(Pull::of(Stream::Alerts), pass, complete);
+        let mut talk = Talk::of_pass(PullSettings::of(Stream::Alerts), pass, complete);
         assert_eq!(talk.reads(std::slice::from_ref(&record), None).await.records.len(), 1);
         assert_eq!(talk.late(), late, "{pass} {record}");
     }
-    let mut talk = Talk::new(Pull::of(Stream::Alerts), no_history);
+    let mut talk = Talk::new(PullSettings::of(Stream::Alerts), no_history);
     talk.reads(&[alert(1, ago(700), "A")], None).await;
     assert!(!talk.late(), "no poll was complete before");
 }
@@ -230,7 +230,7 @@ async fn a_page_of_findings_is_of_its_scope_and_the_next_one_waits() {
     let scope = page.scope.clone().unwrap();
     assert_eq!((scope.level, scope.id.as_str()), (Level::Site, "100000000000000007"));
     assert_eq!((ids(&page), page.shown, page.ordered), (vec!["1", "2"], 3, false));
-    assert_eq!(talk.meter.lane.skipped(SkipReason::Duplicate), 1);
+    assert_eq!(talk.meter.metrics.skipped(SkipReason::Duplicate), 1);
     assert_eq!(talk.pause(), Duration::from_secs(1));
     assert!(talk.reads(&[finding(3)], None).await.last);
 }
@@ -251,8 +251,8 @@ async fn a_page_is_of_the_one_scope_that_it_was_asked_for_by() {
     for (names, expected) in cases {
         let mut settings = json!({ "url": "https://console.example", "token": "t" });
         settings.as_object_mut().unwrap().extend(names.as_object().unwrap().clone());
-        let pull = Pull::of(Stream::Groups).with_scopes(&serde_json::from_value(settings).unwrap());
-        let window = Window { from: ago(86_400), to: ago(0), by: By::Order };
+        let pull = PullSettings::of(Stream::Groups).with_scopes(&serde_json::from_value(settings).unwrap());
+        let window = Window { from: ago(86_400), to: ago(0), time: TimeField::Order };
         for pull in [pull.within(window), pull] {
             let mut talk = Talk::new(pull, no_history);
             let group = format!(r#"{{"id":"1","createdAt":"{0}","updatedAt":"{0}"}}"#, ago(60));
@@ -266,14 +266,14 @@ async fn a_page_is_of_the_one_scope_that_it_was_asked_for_by() {
 /// Its records are all settled by then: what comes with it could pass for them.
 #[tokio::test(start_paused = true)]
 async fn the_event_that_a_snapshot_is_complete_is_a_page_of_its_own_for_which_nothing_is_asked() {
-    let pull = Pull { own: snapshots(true), ..Pull::of(Stream::Agents) };
+    let pull = PullSettings { own: snapshots(true), ..PullSettings::of(Stream::Agents) };
     let talk = &mut Talk::new(pull, |position, pull| {
         let context = PollContext { start: ago(60), snapshot: Some(ago(600)), ..PollContext::default() };
-        position.settle(&pull.passes(), context).take(&record_key(1, ago(6000)));
+        position.settle(&pull.passes(), context).remember(&record_key(1, ago(6000)));
         position.finish(&pull.passes(), context, true);
     });
     let page = talk.emits().await.unwrap().unwrap();
-    assert_eq!((page.marker.unwrap().time, page.marker.unwrap().taken), (ago(600), 1));
+    assert_eq!((page.marker.unwrap().time, page.marker.unwrap().settled), (ago(600), 1));
     assert_eq!((ids(&page), page.shown, page.last, page.ordered), (vec!["snapshot"], 1, true, false));
     assert!(talk.script.requests().is_empty());
 }

@@ -14,7 +14,7 @@ use s1_forwarder::lane::Lane;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Action, Learned, Poll, Pull, Since, SourcePosition, Wanted};
+use s1_forwarder::source::{Action, ConsoleHabits, Poll, PullSettings, RecordFilter, Since, SourcePosition};
 use s1_forwarder::telemetry::{LaneState, SkipReason};
 #[cfg(feature = "remap")]
 use s1_forwarder::transform::{RedactionKeys, Schema, Steps, TransformSettings};
@@ -207,7 +207,8 @@ async fn is_not_remembered(kind: Kind, stream: Stream) {
     let meter = lane.delivery.meter.clone();
     let position = SourcePosition::starting_at(Timestamp::default());
     let mut poll =
-        Poll::new(&client, meter, lane.pull.clone(), &position, 0, harness.clock.now(), Learned::default()).unwrap();
+        Poll::new(&client, meter, lane.pull.clone(), &position, 0, harness.clock.now(), ConsoleHabits::default())
+            .unwrap();
     let mut arrived = 0;
     let mut most = 0;
     loop {
@@ -256,7 +257,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
     let dropping = Steps::new(&dropping, Schema::Raw, None, RedactionKeys::OfTests).unwrap().map(Arc::new);
     for (name, exclude_types, steps) in [("excluded", all_types, None), ("dropped", Vec::new(), dropping)] {
         let sink = MemorySink::accepting(harness.clock);
-        let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
+        let pull = PullSettings { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
         let running = harness.start(Lane { steps, ..harness.lane(pull, name, sink.clone()) });
         sleep(Duration::from_secs(12)).await;
         let metrics = running.drain().await;
@@ -277,7 +278,7 @@ async fn an_excluded_record_is_accounted_for_before_the_watermark_passes_it() {
     // Every page has some excluded records.
     let exclude_types: BTreeSet<u32> = kinds.iter().copied().filter(|kind| kind % 3 == 0).collect();
     let exclude_types = exclude_types.into_iter().collect();
-    let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
+    let pull = PullSettings { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
     let excluded = kinds.iter().filter(|kind| **kind % 3 == 0).count();
     let mut sink = MemorySink::new(harness.clock, |attempt, _| (attempt > 3).then(|| Outcome::retry_later("down")));
     Arc::get_mut(&mut sink).unwrap().limits.events = 40;
@@ -305,7 +306,7 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
         let record = harness.console.record(Kind::Activities, *id).unwrap();
         facts(Stream::Activities, &record).identity("console.example", &record)
     };
-    let wanted = Some(Wanted::AllBut(Arc::new(ids[3..].iter().copied().collect())));
+    let wanted = Some(RecordFilter::AllBut(Arc::new(ids[3..].iter().copied().collect())));
     harness.run_once(Lane { wanted, ..harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()) }).await;
     let lacking: BTreeSet<String> = ids[..3].iter().map(|id| identity(id).to_string()).collect();
     assert_eq!((sink.total(), sink.counts().into_keys().collect::<BTreeSet<_>>()), (3, lacking));
@@ -313,7 +314,7 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
     // Only these versions of what a destination has lost are wanted.
     let sink = MemorySink::accepting(harness.clock);
     let one = identity(&ids[5]);
-    let wanted = Some(Wanted::Only(Arc::new([one].into())));
+    let wanted = Some(RecordFilter::Only(Arc::new([one].into())));
     harness.run_once(Lane { wanted, ..harness.lane(harness.pull(Stream::Activities), "other", sink.clone()) }).await;
     assert_eq!(sink.counts().into_keys().collect::<Vec<_>>(), [one.to_string()]);
 }
@@ -323,11 +324,11 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
 async fn a_ledger_starts_again_where_the_console_is_asked_for_something_else() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     for (types, generation) in [(vec![], 0), (vec![], 0), (vec![27], 1), (vec![27], 1)] {
-        let pull = Pull { own: of_types(types, Vec::new()), ..harness.pull(Stream::Activities) };
+        let pull = PullSettings { own: of_types(types, Vec::new()), ..harness.pull(Stream::Activities) };
         let asked = pull.narrowed_by();
         harness.run_once(harness.lane(pull, "siem", MemorySink::accepting(harness.clock))).await;
         let ledger = harness.checkpoint(Stream::Activities, "siem").unwrap().ledger;
-        assert_eq!((ledger.asked(), ledger.generation()), (asked.as_str(), generation));
+        assert_eq!((ledger.filter(), ledger.generation()), (asked.as_str(), generation));
     }
 }
 
@@ -412,7 +413,7 @@ async fn a_lane_that_begins_in_the_future_waits_and_then_reads() {
     let since = START.plus(Duration::from_secs(600));
     let sink = MemorySink::accepting(harness.clock);
     let mut lane = harness.lane(harness.pull(Stream::Alerts), "siem", sink.clone());
-    lane.pull = Arc::new(Pull { since: Since::At(since), ..harness.pull(Stream::Alerts) });
+    lane.pull = Arc::new(PullSettings { since: Since::At(since), ..harness.pull(Stream::Alerts) });
     let running = harness.start(lane);
     sleep(Duration::from_secs(500)).await;
     let asked_before = harness.console.request_log().len();

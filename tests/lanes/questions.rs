@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use s1_forwarder::record::{Frame, Stream};
-use s1_forwarder::source::{AlertFilter, By, Own, Pull, Window, is_by_scope};
+use s1_forwarder::source::{PullSettings, StreamOptions, TimeField, UnifiedAlertFilter, Window, is_by_scope};
 
 use super::script::{Talk, ago, all, counted, findings_of, hidden, no_history, of_types, page, snapshots, unified};
 
-fn window(by: By) -> Window {
-    Window { from: ago(7_200), to: ago(3_600), by }
+fn window(by: TimeField) -> Window {
+    Window { from: ago(7_200), to: ago(3_600), time: by }
 }
 
 /// The streams that are lists, of which `is_meant` says which are meant.
@@ -19,7 +19,7 @@ fn lists(is_meant: impl Fn(Stream) -> bool) -> BTreeSet<Stream> {
 }
 
 /// What a poll of this pass asks for first, save for times.
-async fn question(pull: Pull, pass: usize) -> String {
+async fn question(pull: PullSettings, pass: usize) -> String {
     let answer = if pull.stream == Stream::UnifiedAlerts { unified("1", "", None) } else { page(&[], None) };
     let mut talk = Talk::of_pass(pull, pass, no_history);
     talk.hears(answer).await.unwrap();
@@ -27,7 +27,7 @@ async fn question(pull: Pull, pass: usize) -> String {
 }
 
 /// What is asked for when the records of a window are counted, save for times.
-async fn count(pull: &Pull, by: By, answers: &[String]) -> (u64, Vec<String>) {
+async fn count(pull: &PullSettings, by: TimeField, answers: &[String]) -> (u64, Vec<String>) {
     let talk = Talk::new(pull.clone(), no_history);
     answers.iter().for_each(|answer| talk.script.push(answer.clone()));
     let count = pull.count(&talk.client, window(by), Some(&talk.meter)).await.unwrap();
@@ -53,10 +53,10 @@ fn short(asked: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_poll_asks_for_what_the_settings_say() {
     let activities =
-        Pull { filters: vec![hidden()], own: of_types(vec![5, 27], Vec::new()), ..all(Stream::Activities) };
+        PullSettings { filters: vec![hidden()], own: of_types(vec![5, 27], Vec::new()), ..all(Stream::Activities) };
     let decommissioned = ("isDecommissioned", "True,False".to_owned());
-    let decommissioned = Pull { filters: vec![decommissioned], ..all(Stream::Agents) };
-    let snapshot = Pull { own: snapshots(false), ..all(Stream::Agents) };
+    let decommissioned = PullSettings { filters: vec![decommissioned], ..all(Stream::Agents) };
+    let snapshot = PullSettings { own: snapshots(false), ..all(Stream::Agents) };
     let cases = [
         (activities, &["sortBy=createdAt createdAt__gte createdAt__lte activityTypes=5,27 includeHidden=true"][..]),
         (all(Stream::Activities), &["sortBy=createdAt createdAt__gte createdAt__lte"]),
@@ -66,7 +66,7 @@ async fn a_poll_asks_for_what_the_settings_say() {
         (snapshot, &["sortBy=createdAt createdAt__gte createdAt__lte"]),
         (all(Stream::Alerts), &["sortBy=alertInfoCreatedAt createdAt__gte createdAt__lte"; 2]),
         (
-            Pull { own: Own::Alerts(Duration::ZERO), ..all(Stream::Alerts) },
+            PullSettings { own: StreamOptions::Alerts(Duration::ZERO), ..all(Stream::Alerts) },
             &["sortBy=alertInfoCreatedAt createdAt__gte createdAt__lte"],
         ),
         (all(Stream::Vulnerabilities), &["sortBy=id includeRemovals=false"]),
@@ -100,17 +100,20 @@ fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
         let pull = all(stream);
         let reported: Vec<_> = pull.passes().iter().map(|pass| (pass.every, pass.reach)).collect();
         assert_eq!(reported, passes, "{stream}");
-        assert!(pull.passes().iter().all(|pass| pass.is_by_scope() == is_by_scope(stream)), "{stream}");
-        assert_eq!(pull.within(window(By::Order)).passes().len(), 1, "a window is read once");
+        assert!(pull.passes().iter().all(|pass| pass.reads_findings() == is_by_scope(stream)), "{stream}");
+        assert_eq!(pull.within(window(TimeField::Order)).passes().len(), 1, "a window is read once");
     }
 }
 
 /// Unified alerts are looked for by their last change and, what was never changed, by their detection.
 #[tokio::test(start_paused = true)]
 async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
-    let own =
-        AlertFilter { products: vec!["EDR".into(), "STAR".into()], view: Some("IDENTITY"), ..AlertFilter::default() };
-    let pull = Pull { own: Own::UnifiedAlerts(own), ..all(Stream::UnifiedAlerts) };
+    let own = UnifiedAlertFilter {
+        products: vec!["EDR".into(), "STAR".into()],
+        view: Some("IDENTITY"),
+        ..UnifiedAlertFilter::default()
+    };
+    let pull = PullSettings { own: StreamOptions::UnifiedAlerts(own), ..all(Stream::UnifiedAlerts) };
     // Both begin at `since`: only the second pass shows alerts that were never updated.
     for (pass, by) in ["updatedAt", "detectedAt"].into_iter().enumerate() {
         let asked = question(pull.clone(), pass).await;
@@ -122,7 +125,7 @@ async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
             assert!(asked.contains(wanted), "{wanted}: {asked}");
         }
     }
-    for by in [By::Order, By::Creation] {
+    for by in [TimeField::Order, TimeField::Creation] {
         assert!(question(pull.within(window(by)), 0).await.contains("sort:{by:detectedAt,"));
         let (reported, asked) = count(&pull, by, &[unified("1", "", None)]).await;
         assert_eq!(reported, 1);
@@ -137,22 +140,22 @@ async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
 /// The records of a window are asked for, and counted, by the time that says so.
 #[tokio::test(start_paused = true)]
 async fn a_window_is_read_and_counted_by_the_same_time() {
-    let snapshot = Pull { own: snapshots(false), ..all(Stream::Agents) };
+    let snapshot = PullSettings { own: snapshots(false), ..all(Stream::Agents) };
     let cases = [
-        (all(Stream::Activities), By::Order, "createdAt", "createdAt"),
-        (all(Stream::Activities), By::Creation, "createdAt", "createdAt"),
-        (all(Stream::Threats), By::Order, "updatedAt", "updatedAt"),
-        (all(Stream::Threats), By::Creation, "createdAt", "createdAt"),
-        (all(Stream::Agents), By::Order, "updatedAt", "updatedAt"),
-        (all(Stream::Agents), By::Creation, "createdAt", "createdAt"),
-        (snapshot.clone(), By::Order, "createdAt", "createdAt"),
-        (snapshot, By::Creation, "createdAt", "createdAt"),
-        (all(Stream::Alerts), By::Order, "alertInfoCreatedAt", "createdAt"),
-        (all(Stream::Alerts), By::Creation, "alertInfoCreatedAt", "createdAt"),
-        (all(Stream::Groups), By::Order, "updatedAt", "updatedAt"),
-        (all(Stream::Groups), By::Creation, "updatedAt", "updatedAt"),
+        (all(Stream::Activities), TimeField::Order, "createdAt", "createdAt"),
+        (all(Stream::Activities), TimeField::Creation, "createdAt", "createdAt"),
+        (all(Stream::Threats), TimeField::Order, "updatedAt", "updatedAt"),
+        (all(Stream::Threats), TimeField::Creation, "createdAt", "createdAt"),
+        (all(Stream::Agents), TimeField::Order, "updatedAt", "updatedAt"),
+        (all(Stream::Agents), TimeField::Creation, "createdAt", "createdAt"),
+        (snapshot.clone(), TimeField::Order, "createdAt", "createdAt"),
+        (snapshot, TimeField::Creation, "createdAt", "createdAt"),
+        (all(Stream::Alerts), TimeField::Order, "alertInfoCreatedAt", "createdAt"),
+        (all(Stream::Alerts), TimeField::Creation, "alertInfoCreatedAt", "createdAt"),
+        (all(Stream::Groups), TimeField::Order, "updatedAt", "updatedAt"),
+        (all(Stream::Groups), TimeField::Creation, "updatedAt", "updatedAt"),
     ];
-    for by in [By::Order, By::Creation] {
+    for by in [TimeField::Order, TimeField::Creation] {
         let streams: BTreeSet<Stream> =
             cases.iter().filter(|case| case.1 == by).map(|(pull, ..)| pull.stream).collect();
         assert_eq!(streams, lists(|stream| !is_by_scope(stream)), "{by:?}");
@@ -169,7 +172,7 @@ async fn a_window_is_read_and_counted_by_the_same_time() {
 async fn types_that_are_left_out_are_counted_apart_where_there_are_any() {
     let window = "sortBy=createdAt createdAt__gte createdAt__lt";
     let narrowed = |types: &str| format!("{window} activityTypes={types}");
-    let pull = |types: &[u32], exclude: &[u32]| Pull {
+    let pull = |types: &[u32], exclude: &[u32]| PullSettings {
         own: of_types(types.to_vec(), exclude.to_vec()),
         ..all(Stream::Activities)
     };
@@ -181,7 +184,7 @@ async fn types_that_are_left_out_are_counted_apart_where_there_are_any() {
         (pull(&[], &[27]), &[7, 9], 0, vec![window.to_owned(), narrowed("27")]),
     ] {
         let answers: Vec<String> = answers.iter().map(|count| counted(*count)).collect();
-        assert_eq!(count(&pull, By::Order, &answers).await, (left, questions));
+        assert_eq!(count(&pull, TimeField::Order, &answers).await, (left, questions));
     }
 }
 
@@ -190,7 +193,7 @@ async fn findings_are_read_and_counted_scope_by_scope() {
     let pull = findings_of(&["100000000000000007", "100000000000000008"]);
     let window = "detectionDate__gte detectionDate__lte includeRemovals=true siteIds=10000000000000000";
     let wanted = (12, vec![format!("{window}7"), format!("{window}8")]);
-    assert_eq!(count(&pull, By::Creation, &[counted(7), counted(5)]).await, wanted);
+    assert_eq!(count(&pull, TimeField::Creation, &[counted(7), counted(5)]).await, wanted);
     for (pass, site) in [7, 8].into_iter().enumerate() {
         let asked = question(pull.clone(), pass).await;
         assert_eq!(asked, format!("sortBy=id includeRemovals=false siteIds=10000000000000000{site}"));
@@ -208,6 +211,10 @@ async fn a_count_that_cannot_be_read_is_none() {
     ] {
         let talk = Talk::new(pull.clone(), no_history);
         talk.script.push(answer);
-        assert!(pull.count(&talk.client, window(By::Order), Some(&talk.meter)).await.is_err(), "{}", pull.stream);
+        assert!(
+            pull.count(&talk.client, window(TimeField::Order), Some(&talk.meter)).await.is_err(),
+            "{}",
+            pull.stream
+        );
     }
 }

@@ -8,7 +8,8 @@ use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::console::{Client, ConsoleError};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::source::{
-    Action, ActivityFilter, AgentPull, Learned, Own, Poll, Pull, PulledPage, RecordKey, Since, SourcePosition,
+    Action, ActivityFilter, AgentSettings, ConsoleHabits, Poll, PullSettings, PulledPage, RecordKey, Since,
+    SourcePosition, StreamOptions,
 };
 use s1_forwarder::telemetry::Meter;
 use serde_json::json;
@@ -40,12 +41,12 @@ impl std::ops::Deref for Emitted {
 }
 
 impl Talk {
-    pub fn new(pull: Pull, position: impl FnOnce(&mut SourcePosition, &Pull)) -> Self {
+    pub fn new(pull: PullSettings, position: impl FnOnce(&mut SourcePosition, &PullSettings)) -> Self {
         Self::of_pass(pull, 0, position)
     }
 
     /// A poll of the stream's `pass`-th pass, of a lane that had come as far as `position` says.
-    pub fn of_pass(pull: Pull, pass: usize, position: impl FnOnce(&mut SourcePosition, &Pull)) -> Self {
+    pub fn of_pass(pull: PullSettings, pass: usize, position: impl FnOnce(&mut SourcePosition, &PullSettings)) -> Self {
         let harness = LaneHarness::new(|_| {});
         let script = Arc::new(ResponseQueue::default());
         let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
@@ -53,7 +54,8 @@ impl Talk {
         let mut begun = SourcePosition::starting_at(Timestamp::default());
         begun.follow(&pull.passes());
         position(&mut begun, &pull);
-        let poll = Poll::new(&client, meter.clone(), Arc::new(pull), &begun, pass, START, Learned::default()).unwrap();
+        let poll =
+            Poll::new(&client, meter.clone(), Arc::new(pull), &begun, pass, START, ConsoleHabits::default()).unwrap();
         Self { harness, script, client, meter, poll }
     }
 
@@ -77,7 +79,7 @@ impl Talk {
                 Action::Emit(page) => break page,
                 Action::Done(..) => panic!("the poll has ended"),
             };
-            let answer = request.with_size(100, MOST).send(&self.client, self.client.permit().await, None).await;
+            let answer = request.with_size(100, MAX_BYTES).send(&self.client, self.client.permit().await, None).await;
             if let Err(error) = self.poll.answered(answer, self.client.latest_time()) {
                 assert!(self.script.is_empty(), "it did not ask");
                 return Err(error);
@@ -129,16 +131,16 @@ impl Talk {
 }
 
 /// Largest answer that is read.
-pub const MOST: usize = 4_000;
+pub const MAX_BYTES: usize = 4_000;
 
-pub fn no_history(_: &mut SourcePosition, _: &Pull) {}
+pub fn no_history(_: &mut SourcePosition, _: &PullSettings) {}
 
 /// All of a stream, from the beginning.
-pub fn all(stream: Stream) -> Pull {
-    Pull { since: Since::Beginning, ..Pull::of(stream) }
+pub fn all(stream: Stream) -> PullSettings {
+    PullSettings { since: Since::Beginning, ..PullSettings::of(stream) }
 }
 
-pub fn activities() -> Pull {
+pub fn activities() -> PullSettings {
     all(Stream::Activities)
 }
 
@@ -148,17 +150,17 @@ pub fn hidden() -> (&'static str, String) {
 }
 
 /// Agents as full inventories.
-pub fn snapshots(marker: bool) -> Own {
-    Own::Agents(AgentPull { snapshot: true, marker, ..AgentPull::default() })
+pub fn snapshots(marker: bool) -> StreamOptions {
+    StreamOptions::Agents(AgentSettings { snapshot: true, marker, ..AgentSettings::default() })
 }
 
 /// Activities of these types, all when empty, but for the others.
-pub fn of_types(types: Vec<u32>, exclude_types: Vec<u32>) -> Own {
-    Own::Activities(ActivityFilter { types, exclude_types, with_threats: false })
+pub fn of_types(types: Vec<u32>, exclude_types: Vec<u32>) -> StreamOptions {
+    StreamOptions::Activities(ActivityFilter { types, exclude_types, with_threats: false })
 }
 
 /// All findings of these sites, which are read one after the other.
-pub fn findings_of(sites: &[&str]) -> Pull {
+pub fn findings_of(sites: &[&str]) -> PullSettings {
     let settings = json!({ "url": "https://console.example", "token": "t", "sites": sites });
     all(Stream::Vulnerabilities).with_scopes(&serde_json::from_value(settings).unwrap())
 }
@@ -202,7 +204,7 @@ pub fn finding(id: u64) -> String {
 
 /// The activity or finding `record`, made larger than an answer may be.
 pub fn large(record: &str) -> String {
-    record.replace("}", &format!(r#","filler":"{}"}}"#, "x".repeat(2 * MOST)))
+    record.replace("}", &format!(r#","filler":"{}"}}"#, "x".repeat(2 * MAX_BYTES)))
 }
 
 pub fn unified(id: &str, more: &str, next: Option<&str>) -> String {

@@ -197,7 +197,7 @@ async fn what_is_too_large_is_halved() {
     Arc::get_mut(&mut sink).unwrap().limits.event_bytes = limit;
     let oversized = sizes.iter().filter(|size| **size > limit).count();
     let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
-    let metrics = lane.delivery.meter.lane.clone();
+    let metrics = lane.delivery.meter.metrics.clone();
     harness.run_once(lane).await;
     assert_eq!(sink.total(), 400 - oversized);
     assert_eq!(metrics.send.dead_letters.load(Ordering::Relaxed), oversized as u64);
@@ -394,7 +394,7 @@ async fn a_sink_may_limit_bytes_and_no_number_of_events() {
     limits.events = usize::MAX;
     limits.bytes = 1;
     let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
-    let metrics = lane.delivery.meter.lane.clone();
+    let metrics = lane.delivery.meter.metrics.clone();
     harness.run_once(lane).await;
     assert_eq!((sink.total(), sink.attempts.load(Ordering::Relaxed)), (300, 300));
     // A panic of the map stage would have been repaired.

@@ -9,7 +9,7 @@ use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Scope, Setup, Token};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{AgentPull, Own, Pull, Since, SnapshotStage};
+use s1_forwarder::source::{AgentSettings, PullSettings, Since, SnapshotStage, StreamOptions};
 use s1_forwarder::telemetry::SkipReason;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -24,7 +24,7 @@ fn sink(harness: &LaneHarness) -> std::sync::Arc<MemorySink> {
     MemorySink::accepting(harness.clock)
 }
 
-fn start(harness: &LaneHarness, pull: Pull, sink: &std::sync::Arc<MemorySink>) -> Running {
+fn start(harness: &LaneHarness, pull: PullSettings, sink: &std::sync::Arc<MemorySink>) -> Running {
     harness.start(harness.lane(pull, "siem", sink.clone()))
 }
 
@@ -115,8 +115,8 @@ async fn an_agent_that_only_checked_in_is_not_sent_again() {
 async fn without_volatile_keys_every_check_in_is_sent() {
     let harness = LaneHarness::new(|setup| setup.agents = 10);
     let sink = sink(&harness);
-    let pull = Pull {
-        own: Own::Agents(AgentPull { volatile: Vec::new(), ..AgentPull::default() }),
+    let pull = PullSettings {
+        own: StreamOptions::Agents(AgentSettings { volatile: Vec::new(), ..AgentSettings::default() }),
         ..harness.pull(Stream::Agents)
     };
     let running = start(&harness, pull, &sink);
@@ -139,7 +139,7 @@ async fn a_lane_may_change_its_mode_and_change_back() {
     let harness = LaneHarness::new(|setup| setup.agents = 60);
     let sink = sink(&harness);
     let changes = harness.pull(Stream::Agents);
-    let snapshot = Pull { own: snapshots(false), ..changes.clone() };
+    let snapshot = PullSettings { own: snapshots(false), ..changes.clone() };
     let listed = harness.owed(Kind::Agents).len();
     for (round, (pull, wanted)) in
         [(&changes, listed), (&snapshot, 2 * listed), (&changes, 2 * listed + 1)].into_iter().enumerate()
@@ -162,7 +162,7 @@ async fn decommissioned_agents_are_pulled_on_request() {
     for (include, sink) in [false, true].into_iter().zip(&sinks) {
         let decommissioned = ("isDecommissioned", "True,False".to_owned());
         let filters = include.then_some(decommissioned).into_iter().collect();
-        let pull = Pull { filters, ..harness.pull(Stream::Agents) };
+        let pull = PullSettings { filters, ..harness.pull(Stream::Agents) };
         harness.run_once(harness.lane(pull, &format!("siem-{include}"), sink.clone())).await;
     }
     assert_eq!(sinks[1].total(), 200);
@@ -174,7 +174,7 @@ async fn decommissioned_agents_are_pulled_on_request() {
 async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
     let harness = LaneHarness::new(|setup| setup.agents = 20);
     let sink = sink(&harness);
-    let pull = Pull { interval: DAY / 4, ..harness.pull(Stream::Agents) };
+    let pull = PullSettings { interval: DAY / 4, ..harness.pull(Stream::Agents) };
     let listed: Vec<u64> = harness.owed(Kind::Agents).into_values().collect();
     let (gone, there) = listed.split_at(5);
     let check_in = |agents: &[u64]| {
@@ -209,8 +209,11 @@ async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
 #[tokio::test(start_paused = true)]
 async fn the_second_pass_over_alerts_begins_where_their_lookback_does() {
     let harness = LaneHarness::new(|setup| (setup.alerts, setup.span) = (300, 200 * DAY));
-    let pull =
-        Pull { since: Since::At(START.minus(365 * DAY)), own: Own::Alerts(7 * DAY), ..harness.pull(Stream::Alerts) };
+    let pull = PullSettings {
+        since: Since::At(START.minus(365 * DAY)),
+        own: StreamOptions::Alerts(7 * DAY),
+        ..harness.pull(Stream::Alerts)
+    };
     let sink = sink(&harness);
     let running = start(&harness, pull.clone(), &sink);
     sleep(25 * MINUTE).await;
@@ -257,7 +260,7 @@ async fn a_lane_of_new_alerts_takes_each_of_them_once_and_counts_its_changes_as_
     let console = &harness.console;
     let recent = console.generate(Kind::UnifiedAlerts, START.minus(10 * MINUTE).micros());
     let sink = sink(&harness);
-    let pull = Pull { since: Since::At(START.minus(10 * DAY)), ..harness.pull(Stream::UnifiedAlerts) };
+    let pull = PullSettings { since: Since::At(START.minus(10 * DAY)), ..harness.pull(Stream::UnifiedAlerts) };
     let pull = Arc::unwrap_or_clone(Arc::new(pull).for_sink(true));
     let detected = |id: u64| {
         let alert: Value = serde_json::from_slice(&console.record(Kind::UnifiedAlerts, id).unwrap()).unwrap();
@@ -319,7 +322,7 @@ async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
     // An alert of yesterday, far outside the overlap.
     let yesterday = harness.console.generate(Kind::Alerts, START.minus(DAY).micros());
     let sink = sink(&harness);
-    let pull = Pull { own: Own::Alerts(7 * DAY), ..harness.pull(Stream::Alerts) };
+    let pull = PullSettings { own: StreamOptions::Alerts(7 * DAY), ..harness.pull(Stream::Alerts) };
     let running = start(&harness, pull.clone(), &sink);
     sleep(12 * MINUTE).await;
     assert_eq!(sink.total(), 31);
@@ -431,7 +434,7 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     // So slow that a snapshot takes minutes.
     std::sync::Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(20);
     let hour = 60 * MINUTE;
-    let pull = Pull { own: snapshots(true), interval: hour, ..harness.pull(Stream::Agents) };
+    let pull = PullSettings { own: snapshots(true), interval: hour, ..harness.pull(Stream::Agents) };
     let first = START.aligned_to(hour);
     let one_at_a_time = || {
         let mut lane = harness.lane(pull.clone(), "siem", sink.clone());
@@ -510,7 +513,11 @@ async fn groups_are_asked_for_three_hundred_at_a_time_and_their_changes_arrive()
 async fn a_finding_that_is_again_what_it_was_arrives_again() {
     let harness = LaneHarness::new(|_| {});
     let found = harness.console.generate(Kind::Vulnerabilities, START.minus(MINUTE * 30).micros());
-    let pull = Pull { interval: MINUTE * 15, since: Since::At(START.minus(DAY)), ..Pull::of(Stream::Vulnerabilities) };
+    let pull = PullSettings {
+        interval: MINUTE * 15,
+        since: Since::At(START.minus(DAY)),
+        ..PullSettings::of(Stream::Vulnerabilities)
+    };
     let sink = sink(&harness);
     let running = start(&harness, pull, &sink);
     sleep(MINUTE).await;
@@ -535,11 +542,11 @@ async fn a_finding_that_was_read_under_a_clock_an_hour_behind_does_not_come_agai
     harness
         .console
         .update(Kind::Vulnerabilities, detected, before(5).micros(), |finding| finding["status"] = "Patched".into());
-    let pull = Pull {
+    let pull = PullSettings {
         interval: MINUTE * 15,
         since: Since::At(before(120)),
         overlap: MINUTE * 75,
-        ..Pull::of(Stream::Vulnerabilities)
+        ..PullSettings::of(Stream::Vulnerabilities)
     };
     harness.console.set_faults(Faults::default().with(Fault::WrongDate(-3600), 1.0));
     let sink = sink(&harness);
@@ -555,7 +562,11 @@ async fn a_finding_that_was_read_under_a_clock_an_hour_behind_does_not_come_agai
 #[tokio::test(start_paused = true)]
 async fn a_finding_that_was_read_under_a_clock_years_ahead_is_not_remembered_for_years() {
     let harness = LaneHarness::new(|_| {});
-    let pull = Pull { interval: MINUTE * 15, since: Since::At(START.minus(DAY)), ..Pull::of(Stream::Vulnerabilities) };
+    let pull = PullSettings {
+        interval: MINUTE * 15,
+        since: Since::At(START.minus(DAY)),
+        ..PullSettings::of(Stream::Vulnerabilities)
+    };
     let sink = sink(&harness);
     let running = start(&harness, pull, &sink);
     sleep(MINUTE).await;
@@ -586,7 +597,7 @@ async fn findings_are_read_scope_by_scope_where_the_console_says_so() {
             harness.console.set_faults(Faults { forbidden: vec![Kind::Vulnerabilities], ..Faults::default() });
         }
         let sink = sink(&harness);
-        let pull = Pull { since: Since::Beginning, ..Pull::of(Stream::Vulnerabilities) };
+        let pull = PullSettings { since: Since::Beginning, ..PullSettings::of(Stream::Vulnerabilities) };
         let end = harness.run_once(harness.lane(pull, "siem", sink.clone())).await;
         let scopes = harness.console.visible_versions(Kind::Vulnerabilities, &Scope::Sites(sites[2..4].to_vec()));
         let open: BTreeSet<String> = scopes.iter().map(|version| version.id.to_string()).collect();

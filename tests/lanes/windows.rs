@@ -10,7 +10,7 @@ use s1_forwarder::emulator::{Faults, Kind};
 use s1_forwarder::lane::{Lane, LaneCheckpoint, LaneEnd};
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{By, Pull, Since, Window};
+use s1_forwarder::source::{PullSettings, Since, TimeField, Window};
 use s1_forwarder::state::FileStore;
 
 use super::harness::{LaneHarness, START};
@@ -22,7 +22,7 @@ fn inside(harness: &LaneHarness, kind: Kind, stream: Stream, window: Window) -> 
     for id in harness.console.ids(kind) {
         let record = harness.console.record(kind, id).unwrap();
         let facts = facts(stream, &record);
-        let time = if window.by == By::Creation { facts.created } else { facts.time };
+        let time = if window.time == TimeField::Creation { facts.created } else { facts.time };
         if window.from <= time.unwrap() && time.unwrap() < window.to {
             inside.insert(facts.identity("console.example", &record).to_string());
         }
@@ -31,16 +31,16 @@ fn inside(harness: &LaneHarness, kind: Kind, stream: Stream, window: Window) -> 
 }
 
 /// Pulls windows that touch one another, and whose ends no second begins.
-async fn windows_are_whole_and_apart(kind: Kind, stream: Stream, by: By, faults: Faults) {
+async fn windows_are_whole_and_apart(kind: Kind, stream: Stream, by: TimeField, faults: Faults) {
     let harness = LaneHarness::new(|setup| (setup.activities, setup.threats) = (3_000, 1_500));
     harness.console.set_faults(faults);
     let sink = MemorySink::accepting(harness.clock);
     let hours = |hours: u64| START.minus(Duration::from_secs(hours * 3600) + Duration::from_micros(123_457));
     let mut wanted = BTreeSet::new();
     for (from, to) in [(20, 13), (13, 12), (12, 2)] {
-        let window = Window { from: hours(from), to: hours(to), by };
+        let window = Window { from: hours(from), to: hours(to), time: by };
         // Where and how far back the lane itself reads is no matter of a window's.
-        let pull = Pull { since: Since::Now, ..harness.pull(stream) }.within(window);
+        let pull = PullSettings { since: Since::Now, ..harness.pull(stream) }.within(window);
         assert!(pull.overlap.is_zero(), "nothing comes late into it");
         let lane = harness.lane(pull.clone(), &format!("siem-{from}"), sink.clone());
         let client = lane.client.clone();
@@ -64,16 +64,16 @@ async fn windows_are_whole_and_apart(kind: Kind, stream: Stream, by: By, faults:
 
 #[tokio::test(start_paused = true)]
 async fn a_window_holds_what_its_times_say() {
-    windows_are_whole_and_apart(Kind::Activities, Stream::Activities, By::Order, Faults::default()).await;
-    windows_are_whole_and_apart(Kind::Threats, Stream::Threats, By::Order, Faults::default()).await;
-    windows_are_whole_and_apart(Kind::Threats, Stream::Threats, By::Creation, Faults::default()).await;
+    windows_are_whole_and_apart(Kind::Activities, Stream::Activities, TimeField::Order, Faults::default()).await;
+    windows_are_whole_and_apart(Kind::Threats, Stream::Threats, TimeField::Order, Faults::default()).await;
+    windows_are_whole_and_apart(Kind::Threats, Stream::Threats, TimeField::Creation, Faults::default()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_window_is_whole_though_the_console_fails() {
     for name in ["rate-limit", "cursors", "bodies"] {
         let faults = Faults::preset(name).unwrap();
-        windows_are_whole_and_apart(Kind::Activities, Stream::Activities, By::Order, faults).await;
+        windows_are_whole_and_apart(Kind::Activities, Stream::Activities, TimeField::Order, faults).await;
     }
 }
 
@@ -81,7 +81,7 @@ async fn a_window_is_whole_though_the_console_fails() {
 async fn a_count_leaves_out_what_the_stream_leaves_out() {
     let harness = LaneHarness::new(|setup| setup.activities = 2_000);
     let mut pull = harness.pull(Stream::Activities);
-    let window = Window { from: Timestamp::default(), to: START, by: By::Order };
+    let window = Window { from: Timestamp::default(), to: START, time: TimeField::Order };
     let sink = MemorySink::accepting(harness.clock);
     let lane = harness.lane(pull.clone(), "siem", sink.clone());
     let client = lane.client.clone();
@@ -98,10 +98,10 @@ async fn a_count_leaves_out_what_the_stream_leaves_out() {
 /// What a repair delivered must be known to the next one; a backfill is checked by its count.
 #[tokio::test(start_paused = true)]
 async fn a_repair_remembers_identities_and_a_backfill_does_not() {
-    for (by, remembers) in [(By::Creation, true), (By::Order, false)] {
+    for (by, remembers) in [(TimeField::Creation, true), (TimeField::Order, false)] {
         let harness = LaneHarness::new(|setup| setup.activities = 50);
         let directory = tempfile::tempdir().unwrap();
-        let window = Window { from: START.minus(Duration::from_secs(86_400)), to: START, by };
+        let window = Window { from: START.minus(Duration::from_secs(86_400)), to: START, time: by };
         let sink = MemorySink::accepting(harness.clock);
         let lane = harness.lane(harness.pull(Stream::Activities).within(window), "siem", sink.clone());
         let store = Arc::new(FileStore::open(directory.path()).unwrap());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::reference_docs::root;
 
 /// `kubectl apply` keeps a copy of an object in an annotation, which has at most this many bytes.
-const LARGEST: usize = 262_144;
+const MAX_BYTES: usize = 262_144;
 
 #[test]
 fn the_definition_is_that_of_this_program() {
@@ -21,7 +21,7 @@ fn the_definition_is_that_of_this_program() {
         let written = fs::read_to_string(&path).unwrap_or_default();
         assert!(written == text, "{name} differs: run UPDATE_GOLDEN=1 cargo test --test it repository");
     }
-    assert!(pipeline::definition().to_string().len() < LARGEST);
+    assert!(pipeline::definition().to_string().len() < MAX_BYTES);
 }
 
 #[test]

@@ -428,7 +428,7 @@ fn compression(compression: Compression) -> String {
 }
 
 /// One sink of each type that the files in pipelines/ use.
-fn example_sinks() -> Vec<settings::Kind> {
+fn example_sinks() -> Vec<settings::TypeSettings> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(root().join("pipelines")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
@@ -438,7 +438,7 @@ fn example_sinks() -> Vec<settings::Kind> {
         .flat_map(|file| pipeline::load(std::slice::from_ref(file), &pipeline::FileOptions::default()).pipelines)
         .collect();
     let sinks = loaded.iter().flat_map(|pipeline| &pipeline.sinks);
-    sinks.map(|sink| sink.kind.clone()).collect()
+    sinks.map(|sink| sink.type_settings.clone()).collect()
 }
 
 // docs/cli.md

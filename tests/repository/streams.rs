@@ -11,7 +11,7 @@ use s1_forwarder::console::Endpoint;
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::{Accounting, Frequency, SeverityKeys, Stream};
 use s1_forwarder::settings::Period;
-use s1_forwarder::source::{PassKeys, Pull};
+use s1_forwarder::source::{PassKeys, PullSettings};
 use s1_forwarder::transform::{Labeler, UNKNOWN};
 
 use serde_json::Value;
@@ -278,7 +278,7 @@ fn alerts_and_dashboards_name_the_streams_that_differ() {
         names.join("|")
     };
     let quiet = named(&|stream| !stream.description().has_own_time());
-    let slow = named(&|stream| Pull::of(stream).interval >= Duration::from_secs(900));
+    let slow = named(&|stream| PullSettings::of(stream).interval >= Duration::from_secs(900));
     let files = Path::new("deploy/helm/s1-forwarder/files");
     let boards = fs::read_dir(files.join("dashboards")).unwrap().map(|entry| entry.unwrap().path());
     let lists = regex::Regex::new(r#"stream[!=]~\\?"([^"\\]*)"#).unwrap();
@@ -333,7 +333,7 @@ fn documents_have_every_stream() {
     unknown.retain(|name| name.parse::<Stream>().is_ok());
     let has_versions = |stream: &Stream| {
         stream.description().accounting != Accounting::Nothing
-            && Pull::of(*stream).passes().iter().all(|pass| pass.keys != PassKeys::Latest)
+            && PullSettings::of(*stream).passes().iter().all(|pass| pass.keys != PassKeys::Latest)
     };
     let mut without: Vec<&str> =
         Stream::ALL.into_iter().filter(|stream| !has_versions(stream)).map(Stream::name).collect();
@@ -402,7 +402,7 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
         let is_by_creation = stream.description().is_ordered_by_creation();
         assert_eq!(is_by_creation, endpoint.created == Some(endpoint.order), "the order of {stream}");
 
-        let pull = Pull::of(stream);
+        let pull = PullSettings::of(stream);
         assert_eq!(period(default("interval", stream)), pull.interval, "{stream}");
         assert_eq!(period(default("overlap", stream)), pull.overlap, "{stream}");
         assert_eq!(default("since", stream), pull.since.to_string(), "{stream}");

@@ -19,7 +19,7 @@ use crate::plan::Counts;
 use crate::shared::{Point, Simulation, about};
 
 /// The client takes the list to be at its end after five.
-const MOST_EMPTY_PAGES: u32 = 3;
+const MAX_EMPTY_PAGES: u32 = 3;
 /// Pages that follow a list that ended too early before another list may. A list that ends too early when it is asked
 /// for the rest looks like one that has no rest.
 const PAGES_BETWEEN_EARLY_ENDS: u32 = 100;
@@ -69,7 +69,7 @@ impl Wire {
         let window: Vec<_> = asked.query.split('&').filter(|pair| pair.contains("__")).collect();
         let mut in_a_row = crate::shared::lock(&self.empty_pages);
         let in_a_row = in_a_row.entry(format!("{}{window:?}", asked.path)).or_default();
-        if paged && !simulation.is_calm() && *in_a_row < MOST_EMPTY_PAGES && random.f64() < plan.empty_pages {
+        if paged && !simulation.is_calm() && *in_a_row < MAX_EMPTY_PAGES && random.f64() < plan.empty_pages {
             *in_a_row += 1;
             let cursor = same_place(asked, random.u32(..));
             answer.body = format!(r#"{{"data":[],"pagination":{{"nextCursor":"{cursor}","totalItems":0}}}}"#).into();
@@ -148,7 +148,7 @@ impl Wire {
             (Some(mut cursor), Some(list))
                 if unrest
                     && list["edges"].is_array()
-                    && *in_a_row < MOST_EMPTY_PAGES
+                    && *in_a_row < MAX_EMPTY_PAGES
                     && random.f64() < self.simulation.plan.console.empty_pages =>
             {
                 *in_a_row += 1;

@@ -292,8 +292,11 @@ impl Ledger {
             if snapshot.stage == SnapshotStage::Done {
                 self.done = Some(snapshot.time);
             }
-            if snapshot.taken != settled {
-                return Err(format!("{} are counted of snapshot {}, {settled} settled", snapshot.taken, snapshot.time));
+            if snapshot.settled != settled {
+                return Err(format!(
+                    "{} are counted of snapshot {}, {settled} settled",
+                    snapshot.settled, snapshot.time
+                ));
             }
         }
         if let Some(before) = before {

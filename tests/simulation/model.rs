@@ -20,7 +20,7 @@ pub const EXCLUDED: u32 = 27;
 const MARKER: &str = "snapshot";
 /// How long unified alerts are looked for by their detection.
 const NET: Duration = Duration::from_secs(86_400);
-const MOST_UNREST: u32 = 40;
+const MAX_UNREST: u32 = 40;
 
 pub struct Model {
     pub console: Console,
@@ -247,7 +247,7 @@ impl Model {
     pub fn happen_by_chance(&self, chance: f64, now: Timestamp) {
         let happens = {
             let mut state = lock(&self.state);
-            let happens = state.unrest < MOST_UNREST && state.random.f64() < chance;
+            let happens = state.unrest < MAX_UNREST && state.random.f64() < chance;
             state.unrest += u32::from(happens);
             happens
         };

@@ -16,7 +16,7 @@ use s1_forwarder::sink::Deadline;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::source::{Own, Pull};
+use s1_forwarder::source::{PullSettings, StreamOptions};
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
 use s1_forwarder::transform::{OcsfVersion, Schema};
 use tokio::task::{JoinHandle, yield_now};
@@ -93,16 +93,16 @@ impl Future for Mortal {
 }
 
 /// The stream with nothing but defaults, save what the plan says of it.
-fn usual(plan: &LanePlan) -> Pull {
+fn usual(plan: &LanePlan) -> PullSettings {
     let hidden = ("includeHidden", "true".to_owned());
-    let mut pull = Pull { filters: vec![hidden], ..Pull::of(plan.stream) };
+    let mut pull = PullSettings { filters: vec![hidden], ..PullSettings::of(plan.stream) };
     match &mut pull.own {
-        Own::Activities(activities) => activities.exclude_types = plan.exclude.clone(),
-        Own::Agents(agents) => {
+        StreamOptions::Activities(activities) => activities.exclude_types = plan.exclude.clone(),
+        StreamOptions::Agents(agents) => {
             agents.snapshot = plan.snapshot;
             agents.marker = plan.marker;
         }
-        Own::Vulnerabilities(findings) => findings.resync = plan.resync.unwrap_or(findings.resync),
+        StreamOptions::Vulnerabilities(findings) => findings.resync = plan.resync.unwrap_or(findings.resync),
         _ => {}
     }
     pull
@@ -153,10 +153,10 @@ impl Process {
         simulation.note(format_args!("lane {index} begins incarnation {incarnation}"));
         let id = LaneId { pipeline: "acme".to_owned(), stream: plan.stream, sink: plan.sink.clone() };
         let meter = Meter::start(&self.telemetry, "acme", plan.stream, &plan.sink, "memory", self.clock);
-        self.lanes[index].metrics = Some(meter.lane.clone());
+        self.lanes[index].metrics = Some(meter.metrics.clone());
         let destination = Destination { simulation: simulation.clone(), lane: own.clone(), incarnation };
         assert!(plan.exclude.iter().all(|kind| *kind == EXCLUDED));
-        let pull = Pull {
+        let pull = PullSettings {
             interval: plan.interval,
             since: simulation.plan.since,
             overlap: simulation.plan.overlap,
@@ -202,7 +202,7 @@ impl Process {
         let stop = CancellationToken::new();
         let switch = Arc::new(Switch::default());
         let mortal = Mortal {
-            metrics: lane.delivery.meter.lane.clone(),
+            metrics: lane.delivery.meter.metrics.clone(),
             lane: Some(Box::pin(lane.run(stop.clone()))),
             switch: switch.clone(),
             index,

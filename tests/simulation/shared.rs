@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::plan::{LanePlan, SimulationPlan};
 
 /// A schedule with more steps than this does not end.
-const MOST_STEPS: u64 = 1_000_000;
+const MAX_STEPS: u64 = 1_000_000;
 
 pub struct Simulation {
     pub plan: SimulationPlan,
@@ -181,7 +181,7 @@ impl Simulation {
         let _ = write!(hash, "{}{step}", at.as_millis());
         log.hash = hash.0;
         log.steps += 1;
-        assert!(log.steps < MOST_STEPS, "the schedule does not end");
+        assert!(log.steps < MAX_STEPS, "the schedule does not end");
     }
 
     /// Records what a lane shows now: time, lane, state, reason, `lane_up`, next attempt, error.

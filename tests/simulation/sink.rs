@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp, Version as Versions};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
-use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, RejectedEvent, Sink};
+use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, RefusedEvent, Sink};
 use s1_forwarder::telemetry::WarningReason;
 use tokio::time::sleep;
 
@@ -80,8 +80,8 @@ impl OnTheWire<'_> {
     }
 }
 
-fn rejection(index: usize, reason: &str) -> RejectedEvent {
-    RejectedEvent { index, status: "400".to_owned(), reason: reason.to_owned() }
+fn rejection(index: usize, reason: &str) -> RefusedEvent {
+    RefusedEvent { index, status: "400".to_owned(), reason: reason.to_owned() }
 }
 
 fn unavailable(reason: &str, after: Option<Duration>) -> Outcome {

@@ -121,8 +121,8 @@ impl CheckpointBackend for SimulatedStore {
         }
         self.save(checkpoint).await?;
         let mut ledger = lock(&self.lane.ledger);
-        journal.dropped.iter().for_each(|segment| _ = ledger.journal.remove(segment));
-        Ok(journal.dropped)
+        journal.released.iter().for_each(|segment| _ = ledger.journal.remove(segment));
+        Ok(journal.released)
     }
 
     fn keeps_journals(&self) -> bool {

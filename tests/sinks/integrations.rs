@@ -924,7 +924,11 @@ fn streams_that_an_integration_does_not_know_are_refused() {
             assert!(refused.is_empty() || (is_clear && refused.starts_with("`streams`")), "{refused}");
         }
         let unknown: Vec<Stream> = all.difference(&known).copied().collect();
-        assert_eq!(settings(keys).kind.as_type().check_streams(&unknown).is_err(), !unknown.is_empty(), "{sink}");
+        assert_eq!(
+            settings(keys).type_settings.as_sink_type().check_streams(&unknown).is_err(),
+            !unknown.is_empty(),
+            "{sink}"
+        );
     }
     let listed: Vec<&str> = INTEGRATIONS.iter().map(|integration| integration.sink).collect();
     assert_eq!(listed.len(), 10);
@@ -943,8 +947,8 @@ fn one_dialect_of_the_consoles_lines_has_unified_alerts() {
         let refused = refusal(keys("cef2"), stream);
         let known = [Stream::Threats, Stream::Activities, Stream::UnifiedAlerts].contains(&stream);
         assert_eq!(refused.is_empty(), known, "{stream}: {refused}");
-        let takes_new_only = settings(keys("cef2")).kind.as_type().notifies();
-        assert!(takes_new_only && !settings(needed("syslog")).kind.as_type().notifies());
+        let takes_new_only = settings(keys("cef2")).type_settings.as_sink_type().notifies();
+        assert!(takes_new_only && !settings(needed("syslog")).type_settings.as_sink_type().notifies());
     }
     let refused = refusal(keys("cef"), Stream::UnifiedAlerts);
     assert!(
@@ -956,8 +960,12 @@ fn one_dialect_of_the_consoles_lines_has_unified_alerts() {
 #[test]
 fn a_detection_is_notified_by_one_stream() {
     let keys = json!({ "type": "syslog", "address": "udp://h:514", "content": "integration" });
-    let refused =
-        settings(keys).kind.as_type().check_streams(&[Stream::Threats, Stream::Activities]).unwrap_err().to_string();
+    let refused = settings(keys)
+        .type_settings
+        .as_sink_type()
+        .check_streams(&[Stream::Threats, Stream::Activities])
+        .unwrap_err()
+        .to_string();
     assert!(
         refused.starts_with("`streams`: `threats` and `activities` exclude each other here: a detection"),
         "{refused}"
@@ -1001,6 +1009,6 @@ fn the_types_that_have_the_key_are_those_of_the_table() {
         assert_eq!(schema["properties"]["content"].is_object(), listed.contains(sink), "{sink}");
     }
     for sink in listed {
-        assert_eq!(settings(needed(sink)).kind.as_type().content(), Content::Forwarder);
+        assert_eq!(settings(needed(sink)).type_settings.as_sink_type().content(), Content::Forwarder);
     }
 }

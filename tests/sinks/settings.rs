@@ -254,7 +254,7 @@ fn each_type_says_where_its_events_arrive() {
     let names: Vec<&str> = cases.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names.len(), types().len(), "a type is missing");
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
-    let hash_key = s1_forwarder::destinations::HashKey::new(false);
+    let hash_key = s1_forwarder::destinations::DestinationHasher::new(false);
     for (name, base, moving, staying) in cases {
         let destination = |change: Option<(&String, &Value)>| {
             let mut keys = base.clone();

@@ -532,7 +532,7 @@ async fn cef_has_the_keys_of_the_dictionary_and_escapes_what_ends_a_value() {
 }
 
 /// The most fields that a key is made from.
-const MOST_CHOICES: usize = 5;
+const MAX_CHOICES: usize = 5;
 
 fn insert(event: &mut Value, path: &str, value: Value) {
     let place = path.split('.').fold(event, |object, key| &mut object[key]);
@@ -598,7 +598,7 @@ async fn every_key_of_cef_has_its_field() {
             events.push(event);
             expected.push((extension, written));
         }
-        for left_out in 1..MOST_CHOICES {
+        for left_out in 1..MAX_CHOICES {
             let (event, extension) = event_and_extension(own, left_out);
             events.push(event);
             expected.push((extension, "0"));

@@ -54,7 +54,7 @@ pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), Failure> {
 pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
     let directory = tempfile::tempdir().unwrap();
     let delivery = delivery(sink, 1, directory.path());
-    let lane = delivery.meter.lane.clone();
+    let lane = delivery.meter.metrics.clone();
     let result = settle(&delivery, batch).await;
     Delivered {
         result,

@@ -9,7 +9,7 @@ use crate::support::silent::Silent;
 
 const ARGUMENTS: [&str; 5] = ["run", "--listen", "127.0.0.1:0", "--pipelines", "pipelines"];
 /// Threads of a worker with a few pipelines.
-const MOST_THREADS: u64 = 64;
+const MAX_THREADS: u64 = 64;
 /// Threads that look up new names, and names that are not answered.
 const LOOKUPS: u64 = 160;
 
@@ -55,7 +55,7 @@ async fn a_dead_file_system_at_the_start_costs_what_is_on_it() {
     worker.logged(&["mount/pipelines", "does not answer"]).await;
     worker.logged(&["linked.yaml", "does not answer"]).await;
     assert_eq!(worker.get("/livez").await.0, 200);
-    assert!(worker.kernel_count("Threads") < MOST_THREADS, "{} threads", worker.kernel_count("Threads"));
+    assert!(worker.kernel_count("Threads") < MAX_THREADS, "{} threads", worker.kernel_count("Threads"));
     delivers(&mut worker, "acme").await;
 
     mount.end();
@@ -82,7 +82,7 @@ async fn a_file_system_that_dies_stops_no_pipeline_that_runs() {
         delivers(&mut worker, pipeline).await;
     }
     assert_eq!(worker.get("/livez").await.0, 200);
-    assert!(worker.kernel_count("Threads") < MOST_THREADS, "{} threads", worker.kernel_count("Threads"));
+    assert!(worker.kernel_count("Threads") < MAX_THREADS, "{} threads", worker.kernel_count("Threads"));
     ends(worker).await;
 }
 
@@ -110,7 +110,7 @@ async fn names_that_are_not_answered_leave_threads_for_everything_else() {
         delivers(&mut worker, pipeline).await;
     }
     assert_eq!(worker.get("/livez").await.0, 200);
-    assert!(worker.kernel_count("Threads") < LOOKUPS + MOST_THREADS, "{} threads", worker.kernel_count("Threads"));
+    assert!(worker.kernel_count("Threads") < LOOKUPS + MAX_THREADS, "{} threads", worker.kernel_count("Threads"));
     ends(worker).await;
 }
 

@@ -8,7 +8,7 @@ use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey};
 use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::record::Timestamp;
 use s1_forwarder::state::FileStore;
-use s1_forwarder::usage::{Delta, Session, Usage};
+use s1_forwarder::usage::{CountedTime, Delta, Usage};
 use serde_json::{Value, json};
 
 use crate::support::double::FaultRule;
@@ -297,7 +297,7 @@ async fn a_month_of_many_pipelines_fits_in_memory() {
         counts.events = u64::from(hour) * 7_919 % 10_007;
         counts.bytes = counts.events * 811;
         (0..60).for_each(|seconds| counts.latency.add(Duration::from_secs(u64::from(hour) * seconds % 4_000)));
-        usage.add(&delta, Session { from: until, until, is_over: true, write: (1, 1) });
+        usage.add(&delta, CountedTime { from: until, until, is_over: true, write: (1, 1) });
     }
     let bytes = usage.encode();
     for pipeline in 0..pipelines {

@@ -13,13 +13,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::integration::Content;
-use super::{BuildError, DestinationKey, SinkContext};
+use super::{BuildError, DestinationHash, SinkContext};
 
 pub use super::compression::Compression;
 
 /// Defaults of a type of sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Defaults {
+pub struct TypeTraits {
     pub limits: Limits,
     /// How long an event waits for its batch to fill.
     pub batch_timeout: Duration,
@@ -34,11 +34,12 @@ pub struct Defaults {
 /// Advice where raw events have no identity: the schemas whose events have it.
 pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the event";
 /// The same advice for sinks that also have an envelope.
-pub(super) const ENVELOPE: &str = "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
+pub(super) const ADD_ENVELOPE: &str =
+    "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
 
 /// The settings of one type of sink: what generic code asks a type, and how a sink is built from them.
 pub trait SinkType {
-    fn defaults(&self) -> Defaults;
+    fn defaults(&self) -> TypeTraits;
 
     /// Whether the sinks are [`s1_forwarder_engine::sink::TransactionalSink`]s.
     fn keeps_checkpoints(&self) -> bool {
@@ -87,7 +88,7 @@ pub trait SinkType {
     ///
     /// # Errors
     /// As [`Self::build`].
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError>;
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError>;
 
     /// The sink of one lane. Opens no connection, so that it can also validate settings.
     ///
@@ -96,7 +97,7 @@ pub trait SinkType {
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
 
     /// Whether the sink writes the console's own notifications: see
-    /// [`Pull::for_sink`](s1_forwarder_engine::source::Pull::for_sink).
+    /// [`PullSettings::for_sink`](s1_forwarder_engine::source::PullSettings::for_sink).
     fn notifies(&self) -> bool {
         false
     }
@@ -171,7 +172,7 @@ impl Common {
     }
 
     /// The type's limits, with those of `batch`.
-    pub fn limits(&self, defaults: &Defaults) -> Limits {
+    pub fn limits(&self, defaults: &TypeTraits) -> Limits {
         let Limits { events, bytes, most_events, most_bytes, wire_bytes, .. } = defaults.limits;
         let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
         let bytes = asked.unwrap_or(bytes).min(most_bytes);
@@ -182,7 +183,7 @@ impl Common {
         }
     }
 
-    pub fn compression(&self, defaults: &Defaults) -> Compression {
+    pub fn compression(&self, defaults: &TypeTraits) -> Compression {
         self.compression.or(defaults.compressions.first().copied()).unwrap_or(Compression::None)
     }
 }

@@ -10,11 +10,11 @@ use url::{Position, Url};
 
 use super::http::Endpoint;
 
-/// A hash under a key of its [`HashKey`]. It must not leave the process, unless nothing secret counts.
+/// A hash under a key of its [`DestinationHasher`]. It must not leave the process, unless nothing secret counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyedHash([u8; 32]);
+pub struct DestinationId([u8; 32]);
 
-impl KeyedHash {
+impl DestinationId {
     /// Its first eight bytes.
     pub fn number(self) -> u64 {
         self.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
@@ -23,7 +23,7 @@ impl KeyedHash {
 
 /// Makes hashes that can be compared with one another. Their key is random, is never stored, and ends with this value:
 /// outside of the process nobody can test a guess of a secret with them.
-pub struct HashKey {
+pub struct DestinationHasher {
     key: [u8; 32],
     secrets: Secrets,
 }
@@ -39,13 +39,13 @@ enum Secrets {
     Nothing,
 }
 
-impl fmt::Debug for HashKey {
+impl fmt::Debug for DestinationHasher {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("HashKey").finish_non_exhaustive()
+        formatter.debug_struct("DestinationHasher").finish_non_exhaustive()
     }
 }
 
-impl HashKey {
+impl DestinationHasher {
     /// A secret counts by its value with `reads_secrets`, which may block, and else by where it is. One that cannot be
     /// read counts by where it is too.
     pub fn new(reads_secrets: bool) -> Self {
@@ -65,26 +65,26 @@ impl HashKey {
     }
 
     /// The key of a destination that nothing is known of yet.
-    pub fn begin(&self) -> DestinationKey<'_> {
+    pub fn begin(&self) -> DestinationHash<'_> {
         let mut hash = Sha256::new();
         hash.update(self.key);
-        DestinationKey { hash_key: self, hash }
+        DestinationHash { hash_key: self, hash }
     }
 }
 
 /// The parts of a destination's key. Each has a name, so that equal texts of two keys are not mistaken for each other.
-pub struct DestinationKey<'a> {
-    hash_key: &'a HashKey,
+pub struct DestinationHash<'a> {
+    hash_key: &'a DestinationHasher,
     hash: Sha256,
 }
 
-impl fmt::Debug for DestinationKey<'_> {
+impl fmt::Debug for DestinationHash<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("DestinationKey").finish_non_exhaustive()
     }
 }
 
-impl DestinationKey<'_> {
+impl DestinationHash<'_> {
     /// Such as an index, with the placeholders replaced.
     pub fn text(&mut self, name: &str, text: &str) -> &mut Self {
         for part in [name, text] {
@@ -167,8 +167,8 @@ impl DestinationKey<'_> {
         self
     }
 
-    pub fn finish(self) -> KeyedHash {
-        KeyedHash(self.hash.finalize().into())
+    pub fn finish(self) -> DestinationId {
+        DestinationId(self.hash.finalize().into())
     }
 }
 
@@ -176,7 +176,7 @@ impl DestinationKey<'_> {
 mod tests {
     use super::*;
 
-    fn key(hash_key: &HashKey, fill: impl FnOnce(&mut DestinationKey<'_>)) -> KeyedHash {
+    fn key(hash_key: &DestinationHasher, fill: impl FnOnce(&mut DestinationHash<'_>)) -> DestinationId {
         let mut key = hash_key.begin();
         fill(&mut key);
         key.finish()
@@ -194,20 +194,24 @@ mod tests {
         let literal = Secret::Literal("t0ken".to_owned());
         let missing = Secret::File(std::path::PathBuf::from("/nowhere/token").into());
         for (reads, expected) in [(true, [true, true, false]), (false, [false; 3])] {
-            let hash_key = HashKey::new(reads);
+            let hash_key = DestinationHasher::new(reads);
             let of = |secret: &Secret| key(&hash_key, |key| _ = key.secret("token", secret));
             assert_eq!(secrets.each_ref().map(|secret| of(secret) == of(&literal)), expected, "{reads}");
             assert_eq!(of(&secrets[0]), of(&secrets[0]));
             assert_eq!(of(&missing), of(&missing), "a secret that cannot be read");
             assert_ne!(of(&missing), of(&secrets[0]));
         }
-        let of_another = key(&HashKey::new(true), |key| _ = key.secret("token", &literal));
-        assert_ne!(of_another, key(&HashKey::new(true), |key| _ = key.secret("token", &literal)), "random key");
+        let of_another = key(&DestinationHasher::new(true), |key| _ = key.secret("token", &literal));
+        assert_ne!(
+            of_another,
+            key(&DestinationHasher::new(true), |key| _ = key.secret("token", &literal)),
+            "random key"
+        );
     }
 
     #[test]
     fn what_is_stored_counts_the_way_behind_an_address_and_no_credential() {
-        let of = |hash_key: &HashKey, url: &str, headers: &[(&str, &str)]| {
+        let of = |hash_key: &DestinationHasher, url: &str, headers: &[(&str, &str)]| {
             let url: Endpoint = url.parse().unwrap();
             let headers =
                 headers.iter().map(|(name, value)| ((*name).to_owned(), Secret::Literal((*value).to_owned())));
@@ -215,9 +219,9 @@ mod tests {
             let route = headers.iter().map(|(name, value)| (name, value));
             key(hash_key, |key| _ = key.endpoints("url", [&url]).route([&url], route))
         };
-        let stored = |url: &str, headers: &[(&str, &str)]| of(&HashKey::of_stored(), url, headers);
+        let stored = |url: &str, headers: &[(&str, &str)]| of(&DestinationHasher::of_stored(), url, headers);
         let url: Endpoint = "https://siem.example".parse().unwrap();
-        let before = key(&HashKey::of_stored(), |key| _ = key.endpoints("url", [&url]));
+        let before = key(&DestinationHasher::of_stored(), |key| _ = key.endpoints("url", [&url]));
         assert_eq!(stored("https://siem.example/", &[]), before, "nothing unusual");
         assert_ne!(stored("https://siem.example/a", &[]), stored("https://siem.example/b", &[]));
         assert_eq!(stored("https://siem.example/a?t=1", &[]), stored("https://siem.example/a/?t=2", &[]));
@@ -225,13 +229,13 @@ mod tests {
         assert_ne!(with("X-Found-Cluster", "a"), with("x-found-cluster", "b"));
         assert_ne!(with("X-Found-Cluster", "a"), before);
         assert_eq!(with("Authorization", "Bearer a"), before, "a credential");
-        let random = HashKey::new(true);
+        let random = DestinationHasher::new(true);
         assert_eq!(of(&random, "https://siem.example", &[("x", "a")]), of(&random, "https://siem.example", &[]));
     }
 
     #[test]
     fn parts_are_not_mistaken_for_each_other_and_addresses_have_no_order() {
-        let hash_key = HashKey::new(false);
+        let hash_key = DestinationHasher::new(false);
         let texts =
             |one: (&str, &str), two: (&str, &str)| key(&hash_key, |key| _ = key.text(one.0, one.1).text(two.0, two.1));
         assert_ne!(texts(("index", "a"), ("source", "b")), texts(("index", "b"), ("source", "a")));

@@ -15,10 +15,10 @@ use s1_forwarder_settings::{FOR_A_SHELL, FilePath, SettingKind, is_for_a_shell};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Common, Defaults, ENVELOPE, SinkType};
+use super::common::{ADD_ENVELOPE, Common, SinkType, TypeTraits};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
-use super::{BuildError, DestinationKey, SinkContext};
+use super::{BuildError, DestinationHash, SinkContext};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +33,7 @@ pub struct FileSettings {
 }
 
 impl SinkType for FileSettings {
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> TypeTraits {
         LOCAL_DEFAULTS
     }
 
@@ -42,10 +42,10 @@ impl SinkType for FileSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
+        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let path = self.path.try_map(|template| context.fill("path", template))?;
         let path = std::path::absolute(path.path()).unwrap_or_else(|_| path.path().to_owned());
         key.text("path", &path.to_string_lossy());

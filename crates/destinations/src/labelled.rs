@@ -22,7 +22,7 @@ const LABEL_BYTES: usize = 256;
 /// If the settings contradict each other or refer to something that does not exist.
 pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
     let sample = settings.build(context)?;
-    if context.console_labels.is_empty() || settings.kind.as_type().mixes_labels() {
+    if context.console_labels.is_empty() || settings.type_settings.as_sink_type().mixes_labels() {
         return Ok(sample);
     }
     let settings = settings.clone();

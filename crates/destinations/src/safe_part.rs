@@ -19,19 +19,19 @@ enum Rule {
 }
 
 /// Longest part of a name in bytes: with several parts, a file, a topic and an index stay within their 249 to 255.
-const LONGEST_PART: usize = 100;
+const MAX_PART: usize = 100;
 /// Longest value of a field of Sumo Logic, and shorter than what proxies take as a header.
-const LONGEST_IN_HEADER: usize = 200;
+const MAX_HEADER: usize = 200;
 /// Longest name of a file, which leaves room for what the file system may add.
-const LONGEST_COMPONENT: usize = 240;
+const MAX_COMPONENT: usize = 240;
 /// Longest name of an index. The indices of a data stream have a prefix and a suffix of 25 bytes.
-const LONGEST_INDEX: usize = 220;
+const MAX_INDEX: usize = 220;
 /// Longest namespace of a data stream.
-const LONGEST_NAMESPACE: usize = 100;
+const MAX_NAMESPACE: usize = 100;
 /// Longest name of a topic, and a byte for an underscore before it.
-const LONGEST_TOPIC: usize = 248;
+const MAX_TOPIC: usize = 248;
 /// Longest name of Loki's tenants.
-const LONGEST_TENANT: usize = 150;
+const MAX_TENANT: usize = 150;
 
 fn rule(key: &str) -> Rule {
     match key {
@@ -51,7 +51,7 @@ pub(super) fn safe_part(key: &str, value: &str) -> String {
         Rule::Ascii => {
             let is_plain = |c: char| (c == ' ' || c.is_ascii_graphic()) && !matches!(c, ',' | '=');
             let safe: String = value.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-            shortened(safe, LONGEST_IN_HEADER)
+            shortened(safe, MAX_HEADER)
         }
         Rule::Name | Rule::LowerName | Rule::DataStream => {
             let lower = !matches!(rule, Rule::Name);
@@ -70,7 +70,7 @@ pub(super) fn safe_part(key: &str, value: &str) -> String {
                 rest if rest.len() == part.len() => part,
                 rest => format!("_{rest}"),
             };
-            shortened(safe, LONGEST_PART)
+            shortened(safe, MAX_PART)
         }
     }
 }
@@ -80,19 +80,19 @@ pub(super) fn safe_name(key: &str, name: String) -> String {
     match key {
         // They begin with a letter or a digit.
         "index" | "data_stream" => match name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            true => shortened(name, LONGEST_INDEX),
-            false => shortened(format!("x{name}"), LONGEST_INDEX),
+            true => shortened(name, MAX_INDEX),
+            false => shortened(format!("x{name}"), MAX_INDEX),
         },
-        "namespace" => shortened(name, LONGEST_NAMESPACE),
+        "namespace" => shortened(name, MAX_NAMESPACE),
         "topic" => match name.trim_start_matches('_') {
             "" => "_".to_owned(),
             // Topics that begin with two underscores are Kafka's own.
-            rest if name.len() - rest.len() > 1 => shortened(format!("_{rest}"), LONGEST_TOPIC),
-            _ => shortened(name, LONGEST_TOPIC),
+            rest if name.len() - rest.len() > 1 => shortened(format!("_{rest}"), MAX_TOPIC),
+            _ => shortened(name, MAX_TOPIC),
         },
-        "tenant" => shortened(name, LONGEST_TENANT),
+        "tenant" => shortened(name, MAX_TENANT),
         "path" => {
-            let components = name.split('/').map(|component| shortened(component.to_owned(), LONGEST_COMPONENT));
+            let components = name.split('/').map(|component| shortened(component.to_owned(), MAX_COMPONENT));
             components.collect::<Vec<_>>().join("/")
         }
         _ => name,
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_long_name_is_cut_and_stays_different() {
         let long = |end: &str| safe_part("topic", &format!("{}{end}", "a".repeat(300)));
-        assert_eq!((long("1").len(), long("1") == long("2"), long("1") == long("1")), (LONGEST_PART, false, true));
-        assert_eq!(safe_name("path", format!("/a/{}.ndjson", "b".repeat(300))).len(), 3 + LONGEST_COMPONENT);
+        assert_eq!((long("1").len(), long("1") == long("2"), long("1") == long("1")), (MAX_PART, false, true));
+        assert_eq!(safe_name("path", format!("/a/{}.ndjson", "b".repeat(300))).len(), 3 + MAX_COMPONENT);
     }
 }

@@ -18,9 +18,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::integration::Content;
-use super::{BuildError, HashKey, KeyedHash, SharedSinkResources, SinkContext};
+use super::{BuildError, DestinationHasher, DestinationId, SharedSinkResources, SinkContext};
 
-pub use super::common::{BatchSettings, Common, Compression, Defaults, SinkType};
+pub use super::common::{BatchSettings, Common, Compression, SinkType, TypeTraits};
 
 /// One entry of `sinks:`.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub struct SinkSettings {
     /// Keys that all sinks have.
     pub common: Common,
     /// Keys of the type.
-    pub kind: Kind,
+    pub type_settings: TypeSettings,
 }
 
 /// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of
@@ -37,7 +37,7 @@ macro_rules! types {
     ($($(#[$attribute:meta])* $name:literal $(| $other:literal)* => $variant:ident($settings:ty),)*) => {
         /// The types of sinks (`type:`), each with its own keys.
         #[derive(Debug, Clone, PartialEq)]
-        pub enum Kind {
+        pub enum TypeSettings {
             $($(#[$attribute])* #[doc = concat!("`type: ", $name, "`")] $variant(Box<$settings>),)*
         }
 
@@ -46,7 +46,7 @@ macro_rules! types {
         /// Other names of destinations, next to the type that delivers there.
         const OTHER_NAMES: &[(&str, &[&str])] = &[$($(#[$attribute])* ($name, &[$($other),*]),)*];
 
-        impl Kind {
+        impl TypeSettings {
             /// Reads the type's own keys. Pipeline files use a deserializer that knows the place of each key.
             ///
             /// # Errors
@@ -75,8 +75,8 @@ macro_rules! types {
             }
 
             /// The type's defaults of the keys that every sink has.
-            pub fn defaults(&self) -> Defaults {
-                self.as_type().defaults()
+            pub fn defaults(&self) -> TypeTraits {
+                self.as_sink_type().defaults()
             }
 
             /// The value of `type:`.
@@ -87,7 +87,7 @@ macro_rules! types {
             }
 
             /// What the type says of itself.
-            pub fn as_type(&self) -> &dyn SinkType {
+            pub fn as_sink_type(&self) -> &dyn SinkType {
                 match self {
                     $($(#[$attribute])* Self::$variant(settings) => settings.as_ref(),)*
                 }
@@ -139,7 +139,7 @@ pub fn intended_type(name: &str) -> Option<&'static str> {
 pub fn schema(type_name: &str) -> Option<Value> {
     let mut generator =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
-    let mut entry = Kind::schema(type_name, &mut generator)?.to_value();
+    let mut entry = TypeSettings::schema(type_name, &mut generator)?.to_value();
     let mut properties = generator.root_schema_for::<Common>().to_value();
     let entry_map = entry.as_object_mut()?;
     entry_map.remove("$schema");
@@ -180,15 +180,15 @@ impl<'de> Deserialize<'de> for SinkSettings {
         };
         let common: Map<_, _> = COMMON_KEYS.iter().filter_map(|key| own.remove_entry(key)).collect();
         let common = serde_json::from_value(Value::Object(common)).map_err(D::Error::custom)?;
-        let kind = Kind::read(&type_name, Value::Object(own)).map_err(D::Error::custom)?;
-        Ok(Self { common, kind })
+        let type_settings = TypeSettings::read(&type_name, Value::Object(own)).map_err(D::Error::custom)?;
+        Ok(Self { common, type_settings })
     }
 }
 
 impl SinkSettings {
     /// `name`, else the type.
     pub fn name(&self) -> &str {
-        self.common.name.as_deref().unwrap_or(self.kind.name())
+        self.common.name.as_deref().unwrap_or(self.type_settings.name())
     }
 
     /// True if records of `stream` are sent to this sink.
@@ -198,12 +198,12 @@ impl SinkSettings {
 
     /// The schema of the sink's events; `default` is that of the pipeline.
     pub fn schema(&self, default: Schema) -> Schema {
-        let implied = match &self.kind {
-            Kind::Syslog(settings) => settings.implied_schema(),
-            _ if self.kind.as_type().content() == Content::Integration => Some(Schema::Raw),
+        let implied = match &self.type_settings {
+            TypeSettings::Syslog(settings) => settings.implied_schema(),
+            _ if self.type_settings.as_sink_type().content() == Content::Integration => Some(Schema::Raw),
             _ => None,
         };
-        implied.or(self.common.schema).or(self.kind.as_type().default_schema()).unwrap_or(default)
+        implied.or(self.common.schema).or(self.type_settings.as_sink_type().default_schema()).unwrap_or(default)
     }
 
     /// The version of the sink's events if they are OCSF; `default` is that of the pipeline.
@@ -239,18 +239,18 @@ impl SinkSettings {
 
     /// Maximum number of concurrent deliveries.
     pub fn concurrency(&self) -> usize {
-        let defaults = self.kind.as_type().defaults();
+        let defaults = self.type_settings.as_sink_type().defaults();
         self.common.concurrency.map_or(defaults.concurrency, super::common::count).min(defaults.concurrency_max)
     }
 
     /// How long an event waits for its batch to fill.
     pub fn batch_timeout(&self) -> Duration {
-        self.common.batch.timeout.map_or(self.kind.as_type().defaults().batch_timeout, |period| period.0)
+        self.common.batch.timeout.map_or(self.type_settings.as_sink_type().defaults().batch_timeout, |period| period.0)
     }
 
     /// All keys with the values that apply, defaults included, without literal secrets.
     pub fn effective(&self) -> Value {
-        let defaults = self.kind.as_type().defaults();
+        let defaults = self.type_settings.as_sink_type().defaults();
         let limits = self.common.limits(&defaults);
         let number = |count: usize| NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX));
         let common = Common {
@@ -264,8 +264,8 @@ impl SinkSettings {
             concurrency: number(self.concurrency()),
             ..self.common.clone()
         };
-        let mut keys = json!({ "type": self.kind.name() });
-        for part in [serde_json::to_value(common).unwrap_or_default(), self.kind.own_keys()] {
+        let mut keys = json!({ "type": self.type_settings.name() });
+        for part in [serde_json::to_value(common).unwrap_or_default(), self.type_settings.own_keys()] {
             if let (Value::Object(keys), Value::Object(part)) = (&mut keys, part) {
                 keys.extend(part);
             }
@@ -277,7 +277,7 @@ impl SinkSettings {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn destination(&self, context: &SinkContext, of: &HashKey) -> Result<KeyedHash, BuildError> {
+    pub fn destination(&self, context: &SinkContext, of: &DestinationHasher) -> Result<DestinationId, BuildError> {
         self.hash(context, of, None)
     }
 
@@ -287,22 +287,27 @@ impl SinkSettings {
     /// # Errors
     /// As [`Self::build`].
     pub fn target(&self, context: &SinkContext) -> Result<u64, BuildError> {
-        Ok(self.hash(context, &HashKey::of_stored(), Some(&context.pipeline))?.number())
+        Ok(self.hash(context, &DestinationHasher::of_stored(), Some(&context.pipeline))?.number())
     }
 
-    fn hash(&self, context: &SinkContext, of: &HashKey, pipeline: Option<&str>) -> Result<KeyedHash, BuildError> {
+    fn hash(
+        &self,
+        context: &SinkContext,
+        of: &DestinationHasher,
+        pipeline: Option<&str>,
+    ) -> Result<DestinationId, BuildError> {
         let mut key = of.begin();
-        key.text("type", self.kind.name());
+        key.text("type", self.type_settings.name());
         if let Some(pipeline) = pipeline {
             key.text("pipeline", pipeline);
         }
-        self.kind.as_type().describe_destination(context, &mut key)?;
+        self.type_settings.as_sink_type().describe_destination(context, &mut key)?;
         Ok(key.finish())
     }
 
     /// What to set if the destination gets no identity; `default` is the schema of the pipeline.
     pub fn without_identity(&self, default: Schema) -> Option<&'static str> {
-        self.kind.as_type().without_identity(self.schema(default))
+        self.type_settings.as_sink_type().without_identity(self.schema(default))
     }
 
     /// Reads the events of one lane back; `None` if that is not made for the type.
@@ -310,7 +315,7 @@ impl SinkSettings {
     /// # Errors
     /// If the settings have no credentials for it, or the place of an event depends on the event.
     pub fn lookup(&self, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
-        self.kind.as_type().lookup(&self.common, context)
+        self.type_settings.as_sink_type().lookup(&self.common, context)
     }
 
     /// The sink of one lane whose labels are those of `context`. Opens no connection, so that it can also validate
@@ -319,20 +324,20 @@ impl SinkSettings {
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.
     pub fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        let kind = self.kind.as_type();
+        let sink_type = self.type_settings.as_sink_type();
         let own_schema = self.common.schema.filter(|schema| *schema != Schema::Raw);
-        if let (Content::Integration, Some(schema)) = (kind.content(), own_schema) {
+        if let (Content::Integration, Some(schema)) = (sink_type.content(), own_schema) {
             let problem = format!(
                 "`{}` excludes `content: integration`: the destination's integration reads the console's own records",
                 schema.name()
             );
             return Err(BuildError::value("schema", problem));
         }
-        kind.check_streams(&[context.stream])?;
-        let known = kind.defaults().compressions;
+        sink_type.check_streams(&[context.stream])?;
+        let known = sink_type.defaults().compressions;
         if let Some(compression) = self.common.compression.filter(|compression| !known.contains(compression)) {
-            return Err(BuildError::Compression { type_name: self.kind.name(), compression, known });
+            return Err(BuildError::Compression { type_name: self.type_settings.name(), compression, known });
         }
-        kind.build(&self.common, context)
+        sink_type.build(&self.common, context)
     }
 }

@@ -16,12 +16,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::common::{Common, Compression, Defaults, ENVELOPE, SinkType};
+use super::common::{ADD_ENVELOPE, Common, Compression, SinkType, TypeTraits};
 use super::line::Line;
-use super::{BuildError, DestinationKey, SinkContext};
+use super::{BuildError, DestinationHash, SinkContext};
 
 /// The defaults of local sinks, which have no limits of their own.
-pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
+pub(crate) const LOCAL_DEFAULTS: TypeTraits = TypeTraits {
     limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
     batch_timeout: Duration::from_secs(1),
     concurrency: 1,
@@ -41,7 +41,7 @@ pub struct StdoutSettings {
 }
 
 impl SinkType for StdoutSettings {
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> TypeTraits {
         LOCAL_DEFAULTS
     }
 
@@ -50,11 +50,11 @@ impl SinkType for StdoutSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
+        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
     /// The process has one standard output.
-    fn describe_destination(&self, _context: &SinkContext, _key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, _context: &SinkContext, _key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::store::Row;
 use super::time;
 
 /// The smallest id that filters accept.
-const SMALLEST_ID: u64 = 100_000_000_000_000_000;
+const MIN_ID: u64 = 100_000_000_000_000_000;
 
 /// A valid list request.
 #[derive(Debug)]
@@ -254,8 +254,8 @@ fn ids(name: &str, value: &str, max: usize) -> Result<HashSet<u64>, Box<Answer>>
     let mut ids = HashSet::new();
     for (index, item) in csv(value).enumerate() {
         let id: u64 = item.parse().map_err(|_| invalid(&format!("{name}: {index}: Not a valid integer.")))?;
-        if id < SMALLEST_ID {
-            return Err(invalid(&format!("{name}: {index}: Must be greater than or equal to {SMALLEST_ID}.")));
+        if id < MIN_ID {
+            return Err(invalid(&format!("{name}: {index}: Must be greater than or equal to {MIN_ID}.")));
         }
         ids.insert(id);
     }

@@ -27,7 +27,7 @@ use super::http::{Answer, Request};
 use super::time;
 
 /// Limit for request bodies, in bytes.
-const LARGEST_REQUEST: usize = 1 << 20;
+const MAX_REQUEST: usize = 1 << 20;
 
 /// A console that listens on a socket. Dropping it closes the socket.
 pub struct Server {
@@ -103,7 +103,7 @@ async fn answer(
     request: axum::extract::Request,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LARGEST_REQUEST).await else { return too_large() };
+    let Ok(body) = to_bytes(body, MAX_REQUEST).await else { return too_large() };
     let request = Request {
         method: head.method,
         path: head.uri.path().to_owned(),

@@ -17,7 +17,7 @@ const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The name of this process in the topic. Containers often have equal process ids, so a random number is part of the
 /// name.
-pub static PROCESS: LazyLock<String> = LazyLock::new(|| {
+pub static PROCESS_NAME: LazyLock<String> = LazyLock::new(|| {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{} process {} ({:08x})", host.trim(), std::process::id(), fastrand::u32(..))
 });
@@ -56,7 +56,7 @@ impl OwnClaim {
     pub(super) fn message(&self, beat: u64, released: bool) -> Message {
         let key = claim_key(&self.id);
         let headers = headers(&[
-            ("process", &PROCESS),
+            ("process", &PROCESS_NAME),
             ("beat", &beat.to_string()),
             ("state", if released { "released" } else { "held" }),
         ]);
@@ -90,7 +90,7 @@ impl Holders {
 
     /// Returns the other process that holds `id`, if its claim is not released and has not expired.
     pub(super) fn other_holder(&self, id: &str, claim: Option<&Claim>) -> Option<String> {
-        let claim = claim.filter(|claim| !claim.released && claim.process != *PROCESS)?;
+        let claim = claim.filter(|claim| !claim.released && claim.process != *PROCESS_NAME)?;
         let mut claims = self.claims.lock();
         let seen = claims.entry(id.to_owned()).or_insert_with(|| (claim.clone(), Instant::now()));
         if seen.0 != *claim {

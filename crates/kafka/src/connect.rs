@@ -30,20 +30,20 @@ pub type Producer = FutureProducer<Events>;
 
 /// The settings of clients that are used together. Debug prints none of them, since they contain secrets.
 #[derive(Clone)]
-pub struct Connect {
+pub struct ClientSettings {
     /// librdkafka's settings, with secrets read.
     pub config: BTreeMap<String, String>,
     /// Receives the broker errors of all these clients.
     pub events: Events,
 }
 
-impl fmt::Debug for Connect {
+impl fmt::Debug for ClientSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Connect").finish_non_exhaustive()
     }
 }
 
-impl Connect {
+impl ClientSettings {
     /// `tokens` is the source of OAUTHBEARER tokens. They are requested on the caller's runtime.
     pub fn new(config: BTreeMap<String, String>, tokens: Option<Arc<dyn Tokens>>) -> Self {
         let is_secret = |key: &str| SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending));
@@ -104,7 +104,7 @@ pub(super) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str, time
 /// # Errors
 /// The outer one if there is no client, the inner one if the brokers refuse.
 pub async fn find_partitions(
-    connect: &Connect,
+    connect: &ClientSettings,
     topic: &str,
     timeout: Duration,
 ) -> Result<Result<usize, Code>, Failure> {

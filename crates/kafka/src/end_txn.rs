@@ -23,7 +23,7 @@ const STATISTICS_TIMEOUT: Duration = Duration::from_secs(5);
 /// the smaller one, with a jitter of a fifth.
 const BACKOFF: [(&str, u64); 2] = [("retry.backoff.ms", 100), ("retry.backoff.max.ms", 1_000)];
 /// Lower values of these settings are raised: a call is often slower than half of them.
-const LEAST_BACKOFF: u64 = 100;
+const MIN_BACKOFF: u64 = 100;
 
 /// What librdkafka has counted since it made the producer, over the brokers that were sent EndTxn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ fn given(config: &BTreeMap<String, String>, key: &str) -> Option<u64> {
 /// The settings that are used, in milliseconds. librdkafka also reads other forms of numbers, such as `5ms` or `0x5`:
 /// for these, the default is used.
 fn backoff(config: &BTreeMap<String, String>) -> [(&'static str, u64); 2] {
-    BACKOFF.map(|(key, default)| (key, given(config, key).unwrap_or(default).max(LEAST_BACKOFF)))
+    BACKOFF.map(|(key, default)| (key, given(config, key).unwrap_or(default).max(MIN_BACKOFF)))
 }
 
 /// Returns the settings of which not the user's value is used, with the value that is.
@@ -103,7 +103,7 @@ impl EndTxn {
     /// Call it before the producer is made. librdkafka's statistics go to `statistics`.
     pub(super) fn new(config: &BTreeMap<String, String>, statistics: watch::Receiver<Counts>) -> Self {
         let backoff = backoff(config).into_iter().map(|(_, used)| used).min();
-        let limit = Duration::from_millis(backoff.unwrap_or(LEAST_BACKOFF)) / 2;
+        let limit = Duration::from_millis(backoff.unwrap_or(MIN_BACKOFF)) / 2;
         let now = Instant::now();
         Self {
             statistics,

@@ -20,7 +20,7 @@ use super::end_txn::EndTxn;
 use super::error::{Class, class, code_of};
 use super::roles::Roles;
 use super::send::Message;
-use super::{Connect, Producer, Report, Sent, is_refusal};
+use super::{ClientSettings, Producer, Report, Sent, is_refusal};
 
 /// Time that a transaction stays open for more lanes. It closes early when all lanes that are about to send have
 /// joined.
@@ -62,11 +62,11 @@ pub enum AbortCause {
 pub struct TransactionSlot {
     /// Queues the lane's events.
     pub producer: Producer,
-    ready: oneshot::Sender<Part>,
+    ready: oneshot::Sender<LaneCommit>,
 }
 
 /// What a lane adds to the open transaction.
-struct Part {
+struct LaneCommit {
     sent: Sent,
     checkpoint: Vec<Message>,
     outcome: oneshot::Sender<Option<Abort>>,
@@ -85,7 +85,7 @@ impl TransactionSlot {
     pub(super) async fn commit(self, sent: Sent, checkpoint: Vec<Message>) -> CommitOutcome {
         let (outcome, decided) = oneshot::channel();
         // If the group has ended, it drops the part, and `decided` fails.
-        let _ = self.ready.send(Part { sent, checkpoint, outcome });
+        let _ = self.ready.send(LaneCommit { sent, checkpoint, outcome });
         decided.await.map_err(|_| closed())
     }
 }
@@ -113,7 +113,7 @@ pub(super) struct Group {
     pub(super) id: String,
     pub(super) producer: Producer,
     pub(super) end_txn: EndTxn,
-    pub(super) connect: Connect,
+    pub(super) connect: ClientSettings,
     /// One reference for each lane that is about to send. The window closes early once all of them have a slot.
     pub(super) senders: Weak<()>,
     /// This group's index in the session, whose groups may change roles.
@@ -201,7 +201,7 @@ impl Group {
 
     /// Grants slots until the window closes, then waits until all of them are ready. The flag is true when a slot was
     /// dropped.
-    async fn gather(&mut self, first: SlotRequest, is_shared: bool) -> (Vec<Part>, bool) {
+    async fn gather(&mut self, first: SlotRequest, is_shared: bool) -> (Vec<LaneCommit>, bool) {
         let mut joining = FuturesUnordered::new();
         let mut parts = Vec::new();
         let mut is_abandoned = false;
@@ -244,8 +244,8 @@ impl Group {
 
     /// Adds the checkpoints and commits. Repeats the call while the outcome is unknown, until the brokers have aborted
     /// the transaction. Returns the error of a transaction that has to be aborted.
-    async fn commit(&mut self, parts: &mut [Part]) -> Result<Option<Code>, Failure> {
-        for Part { sent, checkpoint, .. } in parts.iter_mut() {
+    async fn commit(&mut self, parts: &mut [LaneCommit]) -> Result<Option<Code>, Failure> {
+        for LaneCommit { sent, checkpoint, .. } in parts.iter_mut() {
             for message in checkpoint.iter() {
                 sent.send_message(&self.producer, CHECKPOINT, message).await;
             }
@@ -279,7 +279,7 @@ impl Group {
     /// more. The brokers do not end a transaction while one of its partitions is unavailable, and accept no other
     /// messages under this id until then. So the groups change roles when messages were not acknowledged in time, and
     /// the lanes go on in the other group.
-    async fn abort(&mut self, parts: Vec<Part>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
+    async fn abort(&mut self, parts: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut is_aborted = self.abort_once(begun).await?;
         if self.report_abort(parts, code, is_abandoned).await {
@@ -353,9 +353,9 @@ impl Group {
     }
 
     /// Reports to each lane what the cause of the abort was. Returns true if messages were not acknowledged in time.
-    async fn report_abort(&self, parts: Vec<Part>, code: Code, is_abandoned: bool) -> bool {
+    async fn report_abort(&self, parts: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> bool {
         let mut reported = Vec::new();
-        for Part { sent, outcome, .. } in parts {
+        for LaneCommit { sent, outcome, .. } in parts {
             reported.push((sent.reports().await, outcome));
         }
         let all = || reported.iter().flat_map(|(reports, _)| reports);

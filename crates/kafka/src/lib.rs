@@ -31,8 +31,8 @@ mod token_admin;
 mod topic;
 mod transactional_id;
 
-pub use claim::PROCESS;
-pub use connect::{Connect, Producer, close, find_partitions};
+pub use claim::PROCESS_NAME;
+pub use connect::{ClientSettings, Producer, close, find_partitions};
 pub use error::{Class, class, is_refusal};
 pub use events::{BrokerError, Events, Tokens};
 pub use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome};

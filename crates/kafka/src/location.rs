@@ -8,7 +8,7 @@ use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::Secret;
 use sha2::{Digest, Sha256};
 
-use super::{Connect, options};
+use super::{ClientSettings, options};
 
 /// Defaults, which options of the address override.
 const DEFAULTS: [(&str, &str); 6] = [
@@ -114,14 +114,14 @@ impl KafkaLocation {
     ///
     /// # Errors
     /// [`Failure::SecretUnreadable`] if a secret of the options cannot be read.
-    pub fn connect(&self, defaults: &[(&str, &str)]) -> Result<Connect, Failure> {
+    pub fn connect(&self, defaults: &[(&str, &str)]) -> Result<ClientSettings, Failure> {
         let brokers = [("bootstrap.servers", self.brokers.as_str())];
         let defaults = DEFAULTS.iter().chain(defaults).chain(&brokers).copied();
         let credential = |(key, secret): (&String, &Secret)| (key.clone(), options::credential(key, secret));
         let given = self.options.iter().map(credential).collect();
         let config =
             options::resolve(defaults, &given).map_err(|error| Failure::SecretUnreadable(error.to_string()))?;
-        Ok(Connect::new(config, None))
+        Ok(ClientSettings::new(config, None))
     }
 
     /// Hashes the settings for the transactional id. A rotated password does not change the hash.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::{ANSWER_TIMEOUT, on_thread};
 use super::topic::Topic;
-use super::{Events, PROCESS};
+use super::{Events, PROCESS_NAME};
 
 /// A process without heartbeats stays a member for this many milliseconds.
 const SESSION: &str = "10000";
@@ -55,7 +55,7 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
     let failed = |error: RdKafkaError| topic.connect.failure(&error, &what);
     let settings = [
         ("group.id", group),
-        ("client.id", PROCESS.as_str()),
+        ("client.id", PROCESS_NAME.as_str()),
         ("session.timeout.ms", SESSION),
         ("heartbeat.interval.ms", HEARTBEAT),
         ("enable.auto.commit", "false"),
@@ -77,7 +77,7 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
         }
         let listed = member.fetch_group_list(Some(group), ANSWER_TIMEOUT).map_err(failed)?;
         let members: Vec<_> = listed.groups().iter().flat_map(|group| group.members()).collect();
-        if let Some(other) = members.iter().find(|member| member.client_id() != *PROCESS) {
+        if let Some(other) = members.iter().find(|member| member.client_id() != *PROCESS_NAME) {
             let (other, host) = (other.client_id(), other.client_host());
             return Err(Failure::Superseded(format!(
                 "another command removes dead letters from it: {other}, at {host} (if it was killed, its lock expires after ten seconds)"

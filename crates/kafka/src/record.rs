@@ -13,7 +13,7 @@ use std::fmt::Display;
 
 use s1_forwarder_engine::checkpoint::CheckpointUpdate;
 
-use super::claim::PROCESS;
+use super::claim::PROCESS_NAME;
 use super::headers::headers;
 use super::send::Message;
 use super::topic::Topic;
@@ -80,7 +80,7 @@ impl LaneRecords {
             }
         }
         // Last, since attempts that failed may have left appends to a segment that is dropped now.
-        for (segment, offset) in after.journal.extract_if(.., |(segment, _)| change.dropped.contains(segment)) {
+        for (segment, offset) in after.journal.extract_if(.., |(segment, _)| change.released.contains(segment)) {
             messages.push(self.journal(segment, offset, None));
         }
         let crc = crc32fast::hash(&checkpoint);
@@ -94,7 +94,7 @@ impl LaneRecords {
         messages.extend((0..before.chunks).map(|number| self.chunk(before.sequence, number, None)));
         let headers = headers(&[
             ("owner", owner),
-            ("process", &PROCESS),
+            ("process", &PROCESS_NAME),
             ("sequence", &after.sequence.to_string()),
             ("chunks", &after.chunks.to_string()),
             ("crc", &crc.to_string()),

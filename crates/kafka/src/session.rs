@@ -17,7 +17,7 @@ use super::group::{Group, SlotRequest, TransactionSlot, closed};
 use super::roles::Roles;
 use super::send::Message;
 use super::topic::{Found, Topic};
-use super::{CommitOutcome, Connect, PROCESS, Producer, Sent};
+use super::{ClientSettings, CommitOutcome, PROCESS_NAME, Producer, Sent};
 
 /// Interval at which a process renews its claim of an id.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ fn quarantine_of(id: &str) -> String {
 }
 
 /// Initialises a producer with this transactional id. It fences the id's last holder and ends its open transaction.
-async fn initialise(connect: &Connect, id: &str) -> Result<(Producer, EndTxn), Failure> {
+async fn initialise(connect: &ClientSettings, id: &str) -> Result<(Producer, EndTxn), Failure> {
     let mut connect = connect.clone();
     let id = id.to_owned();
     let initialise = move || {
@@ -73,7 +73,7 @@ pub(super) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
 }
 
 /// Fences the process that holds an id and its quarantine id. The caller holds neither afterwards.
-pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Failure> {
+pub(super) async fn fence(connect: &ClientSettings, id: &str) -> Result<(), Failure> {
     for id in [id, &quarantine_of(id)] {
         close(initialise(connect, id).await?.0);
     }
@@ -122,7 +122,7 @@ impl ProducerSession {
         let session = Arc::new(Self { queues, roles, partitions, end });
         session.commit_first_claim(topic, &claim).await?;
         tokio::spawn(heartbeat(Arc::downgrade(&session), claim));
-        tracing::info!(id, topic = topic.name, process = *PROCESS, "transactional id initialised");
+        tracing::info!(id, topic = topic.name, process = *PROCESS_NAME, "transactional id initialised");
         Ok(session)
     }
 

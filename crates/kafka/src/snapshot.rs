@@ -297,7 +297,7 @@ mod tests {
         }
 
         let append = |(segment, bytes): (u64, &Vec<u8>)| Append { segment, offset: 0, bytes: bytes.clone() };
-        let journal = JournalChange { appends: (0..).zip(&segments).map(append).collect(), dropped: Vec::new() };
+        let journal = JournalChange { appends: (0..).zip(&segments).map(append).collect(), released: Vec::new() };
         let records = LaneRecords::new("t", 7, whole);
         let written = records.update(&Stored::default(), "an id", CheckpointUpdate { checkpoint, journal }).1;
         let written: Vec<_> = written.iter().map(GoldenRecord::of).collect();
@@ -351,10 +351,10 @@ mod tests {
     fn a_journal_is_read_up_to_its_first_gap_and_is_removed_by_segments() {
         let records = LaneRecords::new("t", 7, LANE);
         let append = |segment, offset, bytes: &str| Append { segment, offset, bytes: bytes.into() };
-        let change = JournalChange { appends: vec![append(7, 0, "abc"), append(8, 0, "x")], dropped: Vec::new() };
+        let change = JournalChange { appends: vec![append(7, 0, "abc"), append(8, 0, "x")], released: Vec::new() };
         let (stored, mut log) =
             records.update(&Stored::default(), "id", CheckpointUpdate { checkpoint: vec![1], journal: change });
-        let change = JournalChange { appends: vec![append(7, 3, "def"), append(7, 9, "gap")], dropped: vec![8] };
+        let change = JournalChange { appends: vec![append(7, 3, "def"), append(7, 9, "gap")], released: vec![8] };
         let (stored, more) = records.update(&stored, "id", CheckpointUpdate { checkpoint: vec![2], journal: change });
         assert_eq!(removed(&more), ["a/threats/b#j8#0"]);
         log.extend(more);
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn a_segment_that_is_begun_and_dropped_is_not_left_behind() {
         let append = Append { segment: 9, offset: 0, bytes: vec![1] };
-        let change = JournalChange { appends: vec![append], dropped: vec![9] };
+        let change = JournalChange { appends: vec![append], released: vec![9] };
         let update = CheckpointUpdate { checkpoint: vec![1], journal: change };
         let (stored, log) = LaneRecords::new("t", 7, LANE).update(&Stored::default(), "id", update);
         assert_eq!(removed(&log), ["a/threats/b#j9#0"]);

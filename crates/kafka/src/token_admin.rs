@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::connect::{ANSWER_TIMEOUT, on_thread};
-use super::{Connect, Events};
+use super::{ClientSettings, Events};
 
 /// Versions of the requests, each known to all brokers from 2.4 to 4.
 mod version {
@@ -92,7 +92,7 @@ pub(super) struct TokenAdmin {
 
 impl TokenAdmin {
     /// Connects to the first broker that answers.
-    pub(super) async fn connect(connect: &Connect) -> Result<Self, AdminError> {
+    pub(super) async fn connect(connect: &ClientSettings) -> Result<Self, AdminError> {
         let brokers = connect.config.get("bootstrap.servers").map_or("", String::as_str);
         let mut last = AdminError::Connection("no brokers".to_owned());
         for broker in brokers.split(',').map(str::trim).filter(|broker| !broker.is_empty()) {
@@ -106,7 +106,7 @@ impl TokenAdmin {
         Err(last)
     }
 
-    async fn connect_to(connect: &Connect, host: &str, port: &str) -> Result<Self, AdminError> {
+    async fn connect_to(connect: &ClientSettings, host: &str, port: &str) -> Result<Self, AdminError> {
         let events = connect.events.clone();
         // Fetched on a thread, since the call blocks.
         let token = on_thread(move || events.generate_oauth_token(None).map_err(|error| error.to_string())).await;
@@ -143,7 +143,7 @@ impl TokenAdmin {
     /// Creates a topic with the brokers' own replication. False if there is one of this name.
     pub(super) async fn create(
         mut self,
-        connect: &Connect,
+        connect: &ClientSettings,
         name: &str,
         partitions: i32,
         settings: &[(&'static str, &'static str)],
@@ -256,7 +256,7 @@ impl TokenAdmin {
 }
 
 /// Opens a connection, with TLS if `security.protocol` asks for it.
-async fn open(connect: &Connect, host: &str, port: &str) -> Result<Box<dyn Dialled>, AdminError> {
+async fn open(connect: &ClientSettings, host: &str, port: &str) -> Result<Box<dyn Dialled>, AdminError> {
     let failed = |error: io::Error| AdminError::Connection(format!("{host}:{port}: {error}"));
     let port: u16 = port.parse().map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     // librdkafka's brackets of an IPv6 address are not part of it.
@@ -270,7 +270,7 @@ async fn open(connect: &Connect, host: &str, port: &str) -> Result<Box<dyn Diall
 }
 
 /// The settings of TLS among librdkafka's. None without TLS.
-fn tls(connect: &Connect) -> Result<Option<rustls::ClientConfig>, AdminError> {
+fn tls(connect: &ClientSettings) -> Result<Option<rustls::ClientConfig>, AdminError> {
     let value = |key: &str| connect.config.get(key).map(String::as_str);
     if !value("security.protocol").is_some_and(|protocol| protocol.to_lowercase().ends_with("ssl")) {
         return Ok(None);
@@ -401,7 +401,7 @@ mod tests {
 
     async fn create(brokers: &str) -> Result<bool, AdminError> {
         let config = BTreeMap::from([("bootstrap.servers".to_owned(), brokers.to_owned())]);
-        let connect = Connect::new(config, Some(Arc::new(OneToken)));
+        let connect = ClientSettings::new(config, Some(Arc::new(OneToken)));
         let admin = TokenAdmin::connect(&connect).await?;
         admin.create(&connect, "lanes", 4, &[("cleanup.policy", "compact")]).await
     }

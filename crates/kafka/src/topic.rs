@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::connect::{ANSWER_TIMEOUT, NO_CREATION, close, find_partitions, on_thread};
 use super::error::{Class, class};
 use super::token_admin::{AdminError, Setting, TokenAdmin};
-use super::{Connect, Events};
+use super::{ClientSettings, Events};
 
 /// Timeout of a check whether the brokers answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(super) enum Found {
 /// A compacted topic, which need not exist yet.
 #[derive(Debug, Clone)]
 pub struct Topic {
-    pub(super) connect: Connect,
+    pub(super) connect: ClientSettings,
     pub(super) name: String,
     /// How errors name it.
     pub(super) title: String,
@@ -54,16 +54,16 @@ pub struct Topic {
 }
 
 impl Topic {
-    pub fn of_checkpoints(connect: Connect, name: &str) -> Self {
+    pub fn of_checkpoints(connect: ClientSettings, name: &str) -> Self {
         Self { connect, name: name.to_owned(), title: format!("checkpoint topic `{name}`"), holds: "checkpoints" }
     }
 
     /// The topic of a sink, to read its events back.
-    pub fn of_events(connect: Connect, name: &str) -> Self {
+    pub fn of_events(connect: ClientSettings, name: &str) -> Self {
         Self { connect, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
     }
 
-    pub(super) fn of_dead_letters(connect: Connect, name: &str) -> Self {
+    pub(super) fn of_dead_letters(connect: ClientSettings, name: &str) -> Self {
         Self { connect, name: name.to_owned(), title: format!("topic of dead letters `{name}`"), holds: "dead letters" }
     }
 

@@ -132,7 +132,7 @@ impl TransactionalId {
             session: session.clone(),
             records: LaneRecords::new(&topic.name, session.partitions, name),
             writer,
-            state: Mutex::new(LaneState { stored, is_claimed }),
+            state: Mutex::new(OwnedState { stored, is_claimed }),
         };
         loop {
             let found = self.reader.read(topic, [name.to_owned()]).await?;
@@ -314,11 +314,11 @@ pub struct OwnedLane {
     records: LaneRecords,
     /// The process that wrote the lane's last record before the takeover.
     pub writer: Option<String>,
-    state: Mutex<LaneState>,
+    state: Mutex<OwnedState>,
 }
 
 #[derive(Debug)]
-struct LaneState {
+struct OwnedState {
     stored: Stored,
     /// True if the lane's last record names this id, so no other process may write the next one.
     is_claimed: bool,
@@ -389,7 +389,7 @@ impl OwnedLane {
     }
 
     fn set_stored(&self, stored: Stored) {
-        *self.state.lock() = LaneState { stored, is_claimed: true };
+        *self.state.lock() = OwnedState { stored, is_claimed: true };
         self.id.ids.holders.hold(&self.records.lane);
     }
 

@@ -9,7 +9,7 @@ use super::secret_keys::is_secret;
 use super::secrets;
 
 /// Most members of an object, and most values of a list.
-pub(super) const MOST: usize = 10_000;
+pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// A record within the bounds.
 #[derive(Debug)]
@@ -22,18 +22,18 @@ pub(super) struct Bounded {
 /// `None` if no object and no list of the record has too many values.
 #[inline]
 pub(super) fn bounded(record: &str) -> Option<Bounded> {
-    // `MOST` values have commas between them.
-    if record.len() <= 2 * MOST { None } else { bounded_long(record) }
+    // `MAX_MEMBERS` values have commas between them.
+    if record.len() <= 2 * MAX_MEMBERS { None } else { bounded_long(record) }
 }
 
 #[cold]
 fn bounded_long(record: &str) -> Option<Bounded> {
     let commas = memchr::memchr_iter(b',', record.as_bytes()).count();
-    if commas < MOST { None } else { cut(record) }
+    if commas < MAX_MEMBERS { None } else { truncated(record) }
 }
 
 /// Cuts what has too many values or levels out of a record. `None` if there is nothing of that, or if it is not JSON.
-pub(super) fn cut(record: &str) -> Option<Bounded> {
+pub(super) fn truncated(record: &str) -> Option<Bounded> {
     let bounded = |quotes: bool| {
         let mut cutter = Cutter {
             text: record,
@@ -80,7 +80,7 @@ impl<'t> Cutter<'t> {
                 let name = self.name()?;
                 if is_secret(name) {
                     self.skip()?;
-                } else if members == MOST || self.is_deep(depth) {
+                } else if members == MAX_MEMBERS || self.is_deep(depth) {
                     let value = self.left_over()?;
                     self.overflow.add(name.as_bytes(), value.as_bytes());
                 } else {
@@ -109,7 +109,7 @@ impl<'t> Cutter<'t> {
         let mut values = 0;
         if self.peek()? != b']' {
             loop {
-                if values == MOST {
+                if values == MAX_MEMBERS {
                     self.rest_of_list(key)?;
                     break;
                 }

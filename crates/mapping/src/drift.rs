@@ -17,7 +17,7 @@ use super::common::remaining::{RemainingWriter, write_remaining_data};
 use super::copy::{self, KeyCase};
 use super::fnv::fnv1a;
 use super::json::Json;
-use super::keys::{Keys, MOST_LEVELS, Place, Places, name_of};
+use super::keys::{Keys, MAX_LEVELS, Place, Places, name_of};
 use super::mapping::check;
 use super::names::DistinctNames;
 use super::record;
@@ -28,7 +28,7 @@ use super::used::Used;
 const KNOWN_FIELDS: &str = include_str!("data/known-fields.txt");
 
 /// A path has no more keys. What is below counts, without a name of its own.
-const MOST_KEYS: usize = 8;
+const MAX_KEYS: usize = 8;
 
 /// Calls `visit` with the path of each leaf that no mapping knows, such as `threatInfo.newField`. A list adds nothing
 /// to a path. A path is made for logs: it has no value of the record, and `*` stands for a key that is not the name of
@@ -193,7 +193,7 @@ impl Walk<'_> {
         }
         self.levels += 1;
         match value.kind() {
-            Kind::Object | Kind::Array if self.levels > MOST_LEVELS => self.leaf(),
+            Kind::Object | Kind::Array if self.levels > MAX_LEVELS => self.leaf(),
             Kind::Object => {
                 for (key, value) in value.entries().filter(|(key, _)| !is_secret(key)) {
                     self.enter(&key, |walk| walk.value(value));
@@ -207,7 +207,7 @@ impl Walk<'_> {
 
     fn leaf(&mut self) {
         if self.known.is_none() {
-            (self.visit)(&self.path[..self.path.len().min(MOST_KEYS)].join("."));
+            (self.visit)(&self.path[..self.path.len().min(MAX_KEYS)].join("."));
         }
     }
 }

@@ -108,13 +108,13 @@ impl Shape {
 
 /// Objects and lists inside a field that are looked into; what is deeper is one leaf, since each level is scanned
 /// again. Records of the console have eight.
-pub(crate) const MOST_LEVELS: u32 = 16;
+pub(crate) const MAX_LEVELS: u32 = 16;
 
 /// Longest key that a path names.
-const LONGEST_KEY: usize = 48;
+const MAX_KEY: usize = 48;
 
 /// Strange leaves that a lane remembers. A record with others is walked, but none once this number is reached.
-const MOST_SEEN: usize = 1_000;
+const MAX_SEEN: usize = 1_000;
 
 /// The strange leaves that a lane has come across.
 #[derive(Debug, Clone, Default)]
@@ -125,7 +125,7 @@ impl Seen {
     pub fn add(&mut self, leaves: &[u64]) -> bool {
         let mut is_new = false;
         for leaf in leaves {
-            is_new |= self.0.len() < MOST_SEEN && self.0.insert(*leaf);
+            is_new |= self.0.len() < MAX_SEEN && self.0.insert(*leaf);
         }
         is_new
     }
@@ -307,7 +307,7 @@ fn has_object(text: &[u8]) -> bool {
 fn add_leaves(leaves: &mut Vec<u64>, place: Place, value: Value<'_>, level: u32) {
     match value.kind() {
         _ if value.is_empty() => {}
-        Kind::Object | Kind::Array if level > MOST_LEVELS => leaves.push(place.0),
+        Kind::Object | Kind::Array if level > MAX_LEVELS => leaves.push(place.0),
         Kind::Object => {
             for (key, value) in value.entries().filter(|(key, _)| !is_secret(key)) {
                 add_leaves(leaves, place.below(fnv1a(name_of(&key).as_bytes())), value, level + 1);
@@ -327,7 +327,7 @@ pub(crate) fn name_of(key: &str) -> &str {
     let changes = cases.windows(2).filter(|pair| pair[0] != pair[1]).count();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
     let is_name = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$'))
-        && key.len() <= LONGEST_KEY
+        && key.len() <= MAX_KEY
         && key.bytes().any(|byte| byte.is_ascii_lowercase())
         && key.bytes().all(is_word)
         && digits <= most_digits

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use s1_forwarder_record::{Level, Scope, Stream, Value};
 
 use crate::fnv::fnv1a;
-use crate::placeholders::{TextPart, text_parts};
 use crate::streams::unread::{OwnerField, owner};
+use crate::template::{TextPart, text_parts};
 
 /// The labels of an event, by name.
 pub type Labels = BTreeMap<String, String>;
@@ -31,7 +31,7 @@ const FULL_RECORDS: u64 = 1_000;
 /// Longest value of a field, in bytes.
 const MAX_VALUE: usize = 64;
 /// Longest label with fields of the console, in bytes.
-pub const LONGEST_LABEL: usize = 1 << 10;
+pub const MAX_LABEL: usize = 1 << 10;
 
 /// Makes the labels of each record of one lane.
 #[derive(Debug)]
@@ -136,12 +136,12 @@ impl Template {
             Part::Field(level, field) => value(*level, *field),
         });
         let label: String = parts.collect();
-        if label.len() <= LONGEST_LABEL {
+        if label.len() <= MAX_LABEL {
             return label;
         }
         // Different labels stay different.
         let hash = format!("{:08x}", fnv1a(label.as_bytes()) as u32);
-        let kept = label.floor_char_boundary(LONGEST_LABEL - hash.len());
+        let kept = label.floor_char_boundary(MAX_LABEL - hash.len());
         label[..kept].to_owned() + &hash
     }
 }

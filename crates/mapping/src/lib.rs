@@ -22,12 +22,12 @@ mod misfits;
 mod names;
 mod ocsf;
 mod parts;
-mod placeholders;
 mod record;
 mod schema;
 mod secret_keys;
 mod secrets;
 mod streams;
+mod template;
 mod used;
 mod writer;
 
@@ -43,17 +43,17 @@ pub use self::ecs::UNEXPECTED;
 pub use self::json::write_text;
 pub use self::keys::OVERFLOW;
 pub use self::labels::{
-    LONGEST_LABEL, Labeler, Labelled, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console,
+    Labeler, Labelled, Labels, MAX_LABEL, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console,
 };
 pub use self::mapping::{CompleteSnapshot, MapError, Mapped, Origin};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
 pub use self::ocsf::to_1_3 as to_ocsf_1_3;
-pub use self::placeholders::{TextPart, Unclosed, text_parts};
 use self::record::Record;
 pub use self::schema::{OcsfVersion, Schema};
 pub use self::secrets::REDACTED;
-use self::streams::unread::Known;
+use self::streams::unread::UnreadFacts;
+pub use self::template::{TextPart, Unclosed, text_parts};
 
 /// Whether the table of activity types has this type. Other types are mapped by the rules for unknown types.
 pub fn knows_activity_type(id: u32) -> bool {
@@ -180,7 +180,7 @@ impl Mapper {
     }
 
     /// What may be shown of a record that was cut off: nobody knows what is at a path of it.
-    pub fn cut<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
+    pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
         self.label(record);
         without_secrets(self.redacts_secrets, record)
     }
@@ -244,7 +244,7 @@ impl Mapper {
                 };
                 match read(bounds::bounded(text).as_ref()) {
                     Err(JsonError::TooDeep(at)) => {
-                        let bounded = bounds::cut(text).ok_or(JsonError::TooDeep(at));
+                        let bounded = bounds::truncated(text).ok_or(JsonError::TooDeep(at));
                         bounded.and_then(|bounded| read(Some(&bounded))).map_err(unreadable)
                     }
                     read => read.map_err(unreadable),
@@ -262,7 +262,7 @@ impl Mapper {
             return Ok(Mapped { repaired: true, ..mapped });
         }
         out.truncate(start);
-        let known = Known::of(stream, record);
+        let known = UnreadFacts::of(stream, record);
         mapper.map_error(&without_secrets(redacts_secrets, record), &known, identity, &reason, out);
         Err(MapError(reason))
     }

@@ -7,7 +7,7 @@ use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 use crate::keys::{Keys, Seen};
 use crate::labels::Labels;
 use crate::record::Record;
-use crate::streams::unread::Known;
+use crate::streams::unread::UnreadFacts;
 
 /// The source of a mapper's records.
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ pub(super) trait SchemaMapper {
 
     /// Appends the event of a record that cannot be mapped: the mandatory fields, its identity, what is known of the
     /// record, the record and the reason.
-    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>);
+    fn map_error(&mut self, record: &[u8], known: &UnreadFacts, identity: Identity, reason: &str, out: &mut Vec<u8>);
 }
 
 /// The record as text, if it is UTF-8 and begins like a JSON object.

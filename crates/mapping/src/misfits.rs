@@ -6,10 +6,10 @@ use std::collections::btree_map::Entry;
 
 /// The misfits of one event, and of the object that is being written: with the name that each is at or below.
 #[derive(Debug, Default)]
-pub(crate) struct Misfits(Vec<(Name, Node)>);
+pub(crate) struct Misfits(Vec<(RawName, Node)>);
 
 /// A name as it is in JSON.
-type Name = Vec<u8>;
+type RawName = Vec<u8>;
 
 impl Misfits {
     pub fn len(&self) -> usize {
@@ -53,11 +53,11 @@ impl Misfits {
 #[derive(Debug, Default)]
 struct Node {
     values: Vec<Vec<u8>>,
-    below: BTreeMap<Name, Node>,
+    below: BTreeMap<RawName, Node>,
 }
 
 impl Node {
-    fn add(&mut self, name: Name, node: Self) {
+    fn add(&mut self, name: RawName, node: Self) {
         match self.below.entry(name) {
             Entry::Vacant(free) => _ = free.insert(node),
             Entry::Occupied(mut same) => {

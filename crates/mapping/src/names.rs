@@ -7,7 +7,7 @@ use std::io::Write as _;
 use super::fnv::fnv1a;
 
 /// Most names of an object that are compared one by one. Nearly all objects have fewer.
-const FEW: usize = 16;
+const MAX_SEARCHED: usize = 16;
 
 /// A name in the output.
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +115,7 @@ impl DistinctNames {
     #[inline]
     pub fn add(&mut self, out: &[u8], name: Name) {
         self.stack.push(name);
-        if self.stack.len() - self.first > FEW {
+        if self.stack.len() - self.first > MAX_SEARCHED {
             self.add_to_many(out);
         }
     }

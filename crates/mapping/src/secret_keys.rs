@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 const SECRET_KEYS: [&str; 4] = ["licenseKey", "licenceKey", "passphrase", "registrationToken"];
-const SHORTEST: usize = "passphrase".len();
+const MIN_LENGTH: usize = "passphrase".len();
 
 /// Keys of secrets: two enrol an agent into a site or group, one removes it from its host. No mapped field contains
 /// their values; see `secrets.rs` for what contains the record.
@@ -13,7 +13,7 @@ pub(super) fn is_secret(key: &str) -> bool {
         return false;
     }
     // An escape is longer than what it stands for.
-    let may_be_escaped = key.len() > SHORTEST && key.contains('\\');
+    let may_be_escaped = key.len() > MIN_LENGTH && key.contains('\\');
     let key = if may_be_escaped { unescaped(key) } else { Cow::Borrowed(key) };
     SECRET_KEYS.into_iter().any(|secret| key.eq_ignore_ascii_case(secret))
 }

@@ -6,7 +6,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use crate::common::address::Address;
 use crate::common::hash::hash;
-use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::missing::{is_missing_word, is_set};
 use crate::common::remaining::{write_remaining, write_remaining_data};
 use crate::copy::KeyCase;
 use crate::json::Json;
@@ -59,7 +59,7 @@ impl<'o> Writer<'o> {
     /// Writes a text if there is one and it is no placeholder. The value stays in the record.
     #[inline]
     pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
-        let text = text.filter(|text| !is_placeholder(*text))?;
+        let text = text.filter(|text| !is_missing_word(*text))?;
         self.json.escaped(name, text);
         Some(text)
     }

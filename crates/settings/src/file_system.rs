@@ -19,26 +19,26 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for each further path, after one of them did not answer.
 const LESS_PATIENCE: Duration = Duration::from_millis(500);
-/// Time for a path in a directory with [`MANY`] paths that do not answer.
-const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+/// Time for a path in a directory with [`MAX_FREE_THREADS`] paths that do not answer.
+const MIN_PATIENCE: Duration = Duration::from_millis(100);
 /// Many paths of a directory do not answer.
-const MANY: usize = 16;
+const MAX_FREE_THREADS: usize = 16;
 /// Threads that wait for the paths of one directory. Others in it are not tried then.
-const MOST_IN_DIRECTORY: usize = 64;
+const MAX_IN_DIRECTORY: usize = 64;
 /// Threads that wait for paths, of all directories. Systems limit the threads of a process.
-const MOST: usize = 1_000;
+const MAX_FILES: usize = 1_000;
 /// A path without an answer is tried again after this time, then after twice as long and so on: a file system that is
 /// mounted again does not end the calls to the old one.
 const RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Answers that wait for the caller. Each may be as large as a file.
 const AHEAD: usize = 16;
-/// A caller that waits longer is one of at most [`MOST_WAITING`].
+/// A caller that waits longer is one of at most [`MAX_WAITING`].
 const SOON: Duration = Duration::from_millis(100);
 /// Each occupies one of the 512 threads that the runtime has for all that blocks.
-const MOST_WAITING: usize = 128;
+const MAX_WAITING: usize = 128;
 
 static SILENT: LazyLock<Mutex<Silent>> = LazyLock::new(Mutex::default);
-static WAITING: Semaphore = Semaphore::const_new(MOST_WAITING);
+static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
 
 /// What did not answer in time.
 #[derive(Debug, Default)]
@@ -79,9 +79,9 @@ impl Silent {
         }
         let directory = self.directories.get(directory(path)).copied().unwrap_or_default();
         let is_refused = self.paths.get(path).is_some_and(|calls| calls.refuses(1))
-            || directory.refuses(MOST_IN_DIRECTORY)
-            || self.all.refuses(MOST);
-        let patience = if directory.calls >= MANY { patience.min(LEAST_PATIENCE) } else { patience };
+            || directory.refuses(MAX_IN_DIRECTORY)
+            || self.all.refuses(MAX_FILES);
+        let patience = if directory.calls >= MAX_FREE_THREADS { patience.min(MIN_PATIENCE) } else { patience };
         (!is_refused).then_some(patience)
     }
 
@@ -320,10 +320,14 @@ mod tests {
     #[test]
     fn a_directory_in_which_many_paths_do_not_answer_gets_few_threads() {
         let alive = Arc::new(AtomicBool::new(false));
-        let names: Vec<String> = (0..MOST_IN_DIRECTORY).map(|number| format!("b/dead-{number}")).collect();
+        let names: Vec<String> = (0..MAX_IN_DIRECTORY).map(|number| format!("b/dead-{number}")).collect();
         let paths: Vec<&str> = names.iter().map(String::as_str).collect();
         let answer = |path: &str| collected(answers(&[path], Duration::from_secs(60), &alive)).pop().unwrap().1;
-        assert!(collected(answers(&paths[..MANY], LEAST_PATIENCE, &alive)).iter().all(|answer| answer.1.is_none()));
+        assert!(
+            collected(answers(&paths[..MAX_FREE_THREADS], MIN_PATIENCE, &alive))
+                .iter()
+                .all(|answer| answer.1.is_none())
+        );
         // A path that answers does so soon, next to many that do not.
         while answer("b/other") != Some(5) {
             std::thread::park_timeout(Duration::from_millis(10));
@@ -331,7 +335,7 @@ mod tests {
         // A thread that a loaded machine starts too late ends without a call, and its place is free again.
         let is_hanging = |name: &String| SILENT.lock().paths.contains_key(Path::new(name));
         while !names.iter().all(is_hanging) {
-            assert!(collected(answers(&paths, LEAST_PATIENCE, &alive)).iter().all(|answer| answer.1.is_none()));
+            assert!(collected(answers(&paths, MIN_PATIENCE, &alive)).iter().all(|answer| answer.1.is_none()));
         }
         assert_eq!(answer("b/other"), None, "the directory has all its threads");
         assert_eq!(answer("d/other"), Some(5));

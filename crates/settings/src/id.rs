@@ -32,7 +32,7 @@ pub enum IdError {
 }
 
 /// The console refuses filters with smaller ids.
-const SMALLEST: u64 = 100_000_000_000_000_000;
+const MIN_ID: u64 = 100_000_000_000_000_000;
 
 impl Id {
     pub fn as_str(&self) -> &str {
@@ -49,7 +49,7 @@ impl FromStr for Id {
             return Err(IdError::NotDigits(text.to_owned()));
         }
         match digits.parse::<u64>() {
-            Ok(number) if number < SMALLEST || digits.starts_with('0') => Err(IdError::TooShort(text.to_owned())),
+            Ok(number) if number < MIN_ID || digits.starts_with('0') => Err(IdError::TooShort(text.to_owned())),
             Ok(_) => Ok(Self(digits.to_owned())),
             Err(_) => Err(IdError::TooLong(text.to_owned())),
         }
@@ -102,7 +102,7 @@ impl JsonSchema for Id {
             "type": ["string", "integer"],
             "description": "An id of the console: 18 or 19 digits, quotes optional.",
             "pattern": "^[0-9]{18,20}$",
-            "minimum": SMALLEST,
+            "minimum": MIN_ID,
         })
     }
 }

@@ -9,23 +9,23 @@ use s1_forwarder_record::visible::excerpt;
 use secrecy::{ExposeSecret, SecretString};
 
 /// A shorter text is not secret and appears in every response.
-const SHORTEST: usize = 4;
+const MIN_LENGTH: usize = 4;
 /// Stands in place of a secret.
 const REMOVED: &str = "***";
 /// Bytes of a foreign text that are searched before it is cut, and more than an excerpt needs.
 const SEARCHED: usize = 4 * 1024;
 /// Steps for a text, and more for each of its bytes and for each byte and spelling: more than any text needs that its
 /// author did not make for this. The rest of such a text is removed.
-const LEAST_STEPS: usize = 20_000;
+const MIN_STEPS: usize = 20_000;
 const STEPS_OF_BYTE: usize = 20;
 /// Escapes of a text that are remembered at a time, a few MB.
-const MOST_DECODED: usize = 1 << 16;
+const MAX_DECODED: usize = 1 << 16;
 /// Digits of a character's number, leading zeros included.
-const MOST_DIGITS: usize = 32;
+const MAX_DIGITS: usize = 32;
 /// How many escapes may surround one another, as of a form in HTML in JSON.
 const LAYERS: usize = 4;
 /// Longest text of a named character of HTML, without `&` and `;`.
-const LONGEST_NAME: usize = 31;
+const MAX_NAME: usize = 31;
 
 /// The secrets that a peer was sent, and may repeat.
 ///
@@ -61,7 +61,7 @@ impl KnownSecrets {
         let spellings: Vec<Spelling> = self.0.iter().flat_map(|secret| Spelling::all(secret.expose_secret())).collect();
         let starts = Starts::of(&spellings);
         let escapes = Escapes { text, decoded: RefCell::default() };
-        let steps = LEAST_STEPS + (STEPS_OF_BYTE + spellings.len()) * text.len();
+        let steps = MIN_STEPS + (STEPS_OF_BYTE + spellings.len()) * text.len();
         let mut search = Search { text, escapes: &escapes, is_cut, steps };
         let mut out = String::with_capacity(text.len());
         let mut readings = Vec::new();
@@ -128,7 +128,7 @@ enum Code {
 
 impl Spelling {
     fn all(secret: &str) -> Vec<Self> {
-        if secret.len() < SHORTEST {
+        if secret.len() < MIN_LENGTH {
             return Vec::new();
         }
         let mut all = vec![
@@ -141,7 +141,7 @@ impl Spelling {
         ];
         // Peers leave out the padding of base64.
         let unpadded = secret.trim_end_matches('=');
-        if (SHORTEST..secret.len()).contains(&unpadded.len()) {
+        if (MIN_LENGTH..secret.len()).contains(&unpadded.len()) {
             all.push(Self { text: unpadded.to_owned(), code: Code::Plain });
         }
         for before in 0..3 {
@@ -282,7 +282,7 @@ fn is_of_base64(char: char) -> bool {
 /// The text ends here, or within an escape that begins here.
 fn is_at_end(text: &str, at: usize) -> bool {
     let rest = &text[at..];
-    rest.is_empty() || (rest.starts_with(['%', '\\', '&', '=']) && rest.len() <= LONGEST_NAME)
+    rest.is_empty() || (rest.starts_with(['%', '\\', '&', '=']) && rest.len() <= MAX_NAME)
 }
 
 /// Names of HTML that an escape may have within it.
@@ -353,7 +353,7 @@ impl Escapes<'_> {
         }
         let decoded = self.decode_escape(at, layers - 1);
         let mut known = self.decoded.borrow_mut();
-        if known.len() >= MOST_DECODED {
+        if known.len() >= MAX_DECODED {
             known.clear();
         }
         known.insert((at, layers), decoded);
@@ -475,7 +475,7 @@ impl Reader<'_> {
     /// Digits of a character, up to `end`.
     fn code_point(&mut self, radix: u32, end: char) -> Option<Unit> {
         let mut number: u32 = 0;
-        for _ in 0..=MOST_DIGITS {
+        for _ in 0..=MAX_DIGITS {
             match self.char()? {
                 char if char == end => return char::from_u32(number).map(Unit::Char),
                 char => number = number.checked_mul(radix)?.checked_add(char.to_digit(radix)?)?,
@@ -499,7 +499,7 @@ impl Reader<'_> {
 
     fn name(&mut self) -> Option<Unit> {
         let mut name = String::new();
-        while name.len() <= LONGEST_NAME {
+        while name.len() <= MAX_NAME {
             match self.char()? {
                 ';' if name.len() > 1 => {
                     let known = ASCII_NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));

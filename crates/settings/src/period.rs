@@ -30,7 +30,7 @@ pub enum PeriodError {
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// 100 years in milliseconds. The sum with a current timestamp cannot overflow.
-const LONGEST: u64 = 36_525 * 86_400_000;
+const MAX_MILLIS: u64 = 36_525 * 86_400_000;
 
 impl FromStr for Period {
     type Err = PeriodError;
@@ -53,7 +53,7 @@ impl FromStr for Period {
             None => return Err(PeriodError::NotAPeriod(text.to_owned())),
         };
         match number.checked_mul(millis) {
-            Some(total) if total <= LONGEST => Ok(Self(Duration::from_millis(total))),
+            Some(total) if total <= MAX_MILLIS => Ok(Self(Duration::from_millis(total))),
             _ => Err(PeriodError::TooLong(text.to_owned())),
         }
     }

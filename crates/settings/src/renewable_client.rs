@@ -17,7 +17,7 @@ pub struct RenewableClient {
 }
 
 /// Certificates are not read more often than this: a server can make each request fail.
-const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl RenewableClient {
     /// # Errors
@@ -41,7 +41,7 @@ impl RenewableClient {
     pub fn renew(&self) {
         {
             let mut renewed_at = self.renewed_at.lock();
-            if renewed_at.is_some_and(|last| last.elapsed() < LEAST_INTERVAL) {
+            if renewed_at.is_some_and(|last| last.elapsed() < MIN_INTERVAL) {
                 return;
             }
             *renewed_at = Some(Instant::now());

@@ -1,6 +1,6 @@
 //! The envelope around a stored checkpoint: magic, format, checksum.
 
-use s1_forwarder_engine::checkpoint::{ENVELOPE as VERSION, StateError};
+use s1_forwarder_engine::checkpoint::{NEWEST_ENVELOPE as VERSION, StateError};
 
 const MAGIC: &[u8; 8] = b"S1FWSTAT";
 const HEADER: usize = MAGIC.len() + 2 + 4;

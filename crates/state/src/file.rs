@@ -114,7 +114,7 @@ impl CheckpointBackend for FileStore {
         self.in_turn(&path.clone(), move || {
             update.journal.appends.iter().try_for_each(|append| append_durably(&directory, append))?;
             write_durably(&path, &envelope::seal(&update.checkpoint))?;
-            let mut removed = update.journal.dropped;
+            let mut removed = update.journal.released;
             removed.retain(|segment| remove(&directory.join(segment.to_string()), fs::remove_file).is_ok());
             Ok(removed)
         })
@@ -327,11 +327,11 @@ mod tests {
 
     fn appending(segment: u64, offset: u64, bytes: &str) -> CheckpointUpdate {
         let appends = vec![Append { segment, offset, bytes: bytes.into() }];
-        CheckpointUpdate { checkpoint: bytes.into(), journal: JournalChange { appends, dropped: Vec::new() } }
+        CheckpointUpdate { checkpoint: bytes.into(), journal: JournalChange { appends, released: Vec::new() } }
     }
 
     fn dropping(segment: u64) -> CheckpointUpdate {
-        let journal = JournalChange { appends: Vec::new(), dropped: vec![segment] };
+        let journal = JournalChange { appends: Vec::new(), released: vec![segment] };
         CheckpointUpdate { checkpoint: Vec::new(), journal }
     }
 

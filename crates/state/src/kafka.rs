@@ -9,7 +9,7 @@ use s1_forwarder_engine::checkpoint::{
     CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store,
 };
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{KafkaLocation, OwnedLane, PROCESS, Topic, TransactionalId, TransactionalIds};
+use s1_forwarder_kafka::{KafkaLocation, OwnedLane, PROCESS_NAME, Topic, TransactionalId, TransactionalIds};
 
 /// In milliseconds. A late message aborts its transaction but does not end the producer, since it times out before the
 /// transaction does.
@@ -79,7 +79,7 @@ impl KafkaStore {
             // If this process wrote the last record, nobody else wrote meanwhile, and `update` is newer.
             let (opened, _) = self.open(key).await?;
             let is_other = opened.sequence() != lane.sequence();
-            if let Some(owner) = opened.writer.clone().filter(|writer| is_other && *writer != *PROCESS) {
+            if let Some(owner) = opened.writer.clone().filter(|writer| is_other && *writer != *PROCESS_NAME) {
                 return Err(StateError::Conflict { lane: key.clone(), owner });
             }
             lane = opened;
@@ -106,7 +106,7 @@ impl CheckpointBackend for KafkaStore {
 
     /// In one transaction.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
-        let dropped = update.journal.dropped.clone();
+        let dropped = update.journal.released.clone();
         self.write(key, update).await?;
         Ok(dropped)
     }
@@ -141,7 +141,7 @@ impl Store for KafkaStore {
         // From now on no worker writes the old one: it would be behind.
         let Some(checkpoint) = self.claim(from).await? else { return Err(StateError::Unknown(from.clone())) };
         let appends = self.call(async |topic| self.id.journal(topic, &self.name(from)).await).await?;
-        let journal = JournalChange { appends, dropped: Vec::new() };
+        let journal = JournalChange { appends, released: Vec::new() };
         self.write(to, CheckpointUpdate { checkpoint, journal }).await?;
         self.delete(from).await
     }

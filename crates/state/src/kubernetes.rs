@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use super::envelope;
 
 /// A larger checkpoint is split: an object may have 1 MiB, and is sent as base64.
-const LARGEST: usize = 256 << 10;
+const MAX_PART_BYTES: usize = 256 << 10;
 /// Concurrent calls. Ten workers that take over a thousand lanes each must leave the API server time for leases.
 const CALLS: usize = 8;
 /// Objects per page of a list.
@@ -131,13 +131,13 @@ impl KubernetesStore {
     async fn split_into_objects(&self, lane: &CheckpointKey, sealed: Vec<u8>) -> Result<ConfigMap, StateError> {
         let name = self.name(lane);
         let mut head = self.object(name.clone(), CHECKPOINT, lane);
-        if sealed.len() <= LARGEST {
+        if sealed.len() <= MAX_PART_BYTES {
             head.binary_data = Some([(CHECKPOINT.to_owned(), ByteString(sealed))].into());
             return Ok(head);
         }
         let write = fastrand::u64(..);
         let mut names = Vec::new();
-        for (number, part) in sealed.chunks(LARGEST).enumerate() {
+        for (number, part) in sealed.chunks(MAX_PART_BYTES).enumerate() {
             let name = format!("{name}-{write:016x}-{number}");
             let mut chunk = self.object(name.clone(), CHUNK, lane);
             chunk.binary_data = Some([(CHECKPOINT.to_owned(), ByteString(part.to_vec()))].into());
@@ -268,7 +268,7 @@ impl CheckpointBackend for KubernetesStore {
         let _turn = self.calls.acquire().await;
         let head = self.split_into_objects(lane, envelope::seal(&update.checkpoint)).await?;
         self.put(lane, head).await?;
-        Ok(update.journal.dropped)
+        Ok(update.journal.released)
     }
 }
 

@@ -10,10 +10,10 @@ use compact_str::CompactString;
 use s1_forwarder_record::{Stream, Timestamp};
 use smallvec::SmallVec;
 
-use super::latency::Requests;
 use super::metrics::{self, METRIC_PREFIX, Metric, label};
+use super::recent_latency::RequestTimes;
 use super::registry::Pipeline;
-use super::{Activity, FileStatus, LabelCount, LaneMetrics, SkipReason, StatusCounts, Telemetry};
+use super::{FileStatus, LabelCount, LaneMetrics, PipelineState, SkipReason, StatusCounts, Telemetry};
 
 /// A metric whose samples come from the lanes or the pipeline files.
 struct Family {
@@ -216,7 +216,7 @@ impl Samples {
                 requests(lines, (name, "sink"), lanes);
             }),
             Self::SinkLatency => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                let mut sums = SmallVec::<[(&str, Requests); 2]>::new();
+                let mut sums = SmallVec::<[(&str, RequestTimes); 2]>::new();
                 for lane in pipeline.running() {
                     let requests = lane.sink_latency.requests(*now);
                     match sums.iter_mut().find(|(sink, _)| *sink == lane.sink) {
@@ -317,12 +317,12 @@ fn requests<'a>(
 fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
     let files = telemetry.files();
     let count = |activity| files.values().filter(|file| file.activity == activity).count() as u64;
-    lines.sample(&[("state", "running")], count(Activity::Running));
-    lines.sample(&[("state", "paused")], count(Activity::Paused));
+    lines.sample(&[("state", "running")], count(PipelineState::Running));
+    lines.sample(&[("state", "paused")], count(PipelineState::Paused));
     if telemetry.shares_pipelines() {
-        lines.sample(&[("state", "elsewhere")], count(Activity::Elsewhere));
+        lines.sample(&[("state", "elsewhere")], count(PipelineState::Elsewhere));
     }
-    let removed = count(Activity::Removed);
+    let removed = count(PipelineState::Removed);
     let with_problem = files.values().filter(|file| file.problem.is_some()).count() as u64;
     lines.sample(&[("state", "invalid")], with_problem.saturating_sub(removed));
     lines.sample(&[("state", "removed")], removed);
@@ -333,7 +333,7 @@ fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
     let mut line = |pipeline: &str, warning| lines.sample(&[("pipeline", pipeline), ("warning", warning)], 1_u64);
     let files = telemetry.files();
     // A pipeline whose file is gone has no series.
-    let is_invalid = |file: &&FileStatus| file.problem.is_some() && file.activity != Activity::Removed;
+    let is_invalid = |file: &&FileStatus| file.problem.is_some() && file.activity != PipelineState::Removed;
     let invalid: BTreeSet<&str> = files.values().filter(is_invalid).map(|file| &*file.pipeline).collect();
     invalid.into_iter().for_each(|pipeline| line(pipeline, "file"));
     for (name, pipeline) in telemetry.pipelines().iter() {

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 /// A part of the process that makes progress at least every five seconds while it is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum HealthPart {
     /// Tasks are run. Nothing in this program blocks for a second.
     Runtime,
     /// Files, shards and lanes are attended to. Ten thousand pipelines that start together take it some seconds.
     Supervisor,
 }
 
-impl Part {
+impl HealthPart {
     /// `/livez` fails if the part made no progress for this time.
     fn patience(self) -> Duration {
         match self {
@@ -26,7 +26,7 @@ impl Part {
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for HealthPart {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Runtime => "runtime",
@@ -44,7 +44,7 @@ pub struct ProcessHealth {
     state_store: Mutex<Result<(), String>>,
     api_server: Mutex<Result<(), String>>,
     /// The last heartbeat of each part that must be alive now.
-    heartbeats: Mutex<Vec<(Part, Instant)>>,
+    heartbeats: Mutex<Vec<(HealthPart, Instant)>>,
 }
 
 impl Default for ProcessHealth {
@@ -61,7 +61,7 @@ impl ProcessHealth {
             draining: AtomicBool::new(false),
             state_store: Mutex::new(Err("not opened yet".to_owned())),
             api_server: Mutex::new(Ok(())),
-            heartbeats: Mutex::new(vec![(Part::Runtime, Instant::now())]),
+            heartbeats: Mutex::new(vec![(HealthPart::Runtime, Instant::now())]),
         }
     }
 
@@ -73,7 +73,7 @@ impl ProcessHealth {
     /// From now on the supervisor waits for the lanes, for as long as the shutdown may take.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.heartbeats.lock().retain(|(part, _)| *part != Part::Supervisor);
+        self.heartbeats.lock().retain(|(part, _)| *part != HealthPart::Supervisor);
     }
 
     /// Sets whether the state store responds; else why not.
@@ -87,7 +87,7 @@ impl ProcessHealth {
     }
 
     /// The part makes progress. From the first time on, it has to do so again and again.
-    pub fn heartbeat(&self, part: Part) {
+    pub fn heartbeat(&self, part: HealthPart) {
         let mut heartbeats = self.heartbeats.lock();
         heartbeats.retain(|(known, _)| *known != part);
         heartbeats.push((part, Instant::now()));

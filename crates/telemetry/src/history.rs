@@ -38,7 +38,7 @@ impl History {
     /// Time between two samples.
     pub(super) const STEP: Duration = Duration::from_secs(300);
     /// Twelve hours.
-    const MOST: usize = 144;
+    const MAX_SAMPLES: usize = 144;
 
     /// Samples that memory is reserved for at a time: an hour.
     const GROWTH: usize = 12;
@@ -65,7 +65,7 @@ impl History {
             // The counters may come from an earlier run of the lanes, or from a part of a step.
             return;
         }
-        if self.samples.len() == Self::MOST {
+        if self.samples.len() == Self::MAX_SAMPLES {
             self.samples.pop_front();
         }
         if self.samples.len() == self.samples.capacity() {
@@ -103,10 +103,10 @@ mod tests {
             history.push(i64::from(step), u64::from(step) * 600, lag);
         }
         let samples = history.samples();
-        assert_eq!(samples.len(), History::MOST);
+        assert_eq!(samples.len(), History::MAX_SAMPLES);
         assert!(samples.iter().all(|sample| sample.delivered_per_second == 2.0), "{samples:?}");
-        let last = samples[History::MOST - 1];
-        let before = samples[History::MOST - 2];
+        let last = samples[History::MAX_SAMPLES - 1];
+        let before = samples[History::MAX_SAMPLES - 2];
         assert_eq!((last.lag_seconds, before.lag_seconds), (None, Some(1498.0)));
         assert_eq!(last.time.since(before.time), History::STEP);
         assert_eq!(History::step(last.time), 1_499);

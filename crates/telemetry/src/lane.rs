@@ -12,9 +12,9 @@ use smallvec::SmallVec;
 
 use super::compared_clocks::ComparedClocks;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
-use super::latency::Latency;
 use super::metrics::label;
 use super::notices::Notices;
+use super::recent_latency::RecentLatency;
 use super::shown::{LaneState, TokenProblem};
 use super::sink_warnings::{SinkWarnings, WarningReason, replace_if_different};
 use super::state_history::{RecentError, StateHistory};
@@ -23,7 +23,7 @@ use crate::usage::LaneUsage;
 /// A failing lane that waits longer than this for its next attempt names the command that ends the wait.
 const LONG_WAIT: Duration = Duration::from_secs(120);
 /// See [`LaneMetrics::add_repair`].
-const MOST_REPAIRS: usize = 4;
+const MAX_REPAIRS: usize = 4;
 
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +188,7 @@ pub struct LaneMetrics {
     rare: Mutex<Option<Box<Rare>>>,
     /// What it did by hour, until that is stored.
     pub usage: LaneUsage,
-    pub(super) sink_latency: Latency,
+    pub(super) sink_latency: RecentLatency,
     skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
     /// [`Self::complete_until`] when the lane began to poll.
@@ -266,7 +266,7 @@ impl LaneMetrics {
             notices: Notices::default(),
             rare: Mutex::default(),
             usage: LaneUsage::default(),
-            sink_latency: Latency::default(),
+            sink_latency: RecentLatency::default(),
             skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
             opened_from: AtomicI64::new(i64::MIN),
@@ -496,7 +496,7 @@ impl LaneMetrics {
     pub fn add_repair(&self, text: String, until: Option<Timestamp>) {
         let mut rare = self.rare.lock();
         let repairs = &mut rare.get_or_insert_default().repairs;
-        if repairs.len() >= MOST_REPAIRS {
+        if repairs.len() >= MAX_REPAIRS {
             repairs.remove(0);
         }
         repairs.push(Repair { text: text.into(), compared_at: until });
@@ -609,7 +609,7 @@ impl LaneMetrics {
         known_time(self.last_success.load(Ordering::Relaxed))
     }
 
-    /// For tests of what shows a lane: [`Meter::happened`](super::Meter::happened) decides the state.
+    /// For tests of what shows a lane: [`Meter::report`](super::Meter::report) decides the state.
     #[cfg(any(test, feature = "testing"))]
     pub fn show(&self, now: Timestamp, state: LaneState) {
         self.set_state(now, state);
@@ -645,7 +645,7 @@ impl LaneMetrics {
     /// the first seconds: every request waits a little.
     pub fn limit_wait(&self, now: Timestamp) -> Option<(Timestamp, usize)> {
         let wait = self.limit_wait.lock();
-        let wait = wait.as_ref().filter(|wait| now.since(wait.since) >= LEAST_LIMIT_WAIT)?;
+        let wait = wait.as_ref().filter(|wait| now.since(wait.since) >= MIN_LIMIT_WAIT)?;
         Some((wait.since, wait.lanes.load(Ordering::Relaxed)))
     }
 
@@ -695,7 +695,7 @@ impl LaneMetrics {
 }
 
 /// A shorter wait is not shown.
-const LEAST_LIMIT_WAIT: Duration = Duration::from_secs(2);
+const MIN_LIMIT_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct LimitWait {

@@ -9,7 +9,7 @@ use super::notices::{Notice, NoticeKind};
 /// The callers run within the lane's span, which names the lane. `list` returns the command that lists dead letters.
 impl LaneMetrics {
     /// `count` events became dead letters, one of them for `reason`.
-    pub fn tell_dead_letters(
+    pub fn log_dead_letters(
         &self,
         now: Timestamp,
         count: u64,
@@ -29,13 +29,13 @@ impl LaneMetrics {
         }
     }
 
-    /// True if [`Self::tell_pending`] may have something to tell.
+    /// True if [`Self::log_pending`] may have something to tell.
     pub fn has_pending(&self) -> bool {
         self.notices.has_any()
     }
 
     /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
-    pub fn tell_pending(&self, now: Option<Timestamp>, list: impl Fn() -> String) {
+    pub fn log_pending(&self, now: Option<Timestamp>, list: impl Fn() -> String) {
         for (kind, notice) in self.notices.take(now) {
             log(kind, &notice, &list);
         }
@@ -111,13 +111,13 @@ mod tests {
         tracing::subscriber::with_default(writer, || {
             (1..4).for_each(|id| meter.not_mapped("`id` is missing", &id.to_string()));
             (1..9).for_each(|id| meter.program_failed(&format!("remap: {id} is no text"), id == 8, &id.to_string()));
-            meter.lane.tell_pending(None, String::new);
+            meter.metrics.log_pending(None, String::new);
         });
         let log = String::from_utf8(log.0.lock().clone()).unwrap();
         let lines: Vec<&str> = log.lines().collect();
         let counted =
-            [&meter.lane.map.errors, &meter.lane.map.program_errors].map(|count| count.load(Ordering::Relaxed));
-        assert_eq!((lines.len(), counted, meter.lane.remap_overruns()), (4, [3, 8], 1), "{log}");
+            [&meter.metrics.map.errors, &meter.metrics.map.program_errors].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((lines.len(), counted, meter.metrics.remap_overruns()), (4, [3, 8], 1), "{log}");
         assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
         assert!(lines[1].contains("count=1 reason=remap: 1 is no text record_id=1"), "{log}");
         assert!(lines[2].contains("count=2 reason=`id` is missing record_id=2"), "{log}");

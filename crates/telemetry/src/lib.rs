@@ -17,12 +17,12 @@ mod history;
 mod label_counts;
 mod lane;
 mod lane_log;
-mod latency;
 mod logs;
 mod meter;
 mod metrics;
 mod notices;
 mod process;
+mod recent_latency;
 mod registry;
 mod reminders;
 mod shown;
@@ -38,7 +38,7 @@ pub mod usage;
 
 pub use compared_clocks::ComparedClocks;
 pub use duration::HumanDuration;
-pub use health::{Part, ProcessHealth};
+pub use health::{HealthPart, ProcessHealth};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
 pub use lane::{
@@ -50,7 +50,7 @@ pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{
-    Activity, ClusterView, CommandFlags, FileStatus, LaneView, NewTokenProblem, SettingsSource, Telemetry,
+    ClusterView, CommandFlags, FileStatus, LaneView, NewTokenProblem, PipelineState, SettingsSource, Telemetry,
     TelemetrySnapshot, TokenStatus,
 };
 pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};

@@ -21,7 +21,7 @@ type Labels = std::collections::BTreeMap<String, String>;
 /// for the same lane.
 #[derive(Debug, Clone)]
 pub struct Meter {
-    pub lane: Arc<LaneMetrics>,
+    pub metrics: Arc<LaneMetrics>,
     telemetry: Arc<Telemetry>,
     sink_type: Arc<str>,
     clock: Clock,
@@ -59,13 +59,13 @@ struct LogLines {
 }
 
 /// Lines at once.
-const LINES: u32 = 10;
+const MAX_LINES: u32 = 10;
 /// After these, one in each period of this length.
 const LINE_PERIOD: Duration = Duration::from_secs(60);
 
 impl Default for LogLines {
     fn default() -> Self {
-        Self { left: LINES, added: Timestamp::default(), unlogged: 0 }
+        Self { left: MAX_LINES, added: Timestamp::default(), unlogged: 0 }
     }
 }
 
@@ -74,7 +74,7 @@ impl LogLines {
     fn take(&mut self, now: Timestamp) -> Option<u64> {
         let earned = now.since(self.added).as_secs() / LINE_PERIOD.as_secs();
         if earned > 0 {
-            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(LINES);
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(MAX_LINES);
             self.added = now;
         }
         if self.left == 0 {
@@ -114,7 +114,7 @@ impl Meter {
 
     pub fn with_metrics(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
         Self {
-            lane,
+            metrics: lane,
             telemetry: telemetry.clone(),
             sink_type: sink_type.into(),
             clock,
@@ -146,16 +146,16 @@ impl Meter {
         if counts.events == 0 {
             return;
         }
-        self.lane.send.event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        self.metrics.send.event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
         let now = self.clock.now();
         let from = self.latency_from.load(Ordering::Relaxed);
         if from != i64::MAX {
             let from = Timestamp::from_micros(from);
             let times = events.clone().filter_map(|event| event.time).filter(|time| *time > from);
             let latencies = times.map(|time| now.since(time)).inspect(|latency| counts.latency.add(*latency));
-            self.telemetry.process().observe_event_latency(self.lane.stream, &self.sink_type, latencies);
+            self.telemetry.process().observe_event_latency(self.metrics.stream, &self.sink_type, latencies);
         }
-        self.lane.usage.count(now, &counts);
+        self.metrics.usage.count(now, &counts);
         let labels = self.telemetry.counted_labels();
         for name in labels.names() {
             // The events of a batch mostly have one value.
@@ -167,13 +167,13 @@ impl Meter {
                     Some((same, count)) if *same == value.as_str() => count.add(one),
                     _ => {
                         if let Some((value, count)) = run.replace((value, one)) {
-                            self.lane.count_label(labels, name, value, count);
+                            self.metrics.count_label(labels, name, value, count);
                         }
                     }
                 }
             }
             if let Some((value, count)) = run {
-                self.lane.count_label(labels, name, value, count);
+                self.metrics.count_label(labels, name, value, count);
             }
         }
     }
@@ -181,8 +181,8 @@ impl Meter {
     /// Events were stored as dead letters.
     pub fn dead_lettered(&self, dead_letters: u64) {
         if dead_letters > 0 {
-            self.lane.send.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
-            self.lane.usage.count(self.clock.now(), &Counts { dead_letters, ..Counts::default() });
+            self.metrics.send.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+            self.metrics.usage.count(self.clock.now(), &Counts { dead_letters, ..Counts::default() });
         }
     }
 
@@ -193,93 +193,93 @@ impl Meter {
 
     /// A request to the console ended, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
-        self.lane.pull.requests.count(status);
-        self.telemetry.process().observe_console_request(self.lane.stream, took);
+        self.metrics.pull.requests.count(status);
+        self.telemetry.process().observe_console_request(self.metrics.stream, took);
     }
 
     /// A request to the sink ended, with or without a response.
     pub fn sink_request(&self, status: &str, took: Duration) {
-        self.lane.send.requests.count(status);
-        self.lane.sink_latency.add(took, self.clock.now());
+        self.metrics.send.requests.count(status);
+        self.metrics.sink_latency.add(took, self.clock.now());
         self.telemetry.process().observe_sink_request(&self.sink_type, took);
     }
 
     /// A record could not be mapped, for `reason`. The caller runs within the lane's span.
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
-        self.lane.map.errors.fetch_add(1, Ordering::Relaxed);
-        self.lane.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
+        self.metrics.map.errors.fetch_add(1, Ordering::Relaxed);
+        self.metrics.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
     }
 
     /// A program of the user failed on the event of a record. The caller runs within the lane's span.
     pub fn program_failed(&self, reason: &str, overran: bool, record_id: &str) {
         let now = self.clock.now();
-        self.lane.remap_failed(now, reason, overran);
-        self.lane.tell(NoticeKind::ProgramErrors, now, reason, record_id);
+        self.metrics.remap_failed(now, reason, overran);
+        self.metrics.tell(NoticeKind::ProgramErrors, now, reason, record_id);
     }
 
     /// A record was no valid JSON and was repaired. The caller runs within the lane's span.
     pub fn repaired(&self, record_id: &str) {
-        self.lane.map.repaired.fetch_add(1, Ordering::Relaxed);
-        self.lane.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
+        self.metrics.map.repaired.fetch_add(1, Ordering::Relaxed);
+        self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
     }
 
     /// A record exceeds a bound. The caller runs within the lane's span.
     pub fn overflowed(&self, record_id: &str) {
-        self.lane.add_overflowed();
-        self.lane.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
+        self.metrics.add_overflowed();
+        self.metrics.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
     }
 
     /// What `include` names could not be fetched for a record, for `reason`. The caller runs within the lane's span.
     pub fn not_enriched(&self, reason: &str, record_id: &str) {
-        self.lane.add_not_enriched();
-        self.lane.tell(NoticeKind::NotEnriched, self.clock.now(), reason, record_id);
+        self.metrics.add_not_enriched();
+        self.metrics.tell(NoticeKind::NotEnriched, self.clock.now(), reason, record_id);
     }
 
     /// A record's labels have the value `other`. The caller runs within the lane's span.
     pub fn labelled_other(&self, record_id: &str) {
-        self.lane.add_labelled_other();
-        self.lane.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
+        self.metrics.add_labelled_other();
+        self.metrics.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
     }
 
     /// A time of a record names no zone.
     pub fn without_zone(&self) {
-        self.lane.add_without_zone();
+        self.metrics.add_without_zone();
     }
 
     /// A record has this number of leaves that no mapping knows.
     pub fn unmapped_fields(&self, leaves: u32) {
-        self.telemetry.unmapped_fields().count(self.lane.stream, leaves);
+        self.telemetry.unmapped_fields().count(self.metrics.stream, leaves);
     }
 
     /// The log names such a leaf, once. `path` was made for logs. The caller runs within the lane's span.
     pub fn name_unmapped_field(&self, path: &str) {
-        self.telemetry.unmapped_fields().name(&self.lane.pipeline, self.lane.stream, path);
+        self.telemetry.unmapped_fields().name(&self.metrics.pipeline, self.metrics.stream, path);
     }
 
     /// The console returned a record that an earlier complete poll over its time did not return.
     pub fn arrived_late(&self, delay: Duration) {
-        self.telemetry.process().observe_arrival_delay(self.lane.stream, delay);
+        self.telemetry.process().observe_arrival_delay(self.metrics.stream, delay);
     }
 
     /// The console reported when the pipeline's token expires; `None` if it does not.
     pub fn token_expires(&self, expires: Option<Timestamp>) {
-        self.telemetry.set_token_expiry(&self.lane.pipeline, expires);
+        self.telemetry.set_token_expiry(&self.metrics.pipeline, expires);
     }
 
     /// The last value of [`Self::token_expires`] from any lane of the pipeline.
     pub fn known_token_expiry(&self) -> Option<Timestamp> {
-        self.telemetry.token_expiry(&self.lane.pipeline)
+        self.telemetry.token_expiry(&self.metrics.pipeline)
     }
 
     /// The console's clock was compared with ours.
     pub fn clocks_differ(&self, ours: Timestamp, theirs: Timestamp) {
-        self.lane.clocks.set_difference(theirs.since(ours).max(ours.since(theirs)), ours);
-        self.telemetry.set_clock_difference(&self.lane.pipeline, theirs.seconds() - ours.seconds());
+        self.metrics.clocks.set_difference(theirs.since(ours).max(ours.since(theirs)), ours);
+        self.telemetry.set_clock_difference(&self.metrics.pipeline, theirs.seconds() - ours.seconds());
     }
 
     /// An attempt failed on this side.
     pub fn failed(&self, side: Side, failure: &Failure) {
-        self.happened(LaneEvent::Failed(side, failure.clone()));
+        self.report(LaneEvent::Failed(side, failure.clone()));
     }
 
     /// Another process has the lane, or it is unknown what was committed: the failure says which.
@@ -290,33 +290,33 @@ impl Meter {
 
     /// Removes the lane from metrics and the status page.
     pub fn end(&self) {
-        self.telemetry.end_lane(&self.lane);
+        self.telemetry.end_lane(&self.metrics);
     }
 
     /// Shows what happened, and logs what that changes. The caller runs within the lane's span.
-    pub fn happened(&self, event: LaneEvent) {
+    pub fn report(&self, event: LaneEvent) {
         let now = self.clock.now();
         let attempted = event.failing_state();
         // What the console said of the token is true until it says something else: also of a lane that begins again.
-        let is_of_console = matches!(event, LaneEvent::Failed(Side::Console, _) | LaneEvent::Answers(_));
+        let is_of_console = matches!(event, LaneEvent::Failed(Side::Console, _) | LaneEvent::ConsoleAnswers(_));
         let mut reported = self.reported.lock();
         if !reported.shown.add(event) {
             return;
         }
         let state = reported.shown.state();
         if is_of_console {
-            self.lane.set_token_problem(reported.shown.token_problem());
+            self.metrics.set_token_problem(reported.shown.token_problem());
         }
         if state == LaneState::Running {
-            self.lane.succeeded(now);
+            self.metrics.succeeded(now);
         }
-        let previous = self.lane.state();
+        let previous = self.metrics.state();
         // The attempt of another part says nothing about the failure that is shown.
         if previous == state && attempted.as_ref() == Some(&state) {
-            self.lane.failed_again(now);
+            self.metrics.failed_again(now);
         }
         let is_told = state == LaneState::Running || !state.is_up();
-        if self.lane.set_state(now, state.clone())
+        if self.metrics.set_state(now, state.clone())
             && is_told
             && let Some(unlogged) = reported.lines.take(now)
         {
@@ -332,7 +332,7 @@ impl Meter {
         }
         match state.error() {
             Some(error) => {
-                let retry = state.waits_for_person().then(|| self.lane.command_to_retry()).flatten();
+                let retry = state.waits_for_person().then(|| self.metrics.command_to_retry()).flatten();
                 warn!(state = state.name(), reason = state.reason(), %error, retry, "lane is failing");
             }
             None => info!(state = state.name(), previous = previous.name(), "lane is running"),
@@ -353,12 +353,12 @@ mod tests {
         for second in 0..3_600 {
             logged += u64::from(lines.take(begin.plus(Duration::from_secs(second))).is_some());
         }
-        assert_eq!(logged, u64::from(LINES) + 59);
+        assert_eq!(logged, u64::from(MAX_LINES) + 59);
         // The next line says how many there were.
         assert_eq!(lines.take(begin.plus(Duration::from_secs(3_600))), Some(59));
         // After a while, each change is logged again.
         let later = begin.plus(Duration::from_secs(10_000));
-        assert!((0..LINES).all(|_| lines.take(later) == Some(0)) && lines.take(later).is_none());
+        assert!((0..MAX_LINES).all(|_| lines.take(later) == Some(0)) && lines.take(later).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -374,20 +374,20 @@ mod tests {
         after(60).await;
         // Neither an attempt of another part nor its success is an attempt of the sink.
         meter.failed(Side::Console, &Failure::transient("timeout"));
-        meter.happened(LaneEvent::Answers(None));
-        let last = || meter.lane.recent_errors().pop().unwrap();
+        meter.report(LaneEvent::ConsoleAnswers(None));
+        let last = || meter.metrics.recent_errors().pop().unwrap();
         assert_eq!((last().time, last().count), (start.plus(Duration::from_secs(60)), 2));
-        assert_eq!(meter.lane.failing_since(), Some(start));
-        meter.happened(LaneEvent::Accepts);
-        assert_eq!(meter.lane.failing_since(), None);
+        assert_eq!(meter.metrics.failing_since(), Some(start));
+        meter.report(LaneEvent::SinkAccepts);
+        assert_eq!(meter.metrics.failing_since(), None);
 
         // One pass fails, the others go on.
         let pass = Failure::transient("alerts: 500");
         meter.failed(Side::Console, &pass);
-        meter.happened(LaneEvent::Answers(Some(pass.clone())));
-        assert_eq!((last().count, meter.lane.state()), (1, LaneState::of(Side::Console, &pass)));
-        meter.happened(LaneEvent::Answers(None));
-        assert_eq!(meter.lane.state(), LaneState::Running);
+        meter.report(LaneEvent::ConsoleAnswers(Some(pass.clone())));
+        assert_eq!((last().count, meter.metrics.state()), (1, LaneState::of(Side::Console, &pass)));
+        meter.report(LaneEvent::ConsoleAnswers(None));
+        assert_eq!(meter.metrics.state(), LaneState::Running);
     }
 
     /// A lane that ends, and the next one of its name, have not asked the console.
@@ -397,13 +397,13 @@ mod tests {
         let start = || Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
         let before = start();
         before.failed(Side::Console, &Failure::Unauthorized("401".to_owned()));
-        before.happened(LaneEvent::Ends);
+        before.report(LaneEvent::LaneEnds);
         let after = start();
-        for event in [LaneEvent::Begins, LaneEvent::Stores, LaneEvent::Accepts] {
-            after.happened(event);
-            assert_eq!(after.lane.token_problem(), Some(TokenProblem::Refused));
+        for event in [LaneEvent::LaneBegins, LaneEvent::CheckpointStored, LaneEvent::SinkAccepts] {
+            after.report(event);
+            assert_eq!(after.metrics.token_problem(), Some(TokenProblem::Refused));
         }
-        after.happened(LaneEvent::Answers(None));
-        assert_eq!(after.lane.token_problem(), None);
+        after.report(LaneEvent::ConsoleAnswers(None));
+        assert_eq!(after.metrics.token_problem(), None);
     }
 }

@@ -16,7 +16,7 @@ use super::{CountedLabels, LaneMetrics, LaneState, ProcessHealth, ProcessMetrics
 
 /// What the pipeline of a file is doing (label `state` of `pipelines`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
+pub enum PipelineState {
     Running,
     /// `enabled: false`; its checkpoints are kept.
     Paused,
@@ -28,7 +28,7 @@ pub enum Activity {
     Removed,
 }
 
-impl Activity {
+impl PipelineState {
     /// The name on the status page and in `/api/v1/lanes`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ pub struct FileStatus {
     /// The pipeline's name; the file's stem if the file sets none.
     pub pipeline: String,
     /// Describes what runs, which may be the last good version of a file that is invalid now.
-    pub activity: Activity,
+    pub activity: PipelineState,
     /// The pipeline's shard, if several workers share the pipelines.
     pub shard: Option<u32>,
     /// Why the current version of the file could not be started, or since when the file is gone.
@@ -60,7 +60,7 @@ pub struct FileStatus {
 
 #[cfg(any(test, feature = "testing"))]
 impl FileStatus {
-    pub fn of_test(pipeline: &str, activity: Activity, problem: Option<&str>) -> Self {
+    pub fn of_test(pipeline: &str, activity: PipelineState, problem: Option<&str>) -> Self {
         let problem = problem.map(str::to_owned);
         Self { pipeline: pipeline.to_owned(), activity, shard: None, problem, warnings: Vec::new(), generation: None }
     }
@@ -349,7 +349,7 @@ impl Telemetry {
 
     /// Removes files that are gone, but for those whose pipeline `is_kept`.
     pub fn retain_removed_files(&self, is_kept: impl Fn(&str) -> bool) {
-        let is_removed = |status: &FileStatus| status.activity == Activity::Removed;
+        let is_removed = |status: &FileStatus| status.activity == PipelineState::Removed;
         let any = read(&self.files).values().any(is_removed);
         if any {
             write(&self.files).retain(|_, status| !is_removed(status) || is_kept(&status.pipeline));

@@ -10,7 +10,7 @@ use super::registry::Pipeline;
 use super::{LaneMetrics, Telemetry, lane_span};
 
 /// Interval of the lines about one lane.
-const EVERY: Duration = Duration::from_secs(30 * 60);
+const REMINDER_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
 impl Telemetry {
     /// Logs each lane that has failed for half an hour since the last line about it; called every few seconds.
@@ -22,7 +22,7 @@ impl Telemetry {
             failing.cloned().collect()
         };
         for lane in lanes {
-            if let Some((since, attempts)) = lane.take_reminder(now, EVERY) {
+            if let Some((since, attempts)) = lane.take_reminder(now, REMINDER_INTERVAL) {
                 remind(&lane, now.since(since), attempts);
             }
         }
@@ -85,12 +85,12 @@ mod tests {
             assert!(after(29).await.is_empty());
             assert_eq!(after(61).await[0]["failing_for"], "2 h 0 min");
             json_lines(|| {
-                for event in [LaneEvent::Stores, LaneEvent::Accepts, LaneEvent::Answers(None)] {
-                    threats.happened(event);
+                for event in [LaneEvent::CheckpointStored, LaneEvent::SinkAccepts, LaneEvent::ConsoleAnswers(None)] {
+                    threats.report(event);
                 }
             });
             assert!(after(60).await.is_empty(), "it runs");
         }
-        assert!(activities.lane.failing_since().is_none());
+        assert!(activities.metrics.failing_since().is_none());
     }
 }

@@ -175,7 +175,7 @@ impl LaneState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneEvent {
     /// It begins, or begins again.
-    Begins,
+    LaneBegins,
     /// It waits for `state rename`, and why.
     WaitsForRename(String),
     /// It may not begin while too many checkpoints of its tenant's place belong to no file.
@@ -185,13 +185,13 @@ pub enum LaneEvent {
     /// The lane itself cannot go on: it cannot be built, it panicked, or it has no lease.
     Halted(Failure),
     /// The checkpoint was claimed or written. That only ends a failure of the store.
-    Stores,
+    CheckpointStored,
     /// The sink accepts events, or had none to accept in a complete poll.
-    Accepts,
+    SinkAccepts,
     /// The console answered for one pass. The failure is that of another pass, which was not tried again.
-    Answers(Option<Failure>),
+    ConsoleAnswers(Option<Failure>),
     /// It has drained, was removed, or is complete.
-    Ends,
+    LaneEnds,
 }
 
 impl LaneEvent {
@@ -203,9 +203,12 @@ impl LaneEvent {
             Self::FindsOrphans(reason) => {
                 Some(LaneState::Misconfigured(Misconfiguration::TooManyOrphans, reason.clone()))
             }
-            Self::Begins | Self::WaitsForRename(_) | Self::Stores | Self::Accepts | Self::Answers(_) | Self::Ends => {
-                None
-            }
+            Self::LaneBegins
+            | Self::WaitsForRename(_)
+            | Self::CheckpointStored
+            | Self::SinkAccepts
+            | Self::ConsoleAnswers(_)
+            | Self::LaneEnds => None,
         }
     }
 }
@@ -236,25 +239,25 @@ impl Shown {
     pub fn add(&mut self, event: LaneEvent) -> bool {
         let failing = event.failing_state();
         match event {
-            LaneEvent::Begins => *self = Self::default(),
+            LaneEvent::LaneBegins => *self = Self::default(),
             LaneEvent::WaitsForRename(reason) => *self = Self { phase: Phase::Waiting(reason), ..Self::default() },
-            LaneEvent::Ends => *self = Self { phase: Phase::Done, ..Self::default() },
+            LaneEvent::LaneEnds => *self = Self { phase: Phase::Done, ..Self::default() },
             LaneEvent::FindsOrphans(_) | LaneEvent::Failed(Side::Claim | Side::Store | Side::Copy, _) => {
                 self.store = failing;
             }
             LaneEvent::Halted(_) | LaneEvent::Failed(Side::Sink | Side::DeadLetters, _) => self.sink = failing,
             LaneEvent::Failed(Side::Console, failure) => self.console = Some(Box::new(failure)),
-            LaneEvent::Stores => {
+            LaneEvent::CheckpointStored => {
                 if self.store.take().is_none() {
                     return false;
                 }
                 self.phase = Phase::Running;
             }
-            LaneEvent::Accepts => {
+            LaneEvent::SinkAccepts => {
                 self.sink = None;
                 self.phase = Phase::Running;
             }
-            LaneEvent::Answers(of_other_pass) => {
+            LaneEvent::ConsoleAnswers(of_other_pass) => {
                 if of_other_pass.is_some() && self.console.as_deref() == of_other_pass.as_ref() {
                     return false;
                 }

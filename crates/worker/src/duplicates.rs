@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use s1_forwarder_destinations::{HashKey, KeyedHash, SharedSinkResources, SinkContext, SinkSettings};
+use s1_forwarder_destinations::{DestinationHasher, DestinationId, SharedSinkResources, SinkContext, SinkSettings};
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::ConsoleSettings;
 use s1_forwarder_engine::transform::Schema;
@@ -34,7 +34,7 @@ pub fn find_duplicates(
     for pipeline in pipelines.iter().filter(|pipeline| pipeline.enabled) {
         by_host.entry(pipeline.console.url.host()).or_default().push(pipeline);
     }
-    let hash_key = HashKey::new(reads_secrets);
+    let hash_key = DestinationHasher::new(reads_secrets);
     let shared = SharedSinkResources::default();
     let mut found = BTreeMap::new();
     for pipelines in by_host.into_values().filter(|pipelines| pipelines.len() > 1) {
@@ -76,9 +76,9 @@ pub struct OtherVersion {
 /// The sinks that write to the place of an earlier one whose events are of another version of OCSF. `pipelines` are
 /// sorted by name. With `reads_secrets` this may block.
 pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> Vec<OtherVersion> {
-    let hash_key = HashKey::new(reads_secrets);
+    let hash_key = DestinationHasher::new(reads_secrets);
     let shared = SharedSinkResources::default();
-    let mut firsts: HashMap<KeyedHash, (&Pipeline, &SinkSettings)> = HashMap::new();
+    let mut firsts: HashMap<DestinationId, (&Pipeline, &SinkSettings)> = HashMap::new();
     let mut found = Vec::new();
     let enabled = pipelines.iter().filter(|pipeline| pipeline.enabled);
     for (pipeline, sink) in enabled.flat_map(|pipeline| pipeline.sinks.iter().map(move |sink| (pipeline, sink))) {
@@ -119,11 +119,11 @@ struct LaneDestination {
     member: usize,
     stream: Stream,
     sink: usize,
-    destination: KeyedHash,
+    destination: DestinationId,
 }
 
 impl Member<'_> {
-    fn lanes(&self, index: usize, shared: &SharedSinkResources, hash_key: &HashKey) -> Vec<LaneDestination> {
+    fn lanes(&self, index: usize, shared: &SharedSinkResources, hash_key: &DestinationHasher) -> Vec<LaneDestination> {
         let mut lanes = Vec::new();
         for (position, sink) in self.pipeline.sinks.iter().enumerate() {
             for pull in self.pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
@@ -153,11 +153,11 @@ struct Scope<'a> {
     /// Accounts, sites and groups, each sorted. A record is of one of each that is not empty.
     levels: [Vec<&'a Id>; 3],
     /// What its token sees is the scope of a pipeline that names nothing.
-    token: KeyedHash,
+    token: DestinationId,
 }
 
 impl<'a> Scope<'a> {
-    fn of(console: &'a ConsoleSettings, hash_key: &HashKey) -> Self {
+    fn of(console: &'a ConsoleSettings, hash_key: &DestinationHasher) -> Self {
         let sorted = |ids: &'a [Id]| {
             let mut ids: Vec<&Id> = ids.iter().collect();
             ids.sort_unstable();
@@ -234,7 +234,7 @@ fn first_two(of: &[usize], lanes: &[LaneDestination]) -> Vec<usize> {
 /// The pairs of different scopes of which the first contains the second.
 fn containing(scopes: &[&Scope<'_>]) -> Vec<(usize, usize)> {
     let mut with_id: HashMap<(usize, &Id), Vec<usize>> = HashMap::new();
-    let mut whole: HashMap<KeyedHash, usize> = HashMap::new();
+    let mut whole: HashMap<DestinationId, usize> = HashMap::new();
     for (index, scope) in scopes.iter().enumerate() {
         if scope.names_nothing() {
             whole.insert(scope.token, index);

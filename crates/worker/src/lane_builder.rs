@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkContext};
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::{Client, ConsoleSettings, Limiters};
-use s1_forwarder_engine::lane::{Budget, Lane, Programs, Remembered};
+use s1_forwarder_engine::lane::{Budget, Lane, LanePrograms, Remembered};
 use s1_forwarder_engine::program_threads::ProgramThreads;
 use s1_forwarder_engine::sink::dead_letters::DeadLetters;
 use s1_forwarder_engine::sink::deliver::{Delivery, SinkHealth};
@@ -88,7 +88,7 @@ struct StepsSource {
 
 /// How a lane runs.
 #[derive(Debug, Default)]
-pub struct LaneMode {
+pub struct LaneStart {
     pub first_poll_after: Duration,
     /// The lane ends when it has caught up.
     pub once: bool,
@@ -167,16 +167,16 @@ impl LaneBuilder {
 
     /// The meter of a lane that the worker runs. It counts on from an earlier lane of the same name.
     pub fn meter(&self, spec: &LaneSpec) -> Meter {
-        let sink_type = spec.sink.kind.name();
+        let sink_type = spec.sink.type_settings.name();
         let LaneId { pipeline, stream, sink } = &spec.id;
         let meter = Meter::start(&self.telemetry, pipeline, *stream, sink, sink_type, self.options.clock);
-        self.dead_letters.show(&meter.lane);
+        self.dead_letters.show(&meter.metrics);
         meter
     }
 
     /// # Errors
     /// If the settings refer to something that is missing, such as a CA file.
-    pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
+    pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneStart) -> Result<Lane, BuildLaneError> {
         let LaneEndpoints { client, schema, ocsf_version, sink, target } = self.endpoints(spec, mode.shard)?;
         let steps = self.steps(spec, schema)?;
         let has_programs = steps.as_ref().is_some_and(|steps| steps.has_programs());
@@ -199,8 +199,8 @@ impl LaneBuilder {
             transform: spec.transform.clone(),
             schema,
             ocsf_version,
-            embeds_raw: spec.sink.kind.as_type().embeds_raw(),
-            programs: has_programs.then(|| Programs::new(self.program_threads.clone(), &spec.id.pipeline)),
+            embeds_raw: spec.sink.type_settings.as_sink_type().embeds_raw(),
+            programs: has_programs.then(|| LanePrograms::new(self.program_threads.clone(), &spec.id.pipeline)),
             steps,
             labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
             delivery,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use s1_forwarder_engine::checkpoint::CheckpointKey;
 use s1_forwarder_engine::lane::LaneEnd;
 use s1_forwarder_engine::sink::Deadline;
-use s1_forwarder_engine::source::Wanted;
+use s1_forwarder_engine::source::RecordFilter;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_failure::catch_panic::{catch_panic, caught};
 use s1_forwarder_record::Timestamp;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::lane_builder::LaneMode;
+use super::lane_builder::LaneStart;
 use super::renames::{Beginning, Running};
 use super::shared::Shared;
 use super::spec::LaneSpec;
@@ -59,7 +59,7 @@ pub struct LaneRunner {
 }
 
 /// What the runner of a lane does next.
-enum Step {
+enum RunnerStep {
     /// Waits until the lane may begin.
     Begin,
     Build,
@@ -79,7 +79,7 @@ pub struct DetachedLane {
     /// The sink has accepted events already, so that the first pages need not be small.
     pub sink_proven: bool,
     /// The records that are delivered; `None`: all.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<RecordFilter>,
 }
 
 impl LaneRunner {
@@ -133,19 +133,19 @@ impl LaneRunner {
         };
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
-        meter.lane.requeue_in_flight();
+        meter.metrics.requeue_in_flight();
         if self.detached.is_none() {
             // Boxed: it would enlarge the future of each lane.
             let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
             if self.once_timeout.is_some() {
                 // The minute that is not over: otherwise a run that takes less would count nothing.
-                self.shared.usage.count_minute(&meter.lane);
+                self.shared.usage.count_minute(&meter.metrics);
             }
             let stopped = self.stopped.get().copied().unwrap_or_else(Instant::now);
             let deadline = stopped + self.shared.options.shutdown_timeout;
-            Box::pin(self.shared.usage.end(&meter.lane, is_held, deadline)).await;
+            Box::pin(self.shared.usage.end(&meter.metrics, is_held, deadline)).await;
         }
-        self.shared.reporter.tell_pending_of(&meter.lane, None);
+        self.shared.reporter.log_pending_of(&meter.metrics, None);
         if self.once_timeout.is_none() {
             meter.end();
         }
@@ -163,28 +163,28 @@ impl LaneRunner {
     }
 
     async fn restart_until_end(&self, meter: &Meter) -> LaneEnd {
-        let mut forced_end = pin!(self.forced_end(&meter.lane));
+        let mut forced_end = pin!(self.forced_end(&meter.metrics));
         // From its beginning to the next one, the lane counts as one that runs.
         let mut _running = None;
-        let mut step = Step::Begin;
+        let mut step = RunnerStep::Begin;
         loop {
             step = match step {
                 // Boxed: few lanes wait here, and it would enlarge the future of each.
-                Step::Begin => match Box::pin(self.unless_ended(&mut forced_end, self.begin(meter))).await {
+                RunnerStep::Begin => match Box::pin(self.unless_ended(&mut forced_end, self.begin(meter))).await {
                     Ok(Ok(running)) => {
                         _running = running;
-                        Step::Build
+                        RunnerStep::Build
                     }
-                    Ok(Err(end)) | Err(end) => Step::End(end),
+                    Ok(Err(end)) | Err(end) => RunnerStep::End(end),
                 },
-                Step::Build => self.build(meter, &mut forced_end).await,
-                Step::Run(lane) => self.run_lane(lane, meter, &mut forced_end).await,
+                RunnerStep::Build => self.build(meter, &mut forced_end).await,
+                RunnerStep::Run(lane) => self.run_lane(lane, meter, &mut forced_end).await,
                 // Boxed: most lanes never wait here.
-                Step::Pause(delay) => match Box::pin(self.unless_ended(&mut forced_end, sleep(delay))).await {
-                    Ok(()) => Step::Begin,
-                    Err(end) => Step::End(end),
+                RunnerStep::Pause(delay) => match Box::pin(self.unless_ended(&mut forced_end, sleep(delay))).await {
+                    Ok(()) => RunnerStep::Begin,
+                    Err(end) => RunnerStep::End(end),
                 },
-                Step::End(end) => return end,
+                RunnerStep::End(end) => return end,
             };
         }
     }
@@ -205,23 +205,23 @@ impl LaneRunner {
     }
 
     /// Compiles the programs of the lane, and builds and starts it.
-    async fn build(&self, meter: &Meter, forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>) -> Step {
+    async fn build(&self, meter: &Meter, forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>) -> RunnerStep {
         if self.detached.is_none() {
-            self.shared.usage.begin(&meter.lane, self.shard);
+            self.shared.usage.begin(&meter.metrics, self.shard);
         }
         // Boxed: few lanes have any, and it would enlarge the future of each.
         let compiled = Box::pin(self.unless_ended(forced_end, self.shared.lane_builder.compile(&self.spec))).await;
         let steps = match compiled {
             Ok(steps) => steps,
-            Err(end) => return Step::End(end),
+            Err(end) => return RunnerStep::End(end),
         };
         let started = self.start(meter);
         drop(steps);
         match started {
-            Ok(lane) => Step::Run(lane),
+            Ok(lane) => RunnerStep::Run(lane),
             Err(failure) => {
-                self.spec.span().in_scope(|| meter.happened(LaneEvent::Halted(failure)));
-                Step::Pause(RESTART_DELAY)
+                self.spec.span().in_scope(|| meter.report(LaneEvent::Halted(failure)));
+                RunnerStep::Pause(RESTART_DELAY)
             }
         }
     }
@@ -232,30 +232,30 @@ impl LaneRunner {
         mut lane: AbortOnDropHandle<LaneEnd>,
         meter: &Meter,
         forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>,
-    ) -> Step {
+    ) -> RunnerStep {
         let ended = tokio::select! {
             ended = caught(&mut lane) => ended,
             end = forced_end => {
                 // The next lane of this name must not start before this one is gone.
                 lane.abort();
                 let _ = lane.await;
-                return Step::End(end);
+                return RunnerStep::End(end);
             }
         };
         match ended {
             Ok(LaneEnd::TakenOver) if self.detached.is_none() => {
-                meter.lane.requeue_in_flight();
+                meter.metrics.requeue_in_flight();
                 self.shared.renames.forget_listing().await;
-                Step::Pause(RESTART_DELAY_AFTER_CONFLICT)
+                RunnerStep::Pause(RESTART_DELAY_AFTER_CONFLICT)
             }
-            Ok(end) => Step::End(end),
+            Ok(end) => RunnerStep::End(end),
             Err(panic) => {
                 self.spec.span().in_scope(|| {
                     error!(%panic, "lane panicked");
-                    meter.lane.requeue_in_flight();
-                    meter.happened(LaneEvent::Halted(Failure::transient(format!("internal error: {panic}"))));
+                    meter.metrics.requeue_in_flight();
+                    meter.report(LaneEvent::Halted(Failure::transient(format!("internal error: {panic}"))));
                 });
-                Step::Pause(RESTART_DELAY)
+                RunnerStep::Pause(RESTART_DELAY)
             }
         }
     }
@@ -284,7 +284,7 @@ impl LaneRunner {
     /// # Errors
     /// Why the lane cannot be built.
     fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, Failure> {
-        let mode = LaneMode {
+        let mode = LaneStart {
             first_poll_after: self.waits.first_poll,
             once: self.once_timeout.is_some(),
             deadline: self.deadline.clone(),
@@ -298,7 +298,7 @@ impl LaneRunner {
             lane.key = key.clone();
             lane.wanted = wanted.clone();
         }
-        meter.happened(LaneEvent::Begins);
+        meter.report(LaneEvent::LaneBegins);
         Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
     }
 

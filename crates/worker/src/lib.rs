@@ -62,16 +62,16 @@ pub use lane_builder::BuildLaneError;
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{DEFAULT_LISTEN, Options, REMEMBERED_MAX};
-pub use owners::{read_files_beside, release_name};
+pub use owners::{read_other_files, release_name};
 pub use renames::{Answer, KnownFiles, Request, Requests, rename_checkpoint};
-pub use replay::{Filter, ReplayError, ReplayReport, replay};
+pub use replay::{DeadLetterFilter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
 pub use start_error::StartError;
-pub use usage::{UsageStoreError, area as usage_area};
+pub use usage::{UsageStoreError, usage_area};
 pub use verify::{
-    Ask, DestinationReport, Given, HourRow, IncompleteHours, Missing, Most, Repair, Returned, Selected, Verify,
-    VerifyDestination, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, check_segments, replays_area,
-    run_verify, run_verify_destination,
+    DestinationReport, HourRow, IdentityList, IncompleteHours, LookupSource, Missing, RepairLimit, RepairReport,
+    RepairResult, Selected, Verify, VerifyDestination, VerifyError, VerifyProgress, VerifyReport, check_segments,
+    repairs_area, replays_area, run_verify, run_verify_destination,
 };
 
 use cluster::ClusterError;

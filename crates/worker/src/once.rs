@@ -58,7 +58,7 @@ impl Waiting {
             tick.tick().await;
             let mut lanes: Vec<_> = self.0.lock().iter().map(|(id, lane)| (lane.state_name(), id.clone())).collect();
             lanes.sort_by_key(|((_, up), _)| *up);
-            let named = lanes.iter().take(MOST_NAMED);
+            let named = lanes.iter().take(MAX_NAMED);
             let named: Vec<_> = named.map(|((state, _), id)| format!("{id} ({})", state.replace('_', " "))).collect();
             info!(lanes = lanes.len(), waiting_for = %named.join(", "), "catching up");
         }
@@ -68,7 +68,7 @@ impl Waiting {
 /// Interval of the lines about lanes that are not done.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 /// Lanes that such a line names.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// Lets every lane catch up to the time of the start, by the clock of its console. A lane without progress for
 /// `once_timeout` is given up. `stop` makes all lanes drain early.
@@ -94,7 +94,7 @@ pub async fn run_once(
         let stop = stop.child_token();
         async move {
             let id = spec.id.clone();
-            let metrics = shared.lane_builder.meter(&spec).lane;
+            let metrics = shared.lane_builder.meter(&spec).metrics;
             waiting.0.lock().insert(id.clone(), metrics.clone());
             let runner = Box::new(LaneRunner::of(spec, shared, stop).once(once_timeout));
             let exit = tokio::spawn(runner.run(None)).await;
@@ -107,7 +107,7 @@ pub async fn run_once(
         never = waiting.log_regularly() => match never {},
         never = shared.usage.keep() => match never {},
     };
-    shared.usage.tell_lost();
+    shared.usage.log_lost();
     let measured = shared.reporter.measure_dead_letters_once().await;
     if let Err(error) = &measured {
         warn!(%error, "the stored dead letters cannot be counted");

@@ -39,7 +39,7 @@ pub struct NameOwners {
     known: parking_lot::Mutex<Option<Owners>>,
 }
 
-fn area() -> &'static Path {
+fn owners_area() -> &'static Path {
     Path::new("names")
 }
 
@@ -56,7 +56,7 @@ impl NameOwners {
         if !options.files.tenants.for_files {
             return Ok(None);
         }
-        Ok(Some(Self { store: options.open_state(Some(area())).await?, known: parking_lot::Mutex::default() }))
+        Ok(Some(Self { store: options.open_state(Some(owners_area())).await?, known: parking_lot::Mutex::default() }))
     }
 
     pub async fn close(&self) {
@@ -172,7 +172,7 @@ pub async fn read_files(options: &Options) -> Result<Loaded, StateError> {
 ///
 /// # Errors
 /// If the state cannot be read.
-pub async fn read_files_beside(
+pub async fn read_other_files(
     locations: &[Location],
     files: &FileOptions,
     options: &Options,
@@ -181,7 +181,7 @@ pub async fn read_files_beside(
         return Ok(pipeline::read(locations, files).await);
     }
     let (mut files, mut watch) = pipeline::open(locations, files).await;
-    let store = options.read_state(Some(area())).await?;
+    let store = options.read_state(Some(owners_area())).await?;
     files.set_owners(decode(store.load(&key()).await?.as_deref())?);
     watch.first_listing().await;
     Ok(rescan(files, Scan::All, None).await.0.loaded())
@@ -197,7 +197,7 @@ pub async fn release_name(options: &Options, name: &str) -> Result<Option<std::p
         s1_forwarder_state::StoreLocation::File(_) => Access::Read,
         _ => Access::Write { owner: &options.identity },
     };
-    let store = options.state.open(&options.instance, access, Some(area())).await?;
+    let store = options.state.open(&options.instance, access, Some(owners_area())).await?;
     let mut owners = decode(store.claim(&key()).await?.as_deref())?;
     let released = owners.remove(name);
     if released.is_some() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{LaneId, Part, StateError, Store};
+use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store, StoredPart};
 use s1_forwarder_engine::lane::{ConsecutiveRefusals, LaneCheckpoint};
 use s1_forwarder_failure::{Failure, LastFailure, Side};
 use s1_forwarder_record::Timestamp;
@@ -200,7 +200,7 @@ impl Renames {
             let wait = match step {
                 Ok(Step::Begin) => {
                     if is_kept {
-                        lane.meter.happened(LaneEvent::Begins);
+                        lane.meter.report(LaneEvent::LaneBegins);
                     }
                     let _turn = self.turn.lock().await;
                     self.known.lock().set_running(&lane.spec.id, true);
@@ -208,11 +208,11 @@ impl Renames {
                 }
                 Ok(Step::GiveUp(reason)) => {
                     warn!(%pipeline, %stream, %sink, "the lane is given up: {reason}");
-                    lane.meter.happened(LaneEvent::WaitsForRename(reason));
+                    lane.meter.report(LaneEvent::WaitsForRename(reason));
                     return None;
                 }
                 Ok(Step::Refuse(reason)) => {
-                    lane.spec.span().in_scope(|| lane.meter.happened(LaneEvent::FindsOrphans(reason)));
+                    lane.spec.span().in_scope(|| lane.meter.report(LaneEvent::FindsOrphans(reason)));
                     if lane.once {
                         return None;
                     }
@@ -225,7 +225,7 @@ impl Renames {
                         warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");
                         logged = Some(old);
                     }
-                    lane.meter.happened(LaneEvent::WaitsForRename(reason));
+                    lane.meter.report(LaneEvent::WaitsForRename(reason));
                     wait
                 }
                 Err(failure) => {
@@ -315,7 +315,7 @@ impl Renames {
         let mut known = self.known.lock();
         let Known { lanes, files, origins, .. } = &mut *known;
         lanes.retain(|lane, runs| *runs || files.has(lane));
-        for key in listed?.into_iter().filter(|key| key.part == Part::Whole) {
+        for key in listed?.into_iter().filter(|key| key.part == StoredPart::Whole) {
             lanes.entry(key.lane).or_default();
         }
         origins.retain(|lane, origin| lanes.contains_key(lane) && !origin.host.is_empty());

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Ledger};
 use s1_forwarder_engine::checkpoint::{
-    CheckpointKey, CheckpointUpdate, JournalChange, LaneId, Part, StateError, Store,
+    CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError, Store, StoredPart,
 };
-use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, Programs};
+use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, LanePrograms};
 use s1_forwarder_engine::program_threads::JobError;
 use s1_forwarder_engine::sink::deliver::{Delivery, Fates};
 use s1_forwarder_engine::sink::{Batch, Event, PROGRAM, Unsent};
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use super::lane_builder::LaneMode;
+use super::lane_builder::LaneStart;
 use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::usage::CommandUsage;
@@ -40,7 +40,7 @@ const FORMER_NAME: &str = "if it was renamed, give a copy of its file with the f
 
 /// Selects dead letters.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct DeadLetterFilter {
     /// All pipelines if empty.
     pub pipelines: Vec<String>,
     /// All streams if empty.
@@ -58,7 +58,7 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
-impl Filter {
+impl DeadLetterFilter {
     /// True if `letter` is selected. The limit is not considered.
     pub fn matches(&self, letter: &StoredDeadLetter) -> bool {
         (self.pipelines.is_empty() || self.pipelines.contains(&letter.pipeline))
@@ -103,7 +103,7 @@ pub struct ReplayReport {
 /// If the store cannot be read or written.
 pub async fn replay(
     location: &StoreLocation,
-    filter: Filter,
+    filter: DeadLetterFilter,
     pipelines: &[Arc<Pipeline>],
     options: Options,
     once_timeout: Duration,
@@ -139,7 +139,7 @@ struct Replay<'a> {
     telemetry: Arc<Telemetry>,
     usage: CommandUsage,
     pipelines: &'a [Arc<Pipeline>],
-    filter: Filter,
+    filter: DeadLetterFilter,
     once_timeout: Duration,
     stop: CancellationToken,
     report: ReplayReport,
@@ -156,7 +156,7 @@ struct ReplayLane {
     schema: Schema,
     ocsf_version: OcsfVersion,
     /// The programs of the lane, and where they run.
-    programs: Option<(Arc<Steps>, Programs)>,
+    programs: Option<(Arc<Steps>, LanePrograms)>,
 }
 
 /// A dead letter that may be sent.
@@ -279,7 +279,7 @@ impl Replay<'_> {
         let ReplayBatch { batch, numbers } = replay_batch;
         let fates = Fates::none_of(batch.len());
         let stop = self.stop.child_token();
-        let dead_letters = || delivery.meter.lane.send.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
+        let dead_letters = || delivery.meter.metrics.send.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
         let before = dead_letters();
         let refused_before = delivery.health.refused();
         let mut given_up = false;
@@ -300,7 +300,7 @@ impl Replay<'_> {
                 }
             }
         };
-        self.usage.take(&delivery.meter.lane, Part::Usage);
+        self.usage.take(&delivery.meter.metrics, StoredPart::Usage);
         self.usage.write_if_due().await;
         let done = fates.settled();
         open.delivered.extend(delivered(lane, &batch, &done, &fates.kept()));
@@ -319,7 +319,7 @@ impl Replay<'_> {
         if let Err(delivery_error) = result
             && !self.stop.is_cancelled()
         {
-            let reason = match delivery.meter.lane.last_error() {
+            let reason = match delivery.meter.metrics.last_error() {
                 Some((_, error)) if given_up => {
                     format!("the sink has accepted nothing for {:?}: {error}", self.once_timeout)
                 }
@@ -348,7 +348,7 @@ impl Replay<'_> {
         let mut by_part: BTreeMap<CheckpointKey, Vec<Replayed>> = BTreeMap::new();
         for replayed in delivered {
             if let Some(generation) = self.generation_of(&replayed).await? {
-                let part = Part::Replays { generation };
+                let part = StoredPart::Replays { generation };
                 by_part.entry(CheckpointKey { lane: replayed.lane.clone(), part }).or_default().push(replayed);
             }
         }
@@ -396,9 +396,10 @@ impl Replay<'_> {
     fn lane(&self, lane: &LaneId) -> Result<ReplayLane, String> {
         let spec = self.spec(lane)?;
         let LaneId { pipeline, stream, sink } = lane;
-        let kind = spec.sink.kind.name();
+        let kind = spec.sink.type_settings.name();
         let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.shared.options.clock);
-        let built = self.shared.lane_builder.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
+        let built =
+            self.shared.lane_builder.build_lane(&spec, &meter, LaneStart { once: true, ..LaneStart::default() });
         let Lane { delivery, schema, ocsf_version, steps, programs, .. } =
             built.map_err(|error: BuildLaneError| error.to_string())?;
         let programs = steps.zip(programs);
@@ -437,7 +438,7 @@ impl ReplayLane {
         }
         let (error, unsent) = match mapped.withheld() {
             Some(reason) => (Some(reason.to_owned()), Some(Unsent::ProgramFailed)),
-            None => (mapped.error_beside(self.schema).map(String::from), None),
+            None => (mapped.error_next_to_raw(self.schema).map(String::from), None),
         };
         Ok(Some(Sendable { letter: StoredDeadLetter { event, error, ..letter }, unsent }))
     }
@@ -504,7 +505,7 @@ async fn add_replayed(
     let appends = checkpoint.take_appends(now);
     let dropped = checkpoint.ledger.released().to_vec();
     checkpoint.ledger.forget_released(&dropped);
-    let journal = JournalChange { appends, dropped };
+    let journal = JournalChange { appends, released: dropped };
     area.commit(key, CheckpointUpdate { checkpoint: checkpoint.encode(), journal }).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
+use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, DeadLetters, StoreFill};
 use s1_forwarder_record::{Clock, Timestamp};
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry, lane_span};
 use tokio::time::{Instant, sleep};
@@ -17,7 +17,7 @@ use super::renames::Renames;
 /// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// Pipelines that one line of the log names.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 #[derive(Debug)]
 pub struct Reporter {
@@ -42,7 +42,7 @@ impl Reporter {
         self.telemetry.process().orphaned_checkpoints().set(gauge(renames.count_orphans()));
         self.telemetry.retain_removed_files(|pipeline| renames.has_lost(pipeline));
         if renames.has_listed() && !self.has_told_lost.swap(true, Ordering::Relaxed) {
-            tell_lost(&renames.lost_pipelines(), &lanes.options.state_flags());
+            log_lost(&renames.lost_pipelines(), &lanes.options.state_flags());
         }
     }
 
@@ -78,7 +78,7 @@ impl Reporter {
     /// If the store cannot be read.
     pub async fn measure_dead_letters_once(&self) -> Result<u64, DeadLetterError> {
         let Some(usage) = self.dead_letters.measure().await? else { return Ok(0) };
-        let Usage { bytes, max, pipelines, lanes } = usage;
+        let StoreFill { bytes, max, pipelines, lanes } = usage;
         self.telemetry.process().set_dead_letters(bytes, max, &pipelines);
         self.telemetry.running_lanes().iter().for_each(|lane| self.dead_letters.show(lane));
         Ok(lanes.values().sum())
@@ -90,28 +90,28 @@ impl Reporter {
     }
 
     /// Logs the dead letters and mapping errors of lanes that wait for the end of their minute. Never returns.
-    pub async fn tell_pending(&self) {
+    pub async fn log_pending(&self) {
         loop {
             sleep(TELL_INTERVAL).await;
             let now = self.clock.now();
             for lane in self.telemetry.running_lanes() {
-                self.tell_pending_of(&lane, Some(now));
+                self.log_pending_of(&lane, Some(now));
             }
         }
     }
 
-    /// See [`LaneMetrics::tell_pending`].
-    pub fn tell_pending_of(&self, lane: &LaneMetrics, now: Option<Timestamp>) {
+    /// See [`LaneMetrics::log_pending`].
+    pub fn log_pending_of(&self, lane: &LaneMetrics, now: Option<Timestamp>) {
         if lane.has_pending() {
             let span = lane_span(&lane.pipeline, lane.stream, &lane.sink);
-            span.in_scope(|| lane.tell_pending(now, || self.dead_letters.list_command_for(lane)));
+            span.in_scope(|| lane.log_pending(now, || self.dead_letters.list_command_for(lane)));
         }
     }
 }
 /// Says which pipelines have checkpoints and no file: a file that goes while no worker runs is missed by nobody else.
-fn tell_lost(pipelines: &BTreeSet<String>, state_flags: &str) {
+fn log_lost(pipelines: &BTreeSet<String>, state_flags: &str) {
     let Some(first) = pipelines.first() else { return };
-    let names = pipelines.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let names = pipelines.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     warn!(
         pipelines = pipelines.len(),
         names,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder_engine::console::Client;
-use s1_forwarder_engine::source::{SeenScope, Visible, named_scopes};
+use s1_forwarder_engine::source::{SeenScope, VisibleScopes, named_scopes};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::LaneMetrics;
 use tokio::time::Instant;
@@ -158,8 +158,8 @@ async fn compare(shared: &Shared, client: &Client, lane: &LaneSpec, max_age: Dur
     let pipeline = &lane.id.pipeline;
     let mut texts = Vec::new();
     for (name, level, ids) in named_scopes(&lane.console) {
-        let ask = async || match Visible::of(client, name, level).await {
-            Visible::Unknown { reason, may_pass: true } => {
+        let ask = async || match VisibleScopes::of(client, name, level).await {
+            VisibleScopes::Unknown { reason, may_pass: true } => {
                 debug!(%pipeline, name, reason, "it is not known whether the token sees the scope");
                 Err(NotKnown)
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use s1_forwarder_destinations::SinkSettings;
 use s1_forwarder_engine::checkpoint::LaneId;
-use s1_forwarder_engine::source::Pull;
+use s1_forwarder_engine::source::PullSettings;
 use s1_forwarder_engine::{console, transform};
 use s1_forwarder_telemetry::lane_span;
 use tracing::Span;
@@ -18,7 +18,7 @@ pub struct LaneSpec {
     /// See [`Pipeline::tenant`].
     pub tenant: Option<Arc<str>>,
     pub console: Arc<console::ConsoleSettings>,
-    pub pull: Arc<Pull>,
+    pub pull: Arc<PullSettings>,
     pub transform: Arc<transform::TransformSettings>,
     pub sink: Arc<SinkSettings>,
 }
@@ -29,13 +29,13 @@ impl LaneSpec {
         if !pipeline.enabled {
             return Vec::new();
         }
-        let lane = |pull: &Arc<Pull>, sink: &Arc<SinkSettings>| {
+        let lane = |pull: &Arc<PullSettings>, sink: &Arc<SinkSettings>| {
             let id = LaneId { pipeline: pipeline.name.clone(), stream: pull.stream, sink: sink.name().to_owned() };
             Arc::new(Self {
                 id,
                 tenant: pipeline.tenant.clone(),
                 console: pipeline.console.clone(),
-                pull: pull.for_sink(sink.kind.as_type().notifies()),
+                pull: pull.for_sink(sink.type_settings.as_sink_type().notifies()),
                 transform: pipeline.transform.clone(),
                 sink: sink.clone(),
             })

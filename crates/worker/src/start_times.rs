@@ -14,7 +14,7 @@ const POLL_PER_LANE: Duration = Duration::from_millis(6);
 /// however many there are.
 const STEP: f64 = 0.618_033_988_749_894_9;
 /// With more, places are forgotten: the next lane of each console begins anywhere.
-const MOST_HOSTS: usize = 100_000;
+const MAX_HOSTS: usize = 100_000;
 
 /// Spreads the first polls of each console evenly. Lanes poll at the same place of their interval from then on. With
 /// random places, a few of a hundred lanes poll at the same moment, and each needs a connection of its own, which stays
@@ -38,7 +38,7 @@ impl StartTimes {
     /// The waits of another lane of this console, one of `lanes` that start together.
     pub fn next(&self, host: &str, lanes: usize, interval: Duration, random: &mut fastrand::Rng) -> StartWaits {
         let mut places = self.places.lock();
-        if places.len() >= MOST_HOSTS && !places.contains_key(host) {
+        if places.len() >= MAX_HOSTS && !places.contains_key(host) {
             places.clear();
         }
         let place = match places.get_mut(host) {

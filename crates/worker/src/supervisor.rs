@@ -11,7 +11,7 @@ use s1_forwarder_engine::sink::Deadline;
 use s1_forwarder_engine::transform::forget_unused_programs;
 use s1_forwarder_failure::catch_panic::result_of;
 use s1_forwarder_state::StoreLocation;
-use s1_forwarder_telemetry::{CommandFlags, Part};
+use s1_forwarder_telemetry::{CommandFlags, HealthPart};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::checks::{self, Checks};
-use super::cluster::{Change, Cluster, Drained};
+use super::cluster::{Drained, Membership, ShardChange};
 use super::lane_runner::LaneRunner;
 use super::open_files;
 use super::owners::{NameOwners, rescan};
@@ -69,7 +69,7 @@ pub struct Supervisor {
     /// Lanes that were asked to stop and may still be running. The next lane of the same name waits for them.
     ending: HashMap<LaneId, JoinHandle<LaneEnd>>,
     /// Set if several workers share the pipelines.
-    cluster: Option<Cluster>,
+    cluster: Option<Membership>,
     shards: HashMap<u32, OwnedShard>,
     /// The shard of each pipeline, whether this worker owns the shard or not. Empty without a cluster.
     shard_by_pipeline: HashMap<String, u32>,
@@ -129,7 +129,7 @@ impl Supervisor {
     pub async fn new(
         shared: Arc<Shared>,
         owners: Option<NameOwners>,
-        cluster: Option<Cluster>,
+        cluster: Option<Membership>,
         stop: CancellationToken,
     ) -> Self {
         let (files, watch) = pipeline::open(&shared.options.pipelines, &shared.options.files).await;
@@ -168,7 +168,7 @@ impl Supervisor {
         let shared = self.shared.clone();
         reporting.spawn(async move { shared.reporter.measure_dead_letters().await });
         let shared = self.shared.clone();
-        reporting.spawn(async move { shared.reporter.tell_pending().await });
+        reporting.spawn(async move { shared.reporter.log_pending().await });
         let shared = self.shared.clone();
         reporting.spawn(async move { match shared.usage.keep().await {} });
         #[cfg(feature = "kubernetes")]
@@ -207,7 +207,7 @@ impl Supervisor {
                     None => return error!("the task that holds the leases has ended"),
                 },
                 _ = tick.tick() => {
-                    self.shared.telemetry.health().heartbeat(Part::Supervisor);
+                    self.shared.telemetry.health().heartbeat(HealthPart::Supervisor);
                     self.shared.reporter.refresh_gauges(&self.shared.lane_builder, &self.shared.renames);
                     forget_unused_programs();
                     self.shared.warnings.show(&self.shared.telemetry);
@@ -252,7 +252,7 @@ impl Supervisor {
             owners.close().await;
         }
         info!(aborted, "drained");
-        self.shared.usage.tell_lost();
+        self.shared.usage.log_lost();
         let released = async {
             while let Some(change) = self.last_change().await {
                 self.apply_shard_changes(change);
@@ -264,17 +264,17 @@ impl Supervisor {
     }
 
     /// `None` when this worker has left the cluster.
-    async fn last_change(&mut self) -> Option<Change> {
+    async fn last_change(&mut self) -> Option<ShardChange> {
         self.cluster.as_mut()?.changes.recv().await
     }
 
-    fn apply_shard_changes(&mut self, change: Change) {
+    fn apply_shard_changes(&mut self, change: ShardChange) {
         let mut next = Some(change);
         while let Some(change) = next {
             match change {
-                Change::Acquired(shard, deadline) => self.acquire(shard, deadline),
-                Change::Drain(shard) => self.drain_shard(shard),
-                Change::Lost(shard) => {
+                ShardChange::Acquired(shard, deadline) => self.acquire(shard, deadline),
+                ShardChange::Drain(shard) => self.drain_shard(shard),
+                ShardChange::Lost(shard) => {
                     if let Some(lost) = self.shards.remove(&shard) {
                         lost.abort.cancel();
                     }
@@ -578,7 +578,7 @@ async fn next_scan(scan: &mut Option<RunningScan>) -> (Files, Changes) {
 }
 
 /// Never resolves without a cluster. `None` if the task of the cluster has ended.
-async fn next_change(cluster: &mut Option<Cluster>) -> Option<Change> {
+async fn next_change(cluster: &mut Option<Membership>) -> Option<ShardChange> {
     match cluster {
         Some(cluster) => cluster.changes.recv().await,
         None => std::future::pending().await,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::repair_between;
 use s1_forwarder_engine::console::ConsoleSettings;
-use s1_forwarder_engine::source::Visible;
+use s1_forwarder_engine::source::VisibleScopes;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_settings::Id;
 use s1_forwarder_telemetry::{LaneWarnings, Telemetry, lane_span};
@@ -97,7 +97,7 @@ struct ScopeOfToken {
 #[derive(Debug)]
 struct Listing {
     begun: Instant,
-    seen: Arc<OnceCell<Visible>>,
+    seen: Arc<OnceCell<VisibleScopes>>,
 }
 
 /// Host and sources of a console's tokens, and the key of the settings that is compared with the list.
@@ -131,7 +131,12 @@ impl Warnings {
 
     /// What the console's token sees, to be compared with this key of the settings. Pipelines with the same token share
     /// it. The console is asked again if the last time began `max_age` ago.
-    pub fn listing(&self, console: &ConsoleSettings, key: &'static str, max_age: Duration) -> Arc<OnceCell<Visible>> {
+    pub fn listing(
+        &self,
+        console: &ConsoleSettings,
+        key: &'static str,
+        max_age: Duration,
+    ) -> Arc<OnceCell<VisibleScopes>> {
         let new = || Listing { begun: Instant::now(), seen: Arc::default() };
         let mut known = self.0.lock();
         let listed = (console.url.host().to_owned(), tokens_of(console), key);

@@ -9,7 +9,7 @@ use crate::pipeline::{Case, Pipeline};
 
 /// How long all tests of a file may take together. A file of many tests takes a second; programs that run as long as
 /// they may take ten times that.
-pub(super) const LONGEST: Duration = Duration::from_secs(15);
+pub(super) const MAX_TIME: Duration = Duration::from_secs(15);
 
 /// Runs the tests until they have taken `longest`. Those that are left have failed.
 pub(super) fn run(pipeline: &Pipeline, longest: Duration) -> Vec<Finding> {
@@ -46,7 +46,7 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let loaded = crate::pipeline::load(&[path], &crate::pipeline::FileOptions::default());
         let result = |longest| run(&loaded.pipelines[0], longest)[0].clone();
-        assert_eq!(result(LONGEST).check, Check::Verified);
+        assert_eq!(result(MAX_TIME).check, Check::Verified);
         let left = result(Duration::ZERO);
         assert!(left.check == Check::Failed && left.detail.contains("not run"), "{left:?}");
     }

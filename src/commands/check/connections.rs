@@ -11,7 +11,7 @@ use crate::destinations::{self, SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Stream};
 use crate::sink::{Batch, Probe, Sink};
-use crate::source::{LatestRecords, Pull};
+use crate::source::{LatestRecords, PullSettings};
 use crate::transform::{MapError, Origin, RedactionKeys, Steps};
 
 /// Pipelines that are tested concurrently.
@@ -51,7 +51,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
         let mut streams: Vec<Stream> =
             pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
         let mut unlit = unlit(sink, &streams);
-        let each = sink.kind.as_type().probes_each_stream();
+        let each = sink.type_settings.as_sink_type().probes_each_stream();
         if !each {
             streams.truncate(1);
         }
@@ -69,7 +69,9 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 }
             };
             let mut probe = built.probe().await;
-            if sink.kind.as_type().content() == Content::Integration && matches!(probe, Probe::Verified(_)) {
+            if sink.type_settings.as_sink_type().content() == Content::Integration
+                && matches!(probe, Probe::Verified(_))
+            {
                 let client = client.get_or_insert_with(|| {
                     Client::connect(&pipeline.console, limiters, Clock::System).map(Arc::new).ok()
                 });
@@ -107,10 +109,10 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
 /// What `content: integration` would feed. `None` if the sink sends it already, or if the destination has nothing for
 /// these streams.
 fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
-    let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.kind.name())?;
+    let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.type_settings.name())?;
     // These destinations get the console's own records by default.
-    let has_own =
-        sink.kind.as_type().content() == Content::Integration || sink.kind.as_type().default_schema().is_some();
+    let has_own = sink.type_settings.as_sink_type().content() == Content::Integration
+        || sink.type_settings.as_sink_type().default_schema().is_some();
     let known = integration.known_of(streams);
     if has_own || known.is_empty() {
         return None;
@@ -137,11 +139,11 @@ async fn rehearse(
     let (mut transformer, schema) =
         pipeline.transformer(origin, Some(settings.name()), None, RedactionKeys::Configured).ok()?;
     let mut batch = Batch::new(stream);
-    let mut latest = LatestRecords::new(client.clone(), Pull::clone(pull), 1);
+    let mut latest = LatestRecords::new(client.clone(), PullSettings::clone(pull), 1);
     let read = latest.next(PAGE_BYTES, |record, facts| {
         let identity = facts.identity(client.host(), record);
         batch.push_with(&facts.record_id(record), identity, facts.time, |out| match transformer.map(record, out) {
-            Ok(mapped) => mapped.error_beside(schema),
+            Ok(mapped) => mapped.error_next_to_raw(schema),
             Err(MapError(reason)) => Some(reason.into()),
         });
     });

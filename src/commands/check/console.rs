@@ -9,7 +9,7 @@ use crate::console::{self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Li
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Level, Timestamp};
 use crate::settings::{Id, SecretError, UsedProxy};
-use crate::source::{By, Pull, Request, SeenScope, Visible, Window, named_scopes, read_page};
+use crate::source::{PullSettings, Request, SeenScope, TimeField, VisibleScopes, Window, named_scopes, read_page};
 
 /// A token that expires within this time gets a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -18,7 +18,7 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 /// Connectors quote this rate per token from SentinelOne's documentation.
 const CONSOLE_RATE: f64 = 25.0;
 /// Names of accounts, sites or groups in one row.
-const MOST_NAMES: usize = 10;
+const MAX_NAMES: usize = 10;
 /// Larger than one record of any stream.
 const ONE_RECORD: usize = 4 * 1024 * 1024;
 
@@ -85,10 +85,10 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
 }
 
 async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> Finding {
-    match SeenScope::of(name, ids, &Visible::of(client, name, level).await) {
+    match SeenScope::of(name, ids, &VisibleScopes::of(client, name, level).await) {
         SeenScope::All(seen) => {
             let names = seen.iter().map(|scope| scope.name.as_deref().unwrap_or(&scope.id));
-            let names = names.take(MOST_NAMES).collect::<Vec<_>>().join(", ");
+            let names = names.take(MAX_NAMES).collect::<Vec<_>>().join(", ");
             verified(name, format!("the token sees {}", client.redactor().scrub(&names)))
         }
         SeenScope::Lacks(problem) => failed(name, problem),
@@ -97,8 +97,8 @@ async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> 
 }
 
 /// All records of the stream in the pipeline's scope.
-async fn count(client: &Client, pull: &Pull) -> Result<u64, ConsoleError> {
-    let window = Window { from: Timestamp::default(), to: client.latest_time(), by: By::Creation };
+async fn count(client: &Client, pull: &PullSettings) -> Result<u64, ConsoleError> {
+    let window = Window { from: Timestamp::default(), to: client.latest_time(), time: TimeField::Creation };
     pull.count(client, window, None).await
 }
 

@@ -60,7 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let options = args.files.options.get();
     let loaded = pipeline::read(args.files.locations(), &options).await;
-    let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline, cases::LONGEST));
+    let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline, cases::MAX_TIME));
     let mut findings: Vec<Vec<Finding>> = tests.collect();
     if args.offline {
         for (findings, pipeline) in findings.iter_mut().zip(&loaded.pipelines) {

@@ -297,5 +297,5 @@ fn streams(pipeline: &Pipeline) -> Vec<&'static str> {
 
 fn sinks(pipeline: &Pipeline) -> Vec<SinkReport> {
     let sinks = pipeline.sinks.iter();
-    sinks.map(|sink| SinkReport { name: sink.name().to_owned(), type_name: sink.kind.name() }).collect()
+    sinks.map(|sink| SinkReport { name: sink.name().to_owned(), type_name: sink.type_settings.name() }).collect()
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::ledger::Accounting;
-use crate::checkpoint::{CheckpointKey, LaneId, Part, Store, whole_command};
+use crate::checkpoint::{CheckpointKey, LaneId, Store, StoredPart, whole_command};
 use crate::record::Timestamp;
-use crate::usage::{Counts, LatencyBound, Period, Usage, hour_of, hour_start, whole_hours};
+use crate::usage::{Counts, LatencyBound, Usage, WindowUsage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
 
 /// How long ago `--to now` was read when the report is made: less than this.
@@ -46,11 +46,11 @@ pub struct Stored {
 }
 
 impl Stored {
-    pub fn add(&mut self, part: Part, is_of_command: bool) {
+    pub fn add(&mut self, part: StoredPart, is_of_command: bool) {
         match part {
-            Part::BackfillUsage => self.backfill = true,
-            Part::Usage if is_of_command => self.command_usage = true,
-            Part::Usage => self.usage = true,
+            StoredPart::BackfillUsage => self.backfill = true,
+            StoredPart::Usage if is_of_command => self.command_usage = true,
+            StoredPart::Usage => self.usage = true,
             _ => self.lane = true,
         }
     }
@@ -62,7 +62,7 @@ pub struct Row {
     pub id: LaneId,
     pub is_backfill: bool,
     /// Nothing if the state does not say what the lane did.
-    pub period: Option<Period>,
+    pub period: Option<WindowUsage>,
     /// The state says of some part of the window what was counted.
     has_counts: bool,
     /// Counts of the window were lost: there were at least as many events as are counted.
@@ -228,7 +228,7 @@ pub async fn read(
         });
     }
     if stored.backfill {
-        let row = match load(&**by_commands, &id, Part::BackfillUsage).await {
+        let row = match load(&**by_commands, &id, StoredPart::BackfillUsage).await {
             Ok(usage) => of_backfills(id, usage, window),
             Err(error) => unreadable(id, true, window, &error),
         };
@@ -248,16 +248,16 @@ async fn lane(
     id: &LaneId,
     stored: Stored,
 ) -> Result<Option<Usage>, UsageStoreError> {
-    let mut usage = if stored.usage { load(store, id, Part::Usage).await? } else { None };
+    let mut usage = if stored.usage { load(store, id, StoredPart::Usage).await? } else { None };
     if stored.command_usage
-        && let Some(of_commands) = load(by_commands, id, Part::Usage).await?
+        && let Some(of_commands) = load(by_commands, id, StoredPart::Usage).await?
     {
         usage.get_or_insert_default().add_counts(&of_commands);
     }
     Ok(usage)
 }
 
-async fn load(store: &dyn Store, id: &LaneId, part: Part) -> Result<Option<Usage>, UsageStoreError> {
+async fn load(store: &dyn Store, id: &LaneId, part: StoredPart) -> Result<Option<Usage>, UsageStoreError> {
     let bytes = store.load(&CheckpointKey { lane: id.clone(), part }).await?;
     Ok(bytes.map(|bytes| Usage::decode(&bytes)).transpose()?)
 }
@@ -270,7 +270,7 @@ fn unreadable(id: LaneId, is_backfill: bool, window: Window, error: &UsageStoreE
 }
 
 /// Whether something was counted in a part of the window. Only latencies can be unknown of a time that is.
-fn has_counts(period: Option<&Period>, not_known: &[NotKnown], from: Timestamp, end: Timestamp) -> bool {
+fn has_counts(period: Option<&WindowUsage>, not_known: &[NotKnown], from: Timestamp, end: Timestamp) -> bool {
     let Some(period) = period else { return false };
     // What commands did next to a lane counts also where the lane's own counts are not known.
     let mut known = period.counts != Counts::default();
@@ -336,7 +336,7 @@ fn of_backfills(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::{Delta, Session};
+    use crate::usage::{CountedTime, Delta};
 
     const DAY: Duration = Duration::from_secs(86_400);
     /// Midnight.
@@ -362,7 +362,7 @@ mod tests {
             let mut delta = Delta::default();
             delta.at(until).events = 1;
             delta.at(until).latency.add(Duration::from_secs(1));
-            usage.add(&delta, Session { from: until, until, is_over: true, write: (1, 1) });
+            usage.add(&delta, CountedTime { from: until, until, is_over: true, write: (1, 1) });
         }
         usage
     }
@@ -418,7 +418,7 @@ mod tests {
         let mut usage = usage(5, 0);
         let mut delta = Delta::default();
         delta.at(ahead).events = 10;
-        usage.add(&delta, Session { from: ahead, until: ahead, is_over: true, write: (1, 2) });
+        usage.add(&delta, CountedTime { from: ahead, until: ahead, is_over: true, write: (1, 2) });
         let now = NOW.plus(Duration::from_secs(60));
         let row = of_lane(id(), Some(usage), Window { from: days_ago(1), to: now, now });
         assert_eq!((row.counts().map(|counts| counts.events), row.has_gap), (Some(24 + 10), true));

@@ -15,7 +15,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part, StateError, Store};
+use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store, StoredPart};
 use crate::commands::{StateArgs, note, print_line};
 use crate::lane::{InStore, LaneCheckpoint};
 use crate::settings::{PRIVATE, not_followed, private_file};
@@ -29,7 +29,7 @@ const OLDEST: u32 = 1;
 /// Lanes that are read concurrently. A Kafka topic is read once for all of them.
 const CONCURRENT_READS: usize = 16;
 /// Longest line of an export, in bytes: above the checkpoint of any lane.
-const LONGEST_LINE: u64 = 256 << 20;
+const MAX_LINE: u64 = 256 << 20;
 /// A running lane may replace its journal after its checkpoint was read and before the journal is read.
 const RETRIES: usize = 5;
 
@@ -119,7 +119,7 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
             let repairs = state.state.open(&state.instance, Access::Read, Some(&area)).await?;
             let mut keys = repairs.list().await?;
             // What a destination had lost is of interest for a day.
-            keys.retain(|key| !matches!(key.part, Part::Returned | Part::Returning));
+            keys.retain(|key| !matches!(key.part, StoredPart::Returned | StoredPart::Returning));
             copy(&*repairs, &keys, Kind::Repair, &mut writer).await?;
         }
     }
@@ -299,7 +299,7 @@ impl Target<'_> {
         let area = match stored.kind {
             Kind::Checkpoint | Kind::Usage => return self.put_into(self.store, stored).await,
             Kind::Repair => {
-                let area = if let Part::Replays { .. } = stored.lane.part { replays_area } else { repairs_area };
+                let area = if let StoredPart::Replays { .. } = stored.lane.part { replays_area } else { repairs_area };
                 area(&stored.lane.lane.pipeline)
             }
             Kind::CommandUsage => usage_area().to_owned(),
@@ -343,7 +343,7 @@ impl Target<'_> {
             checkpoint.leave_journal(&journal)?;
             bytes = checkpoint.encode();
         }
-        let journal = JournalChange { appends, dropped: Vec::new() };
+        let journal = JournalChange { appends, released: Vec::new() };
         store.commit(&lane, CheckpointUpdate { checkpoint: bytes, journal }).await?;
         Ok(())
     }
@@ -411,7 +411,7 @@ impl Iterator for Reader<'_> {
 impl Reader<'_> {
     fn line(&mut self) -> anyhow::Result<Option<Stored>> {
         self.number += 1;
-        let line = read_line(&mut self.lines, LONGEST_LINE)?;
+        let line = read_line(&mut self.lines, MAX_LINE)?;
         ensure!(line.last() == Some(&b'\n'), "it is truncated: its last line is missing");
         let version: Version = serde_json::from_slice(&line).context("it is not a file of `state export`")?;
         ensure!(

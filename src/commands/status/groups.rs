@@ -10,7 +10,7 @@ use crate::telemetry::HumanDuration;
 use crate::visible::visible;
 
 /// Lanes, or pipelines, that an entry names.
-const MOST_NAMES: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// Lanes with the same state and cause.
 #[derive(Debug)]
@@ -100,8 +100,8 @@ impl Group<'_> {
     }
 
     fn names(&self) -> String {
-        let shown: Vec<String> = self.lanes.iter().take(MOST_NAMES).map(|lane| lane.name()).collect();
-        let more = self.lanes.len().saturating_sub(MOST_NAMES);
+        let shown: Vec<String> = self.lanes.iter().take(MAX_NAMES).map(|lane| lane.name()).collect();
+        let more = self.lanes.len().saturating_sub(MAX_NAMES);
         let more = if more == 0 { String::new() } else { format!(" and {more} more (--all shows them)") };
         shown.join(", ") + &more
     }

@@ -14,10 +14,12 @@ use crate::checkpoint::ledger::Hour;
 use crate::commands::output::{Table, note, print_json, print_lines};
 use crate::commands::{Format, UsageError, print_line};
 use crate::record::Timestamp;
-use crate::worker::{Ask, DestinationReport, Given, HourRow, Most, Returned, Selected, VerifyDestination};
+use crate::worker::{
+    DestinationReport, HourRow, IdentityList, LookupSource, RepairLimit, RepairReport, Selected, VerifyDestination,
+};
 
 /// More rows of one lane that need no look are one row.
-const MOST_ROWS: usize = 3;
+const MAX_ROWS: usize = 3;
 
 #[derive(Debug, clap::Args)]
 pub struct DestinationArgs {
@@ -50,10 +52,10 @@ impl DestinationArgs {
     ///
     /// # Errors
     /// If a file cannot be read or made, or it is not clear which sink is meant.
-    pub async fn verify(&self, selected: Selected, repair: Option<Most>) -> anyhow::Result<VerifyDestination> {
+    pub async fn verify(&self, selected: Selected, repair: Option<RepairLimit>) -> anyhow::Result<VerifyDestination> {
         let ask = match &self.present {
             Some(present) => given(&selected, present.clone()).await?,
-            None => Ask::Destination,
+            None => LookupSource::Destination,
         };
         let list = self.list.as_deref().map(|path| File::create(path).with_context(|| path.display().to_string()));
         Ok(VerifyDestination { selected, ask, list: list.transpose()?, repair })
@@ -95,7 +97,7 @@ impl DestinationArgs {
 ///
 /// # Errors
 /// If the file cannot be read, or it is not clear which sink is meant.
-async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<Ask> {
+async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<LookupSource> {
     let takes = |stream| selected.stream.is_none_or(|only| only == stream);
     let pulls = &selected.pipeline.pulls;
     let sinks = selected.pipeline.sinks.iter();
@@ -108,7 +110,7 @@ async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<Ask> {
         return Err(UsageError(format!("the identities are from one destination: choose a --sink of {sinks}")).into());
     }
     let given = spawn_blocking(move || read(&present)).await??;
-    let Given { other_lines, first_other, .. } = given;
+    let IdentityList { other_lines, first_other, .. } = given;
     if other_lines > 0 {
         note(format!(
             "{other_lines} lines do not have the one identity of an event, which has 32 hex digits, or were cut; the \
@@ -119,12 +121,12 @@ async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<Ask> {
         let problem = "--present: no line has an identity, which has 32 hex digits; decode base64 first";
         return Err(UsageError(problem.to_owned()).into());
     }
-    Ok(Ask::Given(Arc::new(given)))
+    Ok(LookupSource::Given(Arc::new(given)))
 }
 
-fn read(path: &Path) -> anyhow::Result<Given> {
+fn read(path: &Path) -> anyhow::Result<IdentityList> {
     if path.as_os_str() == "-" {
-        return Given::read("standard input".to_owned(), Timestamp::now(), stdin().lock())
+        return IdentityList::read("standard input".to_owned(), Timestamp::now(), stdin().lock())
             .context("standard input cannot be read");
     }
     let name = path.display().to_string();
@@ -134,7 +136,7 @@ fn read(path: &Path) -> anyhow::Result<Given> {
         let metadata = file.metadata()?;
         let changed = if metadata.is_file() { metadata.modified().ok() } else { None };
         let copied_at = changed.map_or_else(Timestamp::now, Timestamp::from);
-        Given::read(name.clone(), copied_at, file)
+        IdentityList::read(name.clone(), copied_at, file)
     };
     open().with_context(|| format!("{name} cannot be read"))
 }
@@ -164,7 +166,7 @@ fn table(reports: &[DestinationReport]) -> Table {
             table.add_row([lane.clone(), hour, owed, accounted].into_iter().chain(rest));
         };
         let usual: Vec<&HourRow> = hours.values().filter(|row| row.is_usual()).collect();
-        let is_folded = usual.len() > MOST_ROWS;
+        let is_folded = usual.len() > MAX_ROWS;
         for (hour, row) in hours.iter().filter(|(_, row)| !(is_folded && row.is_usual())) {
             add(of_hour(*hour), row);
         }
@@ -204,7 +206,7 @@ fn print_lane(report: &DestinationReport) -> std::io::Result<()> {
         print_line(format!("{lane}: elsewhere: {count} in {place}"))?;
     }
     if let Some(returned) = returned {
-        let Returned { repaired, not_visible, dead_letters, vanished_again, gone, refused } = returned;
+        let RepairReport { repaired, not_visible, dead_letters, vanished_again, gone, refused } = returned;
         print_line(format!("{lane}: repaired: {repaired}"))?;
         for (count, what) in [
             (not_visible, "delivered again, and not to be seen yet"),

@@ -21,8 +21,8 @@ use crate::checkpoint::ledger::Accounting;
 use crate::record::Stream;
 use crate::state::StoreLocation;
 use crate::worker::{
-    IncompleteHours, Most, Repair, Selected, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify,
-    run_verify_destination,
+    IncompleteHours, RepairLimit, RepairResult, Selected, Verify, VerifyError, VerifyProgress, VerifyReport,
+    run_verify, run_verify_destination,
 };
 
 /// Interval of the log lines without a terminal.
@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let progress = Arc::new(VerifyProgress::default());
     let stop = CancellationToken::new();
     if args.destination.is_asked() {
-        let repair = args.repair.map(|most| most.map_or(Most::Usual, Most::Number));
+        let repair = args.repair.map(|most| most.map_or(RepairLimit::Usual, RepairLimit::Number));
         let verify = args.destination.verify(selected, repair).await?;
         let running = run_verify_destination(verify, options, progress.clone(), stop.clone());
         let Some(reports) = show_progress(running, &progress, &stop).await? else { return Ok(ExitCode::FAILURE) };
@@ -128,7 +128,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         print_line("no hour was compared: the window must contain a whole hour that is over and in the ledger")?;
     }
-    let is_repaired = |incomplete: &IncompleteHours| matches!(incomplete.repair, Repair::Done(_));
+    let is_repaired = |incomplete: &IncompleteHours| matches!(incomplete.repair, RepairResult::Done(_));
     let complete =
         compared && !stop.is_cancelled() && reports.iter().flat_map(|report| &report.incomplete).all(is_repaired);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -158,7 +158,7 @@ fn table(reports: &[VerifyReport]) -> Table {
     for report in reports {
         let missing: u64 = report.incomplete.iter().map(|incomplete| incomplete.missing).sum();
         let repaired = |incomplete: &IncompleteHours| match incomplete.repair {
-            Repair::Done(delivered) => delivered,
+            RepairResult::Done(delivered) => delivered,
             _ => 0,
         };
         let repaired: u64 = report.incomplete.iter().map(repaired).sum();
@@ -176,14 +176,14 @@ fn print_difference(report: &VerifyReport, incomplete: &IncompleteHours) -> std:
     let IncompleteHours { hours, missing, examples, repair } = incomplete;
     let period = if hours.end.0 - hours.start.0 == 1 { "hour" } else { "day" };
     let outcome = match repair {
-        Repair::NotRequested => "--repair delivers them".to_owned(),
-        Repair::Done(delivered) => format!("repaired: {delivered} delivered"),
-        Repair::NeedsResend => {
+        RepairResult::NotRequested => "--repair delivers them".to_owned(),
+        RepairResult::Done(delivered) => format!("repaired: {delivered} delivered"),
+        RepairResult::NeedsResend => {
             format!(
                 "the ledger has no identities for this {period} (it stores them for 48 hours): --repair --resend delivers the whole {period} again"
             )
         }
-        Repair::Failed(reason) => format!("not repaired: {reason}"),
+        RepairResult::Failed(reason) => format!("not repaired: {reason}"),
     };
     print_line(format!("{}: {missing} missing in the {period} from {}; {outcome}", report.lane, hours.start))?;
     for (identity, record) in examples {

@@ -16,7 +16,7 @@ use super::transport::exchange::{RequestError, Response};
 use super::transport::response::ResponseView;
 
 /// Between two requests.
-const PACE: Duration = Duration::from_millis(500);
+const WAIT_BETWEEN_REQUESTS: Duration = Duration::from_millis(500);
 
 /// Asks one question after the other, at most two a second.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Questions {
     async fn wait(&self) {
         let mut last = self.last.lock().await;
         if let Some(last) = *last {
-            sleep_until(last + PACE).await;
+            sleep_until(last + WAIT_BETWEEN_REQUESTS).await;
         }
         *last = Some(Instant::now());
     }

@@ -20,9 +20,9 @@ use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
 
-use super::common::{Common, Defaults, SinkType};
+use super::common::{Common, SinkType, TypeTraits};
 use super::integration::Content;
-use super::{BuildError, DestinationKey, SinkContext};
+use super::{BuildError, DestinationHash, SinkContext};
 
 pub use auth::Auth;
 pub use auth::oauth::{ClientCredentials, CredentialsIn};
@@ -55,7 +55,7 @@ pub(crate) use transport::framing::Framing;
 pub(crate) use transport::request::HttpSink;
 
 impl<T: DestinationType> SinkType for T {
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> TypeTraits {
         T::DEFAULTS
     }
 
@@ -83,7 +83,7 @@ impl<T: DestinationType> SinkType for T {
         T::check_streams(self, streams)
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         T::describe_destination(self, context, key)
     }
 

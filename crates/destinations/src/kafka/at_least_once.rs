@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{Connect, Report, Tokens, find_partitions};
+use s1_forwarder_kafka::{ClientSettings, Report, Tokens, find_partitions};
 use tokio::time::Instant;
 
 use super::bearer::Bearer;
@@ -62,10 +62,10 @@ impl KafkaSink {
     }
 
     /// Returns the settings with secrets read.
-    pub(super) fn connect(&self) -> Result<Connect, Failure> {
+    pub(super) fn connect(&self) -> Result<ClientSettings, Failure> {
         let config = self.options.resolve().map_err(|error| Failure::SecretUnreadable(error.to_string()))?;
         let tokens = self.bearer.clone().map(|bearer| Arc::new(bearer) as Arc<dyn Tokens>);
-        Ok(Connect::new(config, tokens))
+        Ok(ClientSettings::new(config, tokens))
     }
 
     /// Returns the producer that lanes with equal settings share.

@@ -13,7 +13,7 @@ use s1_forwarder_engine::checkpoint::ledger::Accounting;
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{Connect, Retention, SentEvent, Topic};
+use s1_forwarder_kafka::{ClientSettings, Retention, SentEvent, Topic};
 use s1_forwarder_record::{Identity, Timestamp, facts};
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ use super::settings::MessageTime;
 use crate::SinkContext;
 
 /// Identities that are looked up at a time.
-const MOST: usize = 100_000;
+const MAX_IDENTITIES: usize = 100_000;
 /// The digits of an identity.
 const DIGITS: usize = 32;
 /// Where events of each schema have their identity.
@@ -30,9 +30,9 @@ const MEMBERS: [&[u8]; 2] = [b"\"identity", b"\"uid"];
 /// Words of events and of the console's records.
 const WORDS: [&[u8]; 3] = [b"sentinel", b"Sentinel", b"createdAt"];
 /// A longer text without a blank may be an encoded event. A digest of 256 bits is shorter.
-const LONGEST_WORD: usize = 64;
+const MAX_WORD: usize = 64;
 /// The clock of the brokers may differ from ours by this.
-const CLOCKS: Duration = Duration::from_secs(3_600);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 
 pub(super) struct TopicLookup {
     pub(super) options: Options,
@@ -64,7 +64,7 @@ impl TopicLookup {
     async fn read(&self, patience: Duration) -> Result<Copy, Unproven> {
         let at = Timestamp::now();
         let config = self.options.resolve().map_err(|error| Unproven::NoProof(error.to_string()))?;
-        let topic = Topic::of_events(Connect::new(config, None), &self.topic);
+        let topic = Topic::of_events(ClientSettings::new(config, None), &self.topic);
         let found = Arc::new(Mutex::new((IdentitySorter::default(), IdentitySorter::default(), 0)));
         let of_reader = found.clone();
         let lane = self.lane.clone();
@@ -184,7 +184,7 @@ impl Unsaid {
                     is_ours |= has_words(text.as_bytes());
                     others.extend(text.replace('-', "").parse::<Identity>().ok());
                 }
-                Value::Array(items) if items.len() > LONGEST_WORD && items.iter().all(Value::is_number) => {
+                Value::Array(items) if items.len() > MAX_WORD && items.iter().all(Value::is_number) => {
                     return Self::Unreadable;
                 }
                 Value::Array(items) => open.extend(items),
@@ -202,7 +202,7 @@ impl Unsaid {
 /// A text that may be base64 or hex of something, or the text of JSON with escapes.
 fn is_encoded(text: &str) -> bool {
     let is_separator = |c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c));
-    text.contains("\\u00") || text.split(is_separator).any(|word| word.len() > LONGEST_WORD)
+    text.contains("\\u00") || text.split(is_separator).any(|word| word.len() > MAX_WORD)
 }
 
 fn has_words(text: &[u8]) -> bool {
@@ -251,7 +251,7 @@ fn kept(retention: &Retention, timestamp: MessageTime, now: Timestamp) -> Result
         (Some(millis), Some(bytes)) if *bytes < 0 && *millis < 0 => return Ok(Kept::Everything),
         (Some(millis), Some(bytes)) if *bytes < 0 => {
             let kept = Duration::from_millis(u64::try_from(*millis).unwrap_or_default());
-            Some(now.minus(kept.saturating_sub(CLOCKS)))
+            Some(now.minus(kept.saturating_sub(MAX_CLOCK_DIFFERENCE)))
         }
         _ => None,
     };
@@ -263,7 +263,7 @@ fn kept(retention: &Retention, timestamp: MessageTime, now: Timestamp) -> Result
 
 #[async_trait]
 impl Lookup for TopicLookup {
-    fn asked(&self) -> String {
+    fn target_text(&self) -> String {
         let Self { topic, brokers, .. } = self;
         let without = self.copy.lock().as_ref().map_or(0, |copy| copy.without);
         let more = if without > 0 { format!("; {without} messages have no identity") } else { String::new() };
@@ -271,7 +271,7 @@ impl Lookup for TopicLookup {
     }
 
     fn most(&self) -> usize {
-        MOST
+        MAX_IDENTITIES
     }
 
     /// An acknowledged message is there.
@@ -305,7 +305,7 @@ impl Lookup for TopicLookup {
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
         let without = self.copy.lock().as_ref().map_or(0, |copy| copy.without);
         if without > 0 {
-            return Err(Unproven::NoProof(format!("{}: each may be an event that is not found", self.asked())));
+            return Err(Unproven::NoProof(format!("{}: each may be an event that is not found", self.target_text())));
         }
         let mut copy = self.copy.lock();
         let copy = copy.as_mut().ok_or_else(not_read)?;

@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
 
-use super::common::{Common, Defaults, SinkType};
-use super::{BuildError, DestinationKey, SinkContext};
+use super::common::{Common, SinkType, TypeTraits};
+use super::{BuildError, DestinationHash, SinkContext};
 
 pub(crate) use producer::Producers;
 pub use settings::{Delivery, KafkaSettings, MessageTime};
@@ -34,7 +34,7 @@ use options::Options;
 use transactional::TransactionalKafkaSink;
 
 impl SinkType for KafkaSettings {
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> TypeTraits {
         settings::DEFAULTS
     }
 
@@ -50,7 +50,7 @@ impl SinkType for KafkaSettings {
         false
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.addresses("brokers", &self.brokers).text("topic", &context.fill("topic", &self.topic)?);
         Ok(())
     }

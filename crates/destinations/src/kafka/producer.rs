@@ -11,7 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{Connect, Events, Producer, close};
+use s1_forwarder_kafka::{ClientSettings, Events, Producer, close};
 use scopeguard::ScopeGuard;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ type Slot = Arc<OnceCell<Arc<SharedProducer>>>;
 pub(crate) struct Producers(Mutex<HashMap<[u8; 32], Slot>>);
 
 impl Producers {
-    pub(crate) async fn get(self: &Arc<Self>, connect: Connect) -> Result<Arc<SharedProducer>, Failure> {
+    pub(crate) async fn get(self: &Arc<Self>, connect: ClientSettings) -> Result<Arc<SharedProducer>, Failure> {
         let slot = self.0.lock().entry(connect.hash()).or_default().clone();
         let producer = slot.get_or_try_init(|| async {
             let made = tokio::task::spawn_blocking(move || SharedProducer::new(&connect)).await;
@@ -81,7 +81,7 @@ impl fmt::Debug for SharedProducer {
 }
 
 impl SharedProducer {
-    fn new(connect: &Connect) -> Result<Self, Failure> {
+    fn new(connect: &ClientSettings) -> Result<Self, Failure> {
         let queue = scopeguard::guard(connect.client(&[])?, close::<Producer> as fn(Producer));
         Ok(Self { queue, events: connect.events.clone(), used_at: Mutex::new(Instant::now()) })
     }

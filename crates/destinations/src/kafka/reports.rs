@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use s1_forwarder_engine::sink::{Batch, Outcome, Probe, RejectedEvent};
+use s1_forwarder_engine::sink::{Batch, Outcome, Probe, RefusedEvent};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{BrokerError, Class, Report, class};
 use tokio::time::Instant;
@@ -115,7 +115,7 @@ fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
     for ((index, event), failed) in batch.events().enumerate().zip(classes) {
         match failed {
             Some((Class::Message, code)) => {
-                rejected.push(RejectedEvent { index, status: format!("{code:?}"), reason: advice(*code) });
+                rejected.push(RefusedEvent { index, status: format!("{code:?}"), reason: advice(*code) });
             }
             None if !again.contains(event.record_id) => {}
             _ => {

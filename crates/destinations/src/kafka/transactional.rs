@@ -28,7 +28,7 @@ const QUARANTINE: Duration = Duration::from_secs(60);
 /// Bytes of a message in addition to its value and its fixed headers: key, id, time, framing.
 const OVERHEAD: usize = 2 * 1024;
 /// librdkafka's default of `message.max.bytes`.
-const LARGEST_MESSAGE: usize = 1_000_000;
+const MAX_MESSAGE: usize = 1_000_000;
 
 #[derive(Debug)]
 pub(super) struct TransactionalKafkaSink {
@@ -57,7 +57,7 @@ impl TransactionalKafkaSink {
         }
         // An event larger than a message would abort its transaction, so it is refused before.
         let largest = settings.literal("message.max.bytes").or(settings.literal("message.copy.max.bytes"));
-        let largest = largest.and_then(|text| text.trim().parse().ok()).unwrap_or(LARGEST_MESSAGE);
+        let largest = largest.and_then(|text| text.trim().parse().ok()).unwrap_or(MAX_MESSAGE);
         let largest_event = largest.saturating_sub(OVERHEAD + plain.messages.header_bytes());
         let limits = Limits { event_bytes: plain.limits().event_bytes.min(largest_event), ..plain.limits() };
         let oauth = match (&settings.oauth, &settings.auth) {
@@ -230,7 +230,7 @@ impl CheckpointBackend for TransactionalKafkaSink {
     }
 
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
-        let dropped = update.journal.dropped.clone();
+        let dropped = update.journal.released.clone();
         let committed = async { self.lane()?.save(&self.topic()?, update).await };
         committed.await.map_err(|failure| state_error(key, failure))?;
         Ok(dropped)

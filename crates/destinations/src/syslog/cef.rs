@@ -12,7 +12,7 @@ use s1_forwarder_record::{Kind, Stream, Timestamp, Value};
 
 use super::cef_fields::{COMMON, Cut, Field, Form, of_stream};
 use super::severity::Severity;
-use super::shorten::{self, cut};
+use super::shorten::{self, shorten_by};
 
 /// Longest name in the header, in characters.
 const NAME: usize = 128;
@@ -130,7 +130,7 @@ impl Message<'_> {
     /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
     fn shorten(&mut self, excess: usize) {
         let excess = self.shorten_values(Cut::Early, excess);
-        let excess = excess - cut(&mut self.name, excess, escaped_header);
+        let excess = excess - shorten_by(&mut self.name, excess, escaped_header);
         self.shorten_values(Cut::Late, excess);
     }
 
@@ -138,7 +138,7 @@ impl Message<'_> {
     fn shorten_values(&mut self, which: Cut, mut excess: usize) -> usize {
         for Entry { cut: when, value, .. } in self.extension.iter_mut().rev() {
             if *when == which && !shorten::is_exact(value) {
-                excess -= cut(value, excess, escaped_value);
+                excess -= shorten_by(value, excess, escaped_value);
             }
         }
         excess

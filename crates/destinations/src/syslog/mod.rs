@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use s1_forwarder_engine::console::Client;
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, RejectedEvent, Sink, TOO_LARGE};
+use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, RefusedEvent, Sink, TOO_LARGE};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::{Failure, LastFailure};
 use s1_forwarder_record::{Stream, Timestamp};
@@ -35,10 +35,10 @@ use self::connection::Connection;
 use self::datagrams::Datagrams;
 use self::message::{Encoder, Unsendable};
 use self::settings::{Body, DEFAULTS, Format, Payload};
-use super::common::{Common, Defaults, SinkType};
+use super::common::{Common, SinkType, TypeTraits};
 use super::failover::Failover;
 use super::integration::{Content, SYSLOG, SYSLOG_CEF2};
-use super::{BuildError, DestinationKey, SinkContext};
+use super::{BuildError, DestinationHash, SinkContext};
 
 pub use self::settings::SyslogSettings;
 
@@ -57,7 +57,7 @@ impl SyslogSettings {
 }
 
 impl SinkType for SyslogSettings {
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> TypeTraits {
         DEFAULTS
     }
 
@@ -94,7 +94,7 @@ impl SinkType for SyslogSettings {
         is_bare.then_some("`format: rfc5424` has it in the structured data")
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.addresses("addresses", self.receivers()?.iter().map(ToString::to_string));
         Ok(())
     }
@@ -202,7 +202,7 @@ struct Encoded {
     bytes: Vec<u8>,
     /// Ends of the messages in `bytes`, each with the index of its event.
     ends: Vec<(usize, usize)>,
-    rejected: Vec<RejectedEvent>,
+    rejected: Vec<RefusedEvent>,
     /// Bytes of each event's message without its header.
     event_bytes: Vec<u32>,
 }
@@ -341,7 +341,7 @@ impl Syslog {
                 Ok(bytes) => sent += bytes as u64,
                 Err(error) if is_too_long(&error) => {
                     let reason = format!("the datagram is too long for the network: {error}; set a smaller max_bytes");
-                    encoded.rejected.push(RejectedEvent { index, status: TOO_LARGE.to_owned(), reason });
+                    encoded.rejected.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
                 Err(error) => {
                     // The system says so of an earlier datagram. This one was not sent.
@@ -389,12 +389,12 @@ impl Syslog {
     }
 }
 
-fn rejection(index: usize, error: &Unsendable) -> RejectedEvent {
+fn rejection(index: usize, error: &Unsendable) -> RefusedEvent {
     let status = match error {
         Unsendable::TooLong { .. } => TOO_LARGE,
         Unsendable::NoType => "no_type",
     };
-    RejectedEvent { index, status: status.to_owned(), reason: error.to_string() }
+    RefusedEvent { index, status: status.to_owned(), reason: error.to_string() }
 }
 
 /// The receiver named no error for anything it may have sent.

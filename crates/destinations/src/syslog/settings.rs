@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::address::{Carrier, SyslogAddress};
 use super::notification::Dialect;
 use crate::BuildError;
-use crate::common::{Compression, Defaults};
+use crate::common::{Compression, TypeTraits};
 use crate::integration::Content;
 
 /// The largest payload of a UDP datagram over IPv4.
 const MAX_DATAGRAM: u64 = 65_507;
 /// What every receiver accepts (RFC 5424, section 6.1).
-const LEAST_MESSAGE: u64 = 480;
+const MIN_MESSAGE: u64 = 480;
 
-pub(super) const DEFAULTS: Defaults = Defaults {
+pub(super) const DEFAULTS: TypeTraits = TypeTraits {
     limits: Limits { events: 1_000, bytes: 1 << 20, framing: 256, copies: 2, ..Limits::NONE },
     batch_timeout: Duration::from_secs(1),
     concurrency: 4,
@@ -235,7 +235,7 @@ impl SyslogSettings {
             let problem = format!("expected 1 to {longest_name} letters, digits and `._/-`");
             return Err(BuildError::value("app_name", problem));
         }
-        if self.max_bytes.0 < LEAST_MESSAGE {
+        if self.max_bytes.0 < MIN_MESSAGE {
             return Err(BuildError::value("max_bytes", "expected at least 480 bytes, which every receiver accepts"));
         }
         if carrier == Carrier::Udp && self.max_bytes.0 > MAX_DATAGRAM {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 /// The end of a text, or of a list, that was shortened.
 pub(super) const MARK: &str = "…";
 
-/// [`cut`] leaves this many characters of a text.
-const LEAST: usize = 16;
+/// [`shorten_by`] leaves this many characters of a text.
+const MIN_SHORTENED: usize = 16;
 
 /// In `tags`, or in `metadata.labels`, of an event that was shortened.
 const TAG: &str = "shortened";
@@ -18,7 +18,7 @@ const TAG: &str = "shortened";
 const RAW_MEMBER: &str = "s1_forwarder_shortened";
 
 /// The length of SHA-512 in hexadecimal digits.
-pub(super) const LONGEST_EXACT: usize = 128;
+pub(super) const MAX_EXACT: usize = 128;
 
 const EXACT_PREFIXES: [&str; 2] = ["S-1-", "arn:"];
 
@@ -89,7 +89,7 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
 pub(super) fn is_exact(text: &str) -> bool {
     let is_digits = text.chars().all(|character| character.is_ascii_hexdigit() || "-:.,+TZ".contains(character));
     let is_name = EXACT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) && !text.contains(char::is_whitespace);
-    (is_digits || is_name) && text.len() <= LONGEST_EXACT
+    (is_digits || is_name) && text.len() <= MAX_EXACT
 }
 
 fn is_marked(text: &str) -> bool {
@@ -104,13 +104,13 @@ pub(super) fn text(text: &mut String, characters: usize) {
     text.push_str(MARK);
 }
 
-/// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`LEAST`] characters, and marks its end.
+/// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`MIN_SHORTENED`] characters, and marks its end.
 /// Returns how many of these bytes are gone.
-pub(super) fn cut(value: &mut Cow<'_, str>, excess: usize, escape: impl Fn(&str) -> String) -> usize {
+pub(super) fn shorten_by(value: &mut Cow<'_, str>, excess: usize, escape: impl Fn(&str) -> String) -> usize {
     if excess == 0 {
         return 0;
     }
-    let Some((least, _)) = value.char_indices().nth(LEAST) else { return 0 };
+    let Some((least, _)) = value.char_indices().nth(MIN_SHORTENED) else { return 0 };
     let mut saved = 0;
     let mut end = value.len();
     for (index, character) in value.char_indices().rev() {

@@ -7,7 +7,7 @@ use s1_forwarder_failure::Failure;
 use super::{CheckpointKey, LaneId};
 
 /// The newest format of the envelope around a stored checkpoint.
-pub const ENVELOPE: u16 = 1;
+pub const NEWEST_ENVELOPE: u16 = 1;
 
 /// A checkpoint, or a store of checkpoints, that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum StateError {
     },
     /// A newer release wrote the checkpoint.
     #[error(
-        "{place} was written by a newer release (format {version}, this one reads up to {ENVELOPE}); use that release"
+        "{place} was written by a newer release (format {version}, this one reads up to {NEWEST_ENVELOPE}); use that release"
     )]
     Newer {
         /// The file or object.

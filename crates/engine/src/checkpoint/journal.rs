@@ -67,12 +67,12 @@ impl Journal {
         gone.into_iter().map(|segment| segment.number).collect()
     }
 
-    pub fn drop_oldest(&mut self) -> Option<Segment> {
+    pub fn release_oldest(&mut self) -> Option<Segment> {
         self.segments.pop_front()
     }
 
     /// Removes all segments.
-    pub fn drop_all(&mut self) -> impl Iterator<Item = u64> + use<> {
+    pub fn release_all(&mut self) -> impl Iterator<Item = u64> + use<> {
         std::mem::take(&mut self.segments).into_iter().map(|segment| segment.number)
     }
 

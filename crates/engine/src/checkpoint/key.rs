@@ -58,12 +58,12 @@ pub struct CheckpointKey {
     /// The lane.
     pub lane: LaneId,
     /// What of the lane.
-    pub part: Part,
+    pub part: StoredPart,
 }
 
 /// What of a lane a checkpoint is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
+pub enum StoredPart {
     /// The lane itself, as the worker runs it.
     Whole,
     /// The plan of a backfill; not a checkpoint, but stored like one.
@@ -99,7 +99,7 @@ pub enum Part {
 
 impl From<LaneId> for CheckpointKey {
     fn from(lane: LaneId) -> Self {
-        Self { lane, part: Part::Whole }
+        Self { lane, part: StoredPart::Whole }
     }
 }
 
@@ -114,8 +114,8 @@ impl FromStr for CheckpointKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (lane, part) = match text.split_once('+') {
-            Some((lane, part)) => (lane, Part::parse(part)),
-            None => (text, Some(Part::Whole)),
+            Some((lane, part)) => (lane, StoredPart::parse(part)),
+            None => (text, Some(StoredPart::Whole)),
         };
         let part = part.ok_or_else(|| LaneIdError(text.to_owned()))?;
         Ok(Self { lane: lane.parse()?, part })
@@ -123,7 +123,7 @@ impl FromStr for CheckpointKey {
 }
 
 /// The suffix in the checkpoint's name.
-impl fmt::Display for Part {
+impl fmt::Display for StoredPart {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole => Ok(()),
@@ -141,7 +141,7 @@ impl fmt::Display for Part {
     }
 }
 
-impl Part {
+impl StoredPart {
     /// True for what lanes and backfills did, which is no checkpoint.
     pub const fn is_usage(self) -> bool {
         matches!(self, Self::Usage | Self::BackfillUsage)
@@ -176,18 +176,18 @@ mod tests {
     #[test]
     fn a_key_is_read_as_it_is_written() {
         let lane: LaneId = "acme/threats/siem".parse().unwrap();
-        let repair = |whole| Part::Repair { generation: 3, hour: Hour(472_222), whole, number: 1 };
+        let repair = |whole| StoredPart::Repair { generation: 3, hour: Hour(472_222), whole, number: 1 };
         for (part, name) in [
-            (Part::Whole, "acme/threats/siem"),
-            (Part::BackfillPlan, "acme/threats/siem+plan"),
-            (Part::BackfillSlice(7), "acme/threats/siem+slice-000007"),
+            (StoredPart::Whole, "acme/threats/siem"),
+            (StoredPart::BackfillPlan, "acme/threats/siem+plan"),
+            (StoredPart::BackfillSlice(7), "acme/threats/siem+slice-000007"),
             (repair(true), "acme/threats/siem+3-472222-all-1"),
             (repair(false), "acme/threats/siem+3-472222-part-1"),
-            (Part::Replays { generation: 3 }, "acme/threats/siem+replays-3"),
-            (Part::Returned, "acme/threats/siem+returned"),
-            (Part::Returning, "acme/threats/siem+returning"),
-            (Part::Usage, "acme/threats/siem+usage"),
-            (Part::BackfillUsage, "acme/threats/siem+backfill-usage"),
+            (StoredPart::Replays { generation: 3 }, "acme/threats/siem+replays-3"),
+            (StoredPart::Returned, "acme/threats/siem+returned"),
+            (StoredPart::Returning, "acme/threats/siem+returning"),
+            (StoredPart::Usage, "acme/threats/siem+usage"),
+            (StoredPart::BackfillUsage, "acme/threats/siem+backfill-usage"),
         ] {
             let key = CheckpointKey { lane: lane.clone(), part };
             assert_eq!(key.to_string(), name);

@@ -110,10 +110,10 @@ impl CheckpointBackend for MemoryStore {
                 segment.truncate(usize::try_from(append.offset).unwrap_or(usize::MAX));
                 segment.extend(append.bytes);
             }
-            update.journal.dropped.iter().for_each(|number| drop(journals.remove(&(key.clone(), *number))));
+            update.journal.released.iter().for_each(|number| drop(journals.remove(&(key.clone(), *number))));
         }
         self.checkpoints().insert(key.clone(), update.checkpoint);
-        Ok(update.journal.dropped)
+        Ok(update.journal.released)
     }
 
     fn keeps_journals(&self) -> bool {

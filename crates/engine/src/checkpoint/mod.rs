@@ -15,8 +15,8 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-pub use error::{ENVELOPE, StateError, whole_command};
-pub use key::{CheckpointKey, LaneId, LaneIdError, Part};
+pub use error::{NEWEST_ENVELOPE, StateError, whole_command};
+pub use key::{CheckpointKey, LaneId, LaneIdError, StoredPart};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
 
@@ -139,7 +139,7 @@ pub struct JournalChange {
     /// Stored no later than the checkpoint that refers to them.
     pub appends: Vec<Append>,
     /// Segments that the checkpoint no longer refers to.
-    pub dropped: Vec<u64>,
+    pub released: Vec<u64>,
 }
 
 /// Bytes for a journal segment. They replace everything from `offset` on: a crash may have left bytes there that no

@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use tracing::info;
 use url::Url;
 
-use super::alert_fields::UnknownFields;
 use super::settings::DEFAULT_TIMEOUT;
 use super::tokens::Tokens;
-use super::trials::{LONGEST, TokenVerdict};
+use super::trials::{MAX_WAIT, TokenVerdict};
+use super::unified_alert_fields::UnknownFields;
 use super::{
-    ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, LaneShare, Limiter, Limiters, Redactor,
-    Request, Response, Transport, TransportError, UserScope, advice,
+    ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, LaneShare, Limiter, Limiters, Request,
+    Response, SecretRedactor, Transport, TransportError, UserScope, advice,
 };
 
 /// Timeout of a list of findings, for which consoles need longer.
@@ -57,7 +57,7 @@ pub struct Client {
     transport: Arc<dyn Transport>,
     url: ConsoleUrl,
     tokens: Arc<Tokens>,
-    pub(super) redactor: Redactor,
+    pub(super) redactor: SecretRedactor,
     pub(super) scope: Box<[(&'static str, String)]>,
     pub(super) unknown_fields: UnknownFields,
     /// See [`Client::keep_scope`].
@@ -168,7 +168,7 @@ impl Client {
         Self {
             transport,
             url: settings.url.clone(),
-            redactor: Redactor::new(tokens.clone(), proxy_secrets),
+            redactor: SecretRedactor::new(tokens.clone(), proxy_secrets),
             tokens,
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             unknown_fields: UnknownFields::default(),
@@ -367,7 +367,7 @@ impl Client {
     }
 
     /// Removes secrets from texts of the console, for use in errors and logs.
-    pub fn redactor(&self) -> &Redactor {
+    pub fn redactor(&self) -> &SecretRedactor {
         &self.redactor
     }
 
@@ -419,7 +419,7 @@ impl Client {
     /// [`Self::keep_scope`] says, requests use it from now on. The console is asked again an hour after it refused the
     /// token.
     pub async fn try_token(&self, token: &SecretString) -> TokenVerdict {
-        self.try_at(self.tokens.in_use(), token, LONGEST).await
+        self.try_at(self.tokens.in_use(), token, MAX_WAIT).await
     }
 
     /// Asks the console about a token in place of the one at `index`, unless a verdict is younger than `max_age`.

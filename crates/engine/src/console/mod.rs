@@ -1,7 +1,6 @@
 //! The SentinelOne management console: requests, pages and cursors, errors, rate limit.
 
 pub mod advice;
-mod alert_fields;
 mod client;
 mod endpoint;
 mod error;
@@ -14,6 +13,7 @@ mod settings;
 mod tokens;
 mod transport;
 mod trials;
+mod unified_alert_fields;
 mod unified_alerts;
 mod url;
 mod user_scope;
@@ -23,7 +23,7 @@ pub use endpoint::{Endpoint, ListOrder};
 pub use error::ConsoleError;
 pub use limiter::{LaneShare, Limiter, LimiterKey, Limiters};
 pub use reach::{ReachError, Reached, proxy, reach};
-pub use redactor::Redactor;
+pub use redactor::SecretRedactor;
 pub use settings::ConsoleSettings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody, within};
 pub use trials::TokenVerdict;

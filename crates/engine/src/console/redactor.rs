@@ -11,12 +11,12 @@ use super::tokens::Tokens;
 
 /// Removes a pipeline's tokens and proxy secrets from texts in which a console or a proxy may have repeated them.
 #[derive(Debug, Clone, Default)]
-pub struct Redactor {
+pub struct SecretRedactor {
     tokens: Option<Arc<Tokens>>,
     proxy_secrets: Arc<KnownSecrets>,
 }
 
-impl Redactor {
+impl SecretRedactor {
     /// Knows every token that was read so far, whenever it is asked.
     pub(super) fn new(tokens: Arc<Tokens>, proxy_secrets: KnownSecrets) -> Self {
         Self { tokens: Some(tokens), proxy_secrets: proxy_secrets.into() }

@@ -20,7 +20,7 @@ const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// The maximum of gzip.
 const WINDOW_BITS: u8 = 15;
 /// Most bytes to which deflate expands a byte.
-const MOST_INFLATED: usize = 1_032;
+const MAX_INFLATED: usize = 1_032;
 
 /// One request to a console.
 #[derive(Debug)]
@@ -260,7 +260,7 @@ fn inflate(mut gzip: &[u8], max_bytes: usize) -> Result<Vec<u8>, TransportError>
     // The last four bytes are the length of the last member. A body whose member has another length is refused, so that
     // no page has more space than twice its bytes.
     let said = gzip.last_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
-    let mut bytes = vec![0; said.min(gzip.len().saturating_mul(MOST_INFLATED)).clamp(1, most)];
+    let mut bytes = vec![0; said.min(gzip.len().saturating_mul(MAX_INFLATED)).clamp(1, most)];
     let mut length = 0;
     let mut member = Decompress::new_gzip(WINDOW_BITS);
     loop {

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// Nothing is remembered for longer.
-pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
 /// What the console says of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Trials {
             return known.verdict.clone();
         }
         let verdict = ask.await;
-        trials.retain(|trial| trial.digest != digest && trial.at.elapsed() < LONGEST);
+        trials.retain(|trial| trial.digest != digest && trial.at.elapsed() < MAX_WAIT);
         if verdict != TokenVerdict::Unknown {
             trials.push(Trial { digest, at: Instant::now(), verdict: verdict.clone() });
         }
@@ -69,14 +69,14 @@ mod tests {
     async fn a_verdict_is_asked_for_once_for_each_token_until_it_is_too_old() {
         let trials = Trials::default();
         let token = SecretString::from("one");
-        let first = trials.verdict(&token, LONGEST, ready(TokenVerdict::Unknown)).await;
-        let second = trials.verdict(&token, LONGEST, ready(TokenVerdict::Refused)).await;
+        let first = trials.verdict(&token, MAX_WAIT, ready(TokenVerdict::Unknown)).await;
+        let second = trials.verdict(&token, MAX_WAIT, ready(TokenVerdict::Refused)).await;
         assert_eq!((first, second), (TokenVerdict::Unknown, TokenVerdict::Refused));
         let accept = || ready(TokenVerdict::Accepted);
-        assert_eq!(trials.verdict(&token, LONGEST, accept()).await, TokenVerdict::Refused);
-        assert_eq!(trials.verdict(&SecretString::from("two"), LONGEST, accept()).await, TokenVerdict::Accepted);
-        tokio::time::advance(LONGEST / 2).await;
-        assert_eq!(trials.verdict(&token, LONGEST, accept()).await, TokenVerdict::Refused);
-        assert_eq!(trials.verdict(&token, LONGEST / 2, accept()).await, TokenVerdict::Accepted);
+        assert_eq!(trials.verdict(&token, MAX_WAIT, accept()).await, TokenVerdict::Refused);
+        assert_eq!(trials.verdict(&SecretString::from("two"), MAX_WAIT, accept()).await, TokenVerdict::Accepted);
+        tokio::time::advance(MAX_WAIT / 2).await;
+        assert_eq!(trials.verdict(&token, MAX_WAIT, accept()).await, TokenVerdict::Refused);
+        assert_eq!(trials.verdict(&token, MAX_WAIT / 2, accept()).await, TokenVerdict::Accepted);
     }
 }

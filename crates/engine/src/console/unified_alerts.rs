@@ -5,8 +5,8 @@ use s1_forwarder_record::parse_connection;
 use s1_forwarder_telemetry::Meter;
 use serde_json::{Map, Value, json};
 
-use super::alert_fields::{BRIEF, is_validation};
 use super::client::ApiCall;
+use super::unified_alert_fields::{BRIEF, is_validation};
 use super::{Client, ConsoleError, RequestPermit};
 
 impl Client {

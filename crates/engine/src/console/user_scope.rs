@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::Redactor;
+use super::SecretRedactor;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -47,7 +47,7 @@ impl UserScope {
     }
 
     /// The scope in the answer about a user; `None` if the console does not say.
-    pub(super) fn read(answer: &[u8], redactor: &Redactor) -> Option<Self> {
+    pub(super) fn read(answer: &[u8], redactor: &SecretRedactor) -> Option<Self> {
         let User { scope, scope_roles } = serde_json::from_slice::<Envelope>(answer).ok()?.data?;
         let level = scope?;
         let mut roles: Vec<(String, Option<String>)> =

@@ -5,7 +5,7 @@ use std::time::Duration;
 use s1_forwarder_failure::Failure;
 
 /// Refusals in a row by its console, its sink or a store after which a lane ends, with `once`.
-const MOST_REFUSALS_ONCE: u32 = 3;
+const MAX_REFUSALS_ONCE: u32 = 3;
 
 /// How often in a row something failed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl ConsecutiveRefusals {
 
     /// Whether they end a lane with `once`, after this failure too.
     pub fn end_a_run_with(self, failure: &Failure) -> bool {
-        failure.is_refusal() && self.0 + 1 >= MOST_REFUSALS_ONCE
+        failure.is_refusal() && self.0 + 1 >= MAX_REFUSALS_ONCE
     }
 }
 

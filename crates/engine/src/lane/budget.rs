@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// From this budget on there is a common reserve, of this fraction.
-const LEAST_WITH_RESERVE: usize = 16 << 20;
+const MIN_WITH_RESERVE: usize = 16 << 20;
 const RESERVE_DIVISOR: usize = 16;
 
 /// Bytes are counted in units of this size: a semaphore counts to 2³² at most.
@@ -59,7 +59,7 @@ struct Account {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Entry {
-    held: usize,
+    reserved: usize,
     /// Requests and reservations: the lane is active while there are any.
     claims: usize,
     paused: bool,
@@ -85,7 +85,7 @@ impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
         let units = (total / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let common = if total < LEAST_WITH_RESERVE { 0 } else { units / RESERVE_DIVISOR };
+        let common = if total < MIN_WITH_RESERVE { 0 } else { units / RESERVE_DIVISOR };
         let total = (units - common) * UNIT;
         let sums = Mutex::default();
         Arc::new(Self {
@@ -115,7 +115,7 @@ impl Entry {
 
 impl Sums {
     fn of(entry: Entry) -> Self {
-        let used = entry.held;
+        let used = entry.reserved;
         let active = usize::from(entry.claims > 0);
         let (quiet_bytes, live) = if entry.is_live() { (0, active) } else { (used, 0) };
         Self { used, quiet_bytes, live, active }
@@ -158,7 +158,7 @@ impl LaneBudget {
         // The lane counts as active while it waits.
         let _claim = Reservation::new(self.clone(), 0, Permits::default());
         loop {
-            let Entry { held, paused, proven, .. } = self.entry();
+            let Entry { reserved: held, paused, proven, .. } = self.entry();
             let within_cap = held == 0 || proven && held + bytes <= 2 * self.share();
             if within_cap && !paused {
                 let (bytes, permits) = self.acquire(bytes, small).await;
@@ -178,7 +178,7 @@ impl LaneBudget {
         tokio::pin!(own);
         loop {
             let entry = self.entry();
-            let may_borrow = small > 0 && entry.held == 0 && entry.is_live();
+            let may_borrow = small > 0 && entry.reserved == 0 && entry.is_live();
             tokio::select! {
                 biased;
                 own = &mut own => return (bytes, Permits { own: own.ok(), common: None }),
@@ -224,7 +224,7 @@ impl LaneBudget {
 impl Reservation {
     fn new(lane: LaneBudget, bytes: usize, permits: Permits) -> Self {
         lane.change(|entry| {
-            entry.held += bytes;
+            entry.reserved += bytes;
             entry.claims += 1;
         });
         Self { bytes, permits, lane }
@@ -241,7 +241,7 @@ impl Reservation {
         let moved = bytes.min(self.bytes);
         let permits = self.permits.split(units(moved) as usize);
         self.bytes -= moved;
-        self.lane.change(|entry| entry.held -= moved);
+        self.lane.change(|entry| entry.reserved -= moved);
         Self::new(self.lane.clone(), bytes, permits)
     }
 
@@ -283,7 +283,7 @@ impl Drop for Reservation {
         self.permits = Permits::default();
         let bytes = self.bytes;
         self.lane.change(|entry| {
-            entry.held -= bytes;
+            entry.reserved -= bytes;
             entry.claims -= 1;
         });
     }

@@ -14,13 +14,13 @@ use crate::checkpoint::ledger::{Hour, Ledger};
 use crate::source::{PositionPart, PositionReader, SourcePosition};
 
 /// A position with more keys and contents than this goes to the journal; with half as many it comes back.
-const MOST_IN_CHECKPOINT: usize = 128;
+const MAX_IN_CHECKPOINT: usize = 128;
 /// Changed keys and contents in the checkpoint at most; then all of them move to the journal.
-const MOST_CHANGES: usize = 32;
+const MAX_CHANGES: usize = 32;
 /// The whole position is written again when its part of the journal takes this many times the bytes of the whole, and
 /// at least the bytes below.
-const MOST_TIMES_WHOLE: u64 = 16;
-const LEAST_BYTES: u64 = 64 << 10;
+const MAX_LOG_RATIO: u64 = 16;
+const MIN_BYTES: u64 = 64 << 10;
 
 /// The parts of a position in a lane's journal; none where the checkpoint has the whole position.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,21 +45,21 @@ impl ChangeLog {
     /// checkpoint.
     pub fn take_append(&mut self, position: &mut SourcePosition, ledger: &mut Ledger) -> Option<Append> {
         let size = position.size();
-        let most = if self.journal.is_empty() { MOST_IN_CHECKPOINT } else { MOST_IN_CHECKPOINT / 2 };
+        let most = if self.journal.is_empty() { MAX_IN_CHECKPOINT } else { MAX_IN_CHECKPOINT / 2 };
         if size <= most || !ledger.has_journals() {
             self.leave(position, ledger);
             return None;
         }
         let is_written_whole = self.journal.is_empty() || self.is_long(size as u64);
         let changes = if is_written_whole { None } else { position.compact_changes() };
-        if changes.is_some_and(|changes| changes <= MOST_CHANGES) {
+        if changes.is_some_and(|changes| changes <= MAX_CHANGES) {
             return None;
         }
         let bytes = if changes.is_some() {
             position.changes()
         } else {
             let whole = position.whole();
-            ledger.release(self.journal.drop_all());
+            ledger.release(self.journal.release_all());
             self.whole_bytes = whole.len() as u64;
             self.whole_size = size as u64;
             whole
@@ -70,17 +70,17 @@ impl ChangeLog {
 
     /// Leaves the journal: the whole position is in the checkpoint again.
     pub fn leave(&mut self, position: &mut SourcePosition, ledger: &mut Ledger) {
-        ledger.release(self.journal.drop_all());
+        ledger.release(self.journal.release_all());
         *self = Self::default();
         position.store_whole();
     }
 
-    /// True if the journal is over [`MOST_TIMES_WHOLE`] times as large as the position itself, so that most of it is
+    /// True if the journal is over [`MAX_LOG_RATIO`] times as large as the position itself, so that most of it is
     /// obsolete. `size` is that of the position now.
     fn is_long(&self, size: u64) -> bool {
         let written: u64 = self.journal.segments().map(|segment| segment.length).sum();
         let whole = self.whole_bytes.saturating_mul(size) / self.whole_size.max(1);
-        written > LEAST_BYTES.max(whole.saturating_mul(MOST_TIMES_WHOLE))
+        written > MIN_BYTES.max(whole.saturating_mul(MAX_LOG_RATIO))
     }
 
     /// The position of the parts in the journal's segments, and of the last part, which is in the checkpoint. None when

@@ -74,7 +74,7 @@ async fn move_into_sink(
     let bytes = checkpoint.encode();
     sink.commit(key, bytes.clone().into()).await?;
     // Before anything is delivered: from now on the sink's checkpoint counts.
-    let journal = JournalChange { appends: Vec::new(), dropped: left_behind.clone() };
+    let journal = JournalChange { appends: Vec::new(), released: left_behind.clone() };
     let update = CheckpointUpdate { checkpoint: copy_of(&checkpoint), journal };
     let removed = store.commit(key, update).await?;
     if removed.len() < left_behind.len() {

@@ -16,7 +16,7 @@ use super::Lane;
 use super::backoff::ConsecutiveRefusals;
 use super::checkpoint_copy::{copy_of, write_copy};
 use super::lane_checkpoint::LaneCheckpoint;
-use super::verdict::{Mode, NotStored, Verdict, verdict};
+use super::verdict::{FailurePolicy, NotStored, Verdict, verdict};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 
 /// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
@@ -30,13 +30,13 @@ const COPY_RATE: u64 = 8 << 10;
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// Writes a lane's checkpoints, and the copies where its sink stores them.
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
-    mode: Mode,
+    mode: FailurePolicy,
     meter: Meter,
     clock: Clock,
     /// What goes into the journal with the next checkpoint, or before it.
@@ -77,7 +77,7 @@ impl CheckpointWriter {
     /// What changes in the lane's journal with the sink's next commit. Kept until that has succeeded.
     pub fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
         self.appends.append(&mut checkpoint.take_appends(self.clock.now()));
-        JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
+        JournalChange { appends: self.appends.clone(), released: checkpoint.ledger.released().to_vec() }
     }
 
     /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
@@ -212,7 +212,7 @@ impl CheckpointWriter {
                 self.appends.clear();
                 checkpoint.ledger.forget_released(&removed);
                 if self.main.failing.take().is_some() {
-                    self.meter.happened(LaneEvent::Stores);
+                    self.meter.report(LaneEvent::CheckpointStored);
                 }
             }
             Err(error) => {
@@ -380,7 +380,7 @@ pub fn accepts_nothing() -> Failure {
 
 /// The waits between two attempts while a backend fails.
 pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
-    FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
+    FullJitter::new(FIRST_WAIT, MAX_WAIT, random.fork())
 }
 
 fn idle_for(random: &mut fastrand::Rng) -> Duration {

@@ -10,9 +10,9 @@ use super::Lane;
 use crate::console::Client;
 
 /// `Date` has whole seconds, and an answer takes time: clocks that differ by less agree, however short the overlap is.
-const LEAST_SKEW: Duration = Duration::from_secs(5);
+const MIN_SKEW: Duration = Duration::from_secs(5);
 /// A new lane does not begin while the clocks differ by more. By less, it begins too early at worst, never too late.
-const MOST_AT_BEGIN: Duration = DAY;
+const MAX_SKEW_AT_BEGIN: Duration = DAY;
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -44,7 +44,7 @@ impl Clocks {
 
     /// Whether they differ by more than what a poll reads again anyway.
     pub fn are_apart(self, overlap: Duration) -> bool {
-        self.difference() > overlap.max(LEAST_SKEW)
+        self.difference() > overlap.max(MIN_SKEW)
     }
 
     /// How much the console's is behind.
@@ -69,7 +69,7 @@ impl Clocks {
                     .to_owned(),
             ));
         }
-        if self.difference() > MOST_AT_BEGIN {
+        if self.difference() > MAX_SKEW_AT_BEGIN {
             return Err(Failure::Clock(format!(
                 "{}; a new lane begins when they differ by less than a day",
                 self.words()
@@ -109,7 +109,7 @@ impl Lane {
     pub(super) fn may_wait_for(&self, bound: Timestamp) -> Result<(), Failure> {
         let clocks = Clocks::of(&self.client);
         let overlap = self.pull.overlap;
-        if bound.since(clocks.later()) > overlap.max(LEAST_SKEW) {
+        if bound.since(clocks.later()) > overlap.max(MIN_SKEW) {
             return Err(Failure::Clock(format!(
                 "the lane's position is {bound}, later than the console's clock and this machine's: wait until then, or set \
                  the lane to the TIME up to which the destination has all records (older ones are not delivered): \

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use super::known_threats::{self, KnownThreats, read_item};
 use super::remembered::LaneMemory;
-use crate::console::{Client, ConsoleError, Redactor};
-use crate::source::{Addition, Include, Pull, PulledPage, Request, read_list};
+use crate::console::{Client, ConsoleError, SecretRedactor};
+use crate::source::{Enrichment, PullSettings, PulledPage, Request, ThreatInclude, read_list};
 
 /// Most threats of one page that has lists: with more requests in a row the lane would seem to be stalled.
 const PAGE_WITH_LISTS: usize = 25;
@@ -24,9 +24,9 @@ const PAGE_WITH_THREATS: usize = 500;
 /// Threats that are asked for at once: their ids make an address of about 2 KB.
 const THREATS: usize = 100;
 /// Largest answer for one record, if the budget allows it.
-const LARGEST: usize = 256 * 1024;
+const MAX_ADDED: usize = 256 * 1024;
 /// Largest answer with threats, if the budget allows it.
-const LARGEST_WITH_THREATS: usize = 2 * 1024 * 1024;
+const MAX_ADDED_WITH_THREATS: usize = 2 * 1024 * 1024;
 /// An enriched event has a copy of the answer.
 const COPIES: usize = 2;
 /// Attempts for one answer; after them the record goes without it.
@@ -37,7 +37,7 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug)]
 pub struct Enricher<'a> {
     pub client: &'a Client,
-    pub addition: Addition<'a>,
+    pub addition: Enrichment<'a>,
     pub meter: &'a Meter,
     pub memory: &'a LaneMemory,
 }
@@ -46,26 +46,26 @@ impl Enricher<'_> {
     /// The most records of a page.
     pub fn page(&self) -> usize {
         match self.addition {
-            Addition::Lists(_) => PAGE_WITH_LISTS,
-            Addition::Threats => PAGE_WITH_THREATS,
+            Enrichment::Lists(_) => PAGE_WITH_LISTS,
+            Enrichment::Threats => PAGE_WITH_THREATS,
         }
     }
 
     /// Bytes to reserve in addition to those of a page with `records`, for a lane whose fair share is `share`.
     pub fn reserve(&self, share: usize, records: usize) -> usize {
         match self.addition {
-            Addition::Lists(include) => include.len() * PAGE_WITH_LISTS * COPIES * self.largest(share),
-            Addition::Threats => records * known_threats::LARGEST * COPIES + self.largest(share),
+            Enrichment::Lists(include) => include.len() * PAGE_WITH_LISTS * COPIES * self.largest(share),
+            Enrichment::Threats => records * known_threats::MAX_THREAT_BYTES * COPIES + self.largest(share),
         }
     }
 
     /// The largest answer.
     fn largest(&self, share: usize) -> usize {
         match self.addition {
-            Addition::Lists(include) => {
-                (share / 4 / (include.len().max(1) * PAGE_WITH_LISTS * COPIES)).clamp(16 * 1024, LARGEST)
+            Enrichment::Lists(include) => {
+                (share / 4 / (include.len().max(1) * PAGE_WITH_LISTS * COPIES)).clamp(16 * 1024, MAX_ADDED)
             }
-            Addition::Threats => (share / 4).clamp(64 * 1024, LARGEST_WITH_THREATS),
+            Enrichment::Threats => (share / 4).clamp(64 * 1024, MAX_ADDED_WITH_THREATS),
         }
     }
 
@@ -81,15 +81,15 @@ impl Enricher<'_> {
         random: &mut fastrand::Rng,
     ) -> Result<(), ConsoleError> {
         match self.addition {
-            Addition::Lists(include) => self.add_lists(include, page, share, random).await,
-            Addition::Threats => self.add_threats(page, known, share, random).await,
+            Enrichment::Lists(include) => self.add_lists(include, page, share, random).await,
+            Enrichment::Threats => self.add_threats(page, known, share, random).await,
         }
     }
 
     /// One request for each record and each list. The record's enrichment names the lists that could not be fetched.
     async fn add_lists(
         &self,
-        include: &[Include],
+        include: &[ThreatInclude],
         page: &mut PulledPage,
         share: usize,
         random: &mut fastrand::Rng,
@@ -175,12 +175,12 @@ impl Enricher<'_> {
         &self,
         request: &Request,
         random: &mut fastrand::Rng,
-        read: impl Fn(&[u8], &Redactor) -> Result<T, ConsoleError>,
+        read: impl Fn(&[u8], &SecretRedactor) -> Result<T, ConsoleError>,
     ) -> Result<T, ConsoleError> {
         let mut waits = FullJitter::new(WAITS.0, WAITS.1, random.fork());
         let mut attempt = 1;
         loop {
-            let permit = self.client.permit_for(&self.meter.lane).await;
+            let permit = self.client.permit_for(&self.meter.metrics).await;
             let answer = match request.send(self.client, permit, Some(self.meter)).await {
                 Ok(body) => read(&body, self.client.redactor()),
                 Err(error) => Err(error),
@@ -205,10 +205,10 @@ fn is_of_token(error: &ConsoleError) -> bool {
 fn threat_of(activity: &[u8]) -> Option<CompactString> {
     let id = std::str::from_utf8(record::member(activity, "threatId")).ok()?;
     let id = CompactString::from(record::Value::new(id).text()?);
-    Pull::can_ask_for(std::slice::from_ref(&id)).then_some(id)
+    PullSettings::can_ask_for(std::slice::from_ref(&id)).then_some(id)
 }
 
-fn read(body: &[u8], limit: usize, redactor: &Redactor) -> Result<(Vec<Value>, u64), ConsoleError> {
+fn read(body: &[u8], limit: usize, redactor: &SecretRedactor) -> Result<(Vec<Value>, u64), ConsoleError> {
     let page = read_list(body, redactor)?;
     let total = page.total_items.unwrap_or(0).max(page.records.len() as u64);
     let newest = page.records.iter().take(limit).rev();
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn the_newest_items_are_kept_in_the_order_of_time_and_all_are_counted() {
         let body = br#"{"data":[{"id":"3"},{"id":"2"},{"id":"1"}],"pagination":{"totalItems":7,"nextCursor":"x"}}"#;
-        let read = |body: &[u8]| read(body, 2, &Redactor::default());
+        let read = |body: &[u8]| read(body, 2, &SecretRedactor::default());
         let (items, count) = read(body).unwrap();
         assert_eq!((items, count), (vec![serde_json::json!({"id":"2"}), serde_json::json!({"id":"3"})], 7));
         assert_eq!(read(br#"{"data":null,"errors":null}"#).unwrap(), (Vec::new(), 0));

@@ -10,17 +10,17 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::remembered::LaneMemory;
-use crate::console::{ConsoleError, Redactor};
+use crate::console::{ConsoleError, SecretRedactor};
 use crate::source::read_list;
 
 /// Most threats that a lane remembers, and how long.
-const MOST: usize = 10_000;
+const MAX_THREATS: usize = 10_000;
 const AGE: Duration = Duration::from_secs(3600);
 /// Bytes of one of them in memory, besides its text.
 const OVERHEAD: usize = 192;
 
 /// The longest text of a threat.
-pub const LARGEST: usize = 2 * 1024;
+pub const MAX_THREAT_BYTES: usize = 2 * 1024;
 /// Most numbers of indicators.
 const INDICATORS: usize = 100;
 
@@ -73,7 +73,7 @@ impl KnownThreats {
         if self.threats.contains_key(id) {
             return;
         }
-        if self.threats.len() >= MOST {
+        if self.threats.len() >= MAX_THREATS {
             self.forget_oldest(memory);
         }
         while !memory.keep(OVERHEAD + threat.len()) {
@@ -99,7 +99,7 @@ impl KnownThreats {
 ///
 /// # Errors
 /// When the body is no page.
-pub fn read(body: &[u8], redactor: &Redactor) -> Result<Vec<(CompactString, Bytes)>, ConsoleError> {
+pub fn read(body: &[u8], redactor: &SecretRedactor) -> Result<Vec<(CompactString, Bytes)>, ConsoleError> {
     let page = read_list(body, redactor)?;
     let threats = page.records.iter().filter_map(|record| {
         let threat = read_item(record)?;
@@ -109,13 +109,13 @@ pub fn read(body: &[u8], redactor: &Redactor) -> Result<Vec<(CompactString, Byte
     Ok(threats.collect())
 }
 
-/// The part of a threat that does not change, in at most [`LARGEST`] bytes.
+/// The part of a threat that does not change, in at most [`MAX_THREAT_BYTES`] bytes.
 fn constant(threat: &Value) -> Value {
     let indicators = threat.get("indicators").and_then(Value::as_array).into_iter().flatten();
     let ids = indicators.filter_map(|indicator| indicator.get("ids")?.as_array()).flatten();
     let ids: Vec<u64> = ids.filter_map(Value::as_u64).take(INDICATORS).collect();
     let mut kept = Map::new();
-    let mut room = LARGEST;
+    let mut room = MAX_THREAT_BYTES;
     let mut add = |kept: &mut Map<String, Value>, key: &str, value: Value| {
         let size = key.len() + value.to_string().len() + 8;
         if size <= room {

@@ -199,7 +199,7 @@ impl LaneCheckpoint {
         let mut settling = position.settle(passes, pending.context);
         let stream = pending.batch.stream();
         for (record_key, identity, is_delivered) in records {
-            let is_new = settling.take(record_key);
+            let is_new = settling.remember(record_key);
             let is_possible = |created: &Timestamp| *created <= now.plus(FUTURE);
             let Some(created) = record_key.created.filter(|created| is_new && is_possible(created)) else { continue };
             match Accounting::of(stream) {
@@ -232,7 +232,7 @@ impl LaneCheckpoint {
     /// The lane begins at `to`: records from then on are pulled again, or skipped. Its journal is left.
     pub fn restart(&mut self, to: Timestamp, now: Timestamp) {
         // The new ledger counts no record twice, and does not report the records before `to` as missing.
-        self.restart_ledger(to, self.ledger.asked().to_owned(), self.ledger.has_journals(), now);
+        self.restart_ledger(to, self.ledger.filter().to_owned(), self.ledger.has_journals(), now);
         // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
         self.since_resolved = self.since_resolved.min(to);
         self.position = SourcePosition::starting_at(to);
@@ -288,7 +288,7 @@ impl LaneCheckpoint {
     pub(super) fn without_journal(&self) -> Self {
         let mut other = self.clone();
         let from = other.position.newest();
-        let asked = other.ledger.asked().to_owned();
+        let asked = other.ledger.filter().to_owned();
         other.ledger.restart(from, asked, false);
         other.former = None;
         other.log = ChangeLog::default();
@@ -423,7 +423,7 @@ impl LaneCheckpoint {
 mod tests {
     use super::*;
     use crate::lane::{InStore, copy_of};
-    use crate::source::{AgentPull, Own, PollContext, Pull};
+    use crate::source::{AgentSettings, PollContext, PullSettings, StreamOptions};
     use s1_forwarder_record::Stream;
 
     fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
@@ -439,7 +439,7 @@ mod tests {
 
     /// A complete poll at this time, which has shown a record of it.
     fn observe(checkpoint: &mut LaneCheckpoint, time: Timestamp) {
-        let mut observed = checkpoint.rhythm.begin_poll(&Pull::of(Stream::Activities));
+        let mut observed = checkpoint.rhythm.begin_poll(&PullSettings::of(Stream::Activities));
         observed.add(time, time);
         checkpoint.rhythm.complete(&observed, time, true);
     }
@@ -511,7 +511,7 @@ mod tests {
     fn former(checkpoint: &LaneCheckpoint, now: Timestamp) -> Option<(u32, String)> {
         let former = checkpoint.former.as_ref()?;
         let hours = former.hours(now);
-        Some((hours.end.0 - hours.start.0, former.ledger().asked().to_owned()))
+        Some((hours.end.0 - hours.start.0, former.ledger().filter().to_owned()))
     }
 
     #[test]
@@ -584,7 +584,7 @@ mod tests {
         assert_eq!((&copy.position, copy.settled), (&checkpoint.position, checkpoint.settled));
         assert!(!copy.ledger.has_journals() && copy.is_complete_with(&Default::default()));
         assert!(!checkpoint.is_complete_with(&Default::default()), "its identities are in the journal");
-        assert_eq!((copy.ledger.since(), copy.ledger.asked()), (now, checkpoint.ledger.asked()));
+        assert_eq!((copy.ledger.since(), copy.ledger.filter()), (now, checkpoint.ledger.filter()));
         assert!(
             copy.ledger.generation() > checkpoint.ledger.generation(),
             "the original's repairs do not complete the copy's ledger"
@@ -606,9 +606,11 @@ mod tests {
     /// A snapshot has the time at which its first record was settled, however long the sink was down before.
     #[test]
     fn a_batch_that_was_not_delivered_begins_no_snapshot() {
-        let passes =
-            Pull { own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }), ..Pull::of(Stream::Agents) }
-                .passes();
+        let passes = PullSettings {
+            own: StreamOptions::Agents(AgentSettings { snapshot: true, ..AgentSettings::default() }),
+            ..PullSettings::of(Stream::Agents)
+        }
+        .passes();
         let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), true));
         lane.position.follow(&passes);
         let now = lane.since_resolved.plus(Duration::from_secs(86_400));
@@ -623,7 +625,7 @@ mod tests {
     /// A console may say anything. Hours that have not come do not expire.
     #[test]
     fn records_of_the_future_do_not_make_a_checkpoint_grow() {
-        let passes = Pull::of(Stream::Activities).passes();
+        let passes = PullSettings::of(Stream::Activities).passes();
         for journals in [false, true] {
             let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
             lane.position.follow(&passes);
@@ -646,7 +648,7 @@ mod tests {
     #[test]
     fn after_ninety_days_a_checkpoint_of_activities_holds_six_kilobytes() {
         const MINUTE: Duration = Duration::from_secs(60);
-        let passes = Pull::of(Stream::Activities).passes();
+        let passes = PullSettings::of(Stream::Activities).passes();
         for journals in [false, true] {
             let mut most = 0;
             let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));

@@ -17,7 +17,7 @@ use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, SinkHealth};
 use crate::sink::memory::MemorySink;
 use crate::sink::throttle::Throttle;
-use crate::source::Pull;
+use crate::source::PullSettings;
 
 /// What the checkpoint of [`lane`] is stored under.
 pub fn key() -> CheckpointKey {
@@ -26,7 +26,7 @@ pub fn key() -> CheckpointKey {
 
 pub fn lane(store: Arc<MemoryStore>) -> Lane {
     let clock = Clock::System;
-    let pull = Arc::new(Pull::of(Stream::Activities));
+    let pull = Arc::new(PullSettings::of(Stream::Activities));
     let settings = serde_json::json!({ "url": "https://console.example", "token": "token" });
     let settings: ConsoleSettings = serde_json::from_value(settings).unwrap();
     let transport = Arc::new(Arc::<ResponseQueue>::default().transport());

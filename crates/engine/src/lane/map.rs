@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::pending_batch::PendingBatch;
-use super::programs::{Overruns, Programs};
+use super::programs::{LanePrograms, Overruns};
 use super::{Lane, LaneBudget, Reservation};
 use crate::checkpoint::LaneId;
 use crate::program_threads::JobError;
@@ -35,7 +35,7 @@ pub type ReservedPage = Box<(PulledPage, Reservation)>;
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 
 /// Space for more events is not reserved before they are mapped, however many `batch.events` allows.
-const MOST_RESERVED: usize = 10_000;
+const MAX_RESERVED: usize = 10_000;
 
 /// How long a lane maps before another one has its turn. A record that takes longer is mapped to its end.
 const TURN: Duration = Duration::from_millis(20);
@@ -45,7 +45,8 @@ const TURN: Duration = Duration::from_millis(20);
 const SMALL_PAGE: usize = 64 * 1024;
 
 /// One permit for each lane that maps: as many as there are processors, as if lanes mapped on the runtime's threads.
-static MAPPING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
+static MAP_PERMITS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
 
 /// The map stage of one lane.
 struct MapStage {
@@ -54,7 +55,7 @@ struct MapStage {
     budget: LaneBudget,
     batches: mpsc::Sender<Arc<PendingBatch>>,
     /// The programs of the lane, if it has any.
-    programs: Option<Programs>,
+    programs: Option<LanePrograms>,
 }
 
 /// Maps records into the batch that is open. Boxed: it moves to where programs run, and back.
@@ -75,7 +76,7 @@ struct Filler {
 }
 
 /// A page that is being mapped.
-struct Mapping {
+struct OpenPage {
     page: PulledPage,
     reservation: Reservation,
     /// The index of the next record.
@@ -136,7 +137,7 @@ pub async fn run(
     };
     let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
     let failure = Failure::Transient { reason, after: Some(AFTER_PANIC) };
-    lane.delivery.meter.happened(LaneEvent::Halted(failure.clone()));
+    lane.delivery.meter.report(LaneEvent::Halted(failure.clone()));
     Err(failure)
 }
 
@@ -174,12 +175,12 @@ impl MapStage {
         filler.transformer.set_scope(page.scope.take());
         let excluded_until = filler.open.exclude(&mut page);
         let mut is_small = page.body.len() <= SMALL_PAGE;
-        let mut mapping = Mapping { page, reservation, next: 0 };
+        let mut mapping = OpenPage { page, reservation, next: 0 };
         loop {
             let now = Instant::now();
             let filled = match &self.programs {
                 None if is_small => filler.fill(&mut mapping, now),
-                None => beside_the_runtime(|| filler.fill(&mut mapping, now)).await,
+                None => off_the_runtime(|| filler.fill(&mut mapping, now)).await,
                 Some(programs) => {
                     // The page keeps its part of the budget wherever it is.
                     let fill = move || {
@@ -205,9 +206,9 @@ impl MapStage {
                 }
             }
         }
-        let Mapping { page, mut reservation, .. } = mapping;
+        let OpenPage { page, mut reservation, .. } = mapping;
         if !filler.open.is_empty() {
-            filler.open.cover(&page, excluded_until);
+            filler.open.include_page(&page, excluded_until);
         }
         filler.open.take_reservation(&mut reservation, filler.limits.copies);
         drop(reservation);
@@ -257,7 +258,7 @@ impl Filler {
 
     /// Maps the records of a page that are left, until the open batch is full or the lane's turn is over. It began
     /// `now`: another thread has a clock of its own in tests with paused time.
-    fn fill(&mut self, mapping: &mut Mapping, now: Instant) -> Filled {
+    fn fill(&mut self, mapping: &mut OpenPage, now: Instant) -> Filled {
         let copies = self.limits.copies;
         let begun = Instant::now();
         loop {
@@ -265,7 +266,7 @@ impl Filler {
                 self.open.take_reservation(&mut mapping.reservation, copies);
                 return Filled::Batch(Box::new(self.take_open()));
             }
-            let Mapping { page, next, .. } = mapping;
+            let OpenPage { page, next, .. } = mapping;
             let Some(record) = page.records.get(*next) else { return Filled::Page };
             if begun.elapsed() >= TURN {
                 return Filled::Turn;
@@ -300,7 +301,7 @@ impl Filler {
     /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch. After a
     /// full batch, the next page most likely goes on filling this one.
     fn begin_batch(&mut self, page: &PulledPage, index: usize, now: Instant) {
-        let full = self.limits.events.min(MOST_RESERVED);
+        let full = self.limits.events.min(MAX_RESERVED);
         let ahead = page.records[index..].iter().take(full);
         let (mut events, mut bytes) =
             ahead.fold((0, 0), |(events, bytes), record| (events + 1, bytes + record.range.len()));
@@ -318,20 +319,20 @@ impl Filler {
     fn add_record(&mut self, record: &PulledRecord, page: &PulledPage, now: Instant) {
         let Self { transformer, schema, meter, open, overruns, ended, .. } = self;
         // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
-        open.cover(page, record.order);
+        open.include_page(page, record.order);
         open.record_keys.push(record.record_key);
         if let Some(snapshot) = page.marker {
             open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-                let snapshot = CompleteSnapshot { time: snapshot.time, records: snapshot.taken };
+                let snapshot = CompleteSnapshot { time: snapshot.time, records: snapshot.settled };
                 transformer.map_snapshot(snapshot, record.identity, buffer);
                 None
             });
             return open.label_last(transformer);
         }
         let bytes = &page.body[record.range.clone()];
-        if page.cut {
+        if page.is_truncated {
             let PulledRecord { id, identity, time, .. } = record;
-            let body = transformer.cut(bytes);
+            let body = transformer.truncated(bytes);
             let record_id = id.as_str();
             let identity = *identity;
             let time = *time;
@@ -379,7 +380,7 @@ impl Filler {
                         }
                         None => {
                             if mapped.remap_error.is_some() {
-                                record.time.into_iter().for_each(|time| meter.lane.forwarded_unchanged(time));
+                                record.time.into_iter().for_each(|time| meter.metrics.forwarded_unchanged(time));
                             }
                             problem
                         }
@@ -397,7 +398,7 @@ impl Filler {
                 Dropped::Condition { .. } => SkipReason::Filtered,
                 Dropped::Remap => SkipReason::Remap,
             };
-            meter.lane.skip_records(reason, 1);
+            meter.metrics.skip_records(reason, 1);
             if dropped.saw_all_programs() {
                 open.batch.set_programs_worked();
             }
@@ -431,19 +432,19 @@ impl Filler {
 
 /// Maps without holding up a thread of the runtime, which pulls, delivers and answers for everybody: a page can take
 /// seconds. Where the runtime has one thread only, lanes and all else take turns.
-async fn beside_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
+async fn off_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
     if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
         return fill();
     }
     // It is never closed.
-    let _turn = MAPPING.acquire().await;
+    let _turn = MAP_PERMITS.acquire().await;
     block_in_place(fill)
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
 fn count(meter: &Meter, schema: Schema, mapped: &Transformed, record_id: &str) -> Option<Box<str>> {
-    meter.lane.map.unknown_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+    meter.metrics.map.unknown_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
     let reason = mapped.remap_error.as_ref()?;
     meter.program_failed(reason, mapped.remap_overran, record_id);
-    mapped.error_beside(schema)
+    mapped.error_next_to_raw(schema)
 }

@@ -39,7 +39,7 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::console::Client;
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::Delivery;
-use crate::source::{Pull, Wanted};
+use crate::source::{PullSettings, RecordFilter};
 use crate::transform::{Labeler, OcsfVersion, Schema, Steps, TransformSettings};
 
 pub use backoff::ConsecutiveRefusals;
@@ -48,7 +48,7 @@ pub use checkpoint_copy::{claim_copy, copy_of};
 pub use in_store::InStore;
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError, Target};
 pub use poll_schedule::until_lanes_wake;
-pub use programs::Programs;
+pub use programs::LanePrograms;
 pub use remembered::{LaneMemory, Remembered};
 
 /// One stream of one pipeline going to one sink.
@@ -64,7 +64,7 @@ pub struct Lane {
     /// Access to the console.
     pub client: Arc<Client>,
     /// What to pull, and how often.
-    pub pull: Arc<Pull>,
+    pub pull: Arc<PullSettings>,
     /// How records are mapped, except for the schema.
     pub transform: Arc<TransformSettings>,
     /// The schema of the events.
@@ -75,7 +75,7 @@ pub struct Lane {
     /// What the user has done to mapped events.
     pub steps: Option<Arc<Steps>>,
     /// Set for a lane whose steps have programs.
-    pub programs: Option<Programs>,
+    pub programs: Option<LanePrograms>,
     /// Makes the labels of each record, if they differ.
     pub labeler: Option<Arc<Labeler>>,
     /// Delivers batches.
@@ -102,7 +102,7 @@ pub struct Lane {
     /// End when everything up to the start is delivered.
     pub once: bool,
     /// The records that a repair delivers; `None`: all.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<RecordFilter>,
 }
 
 /// Why a lane ended.

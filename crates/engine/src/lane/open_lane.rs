@@ -18,7 +18,7 @@ use super::verdict::{Exit, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::checkpoint::whole_command;
 use crate::console::Endpoint;
-use crate::source::Learned;
+use crate::source::ConsoleHabits;
 
 /// The state that a lane keeps from poll to poll.
 pub struct OpenLane {
@@ -28,7 +28,7 @@ pub struct OpenLane {
     pub is_begun: bool,
     pub writer: CheckpointWriter,
     pub sizing: Sizing,
-    pub learned: Learned,
+    pub learned: ConsoleHabits,
     pub threats: KnownThreats,
     pub schedule: PollSchedule,
     /// [`Client::token_changes`](crate::console::Client::token_changes) that the schedule has followed.
@@ -95,17 +95,17 @@ impl Lane {
                 }
             }
         };
-        self.delivery.meter.happened(LaneEvent::Stores);
+        self.delivery.meter.report(LaneEvent::CheckpointStored);
         let is_begun = opened.is_some();
         let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
         if is_begun {
-            report(&self.delivery.meter.lane, &checkpoint.position);
+            report(&self.delivery.meter.metrics, &checkpoint.position);
         }
-        self.delivery.meter.lane.set_opened(checkpoint.settled);
+        self.delivery.meter.metrics.set_opened(checkpoint.settled);
         self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // It is not known whether the console is silent before a poll has asked it.
-        self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
-        self.delivery.meter.lane.set_unpolled();
+        self.delivery.meter.metrics.set_newest_record(checkpoint.rhythm.newest());
+        self.delivery.meter.metrics.set_unpolled();
         let now = self.delivery.clock.now();
         let passes = self.pull.passes();
         let random = self.random.fork();
@@ -116,7 +116,7 @@ impl Lane {
             is_begun,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
-            learned: Learned::default(),
+            learned: ConsoleHabits::default(),
             threats: KnownThreats::default(),
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),

@@ -69,7 +69,7 @@ impl PendingBatch {
     }
 
     /// Adds to what is known of its records that one at `order` is from `page`.
-    pub fn cover(&mut self, page: &PulledPage, order: Option<Timestamp>) {
+    pub fn include_page(&mut self, page: &PulledPage, order: Option<Timestamp>) {
         self.context = page.context;
         self.batch.set_snapshot(page.context.snapshot);
         self.ordered &= page.ordered;

@@ -7,12 +7,12 @@ use s1_forwarder_failure::Failure;
 use s1_forwarder_record::Timestamp;
 use tokio::time::Instant;
 
-use crate::source::{Pass, PassPosition, PollContext, Reading, SourcePosition};
+use crate::source::{Pass, PassKind, PassPosition, PollContext, SourcePosition};
 
-/// Polls begin at multiples of their period divided by this, and of at most [`LONGEST_STEP`], so that lanes wake up
+/// Polls begin at multiples of their period divided by this, and of at most [`MAX_STEP`], so that lanes wake up
 /// together. Each of 10,000 idle lanes woken by itself costs twice as much CPU time (docs/dev/performance.md).
 const STEPS_IN_PERIOD: u32 = 80;
-const LONGEST_STEP: Duration = Duration::from_millis(750);
+const MAX_STEP: Duration = Duration::from_millis(750);
 
 /// When each pass over the stream is polled next. A pass that the console refuses, or fails to answer, waits by itself:
 /// the others are polled when they are due.
@@ -69,7 +69,7 @@ impl PollSchedule {
             }
             let complete = position.of_pass(pass).and_then(|pass_position| pass_position.complete);
             // A scope of findings that was never read is due at once.
-            let never = if pass.is_by_scope() { Duration::ZERO } else { pass.every };
+            let never = if pass.reads_findings() { Duration::ZERO } else { pass.every };
             let wait = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
             let due = Instant::now() + if self.once { Duration::ZERO } else { wait };
             ScheduledPass { name: pass.name.clone(), due: Some(due), failure: None }
@@ -154,7 +154,7 @@ impl PollSchedule {
             Some(now)
         } else if self.once {
             None
-        } else if pass.reading == Reading::Snapshot && context.snapshot.is_none() {
+        } else if pass.reading == PassKind::Snapshot && context.snapshot.is_none() {
             // By the console's clock the last snapshot was complete and the next not due. By this machine's clock it
             // may be due, which would mean no wait at all.
             let last = pass_position.and_then(|pass_position| pass_position.snapshot);
@@ -168,12 +168,12 @@ impl PollSchedule {
 
 /// From the beginning of a poll to that of the next: the period, or as much less as lets lanes wake up together.
 fn until_next(begun_at: Timestamp, period: Duration) -> Duration {
-    until_step(begun_at, period, (period / STEPS_IN_PERIOD).min(LONGEST_STEP))
+    until_step(begun_at, period, (period / STEPS_IN_PERIOD).min(MAX_STEP))
 }
 
 /// `wait`, or as much less as lets what waits wake up together with lanes.
 pub fn until_lanes_wake(now: Timestamp, wait: Duration) -> Duration {
-    until_step(now, wait, LONGEST_STEP)
+    until_step(now, wait, MAX_STEP)
 }
 
 fn until_step(now: Timestamp, wait: Duration, step: Duration) -> Duration {
@@ -205,9 +205,9 @@ mod tests {
         let now = Timestamp::from_micros(1_795_432_000_123_457);
         for wait in [0, 100, 800, 15_000].map(Duration::from_millis) {
             let until = until_lanes_wake(now, wait);
-            assert!(until <= wait && until + LONGEST_STEP >= wait, "{wait:?} {until:?}");
+            assert!(until <= wait && until + MAX_STEP >= wait, "{wait:?} {until:?}");
             let at = now.plus(until);
-            assert!(until.is_zero() || at == at.aligned_to(LONGEST_STEP), "{wait:?}");
+            assert!(until.is_zero() || at == at.aligned_to(MAX_STEP), "{wait:?}");
         }
     }
 

@@ -15,7 +15,7 @@ const OVERRUNS_WITHIN: Duration = Duration::from_secs(3600);
 
 /// What a lane with programs has in addition.
 #[derive(Debug, Clone)]
-pub struct Programs {
+pub struct LanePrograms {
     pub threads: ProgramThreads,
     /// The name of the lane's pipeline. Its lanes take their turns from one share.
     pub pipeline: Arc<str>,
@@ -23,7 +23,7 @@ pub struct Programs {
     pub overruns: Arc<Mutex<Overruns>>,
 }
 
-impl Programs {
+impl LanePrograms {
     pub fn new(threads: ProgramThreads, pipeline: &str) -> Self {
         Self { threads, pipeline: pipeline.into(), overruns: Arc::default() }
     }

@@ -19,19 +19,20 @@ use super::{Lane, Reservation};
 use crate::checkpoint::ledger::repair_between;
 use crate::console::{ClockChange, ConsoleError, advice};
 use crate::source::{
-    Action, Learned, NotDue, Observed, Poll, PollContext, PollEnd, PulledPage, Request, SourcePosition, is_by_scope,
+    Action, ConsoleHabits, NotDue, ObservedRecords, Poll, PollContext, PollEnd, PulledPage, Request, SourcePosition,
+    is_by_scope,
 };
 
 /// Backoff for a console that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Failures in a row after which a poll that has returned findings may give way to the stream's other passes: the
 /// findings are delivered again.
 const FAILURES_IN_WINDOW: u32 = 100;
 /// Timeouts in a row after which pages get smaller.
 const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
 /// A permit of the rate limit that is older than this is asked for again.
-const LONGEST_TURN: Duration = Duration::from_secs(1);
+const MAX_TURN: Duration = Duration::from_secs(1);
 /// Largest body of the single record that is asked for to learn the console's time.
 const FIRST_ANSWER: usize = 1024 * 1024;
 
@@ -41,7 +42,7 @@ pub struct PullStage<'a> {
     /// What the lane has learned about the size of its records; shared by all its polls.
     pub sizing: &'a mut Sizing,
     /// What the polls of the lane have learned of the console; shared by all of them.
-    pub learned: &'a mut Learned,
+    pub learned: &'a mut ConsoleHabits,
     /// The threats that the lane has fetched for its activities; shared by all its polls.
     pub threats: &'a mut KnownThreats,
     pub random: fastrand::Rng,
@@ -53,7 +54,7 @@ pub struct PullStage<'a> {
     /// What the reasons of failures begin with.
     pub prefix: String,
     /// Hears what the console shows.
-    pub observed: Observed,
+    pub observed: ObservedRecords,
     /// The console has shown the stream before.
     pub has_answered: bool,
 }
@@ -63,7 +64,7 @@ pub struct Polled {
     pub context: PollContext,
     pub end: PollEnd,
     /// None if it had nothing to ask for.
-    pub observed: Option<Observed>,
+    pub observed: Option<ObservedRecords>,
 }
 
 impl PullStage<'_> {
@@ -185,7 +186,7 @@ impl PullStage<'_> {
         let mut retry = RetryState::new(&mut self.random);
         loop {
             let probe = Request::probe(pull.stream, FIRST_ANSWER);
-            match probe.send(client, client.permit_for(&delivery.meter.lane).await, Some(&delivery.meter)).await {
+            match probe.send(client, client.permit_for(&delivery.meter.metrics).await, Some(&delivery.meter)).await {
                 // One scope of several may be refused; its refusal has the time as well.
                 Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))
                     if is_by_scope(pull.stream) && client.time().is_some() =>
@@ -229,12 +230,12 @@ impl PullStage<'_> {
                      then may be older than what lanes look back to; {repair}"
                 );
                 warn!("{text}");
-                delivery.meter.lane.add_repair(text, Some(theirs));
+                delivery.meter.metrics.add_repair(text, Some(theirs));
             }
             Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
             None => {}
         }
-        delivery.meter.lane.clocks.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
+        delivery.meter.metrics.clocks.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
     }
 
     /// Shows that a clock keeps the lane from polling.
@@ -333,16 +334,16 @@ impl OngoingPoll<'_> {
         if is_page && let Err(full) = memory.read_more(self.poll.remembered_apart()) {
             return Err(self.stage.show(self.stage.lane.with_command(full)));
         }
-        let mut permit = client.permit_for(&meter.lane).await;
+        let mut permit = client.permit_for(&meter.metrics).await;
         let total = budget.total();
         self.share = budget.share();
         let mut plan = self.stage.sizing.plan(self.share, total, budget.is_proven() || !self.found_new);
         if is_page {
             let asked = Instant::now();
             self.reservation = Some(self.stage.reserve(&mut plan, self.enricher.as_ref(), self.share).await);
-            if asked.elapsed() > LONGEST_TURN {
+            if asked.elapsed() > MAX_TURN {
                 // Lanes that waited for memory together must not ask together.
-                permit = client.permit_for(&meter.lane).await;
+                permit = client.permit_for(&meter.metrics).await;
             }
         }
         let answer = request.with_size(plan.limit, plan.max_body).send(client, permit, Some(meter)).await;
@@ -365,7 +366,7 @@ impl OngoingPoll<'_> {
         self.found_new = !page.records.is_empty();
         self.stage.has_answered = true;
         memory.returned(page.records.len() + page.excluded.len());
-        if !page.cut {
+        if !page.is_truncated {
             if let Some(enricher) = &self.enricher {
                 let PullStage { threats, random, .. } = &mut self.stage;
                 if let Err(refusal) = enricher.enrich(&mut page, threats, self.share, random).await {
@@ -373,7 +374,7 @@ impl OngoingPoll<'_> {
                 }
             }
             if self.retry.answered(self.found_new, &mut self.stage.random) {
-                delivery.meter.happened(LaneEvent::Answers(self.stage.other_failure.clone()));
+                delivery.meter.report(LaneEvent::ConsoleAnswers(self.stage.other_failure.clone()));
             }
             self.stage.sizing.learn(page.shown, page.body.len());
             self.retry.is_within_window |= self.found_new && !pull.is_ordered();
@@ -391,7 +392,7 @@ impl OngoingPoll<'_> {
 
     fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
         *self.stage.learned = self.poll.learned();
-        self.stage.lane.delivery.meter.happened(LaneEvent::Answers(self.stage.other_failure.clone()));
+        self.stage.lane.delivery.meter.report(LaneEvent::ConsoleAnswers(self.stage.other_failure.clone()));
         let observed = self.poll.take_observed();
         Polled { context, end, observed }
     }
@@ -410,7 +411,7 @@ struct RetryState {
 
 impl RetryState {
     fn new(random: &mut fastrand::Rng) -> Self {
-        let waits = FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork());
+        let waits = FullJitter::new(FIRST_WAIT, MAX_WAIT, random.fork());
         Self { waits, failures: 0, timeouts: 0, cursors: 0, is_within_window: false }
     }
 

@@ -16,14 +16,14 @@ const BUDGET_DIVISOR: usize = 2;
 /// Divisor: all lanes together may keep an eighth of the memory budget, not part of it, of what they can fetch again.
 const KEPT_DIVISOR: usize = 8;
 /// Records that each pipeline may remember, whatever others do: those of a long list.
-const LEAST: u64 = 200_000;
+const MIN_REMEMBERED: u64 = 200_000;
 
 /// The records that all lanes of a process remember.
 #[derive(Debug)]
 pub struct Remembered {
     /// Records that the lanes of one pipeline may remember (`--remembered-max`).
     max: u64,
-    /// Records that all pipelines may remember; one with more than [`LEAST`] remembers no more then.
+    /// Records that all pipelines may remember; one with more than [`MIN_REMEMBERED`] remembers no more then.
     max_of_all: u64,
     /// Bytes that all lanes may keep of what they can fetch again.
     max_kept: usize,
@@ -143,8 +143,8 @@ impl LaneMemory {
             )));
         }
         if all >= max_of_all
-            && pipeline.records >= LEAST
-            && (is_above_share || records >= LEAST / pipeline.lanes.max(1))
+            && pipeline.records >= MIN_REMEMBERED
+            && (is_above_share || records >= MIN_REMEMBERED / pipeline.lanes.max(1))
         {
             return Err(Failure::Full(format!(
                 "the lane remembers {records} records to deliver none twice, and all lanes {all}, which is what a worker \
@@ -220,13 +220,13 @@ mod tests {
 
     #[test]
     fn all_together_take_a_part_of_the_budget_and_each_has_the_least() {
-        let many = LEAST * 4;
+        let many = MIN_REMEMBERED * 4;
         let remembered = Remembered::new(many * 10, many as usize * BYTES * BUDGET_DIVISOR);
         let [greedy, other] = ["acme", "globex"].map(|pipeline| remembered.lane(pipeline));
         assert_eq!(greedy.set(many as usize - 1), Ok(()));
         let Err(Failure::Full(reason)) = greedy.set(many as usize) else { panic!("it may go on") };
         assert!(reason.contains("--memory-budget"), "{reason}");
-        assert_eq!(other.set(LEAST as usize - 1), Ok(()));
-        assert!(other.set(LEAST as usize).is_err());
+        assert_eq!(other.set(MIN_REMEMBERED as usize - 1), Ok(()));
+        assert!(other.set(MIN_REMEMBERED as usize).is_err());
     }
 }

@@ -38,7 +38,7 @@ use super::checkpoint_writer::waits;
 use super::open_lane::OpenLane;
 use super::pull::Polled;
 use super::session::{Session, SessionEnd};
-use super::verdict::{Exit, Mode, NotStored, Pause, SessionFailure, SideFailure, Verdict, verdict};
+use super::verdict::{Exit, FailurePolicy, NotStored, Pause, SessionFailure, SideFailure, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::checkpoint::LaneId;
 use crate::source::{Pass, PollEnd};
@@ -56,7 +56,7 @@ const AFTER_GIVING_WAY: Duration = Duration::from_secs(60);
 const SHORT_OWNERSHIP: Duration = Duration::from_secs(60);
 
 /// What a lane does next.
-enum Step {
+enum LaneStep {
     /// Reads its checkpoint, after this wait. No other process can write it from then on.
     Open(Duration),
     /// Sleeps until a pass is due, and writes the checkpoints that fall due meanwhile.
@@ -89,9 +89,9 @@ impl Lane {
         let mut life = Life { lane: Box::new(self), stop, reopenings: None };
         async move {
             let _share = life.lane.client.join_lane();
-            let mut step = Step::Open(Duration::ZERO);
+            let mut step = LaneStep::Open(Duration::ZERO);
             let end = loop {
-                if let Step::Wait(open, next) = &step {
+                if let LaneStep::Wait(open, next) = &step {
                     let asleep = pin!(sleep_until(open.wakes_at(next.at)));
                     if open.schedule.waits_for_console() {
                         // Boxed: few lanes wait for it, and it would enlarge the future of each.
@@ -102,12 +102,12 @@ impl Lane {
                     }
                 }
                 step = match step {
-                    Step::End(end) => break end,
-                    Step::Wait(open, _) if life.stop.is_cancelled() => Step::Flush(open, LaneEnd::Drained),
-                    Step::Wait(open, _) if open.token_changes != life.lane.client.token_changes() => {
+                    LaneStep::End(end) => break end,
+                    LaneStep::Wait(open, _) if life.stop.is_cancelled() => LaneStep::Flush(open, LaneEnd::Drained),
+                    LaneStep::Wait(open, _) if open.token_changes != life.lane.client.token_changes() => {
                         life.follow_token(open)
                     }
-                    Step::Wait(open, next) if next.at <= Instant::now() => Step::Poll(open, next.pass),
+                    LaneStep::Wait(open, next) if next.at <= Instant::now() => LaneStep::Poll(open, next.pass),
                     step => {
                         let span = life.lane.span();
                         life.take(step).instrument(span).await
@@ -115,7 +115,7 @@ impl Lane {
                 };
             };
             if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
-                life.lane.delivery.meter.happened(LaneEvent::Ends);
+                life.lane.delivery.meter.report(LaneEvent::LaneEnds);
             }
             end
         }
@@ -128,48 +128,48 @@ impl Lane {
         lane_span(pipeline, *stream, sink)
     }
 
-    pub(super) fn mode(&self) -> Mode {
-        Mode { once: self.once, reopens: self.transactional_sink().is_some() }
+    pub(super) fn mode(&self) -> FailurePolicy {
+        FailurePolicy { once: self.once, reopens: self.transactional_sink().is_some() }
     }
 }
 
 impl Life {
     /// Takes a step, which returns the next one. Boxed, at this one place and each by itself: a lane is small while it
     /// sleeps, and not much larger while its store does not answer, and there are tens of thousands.
-    fn take(&mut self, step: Step) -> BoxFuture<'_, Step> {
+    fn take(&mut self, step: LaneStep) -> BoxFuture<'_, LaneStep> {
         match step {
-            Step::Open(wait) => self.open(wait).boxed(),
-            Step::Wait(open, next) => self.write_due(open, next).boxed(),
-            Step::Poll(open, pass) => self.poll(open, pass).boxed(),
-            Step::Flush(open, end) => self.flush(open, end).boxed(),
-            Step::End(end) => ready(Step::End(end)).boxed(),
+            LaneStep::Open(wait) => self.open(wait).boxed(),
+            LaneStep::Wait(open, next) => self.write_due(open, next).boxed(),
+            LaneStep::Poll(open, pass) => self.poll(open, pass).boxed(),
+            LaneStep::Flush(open, end) => self.flush(open, end).boxed(),
+            LaneStep::End(end) => ready(LaneStep::End(end)).boxed(),
         }
     }
 
-    async fn open(&mut self, wait: Duration) -> Step {
+    async fn open(&mut self, wait: Duration) -> LaneStep {
         if !wait.is_zero() {
             self.stop.run_until_cancelled(sleep(wait)).await;
         }
         match self.stop.run_until_cancelled(self.lane.open()).await {
             Some(Ok(open)) => self.plan(open, false),
-            Some(Err(end)) => Step::End(end),
-            None => Step::End(LaneEnd::Drained),
+            Some(Err(end)) => LaneStep::End(end),
+            None => LaneStep::End(LaneEnd::Drained),
         }
     }
 
     /// Waits for the pass that is due first; ends if no pass is polled again. `is_refused`: a person has to mend what
     /// keeps the lane from polling sooner.
-    fn plan(&self, open: Box<OpenLane>, is_refused: bool) -> Step {
+    fn plan(&self, open: Box<OpenLane>, is_refused: bool) -> LaneStep {
         let Some((pass, at)) = open.schedule.next() else {
             let end = if open.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
-            return Step::Flush(open, end);
+            return LaneStep::Flush(open, end);
         };
         self.report_next_attempt(at, is_refused);
-        Step::Wait(open, NextPoll { pass, at })
+        LaneStep::Wait(open, NextPoll { pass, at })
     }
 
     /// Requests use another token: what the console refused is tried at once.
-    fn follow_token(&self, mut open: Box<OpenLane>) -> Step {
+    fn follow_token(&self, mut open: Box<OpenLane>) -> LaneStep {
         open.token_changes = self.lane.client.token_changes();
         open.schedule.retry_refused();
         self.plan(open, false)
@@ -177,7 +177,7 @@ impl Life {
 
     /// Shows when a lane that waits goes on; where it was refused, which a person has to mend, in the log too.
     fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
-        let lane = &self.lane.delivery.meter.lane;
+        let lane = &self.lane.delivery.meter.metrics;
         let wait = next_poll.saturating_duration_since(Instant::now());
         let next_attempt = self.lane.delivery.clock.now().plus(wait);
         lane.set_next_attempt(Some(next_attempt));
@@ -191,25 +191,25 @@ impl Life {
     }
 
     /// Writes a checkpoint that fell due, for as long as no pass is due. What has begun continues later.
-    async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> Step {
+    async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> LaneStep {
         let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
         match self.stop.run_until_cancelled(written).await {
             Some(Ok(Err(not_stored))) => self.not_stored(open, not_stored),
-            Some(Ok(Ok(())) | Err(_)) | None => Step::Wait(open, next),
+            Some(Ok(Ok(())) | Err(_)) | None => LaneStep::Wait(open, next),
         }
     }
 
-    async fn flush(&mut self, mut open: Box<OpenLane>, end: LaneEnd) -> Step {
-        self.lane.delivery.meter.lane.set_next_attempt(None);
+    async fn flush(&mut self, mut open: Box<OpenLane>, end: LaneEnd) -> LaneStep {
+        self.lane.delivery.meter.metrics.set_next_attempt(None);
         match open.writer.flush_with_copy(&mut open.checkpoint).await {
-            Ok(()) => Step::End(end),
+            Ok(()) => LaneStep::End(end),
             Err(not_stored) => self.not_stored(open, not_stored),
         }
     }
 
     /// Runs one session, and plans what follows it.
-    async fn poll(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
-        self.lane.delivery.meter.lane.set_next_attempt(None);
+    async fn poll(&mut self, mut open: Box<OpenLane>, pass: usize) -> LaneStep {
+        self.lane.delivery.meter.metrics.set_next_attempt(None);
         if !open.is_begun {
             return self.learn_clocks(open, pass).await;
         }
@@ -236,19 +236,19 @@ impl Life {
     }
 
     /// The lane was asked to stop during a poll.
-    fn stopped(&self, open: Box<OpenLane>) -> Step {
-        self.lane.delivery.meter.lane.requeue_in_flight();
+    fn stopped(&self, open: Box<OpenLane>) -> LaneStep {
+        self.lane.delivery.meter.metrics.requeue_in_flight();
         self.plan(open, false)
     }
 
     /// A new lane learns the console's time before it begins. Then it opens again, with `since` resolved.
-    async fn learn_clocks(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
+    async fn learn_clocks(&mut self, mut open: Box<OpenLane>, pass: usize) -> LaneStep {
         let passes = self.lane.pull.passes();
         let session = Session::new(&mut self.lane, &mut open, &passes, pass);
         match self.stop.run_until_cancelled(session.learn_clocks()).await {
             Some(Ok(())) => {
                 self.lane.first_poll_after = Duration::ZERO;
-                Step::Open(Duration::ZERO)
+                LaneStep::Open(Duration::ZERO)
             }
             Some(Err(failure)) => self.failed(open, pass, SideFailure { side: Side::Console, failure }).await,
             None => self.plan(open, false),
@@ -261,11 +261,11 @@ impl Life {
         open.token_backoff = Backoff::default();
         open.sink_backoff = Backoff::default();
         open.refusals = ConsecutiveRefusals::default();
-        self.lane.delivery.meter.happened(LaneEvent::Accepts);
+        self.lane.delivery.meter.report(LaneEvent::SinkAccepts);
         if passes.get(context.pass).is_some_and(Pass::reads_all_findings) {
             self.follow_scopes(end, open);
         }
-        self.lane.delivery.meter.happened(LaneEvent::Answers(open.schedule.failure(None)));
+        self.lane.delivery.meter.report(LaneEvent::ConsoleAnswers(open.schedule.failure(None)));
     }
 
     /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where that poll
@@ -288,23 +288,23 @@ impl Life {
     }
 
     /// The checkpoint could not be written. What is not stored is left: another attempt would not help.
-    fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> Step {
+    fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> LaneStep {
         let NotStored { failure, exit } = not_stored;
-        self.lane.delivery.meter.lane.set_next_attempt(None);
+        self.lane.delivery.meter.metrics.set_next_attempt(None);
         self.show(Side::Store, &failure);
         self.exit(open, exit)
     }
 
-    fn exit(&mut self, open: Box<OpenLane>, exit: Exit) -> Step {
+    fn exit(&mut self, open: Box<OpenLane>, exit: Exit) -> LaneStep {
         match exit {
             Exit::Reopen => self.reopen(&open),
-            Exit::End(end) => Step::Flush(open, end),
-            Exit::Leave(end) => Step::End(end),
+            Exit::End(end) => LaneStep::Flush(open, end),
+            Exit::Leave(end) => LaneStep::End(end),
         }
     }
 
     /// A session failed, and what was settled may still be stored.
-    async fn failed(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> Step {
+    async fn failed(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> LaneStep {
         let SideFailure { side, failure } = failed;
         self.show(side, &failure);
         let pause = match verdict(side, &failure, self.lane.mode(), open.refusals) {
@@ -330,7 +330,7 @@ impl Life {
     }
 
     /// Polls no more, and writes what falls due, until the lane is asked to stop.
-    async fn stay(&mut self, mut open: Box<OpenLane>) -> Step {
+    async fn stay(&mut self, mut open: Box<OpenLane>) -> LaneStep {
         let writing = async {
             loop {
                 if let Err(not_stored) = open.writer.write_due(&mut open.checkpoint, false).await {
@@ -340,26 +340,26 @@ impl Life {
         };
         match self.stop.run_until_cancelled(writing).await {
             Some(not_stored) => self.not_stored(open, not_stored),
-            None => Step::Flush(open, LaneEnd::Drained),
+            None => LaneStep::Flush(open, LaneEnd::Drained),
         }
     }
 
     /// Reads the checkpoint again: the session with a transactional sink has ended.
-    fn reopen(&mut self, open: &OpenLane) -> Step {
+    fn reopen(&mut self, open: &OpenLane) -> LaneStep {
         self.lane.first_poll_after = Duration::ZERO;
         if open.opened_at.elapsed() >= SHORT_OWNERSHIP {
-            return Step::Open(Duration::ZERO);
+            return LaneStep::Open(Duration::ZERO);
         }
         // Sessions that end as soon as they begin must not keep the brokers and the console busy.
         let random = &mut self.lane.random;
         let waits = self.reopenings.get_or_insert_with(|| Box::new(waits(random)));
-        Step::Open(waits.wait())
+        LaneStep::Open(waits.wait())
     }
 
     /// Shows a failure in the lane's state. The pull stage has shown those of the console, and `open` those of a claim.
     fn show(&self, side: Side, failure: &Failure) {
         let meter = &self.lane.delivery.meter;
-        meter.lane.requeue_in_flight();
+        meter.metrics.requeue_in_flight();
         match (side, failure) {
             (_, Failure::Superseded(_)) => meter.taken_over(failure),
             // Another batch may have been accepted since dead letters could not be stored.

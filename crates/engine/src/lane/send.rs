@@ -24,7 +24,7 @@ use crate::checkpoint::ledger::repair_between;
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
-use crate::source::{Observed, Pass, PollContext, PollEnd, SourcePosition};
+use crate::source::{ObservedRecords, Pass, PollContext, PollEnd, SourcePosition};
 
 /// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
 /// whether its sink works again does so at the first refusal.
@@ -64,7 +64,7 @@ struct Delivered {
     /// A transactional sink committed a checkpoint with the last of them: the events that it covers, ascending.
     result: Result<Option<Vec<usize>>, DeliveryError>,
     /// What made the checkpoint of `result`.
-    covering: Option<Covering>,
+    transaction_checkpoint: Option<TransactionCheckpoint>,
 }
 
 /// What the stage waits for besides batches and deliveries.
@@ -219,16 +219,18 @@ impl<'a> SendStage<'a> {
         let random = self.random.fork();
         let stop = self.stop.clone();
         let sink = self.sink.clone();
-        let covering = sink.is_some().then(|| self.covering(&pending));
+        let transaction_checkpoint = sink.is_some().then(|| self.transaction_checkpoint(&pending));
         let delivering = async move {
-            let update = covering.as_ref().map(|covering| |settled: &[usize]| covering.update(settled));
+            let update = transaction_checkpoint
+                .as_ref()
+                .map(|transaction_checkpoint| |settled: &[usize]| transaction_checkpoint.update(settled));
             let transaction = match (sink, &update) {
                 (Some(sink), Some(update)) => Some(Transaction { sink, update }),
                 _ => None,
             };
             let result = delivery.deliver(&sent.batch, &sent.fates, random, transaction.as_ref(), &stop).await;
             drop(transaction);
-            Delivered { result, covering }
+            Delivered { result, transaction_checkpoint }
         };
         // For its log lines: a task does not inherit the span of the lane.
         let task = self.deliveries.spawn(delivering.in_current_span()).id();
@@ -236,8 +238,8 @@ impl<'a> SendStage<'a> {
     }
 
     /// For the batch that is sent next.
-    fn covering(&mut self, pending: &Arc<PendingBatch>) -> Covering {
-        Covering {
+    fn transaction_checkpoint(&mut self, pending: &Arc<PendingBatch>) -> TransactionCheckpoint {
+        TransactionCheckpoint {
             journal: self.writer.journal_change(self.checkpoint),
             before: self.checkpoint.clone(),
             passes: self.passes.to_vec(),
@@ -248,7 +250,7 @@ impl<'a> SendStage<'a> {
 
     /// Adds what was settled of a batch to the checkpoint.
     fn on_delivered(&mut self, done: Result<(task::Id, Delivered), JoinError>) -> Result<(), DeliveryError> {
-        let (id, Delivered { result, covering }) = match done {
+        let (id, Delivered { result, transaction_checkpoint }) = match done {
             Ok(done) => done,
             Err(error) => {
                 resume_panic_of(error);
@@ -260,9 +262,9 @@ impl<'a> SendStage<'a> {
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.fates.settled();
         let is_stored = matches!(&result, Ok(Some(committed)) if *committed == settled);
-        match covering.filter(|_| is_stored) {
+        match transaction_checkpoint.filter(|_| is_stored) {
             // The lane goes on from what is stored: its journal is longer by this batch.
-            Some(covering) => *self.checkpoint = covering.stored(&settled),
+            Some(transaction_checkpoint) => *self.checkpoint = transaction_checkpoint.stored(&settled),
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
@@ -285,11 +287,11 @@ impl<'a> SendStage<'a> {
         if let Some(watermark) = watermark {
             self.checkpoint.position.advance(self.passes, context, watermark);
         }
-        report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
+        report(&self.lane.delivery.meter.metrics, &self.checkpoint.position);
     }
 
     /// Adds what a complete poll has shown to the lane's rhythm, and reports whether the console is silent.
-    fn observe(&mut self, context: PollContext, observed: &Observed) {
+    fn observe(&mut self, context: PollContext, observed: &ObservedRecords) {
         let pull = &self.lane.pull;
         let rhythm = &mut self.checkpoint.rhythm;
         if pull.window.is_some() {
@@ -298,7 +300,7 @@ impl<'a> SendStage<'a> {
         let missed = rhythm.missed(observed, context.start, pull.overlap);
         rhythm.complete(observed, context.start, context.pass == 0);
         self.lane.delivery.meter.measure_latency_from(rhythm.latency_from(pull));
-        let lane = &self.lane.delivery.meter.lane;
+        let lane = &self.lane.delivery.meter.metrics;
         lane.set_newest_record(rhythm.newest());
         let is_silent = rhythm.is_silent(pull);
         let was_silent = lane.set_silent(is_silent);
@@ -346,7 +348,7 @@ impl<'a> SendStage<'a> {
             PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.has_marker()),
             PollEnd::Unavailable => {
                 // Findings are never judged.
-                self.lane.delivery.meter.lane.set_silent(None);
+                self.lane.delivery.meter.metrics.set_silent(None);
                 position.pass_over(self.passes, context);
             }
             PollEnd::NotDue | PollEnd::Scopes(_) => {}
@@ -357,7 +359,7 @@ impl<'a> SendStage<'a> {
                 Some(_) => self.writer.events_settled(false),
                 None => self.writer.moved_on(),
             }
-            report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
+            report(&self.lane.delivery.meter.metrics, &self.checkpoint.position);
         }
         while !self.writer.is_idle() {
             self.writer.write_due(self.checkpoint, false).await?;
@@ -371,7 +373,7 @@ impl<'a> SendStage<'a> {
 /// No other batch is in flight, so each checkpoint adds to what was known `before` the batch. Each part of a batch that
 /// is split has a checkpoint of its own, and all of them begin at `before`. So no checkpoint removes a segment that
 /// `before` needs: the checkpoint of a later part may still need it.
-struct Covering {
+struct TransactionCheckpoint {
     before: LaneCheckpoint,
     journal: JournalChange,
     passes: Vec<Pass>,
@@ -379,7 +381,7 @@ struct Covering {
     now: Timestamp,
 }
 
-impl Covering {
+impl TransactionCheckpoint {
     /// The stored form of the checkpoint that is true once the events at these indices are settled.
     fn update(&self, settled: &[usize]) -> CheckpointUpdate {
         let (checkpoint, journal) = self.settle(settled);
@@ -389,7 +391,7 @@ impl Covering {
     /// That checkpoint, once its stored form is committed.
     fn stored(&self, settled: &[usize]) -> LaneCheckpoint {
         let (mut checkpoint, journal) = self.settle(settled);
-        checkpoint.ledger.forget_released(&journal.dropped);
+        checkpoint.ledger.forget_released(&journal.released);
         checkpoint
     }
 
@@ -420,7 +422,7 @@ async fn at(time: Option<Instant>) {
 pub fn report(lane: &LaneMetrics, position: &SourcePosition) {
     lane.set_complete_until(position.complete_until());
     if let Some(snapshot) = position.read_snapshot() {
-        lane.set_snapshot(snapshot.time, snapshot.taken);
+        lane.set_snapshot(snapshot.time, snapshot.settled);
     }
 }
 

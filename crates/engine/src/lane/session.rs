@@ -12,7 +12,7 @@ use super::pull::{Polled, PullStage};
 use super::send::SendStage;
 use super::verdict::{SessionFailure, SideFailure};
 use super::{Lane, map};
-use crate::source::{MAIN, Pass, SourcePosition};
+use crate::source::{MAIN_PASS, Pass, SourcePosition};
 
 /// Pages that wait between source and transform.
 const PAGES: usize = 2;
@@ -20,7 +20,7 @@ const PAGES: usize = 2;
 const BATCHES: usize = 1;
 
 /// Failures in a row after which a poll gives way to the stream's other passes; one is enough if the last poll failed.
-const MOST_FAILURES: u32 = 10;
+const MAX_FAILURES: u32 = 10;
 
 /// The stages are pull, map and send. Map needs only the lane.
 pub struct Session<'a> {
@@ -48,7 +48,7 @@ impl<'a> Session<'a> {
         let send_random = lane.random.fork();
         let lane = &*lane;
         let OpenLane { checkpoint, writer, sizing, learned, threats, schedule, sink_backoff, .. } = open;
-        let name = passes.get(pass).map(|pass| &*pass.name).filter(|name| *name != MAIN);
+        let name = passes.get(pass).map(|pass| &*pass.name).filter(|name| *name != MAIN_PASS);
         let position = checkpoint.position.for_poll();
         let pull = PullStage {
             lane,
@@ -56,7 +56,7 @@ impl<'a> Session<'a> {
             learned,
             threats,
             random: pull_random,
-            gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MOST_FAILURES }),
+            gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MAX_FAILURES }),
             other_failure: schedule.failure(Some(pass)),
             prefix: name.map(|name| format!("{name}: ")).unwrap_or_default(),
             observed: checkpoint.rhythm.begin_poll(&lane.pull),

@@ -11,7 +11,7 @@ use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::CheckpointBackend;
 use crate::checkpoint::ledger::Ledger;
 use crate::console::UserScope;
-use crate::source::{By, Rhythm, Since, SourcePosition};
+use crate::source::{Rhythm, Since, SourcePosition, TimeField};
 
 impl Lane {
     /// Claims the lane's checkpoint, or stores a new one that begins at `since`. Where the state store lacks its copy,
@@ -84,7 +84,7 @@ impl Lane {
     /// Whether the ledger has journals. The console's count verifies a backfill. The identities of what a repair
     /// delivered have to be known.
     fn has_journals(&self, backend: &dyn CheckpointBackend) -> bool {
-        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
+        let is_backfill = self.pull.window.is_some_and(|window| window.time == TimeField::Order);
         backend.keeps_journals() && !is_backfill
     }
 
@@ -104,7 +104,7 @@ impl Lane {
             checkpoint.position.forget_others(&passes);
         }
         self.describe(&mut checkpoint);
-        if checkpoint.host != host || checkpoint.ledger.asked() != asked {
+        if checkpoint.host != host || checkpoint.ledger.filter() != asked {
             // Other records: their rhythm is not known.
             checkpoint.rhythm = Rhythm::default();
         }
@@ -130,7 +130,7 @@ impl Lane {
             checkpoint.ledger.keep_identities(now);
             checkpoint.ledger.sum_deliveries(now.max(checkpoint.position.newest()));
         }
-        if checkpoint.ledger.asked() != asked || checkpoint.ledger.has_journals() != journals {
+        if checkpoint.ledger.filter() != asked || checkpoint.ledger.has_journals() != journals {
             let from = checkpoint.position.newest();
             checkpoint.restart_ledger(from, asked, journals, now);
             let earlier = match checkpoint.former {

@@ -32,7 +32,7 @@ pub enum SessionFailure {
 
 /// How a lane runs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Mode {
+pub struct FailurePolicy {
     /// It ends when it has caught up, or when that is not possible.
     pub once: bool,
     /// Its sink commits its checkpoint with the events. If it is unknown what was committed, the lane reads that.
@@ -108,7 +108,7 @@ impl From<NotStored> for SessionFailure {
 }
 
 /// Returns what the lane does after `failure` of `side`. `refusals` counts the refusals in a row before this failure.
-pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: ConsecutiveRefusals) -> Verdict {
+pub fn verdict(side: Side, failure: &Failure, mode: FailurePolicy, refusals: ConsecutiveRefusals) -> Verdict {
     let is_last = mode.once && refusals.end_a_run_with(failure);
     match (side, failure) {
         (Side::Claim, _) if is_last => LEAVE_REFUSED,
@@ -137,7 +137,7 @@ pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: ConsecutiveR
 mod tests {
     use super::*;
 
-    const WORKER: Mode = Mode { once: false, reopens: false };
+    const WORKER: FailurePolicy = FailurePolicy { once: false, reopens: false };
 
     /// The count after this number of failures in a row.
     fn after(refusals: usize) -> ConsecutiveRefusals {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     /// A line for each failure, in the columns of [`Side::ALL`].
-    fn table(mode: Mode, refusals: ConsecutiveRefusals) -> Vec<String> {
+    fn table(mode: FailurePolicy, refusals: ConsecutiveRefusals) -> Vec<String> {
         let name = |verdict: Verdict| match verdict {
             Verdict::Again => "again".to_owned(),
             Verdict::Exit(Exit::Reopen) => "reopen".to_owned(),
@@ -162,7 +162,7 @@ mod tests {
         Failure::each().iter().map(line).collect()
     }
 
-    fn assert_table(mode: Mode, refusals: usize, expected: &str) {
+    fn assert_table(mode: FailurePolicy, refusals: usize, expected: &str) {
         let expected: Vec<String> =
             expected.trim().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(table(mode, after(refusals)), expected, "{mode:?} after {refusals} refusals");
@@ -193,7 +193,7 @@ mod tests {
     fn a_lane_that_runs_once_ends_when_its_program_failed_and_gives_up_what_the_console_refuses() {
         for refusals in [0, 1] {
             assert_table(
-                Mode { once: true, ..WORKER },
+                FailurePolicy { once: true, ..WORKER },
                 refusals,
                 "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
                  Unauthorized     again         again           again           TokenRefused    SinkRefusing    SinkRefusing
@@ -213,7 +213,7 @@ mod tests {
     fn the_third_refusal_in_a_row_ends_a_lane_that_runs_once() {
         for refusals in [2, 3] {
             assert_table(
-                Mode { once: true, ..WORKER },
+                FailurePolicy { once: true, ..WORKER },
                 refusals,
                 "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
                  Unauthorized     leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
@@ -234,8 +234,8 @@ mod tests {
     fn a_lane_whose_sink_commits_its_checkpoint_reads_it_again_and_does_not_end() {
         for once in [false, true] {
             for refusals in [0, 2].map(after) {
-                let reopening = table(Mode { once, reopens: true }, refusals);
-                let ending = table(Mode { once, reopens: false }, refusals);
+                let reopening = table(FailurePolicy { once, reopens: true }, refusals);
+                let ending = table(FailurePolicy { once, reopens: false }, refusals);
                 let expected: Vec<_> = ending.iter().map(|line| line.replace("leave:TakenOver", "reopen")).collect();
                 assert_eq!(reopening, expected);
             }

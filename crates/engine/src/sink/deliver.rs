@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::throttle::Throttle;
 use super::{
-    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RejectedEvent, Sink, TOO_LARGE, TransactionalSink, Unsent,
+    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RefusedEvent, Sink, TOO_LARGE, TransactionalSink, Unsent,
     Warning,
 };
 use crate::checkpoint::CheckpointUpdate;
@@ -90,14 +90,14 @@ struct BatchDelivery<'a> {
     /// The bytes of each event, where the destination does not count its body.
     event_bytes: Option<Vec<u32>>,
     accepted: usize,
-    refused: Vec<RejectedEvent>,
+    refused: Vec<RefusedEvent>,
     /// Number of those that the sink accepted without naming them. They count as delivered.
     accepted_unnamed: usize,
     /// Refused without an attempt, so they do not indicate a problem of the sink.
-    oversized: Vec<RejectedEvent>,
+    oversized: Vec<RefusedEvent>,
     /// The user's program failed on them. They are not sent, and count as refused: a wrong program is as likely as a
     /// wrong sink.
-    failed: Vec<RejectedEvent>,
+    failed: Vec<RefusedEvent>,
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
@@ -126,7 +126,7 @@ impl Delivery {
         transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<usize>>, DeliveryError> {
-        let lane = &self.meter.lane;
+        let lane = &self.meter.metrics;
         let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
         let delivered = self.deliver_parts(batch, fates, random, transaction, stop).await;
         match &delivered {
@@ -216,16 +216,16 @@ impl BatchDelivery<'_> {
             match event.unsent {
                 Some(Unsent::Truncated) => {
                     let reason = "the record is too large to be pulled; this is its beginning".to_owned();
-                    self.oversized.push(RejectedEvent { index, status: TOO_LARGE.to_owned(), reason });
+                    self.oversized.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
                 Some(Unsent::ProgramFailed) => {
                     let reason = event.error.unwrap_or_default().to_owned();
-                    self.failed.push(RejectedEvent { index, status: PROGRAM.to_owned(), reason });
+                    self.failed.push(RefusedEvent { index, status: PROGRAM.to_owned(), reason });
                 }
                 None if event.body.len() <= limit => part.push(index),
                 None => {
                     let reason = format!("the event has {} bytes, the sink accepts at most {limit}", event.body.len());
-                    self.oversized.push(RejectedEvent { index, status: TOO_LARGE.to_owned(), reason });
+                    self.oversized.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
             }
         }
@@ -388,7 +388,7 @@ impl BatchDelivery<'_> {
     fn warned(&self, warnings: &[Warning]) {
         let Delivery { meter, clock, health, .. } = self.delivery;
         for Warning { reason, text } in warnings {
-            let is_new = meter.lane.sink_warned(*reason, text, clock.now());
+            let is_new = meter.metrics.sink_warned(*reason, text, clock.now());
             if health.logs_warning(*reason, is_new, Instant::now()) {
                 tracing::warn!(reason = reason.label(), warning = text, "the sink accepts events with a warning");
             }
@@ -397,8 +397,8 @@ impl BatchDelivery<'_> {
 
     fn accept(&mut self, part: Vec<usize>, bytes: u64) {
         let Delivery { meter, health, .. } = self.delivery;
-        meter.lane.send.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
-        meter.lane.send.bytes.fetch_add(bytes, Ordering::Relaxed);
+        meter.metrics.send.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
+        meter.metrics.send.bytes.fetch_add(bytes, Ordering::Relaxed);
         meter.delivered(part.iter().filter_map(|index| self.delivered_event(*index)));
         self.accepted += part.len();
         self.unblock(part.iter().copied(), Some(self.attempted_at));
@@ -407,7 +407,7 @@ impl BatchDelivery<'_> {
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         if self.blamed().is_none() {
-            meter.happened(LaneEvent::Accepts);
+            meter.report(LaneEvent::SinkAccepts);
         }
     }
 
@@ -461,7 +461,7 @@ impl BatchDelivery<'_> {
         self.accept(Vec::new(), bytes);
         self.accepted += all.saturating_sub(count);
         self.accepted_unnamed += all.saturating_sub(count);
-        let refusal = |index| RejectedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
+        let refusal = |index| RefusedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
         self.refused.extend(part.into_iter().map(refusal));
     }
 
@@ -471,7 +471,7 @@ impl BatchDelivery<'_> {
         part: Vec<usize>,
         bytes: u64,
         status: &str,
-        rejected: Vec<RejectedEvent>,
+        rejected: Vec<RefusedEvent>,
         retry: Vec<usize>,
         after: Option<Duration>,
     ) {
@@ -508,7 +508,7 @@ impl BatchDelivery<'_> {
             let is_refusal = is_alone && !is_news && is_proven && Failed::of(status).is_some();
             if is_refusal && self.delivery.health.accepts_refusals() {
                 let status = if status.starts_with('2') { PARTIAL } else { status }.to_owned();
-                self.refused.push(RejectedEvent { index, status, reason });
+                self.refused.push(RefusedEvent { index, status, reason });
                 return;
             }
             let record = self.batch.event(index).map_or("?", |event| event.record_id);
@@ -556,7 +556,7 @@ impl BatchDelivery<'_> {
         }
         let is_news = part.iter().any(|index| !self.awaits_room(*index));
         let refused =
-            part.into_iter().map(|index| RejectedEvent { index, status: status.clone(), reason: reason.clone() });
+            part.into_iter().map(|index| RefusedEvent { index, status: status.clone(), reason: reason.clone() });
         if unsent {
             self.oversized.extend(refused);
             return Ok(());
@@ -574,7 +574,7 @@ impl BatchDelivery<'_> {
     }
 
     /// Number of refusals that say how the sink is now.
-    fn refused_anew(&self, refused: &[RejectedEvent]) -> usize {
+    fn refused_anew(&self, refused: &[RefusedEvent]) -> usize {
         refused.iter().filter(|refusal| !self.awaits_room(refusal.index)).count()
     }
 
@@ -615,7 +615,7 @@ impl BatchDelivery<'_> {
     async fn wait_for_lease(&self) -> Result<(), Failure> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
         self.delivery.health.set_refusing(Instant::now());
-        self.delivery.meter.happened(LaneEvent::Halted(Failure::transient(reason)));
+        self.delivery.meter.report(LaneEvent::Halted(Failure::transient(reason)));
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }
 
@@ -654,7 +654,7 @@ impl BatchDelivery<'_> {
 
     /// How refused events become dead letters: the end of an error.
     fn to_keep_refused(&self) -> String {
-        let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.lane;
+        let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.metrics;
         format!(
             "start again with the flag that keeps them as dead letters: --accept-refusals {pipeline}/{stream}/{sink}"
         )
@@ -681,9 +681,9 @@ impl BatchDelivery<'_> {
                 let event = self.batch.event(refusal.index)?;
                 Some(DeadLetter {
                     time,
-                    pipeline: &meter.lane.pipeline,
-                    stream: meter.lane.stream,
-                    sink: &meter.lane.sink,
+                    pipeline: &meter.metrics.pipeline,
+                    stream: meter.metrics.stream,
+                    sink: &meter.metrics.sink,
                     identity: event.identity,
                     record_id: event.record_id,
                     status: &refusal.status,
@@ -718,11 +718,11 @@ impl BatchDelivery<'_> {
     }
 
     /// Counts and settles refused events that are dead letters now.
-    fn stored(&self, time: Timestamp, refused: &[RejectedEvent], written: &[DeadLetter<'_>]) {
+    fn stored(&self, time: Timestamp, refused: &[RefusedEvent], written: &[DeadLetter<'_>]) {
         let Delivery { meter, dead_letters, .. } = self.delivery;
         let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());
-        meter.lane.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
+        meter.metrics.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {
             // Which of them were accepted is not known: each has the average size, and labels are those of the first.
             let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
@@ -735,9 +735,9 @@ impl BatchDelivery<'_> {
             }));
         }
         meter.dead_lettered((refused.len() - accepted) as u64);
-        dead_letters.show(&meter.lane);
-        let list = || dead_letters.list_command_for(&meter.lane);
-        meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
+        dead_letters.show(&meter.metrics);
+        let list = || dead_letters.list_command_for(&meter.metrics);
+        meter.metrics.log_dead_letters(time, refused.len() as u64, reason, record_id, list);
         self.unblock(refused.iter().map(|refusal| refusal.index), None);
         self.fates.mark(refused.iter().map(|refusal| refusal.index), Fate::Kept);
     }

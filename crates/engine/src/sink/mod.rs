@@ -175,7 +175,7 @@ pub enum Outcome {
     /// sent again. All others were delivered.
     Partial {
         /// Events that the destination will never accept.
-        rejected: Vec<RejectedEvent>,
+        rejected: Vec<RefusedEvent>,
         /// Events to send again.
         retry: Vec<usize>,
         /// The destination's hint how long to wait before that.
@@ -214,7 +214,7 @@ pub struct Warning {
 
 /// An event that the destination will never accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectedEvent {
+pub struct RefusedEvent {
     /// Index of the event in the batch.
     pub index: usize,
     /// The destination's status for this event, such as 400. It may differ from that of the response.

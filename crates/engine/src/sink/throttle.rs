@@ -179,7 +179,7 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::RejectedEvent;
+    use crate::sink::RefusedEvent;
 
     /// Number of attempts that may begin now.
     fn available(window: &mut Window) -> usize {
@@ -224,7 +224,7 @@ mod tests {
         let partial = |rejected: &[usize], retry: &[usize], after| Outcome::Partial {
             rejected: rejected
                 .iter()
-                .map(|index| RejectedEvent { index: *index, status: text(), reason: text() })
+                .map(|index| RefusedEvent { index: *index, status: text(), reason: text() })
                 .collect(),
             retry: retry.to_vec(),
             after,

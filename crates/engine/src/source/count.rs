@@ -4,10 +4,10 @@ use s1_forwarder_telemetry::Meter;
 
 use super::requests::Request;
 use super::responses::read_page;
-use super::{Pull, Window};
+use super::{PullSettings, Window};
 use crate::console::{Client, ConsoleError};
 
-impl Pull {
+impl PullSettings {
     /// How many records the console counts in `window`, without those that the program drops itself (`exclude_types`).
     /// Consoles were seen to cap counts above ten thousand.
     ///

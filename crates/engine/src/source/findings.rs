@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use crate::console::ConsoleError;
 
 /// Between two pages: these lists are expensive for a console.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE_BETWEEN_PAGES: Duration = Duration::from_secs(1);
 pub(super) const DEFAULT_RESYNC: Duration = Duration::from_secs(7 * 86_400);
 
 /// Which findings are pulled, in which scopes.
@@ -172,7 +172,7 @@ impl FindingsScan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Pull;
+    use crate::source::PullSettings;
     use s1_forwarder_record::{Level, Stream};
 
     #[test]
@@ -206,9 +206,9 @@ mod tests {
     fn scopes_are_read_one_after_the_other_and_each_has_a_track_of_its_own() {
         let with_scopes = |scopes: &str| {
             let settings = format!(r#"{{"url": "https://console.example", "token": "t"{scopes}}}"#);
-            Pull::of(Stream::Vulnerabilities).with_scopes(&serde_json::from_str(&settings).unwrap())
+            PullSettings::of(Stream::Vulnerabilities).with_scopes(&serde_json::from_str(&settings).unwrap())
         };
-        let names = |pull: &Pull| pull.passes().iter().map(|pass| pass.name.to_string()).collect::<Vec<_>>();
+        let names = |pull: &PullSettings| pull.passes().iter().map(|pass| pass.name.to_string()).collect::<Vec<_>>();
         assert_eq!(names(&with_scopes("")), ["main"]);
         assert_eq!(names(&with_scopes(r#", "accounts": ["100000000000000005"]"#)), ["accountIds=100000000000000005"]);
         assert_eq!(

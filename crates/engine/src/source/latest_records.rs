@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Facts, facts};
 
-use super::Pull;
+use super::PullSettings;
 use super::responses::read_page;
 use crate::console::{Client, ConsoleError};
 
@@ -12,7 +12,7 @@ use crate::console::{Client, ConsoleError};
 #[derive(Debug)]
 pub struct LatestRecords {
     client: Arc<Client>,
-    pull: Pull,
+    pull: PullSettings,
     cursor: Option<String>,
     left: usize,
 }
@@ -22,7 +22,7 @@ const SPARE: usize = 200;
 
 impl LatestRecords {
     /// At most `limit` records.
-    pub fn new(client: Arc<Client>, pull: Pull, limit: usize) -> Self {
+    pub fn new(client: Arc<Client>, pull: PullSettings, limit: usize) -> Self {
         Self { client, pull, cursor: None, left: limit }
     }
 

@@ -10,7 +10,7 @@ mod pass;
 mod poll;
 mod position;
 mod protocols;
-mod pull;
+mod pull_settings;
 mod requests;
 mod responses;
 mod rhythm;
@@ -25,21 +25,22 @@ mod window;
 
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
-pub use pass::{Pass, PassKeys, PollContext, Reading, RecordKey};
-pub use poll::{Action, Learned, NotDue, Poll, PollEnd, PulledPage, PulledRecord, Wanted};
+pub use pass::{Pass, PassKeys, PassKind, PollContext, RecordKey};
+pub use poll::{Action, ConsoleHabits, NotDue, Poll, PollEnd, PulledPage, PulledRecord, RecordFilter};
 pub use position::{
-    Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
+    Known, MAIN_PASS, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
 };
-pub use pull::Pull;
+pub use pull_settings::PullSettings;
 pub use requests::Request;
 pub use responses::{read_list, read_page};
-pub use rhythm::{Observed, Rhythm};
-pub use seen_scope::{SeenScope, Visible, named_scopes};
+pub use rhythm::{ObservedRecords, Rhythm};
+pub use seen_scope::{SeenScope, VisibleScopes, named_scopes};
 pub use settings::{Activities, Groups, StreamSettings, Threats};
 pub use silent_after::SilentAfter;
 pub use since::Since;
 pub use streams::{
-    ActivityFilter, ActivityInclude, Addition, AgentPull, Agents, AlertFilter, AlertView, Alerts, FindingSeverity,
-    Include, Mode, Own, UnifiedAlerts, VOLATILE, Vulnerabilities, is_by_scope,
+    ActivityFilter, ActivityInclude, AgentMode, AgentSettings, Agents, Alerts, Enrichment, FindingSeverity,
+    StreamOptions, ThreatInclude, UnifiedAlertFilter, UnifiedAlertView, UnifiedAlerts, VOLATILE_AGENT_KEYS,
+    Vulnerabilities, is_by_scope,
 };
-pub use window::{By, Window};
+pub use window::{TimeField, Window};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use s1_forwarder_record::{Scope, Timestamp};
 
-use super::By;
+use super::TimeField;
 use crate::checkpoint::encoding::VERSION_HASH;
 
 /// How far before a sweep the first window after it begins.
@@ -27,18 +27,18 @@ pub struct Pass {
     /// Prefix of the time filters: `createdAt` of `createdAt__gte`.
     pub time_filter: &'static str,
     /// The time of records by which requests of this pass filter and sort.
-    pub by: By,
+    pub by: TimeField,
     /// Time between two polls of this pass.
     pub every: Duration,
     /// How late a record may appear in the console: `overlap`, or `lookback`. A time of that age is read once more.
     pub reach: Duration,
     pub keys: PassKeys,
-    pub reading: Reading,
+    pub reading: PassKind,
 }
 
 /// What the polls of a pass read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
+pub enum PassKind {
     /// New records, and those that became visible late.
     New,
     /// All records within `reach` again: a change of them moves no time.
@@ -96,29 +96,29 @@ pub struct RecordKey {
 impl Pass {
     /// Whether it also reads what the stream's first pass has read before.
     pub fn comes_back(&self) -> bool {
-        matches!(self.reading, Reading::Lookback | Reading::ByCreation)
+        matches!(self.reading, PassKind::Lookback | PassKind::ByCreation)
     }
 
     /// Whether it reads a scope, or all of them, as each pass of a stream does that is [by
     /// scope](super::is_by_scope). A closed window is read in one poll, whatever the scopes.
-    pub fn is_by_scope(&self) -> bool {
-        matches!(self.reading, Reading::AllFindings | Reading::FindingsOf(_))
+    pub fn reads_findings(&self) -> bool {
+        matches!(self.reading, PassKind::AllFindings | PassKind::FindingsOf(_))
     }
 
     /// Whether it reads the findings of all scopes that the token may see.
     pub fn reads_all_findings(&self) -> bool {
-        self.reading == Reading::AllFindings
+        self.reading == PassKind::AllFindings
     }
 
     /// The scope whose findings it reads, if not all of them.
     pub fn scope(&self) -> Option<&Arc<Scope>> {
-        if let Reading::FindingsOf(scope) = &self.reading { Some(scope) } else { None }
+        if let PassKind::FindingsOf(scope) = &self.reading { Some(scope) } else { None }
     }
 
     /// Whether a record that another pass delivers enters the position of this one: such a record is no part of a
     /// snapshot, and findings are of one scope.
     pub fn shares_records(&self) -> bool {
-        self.reading != Reading::Snapshot && !self.is_by_scope()
+        self.reading != PassKind::Snapshot && !self.reads_findings()
     }
 
     /// Most records that come late are among the newest ones. This part of the time before a poll is read again by the
@@ -141,8 +141,8 @@ impl Pass {
     /// The time of a record in the order of this pass.
     pub fn order_time(&self, record_key: &RecordKey) -> Timestamp {
         match self.by {
-            By::Order => record_key.time,
-            By::Creation => record_key.created.unwrap_or(record_key.time),
+            TimeField::Order => record_key.time,
+            TimeField::Creation => record_key.created.unwrap_or(record_key.time),
         }
     }
 

@@ -18,16 +18,16 @@ use s1_forwarder_telemetry::Meter;
 use tracing::{debug, info, warn};
 
 use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
-use self::plan::{Plan, Reads};
+use self::plan::{Plan, ReadPlan};
 use self::search::{Search, Span};
 use self::selection::{Selection, Sighting};
 use self::tail::Tail;
-use super::findings::{AfterRefusal, FindingsScan, PAUSE};
+use super::findings::{AfterRefusal, FindingsScan, PAUSE_BETWEEN_PAGES};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, PageStart, RecordList, Request};
 use super::responses::{PageReader, read_page};
 use super::scope_list::ScopeList;
-use super::{Observed, PollContext, Pull, Snapshot, SourcePosition};
+use super::{ObservedRecords, PollContext, PullSettings, Snapshot, SourcePosition};
 use crate::console::{Client, ConsoleError, TruncatedBody};
 
 pub use self::page::{PulledPage, PulledRecord};
@@ -47,13 +47,13 @@ mod search;
 mod selection;
 mod tail;
 
-pub use plan::{Learned, NotDue};
-pub use selection::Wanted;
+pub use plan::{ConsoleHabits, NotDue};
+pub use selection::RecordFilter;
 
 /// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
 #[derive(Debug)]
 pub struct Poll {
-    pull: Arc<Pull>,
+    pull: Arc<PullSettings>,
     reader: PageReader,
     selection: Selection,
     phase: Phase,
@@ -77,7 +77,7 @@ pub struct Poll {
     /// To be emitted before anything else is asked.
     ready: Option<PulledPage>,
     null_answers: usize,
-    learned: Learned,
+    learned: ConsoleHabits,
 }
 
 /// A part of the time that is read page by page, with each cursor that the console gives.
@@ -148,11 +148,11 @@ impl Poll {
     pub fn new(
         client: &Client,
         meter: Meter,
-        pull: Arc<Pull>,
+        pull: Arc<PullSettings>,
         position: &SourcePosition,
         pass: usize,
         start: Timestamp,
-        learned: Learned,
+        learned: ConsoleHabits,
     ) -> Result<Self, NotDue> {
         let plan = Plan::of(&pull, position, pass, start, learned)?;
         let from = plan.from;
@@ -179,10 +179,10 @@ impl Poll {
             learned,
         };
         match plan.reads {
-            Reads::Marker(snapshot) => poll.phase = Phase::Marking(snapshot),
-            Reads::Everything => {}
-            Reads::Findings(scan) => poll.scan = Some(scan),
-            Reads::Parts(tail) => {
+            ReadPlan::Marker(snapshot) => poll.phase = Phase::Marking(snapshot),
+            ReadPlan::Everything => {}
+            ReadPlan::Findings(scan) => poll.scan = Some(scan),
+            ReadPlan::Parts(tail) => {
                 poll.open = Some(tail.open);
                 poll.phase = Phase::FindingLate(tail);
                 poll.begin_walks();
@@ -192,19 +192,19 @@ impl Poll {
     }
 
     /// What the next poll has to know.
-    pub fn learned(&self) -> Learned {
+    pub fn learned(&self) -> ConsoleHabits {
         let has_wrong_counts = self.found_late < self.excess || self.not_shown > 0;
         let miscounted_at = has_wrong_counts.then_some(self.selection.context.start);
-        Learned { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
+        ConsoleHabits { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
     }
 
     /// Skips the records that are not wanted.
-    pub fn select(&mut self, wanted: Wanted) {
+    pub fn select(&mut self, wanted: RecordFilter) {
         self.selection.wanted = Some(wanted);
     }
 
     /// Tells `observed` of every record that the console shows.
-    pub fn observe(&mut self, mut observed: Observed) {
+    pub fn observe(&mut self, mut observed: ObservedRecords) {
         if self.selection.context.pass == 0 {
             observed.resume(&self.selection.baseline.pass_position);
         }
@@ -212,7 +212,7 @@ impl Poll {
     }
 
     /// What the console has shown, if anybody [observes](Self::observe). It is taken away.
-    pub fn take_observed(&mut self) -> Option<Observed> {
+    pub fn take_observed(&mut self) -> Option<ObservedRecords> {
         self.selection.observed.take()
     }
 
@@ -255,7 +255,7 @@ impl Poll {
         };
         let is_first = self.pager.cursor.is_none() && !matches!(self.phase, Phase::SteppingOver(_));
         let has_pause = self.scan.is_some() && request.is_page() && !is_first;
-        Action::Ask(request.after(if has_pause { PAUSE } else { Duration::ZERO }))
+        Action::Ask(request.after(if has_pause { PAUSE_BETWEEN_PAGES } else { Duration::ZERO }))
     }
 
     /// The page of the event that says that a snapshot is complete. The poll ends with it.
@@ -338,13 +338,13 @@ impl Poll {
         }
         self.null_answers = 0;
         let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else {
-            self.take_page(&body, page, true, now);
+            self.accept_page(&body, page, true, now);
             return Ok(());
         };
         self.go_on(record.page(&body, page.records.len(), page.next_cursor.is_none()), now)?;
         // The page behind the record is taken once the record is known to be in its place.
         if !matches!(self.phase, Phase::SteppingOver(OversizedRecord::Confirming { .. })) {
-            self.take_page(&body, page, false, now);
+            self.accept_page(&body, page, false, now);
         }
         Ok(())
     }
@@ -549,7 +549,7 @@ impl Poll {
 
     /// Hands on the new records of a page. With `follows` the page belongs to the walk, and the next one comes after
     /// it.
-    fn take_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
+    fn accept_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
         let mut page = PulledPage { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
         page.records.reserve_exact(shown.records.len());
         let mut keys = Vec::with_capacity(shown.records.len());
@@ -684,7 +684,7 @@ impl Poll {
             }
             AfterAnswer::ReadOn { page } => {
                 let records = self.reader.page(&page, &mut self.pager)?;
-                self.take_page(&page, records, true, now);
+                self.accept_page(&page, records, true, now);
             }
             AfterAnswer::BeginAgain { failure } => {
                 self.restart();
@@ -717,7 +717,7 @@ impl Poll {
 
     /// The page of a record of which only the beginning was read. `brief` identifies the record.
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> PulledPage {
-        let mut page = PulledPage { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
+        let mut page = PulledPage { body: beginning.clone(), is_truncated: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
         let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
         self.walk.see(shown);

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use self::contents::Contents;
 use self::pass_positions::PassPositions;
 use super::findings::is_of_scope;
-use super::{By, Pass, PollContext, RecordKey};
+use super::{Pass, PollContext, RecordKey, TimeField};
 
 pub(super) use self::baseline::Baseline;
 pub(super) use self::pass_position::{MANY_FINDINGS, bound_behind, first_kept_second};
@@ -28,7 +28,7 @@ pub(super) use self::seconds::Seconds;
 pub use self::stored::{PositionPart, PositionReader};
 
 /// Names the position of a stream's first pass in checkpoints.
-pub const MAIN: &str = "main";
+pub const MAIN_PASS: &str = "main";
 /// Names the position of snapshots in checkpoints.
 pub(super) const SNAPSHOT: &str = "snapshot";
 
@@ -102,9 +102,9 @@ impl SourcePosition {
     /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
     /// of the stream goes on where it was.
     pub fn forget_others(&mut self, passes: &[Pass]) {
-        let is_by_scope = passes.iter().any(Pass::is_by_scope);
+        let is_by_scope = passes.iter().any(Pass::reads_findings);
         self.passes.retain(|name| {
-            let is_of_mode = !is_by_scope && [MAIN, SNAPSHOT].contains(&name);
+            let is_of_mode = !is_by_scope && [MAIN_PASS, SNAPSHOT].contains(&name);
             is_of_mode || passes.iter().any(|pass| pass.name == name)
         });
     }
@@ -190,7 +190,7 @@ impl SourcePosition {
         if let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since) {
             pass_position = Arc::new(begun);
         }
-        let by_creation = passes.iter().find(|pass| pass.by == By::Creation);
+        let by_creation = passes.iter().find(|pass| pass.by == TimeField::Creation);
         let by_creation = by_creation
             .map(|pass| self.shared(pass).cloned().unwrap_or_else(|| self.beginning(pass, passes, context.start)));
         Some(Baseline { since: self.since, pass_position, by_creation, contents: self.contents.clone() })
@@ -244,7 +244,7 @@ impl SourcePosition {
     /// A poll that has not reached its end settled everything up to `watermark`.
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
         let Some(pass) = passes.get(context.pass) else { return };
-        if !pass.is_by_scope()
+        if !pass.reads_findings()
             && let Some(index) = self.index(pass)
             && let Some(pass_position) = self.passes.at_mut(index)
         {
@@ -266,9 +266,9 @@ impl SourcePosition {
             return;
         }
         let is_first = pass_position.swept.is_none();
-        let is_sweep = pass.is_by_scope() && context.sweep;
+        let is_sweep = pass.reads_findings() && context.sweep;
         let reach = if is_sweep { pass.reach_in_sweep(is_first) } else { pass.reach_in(context) };
-        if is_sweep || pass.is_by_scope() && is_first {
+        if is_sweep || pass.reads_findings() && is_first {
             pass_position.swept = Some(context.start);
         }
         pass_position.finish(context.start, reach);
@@ -300,7 +300,7 @@ impl SourcePosition {
 impl Settling<'_> {
     /// Remembers a record in each pass that may show it, except in a sweep. False if the pass that returned it knew it
     /// before, or has no room for it.
-    pub fn take(&mut self, record_key: &RecordKey) -> bool {
+    pub fn remember(&mut self, record_key: &RecordKey) -> bool {
         if self.context.sweep {
             // There are hundreds of thousands, and the next sweep returns them again.
             return true;
@@ -308,7 +308,7 @@ impl Settling<'_> {
         let SourcePosition { passes, contents, .. } = &mut *self.position;
         let mut is_new = false;
         for (pass, index) in &self.passes {
-            let is_taken = passes.take(*index, pass, record_key);
+            let is_taken = passes.remember(*index, pass, record_key);
             is_new |= is_taken && self.returned_by == Some(*index);
         }
         if let Some(content) = record_key.content {

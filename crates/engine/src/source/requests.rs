@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::findings::FindingsScan;
 use super::parameters::{Parameter, Parameters, order};
-use super::{Include, Pass, Pull};
+use super::{Pass, PullSettings, ThreatInclude};
 use crate::console::{Client, ConsoleError, Endpoint, RequestPermit, ScopeFilter};
 
 /// Largest body of a count, or of one alert in brief.
@@ -60,7 +60,7 @@ pub(super) enum PageStart<'a> {
 /// The records that a poll walks through: those of one pass from `from` to `to`, both included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecordList<'a> {
-    pub pull: &'a Pull,
+    pub pull: &'a PullSettings,
     pub pass: &'a Pass,
     pub findings: Option<&'a FindingsScan>,
     /// The lane owes nothing before this time.
@@ -112,12 +112,12 @@ impl Request {
         Self::new(Content::List { path: path.into(), query, scope }, size)
     }
 
-    pub(super) fn alerts(variables: Map<String, Value>, brief: bool, size: Size) -> Self {
+    pub(super) fn unified_alerts(variables: Map<String, Value>, brief: bool, size: Size) -> Self {
         Self::new(Content::Alerts { variables, brief }, size)
     }
 
     /// The records of a list that come last in the order of `sort_by`.
-    pub(super) fn latest_of_list(pull: &Pull, sort_by: &str, cursor: Option<&str>, scope: ScopeFilter) -> Self {
+    pub(super) fn latest_of_list(pull: &PullSettings, sort_by: &str, cursor: Option<&str>, scope: ScopeFilter) -> Self {
         let endpoint = Endpoint::of(pull.stream);
         let mut query = order(sort_by, "desc");
         query.extend(cursor.and_then(|cursor| PageStart::Cursor(cursor).parameter()));
@@ -139,7 +139,7 @@ impl Request {
     }
 
     /// The newest notes, or timeline items, of a threat.
-    pub fn enrichment(threat: &str, include: Include, max_bytes: usize) -> Self {
+    pub fn enrichment(threat: &str, include: ThreatInclude, max_bytes: usize) -> Self {
         let query = vec![("sortBy".into(), "createdAt".to_owned()), ("sortOrder".into(), "desc".to_owned())];
         let size = Size::Fixed { limit: Some(include.limit()), max_bytes };
         Self::list(format!("threats/{threat}/{}", include.name()), query, ScopeFilter::None, size)

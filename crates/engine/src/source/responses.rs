@@ -5,7 +5,7 @@ use tracing::warn;
 
 use super::pager::Pager;
 use crate::console::advice::IS_IT_THE_CONSOLE;
-use crate::console::{ConsoleError, Redactor};
+use crate::console::{ConsoleError, SecretRedactor};
 
 /// How often a page of unified alerts with an error next to its data is asked for again before it is used as it is.
 const PARTIAL_TRIES: usize = 3;
@@ -14,10 +14,14 @@ const PARTIAL_TRIES: usize = 3;
 ///
 /// # Errors
 /// When the body is no page, or a page with errors.
-pub fn read_page<'a>(stream: Stream, body: &'a [u8], redactor: &Redactor) -> Result<record::Page<'a>, ConsoleError> {
+pub fn read_page<'a>(
+    stream: Stream,
+    body: &'a [u8],
+    redactor: &SecretRedactor,
+) -> Result<record::Page<'a>, ConsoleError> {
     match stream.description().frame {
         Frame::List => read_list(body, redactor),
-        Frame::Alerts => Ok(read_alerts(body, redactor)?.page),
+        Frame::Alerts => Ok(read_connection(body, redactor)?.page),
     }
 }
 
@@ -25,7 +29,7 @@ pub fn read_page<'a>(stream: Stream, body: &'a [u8], redactor: &Redactor) -> Res
 ///
 /// # Errors
 /// As [`read_page`].
-pub fn read_list<'a>(body: &'a [u8], redactor: &Redactor) -> Result<record::Page<'a>, ConsoleError> {
+pub fn read_list<'a>(body: &'a [u8], redactor: &SecretRedactor) -> Result<record::Page<'a>, ConsoleError> {
     let page = parse_page(body).map_err(|error| unreadable(&error, redactor))?;
     match page.errors.first() {
         None => Ok(page),
@@ -34,7 +38,7 @@ pub fn read_list<'a>(body: &'a [u8], redactor: &Redactor) -> Result<record::Page
 }
 
 /// The error for an answer that is no page.
-fn unreadable(error: &PageError, redactor: &Redactor) -> ConsoleError {
+fn unreadable(error: &PageError, redactor: &SecretRedactor) -> ConsoleError {
     match error {
         PageError::Html => redactor.unreadable(&format!("{error}; {IS_IT_THE_CONSOLE}")),
         _ => redactor.unreadable(error),
@@ -42,12 +46,12 @@ fn unreadable(error: &PageError, redactor: &Redactor) -> ConsoleError {
 }
 
 /// A page of unified alerts with the errors next to its data.
-fn read_alerts<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Connection<'a>, ConsoleError> {
+fn read_connection<'a>(body: &'a [u8], redactor: &SecretRedactor) -> Result<Connection<'a>, ConsoleError> {
     parse_connection(body, "alerts").map_err(|error| unreadable(&error, redactor))
 }
 
 /// A 200 that holds an error.
-fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
+fn answered_with(error: &str, redactor: &SecretRedactor) -> ConsoleError {
     let error = redactor.excerpt(error);
     ConsoleError::transient(format!("the console answered 200 with an error: {error}"))
 }
@@ -56,12 +60,12 @@ fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
 #[derive(Debug)]
 pub(super) struct PageReader {
     frame: Frame,
-    pub redactor: Redactor,
+    pub redactor: SecretRedactor,
     partial_answers: usize,
 }
 
 impl PageReader {
-    pub fn new(stream: Stream, redactor: Redactor) -> Self {
+    pub fn new(stream: Stream, redactor: SecretRedactor) -> Self {
         Self { frame: stream.description().frame, redactor, partial_answers: 0 }
     }
 
@@ -73,7 +77,7 @@ impl PageReader {
         if self.frame == Frame::List {
             return read_list(body, &self.redactor);
         }
-        let Connection { mut page, null_nodes, cursor_missing, errors } = read_alerts(body, &self.redactor)?;
+        let Connection { mut page, null_nodes, cursor_missing, errors } = read_connection(body, &self.redactor)?;
         // An error next to data is that of one field of one alert. It may pass; when it does not, the page is worth
         // more than the field.
         if let Some(error) = errors.first() {

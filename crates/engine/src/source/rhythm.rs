@@ -5,20 +5,20 @@ use std::time::Duration;
 use s1_forwarder_record::{Frequency, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{PassPosition, Pull, SilentAfter};
+use super::{PassPosition, PullSettings, SilentAfter};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DAY_MICROS: i64 = 86_400_000_000;
 /// The days whose pauses count, up to the one of the newest record.
 const DAYS: u32 = 14;
 /// Days on which a stream must have records, unless some of its records come daily by nature.
-const LEAST_DAYS: usize = 10;
+const MIN_DAYS: usize = 10;
 /// A console is silent after this many times the longest pause, but not sooner and not later than the limits below.
-const LONGEST_PAUSES: u32 = 3;
-const LEAST: Duration = DAY;
-const MOST: Duration = Duration::from_secs(7 * 86_400);
+const MAX_PAUSES: u32 = 3;
+const MIN_SILENCE: Duration = DAY;
+const MAX_SILENCE: Duration = Duration::from_secs(7 * 86_400);
 /// A console may show a record later than its time says.
-const A_MOMENT: Duration = Duration::from_secs(30);
+const MAX_DELAY_OF_RECORDS: Duration = Duration::from_secs(30);
 
 /// When a lane's console showed records. It goes with the lane's checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Rhythm {
 
 /// What one poll has shown. It enters the rhythm if the poll is complete.
 #[derive(Debug, Clone)]
-pub struct Observed {
+pub struct ObservedRecords {
     /// The newest time so far, that of earlier polls included.
     newest: Option<Timestamp>,
     /// The newest time of earlier polls, and the earliest one after it.
@@ -87,24 +87,31 @@ impl Rhythm {
 
     /// Since when the delivery of records is measured: the start of the first complete poll. None for streams that show
     /// old records again.
-    pub fn latency_from(&self, pull: &Pull) -> Option<Timestamp> {
+    pub fn latency_from(&self, pull: &PullSettings) -> Option<Timestamp> {
         if !pull.is_snapshot() && pull.stream.description().has_own_time() { self.first_poll } else { None }
     }
 
     /// Before a poll.
-    pub fn begin_poll(&self, pull: &Pull) -> Observed {
+    pub fn begin_poll(&self, pull: &PullSettings) -> ObservedRecords {
         let is_append_only = pull.stream.description().is_ordered_by_creation();
         // What is read first is history: nobody watched for silence then.
         let threshold = self.newest.and_then(|_| self.threshold(pull));
         let longest = threshold.unwrap_or(Duration::MAX);
         let newest = self.newest;
-        Observed { newest, newest_before: newest, first_new: None, days: Days::default(), longest, is_append_only }
+        ObservedRecords {
+            newest,
+            newest_before: newest,
+            first_new: None,
+            days: Days::default(),
+            longest,
+            is_append_only,
+        }
     }
 
     /// Takes what a complete poll that started at `start` has shown. `is_main`: the poll is of the pass that reads new
     /// records.
-    pub fn complete(&mut self, observed: &Observed, start: Timestamp, is_main: bool) {
-        let Observed { newest, days, longest, is_append_only, .. } = observed;
+    pub fn complete(&mut self, observed: &ObservedRecords, start: Timestamp, is_main: bool) {
+        let ObservedRecords { newest, days, longest, is_append_only, .. } = observed;
         days.0.iter().for_each(|(day, pause)| self.days.insert(*day, *pause));
         if *newest > self.newest {
             // The last poll is the last time that the console was asked and had nothing newer to show.
@@ -127,15 +134,20 @@ impl Rhythm {
 
     /// The time of which the console has shown no records although it had some, if a poll shows that after a silence:
     /// the first new record is older than the last poll, and this one, from `start` on, has read `overlap` before that.
-    pub fn missed(&self, observed: &Observed, start: Timestamp, overlap: Duration) -> Option<(Timestamp, Timestamp)> {
+    pub fn missed(
+        &self,
+        observed: &ObservedRecords,
+        start: Timestamp,
+        overlap: Duration,
+    ) -> Option<(Timestamp, Timestamp)> {
         let (newest, first_new) = (self.newest?, observed.first_new?);
-        let was_there = first_new < self.last_poll?.minus(A_MOMENT.min(overlap / 4));
+        let was_there = first_new < self.last_poll?.minus(MAX_DELAY_OF_RECORDS.min(overlap / 4));
         let read_from = start.minus(overlap);
         (was_there && newest < read_from).then_some((newest, read_from))
     }
 
     /// After how long the lane is silent. None if it is not judged.
-    pub fn threshold(&self, pull: &Pull) -> Option<Duration> {
+    pub fn threshold(&self, pull: &PullSettings) -> Option<Duration> {
         if pull.window.is_some() || !pull.stream.description().has_own_time() {
             return None;
         }
@@ -144,10 +156,10 @@ impl Rhythm {
             SilentAfter::Period(period) => return Some(period.0),
             SilentAfter::Auto if pull.is_snapshot() => false,
             SilentAfter::Auto => {
-                pull.stream.description().frequency == Frequency::Daily || self.days.0.len() >= LEAST_DAYS
+                pull.stream.description().frequency == Frequency::Daily || self.days.0.len() >= MIN_DAYS
             }
         };
-        is_judged.then(|| (self.days.longest() * LONGEST_PAUSES).clamp(LEAST, MOST))
+        is_judged.then(|| (self.days.longest() * MAX_PAUSES).clamp(MIN_SILENCE, MAX_SILENCE))
     }
 
     /// For how long the console has shown nothing new when the last complete poll started. None before the first one.
@@ -156,12 +168,12 @@ impl Rhythm {
     }
 
     /// Whether the console was silent then. None if the lane is not judged.
-    pub fn is_silent(&self, pull: &Pull) -> Option<bool> {
+    pub fn is_silent(&self, pull: &PullSettings) -> Option<bool> {
         Some(self.pause()? >= self.threshold(pull)?)
     }
 }
 
-impl Observed {
+impl ObservedRecords {
     /// The poll goes on from `position`. If an earlier one was interrupted on the way there, it has shown records that
     /// the rhythm does not have: the time up to there was no pause.
     pub fn resume(&mut self, position: &PassPosition) {
@@ -192,7 +204,7 @@ impl Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{AgentPull, By, Own, Window};
+    use crate::source::{AgentSettings, StreamOptions, TimeField, Window};
     use s1_forwarder_record::Stream;
     use s1_forwarder_settings::Period;
 
@@ -202,17 +214,17 @@ mod tests {
 
     /// A lane that polls, by hours since `START`.
     struct Case {
-        pull: Pull,
+        pull: PullSettings,
         rhythm: Rhythm,
     }
 
     impl Case {
         fn of(stream: Stream) -> Self {
-            Self { pull: Pull::of(stream), rhythm: Rhythm::default() }
+            Self { pull: PullSettings::of(stream), rhythm: Rhythm::default() }
         }
 
         fn after(stream: Stream, silent_after: SilentAfter) -> Self {
-            Self { pull: Pull { silent_after, ..Pull::of(stream) }, rhythm: Rhythm::default() }
+            Self { pull: PullSettings { silent_after, ..PullSettings::of(stream) }, rhythm: Rhythm::default() }
         }
 
         /// A complete poll that shows records of these hours.
@@ -436,7 +448,7 @@ mod tests {
             assert_eq!((case.silent_from(14 * 24), case.rhythm.newest()), (None, Some(START.plus(HOUR * 13 * 24))));
         }
         let mut snapshots = Case::of(Stream::Agents);
-        snapshots.pull.own = Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() });
+        snapshots.pull.own = StreamOptions::Agents(AgentSettings { snapshot: true, ..AgentSettings::default() });
         snapshots.poll(13 * 24, &daily);
         assert_eq!(snapshots.silent_from(14 * 24), None);
         snapshots.pull.silent_after = SilentAfter::Period(Period(DAY));
@@ -446,7 +458,7 @@ mod tests {
     #[test]
     fn closed_windows_are_not_judged() {
         let mut case = Case::of(Stream::Activities);
-        case.pull.window = Some(Window { from: START, to: START.plus(DAY), by: By::Order });
+        case.pull.window = Some(Window { from: START, to: START.plus(DAY), time: TimeField::Order });
         case.poll(0, &[0]);
         assert_eq!(case.silent_from(1), None);
     }

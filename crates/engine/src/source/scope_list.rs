@@ -10,10 +10,10 @@ use s1_forwarder_record::{Kind, Level, Scope, Timestamp, Value};
 use super::pager::{Next, Pager};
 use super::requests::{Answer, Request};
 use super::responses::read_list;
-use crate::console::{Client, ConsoleError, Redactor, ScopeFilter};
+use crate::console::{Client, ConsoleError, ScopeFilter, SecretRedactor};
 
 /// A list of more pages is not read.
-const MOST_PAGES: usize = 100;
+const MAX_PAGES: usize = 100;
 
 /// All accounts, sites or groups that the token can see, whatever the pipeline's scope is. None if there are too many.
 ///
@@ -21,7 +21,7 @@ const MOST_PAGES: usize = 100;
 /// See [`ConsoleError`]. A role may be without permission to list them.
 pub async fn visible_scopes(client: &Client, level: Level) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
     let mut list = ScopeList::of(level);
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let request = Request::scopes(level, list.pager.cursor.as_deref(), ScopeFilter::None);
         let body = request.send(client, client.permit().await, None).await?;
         if list.add(&body, client.redactor())? {
@@ -56,7 +56,11 @@ impl ScopeList {
     ///
     /// # Errors
     /// The error of the answer. An answer without scopes never means that there are none. The list is ready to go on.
-    pub fn answered(&mut self, answer: Answer, redactor: &Redactor) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
+    pub fn answered(
+        &mut self,
+        answer: Answer,
+        redactor: &SecretRedactor,
+    ) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
         let read = match answer {
             Ok(body) => self.add(&body, redactor),
             Err(ConsoleError::Forbidden(_)) if self.level == Level::Account => {
@@ -87,7 +91,7 @@ impl ScopeList {
     }
 
     /// Adds the scopes of a page; true when it is the last one.
-    fn add(&mut self, body: &[u8], redactor: &Redactor) -> Result<bool, ConsoleError> {
+    fn add(&mut self, body: &[u8], redactor: &SecretRedactor) -> Result<bool, ConsoleError> {
         let page = read_list(body, redactor)?;
         if page.null_data {
             return Err(ConsoleError::transient("the console answered 200 with `data: null`"));

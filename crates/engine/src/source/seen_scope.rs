@@ -32,7 +32,7 @@ pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'stati
 
 /// What a token sees of one level.
 #[derive(Debug, Clone)]
-pub enum Visible {
+pub enum VisibleScopes {
     Scopes(Vec<Arc<Scope>>),
     /// See [`SeenScope::Unknown`].
     Unknown {
@@ -42,7 +42,7 @@ pub enum Visible {
     },
 }
 
-impl Visible {
+impl VisibleScopes {
     /// `name` is the level's key of the settings. Asks within the rate limit.
     pub async fn of(client: &Client, name: &str, level: Level) -> Self {
         let unknown = |reason: String| Self::Unknown { reason, may_pass: false };
@@ -60,10 +60,10 @@ impl Visible {
 
 impl SeenScope {
     /// `name` is the key of the settings.
-    pub fn of(name: &str, ids: &[Id], visible: &Visible) -> Self {
+    pub fn of(name: &str, ids: &[Id], visible: &VisibleScopes) -> Self {
         match visible {
-            Visible::Scopes(seen) => Self::compare(name, ids, seen),
-            Visible::Unknown { reason, .. } => Self::Unknown(reason.clone()),
+            VisibleScopes::Scopes(seen) => Self::compare(name, ids, seen),
+            VisibleScopes::Unknown { reason, .. } => Self::Unknown(reason.clone()),
         }
     }
 

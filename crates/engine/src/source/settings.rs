@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::protocols::List;
 use super::stream_settings::{sorted, stream_settings, text};
-use super::streams::pulled::{DAY, MINUTE, Pulled, only_main};
+use super::streams::pull_description::{DAY, MINUTE, PullDescription, only_main};
 use super::streams::{agents, alerts, unified_alerts, vulnerabilities};
 use super::{
-    ActivityFilter, ActivityInclude, Addition, Agents, Alerts, Include, Own, Pull, SilentAfter, Since, UnifiedAlerts,
-    Vulnerabilities,
+    ActivityFilter, ActivityInclude, Agents, Alerts, Enrichment, PullSettings, SilentAfter, Since, StreamOptions,
+    ThreatInclude, UnifiedAlerts, Vulnerabilities,
 };
 
 /// Declares the streams of a pipeline file: the key, the type of its settings, and how it is pulled.
@@ -28,12 +28,12 @@ macro_rules! streams {
 
         impl StreamSettings {
             /// The streams named, defaults filled in.
-            pub fn pulls(&self) -> Vec<Pull> {
+            pub fn pulls(&self) -> Vec<PullSettings> {
                 [$(self.$key.as_ref().map($settings::pull)),+].into_iter().flatten().collect()
             }
         }
 
-        pub(super) const fn pulled(stream: Stream) -> &'static Pulled {
+        pub(super) const fn description_of(stream: Stream) -> &'static PullDescription {
             match stream {
                 $(Stream::$settings => &$pulled,)+
             }
@@ -47,24 +47,24 @@ streams! {
     /// The activity log.
     activities: Activities = ACTIVITIES,
     /// Agents (endpoints): their changes, or the whole inventory again and again.
-    agents: Agents = agents::PULLED,
+    agents: Agents = agents::DESCRIPTION,
     /// Alerts of STAR custom rules, and what analysts make of them.
-    alerts: Alerts = alerts::PULLED,
+    alerts: Alerts = alerts::DESCRIPTION,
     /// Groups of endpoints, by the time of their last change.
     groups: Groups = GROUPS,
     /// Unified alerts: the detections of all products in one list.
-    unified_alerts: UnifiedAlerts = unified_alerts::PULLED,
+    unified_alerts: UnifiedAlerts = unified_alerts::DESCRIPTION,
     /// Application findings.
-    vulnerabilities: Vulnerabilities = vulnerabilities::PULLED,
+    vulnerabilities: Vulnerabilities = vulnerabilities::DESCRIPTION,
 }
 
-const THREATS: Pulled = Pulled {
+const THREATS: PullDescription = PullDescription {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
     overlap: Duration::from_secs(300),
     protocol: &List,
     windows_by_creation: false,
-    own: || Own::Threats(Vec::new()),
+    own: || StreamOptions::Threats(Vec::new()),
     passes: only_main,
 };
 
@@ -72,33 +72,33 @@ stream_settings! {
     /// `streams.threats`.
     Threats [_, _, _, own]
     /// Fetched for each threat that is sent, and put into its event: one more request each.
-    include: Vec<Include>,
+    include: Vec<ThreatInclude>,
 }
 
 impl Threats {
-    fn pull(&self) -> Pull {
-        Pull { own: Own::Threats(sorted(&self.include)), ..self.common() }
+    fn pull(&self) -> PullSettings {
+        PullSettings { own: StreamOptions::Threats(sorted(&self.include)), ..self.common() }
     }
 }
 
-impl Pull {
+impl PullSettings {
     /// What is fetched in addition to the records, if anything.
-    pub fn addition(&self) -> Option<Addition<'_>> {
+    pub fn addition(&self) -> Option<Enrichment<'_>> {
         match &self.own {
-            Own::Threats(include) if !include.is_empty() => Some(Addition::Lists(include)),
-            Own::Activities(activities) if activities.with_threats => Some(Addition::Threats),
+            StreamOptions::Threats(include) if !include.is_empty() => Some(Enrichment::Lists(include)),
+            StreamOptions::Activities(activities) if activities.with_threats => Some(Enrichment::Threats),
             _ => None,
         }
     }
 }
 
-const ACTIVITIES: Pulled = Pulled {
+const ACTIVITIES: PullDescription = PullDescription {
     interval: Duration::from_secs(30),
     since: Since::Ago(Period(DAY)),
     overlap: Duration::from_secs(300),
     protocol: &List,
     windows_by_creation: false,
-    own: || Own::Activities(ActivityFilter::default()),
+    own: || StreamOptions::Activities(ActivityFilter::default()),
     passes: only_main,
 };
 
@@ -118,20 +118,20 @@ stream_settings! {
 }
 
 impl Activities {
-    fn pull(&self) -> Pull {
+    fn pull(&self) -> PullSettings {
         let own = ActivityFilter {
             exclude_types: sorted(&self.exclude_types),
             types: sorted(&self.types),
             with_threats: self.include.contains(&ActivityInclude::Threat),
         };
         let filters = self.include_hidden.then(|| ("includeHidden", "true".to_owned())).into_iter().collect();
-        Pull { filters, own: Own::Activities(own), ..self.common() }
+        PullSettings { filters, own: StreamOptions::Activities(own), ..self.common() }
     }
 }
 
-impl Pull {
+impl PullSettings {
     pub fn activities(&self) -> Option<&ActivityFilter> {
-        if let Own::Activities(activities) = &self.own { Some(activities) } else { None }
+        if let StreamOptions::Activities(activities) = &self.own { Some(activities) } else { None }
     }
 
     /// See [`ActivityFilter::exclude_types`].
@@ -143,7 +143,7 @@ impl Pull {
     #[must_use]
     pub fn without_exclusions(&self) -> Self {
         let mut pull = self.clone();
-        if let Own::Activities(activities) = &mut pull.own {
+        if let StreamOptions::Activities(activities) = &mut pull.own {
             activities.exclude_types.clear();
         }
         pull
@@ -156,18 +156,18 @@ impl Pull {
 
     /// The records that the console lists and the program drops.
     pub(super) fn excluded(&self) -> Option<Self> {
-        let own = Own::Activities(self.activities()?.excluded()?);
+        let own = StreamOptions::Activities(self.activities()?.excluded()?);
         Some(Self { own, ..self.clone() })
     }
 }
 
-const GROUPS: Pulled = Pulled {
+const GROUPS: PullDescription = PullDescription {
     interval: Duration::from_secs(900),
     since: Since::Beginning,
     overlap: Duration::from_secs(300),
     protocol: &List,
     windows_by_creation: false,
-    own: || Own::Nothing,
+    own: || StreamOptions::Nothing,
     passes: only_main,
 };
 
@@ -177,7 +177,7 @@ stream_settings! {
 }
 
 impl Groups {
-    fn pull(&self) -> Pull {
+    fn pull(&self) -> PullSettings {
         self.common()
     }
 }

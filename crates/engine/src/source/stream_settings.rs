@@ -40,9 +40,9 @@ macro_rules! stream_settings {
 
         impl $name {
             /// What the keys say that every stream has.
-            fn common(&self) -> Pull {
-                let usual = Pull::of(Stream::$name);
-                Pull {
+            fn common(&self) -> PullSettings {
+                let usual = PullSettings::of(Stream::$name);
+                PullSettings {
                     interval: self.interval.map_or(usual.interval, |period| period.0),
                     since: self.since.unwrap_or(usual.since),
                     overlap: self.overlap.map_or(usual.overlap, |period| period.0),

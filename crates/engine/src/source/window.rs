@@ -13,12 +13,12 @@ pub struct Window {
     /// Not included.
     pub to: Timestamp,
     /// The time that decides whether a record is in the window.
-    pub by: By,
+    pub time: TimeField,
 }
 
 /// By which of its times a record is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum TimeField {
     /// The time that the stream is ordered by: the window has what a lane would have seen change in it.
     Order,
     /// The time of creation: a record stays in its window however it changes later.

@@ -37,7 +37,7 @@ impl Transformed {
     }
 
     /// The error that goes next to a raw event on which a program failed: the event has no place for a tag.
-    pub fn error_beside(&self, schema: Schema) -> Option<Box<str>> {
+    pub fn error_next_to_raw(&self, schema: Schema) -> Option<Box<str>> {
         let reason = self.remap_error.as_ref()?;
         if schema == Schema::Raw { Some(format!("remap: {reason}").into()) } else { None }
     }

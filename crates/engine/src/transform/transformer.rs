@@ -70,8 +70,8 @@ impl Transformer {
     }
 
     /// What may be shown of a record that was cut off: nobody knows what is at a path of it.
-    pub fn cut<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
-        let shown = self.mapping.cut(record);
+    pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
+        let shown = self.mapping.truncated(record);
         if self.steps.as_ref().is_some_and(|steps| steps.redacts()) {
             return Cow::Owned(format!("\"{REDACTED}\"").into_bytes());
         }

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::placeholder::{is_domain, is_placeholder};
+use super::missing::{is_domain, is_missing_word};
 
 /// A user account as the console spells it in one text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl<'a> Account<'a> {
             parts = split(name);
         }
         let (domain, name) = parts;
-        if is_placeholder(name) {
+        if is_missing_word(name) {
             return None;
         }
         let account = Self { text, name, domain, full_name: None, is_address: false };

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use s1_forwarder_record::Escaped;
 
-use super::placeholder::is_placeholder;
+use super::missing::is_missing_word;
 use super::word::Word;
 use super::words::Words;
 use crate::json::Json;
@@ -146,7 +146,7 @@ impl<'a> Technique<'a> {
         let is_masked = digits.is_some_and(|digits| {
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
         });
-        if is_masked || is_placeholder(text) {
+        if is_masked || is_missing_word(text) {
             return None;
         }
         let id = TechniqueId::of_link(text).or_else(|| TechniqueId::within(text));

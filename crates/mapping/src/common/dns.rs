@@ -3,7 +3,7 @@
 use s1_forwarder_record::Escaped;
 
 use super::address::Address;
-use super::placeholder::is_placeholder;
+use super::missing::is_missing_word;
 use super::words::Words;
 
 /// What a response without an answer has in its place.
@@ -30,7 +30,7 @@ impl<'a> Answer<'a> {
             }
             _ => (None, text),
         };
-        if is_placeholder(data) || NO_DATA.iter().any(|word| data.is(word)) {
+        if is_missing_word(data) || NO_DATA.iter().any(|word| data.is(word)) {
             return None;
         }
         Some(match Address::of(data) {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use s1_forwarder_record::{Escaped, Value};
 
 use super::hash::hash;
-use super::placeholder::{is_placeholder, is_set};
+use super::missing::{is_missing_word, is_set};
 use super::remote_origin;
 
 /// A name or a path without what the console adds to it.
@@ -36,7 +36,7 @@ impl<'a> Image<'a> {
     /// Reads a text as [`Self::of`] does, if the text is no origin on another host.
     pub fn named(text: Escaped<'a>) -> Option<Self> {
         let (text, addition) = split(text);
-        if is_placeholder(text) {
+        if is_missing_word(text) {
             return None;
         }
         let name = if is_path(text.raw()) { text.last_segment() } else { text };
@@ -49,7 +49,7 @@ impl<'a> Image<'a> {
     /// Reads a field for paths.
     pub fn at(value: Value<'a>) -> Option<Self> {
         let (path, addition) = split(value.escaped()?);
-        (!is_placeholder(path)).then_some(Self { name: path.last_segment(), path: Some(path), addition })
+        (!is_missing_word(path)).then_some(Self { name: path.last_segment(), path: Some(path), addition })
     }
 
     /// The path, else the name.

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::event_kind::EventKind;
-use super::placeholder::is_set;
+use super::missing::is_set;
 use super::words::Words;
 
 /// By the type of an event.

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::placeholder::is_placeholder;
+use super::missing::is_missing_word;
 use crate::fnv::fnv1a;
 use crate::json::Json;
 
 /// Most texts that are compared one by one. Nearly all sets have fewer.
-const FEW: usize = 16;
+const MAX_SEARCHED: usize = 16;
 
 /// Texts without duplicates, in one buffer that is reused for the next event.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +35,7 @@ impl TextSet {
         if is_new {
             self.text.push_str(text);
             self.entries.push((fingerprint, self.text.len()));
-            if self.entries.len() > FEW {
+            if self.entries.len() > MAX_SEARCHED {
                 self.add_to_many(text);
             }
         }
@@ -72,7 +72,7 @@ impl TextSet {
 
     /// Adds the text of a scalar, unless it is a placeholder.
     pub fn add_value(&mut self, value: Value<'_>) {
-        if let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) {
+        if let Some(text) = value.escaped().filter(|text| !is_missing_word(*text)) {
             self.add(text);
         }
     }

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::placeholder::trimmed;
+use super::missing::trimmed;
 
 /// A normalised word for table lookups: trimmed, in lower case, with one underscore for spaces and hyphens that follow
 /// each other. "" for a text that is not ASCII or longer than all words of the tables.

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::placeholder::is_placeholder;
+use super::missing::is_missing_word;
 
 /// The parts of `registry:5000/team/app:tag@sha256:digest`.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn labels(value: Value<'_>) -> impl Iterator<Item = Escaped<'_>> {
         })
     });
     let in_list = value.elements().filter_map(Value::escaped);
-    in_list.chain(in_text.map(Escaped::plain)).map(Escaped::trim).filter(|label| !is_placeholder(*label))
+    in_list.chain(in_text.map(Escaped::plain)).map(Escaped::trim).filter(|label| !is_missing_word(*label))
 }
 
 /// Splits `name=value` or `name:"value"`: the console has both.

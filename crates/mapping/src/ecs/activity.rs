@@ -9,7 +9,7 @@ use super::event::Event;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, user};
 use crate::common::classification::EventOutcome;
-use crate::common::placeholder::{first_scalar, text};
+use crate::common::missing::{first_scalar, text};
 use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
 
 const MANAGEMENT_UPDATED: u32 = 26;

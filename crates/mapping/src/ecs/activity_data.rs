@@ -3,12 +3,12 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::endpoint;
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_missing_word};
 use super::network;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
 use crate::common::hash::hash;
-use crate::common::placeholder::is_domain;
+use crate::common::missing::is_domain;
 use crate::common::threat::extension;
 use crate::common::word::Word;
 use crate::common::words::Words;
@@ -98,7 +98,7 @@ pub(super) fn file(
         // The text stays in the record: ECS has extensions without the dot.
         (Some(Excluded::FileType), Some(text)) => {
             let extension = Escaped::plain(text.raw().trim_start_matches(['*', '.']));
-            if !is_placeholder(extension) {
+            if !is_missing_word(extension) {
                 event.json.lower_case("extension", extension);
             }
         }

@@ -2,10 +2,10 @@
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_missing_word};
 use super::user;
 use crate::common::account::principal;
-use crate::common::placeholder::is_set;
+use crate::common::missing::is_set;
 use crate::common::words::Words;
 use crate::streams::activity::{ActivityClass, Actor, Change, User, Users};
 
@@ -56,7 +56,7 @@ fn roles<const N: usize>(event: &mut Event<'_>, roles: [Value<'_>; N]) {
     let list = event.json.open_list("roles");
     let mut first = None;
     for role in roles {
-        let Some(text) = role.escaped().filter(|text| !is_placeholder(*text)) else { continue };
+        let Some(text) = role.escaped().filter(|text| !is_missing_word(*text)) else { continue };
         if first.replace(text) != Some(text) {
             event.json.element(text);
         }

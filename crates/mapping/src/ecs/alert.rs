@@ -6,8 +6,8 @@ use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::{JoinKeys, VendorObject};
 use super::{detection, organization};
+use crate::common::missing::first_scalar;
 use crate::common::page;
-use crate::common::placeholder::first_scalar;
 use crate::streams::alert::AlertParts;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Alert<'_>) {

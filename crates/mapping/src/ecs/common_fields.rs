@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Identity, Scope, Timestamp, Value};
 
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_missing_word};
 use crate::common::page;
 
 /// Fields of an event that do not come from the record. Byte slices are prepared JSON.
@@ -50,7 +50,7 @@ impl Event<'_> {
 
     /// Writes `event.url`: the page of a threat in the console.
     pub fn threat_url(&mut self, common: &CommonFields<'_>, id: Value<'_>) {
-        if let Some(id) = id.escaped().filter(|id| !is_placeholder(*id)) {
+        if let Some(id) = id.escaped().filter(|id| !is_missing_word(*id)) {
             self.url(&page::threat(common.console_host, id));
         }
     }

@@ -1,7 +1,7 @@
 //! Writes the fields that alerts share with hits of detection rules in the activity log, which spell their keys
 //! differently.
 
-use super::event::{Event, is_placeholder, is_set};
+use super::event::{Event, is_missing_word, is_set};
 use super::{dns, endpoint, network, registry, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
@@ -210,7 +210,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
 fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
     let [sha1, sha256] = file.hashes;
     file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
-    if [file.path, sha1, sha256].into_iter().all(|value| value.escaped().is_none_or(is_placeholder)) {
+    if [file.path, sha1, sha256].into_iter().all(|value| value.escaped().is_none_or(is_missing_word)) {
         return;
     }
     let open = event.open("file");

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_missing_word};
 use crate::common::address::Address;
 use crate::common::mac::Mac;
 use crate::common::os::{Architecture, os_type};
@@ -38,7 +38,7 @@ pub(super) fn architecture(architecture: Architecture) -> &'static str {
 
 /// Writes `host.type` in lower case, so that a type has one spelling in all streams.
 pub(super) fn machine_type(event: &mut Event<'_>, value: Value<'_>) {
-    let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
+    let Some(text) = value.escaped().filter(|text| !is_missing_word(*text)) else { return };
     event.json.lower_case("type", text);
     if text.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         event.mark(value);
@@ -77,7 +77,7 @@ pub(super) fn os_fields<'a>(event: &mut Event<'_>, os: &Os<'a>) -> [Option<Escap
     if let Some(kind) = os.types.into_iter().find_map(os_type) {
         event.json.word("type", kind);
     }
-    if let Some(word) = os.family.escaped().filter(|word| !is_placeholder(*word)) {
+    if let Some(word) = os.family.escaped().filter(|word| !is_missing_word(*word)) {
         event.json.lower_case("family", word);
     }
     [event.first("name", os.names), event.first("version", os.versions)]

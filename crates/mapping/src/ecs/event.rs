@@ -11,7 +11,7 @@ use crate::common::date::{self, Date};
 use crate::common::float::float;
 use crate::common::hash::hash;
 use crate::common::image::Image;
-pub(super) use crate::common::placeholder::{boolean, is_placeholder, is_set};
+pub(super) use crate::common::missing::{boolean, is_missing_word, is_set};
 use crate::common::severity::Severity;
 use crate::common::text_set::TextSet;
 use crate::common::threat::extension;
@@ -177,7 +177,7 @@ impl<'o> Event<'o> {
 
     /// Writes a whole number, from a number or from text.
     pub fn long<'a>(&mut self, name: &str, value: Value<'a>) {
-        let Some(text) = self.scalar(name, value, "a whole number").filter(|text| !is_placeholder(*text)) else {
+        let Some(text) = self.scalar(name, value, "a whole number").filter(|text| !is_missing_word(*text)) else {
             return;
         };
         match text.trim().raw().parse::<i64>() {
@@ -191,7 +191,7 @@ impl<'o> Event<'o> {
     /// Writes a number with decimals, from a number or from text. If its digits change (`7`, `7.00`), the value also
     /// stays in the record.
     pub fn float(&mut self, name: &str, value: Value<'_>) {
-        let Some(text) = self.scalar(name, value, "a number").filter(|text| !is_placeholder(*text)) else { return };
+        let Some(text) = self.scalar(name, value, "a number").filter(|text| !is_missing_word(*text)) else { return };
         match float(text) {
             // Scores are not below zero either.
             Some(digits) if digits.starts_with('-') => {}
@@ -199,14 +199,14 @@ impl<'o> Event<'o> {
                 self.json.number(name, &digits);
                 self.mark_if(value, &digits);
             }
-            None if is_placeholder(text) => {}
+            None if is_missing_word(text) => {}
             None => self.mismatch(name, value, "a number"),
         }
     }
 
     /// Writes a port. The console has 0 where there is none.
     pub fn port<'a>(&mut self, name: &str, value: Value<'a>) {
-        let Some(text) = self.scalar(name, value, "a port").filter(|text| !is_placeholder(*text)) else { return };
+        let Some(text) = self.scalar(name, value, "a port").filter(|text| !is_missing_word(*text)) else { return };
         match text.trim().raw().parse::<u16>() {
             Ok(0) => {}
             Ok(number) => self.number(name, value, number.into()),
@@ -234,7 +234,7 @@ impl<'o> Event<'o> {
     #[inline]
     pub fn date<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };
-        if is_placeholder(text) {
+        if is_missing_word(text) {
             return false;
         }
         let raw = text.raw();
@@ -261,7 +261,7 @@ impl<'o> Event<'o> {
     #[inline]
     pub fn ip<'a>(&mut self, name: &str, value: Value<'a>) {
         let Some(text) = self.scalar(name, value, "an IP address") else { return };
-        if is_placeholder(text) {
+        if is_missing_word(text) {
             return;
         }
         match Address::of(text) {
@@ -288,7 +288,7 @@ impl<'o> Event<'o> {
         let mut visit_one = |event: &mut Self, value: Value<'_>| {
             let Some(text) = value.escaped() else { return !value.is_empty() };
             let mut is_invalid = false;
-            for part in text.split(',').filter(|part| !is_placeholder(*part)) {
+            for part in text.split(',').filter(|part| !is_missing_word(*part)) {
                 match Address::of(part) {
                     Some(address) if !address.is_own() => {}
                     Some(address) => {

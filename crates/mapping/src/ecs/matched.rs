@@ -3,7 +3,7 @@
 use super::event::{Event, boolean};
 use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
-use crate::common::placeholder::trimmed;
+use crate::common::missing::trimmed;
 
 impl Matched<'_> {
     /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.

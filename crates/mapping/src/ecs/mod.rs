@@ -7,6 +7,7 @@ mod activity_event;
 mod activity_user;
 mod agent;
 mod alert;
+mod attack;
 mod cloud;
 mod common_fields;
 mod detection;
@@ -16,12 +17,11 @@ mod enrichment;
 mod event;
 mod group;
 mod matched;
-mod mitre;
 mod network;
 mod organization;
 mod registry;
 mod related;
-mod remote_source;
+mod remote_origin;
 mod rule_hit;
 mod threat;
 mod unified_alert;
@@ -35,9 +35,9 @@ use std::sync::Arc;
 use s1_forwarder_record::vulnerability::content_version;
 use s1_forwarder_record::{Identity, Scope, Stream, Timestamp, hostname};
 
+use self::attack::AttackBuffers;
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
-use self::mitre::TechniqueSets;
 use super::json::Json;
 use super::mapping::{CompleteSnapshot, Origin, SchemaMapper, Written};
 use crate::common::attack::{TACTICS, print_tactic};
@@ -62,7 +62,7 @@ use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, S
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::{ENDED, Ended};
 use crate::streams::unified_alert::{OBSERVABLES, ON_ENDPOINTS, PRODUCTS, Product, SURFACES};
-use crate::streams::unread::Known;
+use crate::streams::unread::UnreadFacts;
 pub use vendor::UNEXPECTED;
 
 /// The name with the version, for the Kafka header.
@@ -87,7 +87,7 @@ pub(super) struct Ecs {
     seen: Seen,
     scratch: Scratch,
     /// Reused for the next event.
-    techniques: TechniqueSets,
+    techniques: AttackBuffers,
 }
 
 impl Ecs {
@@ -103,7 +103,7 @@ impl Ecs {
             known: places(origin.stream, KeyCase::Snake),
             seen: Seen::default(),
             scratch: Scratch::default(),
-            techniques: TechniqueSets::default(),
+            techniques: AttackBuffers::default(),
         }
     }
 }
@@ -176,7 +176,7 @@ impl SchemaMapper for Ecs {
         json.raw(b"}");
     }
 
-    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
+    fn map_error(&mut self, record: &[u8], known: &UnreadFacts, identity: Identity, reason: &str, out: &mut Vec<u8>) {
         let mut json = Json::new(out, &mut self.scratch.names);
         json.raw(b"{");
         json.word("@timestamp", &known.time.unwrap_or_else(Timestamp::now).to_string());

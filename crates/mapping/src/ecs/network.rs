@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Value;
 
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_missing_word};
 use crate::common::matched::Matched;
 use crate::common::words::Words;
 use crate::parts::Direction;
@@ -38,7 +38,7 @@ pub(super) fn by_event_type(event: &mut Event<'_>, matched: &Matched<'_>, is_dns
 
 /// Writes `transport`, from the name of a protocol or from its number at IANA.
 pub(super) fn transport(event: &mut Event<'_>, protocol: Value<'_>) {
-    let Some(text) = protocol.escaped().filter(|text| !is_placeholder(*text)) else { return };
+    let Some(text) = protocol.escaped().filter(|text| !is_missing_word(*text)) else { return };
     if text.raw().parse::<u8>().is_err() {
         return event.json.lower_case("transport", text);
     }

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Escaped;
 
 use super::event::Event;
-use crate::common::placeholder::text;
+use crate::common::missing::text;
 use crate::common::registry::{DATA_TYPES, hive};
 use crate::parts::Detection;
 

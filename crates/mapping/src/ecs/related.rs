@@ -3,7 +3,7 @@
 use s1_forwarder_record::Escaped;
 
 use crate::common::address::Address;
-use crate::common::placeholder::is_placeholder;
+use crate::common::missing::is_missing_word;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
 
@@ -32,7 +32,7 @@ impl Related {
     pub fn add_host(&mut self, name: Escaped<'_>) {
         match Address::of(name) {
             Some(address) => self.add_ip(&address),
-            None if is_placeholder(name) => {}
+            None if is_missing_word(name) => {}
             None => self.hosts.insert(name),
         }
     }

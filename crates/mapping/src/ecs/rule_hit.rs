@@ -7,8 +7,8 @@ use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
 use super::{detection, organization};
+use crate::common::missing::first_scalar;
 use crate::common::page;
-use crate::common::placeholder::first_scalar;
 use crate::streams::rule_hit::HitParts;
 
 /// Returns true if the type is not in the table.

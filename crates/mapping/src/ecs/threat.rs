@@ -3,14 +3,14 @@
 use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::{Escaped, Value};
 
+use super::attack::{AttackBuffers, Techniques};
 use super::common_fields::CommonFields;
-use super::event::{Event, is_placeholder, is_set};
-use super::mitre::{TechniqueSets, Techniques};
+use super::event::{Event, is_missing_word, is_set};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome, categories, event_outcome};
-use crate::common::placeholder::first_scalar;
+use crate::common::missing::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, is_version, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
@@ -28,7 +28,7 @@ pub(super) fn map(
     common: &CommonFields<'_>,
     threat: &Threat<'_>,
     enrichment: Option<Enrichment>,
-    sets: &mut TechniqueSets,
+    sets: &mut AttackBuffers,
 ) {
     let parts = ThreatParts::of(threat);
     let techniques = Techniques::of_threat(sets, &parts);
@@ -221,7 +221,7 @@ fn file_extension(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     let given = file.extension.escaped();
     let of_name = || file.image.and_then(|image| extension(image.name));
     let plain = given.map(|text| Escaped::plain(text.raw().trim_start_matches('.')));
-    let is_extension = |text: &Escaped<'_>| !is_placeholder(*text) && !is_version(*text);
+    let is_extension = |text: &Escaped<'_>| !is_missing_word(*text) && !is_version(*text);
     let Some(plain) = plain.or_else(of_name).filter(is_extension) else { return };
     event.json.lower_case("extension", plain);
     let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());

@@ -3,16 +3,16 @@
 use s1_forwarder_record::unified_alert::UnifiedAlert;
 use s1_forwarder_record::{Value, hostname};
 
+use super::attack::{AttackBuffers, Techniques};
 use super::common_fields::CommonFields;
-use super::event::{Event, is_placeholder, is_set};
-use super::mitre::{TechniqueSets, Techniques};
+use super::event::{Event, is_missing_word, is_set};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, event_outcome};
+use crate::common::missing::first_scalar;
 use crate::common::page;
-use crate::common::placeholder::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, timestamp, unless_zero};
 use crate::common::word::Word;
 use crate::streams::unified_alert::{AlertedFile, AssetClass, Attacker, Observed, UnifiedParts};
@@ -21,7 +21,7 @@ pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
     alert: &UnifiedAlert<'_>,
-    sets: &mut TechniqueSets,
+    sets: &mut AttackBuffers,
 ) {
     let parts = UnifiedParts::of(alert);
     let techniques = Techniques::of_alert(sets, &parts);
@@ -99,7 +99,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
     event.severity(parts.known_severity());
     event.text("id", parts.id);
     if event.text("url", parts.link).is_none()
-        && let Some(id) = parts.id.escaped().filter(|id| !is_placeholder(*id))
+        && let Some(id) = parts.id.escaped().filter(|id| !is_missing_word(*id))
     {
         event.url(&page::unified_alert(common.console_host, id));
     }

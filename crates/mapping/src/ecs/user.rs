@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Value;
 
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_missing_word};
 use crate::common::account::{Account, ProcessUser, is_email, name_and_address, principal, split};
 
 impl Account<'_> {
@@ -64,7 +64,7 @@ pub(super) fn email_of_principal(event: &mut Event<'_>, name: Value<'_>) {
 
 /// Writes `email` of the open user object. Returns false if there is none.
 pub(super) fn email(event: &mut Event<'_>, value: Value<'_>) -> bool {
-    if value.escaped().is_none_or(is_placeholder) {
+    if value.escaped().is_none_or(is_missing_word) {
         return false;
     }
     if let Some(email) = event.text("email", value) {
@@ -96,7 +96,7 @@ pub(super) fn name_and_email(event: &mut Event<'_>, value: Value<'_>) -> bool {
 
 /// Adds a user name without a field to `related.user`. `Jane Doe (jane@acme.example)` is a name and an address.
 pub(super) fn related(event: &mut Event<'_>, value: Value<'_>) {
-    let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
+    let Some(text) = value.escaped().filter(|text| !is_missing_word(*text)) else { return };
     if name_and_address(text).is_none() {
         event.related.user.add(split(text).1);
     } else if let Some(account) = Account::of_text(text) {

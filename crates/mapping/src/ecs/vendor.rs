@@ -6,7 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::common_fields::CommonFields;
 use super::event::Event;
-use crate::common::placeholder::first_scalar;
+use crate::common::missing::first_scalar;
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 use crate::json::{Json, OpenContainer};

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_missing_word};
 use crate::common::text_set::TextSet;
 use crate::common::workload::{Image, labels, split_label};
 use crate::parts::{Container, EcsTask, Pod};
@@ -14,7 +14,7 @@ pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
         event.mark_if(container.id, id.raw());
     }
     event.text("name", container.name);
-    if let Some(text) = container.image.escaped().filter(|text| !is_placeholder(*text)) {
+    if let Some(text) = container.image.escaped().filter(|text| !is_missing_word(*text)) {
         write_image(event, text);
         if Some(text.raw()) == Image::of(text.raw()).name {
             event.mark(container.image);

@@ -10,14 +10,14 @@ use super::class::{CREATE, Class};
 use super::event::{Event, Profile, integer};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict};
-use super::metadata::{Common, Metadata};
+use super::metadata::{CommonFields, Metadata};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use super::{detection, device, entity};
 use crate::common::account::is_administrator;
 use crate::common::hash::hash;
 use crate::common::image::Image;
-use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::missing::{first_scalar, is_set};
 use crate::streams::activity::{
     ActivityClass, ActivityParts, Actor, Entity, REMOTE_SHELL_RIGHT, ReportedFile, ReportedProcess, SERVICE_USERS,
     Subject, User, Users,
@@ -26,7 +26,7 @@ use crate::streams::activity::{
 /// Returns true if the type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
-    common: &Common<'_>,
+    common: &CommonFields<'_>,
     activity: &Activity<'_>,
     data: &ActivityData<'_>,
 ) -> bool {
@@ -198,7 +198,7 @@ fn device(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
 /// Writes the attributes of the class.
 fn body(
     event: &mut Event<'_>,
-    common: &Common<'_>,
+    common: &CommonFields<'_>,
     plan: &Plan,
     class: &ActivityClass,
     parts: &ActivityParts<'_, '_>,
@@ -303,7 +303,7 @@ fn file(event: &mut Event<'_>, file: &ReportedFile<'_>, kind: FileType) {
 }
 
 /// What an activity says of a threat or an alert.
-fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
+fn finding(event: &mut Event<'_>, common: &CommonFields<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     let threat_id = parts.entry.threat_id;
     let id = first_scalar([threat_id, parts.alert_id()]);
     let reported = parts.file();

@@ -8,7 +8,7 @@ use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
 use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
 use crate::common::classification::{EventOutcome, OUTCOMES};
-use crate::common::placeholder::is_set;
+use crate::common::missing::is_set;
 use crate::common::severity::Severity;
 use crate::streams::activity::{
     ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, LoginAction, REMOTE_SHELL_RIGHT, ReportedThreat, Subject,

@@ -7,7 +7,7 @@ use super::event::{Event, Profile, address};
 use super::observables::ObservableType;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
-use crate::common::placeholder::{domain, is_set};
+use crate::common::missing::{domain, is_set};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Direction, Peer};
 use crate::streams::activity::{ActivityClass, ActivityParts, Peripheral, Subject};

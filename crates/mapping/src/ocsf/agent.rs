@@ -6,7 +6,7 @@ use s1_forwarder_record::agent::Agent;
 use super::class::{Class, OTHER};
 use super::device::{self, bits};
 use super::event::{Event, integer};
-use super::metadata::{Common, Metadata};
+use super::metadata::{CommonFields, Metadata};
 use super::{unmapped, workload};
 use crate::common::os::Architecture;
 use crate::common::threat::unless_zero;
@@ -16,7 +16,7 @@ use crate::streams::agent::{AgentParts, Hardware};
 
 const COLLECT: u8 = 2;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agent<'_>) {
     let parts = AgentParts::of(agent);
     let endpoint = &parts.endpoint;
     // The class requires a device.

@@ -5,12 +5,12 @@ use s1_forwarder_record::alert::Alert;
 use super::class::Class;
 use super::event::Event;
 use super::finding::{Action, Verdict, activity};
-use super::metadata::{Common, Metadata};
+use super::metadata::{CommonFields, Metadata};
 use super::{detection, unmapped};
-use crate::common::placeholder::first_scalar;
+use crate::common::missing::first_scalar;
 use crate::streams::alert::AlertParts;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Alert<'_>) {
     let parts = AlertParts::of(alert);
     let detection = &parts.detection;
     let [account_id, _] = detection.endpoint.owner.account_ids;

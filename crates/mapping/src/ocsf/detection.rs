@@ -5,15 +5,15 @@ use s1_forwarder_record::{Escaped, Value};
 use super::class::Class;
 use super::event::{Event, Profile, address, integer};
 use super::file::{File, FileType};
-use super::metadata::Common;
+use super::metadata::CommonFields;
 use super::observables::ObservableType;
 use super::user::{UserType, mark_process_user};
 use super::{device, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::image::Image;
+use crate::common::missing::{boolean, is_set, text};
 use crate::common::page;
-use crate::common::placeholder::{boolean, is_set, text};
 use crate::common::registry::hive;
 use crate::common::words::{Choice, Words};
 use crate::parts::{
@@ -336,7 +336,7 @@ pub(super) fn indicator_type(kind: IndicatorKind) -> ObservableType {
 /// Writes `finding_info` of what a rule found. `uid` is the id of the alert, else that of the threat.
 pub(super) fn finding_info(
     event: &mut Event<'_>,
-    common: &Common<'_>,
+    common: &CommonFields<'_>,
     detection: &Detection<'_>,
     uid: Value<'_>,
     [created, modified]: [Value<'_>; 2],

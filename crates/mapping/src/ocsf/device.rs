@@ -10,8 +10,8 @@ use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::mac::Mac;
 use crate::common::machine::MACHINES;
+use crate::common::missing::{first_scalar, is_set};
 use crate::common::os::{ARCHITECTURES, Architecture, BITS};
-use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
 

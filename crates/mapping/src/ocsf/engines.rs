@@ -6,7 +6,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::Event;
 use super::unified_alert::ANALYTICS;
-use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::missing::{is_missing_word, is_set};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Engine, Engines};
 
@@ -18,7 +18,7 @@ impl<'a> Engines<'a> {
 
     /// Writes `desc`: the classification and all engines.
     pub(super) fn describe(self, event: &mut Event<'_>, classification: Option<Escaped<'_>>) {
-        let Some(classification) = classification.filter(|text| !is_placeholder(*text)) else { return };
+        let Some(classification) = classification.filter(|text| !is_missing_word(*text)) else { return };
         let mut separator = " detected by ";
         let json = &mut event.json;
         json.name("desc");

@@ -5,15 +5,15 @@ use serde_json::{Map, Value};
 
 use super::activity_class::type_of;
 use super::event::Event;
-use super::metadata::Common;
+use super::metadata::CommonFields;
 use super::user::UserType;
 use crate::common::account::{Account, display_name, name_and_address};
 use crate::streams::enrichment::{Enrichment, Item, is_empty};
 
 /// Names of [`write_unmapped`]: notes, timeline, count of the notes, reason of a failure.
 pub(super) const NAMES: [&str; 4] = ["notes", "timeline", "notes_count", "enrichment_error"];
-const MOST_NOTES: usize = 100;
-const MOST_EVENTS: usize = 200;
+const MAX_NOTES: usize = 100;
+const MAX_EVENTS: usize = 200;
 
 /// The newest items, in the order of their creation.
 fn newest<'e>(items: impl Iterator<Item = Item<'e>>, most: usize) -> Vec<Item<'e>> {
@@ -25,7 +25,7 @@ fn newest<'e>(items: impl Iterator<Item = Item<'e>>, most: usize) -> Vec<Item<'e
 /// Writes `notes`. A note without a text is none.
 pub(super) fn notes(event: &mut Event<'_>, enrichment: &Enrichment) {
     let list = event.json.open_list("notes");
-    for note in newest(enrichment.notes(), MOST_NOTES) {
+    for note in newest(enrichment.notes(), MAX_NOTES) {
         let Some(text) = note.text() else { continue };
         let element = event.json.open_element();
         event.json.text("comment", text);
@@ -74,9 +74,9 @@ fn creator_names(event: &mut Event<'_>, creator: s1_forwarder_record::Value<'_>)
 }
 
 /// Writes `related_events` of the open `finding_info`. The `uid` of an item is the `metadata.uid` of its activity.
-pub(super) fn related_events(event: &mut Event<'_>, common: &Common<'_>, enrichment: &Enrichment) {
+pub(super) fn related_events(event: &mut Event<'_>, common: &CommonFields<'_>, enrichment: &Enrichment) {
     let list = event.json.open_list("related_events");
-    for item in newest(enrichment.timeline(), MOST_EVENTS) {
+    for item in newest(enrichment.timeline(), MAX_EVENTS) {
         let Some(id) = item.id() else { continue };
         let element = event.json.open_element();
         let identity = Identity::of(common.console_host, Stream::Activities, id, "");
@@ -110,7 +110,7 @@ pub(super) fn related_events(event: &mut Event<'_>, common: &Common<'_>, enrichm
 /// Writes the notes, what the timeline says in addition, and why a request failed.
 pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
     // An item beyond the newest, or without what a note or a related event needs, is kept as a whole.
-    let has_notes = enrichment.notes().count() <= MOST_NOTES;
+    let has_notes = enrichment.notes().count() <= MAX_NOTES;
     let is_note = |item: &Item<'_>| has_notes && item.text().is_some();
     let notes =
         enrichment.notes().map(|item| (is_note(&item), left(item, |key| is_note(&item) && item.is_in_note(key))));
@@ -118,7 +118,7 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
     let has_rest = |note: &Value| note.as_object().is_some_and(|left| left.keys().any(|key| key != "id"));
     let notes = notes.filter(|(is_note, left)| !is_note || has_rest(left));
     let notes: Vec<Value> = notes.map(|(_, left)| left).collect();
-    let has_all = enrichment.timeline().count() <= MOST_EVENTS;
+    let has_all = enrichment.timeline().count() <= MAX_EVENTS;
     let is_mapped = |item: &Item<'_>| has_all && item.id().is_some() && item.created().is_some();
     let timeline = enrichment.timeline();
     let timeline = timeline.map(|item| left(item, |key| is_mapped(&item) && Item::is_in_related_event(key)));

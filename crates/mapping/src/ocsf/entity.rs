@@ -5,7 +5,7 @@ use s1_forwarder_record::Value;
 use super::event::Event;
 use super::observables::ObservableType;
 use crate::common::hash::hash;
-use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::missing::{first_scalar, is_set};
 use crate::common::words::Choice;
 use crate::parts::Owner;
 use crate::streams::activity::{Entity, EntityKind};

@@ -12,7 +12,7 @@ use crate::common::address::Address;
 use crate::common::date::{self, Date};
 use crate::common::hash::hash;
 use crate::common::mac::Mac;
-use crate::common::placeholder::{is_placeholder, trimmed};
+use crate::common::missing::{is_missing_word, trimmed};
 use crate::common::severity::Severity;
 use crate::json::{Json, OpenContainer};
 use crate::names::DistinctNames;
@@ -155,7 +155,7 @@ impl<'o> Event<'o> {
     /// Adds a value, which is at its path as received, to the observables. It is left out if it is none of this type,
     /// and if it is listed in the form that other attributes have.
     pub fn observe_received(&mut self, kind: ObservableType, attribute: &str, value: Value<'_>) {
-        let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
+        let Some(text) = value.escaped().filter(|text| !is_missing_word(*text)) else { return };
         match kind {
             // A host may be named by its address.
             ObservableType::IpAddress | ObservableType::Hostname => match Address::of(text) {
@@ -209,7 +209,7 @@ impl<'o> Event<'o> {
 
     /// Writes a value, which no table has, as [`Self::other`] does. Returns false for a placeholder.
     pub fn other_value(&mut self, name: &str, value: Value<'_>) -> bool {
-        let Some(word) = value.escaped().filter(|word| !is_placeholder(*word)) else { return false };
+        let Some(word) = value.escaped().filter(|word| !is_missing_word(*word)) else { return false };
         self.other(name, word);
         self.mark(value);
         true
@@ -335,7 +335,7 @@ impl<'o> Event<'o> {
     /// Writes a list with one text.
     pub fn list_of(&mut self, name: &str, text: Option<Escaped<'_>>) {
         let list = self.json.open_list(name);
-        if let Some(text) = text.filter(|text| !is_placeholder(*text)) {
+        if let Some(text) = text.filter(|text| !is_missing_word(*text)) {
             self.json.element(text);
         }
         self.json.close(list);
@@ -358,7 +358,7 @@ pub(super) fn severity_id(severity: Severity) -> u16 {
 
 /// The time that a value says, if it is one.
 pub(super) fn time(value: Value<'_>) -> Option<Timestamp> {
-    let text = value.escaped().filter(|text| !is_placeholder(*text))?;
+    let text = value.escaped().filter(|text| !is_missing_word(*text))?;
     match date::read(text.raw()) {
         Date::At(time) => Some(time),
         Date::Missing | Date::Invalid => None,

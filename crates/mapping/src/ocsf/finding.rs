@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::attacks::Attacks;
+use super::attack::Attacks;
 use super::class::{CLOSE, CREATE, Class, UPDATE};
 use super::event::{Event, Profile};
 use super::observables::ObservableType;
@@ -11,7 +11,7 @@ use crate::common::account::{Account, is_email};
 use crate::common::classification::Outcome;
 use crate::common::hash::hash;
 use crate::common::image::{without_additions, without_directory};
-use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::missing::{is_missing_word, is_set};
 use crate::common::severity::Severity;
 use crate::common::word::Word;
 use crate::common::words::{Choice, Words, print_choice};
@@ -346,7 +346,7 @@ impl Malware<'_> {
     pub fn write(&self, event: &mut Event<'_>, file: impl FnOnce(&mut Event<'_>)) {
         let Some(kind) = malware_kind(self.classification) else { return };
         let uid = self.uid.and_then(hash).map(|(_, text)| text);
-        let is_named = [self.name, uid].into_iter().flatten().any(|text| !is_placeholder(text));
+        let is_named = [self.name, uid].into_iter().flatten().any(|text| !is_missing_word(text));
         if !is_named {
             return;
         }

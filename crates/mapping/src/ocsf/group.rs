@@ -4,12 +4,12 @@ use s1_forwarder_record::group::Group;
 
 use super::class::{Class, OTHER};
 use super::event::Event;
-use super::metadata::{Common, Metadata};
+use super::metadata::{CommonFields, Metadata};
 use super::unmapped;
 use crate::common::severity::Severity;
 use crate::streams::group::GroupParts;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, group: &Group<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &Group<'_>) {
     let parts = GroupParts::of(group);
     event.begin(Class::BaseEvent, OTHER, "group-inventory");
     let mut metadata =

@@ -9,7 +9,7 @@ use crate::streams::activity::LogEntry;
 
 /// Parts of an event that do not come from the record. Byte slices are prepared JSON.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Common<'f> {
+pub(super) struct CommonFields<'f> {
     /// `version` to `log_provider`, and `labels`.
     pub metadata: &'f [u8],
     pub console_host: &'f str,
@@ -64,7 +64,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    pub fn write(&self, event: &mut Event<'_>, common: &Common<'_>) {
+    pub fn write(&self, event: &mut Event<'_>, common: &CommonFields<'_>) {
         let tenant = match common.scope {
             Some(scope) if scope.level == Level::Account => Some(scope.id.as_str()),
             _ => None,
@@ -111,7 +111,7 @@ pub(super) fn begin(json: &mut Json<'_>, prepared: &[u8], identity: Identity) {
 
 impl Event<'_> {
     /// Writes what follows the event's own attributes, except `unmapped`, which is last.
-    pub fn tail(&mut self, common: &Common<'_>, metadata: &Metadata<'_>) {
+    pub fn tail(&mut self, common: &CommonFields<'_>, metadata: &Metadata<'_>) {
         self.write_observables();
         metadata.write(self, common);
         if let Some((record, has_spaces)) = common.original {
@@ -120,7 +120,7 @@ impl Event<'_> {
     }
 
     /// Writes `src_url`, the page of a threat in the console.
-    pub fn threat_url(&mut self, common: &Common<'_>, id: Option<Escaped<'_>>) {
+    pub fn threat_url(&mut self, common: &CommonFields<'_>, id: Option<Escaped<'_>>) {
         if let Some(id) = id {
             self.url(&page::threat(common.console_host, id));
         }
@@ -134,7 +134,7 @@ impl Event<'_> {
     }
 
     /// Writes the id of a finding, which OCSF requires. Without one, it is the identity of the event.
-    pub fn finding_uid(&mut self, common: &Common<'_>, id: Option<Escaped<'_>>) {
+    pub fn finding_uid(&mut self, common: &CommonFields<'_>, id: Option<Escaped<'_>>) {
         if self.optional("uid", id).is_none() {
             self.json.word("uid", std::str::from_utf8(&common.identity.hex()).unwrap_or_default());
         }

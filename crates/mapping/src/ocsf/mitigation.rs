@@ -6,15 +6,15 @@ use smallvec::SmallVec;
 use super::event::{Event, time};
 use super::finding::{Action, disposition_of};
 use crate::common::classification::{OUTCOMES, Outcome};
-use crate::common::placeholder::is_placeholder;
+use crate::common::missing::is_missing_word;
 use crate::common::words::Words;
-use crate::streams::threat::{Ended, Report, is_some};
+use crate::streams::threat::{Ended, MitigationReport, is_some};
 
 /// The reports of a threat's actions in the order of their end.
 #[derive(Debug)]
-pub(super) struct Reports<'a>(SmallVec<[Report<'a>; 8]>);
+pub(super) struct Reports<'a>(SmallVec<[MitigationReport<'a>; 8]>);
 
-impl Report<'_> {
+impl MitigationReport<'_> {
     /// The action was applied to something, as far as the counters tell.
     fn has_effect(&self) -> bool {
         self.counters.success != Some(0) || self.counters.total == Some(0)
@@ -100,8 +100,8 @@ pub(super) fn mitigated<'a>(outcome: Outcome, actions: impl Iterator<Item = Valu
 }
 
 impl<'a> Reports<'a> {
-    pub fn of(reports: impl Iterator<Item = Report<'a>>) -> Self {
-        let mut reports: SmallVec<[Report<'a>; 8]> = reports.collect();
+    pub fn of(reports: impl Iterator<Item = MitigationReport<'a>>) -> Self {
+        let mut reports: SmallVec<[MitigationReport<'a>; 8]> = reports.collect();
         // The sort is stable: reports of one time stay in the order of the record.
         reports.sort_by_key(|report| time(report.ended));
         Self(reports)
@@ -117,7 +117,7 @@ impl<'a> Reports<'a> {
         is_detecting: bool,
     ) -> Option<(u16, Action)> {
         let effect = strongest(self.0.iter().filter(|report| report.is_success()).map(|report| report.action));
-        let any_failed = self.0.iter().any(Report::has_failed);
+        let any_failed = self.0.iter().any(MitigationReport::has_failed);
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
         let outcome = OUTCOMES.of(status).or(preemptively.then_some(Outcome::Blocked));
         let outcome = outcome.or_else(|| effect.map(|_| Outcome::Mitigated))?;
@@ -132,7 +132,7 @@ impl<'a> Reports<'a> {
             // The status is that of the whole threat, and the file of a process that was killed may still be there.
             Some(_) if any_failed => return Some((12, Action::Denied)),
             Some(effect) => return Some((effect.disposition(), Action::Denied)),
-            None if self.0.iter().any(Report::is_pending) => 14,
+            None if self.0.iter().any(MitigationReport::is_pending) => 14,
             None if is_failed || any_failed => 13,
             None => disposition_of(outcome),
         };
@@ -141,7 +141,7 @@ impl<'a> Reports<'a> {
 
     /// Writes `remediation`: each action with its status.
     pub fn write_remediation(&self, event: &mut Event<'_>) {
-        let present = |value: Value<'a>| value.escaped().filter(|text| !is_placeholder(*text));
+        let present = |value: Value<'a>| value.escaped().filter(|text| !is_missing_word(*text));
         let mut parts: SmallVec<[(&str, Option<Escaped<'_>>); 16]> = SmallVec::new();
         for report in &self.0 {
             let Some(action) = present(report.action) else { continue };

@@ -7,7 +7,7 @@ mod activity_end;
 mod activity_parts;
 mod agent;
 mod alert;
-mod attacks;
+mod attack;
 mod class;
 mod detection;
 mod device;
@@ -39,11 +39,11 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Escaped, Identity, Scope, Stream, Timestamp};
 
-use self::attacks::AttackBuffers;
+use self::attack::AttackBuffers;
 use self::class::{Class, OTHER};
 use self::event::{Event, Scratch, severity_id};
 use self::finding::{Verdict, disposition_of, print_disposition};
-use self::metadata::Common;
+use self::metadata::CommonFields;
 use super::common::attack::{TACTICS, print_tactic};
 use super::common::classification::{OUTCOMES, Outcome};
 use super::common::machine::MACHINES;
@@ -66,7 +66,7 @@ use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::{ENDED, Ended};
 use crate::streams::unified_alert::{OBSERVABLES, ON_ENDPOINTS, PRODUCTS, Product};
-use crate::streams::unread::Known;
+use crate::streams::unread::UnreadFacts;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ocsf-1.9.0";
@@ -126,7 +126,7 @@ impl SchemaMapper for Ocsf {
     ) -> Written {
         let mut event = Event::new(out, &mut self.scratch);
         event.json.keys = Keys::new(self.known, record.overflow);
-        let common = Common {
+        let common = CommonFields {
             metadata: &self.metadata,
             console_host: &self.console_host,
             identity,
@@ -175,7 +175,7 @@ impl SchemaMapper for Ocsf {
         event.json.raw(b"}");
     }
 
-    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
+    fn map_error(&mut self, record: &[u8], known: &UnreadFacts, identity: Identity, reason: &str, out: &mut Vec<u8>) {
         let time = known.time.unwrap_or_else(Timestamp::now);
         let mut event = begin_own_event(&mut self.scratch, "mapping-failed", time, known.severity, reason, out);
         event.status(2);

@@ -6,7 +6,7 @@ use crate::fnv::fnv1a;
 use crate::json::Json;
 
 /// Maximum of observables in one event.
-const MOST: usize = 64;
+const MAX_OBSERVABLES: usize = 64;
 
 /// The type of an observable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Observables {
 
     /// Adds a value, unless it is there already with this type. Its path is `object`, a dot and `attribute`.
     pub fn add(&mut self, kind: ObservableType, object: &str, attribute: &str, value: Escaped<'_>) {
-        if self.entries.len() == MOST || value.raw().is_empty() || self.has(kind, value) {
+        if self.entries.len() == MAX_OBSERVABLES || value.raw().is_empty() || self.has(kind, value) {
             return;
         }
         let value = value.raw().as_bytes();
@@ -123,7 +123,7 @@ mod tests {
         for number in &numbers {
             observables.add(ObservableType::Hash, "", "x", text(number));
         }
-        assert_eq!(observables.entries.len(), MOST);
+        assert_eq!(observables.entries.len(), MAX_OBSERVABLES);
         observables.clear();
         let mut out = Vec::new();
         let mut names = DistinctNames::default();

@@ -8,12 +8,17 @@ use super::class::{CREATE, Class, OTHER};
 use super::detection;
 use super::event::{Event, time};
 use super::finding::Action;
-use super::metadata::{Common, Metadata};
-use crate::common::placeholder::{first_scalar, is_set};
+use super::metadata::{CommonFields, Metadata};
+use crate::common::missing::{first_scalar, is_set};
 use crate::streams::rule_hit::HitParts;
 
 /// Returns true if the type is not in the table.
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'_>, hit: &RuleHit<'_>) -> bool {
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    activity: &Activity<'_>,
+    hit: &RuleHit<'_>,
+) -> bool {
     let parts = HitParts::of(activity, hit);
     let entry = &parts.entry;
     let detection = &parts.detection;
@@ -47,7 +52,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     entry.is_unknown()
 }
 
-fn finding(event: &mut Event<'_>, common: &Common<'_>, parts: &HitParts<'_>, id: Value<'_>) {
+fn finding(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &HitParts<'_>, id: Value<'_>) {
     event.status(1);
     let created = if time(parts.detected).is_some() { parts.detected } else { parts.entry.created };
     detection::finding_info(event, common, &parts.detection, id, [created, Value::default()]);

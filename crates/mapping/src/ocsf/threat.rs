@@ -3,19 +3,19 @@
 use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::{Escaped, Value};
 
-use super::attacks::{AttackBuffers, Attacks};
+use super::attack::{AttackBuffers, Attacks};
 use super::class::Class;
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Malware, Verdict, activity};
-use super::metadata::{Common, Metadata};
+use super::metadata::{CommonFields, Metadata};
 use super::mitigation::Reports;
 use super::user::{UserType, mark_account, mark_process_user, names_in};
 use super::{device, enrichment, unmapped, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::image::Image;
-use crate::common::placeholder::{boolean, first_scalar, is_set};
+use crate::common::missing::{boolean, first_scalar, is_set};
 use crate::common::threat::{is_version, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
@@ -25,7 +25,7 @@ use crate::streams::threat::{Mitigation, ThreatParts};
 
 pub(super) fn map(
     event: &mut Event<'_>,
-    common: &Common<'_>,
+    common: &CommonFields<'_>,
     threat: &Threat<'_>,
     enrichment: Option<&Enrichment>,
     buffers: &mut AttackBuffers,
@@ -113,7 +113,7 @@ fn object<'a>(file: &DetectedFile<'a>, acting: &Acting<'_>) -> File<'a, 3> {
 
 fn finding_info(
     event: &mut Event<'_>,
-    common: &Common<'_>,
+    common: &CommonFields<'_>,
     parts: &ThreatParts<'_>,
     enrichment: Option<&Enrichment>,
     attacks: &Attacks<'_>,

@@ -3,12 +3,12 @@
 use s1_forwarder_record::unified_alert::UnifiedAlert;
 use s1_forwarder_record::{Kind, Value};
 
-use super::attacks::{AttackBuffers, Attacks};
+use super::attack::{AttackBuffers, Attacks};
 use super::class::Class;
 use super::event::{Event, Profile, severity_id, time};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict, activity, disposition_of};
-use super::metadata::{Common, Metadata};
+use super::metadata::{CommonFields, Metadata};
 use super::mitigation::mitigated;
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account, mark_process_user};
@@ -16,8 +16,8 @@ use super::{device, unmapped, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::image::Image;
+use crate::common::missing::{first_scalar, is_missing_word, is_set};
 use crate::common::page;
-use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::unless_zero;
 use crate::common::word::Word;
@@ -25,7 +25,12 @@ use crate::common::words::{Choice, Words};
 use crate::parts::Acting;
 use crate::streams::unified_alert::{AlertedFile, AssetClass, Attacker, Observed, TargetUser, UnifiedParts};
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    alert: &UnifiedAlert<'_>,
+    buffers: &mut AttackBuffers,
+) {
     let parts = UnifiedParts::of(alert);
     let attacks = Attacks::of_alert(buffers, &parts);
     event.begin(Class::DetectionFinding, activity(parts.is_new(), parts.status), "");
@@ -111,7 +116,7 @@ fn object<'a>(file: &AlertedFile<'a>, acting: &Acting<'_>) -> File<'a, 3> {
     }
 }
 
-fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>, attacks: &Attacks<'_>) {
+fn finding_info(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'_>, attacks: &Attacks<'_>) {
     let open = event.open("finding_info");
     event.finding_uid(common, parts.id.escaped());
     event.text("uid_alt", parts.external_id);
@@ -148,7 +153,7 @@ fn data_sources(event: &mut Event<'_>, sources: Value<'_>) {
     let list = event.json.open_list("data_sources");
     let mut is_complete = sources.kind() == Kind::Array;
     for source in sources.elements() {
-        match source.escaped().filter(|text| !is_placeholder(*text)) {
+        match source.escaped().filter(|text| !is_missing_word(*text)) {
             Some(text) => event.json.element(text),
             None => is_complete = false,
         }
@@ -159,11 +164,11 @@ fn data_sources(event: &mut Event<'_>, sources: Value<'_>) {
     }
 }
 
-fn url(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>) -> bool {
+fn url(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'_>) -> bool {
     if event.optional("src_url", parts.link.escaped()).is_some() {
         return true;
     }
-    let Some(id) = parts.id.escaped().filter(|id| !is_placeholder(*id)) else { return false };
+    let Some(id) = parts.id.escaped().filter(|id| !is_missing_word(*id)) else { return false };
     event.url(&page::unified_alert(common.console_host, id));
     true
 }
@@ -323,7 +328,7 @@ fn resources(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         event.optional("type", asset.kind().escaped());
         if let Some((id, caption)) = ROLES.of(asset.role()) {
             event.choice("role", id, caption);
-        } else if let Some(word) = asset.role().escaped().filter(|word| !is_placeholder(*word)) {
+        } else if let Some(word) = asset.role().escaped().filter(|word| !is_missing_word(*word)) {
             event.other("role", word);
         }
         event.close(element);

@@ -5,7 +5,7 @@ use s1_forwarder_record::Value;
 use super::event::{Event, Object, Profile};
 use super::observables::ObservableType;
 use crate::common::account::{Account, ProcessUser, display_name, is_email};
-use crate::common::placeholder::text;
+use crate::common::missing::text;
 use crate::common::sid;
 use crate::common::words::Choice;
 

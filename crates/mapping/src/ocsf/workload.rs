@@ -3,7 +3,7 @@
 use s1_forwarder_record::Escaped;
 
 use super::event::{Event, Profile};
-use crate::common::placeholder::is_set;
+use crate::common::missing::is_set;
 use crate::common::workload::{Image, labels};
 use crate::parts::{Cloud, Container};
 

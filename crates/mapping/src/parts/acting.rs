@@ -5,8 +5,8 @@ use s1_forwarder_record::{Escaped, Value};
 
 use crate::common::command_line;
 use crate::common::image::{Image, NamedFile, stem};
+use crate::common::missing::{is_missing_word, is_set};
 use crate::common::os::os_type;
-use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::threat::{is_version, suffix};
 use crate::common::word::Word;
 
@@ -239,7 +239,7 @@ impl<'a> Acting<'a> {
     ) -> Self {
         let NamedFile { image: file, process: named, .. } = file;
         let clues = Clues { image: file, os_type, ..Clues::default() };
-        let Some(text) = line.escaped().filter(|text| !is_placeholder(*text)) else {
+        let Some(text) = line.escaped().filter(|text| !is_missing_word(*text)) else {
             let clues = Clues { process: named, originator: parent, has_run: Some(has_run), ..clues };
             let acting = Self::decided(&clues);
             let process = acting.process.filter(|_| acting.has_arguments);
@@ -323,7 +323,7 @@ impl<'a> Clues<'a> {
     fn kind(&self, file: Image<'a>) -> FileKind {
         let given = self.extension.escaped().map(|text| Escaped::plain(text.raw().trim_start_matches('.')));
         let is_windows = self.is_windows(file);
-        let is_extension = |text: &Escaped<'_>| !is_placeholder(*text) && (is_windows || !is_version(*text));
+        let is_extension = |text: &Escaped<'_>| !is_missing_word(*text) && (is_windows || !is_version(*text));
         let extension = given.filter(is_extension).or_else(|| {
             // A version is no extension: `python3.11`, `libc.so.6`.
             let name = if is_windows { file.name.raw() } else { without_version(file.name.raw()) };

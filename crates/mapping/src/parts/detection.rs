@@ -8,7 +8,7 @@ use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
 use crate::common::image::Image;
 use crate::common::matched::Matched;
-use crate::common::placeholder::{is_placeholder, is_set, text};
+use crate::common::missing::{is_missing_word, is_set, text};
 use crate::common::severity::Severity;
 use crate::common::sid;
 use crate::common::words::Words;
@@ -97,7 +97,7 @@ impl<'a> Login<'a> {
 
     /// A value of a login. Windows writes Nobody's id for that of a failed login.
     pub fn text(value: Value<'a>) -> Option<Escaped<'a>> {
-        value.escaped().filter(|text| !text.is("S-1-0-0") && !is_placeholder(*text))
+        value.escaped().filter(|text| !text.is("S-1-0-0") && !is_missing_word(*text))
     }
 }
 

@@ -4,8 +4,8 @@ use s1_forwarder_record::Value;
 
 use super::Cloud;
 use crate::common::account::is_email;
+use crate::common::missing::first_scalar;
 use crate::common::os::Architecture;
-use crate::common::placeholder::first_scalar;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Endpoint<'a> {

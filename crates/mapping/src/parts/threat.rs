@@ -5,7 +5,7 @@ use s1_forwarder_record::Value;
 use super::Acting;
 use crate::common::account::{Account, ProcessUser};
 use crate::common::image::Image;
-use crate::common::placeholder::is_set;
+use crate::common::missing::is_set;
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::words::Words;
 

@@ -4,8 +4,8 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::agent::Agent;
 
 use super::cloud::of_providers;
+use crate::common::missing::{boolean, domain, trimmed};
 use crate::common::os::architecture;
-use crate::common::placeholder::{boolean, domain, trimmed};
 use crate::common::severity::Severity;
 use crate::parts::{Endpoint, Interactive, Interfaces, Os, Owner, Sentence};
 

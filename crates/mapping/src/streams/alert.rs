@@ -6,8 +6,8 @@ use s1_forwarder_record::{Escaped, Value};
 use crate::common::account::{Account, ProcessUser};
 use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
+use crate::common::missing::{boolean, domain, first_scalar, trimmed};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, domain, first_scalar, trimmed};
 use crate::common::severity::Severity;
 use crate::common::threat::{is_new, unless_zero};
 use crate::parts::{

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
-use crate::common::placeholder::is_set;
+use crate::common::missing::is_set;
 use crate::parts::Cloud;
 
 /// The first of `cloudProviders` that says something.

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Kind, Value};
 
-use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::missing::{first_scalar, is_set};
 use crate::parts::{Engine, Engines};
 
 impl<'a> Engines<'a> {

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::group::Group;
 
-use crate::common::placeholder::trimmed;
+use crate::common::missing::trimmed;
 use crate::parts::{Owner, Sentence};
 
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
 use super::other;
 use crate::common::account::ProcessUser;
 use crate::common::matched::Matched;
+use crate::common::missing::{domain, first_scalar};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{domain, first_scalar};
 use crate::common::severity::Severity;
 use crate::common::threat::unless_zero;
 use crate::parts::{

@@ -7,8 +7,8 @@ use super::cloud::of_providers;
 use crate::common::account::ProcessUser;
 use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
+use crate::common::missing::{boolean, domain, first_scalar, is_set, trimmed};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, domain, first_scalar, is_set, trimmed};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
@@ -68,7 +68,7 @@ pub enum Indication<'a> {
 
 /// An action against a threat.
 #[derive(Debug, Clone, Copy)]
-pub struct Report<'a> {
+pub struct MitigationReport<'a> {
     pub ended: Value<'a>,
     pub action: Value<'a>,
     pub status: Value<'a>,
@@ -107,7 +107,7 @@ pub const ENDED: Words<Ended> = Words {
 };
 
 /// The counters say more than the status: one status is for all objects of an action.
-impl Report<'_> {
+impl MitigationReport<'_> {
     pub fn ended(&self) -> Option<Ended> {
         ENDED.of(self.status)
     }
@@ -258,7 +258,7 @@ fn each_technique_of<'a>(tactic: Option<Escaped<'a>>, cursor: &mut Cursor<'a>, v
 }
 
 impl<'a> Mitigation<'a> {
-    pub fn reports(&self) -> impl Iterator<Item = Report<'a>> {
+    pub fn reports(&self) -> impl Iterator<Item = MitigationReport<'a>> {
         reports(self.reports)
     }
 
@@ -268,11 +268,11 @@ impl<'a> Mitigation<'a> {
     }
 }
 
-pub fn reports<'a>(list: Value<'a>) -> impl Iterator<Item = Report<'a>> {
+pub fn reports<'a>(list: Value<'a>) -> impl Iterator<Item = MitigationReport<'a>> {
     list.elements().map(|report| {
         let counters = report.get("actionsCounters");
         let count = |key: &str| counters.get(key).escaped().and_then(|text| text.raw().parse().ok());
-        Report {
+        MitigationReport {
             ended: report.get("mitigationEndedAt"),
             action: report.get("action"),
             status: report.get("status"),

@@ -11,8 +11,8 @@ use crate::common::attack::Attack;
 use crate::common::classification::known_categories;
 use crate::common::image::{Image, NamedFile};
 use crate::common::machine::{is_group, is_machine, machine_type};
+use crate::common::missing::{boolean, domain, first_scalar, is_missing_word, is_set, trimmed};
 use crate::common::os::architecture_of_system;
-use crate::common::placeholder::{boolean, domain, first_scalar, is_placeholder, is_set, trimmed};
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
@@ -679,7 +679,7 @@ fn is_same(full: Value<'_>, name: Value<'_>, version: Value<'_>) -> bool {
 fn of_details(cloud: Value<'_>) -> Cloud<'_> {
     let details = cloud.get("providerDetails");
     Cloud {
-        provider: cloud.get("cloudProvider").escaped().filter(|text| !is_placeholder(*text)),
+        provider: cloud.get("cloudProvider").escaped().filter(|text| !is_missing_word(*text)),
         account: first_scalar([details.get("subscriptionId"), cloud.get("accountId")]),
         project: details.get("projectId"),
         instance: first_scalar([cloud.get("instanceId"), details.get("instanceId")]),

@@ -10,13 +10,13 @@ use crate::common::severity::Severity;
 /// What is known of a record that cannot be mapped. It is read without checking the grammar: as much as stands before
 /// the place where the record is broken.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct UnreadFacts {
     pub id: Option<String>,
     pub time: Option<Timestamp>,
     pub severity: Option<Severity>,
 }
 
-impl Known {
+impl UnreadFacts {
     pub fn of(stream: Stream, record: &[u8]) -> Self {
         let facts = facts(stream, record);
         Self {
@@ -73,16 +73,16 @@ mod tests {
     fn what_stands_before_the_break_is_known() {
         let threat = br#"{"id":"7","threatInfo":{"confidenceLevel":"malicious","classification":"Ransomware",
             "updatedAt":"2026-11-26T20:00:00Z","analystVerdict":"undefined"},"agent":[}"#;
-        let known = Known::of(Stream::Threats, threat);
+        let known = UnreadFacts::of(Stream::Threats, threat);
         let time = Timestamp::parse("2026-11-26T20:00:00Z").ok();
         assert_eq!((known.id.as_deref(), known.time, known.severity), (Some("7"), time, Some(Severity::Critical)));
         let alert =
             br#"{"ruleInfo":{"severity":"High"},"alertInfo":{"alertId":"8","createdAt":"2026-11-26T20:00:00Z"},x"#;
-        let known = Known::of(Stream::Alerts, alert);
+        let known = UnreadFacts::of(Stream::Alerts, alert);
         assert_eq!((known.id.as_deref(), known.time, known.severity), (Some("8"), time, Some(Severity::High)));
-        let known = Known::of(Stream::UnifiedAlerts, br#"{"severity":"MEDIUM","id":"u",]"#);
+        let known = UnreadFacts::of(Stream::UnifiedAlerts, br#"{"severity":"MEDIUM","id":"u",]"#);
         assert_eq!((known.id.as_deref(), known.time, known.severity), (Some("u"), None, Some(Severity::Medium)));
-        let known = Known::of(Stream::Threats, b"nonsense");
+        let known = UnreadFacts::of(Stream::Threats, b"nonsense");
         assert_eq!((known.id, known.time, known.severity), (None, None, None));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::support::{mapper_to, read_event};
 
-const MOST: usize = 10_000;
+const MAX_MEMBERS: usize = 10_000;
 
 /// The object of the event that has the rest of the record, and the text in it. None of the text is left there.
 fn map(schema: Schema, record: &str) -> (Value, Option<Value>) {
@@ -37,12 +37,12 @@ fn object(numbers: std::ops::Range<usize>) -> Map<String, Value> {
 fn values_beyond_the_bounds_are_a_text_with_their_path() {
     for schema in [Schema::Ecs, Schema::Ocsf] {
         for more in [0, 1, 5_000] {
-            let record = json!({ "alertInfo": { "alertId": "7", "newList": list(0..MOST + more) }, "id": "1" });
+            let record = json!({ "alertInfo": { "alertId": "7", "newList": list(0..MAX_MEMBERS + more) }, "id": "1" });
             let (own, overflow) = map(schema, &record.to_string());
             let info = own.get("alert_info").or(own.get("alertInfo")).unwrap();
             let kept = info.get("new_list").or(info.get("newList")).unwrap();
-            assert_eq!(kept, &list(0..MOST), "{schema:?}");
-            let rest = (more > 0).then(|| json!({ "alertInfo": { "newList": list(MOST..MOST + more) } }));
+            assert_eq!(kept, &list(0..MAX_MEMBERS), "{schema:?}");
+            let rest = (more > 0).then(|| json!({ "alertInfo": { "newList": list(MAX_MEMBERS..MAX_MEMBERS + more) } }));
             assert_eq!(overflow, rest, "{schema:?}, {more}");
         }
     }
@@ -50,14 +50,15 @@ fn values_beyond_the_bounds_are_a_text_with_their_path() {
 
 #[test]
 fn members_beyond_the_bounds_are_a_text_with_their_path() {
-    let record = json!({ "id": "1", "zList": [{ "inner": object(0..MOST + 2) }, { "inner": object(0..MOST + 1) }] });
+    let record = json!({ "id": "1", "zList": [{ "inner": object(0..MAX_MEMBERS + 2) }, { "inner": object(0..MAX_MEMBERS + 1) }] });
     for schema in [Schema::Ecs, Schema::Ocsf] {
         let (_, overflow) = map(schema, &record.to_string());
-        let expected = json!({ "zList": { "inner": { "k10000": [MOST, MOST], "k10001": MOST + 1 } } });
+        let expected =
+            json!({ "zList": { "inner": { "k10000": [MAX_MEMBERS, MAX_MEMBERS], "k10001": MAX_MEMBERS + 1 } } });
         assert_eq!(overflow, Some(expected), "{schema:?}: equal paths are a list");
     }
     // The record itself.
-    let mut record = object(0..MOST);
+    let mut record = object(0..MAX_MEMBERS);
     record.insert("zz".to_owned(), json!({ "a": [1, "x"] }));
     let (own, overflow) = map(Schema::Ecs, &Value::from(record).to_string());
     assert_eq!(overflow, Some(json!({ "zz": { "a": [1, "x"] } })));
@@ -66,21 +67,21 @@ fn members_beyond_the_bounds_are_a_text_with_their_path() {
 
 #[test]
 fn equal_keys_beyond_the_bounds_are_all_there() {
-    let members: Vec<_> = (0..MOST + 3).map(|number| format!("\"x\":{number}")).collect();
+    let members: Vec<_> = (0..MAX_MEMBERS + 3).map(|number| format!("\"x\":{number}")).collect();
     let record = format!("{{\"id\":\"1\",\"newKeys\":{{{}}}}}", members.join(","));
     let (own, overflow) = map(Schema::Ocsf, &record);
-    assert_eq!(overflow, Some(json!({ "newKeys": { "x": [MOST, MOST + 1, MOST + 2] } })));
-    assert_eq!(own["newKeys"].as_object().unwrap().len(), MOST);
-    assert_eq!(own["newKeys"]["x_10000"], json!(MOST - 1));
+    assert_eq!(overflow, Some(json!({ "newKeys": { "x": [MAX_MEMBERS, MAX_MEMBERS + 1, MAX_MEMBERS + 2] } })));
+    assert_eq!(own["newKeys"].as_object().unwrap().len(), MAX_MEMBERS);
+    assert_eq!(own["newKeys"]["x_10000"], json!(MAX_MEMBERS - 1));
 }
 
 /// Also those that the mapping has not come across.
 #[test]
 fn secrets_beyond_the_bounds_are_in_no_part_of_an_event() {
     let secrets = json!([{ "licenseKey": "s3cret" }, { "a": { "passphrase": ["s3cret"] } }]);
-    let mut values = list(0..MOST).as_array().unwrap().clone();
+    let mut values = list(0..MAX_MEMBERS).as_array().unwrap().clone();
     values.push(secrets);
-    let mut members = object(0..MOST);
+    let mut members = object(0..MAX_MEMBERS);
     members.insert("licenseKey".to_owned(), json!("s3cret"));
     let record = json!({ "id": "1", "list": values, "object": members }).to_string();
     let deep = format!("{{\"id\":\"1\",\"deep\":{}{{\"licenseKey\":\"s3cret\"}}{}}}", "[".repeat(300), "]".repeat(300));
@@ -106,7 +107,7 @@ fn a_key_of_the_record_does_not_take_the_name() {
 /// Records that are not JSON are repaired, and none of their damage passes through the text.
 #[test]
 fn a_damaged_record_is_repaired_first() {
-    let record = format!("{{\"id\":\"1\",\"new\":{{{}\"last\":NaN,\"end\":[1,}}}}", "\"a\":1,".repeat(MOST));
+    let record = format!("{{\"id\":\"1\",\"new\":{{{}\"last\":NaN,\"end\":[1,}}}}", "\"a\":1,".repeat(MAX_MEMBERS));
     for (record, is_ok) in [(record.replace("[1,}", "-Infinity}"), true), (record, false)] {
         let mut out = Vec::new();
         let mapped = mapper_to(Schema::Ocsf, Stream::Alerts, false).map(record.as_bytes(), &mut out);

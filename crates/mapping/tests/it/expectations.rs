@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::support::map_to;
 
 /// Percentage of the expectations in each schema that have to hold.
-const LEAST_PERCENT: f64 = 98.0;
+const MIN_PERCENT: f64 = 98.0;
 
 fn records() -> Option<PathBuf> {
     let fixtures = std::env::var_os("S1_FORWARDER_ELASTIC_FIXTURES").map(PathBuf::from);
@@ -96,5 +96,5 @@ fn events_are_what_was_expected_before_anybody_saw_them() {
         println!("{name}: {held} of {count} expectations hold: {percent:.1} %");
         percents.push(percent);
     }
-    assert!(percents.iter().all(|percent| *percent >= LEAST_PERCENT), "{percents:?}");
+    assert!(percents.iter().all(|percent| *percent >= MIN_PERCENT), "{percents:?}");
 }

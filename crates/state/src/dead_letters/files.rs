@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::sink::append::{Readers, append_lines, open_locked};
-use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
+use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_settings::{check_private_directory, not_followed, private_file};
 
 use super::line::{StoredDeadLetter, is_intact, parse_line, write_line};
@@ -28,10 +28,10 @@ const MAX_LINE: u64 = 512 << 20;
 const LOCK: &str = "lock";
 
 #[derive(Debug)]
-pub struct Directory(Arc<Files>);
+pub struct DirectoryStore(Arc<StoreFiles>);
 
 #[derive(Debug)]
-struct Files {
+struct StoreFiles {
     path: PathBuf,
     max: u64,
     /// What the files have, once counted. They are counted again before a share counts as full, since other processes
@@ -44,13 +44,13 @@ struct Files {
 /// Changes whenever the content does: inode, size, time of the last change in nanoseconds.
 type FileVersion = (u64, u64, i64);
 
-impl Directory {
+impl DirectoryStore {
     pub fn new(path: PathBuf, max: u64) -> Self {
-        Self(Arc::new(Files { path, max, shares: Mutex::new(None), lines: Mutex::default() }))
+        Self(Arc::new(StoreFiles { path, max, shares: Mutex::new(None), lines: Mutex::default() }))
     }
 }
 
-impl DeadLetterStore for Directory {
+impl DeadLetterStore for DirectoryStore {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         let mut files: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
         for dead_letter in dead_letters {
@@ -70,7 +70,7 @@ impl DeadLetterStore for Directory {
         })
     }
 
-    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+    fn usage(&self) -> BoxFuture<'_, Result<Option<StoreFill>, DeadLetterError>> {
         Box::pin(self.measure())
     }
 
@@ -80,8 +80,8 @@ impl DeadLetterStore for Directory {
     }
 }
 
-impl Directory {
-    async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
+impl DirectoryStore {
+    async fn measure(&self) -> Result<Option<StoreFill>, DeadLetterError> {
         let files = self.0.clone();
         let failed = |source| DeadLetterError::Io { place: self.0.path.display().to_string(), source };
         let measured = tokio::task::spawn_blocking(move || files.usage()).await;
@@ -90,7 +90,7 @@ impl Directory {
     }
 }
 
-impl Files {
+impl StoreFiles {
     /// Reads the sizes of all files.
     fn count(&self) -> io::Result<Shares> {
         let size = |path: PathBuf| {
@@ -102,7 +102,7 @@ impl Files {
         Ok(Shares::new(self.max, sizes))
     }
 
-    fn usage(&self) -> io::Result<Usage> {
+    fn usage(&self) -> io::Result<StoreFill> {
         let files = files(&self.path)?;
         let mut lines = self.lines.lock();
         let mut lanes = BTreeMap::new();
@@ -121,7 +121,7 @@ impl Files {
         }
         *lines = counted;
         lanes.retain(|_, count| *count > 0);
-        Ok(Usage { lanes, ..self.count()?.usage() })
+        Ok(StoreFill { lanes, ..self.count()?.usage() })
     }
 
     /// `files` are lines by pipeline and name of the file.
@@ -356,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn a_last_line_whose_line_feed_is_damaged_is_not_taken_for_one_that_a_crash_cut() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Directory::new(directory.path().to_owned(), 1 << 20);
+        let store = DirectoryStore::new(directory.path().to_owned(), 1 << 20);
         store.keep(&[DeadLetter::sample("acme", b"{}"), DeadLetter::sample("acme", b"{}")]).await.unwrap();
         let path = directory.path().join("acme/threats.siem.ndjson");
         let whole = std::fs::read(&path).unwrap();
@@ -384,7 +384,7 @@ mod tests {
     #[tokio::test]
     async fn a_locked_file_keeps_no_other_lane_waiting() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Directory::new(directory.path().to_owned(), 1 << 20);
+        let store = DirectoryStore::new(directory.path().to_owned(), 1 << 20);
         store.keep(&[DeadLetter::sample("acme", b"{}")]).await.unwrap();
         let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson").into()).unwrap();
         let waiting = [DeadLetter::sample("acme", b"{}")];

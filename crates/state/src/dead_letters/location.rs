@@ -24,13 +24,13 @@ pub fn open(location: StoreLocation, instance: &str, max: u64) -> DeadLetters {
         flags = format!("{flags} --instance {instance}");
     }
     match location {
-        StoreLocation::File(path) => DeadLetters::in_store(files::Directory::new(path, max), flags),
+        StoreLocation::File(path) => DeadLetters::in_store(files::DirectoryStore::new(path, max), flags),
         #[cfg(feature = "kubernetes")]
         StoreLocation::Kubernetes(namespace) => DeadLetters::in_store(SecretStore::new(namespace, instance), flags),
         #[cfg(not(feature = "kubernetes"))]
         StoreLocation::Kubernetes(_) => DeadLetters::disabled(),
         #[cfg(feature = "kafka")]
-        StoreLocation::Kafka(location) => DeadLetters::in_store(topic::Topic::new(location, max), flags),
+        StoreLocation::Kafka(location) => DeadLetters::in_store(topic::TopicStore::new(location, max), flags),
     }
 }
 

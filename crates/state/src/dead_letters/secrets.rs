@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use s1_forwarder_engine::checkpoint::LaneId;
-use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
+use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 use sha2::{Digest, Sha256};
@@ -33,9 +33,9 @@ const PAGE: u32 = 500;
 const ATTEMPTS: u32 = 32;
 /// Longest wait before the second attempt; that before the third is twice as long, and so on.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Changes of this process at one time: each holds all lines of a Secret twice, outside the memory budget.
-const MOST_CHANGES: usize = 2;
+const MAX_CHANGES: usize = 2;
 
 const KIND: &str = "dead-letters";
 const PIPELINE: &str = "s1-forwarder/pipeline";
@@ -107,7 +107,7 @@ impl Secrets {
     fn new(kubernetes: &Kubernetes, instance: &str) -> Self {
         let Kubernetes { client, namespace } = kubernetes;
         let api = Api::namespaced(client.clone(), namespace);
-        let changing = Semaphore::new(MOST_CHANGES);
+        let changing = Semaphore::new(MAX_CHANGES);
         Self { api, instance: instance.to_owned(), namespace: namespace.clone(), changing }
     }
 
@@ -209,7 +209,7 @@ impl Secrets {
         let name = self.name(pipeline);
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                let longest = LONGEST_WAIT.min(FIRST_WAIT * 2_u32.saturating_pow(attempt.min(8) - 1));
+                let longest = MAX_WAIT.min(FIRST_WAIT * 2_u32.saturating_pow(attempt.min(8) - 1));
                 sleep(longest.mul_f64(fastrand::f64())).await;
             }
             let read = self.read(&name).await?;
@@ -414,8 +414,8 @@ impl SecretStore {
         }
     }
 
-    async fn measure(&self) -> Result<Usage, SecretError> {
-        let mut usage = Usage { bytes: 0, max: None, pipelines: Vec::new(), lanes: BTreeMap::new() };
+    async fn measure(&self) -> Result<StoreFill, SecretError> {
+        let mut usage = StoreFill { bytes: 0, max: None, pipelines: Vec::new(), lanes: BTreeMap::new() };
         for listed in self.secrets().await?.list().await?.into_values() {
             match listed {
                 Ok(ListedSecret { pipeline, bytes, lanes }) => {
@@ -444,7 +444,7 @@ impl DeadLetterStore for SecretStore {
         })
     }
 
-    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+    fn usage(&self) -> BoxFuture<'_, Result<Option<StoreFill>, DeadLetterError>> {
         Box::pin(async { self.measure().await.map(Some).map_err(|error| self.failed(error)) })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, Usage};
+use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, StoreFill};
 
 /// The bytes that each pipeline has in a store of limited size.
 #[derive(Debug)]
@@ -65,9 +65,9 @@ impl Shares {
         Ok(())
     }
 
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self) -> StoreFill {
         let pipelines = self.used.iter().map(|(name, used)| (name.clone(), *used, self.share(name))).collect();
-        Usage { bytes: self.total(), max: Some(self.max), pipelines, lanes: BTreeMap::new() }
+        StoreFill { bytes: self.total(), max: Some(self.max), pipelines, lanes: BTreeMap::new() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
+use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_failure::{Failure, LastFailure};
 use s1_forwarder_kafka::{GroupSize, ItemKey, Items, KafkaLocation};
 use tokio::sync::{Mutex, mpsc};
@@ -18,7 +18,7 @@ use super::shares::Shares;
 const RECOUNT_FRACTION: u64 = 16;
 
 #[derive(Debug)]
-pub struct Topic {
+pub struct TopicStore {
     items: Items,
     place: String,
     max: u64,
@@ -35,7 +35,7 @@ struct Used {
     failed: LastFailure,
 }
 
-impl Topic {
+impl TopicStore {
     pub fn new(location: KafkaLocation, max: u64) -> Self {
         Self { place: location.to_string(), items: Items::new(location), max, used: Mutex::default() }
     }
@@ -71,7 +71,7 @@ impl Topic {
     }
 }
 
-impl DeadLetterStore for Topic {
+impl DeadLetterStore for TopicStore {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         Box::pin(async move {
             let item = |dead_letter: &DeadLetter<'_>| {
@@ -89,11 +89,11 @@ impl DeadLetterStore for Topic {
         })
     }
 
-    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+    fn usage(&self) -> BoxFuture<'_, Result<Option<StoreFill>, DeadLetterError>> {
         Box::pin(async {
             let sizes = self.items.sizes().await.map_err(|failure| self.failed(failure))?;
             let lane = |size: &GroupSize| Some((size.group.parse().ok()?, size.items));
-            Ok(Some(Usage { lanes: sizes.iter().filter_map(lane).collect(), ..self.shares(&sizes).usage() }))
+            Ok(Some(StoreFill { lanes: sizes.iter().filter_map(lane).collect(), ..self.shares(&sizes).usage() }))
         })
     }
 }

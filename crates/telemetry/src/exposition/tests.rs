@@ -172,11 +172,13 @@ fn each_warning_names_its_pipelines() {
     lanes[2].set_warnings(LaneWarnings { duplicate_of: None, unseen: Some("the token does not see 7".into()) });
     telemetry.set_new_token_problem("token", Some(NewTokenProblem::Refused));
     for (file, problem) in [("bad", Some("empty")), ("bad-copy", Some("empty")), ("good", None)] {
-        let status = FileStatus::of_test(file.trim_end_matches("-copy"), Activity::Running, problem);
+        let status = FileStatus::of_test(file.trim_end_matches("-copy"), PipelineState::Running, problem);
         telemetry.set_file(Path::new(&format!("{file}.yaml")), status);
     }
-    telemetry
-        .set_file(Path::new("gone.yaml"), FileStatus::of_test("gone", Activity::Removed, Some("its file is gone")));
+    telemetry.set_file(
+        Path::new("gone.yaml"),
+        FileStatus::of_test("gone", PipelineState::Removed, Some("its file is gone")),
+    );
     let text: String = telemetry.exposition(Timestamp::now()).collect();
     let warnings: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("s1_forwarder_pipeline_warnings")).collect();
@@ -208,7 +210,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     telemetry.set_token_expiry("acme", Some(now));
     telemetry.set_clock_difference("acme", -7);
     telemetry.set_new_token_problem("acme", Some(NewTokenProblem::Refused));
-    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
+    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));
     telemetry.process().observe_console_request(Stream::Threats, Duration::from_millis(20));
     telemetry.process().count_lease_renewal(true);
@@ -338,18 +340,18 @@ fn lag_grows_while_a_lane_is_stalled_and_is_absent_before_the_first_checkpoint()
 #[test]
 fn files_count_by_state_and_an_invalid_edit_of_a_running_pipeline_counts_twice() {
     let telemetry = Arc::new(Telemetry::new());
-    telemetry.set_file(Path::new("a.yaml"), FileStatus::of_test("a", Activity::Running, None));
+    telemetry.set_file(Path::new("a.yaml"), FileStatus::of_test("a", PipelineState::Running, None));
     telemetry.set_file(
         Path::new("b.yaml"),
-        FileStatus::of_test("b", Activity::Running, Some("line 3: unknown key `stream`")),
+        FileStatus::of_test("b", PipelineState::Running, Some("line 3: unknown key `stream`")),
     );
-    telemetry.set_file(Path::new("c.yaml"), FileStatus::of_test("c", Activity::Paused, None));
-    telemetry.set_file(Path::new("d.yaml"), FileStatus::of_test("d", Activity::NotStarted, Some("empty file")));
+    telemetry.set_file(Path::new("c.yaml"), FileStatus::of_test("c", PipelineState::Paused, None));
+    telemetry.set_file(Path::new("d.yaml"), FileStatus::of_test("d", PipelineState::NotStarted, Some("empty file")));
     let count = |state| Scrape::of(&telemetry, Timestamp::now()).get("pipelines", &[("state", state)]);
     assert_eq!([count("running"), count("paused"), count("invalid")], [Some(2.0), Some(1.0), Some(2.0)]);
     telemetry.remove_file(Path::new("d.yaml"));
     assert_eq!(count("invalid"), Some(1.0));
-    telemetry.set_file(Path::new("e.yaml"), FileStatus::of_test("e", Activity::Removed, Some("its file is gone")));
+    telemetry.set_file(Path::new("e.yaml"), FileStatus::of_test("e", PipelineState::Removed, Some("its file is gone")));
     telemetry.retain_removed_files(|pipeline| pipeline == "e");
     assert_eq!([count("invalid"), count("removed")], [Some(1.0), Some(1.0)]);
     telemetry.retain_removed_files(|_| false);

@@ -40,36 +40,44 @@ fn refused() -> Failure {
 /// What a lane shows after each of some events in a row.
 #[test]
 fn a_lane_shows_the_most_severe_of_what_fails() {
-    use LaneEvent::{Accepts, Answers, Begins, Ends, FindsOrphans, Halted, Stores, WaitsForRename};
+    use LaneEvent::{
+        CheckpointStored, ConsoleAnswers, FindsOrphans, Halted, LaneBegins, LaneEnds, SinkAccepts, WaitsForRename,
+    };
     let text = || "reason".to_owned();
     let halted = || Halted(Failure::transient("panic"));
     let rows: [(Vec<LaneEvent>, &str); 21] = [
         (vec![], "starting"),
         // A claim that succeeds ends its failure; a lane that never failed is not running for it.
-        (vec![Stores], "starting"),
-        (vec![failed(Side::Claim), Stores], "running"),
-        (vec![Answers(None)], "running"),
-        (vec![Accepts], "running"),
+        (vec![CheckpointStored], "starting"),
+        (vec![failed(Side::Claim), CheckpointStored], "running"),
+        (vec![ConsoleAnswers(None)], "running"),
+        (vec![SinkAccepts], "running"),
         // Store, sink, console: each is shown until it is over.
         (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store)], "stopped"),
-        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), Stores], "sink_failing"),
-        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), Stores, Accepts], "console_failing"),
-        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), Accepts, Answers(None)], "stopped"),
-        (vec![failed(Side::Sink), Answers(None)], "sink_failing"),
+        (vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), CheckpointStored], "sink_failing"),
+        (
+            vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), CheckpointStored, SinkAccepts],
+            "console_failing",
+        ),
+        (
+            vec![failed(Side::Console), failed(Side::Sink), failed(Side::Store), SinkAccepts, ConsoleAnswers(None)],
+            "stopped",
+        ),
+        (vec![failed(Side::Sink), ConsoleAnswers(None)], "sink_failing"),
         // An accepted event ends what kept events from being settled.
-        (vec![failed(Side::DeadLetters), Accepts], "running"),
-        (vec![halted(), Accepts], "running"),
-        (vec![halted(), Stores], "stopped"),
+        (vec![failed(Side::DeadLetters), SinkAccepts], "running"),
+        (vec![halted(), SinkAccepts], "running"),
+        (vec![halted(), CheckpointStored], "stopped"),
         // The failure of another pass stays, whatever this one gets.
-        (vec![failed(Side::Console), Answers(Some(refused()))], "console_refused"),
-        (vec![Answers(Some(refused())), Answers(None)], "running"),
+        (vec![failed(Side::Console), ConsoleAnswers(Some(refused()))], "console_refused"),
+        (vec![ConsoleAnswers(Some(refused())), ConsoleAnswers(None)], "running"),
         // A lane that begins again has neither failed nor succeeded.
-        (vec![failed(Side::Store), failed(Side::Sink), failed(Side::Console), Begins], "starting"),
-        (vec![Accepts, Begins], "starting"),
+        (vec![failed(Side::Store), failed(Side::Sink), failed(Side::Console), LaneBegins], "starting"),
+        (vec![SinkAccepts, LaneBegins], "starting"),
         (vec![WaitsForRename(text())], "renamed"),
-        (vec![WaitsForRename(text()), Begins], "starting"),
+        (vec![WaitsForRename(text()), LaneBegins], "starting"),
         (vec![FindsOrphans(text())], "TooManyOrphans"),
-        (vec![failed(Side::Sink), Ends], "done"),
+        (vec![failed(Side::Sink), LaneEnds], "done"),
     ];
     for (events, expected) in rows {
         let mut shown = Shown::default();
@@ -83,10 +91,10 @@ fn a_lane_shows_the_most_severe_of_what_fails() {
 #[test]
 fn what_is_known_already_is_nothing_new() {
     let mut shown = Shown::default();
-    assert!(!shown.add(LaneEvent::Stores));
-    assert!(shown.add(LaneEvent::Answers(Some(refused()))));
-    assert!(!shown.add(LaneEvent::Answers(Some(refused()))));
-    assert!(shown.add(LaneEvent::Answers(None)) && shown.add(LaneEvent::Answers(None)));
+    assert!(!shown.add(LaneEvent::CheckpointStored));
+    assert!(shown.add(LaneEvent::ConsoleAnswers(Some(refused()))));
+    assert!(!shown.add(LaneEvent::ConsoleAnswers(Some(refused()))));
+    assert!(shown.add(LaneEvent::ConsoleAnswers(None)) && shown.add(LaneEvent::ConsoleAnswers(None)));
 }
 
 #[test]
@@ -102,6 +110,6 @@ fn the_console_takes_the_token_unless_its_last_answer_says_otherwise() {
     assert_eq!(after(failed(Side::Console)), None);
     let unreadable = Failure::SecretUnreadable(String::new());
     assert_eq!(after(LaneEvent::Failed(Side::Console, unreadable.clone())), Some(TokenProblem::Unreadable));
-    assert_eq!(after(LaneEvent::Answers(None)), None);
+    assert_eq!(after(LaneEvent::ConsoleAnswers(None)), None);
     assert_eq!(after(LaneEvent::Failed(Side::Sink, unreadable)), None);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use s1_forwarder_record::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BUCKETS, Counts, DAY, DAYS_WITH_LATENCY, Latency, Usage, hour_of};
+use super::{BUCKETS, Counts, DAY, DAYS_WITH_LATENCY, LatencyBuckets, Usage, hour_of};
 
 /// Comes first. Each change of what follows needs another one, and a file in `tests/data`.
 const VERSION: u64 = 2;
@@ -113,7 +113,7 @@ impl Table {
                 dead_letters: number(&self.dead_letters),
                 failing_minutes: number(&self.failing_minutes),
                 silent_minutes: number(&self.silent_minutes),
-                latency: Latency(std::array::from_fn(|bucket| number(&self.latency[bucket]))),
+                latency: LatencyBuckets(std::array::from_fn(|bucket| number(&self.latency[bucket]))),
             };
         }
         Ok(rows)
@@ -159,10 +159,10 @@ impl Usage {
 
     /// Removes the latencies of the oldest days that have some; false if none has.
     fn thin_latencies(&mut self) -> bool {
-        let with = self.days.values_mut().filter(|counts| counts.latency != Latency::default());
+        let with = self.days.values_mut().filter(|counts| counts.latency != LatencyBuckets::default());
         let mut is_thinner = false;
         for counts in with.take(THINNED) {
-            counts.latency = Latency::default();
+            counts.latency = LatencyBuckets::default();
             is_thinner = true;
         }
         is_thinner

@@ -24,17 +24,17 @@ const HOURS: u32 = 72;
 const DAYS: u32 = 400;
 const DAYS_WITH_LATENCY: u32 = 62;
 /// Hours with missing records. Of more, the oldest count as not compared.
-const MOST_MISSING: usize = 512;
+const MAX_MISSING: usize = 512;
 /// Merges that are remembered, so that one that is repeated adds nothing.
-const MOST_MERGED: usize = 16;
+const MAX_MERGED: usize = 16;
 /// Gaps that are kept. Of more, the two oldest become one.
-const MOST_GAPS: usize = 32;
+const MAX_GAPS: usize = 32;
 /// Longest time after the last write that a kill may lose: lanes write every three hours, or 20 minutes after that.
-const MOST_LOST: Duration = Duration::from_secs(4 * 3_600);
+const MAX_LOST: Duration = Duration::from_secs(4 * 3_600);
 /// Clocks that differ by less are the same.
 const CLOCKS_AGREE: Duration = Duration::from_secs(86_400);
 /// Clocks that count the same lane differ by less, unless one is wrong.
-const LEAST_AHEAD: Duration = Duration::from_secs(5 * 60);
+const MIN_AHEAD: Duration = Duration::from_secs(5 * 60);
 /// A lane that was last written longer ago was away, or the clock is wrong.
 const LONG_AWAY: Duration = Duration::from_secs(31 * 86_400);
 const HOUR: i64 = 3_600_000_000;
@@ -68,14 +68,14 @@ pub struct Counts {
     /// Minutes in which the lane failed, and in which its console was silent.
     pub failing_minutes: u64,
     pub silent_minutes: u64,
-    pub latency: Latency,
+    pub latency: LatencyBuckets,
 }
 
 /// Numbers of events by how long they took: one for each of [`LATENCY_BOUNDS`], and one for longer times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Latency([u64; BUCKETS]);
+pub struct LatencyBuckets([u64; BUCKETS]);
 
-impl Latency {
+impl LatencyBuckets {
     pub fn add(&mut self, latency: Duration) {
         let bucket = LATENCY_BOUNDS.iter().position(|bound| latency <= Duration::from_secs(*bound));
         self.0[bucket.unwrap_or(BUCKETS - 1)] += 1;
@@ -212,7 +212,7 @@ impl Delta {
 
 /// The time for which a process counts a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Session {
+pub struct CountedTime {
     /// When it began to count.
     pub from: Timestamp,
     /// Everything up to this time is counted.
@@ -269,7 +269,7 @@ pub enum ClockError {
 
 /// What [`Usage`] says of a window.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Period {
+pub struct WindowUsage {
     pub counts: Counts,
     /// Parts of the window of which nothing is said: they are parts of days that are no longer kept by the hour, or
     /// older than what is kept.
@@ -284,8 +284,8 @@ pub struct Period {
 
 impl Usage {
     /// Adds what a process has counted.
-    pub fn add(&mut self, delta: &Delta, session: Session) {
-        let Session { from, until, is_over, write } = session;
+    pub fn add(&mut self, delta: &Delta, session: CountedTime) {
+        let CountedTime { from, until, is_over, write } = session;
         let from = from.min(until);
         let is_new = self.until == Timestamp::default();
         if is_new {
@@ -347,7 +347,7 @@ impl Usage {
             let is_older = self.until < other.until;
             let older = if is_older { &*self } else { other };
             let newer = if is_older { other } else { &*self };
-            let end = newer.since.max(older.until.plus(MOST_LOST)).min(newer.until);
+            let end = newer.since.max(older.until.plus(MAX_LOST)).min(newer.until);
             if older.is_open && older.until < end {
                 let gap = (older.until, end);
                 self.gaps.push(gap);
@@ -360,7 +360,7 @@ impl Usage {
         }
         self.merged.extend(&other.merged);
         self.merged.push(other.write);
-        self.merged.drain(..self.merged.len().saturating_sub(MOST_MERGED));
+        self.merged.drain(..self.merged.len().saturating_sub(MAX_MERGED));
         self.write = mark(other.write);
         self.gaps.sort_unstable();
         self.forget(hour_of(self.until));
@@ -391,7 +391,7 @@ impl Usage {
 
     /// Whether a process has written it whose clock was ahead by more than `tolerance`, if the present time is `now`.
     pub fn is_ahead(&self, now: Timestamp, tolerance: Duration) -> bool {
-        self.until.since(now) > tolerance.max(LEAST_AHEAD)
+        self.until.since(now) > tolerance.max(MIN_AHEAD)
     }
 
     /// The present time is known to be `now`: what a process has written whose clock was ahead happened until then.
@@ -464,8 +464,8 @@ impl Usage {
     }
 
     /// What is known of the whole hours of a window.
-    pub fn within(&self, from: Timestamp, to: Timestamp) -> Period {
-        let mut period = Period::default();
+    pub fn within(&self, from: Timestamp, to: Timestamp) -> WindowUsage {
+        let mut period = WindowUsage::default();
         let hours = whole_hours(from, to);
         if hours.start >= hours.end {
             return period;
@@ -505,7 +505,7 @@ impl Usage {
             0 => self.missing.remove(&hour),
             missing => self.missing.insert(hour, missing),
         };
-        while self.missing.len() > MOST_MISSING
+        while self.missing.len() > MAX_MISSING
             && let Some((hour, _)) = self.missing.pop_first()
         {
             self.verified.remove(&hour);
@@ -533,11 +533,11 @@ impl Usage {
         self.verified = self.verified.split_off(&(first * DAY));
         self.missing = self.missing.split_off(&(first * DAY));
         let with_latency = today.saturating_sub(DAYS_WITH_LATENCY - 1);
-        self.days.range_mut(..with_latency).for_each(|(_, counts)| counts.latency = Latency::default());
+        self.days.range_mut(..with_latency).for_each(|(_, counts)| counts.latency = LatencyBuckets::default());
         self.since = self.since.max(hour_start(first * DAY));
         let since = self.since;
         self.gaps.retain(|(_, end)| *end >= since);
-        while self.gaps.len() > MOST_GAPS {
+        while self.gaps.len() > MAX_GAPS {
             let (start, end) = self.gaps.remove(0);
             self.gaps[0] = (start, self.gaps[0].1.max(end));
         }

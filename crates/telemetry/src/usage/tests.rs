@@ -10,8 +10,8 @@ fn hours(hours: u32) -> Duration {
 }
 
 /// The session of a process that began at `START`.
-fn session(until: Timestamp, process: u64) -> Session {
-    Session { from: START, until, is_over: false, write: (process, 0) }
+fn session(until: Timestamp, process: u64) -> CountedTime {
+    CountedTime { from: START, until, is_over: false, write: (process, 0) }
 }
 
 fn one_event(now: Timestamp, seconds: u64) -> Delta {
@@ -41,13 +41,13 @@ fn sample() -> Usage {
         usage.add(&delta, session(now, 7));
     }
     let from = START.plus(hours(101));
-    usage.add(&Delta::default(), Session { from, until: from, is_over: true, write: (8, 9) });
+    usage.add(&Delta::default(), CountedTime { from, until: from, is_over: true, write: (8, 9) });
     usage
 }
 
 #[test]
 fn percentiles_are_bounds_of_buckets() {
-    let mut latency = Latency::default();
+    let mut latency = LatencyBuckets::default();
     assert_eq!(latency.percentile(500), None);
     (1..=100).for_each(|seconds| latency.add(Duration::from_millis(seconds * 1_000)));
     assert_eq!(latency.percentile(10), Some(LatencyBound::UpTo(1)));
@@ -123,7 +123,7 @@ fn what_is_encoded_is_decoded() {
 #[test]
 fn the_layout_is_that_of_the_golden_file() {
     let mut other = Usage::default();
-    other.add(&one_event(START, 1), Session { is_over: true, ..session(START, 5) });
+    other.add(&one_event(START, 1), CountedTime { is_over: true, ..session(START, 5) });
     let mut usage = sample();
     usage.merge(&other);
     if std::env::var_os("UPDATE_GOLDEN").is_some() && !golden(2).exists() {
@@ -167,8 +167,8 @@ fn full_usage(compares_any_hours: bool) -> Usage {
                 delta.verify(hour, random.u64(..4), now);
             });
         }
-        let session = Session { from: now, until: now, is_over: false, write: (random.u64(..), 0) };
-        usage.add(&delta, Session { from: if hour % 50 == 0 { now } else { START }, ..session });
+        let session = CountedTime { from: now, until: now, is_over: false, write: (random.u64(..), 0) };
+        usage.add(&delta, CountedTime { from: if hour % 50 == 0 { now } else { START }, ..session });
     }
     usage
 }
@@ -176,15 +176,15 @@ fn full_usage(compares_any_hours: bool) -> Usage {
 #[test]
 fn the_fullest_object_has_at_most_twelve_kilobytes() {
     let usage = full_usage(false);
-    assert_eq!((usage.hours.len(), usage.days.len(), usage.missing.len()), (72, 397, MOST_MISSING));
+    assert_eq!((usage.hours.len(), usage.days.len(), usage.missing.len()), (72, 397, MAX_MISSING));
     let bytes = usage.encode();
     println!("| bytes of the fullest usage | ≤ {MAX_BYTES} | {} |", bytes.len());
     assert!(bytes.len() <= MAX_BYTES, "{}", bytes.len());
     let decoded = Usage::decode(&bytes).unwrap();
     let all = |usage: &Usage| usage.within(Timestamp::default(), START.plus(hours(500 * DAY))).counts;
     assert_eq!(
-        Counts { latency: Latency::default(), ..all(&decoded) },
-        Counts { latency: Latency::default(), ..all(&usage) }
+        Counts { latency: LatencyBuckets::default(), ..all(&decoded) },
+        Counts { latency: LatencyBuckets::default(), ..all(&usage) }
     );
     let day = decoded.days.values().next_back().unwrap();
     assert!(day.latency.measured() > 0, "the newest days keep their latencies");
@@ -205,7 +205,7 @@ fn what_a_kill_may_have_lost_is_said() {
     let gaps = |usage: &Usage| usage.gaps(Timestamp::default(), at(99)).collect::<Vec<_>>();
     let mut usage = Usage::default();
     let write =
-        |from, until, is_over, process| Session { from: at(from), until: at(until), is_over, write: (process, 0) };
+        |from, until, is_over, process| CountedTime { from: at(from), until: at(until), is_over, write: (process, 0) };
     usage.add(&Delta::default(), write(0, 1, false, 1));
     usage.add(&Delta::default(), write(0, 2, true, 1));
     usage.add(&Delta::default(), write(4, 5, false, 2));
@@ -217,7 +217,7 @@ fn what_a_kill_may_have_lost_is_said() {
     assert!(usage.has_gap_on_day(at(7), 0) && usage.has_gap_on_day(at(31), 1) && !usage.has_gap_on_day(at(31), 0));
     assert_eq!((usage.since(), usage.until()), (Some(at(0)), Some(at(9))));
     (10..60).for_each(|hour| usage.add(&Delta::default(), write(hour + 1, hour + 1, false, u64::from(hour))));
-    assert_eq!((usage.gaps.len(), usage.gaps[0].0), (MOST_GAPS, at(6)));
+    assert_eq!((usage.gaps.len(), usage.gaps[0].0), (MAX_GAPS, at(6)));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn two_of_one_lane_are_added() {
     let at = |hour| START.plus(hours(hour));
     one.add(&one_event(at(0), 1), session(at(0), 1));
     other.add(&one_event(at(0), 1), session(at(0), 2));
-    other.add(&one_event(at(100), 1), Session { is_over: true, ..session(at(100), 2) });
+    other.add(&one_event(at(100), 1), CountedTime { is_over: true, ..session(at(100), 2) });
     let expected = one.within(at(0).aligned_to(hours(DAY)), at(200)).counts.events
         + other.within(at(0).aligned_to(hours(DAY)), at(200)).counts.events;
     one.merge(&other);
@@ -240,7 +240,7 @@ fn two_of_one_lane_are_added() {
     one.merge(&Usage::default());
     assert_eq!(one, before);
     // It is known over later writes, the stored form and other merges, and the list of merges has an end.
-    for merge in 0..MOST_MERGED - 1 {
+    for merge in 0..MAX_MERGED - 1 {
         let mut third = Usage::default();
         third.add(&one_event(at(100), 1), session(at(100), 100 + merge as u64));
         one.merge(&third);
@@ -249,9 +249,9 @@ fn two_of_one_lane_are_added() {
         assert!(one.has_merged(&other) && one.has_merged(&third), "{merge}");
     }
     one.merge(&before);
-    assert_eq!(one.merged.len(), MOST_MERGED);
+    assert_eq!(one.merged.len(), MAX_MERGED);
     // What was written to it since is not there yet.
-    other.add(&one_event(at(101), 1), Session { write: (2, 1), ..session(at(101), 2) });
+    other.add(&one_event(at(101), 1), CountedTime { write: (2, 1), ..session(at(101), 2) });
     assert!(!one.has_merged(&other));
 }
 
@@ -343,7 +343,7 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     let mut delta = one_event(ahead, 1);
     delta.merge(&one_event(ahead.minus(day * 5), 1));
     delta.verify(hour_of(ahead), 3, ahead);
-    usage.add(&delta, Session { from: ahead, until: ahead, is_over: false, write: (9, 1) });
+    usage.add(&delta, CountedTime { from: ahead, until: ahead, is_over: false, write: (9, 1) });
     let now = until.plus(hours(1));
     assert!(usage.is_ahead(now, hours(2)) && !usage.is_ahead(now, day * 10) && !usage.is_ahead(ahead, hours(0)));
     usage.set_back(now);
@@ -352,13 +352,13 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     assert!(usage.verified.iter().all(|(hour, at)| *hour <= hour_of(now) && *at <= hour_of(now)));
     // Hours are kept as hours again, and the process goes on.
     let later = now.plus(hours(1));
-    usage.add(&one_event(later, 1), Session { from: ahead, until: later, is_over: false, write: (9, 2) });
+    usage.add(&one_event(later, 1), CountedTime { from: ahead, until: later, is_over: false, write: (9, 2) });
     assert_eq!((all(&usage, later), usage.within(now.minus(hours(1)), later.plus(hours(1))).counts.events), (103, 3));
     assert_eq!(Usage::decode(&usage.encode()).as_ref(), Ok(&usage));
 
     // What was counted while the clock was ahead, and is written when it is right.
     let mut usage = sample();
-    usage.add(&one_event(ahead, 1), Session { from: ahead, until, is_over: false, write: (9, 1) });
+    usage.add(&one_event(ahead, 1), CountedTime { from: ahead, until, is_over: false, write: (9, 1) });
     assert_eq!((usage.until(), all(&usage, until)), (Some(until), 101));
     // The clock is set back: the lane is due nevertheless.
     let lane = LaneUsage::default();

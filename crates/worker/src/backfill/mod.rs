@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all, stream};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError, Store};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
 use s1_forwarder_engine::console::{Client, ConsoleError, Endpoint};
 use s1_forwarder_engine::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
-use s1_forwarder_engine::source::{By, Window};
+use s1_forwarder_engine::source::{TimeField, Window};
 use s1_forwarder_failure::catch_panic::caught;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_settings::{ClientError, FullJitter};
@@ -122,7 +122,7 @@ pub async fn run_backfill(
     stop: CancellationToken,
 ) -> Result<Vec<BackfillReport>, BackfillError> {
     let specs = specs(&backfill)?;
-    let area = backfill.area();
+    let area = backfill.backfill_area();
     // The area has its own names and its own lock, so that it is independent of the worker's checkpoints.
     let store = options.open_state(Some(&area)).await?;
     let telemetry = Arc::new(Telemetry::new());
@@ -164,7 +164,7 @@ pub async fn run_backfill(
 
 impl Backfill {
     /// The area of plans and checkpoints. The same command has the same area.
-    fn area(&self) -> PathBuf {
+    fn backfill_area(&self) -> PathBuf {
         let plain = |time: Timestamp| time.to_string().replace([':', '-'], "");
         let window = format!("{}-{}", plain(self.from), plain(self.to));
         let name = self.sink.as_ref().map_or_else(|| window.clone(), |sink| format!("{window}-{sink}"));
@@ -261,13 +261,13 @@ impl Job {
     }
 
     fn requested(&self) -> Window {
-        Window { from: self.backfill.from, to: self.backfill.to, by: By::Order }
+        Window { from: self.backfill.from, to: self.backfill.to, time: TimeField::Order }
     }
 
     /// The plan of the previous run, or a new one. It is stored before anything is pulled.
     async fn plan(&self, client: &Client) -> Result<BackfillPlan, BackfillError> {
         let made_under = made_under(&self.spec, client);
-        let key = self.key(Part::BackfillPlan);
+        let key = self.key(StoredPart::BackfillPlan);
         if let Some(bytes) = self.store.load(&key).await? {
             let plan: BackfillPlan = serde_json::from_slice(&bytes).map_err(BackfillError::BackfillPlan)?;
             if plan.made_under == made_under {
@@ -323,10 +323,10 @@ impl Job {
             return (None, 0);
         }
         let meter = self.meter();
-        self.progress.add_slice(meter.lane.clone());
+        self.progress.add_slice(meter.metrics.clone());
         let spec = LaneSpec { pull: Arc::new(self.spec.pull.part(slice.window(), whole)), ..(*self.spec).clone() };
         let lane = DetachedLane {
-            key: self.key(Part::BackfillSlice(number)),
+            key: self.key(StoredPart::BackfillSlice(number)),
             meter: meter.clone(),
             wanted: None,
             sink_proven: self.sink_proven.load(Ordering::Relaxed),
@@ -337,17 +337,17 @@ impl Job {
                 .detached(lane),
         );
         let exit = caught(tokio::spawn(runner.run(None))).await;
-        self.sink_proven.fetch_or(meter.lane.send.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
+        self.sink_proven.fetch_or(meter.metrics.send.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match exit {
             Ok(LaneEnd::Complete | LaneEnd::Drained | LaneEnd::Aborted) => None,
             Ok(LaneEnd::TakenOver) => Some("another process pulls this window".to_owned()),
             Ok(LaneEnd::GivenUp | LaneEnd::Refused) => {
-                let (_, error) = meter.lane.last_error().unwrap_or_default();
+                let (_, error) = meter.metrics.last_error().unwrap_or_default();
                 Some(if error.is_empty() { "no progress".to_owned() } else { error })
             }
             Err(panic) => Some(format!("internal error: {panic}")),
         };
-        (failed, meter.lane.send.dead_letters.load(Ordering::Relaxed))
+        (failed, meter.metrics.send.dead_letters.load(Ordering::Relaxed))
     }
 
     /// Compares the settled records with the console's current count.
@@ -373,7 +373,7 @@ impl Job {
             counted += whole;
             if whole > *settled {
                 windows.push(slice.window());
-                self.store.delete(&self.key(Part::BackfillSlice(number))).await?;
+                self.store.delete(&self.key(StoredPart::BackfillSlice(number))).await?;
             }
         }
         Ok(if windows.is_empty() { BackfillEnd::Complete { counted } } else { BackfillEnd::Short { counted, windows } })
@@ -401,16 +401,16 @@ impl Job {
     /// A meter that is on no status page and in no metric.
     fn meter(&self) -> Meter {
         let LaneId { pipeline, stream, sink } = &self.spec.id;
-        let sink_type = self.spec.sink.kind.name();
+        let sink_type = self.spec.sink.type_settings.name();
         Meter::detached(&self.telemetry, pipeline, *stream, sink, sink_type, self.shared.options.clock)
     }
 
     async fn checkpoint(&self, slice: usize) -> Result<Option<LaneCheckpoint>, BackfillError> {
-        let bytes = self.store.load(&self.key(Part::BackfillSlice(slice))).await?;
+        let bytes = self.store.load(&self.key(StoredPart::BackfillSlice(slice))).await?;
         Ok(bytes.map(|bytes| LaneCheckpoint::decode(&bytes)).transpose()?)
     }
 
-    fn key(&self, part: Part) -> CheckpointKey {
+    fn key(&self, part: StoredPart) -> CheckpointKey {
         CheckpointKey { lane: self.spec.id.clone(), part }
     }
 }

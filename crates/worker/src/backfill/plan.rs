@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use s1_forwarder_engine::source::{By, Window};
+use s1_forwarder_engine::source::{TimeField, Window};
 use s1_forwarder_record::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ impl Slice {
     }
 
     pub fn window(&self) -> Window {
-        Window { from: Timestamp::from_micros(self.from), to: Timestamp::from_micros(self.to), by: By::Order }
+        Window { from: Timestamp::from_micros(self.from), to: Timestamp::from_micros(self.to), time: TimeField::Order }
     }
 }
 
@@ -109,9 +109,10 @@ async fn halve<E, F: Future<Output = Result<u64, E>>>(
 
 /// Two halves that meet at a whole second. `None` if the slice is too short.
 fn halves(slice: &Slice) -> Option<[Window; 2]> {
-    let Window { from, to, by } = slice.window();
+    let Window { from, to, time: by } = slice.window();
     let middle = Timestamp::from_micros(from.micros().midpoint(to.micros())).whole_second();
-    (from < middle && middle < to).then_some([Window { from, to: middle, by }, Window { from: middle, to, by }])
+    (from < middle && middle < to)
+        .then_some([Window { from, to: middle, time: by }, Window { from: middle, to, time: by }])
 }
 
 #[cfg(test)]
@@ -126,7 +127,7 @@ mod tests {
     }
 
     fn window(from: i64, to: i64) -> Window {
-        Window { from: second(from), to: second(to), by: By::Order }
+        Window { from: second(from), to: second(to), time: TimeField::Order }
     }
 
     /// Nine tenths of the records are in the last tenth of the time.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::Part;
+use s1_forwarder_engine::checkpoint::StoredPart;
 use s1_forwarder_telemetry::LaneMetrics;
 
 use crate::usage::CommandUsage;
@@ -47,7 +47,7 @@ impl BackfillProgress {
 
     /// Takes what the slices did since the last time.
     pub(super) fn take_usage(&self, usage: &CommandUsage) {
-        self.slices.lock().iter().for_each(|slice| usage.take(slice, Part::BackfillUsage));
+        self.slices.lock().iter().for_each(|slice| usage.take(slice, StoredPart::BackfillUsage));
     }
 
     pub fn progress(&self) -> Progress {

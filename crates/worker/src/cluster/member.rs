@@ -17,8 +17,8 @@ use tracing::{info, warn};
 
 use super::api_health::{ApiHealth, HealthTransition};
 use super::leases::{Leases, agreed_shards};
-use super::membership::{Change, Cluster, Drained};
-use super::plan::{Answer, Call, Event, LeasePlanner, MonotonicTime};
+use super::membership::{Drained, Membership, ShardChange};
+use super::plan::{Answer, Call, LeasePlanner, MonotonicTime, ShardEvent};
 use super::settings::{ClusterError, ClusterSettings};
 
 /// See [`join`](super::join).
@@ -30,7 +30,7 @@ pub async fn join(
     instance: &str,
     worker: &str,
     telemetry: Arc<Telemetry>,
-) -> Result<Cluster, ClusterError> {
+) -> Result<Membership, ClusterError> {
     let kubernetes = Kubernetes::connect(settings.namespace.as_deref()).await?;
     let (agreed, object) = agreed_shards(&kubernetes, instance, settings.shards).await?;
     if agreed != settings.shards {
@@ -56,10 +56,10 @@ pub async fn join(
         telemetry,
     };
     let task = AbortOnDropHandle::new(tokio::spawn(member.run(drained_out, leave.clone())));
-    Ok(Cluster { shards: settings.shards, changes, drained, leave, _task: task })
+    Ok(Membership { shards: settings.shards, changes, drained, leave, _task: task })
 }
 
-/// The task behind a [`Cluster`].
+/// The task behind a [`Membership`].
 struct Member {
     leases: Arc<Leases>,
     plan: LeasePlanner,
@@ -76,7 +76,7 @@ struct Member {
     /// When each draining shard started to drain.
     draining: BTreeMap<u32, MonotonicTime>,
     api_health: ApiHealth,
-    changes: mpsc::Sender<Change>,
+    changes: mpsc::Sender<ShardChange>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -153,34 +153,34 @@ impl Member {
         }
         let (calls, events) = self.plan.on_answer(call, sent, self.now(), answer);
         calls.into_iter().for_each(|call| self.send(call));
-        let has_changed = is_listing || events.iter().any(|event| !matches!(event, Event::Renewed(..)));
+        let has_changed = is_listing || events.iter().any(|event| !matches!(event, ShardEvent::Renewed(..)));
         self.apply_events(events).await;
         if has_changed {
             self.publish();
         }
     }
 
-    async fn apply_events(&mut self, events: Vec<Event>) {
+    async fn apply_events(&mut self, events: Vec<ShardEvent>) {
         for event in events {
             let change = match event {
-                Event::Acquired { shard, until, vacant } => {
+                ShardEvent::Acquired { shard, until, vacant } => {
                     info!(shard, "shard acquired");
                     self.telemetry.process().observe_shard_handover("acquire", vacant);
                     let (deadline, until) = watch::channel(self.until(until));
                     self.deadlines.insert(shard, deadline);
-                    Change::Acquired(shard, Deadline::new(until))
+                    ShardChange::Acquired(shard, Deadline::new(until))
                 }
-                Event::Renewed(shard, until) => {
+                ShardEvent::Renewed(shard, until) => {
                     if let Some(deadline) = self.deadlines.get(&shard) {
                         deadline.send_replace(self.until(until));
                     }
                     continue;
                 }
-                Event::Drain(shard) => {
+                ShardEvent::Drain(shard) => {
                     self.draining.insert(shard, self.now());
-                    Change::Drain(shard)
+                    ShardChange::Drain(shard)
                 }
-                Event::Released(shard) => {
+                ShardEvent::Released(shard) => {
                     self.deadlines.remove(&shard);
                     if let Some(since) = self.draining.remove(&shard) {
                         self.telemetry.process().observe_shard_handover("release", self.now().saturating_sub(since));
@@ -188,14 +188,14 @@ impl Member {
                     info!(shard, "shard released");
                     continue;
                 }
-                Event::Lost(shard) => {
+                ShardEvent::Lost(shard) => {
                     if let Some(deadline) = self.deadlines.remove(&shard) {
                         deadline.send_replace(Until::now());
                     }
                     self.draining.remove(&shard);
                     self.telemetry.process().count_lease_loss();
                     warn!(shard, "shard lost: another worker has its lease");
-                    Change::Lost(shard)
+                    ShardChange::Lost(shard)
                 }
             };
             // Fails if the worker has ended without leaving the cluster.

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// A change of this worker's shards, for the supervisor.
 #[derive(Debug)]
-pub enum Change {
+pub enum ShardChange {
     /// This worker has the shard. Its lanes may deliver until the deadline, which renewals of the lease extend.
     Acquired(u32, Deadline),
     /// The lanes of the shard have to drain. The supervisor answers with [`Drained`].
@@ -24,18 +24,18 @@ pub struct Drained(pub u32);
 
 /// The membership of this worker.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct Membership {
     /// Number of shards.
     pub shards: u32,
     /// Closed when the worker has left and released its leases.
-    pub changes: mpsc::Receiver<Change>,
-    /// For the answer to [`Change::Drain`].
+    pub changes: mpsc::Receiver<ShardChange>,
+    /// For the answer to [`ShardChange::Drain`].
     pub drained: mpsc::Sender<Drained>,
     pub(super) leave: CancellationToken,
     pub(super) _task: AbortOnDropHandle<()>,
 }
 
-impl Cluster {
+impl Membership {
     /// Acquires no more shards, and drains all shards of this worker.
     pub fn leave(&self) {
         self.leave.cancel();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use s1_forwarder_telemetry::Telemetry;
 
-pub use membership::{Change, Cluster, Drained, shard_of_text};
+pub use membership::{Drained, Membership, ShardChange, shard_of_text};
 pub use settings::{ClusterError, ClusterSettings};
 
 /// Joins the cluster. The name of the `worker` must be different after a restart.
@@ -31,13 +31,13 @@ pub async fn join(
     instance: &str,
     worker: &str,
     telemetry: Arc<Telemetry>,
-) -> Result<Cluster, ClusterError> {
+) -> Result<Membership, ClusterError> {
     member::join(settings, instance, worker, telemetry).await
 }
 
 /// # Errors
 /// Always: this build has no support for clusters.
 #[cfg(not(feature = "kubernetes"))]
-pub async fn join(_: &ClusterSettings, _: &str, _: &str, _: Arc<Telemetry>) -> Result<Cluster, ClusterError> {
+pub async fn join(_: &ClusterSettings, _: &str, _: &str, _: Arc<Telemetry>) -> Result<Membership, ClusterError> {
     Err(ClusterError::NotBuilt)
 }

@@ -78,7 +78,7 @@ pub enum Answer {
 
 /// What the lanes have to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum ShardEvent {
     /// This worker has the shard.
     Acquired {
         shard: u32,
@@ -224,7 +224,7 @@ impl LeasePlanner {
         sent: MonotonicTime,
         now: MonotonicTime,
         answer: Answer,
-    ) -> (Vec<Call>, Vec<Event>) {
+    ) -> (Vec<Call>, Vec<ShardEvent>) {
         if matches!(answer, Answer::Unknown | Answer::Conflict(None)) {
             self.set_retry_at(&call, sent + self.lease / RETRY_DIVISOR);
         }
@@ -258,7 +258,7 @@ impl LeasePlanner {
         self.listing.due = self.listing.due.min(now);
     }
 
-    /// The lanes of a shard have ended, after [`Event::Drain`].
+    /// The lanes of a shard have ended, after [`ShardEvent::Drain`].
     pub fn drained(&mut self, shard: u32) {
         if let Some(lease) = self.owned.get_mut(&shard) {
             lease.state = ShardState::Drained;
@@ -266,7 +266,7 @@ impl LeasePlanner {
     }
 
     /// This worker ends: it acquires nothing more, and its shards drain.
-    pub fn leave(&mut self) -> Vec<Event> {
+    pub fn leave(&mut self) -> Vec<ShardEvent> {
         self.leaving = true;
         self.drain(self.shards as usize)
     }
@@ -335,7 +335,7 @@ impl LeasePlanner {
         }
     }
 
-    fn on_acquire(&mut self, shard: u32, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> Vec<Event> {
+    fn on_acquire(&mut self, shard: u32, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> Vec<ShardEvent> {
         self.acquiring.remove(&shard);
         let Answer::Written(version) = answer else { return Vec::new() };
         let observed = self.observed_shards.get(&shard);
@@ -343,14 +343,14 @@ impl LeasePlanner {
         let retry_at = MonotonicTime::ZERO;
         let state = ShardState::Active;
         self.owned.insert(shard, OwnedLease { version, renewed_at: sent, pending: false, retry_at, state });
-        let mut events = vec![Event::Acquired { shard, until: self.delivery_deadline(sent), vacant }];
+        let mut events = vec![ShardEvent::Acquired { shard, until: self.delivery_deadline(sent), vacant }];
         if self.leaving {
             events.extend(self.drain(1));
         }
         events
     }
 
-    fn on_renew(&mut self, shard: u32, sent: MonotonicTime, answer: Answer) -> Vec<Event> {
+    fn on_renew(&mut self, shard: u32, sent: MonotonicTime, answer: Answer) -> Vec<ShardEvent> {
         let until = self.delivery_deadline(sent);
         let Some(lease) = self.owned.get_mut(&shard) else { return Vec::new() };
         lease.pending = false;
@@ -358,7 +358,7 @@ impl LeasePlanner {
             Answer::Written(version) => {
                 lease.version = version;
                 lease.renewed_at = sent;
-                vec![Event::Renewed(shard, until)]
+                vec![ShardEvent::Renewed(shard, until)]
             }
             Answer::Conflict(Some(record)) if record.holder.as_deref() == Some(&self.worker) => {
                 // The server executed an earlier renewal, and its answer was lost. Its time is not known, so the
@@ -368,13 +368,13 @@ impl LeasePlanner {
             }
             Answer::Conflict(_) => {
                 self.owned.remove(&shard);
-                vec![Event::Lost(shard)]
+                vec![ShardEvent::Lost(shard)]
             }
             _ => Vec::new(),
         }
     }
 
-    fn on_release(&mut self, shard: u32, answer: Answer) -> Vec<Event> {
+    fn on_release(&mut self, shard: u32, answer: Answer) -> Vec<ShardEvent> {
         let Some(lease) = self.owned.get_mut(&shard) else { return Vec::new() };
         lease.pending = false;
         match answer {
@@ -384,13 +384,13 @@ impl LeasePlanner {
             }
             Answer::Written(_) | Answer::Conflict(_) => {
                 self.owned.remove(&shard);
-                vec![Event::Released(shard)]
+                vec![ShardEvent::Released(shard)]
             }
             _ => Vec::new(),
         }
     }
 
-    fn on_list(&mut self, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> (Vec<Call>, Vec<Event>) {
+    fn on_list(&mut self, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> (Vec<Call>, Vec<ShardEvent>) {
         self.listing.pending = false;
         let Answer::Listed(listing) = answer else { return (Vec::new(), Vec::new()) };
         if now.saturating_sub(self.listing.answered_at) > self.lease {
@@ -430,11 +430,11 @@ impl LeasePlanner {
     }
 
     /// Starts to drain `count` of the active shards.
-    fn drain(&mut self, count: usize) -> Vec<Event> {
+    fn drain(&mut self, count: usize) -> Vec<ShardEvent> {
         let active = self.owned.iter_mut().rev().filter(|(_, lease)| lease.state == ShardState::Active);
         let drained = active.take(count).map(|(shard, lease)| {
             lease.state = ShardState::Draining;
-            Event::Drain(*shard)
+            ShardEvent::Drain(*shard)
         });
         drained.collect()
     }

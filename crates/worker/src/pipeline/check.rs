@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use s1_forwarder_destinations::integration::{Content, INTEGRATIONS};
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkSettings};
-use s1_forwarder_engine::source::Addition;
+use s1_forwarder_engine::source::Enrichment;
 use s1_forwarder_engine::transform::{Labels, OcsfVersion, Schema};
 use s1_forwarder_engine::{console, source, transform};
 use s1_forwarder_record::{Stream, Timestamp};
@@ -174,7 +174,7 @@ pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &
 }
 
 fn agents(report: &mut Report<'_>, agents: &source::Agents) {
-    let is_snapshot = agents.mode == source::Mode::Snapshot;
+    let is_snapshot = agents.mode == source::AgentMode::Snapshot;
     if is_snapshot && agents.volatile.is_some() {
         let message = "`mode: snapshot` sends every agent each time; `volatile` is for `mode: changes`";
         report.error(&["streams", "agents", "volatile"], message);
@@ -399,9 +399,13 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
 pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let (Some(_), schema) = (root.nearest(&["transform"]).get("schema"), pipeline.transform.schema) else { return };
     for (index, sink) in pipeline.sinks.iter().enumerate() {
-        let own = sink.kind.as_type().default_schema().filter(|own| sink.common.schema.is_none() && *own != schema);
+        let own = sink
+            .type_settings
+            .as_sink_type()
+            .default_schema()
+            .filter(|own| sink.common.schema.is_none() && *own != schema);
         let Some(own) = own else { continue };
-        if sink.kind.as_type().content() == Content::Integration {
+        if sink.type_settings.as_sink_type().content() == Content::Integration {
             continue;
         }
         let message = format!(
@@ -432,7 +436,7 @@ pub(super) fn ocsf_versions(root: &Node, pipeline: &Pipeline, problems: &mut Vec
             continue;
         }
         // What is written is meant.
-        if let Some(reader) = sink.kind.as_type().older_ocsf_reader()
+        if let Some(reader) = sink.type_settings.as_sink_type().older_ocsf_reader()
             && sink.ocsf_version(version) == OcsfVersion::default()
             && own.or(transform).is_none()
         {
@@ -475,8 +479,10 @@ pub(super) fn batches(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
 /// What is put next to the console's records may have no place in the content of a destination's integration.
 pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for (index, sink) in pipeline.sinks.iter().enumerate() {
-        let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.kind.name());
-        let Some(integration) = integration.filter(|_| sink.kind.as_type().content() == Content::Integration) else {
+        let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.type_settings.name());
+        let Some(integration) =
+            integration.filter(|_| sink.type_settings.as_sink_type().content() == Content::Integration)
+        else {
             continue;
         };
         let mut report = Report { root, problems };
@@ -489,7 +495,7 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
                 );
                 report.error(&["streams", stream, "marker"], message);
             }
-            let has_lists = matches!(pull.addition(), Some(Addition::Lists(_)));
+            let has_lists = matches!(pull.addition(), Some(Enrichment::Lists(_)));
             if let Some(included) = integration.included.filter(|_| has_lists) {
                 let message = format!("{has}, {included}");
                 report.push(&["streams", stream, "include"], Severity::Warning, message);
@@ -563,8 +569,11 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
         let Some(context) = pipeline.sink_context(sink, SharedSinkResources::default()) else { continue };
         let streams: Vec<Stream> =
             pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
-        let built =
-            sink.kind.as_type().check_streams(&streams).and_then(|()| s1_forwarder_destinations::build(sink, &context));
+        let built = sink
+            .type_settings
+            .as_sink_type()
+            .check_streams(&streams)
+            .and_then(|()| s1_forwarder_destinations::build(sink, &context));
         let Err(error) = built else { continue };
         let key = match &error {
             BuildError::Compression { .. } => "compression",

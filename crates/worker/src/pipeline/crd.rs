@@ -8,10 +8,10 @@ use super::schema::schema;
 use super::structural::{structural, tagged};
 
 /// Most sinks of a resource. The API server limits what rules over lists may cost.
-const MOST_SINKS: usize = 16;
+const MAX_SINKS: usize = 16;
 
 /// Most batches of a resource that one lane sends at a time, as of any tenant's file.
-const MOST_CONCURRENCY: u64 = 64;
+const MAX_CONCURRENCY: u64 = 64;
 
 /// The CustomResourceDefinition.
 pub fn definition() -> Value {
@@ -101,7 +101,7 @@ fn sinks() -> Value {
         name["maxLength"] = 63.into();
     }
     if let Some(concurrency) = sink.get_mut("properties").and_then(|properties| properties.get_mut("concurrency")) {
-        concurrency["maximum"] = MOST_CONCURRENCY.into();
+        concurrency["maximum"] = MAX_CONCURRENCY.into();
     }
     if let Some(rules) = sink.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut) {
         let message = "`url` and `urls` exclude each other: give one of them";
@@ -120,7 +120,7 @@ fn sinks() -> Value {
         "type": "array",
         "description": "Where the events go. Each sink has a `type`, and the keys of this type in brackets.",
         "items": sink,
-        "maxItems": MOST_SINKS,
+        "maxItems": MAX_SINKS,
         "x-kubernetes-validations": rules,
     })
 }

@@ -419,9 +419,9 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<SinkSetti
     let required =
         || s1_forwarder_destinations::settings::schema(type_name).as_ref().map(required_by).unwrap_or_default();
     let kind = read_with(&own, key, common_keys, required, problems, |reader| {
-        s1_forwarder_destinations::settings::Kind::read(type_name, reader)
+        s1_forwarder_destinations::settings::TypeSettings::read(type_name, reader)
     });
     problems.iter_mut().skip(before).for_each(|problem| name_types(problem, node, key));
     warn_of_literals(node, key, problems);
-    Some(SinkSettings { common: common?, kind: kind? })
+    Some(SinkSettings { common: common?, type_settings: kind? })
 }

@@ -44,7 +44,7 @@ pub enum LocationError {
 }
 
 /// Names of other files that a message has.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 const OBJECTS: &str = "kubernetes:";
 const RESOURCES: &str = "kubernetes-resources:";
 
@@ -65,8 +65,8 @@ impl Location {
             })
             .collect();
         names.sort();
-        let more = names.len().saturating_sub(MOST_NAMED);
-        names.truncate(MOST_NAMED);
+        let more = names.len().saturating_sub(MAX_NAMED);
+        names.truncate(MAX_NAMED);
         if more > 0 {
             names.push(format!("{more} more"));
         }

@@ -75,7 +75,7 @@ pub struct Pipeline {
     pub console: Arc<console::ConsoleSettings>,
     pub streams: Arc<source::StreamSettings>,
     /// What is pulled: the streams with all defaults, through the scopes that the console's settings name.
-    pub pulls: Box<[Arc<source::Pull>]>,
+    pub pulls: Box<[Arc<source::PullSettings>]>,
     pub transform: Arc<transform::TransformSettings>,
     /// Their names are unique.
     pub sinks: Box<[Arc<SinkSettings>]>,
@@ -83,17 +83,17 @@ pub struct Pipeline {
     pub tests: Box<[Case]>,
 }
 
-const LEAST_RETRY_MAX: Period = Period(Duration::from_millis(100));
+const MIN_RETRY_MAX: Period = Period(Duration::from_millis(100));
 
 impl Pipeline {
-    /// Settings of a tenant. Waits before repetitions grow to at least [`LEAST_RETRY_MAX`], since all lanes share the
+    /// Settings of a tenant. Waits before repetitions grow to at least [`MIN_RETRY_MAX`], since all lanes share the
     /// processors.
     fn restrict(&mut self, reaches: tenant::Reaches) {
         Arc::make_mut(&mut self.console).reach = reaches.console;
         for sink in &mut self.sinks {
             let common = &mut Arc::make_mut(sink).common;
             common.reach = reaches.sinks.clone();
-            common.retry.max = common.retry.max.max(LEAST_RETRY_MAX);
+            common.retry.max = common.retry.max.max(MIN_RETRY_MAX);
         }
     }
 

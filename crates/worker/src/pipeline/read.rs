@@ -205,7 +205,7 @@ impl de::Error for Error {
             _ => "",
         };
         let message = |found: &str| format!("expected {wanted}, found {found}{hint}");
-        let shown = value.filter(|value| value.len() <= LONGEST_SHOWN).map(|value| message(&value));
+        let shown = value.filter(|value| value.len() <= MAX_SHOWN).map(|value| message(&value));
         Self { message: message(kind), shown, ..Self::default() }
     }
 
@@ -255,7 +255,7 @@ fn in_words(expected: &str) -> String {
 }
 
 /// Maximum length of a number in a message. A longer number may be a secret in the wrong place.
-const LONGEST_SHOWN: usize = 9;
+const MAX_SHOWN: usize = 9;
 
 /// The value of a key with one of these words must not be shown.
 const SECRETIVE: [&str; 7] = ["token", "secret", "password", "credential", "auth", "header", "options"];

@@ -29,7 +29,7 @@ const PAGE: u32 = 100;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The API server ends a watch after this time. A watch that is silent for longer has lost its connection.
 const WATCH_SECONDS: u32 = 120;
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Watches resources until it is dropped.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Listing {
                     listed.take();
                 }
             }
-            tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+            tokio::time::sleep(waits.next().unwrap_or(MAX_WAIT)).await;
         }
     }
 

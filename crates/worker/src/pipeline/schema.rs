@@ -1,6 +1,6 @@
 //! The JSON Schema of a pipeline file.
 
-use s1_forwarder_engine::source::{Pull, Since};
+use s1_forwarder_engine::source::{PullSettings, Since};
 use s1_forwarder_engine::{console, source, transform};
 use s1_forwarder_record::Stream;
 use s1_forwarder_settings::{Period, SettingKind};
@@ -56,7 +56,7 @@ pub fn schema() -> Value {
     for stream in Stream::ALL {
         let path = format!("/properties/streams/properties/{}/properties", stream.name());
         if let Some(keys) = schema.pointer_mut(&path) {
-            set_stream_defaults(keys, &Pull::of(stream));
+            set_stream_defaults(keys, &PullSettings::of(stream));
         }
     }
     schema
@@ -73,7 +73,7 @@ fn section<T: JsonSchema>() -> Value {
 }
 
 /// These defaults depend on the stream, so the settings' types cannot state them.
-fn set_stream_defaults(keys: &mut Value, pull: &Pull) {
+fn set_stream_defaults(keys: &mut Value, pull: &PullSettings) {
     let since: &Since = &pull.since;
     for (key, default) in [
         ("interval", Period(pull.interval).to_string()),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use s1_forwarder_engine::source::{Pull, StreamSettings};
+use s1_forwarder_engine::source::{PullSettings, StreamSettings};
 use s1_forwarder_engine::transform::TransformSettings;
 
 use super::Pipeline;
@@ -14,7 +14,7 @@ const MANY: usize = 64;
 #[derive(Debug, Default)]
 pub struct SharedSettings {
     streams: Known<StreamSettings>,
-    pulls: Known<Pull>,
+    pulls: Known<PullSettings>,
     transform: Known<TransformSettings>,
 }
 

@@ -28,7 +28,7 @@ const KEPT: [&str; 10] = [
     "required",
 ];
 /// Longest text that a rule looks at. The API server limits what rules may cost.
-const LONGEST_CHECKED: usize = 64;
+const MAX_CHECKED: usize = 64;
 /// What a resource may not name, since it would be the worker's own.
 const OPERATORS: [SettingKind; 2] = [SettingKind::WorkerIdentity, SettingKind::FilesInDocument];
 /// Words that CEL writes differently.
@@ -96,7 +96,7 @@ fn checked(pattern: &str, problem: &str) -> Schema {
         "rule": format!("self.matches('{pattern}')"),
         "messageExpression": format!("'`' + self + '` {problem}'"),
     });
-    object(json!({ "type": "string", "maxLength": LONGEST_CHECKED, VALIDATIONS: [rule] }))
+    object(json!({ "type": "string", "maxLength": MAX_CHECKED, VALIDATIONS: [rule] }))
 }
 
 fn object(value: Value) -> Schema {

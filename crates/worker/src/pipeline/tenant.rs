@@ -39,7 +39,7 @@ pub(super) struct Reaches {
 }
 
 /// A tenant that shares a token with a neighbour cannot slow the neighbour below this rate.
-const LEAST_REQUESTS_PER_SECOND: f64 = 1.0;
+const MIN_REQUESTS_PER_SECOND: f64 = 1.0;
 
 /// Each stream has a lane for each sink, and lanes share memory alike.
 const MAX_SINKS: usize = 16;
@@ -48,10 +48,10 @@ const MAX_SINKS: usize = 16;
 const MAX_CONCURRENCY: f64 = 64.0;
 
 /// Longest value of any period.
-const LONGEST: Duration = Duration::from_secs(90 * 86_400);
+const MAX_PERIOD: Duration = Duration::from_secs(90 * 86_400);
 
 /// Longest time in which a lane remembers what it has read.
-const LONGEST_OVERLAP: Duration = Duration::from_secs(86_400);
+const MAX_OVERLAP: Duration = Duration::from_secs(86_400);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
                              { secretRef: { name: NAME, key: KEY } }";
@@ -320,22 +320,22 @@ impl Check<'_> {
             SettingKind::Concurrency if number(node).is_some_and(|number| number > MAX_CONCURRENCY) => {
                 self.refuse(node, path, format!("at most {MAX_CONCURRENCY} in a tenant's file"));
             }
-            SettingKind::RememberedPeriod if is_longer(node, LONGEST_OVERLAP) => {
+            SettingKind::RememberedPeriod if is_longer(node, MAX_OVERLAP) => {
                 self.refuse(
                     node,
                     path,
                     "at most 1 day in a tenant's file, since the lane remembers what it reads in it",
                 );
             }
-            SettingKind::Period if is_longer(node, LONGEST) => {
+            SettingKind::Period if is_longer(node, MAX_PERIOD) => {
                 self.refuse(node, path, "at most 90 days in a tenant's file");
             }
-            SettingKind::RequestRate if number(node).is_some_and(|rate| rate < LEAST_REQUESTS_PER_SECOND) => {
+            SettingKind::RequestRate if number(node).is_some_and(|rate| rate < MIN_REQUESTS_PER_SECOND) => {
                 self.refuse(
                     node,
                     path,
                     format!(
-                        "at least {LEAST_REQUESTS_PER_SECOND} in a tenant's file, since the smallest value holds for \
+                        "at least {MIN_REQUESTS_PER_SECOND} in a tenant's file, since the smallest value holds for \
                          all pipelines with the same token"
                     ),
                 );

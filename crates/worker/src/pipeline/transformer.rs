@@ -58,7 +58,7 @@ impl Pipeline {
         let transformer = Transformer::new(&self.transform, schema, origin)
             .with_steps(steps.map(Arc::new))
             .with_ocsf_version(ocsf_version)
-            .with_raw_embedded(sink.is_some_and(|sink| sink.kind.as_type().embeds_raw()));
+            .with_raw_embedded(sink.is_some_and(|sink| sink.type_settings.as_sink_type().embeds_raw()));
         Ok((transformer, schema))
     }
 

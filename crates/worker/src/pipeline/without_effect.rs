@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_destinations::SinkSettings;
-use s1_forwarder_engine::source::{Addition, Pull, SilentAfter};
+use s1_forwarder_engine::source::{Enrichment, PullSettings, SilentAfter};
 use s1_forwarder_settings::Period;
 
 use super::Pipeline;
@@ -13,9 +13,9 @@ use super::problem::{Problem, Severity};
 use super::yaml::Node;
 
 /// A lane that polls more often mostly asks for nothing.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// More batches at a time than any destination takes in parallel.
-const MOST_CONCURRENCY: u64 = 64;
+const MAX_CONCURRENCY: u64 = 64;
 /// Options of librdkafka for consumers. A sink produces.
 const OF_CONSUMERS: [&str; 10] = [
     "auto.offset.reset",
@@ -59,14 +59,15 @@ pub(super) fn warn(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>
     }
 }
 
-fn stream(root: &Node, pull: &Pull, sinks: &[Arc<SinkSettings>], problems: &mut Vec<Problem>) {
+fn stream(root: &Node, pull: &PullSettings, sinks: &[Arc<SinkSettings>], problems: &mut Vec<Problem>) {
     let name = pull.stream.name();
     let mut warn = |key: &str, message: String| {
         let place = &root.nearest(&["streams", name, key]).place;
         problems.push(Problem::at(place, &format!("streams.{name}.{key}"), Severity::Warning, message));
     };
-    let takes_threats = |sink: &Arc<SinkSettings>| sink.takes(pull.stream) && sink.kind.as_type().notifies();
-    if pull.addition() == Some(Addition::Threats) && !sinks.iter().any(takes_threats) {
+    let takes_threats =
+        |sink: &Arc<SinkSettings>| sink.takes(pull.stream) && sink.type_settings.as_sink_type().notifies();
+    if pull.addition() == Some(Enrichment::Threats) && !sinks.iter().any(takes_threats) {
         let message = "without effect: only a `syslog` sink with `content: integration` takes what is fetched";
         warn("include", message.to_owned());
     }
@@ -75,7 +76,7 @@ fn stream(root: &Node, pull: &Pull, sinks: &[Arc<SinkSettings>], problems: &mut 
                        key out for five minutes";
         warn("overlap", message.to_owned());
     }
-    if !pull.interval.is_zero() && pull.interval < SHORTEST_INTERVAL {
+    if !pull.interval.is_zero() && pull.interval < MIN_INTERVAL {
         let message = format!(
             "the console is asked about {} times a second, as far as `requests_per_second` allows; a minute is usual",
             1_000 / pull.interval.as_millis().max(1)
@@ -106,10 +107,10 @@ fn sink(node: &Node, settings: &SinkSettings, found: &mut Vec<(String, String)>)
         if *concurrency > used as u64 {
             let message = format!("without effect above {used}: so many batches of a lane are under way at a time");
             found.push(("concurrency".to_owned(), message));
-        } else if *concurrency > MOST_CONCURRENCY {
+        } else if *concurrency > MAX_CONCURRENCY {
             let message = format!(
                 "{concurrency} batches would be under way at a time; the memory budget ends that long before, and after a \
-                 kill all of them are sent again; destinations gain nothing above {MOST_CONCURRENCY}"
+                 kill all of them are sent again; destinations gain nothing above {MAX_CONCURRENCY}"
             );
             found.push(("concurrency".to_owned(), message));
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use s1_forwarder_engine::checkpoint::{
-    Append, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, Part, StateError, Store,
+    Append, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError, Store, StoredPart,
 };
 use s1_forwarder_engine::lane::{LaneCheckpoint, claim_copy};
 use s1_forwarder_state::Access;
@@ -49,7 +49,7 @@ pub async fn rename_checkpoint(
         }
         area.close().await;
     }
-    move_usage(store, &usage_key(from, Part::Usage), &usage_key(to, Part::Usage)).await?;
+    move_usage(store, &usage_key(from, StoredPart::Usage), &usage_key(to, StoredPart::Usage)).await?;
     if !keys.is_empty() {
         let by_commands = options.open_state(Some(usage_area())).await?;
         for key in keys {
@@ -60,7 +60,7 @@ pub async fn rename_checkpoint(
     Ok(())
 }
 
-fn usage_key(lane: &LaneId, part: Part) -> CheckpointKey {
+fn usage_key(lane: &LaneId, part: StoredPart) -> CheckpointKey {
     CheckpointKey { lane: lane.clone(), part }
 }
 
@@ -71,7 +71,7 @@ async fn has_usage_alone(
     from: &LaneId,
     to: &LaneId,
 ) -> Result<bool, StateError> {
-    let has_usage = is_of_commands || store.load(&usage_key(from, Part::Usage)).await?.is_some();
+    let has_usage = is_of_commands || store.load(&usage_key(from, StoredPart::Usage)).await?.is_some();
     Ok(has_usage && store.load(&to.clone().into()).await?.is_some())
 }
 
@@ -114,7 +114,7 @@ async fn copy_area(
             let journal = decoded.journal(&*old, key).await?.into_iter();
             appends.extend(journal.map(|(segment, bytes)| Append { segment, offset: 0, bytes }));
         }
-        let journal = JournalChange { appends, dropped: Vec::new() };
+        let journal = JournalChange { appends, released: Vec::new() };
         let renamed = CheckpointKey { lane: to.clone(), part: key.part };
         new.commit(&renamed, CheckpointUpdate { checkpoint, journal }).await?;
     }

@@ -11,7 +11,7 @@ use crate::pipeline::{Loaded, Pipeline};
 use crate::spec::LaneSpec;
 
 /// With more orphans of one tenant, its new lanes do not begin.
-pub const MOST_ORPHANS: usize = 1_000;
+pub const MAX_ORPHANS: usize = 1_000;
 /// Wait before a lane with too many orphans looks again: a command may have removed some.
 pub const AGAIN_AFTER_ORPHANS: Duration = Duration::from_secs(60);
 
@@ -71,7 +71,7 @@ impl Known {
 
     /// Without many orphans, no tenant has too many.
     pub fn has_many_orphans(&self) -> bool {
-        self.orphans.len() > MOST_ORPHANS
+        self.orphans.len() > MAX_ORPHANS
     }
 }
 

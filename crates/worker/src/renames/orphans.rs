@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store};
 use s1_forwarder_failure::Failure;
 
-use super::known::{AGAIN_AFTER_ORPHANS, MOST_ORPHANS, Origin};
+use super::known::{AGAIN_AFTER_ORPHANS, MAX_ORPHANS, Origin};
 use super::{Beginning, Renames, load};
 
 /// Checkpoints that are read at a time.
@@ -44,15 +44,15 @@ impl Renames {
         let Some(tenant) = lane.spec.tenant.as_deref() else { return Ok(None) };
         let store = lane.store();
         let mut count = self.orphans_of(&*store, tenant).await?;
-        if count > MOST_ORPHANS {
+        if count > MAX_ORPHANS {
             self.forget_listing_after(AGAIN_AFTER_ORPHANS).await;
             self.list(&*store).await?;
             count = self.orphans_of(&*store, tenant).await?;
         }
-        Ok((count > MOST_ORPHANS).then(|| {
+        Ok((count > MAX_ORPHANS).then(|| {
             format!(
                 "{count} checkpoints of this namespace, directory or file belong to no pipeline, and no lane begins with \
-                 more than {MOST_ORPHANS}: give pipelines and sinks their former names, or the operator removes the checkpoints: \
+                 more than {MAX_ORPHANS}: give pipelines and sinks their former names, or the operator removes the checkpoints: \
                  s1-forwarder state delete --orphaned"
             )
         }))

@@ -25,7 +25,7 @@ const REFUSED: char = '!';
 /// The text of a [`Request::Retry`], which is not the name of a lane.
 const RETRY: &str = "retry";
 
-fn area() -> &'static Path {
+fn requests_area() -> &'static Path {
     Path::new("renames")
 }
 
@@ -74,7 +74,7 @@ impl Requests {
     /// # Errors
     /// If they cannot be stored, or another command has some.
     pub async fn open(options: &Options) -> Result<Self, StateError> {
-        let store = options.open_state(Some(area())).await?;
+        let store = options.open_state(Some(requests_area())).await?;
         Ok(Self { state: options.state.clone(), store })
     }
 
@@ -101,7 +101,7 @@ impl Requests {
     /// # Errors
     /// If they cannot be removed.
     pub async fn remove(self) -> Result<(), StateError> {
-        self.state.remove_area(area(), &*self.store).await
+        self.state.remove_area(requests_area(), &*self.store).await
     }
 }
 
@@ -124,7 +124,7 @@ pub async fn serve_requests(shared: Arc<Shared>, retries: mpsc::Sender<Vec<LaneI
 }
 
 async fn remove_old(options: &Options) -> Result<(), StateError> {
-    let requests = options.state.open(&options.instance, Access::Read, Some(area())).await?;
+    let requests = options.state.open(&options.instance, Access::Read, Some(requests_area())).await?;
     for key in requests.list().await? {
         requests.delete(&key).await?;
     }
@@ -132,7 +132,7 @@ async fn remove_old(options: &Options) -> Result<(), StateError> {
 }
 
 async fn serve_once(shared: &Shared, retries: &mpsc::Sender<Vec<LaneId>>) -> Result<(), StateError> {
-    let requests = shared.options.state.open(&shared.options.instance, Access::Read, Some(area())).await?;
+    let requests = shared.options.state.open(&shared.options.instance, Access::Read, Some(requests_area())).await?;
     let mut retried = Vec::new();
     for key in requests.list().await? {
         let Some(text) = requests.load(&key).await? else { continue };

@@ -5,7 +5,7 @@ use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, MemorySt
 use s1_forwarder_engine::source::SourcePosition;
 use s1_forwarder_record::{Clock, Timestamp};
 use s1_forwarder_state::{FileStore, StoreLocation};
-use s1_forwarder_telemetry::usage::{Delta, Session, Usage};
+use s1_forwarder_telemetry::usage::{CountedTime, Delta, Usage};
 use s1_forwarder_telemetry::{LaneState, Telemetry};
 use tokio::time::timeout;
 
@@ -86,7 +86,7 @@ impl Fixture {
     }
 
     fn text(&self) -> String {
-        match self.meter.lane.state() {
+        match self.meter.metrics.state() {
             LaneState::Renamed(text) => text,
             other => panic!("{other:?}"),
         }
@@ -139,7 +139,7 @@ async fn a_renamed_pipeline_waits_for_state_rename_and_says_so() {
     let command = "s1-forwarder state rename acme corp --state 'file:/var/lib/s1 forwarder' --instance emea";
     let text = fixture.text();
     assert!(text.contains("(its worker may still run), ") && text.ends_with(command), "{text}");
-    assert!(fixture.meter.lane.state().is_up());
+    assert!(fixture.meter.metrics.state().is_up());
     assert!(!fixture.begins_within(1_000 * MINUTE).await);
     assert!(fixture.text().ends_with(command), "{}", fixture.text());
     let renamed = async {
@@ -148,7 +148,7 @@ async fn a_renamed_pipeline_waits_for_state_rename_and_says_so() {
     };
     let (begun, ()) = tokio::join!(fixture.begins_within(3 * MINUTE), renamed);
     assert!(begun);
-    assert_eq!(fixture.meter.lane.state(), LaneState::Starting);
+    assert_eq!(fixture.meter.metrics.state(), LaneState::Starting);
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +254,7 @@ async fn run_once_gives_up_but_takes_what_renamed_from_names() {
     let begun = Instant::now();
     assert!(!fixture.begin(true).await);
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    let (_, error) = fixture.meter.lane.last_error().unwrap();
+    let (_, error) = fixture.meter.metrics.last_error().unwrap();
     assert!(error.contains("state rename acme corp"), "{error}");
 
     let fixture = Fixture::new(None, "renamed_from: acme");
@@ -313,7 +313,7 @@ async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
         let mut delta = Delta::default();
         delta.at(now).events = events;
         let mut usage = Usage::default();
-        usage.add(&delta, Session { from: now, until: now, is_over: true, write });
+        usage.add(&delta, CountedTime { from: now, until: now, is_over: true, write });
         usage.encode()
     };
     store.commit(&old.lane.clone().into(), vec![1].into()).await.unwrap();
@@ -330,7 +330,7 @@ async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
             // A worker runs the new name before the call is repeated.
             let mut delta = Delta::default();
             delta.at(now).events = 1;
-            renamed.add(&delta, Session { from: now, until: now, is_over: false, write: (4, repeated) });
+            renamed.add(&delta, CountedTime { from: now, until: now, is_over: false, write: (4, repeated) });
             store.commit(&new, renamed.encode().into()).await.unwrap();
         }
     }
@@ -350,7 +350,7 @@ async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
     let fixture = Fixture::new(None, "");
     fixture.store.set_unlisted(true);
     assert!(!fixture.begins_within(MINUTE).await);
-    let LaneState::Stopped(text) = fixture.meter.lane.state() else { panic!("{:?}", fixture.meter.lane.state()) };
+    let LaneState::Stopped(text) = fixture.meter.metrics.state() else { panic!("{:?}", fixture.meter.metrics.state()) };
     assert!(text.contains("cannot list memory"), "{text}");
     let begun = Instant::now();
     assert!(!fixture.begin(true).await, "it is given up");
@@ -360,7 +360,7 @@ async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
         fixture.store.set_unlisted(false);
     };
     let (begins, ()) = tokio::join!(fixture.begins_within(2 * MINUTE), listed);
-    assert!(begins && fixture.meter.lane.state().is_up());
+    assert!(begins && fixture.meter.metrics.state().is_up());
 
     let fixture = Fixture::new(None, "");
     fixture.store.set_unlisted(true);
@@ -450,8 +450,8 @@ async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     put(&fixture, "acme", 1_000).await;
     fixture.put("corp/threats/gone", checkpoint_of("acme", "other.example", SCOPE, "http", 0)).await;
     assert!(!fixture.begins_within(10 * MINUTE).await);
-    let LaneState::Misconfigured(reason, text) = fixture.meter.lane.state() else {
-        panic!("{:?}", fixture.meter.lane.state())
+    let LaneState::Misconfigured(reason, text) = fixture.meter.metrics.state() else {
+        panic!("{:?}", fixture.meter.metrics.state())
     };
     assert_eq!(reason.name(), "TooManyOrphans");
     assert!(text.starts_with("1001 checkpoints of this namespace, directory or file"), "{text}");
@@ -461,7 +461,7 @@ async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
         fixture.store.delete(&key("acme-7/threats/siem")).await.unwrap();
     };
     let (begins, ()) = tokio::join!(fixture.begins_within(4 * MINUTE), removed);
-    assert!(begins && fixture.meter.lane.state().is_up());
+    assert!(begins && fixture.meter.metrics.state().is_up());
     assert_eq!(fixture.shared.renames.count_orphans(), 1_000);
 
     // Lanes that have begun go on, and other tenants and the operator have nothing to do with it.

@@ -27,7 +27,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 async fn store(store: &FileStore, key: &CheckpointKey, checkpoint: &mut LaneCheckpoint) {
-    let journal = JournalChange { appends: checkpoint.take_appends(NOW), dropped: Vec::new() };
+    let journal = JournalChange { appends: checkpoint.take_appends(NOW), released: Vec::new() };
     let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
     store.commit(key, update).await.unwrap();
 }
@@ -90,7 +90,7 @@ proptest! {
                     }
                 }
                 number += records.len() as u64;
-                let part = Part::Replays { generation: checkpoint.ledger.generation() };
+                let part = StoredPart::Replays { generation: checkpoint.ledger.generation() };
                 let replays_key = CheckpointKey { lane: lane.clone(), part };
                 let rest = replayed.split_off(replayed.len() / 2);
                 for replayed in [replayed, rest] {

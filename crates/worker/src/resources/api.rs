@@ -14,7 +14,7 @@ use crate::pipeline::resource::{FINALIZER, GROUP, KIND, PipelineResource, Resour
 const STATUS_MANAGER: &str = "s1-forwarder-status";
 const FINALIZER_MANAGER: &str = "s1-forwarder-finalizer";
 /// Limits of the API.
-const LONGEST_NOTE: usize = 1_000;
+const MAX_NOTE: usize = 1_000;
 
 pub(super) struct Api {
     kubernetes: Kubernetes,
@@ -70,7 +70,7 @@ impl Api {
         let Some(ready) = status.ready() else { return };
         let is_fine = ready.status == "True" || ready.reason == "Paused";
         let mut note = ready.message.clone();
-        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        note.truncate(note.floor_char_boundary(MAX_NOTE));
         let event = Event {
             type_: if is_fine { EventType::Normal } else { EventType::Warning },
             reason: ready.reason.clone(),

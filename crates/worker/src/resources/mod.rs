@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError};
 use s1_forwarder_settings::kubernetes::KubernetesError;
-use s1_forwarder_telemetry::{Activity, ClusterView, FileStatus};
+use s1_forwarder_telemetry::{ClusterView, FileStatus, PipelineState};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
@@ -303,7 +303,7 @@ fn warn_of_annotation(before: Option<&ResourceState>, resource: &ResourceState) 
 
 /// What has to be done about the finalizer.
 fn due_finalizer(resource: &ResourceState, file: &FileStatus, has_no_lanes: bool) -> Option<Due> {
-    let is_drained = has_no_lanes && file.activity != Activity::Running;
+    let is_drained = has_no_lanes && file.activity != PipelineState::Running;
     match (resource.is_deleted, resource.removes_checkpoints(), resource.has_finalizer()) {
         (true, true, true) => is_drained.then(|| Due::RemoveCheckpoints(file.pipeline.clone())),
         (false, true, false) => Some(Due::AddFinalizer),
@@ -328,9 +328,9 @@ fn is_own(path: &Path, file: &FileStatus, shares: bool, cluster: Option<&Cluster
     let Some(cluster) = cluster else { return false };
     let is_held = |shard: u32| cluster.workers.get(&cluster.worker).is_some_and(|shards| shards.contains(&shard));
     match file.activity {
-        Activity::Running => true,
-        Activity::Elsewhere => false,
-        Activity::Paused | Activity::NotStarted | Activity::Removed => {
+        PipelineState::Running => true,
+        PipelineState::Elsewhere => false,
+        PipelineState::Paused | PipelineState::NotStarted | PipelineState::Removed => {
             is_held(file.shard.unwrap_or_else(|| cluster::shard_of_text(&path.to_string_lossy(), cluster.shards)))
         }
     }
@@ -348,7 +348,7 @@ mod tests {
         let noted = |checkpoints: Option<&str>| {
             let resource = ResourceState { checkpoints: checkpoints.map(str::to_owned), ..ResourceState::default() };
             assert!(!resource.removes_checkpoints());
-            let file = FileStatus::of_test("a.b", Activity::Running, None);
+            let file = FileStatus::of_test("a.b", PipelineState::Running, None);
             let now = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
             let mut status = Status::of(&file, &[], TokenStatus::default(), "worker", &[], now);
             status.note_annotation(&resource);
@@ -375,15 +375,15 @@ mod tests {
                 Some(Due::Status(_)) => "status",
             }
         };
-        let running = Activity::Running;
+        let running = PipelineState::Running;
         assert_eq!(due(false, true, false, running, false), "add");
         assert_eq!(due(false, true, true, running, false), "");
         assert_eq!(due(false, false, true, running, false), "remove");
         assert_eq!(due(true, false, true, running, false), "remove", "it no longer asks for that");
         assert_eq!(due(true, true, true, running, true), "", "a reload is not done");
-        assert_eq!(due(true, true, true, Activity::Paused, false), "", "its lanes still drain");
-        assert_eq!(due(true, true, true, Activity::Paused, true), "checkpoints");
-        assert_eq!(due(true, true, false, Activity::Paused, true), "");
+        assert_eq!(due(true, true, true, PipelineState::Paused, false), "", "its lanes still drain");
+        assert_eq!(due(true, true, true, PipelineState::Paused, true), "checkpoints");
+        assert_eq!(due(true, true, false, PipelineState::Paused, true), "");
     }
 
     /// A worker that gets the resource later must not start its lanes again for an old text.
@@ -412,12 +412,12 @@ mod tests {
         };
         let file = |activity, shard| FileStatus { shard, ..FileStatus::of_test("acme.console", activity, None) };
         let own = |file: &FileStatus| ["a", "b"].map(|worker| is_own(path, file, true, Some(&view(worker))));
-        assert_eq!(own(&file(Activity::Paused, Some(2))), [true, false]);
-        assert_eq!(own(&file(Activity::Paused, Some(5))), [false, true]);
-        assert_eq!(own(&file(Activity::Elsewhere, Some(5))), [false, false]);
-        let invalid = own(&file(Activity::NotStarted, None));
+        assert_eq!(own(&file(PipelineState::Paused, Some(2))), [true, false]);
+        assert_eq!(own(&file(PipelineState::Paused, Some(5))), [false, true]);
+        assert_eq!(own(&file(PipelineState::Elsewhere, Some(5))), [false, false]);
+        let invalid = own(&file(PipelineState::NotStarted, None));
         assert!(invalid[0] != invalid[1], "{invalid:?}");
-        assert!(is_own(path, &file(Activity::NotStarted, None), false, None), "a worker alone");
-        assert!(!is_own(path, &file(Activity::NotStarted, None), true, None), "it has no shards yet");
+        assert!(is_own(path, &file(PipelineState::NotStarted, None), false, None), "a worker alone");
+        assert!(!is_own(path, &file(PipelineState::NotStarted, None), true, None), "it has no shards yet");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::{
-    Activity, FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, TokenProblem, TokenStatus,
+    FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, PipelineState, TokenProblem, TokenStatus,
 };
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::pipeline::resource::{CHECKPOINTS, Condition, ResourceState};
 const DAY: Duration = Duration::from_secs(86_400);
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
 /// Longest message of a condition.
-const LONGEST_MESSAGE: usize = 1_000;
+const MAX_MESSAGE: usize = 1_000;
 
 /// `status` of the resource; deploy/kubernetes/crd.yaml describes the fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,7 +80,7 @@ impl Status {
         let view = View { file, lanes, states: &states, token: &token, now };
         let generation = file.generation.unwrap_or_default();
         let conditions = view.judgements().map(|(kind, (status, reason, mut message))| {
-            let end = message.floor_char_boundary(LONGEST_MESSAGE);
+            let end = message.floor_char_boundary(MAX_MESSAGE);
             message.truncate(end);
             let known = before.iter().find(|known| known.kind == kind && known.status == status);
             let since = known.map_or_else(|| seconds(now), |known| known.last_transition_time.clone());
@@ -217,9 +217,9 @@ impl View<'_> {
     /// The reason for the conditions about lanes where none runs.
     fn idle(&self) -> Option<&'static str> {
         match self.file.activity {
-            Activity::Running => None,
-            Activity::Paused => Some("Paused"),
-            Activity::Elsewhere | Activity::NotStarted | Activity::Removed => Some("NotRunning"),
+            PipelineState::Running => None,
+            PipelineState::Paused => Some("Paused"),
+            PipelineState::Elsewhere | PipelineState::NotStarted | PipelineState::Removed => Some("NotRunning"),
         }
     }
 
@@ -243,12 +243,12 @@ impl View<'_> {
         if let Some(problem) = &self.file.problem {
             let keeps = "the last valid version keeps running, and a restart would not start it: ";
             let message = match self.file.activity {
-                Activity::Running | Activity::Paused => format!("{keeps}{problem}"),
-                Activity::Elsewhere | Activity::NotStarted | Activity::Removed => problem.clone(),
+                PipelineState::Running | PipelineState::Paused => format!("{keeps}{problem}"),
+                PipelineState::Elsewhere | PipelineState::NotStarted | PipelineState::Removed => problem.clone(),
             };
             return ("False", "Invalid", message);
         }
-        if self.file.activity == Activity::Paused {
+        if self.file.activity == PipelineState::Paused {
             return ("False", "Paused", "`enabled: false`; the checkpoints are kept".to_owned());
         }
         // A lane that waits must not hide one that fails.
@@ -417,7 +417,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
 
-    fn file(activity: Activity, problem: Option<&str>) -> FileStatus {
+    fn file(activity: PipelineState, problem: Option<&str>) -> FileStatus {
         FileStatus { generation: Some(7), ..FileStatus::of_test("acme.console", activity, problem) }
     }
 
@@ -443,7 +443,7 @@ mod tests {
         let conditions = |duplicate_of: Option<&str>, unseen: Option<&str>| {
             let warnings = LaneWarnings { duplicate_of: duplicate_of.map(Into::into), unseen: unseen.map(Into::into) };
             lanes.iter().for_each(|lane| lane.set_warnings(warnings.clone()));
-            let status = status(&file(Activity::Running, None), &lanes);
+            let status = status(&file(PipelineState::Running, None), &lanes);
             let [_, _, _, delivering, _, receiving] = status.conditions.try_into().unwrap();
             [delivering, receiving].map(|found| format!("{} {} {}", found.status, found.reason, found.message))
         };
@@ -458,7 +458,7 @@ mod tests {
 
     #[test]
     fn conditions_say_which_part_fails() {
-        let running = file(Activity::Running, None);
+        let running = file(PipelineState::Running, None);
         let error = |text: &str| text.to_owned();
         let fine = || lane(Stream::Threats, LaneState::Running);
         let cases = [
@@ -528,19 +528,19 @@ mod tests {
 
     #[test]
     fn a_file_that_does_not_run_says_why() {
-        let invalid = status(&file(Activity::NotStarted, Some("streams.threat: unknown key")), &[]);
+        let invalid = status(&file(PipelineState::NotStarted, Some("streams.threat: unknown key")), &[]);
         assert_eq!(judged(&invalid)[..2], ["False Invalid", "Unknown NotRunning"]);
         assert_eq!(invalid.conditions[0].message, "streams.threat: unknown key");
-        let before = status(&file(Activity::Running, Some("wrong")), &[lane(Stream::Threats, LaneState::Running)]);
+        let before = status(&file(PipelineState::Running, Some("wrong")), &[lane(Stream::Threats, LaneState::Running)]);
         assert_eq!(judged(&before)[..2], ["False Invalid", "True Answers"]);
         assert!(before.conditions[0].message.starts_with("the last valid version keeps running"));
-        let paused = status(&file(Activity::Paused, None), &[]);
+        let paused = status(&file(PipelineState::Paused, None), &[]);
         assert_eq!(judged(&paused)[..2], ["False Paused", "Unknown Paused"]);
     }
 
     #[test]
     fn tokens_expire_and_days_are_compared() {
-        let running = file(Activity::Running, None);
+        let running = file(PipelineState::Running, None);
         let lanes = [lane(Stream::Threats, LaneState::Running)];
         let token = |expires| TokenStatus { expires: Some(expires), ..TokenStatus::default() };
         let valid = |expires| judged(&Status::of(&running, &lanes, token(expires), "w", &[], NOW))[2].clone();
@@ -567,7 +567,7 @@ mod tests {
 
     #[test]
     fn a_silent_lane_is_named_with_its_newest_record() {
-        let running = file(Activity::Running, None);
+        let running = file(PipelineState::Running, None);
         let lanes = [lane(Stream::Threats, LaneState::Running), lane(Stream::Activities, LaneState::Running)];
         let receiving = || {
             let conditions = status(&running, &lanes).conditions;
@@ -591,7 +591,7 @@ mod tests {
 
     #[test]
     fn a_transition_is_dated_and_only_words_are_changes() {
-        let running = file(Activity::Running, None);
+        let running = file(PipelineState::Running, None);
         let lanes = [lane(Stream::Threats, LaneState::Running)];
         let first = status(&running, &lanes);
         assert_eq!(first.conditions[0].last_transition_time, "2027-01-15T08:00:00Z");

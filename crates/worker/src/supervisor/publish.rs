@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use s1_forwarder_telemetry::{Activity, FileStatus};
+use s1_forwarder_telemetry::{FileStatus, PipelineState};
 
 use super::Supervisor;
 use crate::pipeline::{self, Changes, Files, Problem};
@@ -38,10 +38,10 @@ impl Supervisor {
             let warnings = warnings.into_iter().map(ToString::to_string).collect();
             let running = files.running_version(path);
             let activity = match running {
-                Some(pipeline) if !pipeline.enabled => Activity::Paused,
-                Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
-                Some(_) => Activity::Elsewhere,
-                None => Activity::NotStarted,
+                Some(pipeline) if !pipeline.enabled => PipelineState::Paused,
+                Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => PipelineState::Running,
+                Some(_) => PipelineState::Elsewhere,
+                None => PipelineState::NotStarted,
             };
             let shard =
                 self.cluster.as_ref().zip(running).map(|(cluster, pipeline)| cluster.shard_of(&pipeline.console));
@@ -56,9 +56,10 @@ impl Supervisor {
     /// What is shown of a file that is gone: a customer gets nothing, and perhaps nobody meant that. `None` if it had
     /// paused its lanes, or if they have no checkpoints. Who deletes a resource has asked for that.
     fn removed(&self, path: &Path, before: FileStatus) -> Option<FileStatus> {
-        let ran = matches!(before.activity, Activity::Running | Activity::Elsewhere) && !pipeline::is_resource(path);
+        let ran = matches!(before.activity, PipelineState::Running | PipelineState::Elsewhere)
+            && !pipeline::is_resource(path);
         if !ran || !self.shared.renames.has_lost(&before.pipeline) {
-            return Some(before).filter(|before| before.activity == Activity::Removed);
+            return Some(before).filter(|before| before.activity == PipelineState::Removed);
         }
         let now = self.shared.options.clock.now().whole_second();
         let problem = format!(
@@ -67,7 +68,7 @@ impl Supervisor {
             before.pipeline,
             self.shared.options.state_flags()
         );
-        let activity = Activity::Removed;
+        let activity = PipelineState::Removed;
         Some(FileStatus { activity, shard: None, problem: Some(problem), warnings: Vec::new(), ..before })
     }
 }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError, Store};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_state::StoreLocation;
 use s1_forwarder_telemetry::LaneMetrics;
-use s1_forwarder_telemetry::usage::{Delta, OwnClock, Session};
+use s1_forwarder_telemetry::usage::{CountedTime, Delta, OwnClock};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
@@ -25,7 +25,7 @@ const LOCKED_WAIT: Duration = Duration::from_millis(50);
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The area of the state with what commands did.
-pub fn area() -> &'static Path {
+pub fn usage_area() -> &'static Path {
     Path::new("usage")
 }
 
@@ -61,13 +61,13 @@ impl CommandUsage {
         }
     }
 
-    /// Takes what a lane of the command has counted since the last time: `part` is [`Part::Usage`], or
-    /// [`Part::BackfillUsage`].
-    pub fn take(&self, lane: &LaneMetrics, part: Part) {
+    /// Takes what a lane of the command has counted since the last time: `part` is [`StoredPart::Usage`], or
+    /// [`StoredPart::BackfillUsage`].
+    pub fn take(&self, lane: &LaneMetrics, part: StoredPart) {
         self.add(super::id_of(lane), part, &lane.usage.take());
     }
 
-    pub fn add(&self, lane: LaneId, part: Part, delta: &Delta) {
+    pub fn add(&self, lane: LaneId, part: StoredPart, delta: &Delta) {
         if !delta.is_empty() {
             self.counted.lock().entry(CheckpointKey { lane, part }).or_default().delta.merge(delta);
         }
@@ -109,7 +109,7 @@ impl CommandUsage {
         }
         let begun = Instant::now();
         let store = loop {
-            match self.options.open_state(Some(area())).await {
+            match self.options.open_state(Some(usage_area())).await {
                 Err(StateError::Locked(_)) if begun.elapsed() < LOCKED_TIMEOUT => sleep(LOCKED_WAIT).await,
                 opened => break opened.map_err(|error| error.to_string())?,
             }
@@ -140,7 +140,7 @@ impl CommandUsage {
         let mut delta = counted.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
         delta.merge(&std::mem::take(&mut counted.delta));
         let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
-        usage.add(&delta, Session { from: self.begun, until: at, is_over: true, write });
+        usage.add(&delta, CountedTime { from: self.begun, until: at, is_over: true, write });
         let encoded = usage.encode();
         counted.in_doubt = Some(InDoubt { write, previous, at, delta });
         store.commit(key, encoded.into()).await?;
@@ -167,10 +167,10 @@ mod tests {
         let count = |events| {
             let mut delta = Delta::default();
             delta.at(now).events = events;
-            keys.iter().for_each(|key| usage.add(key.lane.clone(), Part::Usage, &delta));
+            keys.iter().for_each(|key| usage.add(key.lane.clone(), StoredPart::Usage, &delta));
         };
         let events = async || {
-            let store = FileStore::open(&state.join(area())).unwrap();
+            let store = FileStore::open(&state.join(usage_area())).unwrap();
             let mut events = Vec::new();
             for key in &keys {
                 let bytes = store.load(key).await.unwrap().unwrap_or_default();
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(events().await, [Some(12), Some(12)]);
         count(100);
         let damaged = async |bytes: Vec<u8>| {
-            let store = FileStore::open(&state.join(area())).unwrap();
+            let store = FileStore::open(&state.join(usage_area())).unwrap();
             store.commit(&keys[0], bytes.into()).await.unwrap();
         };
         damaged(vec![1, 2, 3]).await;

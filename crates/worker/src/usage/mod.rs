@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError, whole_command};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, StoredPart, whole_command};
 use s1_forwarder_record::{Clock, Timestamp};
-use s1_forwarder_telemetry::usage::{ClockError, Counts, Delta, OwnClock, Session, Usage, UsageError};
+use s1_forwarder_telemetry::usage::{ClockError, CountedTime, Counts, Delta, OwnClock, Usage, UsageError};
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry, UsageWrite, lane_span};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use super::Options;
 use super::stores::Stores;
 
-pub use by_commands::{CommandUsage, area};
+pub use by_commands::{CommandUsage, usage_area};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Interval at which the stored counts of lanes that have begun are read.
@@ -43,7 +43,7 @@ const LAST_TIMEOUT: Duration = Duration::from_secs(3);
 /// the others from being stored.
 const LAST_CALLS: usize = 64;
 /// Lanes that the log names in a minute: thousands may have one cause.
-const MOST_NAMED: u64 = 10;
+const MAX_NAMED: u64 = 10;
 
 /// What cannot be read, or written.
 #[derive(Debug, thiserror::Error)]
@@ -201,7 +201,7 @@ impl UsageWriter {
                 Ok(()) => self.count_write(UsageWrite::Ok),
                 Err(error) => {
                     self.count_write(UsageWrite::Lost);
-                    if self.lost.fetch_add(1, Ordering::Relaxed) < MOST_NAMED {
+                    if self.lost.fetch_add(1, Ordering::Relaxed) < MAX_NAMED {
                         span_of(lane).in_scope(|| {
                             warn!(
                                 error = whole(&error, &id, &self.state_flags),
@@ -217,9 +217,9 @@ impl UsageWriter {
 
     /// Says of how many lanes the last minutes were not stored, if they were too many to be named. To be called at the
     /// end too.
-    pub fn tell_lost(&self) {
+    pub fn log_lost(&self) {
         let lanes = self.lost.swap(0, Ordering::Relaxed);
-        if lanes > MOST_NAMED {
+        if lanes > MAX_NAMED {
             warn!(lanes, "what lanes did in their last minutes was not stored: `report` lacks it");
         }
     }
@@ -256,7 +256,7 @@ impl UsageWriter {
     }
 
     fn count_minutes(&self) {
-        self.tell_lost();
+        self.log_lost();
         let now = self.clock.now();
         for lane in self.telemetry.running_lanes() {
             self.count_minute(&lane);
@@ -302,7 +302,7 @@ impl UsageWriter {
             lane.usage.failed(self.clock.now());
             self.count_write(UsageWrite::Failed);
             failed += 1;
-            if failed <= MOST_NAMED {
+            if failed <= MAX_NAMED {
                 span_of(&lane).in_scope(|| {
                     warn!(
                         error = whole(&error, &id_of(&lane), &self.state_flags),
@@ -311,7 +311,7 @@ impl UsageWriter {
                 });
             }
         }
-        if let Some(lanes) = failed.checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        if let Some(lanes) = failed.checked_sub(MAX_NAMED).filter(|more| *more > 0) {
             warn!(lanes, "what more lanes did cannot be stored: it is kept in memory and tried again");
         }
     }
@@ -344,12 +344,12 @@ impl UsageWriter {
             }
             lane.usage.set_unreadable(self.clock.now());
             unreadable += 1;
-            if unreadable <= MOST_NAMED {
+            if unreadable <= MAX_NAMED {
                 let error = whole(&error, &id_of(&lane), &self.state_flags);
                 span.in_scope(|| warn!(error, "what the lane did before cannot be read: `report` lacks it"));
             }
         }
-        if let Some(lanes) = unreadable.checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        if let Some(lanes) = unreadable.checked_sub(MAX_NAMED).filter(|more| *more > 0) {
             warn!(lanes, "what more lanes did before cannot be read: `report` lacks it");
         }
         is_complete
@@ -417,7 +417,7 @@ impl UsageWriter {
             let mut delta = kept.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
             let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
             delta.merge(&lane.usage.take());
-            usage.add(&delta, Session { from: since, until: now, is_over, write });
+            usage.add(&delta, CountedTime { from: since, until: now, is_over, write });
             kept.in_doubt = Some(InDoubt { write, previous, at: now, delta });
             let encoded = usage.encode();
             match store.commit(&key, encoded.clone().into()).await {
@@ -470,7 +470,7 @@ pub(super) fn id_of(lane: &LaneMetrics) -> LaneId {
 }
 
 fn key_of(lane: &LaneMetrics) -> CheckpointKey {
-    CheckpointKey { lane: id_of(lane), part: Part::Usage }
+    CheckpointKey { lane: id_of(lane), part: StoredPart::Usage }
 }
 
 fn span_of(lane: &LaneMetrics) -> tracing::Span {

@@ -389,7 +389,7 @@ async fn last_writes_end_with_the_shutdown_timeout_and_those_that_are_missing_ar
     assert_eq!(writes(&shared, "ok") as usize, in_time);
     assert_eq!(writes(&shared, "lost") as usize, 1_000 - in_time);
     assert_eq!(shared.usage.lost.load(Ordering::Relaxed) as usize, 1_000 - in_time);
-    shared.usage.tell_lost();
+    shared.usage.log_lost();
     assert_eq!(shared.usage.lost.load(Ordering::Relaxed), 0, "they are named once");
 
     // A lane that needed the whole time to drain.

@@ -10,7 +10,9 @@ use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
 use s1_forwarder_engine::console::{Client, ConsoleError};
 use s1_forwarder_engine::lane::LaneBudget;
-use s1_forwarder_engine::source::{Action, By, Learned, Poll, Pull, PulledPage, PulledRecord, SourcePosition, Window};
+use s1_forwarder_engine::source::{
+    Action, ConsoleHabits, Poll, PullSettings, PulledPage, PulledRecord, SourcePosition, TimeField, Window,
+};
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use s1_forwarder_settings::FullJitter;
 use s1_forwarder_telemetry::Meter;
@@ -29,7 +31,7 @@ const PAGE_RECORDS: usize = 1000;
 pub struct CompletenessChecker {
     client: Arc<Client>,
     meter: Meter,
-    pull: Arc<Pull>,
+    pull: Arc<PullSettings>,
     lane: LaneId,
     timeout: Duration,
     random: fastrand::Rng,
@@ -61,7 +63,7 @@ impl CompletenessChecker {
     pub fn new(
         client: Arc<Client>,
         meter: Meter,
-        pull: &Pull,
+        pull: &PullSettings,
         lane: LaneId,
         timeout: Duration,
         random: fastrand::Rng,
@@ -76,7 +78,7 @@ impl CompletenessChecker {
     }
 
     /// For what the lane owes: what its settings exclude is no record of it.
-    pub fn of_owed(self, pull: &Arc<Pull>) -> Self {
+    pub fn of_owed(self, pull: &Arc<PullSettings>) -> Self {
         Self { pull: pull.clone(), ..self }
     }
 
@@ -144,7 +146,7 @@ impl CompletenessChecker {
     ) -> Result<(), ConsoleError> {
         let pull = Arc::new(self.pull.within(window).of_ids(ids));
         let position = SourcePosition::starting_at(window.from);
-        let poll = Poll::new(&self.client, self.meter.clone(), pull, &position, 0, window.to, Learned::default());
+        let poll = Poll::new(&self.client, self.meter.clone(), pull, &position, 0, window.to, ConsoleHabits::default());
         let Ok(mut poll) = poll else { return Ok(()) };
         let mut limit = PAGE_RECORDS;
         let mut retry = self.retry_state();
@@ -223,5 +225,5 @@ fn of_any_version(host: &str, stream: Stream, record: &PulledRecord) -> Identity
 
 /// The window of these hours, by the time of creation.
 pub fn window(hours: &Range<Hour>) -> Window {
-    Window { from: hours.start.start(), to: hours.end.start(), by: By::Creation }
+    Window { from: hours.start.start(), to: hours.end.start(), time: TimeField::Creation }
 }

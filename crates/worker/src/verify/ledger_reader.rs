@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Ledger, LedgerTotals, Sum};
-use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, Part, StateError, Store};
+use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, StateError, Store, StoredPart};
 use s1_forwarder_engine::lane::LaneCheckpoint;
 use s1_forwarder_record::{Stream, Timestamp};
 
@@ -50,7 +50,7 @@ pub fn live_backend(
     spec: &LaneSpec,
     store: Arc<dyn Store>,
 ) -> Result<Arc<dyn CheckpointBackend>, BuildLaneError> {
-    if spec.sink.kind.as_type().keeps_checkpoints()
+    if spec.sink.type_settings.as_sink_type().keeps_checkpoints()
         && let Some(sink) = shared.lane_builder.sink(spec)?.transactional()
     {
         return Ok(sink);
@@ -69,7 +69,7 @@ pub struct Account {
 }
 
 /// A repair of an hour.
-struct Repair {
+struct StoredRepair {
     key: CheckpointKey,
     hour: Hour,
     /// The whole hour was delivered again.
@@ -104,7 +104,7 @@ impl LedgerReader {
         // The repaired hours, with their records, of days for which the ledger has one count.
         let mut repaired_days: BTreeMap<Hour, (u32, u64)> = BTreeMap::new();
         for repair in self.repairs_of(ledger.generation()).await? {
-            let Repair { key, hour, whole, checkpoint, .. } = repair;
+            let StoredRepair { key, hour, whole, checkpoint, .. } = repair;
             if !hours.contains(&hour) {
                 continue;
             }
@@ -136,8 +136,10 @@ impl LedgerReader {
             }
         }
         if let Some(replays) = &self.replays {
-            let key =
-                CheckpointKey { lane: self.lane.clone(), part: Part::Replays { generation: ledger.generation() } };
+            let key = CheckpointKey {
+                lane: self.lane.clone(),
+                part: StoredPart::Replays { generation: ledger.generation() },
+            };
             if let Some(bytes) = replays.load(&key).await? {
                 let replayed = LaneCheckpoint::decode(&bytes)?;
                 totals.merge(replayed.ledger.sums(&**replays, &key, hours).await?);
@@ -159,19 +161,19 @@ impl LedgerReader {
         let repairs = self.repairs_of(generation).await?;
         let last = repairs.iter().filter(|repair| repair.hour == hour).map(|repair| repair.number).max();
         let number = last.map_or(0, |last| last + 1);
-        Ok(CheckpointKey { lane: self.lane.clone(), part: Part::Repair { generation, hour, whole, number } })
+        Ok(CheckpointKey { lane: self.lane.clone(), part: StoredPart::Repair { generation, hour, whole, number } })
     }
 
     /// The repairs of this generation of the ledger, in the order of hour and number.
-    async fn repairs_of(&self, ledger: u64) -> Result<Vec<Repair>, VerifyError> {
+    async fn repairs_of(&self, ledger: u64) -> Result<Vec<StoredRepair>, VerifyError> {
         let mut found = Vec::new();
         for key in self.repairs.list().await? {
-            let Part::Repair { generation, hour, whole, number } = key.part else { continue };
+            let StoredPart::Repair { generation, hour, whole, number } = key.part else { continue };
             if generation != ledger || key.lane != self.lane {
                 continue;
             }
             if let Some(bytes) = self.repairs.load(&key).await? {
-                found.push(Repair { key, hour, whole, number, checkpoint: LaneCheckpoint::decode(&bytes)? });
+                found.push(StoredRepair { key, hour, whole, number, checkpoint: LaneCheckpoint::decode(&bytes)? });
             }
         }
         found.sort_by_key(|repair| (repair.hour, repair.number));

@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, warn};
 use super::completeness::CompletenessChecker;
 use super::error::VerifyError;
 use super::ledger_reader::{Account, LedgerReader, Which, check_segments, live_backend};
-use super::{Confirmed, area, confirm};
+use super::{Confirmed, confirm, repairs_area};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 
@@ -71,7 +71,7 @@ fn is_stopped(shared: &Shared, spec: &LaneSpec) -> bool {
 /// Compares the hours that can be compared, and reports missing records.
 async fn check(shared: &Shared, spec: &LaneSpec, reads_all: bool) -> Result<Check, VerifyError> {
     let id = &spec.id;
-    let kind = spec.sink.kind.name();
+    let kind = spec.sink.type_settings.name();
     let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
         return Ok(Check::NotBefore(shared.options.clock.now()));
     };
@@ -136,6 +136,6 @@ async fn ledger_with_repairs(
     lane: &LaneId,
     live: Arc<dyn CheckpointBackend>,
 ) -> Result<LedgerReader, VerifyError> {
-    let repairs = shared.options.read_state(Some(&area(&lane.pipeline))).await?;
+    let repairs = shared.options.read_state(Some(&repairs_area(&lane.pipeline))).await?;
     Ok(LedgerReader { lane: lane.clone(), which: Which::Current, live, repairs, replays: None })
 }

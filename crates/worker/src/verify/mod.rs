@@ -1,10 +1,10 @@
 //! Compares the records of a console with a lane's ledger, hour by hour (day by day where the ledger has only that),
 //! next to a running worker, and delivers missing ones.
 
-mod asked;
 mod completeness;
 mod destination;
 mod error;
+mod former_spec;
 pub(super) mod ledger_reader;
 mod ledgers;
 
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StoredPart};
 use s1_forwarder_engine::lane::{LaneCheckpoint, LaneEnd};
-use s1_forwarder_engine::source::{Pull, Wanted};
+use s1_forwarder_engine::source::{PullSettings, RecordFilter};
 use s1_forwarder_failure::catch_panic::caught;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use s1_forwarder_settings::ClientError;
@@ -35,14 +35,15 @@ use super::usage::CommandUsage;
 use crate::pipeline::{Pipeline, instead};
 
 pub use destination::{
-    Ask, DestinationReport, Given, HourRow, Missing, Most, Returned, VerifyDestination, run_verify_destination,
+    DestinationReport, HourRow, IdentityList, LookupSource, Missing, RepairLimit, RepairReport, VerifyDestination,
+    run_verify_destination,
 };
 pub use error::VerifyError;
 pub use ledger_reader::{check_segments, live_backend};
 pub use ledgers::{FIRST_CHECK, check_ledgers};
 
-use asked::lane_that_asked;
 use completeness::{CompletenessChecker, window};
+use former_spec::lane_that_asked;
 use ledger_reader::{Account, LedgerReader, Which};
 
 /// Maximum number of missing records that are listed per hour.
@@ -108,12 +109,12 @@ pub struct IncompleteHours {
     pub missing: u64,
     /// Some of the missing records, with their ids at the console. Empty if the ledger has no identities for the hour.
     pub examples: Vec<(Identity, String)>,
-    pub repair: Repair,
+    pub repair: RepairResult,
 }
 
 /// The result of a repair.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Repair {
+pub enum RepairResult {
     NotRequested,
     /// Nothing is missing any more. The number is that of the delivered records.
     Done(u64),
@@ -133,7 +134,7 @@ pub struct VerifyProgress {
 }
 
 /// The area in the state with the checkpoints of a pipeline's repairs.
-pub fn area(pipeline: &str) -> PathBuf {
+pub fn repairs_area(pipeline: &str) -> PathBuf {
     Path::new("verify").join(pipeline)
 }
 
@@ -168,7 +169,7 @@ async fn verify_lanes(
 ) -> Result<Vec<VerifyReport>, VerifyError> {
     let specs = verify.selected.specs()?;
     let live = options.read_state(None).await?;
-    let repairs = options.open_state(Some(&area(&verify.selected.pipeline.name))).await?;
+    let repairs = options.open_state(Some(&repairs_area(&verify.selected.pipeline.name))).await?;
     let replays = options.read_state(Some(&replays_area(&verify.selected.pipeline.name))).await?;
     let telemetry = Arc::new(Telemetry::new());
     let shared = Shared::with_store(repairs.clone(), options, telemetry.clone());
@@ -229,7 +230,7 @@ fn of_another_console(spec: &LaneSpec, checkpoint: &LaneCheckpoint) -> Option<St
 fn checker(shared: &Shared, selected: &Selected, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
     let id = &spec.id;
     let client = shared.lane_builder.client(&id.pipeline, &spec.console)?;
-    let kind = spec.sink.kind.name();
+    let kind = spec.sink.type_settings.name();
     let meter = Meter::detached(&shared.telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.options.clock);
     let random = shared.lane_builder.fork_random();
     Ok(CompletenessChecker::new(client, meter, &spec.pull, id.clone(), selected.once_timeout, random))
@@ -297,7 +298,7 @@ impl Job<'_> {
         let comparable = account.hours_of_former(self.spec.id.stream, self.shared.options.clock.now());
         let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
         let client = self.shared.lane_builder.client(&self.spec.id.pipeline, &self.spec.console)?;
-        let asked_then = former.ledger().asked();
+        let asked_then = former.ledger().filter();
         if hours.is_empty() || former.host() != client.host() {
             return Ok(None);
         }
@@ -390,7 +391,7 @@ impl Job<'_> {
         let now = self.shared.options.clock.now();
         (hours.start.0..hours.end.0).for_each(|hour| compared.verify(hour, 0, now));
         compared.verify(hours.start.0, missing, now);
-        self.usage.add(self.spec.id.clone(), Part::Usage, &compared);
+        self.usage.add(self.spec.id.clone(), StoredPart::Usage, &compared);
     }
 
     /// Returns the number of records that are missing afterwards; `None` if that is not known.
@@ -435,11 +436,11 @@ impl Job<'_> {
         let Confirmed::Incomplete(mut incomplete) = confirmed else { return Ok(is_known.then_some(0)) };
         if self.verify.repair {
             incomplete.repair = match self.other_settings {
-                true => Repair::Failed(OTHER_SETTINGS.to_owned()),
+                true => RepairResult::Failed(OTHER_SETTINGS.to_owned()),
                 false => self.repair_all(&hours, account, incomplete.examples.is_empty(), stop).await?,
             };
         }
-        let missing = if let Repair::Done(_) = incomplete.repair { 0 } else { incomplete.missing };
+        let missing = if let RepairResult::Done(_) = incomplete.repair { 0 } else { incomplete.missing };
         report.incomplete.push(incomplete);
         Ok(Some(missing))
     }
@@ -456,23 +457,25 @@ impl Job<'_> {
         account: &Account,
         whole: bool,
         stop: &CancellationToken,
-    ) -> Result<Repair, VerifyError> {
+    ) -> Result<RepairResult, VerifyError> {
         if whole && !self.verify.resend {
-            return Ok(Repair::NeedsResend);
+            return Ok(RepairResult::NeedsResend);
         }
         let mut delivered = 0;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
             match self.repair(hour, whole, stop).await? {
                 Ok(records) => delivered += records,
-                Err(reason) => return Ok(Repair::Failed(reason)),
+                Err(reason) => return Ok(RepairResult::Failed(reason)),
             }
         }
         Ok(match self.confirm(hours, account).await? {
-            Confirmed::Complete => Repair::Done(delivered),
+            Confirmed::Complete => RepairResult::Done(delivered),
             Confirmed::Incomplete(incomplete) => {
-                Repair::Failed(format!("{} records are still missing", incomplete.missing))
+                RepairResult::Failed(format!("{} records are still missing", incomplete.missing))
             }
-            Confirmed::NotJudged => Repair::Failed(format!("{delivered} records were delivered, but {SUMMED_UP}")),
+            Confirmed::NotJudged => {
+                RepairResult::Failed(format!("{delivered} records were delivered, but {SUMMED_UP}"))
+            }
         })
     }
 
@@ -491,7 +494,7 @@ impl Job<'_> {
             spec: &self.spec,
             pull: self.spec.pull.within(window(&(hour..hour.plus(1)))),
             key,
-            wanted: known.map(|known| Wanted::AllBut(Arc::new(known))),
+            wanted: known.map(|known| RecordFilter::AllBut(Arc::new(known))),
             timeout: self.verify.selected.once_timeout,
         };
         let sent = delivery.run(self.usage, stop).await;
@@ -512,10 +515,10 @@ struct Redelivery<'a> {
     shared: &'a Arc<Shared>,
     spec: &'a LaneSpec,
     /// The pull of a window.
-    pull: Pull,
+    pull: PullSettings,
     key: CheckpointKey,
     /// `None`: all records of the window.
-    wanted: Option<Wanted>,
+    wanted: Option<RecordFilter>,
     /// Without progress for this long it is given up.
     timeout: Duration,
 }
@@ -525,14 +528,14 @@ impl Redelivery<'_> {
     async fn run(self, usage: &CommandUsage, stop: &CancellationToken) -> Result<Redelivered, String> {
         let Self { shared, spec, pull, key, wanted, timeout } = self;
         let LaneId { pipeline, stream, sink } = &spec.id;
-        let kind = spec.sink.kind.name();
+        let kind = spec.sink.type_settings.name();
         let meter = Meter::detached(&shared.telemetry, pipeline, *stream, sink, kind, shared.options.clock);
         let spec = LaneSpec { pull: Arc::new(pull), ..spec.clone() };
         let lane = DetachedLane { key, meter: meter.clone(), wanted, sink_proven: false };
         let runner = LaneRunner::of(Arc::new(spec), shared.clone(), stop.child_token()).once(timeout).detached(lane);
         let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
-        let lane = &meter.lane;
-        usage.take(lane, Part::Usage);
+        let lane = &meter.metrics;
+        usage.take(lane, StoredPart::Usage);
         let [delivered, dead_letters] =
             [&lane.send.delivered, &lane.send.dead_letters].map(|count| count.load(Ordering::Relaxed));
         match exit {
@@ -576,7 +579,7 @@ impl Confirmed {
     fn of(hours: Range<Hour>, missing: u64, examples: Vec<(Identity, String)>) -> Self {
         match missing {
             0 => Self::Complete,
-            _ => Self::Incomplete(IncompleteHours { hours, missing, examples, repair: Repair::NotRequested }),
+            _ => Self::Incomplete(IncompleteHours { hours, missing, examples, repair: RepairResult::NotRequested }),
         }
     }
 }

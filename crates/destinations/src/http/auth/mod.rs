@@ -27,7 +27,7 @@ use url::Url;
 use crate::http::identity::aws::{Aws, AwsSigner};
 use crate::http::transport::endpoint::Endpoint;
 use crate::http::transport::exchange::Response;
-use crate::{BuildError, DestinationKey, SharedSinkResources};
+use crate::{BuildError, DestinationHash, SharedSinkResources};
 
 use header::header_name;
 use oauth::ClientCredentials;
@@ -67,7 +67,7 @@ pub enum Auth {
 impl Auth {
     /// Adds the account whose credentials these are, which may decide where events arrive: of one address, as of a
     /// gateway, each account may have its own place.
-    pub(crate) fn describe(&self, key: &mut DestinationKey<'_>) {
+    pub(crate) fn describe(&self, key: &mut DestinationHash<'_>) {
         match self {
             Self::None => {}
             Self::Basic { user, .. } => _ = key.text("user", user),

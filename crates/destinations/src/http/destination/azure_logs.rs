@@ -24,7 +24,7 @@ use serde_json::json;
 use self::columns::{COLUMN_BYTES, Declared, declared};
 use self::lookup::Workspace;
 use super::event_time::time_or_now;
-use crate::common::{Compression, Defaults};
+use crate::common::{Compression, TypeTraits};
 use crate::http::identity::azure::token_url;
 use crate::http::lookup::Questions;
 use crate::http::transport::framing::write_string;
@@ -34,7 +34,7 @@ use crate::http::{
     Parts, ResponseView, SinkClient, TokenEndpointSettings,
 };
 use crate::integration::{AZURE_LOGS, Content, Integration};
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, with a data collection rule. Azure Monitor does not deduplicate;
 /// the column `EventId` identifies duplicates.
@@ -163,7 +163,7 @@ impl DestinationType for AzureLogsSettings {
     type Destination = AzureLogs;
 
     /// 1 MB a call, before and after compression. The limits leave a margin.
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits {
             bytes: 950_000,
             event_bytes: 900_000,
@@ -196,7 +196,7 @@ impl DestinationType for AzureLogsSettings {
             .then_some("the table of the integration has no column for it: `content: forwarder` has one")
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let stream = self.filled_stream_name(context)?;
         key.endpoints("url", [&self.url]).text("rule", &self.dcr_immutable_id).text("stream_name", &stream);
         key.route([&self.url], &self.headers);

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::{SentTime, TimeLimits};
-use crate::common::{Compression, Defaults};
+use crate::common::{Compression, TypeTraits};
 use crate::http::transport::framing::{has_member, write_string};
 use crate::http::transport::url_part::host_labels;
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, DATADOG, Integration};
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: datadog`: Datadog's logs intake. Datadog does not deduplicate; the attribute `event_id` identifies
 /// duplicates.
@@ -87,7 +87,7 @@ impl DestinationType for DatadogSettings {
 
     /// Datadog accepts 5 MB and 1,000 logs a request, and truncates a log above 1 MB without an error
     /// (<https://docs.datadoghq.com/api/latest/logs/#send-logs>).
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits {
             events: 1_000,
             bytes: 4_800_000,
@@ -112,7 +112,7 @@ impl DestinationType for DatadogSettings {
         true
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.endpoint()?]).secret("api_key", &self.api_key).text("source", &self.source);
         Ok(())
     }

@@ -14,12 +14,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::accept::judge_unknown;
-use crate::common::{Compression, Defaults, ENVELOPE};
+use crate::common::{ADD_ENVELOPE, Compression, TypeTraits};
 use crate::http::{
     Accept, Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::line::Line;
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: http`: JSON to any receiver. A 2xx means that the receiver accepted the whole request, unless `accept` says
 /// otherwise.
@@ -59,7 +59,7 @@ pub enum Format {
 impl DestinationType for GenericSettings {
     type Destination = Generic;
 
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
         batch_timeout: Duration::from_secs(1),
         concurrency: 4,
@@ -72,10 +72,10 @@ impl DestinationType for GenericSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
+        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secrets(&self.headers);
         self.auth.describe(key);
         Ok(())

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::time_or_now;
-use crate::common::{Compression, Defaults};
+use crate::common::{Compression, TypeTraits};
 use crate::http::identity::service_account::ServiceAccount;
 use crate::http::transport::url_part::{host_label, id_segment, segment};
 use crate::http::{
@@ -27,7 +27,7 @@ use crate::http::{
     TokenEndpointSettings,
 };
 use crate::integration::{Content, GOOGLE_SECOPS, Integration};
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records, which the
 /// sink sends unless it has a `schema`. The label `event_id` identifies duplicates.
@@ -100,7 +100,7 @@ impl DestinationType for GoogleSecopsSettings {
         Some("Google SecOps' parser knows OCSF 1.1, to which 1.3 is nearest");
 
     /// 4 MB a request. Base64 makes logs a third larger.
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(5),
         concurrency: 2,
@@ -133,7 +133,7 @@ impl DestinationType for GoogleSecopsSettings {
         false
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.log_type(context)?]);
         Ok(())
     }

@@ -28,7 +28,7 @@ use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
 use s1_forwarder_settings::HttpSettings;
 
-use crate::common::Defaults;
+use crate::common::TypeTraits;
 use crate::http::auth::Authenticator;
 use crate::http::transport::client::SinkClient;
 use crate::http::transport::endpoint::Endpoint;
@@ -36,13 +36,13 @@ use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::transport::framing::Framing;
 use crate::http::transport::response::ResponseView;
 use crate::integration::{Content, Integration};
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::common::SinkType).
 pub(crate) trait DestinationType {
     type Destination: Destination;
 
-    const DEFAULTS: Defaults;
+    const DEFAULTS: TypeTraits;
 
     /// See [`SinkType::default_schema`](crate::common::SinkType::default_schema).
     const DEFAULT_SCHEMA: Option<Schema> = None;
@@ -75,7 +75,7 @@ pub(crate) trait DestinationType {
     }
 
     /// See [`SinkType::describe_destination`](crate::common::SinkType::describe_destination).
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError>;
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError>;
 
     /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
     ///

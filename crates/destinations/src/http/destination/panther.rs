@@ -13,13 +13,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generic::{Format, Generic};
-use crate::common::{Compression, Defaults, ENVELOPE};
+use crate::common::{ADD_ENVELOPE, Compression, TypeTraits};
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::integration::{Content, Integration, PANTHER};
 use crate::line::Line;
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: panther`: an HTTP source of Panther.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,7 +50,7 @@ impl DestinationType for PantherSettings {
 
     /// A request has at most 1 MB after compression, including headers
     /// (<https://docs.panther.com/data-onboarding/data-transports/http>).
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(2),
         concurrency: 2,
@@ -69,10 +69,10 @@ impl DestinationType for PantherSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
+        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secrets(&self.headers);
         Ok(())
     }

@@ -18,11 +18,11 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use super::event_time::time_or_now;
-use crate::common::{Compression, Defaults, MAPPED};
+use crate::common::{Compression, MAPPED, TypeTraits};
 use crate::http::transport::framing::{write_body_as_string, write_string};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, Integration, SEKOIA};
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records, which the sink
 /// sends unless it has a `schema`. Sekoia.io does not deduplicate.
@@ -70,7 +70,7 @@ impl DestinationType for SekoiaSettings {
     type Destination = Sekoia;
 
     /// 10 MiB a request and 250 KB an event, including the escapes of an event as a string.
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
         batch_timeout: Duration::from_secs(2),
         concurrency: 2,
@@ -94,7 +94,7 @@ impl DestinationType for SekoiaSettings {
         (schema == Schema::Raw).then_some(MAPPED)
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secret("intake_key", &self.intake_key);
         Ok(())
     }

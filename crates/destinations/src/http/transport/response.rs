@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use s1_forwarder_engine::sink::{Outcome, RejectedEvent};
+use s1_forwarder_engine::sink::{Outcome, RefusedEvent};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{KnownSecrets, retry_after, wants_tls};
 use serde::de::IgnoredAny;
@@ -107,8 +107,8 @@ impl ResponseView<'_> {
     }
 
     /// The event at `index` will never be accepted, and has the status of the response.
-    pub fn rejection(&self, index: usize, reason: String) -> RejectedEvent {
-        RejectedEvent { index, status: self.status.as_u16().to_string(), reason }
+    pub fn rejection(&self, index: usize, reason: String) -> RefusedEvent {
+        RefusedEvent { index, status: self.status.as_u16().to_string(), reason }
     }
 
     /// [`by_status`](Self::by_status) of a destination whose success has an empty or a JSON body. Any other body does

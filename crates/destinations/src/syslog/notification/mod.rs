@@ -94,7 +94,7 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn new(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Self {
         // A longer one is no id.
-        let cut = if value.len() > shorten::LONGEST_EXACT && cut == Cut::Never { Cut::Late } else { cut };
+        let cut = if value.len() > shorten::MAX_EXACT && cut == Cut::Never { Cut::Late } else { cut };
         Self { key, cut, value }
     }
 }
@@ -136,12 +136,12 @@ impl<'a> Line<'a> {
     fn shorten(&mut self, excess: usize) {
         let mut excess = self.shorten_entries(Cut::Early, excess);
         if self.dialect == Dialect::Cef {
-            excess -= shorten::cut(&mut self.name, excess, |text| escaped(text, Escape::CefHeader));
+            excess -= shorten::shorten_by(&mut self.name, excess, |text| escaped(text, Escape::CefHeader));
         }
         excess = self.shorten_entries(Cut::Late, excess);
         let escape = self.dialect.header();
         if let Some(slot) = &mut self.slot {
-            shorten::cut(slot, excess, |text| escaped(text, escape));
+            shorten::shorten_by(slot, excess, |text| escaped(text, escape));
         }
     }
 
@@ -150,7 +150,7 @@ impl<'a> Line<'a> {
         let escape = self.dialect.value();
         for entry in self.entries.iter_mut().rev() {
             if entry.cut == which && !shorten::is_exact(&entry.value) {
-                excess -= shorten::cut(&mut entry.value, excess, |text| escaped(text, escape));
+                excess -= shorten::shorten_by(&mut entry.value, excess, |text| escaped(text, escape));
             }
         }
         excess

@@ -61,7 +61,7 @@ impl FormerLedger {
     /// Its segments, which are no longer referred to.
     pub fn into_segments(self) -> impl Iterator<Item = u64> {
         let delivered = self.ledger.delivered.into_iter().map(|delivered| delivered.sums);
-        iter::once(self.ledger.sums).chain(delivered).flat_map(|mut sums| sums.older.drop_all())
+        iter::once(self.ledger.sums).chain(delivered).flat_map(|mut sums| sums.older.release_all())
     }
 
     /// The delivered records of the ledger, as they were stored with it.

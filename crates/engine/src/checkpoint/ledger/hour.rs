@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 const MICROS: i64 = 3_600_000_000;
 /// A lane without events stores after this, at the latest, how far it has come.
-const LONGEST_UNSTORED: Duration = Duration::from_secs(20 * 60);
+const MAX_UNSTORED: Duration = Duration::from_secs(20 * 60);
 
 /// A whole hour of UTC, counted from 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl Hour {
 }
 
 /// When and by which command `verify` delivers what is missing of the time between these. It compares whole hours,
-/// after they have settled (see `Pull::settles_after`) and the lane has stored that it is past them. `file` is the
+/// after they have settled (see `PullSettings::settles_after`) and the lane has stored that it is past them. `file` is the
 /// pipeline's, and `state_flags` are those of a command that uses the same state.
 pub fn repair_between(
     since: Timestamp,
@@ -55,7 +55,7 @@ pub fn repair_between(
 ) -> String {
     let from = Hour::of(since).unwrap_or_default();
     let to = Hour::from(until);
-    let settled = to.start().plus(settles_after + LONGEST_UNSTORED + Duration::from_secs(1)).whole_second();
+    let settled = to.start().plus(settles_after + MAX_UNSTORED + Duration::from_secs(1)).whole_second();
     format!("from {settled} on: s1-forwarder verify {file} --from {from} --to {to} --repair{state_flags}")
 }
 

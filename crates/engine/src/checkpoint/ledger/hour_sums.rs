@@ -12,7 +12,7 @@ use crate::checkpoint::journal::{Journal, Segment};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
 
 /// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
-pub(super) const MOST_SUMS: usize = 72;
+pub(super) const MAX_SUMS: usize = 72;
 pub(super) const NEWEST_SUMS: usize = 24;
 
 /// Sums of records by their hour of creation, with a journal for most of them.
@@ -41,7 +41,7 @@ impl HourSums {
 
     /// What has to be written to the journal before the checkpoint: most sums, once there are too many.
     pub fn take_append(&mut self, next_segment: &mut u64) -> Option<Append> {
-        if self.recent.len() <= MOST_SUMS {
+        if self.recent.len() <= MAX_SUMS {
             return None;
         }
         let newest = self.recent.keys().nth_back(NEWEST_SUMS - 1).copied().unwrap_or_default();

@@ -46,9 +46,9 @@ const IDENTITY_HOURS: u32 = 48;
 /// Hours after which a day becomes one count, if the lane has no journal.
 const HOURS_APART: u32 = 72;
 /// Identities in the checkpoint at most; then all of them move to the journal.
-const MOST_RECENT: usize = 256;
+const MAX_RECENT: usize = 256;
 /// Segments of identities (of 1 MiB) per lane at most: about sixty million ids of a busy stream, 4 bytes each.
-const MOST_SEGMENTS: usize = 256;
+const MAX_SEGMENTS: usize = 256;
 
 /// The records that a lane has accounted for, by hour of creation. It is part of the lane's checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ impl Ledger {
     pub fn restart(&mut self, since: Timestamp, asked: String, journals: bool) -> Self {
         let mut before = std::mem::take(self);
         let mut released = std::mem::take(&mut before.released);
-        released.extend(before.identities.drop_all());
+        released.extend(before.identities.release_all());
         before.recent.clear();
         // No hour has identities.
         before.kept_from = before.kept_from.map(|_| Hour(u32::MAX));
@@ -118,7 +118,7 @@ impl Ledger {
     }
 
     /// The filter of the requests.
-    pub fn asked(&self) -> &str {
+    pub fn filter(&self) -> &str {
         &self.asked
     }
 
@@ -213,13 +213,13 @@ impl Ledger {
         let Self { sums, delivered, next_segment, .. } = self;
         appends.extend(sums.take_append(next_segment));
         appends.extend(delivered.as_mut().and_then(|delivered| delivered.sums.take_append(next_segment)));
-        if self.recent.len() > MOST_RECENT {
+        if self.recent.len() > MAX_RECENT {
             let leaving = std::mem::take(&mut self.recent);
             let newest = leaving.iter().map(|(hour, _)| *hour).max().unwrap_or(first_identity);
             appends.push(self.identities.append(newest, entries::keys(leaving), &mut self.next_segment));
         }
-        while self.identities.len() > MOST_SEGMENTS
-            && let Some(gone) = self.identities.drop_oldest()
+        while self.identities.len() > MAX_SEGMENTS
+            && let Some(gone) = self.identities.release_oldest()
         {
             self.kept_from = self.kept_from.max(Some(gone.newest.plus(1)));
             self.released.push(gone.number);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use s1_forwarder_record::Stream;
 
-use super::hour_sums::{MOST_SUMS, NEWEST_SUMS};
+use super::hour_sums::{MAX_SUMS, NEWEST_SUMS};
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, MemoryStore, StateError};
 
@@ -41,7 +41,7 @@ fn decode(bytes: &[u8]) -> postcard::Result<Ledger> {
 
 /// Stores the ledger as a lane does. Returns the bytes of the checkpoint.
 async fn save(ledger: &mut Ledger, store: &MemoryStore) -> usize {
-    let journal = JournalChange { appends: ledger.take_appends(now()), dropped: ledger.released().to_vec() };
+    let journal = JournalChange { appends: ledger.take_appends(now()), released: ledger.released().to_vec() };
     let checkpoint = encode(ledger);
     let bytes = checkpoint.len();
     let removed = store.commit(&lane(), CheckpointUpdate { checkpoint, journal }).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_journal_newer_than_its_checkpoint_is_overwritten() {
     let stored = encode(&ledger);
     fill(&mut ledger, 300..900);
     // The process crashes before the next checkpoint and continues from the previous one.
-    let journal = JournalChange { appends: ledger.take_appends(now()), dropped: Vec::new() };
+    let journal = JournalChange { appends: ledger.take_appends(now()), released: Vec::new() };
     store.commit(&lane(), CheckpointUpdate { checkpoint: stored.clone(), journal }).await.unwrap();
     let mut ledger = decode(&stored).unwrap();
     let totals = ledger.totals(&store, &lane(), ALL).await.unwrap();
@@ -216,12 +216,12 @@ async fn sums_are_read_without_identities() {
 #[test]
 fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
     let mut ledger = Ledger::begin(ago(24 * 60), String::new(), true);
-    for hours in (0..MOST_SUMS as u32).rev() {
+    for hours in (0..MAX_SUMS as u32).rev() {
         ledger.count(ago(hours), identity(u64::from(hours)));
     }
     assert!(ledger.take_appends(now()).is_empty());
-    assert_eq!(ledger.sums.recent.len(), MOST_SUMS);
-    ledger.count(ago(MOST_SUMS as u32), identity(MOST_SUMS as u64));
+    assert_eq!(ledger.sums.recent.len(), MAX_SUMS);
+    ledger.count(ago(MAX_SUMS as u32), identity(MAX_SUMS as u64));
     assert_eq!(ledger.take_appends(now()).len(), 1);
     assert_eq!(ledger.sums.recent.len(), NEWEST_SUMS);
     assert_eq!(
@@ -229,11 +229,11 @@ fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
         [Hour::of(ago(NEWEST_SUMS as u32)).unwrap()]
     );
 
-    for number in 0..MOST_RECENT as u64 {
+    for number in 0..MAX_RECENT as u64 {
         ledger.remember(now(), number, now());
     }
     assert!(ledger.take_appends(now()).is_empty());
-    ledger.remember(now(), MOST_RECENT as u64, now());
+    ledger.remember(now(), MAX_RECENT as u64, now());
     assert_eq!(ledger.take_appends(now()).len(), 1);
     assert!(ledger.recent.is_empty());
 }
@@ -257,11 +257,11 @@ fn the_oldest_identities_are_released_if_there_are_too_many() {
     let mut ledger = Ledger::begin(ago(40), String::new(), true);
     let first = Hour::of(ago(30)).unwrap();
     let second = Hour::of(ago(20)).unwrap();
-    for number in 0..=MOST_SEGMENTS {
+    for number in 0..=MAX_SEGMENTS {
         let newest = if number == 0 { first } else { second };
         ledger.identities.append(newest, vec![0; 1 << 20], &mut ledger.next_segment);
         ledger.take_appends(now());
-        let released: &[u64] = if number < MOST_SEGMENTS { &[] } else { &[0] };
+        let released: &[u64] = if number < MAX_SEGMENTS { &[] } else { &[0] };
         assert_eq!(ledger.released(), released);
     }
     assert_eq!(ledger.kept_from(now()), Some(first.plus(1)));

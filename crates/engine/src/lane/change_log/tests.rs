@@ -11,19 +11,19 @@ use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 use crate::lane::lane_checkpoint::LaneCheckpoint;
 use crate::lane::pending_batch::PendingBatch;
-use crate::source::{AgentPull, Own, Pass, PollContext, Pull, RecordKey};
+use crate::source::{AgentSettings, Pass, PollContext, PullSettings, RecordKey, StreamOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-const MOST_BYTES: u64 = 16 << 10;
+const MAX_BYTES: u64 = 16 << 10;
 
 fn now() -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000)
 }
 
 fn assert_bytes_a_batch(records: &str, figures: &[u64]) {
-    println!("| {records}: bytes that a batch of 1,000 writes | ≤ {MOST_BYTES} | {figures:?} |");
-    assert!(figures.iter().all(|bytes| *bytes <= MOST_BYTES), "{records}: {figures:?}");
+    println!("| {records}: bytes that a batch of 1,000 writes | ≤ {MAX_BYTES} | {figures:?} |");
+    assert!(figures.iter().all(|bytes| *bytes <= MAX_BYTES), "{records}: {figures:?}");
 }
 
 type Segments = BTreeMap<u64, Vec<u8>>;
@@ -43,7 +43,7 @@ impl CheckpointBackend for Store {
     }
 
     async fn commit(&self, _: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
-        let CheckpointUpdate { checkpoint, journal: JournalChange { appends, dropped } } = update;
+        let CheckpointUpdate { checkpoint, journal: JournalChange { appends, released } } = update;
         *self.bytes.lock() += checkpoint.len() as u64;
         let mut stored = self.stored.lock();
         for Append { segment, offset, bytes } in appends {
@@ -53,9 +53,9 @@ impl CheckpointBackend for Store {
             assert_eq!(segment.len() as u64, offset, "a gap");
             segment.extend(bytes);
         }
-        stored.1.retain(|segment, _| !dropped.contains(segment));
+        stored.1.retain(|segment, _| !released.contains(segment));
         stored.0 = checkpoint;
-        Ok(dropped)
+        Ok(released)
     }
 
     fn keeps_journals(&self) -> bool {
@@ -78,7 +78,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(pull: &Pull, since: Timestamp) -> Self {
+    fn new(pull: &PullSettings, since: Timestamp) -> Self {
         let passes = pull.passes();
         let mut position = SourcePosition::starting_at(since);
         position.follow(&passes);
@@ -143,7 +143,7 @@ impl Lane {
 
     fn journal_change(&mut self, at: Timestamp) -> JournalChange {
         let appends = self.checkpoint.take_appends(at);
-        JournalChange { appends, dropped: self.checkpoint.ledger.released().to_vec() }
+        JournalChange { appends, released: self.checkpoint.ledger.released().to_vec() }
     }
 
     async fn commit(&mut self, journal: JournalChange) {
@@ -193,7 +193,7 @@ impl Lane {
 /// A thousand activities a second, half an hour of polls: five to seven and a half minutes of keys.
 #[tokio::test]
 async fn a_busy_lane_writes_what_is_new() {
-    let mut lane = Lane::new(&Pull::of(Stream::Activities), now());
+    let mut lane = Lane::new(&PullSettings::of(Stream::Activities), now());
     let mut figures = Vec::new();
     for poll in 1..=60_u32 {
         let start = now().plus(30 * SECOND * poll);
@@ -224,7 +224,7 @@ async fn a_busy_lane_writes_what_is_new() {
 /// A hundred thousand agents, first all of them and then those that changed.
 #[tokio::test]
 async fn a_lane_of_many_agents_writes_what_is_new() {
-    let mut lane = Lane::new(&Pull::of(Stream::Agents), Timestamp::default());
+    let mut lane = Lane::new(&PullSettings::of(Stream::Agents), Timestamp::default());
     let ids: Vec<u64> = (0..100_000_u32)
         .map(|_| {
             let age = DAY * lane.random.u32(1..1500);
@@ -265,7 +265,7 @@ async fn a_lane_of_many_agents_writes_what_is_new() {
 /// Nothing but changes of the same agents, for three days.
 #[tokio::test]
 async fn a_journal_of_what_the_position_has_forgotten_does_not_grow() {
-    let mut lane = Lane::new(&Pull::of(Stream::Agents), Timestamp::default());
+    let mut lane = Lane::new(&PullSettings::of(Stream::Agents), Timestamp::default());
     for poll in 1..=300_u32 {
         let start = now().plus(900 * SECOND * poll);
         let context = PollContext { start, ..PollContext::default() };
@@ -277,13 +277,13 @@ async fn a_journal_of_what_the_position_has_forgotten_does_not_grow() {
     }
     lane.stored_bytes_a_batch(now().plus(3 * DAY)).await;
     let kept: usize = lane.store.stored.lock().1.values().map(Vec::len).sum();
-    assert!(kept < 2 * LEAST_BYTES as usize, "{kept} bytes of journal");
+    assert!(kept < 2 * MIN_BYTES as usize, "{kept} bytes of journal");
 }
 
 /// A hundred thousand alerts of seven days; then new ones and changes of these.
 #[tokio::test]
 async fn a_lane_with_a_week_of_alerts_writes_what_is_new() {
-    let mut lane = Lane::new(&Pull::of(Stream::Alerts), now().minus(7 * DAY));
+    let mut lane = Lane::new(&PullSettings::of(Stream::Alerts), now().minus(7 * DAY));
     let mut alerts = Vec::new();
     let mut figures = Vec::new();
     let context = PollContext { start: now(), ..PollContext::default() };
@@ -340,7 +340,7 @@ async fn a_lane_of_many_scopes_writes_what_is_new() {
         name: None,
     };
     let scopes = (0..100).map(|number| std::sync::Arc::new(scope(number))).collect();
-    let pull = Pull::of(Stream::Vulnerabilities).with_found_scopes(scopes);
+    let pull = PullSettings::of(Stream::Vulnerabilities).with_found_scopes(scopes);
     let mut lane = Lane::new(&pull, now().minus(DAY));
     assert_eq!(lane.passes.len(), 101, "the last one is that of everything");
     let mut figures = Vec::new();
@@ -369,7 +369,7 @@ async fn a_lane_of_many_scopes_writes_what_is_new() {
 /// The first pass has left the time of the alert that changes; the second one has not.
 #[tokio::test]
 async fn an_alert_that_changes_twice_between_two_writes_is_stored_as_it_was_last() {
-    let mut lane = Lane::new(&Pull::of(Stream::Alerts), now().minus(7 * DAY));
+    let mut lane = Lane::new(&PullSettings::of(Stream::Alerts), now().minus(7 * DAY));
     let context = |pass, start| PollContext { pass, start, ..PollContext::default() };
     let old = now().minus(3600 * SECOND);
     let records: Vec<RecordKey> = (0..200).map(|id| lane.record(id, old, old)).collect();
@@ -391,7 +391,7 @@ async fn an_alert_that_changes_twice_between_two_writes_is_stored_as_it_was_last
 /// A lane of which the journal is not as it was written would repeat what it does not know any more.
 #[tokio::test]
 async fn a_damaged_journal_is_refused_and_one_that_is_longer_is_not() {
-    let mut lane = Lane::new(&Pull::of(Stream::Alerts), now());
+    let mut lane = Lane::new(&PullSettings::of(Stream::Alerts), now());
     let context = PollContext { start: now().plus(60 * SECOND), ..PollContext::default() };
     for batch in 0..3 {
         let records: Vec<RecordKey> =
@@ -466,12 +466,12 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let streams = [Stream::Alerts, Stream::Agents, Stream::Vulnerabilities, Stream::UnifiedAlerts, Stream::Agents];
         let stream = streams[kind];
-        let mut pull = Pull { overlap: 30 * SECOND, ..Pull::of(stream) };
+        let mut pull = PullSettings { overlap: 30 * SECOND, ..PullSettings::of(stream) };
         if kind == 4 {
-            pull.own = Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() });
+            pull.own = StreamOptions::Agents(AgentSettings { snapshot: true, ..AgentSettings::default() });
         }
         if stream == Stream::Alerts {
-            pull.own = Own::Alerts(3600 * SECOND);
+            pull.own = StreamOptions::Alerts(3600 * SECOND);
         }
         let mut lane = Lane::new(&pull, now().minus(SECOND));
         let mut at = now();
@@ -507,7 +507,7 @@ proptest! {
                 Step::Wait(seconds) => at = at.plus(SECOND * seconds),
                 Step::ForgetKeys => lane.checkpoint.position.forget_keys(),
                 Step::Lookback(on) if stream == Stream::Alerts => {
-                    pull.own = Own::Alerts(if on { 3600 * SECOND } else { Duration::ZERO });
+                    pull.own = StreamOptions::Alerts(if on { 3600 * SECOND } else { Duration::ZERO });
                     lane.passes = pull.passes();
                     lane.checkpoint.position.follow(&lane.passes);
                     lane.checkpoint.position.forget_others(&lane.passes);

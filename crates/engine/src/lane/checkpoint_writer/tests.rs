@@ -51,7 +51,7 @@ impl CheckpointBackend for Memory {
             return Err(StateError::Conflict { lane: lane(), owner: "another".to_owned() });
         }
         self.saved.lock().unwrap().push(LaneCheckpoint::decode(&update.checkpoint).unwrap().settled);
-        Ok(update.journal.dropped)
+        Ok(update.journal.released)
     }
 }
 
@@ -88,7 +88,7 @@ fn writer_with_seed(
     let text = "1d".into();
     let ledger = Ledger::begin(since, String::new(), false);
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
-    let mode = Mode::default();
+    let mode = FailurePolicy::default();
     let writer = CheckpointWriter { main, copy: None, mode, meter, clock: Clock::System, appends: Vec::new() };
     (store, writer, checkpoint)
 }
@@ -206,9 +206,9 @@ async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
     writer.write_due(&mut checkpoint, false).await.unwrap();
     assert!(writer.main.failing.is_some(), "the lane must not send more");
     let wait = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
-    assert!(!wait.is_zero() && wait <= LONGEST_WAIT && saved(&store).is_empty(), "{wait:?}");
+    assert!(!wait.is_zero() && wait <= MAX_WAIT && saved(&store).is_empty(), "{wait:?}");
     let wait = took(writer.flush(&mut checkpoint)).await.unwrap();
-    assert!(!wait.is_zero() && wait <= 2 * LONGEST_WAIT, "not in a hot loop: {wait:?}");
+    assert!(!wait.is_zero() && wait <= 2 * MAX_WAIT, "not in a hot loop: {wait:?}");
     assert_eq!((saved(&store).len(), writer.main.failing.is_some()), (1, false));
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
 }
@@ -259,7 +259,7 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     while saved(&store).is_empty() {
         writer.write_copy(&checkpoint).await.unwrap();
     }
-    assert!(matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
+    assert!(matches!(meter.metrics.state(), LaneState::Stopped(_)), "{:?}", meter.metrics.state());
 }
 
 /// The copy fell due first, and both are overdue: the lane does not depend on its copy.
@@ -333,9 +333,9 @@ async fn a_write_that_hangs_is_shown_once_and_until_it_has_succeeded() {
     writer.events_settled(true);
     writer.main.saved_at -= INTERVAL;
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(STORE_TIMEOUT));
-    assert!(matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
+    assert!(matches!(meter.metrics.state(), LaneState::Stopped(_)), "{:?}", meter.metrics.state());
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(STORE_TIMEOUT * 2));
-    assert!(!matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
+    assert!(!matches!(meter.metrics.state(), LaneState::Stopped(_)), "{:?}", meter.metrics.state());
     assert_eq!(saved(&store).len(), 1);
 }
 

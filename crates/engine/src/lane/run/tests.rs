@@ -17,7 +17,7 @@ async fn with_unstored_events(store: &Arc<MemoryStore>) -> (Life, Box<OpenLane>)
     let mut open = life.lane.open().await.unwrap();
     open.checkpoint.settled = 7;
     open.writer.events_settled(false);
-    life.lane.delivery.meter.lane.pull.records.fetch_add(5, Ordering::Relaxed);
+    life.lane.delivery.meter.metrics.pull.records.fetch_add(5, Ordering::Relaxed);
     (life, open)
 }
 
@@ -35,9 +35,9 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
     ] {
         let store = Arc::<MemoryStore>::default();
         let (mut life, open) = with_unstored_events(&store).await;
-        let metrics = life.lane.delivery.meter.lane.clone();
+        let metrics = life.lane.delivery.meter.metrics.clone();
         let step = life.failed(open, 0, SideFailure { side, failure: failure.clone() }).await;
-        let Step::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
+        let LaneStep::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
         assert!(next.at > Instant::now(), "{failure:?}");
         assert_eq!((stored(&store), metrics.pull.requeued.load(Ordering::Relaxed)), (7, 5), "{failure:?}");
     }
@@ -49,7 +49,7 @@ async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored(
     let store = Arc::<MemoryStore>::default();
     let (mut life, open) = with_unstored_events(&store).await;
     let failure = Failure::transient("nothing was accepted");
-    let Step::Wait(open, next) = life.failed(open, 0, SideFailure { side: Side::Store, failure }).await else {
+    let LaneStep::Wait(open, next) = life.failed(open, 0, SideFailure { side: Side::Store, failure }).await else {
         panic!("it goes on")
     };
     assert!(next.at <= Instant::now() && open.sink_backoff == Backoff::default());
@@ -66,7 +66,7 @@ async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
     let stalled = || (Side::Store, Failure::transient("nothing was accepted"));
     for (side, failure) in [refused(), refused(), stalled(), refused(), refused()] {
         let step = life.failed(open, 0, SideFailure { side, failure }).await;
-        let Step::Wait(again, _) = step else { panic!("it has ended") };
+        let LaneStep::Wait(again, _) = step else { panic!("it has ended") };
         open = again;
     }
 }
@@ -83,7 +83,7 @@ async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
         assert!(timeout(DAY, &mut failed).await.is_err(), "it goes on, and runs the program again");
         assert_eq!(stored(&store), 7);
         stop.cancel();
-        assert!(matches!(failed.await, Step::Flush(_, LaneEnd::Drained)));
+        assert!(matches!(failed.await, LaneStep::Flush(_, LaneEnd::Drained)));
     }
 }
 
@@ -91,8 +91,8 @@ async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
 async fn a_poll_that_is_stopped_leaves_nothing_in_flight() {
     let store = Arc::<MemoryStore>::default();
     let (mut life, open) = with_unstored_events(&store).await;
-    let metrics = life.lane.delivery.meter.lane.clone();
+    let metrics = life.lane.delivery.meter.metrics.clone();
     life.stop.cancel();
-    assert!(matches!(life.poll(open, 0).await, Step::Wait(..)));
+    assert!(matches!(life.poll(open, 0).await, LaneStep::Wait(..)));
     assert_eq!(metrics.pull.requeued.load(Ordering::Relaxed), 5);
 }

@@ -7,7 +7,7 @@ use crate::checkpoint::ledger::Ledger;
 use crate::lane::lane_of_tests::lane;
 use crate::sink::Batch;
 use crate::sink::deliver::Fates;
-use crate::source::{Known, Pull, RecordKey};
+use crate::source::{Known, PullSettings, RecordKey};
 
 fn start() -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000)
@@ -16,7 +16,7 @@ fn start() -> Timestamp {
 /// The checkpoint of a lane of activities that begins an hour before `start`.
 fn new_checkpoint(journals: bool) -> LaneCheckpoint {
     let mut position = SourcePosition::starting_at(start().minus(Duration::from_secs(3600)));
-    position.follow(&Pull::of(Stream::Activities).passes());
+    position.follow(&PullSettings::of(Stream::Activities).passes());
     let since_resolved = position.bound();
     let ledger = Ledger::begin(since_resolved, String::new(), journals);
     LaneCheckpoint::begin("console.example".into(), "".into(), "1h".into(), since_resolved, position, ledger)
@@ -36,37 +36,37 @@ fn pending_batch(times: &[Timestamp]) -> PendingBatch {
     PendingBatch { record_keys, newest, context, batch, ..PendingBatch::new(Stream::Activities) }
 }
 
-fn covering(
+fn transaction_checkpoint(
     before: &LaneCheckpoint,
     journal: &JournalChange,
     passes: &[Pass],
     pending: &Arc<PendingBatch>,
     now: Timestamp,
-) -> Covering {
+) -> TransactionCheckpoint {
     let before = before.clone();
     let journal = journal.clone();
     let passes = passes.to_vec();
-    Covering { before, journal, passes, pending: pending.clone(), now }
+    TransactionCheckpoint { before, journal, passes, pending: pending.clone(), now }
 }
 
 /// A sink that commits the checkpoint with the events is given what is true once it has taken them.
 #[test]
 fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more() {
-    let passes = Pull::of(Stream::Activities).passes();
+    let passes = PullSettings::of(Stream::Activities).passes();
     let mut before = new_checkpoint(false);
     before.settled = 5;
     before.ledger.release([7]);
     let times = [3, 2, 1].map(|minutes| start().minus(Duration::from_secs(60 * minutes)));
     let pending = Arc::new(pending_batch(&times));
 
-    let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
+    let journal = JournalChange { appends: Vec::new(), released: vec![7] };
     let unchanged = before.clone();
     for (settled, until) in [(&[0, 2][..], before.position.first().unwrap().watermark), (&[0, 1, 2], times[2])] {
-        let update = covering(&before, &journal, &passes, &pending, Clock::System.now()).update(settled);
+        let update = transaction_checkpoint(&before, &journal, &passes, &pending, Clock::System.now()).update(settled);
         assert_eq!(update.journal, journal);
         let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&update.checkpoint).unwrap();
         let pass_position = position.first().unwrap();
-        let is_known = |record_key| pass_position.knows_record(&passes[0], record_key, true) == Known::Taken;
+        let is_known = |record_key| pass_position.knows_record(&passes[0], record_key, true) == Known::Settled;
         let known = pending.record_keys.iter().map(is_known);
         let known: Vec<usize> = known.enumerate().filter(|(_, known)| *known).map(|(index, _)| index).collect();
         assert_eq!(
@@ -80,26 +80,26 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
 /// A later part begins from the same state, and may need what an earlier one no longer needs.
 #[test]
 fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
-    let passes = Pull::of(Stream::Activities).passes();
+    let passes = PullSettings::of(Stream::Activities).passes();
     let mut before = new_checkpoint(true);
     let old = pending_batch(&[start().minus(Duration::from_secs(3000)); 500]);
     before.settle(&passes, &old, &Vec::from_iter(0..500), start());
-    let journal = JournalChange { appends: before.take_appends(start()), dropped: vec![77] };
+    let journal = JournalChange { appends: before.take_appends(start()), released: vec![77] };
     let needed: Vec<u64> = journal.appends.iter().map(|append| append.segment).collect();
 
     // Its watermark forgets the old keys, and with them their part of the journal.
     let pending = Arc::new(pending_batch(&[start()]));
-    let covering = covering(&before, &journal, &passes, &pending, start());
-    let (stored, update) = (covering.stored(&[0]), covering.update(&[0]));
+    let transaction_checkpoint = transaction_checkpoint(&before, &journal, &passes, &pending, start());
+    let (stored, update) = (transaction_checkpoint.stored(&[0]), transaction_checkpoint.update(&[0]));
     let released = stored.ledger.released();
     assert!(released.iter().any(|segment| needed.contains(segment)), "{needed:?}, {released:?}");
-    assert_eq!(update.journal.dropped, [77]);
+    assert_eq!(update.journal.released, [77]);
 }
 
 /// A part of a batch may be committed, and the rest settled in another way. What was committed is not all of it then.
 #[tokio::test(start_paused = true)]
 async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
-    let passes = Pull::of(Stream::Activities).passes();
+    let passes = PullSettings::of(Stream::Activities).passes();
     let lane = lane(Arc::default());
     for (committed, settled) in [(Some(vec![0, 1, 2]), 100), (Some(vec![0, 1]), 3), (Some(vec![0, 1, 3]), 3), (None, 3)]
     {
@@ -112,8 +112,9 @@ async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
         let pending = Arc::new(pending);
         let mut before = new_checkpoint(false);
         before.settled = 97;
-        let covering = Some(covering(&before, &JournalChange::default(), &passes, &pending, start()));
-        let delivered = Delivered { result: Ok(committed.clone()), covering };
+        let transaction_checkpoint =
+            Some(transaction_checkpoint(&before, &JournalChange::default(), &passes, &pending, start()));
+        let delivered = Delivered { result: Ok(committed.clone()), transaction_checkpoint };
         let task = stage.deliveries.spawn(async { delivered }).id();
         let context = pending.context;
         stage.in_flight.push_back(InFlightBatch { task, context, watermark: None, pending: Some(pending) });

@@ -130,7 +130,7 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// If the store cannot be read.
-    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+    fn usage(&self) -> BoxFuture<'_, Result<Option<StoreFill>, DeadLetterError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
@@ -142,7 +142,7 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
 
 /// How full a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
+pub struct StoreFill {
     pub bytes: u64,
     /// Maximum of `bytes`, if the pipelines share one.
     pub max: Option<u64>,

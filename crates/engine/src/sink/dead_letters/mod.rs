@@ -11,7 +11,7 @@ use s1_forwarder_telemetry::LaneMetrics;
 
 use crate::checkpoint::LaneId;
 
-pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
+pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 
 use stored::Stored;
 
@@ -67,7 +67,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
+    pub async fn measure(&self) -> Result<Option<StoreFill>, DeadLetterError> {
         let Some(store) = &self.store else { return Ok(None) };
         self.stored.lock().begin();
         let usage = store.usage().await?;

@@ -1,12 +1,12 @@
 //! Sorts the events of a part by the answer of the sink.
 
-use crate::sink::RejectedEvent;
+use crate::sink::RefusedEvent;
 
 /// The events of a part, by what the sink has said about each. All numbers are indices of the batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sorted {
     pub accepted: Vec<usize>,
-    pub refused: Vec<RejectedEvent>,
+    pub refused: Vec<RefusedEvent>,
     /// To be sent again.
     pub again: Vec<usize>,
     /// The sink has refused an event and not tried the ones after it: those that are to be sent again.
@@ -16,16 +16,16 @@ pub(super) struct Sorted {
 impl Sorted {
     /// `rejected` and `retry` are indices of `part`. The sink accepted the other events. What it says about an event
     /// first counts; what it says about others is ignored.
-    pub fn of(part: &[usize], rejected: Vec<RejectedEvent>, retry: Vec<usize>) -> Self {
+    pub fn of(part: &[usize], rejected: Vec<RefusedEvent>, retry: Vec<usize>) -> Self {
         let mut is_accepted = vec![true; part.len()];
         let mut take = |place: usize| {
             let is_first = is_accepted.get_mut(place).is_some_and(std::mem::take);
             if is_first { part.get(place).copied() } else { None }
         };
         let mut refused = Vec::new();
-        for RejectedEvent { index, status, reason } in rejected {
+        for RefusedEvent { index, status, reason } in rejected {
             if let Some(index) = take(index) {
-                refused.push(RejectedEvent { index, status, reason });
+                refused.push(RefusedEvent { index, status, reason });
             }
         }
         let again: Vec<usize> = retry.into_iter().filter_map(take).collect();
@@ -41,8 +41,8 @@ impl Sorted {
 mod tests {
     use super::*;
 
-    fn rejection(index: usize) -> RejectedEvent {
-        RejectedEvent { index, status: "400".to_owned(), reason: "no".to_owned() }
+    fn rejection(index: usize) -> RefusedEvent {
+        RefusedEvent { index, status: "400".to_owned(), reason: "no".to_owned() }
     }
 
     fn sorted(rejected: &[usize], retry: &[usize]) -> (Vec<usize>, Vec<usize>, Vec<usize>, bool) {

@@ -213,13 +213,13 @@ impl Case {
 
     /// The metrics of delivered events and dead letters.
     fn counted(&self) -> (u64, u64) {
-        let lane = &self.delivery.meter.lane;
+        let lane = &self.delivery.meter.metrics;
         (lane.send.delivered.load(Ordering::Relaxed), lane.send.dead_letters.load(Ordering::Relaxed))
     }
 }
 
 fn partial(rejected: &[usize], retry: &[usize], after: Option<u64>) -> Outcome {
-    let rejection = |index: &usize| RejectedEvent { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
+    let rejection = |index: &usize| RefusedEvent { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
     let rejected = rejected.iter().map(rejection).collect();
     Outcome::Partial { rejected, retry: retry.to_vec(), after: after.map(Duration::from_secs), warnings: Vec::new() }
 }
@@ -261,7 +261,7 @@ async fn events_of_a_partly_refused_batch_count_by_their_own_labels() {
         let seen = case.deliver(8, None).await;
         assert_eq!((seen.result, seen.settled.len()), (Ok(()), 8));
         let mut counts = std::collections::BTreeMap::new();
-        case.delivery.meter.lane.for_each_label_count(|_, value, count| {
+        case.delivery.meter.metrics.for_each_label_count(|_, value, count| {
             assert_eq!(count.bytes, 2 * count.events);
             counts.insert(value.to_owned(), count.events);
         });
@@ -289,7 +289,7 @@ async fn warnings_are_counted_and_the_events_are_delivered() {
     for _ in 0..4 {
         assert_eq!(case.deliver(2, None).await.result, Ok(()));
     }
-    let lane = &case.delivery.meter.lane;
+    let lane = &case.delivery.meter.metrics;
     let counts = [(WarningReason::Noop, 2), (WarningReason::FailureStore, 2), (WarningReason::SlowDown, 1)];
     assert_eq!((case.counted(), lane.sink_warnings()), ((8, 0), counts.into()));
     let (now, reason) = (Timestamp::now(), WarningReason::Noop);
@@ -488,7 +488,7 @@ fn blocked(status: &'static str) -> Case {
 }
 
 fn state(case: &Case) -> String {
-    format!("{:?}", case.delivery.meter.lane.state())
+    format!("{:?}", case.delivery.meter.metrics.state())
 }
 
 #[tokio::test(start_paused = true)]

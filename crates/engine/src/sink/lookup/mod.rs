@@ -55,7 +55,7 @@ pub enum Unproven {
 #[async_trait]
 pub trait Lookup: Send + Sync + Debug {
     /// What is asked, for people: the target, where it is, and by what.
-    fn asked(&self) -> String;
+    fn target_text(&self) -> String;
 
     /// The most identities of one question.
     fn most(&self) -> usize;

@@ -10,7 +10,7 @@ use s1_forwarder_record::Identity;
 /// Identities that are sorted in memory: 16 MB.
 const IN_MEMORY: usize = 1_000_000;
 /// Sorted files that are merged at a time.
-const MOST_FILES: usize = 32;
+const MAX_FILES: usize = 32;
 /// Buffer of each of them.
 const BUFFER: usize = 64 * 1024;
 /// An identity, and how often it occurs.
@@ -64,7 +64,7 @@ impl IdentitySorter {
         counted(&mut self.open, |identity, copies| write_entry(&mut file, identity, copies))?;
         self.open.clear();
         self.files.push(file.into_inner()?);
-        if self.files.len() == MOST_FILES {
+        if self.files.len() == MAX_FILES {
             let mut merged = BufWriter::with_capacity(BUFFER, tempfile::tempfile()?);
             merge(std::mem::take(&mut self.files), |identity, copies| write_entry(&mut merged, identity, copies))?;
             self.files.push(merged.into_inner()?);

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use s1_forwarder_record::{self as record, Stream, facts};
 
 use crate::console::{ConsoleError, TruncatedBody};
-use crate::source::Pull;
-use crate::source::protocols::Alerts;
+use crate::source::PullSettings;
+use crate::source::protocols::UnifiedAlertList;
 use crate::source::requests::{Answer, PageStart, RecordList, Request};
 
 /// The console accepts no larger `skip`.
@@ -66,7 +66,7 @@ pub(super) struct Met {
 
 impl OversizedRecord {
     /// An answer to a request for one record was too large.
-    pub fn begin(pull: &Pull, cut: &TruncatedBody) -> AfterAnswer {
+    pub fn begin(pull: &PullSettings, cut: &TruncatedBody) -> AfterAnswer {
         let has_parts = pull.protocol().has_parts();
         let beginning = if has_parts { first_record(&cut.beginning, b"\"node\"") } else { listed(cut) };
         if beginning.is_empty() {
@@ -85,7 +85,7 @@ impl OversizedRecord {
             Self::Searching { at, .. } => list.page(PageStart::Skip(*at), 1),
             Self::Behind { at, .. } => list.page(PageStart::Skip(at + 1), usize::MAX),
             Self::Confirming { at, beginning, .. } => list.one(PageStart::Skip(*at), beginning.len()),
-            Self::InPart { .. } => Alerts::brief(list, start),
+            Self::InPart { .. } => UnifiedAlertList::brief(list, start),
         }
     }
 

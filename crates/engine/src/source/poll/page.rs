@@ -21,7 +21,7 @@ pub struct PulledPage {
     /// Not from the console: its one record says that this snapshot is complete.
     pub marker: Option<Snapshot>,
     /// The page is the beginning of one record, which was too large to be pulled.
-    pub cut: bool,
+    pub is_truncated: bool,
     /// Reading a record of this page means that all records before it were read.
     pub ordered: bool,
     /// The poll.

@@ -8,7 +8,7 @@ use super::tail::Tail;
 use crate::source::findings::FindingsScan;
 use crate::source::position::Baseline;
 use crate::source::{
-    Pass, PassKeys, PassPosition, PollContext, Pull, Reading, Snapshot, SnapshotStage, SourcePosition,
+    Pass, PassKeys, PassKind, PassPosition, PollContext, PullSettings, Snapshot, SnapshotStage, SourcePosition,
 };
 
 /// One poll of one pass, from its bound to its start S.
@@ -21,14 +21,14 @@ pub(super) struct Plan {
     pub baseline: Baseline,
     /// Lower end of what the poll reads, included. The upper end is S.
     pub from: Timestamp,
-    pub reads: Reads,
+    pub reads: ReadPlan,
     /// The console's counts can be compared with what the lane knows.
     pub is_counted: bool,
 }
 
 /// What a poll asks the console for.
 #[derive(Debug)]
-pub(super) enum Reads {
+pub(super) enum ReadPlan {
     /// Nothing: all records of this snapshot are settled, and the event that says so is left.
     Marker(Snapshot),
     /// All records, in one walk.
@@ -41,7 +41,7 @@ pub(super) enum Reads {
 
 /// What polls learn of their console, for those that follow.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Learned {
+pub struct ConsoleHabits {
     /// The console answers `data: null` where it counts nothing: it is asked for its count at once.
     pub(super) is_null_usual: bool,
     /// The start of a poll for which the console counted records that it did not show. It is asked for no counts until
@@ -49,7 +49,7 @@ pub struct Learned {
     pub(super) miscounted_at: Option<Timestamp>,
 }
 
-impl Learned {
+impl ConsoleHabits {
     /// Whether a poll at `start` of a pass that reaches `reach` back asks for no counts.
     pub(super) fn has_miscounted(self, start: Timestamp, reach: Duration) -> bool {
         self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < reach / 2)
@@ -71,39 +71,44 @@ impl Plan {
     /// # Errors
     /// If nothing is due.
     pub fn of(
-        pull: &Pull,
+        pull: &PullSettings,
         position: &SourcePosition,
         index: usize,
         start: Timestamp,
-        learned: Learned,
+        learned: ConsoleHabits,
     ) -> Result<Self, NotDue> {
         let passes = pull.passes();
         let pass = passes.get(index).ok_or(NotDue::Complete)?;
         let mut context = begin(pull, pass, position, PollContext { pass: index, start, ..PollContext::default() })?;
         let baseline = position.baseline(&passes, context).ok_or(NotDue::Complete)?;
         let from = baseline.pass_position.bound.whole_second();
-        let reads = Reads::of(pull, pass, context, &baseline.pass_position, learned);
+        let reads = ReadPlan::of(pull, pass, context, &baseline.pass_position, learned);
         // The event that a snapshot is complete asks for nothing, so that no clock delays it.
-        if context.start < from && !matches!(reads, Reads::Marker(_)) {
+        if context.start < from && !matches!(reads, ReadPlan::Marker(_)) {
             return Err(NotDue::Before(from));
         }
-        context.leaves_open = matches!(&reads, Reads::Parts(tail) if tail.closing.is_none());
+        context.leaves_open = matches!(&reads, ReadPlan::Parts(tail) if tail.closing.is_none());
         Ok(Self { pass: pass.clone(), context, baseline, from, reads, is_counted: is_counted(pull, pass) })
     }
 }
 
 /// Whether a count of a part says how many records the lane has to know of it. It does not where a record changes
 /// without a new time, where versions are counted that are not sent, for findings, and for snapshots.
-fn is_counted(pull: &Pull, pass: &Pass) -> bool {
-    let is_of_records = matches!(pass.reading, Reading::New | Reading::ByCreation) && pull.is_ordered();
+fn is_counted(pull: &PullSettings, pass: &Pass) -> bool {
+    let is_of_records = matches!(pass.reading, PassKind::New | PassKind::ByCreation) && pull.is_ordered();
     is_of_records && pass.keys == PassKeys::Versions && !pull.drops_unchanged()
 }
 
 /// Which snapshot a poll reads, or whether it is a sweep.
-fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollContext) -> Result<PollContext, NotDue> {
+fn begin(
+    pull: &PullSettings,
+    pass: &Pass,
+    position: &SourcePosition,
+    context: PollContext,
+) -> Result<PollContext, NotDue> {
     let start = context.start;
     match (&pass.reading, pull.findings()) {
-        (Reading::Snapshot, _) => {
+        (PassKind::Snapshot, _) => {
             let time = position.next_snapshot(pass, start).ok_or_else(|| {
                 let last = position.of_pass(pass).and_then(|pass_position| pass_position.snapshot);
                 last.filter(|last| last.time > start).map_or(NotDue::Complete, |last| NotDue::Before(last.time))
@@ -111,7 +116,7 @@ fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollConte
             // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
             Ok(PollContext { snapshot: Some(time), start: start.max(time), ..context })
         }
-        (Reading::AllFindings | Reading::FindingsOf(_), Some(findings)) => {
+        (PassKind::AllFindings | PassKind::FindingsOf(_), Some(findings)) => {
             Ok(PollContext { sweep: position.is_sweep_due(pass, start, findings.resync), ..context })
         }
         // A closed window of findings is pulled once: no keys of it are stored.
@@ -119,11 +124,17 @@ fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollConte
     }
 }
 
-impl Reads {
-    fn of(pull: &Pull, pass: &Pass, context: PollContext, pass_position: &PassPosition, learned: Learned) -> Self {
+impl ReadPlan {
+    fn of(
+        pull: &PullSettings,
+        pass: &Pass,
+        context: PollContext,
+        pass_position: &PassPosition,
+        learned: ConsoleHabits,
+    ) -> Self {
         if let Some(findings) = pull.findings() {
             // A closed window is read in one poll, whatever the scopes.
-            return Self::Findings(if pass.is_by_scope() {
+            return Self::Findings(if pass.reads_findings() {
                 FindingsScan::new(findings.clone(), pass.scope().cloned(), context.sweep)
             } else {
                 FindingsScan::detected(findings.clone())
@@ -135,7 +146,7 @@ impl Reads {
             return Self::Marker(snapshot);
         }
         // A pass that looks for changes without a new time has to read all records again.
-        let shows_change_by_time = pass.reading == Reading::New && pass.keys == PassKeys::Versions;
+        let shows_change_by_time = pass.reading == PassKind::New && pass.keys == PassKeys::Versions;
         if !shows_change_by_time || pull.window.is_some() {
             return Self::Everything;
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::source::position::{MANY_FINDINGS, Seconds};
-use crate::source::{Pass, PassKeys, Pull, RecordKey};
+use crate::source::{Pass, PassKeys, PullSettings, RecordKey};
 
 /// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since
 /// batches may be settled in any order.
@@ -37,7 +37,7 @@ pub(super) enum Before {
 }
 
 impl Returned {
-    pub fn nothing(pull: &Pull, pass: &Pass) -> Self {
+    pub fn nothing(pull: &PullSettings, pass: &Pass) -> Self {
         if !pull.is_ordered() {
             Self::Findings(ReturnedFindings::default())
         } else if pass.keys == PassKeys::Latest || pull.drops_unchanged() {
@@ -53,7 +53,7 @@ impl Returned {
         let RecordKey { id, version, .. } = *record_key;
         match self {
             Self::Versions(seconds) => {
-                let is_new = seconds.take(second, version, None);
+                let is_new = seconds.remember(second, version, None);
                 if is_new { Before::Nothing } else { Before::ThisVersion }
             }
             Self::Records(versions) => match versions.entry(id) {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn nothing(stream: Stream) -> Returned {
-        let pull = Pull::of(stream);
+        let pull = PullSettings::of(stream);
         Returned::nothing(&pull, &pull.passes()[0])
     }
 

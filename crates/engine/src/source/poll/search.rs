@@ -11,11 +11,11 @@ use crate::source::position::Seconds;
 
 /// Consoles were seen to cap counts above this number. A part has fewer known records, or a capped count would not be
 /// higher than theirs.
-const MOST_COUNTED: usize = 10_000;
+const MAX_COUNTED: usize = 10_000;
 /// Counts after which a part that has more records than are known is read as it is.
-const MOST_COUNTS: usize = 8;
+const MAX_COUNTS: usize = 8;
 /// Most known records of a part that is read and not divided.
-const FEW: usize = 50;
+const MAX_UNDIVIDED: usize = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The times from `from` to `to`. Parts that are counted begin and end with whole seconds, so that it does not matter
@@ -110,13 +110,13 @@ impl Search {
             }
             let ends_with_likely = span.to == self.likely.to && span.from < self.likely.from;
             let is_short = span.to.since(span.from) <= self.likely.to.since(self.likely.from).max(SECOND);
-            if known <= FEW && !ends_with_likely || is_short || self.counts >= MOST_COUNTS {
+            if known <= MAX_UNDIVIDED && !ends_with_likely || is_short || self.counts >= MAX_COUNTS {
                 self.missing.push(span);
             } else {
                 self.halve(span, ends_with_likely);
             }
         }
-        if self.counts >= MOST_COUNTS {
+        if self.counts >= MAX_COUNTS {
             self.end();
         }
         count == 0 && known > 0
@@ -136,7 +136,7 @@ impl Search {
         let mut records = 0;
         let mut left: usize = seconds.values().sum();
         for (second, known) in seconds.into_iter().rev() {
-            if records + known >= MOST_COUNTED {
+            if records + known >= MAX_COUNTED {
                 if records == 0 || self.parts.len() + 1 == most_parts {
                     break;
                 }

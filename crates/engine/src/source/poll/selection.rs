@@ -15,10 +15,10 @@ use super::returned::{Before, Returned};
 use super::search::KnownRecords;
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::source::position::{Baseline, Seconds, bound_behind, first_kept_second};
-use crate::source::{By, Known, Observed, Pass, PollContext, Pull, RecordKey, Snapshot};
+use crate::source::{Known, ObservedRecords, Pass, PollContext, PullSettings, RecordKey, Snapshot, TimeField};
 
 /// A poll's start is believed to be at most this far behind the time of the records that it shows.
-const MOST_BEHIND: Duration = Duration::from_secs(24 * 3600);
+const MAX_LAG: Duration = Duration::from_secs(24 * 3600);
 /// In place of the record's id, in the event that says that a snapshot is complete.
 const MARKER_ID: &str = "snapshot";
 /// Keys are forgotten after this many records and this many full pages.
@@ -31,7 +31,7 @@ const KEPT_PAGES: usize = 4;
 pub(super) struct Selection {
     host: CompactString,
     meter: Meter,
-    pull: Arc<Pull>,
+    pull: Arc<PullSettings>,
     pass: Pass,
     pub context: PollContext,
     pub baseline: Baseline,
@@ -39,9 +39,9 @@ pub(super) struct Selection {
     /// Settled before the poll, and shown to it: where each version counts as a record.
     shown_again: Seconds,
     /// `None`: all records.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<RecordFilter>,
     /// Hears every record that is shown.
-    pub observed: Option<Observed>,
+    pub observed: Option<ObservedRecords>,
     /// Returned records from before all that was asked for: a console may show them without end.
     pub unasked: usize,
     /// How far the poll had read when it last forgot keys.
@@ -54,14 +54,14 @@ pub(super) struct Selection {
 
 /// The records that a lane next to a worker's takes, of all that it is shown.
 #[derive(Debug, Clone)]
-pub enum Wanted {
+pub enum RecordFilter {
     /// Not those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their version.
     AllBut(Arc<HashSet<u64>>),
     /// Only the versions with these identities.
     Only(Arc<HashSet<Identity>>),
 }
 
-impl Wanted {
+impl RecordFilter {
     fn has(&self, key: &RecordKey, identity: Identity) -> bool {
         match self {
             Self::AllBut(accounted) => !accounted.contains(&key.id),
@@ -97,7 +97,7 @@ impl Selection {
     pub fn new(
         host: CompactString,
         meter: Meter,
-        pull: Arc<Pull>,
+        pull: Arc<PullSettings>,
         pass: Pass,
         context: PollContext,
         baseline: Baseline,
@@ -137,8 +137,8 @@ impl Selection {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass.by {
             _ if !self.pull.is_ordered() => None,
-            By::Order => facts.time,
-            By::Creation => facts.created,
+            TimeField::Order => facts.time,
+            TimeField::Creation => facts.created,
         };
         let context = self.context;
         if let (Some(observed), Some(time)) = (&mut self.observed, facts.time) {
@@ -157,7 +157,7 @@ impl Selection {
             }
             Ok(known) => {
                 // Not before: what is skipped whatever its content need not be hashed.
-                record_key.content = if page.cut { None } else { self.content(bytes) };
+                record_key.content = if page.is_truncated { None } else { self.content(bytes) };
                 self.decide(&facts, &record_key, identity, order, known)
             }
         };
@@ -179,15 +179,15 @@ impl Selection {
                 &mut page.records
             }
             Decision::Exclude(reason) => {
-                self.meter.lane.skip_records(reason, 1);
+                self.meter.metrics.skip_records(reason, 1);
                 &mut page.excluded
             }
             Decision::Skip(reason) => {
-                self.meter.lane.skip_records(reason, 1);
+                self.meter.metrics.skip_records(reason, 1);
                 return shown;
             }
             Decision::Requeue => {
-                self.meter.lane.pull.requeued.fetch_add(1, Ordering::Relaxed);
+                self.meter.metrics.pull.requeued.fetch_add(1, Ordering::Relaxed);
                 return shown;
             }
         };
@@ -203,7 +203,7 @@ impl Selection {
             return Err(SkipReason::Filtered);
         }
         match self.baseline.knows(&self.pass, key, order.is_some()) {
-            Known::Taken => Err(SkipReason::Duplicate),
+            Known::Settled => Err(SkipReason::Duplicate),
             known => Ok(known),
         }
     }
@@ -211,7 +211,7 @@ impl Selection {
     /// Remembers that a settled record was shown. False if it was shown before, or if nothing is compared with it.
     fn show_again(&mut self, key: &RecordKey, order: Option<Timestamp>) -> bool {
         let is_compared = order.is_some() && matches!(self.returned, Returned::Versions(_));
-        is_compared && self.shown_again.take(self.pass.order_time(key).seconds(), key.version, None)
+        is_compared && self.shown_again.remember(self.pass.order_time(key).seconds(), key.version, None)
     }
 
     /// A hash of the record's content, if its versions may differ in nothing of interest.
@@ -276,7 +276,7 @@ impl Selection {
         let time = if !self.pull.is_ordered() {
             // The list may show a change that came after the start, and the next window but one asks for it again: the
             // later of two clocks counts, since one may be behind, but not without limit, since one may be years ahead.
-            now.min(start.plus(MOST_BEHIND)).max(start)
+            now.min(start.plus(MAX_LAG)).max(start)
         } else {
             // Without a time of its own it is kept as long as can be.
             facts.time.unwrap_or(start)
@@ -293,8 +293,8 @@ impl Selection {
         let start = self.context.start;
         let record_key = RecordKey { id: key, version: key, content: None, time: start, created: None };
         self.count_pulled(page.shown);
-        if self.baseline.knows(&self.pass, &record_key, false) == Known::Taken {
-            self.meter.lane.skip_records(SkipReason::Duplicate, 1);
+        if self.baseline.knows(&self.pass, &record_key, false) == Known::Settled {
+            self.meter.metrics.skip_records(SkipReason::Duplicate, 1);
         } else {
             let time = Some(snapshot.time);
             page.records.push(PulledRecord {
@@ -311,17 +311,17 @@ impl Selection {
 
     /// Counts records that the console counts and does not show.
     pub fn count_not_shown(&self, records: u64) {
-        self.meter.lane.add_not_shown(records);
+        self.meter.metrics.add_not_shown(records);
     }
 
     /// The console counts none of the records of a time of which it has shown some.
     pub fn count_vanished(&self) {
-        self.meter.lane.pull.vanished.fetch_add(1, Ordering::Relaxed);
+        self.meter.metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts the records of an answer, before any of them is taken.
     pub fn count_pulled(&self, shown: usize) {
-        self.meter.lane.pull.records.fetch_add(shown as u64, Ordering::Relaxed);
+        self.meter.metrics.pull.records.fetch_add(shown as u64, Ordering::Relaxed);
     }
 
     /// After an ordered page of `shown` records up to `newest`: forgets the records that no pager can meet again. A
@@ -400,7 +400,7 @@ mod tests {
 
     /// The selection of a poll of activities that asks for all since a second.
     fn selection(since: usize) -> Selection {
-        let pull = Pull::of(Stream::Activities);
+        let pull = PullSettings::of(Stream::Activities);
         let mut position = SourcePosition::starting_at(time(since));
         position.follow(&pull.passes());
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };

@@ -18,7 +18,7 @@ use crate::source::{Pass, PassPosition};
 const FULL_PAGE: usize = 1_000;
 const SECOND: Duration = Duration::from_secs(1);
 /// Parts that are counted, the newest ones. Older times wait until they are closed.
-const MOST_PARTS: usize = 4;
+const MAX_PARTS: usize = 4;
 
 /// The times that a poll reads, and the counts that it asks for first.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Tail {
         // Most late records are the newest ones, which are next to what the poll reads anyway.
         let newest = Duration::from_secs(pass.newest_part().as_secs()).max(SECOND);
         let likely = Span { from: read_until.minus(newest), to: read_until };
-        let search = Search::of(open, likely, MOST_PARTS, &known);
+        let search = Search::of(open, likely, MAX_PARTS, &known);
         Some(Self { closing, open, new: Span { from: read_until, to: start }, search })
     }
 

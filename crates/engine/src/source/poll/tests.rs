@@ -32,7 +32,7 @@ fn begin() -> Timestamp {
     Timestamp::from_micros(1_790_000_000_000_000)
 }
 
-fn meter(pull: &Pull) -> Meter {
+fn meter(pull: &PullSettings) -> Meter {
     Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System)
 }
 
@@ -42,15 +42,15 @@ fn client() -> Client {
     Client::new(&settings, Arc::new(transport), Limiters::default().join_for(&settings), Clock::System)
 }
 
-fn poll(pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
-    poll_knowing(Learned::default(), pull, position, start)
+fn poll(pull: &PullSettings, position: SourcePosition, start: Timestamp) -> Poll {
+    poll_knowing(ConsoleHabits::default(), pull, position, start)
 }
 
-fn poll_knowing(learned: Learned, pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
+fn poll_knowing(learned: ConsoleHabits, pull: &PullSettings, position: SourcePosition, start: Timestamp) -> Poll {
     Poll::new(&client(), meter(pull), Arc::new(pull.clone()), &position, 0, start, learned).unwrap()
 }
 
-fn first_poll(pull: &Pull) -> Poll {
+fn first_poll(pull: &PullSettings) -> Poll {
     poll(pull, SourcePosition::starting_at(begin().minus(OVERLAP)), begin())
 }
 
@@ -88,7 +88,7 @@ fn activity(id: u64, time: Timestamp, filler: usize) -> String {
 
 #[test]
 fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
-    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    let mut poll = first_poll(&PullSettings::of(Stream::Activities));
     assert_eq!(asked(&mut poll), asked(&mut poll));
     assert_eq!(asked(&mut poll).parameter("cursor"), None);
     assert_eq!(emitted(&mut poll, &list(&[activity(1, begin(), 0)], Some("a"))), ["1"]);
@@ -106,7 +106,7 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
 /// Such cursors and records are never in the lane's position, and are in memory while the poll lasts.
 #[test]
 fn cursors_and_records_that_nobody_asked_for_are_counted() {
-    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    let mut poll = first_poll(&PullSettings::of(Stream::Activities));
     let ancient = begin().minus(100 * OVERLAP);
     let page = [activity(1, ancient, 0), activity(2, ancient, 0), activity(3, begin(), 0)];
     emitted(&mut poll, &list(&page, Some("a")));
@@ -115,7 +115,7 @@ fn cursors_and_records_that_nobody_asked_for_are_counted() {
 
 #[test]
 fn who_listens_is_told_what_the_console_shows_and_an_interrupted_poll_has_shown() {
-    let pull = Pull::of(Stream::Activities);
+    let pull = PullSettings::of(Stream::Activities);
     let mut rhythm = Rhythm::default();
     let mut poll = first_poll(&pull);
     poll.observe(rhythm.begin_poll(&pull));
@@ -128,7 +128,7 @@ fn who_listens_is_told_what_the_console_shows_and_an_interrupted_poll_has_shown(
     position.finish(&pull.passes(), PollContext { start: begin(), ..PollContext::default() }, false);
     let (shown, start) = (begin().plus(Duration::from_secs(50)), begin().plus(Duration::from_secs(100)));
     position.advance(&pull.passes(), PollContext { start, ..PollContext::default() }, shown);
-    let mut poll = poll_knowing(Learned::default(), &pull, position, start);
+    let mut poll = poll_knowing(ConsoleHabits::default(), &pull, position, start);
     poll.observe(rhythm.begin_poll(&pull));
     rhythm.complete(&poll.take_observed().unwrap(), start, true);
     assert_eq!(rhythm.newest(), Some(shown));
@@ -138,7 +138,7 @@ fn who_listens_is_told_what_the_console_shows_and_an_interrupted_poll_has_shown(
 #[test]
 fn a_refused_cursor_restarts_the_poll_at_the_end_of_the_complete_records() {
     let since = begin().minus(2 * OVERLAP);
-    let mut poll = poll(&Pull::of(Stream::Activities), SourcePosition::starting_at(since), begin());
+    let mut poll = poll(&PullSettings::of(Stream::Activities), SourcePosition::starting_at(since), begin());
     for (age, from) in [(Duration::from_secs(500), 501), (Duration::from_secs(20), 300)] {
         let time = begin().minus(age);
         emitted(&mut poll, &list(&[activity(age.as_secs(), time, 0)], Some(&format!("{age:?}"))));
@@ -154,7 +154,7 @@ fn a_refused_cursor_restarts_the_poll_at_the_end_of_the_complete_records() {
 #[test]
 fn a_page_that_repeats_under_new_cursors_is_as_unclear_as_an_empty_one() {
     let records: Vec<String> = (1..=3).map(|id| activity(id, begin(), 0)).collect();
-    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    let mut poll = first_poll(&PullSettings::of(Stream::Activities));
     assert_eq!(emitted(&mut poll, &list(&records, Some("a"))), ["1", "2", "3"]);
     for (cursor, again) in [("b", &records[..]), ("c", &records[2..]), ("d", &[]), ("e", &records[..2])] {
         assert!(emitted(&mut poll, &list(again, Some(cursor))).is_empty());
@@ -166,7 +166,7 @@ fn a_page_that_repeats_under_new_cursors_is_as_unclear_as_an_empty_one() {
     assert!(matches!(poll.next_action(), Action::Done(..)));
 
     for (count, is_end) in [(3, true), (250, false)] {
-        let mut poll = first_poll(&Pull::of(Stream::Activities));
+        let mut poll = first_poll(&PullSettings::of(Stream::Activities));
         // Another walk follows the first, which brought something.
         for walk in 0..2 {
             assert_eq!(asked(&mut poll).parameter("cursor"), None);
@@ -191,7 +191,7 @@ fn a_page_that_repeats_under_new_cursors_is_as_unclear_as_an_empty_one() {
 /// A cursor that expired while alerts are counted would be refused again and again.
 #[test]
 fn unified_alerts_are_counted_without_a_cursor() {
-    let mut poll = first_poll(&Pull::of(Stream::UnifiedAlerts));
+    let mut poll = first_poll(&PullSettings::of(Stream::UnifiedAlerts));
     let nothing = r#"{"data":{"alerts":{"pageInfo":{"hasNextPage":true,"endCursor":"a"},"edges":[]}}}"#;
     assert!(emitted(&mut poll, nothing).is_empty());
     assert!(asked(&mut poll).outline().0.contains(r#""after":"a""#));
@@ -202,7 +202,7 @@ fn unified_alerts_are_counted_without_a_cursor() {
 
 /// A poll of a token of several scopes, at the moment when the console has asked for one of them.
 fn asking_for_scopes() -> Poll {
-    let mut poll = first_poll(&Pull::of(Stream::Vulnerabilities));
+    let mut poll = first_poll(&PullSettings::of(Stream::Vulnerabilities));
     let refusal = ConsoleError::BadRequest("choose a single scope".to_owned());
     assert_eq!(poll.answered(Err(refusal), begin()), Ok(()));
     assert_eq!(
@@ -282,11 +282,12 @@ fn an_answer_without_scopes_is_a_failure() {
 /// A window is not asked for from its end to its beginning.
 #[test]
 fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
-    let pull = Arc::new(Pull::of(Stream::Activities));
+    let pull = Arc::new(PullSettings::of(Stream::Activities));
     let client = client();
     let position = || SourcePosition::starting_at(begin());
-    let begins =
-        |start| Poll::new(&client, meter(&pull), pull.clone(), &position(), 0, start, Learned::default()).map(drop);
+    let begins = |start| {
+        Poll::new(&client, meter(&pull), pull.clone(), &position(), 0, start, ConsoleHabits::default()).map(drop)
+    };
     let earlier = begin().minus(Duration::from_secs(2));
     assert_eq!((begins(begin()), begins(earlier)), (Ok(()), Err(NotDue::Before(begin()))));
 }
@@ -294,7 +295,7 @@ fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
 /// A record may change after the console has chosen it for the page. Its new time is not how far the poll has read.
 #[test]
 fn a_time_after_the_end_of_the_window_does_not_end_the_order() {
-    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    let mut poll = first_poll(&PullSettings::of(Stream::Activities));
     let page = list(&[activity(1, begin().minus(OVERLAP), 0), activity(2, begin().plus(OVERLAP), 0)], Some("a"));
     asked(&mut poll);
     poll.answered(Ok(page.into()), begin()).unwrap();
@@ -316,7 +317,8 @@ fn findings(page: u64, next: Option<&str>) -> String {
 
 /// A poll that has read this number of pages of all findings.
 fn sweep(pages: u64) -> Poll {
-    let mut poll = poll(&Pull::of(Stream::Vulnerabilities), SourcePosition::starting_at(Timestamp::default()), begin());
+    let mut poll =
+        poll(&PullSettings::of(Stream::Vulnerabilities), SourcePosition::starting_at(Timestamp::default()), begin());
     for page in 0..pages {
         assert_eq!(emitted(&mut poll, &findings(page, Some(&format!("c{page}")))).len() as u64, PAGE, "page {page}");
     }

@@ -33,7 +33,7 @@ impl Baseline {
         let time = record_key.created.unwrap_or(record_key.time);
         self.by_creation.as_ref().is_some_and(|created| {
             time.seconds() < created.first_kept_second()
-                || created.knows(time, record_key.version, None) == Known::Taken
+                || created.knows(time, record_key.version, None) == Known::Settled
         })
     }
 
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn keys_are_released_once_all_of_them_are_earlier() {
         let mut pass_position = PassPosition::starting_at(second(1));
-        pass_position.take(second(10), 1, None);
-        pass_position.take(second(20), 2, None);
+        pass_position.remember(second(10), 1, None);
+        pass_position.remember(second(20), 2, None);
         let bound = pass_position.bound;
         let pass_position = Arc::new(pass_position);
         let mut baseline =

@@ -12,7 +12,7 @@ use super::pass_position::Head;
 use super::seconds::Seconds;
 
 /// A log with fewer keys is not compacted before it is written.
-const SHORT: usize = 1_000;
+const MIN_COMPACTED: usize = 1_000;
 
 /// Keys that the same passes remember.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl Changes {
     /// Whether the log should be compacted before it is written: a key that changes again and again would fill the
     /// memory.
     pub fn has_doubled(&self) -> bool {
-        self.keys.len() > SHORT.max(2 * self.compacted)
+        self.keys.len() > MIN_COMPACTED.max(2 * self.compacted)
     }
 
     /// Adds a key that the pass at this place remembers. Passes that remember the same of a record, one after the
@@ -120,7 +120,7 @@ impl Changes {
                 shared.len() - 1
             });
             if let Some(SharedKeys { seconds, .. }) = shared.get_mut(group) {
-                seconds.to_mut().take(changed.second, changed.key, changed.version);
+                seconds.to_mut().remember(changed.second, changed.key, changed.version);
             }
         }
         shared

@@ -9,7 +9,7 @@ use s1_forwarder_record::Timestamp;
 use crate::source::RecordKey;
 
 /// A record's content is forgotten when no poll showed the record for this time, at the latest after twice this time.
-const KEPT: Duration = Duration::from_secs(45 * 86_400);
+const CONTENT_LIFETIME: Duration = Duration::from_secs(45 * 86_400);
 
 /// Most lanes remember no contents, and a worker may have ten thousand lanes: they share this.
 static NONE: LazyLock<Arc<HashMap<u64, u64>>> = LazyLock::new(Arc::default);
@@ -60,7 +60,7 @@ impl Contents {
             return false;
         }
         let since = *self.since.get_or_insert(now);
-        if now.since(since) < KEPT {
+        if now.since(since) < CONTENT_LIFETIME {
             return false;
         }
         self.old = std::mem::take(&mut self.recent);

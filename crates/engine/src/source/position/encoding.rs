@@ -144,7 +144,9 @@ mod tests {
     use crate::checkpoint::encoding::CONTENT_HASH;
     use crate::source::position::contents::Contents;
     use crate::source::position::pass_positions::PassPositions;
-    use crate::source::{By, MAIN, Pass, PassKeys, PollContext, PositionReader, Reading, RecordKey, SourcePosition};
+    use crate::source::{
+        MAIN_PASS, Pass, PassKeys, PassKind, PollContext, PositionReader, RecordKey, SourcePosition, TimeField,
+    };
     use s1_forwarder_record::Timestamp;
 
     fn start() -> Timestamp {
@@ -157,17 +159,18 @@ mod tests {
             name: name.into(),
             sort_by: "",
             time_filter: "",
-            by: By::Order,
+            by: TimeField::Order,
             every: Duration::from_secs(60),
             reach: Duration::from_secs(86_400),
             keys,
-            reading: Reading::New,
+            reading: PassKind::New,
         };
         let last = PassKeys::Latest;
         let versions = PassKeys::Versions;
-        let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("findings", last)];
-        passes[2].reading = Reading::Snapshot;
-        passes[3].reading = Reading::AllFindings;
+        let mut passes =
+            [pass(MAIN_PASS, versions), pass("again", last), pass("all", versions), pass("findings", last)];
+        passes[2].reading = PassKind::Snapshot;
+        passes[3].reading = PassKind::AllFindings;
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = SourcePosition::starting_at(since);
         position.follow(&passes);
@@ -177,7 +180,7 @@ mod tests {
             let version = key.rotate_left(7);
             let content = Some((key ^ 77) & CONTENT_HASH);
             let record_key = RecordKey { id, version, content, time, created: Some(time) };
-            position.settle(&passes, PollContext { start: start(), ..PollContext::default() }).take(&record_key);
+            position.settle(&passes, PollContext { start: start(), ..PollContext::default() }).remember(&record_key);
         }
         if complete {
             position.finish(&passes, PollContext { start: start(), ..PollContext::default() }, false);

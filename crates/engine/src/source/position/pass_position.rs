@@ -54,7 +54,7 @@ pub struct Snapshot {
     /// Aligned to the interval, and part of each event's identity.
     pub time: Timestamp,
     /// Events settled so far.
-    pub taken: u64,
+    pub settled: u64,
     pub stage: SnapshotStage,
 }
 
@@ -139,26 +139,26 @@ impl PassPosition {
     }
 
     /// Remembers a record; false if it was remembered before.
-    pub fn take(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+    pub fn remember(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         let second = time.seconds();
         if second < self.first_kept_second() {
             // Never asked for again.
             return true;
         }
-        let taken = self.seconds.take(second, key, version);
+        let taken = self.seconds.remember(second, key, version);
         if taken
             && let Some(snapshot) = &mut self.snapshot
             && snapshot.stage == SnapshotStage::Reading
         {
-            snapshot.taken += 1;
+            snapshot.settled += 1;
         }
         taken
     }
 
     /// Remembers a record that may be stored under another time: it is moved.
-    pub fn take_anywhere(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+    pub fn remember_moved(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         self.seconds.forget(key);
-        self.take(time, key, version)
+        self.remember(time, key, version)
     }
 
     /// A poll that started at `start` and has not reached its end settled everything up to `watermark`.
@@ -193,7 +193,7 @@ impl PassPosition {
     /// that snapshot was begun before, or there is none to begin.
     pub(super) fn beginning_snapshot(&self, time: Option<Timestamp>, since: Timestamp) -> Option<Self> {
         let time = time.filter(|time| self.snapshot.is_none_or(|snapshot| snapshot.time != *time))?;
-        let snapshot = Snapshot { time, taken: 0, stage: SnapshotStage::Reading };
+        let snapshot = Snapshot { time, settled: 0, stage: SnapshotStage::Reading };
         Some(Self { bound: since, watermark: since, snapshot: Some(snapshot), ..self.without_keys() })
     }
 
@@ -204,14 +204,14 @@ impl PassPosition {
 
     /// Whether it remembers another record. Further findings are delivered twice if windows overlap.
     pub(super) fn has_room(&self, pass: &Pass) -> bool {
-        !pass.is_by_scope() || self.key_count() < MANY_FINDINGS
+        !pass.reads_findings() || self.key_count() < MANY_FINDINGS
     }
 
     /// Remembers a record as `pass` does; false if this version of it was remembered before.
-    pub(super) fn take_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
+    pub(super) fn remember_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
         let (key, version) = pass.key(record_key);
         let time = pass.order_time(record_key);
-        if pass.is_by_scope() { self.take_anywhere(time, key, version) } else { self.take(time, key, version) }
+        if pass.reads_findings() { self.remember_moved(time, key, version) } else { self.remember(time, key, version) }
     }
 
     /// Finishes the current stage of the snapshot.
@@ -276,14 +276,14 @@ mod tests {
     }
 
     fn has(pass_position: &PassPosition, time: Timestamp, key: u64) -> bool {
-        pass_position.knows(time, key, None) == Known::Taken
+        pass_position.knows(time, key, None) == Known::Settled
     }
 
     #[test]
     fn a_complete_poll_leaves_the_bound_an_overlap_behind_its_start() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
-        pass_position.take(minute(-10), 1, None);
-        pass_position.take(minute(-3), 2, None);
+        pass_position.remember(minute(-10), 1, None);
+        pass_position.remember(minute(-3), 2, None);
         pass_position.finish(minute(0), OVERLAP);
         assert_eq!(pass_position.bound, minute(-5));
         assert!(has(&pass_position, minute(-3), 2), "within the overlap");
@@ -295,10 +295,10 @@ mod tests {
     #[test]
     fn an_interrupted_poll_keeps_the_keys_above_what_it_reached() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
-        pass_position.take(minute(-4), 1, None);
-        pass_position.take(minute(-1), 2, None);
+        pass_position.remember(minute(-4), 1, None);
+        pass_position.remember(minute(-1), 2, None);
         pass_position.finish(minute(0), OVERLAP);
-        pass_position.take(minute(-4), 3, None);
+        pass_position.remember(minute(-4), 3, None);
         pass_position.advance(minute(-4), minute(10), OVERLAP);
         assert_eq!(pass_position.bound, minute(-4).minus(Duration::from_secs(1)));
         for (time, key) in [(minute(-4), 1), (minute(-1), 2), (minute(-4), 3)] {
@@ -328,28 +328,28 @@ mod tests {
     #[test]
     fn ties_on_the_watermark_are_distinguished_by_their_keys() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
-        assert!(pass_position.take(minute(-30), 1, None));
+        assert!(pass_position.remember(minute(-30), 1, None));
         pass_position.advance(minute(-30), minute(0), OVERLAP);
         assert!(pass_position.bound < minute(-30), "another record of that moment may be unread");
-        assert!(!pass_position.take(minute(-30), 1, None));
-        assert!(pass_position.take(minute(-30), 2, None));
+        assert!(!pass_position.remember(minute(-30), 1, None));
+        assert!(pass_position.remember(minute(-30), 2, None));
     }
 
     #[test]
     fn what_is_known_of_a_record_without_a_time_is_known_once() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
-        pass_position.take_anywhere(minute(90), 7, Some(1));
+        pass_position.remember_moved(minute(90), 7, Some(1));
         // The clock that was ahead is right again.
-        pass_position.take_anywhere(minute(0), 7, Some(2));
-        assert_eq!((pass_position.key_count(), pass_position.knows_anywhere(7, Some(2))), (1, Known::Taken));
+        pass_position.remember_moved(minute(0), 7, Some(2));
+        assert_eq!((pass_position.key_count(), pass_position.knows_anywhere(7, Some(2))), (1, Known::Settled));
     }
 
     /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
     #[test]
     fn a_key_is_found_wherever_it_is_kept() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
-        pass_position.take(minute(0), 7, None);
-        let knows = |pass_position: &PassPosition, key| pass_position.knows_anywhere(key, None) == Known::Taken;
+        pass_position.remember(minute(0), 7, None);
+        let knows = |pass_position: &PassPosition, key| pass_position.knows_anywhere(key, None) == Known::Settled;
         assert!(knows(&pass_position, 7) && !knows(&pass_position, 8));
         pass_position.finish(minute(4), OVERLAP);
         assert!(knows(&pass_position, 7));
@@ -362,12 +362,12 @@ mod tests {
     fn a_record_that_goes_back_to_what_it_was_has_changed() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
         for version in [1, 2, 1] {
-            assert_ne!(pass_position.knows(minute(-3), 7, Some(version)), Known::Taken);
-            assert!(pass_position.take(minute(-3), 7, Some(version)));
-            assert_eq!(pass_position.knows(minute(-3), 7, Some(version)), Known::Taken);
+            assert_ne!(pass_position.knows(minute(-3), 7, Some(version)), Known::Settled);
+            assert!(pass_position.remember(minute(-3), 7, Some(version)));
+            assert_eq!(pass_position.knows(minute(-3), 7, Some(version)), Known::Settled);
         }
         assert_eq!(pass_position.key_count(), 1);
-        assert!(!pass_position.take(minute(-3), 7, Some(1)));
+        assert!(!pass_position.remember(minute(-3), 7, Some(1)));
     }
 
     /// The console compares at about 10 ms: a query from the bound shows what lies just before it, again and again.
@@ -375,14 +375,14 @@ mod tests {
     fn a_record_just_before_the_bound_is_still_distinguished() {
         let before = |bound: Timestamp| bound.minus(Duration::from_millis(5));
         let mut pass_position = PassPosition::starting_at(minute(0));
-        assert!(pass_position.take(before(minute(0)), 1, None));
-        assert!(!pass_position.take(before(minute(0)), 1, None), "taken below the bound");
-        assert!(pass_position.take(before(minute(5)), 2, None));
+        assert!(pass_position.remember(before(minute(0)), 1, None));
+        assert!(!pass_position.remember(before(minute(0)), 1, None), "taken below the bound");
+        assert!(pass_position.remember(before(minute(5)), 2, None));
         pass_position.finish(minute(10), OVERLAP);
         assert_eq!(pass_position.bound, minute(5));
         assert!(has(&pass_position, before(minute(5)), 2), "below the bound that was raised over it");
         assert!(!has(&pass_position, before(minute(0)), 1), "nobody asks for it any more");
-        assert!(pass_position.take(minute(0), 3, None) && !has(&pass_position, minute(0), 3), "nor for this one");
+        assert!(pass_position.remember(minute(0), 3, None) && !has(&pass_position, minute(0), 3), "nor for this one");
         assert_eq!(pass_position.key_count(), 1);
     }
 
@@ -405,9 +405,9 @@ mod tests {
     #[test]
     fn another_console_begins_without_keys_at_the_same_time() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
-        pass_position.take(minute(-3), 7, None);
+        pass_position.remember(minute(-3), 7, None);
         pass_position.finish(minute(0), OVERLAP);
-        pass_position.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: SnapshotStage::Done });
+        pass_position.snapshot = Some(Snapshot { time: minute(0), settled: 1, stage: SnapshotStage::Done });
         pass_position.forget_keys();
         assert_eq!((pass_position.key_count(), pass_position.snapshot, pass_position.bound), (0, None, minute(-5)));
     }
@@ -415,10 +415,10 @@ mod tests {
     #[test]
     fn a_snapshot_reads_all_then_says_so_then_is_done() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
-        pass_position.take(minute(-3), 7, None);
+        pass_position.remember(minute(-3), 7, None);
         pass_position.finish(minute(0), OVERLAP);
         let stage = |pass_position: &PassPosition| {
-            pass_position.snapshot.map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage))
+            pass_position.snapshot.map(|snapshot| (snapshot.time, snapshot.settled, snapshot.stage))
         };
         for (time, marker) in [(minute(10), true), (minute(20), false)] {
             pass_position = pass_position.beginning_snapshot(Some(time), minute(-60)).unwrap();
@@ -427,14 +427,14 @@ mod tests {
                 (minute(-60), minute(-60), 0)
             );
             for key in [7, 8, 8] {
-                pass_position.take(minute(-3), key, None);
+                pass_position.remember(minute(-3), key, None);
             }
             assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Reading)));
             pass_position.finish_snapshot(time, marker);
             assert_eq!((pass_position.complete, pass_position.key_count()), (Some(time), 0));
             if marker {
                 assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Marking)));
-                pass_position.take(time, 9, None);
+                pass_position.remember(time, 9, None);
                 assert_eq!(
                     stage(&pass_position),
                     Some((time, 2, SnapshotStage::Marking)),

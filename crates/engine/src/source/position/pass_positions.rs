@@ -80,9 +80,9 @@ impl PassPositions {
     }
 
     /// Remembers a record as `pass` does; false if its position knew this version before, or has no room for it.
-    pub fn take(&mut self, index: usize, pass: &Pass, record_key: &RecordKey) -> bool {
+    pub fn remember(&mut self, index: usize, pass: &Pass, record_key: &RecordKey) -> bool {
         let Some((_, position)) = self.positions.get_mut(index) else { return false };
-        if !position.has_room(pass) || !Arc::make_mut(position).take_record(pass, record_key) {
+        if !position.has_room(pass) || !Arc::make_mut(position).remember_record(pass, record_key) {
             return false;
         }
         let second = pass.order_time(record_key).seconds();
@@ -90,7 +90,7 @@ impl PassPositions {
             && second >= position.first_kept_second()
         {
             let (key, version) = pass.key(record_key);
-            log.push(index, pass.is_by_scope(), second, key, version);
+            log.push(index, pass.reads_findings(), second, key, version);
         }
         true
     }

@@ -14,7 +14,7 @@ pub enum Known {
     /// Another version of it was settled last.
     Changed,
     /// This version was settled.
-    Taken,
+    Settled,
 }
 
 /// Keys by the second: they expire by the second, and lists of them delta-code well.
@@ -76,10 +76,10 @@ impl Seconds {
     }
 
     /// Remembers a record; false if this version of it was remembered before.
-    pub fn take(&mut self, second: i64, key: u64, version: Option<u64>) -> bool {
+    pub fn remember(&mut self, second: i64, key: u64, version: Option<u64>) -> bool {
         let records = self.seconds.entry(second).or_default();
         let before = records.len();
-        let is_new = records.take(key, version);
+        let is_new = records.remember(key, version);
         self.key_count += records.len() - before;
         is_new
     }
@@ -147,11 +147,11 @@ impl Second {
         let Ok(index) = self.keys.binary_search(&key) else { return Known::New };
         match version {
             Some(version) if self.versions.get(index) != Some(&version) => Known::Changed,
-            _ => Known::Taken,
+            _ => Known::Settled,
         }
     }
 
-    fn take(&mut self, key: u64, version: Option<u64>) -> bool {
+    fn remember(&mut self, key: u64, version: Option<u64>) -> bool {
         match (self.keys.binary_search(&key), version) {
             (Ok(_), None) => false,
             (Ok(index), Some(version)) => match self.versions.get_mut(index) {
@@ -174,7 +174,7 @@ impl Second {
             return;
         }
         for (key, version) in later.iter() {
-            self.take(key, version);
+            self.remember(key, version);
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Take(second, key, version) => {
-                        seconds.take(second, key, version);
+                        seconds.remember(second, key, version);
                     }
                     Step::Merge(second, keys) => {
                         seconds.merge(second, &Second { keys: keys.into(), ..Second::default() });

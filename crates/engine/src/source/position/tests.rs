@@ -4,7 +4,7 @@ use s1_forwarder_record::{Level, Scope, Stream};
 
 use super::*;
 use crate::source::pass::BEFORE_SWEEP;
-use crate::source::{AgentPull, Own, PositionReader, Pull};
+use crate::source::{AgentSettings, PositionReader, PullSettings, StreamOptions};
 
 fn minute(minute: i64) -> Timestamp {
     Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
@@ -15,12 +15,12 @@ fn record_key(id: u64, time: Timestamp) -> RecordKey {
 }
 
 /// Findings of these sites, which a poll of all findings has found.
-fn of_sites(ids: &[&str]) -> Pull {
+fn of_sites(ids: &[&str]) -> PullSettings {
     let scopes = ids.iter().map(|id| Arc::new(Scope { level: Level::Site, id: (*id).into(), name: None }));
-    Pull::of(Stream::Vulnerabilities).with_found_scopes(scopes.collect())
+    PullSettings::of(Stream::Vulnerabilities).with_found_scopes(scopes.collect())
 }
 
-fn position(pull: &Pull) -> (Vec<Pass>, SourcePosition) {
+fn position(pull: &PullSettings) -> (Vec<Pass>, SourcePosition) {
     let mut position = SourcePosition::starting_at(minute(-60));
     position.follow(&pull.passes());
     (pull.passes(), position)
@@ -32,7 +32,7 @@ fn context(pass: usize, start: Timestamp) -> PollContext {
 
 #[test]
 fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
-    let (passes, mut position) = position(&Pull::of(Stream::Alerts));
+    let (passes, mut position) = position(&PullSettings::of(Stream::Alerts));
     let times = |position: &SourcePosition| {
         [position.bound(), position.first().unwrap().watermark, position.complete_until(), position.newest()]
     };
@@ -44,17 +44,17 @@ fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
     assert_eq!(times(&position), [minute(-5), minute(0), minute(0), minute(0)]);
     position.finish(&passes, context(1, minute(30)), false);
     assert_eq!((times(&position)[0], position.complete()), (minute(-5), Some(minute(0))), "another pass");
-    assert!(position.settle(&passes, context(0, minute(10))).take(&record_key(1, minute(9))));
+    assert!(position.settle(&passes, context(0, minute(10))).remember(&record_key(1, minute(9))));
     assert_eq!(position.newest(), minute(9).plus(Duration::from_secs(1)), "a key may lie anywhere in its second");
 }
 
 /// What either pass delivers enters both, or the second shows it again.
 #[test]
 fn what_one_pass_delivers_the_others_know() {
-    let (passes, mut position) = position(&Pull::of(Stream::Alerts));
-    assert!(position.settle(&passes, context(0, minute(0))).take(&record_key(1, minute(-3))));
+    let (passes, mut position) = position(&PullSettings::of(Stream::Alerts));
+    assert!(position.settle(&passes, context(0, minute(0))).remember(&record_key(1, minute(-3))));
     assert!(
-        !position.settle(&passes, context(1, minute(0))).take(&record_key(1, minute(-3))),
+        !position.settle(&passes, context(1, minute(0))).remember(&record_key(1, minute(-3))),
         "it is accounted for once"
     );
     assert_eq!(position.key_count(), 2);
@@ -64,12 +64,12 @@ fn what_one_pass_delivers_the_others_know() {
 
 #[test]
 fn contents_are_remembered_until_another_console_has_other_records() {
-    let (passes, mut position) = position(&Pull::of(Stream::Agents));
+    let (passes, mut position) = position(&PullSettings::of(Stream::Agents));
     let with = |content| RecordKey { content: Some(content), ..record_key(1, minute(-3)) };
-    position.settle(&passes, context(0, minute(0))).take(&with(5));
+    position.settle(&passes, context(0, minute(0))).remember(&with(5));
     assert!(position.contents.has(&with(5)) && !position.contents.has(&with(6)));
     assert!(!position.contents.has(&record_key(1, minute(-3))), "nothing is said of its content");
-    position.settle(&passes, context(0, minute(0))).take(&with(6));
+    position.settle(&passes, context(0, minute(0))).remember(&with(6));
     assert!(position.contents.has(&with(6)) && !position.contents.has(&with(5)));
     assert_eq!(position.content_count(), 1);
     position.forget_keys();
@@ -78,24 +78,24 @@ fn contents_are_remembered_until_another_console_has_other_records() {
 
 #[test]
 fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
-    let (passes, mut position) = position(&Pull {
-        own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }),
+    let (passes, mut position) = position(&PullSettings {
+        own: StreamOptions::Agents(AgentSettings { snapshot: true, ..AgentSettings::default() }),
         interval: Duration::from_secs(3600),
-        ..Pull::of(Stream::Agents)
+        ..PullSettings::of(Stream::Agents)
     });
     let is_marking = |position: &SourcePosition| position.first().is_some_and(PassPosition::is_marking);
     let now = minute(10);
     let time = minute(0);
     assert_eq!(position.next_snapshot(&passes[0], now), Some(time));
     let context = PollContext { snapshot: Some(time), ..context(0, now) };
-    assert!(position.settle(&passes, context).take(&record_key(1, minute(-3))));
+    assert!(position.settle(&passes, context).remember(&record_key(1, minute(-3))));
     position.settle(&passes, context);
     assert_eq!(position.key_count(), 1, "the same snapshot goes on");
     assert_eq!((position.read_snapshot(), is_marking(&position)), (None, false));
     assert_eq!(position.next_snapshot(&passes[0], minute(70)), Some(time), "what was begun is finished first");
     position.finish(&passes, context, true);
     assert!(is_marking(&position));
-    assert_eq!(position.read_snapshot().map(|snapshot| (snapshot.time, snapshot.taken)), Some((time, 1)));
+    assert_eq!(position.read_snapshot().map(|snapshot| (snapshot.time, snapshot.settled)), Some((time, 1)));
     assert_eq!(position.next_snapshot(&passes[0], minute(70)), Some(time), "its last event is not delivered");
     position.finish(&passes, context, true);
     assert!(!is_marking(&position) && position.read_snapshot().is_some());
@@ -108,12 +108,13 @@ fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
 /// What is older than the pass reaches would be remembered, and read again, for nothing.
 #[test]
 fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
-    let pull = Pull { own: Own::Alerts(Duration::from_secs(3600)), ..Pull::of(Stream::Alerts) };
+    let pull =
+        PullSettings { own: StreamOptions::Alerts(Duration::from_secs(3600)), ..PullSettings::of(Stream::Alerts) };
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(minute(-500_000));
     position.follow(&passes);
     for (id, at) in [(1, minute(-400_000)), (2, minute(-70)), (3, minute(-50))] {
-        assert!(position.settle(&passes, context(0, minute(0))).take(&record_key(id, at)));
+        assert!(position.settle(&passes, context(0, minute(0))).remember(&record_key(id, at)));
     }
     let second = |position: &SourcePosition| {
         position.of_pass(&passes[1]).map(|pass_position| (pass_position.bound, pass_position.key_count()))
@@ -123,7 +124,7 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     assert_eq!(second(&position), Some((minute(-60), 1)), "what it has not read is still to be read");
 
     // Switched off, and on again much later.
-    let off = Pull { own: Own::Alerts(Duration::ZERO), ..pull }.passes();
+    let off = PullSettings { own: StreamOptions::Alerts(Duration::ZERO), ..pull }.passes();
     position.follow(&off);
     position.forget_others(&off);
     position.finish(&off, context(0, minute(10_000)), false);
@@ -140,7 +141,7 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
 /// Only the second pass of unified alerts shows those without an `updatedAt`.
 #[test]
 fn a_pass_in_another_order_begins_where_the_lane_does() {
-    let pull = Pull::of(Stream::UnifiedAlerts);
+    let pull = PullSettings::of(Stream::UnifiedAlerts);
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(minute(-500_000));
     position.settle(&passes, context(0, minute(0)));
@@ -152,18 +153,18 @@ fn a_pass_in_another_order_begins_where_the_lane_does() {
 /// Machines that exist for a day would be remembered for years.
 #[test]
 fn the_content_of_a_record_that_is_not_shown_is_forgotten_in_time() {
-    let (passes, mut position) = position(&Pull::of(Stream::Agents));
+    let (passes, mut position) = position(&PullSettings::of(Stream::Agents));
     let with = |id| RecordKey { content: Some(5), ..record_key(id, minute(-3)) };
     let day = |day: i64| minute(day * 24 * 60);
     for id in [1, 2] {
-        position.settle(&passes, context(0, day(0))).take(&with(id));
+        position.settle(&passes, context(0, day(0))).remember(&with(id));
     }
     for (at, is_old) in [(0, false), (44, false), (45, true)] {
         position.finish(&passes, context(0, day(at)), false);
         assert_eq!((position.contents.is_old(&with(1)), position.content_count()), (is_old, 2), "day {at}");
         assert!(position.contents.has(&with(1)) && position.contents.has(&with(2)), "day {at}");
     }
-    assert!(position.settle(&passes, context(0, day(50))).take(&with(1)), "it is shown again");
+    assert!(position.settle(&passes, context(0, day(50))).remember(&with(1)), "it is shown again");
     assert!(!position.contents.is_old(&with(1)) && position.content_count() == 2);
     for at in [89, 90] {
         position.finish(&passes, context(0, day(at)), false);
@@ -176,7 +177,7 @@ fn the_content_of_a_record_that_is_not_shown_is_forgotten_in_time() {
 #[test]
 fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     let week = Duration::from_secs(7 * 86_400);
-    let pull = Pull::of(Stream::Vulnerabilities);
+    let pull = PullSettings::of(Stream::Vulnerabilities);
     let (passes, mut position) = position(&pull);
     assert!(!position.is_sweep_due(&passes[0], minute(0), week), "it begins later than with everything");
     let mut all = SourcePosition::starting_at(Timestamp::default());
@@ -184,7 +185,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     assert!(all.is_sweep_due(&passes[0], minute(0), week));
     let start = minute(100_000);
     let sweep = PollContext { sweep: true, ..context(0, start) };
-    assert!(all.settle(&passes, sweep).take(&record_key(1, minute(-3))) && all.key_count() == 0);
+    assert!(all.settle(&passes, sweep).remember(&record_key(1, minute(-3))) && all.key_count() == 0);
     all.finish(&passes, sweep, false);
     assert_eq!(all.bound(), start.minus(passes[0].reach.max(BEFORE_SWEEP)));
     assert!(!all.is_sweep_due(&passes[0], start.plus(week), week), "a window comes between two");
@@ -195,7 +196,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     all.finish(&passes, PollContext { sweep: true, ..context(0, start.plus(week)) }, false);
     assert_eq!(all.bound(), before, "a sweep shows no removals, and nobody has asked for those of this week");
 
-    assert!(position.settle(&passes, context(0, minute(0))).take(&record_key(1, minute(-3))));
+    assert!(position.settle(&passes, context(0, minute(0))).remember(&record_key(1, minute(-3))));
     assert_eq!(position.key_count(), passes.len());
     position.advance(&passes, context(0, minute(0)), minute(-2));
     assert_eq!(position.first().unwrap().watermark, minute(-60), "findings come in no order");
@@ -209,10 +210,10 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
 /// More are delivered twice where windows overlap, rather than fill the memory.
 #[test]
 fn so_many_findings_are_remembered_and_no_more() {
-    let (passes, mut position) = position(&Pull::of(Stream::Vulnerabilities));
+    let (passes, mut position) = position(&PullSettings::of(Stream::Vulnerabilities));
     assert_eq!(position.since, minute(-60));
     (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
-        position.settle(&passes, context(0, minute(0))).take(&record_key(id, minute(0)));
+        position.settle(&passes, context(0, minute(0))).remember(&record_key(id, minute(0)));
     });
     assert_eq!(
         position.pass_positions().map(|(_, pass_position)| pass_position.key_count()).max(),
@@ -222,10 +223,14 @@ fn so_many_findings_are_remembered_and_no_more() {
 
 #[test]
 fn each_mode_of_agents_keeps_its_position() {
-    let changes = Pull::of(Stream::Agents);
+    let changes = PullSettings::of(Stream::Agents);
     let (passes, mut position) = position(&changes);
     position.finish(&passes, context(0, minute(0)), false);
-    let snapshots = Pull { own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }), ..changes }.passes();
+    let snapshots = PullSettings {
+        own: StreamOptions::Agents(AgentSettings { snapshot: true, ..AgentSettings::default() }),
+        ..changes
+    }
+    .passes();
     position.follow(&snapshots);
     position.forget_others(&snapshots);
     position.follow(&passes);
@@ -236,9 +241,9 @@ fn each_mode_of_agents_keeps_its_position() {
 /// Without them an agent that did not change would be sent again after a restart.
 #[test]
 fn contents_that_are_about_to_be_forgotten_are_stored() {
-    let (passes, mut position) = position(&Pull::of(Stream::Agents));
+    let (passes, mut position) = position(&PullSettings::of(Stream::Agents));
     let agent = RecordKey { content: Some(5), ..record_key(1, minute(-3)) };
-    position.settle(&passes, context(0, minute(0))).take(&agent);
+    position.settle(&passes, context(0, minute(0))).remember(&agent);
     let days = |days: u64| minute(0).plus(Duration::from_secs(days * 86_400));
     [0, 50].iter().for_each(|at| position.finish(&passes, context(0, days(*at)), false));
     assert!(position.contents.is_old(&agent));

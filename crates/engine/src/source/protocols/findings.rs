@@ -8,7 +8,7 @@ use crate::console::{Endpoint, ScopeFilter};
 use crate::source::findings::FindingsScan;
 use crate::source::parameters::{Parameters, count_only, named, order};
 use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
-use crate::source::{Pull, Window};
+use crate::source::{PullSettings, Window};
 
 /// Lists by id, whose filters the scan of a poll has. The console may want one scope at a time.
 #[derive(Debug)]
@@ -25,12 +25,12 @@ impl Protocol for FindingLists {
         of_scan(list, count_only(), Size::Fixed { limit: None, max_bytes: SMALL_BYTES })
     }
 
-    fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request {
+    fn count_between(&self, pull: &PullSettings, filter: &str, from: Timestamp, to: Timestamp) -> Request {
         List.count_between(pull, filter, from, to)
     }
 
     /// The findings that were detected in the window, scope by scope.
-    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request> {
+    fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request> {
         let mut requests = Vec::new();
         let mut scan = FindingsScan::detected(pull.findings().cloned().unwrap_or_default());
         loop {
@@ -51,7 +51,7 @@ impl Protocol for FindingLists {
     }
 
     /// Polls sort findings by id, which says nothing of their age.
-    fn latest(&self, pull: &Pull, cursor: Option<&str>) -> Request {
+    fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request {
         let detected = Endpoint::of(pull.stream).by_creation().time_filter;
         Request::latest_of_list(pull, detected, cursor, ScopeFilter::First)
     }

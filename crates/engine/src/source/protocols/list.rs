@@ -6,7 +6,7 @@ use super::protocol::Protocol;
 use crate::console::{Endpoint, ScopeFilter};
 use crate::source::parameters::{Parameters, count_only, order};
 use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
-use crate::source::{Pull, Window};
+use crate::source::{PullSettings, Window};
 
 /// A GET of a list, with filters by time and the pipeline's scope.
 #[derive(Debug)]
@@ -23,11 +23,11 @@ impl Protocol for List {
         in_time(list, count_only(), Size::Fixed { limit: None, max_bytes: SMALL_BYTES })
     }
 
-    fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request {
+    fn count_between(&self, pull: &PullSettings, filter: &str, from: Timestamp, to: Timestamp) -> Request {
         count(pull, count_only(), filter, (from, to))
     }
 
-    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request> {
+    fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request> {
         let order = pull.within(window).list_order();
         let mut query = count_only();
         query.push(("sortBy".into(), order.sort_by.to_owned()));
@@ -39,7 +39,7 @@ impl Protocol for List {
         Request::list(Endpoint::of(stream).path, Vec::new(), ScopeFilter::Pipeline, size)
     }
 
-    fn latest(&self, pull: &Pull, cursor: Option<&str>) -> Request {
+    fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request {
         Request::latest_of_list(pull, pull.list_order().sort_by, cursor, ScopeFilter::Pipeline)
     }
 }
@@ -52,7 +52,7 @@ fn in_time(list: &RecordList<'_>, mut query: Parameters, size: Size) -> Request 
     Request::list(Endpoint::of(list.pull.stream).path, query, ScopeFilter::Pipeline, size)
 }
 
-fn count(pull: &Pull, mut query: Parameters, filter: &str, (from, to): (Timestamp, Timestamp)) -> Request {
+fn count(pull: &PullSettings, mut query: Parameters, filter: &str, (from, to): (Timestamp, Timestamp)) -> Request {
     query.push((format!("{filter}__gte").into(), from.to_string()));
     query.push((format!("{filter}__lt").into(), to.to_string()));
     query.extend(pull.parameters());

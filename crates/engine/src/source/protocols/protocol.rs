@@ -5,7 +5,7 @@ use std::fmt;
 use s1_forwarder_record::{Stream, Timestamp};
 
 use crate::source::requests::{PageStart, RecordList, Request, Size};
-use crate::source::{Pull, Window};
+use crate::source::{PullSettings, Window};
 
 /// Builds the requests for a stream.
 pub trait Protocol: fmt::Debug + Sync {
@@ -16,16 +16,16 @@ pub trait Protocol: fmt::Debug + Sync {
     fn count(&self, list: &RecordList<'_>) -> Request;
 
     /// The number of records from `from` on and before `to`, by the time that `filter` names.
-    fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request;
+    fn count_between(&self, pull: &PullSettings, filter: &str, from: Timestamp, to: Timestamp) -> Request;
 
     /// Requests whose counts add up to the number of records in `window`.
-    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request>;
+    fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request>;
 
     /// One record, or none: whether the token may read it, and the console's time.
     fn probe(&self, stream: Stream, max_bytes: usize) -> Request;
 
     /// The newest records that `pull` selects, without a position.
-    fn latest(&self, pull: &Pull, cursor: Option<&str>) -> Request;
+    fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request;
 
     /// Whether records are listed by the time that they are asked for by. Otherwise a list says nothing of times.
     fn is_ordered(&self) -> bool {

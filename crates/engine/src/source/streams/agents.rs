@@ -7,13 +7,13 @@ use s1_forwarder_settings::{Period, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pulled::Pulled;
-use super::{AgentPull, Own};
+use super::pull_description::PullDescription;
+use super::{AgentSettings, StreamOptions};
 use crate::console::ListOrder;
 use crate::source::position::SNAPSHOT;
 use crate::source::protocols::List;
 use crate::source::stream_settings::{sorted, stream_settings, text};
-use crate::source::{By, Pass, Pull, Reading, SilentAfter, Since};
+use crate::source::{Pass, PassKind, PullSettings, SilentAfter, Since, TimeField};
 
 stream_settings! {
     /// `streams.agents`.
@@ -24,7 +24,7 @@ stream_settings! {
         own
     ]
     /// Changes as they come, or full inventories.
-    mode: Mode,
+    mode: AgentMode,
     /// Keys of the record that change with every check-in of an agent: an agent in which nothing else changed is not
     /// sent again. An empty list turns this off, and every check-in is sent.
     #[schemars(extend("x-kind" = SettingKind::Text))]
@@ -40,7 +40,7 @@ stream_settings! {
 /// `streams.agents.mode`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum AgentMode {
     /// Agents that changed since the last poll; all of them the first time.
     #[default]
     Changes,
@@ -49,54 +49,54 @@ pub enum Mode {
 }
 
 impl Agents {
-    pub(in crate::source) fn pull(&self) -> Pull {
-        let own = AgentPull {
-            snapshot: self.mode == Mode::Snapshot,
-            volatile: self.volatile.as_deref().map_or_else(|| AgentPull::default().volatile, sorted),
+    pub(in crate::source) fn pull(&self) -> PullSettings {
+        let own = AgentSettings {
+            snapshot: self.mode == AgentMode::Snapshot,
+            volatile: self.volatile.as_deref().map_or_else(|| AgentSettings::default().volatile, sorted),
             marker: self.marker,
         };
         let decommissioned = ("isDecommissioned", "True,False".to_owned());
         let filters = self.include_decommissioned.then_some(decommissioned).into_iter().collect();
-        Pull { filters, own: Own::Agents(own), ..self.common() }
+        PullSettings { filters, own: StreamOptions::Agents(own), ..self.common() }
     }
 }
 
-impl Pull {
-    fn agents(&self) -> Option<&AgentPull> {
-        if let Own::Agents(agents) = &self.own { Some(agents) } else { None }
+impl PullSettings {
+    fn agents(&self) -> Option<&AgentSettings> {
+        if let StreamOptions::Agents(agents) = &self.own { Some(agents) } else { None }
     }
 
-    /// See [`AgentPull::snapshot`].
+    /// See [`AgentSettings::snapshot`].
     pub fn is_snapshot(&self) -> bool {
         self.agents().is_some_and(|agents| agents.snapshot)
     }
 
-    /// See [`AgentPull::marker`].
+    /// See [`AgentSettings::marker`].
     pub fn has_marker(&self) -> bool {
         self.agents().is_some_and(|agents| agents.marker)
     }
 
-    /// See [`AgentPull::volatile`].
+    /// See [`AgentSettings::volatile`].
     pub fn volatile(&self) -> &[String] {
         self.agents().map_or(&[], |agents| &agents.volatile)
     }
 }
 
-pub(in crate::source) const PULLED: Pulled = Pulled {
+pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
     interval: Duration::from_secs(900),
     since: Since::Beginning,
     overlap: Duration::from_secs(300),
     protocol: &List,
     windows_by_creation: false,
-    own: || Own::Agents(AgentPull::default()),
+    own: || StreamOptions::Agents(AgentSettings::default()),
     passes,
 };
 
-fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
+fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     if !pull.is_snapshot() {
         return vec![main];
     }
     let ListOrder { sort_by, time_filter } = pull.endpoint().by_creation();
-    let reading = Reading::Snapshot;
-    vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: By::Creation, reading, ..main }]
+    let reading = PassKind::Snapshot;
+    vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: TimeField::Creation, reading, ..main }]
 }

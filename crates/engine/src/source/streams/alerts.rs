@@ -7,11 +7,11 @@ use s1_forwarder_settings::{Period, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Own;
-use super::pulled::{DAY, MINUTE, Pulled};
+use super::StreamOptions;
+use super::pull_description::{DAY, MINUTE, PullDescription};
 use crate::source::protocols::List;
 use crate::source::stream_settings::{stream_settings, text};
-use crate::source::{Pass, PassKeys, Pull, Reading, SilentAfter, Since};
+use crate::source::{Pass, PassKeys, PassKind, PullSettings, SilentAfter, Since};
 
 stream_settings! {
     /// `streams.alerts`.
@@ -22,27 +22,30 @@ stream_settings! {
 }
 
 impl Alerts {
-    pub(in crate::source) fn pull(&self) -> Pull {
-        Pull { own: Own::Alerts(self.lookback.map_or(LOOKED_BACK, |period| period.0)), ..self.common() }
+    pub(in crate::source) fn pull(&self) -> PullSettings {
+        PullSettings {
+            own: StreamOptions::Alerts(self.lookback.map_or(LOOKED_BACK, |period| period.0)),
+            ..self.common()
+        }
     }
 }
 
-impl Pull {
+impl PullSettings {
     /// How long after their creation alerts are read again.
     pub fn lookback(&self) -> Option<Duration> {
-        if let Own::Alerts(lookback) = self.own { Some(lookback) } else { None }
+        if let StreamOptions::Alerts(lookback) = self.own { Some(lookback) } else { None }
     }
 }
 
 const LOOKED_BACK: Duration = Duration::from_secs(7 * 86_400);
 
-pub(in crate::source) const PULLED: Pulled = Pulled {
+pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
     overlap: Duration::from_secs(300),
     protocol: &List,
     windows_by_creation: false,
-    own: || Own::Alerts(LOOKED_BACK),
+    own: || StreamOptions::Alerts(LOOKED_BACK),
     passes,
 };
 
@@ -51,11 +54,11 @@ const LOOKBACK: &str = "lookback";
 /// Time between two polls of the alerts within `lookback`.
 const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
 
-fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
+fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let main = Pass { keys: PassKeys::Latest, ..main };
     let every = LOOKBACK_EVERY;
     let reach = pull.lookback().unwrap_or_default();
-    let reading = Reading::Lookback;
+    let reading = PassKind::Lookback;
     let lookback = Pass { name: LOOKBACK.into(), every, reach, reading, ..main.clone() };
     if reach.is_zero() { vec![main] } else { vec![main, lookback] }
 }

@@ -9,19 +9,19 @@ use crate::source::Findings;
 
 /// What the settings of one stream say, and those of no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Own {
+pub enum StreamOptions {
     Nothing,
     /// Lists to fetch for each threat in addition to its record, sorted.
-    Threats(Vec<Include>),
+    Threats(Vec<ThreatInclude>),
     Activities(ActivityFilter),
-    Agents(AgentPull),
+    Agents(AgentSettings),
     /// How long after their creation alerts are read again.
     Alerts(Duration),
-    UnifiedAlerts(AlertFilter),
+    UnifiedAlerts(UnifiedAlertFilter),
     Vulnerabilities(Findings),
 }
 
-impl Own {
+impl StreamOptions {
     /// The filters that narrow a list.
     pub(in crate::source) fn filters(&self) -> Vec<(&'static str, String)> {
         match self {
@@ -36,14 +36,14 @@ impl Own {
 /// `streams.threats.include`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Include {
+pub enum ThreatInclude {
     /// What analysts wrote about the threat: the newest 100 notes.
     Notes,
     /// What happened to the threat: the newest 200 items.
     Timeline,
 }
 
-impl Include {
+impl ThreatInclude {
     /// As settings, paths and events name it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,9 +82,9 @@ pub struct ActivityFilter {
 
 /// What is fetched in addition to the records of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addition<'a> {
+pub enum Enrichment<'a> {
     /// These lists of each threat.
-    Lists(&'a [Include]),
+    Lists(&'a [ThreatInclude]),
     /// The threat of each activity.
     Threats,
 }
@@ -105,7 +105,7 @@ impl ActivityFilter {
 
 /// How agents are pulled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentPull {
+pub struct AgentSettings {
     /// Each poll is a full inventory.
     pub snapshot: bool,
     /// Keys of an agent that do not count when they alone changed, sorted.
@@ -114,20 +114,20 @@ pub struct AgentPull {
     pub marker: bool,
 }
 
-impl Default for AgentPull {
+impl Default for AgentSettings {
     fn default() -> Self {
-        let volatile = VOLATILE.map(str::to_owned).to_vec();
+        let volatile = VOLATILE_AGENT_KEYS.map(str::to_owned).to_vec();
         Self { snapshot: false, volatile, marker: false }
     }
 }
 
 /// What an agent's check-in moves by itself, sorted.
-pub const VOLATILE: [&str; 4] =
+pub const VOLATILE_AGENT_KEYS: [&str; 4] =
     ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
 
 /// Which unified alerts are pulled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AlertFilter {
+pub struct UnifiedAlertFilter {
     /// All when empty.
     pub products: Vec<String>,
     /// The console's view, where not all.
@@ -136,7 +136,7 @@ pub struct AlertFilter {
     pub new_only: bool,
 }
 
-impl AlertFilter {
+impl UnifiedAlertFilter {
     fn filters(&self) -> Vec<(&'static str, String)> {
         let products = (!self.products.is_empty()).then(|| ("detectionProduct", self.products.join(",")));
         let view = self.view.map(|view| ("viewType", view.to_owned()));

@@ -7,12 +7,12 @@ use s1_forwarder_settings::{Period, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pulled::{DAY, MINUTE, Pulled};
-use super::{AlertFilter, Own};
+use super::pull_description::{DAY, MINUTE, PullDescription};
+use super::{StreamOptions, UnifiedAlertFilter};
 use crate::console::ListOrder;
-use crate::source::protocols::Alerts;
+use crate::source::protocols::UnifiedAlertList;
 use crate::source::stream_settings::{stream_settings, text};
-use crate::source::{By, Pass, Pull, Reading, SilentAfter, Since};
+use crate::source::{Pass, PassKind, PullSettings, SilentAfter, Since, TimeField};
 
 stream_settings! {
     /// `streams.unified_alerts`.
@@ -21,13 +21,13 @@ stream_settings! {
     #[schemars(extend("x-kind" = SettingKind::Text))]
     products: Vec<String>,
     /// The console's view to pull.
-    view: AlertView,
+    view: UnifiedAlertView,
 }
 
 /// A view of the console's list of unified alerts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum AlertView {
+pub enum UnifiedAlertView {
     /// Everything that the token may see.
     #[default]
     All,
@@ -45,7 +45,7 @@ pub enum AlertView {
     Dlp,
 }
 
-impl AlertView {
+impl UnifiedAlertView {
     /// The console's word, where it is not everything.
     const fn word(self) -> Option<&'static str> {
         match self {
@@ -61,31 +61,31 @@ impl AlertView {
 }
 
 impl UnifiedAlerts {
-    pub(in crate::source) fn pull(&self) -> Pull {
-        let own = AlertFilter { products: self.products.clone(), view: self.view.word(), new_only: false };
-        Pull { own: Own::UnifiedAlerts(own), ..self.common() }
+    pub(in crate::source) fn pull(&self) -> PullSettings {
+        let own = UnifiedAlertFilter { products: self.products.clone(), view: self.view.word(), new_only: false };
+        PullSettings { own: StreamOptions::UnifiedAlerts(own), ..self.common() }
     }
 }
 
-impl Pull {
-    pub fn unified_alerts(&self) -> Option<&AlertFilter> {
-        if let Own::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
+impl PullSettings {
+    pub fn unified_alerts(&self) -> Option<&UnifiedAlertFilter> {
+        if let StreamOptions::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
     }
 
-    /// See [`AlertFilter::new_only`].
+    /// See [`UnifiedAlertFilter::new_only`].
     pub(in crate::source) fn takes_new_alerts_only(&self) -> bool {
         self.unified_alerts().is_some_and(|alerts| alerts.new_only)
     }
 }
 
-pub(in crate::source) const PULLED: Pulled = Pulled {
+pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
     overlap: Duration::from_secs(300),
-    protocol: &Alerts,
+    protocol: &UnifiedAlertList,
     // Alerts that never changed have no time of a change.
     windows_by_creation: true,
-    own: || Own::UnifiedAlerts(AlertFilter::default()),
+    own: || StreamOptions::UnifiedAlerts(UnifiedAlertFilter::default()),
     passes,
 };
 
@@ -94,13 +94,13 @@ const NET: &str = "net";
 /// How often unified alerts are looked for by their detection.
 const NET_EVERY: Duration = Duration::from_secs(900);
 
-fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
+fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let ListOrder { sort_by, time_filter } = pull.endpoint().by_creation();
     // What was never updated, or became visible too late for the first pass.
-    let by = By::Creation;
+    let by = TimeField::Creation;
     let every = pull.interval.max(NET_EVERY);
     let reach = pull.overlap.max(DAY);
-    let reading = Reading::ByCreation;
+    let reading = PassKind::ByCreation;
     let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, reading, ..main.clone() };
     vec![main, net]
 }

@@ -8,13 +8,13 @@ use s1_forwarder_settings::{Period, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Own;
-use super::pulled::Pulled;
+use super::StreamOptions;
+use super::pull_description::PullDescription;
 use crate::source::findings::{DEFAULT_RESYNC, position_name};
-use crate::source::position::MAIN;
+use crate::source::position::MAIN_PASS;
 use crate::source::protocols::FindingLists;
 use crate::source::stream_settings::{stream_settings, text};
-use crate::source::{Findings, Pass, PassKeys, Pull, Reading, SilentAfter, Since};
+use crate::source::{Findings, Pass, PassKeys, PassKind, PullSettings, SilentAfter, Since};
 
 stream_settings! {
     /// `streams.vulnerabilities`.
@@ -66,7 +66,7 @@ impl FindingSeverity {
 }
 
 impl Vulnerabilities {
-    pub(in crate::source) fn pull(&self) -> Pull {
+    pub(in crate::source) fn pull(&self) -> PullSettings {
         let usual = Findings::default();
         let findings = Findings {
             severities: self.severities.iter().map(|severity| severity.word()).collect::<Vec<_>>().join(","),
@@ -74,17 +74,17 @@ impl Vulnerabilities {
             resync: self.resync.map_or(usual.resync, |period| period.0),
             ..usual
         };
-        Pull { own: Own::Vulnerabilities(findings), ..self.common() }
+        PullSettings { own: StreamOptions::Vulnerabilities(findings), ..self.common() }
     }
 }
 
-impl Pull {
+impl PullSettings {
     pub fn findings(&self) -> Option<&Findings> {
-        if let Own::Vulnerabilities(findings) = &self.own { Some(findings) } else { None }
+        if let StreamOptions::Vulnerabilities(findings) = &self.own { Some(findings) } else { None }
     }
 }
 
-pub(in crate::source) const PULLED: Pulled = Pulled {
+pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
     interval: Duration::from_secs(6 * 3_600),
     since: Since::Beginning,
     // An hour for findings that are indexed late, and ten minutes for the indexing itself.
@@ -92,16 +92,16 @@ pub(in crate::source) const PULLED: Pulled = Pulled {
     protocol: &FindingLists,
     // Findings have no time of their last change.
     windows_by_creation: true,
-    own: || Own::Vulnerabilities(Findings::default()),
+    own: || StreamOptions::Vulnerabilities(Findings::default()),
     passes,
 };
 
 /// A pass for each scope.
-fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
+fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let pass = |scope: Option<Arc<Scope>>| Pass {
-        name: scope.as_deref().map_or(MAIN.into(), position_name),
+        name: scope.as_deref().map_or(MAIN_PASS.into(), position_name),
         keys: PassKeys::Latest,
-        reading: scope.map_or(Reading::AllFindings, Reading::FindingsOf),
+        reading: scope.map_or(PassKind::AllFindings, PassKind::FindingsOf),
         ..main.clone()
     };
     pull.findings().into_iter().flat_map(Findings::scopes).map(pass).collect()

@@ -5,30 +5,31 @@ use std::ops::RangeInclusive;
 
 use s1_forwarder_record::Value;
 
-use crate::common::placeholder::is_set;
+use crate::common::missing::is_set;
 
 /// The types of these activities.
 pub const UNIFIED_ALERTS: RangeInclusive<u32> = 16000..=16008;
 
 /// The paths of a value in `data`, in any case and with or without underscores.
 #[derive(Debug)]
-pub struct Keys(&'static [&'static str]);
+pub struct AlertKeys(&'static [&'static str]);
 
-pub const ALERT_ID: Keys = Keys(&["alertId", "alert.id"]);
-pub const ACTOR_ID: Keys = Keys(&["userId", "user.id"]);
-pub const ACTOR_NAME: Keys = Keys(&["userName", "user.enrichedName"]);
-pub const NEW_STATUS: Keys = Keys(&["newStatus", "payload.newStatus", "payload.changes.newStatus"]);
-pub const NEW_VERDICT: Keys =
-    Keys(&["newAnalystVerdict", "payload.newAnalystVerdict", "payload.changes.newAnalystVerdict"]);
-pub const NEW_SEVERITY: Keys = Keys(&["newSeverity", "payload.newSeverity", "payload.changes.newSeverity"]);
-pub const NEW_ASSIGNEE_ID: Keys = Keys(&["newAssigneeId", "payload.newAssigneeId", "payload.changes.newAssigneeId"]);
-pub const NEW_ASSIGNEE_EMAIL: Keys =
-    Keys(&["newAssigneeEmail", "payload.newAssigneeEmail", "payload.changes.newAssigneeEmail"]);
-pub const OLD_ASSIGNEE_EMAIL: Keys =
-    Keys(&["oldAssigneeEmail", "payload.oldAssigneeEmail", "payload.changes.oldAssigneeEmail"]);
-pub const NOTE: Keys = Keys(&["noteText", "payload.noteText", "payload.changes.noteText"]);
+pub const ALERT_ID: AlertKeys = AlertKeys(&["alertId", "alert.id"]);
+pub const ACTOR_ID: AlertKeys = AlertKeys(&["userId", "user.id"]);
+pub const ACTOR_NAME: AlertKeys = AlertKeys(&["userName", "user.enrichedName"]);
+pub const NEW_STATUS: AlertKeys = AlertKeys(&["newStatus", "payload.newStatus", "payload.changes.newStatus"]);
+pub const NEW_VERDICT: AlertKeys =
+    AlertKeys(&["newAnalystVerdict", "payload.newAnalystVerdict", "payload.changes.newAnalystVerdict"]);
+pub const NEW_SEVERITY: AlertKeys = AlertKeys(&["newSeverity", "payload.newSeverity", "payload.changes.newSeverity"]);
+pub const NEW_ASSIGNEE_ID: AlertKeys =
+    AlertKeys(&["newAssigneeId", "payload.newAssigneeId", "payload.changes.newAssigneeId"]);
+pub const NEW_ASSIGNEE_EMAIL: AlertKeys =
+    AlertKeys(&["newAssigneeEmail", "payload.newAssigneeEmail", "payload.changes.newAssigneeEmail"]);
+pub const OLD_ASSIGNEE_EMAIL: AlertKeys =
+    AlertKeys(&["oldAssigneeEmail", "payload.oldAssigneeEmail", "payload.changes.oldAssigneeEmail"]);
+pub const NOTE: AlertKeys = AlertKeys(&["noteText", "payload.noteText", "payload.changes.noteText"]);
 
-impl Keys {
+impl AlertKeys {
     /// The first value in `data` that says something.
     pub fn find<'a>(&self, data: Value<'a>) -> Value<'a> {
         self.0.iter().map(|path| at(data, path, is_set)).find(|value| is_set(*value)).unwrap_or_default()

@@ -7,7 +7,7 @@ use super::{ActivityParts, is_decision};
 use crate::common::account::is_administrator;
 use crate::common::activity_types::{self, Object};
 use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories};
-use crate::common::placeholder::{boolean, is_set};
+use crate::common::missing::{boolean, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::word::Word;

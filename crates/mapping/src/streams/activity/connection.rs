@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::ActivityData;
 
-use crate::common::placeholder::is_set;
+use crate::common::missing::is_set;
 use crate::parts::{DIRECTIONS, Direction, Peer};
 
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use s1_forwarder_record::Value;
 use super::level::{SCOPE_LEVELS, ScopeLevel};
 use super::{ActivityClass, ActivityParts, Users};
 use crate::common::activity_types::Object;
-use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::missing::{first_scalar, is_set};
 use crate::common::word::Word;
 use crate::parts::Owner;
 

@@ -26,13 +26,13 @@ use s1_forwarder_record::{Escaped, Value};
 use super::other;
 use crate::common::activity_types;
 use crate::common::image::{Image, NamedFile};
-use crate::common::placeholder::{boolean, first_scalar, is_set};
+use crate::common::missing::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::threat::unless_zero;
 use crate::common::word::Word;
 use crate::parts::{Acting, Clues, Endpoint, Os, Owner, Rule};
-use alert_keys::{Keys, UNIFIED_ALERTS};
+use alert_keys::{AlertKeys, UNIFIED_ALERTS};
 
 /// What the log has of every activity.
 #[derive(Debug, Clone, Copy)]
@@ -351,7 +351,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
     }
 
     /// A value of an activity about a unified alert.
-    fn of_alert(&self, keys: &Keys) -> Value<'a> {
+    fn of_alert(&self, keys: &AlertKeys) -> Value<'a> {
         if self.is_about_unified_alert() { keys.find(self.entry.data) } else { Value::default() }
     }
 

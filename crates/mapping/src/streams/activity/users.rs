@@ -6,7 +6,7 @@ use super::alert_keys::{ACTOR_ID, ACTOR_NAME};
 use super::{ActivityClass, ActivityParts};
 use crate::common::account::{Account, display_name, is_email, name_and_address, principal};
 use crate::common::activity_types::Object;
-use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::missing::{first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 
 /// What users do to their own account, unless the record names another user: profile, tokens, second factor, password.

@@ -152,22 +152,22 @@ impl Simulation {
         calls.into_iter().chain(more).for_each(|call| self.send(index, call));
     }
 
-    fn apply_events(&mut self, index: usize, events: Vec<Event>) {
+    fn apply_events(&mut self, index: usize, events: Vec<ShardEvent>) {
         for event in events {
             let worker = &mut self.workers[index];
             match event {
-                Event::Acquired { shard, until, .. } => {
+                ShardEvent::Acquired { shard, until, .. } => {
                     self.acquired += 1;
                     worker.until.insert(shard, until);
                 }
-                Event::Renewed(shard, until) => {
+                ShardEvent::Renewed(shard, until) => {
                     worker.until.entry(shard).and_modify(|deadline| *deadline = until);
                 }
-                Event::Drain(shard) => {
+                ShardEvent::Drain(shard) => {
                     let after = self.random_up_to(self.drain);
                     self.at(self.now + after, index, Incident::Drained(shard));
                 }
-                Event::Released(shard) | Event::Lost(shard) => {
+                ShardEvent::Released(shard) | ShardEvent::Lost(shard) => {
                     worker.until.remove(&shard);
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, Part, StateError, Store};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, SortedIdentities};
 use s1_forwarder_record::{Identity, Timestamp};
 use s1_forwarder_state::StoreLocation;
@@ -83,7 +83,7 @@ pub async fn unreadable(
     if directory.is_dir() {
         return Ok(None);
     }
-    let key = CheckpointKey { lane: lane.clone(), part: Part::Usage };
+    let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Usage };
     let stored = match live.load(&key).await? {
         Some(bytes) => {
             let until = options.clock.now().plus(Duration::from_secs(3_600));

@@ -14,10 +14,10 @@ use s1_forwarder_record::{Identity, Timestamp};
 /// How long an event may take to be found, where nothing else is known.
 const SETTLE: Duration = Duration::from_secs(120);
 /// Identities that are looked up at a time.
-const MOST: usize = 100_000;
+const MAX_IN_MEMORY: usize = 100_000;
 const DIGITS: u64 = 32;
 /// Any 32 digits of a run that is shorter than two identities may be one.
-const LONGEST: usize = 64;
+const MAX_IDENTITY: usize = 64;
 /// The digits before each hyphen of a UUID.
 const HYPHENS: [u64; 4] = [8, 12, 16, 20];
 /// The bytes of an identity in base64.
@@ -43,7 +43,7 @@ const COMPRESSED: [(u64, u32); 5] =
     [(0x1f_8b08, 3), (0x28b5_2ffd, 4), (0xfd_377a_585a, 5), (0x3141_5926_5359, 6), (0x504b_0304, 4)];
 
 /// A list of identities: one a line, in any order, and in any text. The first line may be a heading.
-pub struct Given {
+pub struct IdentityList {
     name: String,
     copied_at: Timestamp,
     sorted: Mutex<SortedIdentities>,
@@ -59,13 +59,13 @@ pub struct Given {
     pub first_other: u64,
 }
 
-impl fmt::Debug for Given {
+impl fmt::Debug for IdentityList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Given").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Given {
+impl IdentityList {
     /// Reads all of `file`, which was made at `copied_at` and may be compressed with gzip. Blocks.
     ///
     /// # Errors
@@ -134,14 +134,14 @@ impl Given {
 }
 
 #[async_trait]
-impl Lookup for Given {
-    fn asked(&self) -> String {
+impl Lookup for IdentityList {
+    fn target_text(&self) -> String {
         let Self { name, copied_at, distinct, .. } = self;
         format!("{name}: {distinct} identities, taken as what the destination had at {copied_at}")
     }
 
     fn most(&self) -> usize {
-        MOST
+        MAX_IN_MEMORY
     }
 
     fn visible_after(&self) -> Duration {
@@ -184,7 +184,7 @@ impl Lookup for Given {
     }
 }
 
-impl Given {
+impl IdentityList {
     /// Where the result may have been cut. Rows that have no identity count, and so do copies that somebody may have
     /// removed.
     fn cut_at(&self) -> Option<u64> {
@@ -337,7 +337,7 @@ struct Line {
     last: u128,
     /// Where runs begin among them: the lowest bit is of the last digit.
     beginnings: u32,
-    /// The digits since the last other character. No more than `LONGEST` are kept.
+    /// The digits since the last other character. No more than `MAX_IDENTITY` are kept.
     run: Vec<u8>,
     run_length: u64,
     /// The digits since the last character that is none of a UUID.
@@ -391,7 +391,7 @@ impl Line {
         self.beginnings = (self.beginnings << 1) | u32::from(begins);
         self.run_length += 1;
         self.uuid_length += 1;
-        if self.run.len() < LONGEST {
+        if self.run.len() < MAX_IDENTITY {
             self.run.push(u8::try_from(digit).unwrap_or_default());
         }
         self.is_after_return = false;
@@ -410,7 +410,7 @@ impl Line {
             self.found += 1;
         } else if length > DIGITS {
             take(Found::Later(self.identity()))?;
-            if self.run.len() < LONGEST {
+            if self.run.len() < MAX_IDENTITY {
                 let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| (number << 4) | u128::from(*digit));
                 let mut windows = self.run.windows(DIGITS as usize);
                 windows.try_for_each(|digits| take(Found::Later(identity(number(digits)))))?;
@@ -482,7 +482,7 @@ mod tests {
 
     /// How often `TWO` and `ONE` are in the list, its number of identities, and its lines that are no rows of events.
     async fn found(bytes: &[u8]) -> (Vec<u32>, u64, u64) {
-        let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), bytes).unwrap();
+        let given = IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), bytes).unwrap();
         (given.copies(&identities()).await.unwrap(), given.distinct(), given.other_lines)
     }
 
@@ -532,7 +532,8 @@ mod tests {
 
     #[test]
     fn what_comes_later_in_a_line_is_not_missing() {
-        let given = |text: String| Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
+        let given =
+            |text: String| IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
         for (text, expected) in [
             (format!("[\"{ONE}\",\"{TWO}\"]\n"), [true, false]),
             (format!("{TWO},{ONE}\n"), [false, true]),
@@ -591,7 +592,7 @@ mod tests {
         ] {
             let identities_of: String = (0..lines).map(|line| format!("{:032x}\n", line / copies)).collect();
             let text = format!("{}{identities_of}", "x\n".repeat(others));
-            let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
+            let given = IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
             assert!(given.copies(&identities()).await.is_ok());
             let is_whole = given.elsewhere(&identities()).await.is_ok();
             assert_eq!(is_whole, is_proof, "{lines} lines, {copies} of each, {others} others");
@@ -612,7 +613,7 @@ mod tests {
             ("JSON", rows(&|id| format!("{{\"_id\":\"{id}\",\"x\":[1,2]}}\n"))),
         ];
         let is_proof = async |text: &str| {
-            let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
+            let given = IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
             given.elsewhere(&[absent]).await.is_ok()
         };
         let others = [
@@ -668,7 +669,7 @@ mod tests {
             (format!("[{}]\n", format!("{{\"_id\":\"{ONE}\"}},").repeat(30)), (1, 1)),
             (format!("{ONE},{}\n", format!("{TWO},").repeat(9)), (0, 0)),
         ] {
-            let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
+            let given = IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
             assert_eq!((given.other_lines, given.first_other), expected, "{text}");
         }
     }
@@ -679,7 +680,7 @@ mod tests {
         compressed.write_all(format!("{ONE}\n").as_bytes()).unwrap();
         let bytes = compressed.finish().unwrap();
         let half = &bytes[..bytes.len() - 6];
-        let read = |bytes: &[u8]| Given::read("ids".to_owned(), Timestamp::from_micros(0), bytes);
+        let read = |bytes: &[u8]| IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), bytes);
         assert!(read(half).is_err());
         let text = format!("{TWO}\n").into_bytes();
         assert!(read(&[&text[..], &bytes].concat()).unwrap_err().to_string().contains("line 2"));
@@ -689,7 +690,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_make_no_list() {
-        let read = |bytes: &[u8]| Given::read("ids".to_owned(), Timestamp::from_micros(0), bytes);
+        let read = |bytes: &[u8]| IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), bytes);
         let text = format!("{TWO}\n");
         let utf_16: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
         for beginning in

@@ -22,7 +22,7 @@ use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
 use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::lane::LaneCheckpoint;
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
-use s1_forwarder_engine::source::{PassKeys, Pull, PulledPage, Since, Window};
+use s1_forwarder_engine::source::{PassKeys, PullSettings, PulledPage, Since, Window};
 use s1_forwarder_engine::transform::{Origin, RedactionKeys, Transformer};
 use s1_forwarder_record::{Identity, Timestamp};
 use s1_forwarder_telemetry::Telemetry;
@@ -32,29 +32,31 @@ use tracing::{Instrument, warn};
 
 use super::completeness::{CompletenessChecker, window};
 use super::ledger_reader::{Account, LedgerReader, Which, live_backend};
-use super::{MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, area, checker, of_another_console, replays_area};
+use super::{
+    MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, checker, of_another_console, repairs_area, replays_area,
+};
 use crate::Options;
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
 
-pub use given::Given;
-pub use report::{DestinationReport, HourRow, Missing, Returned};
-pub use returning::Most;
+pub use given::IdentityList;
+pub use report::{DestinationReport, HourRow, Missing, RepairReport};
+pub use returning::RepairLimit;
 
 use dead_letters::{LaneDeadLetters, unreadable};
 use questions::{Candidate, IDS, Owed, in_parts, until_answered};
-use returning::{MOST_RETURNED, Repair, Return};
+use returning::{DestinationRepair, LaneRepair, MAX_RETURNED};
 
 /// The most records of a part of an hour, which are in memory together, and of those that are asked about again.
 const PART: usize = 100_000;
 /// A part is not made shorter than this.
-const SHORTEST_PART: i64 = 1_000_000;
+const MIN_PART: i64 = 1_000_000;
 /// Events are sent in the order of their creation, but for this.
 const SENT_WITHIN: Duration = Duration::from_secs(3_600);
 /// The clocks of console, destination and this machine may differ by this.
-const CLOCKS: Duration = Duration::from_secs(3_600);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Limits of results are multiples of this.
 const ROUND: u64 = 10;
@@ -65,18 +67,18 @@ const FULL_HOURS: usize = 3;
 #[derive(Debug)]
 pub struct VerifyDestination {
     pub selected: Selected,
-    pub ask: Ask,
+    pub ask: LookupSource,
     /// Takes all that is missing, one a line.
     pub list: Option<File>,
     /// Deliver what is missing, if it is no more than this.
-    pub repair: Option<Most>,
+    pub repair: Option<RepairLimit>,
 }
 
 /// The source that answers whether an event is at its destination.
 #[derive(Debug, Clone)]
-pub enum Ask {
+pub enum LookupSource {
     /// In a list of identities.
-    Given(Arc<Given>),
+    Given(Arc<IdentityList>),
     /// At the destination of each lane.
     Destination,
 }
@@ -108,7 +110,7 @@ async fn verify_lanes(
     let VerifyDestination { selected, ask, list, repair } = verify;
     let specs = selected.specs()?;
     let live = options.read_state(None).await?;
-    let repairs = area(&selected.pipeline.name);
+    let repairs = repairs_area(&selected.pipeline.name);
     let store = match repair {
         // Nobody else repairs meanwhile.
         Some(_) => options.open_state(Some(&repairs)).await?,
@@ -122,8 +124,8 @@ async fn verify_lanes(
     for spec in specs {
         let span = spec.span();
         let lookup: Arc<dyn Lookup> = match &ask {
-            Ask::Given(given) => given.clone(),
-            Ask::Destination => match lookup(&shared, &spec) {
+            LookupSource::Given(given) => given.clone(),
+            LookupSource::Destination => match lookup(&shared, &spec) {
                 Ok(lookup) => lookup,
                 Err(reason) => {
                     reports.push(DestinationReport::not_judged(spec.id.clone(), reason));
@@ -177,7 +179,7 @@ async fn verify_lanes(
         };
         if let Some(missing) = judged.missing.filter(|missing| !missing.is_empty()) {
             let never_read = never_read(&ledger, &judged.report, &missing, shared.options.clock.now()).await?;
-            returns.push((reports.len(), Return { spec, missing, never_read, lookup: judged.lookup }));
+            returns.push((reports.len(), LaneRepair { spec, missing, never_read, lookup: judged.lookup }));
         }
         reports.push(judged.report);
     }
@@ -189,7 +191,7 @@ async fn verify_lanes(
         for (number, returning) in returns {
             let Some(report) = reports.get_mut(number) else { continue };
             let span = returning.spec.span();
-            let repair = Repair { shared: &shared, store: &*store, selected: &selected, usage, most, total };
+            let repair = DestinationRepair { shared: &shared, store: &*store, selected: &selected, usage, most, total };
             report.returned = Some(repair.run(report, returning, stop).instrument(span).await?);
         }
     }
@@ -224,7 +226,9 @@ async fn never_read(
 fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
     match shared.lane_builder.lookup(spec) {
         Ok(Some(lookup)) => Ok(lookup),
-        Ok(None) => Err(format!("a sink of the type {} cannot be asked: give --present", spec.sink.kind.name())),
+        Ok(None) => {
+            Err(format!("a sink of the type {} cannot be asked: give --present", spec.sink.type_settings.name()))
+        }
         Err(error) => Err(format!("the destination cannot be asked: {error}")),
     }
 }
@@ -255,7 +259,7 @@ struct LaneComparison<'a> {
     dead_letters: Option<LaneDeadLetters>,
     report: DestinationReport,
     /// What was read, and not asked for yet.
-    unasked: Vec<Part>,
+    unasked: Vec<HourPart>,
     /// What was not found, and is asked about once more.
     candidates: Vec<Candidate>,
     /// Numbers of identities in all hours so far.
@@ -289,7 +293,7 @@ struct Judged {
 }
 
 /// A part of an hour.
-struct Part {
+struct HourPart {
     hour: Hour,
     records: PartRecords,
     /// Instead of records, if it is a whole hour that needs none.
@@ -361,7 +365,7 @@ impl LaneComparison<'_> {
             return Ok(Judged { report: self.report, missing: None, lookup: self.lookup });
         }
         let judged = self.judge(account).await;
-        self.report.asked = Some(self.lookup.asked());
+        self.report.asked = Some(self.lookup.target_text());
         match judged {
             Ok(()) => {}
             Err(End::Unseen(reason)) => {
@@ -401,7 +405,9 @@ impl LaneComparison<'_> {
         self.may_lack_beginning = match kept {
             Kept::Unknown => true,
             // It may have been made by hand for the lane, or after the lane had sent something to another one.
-            Kept::Alias(created) => self.began(&account.checkpoint).is_some_and(|began| began <= created.plus(CLOCKS)),
+            Kept::Alias(created) => {
+                self.began(&account.checkpoint).is_some_and(|began| began <= created.plus(MAX_CLOCK_DIFFERENCE))
+            }
             Kept::Everything | Kept::Since(_) | Kept::From(..) => false,
         };
         self.report.not_judged.extend(not_judged);
@@ -418,7 +424,7 @@ impl LaneComparison<'_> {
         for hour in (hours.start.0..hours.end.0).map(Hour) {
             match agreeing.get(&hour) {
                 Some(agreed) => {
-                    self.unasked.push(Part { hour, records: PartRecords::default(), agreed: Some(*agreed) });
+                    self.unasked.push(HourPart { hour, records: PartRecords::default(), agreed: Some(*agreed) });
                 }
                 None => self.judge_hour(hour, settled_until).await?,
             }
@@ -442,7 +448,7 @@ impl LaneComparison<'_> {
             return Err(End::Unseen(format!(
                 "{owed} events are owed, and not one of them is to be seen in {}: look at the target, and at what the \
                  credential may read",
-                lookup.asked()
+                lookup.target_text()
             )));
         }
         if self.report.missing() > 0 && self.shared.options.dead_letters().is_none() {
@@ -491,7 +497,7 @@ impl LaneComparison<'_> {
         }
         let target_since = account.checkpoint.target.since;
         let judged_from = match target_since > Timestamp::default() {
-            true => Hour::from(target_since.plus(CLOCKS)),
+            true => Hour::from(target_since.plus(MAX_CLOCK_DIFFERENCE)),
             false => Hour(0),
         };
         if judged_from > start {
@@ -576,7 +582,7 @@ impl LaneComparison<'_> {
         let most = self.lookup.most_listed() as u64;
         let count = if events <= most { 1 } else { events.div_ceil((most / 2).max(1)) };
         let mut sums: BTreeMap<Hour, (Sum, u64)> = BTreeMap::new();
-        for part in cut(whole, count) {
+        for part in split(whole, count) {
             let mut listed = match self.list_part(part).await {
                 Ok(listed) => listed,
                 Err(reason) => {
@@ -620,7 +626,7 @@ impl LaneComparison<'_> {
                     continue;
                 }
                 let middle = part.from.micros().midpoint(part.to.micros());
-                if middle - part.from.micros() < SHORTEST_PART / 2 {
+                if middle - part.from.micros() < MIN_PART / 2 {
                     let reason = format!("more than {PART} records were created in a second from {} on", part.from);
                     return Err(End::Unseen(reason));
                 }
@@ -628,7 +634,7 @@ impl LaneComparison<'_> {
                 open.extend([Window { from: middle, ..part }, Window { to: middle, ..part }]);
                 continue;
             };
-            self.unasked.push(Part { hour, records, agreed: None });
+            self.unasked.push(HourPart { hour, records, agreed: None });
             let unasked: usize = self.unasked.iter().map(|part| part.records.owed.len()).sum();
             if unasked >= self.lookup.most() {
                 self.compare().await?;
@@ -644,7 +650,7 @@ impl LaneComparison<'_> {
         let transformer = &mut self.transformer;
         let mut event = Vec::new();
         let mut is_dropped = |page: &PulledPage, range: &Range<usize>, identity: Identity| {
-            let (Some(transformer), false) = (transformer.as_mut(), page.cut) else { return false };
+            let (Some(transformer), false) = (transformer.as_mut(), page.is_truncated) else { return false };
             event.clear();
             let Some(record) = page.body.get(range.clone()) else { return false };
             let mapped = transformer.transform(record, Some(identity), None, &mut event);
@@ -688,7 +694,7 @@ impl LaneComparison<'_> {
             let place = asked.binary_search(&owed.identity).ok();
             place.and_then(|place| copies.get(place)).copied().unwrap_or_default()
         };
-        for Part { hour, records: PartRecords { owed, excluded }, agreed } in parts {
+        for HourPart { hour, records: PartRecords { owed, excluded }, agreed } in parts {
             if let Some(HasAll { events, duplicates }) = agreed {
                 self.owed += events;
                 self.present += events;
@@ -764,7 +770,7 @@ impl LaneComparison<'_> {
         candidates.sort_unstable_by(|one, other| one.owed.cmp(&other.owed));
         self.refresh().await?;
         let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
-        let copies = self.copies_beside_known(&identities).await?;
+        let copies = self.copies_with_known(&identities).await?;
         candidates = self.count_found(candidates, &copies, |row, copies| {
             row.present += 1;
             row.duplicates += u64::from(copies - 1);
@@ -779,12 +785,12 @@ impl LaneComparison<'_> {
         let absent = candidates.iter().zip(&places).filter(|(_, place)| place.is_none());
         let lacking = absent.map(|(candidate, _)| candidate.hour).collect();
         if self.lookup.is_given()
-            && let Some((full, most)) = cut_hours(&self.report.hours, &lacking)
+            && let Some((full, most)) = full_hours(&self.report.hours, &lacking)
         {
             return Err(End::Unseen(format!(
                 "{}; hours that lack events and have exactly {most} of them: {full}, and no hour has more: the answer \
                  of each hour may have been cut there; ask without a limit, or for another window",
-                self.lookup.asked()
+                self.lookup.target_text()
             )));
         }
         let found = self.leave_doubtful(candidates.into_iter().zip(places).collect());
@@ -800,7 +806,7 @@ impl LaneComparison<'_> {
                 continue;
             }
             row.missing += 1;
-            if let Some(missing) = self.missing.as_mut().filter(|missing| missing.len() < MOST_RETURNED) {
+            if let Some(missing) = self.missing.as_mut().filter(|missing| missing.len() < MAX_RETURNED) {
                 missing.push(candidate.clone());
             }
             let Candidate { owed: Owed { identity, id, .. }, hour } = candidate;
@@ -900,7 +906,7 @@ impl LaneComparison<'_> {
 
     /// How often each of these is there, by answers that also show an event which is known to be there: clusters behind
     /// one address may differ.
-    async fn copies_beside_known(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
+    async fn copies_with_known(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
         let Some(known) = self.known.filter(|_| self.lookup.copied_at().is_none()) else {
             return self.copies(identities).await;
         };
@@ -991,7 +997,7 @@ impl LaneComparison<'_> {
         let mut newest: HashSet<Identity> = HashSet::new();
         for (hour, ids) in of_hours {
             // Otherwise the console is asked for the whole hour.
-            let most = if Pull::can_ask_for(&ids) { IDS } else { ids.len() };
+            let most = if PullSettings::can_ask_for(&ids) { IDS } else { ids.len() };
             for ids in ids.chunks(most) {
                 let visit = |page: &PulledPage| {
                     let shown = page.records.iter().map(|record| record.identity);
@@ -1024,7 +1030,7 @@ fn lacks(identity: Identity) -> Unproven {
 
 /// A list may be of one question an hour, each cut at the same number: the hours that lack events have that many, and
 /// no hour has more. The number of these hours, and that of the events.
-fn cut_hours(hours: &BTreeMap<Hour, HourRow>, lacking: &BTreeSet<Hour>) -> Option<(usize, u64)> {
+fn full_hours(hours: &BTreeMap<Hour, HourRow>, lacking: &BTreeSet<Hour>) -> Option<(usize, u64)> {
     let lines = |row: &HourRow| row.present + row.duplicates;
     let most = hours.values().map(lines).max().filter(|most| *most >= ROUND)?;
     let full = lacking.iter().filter(|hour| hours.get(hour).is_some_and(|row| lines(row) == most)).count();
@@ -1033,17 +1039,17 @@ fn cut_hours(hours: &BTreeMap<Hour, HourRow>, lacking: &BTreeSet<Hour>) -> Optio
 }
 
 /// A change of a record moves no time that the lane asks by.
-fn changes_silently(pull: &Pull) -> bool {
+fn changes_silently(pull: &PullSettings) -> bool {
     pull.passes().iter().any(|pass| pass.keys == PassKeys::Latest)
 }
 
 /// Equal parts of a window with about half as many records as one may have.
 fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
-    cut(whole, records.div_ceil(PART as u64 / 2).max(2))
+    split(whole, records.div_ceil(PART as u64 / 2).max(2))
 }
 
 /// Equal parts of a window.
-fn cut(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
+fn split(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
     let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(1, 3_600);
     let length = whole.to.micros() - whole.from.micros();
     let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
@@ -1077,7 +1083,7 @@ mod tests {
             };
             let hours = (0..).zip(events).map(row).collect();
             assert_eq!(
-                cut_hours(&hours, &lacking.iter().copied().map(Hour).collect()),
+                full_hours(&hours, &lacking.iter().copied().map(Hour).collect()),
                 expected,
                 "{events:?} {lacking:?}"
             );

@@ -29,12 +29,12 @@ pub struct DestinationReport {
     /// Where events are that are not in the target, and how many.
     pub elsewhere: BTreeMap<String, u64>,
     /// What a repair has done, if one was asked for and something was missing.
-    pub returned: Option<Returned>,
+    pub returned: Option<RepairReport>,
 }
 
 /// The result of a repair.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Returned {
+pub struct RepairReport {
     /// Events that were delivered again, and are there.
     pub repaired: u64,
     /// Events that were delivered again, and are not to be seen yet.

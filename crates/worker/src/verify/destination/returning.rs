@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use s1_forwarder_engine::checkpoint::ledger::Hour;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, LaneId, Part, StateError, Store};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, LaneId, StateError, Store, StoredPart};
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::source::Wanted;
+use s1_forwarder_engine::source::RecordFilter;
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -18,13 +18,13 @@ use tracing::{info, warn};
 use super::super::completeness::window;
 use super::super::{Redelivered, Redelivery, Selected, VerifyError};
 use super::questions::{Candidate, IDS, in_parts, until_answered};
-use super::report::{DestinationReport, Returned};
+use super::report::{DestinationReport, RepairReport};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
 
 /// A repair sends no more than this.
-pub const MOST_RETURNED: usize = 100_000;
+pub const MAX_RETURNED: usize = 100_000;
 /// More than this is sent only if the operator names the number: a wrong role must not send a year again.
 const USUAL: u64 = 1_000;
 /// What vanishes again within this time is not sent once more.
@@ -34,7 +34,7 @@ const VERSION: u32 = 1;
 
 /// How many records a repair may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Most {
+pub enum RepairLimit {
     /// A thousand, and one in a hundred.
     Usual,
     /// As many as are missing in all lanes.
@@ -42,7 +42,7 @@ pub enum Most {
 }
 
 /// What one lane delivers again.
-pub struct Return {
+pub struct LaneRepair {
     pub spec: Arc<LaneSpec>,
     pub missing: Vec<Candidate>,
     /// The number of missing records that the lane has never read.
@@ -50,13 +50,13 @@ pub struct Return {
     pub lookup: Arc<dyn Lookup>,
 }
 
-pub struct Repair<'a> {
+pub struct DestinationRepair<'a> {
     pub shared: &'a Arc<Shared>,
     /// The area of the repairs.
     pub store: &'a dyn Store,
     pub selected: &'a Selected,
     pub usage: &'a CommandUsage,
-    pub most: Most,
+    pub most: RepairLimit,
     /// What is missing in all lanes.
     pub total: u64,
 }
@@ -70,20 +70,20 @@ struct History {
     returned: BTreeMap<String, i64>,
 }
 
-impl Repair<'_> {
+impl DestinationRepair<'_> {
     /// # Errors
     /// If the state cannot be used.
     pub async fn run(
         &self,
         report: &DestinationReport,
-        returning: Return,
+        returning: LaneRepair,
         stop: &CancellationToken,
-    ) -> Result<Returned, VerifyError> {
+    ) -> Result<RepairReport, VerifyError> {
         if let Some(reason) = self.refusal(report, returning.never_read) {
-            return Ok(Returned { refused: Some(reason), ..Returned::default() });
+            return Ok(RepairReport { refused: Some(reason), ..RepairReport::default() });
         }
-        let Return { spec, mut missing, lookup, .. } = returning;
-        let mut result = Returned::default();
+        let LaneRepair { spec, mut missing, lookup, .. } = returning;
+        let mut result = RepairReport::default();
         let now = self.shared.options.clock.now();
         let mut history = self.history(&spec.id).await?;
         history.retain(|_, time| now.since(Timestamp::from_micros(*time)) < AGAIN);
@@ -131,9 +131,9 @@ impl Repair<'_> {
         let missing = report.missing();
         let owed: u64 = report.hours.values().map(|row| row.owed).sum();
         let is_too_much = match self.most {
-            Most::Usual => self.total > USUAL || missing * 100 > owed,
+            RepairLimit::Usual => self.total > USUAL || missing * 100 > owed,
             // Any other number is of another answer.
-            Most::Number(shown) => self.total != shown,
+            RepairLimit::Number(shown) => self.total != shown,
         };
         if never_read > 0 {
             return Some(format!(
@@ -141,8 +141,8 @@ impl Repair<'_> {
                  --repair without --destination delivers them; then ask the destination again"
             ));
         }
-        if self.total > MOST_RETURNED as u64 {
-            return Some(format!("a repair sends no more than {MOST_RETURNED} records: choose a shorter window"));
+        if self.total > MAX_RETURNED as u64 {
+            return Some(format!("a repair sends no more than {MAX_RETURNED} records: choose a shorter window"));
         }
         is_too_much.then(|| {
             format!(
@@ -164,14 +164,14 @@ impl Repair<'_> {
     ) -> Result<Result<Redelivered, String>, VerifyError> {
         let ids: Vec<CompactString> = records.iter().map(|record| record.owed.id.clone()).collect();
         let identities: HashSet<Identity> = records.iter().map(|record| record.owed.identity).collect();
-        let key = CheckpointKey { lane: spec.id.clone(), part: Part::Returning };
+        let key = CheckpointKey { lane: spec.id.clone(), part: StoredPart::Returning };
         self.forget(&key).await?;
         let delivery = Redelivery {
             shared: self.shared,
             spec,
             pull: spec.pull.within(window(&(hour..hour.plus(1)))).of_ids(&ids),
             key: key.clone(),
-            wanted: Some(Wanted::Only(Arc::new(identities))),
+            wanted: Some(RecordFilter::Only(Arc::new(identities))),
             timeout: self.selected.once_timeout,
         };
         let sent = delivery.run(self.usage, stop).await;
@@ -191,7 +191,7 @@ impl Repair<'_> {
 
     /// One line of the log for each event that a repair was to send: who looks into it later needs to know of each.
     fn audit(&self, lookup: &dyn Lookup, missing: &[Candidate], visible: &HashSet<Identity>, missing_at: Timestamp) {
-        let target = lookup.asked();
+        let target = lookup.target_text();
         let asked_at = self.shared.options.clock.now();
         for Candidate { owed, hour } in missing {
             let result = if visible.contains(&owed.identity) { "repaired" } else { "not to be seen" };
@@ -220,13 +220,13 @@ impl Repair<'_> {
     }
 
     async fn history(&self, lane: &LaneId) -> Result<BTreeMap<String, i64>, VerifyError> {
-        let key = CheckpointKey { lane: lane.clone(), part: Part::Returned };
+        let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Returned };
         let Some(bytes) = self.store.load(&key).await? else { return Ok(BTreeMap::new()) };
         read_history(&bytes).map_err(|reason| VerifyError::Returned(format!("{key}: {reason}")))
     }
 
     async fn remember(&self, lane: &LaneId, returned: BTreeMap<String, i64>) -> Result<(), VerifyError> {
-        let key = CheckpointKey { lane: lane.clone(), part: Part::Returned };
+        let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Returned };
         let history = serde_json::to_vec(&History { v: VERSION, returned });
         let bytes = history.map_err(|error| VerifyError::Returned(error.to_string()))?;
         self.store.claim(&key).await?;

@@ -17,9 +17,9 @@ use crate::http::lookup::{Questions, by_status};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: 70 KB of text.
-const MOST: usize = 2_000;
+const MAX_IDENTITIES: usize = 2_000;
 /// The most events of one list; each is about 80 bytes of an answer.
-const MOST_LISTED: usize = 5_000;
+const MAX_LISTED: usize = 5_000;
 
 #[derive(Debug)]
 pub(super) struct Workspace {
@@ -158,12 +158,12 @@ fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Unproven> {
 
 #[async_trait]
 impl Lookup for Workspace {
-    fn asked(&self) -> String {
+    fn target_text(&self) -> String {
         format!("table `{}` at {}, by `EventId`", self.table, self.url)
     }
 
     fn most(&self) -> usize {
-        MOST
+        MAX_IDENTITIES
     }
 
     fn visible_after(&self) -> Duration {
@@ -181,13 +181,13 @@ impl Lookup for Workspace {
     }
 
     fn most_listed(&self) -> usize {
-        MOST_LISTED
+        MAX_LISTED
     }
 
     async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
         let Range { start, end } = window;
         let condition = format!("EventTime >= datetime({start}) and EventTime < datetime({end})");
-        let found = self.found(&self.table, &condition, MOST_LISTED).await?;
+        let found = self.found(&self.table, &condition, MAX_LISTED).await?;
         let listed = |Found { identity, copies, time }| Some(Listed { identity, time: time?, copies });
         Ok(found.into_iter().filter_map(listed).collect())
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use s1_forwarder_engine::sink::{Outcome, RejectedEvent, Warning};
+use s1_forwarder_engine::sink::{Outcome, RefusedEvent, Warning};
 use s1_forwarder_telemetry::WarningReason;
 use serde::Deserialize;
 
@@ -163,7 +163,7 @@ pub(super) fn judge(response: &ResponseView<'_>, indices: &Indices, is_foreign: 
     }
     let items = match serde_json::from_slice(response.body) {
         Ok(Bulk { items }) => items,
-        Err(error) if error.is_eof() && begins_as_bulk(response.body) => return cut_off(response),
+        Err(error) if error.is_eof() && begins_as_bulk(response.body) => return truncated(response),
         Err(_) => return response.unexpected("Elasticsearch"),
     };
     if items.len() != response.events {
@@ -201,7 +201,7 @@ fn begins_as_bulk(body: &[u8]) -> bool {
 
 /// A gateway limits the size of responses. That of fewer documents is shorter, and those that exist already are
 /// recognised by their `_id`.
-fn cut_off(response: &ResponseView<'_>) -> Outcome {
+fn truncated(response: &ResponseView<'_>) -> Outcome {
     let reason = format!(
         "the cluster's response breaks off after {} bytes ({}): look for a gateway or proxy that limits responses",
         response.body.len(),
@@ -250,7 +250,7 @@ fn judge_items<'a>(
             }
             _ => {
                 settled += 1;
-                rejected.push(RejectedEvent { index, status: item.status.to_string(), reason: item.reason(response) });
+                rejected.push(RefusedEvent { index, status: item.status.to_string(), reason: item.reason(response) });
             }
         }
     }
@@ -459,7 +459,7 @@ mod tests {
         });
         let reason =
             "400 mapper_parsing_exception: failed to parse: Duplicate field 'data_stream' at [Source]".to_owned();
-        let rejected = vec![RejectedEvent { index: 1, status: "400".to_owned(), reason }];
+        let rejected = vec![RefusedEvent { index: 1, status: "400".to_owned(), reason }];
         assert_eq!(outcome, Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() });
     }
 

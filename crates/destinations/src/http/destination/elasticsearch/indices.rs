@@ -11,7 +11,7 @@ use crate::http::{Endpoint, SinkClient};
 
 /// Most indices that are known: an ingest pipeline may name one for each document. Beyond that, the cluster is asked
 /// about all again.
-const MOST: usize = 1_000;
+const MAX_INDICES: usize = 1_000;
 
 /// The target of a lane, and the indices that its documents were seen in.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Indices {
             _ => None::<BTreeMap<String, IgnoredAny>>,
         };
         let mut known = self.known.lock();
-        if known.len() + unknown.len() > MOST {
+        if known.len() + unknown.len() > MAX_INDICES {
             known.clear();
         }
         for index in unknown {

@@ -26,11 +26,11 @@ use crate::http::lookup::{Questions, by_status};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question. With two copies of each, the answer is below 500 KB.
-const MOST: usize = 1_000;
+const MAX_IDENTITIES: usize = 1_000;
 /// Further copies of some of them that fit into an answer.
 const COPIES: usize = 100;
 /// The most documents of one list.
-const MOST_LISTED: usize = 2_500;
+const MAX_LISTED: usize = 2_500;
 const TIME: &str = "@timestamp";
 const JSON: &str = "application/json";
 const REFRESH: &str = "index.refresh_interval";
@@ -50,7 +50,7 @@ const IS_ELASTIC: &str = "x-elastic-product";
 /// The digits of a number that a rollover gives.
 const ROLLED_DIGITS: usize = 6;
 /// The clocks of cluster and console may differ by this.
-const CLOCKS: Duration = Duration::from_secs(3_600);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 /// What an alias may have that hides documents.
 const NARROWING: [&str; 2] = ["filter", "search_routing"];
 /// Parts of what a cluster says of a question that exceeds a setting of an index, or of its nodes.
@@ -62,7 +62,7 @@ const IN_RAW: &str = "event.id";
 /// Where a document of a failure store has the `_id` that it was sent with.
 const IN_FAILURE: &str = "document.id";
 /// The most indices of a target that are looked into one by one.
-const MOST_INDICES: usize = 10_000;
+const MAX_INDICES: usize = 10_000;
 /// Documents of each index that are asked for by their own identity, for each field: as many as an index gives by
 /// default. An analyzer of a language changes one identity of twenty.
 const SAMPLES: usize = 100;
@@ -406,7 +406,7 @@ impl ClusterLookup {
             "_source": false,
             "track_total_hits": true,
             "aggs": {
-                "index": { "terms": { "field": "_index", "size": MOST_INDICES }, "aggs": { "field": field } },
+                "index": { "terms": { "field": "_index", "size": MAX_INDICES }, "aggs": { "field": field } },
             },
         });
         let response = self.post(&self.name, question).await?;
@@ -434,7 +434,7 @@ impl ClusterLookup {
         }
         for (field, samples) in samples {
             let samples: Vec<(Identity, &str, &str)> = samples.into_iter().collect();
-            for samples in samples.chunks(MOST) {
+            for samples in samples.chunks(MAX_IDENTITIES) {
                 let mut identities: Vec<Identity> = samples.iter().map(|(identity, ..)| *identity).collect();
                 identities.dedup();
                 let response = self.post(&self.name, question_by(&FIELDS, &identities)).await?;
@@ -588,7 +588,7 @@ fn kept<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Kept
         Some((1, created)) => Kept::Since(*created),
         Some((_, created)) => {
             let reason = "an index that documents were sent to before is no longer there (retention?)";
-            Kept::From(created.plus(CLOCKS), reason.to_owned())
+            Kept::From(created.plus(MAX_CLOCK_DIFFERENCE), reason.to_owned())
         }
     }
 }
@@ -694,12 +694,12 @@ fn no_such_target(target: &str) -> Unproven {
 
 #[async_trait]
 impl Lookup for ClusterLookup {
-    fn asked(&self) -> String {
+    fn target_text(&self) -> String {
         format!("`{}` at {}, by `_id` and `{}`", self.name, self.base, self.field)
     }
 
     fn most(&self) -> usize {
-        MOST
+        MAX_IDENTITIES
     }
 
     fn visible_after(&self) -> Duration {
@@ -727,13 +727,13 @@ impl Lookup for ClusterLookup {
     }
 
     fn most_listed(&self) -> usize {
-        MOST_LISTED
+        MAX_LISTED
     }
 
     async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
         let Range { start, end } = window;
         let question = json!({
-            "size": MOST_LISTED,
+            "size": MAX_LISTED,
             "_source": [self.field, TIME],
             "track_total_hits": true,
             "query": { "range": { TIME: { "gte": start.to_string(), "lt": end.to_string() } } },

@@ -11,19 +11,19 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, Probe, RejectedEvent};
+use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, Probe, RefusedEvent};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use s1_forwarder_telemetry::WarningReason;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, Defaults};
+use crate::common::{Compression, TypeTraits};
 use crate::http::transport::response::not_from;
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 use encoding::Encoding;
 use protobuf::Field;
@@ -60,7 +60,7 @@ impl DestinationType for OtlpSettings {
     type Destination = Otlp;
 
     /// Receivers behind gRPC accept 4 MiB.
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(1),
         concurrency: 4,
@@ -72,7 +72,7 @@ impl DestinationType for OtlpSettings {
         true
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secrets(&self.headers);
         self.auth.describe(key);
         Ok(())
@@ -190,7 +190,7 @@ impl Otlp {
             // The protocol forbids to send refused records again.
             Some((count, message)) if count >= response.events => {
                 let reason = response.quote(message.as_bytes());
-                let rejection = |index| RejectedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
+                let rejection = |index| RefusedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
                 let rejected = (0..response.events).map(rejection).collect();
                 Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() }
             }

@@ -7,7 +7,7 @@ use s1_forwarder_record::member;
 use serde_json::json;
 
 use crate::http::transport::framing::label_members;
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 /// Metadata of each event, as templates.
 #[derive(Debug, Default, Clone, Copy)]
@@ -30,7 +30,7 @@ impl Metadata<'_> {
     pub(crate) fn describe_destination(
         &self,
         context: &SinkContext,
-        key: &mut DestinationKey<'_>,
+        key: &mut DestinationHash<'_>,
     ) -> Result<(), BuildError> {
         for (name, value) in self.fill(context)?.iter().filter(|(name, _)| matches!(*name, "index" | "sourcetype")) {
             key.text(name, value);

@@ -20,9 +20,9 @@ use crate::http::lookup::{Questions, by_status};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: the text of a search has a limit.
-const MOST: usize = 500;
+const MAX_IDENTITIES: usize = 500;
 /// The most events of one list; each is about 130 bytes of an answer.
-const MOST_LISTED: usize = 4_000;
+const MAX_LISTED: usize = 4_000;
 /// Later than any event: without it, a search ends now.
 const END_OF_TIME: &str = "4102444800";
 /// Before 9.0.1 there is the first alone.
@@ -192,12 +192,12 @@ fn seconds(time: Timestamp) -> String {
 
 #[async_trait]
 impl Lookup for SearchHead {
-    fn asked(&self) -> String {
+    fn target_text(&self) -> String {
         format!("index `{}` at {}, by `event_id`", self.index, self.base)
     }
 
     fn most(&self) -> usize {
-        MOST
+        MAX_IDENTITIES
     }
 
     fn visible_after(&self) -> Duration {
@@ -220,7 +220,7 @@ impl Lookup for SearchHead {
     }
 
     fn most_listed(&self) -> usize {
-        MOST_LISTED
+        MAX_LISTED
     }
 
     async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
@@ -229,7 +229,7 @@ impl Lookup for SearchHead {
         // Bounds are whole seconds, and the last one is not searched.
         let to = seconds(window.end.plus(Duration::from_micros(999_999)));
         let rows = self.rows(&search, &seconds(window.start), &to).await?;
-        if rows.len() > MOST_LISTED {
+        if rows.len() > MAX_LISTED {
             return Err(Unproven::TooLarge(format!("{} events are more than one list may have", rows.len())));
         }
         // A time without fraction is sufficient for its hour.

@@ -21,13 +21,13 @@ use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, Defaults};
+use crate::common::{Compression, TypeTraits};
 use crate::http::lookup::Questions;
 use crate::http::transport::endpoint::addresses;
 use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::{Address, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::integration::{self, Content, Integration};
-use crate::{BuildError, DestinationKey, SinkContext};
+use crate::{BuildError, DestinationHash, SinkContext};
 
 use acks::{AckStatus, Acknowledgement, Acks};
 use events::{Events, Metadata};
@@ -48,7 +48,7 @@ pub struct SplunkHecSettings {
     pub token: Secret,
     /// Which endpoint of the collector accepts the events.
     #[serde(default)]
-    pub endpoint: Kind,
+    pub endpoint: EndpointKind,
     /// Index of the events; default: the token's. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are
     /// replaced.
     #[schemars(extend("x-kind" = SettingKind::Text))]
@@ -103,7 +103,7 @@ const SETTLE: Period = Period(Duration::from_secs(900));
 /// Endpoints of a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum EndpointKind {
     /// Events as objects with time and indexed fields.
     #[default]
     Event,
@@ -120,7 +120,7 @@ impl DestinationType for SplunkHecSettings {
 
     /// Splunk Cloud advises at most 1 MB a request; a collector on premises accepts 800 MiB
     /// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
-    const DEFAULTS: Defaults = Defaults {
+    const DEFAULTS: TypeTraits = TypeTraits {
         limits: Limits {
             events: 1_000,
             bytes: 1_000_000,
@@ -145,14 +145,14 @@ impl DestinationType for SplunkHecSettings {
     }
 
     fn embeds_raw(&self) -> bool {
-        self.endpoint == Kind::Event
+        self.endpoint == EndpointKind::Event
     }
 
     fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
-        (self.endpoint == Kind::Raw).then_some("`endpoint: event` adds it as an indexed field")
+        (self.endpoint == EndpointKind::Raw).then_some("`endpoint: event` adds it as an indexed field")
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let addresses = addresses(self.url.as_ref(), &self.urls)?.into_iter();
         let collectors: Vec<Endpoint> = addresses.map(|url| url.up_to("/services/collector")).collect();
         key.endpoints("url", &collectors).secret("token", &self.token).route(&collectors, &self.headers);
@@ -163,7 +163,7 @@ impl DestinationType for SplunkHecSettings {
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Splunk ", &self.token);
         let is_integration = self.content == Content::Integration;
-        if is_integration && self.endpoint == Kind::Raw {
+        if is_integration && self.endpoint == EndpointKind::Raw {
             let problem = "`raw` excludes `content: integration`: lines have no indexed fields, such as `siteName`";
             return Err(BuildError::value("endpoint", problem));
         }
@@ -181,8 +181,10 @@ impl DestinationType for SplunkHecSettings {
                     Acks::new(collector.join("ack").with_query("channel", channel), settings)
                 });
             let (endpoint, events) = match self.endpoint {
-                Kind::Event => (collector.join("event"), Some(Events::new(&metadata, context).for_app(is_integration))),
-                Kind::Raw => {
+                EndpointKind::Event => {
+                    (collector.join("event"), Some(Events::new(&metadata, context).for_app(is_integration)))
+                }
+                EndpointKind::Raw => {
                     let raw = collector.join("raw");
                     (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)
                 }

@@ -180,7 +180,7 @@ fn what_is_counted_and_never_shown_is_accepted_for_half_an_overlap() {
     assert_eq!(poll.not_shown, 7);
 
     for (at, counts) in [(0, false), (-149, false), (-150, true)] {
-        let learned = Learned { miscounted_at: Some(second(at)), ..Learned::default() };
+        let learned = ConsoleHabits { miscounted_at: Some(second(at)), ..ConsoleHabits::default() };
         let mut poll = poll_knowing(learned, &activities(), SourcePosition::starting_at(second(-400)), begin());
         let mut console = Console::of(-300..0).ending_early(4, 0);
         let (emitted, asked) = console.answer_all(&mut poll);
@@ -243,7 +243,7 @@ fn streams_that_no_count_describes_end_where_their_lists_do() {
         (Stream::Alerts, false),
         (Stream::Vulnerabilities, false),
     ] {
-        let mut poll = first_poll(&Pull::of(stream));
+        let mut poll = first_poll(&PullSettings::of(stream));
         let record = |id: u64| {
             format!(
                 r#"{{"id":"{id}","createdAt":"{0}","updatedAt":"{0}","threatInfo":{{"updatedAt":"{0}"}}}}"#,
@@ -258,7 +258,7 @@ fn streams_that_no_count_describes_end_where_their_lists_do() {
         };
         assert_eq!(counts, is_counted, "{stream}");
     }
-    let mut poll = first_poll(&Pull::of(Stream::UnifiedAlerts));
+    let mut poll = first_poll(&PullSettings::of(Stream::UnifiedAlerts));
     let page = |id, next: &str| {
         let node =
             format!(r#"{{"id":"{id}","detectedAt":"{0}","updatedAt":"{0}"}}"#, begin().minus(Duration::from_secs(9)));

@@ -2,9 +2,9 @@
 
 use super::tail::{activities, position, second, steady};
 use super::*;
-use crate::source::{AgentPull, By, Findings, Own, Window};
+use crate::source::{AgentSettings, Findings, StreamOptions, TimeField, Window};
 
-const NOTHING: Learned = Learned { is_null_usual: false, miscounted_at: None };
+const NOTHING: ConsoleHabits = ConsoleHabits { is_null_usual: false, miscounted_at: None };
 
 /// A lane that has read nothing and begins at `since`.
 fn new_lane(since: i64) -> SourcePosition {
@@ -16,11 +16,11 @@ fn owes_all() -> SourcePosition {
     SourcePosition::starting_at(Timestamp::default())
 }
 
-fn snapshots() -> Pull {
-    Pull {
-        own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }),
+fn snapshots() -> PullSettings {
+    PullSettings {
+        own: StreamOptions::Agents(AgentSettings { snapshot: true, ..AgentSettings::default() }),
         interval: Duration::from_secs(100),
-        ..Pull::of(Stream::Agents)
+        ..PullSettings::of(Stream::Agents)
     }
 }
 
@@ -38,16 +38,20 @@ fn snapshot(since: i64, time: i64, finished: usize) -> SourcePosition {
 }
 
 /// All findings, with a sweep every 100 seconds.
-fn findings() -> Pull {
+fn findings() -> PullSettings {
     let findings = Findings { resync: Duration::from_secs(100), ..Findings::default() };
-    Pull { own: Own::Vulnerabilities(findings), overlap: OVERLAP, ..Pull::of(Stream::Vulnerabilities) }
+    PullSettings {
+        own: StreamOptions::Vulnerabilities(findings),
+        overlap: OVERLAP,
+        ..PullSettings::of(Stream::Vulnerabilities)
+    }
 }
 
-fn findings_of_sites() -> Pull {
+fn findings_of_sites() -> PullSettings {
     let scopes = ["7", "8"].map(|id| Arc::new(Scope { level: Level::Site, id: id.into(), name: None }));
     let pull = findings();
     let findings = Findings { scopes: scopes.into(), ..pull.findings().unwrap().clone() };
-    Pull { own: Own::Vulnerabilities(findings), ..pull }
+    PullSettings { own: StreamOptions::Vulnerabilities(findings), ..pull }
 }
 
 /// A lane of findings whose last sweep began at `swept`, and whose last complete poll began at `complete`.
@@ -62,13 +66,13 @@ fn swept(swept: i64, complete: i64) -> SourcePosition {
 }
 
 /// A lane that knows one record, of 100 seconds ago. All passes have read everything up to 30 seconds ago.
-fn read(pull: &Pull) -> SourcePosition {
+fn read(pull: &PullSettings) -> SourcePosition {
     let passes = pull.passes();
     let mut position = new_lane(-5_000);
     position.follow(&passes);
     let context = PollContext { start: second(-30), ..PollContext::default() };
     let key = RecordKey { id: 7, version: 7, content: None, time: second(-100), created: Some(second(-100)) };
-    position.settle(&passes, context).take(&key);
+    position.settle(&passes, context).remember(&key);
     for pass in 0..passes.len() {
         position.finish(&passes, PollContext { pass, ..context }, false);
     }
@@ -76,7 +80,7 @@ fn read(pull: &Pull) -> SourcePosition {
 }
 
 /// The plan of a poll in words. Times are in seconds from [`begin`].
-fn plan(pull: &Pull, position: SourcePosition, pass: usize, start: i64, learned: Learned) -> String {
+fn plan(pull: &PullSettings, position: SourcePosition, pass: usize, start: i64, learned: ConsoleHabits) -> String {
     let plan = match Plan::of(pull, &position, pass, second(start), learned) {
         Ok(plan) => plan,
         Err(NotDue::Complete) => return "nothing".to_owned(),
@@ -90,14 +94,14 @@ fn plan(pull: &Pull, position: SourcePosition, pass: usize, start: i64, learned:
     let span = |Span { from, to }| format!("{}..{}", at(from), at(to));
     let whole = span(Span { from, to: context.start });
     let reads = match reads {
-        Reads::Marker(snapshot) => format!("marker of {}", at(snapshot.time)),
-        Reads::Everything => format!("all {whole}"),
-        Reads::Parts(tail) => {
+        ReadPlan::Marker(snapshot) => format!("marker of {}", at(snapshot.time)),
+        ReadPlan::Everything => format!("all {whole}"),
+        ReadPlan::Parts(tail) => {
             let counts = tail.search.question().map(|part| format!("counts {}, ", span(part))).unwrap_or_default();
             let walks: Vec<_> = tail.walks(&baseline.pass_position).into_iter().map(span).collect();
             format!("{counts}reads {}", walks.join(" and "))
         }
-        Reads::Findings(mut scan) => {
+        ReadPlan::Findings(mut scan) => {
             let mut lists = Vec::new();
             loop {
                 let query = scan.query(baseline.since, from, context.start);
@@ -125,15 +129,17 @@ fn plan(pull: &Pull, position: SourcePosition, pass: usize, start: i64, learned:
 
 #[test]
 fn a_plan_follows_from_what_was_read_the_clock_and_what_was_learned() {
-    let miscounted = |at| Learned { miscounted_at: Some(second(at)), ..NOTHING };
-    let threats = Pull { overlap: OVERLAP, ..Pull::of(Stream::Threats) };
-    let agents = Pull { overlap: OVERLAP, ..Pull::of(Stream::Agents) };
-    let whole_agents =
-        Pull { own: Own::Agents(AgentPull { volatile: Vec::new(), ..AgentPull::default() }), ..agents.clone() };
-    let alerts = Pull { overlap: OVERLAP, ..Pull::of(Stream::Alerts) };
-    let unified = Pull { overlap: OVERLAP, ..Pull::of(Stream::UnifiedAlerts) };
-    let window = Window { from: second(-200), to: second(-100), by: By::Order };
-    let in_window = Pull { window: Some(window), ..activities() };
+    let miscounted = |at| ConsoleHabits { miscounted_at: Some(second(at)), ..NOTHING };
+    let threats = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Threats) };
+    let agents = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Agents) };
+    let whole_agents = PullSettings {
+        own: StreamOptions::Agents(AgentSettings { volatile: Vec::new(), ..AgentSettings::default() }),
+        ..agents.clone()
+    };
+    let alerts = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Alerts) };
+    let unified = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::UnifiedAlerts) };
+    let window = Window { from: second(-200), to: second(-100), time: TimeField::Order };
+    let in_window = PullSettings { window: Some(window), ..activities() };
     let sites = findings_of_sites();
     let rows = [
         // What is new, and what was read before.

@@ -154,9 +154,9 @@ impl Console {
 /// A lane: its position, and the number of deliveries of each record.
 #[derive(Debug)]
 struct Lane {
-    pull: Pull,
+    pull: PullSettings,
     position: SourcePosition,
-    learned: Learned,
+    learned: ConsoleHabits,
     delivered: HashMap<String, usize>,
 }
 
@@ -200,7 +200,7 @@ impl Lane {
         let passes = self.pull.passes();
         for record in &page.records {
             *self.delivered.entry(record.id.to_string()).or_default() += 1;
-            self.position.settle(&passes, page.context).take(&record.record_key);
+            self.position.settle(&passes, page.context).remember(&record.record_key);
         }
         let newest = page.records.iter().filter_map(|record| record.order).max();
         if let Some(watermark) = newest
@@ -280,10 +280,10 @@ proptest! {
         faults in prop::collection::vec(fault(), 0..60),
         counts in counts(),
     ) {
-        let pull = Pull { overlap: OVERLAP, ..Pull::of(Stream::Activities) };
+        let pull = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Activities) };
         let mut position = SourcePosition::starting_at(begin());
         position.follow(&pull.passes());
-        let mut lane = Lane { pull, position, learned: Learned::default(), delivered: HashMap::new() };
+        let mut lane = Lane { pull, position, learned: ConsoleHabits::default(), delivered: HashMap::new() };
         let faults = with_one_early_end(faults, counts);
         let mut console = Console { records, faults: faults.into_iter(), now: begin(), deletes_until: begin(), requests: 0, counts };
         let mut start = begin();

@@ -6,8 +6,8 @@ pub(super) fn second(from_begin: i64) -> Timestamp {
     Timestamp::from_micros(begin().micros() + from_begin * 1_000_000)
 }
 
-pub(super) fn activities() -> Pull {
-    Pull { overlap: OVERLAP, interval: Duration::from_secs(30), ..Pull::of(Stream::Activities) }
+pub(super) fn activities() -> PullSettings {
+    PullSettings { overlap: OVERLAP, interval: Duration::from_secs(30), ..PullSettings::of(Stream::Activities) }
 }
 
 /// A position with `each` records in each of `known`'s seconds. Its bound is that of a complete poll at `closed`, and
@@ -20,7 +20,7 @@ pub(super) fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> S
         for place in 0..each {
             let id = 1_000_000 + (at + 5_000) as u64 * 10_000 + place;
             let key = RecordKey { id, version: id, content: None, time: second(at), created: Some(second(at)) };
-            position.settle(&passes, PollContext::default()).take(&key);
+            position.settle(&passes, PollContext::default()).remember(&key);
         }
     }
     position.finish(&passes, PollContext { start: second(closed), ..PollContext::default() }, false);
@@ -181,7 +181,12 @@ fn a_console_that_counts_too_many_is_not_asked_again_for_half_of_the_overlap() {
         assert_eq!(poll.learned().miscounted_at, (!is_right).then(begin), "a count of {count}");
     }
     let knowing = |at, position| {
-        poll_knowing(Learned { miscounted_at: Some(at), ..Learned::default() }, &activities(), position, begin())
+        poll_knowing(
+            ConsoleHabits { miscounted_at: Some(at), ..ConsoleHabits::default() },
+            &activities(),
+            position,
+            begin(),
+        )
     };
     for at in [-1, -30, -149] {
         let mut quiet = knowing(second(at), position(-700..-30, 1, -149));
@@ -234,12 +239,12 @@ fn a_busy_lane_counts_its_newest_records_in_parts() {
 #[test]
 fn streams_that_no_count_describes_are_not_counted() {
     for (stream, walk) in [(Stream::Alerts, (-330, 0)), (Stream::Agents, (-30, 0))] {
-        let pull = Pull { overlap: OVERLAP, interval: Duration::from_secs(30), ..Pull::of(stream) };
+        let pull = PullSettings { overlap: OVERLAP, interval: Duration::from_secs(30), ..PullSettings::of(stream) };
         let passes = pull.passes();
         let mut position = SourcePosition::starting_at(second(-5_000));
         position.follow(&passes);
         let key = RecordKey { id: 7, version: 7, content: Some(7), time: second(-100), created: Some(second(-100)) };
-        position.settle(&passes, PollContext { start: second(-30), ..PollContext::default() }).take(&key);
+        position.settle(&passes, PollContext { start: second(-30), ..PollContext::default() }).remember(&key);
         position.finish(&passes, PollContext { start: second(-30), ..PollContext::default() }, false);
         let mut poll = poll(&pull, position, begin());
         let request = asked(&mut poll);

@@ -3,7 +3,7 @@
 use s1_forwarder_record::{Escaped, Value};
 
 /// Whether the text is one that the console writes in place of a missing value.
-pub fn is_placeholder(text: Escaped<'_>) -> bool {
+pub fn is_missing_word(text: Escaped<'_>) -> bool {
     let is_word = match text.raw().len() {
         // Windows and Linux write a hyphen where there is nobody and nothing.
         1 => text.is("-"),
@@ -30,18 +30,18 @@ pub fn is_set(value: Value<'_>) -> bool {
 
 /// The text of a value that says something.
 pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
-    value.escaped().filter(|text| !is_placeholder(*text))
+    value.escaped().filter(|text| !is_missing_word(*text))
 }
 
 /// The text of a value without the blanks around it, if it says something.
 pub fn trimmed(value: Value<'_>) -> Option<Escaped<'_>> {
-    value.escaped().map(Escaped::trim).filter(|text| !is_placeholder(*text))
+    value.escaped().map(Escaped::trim).filter(|text| !is_missing_word(*text))
 }
 
 /// Whether the text names a domain. Windows writes `.` for the machine itself.
 pub fn is_domain(text: Escaped<'_>) -> bool {
     let is_part_of_name = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
-    text.raw().bytes().any(is_part_of_name) && !is_placeholder(text.trim())
+    text.raw().bytes().any(is_part_of_name) && !is_missing_word(text.trim())
 }
 
 /// The value if it names a domain, else an absent value.
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_recognised_in_any_case() {
-        let is_missing = |text| is_placeholder(Escaped::plain(text));
+        let is_missing = |text| is_missing_word(Escaped::plain(text));
         for text in [
             "",
             " ",

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use s1_forwarder_engine::source::Own;
+use s1_forwarder_engine::source::StreamOptions;
 
 use crate::spec::LaneSpec;
 
@@ -32,7 +32,7 @@ pub fn lane_that_asked(spec: &LaneSpec, asked: &str) -> Option<LaneSpec> {
         }
     }
     if let Some(activities) = activities {
-        pull.own = Own::Activities(activities);
+        pull.own = StreamOptions::Activities(activities);
     }
     Some(LaneSpec { console: Arc::new(console), pull: Arc::new(pull), ..spec.clone() })
 }

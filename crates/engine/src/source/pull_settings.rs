@@ -8,12 +8,12 @@ use s1_forwarder_record::{Level, Scope, Stream, Timestamp};
 use s1_forwarder_settings::Id;
 
 use super::parameters::{Parameter, named};
-use super::{ActivityFilter, AlertFilter, Own, SilentAfter, Since, Window};
+use super::{ActivityFilter, SilentAfter, Since, StreamOptions, UnifiedAlertFilter, Window};
 use crate::console::{Client, ConsoleSettings};
 
 /// One stream's settings with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pull {
+pub struct PullSettings {
     /// The stream.
     pub stream: Stream,
     /// Time between polls.
@@ -29,14 +29,14 @@ pub struct Pull {
     /// Parameters that add records to a list.
     pub filters: Vec<(&'static str, String)>,
     /// What other streams do not have.
-    pub own: Own,
+    pub own: StreamOptions,
     /// Pulled once instead of polled indefinitely.
     pub window: Option<Window>,
     /// The time of the snapshot that the records of the window are named by.
     pub named_by: Option<Timestamp>,
 }
 
-impl Pull {
+impl PullSettings {
     /// The filters of the requests, except for the scope, as text for ledgers.
     pub fn narrowed_by(&self) -> String {
         self.filters().map(|(name, value)| format!("&{name}={value}")).collect()
@@ -68,7 +68,7 @@ impl Pull {
         if let [one] = &*scopes {
             self.scope = Some(one.clone());
         }
-        if let Own::Vulnerabilities(findings) = &mut self.own {
+        if let StreamOptions::Vulnerabilities(findings) = &mut self.own {
             findings.scopes = scopes;
         }
         self
@@ -78,7 +78,7 @@ impl Pull {
     #[must_use]
     pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
         let mut pull = self.clone();
-        if let Own::Vulnerabilities(findings) = &mut pull.own {
+        if let StreamOptions::Vulnerabilities(findings) = &mut pull.own {
             findings.found = found;
         }
         pull
@@ -109,11 +109,11 @@ impl Pull {
     #[must_use]
     pub fn for_sink(self: &Arc<Self>, notifies: bool) -> Arc<Self> {
         let own = match &self.own {
-            Own::UnifiedAlerts(alerts) if notifies => {
-                Own::UnifiedAlerts(AlertFilter { new_only: true, ..alerts.clone() })
+            StreamOptions::UnifiedAlerts(alerts) if notifies => {
+                StreamOptions::UnifiedAlerts(UnifiedAlertFilter { new_only: true, ..alerts.clone() })
             }
-            Own::Activities(activities) if activities.with_threats && !notifies => {
-                Own::Activities(ActivityFilter { with_threats: false, ..activities.clone() })
+            StreamOptions::Activities(activities) if activities.with_threats && !notifies => {
+                StreamOptions::Activities(ActivityFilter { with_threats: false, ..activities.clone() })
             }
             _ => return self.clone(),
         };

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Escaped;
 
 use crate::common::attack::{Attack, Technique, TechniqueId, tactic, technique_name};
-use crate::common::placeholder::is_placeholder;
+use crate::common::missing::is_missing_word;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
 use crate::names::DistinctNames;
@@ -24,7 +24,7 @@ pub(super) struct Attacks<'s>(&'s mut AttackBuffers);
 
 /// The text, if it says something.
 fn present(text: Option<Escaped<'_>>) -> Option<&str> {
-    text.filter(|text| !is_placeholder(*text)).map(Escaped::raw)
+    text.filter(|text| !is_missing_word(*text)).map(Escaped::raw)
 }
 
 impl<'s> Attacks<'s> {

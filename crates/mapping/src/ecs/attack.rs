@@ -3,7 +3,7 @@
 use s1_forwarder_record::Escaped;
 
 use crate::common::attack::{self, Attack, Technique, is_tactic_id};
-use crate::common::placeholder::is_placeholder;
+use crate::common::missing::is_missing_word;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
 use crate::streams::threat::{Indication, ThreatParts};
@@ -11,7 +11,7 @@ use crate::streams::unified_alert::UnifiedParts;
 
 /// Buffers that are reused for the next record.
 #[derive(Debug, Clone, Default)]
-pub(super) struct TechniqueSets {
+pub(super) struct AttackBuffers {
     descriptions: TextSet,
     tactic_ids: TextSet,
     tactics: TextSet,
@@ -27,11 +27,11 @@ pub(super) struct TechniqueSets {
 
 /// Tactics and techniques of the indicators of a record, without duplicates, in order of appearance. The lists of ids,
 /// names and references of an event match by position; what has no id comes last.
-pub(super) struct Techniques<'s>(&'s mut TechniqueSets);
+pub(super) struct Techniques<'s>(&'s mut AttackBuffers);
 
 impl<'s> Techniques<'s> {
-    fn new(sets: &'s mut TechniqueSets) -> Self {
-        let TechniqueSets {
+    fn new(sets: &'s mut AttackBuffers) -> Self {
+        let AttackBuffers {
             descriptions,
             tactic_ids,
             tactics,
@@ -48,7 +48,7 @@ impl<'s> Techniques<'s> {
         Self(sets)
     }
 
-    pub fn of_threat(sets: &'s mut TechniqueSets, threat: &ThreatParts<'_>) -> Self {
+    pub fn of_threat(sets: &'s mut AttackBuffers, threat: &ThreatParts<'_>) -> Self {
         let mut techniques = Self::new(sets);
         threat.each_indication(|indication| match indication {
             Indication::Description(text) => techniques.0.descriptions.add_value(text),
@@ -59,7 +59,7 @@ impl<'s> Techniques<'s> {
         techniques
     }
 
-    pub fn of_alert(sets: &'s mut TechniqueSets, alert: &UnifiedParts<'_>) -> Self {
+    pub fn of_alert(sets: &'s mut AttackBuffers, alert: &UnifiedParts<'_>) -> Self {
         let mut techniques = Self::new(sets);
         for attack in alert.attacks() {
             techniques.add_tactic(attack.tactic, attack.tactic_id);
@@ -105,7 +105,7 @@ impl<'s> Techniques<'s> {
 
     /// Adds a tactic with ATT&CK's name and id. The id as received is used for a tactic that ATT&CK added later.
     fn add_tactic(&mut self, name: Option<Escaped<'_>>, id: Option<Escaped<'_>>) {
-        let [name, id] = [name, id].map(|text| text.filter(|text| !is_placeholder(*text)));
+        let [name, id] = [name, id].map(|text| text.filter(|text| !is_missing_word(*text)));
         let Some(name) = name.or(id) else { return };
         match attack::tactic(name).or_else(|| id.and_then(attack::tactic)) {
             Some((known, _)) if !self.0.tactic_ids.add(Escaped::plain(known)) => {}

@@ -8,37 +8,37 @@ use serde_json::{Map, Value, json};
 use super::protocol::Protocol;
 use crate::console::Endpoint;
 use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
-use crate::source::{AlertFilter, Pull, Window};
+use crate::source::{PullSettings, UnifiedAlertFilter, Window};
 
 /// GraphQL: a connection of unified alerts, which is asked for its count by asking for one alert in brief.
 #[derive(Debug)]
-pub struct Alerts;
+pub struct UnifiedAlertList;
 
-impl Alerts {
+impl UnifiedAlertList {
     /// The next alert without the fields that can be long.
     pub fn brief(list: &RecordList<'_>, start: PageStart<'_>) -> Request {
-        Request::alerts(in_time(list, start), true, ONE)
+        Request::unified_alerts(in_time(list, start), true, ONE)
     }
 }
 
 const ONE: Size = Size::Fixed { limit: Some(1), max_bytes: SMALL_BYTES };
 
-impl Protocol for Alerts {
+impl Protocol for UnifiedAlertList {
     fn records(&self, list: &RecordList<'_>, start: PageStart<'_>, size: Size) -> Request {
-        Request::alerts(in_time(list, start), false, size)
+        Request::unified_alerts(in_time(list, start), false, size)
     }
 
     fn count(&self, list: &RecordList<'_>) -> Request {
         Self::brief(list, PageStart::First)
     }
 
-    fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request {
+    fn count_between(&self, pull: &PullSettings, filter: &str, from: Timestamp, to: Timestamp) -> Request {
         // The console compares milliseconds and includes both ends.
         let last = to.minus(Duration::from_millis(1));
-        Request::alerts(variables(pull, (filter, "ASC"), Some(from), Some(last), None), true, ONE)
+        Request::unified_alerts(variables(pull, (filter, "ASC"), Some(from), Some(last), None), true, ONE)
     }
 
-    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request> {
+    fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request> {
         let filter = pull.within(window).list_order().time_filter;
         vec![self.count_between(pull, filter, window.from, window.to)]
     }
@@ -46,12 +46,12 @@ impl Protocol for Alerts {
     fn probe(&self, stream: Stream, max_bytes: usize) -> Request {
         let order = (Endpoint::of(stream).order.sort_by, "ASC");
         let size = Size::Fixed { limit: Some(1), max_bytes };
-        Request::alerts(variables(&Pull::of(stream), order, None, None, None), true, size)
+        Request::unified_alerts(variables(&PullSettings::of(stream), order, None, None, None), true, size)
     }
 
-    fn latest(&self, pull: &Pull, cursor: Option<&str>) -> Request {
+    fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request {
         let size = Size::Page { max_limit: Endpoint::of(pull.stream).max_limit };
-        Request::alerts(variables(pull, (pull.list_order().sort_by, "DESC"), None, None, cursor), false, size)
+        Request::unified_alerts(variables(pull, (pull.list_order().sort_by, "DESC"), None, None, cursor), false, size)
     }
 
     fn has_parts(&self) -> bool {
@@ -66,7 +66,7 @@ fn in_time(list: &RecordList<'_>, start: PageStart<'_>) -> Map<String, Value> {
 
 /// The alerts that `pull` selects, sorted and filtered by one of their times.
 fn variables(
-    pull: &Pull,
+    pull: &PullSettings,
     (by, order): (&str, &str),
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -81,7 +81,7 @@ fn variables(
         filters.push(json!({ "fieldId": by, "dateTimeRange": range }));
     }
     let own = pull.unified_alerts();
-    if let Some(AlertFilter { products, .. }) = own
+    if let Some(UnifiedAlertFilter { products, .. }) = own
         && !products.is_empty()
     {
         filters.push(json!({ "fieldId": "detectionProduct", "stringIn": { "values": products } }));

@@ -10,24 +10,24 @@ const HALF_MINUTE: i64 = 30;
 
 /// How long the requests of the last minute took. Boxed: most lanes have sent none.
 #[derive(Debug, Default)]
-pub struct Latency(Mutex<Option<Box<Halves>>>);
+pub struct RecentLatency(Mutex<Option<Box<Halves>>>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Halves {
     /// Number of the half minute that has begun.
     number: i64,
-    now: Requests,
-    before: Requests,
+    now: RequestTimes,
+    before: RequestTimes,
 }
 
 /// Requests that ended in a half minute.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Requests {
+pub struct RequestTimes {
     count: u32,
     seconds: f32,
 }
 
-impl Latency {
+impl RecentLatency {
     /// A request has ended.
     pub fn add(&self, took: Duration, now: Timestamp) {
         let mut halves = self.0.lock();
@@ -38,7 +38,7 @@ impl Latency {
     }
 
     /// The requests of the last minute, or of its last half.
-    pub fn requests(&self, now: Timestamp) -> Requests {
+    pub fn requests(&self, now: Timestamp) -> RequestTimes {
         let halves = self.0.lock().as_deref().map(|halves| halves.at(now)).unwrap_or_default();
         halves.now.and(halves.before)
     }
@@ -50,13 +50,13 @@ impl Halves {
         match number - self.number {
             // A clock may go back.
             ..=0 => self,
-            1 => Self { number, before: self.now, now: Requests::default() },
+            1 => Self { number, before: self.now, now: RequestTimes::default() },
             _ => Self { number, ..Self::default() },
         }
     }
 }
 
-impl Requests {
+impl RequestTimes {
     pub fn and(self, other: Self) -> Self {
         Self { count: self.count.saturating_add(other.count), seconds: self.seconds + other.seconds }
     }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_mean_is_of_the_last_minute() {
-        let latency = Latency::default();
+        let latency = RecentLatency::default();
         let at = |seconds: i64| Timestamp::from_micros((1_790_000_010 + seconds) * 1_000_000);
         assert_eq!(latency.requests(at(0)).mean(), None);
         latency.add(Duration::from_secs(1), at(0));

@@ -450,10 +450,10 @@ fn remap_repair(lane: &LaneMetrics, snapshot: &TelemetrySnapshot) -> Option<Stri
     let (first, last) = lane.unchanged_records()?;
     let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == lane.pipeline)?;
     let CommandFlags { files, state, dead_letters, .. } = &snapshot.command_flags;
-    let (from, to) = (first.whole_second(), last.plus(Duration::from_secs(1)).whole_second());
+    let (from, to) = (first, last.plus(Duration::from_secs(1)));
     let (file, stream, sink) = (arguments(file), lane.stream, &lane.sink);
     Some(format!(
-        "s1-forwarder backfill {file}{files} --stream {stream} --sink {sink} --from {from} --to {to}{state}{dead_letters}"
+        "s1-forwarder backfill {file}{files} --stream {stream} --sink {sink} --from {from:.0} --to {to:.0}{state}{dead_letters}"
     ))
 }
 

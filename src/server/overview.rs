@@ -25,7 +25,7 @@ impl Status {
             files.extend(snapshot.files.iter().map(|(file, status)| FileRow {
                 file: file.display().to_string(),
                 pipeline: status.pipeline.clone(),
-                state: status.activity.name().into(),
+                state: status.state.name().into(),
                 shard: status.shard,
                 worker: status.shard.and_then(|shard| Some(cluster?.holder(shard)?.to_owned())),
                 problem: status.problem.clone(),

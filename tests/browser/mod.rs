@@ -54,12 +54,12 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
         for stream in streams {
             lanes.push((index as u64, telemetry.start_lane(name, stream, "siem")));
         }
-        let activity = if name == "juno" { PipelineState::Paused } else { PipelineState::Running };
+        let state = if name == "juno" { PipelineState::Paused } else { PipelineState::Running };
         let problem =
             (name == "cedar").then(|| "12:5: streams.activites: unknown key; did you mean `activities`?".to_owned());
         let status = FileStatus {
             pipeline: name.to_owned(),
-            activity,
+            state,
             shard: None,
             problem,
             warnings: Vec::new(),

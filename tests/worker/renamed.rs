@@ -195,6 +195,16 @@ async fn a_file_that_is_gone_is_named_until_it_is_back() {
     }
     let page = worker.get("/").await.1;
     assert!(page.contains("its file has been gone since") && page.contains("<title>(1) s1-forwarder"), "{page}");
+    worker.logged(&["\"level\":\"WARN\"", "its file has been gone since", "s1-forwarder state delete acme --state"]).await;
+
+    // A worker that starts now has never read the file.
+    worker.kill().await;
+    let mut worker = harness.worker_with(&FLAGS);
+    until("the start finds it", async || (gauge(&mut worker, "removed").await == 1).then_some(())).await;
+    let url = worker.url().await;
+    let status = harness.command(&["status", "--failing", "--url", &url]).await.stdout;
+    let row = "acme (removed): it had no file when this worker started; its checkpoints are kept";
+    assert!(status.contains(row) && status.contains("s1-forwarder state delete acme --state file:/"), "{status}");
 
     fs::write(&acme, removed).unwrap();
     until("it is back", async || (gauge(&mut worker, "removed").await == 0).then_some(())).await;

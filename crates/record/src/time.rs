@@ -164,11 +164,13 @@ impl From<std::time::SystemTime> for Timestamp {
     }
 }
 
-/// ISO 8601 in UTC with six digits of fraction, the form that the console writes and accepts.
+/// ISO 8601 in UTC with six digits of fraction, the form that the console writes and accepts. `{time:.0}` has none: it
+/// is rounded down to a whole second.
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = formatter.precision().unwrap_or(6);
         match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(moment) => write!(formatter, "{moment:.6}"),
+            Ok(moment) => write!(formatter, "{moment:.digits$}"),
             Err(_) => write!(formatter, "{}us", self.0),
         }
     }
@@ -185,6 +187,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn texts_have_six_digits_of_fraction_or_as_many_as_they_ask_for() {
+        for (micros, expected) in [(1_999_999, "01"), (0, "00"), (-1, "59")] {
+            let time = Timestamp::from_micros(micros);
+            let text = format!("{time:.0}");
+            assert!(text.ends_with(&format!(":{expected}Z")), "{text}");
+            assert_eq!(Timestamp::parse(&text), Ok(time.whole_second()));
+        }
+        assert_eq!(Timestamp::from_micros(1_500_000).to_string(), "1970-01-01T00:00:01.500000Z");
+    }
 
     #[test]
     fn any_number_of_digits_and_offsets_are_read() {

@@ -316,7 +316,7 @@ fn requests<'a>(
 
 fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
     let files = telemetry.files();
-    let count = |activity| files.values().filter(|file| file.activity == activity).count() as u64;
+    let count = |state| files.values().filter(|file| file.state == state).count() as u64;
     lines.sample(&[("state", "running")], count(PipelineState::Running));
     lines.sample(&[("state", "paused")], count(PipelineState::Paused));
     if telemetry.shares_pipelines() {
@@ -333,7 +333,7 @@ fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
     let mut line = |pipeline: &str, warning| lines.sample(&[("pipeline", pipeline), ("warning", warning)], 1_u64);
     let files = telemetry.files();
     // A pipeline whose file is gone has no series.
-    let is_invalid = |file: &&FileStatus| file.problem.is_some() && file.activity != PipelineState::Removed;
+    let is_invalid = |file: &&FileStatus| file.problem.is_some() && file.state != PipelineState::Removed;
     let invalid: BTreeSet<&str> = files.values().filter(is_invalid).map(|file| &*file.pipeline).collect();
     invalid.into_iter().for_each(|pipeline| line(pipeline, "file"));
     for (name, pipeline) in telemetry.pipelines().iter() {

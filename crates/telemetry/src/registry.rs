@@ -47,7 +47,7 @@ pub struct FileStatus {
     /// The pipeline's name; the file's stem if the file sets none.
     pub pipeline: String,
     /// Describes what runs, which may be the last good version of a file that is invalid now.
-    pub activity: PipelineState,
+    pub state: PipelineState,
     /// The pipeline's shard, if several workers share the pipelines.
     pub shard: Option<u32>,
     /// Why the current version of the file could not be started, or since when the file is gone.
@@ -58,11 +58,19 @@ pub struct FileStatus {
     pub generation: Option<i64>,
 }
 
+impl FileStatus {
+    /// Of a pipeline whose file is gone.
+    pub fn removed(pipeline: String, problem: String) -> Self {
+        let state = PipelineState::Removed;
+        Self { pipeline, state, shard: None, problem: Some(problem), warnings: Vec::new(), generation: None }
+    }
+}
+
 #[cfg(any(test, feature = "testing"))]
 impl FileStatus {
-    pub fn of_test(pipeline: &str, activity: PipelineState, problem: Option<&str>) -> Self {
+    pub fn of_test(pipeline: &str, state: PipelineState, problem: Option<&str>) -> Self {
         let problem = problem.map(str::to_owned);
-        Self { pipeline: pipeline.to_owned(), activity, shard: None, problem, warnings: Vec::new(), generation: None }
+        Self { pipeline: pipeline.to_owned(), state, shard: None, problem, warnings: Vec::new(), generation: None }
     }
 }
 
@@ -349,7 +357,7 @@ impl Telemetry {
 
     /// Removes files that are gone, but for those whose pipeline `is_kept`.
     pub fn retain_removed_files(&self, is_kept: impl Fn(&str) -> bool) {
-        let is_removed = |status: &FileStatus| status.activity == PipelineState::Removed;
+        let is_removed = |status: &FileStatus| status.state == PipelineState::Removed;
         let any = read(&self.files).values().any(is_removed);
         if any {
             write(&self.files).retain(|_, status| !is_removed(status) || is_kept(&status.pipeline));

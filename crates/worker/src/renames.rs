@@ -30,7 +30,8 @@ use super::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 
 pub use checkpoint::rename_checkpoint;
-pub use known::KnownFiles;
+pub use known::{KnownFiles, MAX_ORPHANS};
+pub use orphans::advice_of_lost;
 pub use requests::{Answer, Request, Requests, serve_requests};
 
 use known::{AGAIN_AFTER_ORPHANS, Known, may_know};

@@ -1,18 +1,21 @@
 //! What a worker says of itself besides what its lanes do: gauges, dead letters, what the log has left out.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, DeadLetters, StoreFill};
 use s1_forwarder_record::{Clock, Timestamp};
-use s1_forwarder_telemetry::{LaneMetrics, Telemetry, lane_span};
+use s1_forwarder_state::StoreLocation;
+use s1_forwarder_telemetry::{FileStatus, LaneMetrics, Telemetry, lane_span};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::lane_builder::LaneBuilder;
-use super::renames::Renames;
+use super::renames::{MAX_ORPHANS, Renames, advice_of_lost};
+use crate::Options;
 
 /// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
@@ -42,7 +45,22 @@ impl Reporter {
         self.telemetry.process().orphaned_checkpoints().set(gauge(renames.count_orphans()));
         self.telemetry.retain_removed_files(|pipeline| renames.has_lost(pipeline));
         if renames.has_listed() && !self.has_told_lost.swap(true, Ordering::Relaxed) {
-            log_lost(&renames.lost_pipelines(), &lanes.options.state_flags());
+            self.report_lost(renames.lost_pipelines(), &lanes.options);
+        }
+    }
+
+    /// Says which pipelines have checkpoints and no file: a file that goes while no worker runs is missed by nobody
+    /// else. Other stores than files may have pipelines of other workers, whose files this one does not read.
+    fn report_lost(&self, pipelines: BTreeSet<String>, options: &Options) {
+        let state_flags = options.state_flags();
+        log_lost(&pipelines, &state_flags);
+        if matches!(options.state, StoreLocation::File(_)) {
+            for pipeline in pipelines.into_iter().take(MAX_ORPHANS) {
+                let advice = advice_of_lost(&pipeline, &state_flags);
+                let path = PathBuf::from(&pipeline);
+                let problem = format!("it had no file when this worker started; {advice}");
+                self.telemetry.set_file(&path, FileStatus::removed(pipeline, problem));
+            }
         }
     }
 
@@ -108,7 +126,6 @@ impl Reporter {
         }
     }
 }
-/// Says which pipelines have checkpoints and no file: a file that goes while no worker runs is missed by nobody else.
 fn log_lost(pipelines: &BTreeSet<String>, state_flags: &str) {
     let Some(first) = pipelines.first() else { return };
     let names = pipelines.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");

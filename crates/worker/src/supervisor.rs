@@ -390,7 +390,7 @@ impl Supervisor {
     fn apply(&mut self, changes: Changes) {
         self.ending.retain(|_, runner| !runner.is_finished());
         for name in &changes.stopped {
-            warn!(pipeline = %name, "pipeline removed");
+            info!(pipeline = %name, "pipeline removed");
             self.shard_by_pipeline.remove(name);
             self.stop_pipeline(name);
         }

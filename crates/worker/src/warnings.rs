@@ -74,9 +74,11 @@ impl Unseen {
             return vec![(None, repair_between(since, now, settles_after, file, flags))];
         }
         // The ledger is a new one: `verify` compares what the former scope had.
+        let until = now.plus(Duration::from_secs(1));
         let backfill = |stream| {
-            let command =
-                format!("to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since} --to {now}{flags}");
+            let command = format!(
+                "to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since:.0} --to {until:.0}{flags}"
+            );
             (Some(stream), command)
         };
         let streams: BTreeSet<Stream> = lanes.iter().map(|lane| lane.id.stream).collect();

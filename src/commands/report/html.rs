@@ -76,7 +76,7 @@ impl Output for Page {
             (COLUMNS[10], number(counts.map(|counts| counts.failing_minutes))),
             (COLUMNS[11], number(row.silent_minutes())),
         ];
-        let known = row.known.map_or("–".to_owned(), |known| known.1.whole_second().to_string());
+        let known = row.known.map_or("–".to_owned(), |known| format!("{:.0}", known.1));
         let cells = html! {
             tr {
                 th scope="row" { (row.id.pipeline) }

@@ -76,7 +76,7 @@ impl Output for Lines {
         cells.push(number(counts.map(|counts| counts.failing_minutes)));
         cells.push(number(row.silent_minutes()));
         cells.push(row.completeness_text());
-        cells.push(row.known.map_or("-".to_owned(), |known| known.1.whole_second().to_string()));
+        cells.push(row.known.map_or("-".to_owned(), |known| format!("{:.0}", known.1)));
         self.table.add_row(cells);
         let total =
             self.totals.entry(row.id.sink.clone()).or_insert(Total { rows: 0, has_gap: false, sums: [Some(0); 3] });

@@ -309,11 +309,8 @@ impl<'a> SendStage<'a> {
         {
             let Lane { file, state_flags, .. } = self.lane;
             let repair = repair_between(from, to, pull.settles_after(), file, state_flags);
-            let text = format!(
-                "the console has shown no records from {} to {} although it had some; {repair}",
-                from.whole_second(),
-                to.whole_second()
-            );
+            let text =
+                format!("the console has shown no records from {from:.0} to {to:.0} although it had some; {repair}");
             warn!("{text}");
             lane.add_repair(text, Some(to));
         }

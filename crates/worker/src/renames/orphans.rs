@@ -9,6 +9,14 @@ use s1_forwarder_failure::Failure;
 use super::known::{AGAIN_AFTER_ORPHANS, MAX_ORPHANS, Origin};
 use super::{Beginning, Renames, load};
 
+/// What to do about a pipeline without a file. `state_flags` are those of a command that uses the same state.
+pub fn advice_of_lost(pipeline: &str, state_flags: &str) -> String {
+    format!(
+        "its checkpoints are kept: put the file back, or, if the customer is to get nothing, stop the worker and run: \
+         s1-forwarder state delete {pipeline}{state_flags}"
+    )
+}
+
 /// Checkpoints that are read at a time.
 const READ_AT_ONCE: usize = 1_000;
 

@@ -303,7 +303,7 @@ fn warn_of_annotation(before: Option<&ResourceState>, resource: &ResourceState) 
 
 /// What has to be done about the finalizer.
 fn due_finalizer(resource: &ResourceState, file: &FileStatus, has_no_lanes: bool) -> Option<Due> {
-    let is_drained = has_no_lanes && file.activity != PipelineState::Running;
+    let is_drained = has_no_lanes && file.state != PipelineState::Running;
     match (resource.is_deleted, resource.removes_checkpoints(), resource.has_finalizer()) {
         (true, true, true) => is_drained.then(|| Due::RemoveCheckpoints(file.pipeline.clone())),
         (false, true, false) => Some(Due::AddFinalizer),
@@ -327,7 +327,7 @@ fn is_own(path: &Path, file: &FileStatus, shares: bool, cluster: Option<&Cluster
     }
     let Some(cluster) = cluster else { return false };
     let is_held = |shard: u32| cluster.workers.get(&cluster.worker).is_some_and(|shards| shards.contains(&shard));
-    match file.activity {
+    match file.state {
         PipelineState::Running => true,
         PipelineState::Elsewhere => false,
         PipelineState::Paused | PipelineState::NotStarted | PipelineState::Removed => {
@@ -410,7 +410,7 @@ mod tests {
             workers: [("a".to_owned(), (0..4).collect()), ("b".to_owned(), (4..8).collect())].into(),
             addresses: BTreeMap::new(),
         };
-        let file = |activity, shard| FileStatus { shard, ..FileStatus::of_test("acme.console", activity, None) };
+        let file = |state, shard| FileStatus { shard, ..FileStatus::of_test("acme.console", state, None) };
         let own = |file: &FileStatus| ["a", "b"].map(|worker| is_own(path, file, true, Some(&view(worker))));
         assert_eq!(own(&file(PipelineState::Paused, Some(2))), [true, false]);
         assert_eq!(own(&file(PipelineState::Paused, Some(5))), [false, true]);

@@ -166,11 +166,7 @@ impl Progress {
 
 /// Times in Kubernetes have whole seconds.
 fn seconds(time: Timestamp) -> String {
-    let text = time.whole_second().to_string();
-    match text.split_once('.') {
-        Some((whole, _)) => format!("{whole}Z"),
-        None => text,
-    }
+    format!("{time:.0}")
 }
 
 /// What conditions are made of.
@@ -216,7 +212,7 @@ impl View<'_> {
 
     /// The reason for the conditions about lanes where none runs.
     fn idle(&self) -> Option<&'static str> {
-        match self.file.activity {
+        match self.file.state {
             PipelineState::Running => None,
             PipelineState::Paused => Some("Paused"),
             PipelineState::Elsewhere | PipelineState::NotStarted | PipelineState::Removed => Some("NotRunning"),
@@ -242,13 +238,13 @@ impl View<'_> {
     fn ready(&self) -> Judgement {
         if let Some(problem) = &self.file.problem {
             let keeps = "the last valid version keeps running, and a restart would not start it: ";
-            let message = match self.file.activity {
+            let message = match self.file.state {
                 PipelineState::Running | PipelineState::Paused => format!("{keeps}{problem}"),
                 PipelineState::Elsewhere | PipelineState::NotStarted | PipelineState::Removed => problem.clone(),
             };
             return ("False", "Invalid", message);
         }
-        if self.file.activity == PipelineState::Paused {
+        if self.file.state == PipelineState::Paused {
             return ("False", "Paused", "`enabled: false`; the checkpoints are kept".to_owned());
         }
         // A lane that waits must not hide one that fails.
@@ -417,8 +413,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
 
-    fn file(activity: PipelineState, problem: Option<&str>) -> FileStatus {
-        FileStatus { generation: Some(7), ..FileStatus::of_test("acme.console", activity, problem) }
+    fn file(state: PipelineState, problem: Option<&str>) -> FileStatus {
+        FileStatus { generation: Some(7), ..FileStatus::of_test("acme.console", state, problem) }
     }
 
     fn lane(stream: Stream, state: LaneState) -> Arc<LaneMetrics> {

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use s1_forwarder_telemetry::{FileStatus, PipelineState};
+use tracing::warn;
 
 use super::Supervisor;
 use crate::pipeline::{self, Changes, Files, Problem};
+use crate::renames::advice_of_lost;
 
 impl Supervisor {
     /// `others` are the problems of what is no pipeline file. A directory that cannot be read changes no file, and
@@ -37,7 +39,7 @@ impl Supervisor {
             let errors: Vec<String> = errors.into_iter().map(ToString::to_string).collect();
             let warnings = warnings.into_iter().map(ToString::to_string).collect();
             let running = files.running_version(path);
-            let activity = match running {
+            let state = match running {
                 Some(pipeline) if !pipeline.enabled => PipelineState::Paused,
                 Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => PipelineState::Running,
                 Some(_) => PipelineState::Elsewhere,
@@ -49,26 +51,22 @@ impl Supervisor {
             let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
             let generation = report.generation;
-            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem, warnings, generation });
+            telemetry.set_file(path, FileStatus { pipeline, state, shard, problem, warnings, generation });
         }
     }
 
     /// What is shown of a file that is gone: a customer gets nothing, and perhaps nobody meant that. `None` if it had
     /// paused its lanes, or if they have no checkpoints. Who deletes a resource has asked for that.
     fn removed(&self, path: &Path, before: FileStatus) -> Option<FileStatus> {
-        let ran = matches!(before.activity, PipelineState::Running | PipelineState::Elsewhere)
-            && !pipeline::is_resource(path);
+        let ran =
+            matches!(before.state, PipelineState::Running | PipelineState::Elsewhere) && !pipeline::is_resource(path);
         if !ran || !self.shared.renames.has_lost(&before.pipeline) {
-            return Some(before).filter(|before| before.activity == PipelineState::Removed);
+            return Some(before).filter(|before| before.state == PipelineState::Removed);
         }
-        let now = self.shared.options.clock.now().whole_second();
-        let problem = format!(
-            "its file has been gone since {now}; its checkpoints are kept: put the file back, or, if the customer is to get \
-             nothing, stop the worker and run: s1-forwarder state delete {}{}",
-            before.pipeline,
-            self.shared.options.state_flags()
-        );
-        let activity = PipelineState::Removed;
-        Some(FileStatus { activity, shard: None, problem: Some(problem), warnings: Vec::new(), ..before })
+        let now = self.shared.options.clock.now();
+        let advice = advice_of_lost(&before.pipeline, &self.shared.options.state_flags());
+        let problem = format!("its file has been gone since {now:.0}; {advice}");
+        warn!(pipeline = before.pipeline, "{problem}");
+        Some(FileStatus::removed(before.pipeline, problem))
     }
 }

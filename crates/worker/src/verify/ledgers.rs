@@ -29,9 +29,25 @@ const CONSOLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The result of a check of one lane.
 enum Check {
-    Done,
+    Done {
+        /// When another hour can be compared.
+        next_hour: Timestamp,
+    },
     /// No hour can be compared before this time.
     NotBefore(Timestamp),
+}
+
+impl Check {
+    /// The wait before the next one. `has_repairs`: the lane tells the operator to repair something, until it has compared
+    /// that time itself.
+    fn wait(self, has_repairs: bool, now: Timestamp) -> Duration {
+        match self {
+            Self::Done { next_hour } if has_repairs => next_hour.since(now).clamp(RETRY_INTERVAL, CHECK_INTERVAL),
+            Self::Done { .. } => CHECK_INTERVAL,
+            // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
+            Self::NotBefore(time) => time.since(now).max(RETRY_INTERVAL),
+        }
+    }
 }
 
 /// Compares these lanes of a pipeline with their console. Returns the wait before the next time.
@@ -44,9 +60,7 @@ pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_fi
     for spec in lanes.iter().filter(|spec| Accounting::of(spec.id.stream) == Accounting::Records) {
         let span = spec.span();
         let wait = match check(&shared, spec, reads_all).instrument(span.clone()).await {
-            Ok(Check::Done) => CHECK_INTERVAL,
-            // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
-            Ok(Check::NotBefore(time)) => time.since(shared.options.clock.now()).max(RETRY_INTERVAL),
+            Ok(check) => check.wait(has_repairs(&shared, spec), shared.options.clock.now()),
             // The lane says itself that its journal is damaged, and does not do without it.
             Err(VerifyError::Ledger { .. }) if is_stopped(&shared, spec) => CHECK_INTERVAL,
             Err(error @ VerifyError::Ledger { .. }) => {
@@ -61,6 +75,11 @@ pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_fi
         pause = pause.min(wait);
     }
     pause.mul_f64(0.9 + shared.lane_builder.fork_random().f64() / 5.0)
+}
+
+fn has_repairs(shared: &Shared, spec: &LaneSpec) -> bool {
+    let lane = shared.telemetry.lane(&spec.id.pipeline, spec.id.stream, &spec.id.sink);
+    lane.is_some_and(|lane| !lane.repairs().is_empty())
 }
 
 fn is_stopped(shared: &Shared, spec: &LaneSpec) -> bool {
@@ -83,8 +102,9 @@ async fn check(shared: &Shared, spec: &LaneSpec, reads_all: bool) -> Result<Chec
     let account = Account::sums_of_lane(&*live, id, Hour(0)..Hour(0)).await?;
     let comparable = account.comparable_hours(id.stream, spec.pull.overlap, now);
     let hours = comparable.start.max(comparable.end.minus(HOURS))..comparable.end;
+    let settled_after = spec.pull.settles_after();
     if hours.start >= hours.end {
-        return Ok(Check::NotBefore(hours.start.plus(1).start().plus(spec.pull.overlap)));
+        return Ok(Check::NotBefore(hours.start.plus(1).start().plus(settled_after)));
     }
     let until = hours.end.start();
     // Counts are compared. A busy lane has hundreds of megabytes of identities.
@@ -128,7 +148,7 @@ async fn check(shared: &Shared, spec: &LaneSpec, reads_all: bool) -> Result<Chec
     if records > 0 && previous.is_none_or(|previous| previous.missing_records != records) {
         warn!(records, "the console has records that came too late to be delivered: `verify --repair` delivers them");
     }
-    Ok(Check::Done)
+    Ok(Check::Done { next_hour: hours.end.plus(1).start().plus(settled_after) })
 }
 
 async fn ledger_with_repairs(
@@ -138,4 +158,21 @@ async fn ledger_with_repairs(
 ) -> Result<LedgerReader, VerifyError> {
     let repairs = shared.options.read_state(Some(&repairs_area(&lane.pipeline))).await?;
     Ok(LedgerReader { lane: lane.clone(), which: Which::Current, live, repairs, replays: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hour that the text names is the next that is compared.
+    #[test]
+    fn a_lane_that_tells_of_a_repair_compares_the_next_hour_as_soon_as_it_can() {
+        let now = Timestamp::from_micros(1_790_000_000_000_000);
+        let done = |seconds| Check::Done { next_hour: now.plus(Duration::from_secs(seconds)) };
+        assert_eq!(done(600).wait(true, now), Duration::from_secs(600));
+        assert_eq!(done(600).wait(false, now), CHECK_INTERVAL);
+        assert_eq!(done(0).wait(true, now), RETRY_INTERVAL);
+        assert_eq!(done(7_200).wait(true, now), CHECK_INTERVAL);
+        assert_eq!(Check::NotBefore(now).wait(true, now), RETRY_INTERVAL);
+    }
 }

@@ -55,8 +55,8 @@ pub fn repair_between(
 ) -> String {
     let from = Hour::of(since).unwrap_or_default();
     let to = Hour::from(until);
-    let settled = to.start().plus(settles_after + MAX_UNSTORED + Duration::from_secs(1)).whole_second();
-    format!("from {settled} on: s1-forwarder verify {file} --from {from} --to {to} --repair{state_flags}")
+    let settled = to.start().plus(settles_after + MAX_UNSTORED + Duration::from_secs(1));
+    format!("from {settled:.0} on: s1-forwarder verify {file} --from {from:.0} --to {to:.0} --repair{state_flags}")
 }
 
 impl fmt::Display for Hour {

@@ -59,7 +59,7 @@ pub struct FileStatus {
 }
 
 impl FileStatus {
-    /// Of a pipeline whose file is gone.
+    /// The status of a pipeline whose file is gone.
     pub fn removed(pipeline: String, problem: String) -> Self {
         let state = PipelineState::Removed;
         Self { pipeline, state, shard: None, problem: Some(problem), warnings: Vec::new(), generation: None }

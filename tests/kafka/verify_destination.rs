@@ -39,8 +39,9 @@ async fn any_removed_beginnings_are_named_and_repaired_without_a_duplicate() {
     let mut random = fastrand::Rng::with_seed(seed as u64);
     let topic = format!("proof-{:08x}", fastrand::u32(..));
     broker.create_topic(&topic, PARTITIONS, &[]).await;
-    // Another program's messages have the same topic.
-    broker.write(&topic, "foreign").await;
+    // Another console's events have the same topic.
+    let other = json!({ "sentinel_one": { "identity": "0".repeat(32) } }).to_string();
+    broker.write_event(&topic, "k", other.as_bytes(), &[]).await;
     let harness = harness(&broker, &topic, json!({})).await;
     let mut all = identities(&broker.read(&topic));
     all.sort();

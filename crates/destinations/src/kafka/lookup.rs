@@ -27,8 +27,8 @@ const MAX_IDENTITIES: usize = 100_000;
 const DIGITS: usize = 32;
 /// Where events of each schema have their identity.
 const MEMBERS: [&[u8]; 2] = [b"\"identity", b"\"uid"];
-/// Words of events and of the console's records.
-const WORDS: [&[u8]; 3] = [b"sentinel", b"Sentinel", b"createdAt"];
+/// What records of the console have. One that somebody has reduced may have lost its version, which is the second.
+const TIMES: [&[u8]; 2] = [b"createdAt", b"updatedAt"];
 /// A longer text without a blank may be an encoded event. A digest of 256 bits is shorter.
 const MAX_WORD: usize = 64;
 /// The clock of the brokers may differ from ours by this.
@@ -49,7 +49,7 @@ pub(super) struct Copy {
     sorted: SortedIdentities,
     /// Identities in messages that may be copies of the lane's, in which somebody has changed something.
     doubted: SortedIdentities,
-    /// Messages that may be events of the lane, and do not say which.
+    /// Messages that do not say which events they are.
     without: u64,
     retention: Retention,
 }
@@ -120,18 +120,12 @@ impl Named {
         let mut doubted: BTreeSet<Identity> = of_headers.iter().chain(&of_event).copied().chain(by_key).collect();
         let mut is_unnamed = false;
         if of_event.is_empty() && by_key.is_none() {
-            // An intact record as it came says which event it is.
-            let is_intact = lane.schema != Schema::Raw || record_id.is_none();
-            let is_named = !of_headers.is_empty() && is_intact;
-            let has_sign = record_id.is_some() || !pipelines.is_empty() || !streams.is_empty();
-            is_unnamed = match Unsaid::of(payload) {
-                Unsaid::Unreadable => true,
-                Unsaid::Ours => !is_named,
-                Unsaid::Foreign(others) => {
-                    doubted.extend(others);
-                    has_sign && !is_named
-                }
-            };
+            // A program may have removed the identity from the event. An intact record as it came says which event it is.
+            let may_lack_it = lane.schema != Schema::Raw || record_id.is_none();
+            match identities_in(payload).filter(|_| !of_headers.is_empty() && may_lack_it) {
+                Some(others) => doubted.extend(others),
+                None => is_unnamed = true,
+            }
         }
         doubted.retain(|identity| !own.contains(identity));
         Self { own, doubted, is_unnamed }
@@ -148,7 +142,9 @@ fn record_id<'m>(key: &'m [u8], lane: &SinkContext) -> Option<&'m str> {
 /// id and version.
 fn of_event(payload: &[u8], record_id: Option<&str>, lane: &SinkContext) -> BTreeSet<Identity> {
     let mut identities: BTreeSet<Identity> = MEMBERS.iter().flat_map(|name| identities_at(payload, name)).collect();
-    if lane.schema == Schema::Raw && has_words(payload) {
+    let times = if Accounting::of(lane.stream) == Accounting::Ids { &TIMES[..] } else { &TIMES[..1] };
+    let is_whole = times.iter().all(|time| memmem::find(payload, time).is_some());
+    if lane.schema == Schema::Raw && is_whole {
         let facts = facts(lane.stream, payload);
         if !facts.id.is_empty() && record_id.is_none_or(|id| id == facts.id) {
             identities.insert(facts.identity(&lane.console_host, payload));
@@ -157,56 +153,29 @@ fn of_event(payload: &[u8], record_id: Option<&str>, lane: &SinkContext) -> BTre
     identities
 }
 
-/// A payload that does not say which event it is.
-#[derive(Debug, PartialEq, Eq)]
-enum Unsaid {
-    /// JSON with words of events.
-    Ours,
-    /// It may be an event that somebody has encoded.
-    Unreadable,
-    /// JSON, or a short text, that neither has nor wraps anything of ours, but for identities with other names.
-    Foreign(BTreeSet<Identity>),
-}
-
-impl Unsaid {
-    fn of(payload: &[u8]) -> Self {
-        let mut others = BTreeSet::new();
-        if payload.len() < DIGITS && std::str::from_utf8(payload).is_ok() {
-            return Self::Foreign(others);
+/// The identities in JSON, whatever their names. `None` if the payload may have others: it is no JSON, or has something
+/// that may be encoded.
+fn identities_in(payload: &[u8]) -> Option<BTreeSet<Identity>> {
+    let value: Value = serde_json::from_slice(payload).ok()?;
+    let mut identities = BTreeSet::new();
+    let mut open = vec![&value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::String(text) if is_encoded(text) => return None,
+            Value::String(text) => identities.extend(text.replace('-', "").parse::<Identity>().ok()),
+            Value::Array(items) if items.len() > MAX_WORD && items.iter().all(Value::is_number) => return None,
+            Value::Array(items) => open.extend(items),
+            Value::Object(members) => open.extend(members.values()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
-        let Ok(value) = serde_json::from_slice::<Value>(payload) else { return Self::Unreadable };
-        let mut is_ours = false;
-        let mut open = vec![&value];
-        while let Some(value) = open.pop() {
-            match value {
-                Value::String(text) if is_encoded(text) => return Self::Unreadable,
-                Value::String(text) => {
-                    is_ours |= has_words(text.as_bytes());
-                    others.extend(text.replace('-', "").parse::<Identity>().ok());
-                }
-                Value::Array(items) if items.len() > MAX_WORD && items.iter().all(Value::is_number) => {
-                    return Self::Unreadable;
-                }
-                Value::Array(items) => open.extend(items),
-                Value::Object(members) => {
-                    is_ours |= members.keys().any(|name| has_words(name.as_bytes()));
-                    open.extend(members.values());
-                }
-                Value::Null | Value::Bool(_) | Value::Number(_) => {}
-            }
-        }
-        if is_ours { Self::Ours } else { Self::Foreign(others) }
     }
+    Some(identities)
 }
 
 /// A text that may be base64 or hex of something, or the text of JSON with escapes.
 fn is_encoded(text: &str) -> bool {
     let is_separator = |c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c));
     text.contains("\\u00") || text.split(is_separator).any(|word| word.len() > MAX_WORD)
-}
-
-fn has_words(text: &[u8]) -> bool {
-    WORDS.iter().any(|word| memmem::find(text, word).is_some())
 }
 
 /// The values of members of this name that may be identities, in JSON that may be a text of other JSON.
@@ -330,49 +299,59 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_names_its_event_or_is_a_doubt_unless_it_is_plainly_foreign() {
+    fn a_payload_names_its_event_or_has_identities_with_other_names_or_may_hide_some() {
         let long = "QQ/+".repeat(20);
-        let foreign = |identities: &[&str]| {
-            Some(Unsaid::Foreign(identities.iter().map(|identity| identity.parse().unwrap()).collect()))
-        };
+        let others = |identities: &[&str]| Some(identities.iter().map(|identity| identity.parse().unwrap()).collect());
         let bytes: Vec<u32> = (0..100).collect();
-        for (text, expected) in [
-            (format!(r#"{{"a":1,"sentinel_one":{{"identity":"{ONE}","x":{{}}}}}}"#), None),
-            (format!(r#"{{"metadata": {{"uid": "{ONE}"}}}}"#), None),
+        for text in [
+            format!(r#"{{"a":1,"sentinel_one":{{"identity":"{ONE}","x":{{}}}}}}"#),
+            format!(r#"{{"metadata": {{"uid": "{ONE}"}}}}"#),
             // In the envelope of a connector, and as a text in another event.
-            (format!(r#"{{"schema":null,"payload":{{"sentinel_one":{{"identity":"{ONE}"}}}}}}"#), None),
-            (format!(r#"{{"event":"{{\"identity\":\"{ONE}\"}}"}}"#), None),
-            (r#"{"sentinel_one":{"activity":{}}}"#.to_owned(), Some(Unsaid::Ours)),
-            // Raw records of the console.
-            (r#"{"agentId":"3","id":"2","createdAt":"2026-01-01"}"#.to_owned(), Some(Unsaid::Ours)),
-            (format!(r#"{{"threatInfo":{{"md5":"{ONE}","createdAt":"x"}},"id":"2"}}"#), Some(Unsaid::Ours)),
-            (r#"{"\u0073entinel_one":{},"a":"0123456789abcdef"}"#.to_owned(), Some(Unsaid::Ours)),
-            // Encoded, wrapped or cut.
-            ("CEF:0|SentinelOne|sentinel one agent|1".to_owned(), Some(Unsaid::Unreadable)),
-            ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), Some(Unsaid::Unreadable)),
-            (format!(r#"{{"schema":{{"type":"bytes"}},"payload":"{long}"}}"#), Some(Unsaid::Unreadable)),
-            (format!(r#"{{"kid":"k1","alg":"AES","data":"{}"}}"#, "0f".repeat(40)), Some(Unsaid::Unreadable)),
-            (format!("\"{long}\""), Some(Unsaid::Unreadable)),
-            (format!(r#"{{"payload":{bytes:?}}}"#), Some(Unsaid::Unreadable)),
-            (r#"{"event":"{\"\\u0069dentity\":1}"}"#.to_owned(), Some(Unsaid::Unreadable)),
-            (r#"{"agentId":"3","id":"2","message":"a user has"#.to_owned(), Some(Unsaid::Unreadable)),
-            // With other names.
-            (format!(r#"{{"uuid":"{ONE}","message":"x"}}"#), foreign(&[ONE])),
-            (format!(r#"{{"@timestamp":"2026-11-29T13:15:19Z","event":{{"hash":"{OTHER}"}}}}"#), foreign(&[OTHER])),
-            (r#"{"id":"9d5edec1-36b7-6dda-4e86-07e86dfbcbbc","user":"x"}"#.to_owned(), foreign(&[ONE])),
-            // Another program's.
-            (r#"{"id":"2"}"#.to_owned(), foreign(&[])),
-            (format!(r#"{{"sha256":"{}","message":"some words"}}"#, "0f".repeat(32)), foreign(&[])),
-            (r#"[{"orders":[1,2,3]},"a rather long line of words in another text"]"#.to_owned(), foreign(&[])),
-            ("foreign".to_owned(), foreign(&[])),
-            (String::new(), foreign(&[])),
+            format!(r#"{{"schema":null,"payload":{{"sentinel_one":{{"identity":"{ONE}"}}}}}}"#),
+            format!(r#"{{"event":"{{\"identity\":\"{ONE}\"}}"}}"#),
         ] {
             let named = of_event(text.as_bytes(), None, &lane(Stream::Threats, Schema::Ecs));
-            let said = if named.is_empty() { Some(Unsaid::of(text.as_bytes())) } else { None };
-            assert_eq!(said, expected, "{text}");
-            assert!(named.is_empty() || named == [ONE.parse().unwrap()].into(), "{text}");
+            assert_eq!(named, [ONE.parse().unwrap()].into(), "{text}");
         }
-        assert_eq!(Unsaid::of(&[0x1f, 0x8b, 0x08, 0xff]), Unsaid::Unreadable, "compressed");
+        for (text, expected) in [
+            // Encoded, wrapped or cut.
+            ("CEF:0|SentinelOne|sentinel one agent|1".to_owned(), None),
+            ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), None),
+            (format!(r#"{{"schema":{{"type":"bytes"}},"payload":"{long}"}}"#), None),
+            (format!(r#"{{"kid":"k1","alg":"AES","data":"{}"}}"#, "0f".repeat(40)), None),
+            (format!("\"{long}\""), None),
+            (format!(r#"{{"payload":{bytes:?}}}"#), None),
+            (r#"{"event":"{\"\\u0069dentity\":1}"}"#.to_owned(), None),
+            (r#"{"agentId":"3","id":"2","message":"a user has"#.to_owned(), None),
+            ("foreign".to_owned(), None),
+            (String::new(), None),
+            // With other names.
+            (format!(r#"{{"uuid":"{ONE}","message":"x"}}"#), others(&[ONE])),
+            (format!(r#"{{"@timestamp":"2026-11-29T13:15:19Z","event":{{"hash":"{OTHER}"}}}}"#), others(&[OTHER])),
+            (r#"{"id":"9d5edec1-36b7-6dda-4e86-07e86dfbcbbc","user":"x"}"#.to_owned(), others(&[ONE])),
+            (format!(r#"{{"sha256":"{}","message":"some words"}}"#, "0f".repeat(32)), others(&[])),
+            (r#"[{"orders":[1,2,3]},"a rather long line of words in another text"]"#.to_owned(), others(&[])),
+        ] {
+            assert_eq!(of_event(text.as_bytes(), None, &lane(Stream::Threats, Schema::Ecs)), BTreeSet::new(), "{text}");
+            assert_eq!(identities_in(text.as_bytes()), expected, "{text}");
+        }
+        assert_eq!(identities_in(&[0x1f, 0x8b, 0x08, 0xff]), None, "compressed");
+    }
+
+    /// Nobody can tell an event that was changed beyond recognition from a message of another program.
+    #[test]
+    fn a_message_that_names_no_event_may_be_any() {
+        let [key, renamed]: [&[u8]; 2] = [br#"{"payload":"HOST/activities/7"}"#, br#"{"doc":"acme:7"}"#];
+        let orders: &[u8] = br#"{"order":"a text of a few words, which is another program's"}"#;
+        for (payload, ids) in
+            [(orders, vec![]), (orders, vec![&b"42"[..]]), (renamed, vec![]), (&b"{\"id\":\"2\"}"[..], vec![renamed])]
+        {
+            for schema in [Schema::Ecs, Schema::Raw] {
+                let message = SentEvent { key, payload, ids: ids.clone(), ..SentEvent::default() };
+                let named = Named::of(&message, &lane(Stream::Threats, schema));
+                assert!(named.is_unnamed && named.own.is_empty(), "{named:?}");
+            }
+        }
     }
 
     #[test]
@@ -449,18 +428,6 @@ mod tests {
                 }
             }
         }
-        // Another program's message, also with a header `id` of its own.
-        let orders = br#"{"order":"a text of a few words, which is another program's"}"#;
-        for ids in [vec![], vec![&b"42"[..]]] {
-            let message = SentEvent { key: b"orders/7", payload: orders, ids, ..SentEvent::default() };
-            assert_eq!(Named::of(&message, &lane(Stream::Threats, Schema::Raw)), Named::default());
-        }
-        // A record as it came, of which a connector has wrapped the headers and left the key out.
-        let (wrapped, record) = (vec![wrapped], br#"{"id":"2"}"#);
-        let message =
-            SentEvent { key: b"", payload: record, ids: wrapped.clone(), pipelines: wrapped.clone(), streams: wrapped };
-        let named = Named::of(&message, &lane(Stream::Threats, Schema::Ecs));
-        assert_eq!(named, Named { is_unnamed: true, ..Named::default() });
     }
 
     #[test]

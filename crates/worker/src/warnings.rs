@@ -291,8 +291,8 @@ mod tests {
             unseen.repairs(&ScopeOfToken::of(console), lanes, "p/acme.yaml", " --state file:s", now),
             [(
                 None,
-                "from 2026-09-21T16:28:31.000000Z on: s1-forwarder verify p/acme.yaml \
-              --from 2026-09-21T14:00:00.000000Z --to 2026-09-21T16:00:00.000000Z --repair --state file:s"
+                "from 2026-09-21T16:28:31Z on: s1-forwarder verify p/acme.yaml \
+              --from 2026-09-21T14:00:00Z --to 2026-09-21T16:00:00Z --repair --state file:s"
                     .to_owned()
             )],
             "the console sends it now"
@@ -303,7 +303,9 @@ mod tests {
             unseen.repairs(&ScopeOfToken::of(&other), lanes, "FILE", "", now),
             [(
                 Some(Stream::Activities),
-                format!("to fetch it: s1-forwarder backfill FILE --stream activities --from {since} --to {now}")
+                "to fetch it: s1-forwarder backfill FILE --stream activities --from 2026-09-21T14:13:20Z \
+                 --to 2026-09-21T15:13:21Z"
+                    .to_owned()
             )],
             "the file has another scope"
         );

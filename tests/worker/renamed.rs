@@ -195,7 +195,9 @@ async fn a_file_that_is_gone_is_named_until_it_is_back() {
     }
     let page = worker.get("/").await.1;
     assert!(page.contains("its file has been gone since") && page.contains("<title>(1) s1-forwarder"), "{page}");
-    worker.logged(&["\"level\":\"WARN\"", "its file has been gone since", "s1-forwarder state delete acme --state"]).await;
+    worker
+        .logged(&["\"level\":\"WARN\"", "its file has been gone since", "s1-forwarder state delete acme --state"])
+        .await;
 
     // A worker that starts now has never read the file.
     worker.kill().await;

@@ -562,7 +562,7 @@ async fn what_was_listed_is_not_missing() {
     let mut chosen = BTreeSet::new();
     remove(&elastic, &choose(&harness, &elastic, &mut chosen, 1));
     let greatest = elastic.contract(|elastic| elastic.in_target()).pop_last();
-    let mut lacks = choose(&harness, &elastic, &mut chosen, 30);
+    let mut lacks = choose(&harness, &elastic, &mut chosen, 300);
     lacks.extend(greatest);
     elastic.contract(|elastic| elastic.lacks = lacks);
     let exit = ask(&harness, &["--repair=1000000"]).await;

@@ -7,12 +7,11 @@ use std::time::Duration;
 use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, SortedIdentities};
 use s1_forwarder_record::{Identity, Timestamp};
-use s1_forwarder_state::StoreLocation;
 use s1_forwarder_state::dead_letters::{self, StoredDeadLetter};
 use s1_forwarder_telemetry::usage::Usage;
 
 use super::super::VerifyError;
-use crate::Options;
+use crate::{Options, usage_area};
 
 /// The identities of dead letters, sorted.
 pub struct LaneDeadLetters {
@@ -20,11 +19,20 @@ pub struct LaneDeadLetters {
     /// The dead letters of lanes without a checkpoint: the lane may have had such a name when they were stored.
     former: SortedIdentities,
     lanes: BTreeSet<String>,
+    /// Why dead letters of the lane may look like missing events: it has stored more than were read or replayed.
+    pub doubt: Option<String>,
 }
 
 impl LaneDeadLetters {
-    /// Reads the store. `live` has the checkpoints of all lanes.
-    pub async fn read(options: &Options, lane: &LaneId, live: &dyn Store) -> Result<Self, VerifyError> {
+    /// Reads the store. `live` has the checkpoints of all lanes. The [`doubt`](Self::doubt) is of those that the lane
+    /// has stored from `since` on.
+    pub async fn read(
+        options: &Options,
+        lane: &LaneId,
+        live: &dyn Store,
+        since: Timestamp,
+    ) -> Result<Self, VerifyError> {
+        let mut read = 0;
         let mut own = IdentitySorter::default();
         let mut former = IdentitySorter::default();
         let mut lanes = BTreeSet::new();
@@ -35,9 +43,10 @@ impl LaneDeadLetters {
         };
         for mut partition in partitions {
             while let Some(stored) = partition.next().await {
-                let (_, StoredDeadLetter { pipeline, stream, sink, identity, .. }) = stored.map_err(unread)?;
+                let (_, StoredDeadLetter { time, pipeline, stream, sink, identity, .. }) = stored.map_err(unread)?;
                 let of = LaneId { pipeline, stream, sink };
                 if of == *lane {
+                    read += u64::from(time >= since);
                     own.add(identity).map_err(unread)?;
                     continue;
                 }
@@ -50,12 +59,24 @@ impl LaneDeadLetters {
                     }
                 };
                 if is_former {
+                    read += u64::from(time >= since);
                     former.add(identity).map_err(unread)?;
                     lanes.insert(of.to_string());
                 }
             }
         }
-        Ok(Self { own: own.finish().map_err(unread)?, former: former.finish().map_err(unread)?, lanes })
+        let mut doubt = None;
+        if let Some(location) = options.dead_letters() {
+            let Counted { dead_letters, by_commands } = Counted::read(options, lane, live, since).await?;
+            doubt = (dead_letters > read + by_commands).then(|| {
+                format!(
+                    "the lane has stored {dead_letters} dead letters since {since:.0}, {location} has {read} of them, and \
+                     commands have delivered {by_commands} events: give the worker's `--dead-letters`; those that were \
+                     purged look like missing ones"
+                )
+            });
+        }
+        Ok(Self { own: own.finish().map_err(unread)?, former: former.finish().map_err(unread)?, lanes, doubt })
     }
 
     /// How often each of these is a dead letter of the lane.
@@ -72,32 +93,30 @@ impl LaneDeadLetters {
     }
 }
 
-/// Why a dead letter looks like a missing record: the lane has stored some since then, and none can be read.
-pub async fn unreadable(
-    options: &Options,
-    lane: &LaneId,
-    live: &dyn Store,
-    since: Timestamp,
-) -> Result<Option<String>, VerifyError> {
-    let Some(StoreLocation::File(directory)) = options.dead_letters() else { return Ok(None) };
-    if directory.is_dir() {
-        return Ok(None);
+/// Events of the lane: those that its worker has stored as dead letters since then, and those that commands have
+/// delivered, which include what was replayed.
+struct Counted {
+    dead_letters: u64,
+    by_commands: u64,
+}
+
+impl Counted {
+    async fn read(options: &Options, lane: &LaneId, live: &dyn Store, since: Timestamp) -> Result<Self, VerifyError> {
+        let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Usage };
+        let until = options.clock.now().plus(Duration::from_secs(3_600));
+        let counts = |bytes: &[u8]| Usage::decode(bytes).map(|usage| usage.within(since, until).counts);
+        let dead_letters = match live.load(&key).await? {
+            // What is damaged may have counted some.
+            Some(bytes) => counts(&bytes).map_or(1, |counts| counts.dead_letters),
+            None => 0,
+        };
+        let commands = options.read_state(Some(usage_area())).await?;
+        let by_commands = match commands.load(&key).await? {
+            Some(bytes) => counts(&bytes).map_or(0, |counts| counts.events),
+            None => 0,
+        };
+        Ok(Self { dead_letters, by_commands })
     }
-    let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Usage };
-    let stored = match live.load(&key).await? {
-        Some(bytes) => {
-            let until = options.clock.now().plus(Duration::from_secs(3_600));
-            Usage::decode(&bytes).map_or(1, |usage| usage.within(since, until).counts.dead_letters)
-        }
-        None => 0,
-    };
-    Ok((stored > 0).then(|| {
-        format!(
-            "the lane has stored {stored} dead letters since {since}, and {} does not exist: give the worker's \
-             `--dead-letters`, or make that directory if they were removed",
-            directory.display()
-        )
-    }))
 }
 
 async fn has_checkpoint(live: &dyn Store, lane: &LaneId) -> Result<bool, StateError> {

@@ -45,7 +45,7 @@ pub use given::IdentityList;
 pub use report::{DestinationReport, HourRow, Missing, RepairReport};
 pub use returning::RepairLimit;
 
-use dead_letters::{LaneDeadLetters, unreadable};
+use dead_letters::LaneDeadLetters;
 use questions::{Candidate, IDS, Owed, in_parts, until_answered};
 use returning::{DestinationRepair, LaneRepair, MAX_RETURNED};
 
@@ -690,6 +690,13 @@ impl LaneComparison<'_> {
         asked.sort_unstable();
         asked.dedup();
         let copies = self.copies(&asked).await?;
+        if self.lookup.is_given() && is_cut(&copies) {
+            return Err(End::Unseen(format!(
+                "{}; the events that it lacks are next to each other in the order of their identities: it may have been \
+                 sorted, and cut",
+                self.lookup.target_text()
+            )));
+        }
         let copies_of = |owed: &Owed| {
             let place = asked.binary_search(&owed.identity).ok();
             place.and_then(|place| copies.get(place)).copied().unwrap_or_default()
@@ -978,10 +985,11 @@ impl LaneComparison<'_> {
                 let Self { shared, spec, live, selected, .. } = self;
                 // A day that is over has one count for all of its hours.
                 let since = selected.from.minus(DAY);
-                if let Some(reason) = unreadable(&shared.options, &spec.id, &**live, since).await? {
+                let mut dead_letters = LaneDeadLetters::read(&shared.options, &spec.id, &**live, since).await?;
+                if let Some(reason) = dead_letters.doubt.take() {
                     return Err(End::Unseen(reason));
                 }
-                LaneDeadLetters::read(&shared.options, &spec.id, &**live).await?
+                dead_letters
             }
         };
         Ok(self.dead_letters.insert(dead_letters))
@@ -999,17 +1007,30 @@ impl LaneComparison<'_> {
             // Otherwise the console is asked for the whole hour.
             let most = if PullSettings::can_ask_for(&ids) { IDS } else { ids.len() };
             for ids in ids.chunks(most) {
+                let mut shown = 0;
                 let visit = |page: &PulledPage| {
-                    let shown = page.records.iter().map(|record| record.identity);
-                    newest.extend(shown.filter(|identity| asked.contains(identity)));
+                    shown += page.records.len();
+                    newest.extend(owed_of(page, &asked));
                     ControlFlow::Continue(())
                 };
                 self.checker.pages(window(&(hour..hour.plus(1))), ids, visit).await?;
+                // An answer without any of them contradicts the list that had them all: the list is asked for again.
+                if shown == 0 {
+                    let visit = |page: &PulledPage| {
+                        newest.extend(owed_of(page, &asked));
+                        ControlFlow::Continue(())
+                    };
+                    self.checker.pages(window(&(hour..hour.plus(1))), &[], visit).await?;
+                }
             }
         }
         let is_gone = |candidate: &Candidate| u32::from(!newest.contains(&candidate.owed.identity));
         Ok(candidates.iter().map(is_gone).collect())
     }
+}
+
+fn owed_of(page: &PulledPage, asked: &HashSet<Identity>) -> impl Iterator<Item = Identity> {
+    page.records.iter().map(|record| record.identity).filter(|identity| asked.contains(identity))
 }
 
 fn unseen(unproven: Unproven) -> End {
@@ -1026,6 +1047,26 @@ fn lacks(identity: Identity) -> Unproven {
         "an answer lacks the event {identity}, which an earlier one had: do several clusters answer, or does the target \
          not find its own events by identity?"
     ))
+}
+
+/// True if what is absent lies together in the order of the identities, as where a sorted list was cut or lost a page.
+/// They are hashes: what is really lost is anywhere. `copies` are those of all events, in this order.
+fn is_cut(copies: &[u32]) -> bool {
+    let runs =
+        || copies.chunk_by(|one, other| (*one == 0) == (*other == 0)).filter(|run| run[0] == 0).map(<[u32]>::len);
+    let all = copies.len() as f64;
+    let absent: usize = runs().sum();
+    let at_end = runs_at_ends(copies);
+    // How many such runs there would be by chance.
+    let expected = |places: f64, run: usize| places * (absent as f64 / all).powf(run as f64);
+    let is_whole = at_end == absent && absent > 0 && expected(2.0, at_end) < 0.01;
+    is_whole || expected(2.0, at_end) < 1e-4 || runs().any(|run| expected(all, run) < 1e-4)
+}
+
+/// The longer one of the runs of absent events at both ends.
+fn runs_at_ends(copies: &[u32]) -> usize {
+    let is_absent = |copies: &&u32| **copies == 0;
+    copies.iter().take_while(is_absent).count().max(copies.iter().rev().take_while(is_absent).count())
 }
 
 /// A list may be of one question an hour, each cut at the same number: the hours that lack events have that many, and
@@ -1059,6 +1100,30 @@ fn split(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is lost is anywhere among hashes; what a sorted list lacks is not.
+    #[test]
+    fn a_list_that_was_sorted_and_cut_is_recognized() {
+        let with_absent = |absent: &[usize]| {
+            let mut copies = vec![1; 1_433];
+            absent.iter().for_each(|at| copies[*at] = 0);
+            is_cut(&copies)
+        };
+        let range = |from: usize, to: usize| (from..to).collect::<Vec<_>>();
+        for (cut, expected) in [
+            (range(1_432, 1_433), true),
+            (range(0, 48), true),
+            (range(700, 796), true),
+            ([range(1_401, 1_433), vec![3, 500, 900]].concat(), true),
+            (vec![], false),
+            (vec![700], false),
+            (vec![3, 500, 900], false),
+            ((0..477).map(|third| third * 3 + 1).collect(), false),
+            (range(0, 1_433), false),
+        ] {
+            assert_eq!(with_absent(&cut), expected, "{cut:?}");
+        }
+    }
 
     #[test]
     fn hours_that_end_at_the_same_number_may_have_been_cut() {

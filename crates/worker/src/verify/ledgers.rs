@@ -38,8 +38,8 @@ enum Check {
 }
 
 impl Check {
-    /// The wait before the next one. `has_repairs`: the lane tells the operator to repair something, until it has compared
-    /// that time itself.
+    /// The wait before the next one. `has_repairs`: the lane tells the operator to repair something, until it has
+    /// compared that time itself.
     fn wait(self, has_repairs: bool, now: Timestamp) -> Duration {
         match self {
             Self::Done { next_hour } if has_repairs => next_hour.since(now).clamp(RETRY_INTERVAL, CHECK_INTERVAL),

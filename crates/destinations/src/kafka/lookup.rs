@@ -120,7 +120,8 @@ impl Named {
         let mut doubted: BTreeSet<Identity> = of_headers.iter().chain(&of_event).copied().chain(by_key).collect();
         let mut is_unnamed = false;
         if of_event.is_empty() && by_key.is_none() {
-            // A program may have removed the identity from the event. An intact record as it came says which event it is.
+            // A program may have removed the identity from the event. An intact record as it came says which event it
+            // is.
             let may_lack_it = lane.schema != Schema::Raw || record_id.is_none();
             match identities_in(payload).filter(|_| !of_headers.is_empty() && may_lack_it) {
                 Some(others) => doubted.extend(others),

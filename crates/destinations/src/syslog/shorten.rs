@@ -104,8 +104,8 @@ pub(super) fn text(text: &mut String, characters: usize) {
     text.push_str(MARK);
 }
 
-/// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`MIN_SHORTENED`] characters, and marks its end.
-/// Returns how many of these bytes are gone.
+/// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`MIN_SHORTENED`] characters, and marks
+/// its end. Returns how many of these bytes are gone.
 pub(super) fn shorten_by(value: &mut Cow<'_, str>, excess: usize, escape: impl Fn(&str) -> String) -> usize {
     if excess == 0 {
         return 0;

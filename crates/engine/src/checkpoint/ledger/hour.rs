@@ -44,8 +44,8 @@ impl Hour {
 }
 
 /// When and by which command `verify` delivers what is missing of the time between these. It compares whole hours,
-/// after they have settled (see `PullSettings::settles_after`) and the lane has stored that it is past them. `file` is the
-/// pipeline's, and `state_flags` are those of a command that uses the same state.
+/// after they have settled (see `PullSettings::settles_after`) and the lane has stored that it is past them. `file` is
+/// the pipeline's, and `state_flags` are those of a command that uses the same state.
 pub fn repair_between(
     since: Timestamp,
     until: Timestamp,

@@ -71,9 +71,11 @@ pub enum Trap {
     SearchPipeline,
     /// An index that searches leave out.
     Frozen,
+    /// Another index, where an ingest pipeline may have put events, is never refreshed.
+    ElsewhereNeverRefreshed,
 }
 
-pub const TRAPS: [Trap; 36] = [
+pub const TRAPS: [Trap; 37] = [
     Trap::ShardFailed,
     Trap::TimedOut,
     Trap::TerminatedEarly,
@@ -110,6 +112,7 @@ pub const TRAPS: [Trap; 36] = [
     Trap::SamplesCut,
     Trap::SearchPipeline,
     Trap::Frozen,
+    Trap::ElsewhereNeverRefreshed,
 ];
 
 /// What the target is now.
@@ -222,6 +225,15 @@ impl Contract for ElasticSearch {
                     Some(Trap::EmptySettings) => Reply::new(200, "{}"),
                     _ => Reply::new(200, self.settings().to_string()),
                 }
+            }
+            ("GET", "/_settings/index.refresh_interval") => {
+                assert!(asked.query.contains("flat_settings=true") && asked.query.contains("hidden"));
+                let interval = if self.trap == Some(Trap::ElsewhereNeverRefreshed) { "-1" } else { "30s" };
+                let of = |interval: &str| json!({ "settings": { "index.refresh_interval": interval } });
+                let mut indices = self.settings();
+                indices["elsewhere"] = of(interval);
+                indices[".cluster"] = of("-1");
+                Reply::new(200, indices.to_string())
             }
             ("GET", "/_cluster/settings") => {
                 assert!(asked.query.contains("include_defaults=true"));
@@ -518,7 +530,7 @@ impl ElasticSearch {
             Some(Trap::OtherAlias | Trap::NoSettings | Trap::EmptySettings) => {}
             Some(Trap::NeverRefreshed | Trap::NeverRefreshedByDefault | Trap::NoDefault) => {}
             Some(Trap::Analyzed | Trap::SamplesCut | Trap::SearchPipeline | Trap::Frozen) => {}
-            Some(Trap::Renamed | Trap::ElsewhereFailed | Trap::ElsewhereCut) => {}
+            Some(Trap::Renamed | Trap::ElsewhereFailed | Trap::ElsewhereCut | Trap::ElsewhereNeverRefreshed) => {}
             Some(Trap::ShardUnheard) => {
                 answer["_shards"]["successful"] = json!(1);
                 answer["hits"] = nothing;

@@ -19,7 +19,7 @@ pub struct SinkContext {
     pub stream: Stream,
     pub sink: String,
     pub shard: u32,
-    /// The console's host, in the form that identities use: with its port.
+    /// Host and port of the console, as in identities.
     pub console_host: String,
     /// Access to the console; `None` where a sink is only checked.
     pub console: Option<Arc<Client>>,

@@ -21,8 +21,8 @@ impl DestinationId {
     }
 }
 
-/// Makes hashes that can be compared with one another. Their key is random, is never stored, and ends with this value:
-/// outside of the process nobody can test a guess of a secret with them.
+/// Makes hashes that can be compared with one another. The key is random and never stored, so that nobody outside of
+/// the process can test a guess of a secret with a hash.
 pub struct DestinationHasher {
     key: [u8; 32],
     secrets: Secrets,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-/// What a name may be that is the value of a key.
+/// The characters that the value of a key may have.
 enum Rule {
     /// Letters, digits, `.`, `_` and `-`, but no dot at the beginning.
     Name,

@@ -281,8 +281,8 @@ impl SinkSettings {
         self.hash(context, of, None)
     }
 
-    /// Where the events of one lane arrive, and the name that they have there: another number for another target. It is
-    /// stored, so nothing secret counts.
+    /// A number that identifies where the events of one lane arrive, and the name that they have there. It is equal in
+    /// all processes, and stored, so no secret enters it.
     ///
     /// # Errors
     /// As [`Self::build`].

@@ -179,7 +179,7 @@ impl Mapper {
         self.labelled = Some(labelled);
     }
 
-    /// What may be shown of a record that was cut off: nobody knows what is at a path of it.
+    /// The bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
     pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
         self.label(record);
         without_secrets(self.redacts_secrets, record)

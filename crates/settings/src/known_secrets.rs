@@ -81,7 +81,7 @@ impl KnownSecrets {
             // A secret may be the beginning of another one.
             let found = found.reduce(|(start, end), other| (start.min(other.0), end.max(other.1)));
             if let Some((start, end)) = found {
-                // What surrounds it may reach into the one before.
+                // The match may overlap the one before.
                 out.push_str(&text[kept..start.max(kept)]);
                 out.push_str(REMOVED);
                 kept = end;
@@ -90,7 +90,7 @@ impl KnownSecrets {
                 at += char.len_utf8();
             }
         }
-        // What begins an escape that is cut may begin a secret.
+        // A truncated escape may be the beginning of a secret: it is left out.
         out.push_str(&text[kept..at]);
         out
     }

@@ -27,7 +27,7 @@ pub fn private_file() -> OpenOptions {
     options
 }
 
-/// Says so where a file could not be opened because it is a link.
+/// Replaces the error `ELOOP` by one that says that the file is a symbolic link.
 pub fn not_followed(error: Error) -> Error {
     if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) {
         return error;

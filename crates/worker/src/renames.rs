@@ -103,7 +103,7 @@ impl Beginning<'_> {
         &self.spec.id
     }
 
-    /// What cannot be read may be anybody's.
+    /// An unreadable checkpoint may be that of any tenant.
     fn may_know(&self, checkpoint: Option<&LaneCheckpoint>) -> bool {
         may_know(self.spec, checkpoint.map_or("", |checkpoint| &checkpoint.tenant))
     }
@@ -277,7 +277,7 @@ impl Renames {
                     return self.continue_from(lane, found, watch).await;
                 }
                 Ok(_) => {}
-                // Nobody knows whose it was.
+                // The tenant of an unreadable checkpoint is not known.
                 Err(StateError::Damaged { .. } | StateError::Newer { .. }) if is_tenants => {}
                 // The lane must not begin at `since` instead.
                 Err(error) => return Err(error.into()),

@@ -48,7 +48,7 @@ const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
 /// While a token is refused: least time between two trials of another one that the console refused too.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
-/// Events wait for the answer.
+/// Timeout of `system/info`. Mapping waits for its answer.
 const SYSTEM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One pipeline's access to its console.

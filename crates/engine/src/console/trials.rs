@@ -15,12 +15,12 @@ pub(super) const MAX_WAIT: Duration = Duration::from_secs(3_600);
 pub enum TokenVerdict {
     Accepted,
     Refused,
-    /// It is good, and its user has another scope than the user of the former one.
+    /// The console accepts the token, but its user has another scope than the user of the former one.
     OtherScope {
         new: String,
         former: String,
     },
-    /// It gave no answer that says so.
+    /// The console's answer does not say whether it accepts the token.
     Unknown,
 }
 

@@ -53,7 +53,7 @@ pub struct PullStage<'a> {
     pub other_failure: Option<Failure>,
     /// What the reasons of failures begin with.
     pub prefix: String,
-    /// Hears what the console shows.
+    /// Collects the times of the records that the console shows.
     pub observed: ObservedRecords,
     /// The console has shown the stream before.
     pub has_answered: bool,
@@ -286,7 +286,7 @@ impl PullStage<'_> {
         let error = if self.has_answered { error.of_known_stream() } else { error };
         let advice = match &error {
             ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
-            // What was known of the former token says nothing of it.
+            // The known expiry is that of the former token.
             ConsoleError::Unauthorized(_) if matches!(self.lane.client.changed_token(), Ok(Some(_))) => {
                 Some(advice::OF_NEW_TOKEN.to_owned())
             }

@@ -211,18 +211,17 @@ impl Poll {
         self.selection.observed = Some(observed);
     }
 
-    /// What the console has shown, if anybody [observes](Self::observe). It is taken away.
+    /// Removes and returns the times that [`Self::observe`] has collected.
     pub fn take_observed(&mut self) -> Option<ObservedRecords> {
         self.selection.observed.take()
     }
 
-    /// Number of records that were returned and may be shown again: what grows with the records that are read.
+    /// Number of returned records that the console may show again. It grows with the records that are read.
     pub fn returned_count(&self) -> usize {
         self.selection.returned.len()
     }
 
-    /// Number of what the poll remembers and the lane's position never will: cursors that the walk has followed, and
-    /// records that nobody asked for.
+    /// Number of cursors and of records outside of the window that the poll remembers and the lane's position does not.
     pub fn remembered_apart(&self) -> usize {
         self.pager.followed_count() + self.selection.unasked
     }

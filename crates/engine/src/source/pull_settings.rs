@@ -28,7 +28,7 @@ pub struct PullSettings {
     pub scope: Option<Arc<Scope>>,
     /// Parameters that add records to a list.
     pub filters: Vec<(&'static str, String)>,
-    /// What other streams do not have.
+    /// Settings that only this stream has.
     pub own: StreamOptions,
     /// Pulled once instead of polled indefinitely.
     pub window: Option<Window>,

@@ -1,4 +1,4 @@
-//! Requests for records. `protocol.rs` builds those of polls, counts, previews and probes.
+//! Requests for records. `protocols/` builds those of polls, counts, previews and probes.
 
 use std::borrow::Cow;
 use std::time::Duration;

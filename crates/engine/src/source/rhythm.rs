@@ -185,7 +185,7 @@ impl ObservedRecords {
 
     /// A poll that started at `start` shows a record of this time, new or not.
     pub fn add(&mut self, time: Timestamp, start: Timestamp) {
-        // A time to come would pass for news until it has come.
+        // A time in the future would be the newest one until it has come.
         let time = time.min(start);
         let pause = match self.newest {
             Some(newest) if time <= newest => Duration::ZERO,

@@ -69,7 +69,7 @@ impl Transformer {
         self.steps.iter().flat_map(|steps| steps.unmatched_redactions()).map(str::to_owned).collect()
     }
 
-    /// What may be shown of a record that was cut off: nobody knows what is at a path of it.
+    /// The bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
     pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
         let shown = self.mapping.truncated(record);
         if self.steps.as_ref().is_some_and(|steps| steps.redacts()) {

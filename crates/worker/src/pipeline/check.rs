@@ -435,7 +435,7 @@ pub(super) fn ocsf_versions(root: &Node, pipeline: &Pipeline, problems: &mut Vec
             }
             continue;
         }
-        // What is written is meant.
+        // An explicit `ocsf_version` needs no advice.
         if let Some(reader) = sink.type_settings.as_sink_type().older_ocsf_reader()
             && sink.ocsf_version(version) == OcsfVersion::default()
             && own.or(transform).is_none()

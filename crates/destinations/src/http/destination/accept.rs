@@ -297,7 +297,7 @@ mod tests {
                 expected,
                 "{content_type} {body}"
             );
-            // Who names the statuses may not know what else answers with them.
+            // A user who names statuses may not know that a login page answers with them, too.
             let named = Accept { statuses: vec![200], ..Accept::default() };
             assert_eq!(s1_forwarder_engine::sink::in_words(named.judge(&response)), expected, "{content_type} {body}");
         }

@@ -56,7 +56,7 @@ struct Found {
 
 #[derive(Debug)]
 struct Search {
-    /// Since when the sink has answered so, and not otherwise, to each request with the suspects.
+    /// From here on, each request with a suspect has had this answer.
     since: Instant,
     tried_at: Instant,
     /// The first event of such a request; all events of the smallest one, once smaller ones are tried.

@@ -40,9 +40,10 @@ pub(super) struct Selection {
     shown_again: Seconds,
     /// `None`: all records.
     pub wanted: Option<RecordFilter>,
-    /// Hears every record that is shown.
+    /// Collects the times of all records that the console shows.
     pub observed: Option<ObservedRecords>,
-    /// Returned records from before all that was asked for: a console may show them without end.
+    /// Number of returned records that are older than the window that was asked for. A console may return any number of
+    /// them.
     pub unasked: usize,
     /// How far the poll had read when it last forgot keys.
     forgotten_until: Timestamp,
@@ -52,7 +53,7 @@ pub(super) struct Selection {
     shown: usize,
 }
 
-/// The records that a lane next to a worker's takes, of all that it is shown.
+/// Selects the records that a lane of a command, such as a repair, delivers.
 #[derive(Debug, Clone)]
 pub enum RecordFilter {
     /// Not those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their version.
@@ -237,7 +238,7 @@ impl Selection {
         // One without such a time is looked up under every time: it has one place in each poll.
         let second = order.map_or(self.context.start, |_| self.pass.order_time(key)).seconds();
         let before = self.returned.add(key, second);
-        // What is older than all that was asked for, the lane's position does not remember.
+        // The position does not remember records that are older than the window that was asked for.
         if before == Before::Nothing && second < self.baseline.pass_position.first_kept_second() {
             self.unasked += 1;
         }

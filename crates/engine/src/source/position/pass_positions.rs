@@ -33,7 +33,7 @@ impl PassPositions {
         self.positions.get(index).map(|(_, position)| position)
     }
 
-    /// To change its times. Who changes its keys, too, ends the log.
+    /// The position, so that the caller changes its times. A caller that changes its keys has to end the log, too.
     pub fn at_mut(&mut self, index: usize) -> Option<&mut PassPosition> {
         self.positions.get_mut(index).map(|(_, position)| Arc::make_mut(position))
     }

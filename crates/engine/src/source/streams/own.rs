@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Findings;
 
-/// What the settings of one stream say, and those of no other.
+/// Settings that only one stream has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamOptions {
     Nothing,

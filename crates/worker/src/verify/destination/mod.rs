@@ -734,7 +734,7 @@ impl LaneComparison<'_> {
         }
         if self.candidates.len() >= PART && self.present > 0 {
             self.confirm().await?;
-            // What is claimed stays.
+            // Events that are reported as missing stay reported.
             self.leading.there = u64::MAX / 2;
         }
         if self.candidates.len() >= 2 * PART {
@@ -801,7 +801,7 @@ impl LaneComparison<'_> {
             )));
         }
         let found = self.leave_doubtful(candidates.into_iter().zip(places).collect());
-        // What was true of the target before these answers is true after them.
+        // The target may have been replaced while it was asked.
         if !found.is_empty() && self.lookup.copied_at().is_none() {
             self.kept().await?;
         }

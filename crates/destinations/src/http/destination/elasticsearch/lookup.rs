@@ -47,6 +47,10 @@ const REPLICATION: &str = "index.replication.type";
 const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
 /// A header of all answers of Elasticsearch, which has no such default.
 const IS_ELASTIC: &str = "x-elastic-product";
+/// What other indices have for longer than this is believed to be found, if it is there.
+const MAX_REFRESH_ELSEWHERE: Duration = Duration::from_secs(60);
+/// How the names of the indices of data streams begin. Others with a dot are those of the cluster itself.
+const BACKING: &str = ".ds-";
 /// The digits of a number that a rollover gives.
 const ROLLED_DIGITS: usize = 6;
 /// The clocks of cluster and console may differ by this.
@@ -346,24 +350,42 @@ impl ClusterLookup {
             .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name)))
     }
 
-    /// Whether the target is an alias. What its filter or its routing hides cannot be seen.
-    async fn is_alias(&self) -> Result<bool, Unproven> {
-        let response = self.questions.get(&self.base.join(&format!("_alias/{}", self.name))).await?;
+    /// Whether this is an alias, or a pattern of aliases. What a filter or a routing hides cannot be seen.
+    async fn is_alias(&self, name: &str) -> Result<bool, Unproven> {
+        let response = self.questions.get(&self.base.join(&format!("_alias/{name}"))).await?;
         if is_no_alias(&response) {
             return Ok(false);
         }
         let indices = self.metadata(&response)?;
-        for (_, index) in indices.as_object().into_iter().flatten() {
-            let alias = index.get("aliases").and_then(|aliases| aliases.get(&self.name));
-            let narrows = |key: &&str| alias.is_some_and(|alias| alias.get(key).is_some());
-            if let Some(key) = NARROWING.into_iter().find(narrows) {
-                return Err(Unproven::NoProof(format!(
-                    "the alias `{}` has a `{key}`, and what it hides is not seen",
-                    self.name
-                )));
+        let aliases =
+            indices.as_object().into_iter().flatten().filter_map(|(_, index)| index.get("aliases")?.as_object());
+        for (alias, settings) in aliases.flatten() {
+            if let Some(key) = NARROWING.into_iter().find(|key| settings.get(key).is_some()) {
+                let reason = format!("the alias `{alias}` has a `{key}`, and what it hides is not seen");
+                return Err(Unproven::NoProof(reason));
             }
         }
         Ok(true)
+    }
+
+    /// An ingest pipeline may have put events into another index, where they are found after a refresh as well.
+    async fn refuse_rare_refresh_elsewhere(&self) -> Result<(), Unproven> {
+        let url = self.base.join(&format!("_settings/{REFRESH}")).with_query("flat_settings", "true");
+        let response = self.questions.get(&url.with_query("expand_wildcards", "open,hidden")).await?;
+        if is_forbidden(&response) {
+            return Ok(());
+        }
+        let own = self.first.get();
+        let most = self.visible_after.max(MAX_REFRESH_ELSEWHERE);
+        for (name, index) in self.metadata(&response)?.as_object().into_iter().flatten() {
+            let is_own = own.is_some_and(|own| own.contains_key(name));
+            let is_of_the_system = name.starts_with('.') && !name.starts_with(BACKING);
+            match text(index, REFRESH) {
+                Some(interval) if !is_own && !is_of_the_system => refuse_rare_refresh(name, interval, most)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The fields by which each document of the target can be found.
@@ -451,6 +473,17 @@ impl ClusterLookup {
         Ok(())
     }
 
+    /// What is not found must not be there.
+    async fn refuse_hidden(&self) -> Result<(), Unproven> {
+        self.refuse_unnamed().await?;
+        self.refuse_unfindable().await?;
+        self.refuse_rare_refresh_elsewhere().await?;
+        for name in &self.elsewhere {
+            self.is_alias(name).await?;
+        }
+        Ok(())
+    }
+
     /// The indices of the target, and since when all that was sent to it is there.
     async fn indices(&self) -> Result<Kept, Unproven> {
         let settings = [REFRESH, CREATED, SEARCH_PIPELINE, FROZEN, REPLICATION].join(",");
@@ -464,7 +497,9 @@ impl ClusterLookup {
         let has_default = indices.iter().any(|(_, index)| text(index, REFRESH).is_none());
         let default = if has_default { self.default_refresh().await? } else { None };
         for (name, index) in &indices {
-            self.refuse_rare_refresh(name, text(index, REFRESH).or(default.as_deref()))?;
+            if let Some(interval) = text(index, REFRESH).or(default.as_deref()) {
+                refuse_rare_refresh(name, interval, self.visible_after)?;
+            }
             refuse_hiding(name, index)?;
             if text(index, REPLICATION) == Some("SEGMENT") {
                 self.asks_primaries.store(true, Ordering::Relaxed);
@@ -486,18 +521,6 @@ impl ClusterLookup {
         Ok(kept(now.iter().map(|(name, created)| (name.as_str(), *created))))
     }
 
-    /// A document is found only after a refresh, whatever was acknowledged.
-    fn refuse_rare_refresh(&self, index: &str, interval: Option<&str>) -> Result<(), Unproven> {
-        let Some(interval) = interval else { return Ok(()) };
-        if refresh_interval(interval).is_some_and(|interval| interval <= self.visible_after) {
-            return Ok(());
-        }
-        Err(Unproven::NoProof(format!(
-            "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an \
-             interval, or set `verify.settle` to more than the interval"
-        )))
-    }
-
     /// The interval of indices without their own; `None` where it is that of each release, a second.
     async fn default_refresh(&self) -> Result<Option<String>, Unproven> {
         let url = self.base.join("_cluster/settings").with_query("include_defaults", "true");
@@ -516,6 +539,17 @@ impl ClusterLookup {
         let of = |part: &str| settings.get(part)?.pointer("/cluster/default/index/refresh_interval")?.as_str();
         Ok(DEFAULT_REFRESH.into_iter().find_map(of).map(str::to_owned))
     }
+}
+
+/// A document is found only after a refresh, whatever was acknowledged.
+fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -> Result<(), Unproven> {
+    if refresh_interval(interval).is_some_and(|interval| interval <= most) {
+        return Ok(());
+    }
+    Err(Unproven::NoProof(format!(
+        "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an interval, \
+         or set `verify.settle` to more than the interval"
+    )))
 }
 
 /// What a setting of an index hides from each search.
@@ -707,7 +741,7 @@ impl Lookup for ClusterLookup {
     }
 
     async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
-        let is_alias = self.is_alias().await?;
+        let is_alias = self.is_alias(&self.name).await?;
         Ok(match self.indices().await? {
             Kept::Since(created) if is_alias => Kept::Alias(created),
             kept => kept,
@@ -744,11 +778,7 @@ impl Lookup for ClusterLookup {
     }
 
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
-        let findable = async || {
-            self.refuse_unnamed().await?;
-            self.refuse_unfindable().await
-        };
-        self.named.get_or_try_init(findable).await?;
+        self.named.get_or_try_init(|| self.refuse_hidden()).await?;
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await?;
         found.extend(self.failed(identities).await?);

@@ -236,7 +236,7 @@ impl RequestPrinter {
         settings.common.proxy = None;
         let shared = SharedSinkResources::default().with_masked_secrets();
         let context = pipeline.lane_context(&settings, stream, shared);
-        Ok(Self { name: name.to_owned(), sink: destinations::build(&settings, &context)?, batch: Batch::new(stream) })
+        Ok(Self { name: name.to_owned(), sink: settings.build(&context)?, batch: Batch::new(stream) })
     }
 
     /// Prints full requests; with `all`, also one for the rest.

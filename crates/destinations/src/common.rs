@@ -55,6 +55,11 @@ pub trait SinkType {
         false
     }
 
+    /// The schema of the sink's events, whatever `schema` says; `None` if it is that of `schema`.
+    fn implied_schema(&self) -> Option<Schema> {
+        (self.content() == Content::Integration).then_some(Schema::Raw)
+    }
+
     /// The schema of a sink without `schema`; `None`: that of the pipeline.
     fn default_schema(&self) -> Option<Schema> {
         None

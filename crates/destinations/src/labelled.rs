@@ -16,18 +16,20 @@ use super::{BuildError, SinkContext, SinkSettings};
 /// Bytes that a label may add to an event. A few are longer: a request that is then too large is sent in halves.
 const LABEL_BYTES: usize = 256;
 
-/// The sink of one lane. Opens no connection, so that it can also validate settings.
-///
-/// # Errors
-/// If the settings contradict each other or refer to something that does not exist.
-pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-    let sample = settings.build(context)?;
-    if context.console_labels.is_empty() || settings.type_settings.as_sink_type().mixes_labels() {
-        return Ok(sample);
+impl SinkSettings {
+    /// The sink of one lane. Opens no connection, so that it can also validate settings.
+    ///
+    /// # Errors
+    /// If the settings contradict each other or refer to something that does not exist.
+    pub fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
+        let sample = self.build_for_labels(context)?;
+        if context.console_labels.is_empty() || self.type_settings.as_sink_type().mixes_labels() {
+            return Ok(sample);
+        }
+        let settings = self.clone();
+        let context = context.clone();
+        Ok(Arc::new(LabelledSink { settings, context, sample, instances: Mutex::default() }))
     }
-    let settings = settings.clone();
-    let context = context.clone();
-    Ok(Arc::new(LabelledSink { settings, context, sample, instances: Mutex::default() }))
 }
 
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl LabelledSink {
             return Ok(sink.clone());
         }
         let context = SinkContext { labels: Labels::clone(labels), ..self.context.clone() };
-        let sink = self.settings.build(&context)?;
+        let sink = self.settings.build_for_labels(&context)?;
         let mut instances = self.instances.lock();
         // The labeler bounds the sets of a lane in number and bytes. What nobody else holds was given up by it.
         instances.retain(|labels, _| Arc::strong_count(labels) > 1);
@@ -63,7 +65,7 @@ impl LabelledSink {
             Err(error) => {
                 let reason = format!("with the labels {labels:?}: {error}");
                 // Only what fails with these labels alone is the events' own.
-                let outcome = match self.settings.build(&self.context) {
+                let outcome = match self.settings.build_for_labels(&self.context) {
                     Ok(_) => Outcome::Refused(reason),
                     Err(_) => Outcome::misconfigured(reason),
                 };
@@ -187,7 +189,7 @@ mod tests {
         let values = values();
         for settings in sinks() {
             for value in &values {
-                if let Err(error) = settings.build(&context(value)) {
+                if let Err(error) = settings.build_for_labels(&context(value)) {
                     panic!("{settings:?} with {value:?}: {error}");
                 }
             }
@@ -199,7 +201,7 @@ mod tests {
     async fn a_set_of_labels_has_one_sink_for_as_long_as_the_lane_has_the_set() {
         let settings = json!({ "type": "elasticsearch", "url": "https://siem.example", "index": "{label.site}" });
         let settings: SinkSettings = serde_json::from_value(settings).unwrap();
-        let sample = settings.build(&context("unknown")).unwrap();
+        let sample = settings.build_for_labels(&context("unknown")).unwrap();
         let sink = LabelledSink { settings, context: context("unknown"), sample, instances: Mutex::default() };
         let set = |number: usize| Arc::new(context(&format!("site-{number}")).labels);
         let mut sets: Vec<_> = (0..1_000).map(set).collect();
@@ -238,7 +240,7 @@ mod tests {
         let outcome = sink.send(&batch).await.outcome;
         assert!(matches!(&outcome, Outcome::Refused(reason) if reason.contains("source_name")), "{outcome:?}");
         let broken = SinkContext { labels: Labels::new(), ..context("acme") };
-        let sample = settings.build(&context("acme")).unwrap();
+        let sample = settings.build_for_labels(&context("acme")).unwrap();
         let sink = LabelledSink { settings, context: broken, sample, instances: Mutex::default() };
         let outcome = sink.send(&batch).await.outcome;
         assert!(matches!(outcome, Outcome::Failed(Failure::Misconfigured(_))), "{outcome:?}");

@@ -27,5 +27,4 @@ pub mod syslog;
 pub use build_error::BuildError;
 pub use context::{SharedSinkResources, SinkContext};
 pub use destination_key::{DestinationHash, DestinationHasher, DestinationId};
-pub use labelled::build;
 pub use settings::SinkSettings;

@@ -198,12 +198,9 @@ impl SinkSettings {
 
     /// The schema of the sink's events; `default` is that of the pipeline.
     pub fn schema(&self, default: Schema) -> Schema {
-        let implied = match &self.type_settings {
-            TypeSettings::Syslog(settings) => settings.implied_schema(),
-            _ if self.type_settings.as_sink_type().content() == Content::Integration => Some(Schema::Raw),
-            _ => None,
-        };
-        implied.or(self.common.schema).or(self.type_settings.as_sink_type().default_schema()).unwrap_or(default)
+        let sink_type = self.type_settings.as_sink_type();
+        let own = sink_type.implied_schema().or(self.common.schema);
+        own.or(sink_type.default_schema()).unwrap_or(default)
     }
 
     /// The version of the sink's events if they are OCSF; `default` is that of the pipeline.
@@ -318,12 +315,11 @@ impl SinkSettings {
         self.type_settings.as_sink_type().lookup(&self.common, context)
     }
 
-    /// The sink of one lane whose labels are those of `context`. Opens no connection, so that it can also validate
-    /// settings.
+    /// The sink of one lane whose labels are those of `context`.
     ///
     /// # Errors
-    /// If the settings contradict each other or refer to something that does not exist.
-    pub fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
+    /// As [`Self::build`].
+    pub(crate) fn build_for_labels(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let sink_type = self.type_settings.as_sink_type();
         let own_schema = self.common.schema.filter(|schema| *schema != Schema::Raw);
         if let (Content::Integration, Some(schema)) = (sink_type.content(), own_schema) {

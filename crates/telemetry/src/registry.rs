@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 use s1_forwarder_record::{Stream, Timestamp};
 
 use super::history::{History, HistorySample};
@@ -276,7 +276,7 @@ impl Telemetry {
     /// The counters of the lane with this name, in state `Starting`. If the lane existed before, its counters continue,
     /// so that no counter decreases over a reload.
     pub fn start_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Arc<LaneMetrics> {
-        let mut pipelines = write(&self.pipelines);
+        let mut pipelines = self.pipelines.write();
         let lanes = &mut pipelines.entry(pipeline.to_owned()).or_default().lanes;
         match lanes.binary_search_by(|lane| (lane.metrics.stream, lane.metrics.sink.as_str()).cmp(&(stream, sink))) {
             Ok(index) => {
@@ -302,7 +302,7 @@ impl Telemetry {
 
     /// The lane with this name, if it runs.
     pub fn lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Option<Arc<LaneMetrics>> {
-        let pipelines = read(&self.pipelines);
+        let pipelines = self.pipelines.read();
         let named = |lane: &&RegisteredLane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
         pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
     }
@@ -316,20 +316,20 @@ impl Telemetry {
 
     /// The lanes of a pipeline that run, sorted by stream and sink.
     pub fn lanes_of(&self, pipeline: &str) -> Vec<Arc<LaneMetrics>> {
-        let pipelines = read(&self.pipelines);
+        let pipelines = self.pipelines.read();
         let lanes = pipelines.get(pipeline).map(|pipeline| pipeline.lanes.as_slice()).unwrap_or_default();
         lanes.iter().filter(|lane| lane.running).map(|lane| lane.metrics.clone()).collect()
     }
 
     /// All lanes that run.
     pub fn running_lanes(&self) -> Vec<Arc<LaneMetrics>> {
-        read(&self.pipelines).values().flat_map(Pipeline::running).cloned().collect()
+        self.pipelines.read().values().flat_map(Pipeline::running).cloned().collect()
     }
 
     /// Removes the lane from metrics and the status page.
     pub fn end_lane(&self, lane: &LaneMetrics) {
         lane.forget_label_counts(&self.counted_labels);
-        let mut pipelines = write(&self.pipelines);
+        let mut pipelines = self.pipelines.write();
         let Some(pipeline) = pipelines.get_mut(&lane.pipeline) else { return };
         let ended =
             |other: &&mut RegisteredLane| other.metrics.stream == lane.stream && other.metrics.sink == lane.sink;
@@ -344,42 +344,42 @@ impl Telemetry {
     }
 
     pub fn set_file(&self, file: &Path, status: FileStatus) {
-        write(&self.files).insert(file.to_owned(), status);
+        self.files.write().insert(file.to_owned(), status);
     }
 
     pub fn file(&self, file: &Path) -> Option<FileStatus> {
-        read(&self.files).get(file).cloned()
+        self.files.read().get(file).cloned()
     }
 
     pub fn remove_file(&self, file: &Path) {
-        write(&self.files).remove(file);
+        self.files.write().remove(file);
     }
 
     /// Removes files that are gone, but for those whose pipeline `is_kept`.
     pub fn retain_removed_files(&self, is_kept: impl Fn(&str) -> bool) {
         let is_removed = |status: &FileStatus| status.state == PipelineState::Removed;
-        let any = read(&self.files).values().any(is_removed);
+        let any = self.files.read().values().any(is_removed);
         if any {
-            write(&self.files).retain(|_, status| !is_removed(status) || is_kept(&status.pipeline));
+            self.files.write().retain(|_, status| !is_removed(status) || is_kept(&status.pipeline));
         }
     }
 
     /// True if several workers share the pipelines.
     pub(super) fn shares_pipelines(&self) -> bool {
-        read(&self.cluster).is_some()
+        self.cluster.read().is_some()
     }
 
     pub fn cluster(&self) -> Option<ClusterView> {
-        read(&self.cluster).clone()
+        self.cluster.read().clone()
     }
 
     pub fn set_cluster(&self, view: ClusterView) {
-        *write(&self.cluster) = Some(view);
+        *self.cluster.write() = Some(view);
     }
 
     /// `None` if the token does not expire, or the console does not report when.
     pub fn set_token_expiry(&self, pipeline: &str, expires: Option<Timestamp>) {
-        write(&self.pipelines).entry(pipeline.to_owned()).or_default().token.expires = expires;
+        self.pipelines.write().entry(pipeline.to_owned()).or_default().token.expires = expires;
     }
 
     /// See [`Self::set_token_expiry`].
@@ -388,33 +388,33 @@ impl Telemetry {
     }
 
     pub fn token(&self, pipeline: &str) -> TokenStatus {
-        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.token.clone()).unwrap_or_default()
+        self.pipelines.read().get(pipeline).map(|pipeline| pipeline.token.clone()).unwrap_or_default()
     }
 
     /// See [`TokenStatus::new_token`].
     pub fn set_new_token_problem(&self, pipeline: &str, problem: Option<NewTokenProblem>) {
-        if let Some(pipeline) = write(&self.pipelines).get_mut(pipeline) {
+        if let Some(pipeline) = self.pipelines.write().get_mut(pipeline) {
             pipeline.token.new_token = problem;
         }
     }
 
     /// Number of pipelines with a [`TokenStatus::new_token`].
     pub fn unused_tokens(&self) -> usize {
-        read(&self.pipelines).values().filter(|pipeline| pipeline.token.new_token.is_some()).count()
+        self.pipelines.read().values().filter(|pipeline| pipeline.token.new_token.is_some()).count()
     }
 
     /// The console's clock is ahead of ours by `seconds`.
     pub fn set_clock_difference(&self, pipeline: &str, seconds: i64) {
         // Polls say it again and again.
-        if read(&self.pipelines).get(pipeline).is_some_and(|known| known.clock_difference == Some(seconds)) {
+        if self.pipelines.read().get(pipeline).is_some_and(|known| known.clock_difference == Some(seconds)) {
             return;
         }
-        write(&self.pipelines).entry(pipeline.to_owned()).or_default().clock_difference = Some(seconds);
+        self.pipelines.write().entry(pipeline.to_owned()).or_default().clock_difference = Some(seconds);
     }
 
     /// Updates the averages behind `…_per_second` and the histories; called every few seconds.
     pub fn sample_rates(&self, now: Timestamp) {
-        for pipeline in write(&self.pipelines).values_mut() {
+        for pipeline in self.pipelines.write().values_mut() {
             for lane in pipeline.lanes.iter_mut().filter(|lane| lane.running) {
                 lane.rates.sample(&lane.metrics, now);
             }
@@ -424,12 +424,12 @@ impl Telemetry {
 
     /// The last hours of a pipeline, the oldest sample first; empty if it does not run here.
     pub fn history(&self, pipeline: &str) -> Vec<HistorySample> {
-        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.history.samples()).unwrap_or_default()
+        self.pipelines.read().get(pipeline).map(|pipeline| pipeline.history.samples()).unwrap_or_default()
     }
 
     /// Sets what is wrong with the defaults file and with places where pipeline files are looked for.
     pub fn set_source_problems(&self, problems: BTreeMap<PathBuf, String>) {
-        *write(&self.source_problems) = problems;
+        *self.source_problems.write() = problems;
     }
 
     /// To be called once: the process has one state.
@@ -442,18 +442,18 @@ impl Telemetry {
     }
 
     pub fn set_settings_source(&self, source: Arc<dyn SettingsSource>) {
-        *write(&self.settings) = Some(source);
+        *self.settings.write() = Some(source);
     }
 
     /// See [`SettingsSource::settings`].
     pub fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>> {
-        let source = read(&self.settings).clone();
+        let source = self.settings.read().clone();
         source?.settings(pipeline)
     }
 
     pub fn snapshot(&self) -> TelemetrySnapshot {
-        let files = read(&self.files).iter().map(|(file, status)| (file.clone(), status.clone())).collect();
-        let pipelines = read(&self.pipelines);
+        let files = self.files.read().iter().map(|(file, status)| (file.clone(), status.clone())).collect();
+        let pipelines = self.pipelines.read();
         let lanes = pipelines.values().flat_map(|pipeline| {
             pipeline.lanes.iter().filter(|lane| lane.running).map(|lane| LaneView {
                 metrics: lane.metrics.clone(),
@@ -462,18 +462,18 @@ impl Telemetry {
                 token: pipeline.token.clone(),
             })
         });
-        let source_problems = read(&self.source_problems).clone();
-        let cluster = read(&self.cluster).clone();
+        let source_problems = self.source_problems.read().clone();
+        let cluster = self.cluster.read().clone();
         let command_flags = self.command_flags();
         TelemetrySnapshot { files, source_problems, lanes: lanes.collect(), cluster, command_flags }
     }
 
     pub(super) fn files(&self) -> RwLockReadGuard<'_, BTreeMap<PathBuf, FileStatus>> {
-        read(&self.files)
+        self.files.read()
     }
 
     pub(super) fn pipelines(&self) -> RwLockReadGuard<'_, BTreeMap<String, Pipeline>> {
-        read(&self.pipelines)
+        self.pipelines.read()
     }
 }
 
@@ -529,12 +529,4 @@ impl Rates {
         update(&mut self.pulled_per_second, sample.pulled, last.pulled);
         update(&mut self.delivered_per_second, sample.delivered, last.delivered);
     }
-}
-
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read()
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write()
 }

@@ -285,7 +285,7 @@ impl LaneBuilder {
     fn endpoints(&self, spec: &LaneSpec, shard: u32) -> Result<LaneEndpoints, BuildLaneError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let context = self.sink_context(spec, &client, shard);
-        let sink = s1_forwarder_destinations::build(&spec.sink, &context)?;
+        let sink = spec.sink.build(&context)?;
         let ocsf_version = spec.sink.ocsf_version(spec.transform.ocsf_version);
         let target = spec.sink.target(&context)?;
         Ok(LaneEndpoints { client, schema: context.schema, ocsf_version, sink, target })

@@ -61,7 +61,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 false => format!("sink {}", sink.name()),
             };
             let context = pipeline.lane_context(sink, stream, shared.clone());
-            let built = match destinations::build(sink, &context) {
+            let built = match sink.build(&context) {
                 Ok(built) => built,
                 Err(error) => {
                     findings.push(Finding::new(&subject, Check::Failed, error.to_string()));

@@ -45,18 +45,15 @@ pub use self::settings::SyslogSettings;
 /// The release of a console that does not say it.
 const UNKNOWN: &str = "unknown";
 
-impl SyslogSettings {
-    /// The schema that the payload is made from, if there is only one.
-    pub(super) fn implied_schema(&self) -> Option<Schema> {
+impl SinkType for SyslogSettings {
+    fn implied_schema(&self) -> Option<Schema> {
         match (self.content, self.payload) {
             (Content::Integration, _) => Some(Schema::Raw),
             (Content::Forwarder, Some(Payload::Cef)) => Some(Schema::Ecs),
             (Content::Forwarder, _) => None,
         }
     }
-}
 
-impl SinkType for SyslogSettings {
     fn defaults(&self) -> TypeTraits {
         DEFAULTS
     }

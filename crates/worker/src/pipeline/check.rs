@@ -569,11 +569,7 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
         let Some(context) = pipeline.sink_context(sink, SharedSinkResources::default()) else { continue };
         let streams: Vec<Stream> =
             pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
-        let built = sink
-            .type_settings
-            .as_sink_type()
-            .check_streams(&streams)
-            .and_then(|()| s1_forwarder_destinations::build(sink, &context));
+        let built = sink.type_settings.as_sink_type().check_streams(&streams).and_then(|()| sink.build(&context));
         let Err(error) = built else { continue };
         let key = match &error {
             BuildError::Compression { .. } => "compression",

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::one_file::{WindowArgs, run_with_progress};
-use super::{UsageError, must_exist, note, print_line};
+use super::{ArgumentError, must_exist, note, print_line};
 use crate::destinations::SinkSettings;
 use crate::record::Stream;
 use crate::visible::visible;
@@ -91,7 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Marks errors that are wrong usage.
 fn usage(error: BackfillError) -> anyhow::Error {
     match error {
-        BackfillError::NoLane(_) | BackfillError::Future(_) => UsageError(error.to_string()).into(),
+        BackfillError::NoLane(_) | BackfillError::Future(_) => ArgumentError(error.to_string()).into(),
         error => error.into(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::UsageError;
+use super::ArgumentError;
 use crate::settings::Period;
 use crate::state::StoreLocation;
 use crate::worker::cluster;
@@ -69,7 +69,7 @@ impl ClusterArgs {
         state: &StoreLocation,
         once: bool,
         listening: Option<SocketAddr>,
-    ) -> Result<Option<cluster::ClusterSettings>, UsageError> {
+    ) -> Result<Option<cluster::ClusterSettings>, ArgumentError> {
         let namespace = match state {
             StoreLocation::Kubernetes(namespace) => Some(namespace.clone()),
             _ => None,
@@ -79,11 +79,11 @@ impl ClusterArgs {
             return Ok(None);
         }
         if once {
-            return Err(UsageError("--once cannot be combined with --cluster kubernetes".to_owned()));
+            return Err(ArgumentError("--once cannot be combined with --cluster kubernetes".to_owned()));
         }
         if let StoreLocation::File(_) = state {
             let reason = "workers that share pipelines need a state store that all of them can reach";
-            return Err(UsageError(format!(
+            return Err(ArgumentError(format!(
                 "--cluster kubernetes with --state {state}: {reason}; use --state kubernetes:"
             )));
         }

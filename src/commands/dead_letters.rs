@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Table, print_json, print_lines};
 use super::process::time;
 use super::run::Signals;
-use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, location_of_dead_letters, note, print_line};
+use super::{ArgumentError, DeliveryArgs, FileArgs, Format, TimeoutArgs, location_of_dead_letters, note, print_line};
 use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Pipeline, Problem};
 use crate::record::{Stream, Timestamp};
@@ -152,7 +152,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Purge { filter, all, delivery } => {
             if filter.is_empty() && !all {
-                return Err(UsageError("select dead letters with a filter, or use --all".to_owned()).into());
+                return Err(ArgumentError("select dead letters with a filter, or use --all".to_owned()).into());
             }
             purge(&Store::of(&delivery)?, &filter.filter()).await
         }
@@ -174,7 +174,7 @@ impl Store {
         if let StoreLocation::File(directory) = &location
             && let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
         {
-            return Err(UsageError(format!(
+            return Err(ArgumentError(format!(
                 "there is no directory {} (use --state file:DIR or --dead-letters file:DIR for another)",
                 parent.display()
             ))
@@ -436,7 +436,7 @@ async fn replay_matching(
     let loaded = read_other_files(files.locations(), &files.options.get(), &options).await?;
     loaded.problems.iter().for_each(note);
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
-        return Err(UsageError("no pipeline file is valid".to_owned()).into());
+        return Err(ArgumentError("no pipeline file is valid".to_owned()).into());
     }
     store.check_names_for_replay(&filter, &loaded.pipelines).await?;
     let mut signals = Signals::new()?;

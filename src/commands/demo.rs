@@ -29,7 +29,7 @@ use terminal::{Terminal, Totals, shortened};
 
 /// Show the whole program at work: emulated consoles, two pipelines, a local HTTP sink and the status page
 #[derive(Debug, clap::Args)]
-pub struct Demo {
+pub struct Args {
     /// End after this time with a summary, such as 10s or 5m [default: run until Ctrl-C]
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<Period>,
@@ -55,14 +55,14 @@ const CUSTOMERS: [Customer; 2] =
 ///
 /// # Errors
 /// If a port cannot be bound, the temporary directory cannot be written, or the worker does not start.
-pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
+pub async fn run(demo: Args) -> anyhow::Result<ExitCode> {
     match show(demo).await {
         Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
         shown => shown,
     }
 }
 
-async fn show(demo: Demo) -> anyhow::Result<ExitCode> {
+async fn show(demo: Args) -> anyhow::Result<ExitCode> {
     let directory = tempfile::tempdir().context("no temporary directory")?;
     let receiver = Receiver::start().await.context("no port for the local HTTP sink")?;
     let mut consoles = Vec::new();

@@ -51,17 +51,17 @@ pub use variables::{Commands, VARIABLES};
 /// Wrong usage that the parser of flags cannot detect. The process ends with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct UsageError(pub String);
+pub struct ArgumentError(pub String);
 
 /// For commands that have nothing to do in a new state.
 ///
 /// # Errors
 /// If there is no such directory.
-fn must_exist(state: &StoreLocation) -> Result<(), UsageError> {
+fn must_exist(state: &StoreLocation) -> Result<(), ArgumentError> {
     match state {
         StoreLocation::File(directory) if !directory.is_dir() => {
             let directory = directory.display();
-            Err(UsageError(format!("there is no directory {directory} (use --state file:DIR for another)")))
+            Err(ArgumentError(format!("there is no directory {directory} (use --state file:DIR for another)")))
         }
         _ => Ok(()),
     }
@@ -128,7 +128,7 @@ enum Command {
     Schema(schema::Args),
     Completions(shell::CompletionArgs),
     Man(shell::ManArgs),
-    Demo(demo::Demo),
+    Demo(demo::Args),
 }
 
 impl Command {
@@ -193,7 +193,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             note(format!("error: {}", with_causes(&error)));
-            if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            if error.is::<ArgumentError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::{FileOptionArgs, time};
 use super::run::Signals;
-use super::{DeliveryArgs, RateArgs, TimeoutArgs, UsageError, note};
+use super::{ArgumentError, DeliveryArgs, RateArgs, TimeoutArgs, note};
 use crate::pipeline::{self, Loaded, Location, Pipeline};
 use crate::record::Timestamp;
 
@@ -34,9 +34,9 @@ impl OneFileArgs {
     ///
     /// # Errors
     /// If the file is invalid, or the pipeline is not in it.
-    pub async fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
+    pub async fn load(&self) -> Result<Arc<Pipeline>, ArgumentError> {
         let loaded = pipeline::read(std::slice::from_ref(&self.file), &self.options.get()).await;
-        self.choose(loaded).map_err(UsageError)
+        self.choose(loaded).map_err(ArgumentError)
     }
 
     fn choose(&self, mut loaded: Loaded) -> Result<Arc<Pipeline>, String> {
@@ -94,9 +94,9 @@ impl WindowArgs {
     ///
     /// # Errors
     /// If the window is empty, or the file is invalid.
-    pub async fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
+    pub async fn load(&self) -> Result<Arc<Pipeline>, ArgumentError> {
         if self.from >= self.to {
-            return Err(UsageError(format!("--from {} must be before --to {}", self.from, self.to)));
+            return Err(ArgumentError(format!("--from {} must be before --to {}", self.from, self.to)));
         }
         let mut pipeline = self.one.load().await?;
         Arc::make_mut(&mut Arc::make_mut(&mut pipeline).console).requests_per_second =

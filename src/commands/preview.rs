@@ -10,9 +10,9 @@ use tokio::time::sleep;
 use super::map::warn_of_unmatched;
 use super::output::{is_closed_pipe, write_json, write_pretty};
 use super::pretty::Pretty;
-use super::{OneFileArgs, RateArgs, UsageError, note};
+use super::{ArgumentError, OneFileArgs, RateArgs, note};
 use crate::console::{self, Client, ConsoleError, Limiters};
-use crate::destinations::{self, SharedSinkResources, SinkSettings};
+use crate::destinations::{SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::{FullJitter, Tls};
@@ -67,7 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(stream) = args.stream {
         pulls.retain(|pull| pull.stream == stream);
         if pulls.is_empty() {
-            return Err(UsageError(format!("{} names no stream {stream}", args.one.file)).into());
+            return Err(ArgumentError(format!("{} names no stream {stream}", args.one.file)).into());
         }
     }
     let mut settings = console::ConsoleSettings::clone(&pipeline.console);
@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let sink = pipeline.sink(name)?;
         pulls.retain(|pull| sink.takes(pull.stream));
         if pulls.is_empty() {
-            return Err(UsageError(format!("sink {name} takes none of these streams")).into());
+            return Err(ArgumentError(format!("sink {name} takes none of these streams")).into());
         }
     }
     for pull in pulls {

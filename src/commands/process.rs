@@ -11,7 +11,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args};
 
-use super::UsageError;
+use super::ArgumentError;
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period, PrivateDestination};
@@ -339,9 +339,9 @@ impl ProcessArgs {
 ///
 /// # Errors
 /// If the state has none next to it.
-pub fn location_of_dead_letters(options: &Options) -> Result<StoreLocation, UsageError> {
+pub fn location_of_dead_letters(options: &Options) -> Result<StoreLocation, ArgumentError> {
     options.dead_letters().ok_or_else(|| {
-        UsageError(format!(
+        ArgumentError(format!(
             "--state {} leaves no place for dead letters: a topic has them in one whose name ends with -dead-letters, and \
              names have at most 249 characters; use a shorter name, or name a place with --dead-letters (file:DIR, \
              kubernetes:, or kafka://BROKERS/TOPIC)",
@@ -355,7 +355,7 @@ impl DeliveryArgs {
     ///
     /// # Errors
     /// If there is no place for dead letters.
-    pub fn options(&self) -> Result<Options, UsageError> {
+    pub fn options(&self) -> Result<Options, ArgumentError> {
         let options = Options {
             state: self.state.state.clone(),
             instance: self.state.instance.clone(),

@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep};
 
 use super::status::unknown_names;
 use super::worker_args::WorkerArgs;
-use super::{StateArgs, UsageError, must_exist, print_line};
+use super::{ArgumentError, StateArgs, must_exist, print_line};
 use crate::checkpoint::LaneId;
 use crate::server::Status;
 use crate::state::StoreLocation;
-use crate::worker::{Answer, Options, Request, Requests};
+use crate::worker::{LaneAnswer, LaneRequest, LaneRequests, Options};
 
 /// A worker answers a request within a second, unless its disk is slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             // The name of a resource's pipeline has its namespace.
             let pipeline = args.names.first().and_then(|name| name.split('/').next()?.split_once('.'));
             let (namespace, name) = pipeline.unwrap_or(("NAMESPACE", "NAME"));
-            return Err(UsageError(format!(
+            return Err(ArgumentError(format!(
                 "with --state kubernetes: the worker takes no requests. For pipelines of files, write `enabled: false` \
                  into the file, wait until the worker has read it, and remove it again. A Pipeline resource takes an \
                  annotation with a new text: kubectl -n {namespace} annotate --overwrite pipelines.s1-forwarder.io {name} \
@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         #[cfg(feature = "kafka")]
         StoreLocation::Kafka(_) => {
-            return Err(UsageError(
+            return Err(ArgumentError(
                 "with --state kafka: the worker takes no requests; write `enabled: false` into the pipeline file, wait \
                  ten seconds, and remove it again"
                     .to_owned(),
@@ -81,7 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(if args.failing { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let options = Options { state, instance, ..Options::default() };
-    let requests = Requests::open(&options).await?;
+    let requests = LaneRequests::open(&options).await?;
     let asked = ask(&requests, lanes).await;
     requests.remove().await?;
     let problems = asked?;
@@ -102,9 +102,9 @@ fn named_lanes(status: &Status, names: &[String]) -> anyhow::Result<Vec<LaneId>>
 }
 
 /// Asks the worker, and returns what it did not do.
-async fn ask(requests: &Requests, mut waiting: Vec<LaneId>) -> anyhow::Result<Vec<String>> {
+async fn ask(requests: &LaneRequests, mut waiting: Vec<LaneId>) -> anyhow::Result<Vec<String>> {
     for lane in &waiting {
-        requests.put(lane, &Request::Retry).await?;
+        requests.put(lane, &LaneRequest::Retry).await?;
     }
     let mut problems = Vec::new();
     let asked = Instant::now();
@@ -113,9 +113,9 @@ async fn ask(requests: &Requests, mut waiting: Vec<LaneId>) -> anyhow::Result<Ve
         let mut unanswered = Vec::new();
         for lane in waiting {
             match requests.answer(&lane).await? {
-                Answer::Done => print_line(format!("{lane} makes its next attempt now"))?,
-                Answer::Refused(reason) => problems.push(format!("{lane}: {reason}")),
-                Answer::Waits => unanswered.push(lane),
+                LaneAnswer::Done => print_line(format!("{lane} makes its next attempt now"))?,
+                LaneAnswer::Refused(reason) => problems.push(format!("{lane}: {reason}")),
+                LaneAnswer::Waits => unanswered.push(lane),
             }
         }
         waiting = unanswered;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::output::{Table, print_lines};
-use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError, note, print_line};
+use super::{ArgumentError, ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, note, print_line};
 use crate::checkpoint::LaneId;
 use crate::server::{Server, WebConfig};
 #[cfg(feature = "traces")]
@@ -217,7 +217,7 @@ async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -
     };
     report.problems.iter().for_each(note);
     if report.pipelines == 0 && report.problems.is_empty() {
-        return Err(UsageError(args.files.explain_no_files()).into());
+        return Err(ArgumentError(args.files.explain_no_files()).into());
     }
     print_lines(summary(&report))?;
     if let Some(stored) = report.dead_letters_stored.filter(|stored| *stored > 0) {
@@ -237,7 +237,7 @@ fn exit_code(report: &OnceReport) -> ExitCode {
     }
 }
 
-fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, UsageError> {
+fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, ArgumentError> {
     let Args { files, process, cluster, .. } = args;
     let delivery = process.delivery.options()?;
     Ok(Options {
@@ -339,7 +339,7 @@ impl Serving {
         let cannot_listen = |listen: &str| format!("cannot listen on {listen} (use another address)");
         let mut server = Server::bind(listen).await.with_context(|| cannot_listen(listen))?;
         if let Some(file) = &args.web_config {
-            server = server.with_web_config(WebConfig::read(file).map_err(|error| UsageError(error.to_string()))?);
+            server = server.with_web_config(WebConfig::read(file).map_err(|error| ArgumentError(error.to_string()))?);
         }
         if let Some(listen) = &args.listen_probes {
             server = server.with_probes(listen).await.with_context(|| cannot_listen(listen))?;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::output::{Table, print_lines};
 use super::process::{FileOptionArgs, time};
-use super::{StateArgs, UsageError, must_exist, note, print_line, with_causes};
+use super::{ArgumentError, StateArgs, must_exist, note, print_line, with_causes};
 use crate::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart, whole_command};
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
@@ -25,7 +25,8 @@ use crate::source::{MAIN_PASS, SnapshotStage};
 use crate::state::{Access, process_identity};
 use crate::usage::Usage;
 use crate::worker::{
-    Answer, KnownFiles, Options, Request, Requests, check_segments, release_name, rename_checkpoint, usage_area,
+    KnownFiles, LaneAnswer, LaneRequest, LaneRequests, Options, check_segments, release_name, rename_checkpoint,
+    usage_area,
 };
 
 /// A worker answers a request within a second, unless its disk is slow.
@@ -163,7 +164,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let kubernetes = Kubernetes::connect(namespace.as_deref()).await?;
         if !kubernetes.has_namespace().await {
             let namespace = kubernetes.namespace;
-            return Err(UsageError(format!(
+            return Err(ArgumentError(format!(
                 "there is no namespace {namespace} (use --state kubernetes:NAMESPACE for another)"
             ))
             .into());
@@ -236,10 +237,9 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
             }
         }
         Command::Delete { name: None, usage, orphans } => return delete_orphans(store, state, *orphans, usage).await,
-        // It needs another area of the state.
-        Command::Release { .. } => {}
         Command::Export { file } => transfer::export(store, state, &file).await?,
-        Command::Import { file, replace } => transfer::Import::read(&file)?.write(store, state, replace).await?,
+        // `run` has done what needs another area of the state, or its input before the store is opened.
+        Command::Release { .. } | Command::Import { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -479,7 +479,7 @@ async fn new_names(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<Ve
     for old in lanes_of(store, from).await? {
         let new: LaneId = if is_lane { to.parse()? } else { format!("{to}/{}/{}", old.stream, old.sink).parse()? };
         if old.stream != new.stream {
-            return Err(UsageError(
+            return Err(ArgumentError(
                 "a checkpoint cannot move to another stream: its times have another meaning there".to_owned(),
             )
             .into());
@@ -512,7 +512,7 @@ async fn rename(store: &dyn Store, state: &StateArgs, from: &str, to: &str) -> a
 async fn rename_by_worker(state: &StateArgs, from: &str, to: &str) -> anyhow::Result<()> {
     let store = state.state.open(&state.instance, Access::Read, None).await?;
     let mut waiting = new_names(&*store, from, to).await?;
-    let requests = Requests::open(&worker_options(state)).await?;
+    let requests = LaneRequests::open(&worker_options(state)).await?;
     let failures = ask(&requests, &mut waiting).await;
     requests.remove().await?;
     let mut failures = failures?;
@@ -531,9 +531,9 @@ fn unanswered(lane: &LaneId) -> String {
 }
 
 /// Asks the worker, and returns the refusals. Lanes without an answer stay in `waiting`.
-async fn ask(requests: &Requests, waiting: &mut Vec<(LaneId, LaneId)>) -> anyhow::Result<Vec<String>> {
+async fn ask(requests: &LaneRequests, waiting: &mut Vec<(LaneId, LaneId)>) -> anyhow::Result<Vec<String>> {
     for (old, new) in &*waiting {
-        requests.put(new, &Request::Rename(old.clone())).await?;
+        requests.put(new, &LaneRequest::Rename(old.clone())).await?;
     }
     let mut failures = Vec::new();
     let asked = Instant::now();
@@ -542,9 +542,9 @@ async fn ask(requests: &Requests, waiting: &mut Vec<(LaneId, LaneId)>) -> anyhow
         let mut unanswered = Vec::new();
         for (old, new) in waiting.drain(..) {
             match requests.answer(&new).await? {
-                Answer::Done => print_line(format!("{old} is now {new}"))?,
-                Answer::Refused(reason) => failures.push(format!("{old}: {reason}")),
-                Answer::Waits => unanswered.push((old, new)),
+                LaneAnswer::Done => print_line(format!("{old} is now {new}"))?,
+                LaneAnswer::Refused(reason) => failures.push(format!("{old}: {reason}")),
+                LaneAnswer::Waits => unanswered.push((old, new)),
             }
         }
         *waiting = unanswered;
@@ -570,7 +570,7 @@ mod tests {
         }
 
         async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
-            Err(StateError::Conflict { lane: key.clone(), owner: "a worker".to_owned() })
+            Err(StateError::Conflict { key: key.clone(), owner: "a worker".to_owned() })
         }
 
         async fn commit(&self, _: &CheckpointKey, _: CheckpointUpdate) -> Result<Vec<u64>, StateError> {

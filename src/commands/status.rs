@@ -16,7 +16,7 @@ use self::groups::Group;
 use self::table::{Column, Style};
 use super::output::{print_json, print_lines};
 use super::worker_args::{RemoteWorker, WorkerArgs};
-use super::{Format, UsageError, note, print_line};
+use super::{ArgumentError, Format, note, print_line};
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::server::{ClusterRow, FileRow, LaneRow, SourceProblem, Status, Summary};
@@ -93,7 +93,7 @@ pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let Args { names, pipelines, .. } = &mut args;
     names.append(pipelines);
     if let Some(url) = names.iter().find(|name| name.contains("://")) {
-        return Err(UsageError(format!(
+        return Err(ArgumentError(format!(
             "{url} is no name of a pipeline or lane: give the address of a worker as --url {url}"
         ))
         .into());

@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
 use tracing::warn;
 
-use super::{USAGE, UsageError, note};
+use super::{ArgumentError, USAGE, note};
 use crate::pipeline::{PLACEHOLDERS, is_own_prefix, likely};
 use crate::settings::read_file;
 
@@ -270,7 +270,7 @@ impl Ignored {
     ///
     /// # Errors
     /// If one of them would have restricted pipeline files: the command must not read these without the restriction.
-    pub fn find(matches: &ArgMatches) -> Result<Self, UsageError> {
+    pub fn find(matches: &ArgMatches) -> Result<Self, ArgumentError> {
         let program = super::definition();
         let names: BTreeSet<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
         let Some((name, matches)) = matches.subcommand() else {
@@ -337,7 +337,7 @@ fn raw<'a>(matches: &'a ArgMatches, id: &str) -> impl Iterator<Item = &'a OsStr>
     matches.try_get_raw(id).ok().flatten().into_iter().flatten()
 }
 
-fn only_for_others(command: &clap::Command, matches: &ArgMatches, set: &BTreeSet<String>) -> Result<(), UsageError> {
+fn only_for_others(command: &clap::Command, matches: &ArgMatches, set: &BTreeSet<String>) -> Result<(), ArgumentError> {
     for (variable, name, commands) in VARIABLES {
         let Only(other) = commands else { continue };
         let Some(flag) = command.get_arguments().find(|flag| flag.get_long() == Some(*name)) else { continue };
@@ -347,7 +347,7 @@ fn only_for_others(command: &clap::Command, matches: &ArgMatches, set: &BTreeSet
         }
         let text = format!("{variable} holds for `{other}` only: give --{name} to this command");
         if *variable == TENANT_FILES && std::env::var_os(TENANT_FILES).is_some_and(|value| value != "false") {
-            return Err(UsageError(text));
+            return Err(ArgumentError(text));
         }
         warn!("{text}");
     }

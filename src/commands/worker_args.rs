@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use http::StatusCode;
 
-use super::UsageError;
+use super::ArgumentError;
 use crate::server::{PeerClient, Status, WebConfig};
 use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile};
 use crate::worker::DEFAULT_LISTEN;
@@ -55,7 +55,7 @@ impl WorkerArgs {
     fn client(&self) -> anyhow::Result<PeerClient> {
         match &self.web_config {
             Some(file) if self.token_file.is_none() && self.ca_file.is_none() => {
-                Ok(WebConfig::read(file).map_err(|error| UsageError(error.to_string()))?.peers())
+                Ok(WebConfig::read(file).map_err(|error| ArgumentError(error.to_string()))?.peers())
             }
             _ => {
                 let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::from), ..Tls::default() };

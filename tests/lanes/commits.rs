@@ -374,7 +374,7 @@ impl CheckpointBackend for SharedStore {
 
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
         if self.is_taken.load(Ordering::Relaxed) {
-            return Err(StateError::Conflict { lane: key.clone(), owner: "an operator".to_owned() });
+            return Err(StateError::Conflict { key: key.clone(), owner: "an operator".to_owned() });
         }
         self.store.commit(key, update).await
     }

@@ -222,7 +222,7 @@ mod tests {
     async fn an_event_whose_labels_have_no_place_is_refused() {
         let settings = json!({ "type": "sumo", "url": "https://siem.example/x", "source_name": "{label.site}" });
         let settings: SinkSettings = serde_json::from_value(settings).unwrap();
-        let sink = build(&settings, &context("acme")).unwrap();
+        let sink = settings.build(&context("acme")).unwrap();
         let mut batch = Batch::new(Stream::Threats);
         let identity = Identity::of("h", Stream::Threats, "1", "");
         let labels = Arc::new(Labels::new());

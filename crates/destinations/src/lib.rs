@@ -10,7 +10,7 @@ mod build_error;
 mod common;
 mod compression;
 mod context;
-mod destination_key;
+mod destination_hash;
 mod failover;
 pub mod file;
 pub mod http;
@@ -26,5 +26,5 @@ pub mod syslog;
 
 pub use build_error::BuildError;
 pub use context::{SharedSinkResources, SinkContext};
-pub use destination_key::{DestinationHash, DestinationHasher, DestinationId};
+pub use destination_hash::{DestinationHash, DestinationHasher, DestinationId};
 pub use settings::SinkSettings;

@@ -15,7 +15,7 @@ use s1_forwarder_failure::Failure;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::connect::on_thread;
+use super::client_settings::on_thread;
 use super::end_txn::EndTxn;
 use super::error::{Class, class, code_of};
 use super::roles::Roles;
@@ -113,7 +113,7 @@ pub(super) struct Group {
     pub(super) id: String,
     pub(super) producer: Producer,
     pub(super) end_txn: EndTxn,
-    pub(super) connect: ClientSettings,
+    pub(super) client_settings: ClientSettings,
     /// One reference for each lane that is about to send. The window closes early once all of them have a slot.
     pub(super) senders: Weak<()>,
     /// This group's index in the session, whose groups may change roles.
@@ -179,20 +179,20 @@ impl Group {
     async fn transaction(&mut self, first: SlotRequest) -> Result<bool, Failure> {
         self.call(|producer| producer.begin_transaction()).await?.map_err(|error| self.fail(&error))?;
         let is_shared = self.is_shared();
-        let (mut parts, is_abandoned) = self.gather(first, is_shared).await;
+        let (mut commits, is_abandoned) = self.gather(first, is_shared).await;
         self.end_txn.start();
-        let aborted = if is_abandoned { Some(Code::PurgeQueue) } else { self.commit(&mut parts).await? };
+        let aborted = if is_abandoned { Some(Code::PurgeQueue) } else { self.commit(&mut commits).await? };
         if let Some(code) = aborted {
-            self.abort(parts, code, is_abandoned).await?;
+            self.abort(commits, code, is_abandoned).await?;
             return Ok(false);
         }
-        let has_messages = parts.iter().any(|part| !part.checkpoint.is_empty());
+        let has_messages = commits.iter().any(|part| !part.checkpoint.is_empty());
         if has_messages {
             self.end_txn.committed();
         }
-        self.connect.events.forget();
+        self.client_settings.events.forget();
         self.roles.committed(self.index);
-        for part in parts {
+        for part in commits {
             // The lane may have stopped waiting.
             let _ = part.outcome.send(None);
         }
@@ -244,8 +244,8 @@ impl Group {
 
     /// Adds the checkpoints and commits. Repeats the call while the outcome is unknown, until the brokers have aborted
     /// the transaction. Returns the error of a transaction that has to be aborted.
-    async fn commit(&mut self, parts: &mut [LaneCommit]) -> Result<Option<Code>, Failure> {
-        for LaneCommit { sent, checkpoint, .. } in parts.iter_mut() {
+    async fn commit(&mut self, commits: &mut [LaneCommit]) -> Result<Option<Code>, Failure> {
+        for LaneCommit { sent, checkpoint, .. } in commits.iter_mut() {
             for message in checkpoint.iter() {
                 sent.send_message(&self.producer, CHECKPOINT, message).await;
             }
@@ -253,7 +253,7 @@ impl Group {
         let begun = Instant::now();
         loop {
             // The transaction is incomplete without a refused message, and librdkafka sends no others after it.
-            if let Some(code) = parts.iter_mut().find_map(|part| part.sent.failure()) {
+            if let Some(code) = commits.iter_mut().find_map(|part| part.sent.failure()) {
                 // An abort drops requests on the wire. If the brokers store one after it, sequence numbers are missing,
                 // and they refuse the next transaction.
                 let _ = self.call(|producer| producer.flush(CALL)).await?;
@@ -279,10 +279,10 @@ impl Group {
     /// more. The brokers do not end a transaction while one of its partitions is unavailable, and accept no other
     /// messages under this id until then. So the groups change roles when messages were not acknowledged in time, and
     /// the lanes go on in the other group.
-    async fn abort(&mut self, parts: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
+    async fn abort(&mut self, commits: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut is_aborted = self.abort_once(begun).await?;
-        if self.report_abort(parts, code, is_abandoned).await {
+        if self.report_abort(commits, code, is_abandoned).await {
             self.roles.retire(self.index);
         }
         while !is_aborted {
@@ -335,7 +335,7 @@ impl Group {
         let id = &self.id;
         let fatal = self.producer.client().fatal_error();
         let code = fatal.as_ref().map_or(code_of(error), |(code, _)| *code);
-        let failure = match self.connect.failure(error, &format!("transactional id {id}")) {
+        let failure = match self.client_settings.failure(error, &format!("transactional id {id}")) {
             _ if class(code) == Class::Fenced => {
                 Failure::Superseded(format!("transactional id {id} was initialised by another producer"))
             }
@@ -353,9 +353,9 @@ impl Group {
     }
 
     /// Reports to each lane what the cause of the abort was. Returns true if messages were not acknowledged in time.
-    async fn report_abort(&self, parts: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> bool {
+    async fn report_abort(&self, commits: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> bool {
         let mut reported = Vec::new();
-        for LaneCommit { sent, outcome, .. } in parts {
+        for LaneCommit { sent, outcome, .. } in commits {
             reported.push((sent.reports().await, outcome));
         }
         let all = || reported.iter().flat_map(|(reports, _)| reports);

@@ -19,7 +19,7 @@ use s1_forwarder_failure::{Failure, LastFailure};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use super::connect::on_thread;
+use super::client_settings::on_thread;
 use super::headers::RecordHeaders;
 use super::lock::lock;
 use super::{KafkaLocation, Producer, Sent, Topic};
@@ -167,7 +167,7 @@ impl Items {
     }
 
     fn topic(&self) -> Result<Topic, Failure> {
-        Ok(Topic::of_dead_letters(self.location.connect(&[])?, &self.location.topic))
+        Ok(Topic::of_dead_letters(self.location.client_settings(&[])?, &self.location.topic))
     }
 
     async fn writer(&self) -> Result<Writer, Failure> {

@@ -9,7 +9,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod claim;
-mod connect;
+mod client_settings;
 mod end_txn;
 mod error;
 mod events;
@@ -26,13 +26,13 @@ mod roles;
 mod scan;
 mod send;
 mod session;
-mod snapshot;
 mod token_admin;
 mod topic;
+mod topic_content;
 mod transactional_id;
 
 pub use claim::PROCESS_NAME;
-pub use connect::{ClientSettings, Producer, close, find_partitions};
+pub use client_settings::{ClientSettings, Producer, close, find_partitions};
 pub use error::{Class, class, is_refusal};
 pub use events::{BrokerError, Events, Tokens};
 pub use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome};
@@ -41,6 +41,6 @@ pub use location::{KafkaLocation, KafkaLocationError};
 pub use location::{is_broker, is_topic};
 pub use read_back::{Retention, SentEvent};
 pub use send::{Report, Sent};
-pub use snapshot::IfDamaged;
 pub use topic::Topic;
+pub use topic_content::IfDamaged;
 pub use transactional_id::{OwnedLane, TransactionalId, TransactionalIds};

@@ -114,7 +114,7 @@ impl KafkaLocation {
     ///
     /// # Errors
     /// [`Failure::SecretUnreadable`] if a secret of the options cannot be read.
-    pub fn connect(&self, defaults: &[(&str, &str)]) -> Result<ClientSettings, Failure> {
+    pub fn client_settings(&self, defaults: &[(&str, &str)]) -> Result<ClientSettings, Failure> {
         let brokers = [("bootstrap.servers", self.brokers.as_str())];
         let defaults = DEFAULTS.iter().chain(defaults).chain(&brokers).copied();
         let credential = |(key, secret): (&String, &Secret)| (key.clone(), options::credential(key, secret));

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError as RdKafkaError;
 use s1_forwarder_failure::Failure;
 use tokio::time::Instant;
 
-use super::connect::{ANSWER_TIMEOUT, on_thread};
+use super::client_settings::{ANSWER_TIMEOUT, on_thread};
 use super::topic::Topic;
 use super::{Events, PROCESS_NAME};
 
@@ -52,7 +52,7 @@ pub(super) async fn lock(group: String, topic: Topic) -> Result<impl Send + use<
 /// Joins the group as its only member. Blocks.
 fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
     let what = format!("consumer group `{group}`");
-    let failed = |error: RdKafkaError| topic.connect.failure(&error, &what);
+    let failed = |error: RdKafkaError| topic.client_settings.failure(&error, &what);
     let settings = [
         ("group.id", group),
         ("client.id", PROCESS_NAME.as_str()),

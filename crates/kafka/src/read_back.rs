@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::Timestamp;
 
-use super::connect::{ANSWER_TIMEOUT, on_thread, partitions};
+use super::client_settings::{ANSWER_TIMEOUT, on_thread, partitions};
 use super::topic::Topic;
 
 /// A message, with what its headers say of its event. A copy may have several headers of one name, or none.

@@ -9,9 +9,9 @@ use s1_forwarder_failure::Failure;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::connect::on_thread;
-use super::snapshot::TopicContent;
+use super::client_settings::on_thread;
 use super::topic::Topic;
+use super::topic_content::TopicContent;
 
 /// A read waits this long for more requests.
 const COALESCE: Duration = Duration::from_millis(20);

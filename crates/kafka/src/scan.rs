@@ -12,7 +12,7 @@ use s1_forwarder_failure::Failure;
 use tokio::time::Instant;
 
 use super::Events;
-use super::connect::{ANSWER_TIMEOUT, partitions};
+use super::client_settings::{ANSWER_TIMEOUT, partitions};
 use super::error::{code_of, is_moving};
 use super::topic::Topic;
 
@@ -119,7 +119,7 @@ impl Topic {
     pub(super) fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Events>, Failure> {
         let consumer: BaseConsumer<Events> =
             self.client(&[&CONSUMER[..], &[("isolation.level", isolation)]].concat())?;
-        if self.connect.events.tokens.is_some() {
+        if self.client_settings.events.tokens.is_some() {
             // A consumer fetches its token while it is polled.
             let _ = consumer.poll(TOKEN_POLL);
         }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::claim::OwnClaim;
-use super::connect::{close, on_thread};
+use super::client_settings::{close, on_thread};
 use super::end_txn::{self, Counts, EndTxn};
 use super::group::{Group, SlotRequest, TransactionSlot, closed};
 use super::roles::Roles;
@@ -43,8 +43,8 @@ fn quarantine_of(id: &str) -> String {
 }
 
 /// Initialises a producer with this transactional id. It fences the id's last holder and ends its open transaction.
-async fn initialise(connect: &ClientSettings, id: &str) -> Result<(Producer, EndTxn), Failure> {
-    let mut connect = connect.clone();
+async fn initialise(client_settings: &ClientSettings, id: &str) -> Result<(Producer, EndTxn), Failure> {
+    let mut connect = client_settings.clone();
     let id = id.to_owned();
     let initialise = move || {
         let (sender, statistics) = watch::channel(Counts::default());
@@ -64,7 +64,7 @@ async fn initialise(connect: &ClientSettings, id: &str) -> Result<(Producer, End
 /// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
 pub(super) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
     let found = topic.find().await?;
-    close(initialise(&topic.connect, id).await?.0);
+    close(initialise(&topic.client_settings, id).await?.0);
     Ok(match found {
         Found::Ready(count) => format!("{} with {count} partitions", topic.title),
         Found::Unused { .. } => format!("{} is empty and will be set to cleanup.policy=compact", topic.title),
@@ -90,12 +90,12 @@ impl ProducerSession {
         tasks: &TaskTracker,
     ) -> Result<Arc<Self>, Failure> {
         let partitions = topic.ensure().await?;
-        for (option, used) in end_txn::replaced(&topic.connect.config) {
+        for (option, used) in end_txn::replaced(&topic.client_settings.config) {
             tracing::warn!(id, option, used, "this option is replaced: transactions need a number of at least 100 ms");
         }
-        let first = initialise(&topic.connect, id).await?;
-        let second = initialise(&topic.connect, &quarantine_of(id)).await?;
-        let limit = topic.connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
+        let first = initialise(&topic.client_settings, id).await?;
+        let second = initialise(&topic.client_settings, &quarantine_of(id)).await?;
+        let limit = topic.client_settings.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
         let timeout = limit.map_or(TRANSACTION_TIMEOUT, Duration::from_millis);
         let end = Arc::new(OnceLock::new());
         let roles = Arc::new(Roles::default());
@@ -106,7 +106,7 @@ impl ProducerSession {
                 id,
                 producer,
                 end_txn,
-                connect: topic.connect.clone(),
+                client_settings: topic.client_settings.clone(),
                 senders: senders.clone(),
                 index,
                 roles: roles.clone(),

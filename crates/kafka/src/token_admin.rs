@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::connect::{ANSWER_TIMEOUT, on_thread};
+use super::client_settings::{ANSWER_TIMEOUT, on_thread};
 use super::{ClientSettings, Events};
 
 /// Versions of the requests, each known to all brokers from 2.4 to 4.

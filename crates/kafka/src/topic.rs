@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use s1_forwarder_failure::Failure;
 use tokio::time::{Instant, sleep};
 
-use super::connect::{ANSWER_TIMEOUT, NO_CREATION, close, find_partitions, on_thread};
+use super::client_settings::{ANSWER_TIMEOUT, NO_CREATION, close, find_partitions, on_thread};
 use super::error::{Class, class};
 use super::token_admin::{AdminError, Setting, TokenAdmin};
 use super::{ClientSettings, Events};
@@ -45,7 +45,7 @@ pub(super) enum Found {
 /// A compacted topic, which need not exist yet.
 #[derive(Debug, Clone)]
 pub struct Topic {
-    pub(super) connect: ClientSettings,
+    pub(super) client_settings: ClientSettings,
     pub(super) name: String,
     /// How errors name it.
     pub(super) title: String,
@@ -55,20 +55,30 @@ pub struct Topic {
 
 impl Topic {
     pub fn of_checkpoints(connect: ClientSettings, name: &str) -> Self {
-        Self { connect, name: name.to_owned(), title: format!("checkpoint topic `{name}`"), holds: "checkpoints" }
+        Self {
+            client_settings: connect,
+            name: name.to_owned(),
+            title: format!("checkpoint topic `{name}`"),
+            holds: "checkpoints",
+        }
     }
 
     /// The topic of a sink, to read its events back.
     pub fn of_events(connect: ClientSettings, name: &str) -> Self {
-        Self { connect, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
+        Self { client_settings: connect, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
     }
 
     pub(super) fn of_dead_letters(connect: ClientSettings, name: &str) -> Self {
-        Self { connect, name: name.to_owned(), title: format!("topic of dead letters `{name}`"), holds: "dead letters" }
+        Self {
+            client_settings: connect,
+            name: name.to_owned(),
+            title: format!("topic of dead letters `{name}`"),
+            holds: "dead letters",
+        }
     }
 
     pub(super) fn failure(&self, error: &RdKafkaError) -> Failure {
-        self.connect.failure(error, &self.title)
+        self.client_settings.failure(error, &self.title)
     }
 
     /// Selects the partition of `name`. librdkafka's own choice would depend on the user's settings.
@@ -79,7 +89,7 @@ impl Topic {
 
     /// A client that creates no topic when it asks for one.
     pub(super) fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
-        self.connect.client(&[&[NO_CREATION], more].concat())
+        self.client_settings.client(&[&[NO_CREATION], more].concat())
     }
 
     /// Returns the number of partitions, or None if the topic does not exist.
@@ -92,7 +102,7 @@ impl Topic {
     }
 
     async fn partitions(&self, timeout: Duration) -> Result<Option<i32>, Failure> {
-        self.count(find_partitions(&self.connect, &self.name, timeout).await?)
+        self.count(find_partitions(&self.client_settings, &self.name, timeout).await?)
     }
 
     /// Checks that the brokers answer. The topic need not exist.
@@ -164,7 +174,7 @@ impl Topic {
     }
 
     fn has_tokens(&self) -> bool {
-        self.connect.events.tokens.is_some()
+        self.client_settings.events.tokens.is_some()
     }
 
     /// Returns the topic's settings. None if the user has no right to describe them.
@@ -236,16 +246,16 @@ impl Topic {
 
     /// Creates the topic with a token. True if it was created, false if it exists.
     async fn create_with_token(&self) -> Result<bool, AdminError> {
-        let admin = TokenAdmin::connect(&self.connect).await?;
-        admin.create(&self.connect, &self.name, PARTITIONS, &SETTINGS).await
+        let admin = TokenAdmin::connect(&self.client_settings).await?;
+        admin.create(&self.client_settings, &self.name, PARTITIONS, &SETTINGS).await
     }
 
     async fn settings_with_token(&self) -> Result<Vec<Setting>, AdminError> {
-        TokenAdmin::connect(&self.connect).await?.settings(&self.name).await
+        TokenAdmin::connect(&self.client_settings).await?.settings(&self.name).await
     }
 
     async fn compact_with_token(&self) -> Result<(), AdminError> {
-        TokenAdmin::connect(&self.connect).await?.set(&self.name, &SETTINGS).await
+        TokenAdmin::connect(&self.client_settings).await?.set(&self.name, &SETTINGS).await
     }
 
     /// Sets an unused topic to compaction.

@@ -17,7 +17,7 @@ use super::reader::Reader;
 use super::record::{LaneRecords, Stored, segment_key};
 use super::send::Message;
 use super::session::{ProducerSession, fence, probe};
-use super::snapshot::{Entry, IfDamaged};
+use super::topic_content::{Entry, IfDamaged};
 use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
 
 /// After this process lost an id, it leaves the new holder this much time for a claim.
@@ -272,7 +272,7 @@ impl TransactionalId {
             return Err(failure);
         }
         self.close();
-        *self.events.lock() = Some(topic.connect.events.clone());
+        *self.events.lock() = Some(topic.client_settings.events.clone());
         let started = self.initialise(topic, last.is_some()).await;
         failed.ended(&started);
         let session = started?;
@@ -300,7 +300,7 @@ impl TransactionalId {
             return Ok(());
         }
         let began = Instant::now();
-        fence(&topic.connect, id).await?;
+        fence(&topic.client_settings, id).await?;
         *last = Some((id.to_owned(), began));
         Ok(())
     }

@@ -55,7 +55,7 @@ pub use name::{NameError, check_name, is_namespace};
 pub use own_variables::is_own_variable;
 pub use period::{Period, PeriodError};
 pub use pin::{Fingerprint, FingerprintError};
-pub use private::{PRIVATE, check_private_directory, create_private_directories, not_followed, private_file};
+pub use private::{PRIVATE_FILE_MODE, check_private_directory, create_private_directories, not_followed, private_file};
 pub use proxy::{Proxy, ProxyError, UsedProxy, begins_twice};
 pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
 pub use read_file::{not_a_regular_file, not_text, read_file, read_regular};

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 /// What the owner alone may read and write.
-pub const PRIVATE: u32 = 0o600;
+pub const PRIVATE_FILE_MODE: u32 = 0o600;
 
 /// Creates the missing directories of `path`, with mode 0700. Existing ones stay as they are.
 ///
@@ -23,7 +23,7 @@ pub fn create_private_directories(path: &Path) -> io::Result<()> {
 /// Options that create files with mode 0600. A symbolic link in the place of the file is not followed.
 pub fn private_file() -> OpenOptions {
     let mut options = File::options();
-    options.mode(PRIVATE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options.mode(PRIVATE_FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 

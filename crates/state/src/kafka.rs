@@ -49,7 +49,7 @@ impl KafkaStore {
     /// Makes a call with the topic, whose settings have secrets that may have been rotated.
     async fn call<T>(&self, call: impl AsyncFnOnce(&Topic) -> Result<T, Failure>) -> Result<T, StateError> {
         let called = async {
-            let connect = self.location.connect(&TIMEOUTS)?;
+            let connect = self.location.client_settings(&TIMEOUTS)?;
             call(&Topic::of_checkpoints(connect, &self.location.topic)).await
         };
         called.await.map_err(|failure| StateError::failed(self.location.to_string(), failure))
@@ -80,11 +80,11 @@ impl KafkaStore {
             let (opened, _) = self.open(key).await?;
             let is_other = opened.sequence() != lane.sequence();
             if let Some(owner) = opened.writer.clone().filter(|writer| is_other && *writer != *PROCESS_NAME) {
-                return Err(StateError::Conflict { lane: key.clone(), owner });
+                return Err(StateError::Conflict { key: key.clone(), owner });
             }
             lane = opened;
         }
-        Err(StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() })
+        Err(StateError::Conflict { key: key.clone(), owner: "another process".to_owned() })
     }
 }
 

@@ -174,7 +174,7 @@ impl KubernetesStore {
             Err(error) if error.is_conflict() || error.is_not_found() => {
                 self.forget(lane);
                 let owner = self.head(lane).await?.and_then(|there| there.annotations().get(OWNER).cloned());
-                Err(StateError::Conflict { lane: lane.clone(), owner: owner.unwrap_or_else(|| "nobody".to_owned()) })
+                Err(StateError::Conflict { key: lane.clone(), owner: owner.unwrap_or_else(|| "nobody".to_owned()) })
             }
             Err(error) => Err(failed("write", lane)(error)),
         }
@@ -261,7 +261,7 @@ impl CheckpointBackend for KubernetesStore {
                 Err(error) => return Err(failed("claim", lane)(error)),
             }
         }
-        Err(StateError::Conflict { lane: lane.clone(), owner: "a worker that keeps writing it".to_owned() })
+        Err(StateError::Conflict { key: lane.clone(), owner: "a worker that keeps writing it".to_owned() })
     }
 
     async fn commit(&self, lane: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {

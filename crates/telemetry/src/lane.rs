@@ -135,7 +135,7 @@ impl LaneWarnings {
 /// What the pull stage counts.
 #[derive(Debug, Default)]
 pub struct PullCounts {
-    /// Records that are new to the lane, skipped ones included.
+    /// Records that the console has returned, those that were skipped included.
     pub records: AtomicU64,
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: AtomicU64,
@@ -234,12 +234,12 @@ struct Rare {
     label_counts: LabelCounts,
     warnings: LaneWarnings,
     /// The last few.
-    repairs: Vec<Repair>,
+    repairs: Vec<RepairText>,
 }
 
 /// What an operator has still to do about records that did not come.
 #[derive(Debug)]
-struct Repair {
+struct RepairText {
     /// Why, and the command.
     text: Arc<str>,
     /// The lane's comparison with the console of the time up to then says what is missing. `None`: none does.
@@ -499,13 +499,14 @@ impl LaneMetrics {
         if repairs.len() >= MAX_REPAIRS {
             repairs.remove(0);
         }
-        repairs.push(Repair { text: text.into(), compared_at: until });
+        repairs.push(RepairText { text: text.into(), compared_at: until });
     }
 
     /// See [`Self::add_repair`].
     pub fn repairs(&self) -> Vec<Arc<str>> {
         let compared = self.verification().map(|verification| verification.until);
-        let is_open = |repair: &&Repair| repair.compared_at.is_none_or(|until| compared.is_none_or(|at| at < until));
+        let is_open =
+            |repair: &&RepairText| repair.compared_at.is_none_or(|until| compared.is_none_or(|at| at < until));
         let rare = self.rare.lock();
         rare.iter().flat_map(|rare| &rare.repairs).filter(is_open).map(|repair| repair.text.clone()).collect()
     }

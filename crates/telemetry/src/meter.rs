@@ -315,9 +315,9 @@ impl Meter {
         if previous == state && attempted.as_ref() == Some(&state) {
             self.metrics.failed_again(now);
         }
-        let is_told = state == LaneState::Running || !state.is_up();
+        let is_logged = state == LaneState::Running || !state.is_up();
         if self.metrics.set_state(now, state.clone())
-            && is_told
+            && is_logged
             && let Some(unlogged) = reported.lines.take(now)
         {
             drop(reported);

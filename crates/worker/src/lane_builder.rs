@@ -176,8 +176,8 @@ impl LaneBuilder {
 
     /// # Errors
     /// If the settings refer to something that is missing, such as a CA file.
-    pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneStart) -> Result<Lane, BuildLaneError> {
-        let LaneEndpoints { client, schema, ocsf_version, sink, target } = self.endpoints(spec, mode.shard)?;
+    pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, start: LaneStart) -> Result<Lane, BuildLaneError> {
+        let LaneEndpoints { client, schema, ocsf_version, sink, target } = self.endpoints(spec, start.shard)?;
         let steps = self.steps(spec, schema)?;
         let has_programs = steps.as_ref().is_some_and(|steps| steps.has_programs());
         let delivery = Arc::new(Delivery {
@@ -188,7 +188,7 @@ impl LaneBuilder {
             clock: self.options.clock,
             health: SinkHealth::new(self.options.accept_refusals.contains(&spec.id)),
             throttle: Throttle::new(spec.sink.concurrency()),
-            deadline: mode.deadline,
+            deadline: start.deadline,
         });
         Ok(Lane {
             key: spec.id.clone().into(),
@@ -206,15 +206,15 @@ impl LaneBuilder {
             delivery,
             batch_timeout: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
-            store: self.stores.of_shard(mode.shard),
+            store: self.stores.of_shard(start.shard),
             state_flags: self.state_flags(spec),
             file: self.warnings.file_of(&spec.id.pipeline).into(),
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane(&spec.id.pipeline),
             random: self.fork_random(),
-            first_poll_after: mode.first_poll_after,
-            once: mode.once,
+            first_poll_after: start.first_poll_after,
+            once: start.once,
             wanted: None,
         })
     }

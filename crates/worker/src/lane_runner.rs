@@ -284,13 +284,13 @@ impl LaneRunner {
     /// # Errors
     /// Why the lane cannot be built.
     fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, Failure> {
-        let mode = LaneStart {
+        let start = LaneStart {
             first_poll_after: self.waits.first_poll,
             once: self.once_timeout.is_some(),
             deadline: self.deadline.clone(),
             shard: self.shard,
         };
-        let build = || self.shared.lane_builder.build_lane(&self.spec, meter, mode);
+        let build = || self.shared.lane_builder.build_lane(&self.spec, meter, start);
         let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(Failure::transient)?;
         let mut lane = built?;
         if let Some(DetachedLane { key, wanted, sink_proven, .. }) = self.detached.as_deref() {

@@ -63,13 +63,13 @@ pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{DEFAULT_LISTEN, Options, REMEMBERED_MAX};
 pub use owners::{read_other_files, release_name};
-pub use renames::{Answer, KnownFiles, Request, Requests, rename_checkpoint};
+pub use renames::{KnownFiles, LaneAnswer, LaneRequest, LaneRequests, rename_checkpoint};
 pub use replay::{DeadLetterFilter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
 pub use start_error::StartError;
 pub use usage::{UsageStoreError, usage_area};
 pub use verify::{
-    DestinationReport, HourRow, IdentityList, IncompleteHours, LookupSource, Missing, RepairLimit, RepairReport,
+    DestinationReport, HourRow, IdentityList, IncompleteHours, LookupSource, MissingEvent, RepairLimit, RepairReport,
     RepairResult, Selected, Verify, VerifyDestination, VerifyError, VerifyProgress, VerifyReport, check_segments,
     repairs_area, replays_area, run_verify, run_verify_destination,
 };

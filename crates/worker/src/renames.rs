@@ -32,7 +32,7 @@ use crate::pipeline::Pipeline;
 pub use checkpoint::rename_checkpoint;
 pub use known::{KnownFiles, MAX_ORPHANS};
 pub use orphans::advice_of_lost;
-pub use requests::{Answer, Request, Requests, serve_requests};
+pub use requests::{LaneAnswer, LaneRequest, LaneRequests, serve_requests};
 
 use known::{AGAIN_AFTER_ORPHANS, Known, may_know};
 use watch::{Found, Limits, Movement, Watch};

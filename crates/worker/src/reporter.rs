@@ -18,7 +18,7 @@ use super::renames::{MAX_ORPHANS, Renames, advice_of_lost};
 use crate::Options;
 
 /// Interval at which lanes are asked for what the log has not reported yet.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Pipelines that one line of the log names.
 const MAX_NAMED: usize = 5;
 
@@ -28,12 +28,12 @@ pub struct Reporter {
     dead_letters: Arc<DeadLetters>,
     clock: Clock,
     /// The log has said which pipelines had no file at the start.
-    has_told_lost: AtomicBool,
+    has_logged_lost: AtomicBool,
 }
 
 impl Reporter {
     pub fn new(telemetry: Arc<Telemetry>, dead_letters: Arc<DeadLetters>, clock: Clock) -> Self {
-        Self { telemetry, dead_letters, clock, has_told_lost: AtomicBool::default() }
+        Self { telemetry, dead_letters, clock, has_logged_lost: AtomicBool::default() }
     }
 
     /// Updates the gauges of the process.
@@ -44,7 +44,7 @@ impl Reporter {
         self.telemetry.process().kafka_clients().set(gauge(lanes.sinks.kafka_clients()));
         self.telemetry.process().orphaned_checkpoints().set(gauge(renames.count_orphans()));
         self.telemetry.retain_removed_files(|pipeline| renames.has_lost(pipeline));
-        if renames.has_listed() && !self.has_told_lost.swap(true, Ordering::Relaxed) {
+        if renames.has_listed() && !self.has_logged_lost.swap(true, Ordering::Relaxed) {
             self.report_lost(renames.lost_pipelines(), &lanes.options);
         }
     }
@@ -110,7 +110,7 @@ impl Reporter {
     /// Logs the dead letters and mapping errors of lanes that wait for the end of their minute. Never returns.
     pub async fn log_pending(&self) {
         loop {
-            sleep(TELL_INTERVAL).await;
+            sleep(LOG_INTERVAL).await;
             let now = self.clock.now();
             for lane in self.telemetry.running_lanes() {
                 self.log_pending_of(&lane, Some(now));

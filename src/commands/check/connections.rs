@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use super::{Check, Finding, console};
 use crate::console::{Client, Limiters};
 use crate::destinations::integration::{Content, INTEGRATIONS};
-use crate::destinations::{self, SharedSinkResources, SinkSettings};
+use crate::destinations::{SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Stream};
 use crate::sink::{Batch, Probe, Sink};

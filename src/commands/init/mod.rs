@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use dialoguer::{Confirm, Input, MultiSelect, Select};
 
-use super::{Format, UsageError, check, note};
+use super::{ArgumentError, Format, check, note};
 use crate::console::ConsoleUrl;
 use crate::destinations::integration::{INTEGRATIONS, Integration};
 use crate::destinations::settings as sink_settings;
@@ -74,20 +74,20 @@ fn setting(text: &str) -> Result<(String, String), &'static str> {
 /// If something is missing and there is no terminal to ask on, or the file cannot be written.
 pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let name = stem(&args.file);
-    check_name(&name).map_err(|error| UsageError(format!("{}: {error}", args.file.display())))?;
+    check_name(&name).map_err(|error| ArgumentError(format!("{}: {error}", args.file.display())))?;
     if !args.file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
         let (file, name) = (args.file.display(), args.file.with_extension("yaml"));
         let problem = format!("{file} would be left out where its directory is read: write {}", name.display());
-        return Err(UsageError(problem).into());
+        return Err(ArgumentError(problem).into());
     }
     if args.file.exists() && !args.force {
-        return Err(UsageError(format!("{} exists; --force overwrites it", args.file.display())).into());
+        return Err(ArgumentError(format!("{} exists; --force overwrites it", args.file.display())).into());
     }
     tokio::task::block_in_place(|| args.ask())?;
     let Args { console: Some(console), token_file: Some(token_file), sink: Some(sink), .. } = &args else {
         let missing =
             "--console URL, --token-file PATH and --sink TYPE are needed; without them init asks on a terminal";
-        return Err(UsageError(missing.to_owned()).into());
+        return Err(ArgumentError(missing.to_owned()).into());
     };
     let mut example = Example::of(sink).with_context(|| format!("there is no example of {sink}"))?;
     example.name(&name).console(console).token_file(token_file).streams(&args.streams);
@@ -219,7 +219,7 @@ fn write(file: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     let written = options.write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(UsageError(format!("{} exists; --force overwrites it", file.display())).into())
+            Err(ArgumentError(format!("{} exists; --force overwrites it", file.display())).into())
         }
         written => written.with_context(|| format!("cannot write {}", file.display())),
     }

@@ -19,7 +19,7 @@ use self::output::Output;
 use self::rows::{Stored, Window, read};
 use super::output::print_json;
 use super::process::{FileOptionArgs, time};
-use super::{StateArgs, UsageError, must_exist, note};
+use super::{ArgumentError, StateArgs, must_exist, note};
 use crate::checkpoint::{LaneId, Store};
 use crate::pipeline::{self, instead};
 use crate::record::Timestamp;
@@ -81,7 +81,7 @@ enum ReportFormat {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { from, to, format, state, .. } = &args;
     if from >= to {
-        return Err(UsageError(format!("--from {from} must be before --to {to}")).into());
+        return Err(ArgumentError(format!("--from {from} must be before --to {to}")).into());
     }
     must_exist(&state.state)?;
     let of_files = args.pipelines_of_files().await?;
@@ -147,7 +147,7 @@ impl Args {
         let loaded = pipeline::read(&self.paths, &self.files.get()).await;
         loaded.problems.iter().for_each(note);
         if loaded.pipelines.is_empty() {
-            return Err(UsageError("there is no valid pipeline in the files given".to_owned()).into());
+            return Err(ArgumentError("there is no valid pipeline in the files given".to_owned()).into());
         }
         Ok(Some(loaded.pipelines.iter().map(|pipeline| Arc::clone(pipeline).name.clone()).collect()))
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store, StoredPart};
 use crate::commands::{StateArgs, note, print_line};
 use crate::lane::{InStore, LaneCheckpoint};
-use crate::settings::{PRIVATE, not_followed, private_file};
+use crate::settings::{PRIVATE_FILE_MODE, not_followed, private_file};
 use crate::state::{Access, process_identity};
 use crate::usage::Usage;
 use crate::worker::{repairs_area, replays_area, usage_area};
@@ -143,7 +143,7 @@ fn create(file: &Path) -> std::io::Result<File> {
                 "the file has several names (hard links), and somebody else may have made this one: remove it";
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, message));
         }
-        created.set_permissions(Permissions::from_mode(PRIVATE))?;
+        created.set_permissions(Permissions::from_mode(PRIVATE_FILE_MODE))?;
         created.set_len(0)?;
     }
     Ok(created)

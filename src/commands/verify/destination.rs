@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::checkpoint::ledger::Hour;
 use crate::commands::output::{Table, note, print_json, print_lines};
-use crate::commands::{Format, UsageError, print_line};
+use crate::commands::{ArgumentError, Format, print_line};
 use crate::record::Timestamp;
 use crate::worker::{
     DestinationReport, HourRow, IdentityList, LookupSource, RepairLimit, RepairReport, Selected, VerifyDestination,
@@ -107,7 +107,9 @@ async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<LookupSo
         .collect();
     if selected.sink.is_none() && sinks.len() > 1 {
         let sinks = sinks.join(", ");
-        return Err(UsageError(format!("the identities are from one destination: choose a --sink of {sinks}")).into());
+        return Err(
+            ArgumentError(format!("the identities are from one destination: choose a --sink of {sinks}")).into()
+        );
     }
     let given = spawn_blocking(move || read(&present)).await??;
     let IdentityList { other_lines, first_other, .. } = given;
@@ -119,7 +121,7 @@ async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<LookupSo
     }
     if given.distinct() == 0 {
         let problem = "--present: no line has an identity, which has 32 hex digits; decode base64 first";
-        return Err(UsageError(problem.to_owned()).into());
+        return Err(ArgumentError(problem.to_owned()).into());
     }
     Ok(LookupSource::Given(Arc::new(given)))
 }

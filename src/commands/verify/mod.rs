@@ -16,7 +16,7 @@ use tracing::info;
 use self::destination::DestinationArgs;
 use super::one_file::{WindowArgs, run_with_progress};
 use super::output::{Table, note, print_lines};
-use super::{UsageError, must_exist, print_line};
+use super::{ArgumentError, must_exist, print_line};
 use crate::checkpoint::ledger::Accounting;
 use crate::record::Stream;
 use crate::state::StoreLocation;
@@ -97,7 +97,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return args.destination.print(&reports, stop.is_cancelled());
     }
     if args.repair.flatten().is_some() {
-        return Err(UsageError("--repair=N is for --destination: without it, --repair has no number".to_owned()).into());
+        return Err(
+            ArgumentError("--repair=N is for --destination: without it, --repair has no number".to_owned()).into()
+        );
     }
     let verify = Verify { selected, repair: args.repair.is_some(), resend: args.resend };
     let running = run_verify(verify, options, progress.clone(), stop.clone());
@@ -144,7 +146,7 @@ async fn show_progress<T>(
     let Some(result) = run_with_progress(running, stop, || display.show(progress)).await? else { return Ok(None) };
     display.end(progress);
     result.map(Some).map_err(|error| match error {
-        VerifyError::NoLane(_) => UsageError(error.to_string()).into(),
+        VerifyError::NoLane(_) => ArgumentError(error.to_string()).into(),
         error => anyhow::Error::from(error),
     })
 }

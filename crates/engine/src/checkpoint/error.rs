@@ -49,13 +49,13 @@ pub enum StateError {
     },
     /// A journal is not as its checkpoint says.
     #[error(
-        "segment {segment} of the journal of lane {lane} is missing or damaged; restore checkpoint and journal from a \
+        "segment {segment} of the journal of lane {key} is missing or damaged; restore checkpoint and journal from a \
          backup, or stop the worker and remove both with the worker's --state: the lane then starts at `since`, and \
          delivers again what it delivered from then on: s1-forwarder state delete LANE"
     )]
     Journal {
         /// The lane's checkpoint.
-        lane: CheckpointKey,
+        key: CheckpointKey,
         /// The segment's number.
         segment: u64,
     },
@@ -66,10 +66,10 @@ pub enum StateError {
     #[error("lane {0} already has a checkpoint; delete it first")]
     Exists(CheckpointKey),
     /// Another process writes this checkpoint now.
-    #[error("the checkpoint of {lane} belongs to {owner} now")]
+    #[error("the checkpoint of {key} belongs to {owner} now")]
     Conflict {
         /// The lane's checkpoint.
-        lane: CheckpointKey,
+        key: CheckpointKey,
         /// The process that wrote it last.
         owner: String,
     },
@@ -135,8 +135,8 @@ mod tests {
             (StateError::Locked("x".into()), "transient"),
             (StateError::Damaged { place: "x".to_owned(), reason: "cut" }, "refusal"),
             (StateError::Newer { place: "x".to_owned(), version: 9 }, "refusal"),
-            (StateError::Journal { lane: key(), segment: 1 }, "refusal"),
-            (StateError::Conflict { lane: key(), owner: "b".to_owned() }, "superseded"),
+            (StateError::Journal { key: key(), segment: 1 }, "refusal"),
+            (StateError::Conflict { key: key(), owner: "b".to_owned() }, "superseded"),
             (failed(Failure::Unauthorized("no".to_owned())), "refusal"),
             (failed(Failure::SecretUnreadable("no file".to_owned())), "refusal"),
             (failed(Failure::Superseded("b".to_owned())), "superseded"),

@@ -86,7 +86,7 @@ impl Segment {
     /// # Errors
     /// When it cannot be read, or is not as it was written: a running lane may have changed it meanwhile.
     pub async fn read(&self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<Vec<u8>, StateError> {
-        let damaged = || StateError::Journal { lane: key.clone(), segment: self.number };
+        let damaged = || StateError::Journal { key: key.clone(), segment: self.number };
         let mut bytes = backend.read_journal(key, self.number).await?.ok_or_else(damaged)?;
         bytes.truncate(usize::try_from(self.length).map_err(|_| damaged())?);
         if self.is(&bytes) { Ok(bytes) } else { Err(damaged()) }

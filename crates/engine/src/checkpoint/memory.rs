@@ -94,7 +94,7 @@ impl CheckpointBackend for MemoryStore {
 
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
         if self.has_other_owner.load(Ordering::Relaxed) {
-            return Err(StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() });
+            return Err(StateError::Conflict { key: key.clone(), owner: "another process".to_owned() });
         }
         let failed = |source| Err(StateError::Io { action: "write", path: "memory".into(), source });
         if self.is_read_only.load(Ordering::Relaxed) {

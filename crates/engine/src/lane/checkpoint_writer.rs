@@ -36,7 +36,7 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
-    mode: FailurePolicy,
+    policy: FailurePolicy,
     meter: Meter,
     clock: Clock,
     /// What goes into the journal with the next checkpoint, or before it.
@@ -54,7 +54,7 @@ impl CheckpointWriter {
             Box::new(BackendWriter::new(copy, lane.key.clone(), interval, random.fork()))
         });
         let meter = lane.delivery.meter.clone();
-        Self { main, copy, mode: lane.mode(), meter, clock: lane.delivery.clock, appends: Vec::new() }
+        Self { main, copy, policy: lane.policy(), meter, clock: lane.delivery.clock, appends: Vec::new() }
     }
 
     /// The position moved over time that contained no events.
@@ -159,7 +159,7 @@ impl CheckpointWriter {
     async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) -> Result<(), NotStored> {
         let Some(copy) = &mut self.copy else { return Ok(()) };
         let Err(failure) = copy.write_copy(checkpoint).await.map_err(Failure::from) else { return Ok(()) };
-        match verdict(Side::Copy, &failure, self.mode, ConsecutiveRefusals::default()) {
+        match verdict(Side::Copy, &failure, self.policy, ConsecutiveRefusals::default()) {
             Verdict::Exit(exit) => Err(NotStored { failure, exit }),
             Verdict::Again | Verdict::Pause(_) => {
                 copy.retry();
@@ -217,7 +217,7 @@ impl CheckpointWriter {
             }
             Err(error) => {
                 let failure = Failure::from(error);
-                match verdict(Side::Store, &failure, self.mode, self.main.refusals()) {
+                match verdict(Side::Store, &failure, self.policy, self.main.refusals()) {
                     Verdict::Again | Verdict::Pause(_) => self.try_again(&failure),
                     Verdict::Exit(exit) => return Err(NotStored { failure, exit }),
                 }

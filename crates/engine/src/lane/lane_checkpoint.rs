@@ -353,7 +353,7 @@ impl LaneCheckpoint {
         let segments = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
         let segments = try_join_all(segments).await?.into_iter().collect();
         let first = || self.log.journal().segments().next().map(|segment| segment.number).unwrap_or_default();
-        let damaged = StateError::Journal { lane: key.clone(), segment: first() };
+        let damaged = StateError::Journal { key: key.clone(), segment: first() };
         self.read_position(&segments).then_some(()).ok_or(damaged)
     }
 

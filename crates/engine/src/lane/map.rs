@@ -42,7 +42,7 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// Bytes of the largest page that is begun on the runtime's thread: to free that thread would cost more than a
 /// hundredth of what the page does. What is left of the page after a turn is mapped next to the runtime.
-const SMALL_PAGE: usize = 64 * 1024;
+const MAX_MAPPED_INLINE: usize = 64 * 1024;
 
 /// One permit for each lane that maps: as many as there are processors, as if lanes mapped on the runtime's threads.
 static MAP_PERMITS: LazyLock<Semaphore> =
@@ -174,7 +174,7 @@ impl MapStage {
     ) -> Result<Box<Filler>, MapEnd> {
         filler.transformer.set_scope(page.scope.take());
         let excluded_until = filler.open.exclude(&mut page);
-        let mut is_small = page.body.len() <= SMALL_PAGE;
+        let mut is_small = page.body.len() <= MAX_MAPPED_INLINE;
         let mut mapping = OpenPage { page, reservation, next: 0 };
         loop {
             let now = Instant::now();

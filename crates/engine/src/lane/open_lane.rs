@@ -28,7 +28,7 @@ pub struct OpenLane {
     pub is_begun: bool,
     pub writer: CheckpointWriter,
     pub sizing: Sizing,
-    pub learned: ConsoleHabits,
+    pub habits: ConsoleHabits,
     pub threats: KnownThreats,
     pub schedule: PollSchedule,
     /// [`Client::token_changes`](crate::console::Client::token_changes) that the schedule has followed.
@@ -52,7 +52,7 @@ impl OpenLane {
 impl Lane {
     /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the
     /// minutes that its calls may last; once it `has_failed`, it shows how.
-    async fn try_open_and_tell(&self, has_failed: bool) -> Result<Option<LaneCheckpoint>, Failure> {
+    async fn try_open_and_report(&self, has_failed: bool) -> Result<Option<LaneCheckpoint>, Failure> {
         let mut opening = pin!(self.try_open());
         if has_failed || self.transactional_sink().is_none() {
             return opening.await;
@@ -81,13 +81,13 @@ impl Lane {
         let mut refusals = ConsecutiveRefusals::default();
         let mut has_failed = false;
         let opened = loop {
-            match self.try_open_and_tell(has_failed).await {
+            match self.try_open_and_report(has_failed).await {
                 Ok(opened) => break opened,
                 Err(failure) => {
                     let failure = self.with_command(failure);
                     has_failed = true;
                     self.delivery.meter.failed(Side::Claim, &failure);
-                    if let Verdict::Exit(Exit::Leave(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {
+                    if let Verdict::Exit(Exit::Leave(end)) = verdict(Side::Claim, &failure, self.policy(), refusals) {
                         return Err(end);
                     }
                     refusals.count(&failure);
@@ -116,7 +116,7 @@ impl Lane {
             is_begun,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
-            learned: ConsoleHabits::default(),
+            habits: ConsoleHabits::default(),
             threats: KnownThreats::default(),
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),

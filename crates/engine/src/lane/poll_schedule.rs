@@ -90,7 +90,7 @@ impl PollSchedule {
     }
 
     /// A poll of the pass failed. The pass is polled again after the pause.
-    pub fn failed(&mut self, pass: usize, failure: Failure, pause: Duration) {
+    pub fn pass_failed(&mut self, pass: usize, failure: Failure, pause: Duration) {
         if let Some(pass) = self.passes.get_mut(pass) {
             pass.due = Some(Instant::now() + pause);
             pass.failure = Some(failure);

@@ -14,7 +14,7 @@ use super::clocks::Clocks;
 use super::enrich::Enricher;
 use super::known_threats::KnownThreats;
 use super::map::ReservedPage;
-use super::sizing::{EXPANSION, PagePlan, SMALL_PAGE, Sizing};
+use super::sizing::{EXPANSION, PagePlan, SMALL_RESERVATION, Sizing};
 use super::{Lane, Reservation};
 use crate::checkpoint::ledger::repair_between;
 use crate::console::{ClockChange, ConsoleError, advice};
@@ -42,7 +42,7 @@ pub struct PullStage<'a> {
     /// What the lane has learned about the size of its records; shared by all its polls.
     pub sizing: &'a mut Sizing,
     /// What the polls of the lane have learned of the console; shared by all of them.
-    pub learned: &'a mut ConsoleHabits,
+    pub habits: &'a mut ConsoleHabits,
     /// The threats that the lane has fetched for its activities; shared by all its polls.
     pub threats: &'a mut KnownThreats,
     pub random: fastrand::Rng,
@@ -87,7 +87,7 @@ impl PullStage<'_> {
                 Some(window) => window.to,
                 None => self.start_time(must_ask).await?,
             };
-            let not_due = match Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.learned) {
+            let not_due = match Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.habits) {
                 Ok(poll) => break poll,
                 Err(not_due) => not_due,
             };
@@ -164,7 +164,7 @@ impl PullStage<'_> {
         }
         // What is fetched in addition to records, and a record that is too large, have no small page.
         let is_divisible = enricher.is_none() && page.limit > 1;
-        let small = if is_divisible { SMALL_PAGE.min(reserve) } else { 0 };
+        let small = if is_divisible { SMALL_RESERVATION.min(reserve) } else { 0 };
         let reserved = self.lane.budget.reserve_page(reserve, small).await;
         *page = page.within(reserved.bytes());
         reserved
@@ -194,7 +194,7 @@ impl PullStage<'_> {
                     return Ok(());
                 }
                 Ok(_) | Err(ConsoleError::TooLarge(_)) => return Ok(()),
-                Err(error) => self.failed(error, &mut retry).await?,
+                Err(error) => self.retry_or_fail(error, &mut retry).await?,
             }
         }
     }
@@ -248,7 +248,7 @@ impl PullStage<'_> {
     ///
     /// # Errors
     /// A failure that a retry would not change, or that keeps other passes waiting.
-    async fn failed(&mut self, error: ConsoleError, retry: &mut RetryState) -> Result<(), Failure> {
+    async fn retry_or_fail(&mut self, error: ConsoleError, retry: &mut RetryState) -> Result<(), Failure> {
         let (reason, after) = match error {
             ConsoleError::Transient { reason, after, timed_out } => {
                 retry.timeouts = if timed_out { retry.timeouts + 1 } else { 0 };
@@ -355,7 +355,7 @@ impl OngoingPoll<'_> {
         }
         if let Err(error) = self.poll.answered(answer, client.latest_time()) {
             self.reservation = None;
-            self.stage.failed(error, &mut self.retry).await?;
+            self.stage.retry_or_fail(error, &mut self.retry).await?;
         }
         Ok(())
     }
@@ -391,7 +391,7 @@ impl OngoingPoll<'_> {
     }
 
     fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
-        *self.stage.learned = self.poll.learned();
+        *self.stage.habits = self.poll.habits();
         self.stage.lane.delivery.meter.report(LaneEvent::ConsoleAnswers(self.stage.other_failure.clone()));
         let observed = self.poll.take_observed();
         Polled { context, end, observed }

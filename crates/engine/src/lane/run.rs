@@ -128,7 +128,7 @@ impl Lane {
         lane_span(pipeline, *stream, sink)
     }
 
-    pub(super) fn mode(&self) -> FailurePolicy {
+    pub(super) fn policy(&self) -> FailurePolicy {
         FailurePolicy { once: self.once, reopens: self.transactional_sink().is_some() }
     }
 }
@@ -217,7 +217,7 @@ impl Life {
             Some(Ok(())) => {}
             Some(Err(failure)) => {
                 self.lane.delivery.meter.failed(Side::Console, &failure);
-                return self.failed(open, pass, SideFailure { side: Side::Console, failure }).await;
+                return self.after_failure(open, pass, SideFailure { side: Side::Console, failure }).await;
             }
             None => return self.stopped(open),
         }
@@ -231,7 +231,7 @@ impl Life {
             }
             SessionEnd::Stopped => self.stopped(open),
             SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored),
-            SessionEnd::Failed(SessionFailure::Side(failed)) => self.failed(open, pass, failed).await,
+            SessionEnd::Failed(SessionFailure::Side(failed)) => self.after_failure(open, pass, failed).await,
         }
     }
 
@@ -250,7 +250,7 @@ impl Life {
                 self.lane.first_poll_after = Duration::ZERO;
                 LaneStep::Open(Duration::ZERO)
             }
-            Some(Err(failure)) => self.failed(open, pass, SideFailure { side: Side::Console, failure }).await,
+            Some(Err(failure)) => self.after_failure(open, pass, SideFailure { side: Side::Console, failure }).await,
             None => self.plan(open, false),
         }
     }
@@ -304,10 +304,10 @@ impl Life {
     }
 
     /// A session failed, and what was settled may still be stored.
-    async fn failed(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> LaneStep {
+    async fn after_failure(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> LaneStep {
         let SideFailure { side, failure } = failed;
         self.show(side, &failure);
-        let pause = match verdict(side, &failure, self.lane.mode(), open.refusals) {
+        let pause = match verdict(side, &failure, self.lane.policy(), open.refusals) {
             Verdict::Exit(exit) => return self.exit(open, exit),
             Verdict::Pause(pause) => {
                 self.pause(&mut open, pass, pause, &failure);
@@ -377,19 +377,19 @@ impl Life {
         match pause {
             Pause::PassGivenUp => return schedule.give_up(pass, failure.clone()),
             Pause::PassFailing => {
-                schedule.failed(pass, failure.clone(), spread(AFTER_GIVING_WAY, random).max(failure.after()));
+                schedule.pass_failed(pass, failure.clone(), spread(AFTER_GIVING_WAY, random).max(failure.after()));
             }
             Pause::ClockWrong => {
                 let every = pull.passes().get(pass).map_or(AFTER_GIVING_WAY, |pass| pass.every);
                 let pause = spread(every.min(AFTER_GIVING_WAY), random);
-                schedule.failed(pass, failure.clone(), pause);
+                schedule.pass_failed(pass, failure.clone(), pause);
                 schedule.pause(pause);
             }
-            Pause::PassRefused => schedule.failed(pass, failure.clone(), spread(AFTER_FORBIDDEN, random)),
+            Pause::PassRefused => schedule.pass_failed(pass, failure.clone(), spread(AFTER_FORBIDDEN, random)),
             Pause::TokenRefused => {
                 let pause = token_backoff.next(after_refused, random);
                 // Another pass tries the token next.
-                schedule.failed(pass, failure.clone(), pause);
+                schedule.pass_failed(pass, failure.clone(), pause);
                 schedule.pause(pause);
             }
             Pause::SinkFailing => {

@@ -47,13 +47,13 @@ impl<'a> Session<'a> {
         let pull_random = lane.random.fork();
         let send_random = lane.random.fork();
         let lane = &*lane;
-        let OpenLane { checkpoint, writer, sizing, learned, threats, schedule, sink_backoff, .. } = open;
+        let OpenLane { checkpoint, writer, sizing, habits, threats, schedule, sink_backoff, .. } = open;
         let name = passes.get(pass).map(|pass| &*pass.name).filter(|name| *name != MAIN_PASS);
         let position = checkpoint.position.for_poll();
         let pull = PullStage {
             lane,
             sizing,
-            learned,
+            habits,
             threats,
             random: pull_random,
             gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MAX_FAILURES }),

@@ -10,7 +10,7 @@ const FIRST_GUESS: f64 = 4096.0;
 /// Smallest body worth a request.
 const MIN_BODY: usize = 64 * 1024;
 /// Reserved for such a body.
-pub const SMALL_PAGE: usize = MIN_BODY * EXPANSION;
+pub const SMALL_RESERVATION: usize = MIN_BODY * EXPANSION;
 /// Records of a page until the sink has accepted something.
 const FIRST_LIMIT: usize = 50;
 /// Pages after which a halved limit is doubled again.

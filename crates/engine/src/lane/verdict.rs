@@ -108,21 +108,21 @@ impl From<NotStored> for SessionFailure {
 }
 
 /// Returns what the lane does after `failure` of `side`. `refusals` counts the refusals in a row before this failure.
-pub fn verdict(side: Side, failure: &Failure, mode: FailurePolicy, refusals: ConsecutiveRefusals) -> Verdict {
-    let is_last = mode.once && refusals.end_a_run_with(failure);
+pub fn verdict(side: Side, failure: &Failure, policy: FailurePolicy, refusals: ConsecutiveRefusals) -> Verdict {
+    let is_last = policy.once && refusals.end_a_run_with(failure);
     match (side, failure) {
         (Side::Claim, _) if is_last => LEAVE_REFUSED,
         // Nothing was read or sent, so that the lane can wait for any other process.
         (Side::Claim, _) => Verdict::Again,
-        (_, Failure::Superseded(_)) if mode.reopens => Verdict::Exit(Exit::Reopen),
+        (_, Failure::Superseded(_)) if policy.reopens => Verdict::Exit(Exit::Reopen),
         (_, Failure::Superseded(_)) => LEAVE_TAKEN_OVER,
         (Side::Store, _) if is_last => LEAVE_REFUSED,
         (Side::Store | Side::Copy, _) => Verdict::Again,
         // Only another file helps, and with it comes another lane.
-        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) if mode.once => REFUSED,
+        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) if policy.once => REFUSED,
         (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
         // The other passes may be complete nevertheless.
-        (Side::Console, Failure::Misconfigured(_)) if mode.once => Verdict::Pause(Pause::PassGivenUp),
+        (Side::Console, Failure::Misconfigured(_)) if policy.once => Verdict::Pause(Pause::PassGivenUp),
         _ if is_last => REFUSED,
         (Side::Console, Failure::Misconfigured(_)) => Verdict::Pause(Pause::PassRefused),
         (Side::Console, Failure::Unauthorized(_) | Failure::SecretUnreadable(_)) => Verdict::Pause(Pause::TokenRefused),

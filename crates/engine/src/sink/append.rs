@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use s1_forwarder_settings::{FilePath, PRIVATE, create_private_directories, not_followed, quoted};
+use s1_forwarder_settings::{FilePath, PRIVATE_FILE_MODE, create_private_directories, not_followed, quoted};
 
 /// How often the lock of a file is tried, and the pause between two tries. Other lanes may write for a while, but the
 /// holder of the lock must not hold the writer's thread.
@@ -79,7 +79,7 @@ pub fn open_locked(path: &FilePath) -> io::Result<File> {
 fn private_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
-    options.mode(PRIVATE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options.mode(PRIVATE_FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 
@@ -108,7 +108,7 @@ fn open_with_lock(path: &FilePath) -> io::Result<(File, Option<File>)> {
     loop {
         let lock = lock_path.open(&private_options()).map_err(not_followed).map_err(named)?;
         if lock.metadata().map_err(named)?.mode() & 0o077 != 0 {
-            lock.set_permissions(Permissions::from_mode(PRIVATE)).map_err(named)?;
+            lock.set_permissions(Permissions::from_mode(PRIVATE_FILE_MODE)).map_err(named)?;
         }
         lock_in_time(&lock, &lock_path)?;
         // Somebody may have removed it.

@@ -34,7 +34,7 @@ pub use error::DeliveryError;
 pub use fates::Fates;
 pub use health::{SinkAnswers, SinkHealth};
 
-use blocked::{Failed, part_of};
+use blocked::{AnswerSubject, part_of};
 use fates::Fate;
 use health::Row;
 use sorted::Sorted;
@@ -97,7 +97,7 @@ struct BatchDelivery<'a> {
     oversized: Vec<RefusedEvent>,
     /// The user's program failed on them. They are not sent, and count as refused: a wrong program is as likely as a
     /// wrong sink.
-    failed: Vec<RefusedEvent>,
+    program_failures: Vec<RefusedEvent>,
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
@@ -161,7 +161,6 @@ impl Delivery {
         let parts = VecDeque::new();
         let refused = Vec::new();
         let oversized = Vec::new();
-        let failed = Vec::new();
         let mut delivery = BatchDelivery {
             delivery: self,
             batch,
@@ -172,7 +171,7 @@ impl Delivery {
             refused,
             accepted_unnamed: 0,
             oversized,
-            failed,
+            program_failures: Vec::new(),
             random,
             waits,
             transaction,
@@ -188,7 +187,7 @@ impl Delivery {
         }
         let counted = delivery.check_refusals()?;
         delivery.refused.append(&mut delivery.oversized);
-        delivery.refused.append(&mut delivery.failed);
+        delivery.refused.append(&mut delivery.program_failures);
         if let Err(error) = delivery.store_refused().await {
             self.health.uncount(counted);
             return Err(error);
@@ -220,7 +219,7 @@ impl BatchDelivery<'_> {
                 }
                 Some(Unsent::ProgramFailed) => {
                     let reason = event.error.unwrap_or_default().to_owned();
-                    self.failed.push(RefusedEvent { index, status: PROGRAM.to_owned(), reason });
+                    self.program_failures.push(RefusedEvent { index, status: PROGRAM.to_owned(), reason });
                 }
                 None if event.body.len() <= limit => part.push(index),
                 None => {
@@ -505,7 +504,7 @@ impl BatchDelivery<'_> {
             // One that was just found is tried once more, after all others: a session that fails keeps no dead letters.
             // The sink must have accepted others since, or it may be down.
             let is_proven = self.accepted > 0 || self.is_proven(index);
-            let is_refusal = is_alone && !is_news && is_proven && Failed::of(status).is_some();
+            let is_refusal = is_alone && !is_news && is_proven && AnswerSubject::of(status).is_some();
             if is_refusal && self.delivery.health.accepts_refusals() {
                 let status = if status.starts_with('2') { PARTIAL } else { status }.to_owned();
                 self.refused.push(RefusedEvent { index, status, reason });
@@ -527,13 +526,13 @@ impl BatchDelivery<'_> {
     /// True if it is known now which event of `part` is to blame.
     fn look_for_blame(&self, part: &[usize], status: &str) -> bool {
         let health = &self.delivery.health;
-        let Some(failed) = Failed::of(status) else {
+        let Some(failed) = AnswerSubject::of(status) else {
             health.blocked().unavailable();
             return false;
         };
         let patience = if health.accepts_refusals() { BLOCKED_ACCEPTED } else { BLOCKED };
         let events: Vec<Identity> = part.iter().filter_map(|index| self.identity(*index)).collect();
-        let blamed = health.blocked().failed(&events, failed, self.accepted > 0, self.attempted_at, patience);
+        let blamed = health.blocked().attempt_failed(&events, failed, self.accepted > 0, self.attempted_at, patience);
         let is_blamed = |index: &&usize| blamed.is_some() && self.identity(**index) == blamed;
         if let Some(event) = part.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
             let record_id = event.record_id;
@@ -623,7 +622,8 @@ impl BatchDelivery<'_> {
     /// event that the programs have dropped ends a row of those that they failed on. Returns what was counted.
     fn check_refusals(&self) -> Result<Row, Failure> {
         let health = &self.delivery.health;
-        let mut row = Row { refused: self.refused_anew(&self.refused), failed: self.refused_anew(&self.failed) };
+        let mut row =
+            Row { refused: self.refused_anew(&self.refused), failed: self.refused_anew(&self.program_failures) };
         if self.batch.programs_worked() {
             health.programs_worked();
             row.failed = 0;
@@ -635,7 +635,7 @@ impl BatchDelivery<'_> {
         if in_a_row < MISCONFIGURED_FROM || health.accepts_refusals() {
             return Ok(row);
         }
-        let Some(first) = self.refused.first().or(self.failed.first()) else { return Ok(row) };
+        let Some(first) = self.refused.first().or(self.program_failures.first()) else { return Ok(row) };
         if self.refused.is_empty() {
             return Err(Failure::ProgramFailed(format!(
                 "a program of the pipeline failed on {in_a_row} events in a row: {}; no event of this batch became a dead \

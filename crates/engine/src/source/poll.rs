@@ -59,7 +59,7 @@ pub struct Poll {
     phase: Phase,
     pager: Pager,
     progress: Progress,
-    walk: Walk,
+    walk: PollSpan,
     /// The walks that follow.
     walks: VecDeque<Span>,
     /// The console's counts can be compared with what is known.
@@ -77,12 +77,12 @@ pub struct Poll {
     /// To be emitted before anything else is asked.
     ready: Option<PulledPage>,
     null_answers: usize,
-    learned: ConsoleHabits,
+    habits: ConsoleHabits,
 }
 
 /// A part of the time that is read page by page, with each cursor that the console gives.
 #[derive(Debug, Clone, Copy)]
-struct Walk {
+struct PollSpan {
     /// Both ends are included.
     span: Span,
     /// A cursor was followed: the list may have ended too early.
@@ -141,7 +141,7 @@ enum Phase {
 
 impl Poll {
     /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
-    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console.
+    /// which it keeps what concerns this pass. `habits` is what earlier polls know of the console.
     ///
     /// # Errors
     /// If nothing is due.
@@ -152,9 +152,9 @@ impl Poll {
         position: &SourcePosition,
         pass: usize,
         start: Timestamp,
-        learned: ConsoleHabits,
+        habits: ConsoleHabits,
     ) -> Result<Self, NotDue> {
-        let plan = Plan::of(&pull, position, pass, start, learned)?;
+        let plan = Plan::of(&pull, position, pass, start, habits)?;
         let from = plan.from;
         let to = plan.context.start;
         let ordered = pull.is_ordered();
@@ -166,7 +166,7 @@ impl Poll {
             phase: Phase::Paging,
             pager: Pager::from(from),
             progress: Progress { ordered, newest: from, restart_from: from },
-            walk: Walk::over(Span { from, to }),
+            walk: PollSpan::over(Span { from, to }),
             walks: VecDeque::new(),
             open: None,
             is_counted: plan.is_counted,
@@ -176,7 +176,7 @@ impl Poll {
             scan: None,
             ready: None,
             null_answers: 0,
-            learned,
+            habits,
         };
         match plan.reads {
             ReadPlan::Marker(snapshot) => poll.phase = Phase::Marking(snapshot),
@@ -192,10 +192,10 @@ impl Poll {
     }
 
     /// What the next poll has to know.
-    pub fn learned(&self) -> ConsoleHabits {
+    pub fn habits(&self) -> ConsoleHabits {
         let has_wrong_counts = self.found_late < self.excess || self.not_shown > 0;
         let miscounted_at = has_wrong_counts.then_some(self.selection.context.start);
-        ConsoleHabits { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
+        ConsoleHabits { miscounted_at: miscounted_at.or(self.habits.miscounted_at), ..self.habits }
     }
 
     /// Skips the records that are not wanted.
@@ -275,7 +275,7 @@ impl Poll {
     pub fn answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => Ok(()),
-            Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.confirmation_answered(answer, now),
+            Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.oversized_confirmed(answer, now),
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
@@ -302,7 +302,7 @@ impl Poll {
             }
             Phase::Confirming(search) => {
                 search.counted(&self.selection.listed(), count);
-                self.confirmed();
+                self.counts_confirmed();
             }
             _ => {}
         }
@@ -358,14 +358,14 @@ impl Poll {
             // not null, so null is a failure there.
             None => {
                 let is_list = self.pull.stream.description().frame == Frame::List;
-                page.null_data && shown == 0 && is_list && !self.learned.is_null_usual
+                page.null_data && shown == 0 && is_list && !self.habits.is_null_usual
             }
         };
         if is_end {
-            self.learned.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
+            self.habits.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
             self.ready = Some(self.empty_page());
             // The end is confirmed.
-            self.walk = Walk::over(self.walk.span);
+            self.walk = PollSpan::over(self.walk.span);
             self.next_list();
             return Ok(());
         }
@@ -376,7 +376,7 @@ impl Poll {
             let reason = format!("pages repeat under new cursors{}", counted.unwrap_or_default());
             return Err(ConsoleError::BadCursor(reason));
         }
-        let was_null_usual = mem::take(&mut self.learned.is_null_usual);
+        let was_null_usual = mem::take(&mut self.habits.is_null_usual);
         let Some(count) = page.total_items else {
             if was_null_usual {
                 self.restart();
@@ -432,13 +432,13 @@ impl Poll {
             self.phase = Phase::Done(PollEnd::Complete);
             return;
         };
-        self.walk = Walk::over(span);
+        self.walk = PollSpan::over(span);
         self.begin_walk(span.from);
     }
 
     /// The list of this walk has come to its end, which may be too early.
     fn end_walk(&mut self) {
-        let Walk { missing, found, is_long, .. } = self.walk;
+        let PollSpan { missing, found, is_long, .. } = self.walk;
         let is_at_end = match missing {
             None => !is_long,
             Some(0) => !is_long || found == 0,
@@ -446,7 +446,7 @@ impl Poll {
         };
         match missing {
             _ if is_at_end || !self.is_counted => self.next_walk(),
-            Some(missing) if found == 0 => self.accept(missing),
+            Some(missing) if found == 0 => self.accept_excess(missing),
             _ => self.confirm(),
         }
     }
@@ -460,7 +460,7 @@ impl Poll {
         }
         let Selection { context, .. } = self.selection;
         let reach = self.selection.pass().reach;
-        let has_wrong_counts = self.not_shown > 0 || self.learned.has_miscounted(context.start, reach);
+        let has_wrong_counts = self.not_shown > 0 || self.habits.has_miscounted(context.start, reach);
         let search = if has_wrong_counts {
             Search::nothing()
         } else {
@@ -468,7 +468,7 @@ impl Poll {
             Search::of(whole, likely, 1, &self.selection.listed())
         };
         self.phase = Phase::Confirming(search);
-        self.confirmed();
+        self.counts_confirmed();
     }
 
     /// The bound may move up to here.
@@ -496,7 +496,7 @@ impl Poll {
     /// Goes on once nothing is left to be counted. Where the console counts more records than are known, it is asked
     /// for these again; where its count says nothing, for what comes after the last record of its list. Time that stays
     /// open is read once more anyway.
-    fn confirmed(&mut self) {
+    fn counts_confirmed(&mut self) {
         let Phase::Confirming(search) = &self.phase else { return };
         if search.question().is_some() {
             return;
@@ -506,7 +506,9 @@ impl Poll {
         let is_unclear = search.counts == 0 || search.has_fewer;
         match first_missing {
             // Some were found, and others came late meanwhile: that may go on indefinitely.
-            Some(_) if self.walk.missing.is_some_and(|missing| (1..=excess).contains(&missing)) => self.accept(excess),
+            Some(_) if self.walk.missing.is_some_and(|missing| (1..=excess).contains(&missing)) => {
+                self.accept_excess(excess)
+            }
             Some(from) => {
                 debug!(records = excess, %from, "the console counts more records than its list has shown: it is asked again");
                 self.read_again(from, excess, self.comparable().to);
@@ -521,7 +523,7 @@ impl Poll {
 
     fn read_again(&mut self, from: Timestamp, missing: u64, counted_until: Timestamp) {
         let span = Span { from, to: self.walk.span.to };
-        self.walk = Walk { missing: Some(missing), counted_until, ..Walk::over(span) };
+        self.walk = PollSpan { missing: Some(missing), counted_until, ..PollSpan::over(span) };
         self.selection.read_again(from);
         self.progress.restart_from = from;
         self.begin_walk(from);
@@ -529,7 +531,7 @@ impl Poll {
 
     /// The console counts `missing` records that it does not show. To ask again and again would stop the bound
     /// indefinitely.
-    fn accept(&mut self, missing: u64) {
+    fn accept_excess(&mut self, missing: u64) {
         info!(records = missing, "the console counts more records than it shows");
         self.not_shown += missing;
         self.selection.count_not_shown(missing);
@@ -539,7 +541,7 @@ impl Poll {
     /// `data: null` may mean that there is nothing, or that something is wrong.
     fn null_answer(&mut self) -> Result<(), ConsoleError> {
         self.null_answers += 1;
-        let is_usual = self.learned.is_null_usual;
+        let is_usual = self.habits.is_null_usual;
         if is_usual || self.null_answers > NULL_TRIES {
             self.doubt();
         }
@@ -627,7 +629,7 @@ impl Poll {
     }
 }
 
-impl Walk {
+impl PollSpan {
     /// The first walk over a part.
     fn over(span: Span) -> Self {
         Self { span, is_long: false, missing: None, counted_until: span.to, found: 0 }
@@ -652,7 +654,7 @@ impl Poll {
     }
 
     /// The record that is stepped over was asked for again, and its beginning is all that fits.
-    fn confirmation_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+    fn oversized_confirmed(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
         self.go_on(record.confirmed(answer), now)
     }
@@ -665,10 +667,10 @@ impl Poll {
                 self.phase = Phase::SteppingOver(record);
                 return Err(failure);
             }
-            AfterAnswer::Search { wanted } => self.search(wanted),
+            AfterAnswer::Search { wanted } => self.find_oversized(wanted),
             AfterAnswer::SearchNearer { wanted, failure } => {
                 let before = self.pager.from;
-                self.search(wanted);
+                self.find_oversized(wanted);
                 if self.pager.from <= before {
                     return Err(failure);
                 }
@@ -694,7 +696,7 @@ impl Poll {
     }
 
     /// Begins a walk without cursors shortly before what was read last, to find the record that begins like this.
-    fn search(&mut self, wanted: Bytes) {
+    fn find_oversized(&mut self, wanted: Bytes) {
         let Progress { ordered, newest, .. } = self.progress;
         let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
         self.pager = Pager::from(from);

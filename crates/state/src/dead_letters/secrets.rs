@@ -49,7 +49,7 @@ const DATA: &str = "dead-letters.ndjson.gz";
 
 /// The Secrets with dead letters of one installation.
 #[derive(Debug)]
-struct Secrets {
+struct SecretObjects {
     api: Api<Secret>,
     instance: String,
     namespace: String,
@@ -71,7 +71,7 @@ struct ReadSecret {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum SecretError {
+enum SecretObjectError {
     #[error(transparent)]
     Kubernetes(#[from] KubernetesError),
     /// The content of one Secret is damaged, of a newer version, or not of this program.
@@ -103,7 +103,7 @@ enum Change {
     Conflict,
 }
 
-impl Secrets {
+impl SecretObjects {
     fn new(kubernetes: &Kubernetes, instance: &str) -> Self {
         let Kubernetes { client, namespace } = kubernetes;
         let api = Api::namespaced(client.clone(), namespace);
@@ -120,7 +120,7 @@ impl Secrets {
     ///
     /// # Errors
     /// If the API server does not answer, or there are Secrets of an earlier build.
-    async fn list(&self) -> Result<BTreeMap<String, Result<ListedSecret, String>>, SecretError> {
+    async fn list(&self) -> Result<BTreeMap<String, Result<ListedSecret, String>>, SecretObjectError> {
         let mut parameters = ListParams::default().labels(&selector(&self.instance, KIND)).limit(PAGE);
         let mut listed = BTreeMap::new();
         loop {
@@ -135,10 +135,10 @@ impl Secrets {
         }
     }
 
-    fn listed(&self, metadata: &ObjectMeta) -> Result<Result<ListedSecret, String>, SecretError> {
+    fn listed(&self, metadata: &ObjectMeta) -> Result<Result<ListedSecret, String>, SecretObjectError> {
         let pipeline = match self.check(metadata) {
             Ok(pipeline) => pipeline,
-            Err(SecretError::Unreadable(problem)) => return Ok(Err(problem)),
+            Err(SecretObjectError::Unreadable(problem)) => return Ok(Err(problem)),
             Err(error) => return Err(error),
         };
         let counts: BTreeMap<String, u64> =
@@ -152,7 +152,7 @@ impl Secrets {
     }
 
     /// The pipeline of a Secret, if it has a form that this program can read.
-    fn check(&self, metadata: &ObjectMeta) -> Result<String, SecretError> {
+    fn check(&self, metadata: &ObjectMeta) -> Result<String, SecretObjectError> {
         let Self { namespace, instance, .. } = self;
         let name = metadata.name.as_deref().unwrap_or_default();
         let pipeline = annotation(metadata, PIPELINE).unwrap_or_default();
@@ -160,12 +160,12 @@ impl Secrets {
         match annotation(metadata, VERSION_NAME) {
             Some(VERSION) if name == own => Ok(pipeline.to_owned()),
             Some(VERSION) => Err(self.unreadable(name, "its name is not that of its pipeline")),
-            Some(version) => Err(SecretError::Unreadable(format!(
+            Some(version) => Err(SecretObjectError::Unreadable(format!(
                 "the Secret {namespace}/{name} has version {version}, which a newer release has written; use that \
                  release"
             ))),
             None if name.strip_prefix(&own).is_some_and(|rest| rest.starts_with('-')) => {
-                Err(SecretError::OfEarlierBuild(format!(
+                Err(SecretObjectError::OfEarlierBuild(format!(
                     "the Secret {namespace}/{name} has dead letters in the form of an earlier build, which this one \
                      does not read; replay them with that build, or export them with it and remove them (`purge \
                      --all`): s1-forwarder dead-letters list --format json --dead-letters kubernetes:{namespace} \
@@ -176,16 +176,16 @@ impl Secrets {
         }
     }
 
-    fn unreadable(&self, name: &str, reason: &str) -> SecretError {
+    fn unreadable(&self, name: &str, reason: &str) -> SecretObjectError {
         let Self { namespace, .. } = self;
-        SecretError::Unreadable(format!(
+        SecretObjectError::Unreadable(format!(
             "the Secret {namespace}/{name} is damaged or not of this program: {reason}; to discard its dead letters: \
              kubectl -n {namespace} delete secret {name}"
         ))
     }
 
     /// The Secret of this name, if it exists.
-    async fn read(&self, name: &str) -> Result<Option<ReadSecret>, SecretError> {
+    async fn read(&self, name: &str) -> Result<Option<ReadSecret>, SecretObjectError> {
         let Some(mut secret) = KubernetesError::of(self.api.get_opt(name)).await? else { return Ok(None) };
         self.check(&secret.metadata)?;
         let data = secret.data.take().and_then(|mut data| data.remove(DATA));
@@ -194,7 +194,7 @@ impl Secrets {
     }
 
     /// The lines of a Secret, each with its line feed.
-    async fn lines(&self, name: &str) -> Result<Vec<u8>, SecretError> {
+    async fn lines(&self, name: &str) -> Result<Vec<u8>, SecretObjectError> {
         let Some(ReadSecret { compressed, .. }) = self.read(name).await? else { return Ok(Vec::new()) };
         let lines = blocking(move || gzip::decompress(&compressed)).await;
         lines.map_err(|error| self.unreadable(name, &error.to_string()))
@@ -202,7 +202,7 @@ impl Secrets {
 
     /// Changes the lines of a pipeline. `edit` returns all of the new ones, and is called again after a conflict with
     /// those that another process has written. Returns how many lines there are less.
-    async fn change<E>(&self, pipeline: &str, edit: E) -> Result<usize, SecretError>
+    async fn change<E>(&self, pipeline: &str, edit: E) -> Result<usize, SecretObjectError>
     where
         E: Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static,
     {
@@ -217,7 +217,7 @@ impl Secrets {
                 return Ok(removed);
             }
         }
-        Err(SecretError::Contended(name))
+        Err(SecretObjectError::Contended(name))
     }
 
     async fn try_change(
@@ -226,7 +226,7 @@ impl Secrets {
         name: &str,
         read: Option<ReadSecret>,
         edit: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
-    ) -> Result<Change, SecretError> {
+    ) -> Result<Change, SecretObjectError> {
         let (secret, compressed) = match read {
             Some(ReadSecret { secret, compressed }) => (Some(secret), Some(compressed)),
             None => (None, None),
@@ -259,7 +259,7 @@ impl Secrets {
             }
         } else {
             if compressed.len() > MAX_BYTES || is_too_long {
-                return Err(SecretError::Full { bytes: compressed.len(), was_empty: !has_read });
+                return Err(SecretObjectError::Full { bytes: compressed.len(), was_empty: !has_read });
             }
             self.put(pipeline, name, secret, compressed, &counts).await
         };
@@ -344,7 +344,7 @@ fn digest(line: &[u8]) -> LineDigest {
 pub struct SecretStore {
     namespace: Option<String>,
     instance: String,
-    secrets: OnceCell<Secrets>,
+    secrets: OnceCell<SecretObjects>,
     /// There are no Secrets of an earlier build.
     is_checked: Mutex<bool>,
 }
@@ -359,13 +359,13 @@ impl SecretStore {
     /// A store with this access to the API server.
     pub fn connected(kubernetes: &Kubernetes, instance: &str) -> Self {
         let store = Self::new(Some(kubernetes.namespace.clone()), instance);
-        Self { secrets: OnceCell::from(Secrets::new(kubernetes, instance)), ..store }
+        Self { secrets: OnceCell::from(SecretObjects::new(kubernetes, instance)), ..store }
     }
 
-    async fn secrets(&self) -> Result<&Secrets, KubernetesError> {
+    async fn secrets(&self) -> Result<&SecretObjects, KubernetesError> {
         let connect = async || {
             let kubernetes = Kubernetes::connect(self.namespace.as_deref()).await?;
-            Ok(Secrets::new(&kubernetes, &self.instance))
+            Ok(SecretObjects::new(&kubernetes, &self.instance))
         };
         self.secrets.get_or_try_init(connect).await
     }
@@ -374,18 +374,18 @@ impl SecretStore {
         format!("kubernetes:{}", self.namespace.as_deref().unwrap_or_default())
     }
 
-    fn failed(&self, error: SecretError) -> DeadLetterError {
+    fn failed(&self, error: SecretObjectError) -> DeadLetterError {
         let text = error.to_string();
         let failure = match error {
-            SecretError::Kubernetes(error) => error.into(),
-            SecretError::Unreadable(_) | SecretError::OfEarlierBuild(_) => Failure::Misconfigured(text),
-            SecretError::Full { .. } | SecretError::Contended(_) => Failure::transient(text),
+            SecretObjectError::Kubernetes(error) => error.into(),
+            SecretObjectError::Unreadable(_) | SecretObjectError::OfEarlierBuild(_) => Failure::Misconfigured(text),
+            SecretObjectError::Full { .. } | SecretObjectError::Contended(_) => Failure::transient(text),
         };
         DeadLetterError::Failed { place: self.place(), failure }
     }
 
     /// Before the first dead letter is kept: those of an earlier build would be overlooked indefinitely.
-    async fn refuse_earlier_builds(&self, secrets: &Secrets) -> Result<(), SecretError> {
+    async fn refuse_earlier_builds(&self, secrets: &SecretObjects) -> Result<(), SecretObjectError> {
         let mut is_checked = self.is_checked.lock().await;
         if !*is_checked {
             secrets.list().await?;
@@ -406,15 +406,17 @@ impl SecretStore {
         let max = MAX_BYTES;
         match appended.await {
             Ok(_) => Ok(()),
-            Err(SecretError::Full { bytes, was_empty: true }) => {
+            Err(SecretObjectError::Full { bytes, was_empty: true }) => {
                 Err(DeadLetterError::LargerThanSecret { place, pipeline, bytes, max })
             }
-            Err(SecretError::Full { bytes, .. }) => Err(DeadLetterError::SecretFull { place, pipeline, bytes, max }),
+            Err(SecretObjectError::Full { bytes, .. }) => {
+                Err(DeadLetterError::SecretFull { place, pipeline, bytes, max })
+            }
             Err(error) => Err(self.failed(error)),
         }
     }
 
-    async fn measure(&self) -> Result<StoreFill, SecretError> {
+    async fn measure(&self) -> Result<StoreFill, SecretObjectError> {
         let mut usage = StoreFill { bytes: 0, max: None, pipelines: Vec::new(), lanes: BTreeMap::new() };
         for listed in self.secrets().await?.list().await?.into_values() {
             match listed {
@@ -452,7 +454,7 @@ impl DeadLetterStore for SecretStore {
 /// The dead letters of one pipeline.
 #[derive(Debug)]
 pub struct SecretPartition {
-    secrets: Arc<Secrets>,
+    secrets: Arc<SecretObjects>,
     /// `None` once it is read; an error if the list shows already that it cannot be.
     unread: Option<Result<String, String>>,
     pipeline: String,
@@ -468,7 +470,7 @@ impl SecretPartition {
     /// # Errors
     /// If the API server does not answer, or there are Secrets of an earlier build.
     pub async fn all(kubernetes: &Kubernetes, instance: &str) -> io::Result<Vec<Self>> {
-        let secrets = Arc::new(Secrets::new(kubernetes, instance));
+        let secrets = Arc::new(SecretObjects::new(kubernetes, instance));
         let listed = secrets.list().await.map_err(io::Error::other)?;
         let partition = |(name, listed): (String, Result<ListedSecret, String>)| {
             let (pipeline, unread) = match listed {
@@ -491,11 +493,11 @@ impl SecretPartition {
         if let Some(unread) = self.unread.take() {
             let read = match unread {
                 Ok(name) => self.secrets.lines(&name).await,
-                Err(problem) => Err(SecretError::Unreadable(problem)),
+                Err(problem) => Err(SecretObjectError::Unreadable(problem)),
             };
             match read {
                 Ok(lines) => self.lines.extend(gzip::lines(&lines).map(<[u8]>::to_vec)),
-                Err(error @ SecretError::Unreadable(_)) => {
+                Err(error @ SecretObjectError::Unreadable(_)) => {
                     return Some(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
                 Err(error) => return Some(Err(io::Error::other(error))),
@@ -510,7 +512,7 @@ impl SecretPartition {
                 Ok((number, dead_letter))
             }
             Err(problem) => {
-                let Secrets { namespace, .. } = &*self.secrets;
+                let SecretObjects { namespace, .. } = &*self.secrets;
                 let name = self.secrets.name(&self.pipeline);
                 let place = format!("the Secret {namespace}/{name}, dead letter {}: {problem}", number + 1);
                 Err(io::Error::new(io::ErrorKind::InvalidData, place))
@@ -556,7 +558,7 @@ mod tests {
         let path = golden.join("dead-letters-secret-1.json");
         let written = ApiServer::with(Vec::new()).await;
         let added = lines.clone();
-        let secrets = Secrets::new(&written.kubernetes, "s1-forwarder");
+        let secrets = SecretObjects::new(&written.kubernetes, "s1-forwarder");
         secrets.change("acme", move |_| added.clone()).await.unwrap();
         let mut object = written.objects.lock().values().next().cloned().unwrap();
         if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
@@ -565,7 +567,7 @@ mod tests {
         let mut stored: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
 
         let server = ApiServer::with(vec![stored.clone()]).await;
-        let secrets = Secrets::new(&server.kubernetes, "s1-forwarder");
+        let secrets = SecretObjects::new(&server.kubernetes, "s1-forwarder");
         let name = double::name(&stored);
         assert!(secrets.lines(&name).await.unwrap() == lines);
         let read = secrets.read(&name).await.unwrap().unwrap();
@@ -596,7 +598,7 @@ mod tests {
         let dead_letters = DeadLetters::in_store(SecretStore::connected(&server.kubernetes, "s1-forwarder"), "");
         let (stored, error) = dead_letters.keep(&refused).await.unwrap_err();
         assert!(matches!(error, DeadLetterError::SecretFull { .. }), "{error}");
-        let secrets = Secrets::new(&server.kubernetes, "s1-forwarder");
+        let secrets = SecretObjects::new(&server.kubernetes, "s1-forwarder");
         let lines = secrets.lines(&secrets.name("acme")).await.unwrap();
         let kept: Vec<_> =
             gzip::lines(&lines).map(|line| parse_line(line.trim_ascii_end()).unwrap().record_id).collect();

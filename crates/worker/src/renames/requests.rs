@@ -22,7 +22,7 @@ use crate::shared::Shared;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Comes before the text of a refusal. No lane's name begins with it.
 const REFUSED: char = '!';
-/// The text of a [`Request::Retry`], which is not the name of a lane.
+/// The text of a [`LaneRequest::Retry`], which is not the name of a lane.
 const RETRY: &str = "retry";
 
 fn requests_area() -> &'static Path {
@@ -31,14 +31,14 @@ fn requests_area() -> &'static Path {
 
 /// What a worker is asked to do about a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub enum LaneRequest {
     /// The lane gets the checkpoint of this one.
     Rename(LaneId),
     /// The lane makes its next attempt now.
     Retry,
 }
 
-impl Request {
+impl LaneRequest {
     fn text(&self) -> String {
         match self {
             Self::Rename(from) => from.to_string(),
@@ -57,20 +57,20 @@ impl Request {
 
 /// The requests of one command.
 #[derive(Debug)]
-pub struct Requests {
+pub struct LaneRequests {
     state: StoreLocation,
     store: Arc<dyn Store>,
 }
 
 /// What has become of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum LaneAnswer {
     Waits,
     Done,
     Refused(String),
 }
 
-impl Requests {
+impl LaneRequests {
     /// # Errors
     /// If they cannot be stored, or another command has some.
     pub async fn open(options: &Options) -> Result<Self, StateError> {
@@ -82,7 +82,7 @@ impl Requests {
     ///
     /// # Errors
     /// If the request cannot be stored.
-    pub async fn put(&self, lane: &LaneId, request: &Request) -> Result<(), StateError> {
+    pub async fn put(&self, lane: &LaneId, request: &LaneRequest) -> Result<(), StateError> {
         self.store.commit(&lane.clone().into(), request.text().into_bytes().into()).await.map(drop)
     }
 
@@ -90,10 +90,10 @@ impl Requests {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub async fn answer(&self, lane: &LaneId) -> Result<Answer, StateError> {
-        let Some(text) = self.store.load(&lane.clone().into()).await? else { return Ok(Answer::Done) };
+    pub async fn answer(&self, lane: &LaneId) -> Result<LaneAnswer, StateError> {
+        let Some(text) = self.store.load(&lane.clone().into()).await? else { return Ok(LaneAnswer::Done) };
         let text = String::from_utf8_lossy(&text);
-        Ok(text.strip_prefix(REFUSED).map_or(Answer::Waits, |reason| Answer::Refused(reason.to_owned())))
+        Ok(text.strip_prefix(REFUSED).map_or(LaneAnswer::Waits, |reason| LaneAnswer::Refused(reason.to_owned())))
     }
 
     /// Withdraws those that have no answer, and removes all.
@@ -136,15 +136,15 @@ async fn serve_once(shared: &Shared, retries: &mpsc::Sender<Vec<LaneId>>) -> Res
     let mut retried = Vec::new();
     for key in requests.list().await? {
         let Some(text) = requests.load(&key).await? else { continue };
-        let Some(request) = Request::parse(&text) else { continue };
+        let Some(request) = LaneRequest::parse(&text) else { continue };
         let CheckpointKey { lane, .. } = &key;
         let served = match &request {
-            Request::Rename(from) => rename(shared, from, lane).await,
-            Request::Retry if shared.telemetry.lane(&lane.pipeline, lane.stream, &lane.sink).is_some() => {
+            LaneRequest::Rename(from) => rename(shared, from, lane).await,
+            LaneRequest::Retry if shared.telemetry.lane(&lane.pipeline, lane.stream, &lane.sink).is_some() => {
                 retried.push(key);
                 continue;
             }
-            Request::Retry => Err(Failure::transient("the worker runs no such lane")),
+            LaneRequest::Retry => Err(Failure::transient("the worker runs no such lane")),
         };
         match served {
             Ok(()) => requests.delete(&key).await?,

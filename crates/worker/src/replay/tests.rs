@@ -4,7 +4,7 @@ use s1_forwarder_engine::checkpoint::ledger::{Hour, Sum};
 use s1_forwarder_state::FileStore;
 
 use super::*;
-use crate::verify::ledger_reader::{LedgerReader, Which};
+use crate::verify::ledger_reader::{LedgerKind, LedgerReader};
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_432_000_000_000);
 
@@ -98,7 +98,7 @@ proptest! {
                 }
             }
             let reader =
-                LedgerReader { lane, which: Which::Current, live, repairs, replays: Some(replays) };
+                LedgerReader { lane, which: LedgerKind::Current, live, repairs, replays: Some(replays) };
             for hour in (0..=100).map(|hours| Hour::of(hours_ago(hours)).unwrap()) {
                 let delivered = reader.account(hour..hour.plus(1)).await.unwrap().delivered(hour);
                 assert_eq!(delivered, Some(expected.get(&hour).copied().unwrap_or_default()), "{hour}");

@@ -23,7 +23,7 @@ const SUM_HOURS: u32 = 89 * 24;
 
 /// One of a lane's ledgers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum LedgerKind {
     Current,
     /// The one before it.
     Former,
@@ -32,7 +32,7 @@ pub enum Which {
 #[derive(Clone)]
 pub struct LedgerReader {
     pub lane: LaneId,
-    pub which: Which,
+    pub which: LedgerKind,
     /// Stores the checkpoint of the worker's lane; only read here.
     pub live: Arc<dyn CheckpointBackend>,
     /// The area of the repairs.
@@ -63,7 +63,7 @@ pub struct Account {
     pub lane: LaneId,
     /// Without repairs.
     pub checkpoint: LaneCheckpoint,
-    pub which: Which,
+    pub which: LedgerKind,
     /// Sums and identities, including repairs, and replays where these were asked for.
     pub totals: LedgerTotals,
 }
@@ -212,13 +212,13 @@ impl Account {
         lane: &LaneId,
         hours: Range<Hour>,
     ) -> Result<Self, VerifyError> {
-        Self::read(live, lane, Which::Current, hours, false).await
+        Self::read(live, lane, LedgerKind::Current, hours, false).await
     }
 
     async fn read(
         live: &dyn CheckpointBackend,
         lane: &LaneId,
-        which: Which,
+        which: LedgerKind,
         hours: Range<Hour>,
         with_identities: bool,
     ) -> Result<Self, VerifyError> {
@@ -327,9 +327,9 @@ fn oldest_sum(now: Timestamp) -> Hour {
 }
 
 /// Where there is no former ledger (any more), the present one, which has another generation.
-fn ledger(checkpoint: &LaneCheckpoint, which: Which) -> &Ledger {
+fn ledger(checkpoint: &LaneCheckpoint, which: LedgerKind) -> &Ledger {
     match (&checkpoint.former, which) {
-        (Some(former), Which::Former) => former.ledger(),
+        (Some(former), LedgerKind::Former) => former.ledger(),
         _ => &checkpoint.ledger,
     }
 }

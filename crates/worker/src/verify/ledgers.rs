@@ -12,7 +12,7 @@ use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
 use super::error::VerifyError;
-use super::ledger_reader::{Account, LedgerReader, Which, check_segments, live_backend};
+use super::ledger_reader::{Account, LedgerKind, LedgerReader, check_segments, live_backend};
 use super::{Confirmed, confirm, repairs_area};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
@@ -157,7 +157,7 @@ async fn ledger_with_repairs(
     live: Arc<dyn CheckpointBackend>,
 ) -> Result<LedgerReader, VerifyError> {
     let repairs = shared.options.read_state(Some(&repairs_area(&lane.pipeline))).await?;
-    Ok(LedgerReader { lane: lane.clone(), which: Which::Current, live, repairs, replays: None })
+    Ok(LedgerReader { lane: lane.clone(), which: LedgerKind::Current, live, repairs, replays: None })
 }
 
 #[cfg(test)]

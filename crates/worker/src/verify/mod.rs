@@ -35,7 +35,7 @@ use super::usage::CommandUsage;
 use crate::pipeline::{Pipeline, instead};
 
 pub use destination::{
-    DestinationReport, HourRow, IdentityList, LookupSource, Missing, RepairLimit, RepairReport, VerifyDestination,
+    DestinationReport, HourRow, IdentityList, LookupSource, MissingEvent, RepairLimit, RepairReport, VerifyDestination,
     run_verify_destination,
 };
 pub use error::VerifyError;
@@ -44,7 +44,7 @@ pub use ledgers::{FIRST_CHECK, check_ledgers};
 
 use completeness::{CompletenessChecker, window};
 use former_spec::lane_that_asked;
-use ledger_reader::{Account, LedgerReader, Which};
+use ledger_reader::{Account, LedgerKind, LedgerReader};
 
 /// Maximum number of missing records that are listed per hour.
 const MAX_EXAMPLES: usize = 20;
@@ -179,7 +179,7 @@ async fn verify_lanes(
         let live = live_backend(&shared, &spec, live.clone())?;
         let lane = spec.id.clone();
         let replays = Some(replays.clone());
-        let ledger = LedgerReader { lane, which: Which::Current, live, repairs: repairs.clone(), replays };
+        let ledger = LedgerReader { lane, which: LedgerKind::Current, live, repairs: repairs.clone(), replays };
         let shared = shared.clone();
         let span = spec.span();
         let job =
@@ -308,7 +308,7 @@ impl Job<'_> {
             checker: checker(&self.shared, &self.verify.selected, &spec)?,
             spec: Arc::new(spec),
             shared: self.shared.clone(),
-            ledger: LedgerReader { which: Which::Former, ..self.ledger.clone() },
+            ledger: LedgerReader { which: LedgerKind::Former, ..self.ledger.clone() },
             other_settings,
             ..*self
         };

@@ -76,7 +76,7 @@ impl Ledger {
             let bytes = segment.read(backend, key).await?;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let damaged = |_| StateError::Journal { lane: key.clone(), segment: segment.number };
+                let damaged = |_| StateError::Journal { key: key.clone(), segment: segment.number };
                 let (chunk, more) = postcard::take_from_bytes::<Vec<HourKeys>>(rest).map_err(damaged)?;
                 for HourKeys { hour, keys } in chunk.into_iter().filter(|chunk| hours.contains(&chunk.hour)) {
                     totals.identities.entry(hour).or_default().extend(keys);

@@ -48,7 +48,7 @@ impl CheckpointBackend for Memory {
             return Err(failure);
         }
         if *self.owned_elsewhere.lock().unwrap() {
-            return Err(StateError::Conflict { lane: lane(), owner: "another".to_owned() });
+            return Err(StateError::Conflict { key: lane(), owner: "another".to_owned() });
         }
         self.saved.lock().unwrap().push(LaneCheckpoint::decode(&update.checkpoint).unwrap().settled);
         Ok(update.journal.released)
@@ -89,7 +89,7 @@ fn writer_with_seed(
     let ledger = Ledger::begin(since, String::new(), false);
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
     let mode = FailurePolicy::default();
-    let writer = CheckpointWriter { main, copy: None, mode, meter, clock: Clock::System, appends: Vec::new() };
+    let writer = CheckpointWriter { main, copy: None, policy: mode, meter, clock: Clock::System, appends: Vec::new() };
     (store, writer, checkpoint)
 }
 
@@ -134,7 +134,7 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
         || StateError::Io { action: "write", path: "/state".into(), source: ErrorKind::PermissionDenied.into() };
     let failures = || [denied(), denied(), full(), denied(), denied(), denied(), denied()];
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
-    writer.mode.once = true;
+    writer.policy.once = true;
     writer.events_settled(true);
     let refused = writer.flush(&mut checkpoint).await.unwrap_err();
     assert!(matches!(refused.failure, Failure::Misconfigured(_)), "{refused:?}");
@@ -218,8 +218,8 @@ async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
 async fn a_lane_that_another_process_took_over_tries_to_write_once() {
     for (reopens, exit) in [(false, Exit::Leave(LaneEnd::TakenOver)), (true, Exit::Reopen)] {
         let (store, mut writer, mut checkpoint) =
-            new_writer([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
-        writer.mode.reopens = reopens;
+            new_writer([StateError::Conflict { key: lane(), owner: "another".to_owned() }], Duration::ZERO);
+        writer.policy.reopens = reopens;
         writer.events_settled(true);
         let not_stored = writer.flush(&mut checkpoint).await.unwrap_err();
         assert_eq!(not_stored.exit, exit);
@@ -304,7 +304,7 @@ async fn a_checkpoint_by_hand_in_place_of_the_copy_makes_the_lane_open_again() {
     let stored = Some(checkpoint.encode());
     let store = Memory { stored, owned_elsewhere: Mutex::new(true), ..Memory::default() };
     writer.copy = Some(Box::new(BackendWriter { backend: Arc::new(store), ..copy.main }));
-    writer.mode.reopens = true;
+    writer.policy.reopens = true;
     writer.events_settled(true);
     let not_stored = writer.write_due(&mut checkpoint, false).await.unwrap_err();
     assert_eq!(not_stored.exit, Exit::Reopen);

@@ -36,7 +36,7 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
         let store = Arc::<MemoryStore>::default();
         let (mut life, open) = with_unstored_events(&store).await;
         let metrics = life.lane.delivery.meter.metrics.clone();
-        let step = life.failed(open, 0, SideFailure { side, failure: failure.clone() }).await;
+        let step = life.after_failure(open, 0, SideFailure { side, failure: failure.clone() }).await;
         let LaneStep::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
         assert!(next.at > Instant::now(), "{failure:?}");
         assert_eq!((stored(&store), metrics.pull.requeued.load(Ordering::Relaxed)), (7, 5), "{failure:?}");
@@ -49,7 +49,8 @@ async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored(
     let store = Arc::<MemoryStore>::default();
     let (mut life, open) = with_unstored_events(&store).await;
     let failure = Failure::transient("nothing was accepted");
-    let LaneStep::Wait(open, next) = life.failed(open, 0, SideFailure { side: Side::Store, failure }).await else {
+    let LaneStep::Wait(open, next) = life.after_failure(open, 0, SideFailure { side: Side::Store, failure }).await
+    else {
         panic!("it goes on")
     };
     assert!(next.at <= Instant::now() && open.sink_backoff == Backoff::default());
@@ -65,7 +66,7 @@ async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
     let refused = || (Side::Sink, Failure::RefusedAll("all of them".to_owned()));
     let stalled = || (Side::Store, Failure::transient("nothing was accepted"));
     for (side, failure) in [refused(), refused(), stalled(), refused(), refused()] {
-        let step = life.failed(open, 0, SideFailure { side, failure }).await;
+        let step = life.after_failure(open, 0, SideFailure { side, failure }).await;
         let LaneStep::Wait(again, _) = step else { panic!("it has ended") };
         open = again;
     }
@@ -79,7 +80,7 @@ async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
         let (mut life, open) = with_unstored_events(&store).await;
         let stop = life.stop.clone();
         let failure = failure("remap: at line 3".to_owned());
-        let mut failed = Box::pin(life.failed(open, 0, SideFailure { side: Side::Sink, failure }));
+        let mut failed = Box::pin(life.after_failure(open, 0, SideFailure { side: Side::Sink, failure }));
         assert!(timeout(DAY, &mut failed).await.is_err(), "it goes on, and runs the program again");
         assert_eq!(stored(&store), 7);
         stop.cancel();

@@ -20,14 +20,14 @@ const MOVED: Duration = Duration::from_secs(900);
 
 /// The subject of an answer by which a sink accepted nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(super) enum AnswerSubject {
     /// Each event: the sink is up.
     Events,
     /// The request as a whole: the sink may be down.
     Request,
 }
 
-impl Failed {
+impl AnswerSubject {
     /// `None` for a sink that is unavailable or busy, which no event causes.
     pub fn of(status: &str) -> Option<Self> {
         match status.parse() {
@@ -63,7 +63,7 @@ struct Search {
     suspects: Vec<Identity>,
     /// What is tried next: 1 is all suspects, 2 and 3 are the halves, 4 to 7 the quarters, and so on. 0: as always.
     part: usize,
-    failed: Failed,
+    failed: AnswerSubject,
     /// When the attempt began that accepted other events.
     accepted_at: Option<Instant>,
     /// How long the sink may answer so before smaller requests are tried.
@@ -96,10 +96,10 @@ impl Blocked {
 
     /// The sink accepted none of these events in an attempt that began at `now`. `has_accepted`: it accepted others
     /// that were read together with them. Returns the event that is to blame, if that is known now.
-    pub fn failed(
+    pub fn attempt_failed(
         &mut self,
         events: &[Identity],
-        failed: Failed,
+        failed: AnswerSubject,
         has_accepted: bool,
         now: Instant,
         patience: Duration,
@@ -174,7 +174,7 @@ impl Search {
     /// An event is to blame, and not the sink: it has accepted others meanwhile; after a request that failed as a
     /// whole, once smaller ones were tried.
     fn blames_an_event(&self) -> bool {
-        let since = self.since + if self.failed == Failed::Events { Duration::ZERO } else { self.patience };
+        let since = self.since + if self.failed == AnswerSubject::Events { Duration::ZERO } else { self.patience };
         self.accepted_at.is_some_and(|at| at >= since)
     }
 
@@ -186,7 +186,7 @@ impl Search {
         self.part > 1 || (self.part == 1 && self.blames_an_event())
     }
 
-    fn failed(&mut self, events: &[Identity], failed: Failed, now: Instant) {
+    fn failed(&mut self, events: &[Identity], failed: AnswerSubject, now: Instant) {
         self.tried_at = now;
         self.failed = failed;
         if !self.is_due() {
@@ -243,11 +243,11 @@ mod tests {
     #[test]
     fn only_a_500_and_a_success_may_be_the_fault_of_an_event() {
         for status in ["200", "207"] {
-            assert_eq!(Failed::of(status), Some(Failed::Events), "{status}");
+            assert_eq!(AnswerSubject::of(status), Some(AnswerSubject::Events), "{status}");
         }
-        assert_eq!(Failed::of("500"), Some(Failed::Request));
+        assert_eq!(AnswerSubject::of("500"), Some(AnswerSubject::Request));
         for status in ["408", "425", "429", "501", "502", "503", "504", "507", "520", "timeout", "connect", "NoError"] {
-            assert_eq!(Failed::of(status), None, "{status}");
+            assert_eq!(AnswerSubject::of(status), None, "{status}");
         }
     }
 
@@ -291,7 +291,7 @@ mod tests {
                 match then {
                     Fails(range) => {
                         let events = events(range.clone());
-                        assert_eq!(blocked.failed(&events, Failed::Request, false, now, HOUR), None);
+                        assert_eq!(blocked.attempt_failed(&events, AnswerSubject::Request, false, now, HOUR), None);
                     }
                     Accepts(range) => blocked.forget_settled(&events(range.clone()).into_iter().collect(), Some(now)),
                     IsUnavailable => blocked.unavailable(),

@@ -624,7 +624,9 @@ async fn what_fails_in_an_outage_is_no_dead_letter_even_if_it_is_to_blame() {
     let event = Identity::of("console.example", Stream::Activities, "0", "");
     let begun = Instant::now();
     let patience = Duration::from_secs(120);
-    let failed = |after| case.delivery.health.blocked().failed(&[event], Failed::Events, true, begun + after, patience);
+    let failed = |after| {
+        case.delivery.health.blocked().attempt_failed(&[event], AnswerSubject::Events, true, begun + after, patience)
+    };
     assert_eq!((failed(Duration::ZERO), failed(patience)), (None, Some(event)));
     let down = || Outcome::retry_later("503");
     *case.sink.status.lock().unwrap() = "503";

@@ -75,14 +75,14 @@ impl Plan {
         position: &SourcePosition,
         index: usize,
         start: Timestamp,
-        learned: ConsoleHabits,
+        habits: ConsoleHabits,
     ) -> Result<Self, NotDue> {
         let passes = pull.passes();
         let pass = passes.get(index).ok_or(NotDue::Complete)?;
         let mut context = begin(pull, pass, position, PollContext { pass: index, start, ..PollContext::default() })?;
         let baseline = position.baseline(&passes, context).ok_or(NotDue::Complete)?;
         let from = baseline.pass_position.bound.whole_second();
-        let reads = ReadPlan::of(pull, pass, context, &baseline.pass_position, learned);
+        let reads = ReadPlan::of(pull, pass, context, &baseline.pass_position, habits);
         // The event that a snapshot is complete asks for nothing, so that no clock delays it.
         if context.start < from && !matches!(reads, ReadPlan::Marker(_)) {
             return Err(NotDue::Before(from));
@@ -130,7 +130,7 @@ impl ReadPlan {
         pass: &Pass,
         context: PollContext,
         pass_position: &PassPosition,
-        learned: ConsoleHabits,
+        habits: ConsoleHabits,
     ) -> Self {
         if let Some(findings) = pull.findings() {
             // A closed window is read in one poll, whatever the scopes.
@@ -152,7 +152,7 @@ impl ReadPlan {
         }
         let Some(tail) = Tail::of(pass_position, pass, context.start) else { return Self::Everything };
         // Where counts are known to be wrong, what came late is read when its time is closed.
-        let asks_counts = is_counted(pull, pass) && !learned.has_miscounted(context.start, pass.reach);
+        let asks_counts = is_counted(pull, pass) && !habits.has_miscounted(context.start, pass.reach);
         Self::Parts(if asks_counts { tail } else { tail.without_counts() })
     }
 }

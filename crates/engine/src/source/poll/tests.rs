@@ -46,8 +46,8 @@ fn poll(pull: &PullSettings, position: SourcePosition, start: Timestamp) -> Poll
     poll_knowing(ConsoleHabits::default(), pull, position, start)
 }
 
-fn poll_knowing(learned: ConsoleHabits, pull: &PullSettings, position: SourcePosition, start: Timestamp) -> Poll {
-    Poll::new(&client(), meter(pull), Arc::new(pull.clone()), &position, 0, start, learned).unwrap()
+fn poll_knowing(habits: ConsoleHabits, pull: &PullSettings, position: SourcePosition, start: Timestamp) -> Poll {
+    Poll::new(&client(), meter(pull), Arc::new(pull.clone()), &position, 0, start, habits).unwrap()
 }
 
 fn first_poll(pull: &PullSettings) -> Poll {

@@ -61,7 +61,7 @@ pub struct IdentityList {
 
 impl fmt::Debug for IdentityList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Given").field("name", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("IdentityList").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
 use super::completeness::{CompletenessChecker, window};
-use super::ledger_reader::{Account, LedgerReader, Which, live_backend};
+use super::ledger_reader::{Account, LedgerKind, LedgerReader, live_backend};
 use super::{
     MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, checker, of_another_console, repairs_area, replays_area,
 };
@@ -42,7 +42,7 @@ use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
 
 pub use given::IdentityList;
-pub use report::{DestinationReport, HourRow, Missing, RepairReport};
+pub use report::{DestinationReport, HourRow, MissingEvent, RepairReport};
 pub use returning::RepairLimit;
 
 use dead_letters::LaneDeadLetters;
@@ -161,7 +161,7 @@ async fn verify_lanes(
         };
         let ledger = LedgerReader {
             lane: comparison.spec.id.clone(),
-            which: Which::Current,
+            which: LedgerKind::Current,
             live: live_backend(&shared, &comparison.spec, live.clone())?,
             repairs: store.clone(),
             replays: Some(replays.clone()),
@@ -817,7 +817,7 @@ impl LaneComparison<'_> {
                 missing.push(candidate.clone());
             }
             let Candidate { owed: Owed { identity, id, .. }, hour } = candidate;
-            let missing = Missing { identity, record: id.to_string() };
+            let missing = MissingEvent { identity, record: id.to_string() };
             if let Some(list) = self.list.as_mut() {
                 let lane = &self.spec.id;
                 let line = writeln!(list, "{} {} {lane} {hour}", missing.identity, missing.record);

@@ -74,12 +74,12 @@ pub struct HourRow {
     /// has the dead letters too.
     pub by_sums: bool,
     /// Some of the missing ones.
-    pub examples: Vec<Missing>,
+    pub examples: Vec<MissingEvent>,
 }
 
 /// A record that is not at its destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Missing {
+pub struct MissingEvent {
     #[serde(serialize_with = "as_text")]
     pub identity: Identity,
     /// Its id at the console.

@@ -94,7 +94,7 @@ fn new_lane(since: i64) -> Poll {
 }
 
 fn miscounted(poll: &Poll) -> bool {
-    poll.learned().miscounted_at == Some(begin())
+    poll.habits().miscounted_at == Some(begin())
 }
 
 #[test]
@@ -180,8 +180,8 @@ fn what_is_counted_and_never_shown_is_accepted_for_half_an_overlap() {
     assert_eq!(poll.not_shown, 7);
 
     for (at, counts) in [(0, false), (-149, false), (-150, true)] {
-        let learned = ConsoleHabits { miscounted_at: Some(second(at)), ..ConsoleHabits::default() };
-        let mut poll = poll_knowing(learned, &activities(), SourcePosition::starting_at(second(-400)), begin());
+        let habits = ConsoleHabits { miscounted_at: Some(second(at)), ..ConsoleHabits::default() };
+        let mut poll = poll_knowing(habits, &activities(), SourcePosition::starting_at(second(-400)), begin());
         let mut console = Console::of(-300..0).ending_early(4, 0);
         let (emitted, asked) = console.answer_all(&mut poll);
         assert_eq!(emitted, 300, "the end of a list is read again in place of a count");

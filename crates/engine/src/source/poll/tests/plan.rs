@@ -80,8 +80,8 @@ fn read(pull: &PullSettings) -> SourcePosition {
 }
 
 /// The plan of a poll in words. Times are in seconds from [`begin`].
-fn plan(pull: &PullSettings, position: SourcePosition, pass: usize, start: i64, learned: ConsoleHabits) -> String {
-    let plan = match Plan::of(pull, &position, pass, second(start), learned) {
+fn plan(pull: &PullSettings, position: SourcePosition, pass: usize, start: i64, habits: ConsoleHabits) -> String {
+    let plan = match Plan::of(pull, &position, pass, second(start), habits) {
         Ok(plan) => plan,
         Err(NotDue::Complete) => return "nothing".to_owned(),
         Err(NotDue::Before(time)) => return format!("nothing before {}", time.seconds() - begin().seconds()),

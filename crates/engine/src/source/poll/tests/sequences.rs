@@ -156,7 +156,7 @@ impl Console {
 struct Lane {
     pull: PullSettings,
     position: SourcePosition,
-    learned: ConsoleHabits,
+    habits: ConsoleHabits,
     delivered: HashMap<String, usize>,
 }
 
@@ -165,7 +165,7 @@ impl Lane {
     fn poll(&mut self, console: &mut Console, start: Timestamp) -> Result<bool, TestCaseError> {
         let passes = self.pull.passes();
         let since = self.position.bound().whole_second();
-        let mut poll = poll_knowing(self.learned, &self.pull, self.position.for_poll(), start);
+        let mut poll = poll_knowing(self.habits, &self.pull, self.position.for_poll(), start);
         let mut limit = LIMIT;
         for _ in 0..MAX_REQUESTS {
             match poll.next_action() {
@@ -187,7 +187,7 @@ impl Lane {
                 Action::Emit(page) => self.deliver(&page),
                 Action::Done(context, _) => {
                     self.position.finish(&passes, context, false);
-                    self.learned = poll.learned();
+                    self.habits = poll.habits();
                     return Ok(true);
                 }
             }
@@ -283,7 +283,7 @@ proptest! {
         let pull = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Activities) };
         let mut position = SourcePosition::starting_at(begin());
         position.follow(&pull.passes());
-        let mut lane = Lane { pull, position, learned: ConsoleHabits::default(), delivered: HashMap::new() };
+        let mut lane = Lane { pull, position, habits: ConsoleHabits::default(), delivered: HashMap::new() };
         let faults = with_one_early_end(faults, counts);
         let mut console = Console { records, faults: faults.into_iter(), now: begin(), deletes_until: begin(), requests: 0, counts };
         let mut start = begin();

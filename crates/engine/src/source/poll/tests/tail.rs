@@ -74,7 +74,7 @@ fn a_poll_reads_what_is_new_and_asks_by_count_for_the_rest() {
         counted(&mut poll, count);
         let (walks, context) = walks(&mut poll);
         assert_eq!((walks, context.leaves_open), (vec![(-30, 0)], true), "a count of {count} is no late record");
-        assert!(poll.learned().miscounted_at.is_none());
+        assert!(poll.habits().miscounted_at.is_none());
     }
 }
 
@@ -106,7 +106,7 @@ fn what_comes_a_little_late_is_read_with_what_is_new() {
     assert_eq!(question(&mut poll), Some((-330, -33)));
     counted(&mut poll, 297);
     assert_eq!(walks(&mut poll).0, [(-33, 0)]);
-    assert!(poll.learned().miscounted_at.is_some(), "nothing came late there");
+    assert!(poll.habits().miscounted_at.is_some(), "nothing came late there");
 }
 
 /// Wherever a record came late: the poll reads its second, and little else.
@@ -178,7 +178,7 @@ fn a_console_that_counts_too_many_is_not_asked_again_for_half_of_the_overlap() {
         let late = list(&[activity(77, second(-31), 0)], None);
         assert_eq!(emitted(&mut poll, &late), ["77"]);
         walks(&mut poll);
-        assert_eq!(poll.learned().miscounted_at, (!is_right).then(begin), "a count of {count}");
+        assert_eq!(poll.habits().miscounted_at, (!is_right).then(begin), "a count of {count}");
     }
     let knowing = |at, position| {
         poll_knowing(
@@ -192,7 +192,7 @@ fn a_console_that_counts_too_many_is_not_asked_again_for_half_of_the_overlap() {
         let mut quiet = knowing(second(at), position(-700..-30, 1, -149));
         let (read, context) = walks(&mut quiet);
         assert_eq!((read, context.leaves_open), (vec![(-30, 0)], true));
-        assert_eq!(quiet.learned().miscounted_at, Some(second(at)));
+        assert_eq!(quiet.habits().miscounted_at, Some(second(at)));
         let mut busy = knowing(second(at), position(-330..-30, 1_200, -30));
         assert_eq!(walks(&mut busy).0, [(-330, -299), (-30, 0)]);
     }

@@ -39,7 +39,7 @@ pub struct ClientSettings {
 
 impl fmt::Debug for ClientSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Connect").finish_non_exhaustive()
+        formatter.debug_struct("ClientSettings").finish_non_exhaustive()
     }
 }
 

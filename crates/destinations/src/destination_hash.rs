@@ -80,7 +80,7 @@ pub struct DestinationHash<'a> {
 
 impl fmt::Debug for DestinationHash<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("DestinationKey").finish_non_exhaustive()
+        formatter.debug_struct("DestinationHash").finish_non_exhaustive()
     }
 }
 

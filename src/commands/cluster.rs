@@ -94,7 +94,8 @@ impl ClusterArgs {
     }
 }
 
-/// Where other processes reach what listens on an address. `pod` is the address of the pod, which Kubernetes knows.
+/// Returns the address at which other processes reach a listener. `None` if it is not known. `pod` is the address of
+/// the pod, which Kubernetes knows.
 fn reachable_address(listening: SocketAddr, pod: Option<&str>) -> Option<String> {
     if !listening.ip().is_unspecified() {
         return Some(listening.to_string());

@@ -185,8 +185,8 @@ impl Store {
 }
 
 impl Store {
-    /// What a listing without dead letters says.
-    /// `others` do not match the filter.
+    /// Returns the text of a listing without dead letters. `others` is the number of dead letters that do not match the
+    /// filter.
     fn without_dead_letters(&self, others: usize) -> String {
         match &self.location {
             _ if others > 0 => format!("none of the {others} dead letters matches"),
@@ -220,8 +220,8 @@ impl Store {
         bail!("no {kind} `{name}`: it has no dead letters in {self}, and no checkpoints in {}; {instead}", self.state)
     }
 
-    /// Fails for a name that is unknown to a replay, which sends what the files have. Other names may be
-    /// those of dead letters that remain.
+    /// Fails for a name that is unknown to a replay, which sends to the lanes of the files. Other names may be those of
+    /// remaining dead letters.
     async fn check_names_for_replay(&self, filter: &DeadLetterFilter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
         let mut names = Names::default();
         for pipeline in files {
@@ -275,7 +275,7 @@ impl Names {
     }
 }
 
-/// What [`visit_each`] has seen.
+/// The counts and names that [`visit_each`] has seen.
 #[derive(Debug, Default)]
 struct Visited {
     removed: usize,
@@ -284,7 +284,7 @@ struct Visited {
     others: usize,
     /// The names of all dead letters that were read.
     names: Names,
-    /// The limit was reached: there may be more.
+    /// True if the limit was reached: there may be more dead letters.
     is_limited: bool,
 }
 

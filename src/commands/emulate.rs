@@ -123,7 +123,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match print_line_or_fail(format!("console: {}", server.url()))
         .and_then(|()| print_line_or_fail(format!("token:   {}", args.token)))
     {
-        // Nobody knows the address.
+        // No client knows the address.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         printed => {
             printed?;

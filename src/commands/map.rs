@@ -144,7 +144,7 @@ fn transformer(args: &Args) -> anyhow::Result<Option<(Transformer, Schema)>> {
         .with_context(|| path.display().to_string())
 }
 
-/// What `--report` prints.
+/// The data that `--report` prints.
 #[derive(Debug, Default)]
 struct Report {
     coverage: Coverage,
@@ -158,7 +158,7 @@ struct Run<W> {
     report: Option<Report>,
     records: u64,
     faults: u64,
-    /// By `drop` and `remap`.
+    /// Records that `drop` and `remap` dropped.
     dropped: u64,
     /// Events that a program failed on.
     failed: u64,
@@ -193,7 +193,7 @@ impl<W: Write> Run<W> {
     fn map(&mut self, stream: Stream, input: impl BufRead) -> anyhow::Result<()> {
         let mut splitter = RecordSplitter::new(input, stream);
         let mut event = Vec::new();
-        // Events of what was read before the error are written.
+        // The events of records that were read before the error are written.
         let error = loop {
             let record = match splitter.next_record() {
                 Ok(Some(record)) => record,

@@ -53,7 +53,7 @@ pub use variables::{Commands, VARIABLES};
 #[error("{0}")]
 pub struct ArgumentError(pub String);
 
-/// For commands that have nothing to do in a new state.
+/// Checks that the state exists, for commands that have nothing to do in a new state.
 ///
 /// # Errors
 /// If there is no such directory.

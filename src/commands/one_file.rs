@@ -45,7 +45,7 @@ impl OneFileArgs {
         let names: Vec<String> = loaded.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect();
         if let Some(name) = &self.pipeline {
             loaded.pipelines.retain(|pipeline| pipeline.name == *name);
-            // Problems of other pipelines are not what was asked for.
+            // The user did not ask for problems of other pipelines.
             if let [only] = loaded.pipelines.as_slice() {
                 loaded.problems.retain(|problem| *problem.file == only.path);
             }

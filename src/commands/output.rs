@@ -23,7 +23,7 @@ pub fn print_line(text: impl Display) -> Result<()> {
     or_closed(print_line_or_fail(text))
 }
 
-/// Prints words as [`print_line`] does, for commands that are useless when nobody reads: a closed pipe is an error.
+/// Prints words as [`print_line`] does, for commands that are useless without a reader: a closed pipe is an error.
 ///
 /// # Errors
 /// If standard output cannot be written, or its pipe is closed.
@@ -63,7 +63,7 @@ fn or_closed(printed: Result<()>) -> Result<()> {
     }
 }
 
-/// The reader of what the command prints has ended.
+/// True if the reader of the command's output has ended.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
@@ -125,7 +125,7 @@ impl Table {
         Self(table)
     }
 
-    /// Adds a row. Cells are cut, and have one line.
+    /// Adds a row. Cells are shortened, and have one line.
     pub fn add_row(&mut self, cells: impl IntoIterator<Item = impl AsRef<str>>) {
         self.0.add_row(cells.into_iter().map(|cell| shortened(cell.as_ref())));
     }

@@ -97,7 +97,7 @@ struct EventPrinter {
     schema: Schema,
     output: Output,
     printed: usize,
-    /// By `drop` and `remap`.
+    /// Records that `drop` and `remap` dropped.
     dropped: usize,
     /// A program failed on them, and they are not forwarded.
     withheld: usize,
@@ -269,7 +269,7 @@ impl RequestPrinter {
         Ok(())
     }
 
-    /// How many of these events the next request has.
+    /// Returns how many of these events the next request has.
     fn request_length(&self, events: &[usize]) -> usize {
         let limits = self.sink.limits();
         let mut bytes = 0_usize;

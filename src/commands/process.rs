@@ -101,7 +101,7 @@ pub struct FileOptionArgs {
 
 const TENANTS: &str = "Pipeline files of tenants";
 
-/// Parses the directory of a tenant. One for all of them would give each the secrets and files of the others.
+/// Parses the directory of a tenant. One directory for all tenants would give each the secrets and files of the others.
 fn own_directory(text: &str) -> Result<PathBuf, String> {
     if !pipeline::PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder)) {
         let directory = text.trim_end_matches('/');
@@ -137,7 +137,7 @@ impl FileOptionArgs {
 }
 
 impl FileArgs {
-    /// Why there is no pipeline file: where it was looked for, and what is there instead.
+    /// Says why there is no pipeline file: where it was looked for, and what is there instead.
     pub fn explain_no_files(&self) -> String {
         let defaults = self.options.defaults.as_deref();
         let places: Vec<String> = self.locations().iter().map(|location| location.explain_empty(defaults)).collect();
@@ -173,7 +173,7 @@ impl FileArgs {
         Self { paths: vec![file.into()], pipelines: Vec::new(), options: FileOptionArgs::default() }
     }
 
-    /// Where the pipeline files are.
+    /// Returns the places of the pipeline files.
     pub fn locations(&self) -> &[pipeline::Location] {
         // `--pipelines` may come from the environment, so paths that are given take precedence.
         if self.paths.is_empty() { &self.pipelines } else { &self.paths }
@@ -318,7 +318,8 @@ pub struct DeliveryArgs {
 const MIN_USEFUL: u64 = 1 << 20;
 
 impl ProcessArgs {
-    /// Flags that do nothing together with the others, or not what they seem to. `once` is `run --once`.
+    /// Returns warnings about flags that do nothing together with the others, or not what they seem to. `once` is `run
+    /// --once`.
     pub fn without_effect(&self, once: bool) -> Vec<String> {
         let location = self.delivery.options().ok().and_then(|options| options.dead_letters());
         let limit = location.and_then(|location| self.delivery.without_effect(&location));
@@ -335,7 +336,7 @@ impl ProcessArgs {
     }
 }
 
-/// Where dead letters are stored. Nothing that delivers starts without a place for them.
+/// Returns the place where dead letters are stored. No command that delivers starts without one.
 ///
 /// # Errors
 /// If the state has none next to it.
@@ -390,7 +391,7 @@ impl DeliveryArgs {
 
     fn remembered_max(&self) -> u64 {
         self.remembered_max.unwrap_or(match self.state.state {
-            // Each write carries all of them to etcd.
+            // Each write carries all of these records to etcd.
             StoreLocation::Kubernetes(_) => 300_000,
             _ => REMEMBERED_MAX,
         })

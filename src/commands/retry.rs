@@ -89,7 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The lanes with these names; without names, those that fail.
+/// Returns the lanes with these names. Without names, the lanes that fail.
 fn named_lanes(status: &Status, names: &[String]) -> anyhow::Result<Vec<LaneId>> {
     let mut lanes = Vec::new();
     for lane in &status.lanes {
@@ -101,7 +101,7 @@ fn named_lanes(status: &Status, names: &[String]) -> anyhow::Result<Vec<LaneId>>
     Ok(lanes)
 }
 
-/// Asks the worker, and returns what it did not do.
+/// Asks the worker, and returns a problem for each request that it did not carry out.
 async fn ask(requests: &LaneRequests, mut waiting: Vec<LaneId>) -> anyhow::Result<Vec<String>> {
     for lane in &waiting {
         requests.put(lane, &LaneRequest::Retry).await?;

@@ -139,7 +139,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     #[cfg(feature = "traces")]
     if let Some(traces) = traces {
-        // It blocks until the exporter's thread has sent the rest.
+        // The shutdown blocks until the exporter's thread has sent the rest.
         tokio::task::spawn_blocking(|| traces.shutdown()).await?;
     }
     Ok(code)
@@ -176,10 +176,10 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let opened = tokio::select! {
         opened = Worker::open(options(args, address)?, telemetry) => opened?,
-        // Its file system may not answer.
+        // A file system that the worker opens may not answer.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    // Not earlier: a second worker on the same state never gets here.
+    // This is not logged earlier: a second worker on the same state never gets here.
     if let Some(address) = address {
         tracing::info!(%address, "listening");
     }
@@ -283,7 +283,7 @@ fn summary(report: &OnceReport) -> Table {
     table
 }
 
-/// A lane's dead letters: how many are stored, and how many of them are `new` in this run.
+/// Says how many dead letters of a lane are stored, and how many of them are `new` in this run.
 fn describe_dead_letters(new: u64, stored: Option<u64>) -> String {
     match stored {
         Some(0) if new == 0 => "0".to_owned(),

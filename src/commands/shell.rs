@@ -1,4 +1,4 @@
-//! `completions` and `man`: what a shell and `man` know of the command line, made from its definition.
+//! `completions` and `man`: the descriptions of the command line for a shell and for `man`, made from its definition.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

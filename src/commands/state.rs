@@ -177,7 +177,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         print_line(format!("{pipeline} was the name of {}, and is free", path.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Before the store is opened, which creates it if it does not exist.
+    // The import is read before the store is opened, which creates the store if it does not exist.
     let import = match &args.command {
         Command::Import { file, .. } => Some(transfer::Import::read(file)?),
         _ => None,
@@ -289,7 +289,7 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes what these lanes did, by the worker and by commands. Returns the number of removed objects.
+/// Removes the counts of these lanes, by the worker and by commands. Returns the number of removed objects.
 async fn delete_usage(
     store: &dyn Store,
     StateArgs { state, instance }: &StateArgs,
@@ -303,7 +303,7 @@ async fn delete_usage(
         for key in store.list_all().await?.into_iter().filter(|key| key.part.is_usage()) {
             let stored = match store.load(&key).await {
                 Ok(None) => continue,
-                // It goes as whatever else the lane did, if the lane is named.
+                // A damaged object is removed like the lane's other objects, if the lane is named.
                 Err(StateError::Damaged { .. }) => None,
                 loaded => loaded?,
             };
@@ -323,7 +323,7 @@ async fn delete_usage(
     Ok(found)
 }
 
-/// Removes the checkpoints that belong to no file, or what their lanes did. What cannot be read stays.
+/// Removes the checkpoints that belong to no file, or the counts of their lanes. Unreadable objects stay.
 async fn delete_orphans(
     store: &dyn Store,
     state: &StateArgs,
@@ -376,7 +376,7 @@ async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneChec
     decode(key, store.load(key).await?)
 }
 
-/// Loads a checkpoint with what is in its journal.
+/// Loads a checkpoint with the entries of its journal.
 async fn load_whole(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {
     let mut checkpoint = load(store, key).await?;
     checkpoint.load(store, key).await?;
@@ -394,7 +394,7 @@ fn explain(error: &anyhow::Error, lane: &LaneId, state: &StateArgs) -> String {
     whole_command(&text, lane, &state.flags()).unwrap_or(text)
 }
 
-/// Prints a checkpoint in each line. What cannot be read is reported on standard error, and the exit code is 1.
+/// Prints a checkpoint in each line. Unreadable ones are reported on standard error, and the exit code is 1.
 async fn list(store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> {
     let mut problems: Vec<(LaneId, anyhow::Error)> = Vec::new();
     let mut table = Table::new(&["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
@@ -521,7 +521,7 @@ async fn rename_by_worker(state: &StateArgs, from: &str, to: &str) -> anyhow::Re
     Ok(())
 }
 
-/// Why the request about this lane has no answer.
+/// Says why the request about this lane has no answer.
 fn unanswered(lane: &LaneId) -> String {
     format!(
         "{lane}: another process uses this state, and has not answered within {} s: a worker answers, other commands \
@@ -559,7 +559,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 
-    /// A copy of a checkpoint that a worker keeps writing, so that nobody else can claim it.
+    /// A copy of a checkpoint that a worker keeps writing, so that no other process can claim it.
     #[derive(Debug)]
     struct BusyCopy;
 

@@ -80,7 +80,7 @@ struct Sums {
     /// Lanes that are up and wait for a rename.
     renamed: usize,
     silent: usize,
-    /// No poll is complete yet.
+    /// Lanes without a complete poll yet.
     unpolled: usize,
     /// See [`crate::server::LaneRow::warnings`].
     warned: usize,
@@ -200,14 +200,14 @@ impl Args {
             let failing = style.coloured(&format!("{failing} failing"), failing == 0);
             let renamed = counted(sums.renamed, "renamed (each says what to do)");
             let silent = counted(sums.silent, "silent");
-            // It says how much is not known of silence.
+            // This number says of how many lanes it is not known whether they are silent.
             let unpolled = counted(if self.silent { sums.unpolled } else { 0 }, "not polled to the end yet");
             let shown = if self.warned { "" } else { " (--warned shows them)" };
             let warned = counted(sums.warned, &format!("with a warning{shown}"));
             let up = sums.up - sums.renamed.min(sums.up);
             print_lines(format!("{up} up, {failing}{renamed}{silent}{warned}{unpolled}"))?;
         }
-        // No lane of theirs fails.
+        // A pipeline that does not run has no lane that fails.
         if let Some(text) = status.describe_files() {
             print_line(style.coloured(&text, false))?;
         }
@@ -262,7 +262,7 @@ impl Args {
     }
 }
 
-/// What is wrong with the names that no pipeline and no lane has.
+/// Returns a problem for each name that no pipeline and no lane has.
 pub(super) fn unknown_names(names: &[String], status: &Status) -> Vec<String> {
     let files = status.files.iter().map(|file| file.pipeline.clone());
     let known: BTreeSet<String> = files.chain(status.lanes.iter().map(|lane| lane.pipeline.clone())).collect();

@@ -1,4 +1,4 @@
-//! What no mapping knows of the records of a file: for `map --report`.
+//! Collects the types and fields in the records of a file that no mapping knows, for `map --report`.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::output::Table;
 use crate::record::{Stream, facts};
 use crate::transform::{knows_activity_type, unknown_leaves};
 
-/// Types and fields that are listed, so that a file of any size takes the same memory.
+/// Number of types and fields that are listed. With it, a file of any size takes the same memory.
 const MAX_PATHS: usize = 1_000;
 
-/// Characters of an id that are shown.
+/// Number of characters of an id that are shown.
 const MAX_EXAMPLE: usize = 64;
 
 /// Counts unknown activity types, and leaves that no mapping knows.
@@ -21,7 +21,7 @@ pub(super) struct Unmapped {
     more: u64,
 }
 
-/// How often, and the id of the first record.
+/// The number of occurrences, and the id of the first record.
 #[derive(Debug)]
 struct Seen {
     count: u64,

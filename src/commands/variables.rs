@@ -1,4 +1,4 @@
-//! Environment variables: which there are, and what is said about others with our prefix.
+//! The known environment variables, and warnings about others with our prefix.
 //!
 //! Only settings of the process have a variable. The flags of a single task have none: a variable that was set for one
 //! command would disarm the safeguard of another one.
@@ -95,7 +95,7 @@ fn with_variable(flag: Arg, command: &str, without: Option<&str>) -> Arg {
 /// comes from a variable is reported apart here.
 pub(super) fn report(mut error: clap::Error) -> ExitCode {
     suggest(&mut error);
-    // As clap itself: standard output may be closed.
+    // Errors are ignored, as in clap itself: standard output may be closed.
     let _ = error.print();
     if error.kind() == ErrorKind::MissingRequiredArgument {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -111,7 +111,7 @@ pub(super) fn report(mut error: clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }
 
-/// Words of other tools, and what does the same here. A word of a subcommand follows its command's name.
+/// Words of other tools, and advice on what does the same here. A word of a subcommand follows its command's name.
 const WORDS_OF_OTHERS: [(&str, &str); 53] = [
     ("version", "`s1-forwarder --version` prints the version"),
     ("validate", CHECKS),
@@ -221,7 +221,7 @@ fn suggest(error: &mut clap::Error) {
         }
     };
     if error.remove(ContextKind::SuggestedArg).is_some() {
-        // It shows the suggested flag.
+        // The usage shows the suggested flag.
         error.remove(ContextKind::Usage);
     }
     error.remove(ContextKind::SuggestedSubcommand);
@@ -266,7 +266,7 @@ const FILE_ARGUMENTS: [&str; 5] = ["paths", "pipelines", "file", "defaults", "pi
 const MAX_FILE: usize = 1 << 20;
 
 impl Ignored {
-    /// Warns about variables that `run` alone reads, and finds those that nobody knows.
+    /// Warns about variables that `run` alone reads, and finds unknown variables.
     ///
     /// # Errors
     /// If one of them would have restricted pipeline files: the command must not read these without the restriction.
@@ -362,7 +362,7 @@ fn is_service_link(name: &str) -> bool {
         || name.contains("_PORT_")
 }
 
-/// Whether no flag has this variable with our prefix.
+/// True if no flag has this variable with our prefix.
 fn is_unknown(name: &str) -> bool {
     name.starts_with(PREFIX) && VARIABLES.iter().all(|(known, ..)| *known != name) && !is_service_link(name)
 }
@@ -379,7 +379,7 @@ fn unknown_variable(name: &str) -> String {
     let flag = word.replace('_', "-");
     let known: Vec<_> = VARIABLES.iter().map(|(known, ..)| known[PREFIX.len()..].to_lowercase()).collect();
     if has_flag(&super::definition(), &flag) {
-        // Its plural, or a longer name.
+        // The intended variable is the plural of this one, or has a longer name.
         let is_longer =
             |known: &&String| known.strip_prefix(&word).is_some_and(|rest| rest == "s" || rest.starts_with('_'));
         let intended = known.iter().find(is_longer);

@@ -98,7 +98,7 @@ impl RemoteWorker {
     }
 }
 
-/// An address without what stands before the `@`.
+/// Returns an address without the part before the `@`.
 fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),

@@ -1,4 +1,4 @@
-//! Who may read what the listener serves.
+//! Decides who may read what the listener serves.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ pub(super) struct Access {
     /// The bcrypt hash of each user's password.
     users: BTreeMap<String, String>,
     tokens: Vec<TokenHash>,
-    /// Hashes of credentials that were right. A check with bcrypt takes a tenth of a second, on purpose.
+    /// Hashes of credentials that were accepted. A check with bcrypt takes a tenth of a second, on purpose.
     known: Mutex<HashSet<[u8; 32]>>,
     checks: Checks,
 }
@@ -60,7 +60,7 @@ impl Access {
 
     fn allows_token(&self, token: &str) -> bool {
         let hash: TokenHash = Sha256::digest(token).into();
-        // All of them are compared, so that the time says nothing.
+        // All tokens are compared, so that the time says nothing about them.
         self.tokens.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash)).into()
     }
 

@@ -1,6 +1,6 @@
-//! Whose password is checked next. A check takes a tenth of a second or more, on purpose, and only one runs at a time:
-//! requests without credentials must not take the processors from the lanes, and wrong passwords not the turn from
-//! right ones.
+//! Decides whose password is checked next. A check takes a tenth of a second or more, on purpose, and only one runs at
+//! a time. Requests without credentials must not take the processors from the lanes, and wrong passwords must not take
+//! the turn from right ones.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,24 +9,24 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Requests of one address that wait.
+/// Number of requests of one address that may wait.
 const MAX_WAITING: usize = 4;
-/// Addresses with wrong passwords that are remembered.
+/// Number of addresses with wrong passwords that are remembered.
 const MAX_FAILED: usize = 4_096;
 
 /// Too many requests of the address wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-/// The queue of checks. First come the addresses that sent no wrong password, then those whose last one is the longest
-/// ago; within these, the request that came first.
+/// The queue of checks. Addresses that sent no wrong password come first, then those whose last wrong password is the
+/// longest ago. Among equal ones, the request that came first is next.
 #[derive(Debug, Default)]
 pub(super) struct Checks(Arc<Mutex<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
     is_busy: bool,
-    /// In the order of arrival.
+    /// Waiting requests in the order of arrival.
     waiting: Vec<Waiting>,
     /// The number of each address's last wrong password, counted from 1.
     failed: HashMap<IpAddr, u64>,
@@ -82,7 +82,7 @@ impl Checks {
 impl Queue {
     fn next(&mut self) -> Option<Waiting> {
         let last_failure = |waiting: &Waiting| self.failed.get(&waiting.address).copied().unwrap_or(0);
-        // The first of those that are equal.
+        // Among equal requests, `min_by_key` finds the first one.
         let next = self.waiting.iter().enumerate().min_by_key(|(_, waiting)| last_failure(waiting))?.0;
         Some(self.waiting.remove(next))
     }
@@ -94,7 +94,7 @@ impl Queue {
 }
 
 impl Turn {
-    /// What came out. An address with a right password is served first from then on.
+    /// Ends the check with its result. An address with a right password is served first from then on.
     pub fn end(self, is_right: bool) {
         let mut queue = self.queue.lock();
         if is_right {
@@ -119,7 +119,8 @@ impl Drop for Turn {
             next
         };
         if let Some(Waiting { address, turn }) = next {
-            // A request that was given up does not take it: it is dropped here, and goes on to the next one.
+            // A request that was given up does not take the turn: the turn is dropped here, and goes on to the next
+            // request.
             let _ = turn.send(Self { queue: self.queue.clone(), address });
         }
     }
@@ -143,7 +144,7 @@ mod tests {
         asked
     }
 
-    /// Whose turn it is, of these.
+    /// Removes the request that has its turn, and returns the last part of its address.
     fn turn(asked: &mut Vec<BoxFuture<'_, Result<Turn, TooMany>>>) -> (u8, Turn) {
         let (index, turn) = asked
             .iter_mut()
@@ -205,7 +206,7 @@ mod tests {
         let mut last = vec![ask(&checks, 4)];
         drop(gone);
         drop(running);
-        // It was given its turn, and did not see it.
+        // This request was given its turn, and did not see it.
         drop(has_turn);
         assert_eq!(turn(&mut last).0, 4);
         assert!(!checks.0.lock().is_busy && checks.0.lock().waiting.is_empty());

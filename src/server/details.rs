@@ -72,7 +72,7 @@ pub struct Incident {
     /// The state that it caused.
     pub state: Cow<'static, str>,
     pub text: String,
-    /// How often the lane had it in a row.
+    /// Number of times that the lane had the error in a row.
     pub count: u32,
 }
 
@@ -126,7 +126,7 @@ impl PipelineDetails {
     }
 }
 
-/// What an operator does about a lane in this state with this error. docs/troubleshooting.md has the long answer.
+/// Says what an operator does about a lane in this state with this error. docs/troubleshooting.md has the long answer.
 pub(super) fn advice(state: &str, error: &str) -> &'static str {
     match state {
         "console_failing" if is_rate_limit(error) => {
@@ -179,13 +179,13 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
     }
 }
 
-/// Whether this text has an answer of the console with such a status.
+/// True if this text has an answer of the console with such a status.
 fn has_status(error: &str, is_meant: impl Fn(u16) -> bool) -> bool {
     let status = error.split("the console answered ").nth(1).and_then(|rest| rest.get(..3)?.parse().ok());
     status.is_some_and(is_meant)
 }
 
-/// Whether the status of the answer in this text is 429 Too Many Requests.
+/// True if the status of the answer in this text is 429 Too Many Requests.
 fn is_rate_limit(error: &str) -> bool {
     error.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| word == "429")
 }

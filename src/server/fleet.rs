@@ -83,14 +83,14 @@ impl Fleet {
         }
     }
 
-    /// A pipeline of this worker, else of the worker that runs it. `None` if no worker knows it.
+    /// Returns a pipeline of this worker, else of the worker that runs it. `None` if no worker knows it.
     pub async fn pipeline(&self, telemetry: &Telemetry, pipeline: &str) -> Option<PipelineDetails> {
         let own = PipelineDetails::of(telemetry, pipeline, Timestamp::now())?;
         if !own.lanes.is_empty() {
             return Some(own);
         }
         let Some(view) = telemetry.cluster() else { return Some(own) };
-        // Its shard may just be moving, so that nobody is known to have it.
+        // The pipeline's shard may just be moving, so that no worker is known to have it.
         let holder = own.files.iter().find_map(|file| file.worker.clone());
         let name = utf8_percent_encode(pipeline, NON_ALPHANUMERIC);
         let path = format!("/api/v1/pipelines/{name}?workers=this");
@@ -102,11 +102,11 @@ impl Fleet {
         }
         let answers: Vec<_> = stream::iter(asking).buffer_unordered(CONCURRENCY).collect().await;
         let found = answers.into_iter().filter_map(|answer| answer.ok().flatten()).find(|it| !it.lanes.is_empty());
-        // Its file, and who should have answered, are known here.
+        // This worker knows the pipeline's file, and which worker should have answered.
         Some(found.unwrap_or(own))
     }
 
-    /// `None` if the worker does not know what it is asked for.
+    /// Asks a worker for a path. `None` if the worker does not know it.
     async fn ask<T: DeserializeOwned>(
         &self,
         view: &ClusterView,

@@ -95,10 +95,10 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Characters of an error in a row. The list of the last errors has all of it.
+/// Characters of an error in a row. The list of the last errors has the whole text.
 const MAX_ERROR: usize = 300;
 
-/// What a lane does, or what it waits for, and whether its console is silent.
+/// Returns the state of a lane, or what it waits for, and whether its console is silent.
 pub(super) fn lane_state(lane: &LaneRow, now: Timestamp) -> Markup {
     html! {
         @match lane.describe_wait() {

@@ -33,7 +33,7 @@ pub struct Status {
     /// Set if the request asks for all workers: the answer of each other worker.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<WorkerAnswer>,
-    /// What is wrong outside of pipeline files: with the defaults, or with a place where files are looked for.
+    /// Problems outside of pipeline files: with the defaults, or with a place where files are looked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_problems: Vec<SourceProblem>,
     /// Sorted by path.
@@ -48,7 +48,7 @@ pub struct Status {
     pub lanes: Vec<LaneRow>,
 }
 
-/// What the rows of a list are.
+/// The kind of the rows of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows {
     Lanes,
@@ -87,7 +87,7 @@ pub struct Summary {
     pub dead_letters: u64,
 }
 
-/// What another worker answered.
+/// The answer of another worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerAnswer {
     pub worker: String,
@@ -124,18 +124,18 @@ pub struct FileRow {
     pub worker: Option<String>,
     /// Why the current version of the file could not be started, or since when the file is gone.
     pub problem: Option<String>,
-    /// What `check` warns of in the current version.
+    /// The warnings of `check` about the current version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
 impl FileRow {
-    /// Whether nothing is delivered for its pipeline, because it is invalid or gone.
+    /// True if nothing is delivered for the file's pipeline, because the file is invalid or gone.
     pub fn runs_nothing(&self) -> bool {
         matches!(&*self.state, "not_started" | "removed") && self.problem.is_some()
     }
 
-    /// The state in words, and what it means for the pipeline.
+    /// Returns the state in words, and what it means for the pipeline.
     pub fn consequence(&self) -> (&str, &'static str) {
         match (&*self.state, &self.problem) {
             ("running", Some(_)) => {
@@ -151,7 +151,7 @@ impl FileRow {
 }
 
 impl Status {
-    /// Pipelines that get nothing because of their files, in words. `None` if there are none.
+    /// Says how many pipelines get nothing because of their files. `None` if there are none.
     pub fn describe_files(&self) -> Option<String> {
         match self.files.iter().filter(|file| file.runs_nothing()).count() {
             0 => None,
@@ -161,7 +161,7 @@ impl Status {
     }
 }
 
-/// The state of a lane that does not fail, and delivers nothing until somebody decides.
+/// The state of a lane that does not fail, and delivers nothing until an operator decides.
 const RENAMED: &str = "renamed";
 
 /// Flag of the command that an error may end with, before the lane's name.
@@ -175,7 +175,8 @@ pub fn of_several(error: &str) -> Cow<'_, str> {
     }
 }
 
-/// What is equal in the errors of lanes with one cause: how many events a sink refused is none. Digits in a name stay.
+/// Returns the part of an error that is equal in the errors of lanes with one cause. It has no numbers, such as that of
+/// refused events. Digits in a name stay.
 pub fn cause_of(error: &str) -> String {
     let is_number = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     of_several(error).split(' ').filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ")
@@ -203,9 +204,9 @@ pub struct LaneRow {
     pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
-    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, its token
-    /// does not see all of the scope, a clock is wrong, the console refuses a new token, records did not come, or a
-    /// program failed on events.
+    /// Probable problems of the lane although it does not fail: it is the duplicate of another one, its token does not
+    /// see all of the scope, a clock is wrong, the console refuses a new token, records did not come, or a program
+    /// failed on events.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.
@@ -239,8 +240,8 @@ pub struct LaneRow {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// Something of this day is not counted, and there were at least as many events as shown: a process was killed, or
-    /// what was stored was removed or cannot be read.
+    /// True if part of this day is not counted. There were then at least as many events as shown: a process was killed,
+    /// or the stored counts were removed or cannot be read.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]
@@ -265,9 +266,9 @@ pub struct LaneRow {
     pub map_errors: u64,
     /// Events on which a program of `remap` or `drop` failed.
     pub remap_errors: u64,
-    /// Why, the last time.
+    /// The last failure of a program.
     pub last_remap_error: Option<LastError>,
-    /// The command that maps again what was forwarded as it was mapped, since a program failed on it.
+    /// The command that maps events again that were forwarded as they were mapped, since a program failed on them.
     #[serde(default)]
     pub remap_repair: Option<String>,
     /// Batches that the sink accepted with a warning, by reason.
@@ -276,7 +277,7 @@ pub struct LaneRow {
     #[serde(default)]
     pub last_sink_warning: Option<LastError>,
     pub delivered_bytes: u64,
-    /// How long the requests to the sink took, on average over about the last minute. Null if none has ended.
+    /// Mean duration of the requests to the sink in about the last minute, in seconds. Null if none has ended.
     #[serde(default)]
     pub sink_latency_seconds: Option<f64>,
     /// Average over about the last minute.
@@ -302,7 +303,7 @@ pub struct PipelineRow {
     /// Lanes with [`LaneRow::warnings`].
     #[serde(default)]
     pub warned: usize,
-    /// The newest record of any of them.
+    /// Time of the newest record of any of these lanes.
     #[serde(default)]
     pub newest_record: Option<String>,
     /// Lanes that fail with the error of the worst one.
@@ -337,7 +338,7 @@ pub struct EqualErrors {
     pub lanes: usize,
     /// Number of the pipelines that have these lanes.
     pub pipelines: usize,
-    /// The first of them by name.
+    /// The first pipelines by name.
     pub names: Vec<String>,
     /// Since when the first of these lanes fails.
     pub failing_since: Option<String>,
@@ -354,7 +355,7 @@ pub struct RequestLimitWait {
 /// See [`LaneRow::last_error`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LastError {
-    /// When the lane had it last.
+    /// Time when the lane had the error last.
     pub time: String,
     pub text: String,
 }
@@ -402,7 +403,8 @@ pub(super) fn needs_attention(is_up: bool, state: &str) -> bool {
 /// The more urgent is the greater.
 pub type Urgency = (usize, bool, bool, usize);
 
-/// Lanes that need an operator come first, by state, then silent ones, then those with a warning, then the others.
+/// Returns the urgency. Lanes that need an operator come first, by state, then silent ones, then those with a warning,
+/// then the others.
 pub(super) fn urgency(is_up: bool, state: &str, is_silent: bool, is_warned: bool) -> Urgency {
     let names = LaneState::NAMES;
     let place = names.iter().position(|name| *name == state).map_or(0, |place| names.len() - place);
@@ -419,7 +421,8 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     warnings.extend((others > 0).then(|| {
         format!("{others} records have the label `other`: the console names more different labels than a lane keeps")
     }));
-    // Where the former token does not work either, the lane's error says so, but not of whom the new one is.
+    // If the former token does not work either, the lane's error says so, but does not say which scope the new token
+    // has.
     let new_token = view.token.new_token.as_ref();
     let new_token = new_token
         .filter(|problem| lane.token_problem().is_none() || matches!(problem, NewTokenProblem::OtherScope { .. }));
@@ -428,12 +431,13 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     warnings
 }
 
-/// Whether a lane that does not fail has a program that did. What it said of events is over where the lane fails.
+/// True if the lane does not fail, and one of its programs did. While the lane fails, the program's message about
+/// events is outdated.
 pub(super) fn has_remap_problem(lane: &LaneMetrics) -> bool {
     lane.map.program_errors.load(Relaxed) > 0 && lane.state_name().1
 }
 
-/// What is wrong with the programs of a lane: events are forwarded as they were mapped.
+/// Describes a failure of the programs of a lane: events are forwarded as they were mapped. `None` if there is none.
 fn remap_problem(lane: &LaneMetrics, repair: Option<&str>) -> Option<String> {
     let (time, text) = lane.last_remap_error().filter(|_| has_remap_problem(lane))?;
     let count = lane.map.program_errors.load(Relaxed);
@@ -494,7 +498,7 @@ impl LaneRow {
         format!("{}/{}/{}", self.pipeline, self.stream, self.sink)
     }
 
-    /// Whether this is the name of the lane, or of its pipeline.
+    /// True if this is the name of the lane, or of its pipeline.
     pub fn is_called(&self, name: &str) -> bool {
         self.pipeline == name || self.name() == name
     }
@@ -504,7 +508,7 @@ impl LaneRow {
         describe_skipped(self.skipped.iter().map(|(reason, count)| (&**reason, *count)))
     }
 
-    /// What a lane that does not fail waits for, if it waits for its turn within the request limit.
+    /// Says what a lane that does not fail waits for. `None` if it does not wait for its turn within the request limit.
     pub fn describe_wait(&self) -> Option<String> {
         if !self.up {
             return None;
@@ -515,7 +519,7 @@ impl LaneRow {
         })
     }
 
-    /// The more urgent lane has the greater one: failing, silent, with a warning, well.
+    /// Returns the urgency. The more urgent lane has the greater one: failing, silent, with a warning, well.
     pub fn urgency(&self) -> Urgency {
         urgency(self.up, &self.state, self.silent == Some(true), !self.warnings.is_empty())
     }
@@ -525,7 +529,7 @@ impl LaneRow {
         needs_attention(self.up, &self.state)
     }
 
-    /// Since when a silent lane is so, in words; else nothing.
+    /// Says since when a lane is silent. `None` if it is not.
     pub fn describe_silence(&self, now: Timestamp) -> Option<String> {
         if self.silent != Some(true) {
             return None;
@@ -539,7 +543,7 @@ impl LaneRow {
         })
     }
 
-    /// What the sink says of events that it accepts.
+    /// Describes the sink's warnings about events that it accepts. `None` if there are none.
     fn sink_problem(&self) -> Option<String> {
         let LastError { time, text } = self.last_sink_warning.as_ref()?;
         let batches: Vec<_> =
@@ -547,9 +551,9 @@ impl LaneRow {
         Some(format!("the sink accepted batches with a warning ({}), last at {time}: {text}", batches.join(", ")))
     }
 
-    /// What is wrong with the lane besides its error.
+    /// Returns the problems of the lane besides its error.
     pub fn problems(&self) -> Vec<String> {
-        // What the sink said of events is over where the lane fails.
+        // While the lane fails, the sink's warning about events is outdated.
         let of_events = if self.error.is_none() { self.sink_problem() } else { None };
         of_events.into_iter().chain(self.warnings.iter().cloned()).collect()
     }

@@ -88,7 +88,7 @@ pub(super) async fn serve(
             let seen = place.clone();
             let gives_way = place.gives_way.clone();
             let served = async move {
-                // What went wrong with a client is of no interest.
+                // Errors of a client's connection are ignored.
                 match tls {
                     None => {
                         let connection = connection(stream, client, router, limits, watcher, seen);
@@ -151,7 +151,7 @@ pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send 
     let _ = connection(stream, client, router, LIMITS, graceful.watcher(), Arc::new(place)).await;
 }
 
-/// The body of a response, which hyper drops when it has taken all of it.
+/// The body of a response, which hyper drops when it has read the whole body.
 struct Answer {
     body: Body,
     place: Arc<Place>,
@@ -238,7 +238,8 @@ struct Open(Mutex<Connections>);
 struct Connections {
     /// The oldest first.
     by_number: BTreeMap<u64, Connection>,
-    /// No number is used twice: a connection that had to give way still has its place for a moment.
+    /// The last number of a connection. No number is used twice: a connection that had to give way still has its place
+    /// for a moment.
     next: u64,
 }
 
@@ -246,19 +247,19 @@ struct Connections {
 struct Connection {
     network: IpAddr,
     stage: Stage,
-    /// Ends it for the sake of another one.
+    /// Ends the connection for the sake of another one.
     gives_way: CancellationToken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It has sent no complete request.
+    /// The connection has sent no complete request.
     New,
     /// A request is being answered.
     Busy,
     /// hyper has all of the response, and sends it.
     Answered,
-    /// It may send another request. The number orders the idle ones by how long they are.
+    /// The connection may send another request. The number orders idle connections by how long they have been idle.
     Idle(u64),
 }
 
@@ -359,7 +360,7 @@ mod tests {
         address
     }
 
-    /// What comes back until the server closes the connection.
+    /// Sends a request, and returns the answer up to the end of the connection.
     async fn exchange(address: std::net::SocketAddr, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         // The server may have closed it already.
@@ -514,7 +515,7 @@ mod tests {
         let seventh = enter(third).unwrap();
         assert_eq!(ended(), [true, true, true, false], "the oldest without a request");
         held[3].set(Stage::Busy);
-        // Its own network has as many as it may.
+        // The network of the new connection has as many as it may.
         let eighth = enter(third).unwrap();
         assert!(fifth.gives_way.is_cancelled() && !held[3].gives_way.is_cancelled());
         assert_eq!(open.0.lock().by_number.len(), 4);
@@ -529,7 +530,7 @@ mod tests {
         assert_eq!(open.0.lock().by_number.len(), 1);
     }
 
-    /// A page that is being sent is not cut off for others, however large it is.
+    /// A page that is being sent is not interrupted for others, however large it is.
     #[tokio::test]
     async fn a_connection_is_idle_when_its_response_is_sent() {
         const SIZE: usize = 32 << 20;

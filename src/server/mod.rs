@@ -1,7 +1,7 @@
 //! The HTTP endpoints of a worker: metrics, health, the status page and its JSON.
 //!
-//! Their data comes from [`Telemetry`], which has no settings and so no secrets. All of them only read: nothing that a
-//! request says changes anything.
+//! Their data comes from [`Telemetry`], which has no settings and so no secrets. All endpoints only read: no request
+//! changes anything.
 
 mod access;
 mod chart;
@@ -154,18 +154,18 @@ async fn send_heartbeats(telemetry: Arc<Telemetry>) -> Infallible {
 
 type AppState = State<Arc<App>>;
 
-/// What the requests share.
+/// The state that all requests share.
 struct App {
     telemetry: Arc<Telemetry>,
     fleet: Fleet,
-    /// Permits for what looks at all lanes: many readers must not take the memory and the time of the lanes.
+    /// Permits for requests that look at all lanes: many readers must not take the memory and the time of the lanes.
     views: Semaphore,
-    /// Permits for what waits for other workers. They are separate, since workers ask each other.
+    /// Permits for requests that wait for other workers. These permits are separate, since workers ask each other.
     fleet_views: Semaphore,
     web: Arc<WebConfig>,
-    /// Only this machine reaches the pages.
+    /// True if only this machine reaches the pages.
     is_local: bool,
-    /// When wrong credentials were logged last.
+    /// Time when wrong credentials were logged last.
     last_refusal: Mutex<Option<Instant>>,
 }
 
@@ -220,16 +220,17 @@ fn router(app: Arc<App>) -> Router {
     finish(pages.merge(probes(app.clone())).layer(from_fn_with_state(app, refuse_other_names)))
 }
 
-/// What all responses have in common. The default level would take more time for the metrics of ten thousand lanes than
-/// writing them does.
+/// Adds the parts that all responses have in common: compression, and headers that restrict the content. The default
+/// level of compression would take more time for the metrics of ten thousand lanes than writing them does.
 fn finish(router: Router) -> Router {
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     router.layer(map_response(restrict_content)).layer(compression)
 }
 
-/// A page from elsewhere can have its own name lead to this machine, and so read what only this machine reaches. A
-/// browser sends the name, and has no credentials for it where some are wanted. Which names lead to an address that
-/// others reach too is not known here.
+/// Refuses requests under another name than those of this machine, if only this machine reaches the pages. A page from
+/// elsewhere can have its own name lead to this machine, and so read these pages (DNS rebinding). The browser sends
+/// that name, and has no credentials for it if credentials are required. If other machines reach the address too, its
+/// names are not known here.
 async fn refuse_other_names(State(app): AppState, request: Request, next: Next) -> Response {
     let web = app.web.current();
     let is_protected = web.tls.is_some() || !web.access.is_open();
@@ -241,7 +242,7 @@ async fn refuse_other_names(State(app): AppState, request: Request, next: Next) 
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
-/// Names of this machine that no server of names can give to another one.
+/// True for names of this machine that no DNS server can give to another machine.
 fn is_own_name(host: &HeaderValue) -> bool {
     let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
     let name = host.host().trim_start_matches('[').trim_end_matches(']');
@@ -294,7 +295,7 @@ async fn readyz(State(app): AppState, Extension(client): Extension<Client>, head
     problems(&app, client, &headers, app.telemetry.health().not_ready()).await
 }
 
-/// What is wrong is for those who may read the other pages. The status is for everybody.
+/// Answers with the status for everybody, and with the problems for clients that may read the other pages.
 async fn problems(
     app: &App,
     Client(client): Client,

@@ -12,9 +12,9 @@ use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneView, TelemetrySnapshot};
 
-/// Errors that are listed, those of the most lanes first.
+/// Number of errors that are listed, those of the most lanes first.
 const MAX_ERRORS: usize = 20;
-/// Pipelines that are named for each of them.
+/// Number of pipelines that are named for each error.
 const MAX_NAMES: usize = 5;
 
 impl Status {
@@ -166,7 +166,7 @@ pub(super) fn pipelines(
 
 /// The errors of these lanes: one for each cause.
 pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors> {
-    // By the hash of the text: ten thousand long errors are not copied, and few differ.
+    // Lanes are grouped by the hash of the text: ten thousand long errors are not copied, and few differ.
     let hasher = RandomState::new();
     let mut by_text: HashMap<u64, Vec<&LaneView>> = HashMap::new();
     for (_, view) in lanes.iter().filter(|(facts, _)| !facts.up) {
@@ -190,7 +190,7 @@ pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors>
         let pipelines = names.len();
         names.truncate(MAX_NAMES);
         let failing_since = lanes.iter().filter_map(|view| view.metrics.failing_since()).min();
-        // It may have recovered a moment ago.
+        // The lane may have recovered a moment ago.
         let error = state.error()?;
         Some(EqualErrors {
             error: if lanes.len() > 1 { of_several(error).into_owned() } else { error.to_owned() },

@@ -16,7 +16,7 @@ use crate::telemetry::HumanDuration;
 
 /// Rows of a table that has no pages.
 const MAX_FILES: usize = 50;
-/// Characters of an error in a row. The pipeline's page has all of it.
+/// Number of characters of an error in a row. The pipeline's page has the whole text.
 const MAX_TEXT: usize = 300;
 
 /// Errors that several pipelines have.
@@ -71,7 +71,7 @@ pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], n
         .into_string()
 }
 
-/// The sums as cards. Those of the states are links to the lanes in that state, the worst first.
+/// Returns the sums as cards. The cards of the states are links to the lanes in that state, the worst first.
 fn cards(status: &Status, query: &LaneQuery) -> Markup {
     let summary = &status.summary;
     html! {
@@ -148,7 +148,7 @@ fn source_problems(problems: &[SourceProblem]) -> Markup {
     }
 }
 
-/// Only the files that are paused, invalid or gone, those with a problem first.
+/// Returns the files that are paused, invalid or gone, those with a problem first.
 fn files(files: &[FileRow]) -> Markup {
     let is_running = |file: &&FileRow| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
     let mut files: Vec<&FileRow> = files.iter().filter(|file| !is_running(file)).collect();
@@ -180,7 +180,7 @@ fn rest(rows: usize, what: &str) -> Markup {
     html! { @if rest > 0 { p.soft { "and " (rest) " more " (what) } } }
 }
 
-/// The workers, and what they answered.
+/// Returns the workers and their answers.
 fn workers(cluster: &ClusterRow, status: &Status) -> Markup {
     let held: usize = cluster.workers.values().map(BTreeSet::len).sum();
     let rows = html! {

@@ -165,7 +165,7 @@ fn errors(details: &PipelineDetails, now: Timestamp) -> Markup {
 /// Errors of one sink and state whose texts differ in numbers only.
 struct Cause<'a> {
     newest: &'a Incident,
-    /// How often lanes had it.
+    /// Number of times that lanes had the error.
     count: u32,
     streams: Vec<&'a str>,
 }

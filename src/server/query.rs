@@ -19,7 +19,7 @@ pub(super) const DEFAULT_ROWS: usize = 100;
 /// The states in the order of their urgency, the worst first.
 pub(super) const STATES: [&str; LaneState::NAMES.len()] = LaneState::NAMES;
 
-/// The parameters as a URL has them. A form sends empty texts for what is not filled in.
+/// The parameters as a URL has them. A form sends empty texts for empty fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Parameters {
@@ -39,7 +39,7 @@ pub(super) struct Parameters {
     files: String,
 }
 
-/// What a request asks for.
+/// The lanes that a request asks for, and how they are listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct LaneQuery {
     /// A part of the name, in lower case; so are the next two.
@@ -50,16 +50,16 @@ pub(super) struct LaneQuery {
     pub state: String,
     pub sort: Option<Sort>,
     pub descending: Option<bool>,
-    /// From 1.
+    /// Number of the page, from 1.
     pub page: usize,
     pub limit: Option<usize>,
     pub refresh: Option<u16>,
-    /// Whether the other workers are asked; `None` if the URL does not say so.
+    /// True if the other workers are asked. `None` if the URL does not say so.
     pub all_workers: Option<bool>,
     pub without_files: bool,
 }
 
-/// What a list is sorted by.
+/// The key by which a list is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
     Name,
@@ -89,7 +89,7 @@ impl Sort {
         }
     }
 
-    /// In words, for the form.
+    /// Returns the key in words, for the form.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -161,7 +161,7 @@ impl Parameters {
     }
 }
 
-/// The last row that a list over several workers can reach: each of them sends all rows up to it.
+/// Number of the last row that a list over several workers can reach: each worker sends all rows up to it.
 pub(super) const MAX_WANTED: usize = 10_000;
 
 impl LaneQuery {
@@ -219,7 +219,7 @@ impl LaneQuery {
         has_state && contains(pipeline, &self.pipeline) && contains(stream, &self.stream) && contains(sink, &self.sink)
     }
 
-    /// Lanes that are equal in what the list is sorted by are in the order of their names.
+    /// Compares two lanes. Lanes that are equal in the key of the list are in the order of their names.
     pub fn order(&self, one: &Facts<'_>, other: &Facts<'_>) -> Ordering {
         let by = match self.sort() {
             Sort::Name => one.name.cmp(&other.name),
@@ -235,7 +235,7 @@ impl LaneQuery {
     }
 }
 
-/// What lanes are filtered and sorted by.
+/// The facts by which lanes are filtered and sorted.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub name: (&'a str, &'a str, &'a str),
@@ -301,7 +301,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What a pipeline is sorted by, whose most urgent lane is `worst`.
+    /// Returns the facts by which a pipeline is sorted whose most urgent lane is `worst`.
     pub fn of_lanes<'b>(worst: &Self, lanes: impl Iterator<Item = &'b Self> + Clone) -> Self
     where
         'a: 'b,

@@ -24,9 +24,9 @@ use crate::settings::{
     describe_request_error, peer_client_builder,
 };
 
-/// How often the file, and the files that it names, are read again.
+/// Interval at which the file, and the files that it names, are read again.
 const RELOAD: Duration = Duration::from_secs(10);
-/// A worker that takes longer is shown without an answer.
+/// Timeout of another worker, which is then shown without an answer.
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(3);
 /// A check of a password with this cost takes some seconds.
 const MAX_COST: u32 = 16;
@@ -70,7 +70,8 @@ struct TlsSettings {
     min_version: Version,
 }
 
-/// Prometheus' words, of Go. Certificates that nobody verifies are of no use.
+/// The values of Prometheus, which are those of Go. The values for certificates that nobody verifies are left out: they
+/// are of no use.
 #[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
 enum ClientAuth {
     #[default]
@@ -105,7 +106,7 @@ struct Peers {
     server_name: String,
 }
 
-/// What the file says.
+/// The contents of the file.
 pub(super) struct Loaded {
     pub tls: Option<Arc<ServerConfig>>,
     pub access: Access,
@@ -157,7 +158,7 @@ impl PeerClient {
 }
 
 impl Loaded {
-    /// No TLS, and no authentication.
+    /// Makes a configuration without TLS and without authentication.
     fn open() -> Result<Self, ClientError> {
         Ok(Self {
             tls: None,
@@ -306,7 +307,7 @@ impl WebConfig {
         Ok(Self { path: Some(path.to_owned()), current: RwLock::new(Arc::new(Loaded::read(path)?)) })
     }
 
-    /// With the hashes of bearer tokens, and without a file.
+    /// Makes a configuration with the hashes of bearer tokens, and without a file.
     #[cfg(test)]
     pub(super) fn with_tokens(tokens: Vec<TokenHash>) -> Self {
         let loaded = Loaded { access: Access::new(BTreeMap::new(), tokens), ..Loaded::open().unwrap() };
@@ -322,7 +323,7 @@ impl WebConfig {
         self.current().peers.clone()
     }
 
-    /// Reads the files again and again. While they cannot be used, what they said last holds.
+    /// Reads the files again and again. While they cannot be used, their last contents hold.
     pub(super) async fn follow(self: Arc<Self>) -> Infallible {
         let Some(path) = self.path.clone() else { return std::future::pending().await };
         let mut problem = None;

@@ -1,4 +1,4 @@
-//! What the tests of `verify --destination` and `--present` share, whatever the destination.
+//! Parts that the tests of `verify --destination` and `--present` share, whatever the destination.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,12 +34,12 @@ pub fn put(harness: &Harness, sink: &Value) {
     );
 }
 
-/// Compares what is over an hour old.
+/// Compares the events that are over an hour old.
 pub async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
     harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
 }
 
-/// The same; the result of the only lane.
+/// Compares as [`ask`] does, and returns the result of the only lane.
 pub async fn ask_lane(harness: &Harness, flags: &[&str]) -> Value {
     lanes(&ask(harness, flags).await).remove(0)
 }

@@ -35,7 +35,7 @@ pub fn issued(number: u32) -> Key {
     }
 }
 
-/// What a service checks of each request.
+/// The signatures that a service accepts in requests.
 #[derive(Debug, Clone)]
 pub struct Signatures {
     pub service: &'static str,

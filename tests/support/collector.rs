@@ -66,7 +66,7 @@ impl Drop for Collector {
 }
 
 impl Collector {
-    /// One for all tests that run at the same time, or none where Go is missing.
+    /// Returns the collector for all tests that run at the same time; `None` if Go is missing.
     pub fn shared() -> Option<Arc<Self>> {
         static SHARED: Mutex<Weak<Collector>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

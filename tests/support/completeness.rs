@@ -1,4 +1,4 @@
-//! What the tests of `verify` share, against files and against Kafka.
+//! Parts that the tests of `verify` share, against files and against Kafka.
 
 use std::time::Duration;
 

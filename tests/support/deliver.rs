@@ -14,18 +14,19 @@ use s1_forwarder::telemetry::{Meter, Telemetry};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// What became of a batch that a lane delivered.
+/// The result of delivering a batch as a lane does.
 #[derive(Debug)]
 pub struct Delivered {
     pub result: Result<(), Failure>,
-    /// What the metrics say.
+    /// Number of delivered events in the metrics.
     pub delivered: u64,
     pub dead_letters_counted: u64,
     /// The lines of the dead letters' file.
     pub dead_letters: Vec<Value>,
 }
 
-/// What the deliveries of a lane share, with waits of a few milliseconds; dead letters are kept in `directory`.
+/// Returns the state that the deliveries of a lane share, with waits of a few milliseconds. Dead letters are kept in
+/// `directory`.
 pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> Delivery {
     let clock = Clock::System;
     let short = |text: &str| serde_json::from_value(serde_json::json!(text)).unwrap();
@@ -73,7 +74,7 @@ pub fn dead_letters(directory: &Path) -> Vec<Value> {
     files(directory).unwrap().into_iter().flat_map(read).collect()
 }
 
-/// Why an attempt failed; "" if it did not.
+/// Returns why an attempt failed; "" if it did not.
 pub fn reason(attempt: &Attempt) -> &str {
     match &attempt.outcome {
         Outcome::Failed(Failure::Unauthorized(reason))

@@ -30,7 +30,7 @@ use super::spelling::Spelling;
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     pub method: String,
-    /// Without the query.
+    /// The path, without the query.
     pub path: String,
     pub query: String,
     pub headers: HeaderMap,
@@ -147,7 +147,7 @@ pub trait Contract: Send + 'static {
     fn finished(&mut self) {}
 }
 
-/// What happens to one delivery.
+/// The fault of one delivery.
 #[derive(Debug, Clone)]
 pub enum FaultRule {
     /// Responds so and accepts nothing.
@@ -255,7 +255,7 @@ impl<C: Contract> Double<C> {
         self.address
     }
 
-    /// Its address without a path.
+    /// Returns the address without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -265,12 +265,12 @@ impl<C: Contract> Double<C> {
         with(&mut self.inner.lock().unwrap().contract)
     }
 
-    /// What happens to the next deliveries, one each.
+    /// Sets the faults of the next deliveries, one for each.
     pub fn script(&self, faults: impl IntoIterator<Item = FaultRule>) {
         self.inner.lock().unwrap().script.extend(faults);
     }
 
-    /// What happens from now on to deliveries without a scripted fault, each with its chance; nothing when empty.
+    /// Sets the faults of deliveries without a scripted fault, each with its chance; no faults if empty.
     pub fn misbehave(&self, seed: u64, chances: Vec<(f64, FaultRule)>) {
         let mut inner = self.inner.lock().unwrap();
         inner.random = fastrand::Rng::with_seed(seed);

@@ -7,8 +7,8 @@ use super::double::{Contract, Received, Reply};
 
 pub const STREAM: &str = "logs-sentinel_one.activities-default";
 
-/// What Elasticsearch has and OpenSearch does not: API keys, the answer to what one may do, the failure store. And what
-/// a real cluster does not do on demand.
+/// An emulated cluster. It has the features of Elasticsearch that OpenSearch lacks: API keys, an answer about
+/// privileges, the failure store. It also does what a real cluster does not do on demand.
 pub struct Elastic {
     /// The good value of `Authorization`.
     pub authorization: String,
@@ -23,7 +23,7 @@ pub struct Elastic {
     pub tagline: &'static str,
     /// Privileges on the data stream.
     pub privileges: BTreeSet<&'static str>,
-    /// Whether it can say what one may do.
+    /// Whether the cluster can answer which privileges the credentials have.
     pub tells_privileges: bool,
     pub stream_exists: bool,
     /// An index or alias.
@@ -35,7 +35,7 @@ pub struct Elastic {
     pub content_length: usize,
     /// How often each document is answered with 429.
     pub busy: u32,
-    /// Only documents whose ids end with one of these; all when empty.
+    /// Last characters of the ids of documents that `busy` applies to; all documents if empty.
     pub busy_ends: &'static [char],
     /// The status and type that documents with `poison` in them are answered with.
     pub poison: (u16, &'static str),
@@ -43,7 +43,7 @@ pub struct Elastic {
     pub poison_error: Option<Value>,
     /// Whether refused documents go into the failure store.
     pub failure_store: bool,
-    /// By their ids.
+    /// Documents by their ids.
     pub documents: BTreeMap<String, Value>,
     pub failures: Vec<Value>,
     /// How often each document came.
@@ -56,7 +56,7 @@ impl Elastic {
         Self { distribution: Some("opensearch"), tagline, ..Self::new() }
     }
 
-    /// As managed clusters and Wazuh's indexer are set.
+    /// Returns OpenSearch with the setting of managed clusters and Wazuh's indexer.
     pub fn opensearch_in_compatibility_mode() -> Self {
         Self { distribution: None, ..Self::opensearch() }
     }

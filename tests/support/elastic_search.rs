@@ -1,4 +1,4 @@
-//! What Elasticsearch answers to questions, and each answer that is no proof.
+//! Elasticsearch's answers to questions, and each answer that is no proof.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ pub enum Trap {
     /// Only the question about everything that can be read fails.
     ElsewhereFailed,
     ElsewhereCut,
-    /// More documents than were sent.
+    /// The total counts more documents than the answer has.
     Cut,
     /// The total is an estimate.
     Estimate,
@@ -41,27 +41,27 @@ pub enum Trap {
     Foreign,
     FilteredAlias,
     RoutedAlias,
-    /// The credentials may not read what the target is.
+    /// The credentials may not read the kind of the target.
     NoMetadata,
-    /// A gateway answers in its place.
+    /// A gateway answers in the cluster's place.
     OtherMetadata,
     OtherAlias,
     NoSettings,
     /// An answer that names no index.
     EmptySettings,
-    /// Nobody says when what was acknowledged can be found.
+    /// The index is never refreshed, so nothing says when an acknowledged document can be found.
     NeverRefreshed,
-    /// As before, by the setting that all indices without their own have.
+    /// An index is never refreshed by the default, which all indices without an interval of their own have.
     NeverRefreshedByDefault,
-    /// The credentials may not read that one.
+    /// The credentials may not read the default refresh interval.
     NoDefault,
     /// An ingest pipeline has replaced the `_id`, and the identity is not indexed.
     Unnamed,
-    /// The other `_id` looks as an identity does.
+    /// An ingest pipeline has replaced the `_id` by one that looks like an identity.
     Renamed,
-    /// Whether there are such documents, a shard does not say.
+    /// A shard does not say whether there are documents without an identity.
     UnnamedUnseen,
-    /// More of them than fit into an answer.
+    /// There are more documents without an identity than fit into an answer.
     UnnamedCut,
     /// The field of the identity finds none of the documents that have it.
     Analyzed,
@@ -115,25 +115,26 @@ pub const TRAPS: [Trap; 37] = [
     Trap::ElsewhereNeverRefreshed,
 ];
 
-/// What the target is now.
+/// The state of the target's indices.
 #[derive(Debug, Clone, Default)]
 pub enum Indices {
     /// A data stream that has all its backing indices.
     #[default]
     All,
-    /// It has lost what was before the third, which was created then, in microseconds.
+    /// A data stream that has lost its first two backing indices. The third was created at this time, in microseconds
+    /// since 1970.
     Since(i64),
-    /// It was made then.
+    /// A data stream whose first backing index was created at this time, in microseconds since 1970.
     First(i64),
     /// An alias that was given another index.
     Swapped,
-    /// An alias whose first index was made then.
+    /// An alias whose first index was created at this time, in microseconds since 1970.
     Alias(i64),
 }
 
 #[derive(Default)]
 pub struct ElasticSearch {
-    /// By backing index and id.
+    /// Documents by backing index and id.
     pub documents: BTreeMap<(String, String), Value>,
     pub write_index: u32,
     /// Dropped by an ingest pipeline, or moved to the index `elsewhere`.
@@ -152,7 +153,7 @@ pub struct ElasticSearch {
     /// Times that documents without an identity were asked for.
     pub unnamed: usize,
     pub indices: Indices,
-    /// What they are after the first question by identity.
+    /// The state of `indices` after the first question by identity; `None` if it stays.
     pub then: Option<Indices>,
     /// Each other question by identity is answered by a cluster that has nothing, in turn.
     pub turns: Option<bool>,
@@ -162,7 +163,7 @@ pub struct ElasticSearch {
     pub fails: bool,
     /// Each document is refused.
     pub refuses: bool,
-    /// What it is, if it is not the data stream `TARGET`.
+    /// Name of the target; `None` for the data stream `TARGET`.
     pub name: Option<&'static str>,
     /// The index `elsewhere` is hidden.
     pub hides: bool,
@@ -172,7 +173,7 @@ pub struct ElasticSearch {
     pub lacks: BTreeSet<String>,
 }
 
-/// What is asked of each index.
+/// Settings that are asked of each index.
 const SETTINGS: &str = "index.refresh_interval,index.creation_date,index.search.default_pipeline,\
                         index.search.throttled,index.replication.type";
 
@@ -187,7 +188,7 @@ impl Contract for ElasticSearch {
 
     fn answer(&mut self, asked: &Received) -> Reply {
         let is_write = asked.path.ends_with("/_bulk");
-        // Who reads has other credentials than who writes.
+        // Readers and writers have different credentials.
         let expected = if is_write { "ApiKey d3JpdGVy" } else { READER };
         if asked.header("authorization") != expected {
             return refusal(401, "security_exception");
@@ -573,7 +574,7 @@ impl ElasticSearch {
     }
 }
 
-/// Whether this is an identity as `verify` asks for it.
+/// Whether the text is an identity in the form that `verify` asks for.
 fn is_identity(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

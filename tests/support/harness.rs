@@ -1,4 +1,4 @@
-//! What surrounds the program in a test: a directory, an emulated console, a receiver.
+//! The surroundings of the program in a test: a directory, an emulated console, a receiver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,13 +13,13 @@ use sha2::{Digest, Sha256};
 use super::process::{Exit, Process, program};
 use super::receiver::{Receiver, Rules};
 
-/// Where events go, in tests that hold for every kind of sink.
+/// The destination of events, in tests that hold for every kind of sink.
 pub trait Destination {
-    /// Its entry in `sinks:`.
+    /// Returns the entry of the destination in `sinks:`.
     fn settings(&self) -> Value;
-    /// How often each identity arrived.
+    /// Returns how often each identity arrived.
     async fn arrived(&self) -> BTreeMap<String, u32>;
-    /// How often each identity was taken without an answer that said so.
+    /// Returns how often each identity was accepted without an answer that said so.
     async fn unanswered(&self) -> BTreeMap<String, u32>;
 }
 
@@ -45,7 +45,7 @@ pub struct Harness {
     directory: tempfile::TempDir,
     pub server: Server,
     pub sink: Receiver,
-    /// Where its processes find the API server, if they need one.
+    /// Configuration by which the harness's processes find the API server; `None` if they need none.
     pub kubeconfig: Option<PathBuf>,
 }
 
@@ -180,7 +180,7 @@ impl Harness {
         self.identities(kind, &self.console().replaced_versions(kind))
     }
 
-    /// Everything that is owed now arrived, and nothing but that and what was owed once.
+    /// Asserts that all events owed now arrived, and no others but those that were owed once.
     pub fn assert_all_arrived(&self, kinds: &[Kind], arrived: &BTreeMap<String, u32>) {
         let all = |of: fn(&Self, Kind) -> BTreeSet<String>| kinds.iter().flat_map(|kind| of(self, *kind)).collect();
         let owed: BTreeSet<String> = all(Self::owed);
@@ -267,7 +267,7 @@ pub async fn everything_arrives(harness: &Harness, destination: &impl Destinatio
     let arrived = destination.arrived().await;
     assert!(at_start.iter().all(|id| arrived.contains_key(id)), "the first run left activities out");
 
-    // What came late or changed behind the reader is within the overlap of the next run.
+    // Records that came late or changed behind the reader are within the overlap of the next run.
     harness.console().set_faults(Faults::default());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let exit = harness.once(&[]).await;

@@ -1,8 +1,8 @@
 //! A real Apache Kafka, without ZooKeeper, started from its jars, with its makers' defaults.
 //!
-//! What is set otherwise, and why: ports and directories, which tests that run side by side cannot share; the replicas
-//! of the brokers' own topics, of which a single broker has one and not three; Java's memory; and listeners, users and
-//! rules of a secure broker.
+//! Some settings differ from the defaults. Tests that run side by side cannot share ports and directories. A single
+//! broker has one replica of its own topics, and not three. Java's memory is set, and a secure broker has listeners,
+//! users and rules.
 
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 
@@ -72,14 +72,14 @@ impl Broker {
         Self::start_with(None, None)
     }
 
-    /// One whose clients go through a proxy.
+    /// Starts a broker whose clients go through a proxy.
     pub fn start_behind(proxy: &KafkaProxy) -> Option<Self> {
         Self::start_with(None, Some(proxy))
     }
 
-    /// One that has, in addition to its open listener, one with TLS and SASL (users `alice` with SCRAM-SHA-512 and
-    /// `bob` with PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens, whose end ends the session) and one that
-    /// wants a client certificate.
+    /// Starts a broker that has, in addition to its open listener, one with TLS and SASL (users `alice` with
+    /// SCRAM-SHA-512 and `bob` with PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens, whose end ends the
+    /// session) and one that wants a client certificate.
     pub fn start_secure(authority: &Authority) -> Option<Self> {
         Self::start_with(Some(authority), None)
     }
@@ -148,7 +148,7 @@ impl Broker {
         assert!(formatted.success(), "{}", self.log());
     }
 
-    /// One for all tests that run at the same time.
+    /// Returns the broker for all tests that run at the same time.
     pub fn shared() -> Option<Arc<Self>> {
         static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -199,7 +199,7 @@ impl Broker {
         Some(())
     }
 
-    /// Ends it without warning.
+    /// Ends the broker without warning.
     pub fn stop(&self) {
         if let Some(mut process) = self.process.lock().unwrap().take() {
             let _ = process.kill();
@@ -317,7 +317,7 @@ impl Broker {
         admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
     }
 
-    /// Everything that is in a topic now.
+    /// Returns everything that is in a topic now.
     pub fn read(&self, topic: &str) -> Vec<Consumed> {
         read(&self.address(), topic)
     }
@@ -366,7 +366,7 @@ fn more_listeners((sasl, ssl): (u16, u16)) -> (String, String) {
     (listeners, properties.concat())
 }
 
-/// Everything that is in a topic now.
+/// Returns everything that is in a topic now.
 pub fn read(brokers: &str, topic: &str) -> Vec<Consumed> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "test").set("enable.auto.commit", "false");

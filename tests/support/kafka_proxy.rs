@@ -76,7 +76,7 @@ impl KafkaProxy {
         self.shared.broker.set(broker).unwrap();
     }
 
-    /// What happens to the requests of transactional ids that begin with `instance` and `-`.
+    /// Adds a script for the requests of transactional ids that begin with `instance` and `-`.
     pub fn script(&self, instance: &str, checkpoint_topic: &str) -> Arc<Script> {
         let script = Arc::new(Script {
             prefix: format!("{instance}-"),
@@ -100,7 +100,7 @@ pub enum Late {
     InitProducerId,
 }
 
-/// What becomes of a transaction's request for the partition of its checkpoint.
+/// The fate of a transaction's request for the partition of its checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Forward,
@@ -191,7 +191,7 @@ impl Script {
 enum Asked {
     EndTxn(Arc<Script>, bool),
     Events(Arc<Script>),
-    /// It was held.
+    /// The request was held.
     Late(oneshot::Sender<i16>),
 }
 

@@ -7,7 +7,7 @@ use super::cache::or_skip;
 /// Longer than its own five seconds, which a busy broker may need.
 const PATIENCE_SECONDS: &str = "60";
 
-/// None where it is missing; in CI that is a failure.
+/// Returns `None` if kcat is missing; in CI that is a failure.
 pub fn there() -> Option<()> {
     let found = Command::new("kcat").arg("-V").output();
     or_skip("kcat", found.map(drop).map_err(|error| error.to_string()))

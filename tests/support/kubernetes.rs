@@ -26,7 +26,7 @@ use super::ports;
 use super::tls::Authority;
 
 const ADMIN_TOKEN: &str = "admin-token";
-/// Where the plain manifests say that they belong.
+/// The line of the plain manifests that names their namespace.
 const MANIFESTS_NAMESPACE: &str = "namespace: s1-forwarder";
 const DEFINITION: &str = include_str!("../../deploy/kubernetes/crd.yaml");
 const MANIFESTS: &str = include_str!("../../deploy/kubernetes/s1-forwarder.yaml");
@@ -62,7 +62,7 @@ impl Kubernetes {
         Some(kubernetes)
     }
 
-    /// One for all tests that run at the same time: each has its own namespace.
+    /// Returns the API server for all tests that run at the same time. Each test has its own namespace.
     pub async fn shared() -> Option<Arc<Self>> {
         static SHARED: Mutex<Weak<Kubernetes>> = Mutex::new(Weak::new());
         let kubernetes = {
@@ -147,7 +147,7 @@ impl Kubernetes {
         [api_server.expect("a running API server"), self.etcd.id()]
     }
 
-    /// Where the API server listens.
+    /// Returns the address at which the API server listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
@@ -255,7 +255,7 @@ impl Kubernetes {
         })
     }
 
-    /// What both programs said.
+    /// Returns the log of both programs.
     pub fn log(&self) -> String {
         let path = self.directory.path().join("log");
         String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
@@ -270,12 +270,12 @@ pub struct Tenant<'a> {
 }
 
 impl Tenant<'_> {
-    /// A file for `KUBECONFIG`.
+    /// Returns a file for `KUBECONFIG`.
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig_through(self.kubernetes.address())
     }
 
-    /// One that leads to the API server through something else on 127.0.0.1.
+    /// Returns a file for `KUBECONFIG` that leads to the API server through something else on 127.0.0.1.
     pub fn kubeconfig_through(&self, server: SocketAddr) -> PathBuf {
         self.kubernetes.kubeconfig_file(&self.name, &self.token, server)
     }

@@ -24,7 +24,7 @@ impl Ledger {
         *self.unanswered.lock().unwrap().entry(id(event)).or_default() += 1;
     }
 
-    /// How often each id was entered without a confirmation to its sender.
+    /// Returns how often each id was entered without a confirmation to its sender.
     pub fn unanswered(&self) -> BTreeMap<String, u32> {
         self.unanswered.lock().unwrap().clone()
     }
@@ -39,7 +39,7 @@ impl Ledger {
         self.order.lock().unwrap().clone()
     }
 
-    /// How many arrived more often than once.
+    /// Returns how many ids arrived more than once.
     pub fn repeated(&self) -> usize {
         self.counts().values().filter(|count| **count > 1).count()
     }

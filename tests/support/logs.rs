@@ -1,4 +1,4 @@
-//! What Datadog, Loki and OTLP receivers insist on, for [`Receiver`](super::receiver::Receiver).
+//! The rules of Datadog, Loki and OTLP receivers, for [`Receiver`](super::receiver::Receiver).
 
 use serde_json::{Value, json};
 

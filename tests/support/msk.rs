@@ -34,7 +34,7 @@ const APIS: [(ApiKey, i16); 7] = [
     (ApiKey::Metadata, 4),
     (ApiKey::InitProducerId, 1),
     (ApiKey::Produce, 7),
-    // What a client wants to know of a broker before it sends the newer form of messages.
+    // A client looks for this version before it sends the newer form of messages to a broker.
     (ApiKey::Fetch, 4),
 ];
 /// How long a session lasts with one token, in milliseconds.
@@ -62,7 +62,7 @@ impl Drop for MskBroker {
 }
 
 impl MskBroker {
-    /// Its certificate for 127.0.0.1 is of `authority`.
+    /// Starts a broker whose certificate for 127.0.0.1 is issued by `authority`.
     pub async fn start(authority: &Authority, signatures: Signatures) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = TlsFront::start(listener.local_addr().unwrap(), &authority.issue(&["127.0.0.1"]), None).await;

@@ -13,7 +13,7 @@ use super::cache::or_skip;
 
 /// A running node; it ends when it is dropped.
 pub struct OpenSearch {
-    /// What it says when it has found one.
+    /// The port that the node prints once it has found one.
     port: OnceLock<u16>,
     directory: tempfile::TempDir,
     process: Mutex<Child>,
@@ -29,7 +29,7 @@ impl Drop for OpenSearch {
 }
 
 impl OpenSearch {
-    /// One for all tests that run at the same time, or none where Java or Maven are missing.
+    /// Returns the node for all tests that run at the same time; `None` if Java or Maven is missing.
     pub async fn shared() -> Option<Arc<Self>> {
         static SHARED: Mutex<Weak<OpenSearch>> = Mutex::new(Weak::new());
         let node = {
@@ -92,12 +92,12 @@ impl OpenSearch {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// Its address.
+    /// Returns the URL of the node.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.get().unwrap())
     }
 
-    /// One request with a JSON body, or none for null; status and answer.
+    /// Sends one request with a JSON body, or with no body for null. Returns status and answer.
     pub async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.client.request(method, format!("{}/{path}", self.url()));

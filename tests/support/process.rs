@@ -64,10 +64,10 @@ fn kernel_count(process: u32, name: &str) -> Option<u64> {
     Some(value.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
-/// What an ended process left behind.
+/// The exit code and the output of an ended process.
 #[derive(Debug)]
 pub struct Exit {
-    /// None when a signal ended it.
+    /// `None` if a signal ended the process.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -112,12 +112,12 @@ impl Process {
         assert!(sent.unwrap().success(), "kill -s {name} {pid}");
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL, and waits until the process is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Its number; it must be running.
+    /// Returns the number of the process, which must be running.
     #[allow(dead_code, reason = "not every test that shares this file looks at it from outside")]
     pub fn id(&self) -> u32 {
         self.child.id().expect("a running process")
@@ -135,7 +135,7 @@ impl Process {
         kernel_count(self.id(), name).unwrap()
     }
 
-    /// How many descriptors it has open.
+    /// Returns how many descriptors the process has open.
     #[allow(dead_code, reason = "not every test that shares this file looks at it")]
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
@@ -167,7 +167,7 @@ impl Process {
         }
     }
 
-    /// Where it listens.
+    /// Returns the URL at which the process listens.
     #[allow(dead_code, reason = "not every test that shares this file hands it on")]
     pub async fn url(&mut self) -> String {
         self.get("/livez").await;

@@ -10,19 +10,19 @@ use super::azure::{Azure, RULE, TENANT};
 use super::double::{Contract, Received, Refusal, Reply};
 use super::splunk::Hec;
 
-/// What the tests do with either of them.
+/// Operations of the tests on Splunk or on a workspace.
 pub trait ReadBack: Contract + Default {
     type Trap: Debug + Copy;
     const TRAPS: &'static [Self::Trap];
 
     /// The settings of the sink, with access of its own for reading.
     fn sink(url: &str) -> Value;
-    /// What is in the target, each copy.
+    /// Returns the identities in the target, once for each copy.
     fn identities(&self) -> Vec<String>;
     fn remove(&mut self, identities: &BTreeSet<String>);
-    /// Stores these once more.
+    /// Stores one more copy of these events.
     fn double(&mut self, identities: &BTreeSet<String>);
-    /// Moves these to another place, which the settings name.
+    /// Moves these events to another place, which the settings name.
     fn moves(&mut self, identities: &BTreeSet<String>);
     fn set_trap(&mut self, trap: Option<Self::Trap>);
     /// The first `busy` questions are answered with "later".
@@ -48,7 +48,7 @@ pub enum SplunkTrap {
     Fails,
     /// The stream ends before the last row.
     NoLastRow,
-    /// It ends within a row.
+    /// The stream ends within a row.
     BreaksOff,
     /// The search never ends.
     OnlyPreview,
@@ -68,7 +68,7 @@ pub struct Splunk {
     events: Vec<Value>,
     trap: Option<SplunkTrap>,
     busy: u32,
-    /// Before 9.0.1.
+    /// Splunk is older than 9.0.1.
     pub is_old: bool,
 }
 
@@ -164,7 +164,7 @@ impl Splunk {
         self.stream(&rows)
     }
 
-    /// What a search says while it runs, and then its rows.
+    /// Returns the preview of a running search, and then its rows.
     fn stream(&self, rows: &[Value]) -> Reply {
         let is_running = self.trap == Some(SplunkTrap::OnlyPreview);
         let preview = json!({ "event_id": "e".repeat(32), "count": "7" });
@@ -247,7 +247,7 @@ impl ReadBack for Splunk {
 /// An answer of a workspace that is no proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AzureTrap {
-    /// With tables next to it, and status 200.
+    /// An error next to tables, with the status 200.
     PartialError,
     /// The rule or the table has no such column.
     UnknownColumn,

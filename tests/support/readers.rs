@@ -1,4 +1,4 @@
-//! What public content reads: paths of records, and rows of docs/integrations.md.
+//! Functions for what public content reads: paths of records, and rows of docs/integrations.md.
 
 use std::collections::BTreeSet;
 

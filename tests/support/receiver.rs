@@ -28,7 +28,7 @@ pub struct Rules {
     pub event_bytes: Option<usize>,
     /// Does not remember bodies: for tests with more events than fit into memory.
     pub forgets_bodies: bool,
-    /// How it reads bodies, where it is not just any receiver of JSON.
+    /// How the receiver reads bodies; `None` for any receiver of JSON.
     pub format: Option<Format>,
 }
 
@@ -47,13 +47,13 @@ pub type Accepted = (Vec<Value>, Result<(), Refusal>);
 pub type Receiver = Double<Rules>;
 
 impl Receiver {
-    /// Where events go.
+    /// Returns the URL that events are sent to.
     pub fn input(&self) -> String {
         format!("{}/in", self.url())
     }
 }
 
-/// Which signature is expected, and over what.
+/// The expected signature, and what it covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signed {
     StandardWebhooks,

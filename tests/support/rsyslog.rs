@@ -62,7 +62,7 @@ input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="in")
         text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
     }
 
-    /// Ends it by a signal and starts it again.
+    /// Ends the process by a signal, and starts it again.
     pub async fn restart(&mut self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();

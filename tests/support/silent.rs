@@ -10,12 +10,12 @@ pub struct Silent {
     library: PathBuf,
     /// Calls wait while this file exists.
     marker: PathBuf,
-    /// What is below it is on the file system.
+    /// Directory of the file system that stops answering.
     directory: PathBuf,
 }
 
 impl Silent {
-    /// Its files are below `root`. Names below `.silent.test` are those of the name server.
+    /// Creates the library and the directory below `root`. Names below `.silent.test` are those of the name server.
     pub fn new(root: &Path) -> Self {
         let library = root.join("silent.so");
         let marker = root.join("silent");

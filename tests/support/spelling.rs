@@ -15,7 +15,7 @@ pub enum Spelling {
     Json,
     /// Each character is escaped as in JSON.
     JsonEscaped,
-    /// With names of HTML.
+    /// Characters are named entities of HTML.
     Html,
     /// Each character is a number of HTML.
     HtmlNumbers,
@@ -62,7 +62,7 @@ impl Spelling {
     }
 }
 
-/// Where `text` shows `secret`, an alphanumeric word, in one of the spellings.
+/// Returns the first place at which `text` shows `secret`, an alphanumeric word, in one of the spellings.
 pub fn shown_secret(text: &str, secret: &str) -> Option<String> {
     // A log in JSON has escaped the escapes.
     let text = text.replace("\\\\", "\\");

@@ -32,11 +32,11 @@ pub struct Hec {
     /// The numbers of events after which the next requests are answered: 503, code 9, with the index of the first not
     /// taken.
     pub busy_after: VecDeque<usize>,
-    /// What the health page says, next to the status of that code.
+    /// Code in the answer of the health page, whose status is the one of that code.
     pub health: u16,
     /// Success is answered with this code: 0, or 24 for a queue that fills.
     pub success: u16,
-    /// For each request with events, how many were in progress with it.
+    /// Number of requests in progress at each request with events, itself included.
     pub parallel: Vec<usize>,
     pub in_progress: usize,
     pub channels: HashMap<String, Channel>,

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
-/// What the receiver does with the connections that it accepts from now on.
+/// The receiver's behaviour on the connections that it accepts from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     Reads,
@@ -52,7 +52,7 @@ impl SyslogReceiver {
         Self::start_at(([127, 0, 0, 1], 0).into(), behaviour).await
     }
 
-    /// Its kernel takes little that is not read.
+    /// Starts a receiver whose kernel buffers few bytes that are not read.
     pub async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();

@@ -30,12 +30,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its own certificate as PEM.
+    /// Returns the authority's own certificate as PEM.
     pub fn certificate(&self) -> String {
         self.0.pem()
     }
 
-    /// Its own certificate with its key, for a server that shows it as its own.
+    /// Returns the authority's own certificate with its key, for a server that shows it as its own.
     pub fn as_server(&self) -> Issued {
         Issued { certificate: self.certificate(), key: self.0.key().serialize_pem() }
     }

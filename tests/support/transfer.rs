@@ -1,4 +1,4 @@
-//! What the tests of `state export` and `import` share.
+//! Parts that the tests of `state export` and `import` share.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What lanes did, and `report`, in any store.
+//! Counts of what lanes did, and `report`, in any store.
 
 use serde_json::Value;
 

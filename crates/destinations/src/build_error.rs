@@ -23,7 +23,7 @@ pub enum BuildError {
     #[error("`{key}`: {problem}")]
     Value {
         key: String,
-        /// What is wrong, and what would be right.
+        /// A text that says what is wrong, and what would be right.
         problem: String,
     },
     /// TLS or proxy settings that no client can use.

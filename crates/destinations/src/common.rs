@@ -65,12 +65,13 @@ pub trait SinkType {
         None
     }
 
-    /// What reads OCSF at the destination, if it knows only versions older than the newest one.
+    /// Returns a statement about what reads OCSF at the destination; `None` unless that knows only versions older than
+    /// the newest one.
     fn older_ocsf_reader(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whose names and framing the events have.
+    /// Returns whose names and framing the events have: the forwarder's or the integration's.
     fn content(&self) -> Content {
         Content::Forwarder
     }
@@ -107,8 +108,8 @@ pub trait SinkType {
         false
     }
 
-    /// What to set if events of this schema have no identity at the destination, so that nothing tells whether one of
-    /// them is still there.
+    /// Returns advice about settings if events of this schema have no identity at the destination. Without one, nothing
+    /// tells whether an event is still there.
     fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
         None
     }
@@ -160,7 +161,7 @@ pub struct Common {
     pub proxy: Option<Proxy>,
     /// Certificates of this sink.
     pub tls: Tls,
-    /// Where the sink's requests may go.
+    /// The addresses that the sink's requests may go to.
     #[serde(skip)]
     pub reach: Reach,
 }

@@ -75,8 +75,8 @@ impl SharedSinkResources {
         Self { ambient, ..self }
     }
 
-    /// For [`Sink::masked`](s1_forwarder_engine::sink::Sink::masked): where a secret is a part of the body, `***`
-    /// stands for it.
+    /// Writes `***` for each secret that is a part of a body, for
+    /// [`Sink::masked`](s1_forwarder_engine::sink::Sink::masked).
     pub fn with_masked_secrets(self) -> Self {
         Self { masks_secrets: true, tokens: Arc::new(Tokens::unread()), ..self }
     }
@@ -151,7 +151,7 @@ impl SinkContext {
                 }
             }
         }
-        // Where only the user has made the name, the user corrects it.
+        // A name without texts from the console is the user's own, and the user corrects it.
         Ok(if is_of_console { safe_name(key, filled) } else { filled })
     }
 

@@ -1,4 +1,4 @@
-//! What decides where a lane's events arrive, as a hash: lanes with equal keys deliver to the same place.
+//! A hash of the settings that decide where a lane's events arrive. Lanes with equal keys deliver to the same place.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -15,7 +15,7 @@ use super::http::Endpoint;
 pub struct DestinationId([u8; 32]);
 
 impl DestinationId {
-    /// Its first eight bytes.
+    /// Returns the first eight bytes of the hash.
     pub fn number(self) -> u64 {
         self.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
@@ -58,8 +58,8 @@ impl DestinationHasher {
         Self { key, secrets: if reads_secrets { Secrets::Value } else { Secrets::Place } }
     }
 
-    /// For hashes that are stored: equal in all processes. No secret counts, and of an URL only host and port do, and
-    /// what `route` adds.
+    /// Returns a hasher for hashes that are stored, which are equal in all processes. Secrets do not count. A URL
+    /// counts only by its host and port, and by the parts that `route` adds.
     pub fn of_stored() -> Self {
         Self { key: [0; 32], secrets: Secrets::Nothing }
     }
@@ -85,7 +85,7 @@ impl fmt::Debug for DestinationHash<'_> {
 }
 
 impl DestinationHash<'_> {
-    /// Such as an index, with the placeholders replaced.
+    /// Adds a text, such as an index with its placeholders replaced.
     pub fn text(&mut self, name: &str, text: &str) -> &mut Self {
         for part in [name, text] {
             self.hash.update((part.len() as u64).to_be_bytes());
@@ -156,7 +156,7 @@ impl DestinationHash<'_> {
         }
     }
 
-    /// Such as headers, which may name the receiver's tenant. The case of names does not matter.
+    /// Adds secrets such as headers, which may name the receiver's tenant. The case of names does not matter.
     pub(super) fn secrets<'s>(&mut self, secrets: impl IntoIterator<Item = (&'s String, &'s Secret)>) -> &mut Self {
         if self.hash_key.secrets == Secrets::Nothing {
             return self.route([], secrets);

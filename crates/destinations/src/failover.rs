@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Equal alternatives, of which one is in use until it is unavailable.
 #[derive(Debug)]
 pub(crate) struct Failover<T> {
-    /// Not empty.
+    /// The alternatives. Never empty.
     all: Box<[T]>,
     current: AtomicUsize,
 }
@@ -25,13 +25,14 @@ impl<T> Failover<T> {
         &self.all
     }
 
-    /// The one in use, with its index.
+    /// Returns the alternative in use, with its index.
     pub(crate) fn current(&self) -> (usize, &T) {
         let index = self.current.load(Ordering::Relaxed);
         (index, &self.all[index])
     }
 
-    /// The one at `index` is unavailable: uses the next one, unless another attempt changed it already.
+    /// Uses the next alternative, since the one at `index` is unavailable, unless another attempt has changed it
+    /// already.
     pub(crate) fn leave(&self, index: usize) {
         let next = (index + 1) % self.all.len();
         let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);

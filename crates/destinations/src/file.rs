@@ -118,8 +118,8 @@ fn writable(path: &FilePath) -> Probe {
     }
 }
 
-/// Whether a lane may append to a file, or create it. True if a file is, or would be, at the path; a device has no
-/// lock.
+/// Whether a lane may append to a file, or create it. True if a file is, or would be, at the path. A device at the path
+/// has no lock, so the result is false.
 fn can_append(path: &FilePath) -> io::Result<bool> {
     // Opening a pipe would wait for a reader.
     let options = || {
@@ -165,7 +165,7 @@ mod tests {
         assert!(!directory.path().join(".events.lock").exists());
         assert_eq!(failure(Path::new("/dev/null")), None, "there is no lock next to a device");
 
-        // Nobody may create a file there, not even root.
+        // No user may create a file in `/proc`, not even root.
         let link = directory.path().join("link");
         symlink("/proc/self/comm", &link).unwrap();
         let reason = failure(&link).unwrap_or_default();

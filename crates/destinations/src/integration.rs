@@ -1,4 +1,5 @@
-//! What the destinations' own SentinelOne integrations call the records of each stream. docs/integrations.md prints it.
+//! The names that the destinations' own SentinelOne integrations have for the records of each stream.
+//! docs/integrations.md lists them.
 
 use s1_forwarder_record::Stream;
 use schemars::JsonSchema;
@@ -33,21 +34,21 @@ impl Content {
 pub struct Integration {
     /// The type of its sink.
     pub sink: &'static str,
-    /// Such as "Splunk's app".
+    /// Name of the integration in texts, such as "Splunk's app".
     pub title: &'static str,
-    /// What a name is, such as "source type".
+    /// Word for the kind of `names`, such as "source type".
     pub what: &'static str,
-    /// Names of the streams that it knows.
+    /// Names of the streams that the integration knows.
     pub names: &'static [(Stream, &'static str)],
-    /// What becomes of what `include` puts into records; `None` if it is kept in fields.
+    /// Clause that says what becomes of the objects that `include` puts into records; `None` if fields keep them.
     pub included: Option<&'static str>,
-    /// Whether `labels` have a place.
+    /// Whether the integration has a place for `labels`.
     pub has_labels: bool,
-    /// A stream that says what another one says too: a sink takes one of them.
+    /// A stream whose events another stream reports too. A sink accepts only one of both.
     pub(crate) repeats: Option<Repeats>,
 }
 
-/// What `stream` says is said by `other` as well.
+/// Two streams, of which `other` reports the events of `stream` as well.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Repeats {
     stream: Stream,

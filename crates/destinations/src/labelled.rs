@@ -36,9 +36,10 @@ impl SinkSettings {
 struct LabelledSink {
     settings: SinkSettings,
     context: SinkContext,
-    /// With the labels of `context`.
+    /// A sink with the labels of `context`.
     sample: Arc<dyn Sink>,
-    /// One for each set of labels that the lane or one of its batches has. They share HTTP clients and tokens.
+    /// One sink for each set of labels that the lane or one of its batches has. The sinks share HTTP clients and
+    /// tokens.
     instances: Mutex<HashMap<Arc<Labels>, Arc<dyn Sink>>>,
 }
 
@@ -64,7 +65,7 @@ impl LabelledSink {
             Ok(sink) => sink.send(batch).await,
             Err(error) => {
                 let reason = format!("with the labels {labels:?}: {error}");
-                // Only what fails with these labels alone is the events' own.
+                // A failure is the events' own only if settings without these labels build a sink.
                 let outcome = match self.settings.build_for_labels(&self.context) {
                     Ok(_) => Outcome::Refused(reason),
                     Err(_) => Outcome::misconfigured(reason),
@@ -196,7 +197,7 @@ mod tests {
         }
     }
 
-    /// As many as a lane keeps are in use by turns, as where each site has an index of its own.
+    /// All sets that a lane keeps are used in turn, as in a lane whose sites have an index each.
     #[tokio::test]
     async fn a_set_of_labels_has_one_sink_for_as_long_as_the_lane_has_the_set() {
         let settings = json!({ "type": "elasticsearch", "url": "https://siem.example", "index": "{label.site}" });
@@ -211,13 +212,13 @@ mod tests {
         }
         // The labels of a dead letter are equal to those of the lane, and not the same.
         assert!(Arc::ptr_eq(&sink.instance(&set(7)).unwrap(), &built[7]));
-        // What the lane has given up is not kept.
+        // The sink drops the sets that the lane has given up.
         sets.truncate(10);
         sink.instance(&set(1_000)).unwrap();
         assert_eq!(sink.instances.lock().len(), 11);
     }
 
-    /// One event must not stop the delivery of all others. What is wrong with the settings is not the event's.
+    /// One event must not stop the delivery of all others. A fault of the settings is not the event's.
     #[tokio::test]
     async fn an_event_whose_labels_have_no_place_is_refused() {
         let settings = json!({ "type": "sumo", "url": "https://siem.example/x", "source_name": "{label.site}" });

@@ -9,7 +9,7 @@ use super::SinkContext;
 /// Writes the event alone, or in an envelope with its origin.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    /// What is between the identity and the record in an envelope.
+    /// The text between the identity and the record in an envelope; `None` for no envelope.
     envelope: Option<Vec<u8>>,
 }
 

@@ -78,7 +78,7 @@ pub(super) fn safe_part(key: &str, value: &str) -> String {
 /// The whole value of `key`, some parts of which are made of texts from the console.
 pub(super) fn safe_name(key: &str, name: String) -> String {
     match key {
-        // They begin with a letter or a digit.
+        // Names of indices and data streams begin with a letter or a digit.
         "index" | "data_stream" => match name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             true => shortened(name, MAX_INDEX),
             false => shortened(format!("x{name}"), MAX_INDEX),

@@ -86,7 +86,7 @@ macro_rules! types {
                 }
             }
 
-            /// What the type says of itself.
+            /// Returns the settings as the trait object that describes their type.
             pub fn as_sink_type(&self) -> &dyn SinkType {
                 match self {
                     $($(#[$attribute])* Self::$variant(settings) => settings.as_ref(),)*
@@ -270,7 +270,7 @@ impl SinkSettings {
         keys
     }
 
-    /// Where the events of one lane arrive, for comparison with other lanes.
+    /// Returns a hash of where the events of one lane arrive, for comparison with other lanes.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -302,7 +302,8 @@ impl SinkSettings {
         Ok(key.finish())
     }
 
-    /// What to set if the destination gets no identity; `default` is the schema of the pipeline.
+    /// Returns advice about settings if the destination gets no identity, else `None`. `default` is the schema of the
+    /// pipeline.
     pub fn without_identity(&self, default: Schema) -> Option<&'static str> {
         self.type_settings.as_sink_type().without_identity(self.schema(default))
     }

@@ -92,7 +92,7 @@ impl Sink for Stdout {
             if attempt.status != CLOSED {
                 return attempt;
             }
-            // It never gets another reader.
+            // A broken pipe never gets another reader.
             let reason = "nobody reads standard output any more (broken pipe)".to_owned();
             Attempt { outcome: Outcome::misconfigured(reason), ..attempt }
         })

@@ -20,8 +20,8 @@ pub fn catch_panic<T>(subject: &dyn Display, run: impl FnOnce() -> T) -> Result<
         .map_err(|panic| format!("internal error with {subject}, please report it: {}", text(&*panic)))
 }
 
-/// The result of a task that nobody aborts; panics with what the task panicked with. Pending where the runtime is
-/// shutting down, which cancels the task and soon its caller.
+/// Returns the result of a task that nobody aborts, and panics with what the task panicked with. It stays pending while
+/// the runtime is shutting down, which cancels the task and soon its caller.
 pub async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
     match caught(task).await {
         Ok(result) => result,
@@ -29,7 +29,8 @@ pub async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>>) -> T
     }
 }
 
-/// The result of a task that nobody aborts, with its panic as an error. Pending where the runtime is shutting down.
+/// Returns the result of a task that nobody aborts, with its panic as an error. It stays pending while the runtime is
+/// shutting down.
 ///
 /// # Errors
 /// When the task panicked.
@@ -52,7 +53,7 @@ fn text(panic: &(dyn Any + Send)) -> &str {
     formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
-/// Mistakes of the program, for the test of the worker.
+/// Panics like a mistake of the program, for the test of the worker.
 #[cfg(any(test, feature = "testing"))]
 fn panic_for(subject: &dyn Display) {
     let subject = subject.to_string();

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Why something failed, by what has to happen next.
+/// Reason why something failed, classified by what has to happen next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Another attempt may succeed: unreachable, throttled, timed out.
     #[error("{reason}")]
     Transient {
-        /// For the operator.
+        /// Text for the operator.
         reason: String,
-        /// The shortest wait before the next attempt, where the other side names one.
+        /// The shortest wait before the next attempt, if the other side names one.
         after: Option<Duration>,
     },
     /// The credentials are refused.
@@ -50,7 +50,7 @@ pub enum Failure {
     Superseded(String),
 }
 
-/// What failed.
+/// Side of a lane that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The lane has not begun: its checkpoint cannot be claimed.
@@ -74,7 +74,7 @@ impl Side {
 
 #[cfg(any(test, feature = "testing"))]
 impl Failure {
-    /// The name of its variant.
+    /// Returns the name of the failure's variant.
     pub fn name(&self) -> String {
         format!("{self:?}").split(['(', ' ']).next().unwrap_or_default().to_owned()
     }
@@ -82,7 +82,7 @@ impl Failure {
 
 #[cfg(any(test, feature = "testing"))]
 impl Failure {
-    /// Each failure, from the first on, for tables. A new one belongs into this chain, or tests do not compile.
+    /// Returns each failure, from the first on, for tables. A new one belongs into this chain, or tests do not compile.
     pub fn each() -> Vec<Self> {
         let reason = String::new;
         let next = |failure: &Self| match failure {
@@ -102,13 +102,13 @@ impl Failure {
 }
 
 impl Failure {
-    /// One that names no wait.
+    /// Returns a transient failure that names no wait.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None }
     }
 
-    /// The failure of a read or write. A path that cannot be used is misconfigured; a full disk, for example, may be
-    /// temporary.
+    /// Returns the failure of a read or write. A path that cannot be used is misconfigured; a full disk, for example,
+    /// may be temporary.
     pub fn of_io(error: &io::Error, reason: String) -> Self {
         use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
         match error.kind() {
@@ -117,7 +117,7 @@ impl Failure {
         }
     }
 
-    /// The text, for the operator.
+    /// Returns the text, for the operator.
     pub fn reason(&self) -> &str {
         match self {
             Self::Transient { reason, .. }
@@ -133,7 +133,7 @@ impl Failure {
         }
     }
 
-    /// The failure with another text.
+    /// Returns the failure with another text.
     #[must_use]
     pub fn map_reason(mut self, change: impl FnOnce(String) -> String) -> Self {
         let (Self::Transient { reason, .. }
@@ -164,7 +164,7 @@ impl Failure {
         }
     }
 
-    /// The shortest wait before the next attempt; zero where the other side names none.
+    /// Returns the shortest wait before the next attempt; zero if the other side names none.
     pub fn after(&self) -> Duration {
         if let Self::Transient { after: Some(after), .. } = self { *after } else { Duration::ZERO }
     }
@@ -182,17 +182,17 @@ impl<F> Default for LastFailure<F> {
 }
 
 impl<F: Clone> LastFailure<F> {
-    /// The failure, if the attempt ended after the caller had called.
+    /// Returns the failure, if the attempt ended after the caller had called.
     pub fn after(&self, called_at: Instant) -> Option<F> {
         self.0.as_ref().filter(|(ended_at, _)| called_at < *ended_at).map(|(_, failure)| failure.clone())
     }
 
-    /// The failure, if the attempt ended less than `time` ago.
+    /// Returns the failure, if the attempt ended less than `time` ago.
     pub fn within(&self, time: Duration) -> Option<F> {
         self.0.as_ref().filter(|(ended_at, _)| ended_at.elapsed() < time).map(|(_, failure)| failure.clone())
     }
 
-    /// An attempt has ended now.
+    /// Notes that an attempt has ended now.
     pub fn ended<T>(&mut self, result: &Result<T, F>) {
         self.0 = result.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
     }

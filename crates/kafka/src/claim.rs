@@ -12,7 +12,7 @@ use super::headers::{RecordHeaders, headers};
 use super::send::Message;
 use super::topic::Topic;
 
-/// A claim that has not changed for this long has expired.
+/// Time after which a claim that has not changed has expired.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The name of this process in the topic. Containers often have equal process ids, so a random number is part of the
@@ -22,7 +22,7 @@ pub static PROCESS_NAME: LazyLock<String> = LazyLock::new(|| {
     format!("{} process {} ({:08x})", host.trim(), std::process::id(), fastrand::u32(..))
 });
 
-/// The key of the claim on `id`.
+/// Returns the key of the claim on `id`.
 pub(super) fn claim_key(id: &str) -> String {
     format!("@{id}")
 }
@@ -52,7 +52,7 @@ pub(super) struct OwnClaim {
 }
 
 impl OwnClaim {
-    /// The record that renews or releases it.
+    /// Returns the record that renews or releases the claim.
     pub(super) fn message(&self, beat: u64, released: bool) -> Message {
         let key = claim_key(&self.id);
         let headers = headers(&[
@@ -65,7 +65,7 @@ impl OwnClaim {
     }
 }
 
-/// What this process has held, and the claims of other processes.
+/// Ids and lanes that this process has held, and the claims of other processes.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     /// Ids and lanes that this process has held. If another process holds one now, this process waits for it.

@@ -22,7 +22,7 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// By default, brokers create a topic that a producer or an administrator asks for, with the brokers' own settings.
 pub(super) const NO_CREATION: (&str, &str) = ("allow.auto.create.topics", "false");
 
-/// What the names of librdkafka's settings end with whose values are secret.
+/// Endings of the names of librdkafka's settings whose values are secret.
 const SECRET_ENDINGS: [&str; 3] = ["password", "secret", "key.pem"];
 
 /// A producer that any thread may call.

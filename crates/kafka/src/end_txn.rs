@@ -14,9 +14,9 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// librdkafka emits statistics this often.
+/// Interval of librdkafka's statistics, in milliseconds.
 const STATISTICS_INTERVAL: (&str, &str) = ("statistics.interval.ms", "1000");
-/// Without statistics for this long after a call, the request counts as repeated.
+/// Time after a call without statistics, after which the request counts as repeated.
 const STATISTICS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings that bound librdkafka's wait before it repeats a request, with its defaults in milliseconds. It takes
@@ -25,7 +25,7 @@ const BACKOFF: [(&str, u64); 2] = [("retry.backoff.ms", 100), ("retry.backoff.ma
 /// Lower values of these settings are raised: a call is often slower than half of them.
 const MIN_BACKOFF: u64 = 100;
 
-/// What librdkafka has counted since it made the producer, over the brokers that were sent EndTxn.
+/// Counts of librdkafka since it made the producer, over the brokers that were sent EndTxn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Time from the producer's creation to these statistics.
@@ -37,11 +37,11 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Reads librdkafka's statistics (its STATISTICS.md). None if they have another form.
+    /// Reads librdkafka's statistics (its STATISTICS.md). Returns `None` if they have another form.
     pub(super) fn parse(statistics: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Statistics {
-            /// In microseconds.
+            /// Age of the producer, in microseconds.
             age: u64,
             brokers: HashMap<String, Broker>,
         }
@@ -53,7 +53,7 @@ impl Counts {
         }
         #[derive(Deserialize)]
         struct Requests {
-            /// Absent while it is 0.
+            /// Number of EndTxn requests. Absent while it is 0.
             #[serde(rename = "EndTxn", default)]
             end_txn: u64,
         }
@@ -72,13 +72,13 @@ fn given(config: &BTreeMap<String, String>, key: &str) -> Option<u64> {
     config.get(key)?.trim().parse().ok()
 }
 
-/// The settings that are used, in milliseconds. librdkafka also reads other forms of numbers, such as `5ms` or `0x5`:
-/// for these, the default is used.
+/// Returns the settings that are used, in milliseconds. librdkafka also reads other forms of numbers, such as `5ms` or
+/// `0x5`: for these, the default is used.
 fn backoff(config: &BTreeMap<String, String>) -> [(&'static str, u64); 2] {
     BACKOFF.map(|(key, default)| (key, given(config, key).unwrap_or(default).max(MIN_BACKOFF)))
 }
 
-/// Returns the settings of which not the user's value is used, with the value that is.
+/// Returns the settings for which the user's value is not used, with the value that is.
 pub(super) fn replaced(config: &BTreeMap<String, String>) -> impl Iterator<Item = (&'static str, u64)> {
     backoff(config).into_iter().filter(|(key, used)| config.contains_key(*key) && given(config, key) != Some(*used))
 }
@@ -87,9 +87,9 @@ pub(super) fn replaced(config: &BTreeMap<String, String>) -> impl Iterator<Item 
 #[derive(Debug)]
 pub(super) struct EndTxn {
     statistics: watch::Receiver<Counts>,
-    /// Not later than the creation of the producer.
+    /// Time that is not later than the creation of the producer.
     created_at: Instant,
-    /// A call that takes less repeats no request.
+    /// Limit for a call: a faster one repeats no request.
     limit: Duration,
     /// The counts at some time before the calls for the last transaction, and the commits since then.
     base: Counts,
@@ -100,7 +100,7 @@ pub(super) struct EndTxn {
 }
 
 impl EndTxn {
-    /// Call it before the producer is made. librdkafka's statistics go to `statistics`.
+    /// Prepares to watch a producer. Call this before the producer is made. librdkafka's statistics go to `statistics`.
     pub(super) fn new(config: &BTreeMap<String, String>, statistics: watch::Receiver<Counts>) -> Self {
         let backoff = backoff(config).into_iter().map(|(_, used)| used).min();
         let limit = Duration::from_millis(backoff.unwrap_or(MIN_BACKOFF)) / 2;
@@ -123,11 +123,12 @@ impl EndTxn {
         backoff.chain([(interval, often.to_owned())]).collect()
     }
 
-    /// Call it before the first call that may end a transaction.
+    /// Prepares for the end of a transaction. Call this before the first call that may end it.
     pub(super) fn start(&mut self) {
         self.took = Duration::ZERO;
         let latest = *self.statistics.borrow_and_update();
-        // The transaction is open, and every earlier one has ended: these count all requests for those.
+        // The transaction is open, and every earlier one has ended: these statistics count all requests for the earlier
+        // ones.
         if self.is_after_the_last_call(&latest) {
             self.base = latest;
             self.commits = 0;
@@ -140,7 +141,7 @@ impl EndTxn {
         self.ended_at = Instant::now();
     }
 
-    /// Call it after a commit that has sent a request. An abort may have sent none.
+    /// Counts a commit that has sent a request. An abort may have sent none.
     pub(super) fn committed(&mut self) {
         self.commits += 1;
     }

@@ -65,7 +65,7 @@ pub(super) fn is_moving(code: Code) -> bool {
     matches!(code, Code::NotLeaderForPartition | Code::LeaderNotAvailable)
 }
 
-/// Converts the error of a call. `broker_error` is what librdkafka last reported, which explains timeouts.
+/// Converts the error of a call. `broker_error` is the error that librdkafka last reported, which explains timeouts.
 pub(super) fn failure_of(error: &RdKafkaError, what: &str, broker_error: Option<BrokerError>) -> Failure {
     let code = code_of(error);
     let advice = match code {

@@ -42,9 +42,9 @@ pub struct Events {
     pub(super) tokens: Option<Arc<dyn Tokens>>,
     /// Runs the token requests.
     runtime: Handle,
-    /// What the brokers are sent, and may repeat.
+    /// Secrets that the brokers are sent, and may repeat.
     secrets: Arc<KnownSecrets>,
-    /// The last one.
+    /// The last token.
     token: Arc<Mutex<Option<SecretString>>>,
     recent: Arc<Mutex<Recent>>,
     /// Receives the statistics of a transactional producer. Other clients emit none.
@@ -78,20 +78,21 @@ impl Events {
         }
     }
 
-    /// A text of librdkafka, which may quote a broker.
+    /// Returns a text of librdkafka, which may quote a broker, without secrets.
     pub(super) fn cleaned(&self, text: &str) -> String {
         let mut known = (*self.secrets).clone();
         known.extend(self.token.lock().clone());
         visible(&known.scrub(text)).into_owned()
     }
 
-    /// The last broker error of the past 90 seconds.
+    /// Returns the last broker error of the past 90 seconds.
     pub fn recent(&self) -> Option<BrokerError> {
         let recent = self.recent.lock();
         recent.error.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, error)| error.clone())
     }
 
-    /// What explains `code`, that of a call: the last broker error, or what may be wrong where brokers say nothing.
+    /// Returns what explains `code`, the code of a call: the last broker error, or what may be wrong if brokers say
+    /// nothing.
     pub fn cause(&self, code: RDKafkaErrorCode) -> Option<BrokerError> {
         use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, MessageTimedOut, OperationTimedOut};
         let is_silence = matches!(code, AllBrokersDown | BrokerTransportFailure | MessageTimedOut | OperationTimedOut);
@@ -163,10 +164,10 @@ impl ConsumerContext for Events {}
 const NO_ANSWER: &str = "; does `brokers` name Kafka's listener, and does it want TLS (`options: { security.protocol: \
                          SSL }`)?";
 
-/// What to change, by a part of librdkafka's text.
+/// Advice on what to change, by a part of librdkafka's text.
 const ADVICE: [(&str, &str); 7] = [
     ("brokers are down", NO_ANSWER),
-    // Four bytes of an answer in HTTP, read as its size.
+    // This size is four bytes of an answer in HTTP.
     ("Invalid response size", "; the port speaks another protocol: does `brokers` name Kafka's listener?"),
     ("Connection refused", "; nothing listens there: is `brokers` right, and does the broker run?"),
     ("Failed to resolve", "; is the host name in `brokers` spelt right, and does this machine's name server know it?"),

@@ -65,7 +65,7 @@ pub struct TransactionSlot {
     ready: oneshot::Sender<LaneCommit>,
 }
 
-/// What a lane adds to the open transaction.
+/// Part of a transaction that one lane adds.
 struct LaneCommit {
     sent: Sent,
     checkpoint: Vec<Message>,
@@ -75,7 +75,7 @@ struct LaneCommit {
 /// Index of checkpoint records in reports.
 pub const CHECKPOINT: usize = usize::MAX;
 
-/// The failure of a lane whose group has ended.
+/// Returns the failure of a lane whose group has ended.
 pub(super) fn closed() -> Failure {
     Failure::Superseded("the Kafka producer was closed".to_owned())
 }
@@ -92,7 +92,7 @@ impl TransactionSlot {
 
 /// A lane that waits for a slot in a transaction.
 pub(super) struct SlotRequest {
-    /// The lane shares its transaction with no other.
+    /// Whether the lane shares its transaction with no other.
     pub(super) alone: bool,
     /// Dropped if the request is for the other group.
     pub(super) grant: oneshot::Sender<TransactionSlot>,
@@ -119,7 +119,7 @@ pub(super) struct Group {
     /// This group's index in the session, whose groups may change roles.
     pub(super) index: usize,
     pub(super) roles: Arc<Roles>,
-    /// The brokers abort an open transaction after this time.
+    /// Time after which the brokers abort an open transaction.
     pub(super) timeout: Duration,
     /// The first failure of the session's two producers. It ends the session.
     pub(super) end: Arc<OnceLock<Failure>>,
@@ -312,7 +312,7 @@ impl Group {
         &mut self,
         call: impl FnOnce(&Producer) -> Result<(), RdKafkaError> + Send + 'static,
     ) -> Result<Result<(), RdKafkaError>, Failure> {
-        // Measured on its thread, since the runtime may be busy.
+        // The time is measured on the call's thread, since the runtime may be busy.
         let timed = |producer: &Producer| {
             let begun = Instant::now();
             (call(producer), begun.elapsed())
@@ -352,7 +352,7 @@ impl Group {
         failure
     }
 
-    /// Reports to each lane what the cause of the abort was. Returns true if messages were not acknowledged in time.
+    /// Reports the cause of the abort to each lane. Returns true if messages were not acknowledged in time.
     async fn report_abort(&self, commits: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> bool {
         let mut reported = Vec::new();
         for LaneCommit { sent, outcome, .. } in commits {

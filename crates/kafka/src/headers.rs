@@ -8,7 +8,7 @@ use rdkafka::message::{Header, Headers, OwnedHeaders};
 /// The newest format of records that this release reads and writes.
 pub(super) const FORMAT: u32 = 1;
 
-/// The headers of a record, the format included.
+/// Returns the headers of a record, the format included.
 pub(super) fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {
     let format = FORMAT.to_string();
     let insert = |headers: OwnedHeaders, key, value| headers.insert(Header { key, value: Some(value) });

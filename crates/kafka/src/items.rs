@@ -24,9 +24,9 @@ use super::headers::RecordHeaders;
 use super::lock::lock;
 use super::{KafkaLocation, Producer, Sent, Topic};
 
-/// A larger item is split, since brokers refuse large messages.
+/// Most bytes of a part. A larger item is split, since brokers refuse large messages.
 const MAX_PART_BYTES: usize = 512 * 1024;
-/// Items that are read in advance.
+/// Number of items that are read in advance.
 const READ_AHEAD: usize = 16;
 const PARTS: &str = "parts";
 
@@ -121,7 +121,7 @@ impl Items {
         self.acknowledged(&writer, sent).await
     }
 
-    /// Acquires the lock of the one process that may remove items. None if the topic does not exist.
+    /// Acquires the lock of the one process that may remove items. Returns `None` if the topic does not exist.
     ///
     /// # Errors
     /// If another process has the lock, or the brokers do not answer or refuse.
@@ -133,7 +133,7 @@ impl Items {
         }
     }
 
-    /// What each group has.
+    /// Returns the number of items and bytes of each group.
     ///
     /// # Errors
     /// If the topic cannot be read.

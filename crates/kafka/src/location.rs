@@ -48,13 +48,13 @@ pub enum KafkaLocationError {
     Option { option: String, problem: String },
 }
 
-/// Whether brokers accept it as the name of a topic.
+/// Whether brokers accept the name for a topic.
 pub fn is_topic(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 
-/// Whether it can be the address of a broker. librdkafka makes 0 of a port that is no number.
+/// Whether a text can be the address of a broker. librdkafka makes 0 of a port that is no number.
 pub fn is_broker(address: &str) -> bool {
     let address = address.split_once("://").map_or(address, |(_, address)| address).trim();
     let port = if address.ends_with(']') { None } else { address.rsplit_once(':') };
@@ -77,7 +77,7 @@ impl FromStr for KafkaLocation {
             problem: problem.to_owned(),
         };
         let option = |(place, option): (usize, &str)| {
-            // Not the text: it may be the end of a password.
+            // The error does not quote the text: it may be the end of a password.
             let number = format!("number {}", place + 1);
             let (key, value) = option
                 .split_once('=')
@@ -104,7 +104,8 @@ impl fmt::Display for KafkaLocation {
 }
 
 impl KafkaLocation {
-    /// A topic of the same brokers and settings whose name has this at its end. `None` if the name is too long then.
+    /// Returns a topic of the same brokers and settings whose name has this at its end. Returns `None` if the name is
+    /// too long then.
     pub fn with_suffix(&self, suffix: &str) -> Option<Self> {
         let topic = format!("{}-{suffix}", self.topic);
         is_topic(&topic).then(|| Self { topic, ..self.clone() })

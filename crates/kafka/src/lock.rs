@@ -13,12 +13,12 @@ use super::client_settings::{ANSWER_TIMEOUT, on_thread};
 use super::topic::Topic;
 use super::{Events, PROCESS_NAME};
 
-/// A process without heartbeats stays a member for this many milliseconds.
+/// Milliseconds after which a process without heartbeats is no member any more.
 const SESSION: &str = "10000";
-/// In milliseconds.
+/// Interval of heartbeats, in milliseconds.
 const HEARTBEAT: &str = "2000";
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Dropping the lock waits at most this long for the process to leave the group.
+/// Longest time that dropping the lock waits for the process to leave the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 

@@ -66,14 +66,15 @@ pub fn check<'a>(
     Ok(())
 }
 
-/// The problem of an option that librdkafka knows under another name, too, and reports under that.
+/// Returns the problem of an option under the name that was given. librdkafka knows the option under another name, too,
+/// and reports under that.
 fn with_own_name(problem: &str, key: &str) -> String {
     const BEFORE: &str = "configuration property \"";
     let parts = problem.split_once(BEFORE).and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
     parts.map_or_else(|| problem.to_owned(), |(before, after)| format!("{before}{BEFORE}{key}\"{after}"))
 }
 
-/// A value in use. Only certificates and keys have several lines.
+/// Returns a value in use. Only certificates and keys have several lines.
 pub fn credential(key: &str, secret: &Secret) -> Credential {
     if key.ends_with(".pem") { Credential::document(secret.clone()) } else { Credential::new(secret.clone()) }
 }

@@ -13,7 +13,7 @@ use s1_forwarder_record::Timestamp;
 use super::client_settings::{ANSWER_TIMEOUT, on_thread, partitions};
 use super::topic::Topic;
 
-/// A message, with what its headers say of its event. A copy may have several headers of one name, or none.
+/// A message, with the facts about its event in its headers. A copy may have several headers of one name, or none.
 #[derive(Debug, Clone, Default)]
 pub struct SentEvent<'a> {
     pub key: &'a [u8],
@@ -23,13 +23,13 @@ pub struct SentEvent<'a> {
     pub payload: &'a [u8],
 }
 
-/// How long a topic keeps its messages. `None` where the user may not read it, and for a limit that may have been lower
-/// once: what was removed then says nothing of the limit of now.
+/// Retention of a topic's messages. A value is `None` if the user may not read it. A limit that may have been lower
+/// once is `None` too: removed messages then say nothing of the limit of now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// The beginning of a partition was removed.
+    /// Whether the beginning of a partition was removed.
     pub is_trimmed: bool,
-    /// All messages since this time are there, by their own time, if they are in its order.
+    /// Time since which all messages are there, by their own time, if they are in its order.
     pub first: Option<Timestamp>,
     /// `cleanup.policy`.
     pub policy: Option<String>,
@@ -87,7 +87,7 @@ impl Topic {
         }))
     }
 
-    /// The partitions whose beginning was removed. Blocks.
+    /// Returns the partitions whose beginning was removed. Blocks.
     fn trimmed(&self) -> Result<Vec<i32>, Failure> {
         let consumer = self.consumer("read_committed")?;
         let count = self.count(partitions(consumer.client(), &self.name, ANSWER_TIMEOUT))?.unwrap_or(0);
@@ -116,7 +116,7 @@ fn event<'a>(message: &'a BorrowedMessage<'_>) -> Option<SentEvent<'a>> {
     Some(found)
 }
 
-/// A connector that copies messages may write the text of a header or key as JSON.
+/// Removes quotes: a connector that copies messages may write the text of a header or key as JSON.
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }

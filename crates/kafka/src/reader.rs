@@ -13,7 +13,7 @@ use super::client_settings::on_thread;
 use super::topic::Topic;
 use super::topic_content::TopicContent;
 
-/// A read waits this long for more requests.
+/// Time for which a read waits for more requests.
 const COALESCE: Duration = Duration::from_millis(20);
 /// Capacity of the queue of read requests; further requests wait.
 const REQUESTS: usize = 1_024;
@@ -27,7 +27,7 @@ struct Request {
     reply: oneshot::Sender<Found>,
 }
 
-/// Its task ends with it.
+/// Reader of a checkpoint topic. Its task ends with the reader.
 #[derive(Debug, Default)]
 pub(super) struct Reader(OnceCell<mpsc::Sender<Request>>);
 
@@ -42,7 +42,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// Reads without a session. Nothing is in a topic that does not exist.
+    /// Reads without a session. A topic that does not exist has no records.
     pub(super) async fn read_if_there(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
         let (reply, found) = oneshot::channel();
         let request = Request { topic: topic.clone(), keys: keys.into_iter().collect(), reply };
@@ -57,7 +57,8 @@ impl Reader {
     }
 }
 
-/// A request that arrives during a read waits for the next read, since a result must be newer than its request.
+/// Serves the requests. A request that arrives during a read waits for the next read, since a result must be newer than
+/// its request.
 async fn serve(mut requests: mpsc::Receiver<Request>) {
     while let Some(Request { topic, mut keys, reply }) = requests.recv().await {
         sleep(COALESCE).await;

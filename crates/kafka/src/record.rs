@@ -18,13 +18,13 @@ use super::headers::headers;
 use super::send::Message;
 use super::topic::Topic;
 
-/// A larger checkpoint is split, since brokers refuse large messages.
+/// Most bytes of a chunk. A larger checkpoint is split, since brokers refuse large messages.
 const MAX_CHUNK_BYTES: usize = 256 * 1024;
 
 /// Segment and offset of each journal record of a lane in the topic.
 pub(super) type JournalIndex = BTreeSet<(u64, u64)>;
 
-/// What the topic has of a lane.
+/// Records of a lane in the topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Stored {
     /// Increases with each checkpoint of the lane.
@@ -42,7 +42,7 @@ pub(super) struct LaneRecords {
     pub(super) lane: String,
 }
 
-/// The common prefix of the keys of a segment's records.
+/// Returns the common prefix of the keys of a segment's records.
 pub(super) fn segment_key(lane: &str, segment: u64) -> String {
     format!("{lane}#j{segment}")
 }
@@ -79,7 +79,7 @@ impl LaneRecords {
                 messages.push(self.journal(append.segment, offset, Some(part)));
             }
         }
-        // Last, since attempts that failed may have left appends to a segment that is dropped now.
+        // Removals come last, since attempts that failed may have left appends to a segment that is dropped now.
         for (segment, offset) in after.journal.extract_if(.., |(segment, _)| change.released.contains(segment)) {
             messages.push(self.journal(segment, offset, None));
         }

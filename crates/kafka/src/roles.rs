@@ -1,4 +1,4 @@
-//! Which of a session's two groups lanes share.
+//! Roles of a session's two groups: lanes share one of them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

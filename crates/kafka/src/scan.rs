@@ -18,7 +18,7 @@ use super::topic::Topic;
 
 /// Timeout of a read without progress. An open transaction hides the records after it until it ends or times out.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// A consumer without a token is polled for this long.
+/// Time for which a consumer without a token is polled.
 const TOKEN_POLL: Duration = Duration::from_millis(200);
 const CONSUMER: [(&str, &str); 5] = [
     ("group.id", "s1-forwarder-checkpoints"),
@@ -40,7 +40,7 @@ impl Topic {
         self.scan_within(READ_TIMEOUT, visit)
     }
 
-    /// A [`scan`](Self::scan) that is given up without progress for as long as `patience`.
+    /// Scans as [`scan`](Self::scan) does, but gives up without progress for as long as `patience`.
     pub(super) fn scan_within(
         &self,
         patience: Duration,
@@ -90,7 +90,7 @@ impl Topic {
                 Some(Ok(message)) if visit(&message).is_break() => break,
                 Some(Ok(_)) => (last_record_at, delay) = (Instant::now(), None),
                 Some(Err(RdKafkaError::PartitionEOF(partition))) => _ = ends.remove(&partition),
-                // Without a right on the group, which no read of this kind needs.
+                // The user has no right on the group, which no read of this kind needs.
                 Some(Err(error)) if code_of(&error) == RDKafkaErrorCode::GroupAuthorizationFailed => {}
                 Some(Err(error)) => match self.failure(&error) {
                     // librdkafka continues to read.
@@ -126,7 +126,7 @@ impl Topic {
         Ok(consumer)
     }
 
-    /// A read that makes no progress.
+    /// Returns the failure of a read that makes no progress.
     fn delayed(&self, reason: &str) -> Failure {
         Failure::transient(format!("{}: {reason}", self.title))
     }

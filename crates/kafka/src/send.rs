@@ -41,7 +41,7 @@ pub(super) struct Message {
     pub(super) topic: String,
     pub(super) partition: i32,
     pub(super) key: String,
-    /// None deletes the record of this key.
+    /// Value of the record. `None` deletes the record of this key.
     pub(super) value: Option<Vec<u8>>,
     pub(super) headers: Option<OwnedHeaders>,
 }
@@ -97,7 +97,7 @@ impl Sent {
         self.send(producer, index, record).await;
     }
 
-    /// The first error that was reported until now.
+    /// Returns the first error that was reported until now.
     pub(super) fn failure(&mut self) -> Option<Code> {
         self.0.iter_mut().find_map(|(_, delivery)| {
             if let Delivery::Pending(pending) = delivery {

@@ -28,7 +28,7 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Capacity of the queue of slot requests; further requests wait.
 const REQUESTS: usize = 1_024;
 
-/// The two initialised producers of a transactional id. Their groups end after it is dropped.
+/// The two initialised producers of a transactional id. Their groups end after the session is dropped.
 #[derive(Debug)]
 pub(super) struct ProducerSession {
     queues: [mpsc::Sender<SlotRequest>; 2],
@@ -37,7 +37,7 @@ pub(super) struct ProducerSession {
     end: Arc<OnceLock<Failure>>,
 }
 
-/// The id of the producer for lanes with refused records.
+/// Returns the id of the producer for lanes with refused records.
 fn quarantine_of(id: &str) -> String {
     format!("{id}-q")
 }
@@ -61,7 +61,7 @@ async fn initialise(client_settings: &ClientSettings, id: &str) -> Result<(Produ
     on_thread(initialise).await?
 }
 
-/// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
+/// Checks the checkpoint topic and the right to transactions. Creates no topic. No process may hold `id`.
 pub(super) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
     let found = topic.find().await?;
     close(initialise(&topic.client_settings, id).await?.0);
@@ -126,7 +126,7 @@ impl ProducerSession {
         Ok(session)
     }
 
-    /// The failure that ended the session.
+    /// Returns the failure that ended the session.
     pub(super) fn end(&self) -> Option<Failure> {
         self.end.get().cloned()
     }
@@ -179,7 +179,7 @@ async fn heartbeat(session: Weak<ProducerSession>, claim: OwnClaim) {
         // A failure ends the session.
         let _ = session.commit(renewal(), false).await;
         if session.roles.is_degraded() {
-            // Finds out whether the quarantine commits again.
+            // This finds out whether the quarantine commits again.
             let _ = timeout(HEARTBEAT, session.commit(renewal(), true)).await;
         }
     }
@@ -190,6 +190,6 @@ async fn run_group(mut group: Group, claim: OwnClaim) {
     if group.run().await.is_ok() && group.is_shared() && !group.has_ended() {
         group.release(claim.message(u64::MAX, true)).await;
     }
-    // The process may end afterwards, and would lose what is under way.
+    // The process may end afterwards, and would lose messages that are under way.
     let _ = on_thread(move || drop(group)).await;
 }

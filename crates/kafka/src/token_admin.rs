@@ -40,7 +40,7 @@ mod version {
 const TOPIC: i8 = 2;
 /// The source of a setting that a topic has of its own.
 const DYNAMIC_TOPIC: i8 = 1;
-/// The brokers' file, and what they have without it.
+/// Sources of a setting that is fixed: the brokers' file, and the brokers' release without it.
 const FIXED: [i8; 2] = [4, 5];
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -69,9 +69,10 @@ pub(super) enum AdminError {
 pub(super) struct Setting {
     pub(super) name: String,
     pub(super) value: Option<String>,
-    /// The topic has a value of its own, which may be read.
+    /// Whether the topic has a value of its own, which may be read.
     pub(super) is_own: bool,
-    /// The value is that of the brokers' file, or of their release. Any other may have been given while they ran.
+    /// Whether the value is that of the brokers' file, or of their release. Any other may have been given while they
+    /// ran.
     pub(super) is_fixed: bool,
 }
 
@@ -83,7 +84,7 @@ impl From<ConfigEntry> for Setting {
     }
 }
 
-/// A connection to a broker that has taken a token.
+/// A connection to a broker that has accepted a token.
 pub(super) struct TokenAdmin {
     stream: Box<dyn Dialled>,
     events: Events,
@@ -108,7 +109,7 @@ impl TokenAdmin {
 
     async fn connect_to(connect: &ClientSettings, host: &str, port: &str) -> Result<Self, AdminError> {
         let events = connect.events.clone();
-        // Fetched on a thread, since the call blocks.
+        // The token is fetched on a thread, since the call blocks.
         let token = on_thread(move || events.generate_oauth_token(None).map_err(|error| error.to_string())).await;
         let token = match token {
             Ok(Ok(token)) => token.token,
@@ -127,7 +128,7 @@ impl TokenAdmin {
         let handshake = SaslHandshakeRequest::default().with_mechanism(mechanism);
         let answer = self.request(&handshake, version::SASL_HANDSHAKE).await?;
         self.refusal(answer.error_code, None)?;
-        // RFC 7628, section 3.1.
+        // The message has the form of RFC 7628, section 3.1.
         let message = format!("n,,\x01auth=Bearer {token}\x01\x01");
         let request = SaslAuthenticateRequest::default().with_auth_bytes(message.into_bytes().into());
         let answer = self.request(&request, version::SASL_AUTHENTICATE).await?;
@@ -140,7 +141,7 @@ impl TokenAdmin {
         Err(AdminError::Refused(self.events.cleaned(&reason)))
     }
 
-    /// Creates a topic with the brokers' own replication. False if there is one of this name.
+    /// Creates a topic with the brokers' own replication. Returns false if there is one of this name.
     pub(super) async fn create(
         mut self,
         connect: &ClientSettings,
@@ -180,7 +181,7 @@ impl TokenAdmin {
         }
     }
 
-    /// Host and port of the controller.
+    /// Returns host and port of the controller.
     async fn controller(&mut self) -> Result<(String, i32), AdminError> {
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
         let answer = self.request(&request, version::METADATA).await?;
@@ -259,7 +260,7 @@ impl TokenAdmin {
 async fn open(connect: &ClientSettings, host: &str, port: &str) -> Result<Box<dyn Dialled>, AdminError> {
     let failed = |error: io::Error| AdminError::Connection(format!("{host}:{port}: {error}"));
     let port: u16 = port.parse().map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    // librdkafka's brackets of an IPv6 address are not part of it.
+    // librdkafka's brackets of an IPv6 address are not part of the address.
     let name = host.trim_start_matches('[').trim_end_matches(']');
     let tls = tls(connect)?;
     let stream = TcpStream::connect((name, port)).await.map_err(failed)?;
@@ -269,7 +270,7 @@ async fn open(connect: &ClientSettings, host: &str, port: &str) -> Result<Box<dy
     Ok(Box::new(TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(failed)?))
 }
 
-/// The settings of TLS among librdkafka's. None without TLS.
+/// Returns the settings of TLS among librdkafka's; `None` without TLS.
 fn tls(connect: &ClientSettings) -> Result<Option<rustls::ClientConfig>, AdminError> {
     let value = |key: &str| connect.config.get(key).map(String::as_str);
     if !value("security.protocol").is_some_and(|protocol| protocol.to_lowercase().ends_with("ssl")) {
@@ -277,7 +278,7 @@ fn tls(connect: &ClientSettings) -> Result<Option<rustls::ClientConfig>, AdminEr
     }
     let is_known = |key: &str, value: &str| match key {
         "ssl.ca.pem" | "ssl.certificate.pem" | "ssl.key.pem" => true,
-        // The system's authorities.
+        // `probe` means the system's authorities.
         "ssl.ca.location" => value == "probe",
         _ => false,
     };

@@ -16,9 +16,11 @@ use super::{ClientSettings, Events};
 
 /// Timeout of a check whether the brokers answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Only this program reads the topic. A few partitions distribute it over the brokers.
+/// Number of partitions of a new topic. Only this program reads the topic. A few partitions distribute it over the
+/// brokers.
 const PARTITIONS: i32 = 4;
-/// Each start reads the whole topic. The active segment is never compacted, so segments are small.
+/// Settings of the topic. Each start reads the whole topic. The active segment is never compacted, so segments are
+/// small.
 const SETTINGS: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
     ("segment.bytes", "16777216"),
@@ -30,10 +32,10 @@ const SETTINGS: [(&str, &str); 4] = [
 #[derive(Debug)]
 pub(super) enum Found {
     Missing,
-    /// The number of its partitions. It is compacted, as far as the user may see.
+    /// The number of the topic's partitions. The topic is compacted, as far as the user may see.
     Ready(i32),
-    /// Nothing was ever written to it, and it is not compacted. By default, brokers create a topic when a client asks
-    /// for it.
+    /// Nothing was ever written to the topic, and it is not compacted. By default, brokers create a topic when a client
+    /// asks for it.
     Unused {
         partitions: i32,
         policy: String,
@@ -47,9 +49,9 @@ pub(super) enum Found {
 pub struct Topic {
     pub(super) client_settings: ClientSettings,
     pub(super) name: String,
-    /// How errors name it.
+    /// Name of the topic in errors.
     pub(super) title: String,
-    /// What it would lose without compaction.
+    /// Content that the topic would lose without compaction.
     holds: &'static str,
 }
 
@@ -63,7 +65,7 @@ impl Topic {
         }
     }
 
-    /// The topic of a sink, to read its events back.
+    /// Returns the topic of a sink, to read its events back.
     pub fn of_events(connect: ClientSettings, name: &str) -> Self {
         Self { client_settings: connect, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
     }
@@ -87,12 +89,12 @@ impl Topic {
         i32::try_from(crc32fast::hash(name.as_bytes()) % partitions).unwrap_or(0)
     }
 
-    /// A client that creates no topic when it asks for one.
+    /// Returns a client that creates no topic when it asks for one.
     pub(super) fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
         self.client_settings.client(&[&[NO_CREATION], more].concat())
     }
 
-    /// Returns the number of partitions, or None if the topic does not exist.
+    /// Returns the number of partitions, or `None` if the topic does not exist.
     pub(super) fn count(&self, found: Result<usize, Code>) -> Result<Option<i32>, Failure> {
         match found {
             Ok(count) => Ok(i32::try_from(count).ok().filter(|count| *count > 0)),
@@ -167,7 +169,7 @@ impl Topic {
         }
     }
 
-    /// librdkafka's administrator, which fetches no tokens.
+    /// Returns librdkafka's administrator, which fetches no tokens.
     async fn admin(&self) -> Result<AdminClient<Events>, Failure> {
         let topic = self.clone();
         on_thread(move || topic.client(&[])).await?
@@ -177,7 +179,7 @@ impl Topic {
         self.client_settings.events.tokens.is_some()
     }
 
-    /// Returns the topic's settings. None if the user has no right to describe them.
+    /// Returns the topic's settings. Returns `None` if the user has no right to describe them.
     async fn settings(&self) -> Result<Option<Vec<Setting>>, Failure> {
         if self.has_tokens() {
             let found = self.settings_with_token().await;
@@ -198,7 +200,7 @@ impl Topic {
         Ok(found.map(|found| found.entries.into_iter().map(Setting::from).collect()))
     }
 
-    /// The topic's settings, as far as the user may read them. `None` if there is no such topic.
+    /// Returns the topic's settings, as far as the user may read them. Returns `None` if there is no such topic.
     pub(super) async fn settings_if_there(&self) -> Result<Option<Vec<Setting>>, Failure> {
         if !self.exists().await? {
             return Ok(None);
@@ -226,7 +228,8 @@ impl Topic {
         Ok(())
     }
 
-    /// True if the topic was created, false if it exists, or the brokers' reason.
+    /// Creates the topic without a token. Returns true if the topic was created, false if it exists, or the brokers'
+    /// reason.
     async fn create_without_token(&self) -> Result<Result<bool, String>, Failure> {
         let mut new = NewTopic::new(&self.name, PARTITIONS, TopicReplication::Fixed(-1));
         for (key, value) in SETTINGS {
@@ -244,7 +247,7 @@ impl Topic {
         })
     }
 
-    /// Creates the topic with a token. True if it was created, false if it exists.
+    /// Creates the topic with a token. Returns true if the topic was created, false if it exists.
     async fn create_with_token(&self) -> Result<bool, AdminError> {
         let admin = TokenAdmin::connect(&self.client_settings).await?;
         admin.create(&self.client_settings, &self.name, PARTITIONS, &SETTINGS).await
@@ -291,7 +294,8 @@ impl Topic {
         })
     }
 
-    /// A lane without its checkpoint begins at `since` again.
+    /// Returns the failure for a topic that would delete records. A lane without its checkpoint begins at `since`
+    /// again.
     fn would_forget(&self, policy: &str, reason: &str) -> Failure {
         Failure::Misconfigured(format!(
             "the {} has cleanup.policy={policy} and would forget {}; set it to compact{reason}",

@@ -1,4 +1,4 @@
-//! What a read of a checkpoint topic has found.
+//! Content that a read of a checkpoint topic has found.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,20 +12,20 @@ use super::record::{JournalIndex, Stored};
 /// The checkpoint of a lane.
 #[derive(Debug)]
 pub struct Entry {
-    /// The transactional id that may write the next one.
+    /// Transactional id that may write the next checkpoint.
     pub(super) owner: String,
-    /// The process that wrote this one.
+    /// Process that wrote this checkpoint.
     pub(super) process: String,
     pub(super) stored: Stored,
-    /// Nothing if it is damaged.
+    /// Payload; `None` if the checkpoint is damaged.
     pub checkpoint: Option<Vec<u8>>,
 }
 
-/// What a damaged checkpoint means to its reader.
+/// Treatment of a damaged checkpoint by its reader.
 #[derive(Debug, Clone, Copy)]
 pub enum IfDamaged {
     Refuse,
-    /// It is going to be removed, and counts as empty.
+    /// The checkpoint is going to be removed, and counts as empty.
     TakeAsEmpty,
 }
 
@@ -48,7 +48,7 @@ impl Entry {
 /// The records of the topic whose keys were asked for.
 #[derive(Debug, Default)]
 pub(super) struct TopicContent {
-    /// The topic does not exist.
+    /// Whether the topic does not exist.
     pub(super) is_missing: bool,
     /// Keys of lanes, claims and journal segments.
     keys: HashSet<String>,
@@ -58,7 +58,7 @@ pub(super) struct TopicContent {
     chunks: HashMap<String, BTreeMap<(u64, usize), Vec<u8>>>,
     claims: HashMap<String, Claim>,
     journals: HashMap<String, JournalIndex>,
-    /// By segment key, then by offset.
+    /// Bytes by segment key, then by offset.
     segments: HashMap<String, BTreeMap<u64, Vec<u8>>>,
 }
 
@@ -105,7 +105,7 @@ impl TopicContent {
         let headers = RecordHeaders::of(message.headers());
         let sequence: u64 = headers.number("sequence");
         if self.heads.get(lane).is_some_and(|(newer, _)| newer.number::<u64>("sequence") > sequence) {
-            // A record from the lane's former partition: partitions were added to the topic.
+            // The record is from the lane's former partition: partitions were added to the topic.
             return;
         }
         if let Some(chunks) = self.chunks.get_mut(lane) {
@@ -174,7 +174,7 @@ impl TopicContent {
         Some(bytes)
     }
 
-    /// The journal of a lane that has no checkpoint may have been left behind.
+    /// Returns the journal of a lane. The journal of a lane that has no checkpoint may have been left behind.
     pub(super) fn journal(&self, lane: &str) -> JournalIndex {
         self.journals.get(lane).cloned().unwrap_or_default()
     }

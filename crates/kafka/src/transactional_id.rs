@@ -20,9 +20,9 @@ use super::session::{ProducerSession, fence, probe};
 use super::topic_content::{Entry, IfDamaged};
 use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
 
-/// After this process lost an id, it leaves the new holder this much time for a claim.
+/// Time that this process leaves the new holder of a lost id for a claim.
 const AFTER_LOSS: Duration = Duration::from_secs(3);
-/// Lanes that request a session within this time after a failed attempt get the same failure.
+/// Time after a failed attempt in which lanes that request a session get the same failure.
 const SHARED_FAILURE: Duration = Duration::from_secs(1);
 /// Timeout for producers to release their ids when the process ends.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +59,8 @@ impl TransactionalIds {
         self.ids.get_or_insert_with(name.clone(), || Arc::new(new()))
     }
 
-    /// Called when this process acquires the shard's lease again: no other process holds the shard's ids now.
+    /// Forgets that this process held the shard's ids. Called when this process acquires the shard's lease again: no
+    /// other process holds the ids now.
     pub fn acquired(&self, shard: u32) {
         self.holders.forget(&format!("{}-{shard}-", self.instance));
     }
@@ -70,12 +71,12 @@ impl TransactionalIds {
         let _ = tokio::time::timeout(RELEASE_TIMEOUT, self.tasks.wait()).await;
     }
 
-    /// Number of ids that are held now.
+    /// Returns the number of ids that are held now.
     pub fn count(&self) -> usize {
         self.ids.values().iter().filter(|id| id.session().is_some()).count()
     }
 
-    /// The running session of this process with `id`.
+    /// Returns the running session of this process with `id`.
     fn session(&self, id: &str) -> Option<Arc<ProducerSession>> {
         let id = self.ids.get(id)?;
         id.session().filter(|session| session.end().is_none())
@@ -89,12 +90,12 @@ pub struct TransactionalId {
     /// One more reference for each lane that is about to send.
     senders: Arc<()>,
     open: Mutex<Option<Arc<ProducerSession>>>,
-    /// What librdkafka reports to the producers of the session, or to those of the one that is being started.
+    /// Reports of librdkafka to the producers of the session, or to those of the session that is being started.
     events: Mutex<Option<Events>>,
     /// Locked while the id is initialised. The start and failure of the last attempt.
     failed: tokio::sync::Mutex<LastFailure>,
     reader: Reader,
-    /// Locked while an id of another process is fenced: the last one, and when that began.
+    /// Locked while an id of another process is fenced: the last such id, and when its fencing began.
     fenced: tokio::sync::Mutex<Option<(String, Instant)>>,
 }
 
@@ -198,7 +199,7 @@ impl TransactionalId {
         }
     }
 
-    /// Removes a lane's checkpoint, even a damaged one, and its journal. False if there is no checkpoint.
+    /// Removes a lane's checkpoint, even a damaged one, and its journal. Returns false if there is no checkpoint.
     ///
     /// # Errors
     /// As [`Self::open`], but a damaged checkpoint is none.
@@ -246,7 +247,7 @@ impl TransactionalId {
         Ok(segments.into_iter().filter_map(append).collect())
     }
 
-    /// The last broker error of the past 90 seconds, if nothing was committed since: calls may last minutes.
+    /// Returns the last broker error of the past 90 seconds, if nothing was committed since: calls may last minutes.
     pub fn trouble(&self) -> Option<BrokerError> {
         self.events.lock().as_ref()?.recent()
     }
@@ -325,7 +326,7 @@ struct OwnedState {
 }
 
 impl OwnedLane {
-    /// The sequence number of the lane's last known record.
+    /// Returns the sequence number of the lane's last known record.
     pub fn sequence(&self) -> u64 {
         self.state.lock().stored.sequence
     }
@@ -376,7 +377,7 @@ impl OwnedLane {
         }
     }
 
-    /// `session` may be one of another id of this process.
+    /// Commits `update` with `session`, which may be one of another id of this process.
     async fn save_with(&self, session: &ProducerSession, update: CheckpointUpdate) -> Result<(), Failure> {
         let (after, messages) = self.update(update);
         self.commit_messages(session, messages).await?;

@@ -1,5 +1,5 @@
-//! What a record may hold: each index has a limit of its own, and one record must not reach it. The bounds are far
-//! above what consoles send. What exceeds one is not in its place but in a text, with its path.
+//! Bounds of a record. Each index has a limit of its own, and one record must not reach it. The bounds are far above
+//! what consoles send. A part that exceeds a bound is not in its place but in a text, with its path.
 
 use s1_forwarder_record::{MAX_DEPTH, read_object, string_end, value_end};
 
@@ -32,7 +32,8 @@ fn bounded_long(record: &str) -> Option<Bounded> {
     if commas < MAX_MEMBERS { None } else { truncated(record) }
 }
 
-/// Cuts what has too many values or levels out of a record. `None` if there is nothing of that, or if it is not JSON.
+/// Cuts the parts with too many values or levels out of a record. `None` if there is no such part, or if the record is
+/// not JSON.
 pub(super) fn truncated(record: &str) -> Option<Bounded> {
     let bounded = |quotes: bool| {
         let mut cutter = Cutter {
@@ -45,7 +46,7 @@ pub(super) fn truncated(record: &str) -> Option<Bounded> {
         cutter.record()?;
         Some(Bounded { record: cutter.out, overflow: cutter.overflow.take()? })
     };
-    // What was cut out may have too many levels itself.
+    // The part that was cut out may have too many levels itself.
     let is_json = |bounded: &Bounded| read_object(&bounded.overflow).is_ok();
     let first = bounded(false)?;
     if is_json(&first) { Some(first) } else { bounded(true).filter(is_json) }

@@ -21,11 +21,11 @@ use super::secret_keys::is_secret;
 pub struct Coverage {
     /// All leaves except `null` and "".
     pub leaves: u64,
-    /// In a field of the schema. In OCSF, a time counts with its milliseconds, and a word with its caption.
+    /// Leaves in a field of the schema. In OCSF, a time counts with its milliseconds, and a word with its caption.
     pub mapped: u64,
-    /// In `sentinel_one.*` or `unmapped`.
+    /// Leaves in `sentinel_one.*` or `unmapped`.
     pub vendor: u64,
-    /// Left out because they are secret.
+    /// Leaves that are left out because they are secret.
     pub dropped: u64,
     /// Paths of the leaves that are not in the event.
     pub lost: Vec<String>,

@@ -313,21 +313,21 @@ impl<'o> Json<'o> {
     }
 }
 
-/// Where the name of a value was written, with what is before it.
+/// The place in the output at which the name of a value begins, with the characters before it.
 #[derive(Debug, Clone, Copy)]
 struct Written {
-    /// The comma or the quote before the name.
+    /// Index of the comma or the quote before the name.
     start: usize,
     name: usize,
 }
 
-/// What became of a value.
+/// The result of copying a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Copied {
-    /// It is empty.
+    /// The value is empty.
     Nothing,
     InPlace,
-    /// It is one of the misfits.
+    /// The value is one of the misfits.
     Apart,
 }
 

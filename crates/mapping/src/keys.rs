@@ -16,7 +16,7 @@ pub const OVERFLOW: &str = "overflow";
 pub(crate) struct Place(u64);
 
 impl Place {
-    /// Nobody looks at the keys that are below.
+    /// A place below which no key is checked.
     pub const ANY: Self = Self(0);
     /// The record itself.
     pub const TOP: Self = Self(!MIX);
@@ -91,7 +91,7 @@ impl Places {
 /// The shape that the values of a place have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// Nobody looks.
+    /// The shape is not checked.
     Any,
     /// Objects, or lists of them.
     Object,
@@ -141,7 +141,7 @@ pub(crate) struct Keys {
     is_strict: bool,
     /// Values that have another shape than their place.
     pub misfits: Misfits,
-    /// What the record has beyond its bounds.
+    /// The part of the record beyond its bounds; `None` if there is none.
     pub overflow: Option<Box<str>>,
     /// A hash of the path of each leaf that was written below a strange key.
     strange: Vec<u64>,

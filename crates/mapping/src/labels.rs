@@ -39,7 +39,7 @@ pub struct Labeler {
     stream: Stream,
     fixed: Labels,
     templates: Vec<(String, Template)>,
-    /// What the templates have of a record's owner.
+    /// The fields of a record's owner that the templates name.
     fields: Vec<(Level, OwnerField)>,
     sets: Mutex<Sets>,
 }
@@ -56,11 +56,11 @@ struct Sets {
     full_until: u64,
 }
 
-/// What the labels of a record are.
+/// The labels of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
     pub labels: Arc<Labels>,
-    /// The lane has as many different labels as it may: these have [`OTHER`] for what the console names.
+    /// The lane has as many different labels as it may. These labels have [`OTHER`] in place of the console's texts.
     pub is_other: bool,
 }
 
@@ -167,7 +167,8 @@ impl Labeler {
         (!templates.is_empty()).then(|| Self { stream, fixed, templates, fields, sets: Mutex::default() })
     }
 
-    /// The labels of a record. `scope` is what the record was requested by, if it does not name its owner itself.
+    /// Returns the labels of a record. `scope` is the scope of the record's request, for a record that does not name
+    /// its owner itself.
     pub fn label(&self, record: &[u8], scope: Option<&Scope>) -> Labelled {
         let text = String::from_utf8_lossy(record);
         let owner = Owned { stream: self.stream, record: Value::new(text.trim()), scope };
@@ -216,7 +217,7 @@ impl Sets {
         if self.bytes + bytes > MAX_BYTES {
             self.free(bytes);
         }
-        // One that is larger than all that may be kept is kept alone.
+        // A set that is larger than the limit is kept if it is alone.
         if self.bytes + bytes > MAX_BYTES && self.bytes > 0 {
             self.full_until = self.records + FULL_RECORDS;
             return false;
@@ -255,7 +256,7 @@ struct Owned<'a> {
 }
 
 impl<'a> Owned<'a> {
-    /// One line of at most [`MAX_VALUE`] bytes; [`UNKNOWN`] if the record does not say.
+    /// Returns the value in one line of at most [`MAX_VALUE`] bytes; [`UNKNOWN`] if the record does not name it.
     fn text(&self, level: Level, field: OwnerField) -> Cow<'a, str> {
         let text = self.find(level, field).unwrap_or_default();
         let mut text = text.trim().replace(char::is_control, " ");

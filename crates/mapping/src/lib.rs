@@ -162,7 +162,8 @@ impl Mapper {
         self.labelled.as_ref().map(|labelled| &labelled.labels)
     }
 
-    /// Whether those say `other` for what the console names, since the lane has too many different ones.
+    /// Whether the labels of the last event say `other` in place of the console's texts, since the lane has too many
+    /// different labels.
     pub fn has_other_labels(&self) -> bool {
         self.labelled.as_ref().is_some_and(|labelled| labelled.is_other)
     }

@@ -1,4 +1,4 @@
-//! What maps records to a schema, its input and its results.
+//! The trait that maps records to a schema, its input and its results.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::streams::unread::UnreadFacts;
 /// The source of a mapper's records.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// For `labels.pipeline`.
+    /// Name of the pipeline, for `labels.pipeline`.
     pub pipeline: String,
-    /// In lower case, without the default port; for identities and links.
+    /// Host of the console, for identities and links: in lower case, without the default port.
     pub console_host: String,
     pub stream: Stream,
 }
@@ -47,7 +47,7 @@ pub struct Mapped {
     pub without_zone: bool,
 }
 
-/// What was written of one record.
+/// The result of writing one record.
 #[derive(Debug)]
 pub(super) struct Written {
     pub mapped: Mapped,
@@ -70,7 +70,7 @@ impl Written {
         Self { mapped, has_secret: keys.has_secret() }
     }
 
-    /// The result for a record that exceeds a bound. Nobody looked at the keys beyond it.
+    /// Returns the result for a record that exceeds a bound. The keys beyond the bound were not checked.
     pub fn overflowed(self) -> Self {
         Self { mapped: Mapped { overflowed: true, ..self.mapped }, has_secret: true }
     }
@@ -86,10 +86,10 @@ pub struct CompleteSnapshot {
 
 /// Maps the records of one lane to one schema.
 pub(super) trait SchemaMapper {
-    /// For the events that follow.
+    /// Sets the labels of the events that follow.
     fn set_labels(&mut self, origin: &Origin, labels: &Labels);
 
-    /// The scope of the records that follow, for streams whose records do not contain it.
+    /// Sets the scope of the records that follow, for streams whose records do not contain it.
     fn set_scope(&mut self, scope: Option<Arc<Scope>>);
 
     /// Appends the event of one record. `received` are its bytes before they were repaired, `enrichment` is a JSON

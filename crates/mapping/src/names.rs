@@ -23,7 +23,7 @@ impl Name {
         self.fingerprint
     }
 
-    /// Where the name is in the output.
+    /// Returns the range of the name in the output.
     pub fn range(self) -> std::ops::Range<usize> {
         self.from..self.to
     }
@@ -35,14 +35,14 @@ impl Name {
 pub(super) struct DistinctNames {
     stack: Vec<Name>,
     first: usize,
-    /// Once the object has more than a few.
+    /// Set once the object has more than `MAX_SEARCHED` names.
     many: Option<Box<Many>>,
 }
 
-/// By name. Boxed where it is used: few objects have one, and each moves it.
+/// The names of a large object. Boxed where it is used: few objects have such a map, and each moves it.
 type Many = HashMap<Box<[u8]>, Known>;
 
-/// What is known of a name.
+/// The state of a name.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     is_taken: bool,
@@ -64,7 +64,7 @@ impl DistinctNames {
         Outer { first: std::mem::replace(&mut self.first, self.stack.len()), many: self.many.take() }
     }
 
-    /// Ends it.
+    /// Ends the current object.
     #[inline]
     pub fn leave(&mut self, outer: Outer) {
         self.stack.truncate(self.first);
@@ -88,8 +88,8 @@ impl DistinctNames {
         is_free.then_some(Name { fingerprint, from, to: out.len() })
     }
 
-    /// For a name that is not free. The search goes on where the last one for this name ended: a record may have any
-    /// number of equal keys.
+    /// Appends a number to a name that is not free. The search continues where the last one for this name ended: a
+    /// record may have any number of equal keys.
     #[cold]
     fn number(&mut self, out: &mut Vec<u8>, from: usize, is_used: impl Fn(&str) -> bool) -> Name {
         let end = out.len();
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// What [`DistinctNames`] does, the slow way.
+    /// Returns the name that [`DistinctNames`] gives, the slow way.
     fn numbered(wanted: &str, taken: &[String], is_used: impl Fn(&str) -> bool) -> String {
         let is_free = |name: &String| !taken.contains(name) && !is_used(name);
         let numbered = (2..).map(|number| format!("{wanted}_{number}"));

@@ -18,12 +18,12 @@ pub struct Record<'r, 'a> {
     pub text: &'a str,
     /// There is white space between the tokens of the text.
     pub has_spaces: bool,
-    /// What the text has beyond the bounds, and the fields have not.
+    /// The part of the text beyond the bounds, which the fields lack; `None` if there is none.
     pub overflow: Option<&'a str>,
     pub fields: Fields<'r, 'a>,
 }
 
-/// Declares the types of records, each with its stream. That of an activity has its `data` next to it.
+/// Declares the types of records, each with its stream. An activity has its `data` in addition.
 macro_rules! fields {
     ($($record:ident of $stream:ident,)+) => {
         /// The fields of a record, by its stream. Lent: they are several KB, and are not moved.

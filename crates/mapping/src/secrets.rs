@@ -88,7 +88,7 @@ pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
 struct Spelling<'r> {
     record: &'r [u8],
     text: Vec<u8>,
-    /// Where each byte is in the record. Empty if each is at its own place.
+    /// Index of each byte in the record. Empty if each byte has the same index as in the record.
     places: Vec<usize>,
 }
 
@@ -156,7 +156,7 @@ fn escaped_ascii(bytes: &[u8]) -> Option<u8> {
 struct Secret<'r> {
     from: usize,
     to: usize,
-    /// As quotes are written there: with more backslashes the deeper the JSON is in texts.
+    /// The spelling of a quote around the value. The deeper the JSON is in texts, the more backslashes it has.
     quote: &'r [u8],
 }
 

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextPart<'a> {
     Plain(&'a str),
-    /// What stands between `{` and `}`.
+    /// The text between `{` and `}`.
     Placeholder(&'a str),
 }
 

@@ -1,4 +1,4 @@
-//! Which fields of a record an event has used.
+//! The fields of a record that an event has used.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::block::MAX_FIELDS;

@@ -14,7 +14,7 @@ use crate::used::Used;
 
 #[derive(Debug)]
 pub struct Writer<'o> {
-    /// For what is no value of the record, and for values that stay in it.
+    /// The output, for texts that are no value of the record, and for values that stay in the record.
     pub json: Json<'o>,
     /// Fields of the record that need not be repeated in the vendor's name space.
     used: &'o mut Used,

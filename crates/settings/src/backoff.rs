@@ -21,7 +21,7 @@ pub struct FullJitter {
 }
 
 impl FullJitter {
-    /// `initial` limits the first wait, `max` every wait.
+    /// Returns a backoff. `initial` limits the first wait, `max` every wait.
     pub fn new(initial: Duration, max: Duration, random: fastrand::Rng) -> Self {
         let bounds = ExponentialBuilder::new().with_min_delay(initial.min(max)).with_max_delay(max);
         Self { bounds: bounds.with_factor(2.0).without_max_times().build(), max, random }
@@ -31,7 +31,7 @@ impl FullJitter {
         self.bounds.next().unwrap_or(self.max).mul_f64(self.random.f64())
     }
 
-    /// The next wait, or longer where the other side asks for that.
+    /// Returns the next wait, or a longer one if the other side asks for that.
     pub fn wait_at_least(&mut self, after: Option<Duration>) -> Duration {
         after.unwrap_or_default().max(self.wait())
     }

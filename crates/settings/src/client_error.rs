@@ -69,7 +69,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// The innermost cause: the text of the error itself is just "builder error".
+/// Returns the error with the innermost cause: the text of the error itself is just "builder error".
 pub(super) fn build_error(error: reqwest::Error) -> ClientError {
     ClientError::Build(innermost_cause(&error))
 }

@@ -18,14 +18,14 @@ use super::request_way::CONNECT_TIMEOUT;
 use super::tls::tls_client;
 use super::{ClientError, NotReachable, Period, Reach, Tls};
 
-/// A server that is dialled, and how.
+/// A server that is dialled, and the way to it.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     pub host: Host<String>,
     pub port: u16,
-    /// With TLS, if given.
+    /// Settings of TLS; `None` without TLS.
     pub tls: Option<Tls>,
-    /// Which addresses it may have.
+    /// Addresses that the server may have.
     pub reach: Reach,
     /// The longest time for everything until messages can be written.
     pub timeout: Duration,
@@ -58,7 +58,7 @@ impl fmt::Display for Dialer {
 }
 
 impl Dialer {
-    /// The addresses of the host.
+    /// Returns the addresses of the host.
     ///
     /// # Errors
     /// If the name is not known, or a tenant may not use it.
@@ -106,7 +106,7 @@ impl Dialer {
         }
     }
 
-    /// The name or address, which has no brackets here.
+    /// Returns the name or address, which has no brackets here.
     fn name(&self) -> String {
         match &self.host {
             Host::Ipv6(address) => address.to_string(),

@@ -1,4 +1,4 @@
-//! Paths that pipeline files name. A tenant's stay in a directory of the operator's choice, also over links.
+//! Paths that pipeline files name. The paths of a tenant stay in a directory of the operator's choice, also over links.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -18,35 +18,36 @@ use super::file_system::ask_file_system;
 use super::identity_tokens::is_identity_token;
 use super::read_file::{read_file, read_opened};
 
-/// The path of a file. One that is beneath a directory is opened without leaving it: each time, whatever
+/// The path of a file. A path that is beneath a directory is opened without leaving the directory: each time, whatever
 /// links are in there by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FilePath {
     path: PathBuf,
-    /// A tenant's: the path begins with it.
+    /// Directory of a tenant, with which the path begins; `None` for the operator's paths.
     beneath: Option<PathBuf>,
 }
 
-/// Without the flag, opening a pipe waits for a writer.
+/// Returns options to read a file. Without the flag, opening a pipe waits for a writer.
 fn to_read() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     options
 }
 
-/// In a setting, between the directory and the rest of the path. No path contains it.
+/// Separator of the directory and the rest of the path in a setting. No path contains it.
 const SEPARATOR: char = '\0';
 
 impl FilePath {
-    /// What a setting contains for `path`, which is below `directory`: deserialized, it stays beneath. `None` if it is
-    /// not below.
+    /// Returns the text of a setting for `path`, which is below `directory`: deserialized, it stays beneath. Returns
+    /// `None` if `path` is not below.
     pub fn setting(path: &Path, directory: &Path) -> Option<String> {
         let rest = path.strip_prefix(directory).ok()?;
         let is_plain = !rest.as_os_str().is_empty() && !rest.as_os_str().as_encoded_bytes().contains(&0);
         is_plain.then(|| format!("{}{SEPARATOR}{}", directory.display(), rest.display()))
     }
 
-    /// The path of a setting: the operator's text, or what [`Self::setting`] has made of a tenant's.
+    /// Returns the path of a setting: the operator's text, or the text that [`Self::setting`] has made of a tenant's
+    /// path.
     pub(super) fn of_setting(text: String) -> Self {
         match text.split_once(SEPARATOR) {
             Some((directory, rest)) => Self { path: Path::new(directory).join(rest), beneath: Some(directory.into()) },
@@ -54,7 +55,7 @@ impl FilePath {
         }
     }
 
-    /// The path of a tenant's file, which stays in the directory that it is in.
+    /// Returns the path of a tenant's file, which stays in the directory that it is in.
     pub fn in_its_directory(path: &Path) -> Self {
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new(".")).to_owned();
@@ -66,7 +67,7 @@ impl FilePath {
         &self.path
     }
 
-    /// Another path with the same limits, made of this one: a template is filled.
+    /// Returns another path with the same limits, made of this one: a template is filled.
     ///
     /// # Errors
     /// Those of `fill`.
@@ -81,8 +82,8 @@ impl FilePath {
         }
     }
 
-    /// The path of a file next to this one. If this is a link, next to the file that it leads to, where the path of a
-    /// tenant may lead there.
+    /// Returns the path of a file next to this one. If this one is a link, the file is next to the file that the link
+    /// leads to, if the path of a tenant may lead there.
     pub fn next_to(&self, name: impl FnOnce(&OsStr) -> OsString) -> Self {
         let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let path = resolved(&self.path);
@@ -116,7 +117,7 @@ impl FilePath {
         read_opened(self.open_any(&to_read())?, max)
     }
 
-    /// Opens or creates the file. Of a tenant's path, links are followed within the directory only. A file with several
+    /// Opens or creates the file. Links of a tenant's path are followed within the directory only. A file with several
     /// names is refused, and so are the identity tokens of the worker.
     ///
     /// # Errors
@@ -148,7 +149,7 @@ impl FilePath {
         Ok(file)
     }
 
-    /// The device and inode of what is at the path now.
+    /// Returns the device and inode of what is at the path now.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -166,8 +167,8 @@ impl FilePath {
         }
     }
 
-    /// Creates the missing directories above the file. Those of a tenant's path that are in its directory do not leave
-    /// it; the directory itself is the operator's, and so are those above. Does nothing where none is missing.
+    /// Creates the missing directories above the file, and does nothing if none is missing. Those of a tenant's path
+    /// that are in its directory do not leave it. The directory itself is the operator's, and so are those above.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -188,14 +189,14 @@ impl FilePath {
         }
     }
 
-    /// The directory and the path in it; `None` if the path may lead anywhere.
+    /// Returns the directory and the path in it; `None` if the path may lead anywhere.
     fn split(&self) -> io::Result<Option<(Dir, &Path)>> {
         let Some(beneath) = &self.beneath else { return Ok(None) };
         let rest = self.path.strip_prefix(beneath).map_err(io::Error::other)?;
         Ok(Some((Dir::open_ambient_dir(beneath, ambient_authority())?, rest)))
     }
 
-    /// An error of the system has a number, the one of [`cap_std`] has none.
+    /// Explains that a link leads out. An error of the system has a number, and the error of [`cap_std`] has none.
     fn led_out(&self, error: io::Error) -> io::Error {
         if error.kind() != ErrorKind::PermissionDenied || error.raw_os_error().is_some() {
             return error;
@@ -259,15 +260,15 @@ impl JsonSchema for FilePath {
     }
 }
 
-/// Whether a shell would have made another path of it. No shell reads settings.
+/// Whether a shell would have made another path of the text. No shell reads settings.
 pub fn is_for_a_shell(path: &str) -> bool {
     path == "~" || path.starts_with("~/") || path.starts_with('$')
 }
 
-/// What is said of such a path.
+/// Advice about a path that is meant for a shell.
 pub const FOR_A_SHELL: &str = "`~` and variables are not replaced here: write the whole path";
 
-/// The text as one word of a shell.
+/// Returns the text as one word of a shell.
 pub fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+=@%,".contains(c);
     if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }

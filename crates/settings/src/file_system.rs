@@ -15,36 +15,36 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// A file system that takes longer does not answer.
+/// Time after which a file system counts as one that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for each further path, after one of them did not answer.
 const LESS_PATIENCE: Duration = Duration::from_millis(500);
 /// Time for a path in a directory with [`MAX_FREE_THREADS`] paths that do not answer.
 const MIN_PATIENCE: Duration = Duration::from_millis(100);
-/// Many paths of a directory do not answer.
+/// Number of paths without an answer in a directory from which on its other paths get less time.
 const MAX_FREE_THREADS: usize = 16;
-/// Threads that wait for the paths of one directory. Others in it are not tried then.
+/// Most threads that wait for the paths of one directory. Others in it are not tried then.
 const MAX_IN_DIRECTORY: usize = 64;
-/// Threads that wait for paths, of all directories. Systems limit the threads of a process.
+/// Most threads that wait for paths, of all directories. Systems limit the threads of a process.
 const MAX_FILES: usize = 1_000;
 /// A path without an answer is tried again after this time, then after twice as long and so on: a file system that is
 /// mounted again does not end the calls to the old one.
 const RETRY_AFTER: Duration = Duration::from_secs(300);
-/// Answers that wait for the caller. Each may be as large as a file.
+/// Number of answers that wait for the caller. Each may be as large as a file.
 const AHEAD: usize = 16;
-/// A caller that waits longer is one of at most [`MAX_WAITING`].
+/// Time after which a waiting caller is one of at most [`MAX_WAITING`].
 const SOON: Duration = Duration::from_millis(100);
-/// Each occupies one of the 512 threads that the runtime has for all that blocks.
+/// Most callers that wait for longer. Each occupies one of the 512 threads that the runtime has for all that blocks.
 const MAX_WAITING: usize = 128;
 
 static SILENT: LazyLock<Mutex<Silent>> = LazyLock::new(Mutex::default);
 static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
 
-/// What did not answer in time.
+/// Calls that did not answer in time.
 #[derive(Debug, Default)]
 struct Silent {
     paths: HashMap<PathBuf, Hanging>,
-    /// The sums for directories, and for all.
+    /// Sums for the directories. `all` is the sum for all.
     directories: HashMap<PathBuf, Hanging>,
     all: Hanging,
 }
@@ -53,12 +53,12 @@ struct Silent {
 #[derive(Debug, Default, Clone, Copy)]
 struct Hanging {
     calls: usize,
-    /// When the last of them began to hang.
+    /// Time at which the last of them began to hang.
     since: Option<Instant>,
 }
 
 impl Hanging {
-    /// There are `most`, and it is not yet time for one more.
+    /// Whether there are `most` calls, and it is not yet time for one more.
     fn refuses(self, most: usize) -> bool {
         let wait =
             RETRY_AFTER * 2_u32.saturating_pow(u32::try_from(self.calls.saturating_sub(most)).unwrap_or(u32::MAX));
@@ -72,7 +72,7 @@ impl Hanging {
 }
 
 impl Silent {
-    /// How long to wait for a path; `None` if it is not tried now.
+    /// Returns the time to wait for a path; `None` if it is not tried now.
     fn patience(&self, path: &Path, patience: Duration) -> Option<Duration> {
         if self.all.calls == 0 {
             return Some(patience);
@@ -145,12 +145,12 @@ struct Thread<T> {
     answers: Receiver<(usize, Result<T>)>,
 }
 
-/// How far a thread is.
+/// Progress of a thread.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The question that it asks next or now. At the end, the number of questions.
+    /// Question that the thread asks next or now. At the end, the number of questions.
     at: AtomicUsize,
-    /// Nobody waits for it any longer.
+    /// Whether nobody waits for the thread any longer.
     is_abandoned: AtomicBool,
 }
 
@@ -176,7 +176,7 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
             for (index, (path, question)) in questions.iter().enumerate().skip(from) {
                 let is_tried = SILENT.lock().patience(path, patience).is_some();
                 let answer = if is_tried { ask(path, question) } else { Some(Err(silent())) };
-                // Under the lock it is either abandoned or further.
+                // Under the lock the thread is either abandoned or further.
                 let mut silent = SILENT.lock();
                 if own.is_abandoned.load(Ordering::SeqCst) {
                     silent.remove(path);
@@ -192,7 +192,7 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
         Ok(Thread { progress, answers })
     }
 
-    /// The path did not answer in time. False if it just did.
+    /// Notes that the path did not answer in time. Returns false if it just did.
     fn abandon(&mut self, progress: &Progress, index: usize) -> bool {
         let Some((path, _)) = self.questions.get(index) else { return false };
         let mut silent = SILENT.lock();
@@ -206,7 +206,7 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
         true
     }
 
-    /// How long to wait for what the thread asks now.
+    /// Returns the time to wait for what the thread asks now.
     fn patience(&self, progress: &Progress) -> Duration {
         let asked = self.questions.get(progress.at.load(Ordering::SeqCst));
         asked.and_then(|(path, _)| SILENT.lock().patience(path, self.patience)).unwrap_or(self.patience)

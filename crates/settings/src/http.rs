@@ -26,21 +26,22 @@ pub struct HttpSettings {
     pub reach: Reach,
 }
 
-/// Longer than the usual 60 s between polls, so that a quiet lane keeps its connection.
+/// Time for which an idle connection is kept: longer than the usual 60 s between polls, so that a quiet lane keeps its
+/// connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// Many lanes may use one sink's host. Consoles need one or two connections.
+/// Most idle connections to a host. Many lanes may use one sink's host. Consoles need one or two connections.
 const IDLE_PER_HOST: usize = 32;
 
-/// The clients that were asked for last are kept without a user: those of token endpoints, which are asked once an
-/// hour, and those of lanes that start again. A client takes 200 KB, so a file that is edited again and again must not
-/// leave one for each of its former settings.
+/// Number of clients that are kept without a user: the ones that were asked for last. These are clients of token
+/// endpoints, which are asked once an hour, and of lanes that start again. A client takes 200 KB, so a file that is
+/// edited again and again must not leave one for each of its former settings.
 const RECENT: usize = 16;
 
 /// The clients that are in use, and a few more.
 #[derive(Default)]
 struct Clients {
     by_settings: HashMap<HttpSettings, SharedClient>,
-    /// The newest last.
+    /// Clients that were asked for last, with the newest last.
     recent: VecDeque<Arc<reqwest::Client>>,
 }
 
@@ -59,7 +60,8 @@ impl Clients {
             Some(client) => client,
             None => {
                 let client = Arc::new(settings.build(files)?);
-                // Only when the map would grow: the search takes time proportional to the number of clients.
+                // The map is cleaned only when it would grow: the search takes time proportional to the number of
+                // clients.
                 if self.by_settings.len() == self.by_settings.capacity() {
                     self.by_settings.retain(|_, shared| shared.client.strong_count() > 0);
                 }
@@ -84,9 +86,10 @@ pub fn install_crypto_provider() {
 }
 
 impl HttpSettings {
-    /// The client for these settings. Equal settings get one client, until the contents of the `tls:` files change. It
-    /// is gone soon after its last user: keep what this returns, and not only a clone of the client. It does not follow
-    /// redirects, and does not decompress responses: callers request gzip and limit the inflated size.
+    /// Returns the client for these settings. Equal settings get one client, until the contents of the `tls:` files
+    /// change. The client is gone soon after its last user: keep what this returns, and not only a clone of the client.
+    /// It does not follow redirects, and does not decompress responses: callers request gzip and limit the inflated
+    /// size.
     ///
     /// # Errors
     /// If a file of `tls:` cannot be read or is invalid.
@@ -95,13 +98,13 @@ impl HttpSettings {
         CLIENTS.lock().get(self, &files)
     }
 
-    /// How the client's requests travel.
+    /// Returns how the client's requests travel.
     pub fn way(&self) -> RequestWay<'_> {
         let proxies = self.proxy.as_ref().map_or(Proxies::Environment, Proxies::Key);
         RequestWay { proxies, timeout: self.timeout.0 }
     }
 
-    /// Whether a request may go there. An address in place of a name is not resolved, so that nothing else sees it.
+    /// Whether a request may go to `url`. An address in place of a name is not resolved, so that nothing else sees it.
     ///
     /// # Errors
     /// If the settings are a tenant's, and may not reach the address.
@@ -114,7 +117,7 @@ impl HttpSettings {
         Ok(())
     }
 
-    /// The hosts of the proxies that a tenant's settings use and the operator names.
+    /// Returns the hosts of the proxies that a tenant's settings use and the operator names.
     fn operators_proxies(&self) -> Vec<String> {
         match (&self.reach, &self.proxy) {
             (Reach::Everywhere, _) | (Reach::Tenant { is_operators_proxy: false, .. }, Some(_)) => Vec::new(),
@@ -153,13 +156,14 @@ impl HttpSettings {
     }
 }
 
-/// Metadata servers answer at once. Where there is none, nobody answers.
+/// Timeout of requests to local servers. Metadata servers answer at once. Where there is none, nobody answers.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the requests of [`local_client`] travel.
 pub const LOCAL_WAY: RequestWay<'static> = RequestWay { proxies: Proxies::None, timeout: LOCAL_TIMEOUT };
 
-/// The client for servers on this machine and its link, such as the metadata servers of clouds. It uses no proxy.
+/// Returns the client for servers on this machine and its link, such as the metadata servers of clouds. It uses no
+/// proxy.
 ///
 /// # Errors
 /// If the system has no root certificates.
@@ -175,8 +179,9 @@ pub fn local_client() -> Result<reqwest::Client, ClientError> {
     Ok(built)
 }
 
-/// What all clients have in common. They send a request again by themselves only if the server says that it has not
-/// processed it, as with HTTP/2 before a planned close (GOAWAY without an error). Callers decide about other failures.
+/// Returns a builder with what all clients have in common. They send a request again by themselves only if the server
+/// says that it has not processed it. HTTP/2 says so before a planned close (GOAWAY without an error). Callers decide
+/// about other failures.
 pub(super) fn common_builder() -> reqwest::ClientBuilder {
     install_crypto_provider();
     reqwest::Client::builder()

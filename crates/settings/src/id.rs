@@ -31,7 +31,7 @@ pub enum IdError {
     TooLong(String),
 }
 
-/// The console refuses filters with smaller ids.
+/// Smallest id. The console refuses filters with smaller ids.
 const MIN_ID: u64 = 100_000_000_000_000_000;
 
 impl Id {

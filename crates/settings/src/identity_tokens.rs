@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Parts of the paths at which they are mounted: by Kubernetes, EKS, AKS and GKE.
+/// Parts of the paths at which the tokens are mounted: by Kubernetes, EKS, AKS and GKE.
 const DIRECTORIES: [&[&str]; 6] = [
     &["kubernetes.io"],
     &["eks.amazonaws.com"],
@@ -14,7 +14,7 @@ const DIRECTORIES: [&[&str]; 6] = [
     &["secrets", "tokens"],
 ];
 
-/// Variables that name such files.
+/// Variables that name files with identity tokens.
 const VARIABLES: [&str; 4] = [
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -22,7 +22,7 @@ const VARIABLES: [&str; 4] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
-/// Whether a path is one of such a token, by its text.
+/// Whether a path is one of an identity token, by its text.
 pub fn is_identity_token_path(path: &Path) -> bool {
     let parts: Vec<_> = path.components().map(|component| component.as_os_str()).collect();
     let is_mounted = DIRECTORIES.iter().any(|directory| {
@@ -32,7 +32,7 @@ pub fn is_identity_token_path(path: &Path) -> bool {
     is_mounted || named_by_variables().any(|named| std::path::absolute(&named).is_ok_and(|named| named == path))
 }
 
-/// Whether a file is such a token: where the path led to, and what it is whatever its name.
+/// Whether a file is an identity token: by the path that led to it, or by the file itself whatever its name.
 pub(super) fn is_identity_token(file: &File, path: &Path) -> bool {
     let is_named = |opened: &Metadata| {
         named_by_variables().filter_map(|named| named.metadata().ok()).any(|named| is_same(&named, opened))
@@ -50,7 +50,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// The path of the file without links. Without `/proc`, what its path leads to by now.
+/// Returns the path of the file without links. Without `/proc`, returns what its path leads to by now.
 fn resolved(file: &File, path: &Path) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
     let opened = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));

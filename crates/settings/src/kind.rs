@@ -1,10 +1,10 @@
-//! What a setting makes the worker use.
+//! Resources that a setting makes the worker use.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a setting makes the worker use. The JSON Schema has it as `x-kind`, next to the type of the setting, and the
-/// rules for tenants' files go by it.
+/// Resource that a setting makes the worker use. The JSON Schema has it as `x-kind`, next to the type of the setting,
+/// and the rules for tenants' files go by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SettingKind {
@@ -28,11 +28,11 @@ pub enum SettingKind {
     Trust,
     /// An identity that a cloud gives to the worker, unless the value is `false`.
     WorkerIdentity,
-    /// The worker's identity is used where this setting is missing.
+    /// The worker's identity, which is used if this setting is missing.
     InsteadOfWorkerIdentity,
     /// Files of the worker that a document names.
     FilesInDocument,
-    /// The worker's standard output. Stands with a type of sink.
+    /// The worker's standard output. This is the kind of a type of sink.
     WorkerOutput,
     /// Memory for as long as a request takes.
     Period,
@@ -51,7 +51,7 @@ pub enum SettingKind {
 }
 
 impl SettingKind {
-    /// The kind that stands with a schema.
+    /// Returns the kind that a schema names.
     pub fn of(schema: &Value) -> Option<Self> {
         Self::deserialize(schema.get("x-kind")?).ok()
     }

@@ -8,21 +8,21 @@ use base64::prelude::BASE64_STANDARD_NO_PAD;
 use s1_forwarder_record::visible::excerpt;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A shorter text is not secret and appears in every response.
+/// Fewest bytes of a secret. A shorter text is not secret and appears in every response.
 const MIN_LENGTH: usize = 4;
-/// Stands in place of a secret.
+/// Text in place of a secret.
 const REMOVED: &str = "***";
-/// Bytes of a foreign text that are searched before it is cut, and more than an excerpt needs.
+/// Bytes of a foreign text that are searched before it is truncated, and more than an excerpt needs.
 const SEARCHED: usize = 4 * 1024;
 /// Steps for a text, and more for each of its bytes and for each byte and spelling: more than any text needs that its
 /// author did not make for this. The rest of such a text is removed.
 const MIN_STEPS: usize = 20_000;
 const STEPS_OF_BYTE: usize = 20;
-/// Escapes of a text that are remembered at a time, a few MB.
+/// Most escapes of a text that are remembered at a time: a few MB.
 const MAX_DECODED: usize = 1 << 16;
-/// Digits of a character's number, leading zeros included.
+/// Most digits of a character's number, leading zeros included.
 const MAX_DIGITS: usize = 32;
-/// How many escapes may surround one another, as of a form in HTML in JSON.
+/// Number of escapes that may surround one another, as of a form in HTML in JSON.
 const LAYERS: usize = 4;
 /// Longest text of a named character of HTML, without `&` and `;`.
 const MAX_NAME: usize = 31;
@@ -41,19 +41,20 @@ impl KnownSecrets {
         self.0.push(secret);
     }
 
-    /// `text` without the secrets.
+    /// Returns `text` without the secrets.
     pub fn scrub(&self, text: &str) -> String {
         self.replaced(text, false)
     }
 
-    /// An excerpt of a foreign text, without the secrets: neither whole ones nor the beginning of one that is cut.
+    /// Returns an excerpt of a foreign text, without the secrets: neither whole ones nor the beginning of a truncated
+    /// one.
     pub fn excerpt(&self, text: &str) -> String {
         let text = text.trim_start();
         let searched = &text[..text.floor_char_boundary(SEARCHED)];
         excerpt(&self.replaced(searched, searched.len() < text.len()))
     }
 
-    /// `is_cut`: the text may end within a secret.
+    /// Returns the text without the secrets. `is_cut` is set if the text may end within a secret.
     fn replaced(&self, text: &str, is_cut: bool) -> String {
         if self.0.is_empty() {
             return text.to_owned();
@@ -118,9 +119,9 @@ struct Spelling {
 enum Code {
     /// The secret itself.
     Plain,
-    /// Its bytes in two hexadecimal digits each. `0x` and signs between them are not part of it.
+    /// The secret's bytes in two hexadecimal digits each. `0x` and signs between them are not part of this spelling.
     Hexadecimal,
-    /// Its bytes as decimal numbers with commas. Blanks are not part of it.
+    /// The secret's bytes as decimal numbers with commas. Blanks are not part of this spelling.
     Decimal,
     /// The part of a text in base64 that depends on nothing but the secret.
     Base64,
@@ -154,7 +155,7 @@ impl Spelling {
         all
     }
 
-    /// How far this is matched after `unit`, in either of two ways.
+    /// Returns how far this is matched after `unit`, in either of two ways.
     fn matched(&self, so_far: usize, unit: Unit) -> [Option<usize>; 2] {
         let next = self.text.get(so_far..).and_then(|rest| rest.chars().next());
         let after = next.map(|next| so_far + next.len_utf8());
@@ -194,7 +195,7 @@ impl Spelling {
     }
 }
 
-/// The characters of ASCII that a spelling may begin with. Others may always begin one.
+/// The characters of ASCII with which a spelling may begin. Other characters may always begin one.
 struct Starts([bool; 128]);
 
 impl Starts {
@@ -220,17 +221,17 @@ struct Search<'a> {
     text: &'a str,
     escapes: &'a Escapes<'a>,
     is_cut: bool,
-    /// How many more are taken.
+    /// Number of steps that are left.
     steps: usize,
 }
 
 impl Search<'_> {
-    /// What to remove if `spelling` is at `at`, where `readings` are the units.
+    /// Returns what to remove if `spelling` is at `at`, where `readings` are the units.
     fn range(&mut self, spelling: &Spelling, at: usize, readings: &[(Unit, usize)]) -> Option<(usize, usize)> {
         let end = self.end(spelling, readings)?;
         match spelling.code {
             Code::Plain | Code::Hexadecimal | Code::Decimal => Some((at, end)),
-            // The characters around it have bits of the secret too.
+            // The characters around the spelling have bits of the secret too.
             Code::Base64 => {
                 let start = self.text[..at].trim_end_matches(is_of_base64).len();
                 let rest = &self.text[end..];
@@ -239,7 +240,7 @@ impl Search<'_> {
         }
     }
 
-    /// The end of a spelling that begins with one of `readings`, the farthest one.
+    /// Returns the end of a spelling that begins with one of `readings`: the farthest one.
     fn end(&mut self, spelling: &Spelling, readings: &[(Unit, usize)]) -> Option<usize> {
         // Places in the text, each with a place in the spelling.
         let mut reached = Vec::new();
@@ -269,17 +270,17 @@ impl Search<'_> {
     }
 }
 
-/// What dumps write between two bytes, or `0x` before one.
+/// Whether dumps write the character between two bytes, or in `0x` before one.
 fn is_between_bytes(char: char) -> bool {
     char.is_ascii_whitespace() || matches!(char, ':' | '-' | ',' | ';' | '.' | '_' | '|' | '0' | 'x' | 'X')
 }
 
-/// With the signs of those escapes in which `+`, `/` and `=` may be spelt.
+/// Whether a character is of base64, or of those escapes in which `+`, `/` and `=` may be spelt.
 fn is_of_base64(char: char) -> bool {
     char.is_ascii_alphanumeric() || matches!(char, '+' | '/' | '-' | '_' | '=' | '%' | '\\' | '&' | '#' | ';')
 }
 
-/// The text ends here, or within an escape that begins here.
+/// Whether the text ends here, or within an escape that begins here.
 fn is_at_end(text: &str, at: usize) -> bool {
     let rest = &text[at..];
     rest.is_empty() || (rest.starts_with(['%', '\\', '&', '=']) && rest.len() <= MAX_NAME)
@@ -302,11 +303,11 @@ const ASCII_NAMES: [(&str, char); 13] = [
     ("sol", '/'),
 ];
 
-/// What a peer may have written for a part of a secret.
+/// Unit of a text that a peer may have written for a part of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Char(char),
-    /// Not ASCII: of UTF-8, or a character of Latin-1.
+    /// A byte beyond ASCII: of UTF-8, or a character of Latin-1.
     Byte(u8),
     /// Another named character of HTML: any that is no letter or digit of ASCII.
     Named,
@@ -326,12 +327,12 @@ type Decoded = Option<(Unit, usize)>;
 /// The escapes of a text. Each place is decoded once: each layer reads the one below it several times.
 struct Escapes<'a> {
     text: &'a str,
-    /// By place and number of layers.
+    /// Units by place and number of layers.
     decoded: RefCell<HashMap<(usize, usize), Decoded>>,
 }
 
 impl Escapes<'_> {
-    /// All readings of the text at `at`, each with its end.
+    /// Returns all readings of the text at `at`, each with its end.
     fn units(&self, at: usize) -> impl Iterator<Item = (Unit, usize)> {
         let is_escape = self.text[at..].starts_with(begins_escape);
         let layers = if is_escape { LAYERS } else { 0 };
@@ -341,10 +342,10 @@ impl Escapes<'_> {
             .filter(move |unit| last.replace(*unit) != Some(*unit))
     }
 
-    /// The character at `at` after this number of layers of escapes is removed, and its end.
+    /// Returns the character at `at` after this number of layers of escapes is removed, and its end.
     fn decode(&self, at: usize, layers: usize) -> Decoded {
         let char = self.text.get(at..)?.chars().next()?;
-        // What begins no escape is the same in all layers.
+        // A character that begins no escape is the same in all layers.
         if layers == 0 || !begins_escape(char) {
             return Some((Unit::Char(char), at + char.len_utf8()));
         }
@@ -360,7 +361,7 @@ impl Escapes<'_> {
         decoded
     }
 
-    /// The escape at `at`, whose characters may be written in this number of layers of other escapes.
+    /// Decodes the escape at `at`, whose characters may be written in this number of layers of other escapes.
     fn decode_escape(&self, at: usize, layers: usize) -> Decoded {
         let plain = self.decode(at, layers)?;
         let (unit, next) = plain;
@@ -399,12 +400,12 @@ impl Reader<'_> {
         }
     }
 
-    /// A number of this many digits.
+    /// Reads a number of this number of digits.
     fn number(&mut self, digits: usize, radix: u32) -> Option<u32> {
         (0..digits).try_fold(0, |number, _| Some(number * radix + self.char()?.to_digit(radix)?))
     }
 
-    /// Leaves what was read if `read` finds nothing.
+    /// Reads with `read`. If `read` finds nothing, the reader stays where it was.
     fn attempt<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let mut ahead = *self;
         let read = read(&mut ahead);
@@ -422,7 +423,7 @@ impl Reader<'_> {
         self.attempt(Self::byte).or_else(|| if self.char()? == 'u' { self.utf16() } else { None })
     }
 
-    /// Four hexadecimal digits, and for a pair of surrogates four more after another escape.
+    /// Reads four hexadecimal digits, and for a pair of surrogates four more after another escape.
     fn utf16(&mut self) -> Option<Unit> {
         let mut code = self.number(4, 16)?;
         if (0xd800..0xdc00).contains(&code)
@@ -472,7 +473,7 @@ impl Reader<'_> {
         self.code_point(16, '}')
     }
 
-    /// Digits of a character, up to `end`.
+    /// Reads the digits of a character, up to `end`.
     fn code_point(&mut self, radix: u32, end: char) -> Option<Unit> {
         let mut number: u32 = 0;
         for _ in 0..=MAX_DIGITS {

@@ -18,7 +18,8 @@ const CALL: Duration = Duration::from_secs(10);
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const PROGRAM: &str = "s1-forwarder";
-/// Not `app.kubernetes.io/instance`: by that label Argo CD takes objects for its own, and prunes them.
+/// Label of the installation. It is not `app.kubernetes.io/instance`: by that label Argo CD takes objects for its own,
+/// and prunes them.
 const INSTANCE: &str = "s1-forwarder/instance";
 const KIND: &str = "s1-forwarder/kind";
 
@@ -78,15 +79,16 @@ impl Kubernetes {
         Ok(Self { client, namespace })
     }
 
-    /// False only if the API server says that there is no such namespace: workers have no right to ask.
+    /// Whether the namespace exists. False only if the API server says that there is no such namespace: workers have no
+    /// right to ask.
     pub async fn has_namespace(&self) -> bool {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         !matches!(KubernetesError::of(namespaces.get_opt(&self.namespace)).await, Ok(None))
     }
 }
 
-/// From the kubeconfig of `KUBECONFIG` or the home directory. `None` if there is no usable one: `infer` then looks for
-/// the service account of a pod, and says what is wrong with either.
+/// Reads the kubeconfig of `KUBECONFIG` or the home directory. Returns `None` if there is no usable one: `infer` then
+/// looks for the service account of a pod, and says what is wrong with either.
 async fn of_kubeconfig() -> Result<Option<Config>, ProxyError> {
     let Ok(kubeconfig) = Kubeconfig::read() else { return Ok(None) };
     let named = named_proxy(&kubeconfig);
@@ -99,7 +101,7 @@ async fn of_kubeconfig() -> Result<Option<Config>, ProxyError> {
     Ok(Some(config))
 }
 
-/// `proxy-url` of the current context's cluster.
+/// Returns `proxy-url` of the current context's cluster.
 fn named_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
     let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == kubeconfig.current_context.as_ref());
     let name = &context?.context.as_ref()?.cluster;
@@ -107,8 +109,8 @@ fn named_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
     cluster.cluster.as_ref()?.proxy_url.clone().filter(|text| !text.is_empty())
 }
 
-/// The proxy to an API server as kubectl chooses it: that of the kubeconfig, else that of the environment unless
-/// `NO_PROXY` has the API server. kube looks for the proxy itself in `NO_PROXY`.
+/// Returns the proxy to an API server as kubectl chooses it. It is that of the kubeconfig, or else that of the
+/// environment unless `NO_PROXY` has the API server. kube looks for the proxy itself in `NO_PROXY`.
 fn proxy_to(
     server: &Uri,
     named: Option<&str>,
@@ -146,12 +148,13 @@ impl KubernetesError {
         Self::Unreachable(format!("no answer within {} ms", timeout.as_millis()))
     }
 
-    /// The object changed after it was read, or exists already.
+    /// Whether the object changed after it was read, or exists already.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
-    /// The call may succeed later. That includes refusals: an API server that just started does not know all roles yet.
+    /// Whether the call may succeed later. That includes refusals: an API server that just started does not know all
+    /// roles yet.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Access(_))
     }
@@ -181,7 +184,7 @@ impl From<Error> for KubernetesError {
     }
 }
 
-/// The texts of an error and its causes, without repetitions.
+/// Returns the texts of an error and its causes, without repetitions.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -195,13 +198,13 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The labels of all objects of an installation. Objects are listed by `kind`.
+/// Returns the labels of all objects of an installation. Objects are listed by `kind`.
 pub fn object_labels(instance: &str, kind: &str) -> BTreeMap<String, String> {
     let labels = [(MANAGED_BY, PROGRAM), (INSTANCE, instance), (KIND, kind)];
     labels.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
-/// The label selector for all objects of a kind.
+/// Returns the label selector for all objects of a kind.
 pub fn selector(instance: &str, kind: &str) -> String {
     format!("{MANAGED_BY}={PROGRAM},{INSTANCE}={instance},{KIND}={kind}")
 }

@@ -12,7 +12,7 @@ pub(super) struct NoProxy(Box<[Entry]>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     hosts: Hosts,
-    /// `None`: every port.
+    /// Port of the requests; `None` for every port.
     port: Option<u16>,
 }
 
@@ -20,16 +20,16 @@ struct Entry {
 enum Hosts {
     All,
     Network(IpNet),
-    /// In ASCII and lower case.
+    /// A name in ASCII and lower case.
     Name {
         name: Box<str>,
-        /// The name itself too, and not only names below it.
+        /// Whether the name itself is meant too, and not only names below it.
         is_included: bool,
     },
 }
 
 impl NoProxy {
-    /// Entries that name no host are ignored.
+    /// Reads the entries. An entry that names no host is ignored.
     pub fn parse(text: &str) -> Self {
         Self(text.split(',').filter_map(|entry| Entry::parse(entry.trim())).collect())
     }
@@ -67,7 +67,8 @@ impl Entry {
 }
 
 impl Hosts {
-    /// `example.com` is the host and all hosts below it, `.example.com` and `*.example.com` are those below it.
+    /// Reads the hosts of an entry. `example.com` is the host and all hosts below it, `.example.com` and
+    /// `*.example.com` are those below it.
     fn named(text: &str) -> Option<Self> {
         let below = text.strip_prefix("*.").or_else(|| text.strip_prefix('.'));
         let name = below.unwrap_or(text);
@@ -101,7 +102,7 @@ impl Hosts {
     }
 }
 
-/// An IPv6 address may have brackets.
+/// Reads an address. An IPv6 address may have brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     text.parse::<IpAddr>().ok().map(|address| address.to_canonical())

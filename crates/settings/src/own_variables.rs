@@ -1,7 +1,7 @@
 //! The environment variables that belong to the worker, whatever prefixes tenants' files may name.
 
-/// How such names begin: the program's flags, the clouds' identities, clusters, jobs of CI, Vault, traces, and the
-/// loader of libraries.
+/// Beginnings of such names: of the program's flags, the clouds' identities, clusters, jobs of CI, Vault, traces, and
+/// the loader of libraries.
 const PREFIXES: [&str; 25] = [
     "S1_FORWARDER_",
     "ACTIONS_",
@@ -30,10 +30,10 @@ const PREFIXES: [&str; 25] = [
     "VAULT_",
 ];
 
-/// Names as a whole: where a pod is, identities of Azure and Oracle, and authorities of TLS.
+/// Whole names: of the address of a pod, identities of Azure and Oracle, and authorities of TLS.
 const NAMES: [&str; 4] = ["IMDS_ENDPOINT", "POD_IP", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
-/// How such names end: those of proxies hold passwords.
+/// Ending of such names: variables of proxies hold passwords.
 const SUFFIX: &str = "_PROXY";
 
 /// Whether a variable is a setting of the program itself, of a cloud's identity, of a cluster or of a proxy. Upper and

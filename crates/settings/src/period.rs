@@ -59,7 +59,7 @@ impl FromStr for Period {
     }
 }
 
-/// The shortest exact form. Fractions of a millisecond are dropped.
+/// Prints the shortest exact form. Fractions of a millisecond are dropped.
 impl fmt::Display for Period {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);

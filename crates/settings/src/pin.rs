@@ -28,7 +28,7 @@ pub struct FingerprintError(String);
 #[error("`tls.pin_sha256` does not name the server's certificate, which has the fingerprint {0}")]
 struct OtherCertificate(Fingerprint);
 
-/// The reason why a server's certificate is none of those in `tls.pin_sha256`, if that is the error.
+/// Returns the reason why a server's certificate is none of those in `tls.pin_sha256`, if that is the error.
 pub(super) fn other_certificate(error: &Error) -> Option<String> {
     let Error::InvalidCertificate(CertificateError::Other(OtherError(reason))) = error else { return None };
     reason.downcast_ref::<OtherCertificate>().map(ToString::to_string)
@@ -40,7 +40,7 @@ impl Fingerprint {
     }
 }
 
-/// As OpenSSL prints it.
+/// Prints the fingerprint as OpenSSL does.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, byte) in self.0.iter().enumerate() {
@@ -179,7 +179,7 @@ struct PublicKey<'a> {
 }
 
 impl<'a> PublicKey<'a> {
-    /// See RFC 5280, section 4.1.
+    /// Reads the public key; see RFC 5280, section 4.1.
     fn of(certificate: &'a CertificateDer<'_>) -> Option<Self> {
         const VERSION: u8 = 0xa0;
         let mut certificate = certificate.as_ref();
@@ -188,14 +188,14 @@ impl<'a> PublicKey<'a> {
         if fields.first() == Some(&VERSION) {
             element(&mut fields)?;
         }
-        // Serial number, algorithm of the signature, issuer, validity, subject.
+        // These are serial number, algorithm of the signature, issuer, validity, subject.
         for _ in 0..5 {
             element(&mut fields)?;
         }
         let (_, mut key) = element(&mut fields)?;
         let (_, algorithm) = element(&mut key)?;
         let (_, bits) = element(&mut key)?;
-        // The number of unused bits precedes them; keys are whole bytes.
+        // The number of unused bits precedes the key; keys are whole bytes.
         Some(Self { algorithm, bits: bits.strip_prefix(&[0])? })
     }
 }

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// What the owner alone may read and write.
+/// Mode of files that the owner alone may read and write.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
 
 /// Creates the missing directories of `path`, with mode 0700. Existing ones stay as they are.
@@ -20,7 +20,7 @@ pub fn create_private_directories(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Options that create files with mode 0600. A symbolic link in the place of the file is not followed.
+/// Returns options that create files with mode 0600. A symbolic link in the place of the file is not followed.
 pub fn private_file() -> OpenOptions {
     let mut options = File::options();
     options.mode(PRIVATE_FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
@@ -74,7 +74,7 @@ pub fn check_private_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file system begins there.
+/// Whether a file system begins at the directory.
 fn is_mounted(directory: &Path, found: &Metadata) -> bool {
     let whole = directory.canonicalize();
     let parent = whole.ok().and_then(|path| path.parent().and_then(|parent| parent.metadata().ok()));

@@ -37,12 +37,12 @@ pub fn begins_twice(url: &url::Url) -> bool {
 }
 
 impl Proxy {
-    /// The complete URL with the password, for the HTTP client only.
+    /// Returns the complete URL with the password, for the HTTP client only.
     pub(super) fn url(&self) -> &url::Url {
         &self.0
     }
 
-    /// The password, and its form in the header: a proxy that refuses them may repeat either.
+    /// Returns the password, and its form in the header: a proxy that refuses them may repeat either.
     pub fn secrets(&self) -> Vec<SecretString> {
         let Some(password) = self.0.password() else { return Vec::new() };
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -53,7 +53,8 @@ impl Proxy {
     }
 }
 
-/// The [secrets](Proxy::secrets) of every proxy that the process's environment names. It does not change.
+/// Returns the [secrets](Proxy::secrets) of every proxy that the process's environment names. The environment does not
+/// change.
 pub(super) fn secrets_of_environment() -> Vec<SecretString> {
     static SECRETS: LazyLock<Vec<SecretString>> = LazyLock::new(|| {
         let values = PROXY_VARIABLES.into_iter().flatten().filter_map(|name| std::env::var(name).ok());
@@ -76,7 +77,7 @@ impl FromStr for Proxy {
     }
 }
 
-/// Without user name and password.
+/// Prints the URL without user name and password.
 impl fmt::Display for Proxy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default())?;
@@ -136,7 +137,7 @@ impl JsonSchema for Proxy {
 pub struct UsedProxy {
     /// Scheme, host and port.
     address: String,
-    /// An environment variable; `None` for the key `proxy`.
+    /// Environment variable that names the proxy; `None` for the key `proxy`.
     variable: Option<&'static str>,
 }
 
@@ -145,12 +146,12 @@ impl UsedProxy {
         Self { address: proxy.to_string(), variable: None }
     }
 
-    /// What the HTTP client takes from the process's environment for this URL.
+    /// Returns what the HTTP client takes from the process's environment for this URL.
     pub(super) fn of_environment(url: &url::Url) -> Option<Self> {
         Some(ProxyVariables::of_environment().find(url)?.used())
     }
 
-    /// What to change if the proxy is the wrong one.
+    /// Returns what to change if the proxy is the wrong one.
     pub(super) fn advice(&self) -> String {
         match self.variable {
             Some(name) => format!("correct {name}, or except the host in NO_PROXY"),
@@ -180,23 +181,23 @@ pub(super) struct ProxyVariables {
 #[derive(Clone)]
 pub(super) struct NamedProxy {
     variable: &'static str,
-    /// `None`: for all schemes.
+    /// Scheme of the requests; `None` for all schemes.
     scheme: Option<&'static str>,
-    /// With the password.
+    /// URL with the password.
     url: url::Url,
 }
 
 impl ProxyVariables {
-    /// The environment of a process does not change.
+    /// Returns the variables, read once: the environment of a process does not change.
     pub fn of_environment() -> &'static Self {
         static VARIABLES: LazyLock<ProxyVariables> =
             LazyLock::new(|| ProxyVariables::read(|name| std::env::var(name).ok()));
         &VARIABLES
     }
 
-    /// The first variable of each pair hides the second one, even if it is empty.
+    /// Reads the variables. The first variable of each pair hides the second one, even if it is empty.
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        // Set by web servers for programs whose HTTP_PROXY could come from a request.
+        // Web servers set this variable for programs whose HTTP_PROXY could come from a request.
         if variable("REQUEST_METHOD").is_some() {
             return Self { proxies: Vec::new(), exceptions: NoProxy::default() };
         }
@@ -214,12 +215,12 @@ impl ProxyVariables {
         self.proxies.is_empty()
     }
 
-    /// The proxy for this URL, unless `NO_PROXY` has its host.
+    /// Returns the proxy for this URL, unless `NO_PROXY` has its host.
     fn find(&self, url: &url::Url) -> Option<&NamedProxy> {
         if self.exceptions.contains(url) { None } else { self.for_scheme(url.scheme()) }
     }
 
-    /// The proxy's URL as the HTTP client wants it, with the password.
+    /// Returns the proxy's URL as the HTTP client wants it, with the password.
     pub fn url_for(&self, url: &url::Url) -> Option<url::Url> {
         Some(self.find(url)?.url.clone())
     }
@@ -228,7 +229,7 @@ impl ProxyVariables {
         self.proxies.iter().find(|proxy| proxy.scheme.is_none_or(|only| only == scheme))
     }
 
-    /// The hosts of all proxies, whatever is excepted.
+    /// Returns the hosts of all proxies, whatever is excepted.
     pub fn hosts(&self) -> Vec<String> {
         let used = ["http", "https"].into_iter().filter_map(|scheme| self.for_scheme(scheme));
         used.filter_map(|proxy| Some(proxy.url.host_str()?.to_owned())).collect()
@@ -243,7 +244,7 @@ impl NamedProxy {
     }
 }
 
-/// The URL in a variable. Empty is none.
+/// Reads the URL in a variable. An empty value is none.
 fn proxy_url(value: &str) -> Option<url::Url> {
     let with_scheme = if value.contains("://") { Cow::Borrowed(value) } else { Cow::Owned(format!("http://{value}")) };
     let url = url::Url::parse(&with_scheme).ok()?;

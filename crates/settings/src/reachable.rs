@@ -19,7 +19,7 @@ pub enum NotReachable {
          --allow-private-destinations names its network"
     )]
     NotPublic { host: String, address: IpAddr },
-    /// The name is resolved without a look at its addresses, so nothing else may use it.
+    /// The name is that of a proxy, and is resolved without a look at its addresses. So nothing else may use it.
     #[error(
         "{host} is the operator's proxy, which pipeline files of tenants reach as a proxy only; give the destination \
          another name"
@@ -27,22 +27,22 @@ pub enum NotReachable {
     Proxy { host: String },
 }
 
-/// Whose settings they are, and so which addresses their requests may go to.
+/// Owner of settings, and so the addresses that their requests may go to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Reach {
-    /// The operator's: everywhere.
+    /// The operator's settings: everywhere.
     #[default]
     Everywhere,
-    /// A tenant's: public addresses, and private ones that the operator allows.
+    /// A tenant's settings: public addresses, and private ones that the operator allows.
     Tenant {
         private: PrivateDestinations,
-        /// The settings' `proxy` is the operator's too, as that of the environment always is.
+        /// Whether the settings' `proxy` is the operator's too, as that of the environment always is.
         is_operators_proxy: bool,
     },
 }
 
 impl Reach {
-    /// What restricts a tenant.
+    /// Returns the restrictions of a tenant.
     pub(super) fn private(&self) -> Option<&PrivateDestinations> {
         match self {
             Self::Everywhere => None,
@@ -50,7 +50,7 @@ impl Reach {
         }
     }
 
-    /// The address in a URL, if it has one in place of a name, and requests may not go there.
+    /// Refuses a URL that has an address in place of a name, if requests may not go there.
     ///
     /// # Errors
     /// The address.
@@ -90,7 +90,7 @@ pub enum NetworkError {
 impl std::str::FromStr for PrivateDestination {
     type Err = NetworkError;
 
-    /// `true` and `false` are for the environment variable.
+    /// Parses a value of the flag. `true` and `false` are for the environment variable.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {
             "true" => Ok(Self::All),
@@ -129,14 +129,14 @@ impl PrivateDestinations {
         let is_special = is_special(address);
         (!is_special && (self.all || is_public(address)))
             || self.networks.iter().any(|network| {
-                // A network of its own, not one that happens to contain it.
+                // The network is for such addresses alone, and not one that happens to contain them.
                 let is_own = network.prefix_len() == network.max_prefix_len()
                     || CREDENTIALS.iter().any(|credentials| credentials.contains(network));
                 network.contains(&address) && (!is_special || is_own)
             })
     }
 
-    /// The address in a URL, if it has one in place of a name, and a tenant may not go there.
+    /// Refuses a URL that has an address in place of a name, if a tenant may not go there.
     ///
     /// # Errors
     /// The address.
@@ -186,7 +186,7 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
 }
 
-/// Also if a translator may forward to such an address.
+/// Whether an address is in [`CREDENTIALS`], also if a translator may forward to such an address.
 fn is_special(address: IpAddr) -> bool {
     let is_listed = |address: IpAddr| CREDENTIALS.iter().any(|network| network.contains(&address));
     match address {
@@ -212,7 +212,7 @@ fn translations(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     })
 }
 
-/// One address has one form: IPv4 where IPv6 only wraps it.
+/// Returns the one form of an address: IPv4 where IPv6 only wraps it.
 fn plain(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) if let Some(embedded) = embedded_v4(address) => embedded.into(),
@@ -220,7 +220,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The plain form of a network that wraps IPv4 in its last 32 bits; any other network as it is.
+/// Returns the plain form of a network that wraps IPv4 in its last 32 bits; any other network as it is.
 fn plain_network(network: IpNet) -> IpNet {
     let (IpNet::V6(wrapped), IpAddr::V4(address)) = (network, plain(network.addr())) else { return network };
     if wrapped.addr().segments()[0] == 0x2002 {
@@ -259,14 +259,14 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation())
 }
 
-/// Only 2000::/3 is given out. Of it, 2001:db8::/32 is for documentation.
+/// Whether an address is public. Only 2000::/3 is given out. Within it, 2001:db8::/32 is for documentation.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     first & 0xe000 == 0x2000 && !(first == 0x2001 && second == 0xdb8)
 }
 
-/// The address that a router or a translator would forward to: mapped (::ffff:0:0/96), compatible (::/96, apart from
-/// this machine's own two), translated (64:ff9b::/96, ::ffff:0:0:0/96) and 6to4 (2002::/16).
+/// Returns the address that a router or a translator would forward to: mapped (::ffff:0:0/96), compatible (::/96, apart
+/// from this machine's own two), translated (64:ff9b::/96, ::ffff:0:0:0/96) and 6to4 (2002::/16).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         _ if address.is_loopback() || address.is_unspecified() => return None,
@@ -279,7 +279,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some((u32::from(high) << 16 | u32::from(low)).into())
 }
 
-/// The addresses of `host`.
+/// Returns the addresses of `host`.
 ///
 /// # Errors
 /// If it has none, or one that `private` of a tenant does not allow, since a connection uses any of them.

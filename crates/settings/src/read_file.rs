@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use super::file_system::ask_file_system;
 
-/// Why these bytes of a file are no text, and what to do.
+/// Returns why these bytes of a file are no text, and what to do; `None` if they are text.
 pub fn not_text(bytes: &[u8]) -> Option<String> {
     // Each second byte of ASCII in UTF-16 is 0.
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..] = bytes {
@@ -30,7 +30,7 @@ pub fn read_file(path: &Path, max: usize) -> Result<Vec<u8>> {
     ask_file_system(path, move |path| read_regular(path, max))
 }
 
-/// The error for what is neither a file nor a symbolic link to one.
+/// Returns the error for a path that is neither a file nor a symbolic link to one.
 pub fn not_a_regular_file() -> Error {
     Error::new(ErrorKind::InvalidInput, "it is not a regular file")
 }

@@ -16,7 +16,7 @@ pub struct RenewableClient {
     renewed_at: Mutex<Option<Instant>>,
 }
 
-/// Certificates are not read more often than this: a server can make each request fail.
+/// Shortest time between two reads of the certificates: a server can make each request fail.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl RenewableClient {
@@ -31,7 +31,7 @@ impl RenewableClient {
         &self.settings
     }
 
-    /// The client with the certificates that were read last.
+    /// Returns the client with the certificates that were read last.
     pub fn get(&self) -> reqwest::Client {
         reqwest::Client::clone(&self.client.lock())
     }
@@ -53,7 +53,7 @@ impl RenewableClient {
 }
 
 /// True for a body in HTML. It comes from a proxy or a login page, never from an API. Some proxies answer a missing or
-/// expired client certificate so.
+/// expired client certificate in this way.
 pub fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }

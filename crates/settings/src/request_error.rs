@@ -1,5 +1,5 @@
-//! Why a request got no complete response, for the person who has to mend it: which address failed, on which way, and
-//! what to change.
+//! Explains why a request got no complete response, to the person who has to mend it: which address failed, on which
+//! way, and what to change.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -13,18 +13,18 @@ use super::Period;
 use super::pin::other_certificate;
 use super::request_way::{CONNECT_TIMEOUT, RequestWay};
 
-/// What happened to a request without a complete response. Of its URL only the address is printed, since the rest may
-/// hold secrets.
+/// Problem of a request without a complete response. Only the address of its URL is printed, since the rest may hold
+/// secrets.
 #[derive(Debug)]
 pub struct RequestProblem {
     pub what: String,
-    /// What to change in the settings of a console or sink.
+    /// Advice on what to change in the settings of a console or sink.
     pub advice: Option<Cow<'static, str>>,
-    /// The proxy failed: the server was not reached.
+    /// Whether the proxy failed: the server was not reached.
     pub is_proxys: bool,
 }
 
-/// With the advice.
+/// Prints the problem with the advice.
 impl fmt::Display for RequestProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.what)?;
@@ -37,7 +37,7 @@ const HTTP: &str = "http";
 
 const PROXY_REFUSAL: &str = "407 Proxy Authentication Required";
 
-/// What prevented a complete response, as far as client and TLS library tell.
+/// Cause that prevented a complete response, as far as client and TLS library tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     /// The connection to the proxy failed.
@@ -57,11 +57,11 @@ enum Cause {
     NotYetValid,
     OtherName,
     ClientCertificate,
-    /// What came back is not TLS.
+    /// The bytes that came back are not TLS.
     NotTls,
     /// The connection ended during the handshake.
     HandshakeEnded,
-    /// What came back is not HTTP, or the connection ended without a response, without TLS.
+    /// The bytes that came back are not HTTP, or the connection ended without a response, without TLS.
     NotHttp,
     Other,
 }
@@ -121,7 +121,7 @@ impl Cause {
         }
     }
 
-    /// The cause in words, where they are better than those of the library.
+    /// Returns the cause in words, if they are better than those of the library.
     fn words(self) -> Option<&'static str> {
         match self {
             Self::UnknownIssuer => Some("no known authority has issued its certificate"),
@@ -133,7 +133,7 @@ impl Cause {
         }
     }
 
-    /// What to change. `plain` is the scheme of addresses without TLS.
+    /// Returns what to change. `plain` is the scheme of addresses without TLS.
     fn advice(self, plain: &str) -> Option<Cow<'static, str>> {
         let advice = match self {
             // See `UsedProxy::advice`.
@@ -236,7 +236,7 @@ pub fn describe_proxy_refusal(url: &Url, way: &RequestWay<'_>) -> String {
     format!("the proxy{proxy} does not pass on to {}: {PROXY_REFUSAL}; {advice}", address(Some(url)))
 }
 
-/// Host and port.
+/// Returns host and port.
 fn address(url: Option<&Url>) -> String {
     let host = url.and_then(Url::host_str).unwrap_or("the server");
     match url.and_then(Url::port_or_known_default) {
@@ -245,7 +245,7 @@ fn address(url: Option<&Url>) -> String {
     }
 }
 
-/// The error and its causes, outermost first.
+/// Returns the error and its causes, outermost first.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |cause| {
         let error: &'a (dyn Error + 'static) = *cause;
@@ -275,7 +275,7 @@ pub fn is_lost_before_answer(error: &reqwest::Error) -> bool {
 /// True if a server of HTTP/2 closed the connection, or this request's part of it, before it brought any part of an
 /// answer and without an error: as it does after a number of requests, and before it stops.
 pub fn is_closed_by_plan(error: &reqwest::Error) -> bool {
-    // With HTTP/1, it is an error of the system.
+    // With HTTP/1, a broken pipe is an error of the system.
     let is_end = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe && error.raw_os_error().is_none();
     let is_reset =
         |error: &h2::Error| error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
@@ -289,7 +289,7 @@ pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<rustls::Error>())
 }
 
-/// The text of the error's innermost cause, cut and on one line: it may quote the server's certificate.
+/// Returns the text of the error's innermost cause, truncated and on one line: it may quote the server's certificate.
 pub(super) fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(|cause| excerpt(&cause.to_string())).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use url::Url;
 use super::Proxy;
 use super::proxy::{UsedProxy, secrets_of_environment};
 
-/// A slower handshake will not succeed. The rest of the timeout is for the request.
+/// Timeout of a handshake: a slower one will not succeed. The rest of the timeout is for the request.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the requests of a client travel.
@@ -19,7 +19,7 @@ pub struct RequestWay<'a> {
     pub timeout: Duration,
 }
 
-/// Where a client looks for a proxy.
+/// Source of a client's proxy.
 #[derive(Debug, Clone, Copy)]
 pub enum Proxies<'a> {
     None,
@@ -29,7 +29,7 @@ pub enum Proxies<'a> {
 }
 
 impl RequestWay<'_> {
-    /// The proxy that a request for this URL goes through.
+    /// Returns the proxy that a request for this URL goes through.
     pub fn proxy(&self, url: &Url) -> Option<UsedProxy> {
         match self.proxies {
             Proxies::None => None,
@@ -38,7 +38,7 @@ impl RequestWay<'_> {
         }
     }
 
-    /// What a request may hold for its proxy.
+    /// Returns the secrets that a request may hold for its proxy.
     pub fn secrets(&self) -> Vec<SecretString> {
         match self.proxies {
             Proxies::None => Vec::new(),

@@ -18,13 +18,13 @@ use tokio::time::Instant;
 const SLOTS: usize = 96;
 /// Concurrent lookups of names whose last lookup was answered within [`SOON`].
 const ANSWERED_SLOTS: usize = 32;
-/// Concurrent lookups of names whose last lookup was not.
+/// Concurrent lookups of names whose last lookup was not answered within [`SOON`].
 const SLOW_SLOTS: usize = 64;
 /// The longest time of a lookup that counts as answered.
 const SOON: Duration = Duration::from_secs(1);
-/// How long it is remembered that a name was not answered.
+/// Time for which it is remembered that a name was not answered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// How long it is remembered that a name was answered.
+/// Time for which it is remembered that a name was answered.
 const TRUSTED: Duration = Duration::from_secs(86_400);
 
 static LOOKUPS: LazyLock<Arc<Resolver>> = LazyLock::new(Arc::default);
@@ -57,9 +57,9 @@ impl Default for Resolver {
 /// Whether names were answered in time.
 #[derive(Debug, Default)]
 struct History {
-    /// Until when that is remembered.
+    /// Whether each name was answered in time, and until when that is remembered.
     names: HashMap<String, (bool, Instant)>,
-    /// From this number of names on, those that may be forgotten are.
+    /// Number of names from which on those that may be forgotten are.
     full: usize,
 }
 
@@ -87,12 +87,12 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Dropped after the lock.
+        // The lookup is dropped after the lock.
         let _ended = self.lookups.running.lock().remove(&self.host);
     }
 }
 
-/// The addresses of a host, from the system's resolver.
+/// Looks up the addresses of a host with the system's resolver.
 pub(super) fn lookup(host: &str) -> Resolution {
     let found = |host: String| async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) };
     Resolver::lookup(&LOOKUPS, host, found)
@@ -113,7 +113,8 @@ impl Resolver {
             let found = running.lookups.in_a_slot(&running.host, found).await;
             found.map_err(|error| error.to_string())
         };
-        // Spawned when it is first polled, without the lock: a runtime that ends drops what is spawned at once.
+        // The lookup is spawned when it is first polled, without the lock: a runtime that ends drops a spawned task at
+        // once.
         let ended = async { tokio::spawn(lookup).await.unwrap_or_else(|_| Err("the lookup was given up".to_owned())) };
         let lookup = ended.boxed().shared();
         lookups.insert(host.to_owned(), lookup.clone());
@@ -137,7 +138,7 @@ impl Resolver {
         if before == Some(false) {
             return lookup.await;
         }
-        // It leaves its slot to others as soon as there is one for slow names.
+        // The lookup leaves its slot to others as soon as there is one for slow names.
         tokio::select! {
             found = &mut lookup => found,
             _slow = self.slow_slots.acquire() => {

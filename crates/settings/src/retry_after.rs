@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 use http::HeaderName;
 use http::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// A longer `Retry-After` is shortened to this.
+/// Longest wait. A longer `Retry-After` is shortened to this.
 const MAX: Duration = Duration::from_secs(600);
 
-/// How long a response's `Retry-After` asks to wait, in seconds or as a date, ten minutes at most.
-/// A date is compared with the response's own `Date`, since the clocks may differ. `now` is used where there is none.
+/// Returns how long a response's `Retry-After` asks to wait, in seconds or as a date, ten minutes at most. A date is
+/// compared with the response's own `Date`, since the clocks may differ. `now` is used if there is none.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |name: &HeaderName| httpdate::parse_http_date(text(name)?).ok();

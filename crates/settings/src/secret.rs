@@ -40,7 +40,7 @@ pub enum SecretError {
     NotSet(String),
     #[error("the secret from {0} is empty")]
     Empty(String),
-    /// It is not a token or password but something else, such as a log file.
+    /// The text is not a token or password but something else, such as a log file.
     #[error("the secret from {place} is larger than {max} bytes")]
     TooLarge { place: String, max: usize },
     #[error("the secret from {0} is not UTF-8 text: save it as UTF-8")]
@@ -52,7 +52,7 @@ pub enum SecretError {
     NotAToken { place: String, reason: String },
 }
 
-/// What people copy together with a token. The forwarder adds the scheme that a header needs.
+/// Words that people copy together with a token. The forwarder adds the scheme that a header needs.
 const SCHEMES: [&str; 8] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "Basic", "Authorization:", "export"];
 
 /// Whether a text can be a token: an API token, or a key that identifies the forwarder to a destination.
@@ -67,7 +67,7 @@ pub fn check_token(text: &str) -> Result<(), String> {
     let placeholder = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     let stands_in = |open: &str, close: &str| text.starts_with(open) && text.ends_with(close);
     let is_template = placeholder.is_some() || stands_in("{{", "}}") || stands_in("%", "%") || stands_in("<", ">");
-    // What follows may be the padding of base 64.
+    // The text after `=` may be the padding of base 64.
     let assigned = text.split_once('=').filter(|(_, value)| !value.trim_matches('=').is_empty());
     let is_assigned = assigned.is_some_and(|(name, _)| is_variable(&name.to_ascii_uppercase()));
     if text.starts_with(is_quote) || text.ends_with(is_quote) {
@@ -77,7 +77,7 @@ pub fn check_token(text: &str) -> Result<(), String> {
     } else if let Some(name) = placeholder.filter(|name| is_variable(name)) {
         Err(format!("is ${{{name}}}, which is not replaced here: write {{ env: {name} }} in the pipeline file"))
     } else if is_template || text.strip_prefix('$').is_some_and(is_variable) {
-        // Without braces it may be a token, so the text is not shown.
+        // A text without braces may be a token, so it is not shown.
         Err("is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here: write { env: NAME } in the pipeline file"
             .to_owned())
     } else if is_assigned {
@@ -91,20 +91,20 @@ pub fn check_token(text: &str) -> Result<(), String> {
     }
 }
 
-/// White space of any kind, and what has no width.
+/// Whether a character is white space of any kind, or has no width.
 fn is_blank(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
-/// The name of a variable is no secret. Tokens are longer, and have lower case characters.
+/// Whether a text can be the name of a variable, which is no secret. Tokens are longer, and have lower case characters.
 fn is_variable(name: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=40).contains(&name.len()) && name.bytes().all(is_of_name)
 }
 
-/// Larger than any token or password.
+/// Most bytes of a secret: more than any token or password has.
 const MAX_BYTES: usize = 64 * 1024;
-/// Larger than the certificates of all authorities of a system.
+/// Most bytes of a document: more than the certificates of all authorities of a system have.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
 impl Secret {
@@ -365,27 +365,27 @@ pub struct Credential {
     cached: Mutex<Option<SecretString>>,
 }
 
-/// What a secret consists of.
+/// Form of a secret's text.
 #[derive(Clone, Copy)]
 enum Form {
-    /// Such as a password: any text in one line.
+    /// Any text in one line, such as a password.
     Line,
     Token,
     Document,
 }
 
 impl Credential {
-    /// Reads nothing yet.
+    /// Returns the credential of a secret, which is not read yet.
     pub fn new(secret: Secret) -> Self {
         Self { secret, form: Form::Line, cached: Mutex::new(None) }
     }
 
-    /// For a token; see [`Secret::read_token`].
+    /// Returns the credential of a token; see [`Secret::read_token`].
     pub fn token(secret: Secret) -> Self {
         Self { form: Form::Token, ..Self::new(secret) }
     }
 
-    /// For a secret that may have several lines; see [`Secret::read_document`].
+    /// Returns the credential of a secret that may have several lines; see [`Secret::read_document`].
     pub fn document(secret: Secret) -> Self {
         Self { form: Form::Document, ..Self::new(secret) }
     }
@@ -395,7 +395,7 @@ impl Credential {
         self.secret.reference()
     }
 
-    /// The cached secret, read at the first call.
+    /// Returns the cached secret, which is read at the first call.
     ///
     /// # Errors
     /// See [`Secret::read`]. The next call tries again.
@@ -403,7 +403,7 @@ impl Credential {
         if let Some(secret) = self.cached.lock().as_ref() {
             return Ok(secret.clone());
         }
-        // Not while it is locked: the file system may not answer.
+        // The cache is not locked while the secret is read: the file system may not answer.
         let secret = self.read()?;
         *self.cached.lock() = Some(secret.clone());
         Ok(secret)
@@ -421,7 +421,8 @@ impl Credential {
         Ok(changed)
     }
 
-    /// The secret as its source has it now, if that is not the cached one. One that was never read has not changed.
+    /// Returns the secret as its source has it now, if that is not the cached one. A secret that was never read has not
+    /// changed.
     ///
     /// # Errors
     /// See [`Secret::read`].

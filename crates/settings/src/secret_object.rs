@@ -19,7 +19,7 @@ pub struct SecretObject {
 pub struct SecretObjectError;
 
 impl SecretObject {
-    /// The parts become parts of a request's path, so nothing else may be in them.
+    /// Names a key of a Secret. The parts become parts of a request's path, so nothing else may be in them.
     ///
     /// # Errors
     /// If Kubernetes allows no such namespace, name or key.
@@ -32,7 +32,7 @@ impl SecretObject {
     }
 }
 
-/// A DNS subdomain.
+/// Whether a name is a DNS subdomain.
 fn is_name(name: &str) -> bool {
     let is_end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_label = |label: &str| {
@@ -94,7 +94,7 @@ mod read {
 
     /// Time for an answer of the API server.
     const PATIENCE: Duration = Duration::from_secs(5);
-    /// Only some callers wait for longer.
+    /// Time after which only some callers wait for longer.
     const SOON: Duration = Duration::from_millis(500);
     /// Requests that wait for the thread. Each caller occupies a thread, of which there are fewer.
     const WAITING: usize = 1024;
@@ -106,7 +106,7 @@ mod read {
 
     struct Request {
         object: SecretObject,
-        /// Nobody waits for the answer after this time.
+        /// Time after which nobody waits for the answer.
         deadline: Instant,
         answer: SyncSender<Answer>,
     }
@@ -121,7 +121,7 @@ mod read {
         Ok(send)
     });
 
-    /// When the API server last did not answer in time.
+    /// Time at which the API server last did not answer in time.
     static SILENT: Mutex<Option<Instant>> = Mutex::new(None);
 
     impl SecretObject {

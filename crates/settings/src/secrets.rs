@@ -20,12 +20,12 @@ impl Secrets {
     /// The name in `deserialize_newtype_struct`.
     pub const TYPE_NAME: &'static str = "Secrets";
 
-    /// The secret to use first. What is shared by [`Secret::reference`] uses this one.
+    /// Returns the secret to use first. Objects that are shared by [`Secret::reference`] use this one.
     pub fn first(&self) -> &Secret {
         &self.first
     }
 
-    /// One or two secrets, in the given order.
+    /// Returns one or two secrets, in the given order.
     pub fn iter(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.first).chain(&self.second)
     }

@@ -25,25 +25,25 @@ pub struct ServerTlsFiles {
     pub key: PathBuf,
     /// Authorities of clients' certificates.
     pub clients: Option<(PathBuf, ClientCertificates)>,
-    /// Refuses TLS 1.2.
+    /// Whether TLS 1.2 is refused.
     pub only_tls_1_3: bool,
     /// The authority of other workers' certificates, and the name in these. Without it, other workers have to present
     /// the same certificate as this one.
     pub peers: Option<(PathBuf, ServerName<'static>)>,
 }
 
-/// What clients have to present.
+/// Whether clients have to present a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientCertificates {
     Optional,
     Required,
 }
 
-/// What the files say.
+/// TLS settings that were read from the files.
 pub struct ServerTls {
     pub server: Arc<ServerConfig>,
     peers: ClientConfig,
-    /// Changes with the contents of the files.
+    /// Hash that changes with the contents of the files.
     pub fingerprint: [u8; 32],
 }
 
@@ -113,8 +113,8 @@ impl ServerTls {
     }
 }
 
-/// The beginning of a client for requests to other workers. They are on one network: a proxy for consoles and sinks
-/// does not know their addresses.
+/// Returns the beginning of a client for requests to other workers. The workers are on one network: a proxy for
+/// consoles and sinks does not know their addresses.
 pub fn peer_client_builder() -> reqwest::ClientBuilder {
     common_builder().no_proxy()
 }

@@ -57,7 +57,7 @@ impl FromStr for ByteSize {
     }
 }
 
-/// The shortest exact form.
+/// Prints the shortest exact form.
 impl fmt::Display for ByteSize {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = UNITS.iter().find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit));

@@ -21,7 +21,7 @@ use super::pin::PinnedCertificates;
 use super::read_file::read_file;
 use super::{FilePath, Fingerprint, SECRET_REF, SecretObject, SettingKind};
 
-/// Larger than the root certificates of any system.
+/// Most bytes of a file: more than the root certificates of any system have.
 const MAX_TLS_FILE: usize = 1024 * 1024;
 
 /// `tls:` of a console or a sink.
@@ -50,7 +50,7 @@ impl Tls {
     }
 }
 
-/// Where a certificate or a key is.
+/// Place of a certificate or a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TlsFile {
     Path(FilePath),
@@ -68,7 +68,7 @@ impl TlsFile {
         }
     }
 
-    /// The path, or what stands for it in messages.
+    /// Returns the path, or the text in its place in messages.
     pub(super) fn place(&self) -> PathBuf {
         match self {
             Self::Path(path) => path.path().to_owned(),
@@ -136,7 +136,7 @@ impl JsonSchema for TlsFile {
     }
 }
 
-/// The TLS library's settings for connections that do not carry HTTP. The files are read now.
+/// Returns the TLS library's settings for connections that do not carry HTTP. The files are read now.
 ///
 /// # Errors
 /// If a file of `tls:` cannot be read or is invalid.
@@ -149,8 +149,8 @@ pub(super) fn tls_client(tls: &Tls) -> Result<ClientConfig, ClientError> {
     tls_config(&tls.pin_sha256, roots, files.identity()?)
 }
 
-/// The TLS client of PEM texts: trusted authorities, without which those of the system are trusted, and a client
-/// certificate with its key.
+/// Returns the TLS client of PEM texts: trusted authorities, without which those of the system are trusted, and a
+/// client certificate with its key.
 ///
 /// # Errors
 /// If a text is no PEM, or certificate and key differ.
@@ -242,7 +242,7 @@ impl TlsFiles {
         Ok(Self { ca, cert, key, fingerprint: hash.finalize().into() })
     }
 
-    /// The client certificate, if there is one.
+    /// Returns the client certificate, if there is one.
     ///
     /// # Errors
     /// As [`Identity::read`].
@@ -270,7 +270,7 @@ pub(super) fn certificates(
     }
 }
 
-/// The certificates of a file, each of which can be an authority.
+/// Returns the certificates of a file, each of which can be an authority.
 pub(super) fn roots(
     role: Role,
     path: &Path,

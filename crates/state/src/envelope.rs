@@ -5,7 +5,7 @@ use s1_forwarder_engine::checkpoint::{NEWEST_ENVELOPE as VERSION, StateError};
 const MAGIC: &[u8; 8] = b"S1FWSTAT";
 const HEADER: usize = MAGIC.len() + 2 + 4;
 
-/// `payload` in its envelope.
+/// Returns `payload` in its envelope.
 pub fn seal(payload: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEADER + payload.len());
     sealed.extend_from_slice(MAGIC);
@@ -15,7 +15,7 @@ pub fn seal(payload: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// The payload of an envelope that was read from `place`.
+/// Returns the payload of an envelope that was read from `place`.
 ///
 /// # Errors
 /// [`StateError::Damaged`], or [`StateError::Newer`] if a newer release wrote it.

@@ -20,7 +20,7 @@ use super::envelope;
 /// Most bytes of a file: a checkpoint of a hundred thousand agents has 1.5 MB.
 const MAX_BYTES: usize = 256 << 20;
 const LOCK: &str = "lock";
-/// Written and removed to see whether files can be written.
+/// File that is written and removed to see whether files can be written.
 const PROBE: &str = "probe";
 const LANES: &str = "lanes";
 const SUFFIX: &str = ".checkpoint";
@@ -33,7 +33,7 @@ const JOURNAL_SUFFIX: &str = ".journal";
 #[derive(Debug)]
 pub struct FileStore {
     lanes: PathBuf,
-    /// Locked for as long as the store lives; none when it only reads.
+    /// Lock file, which is locked for as long as the store lives; `None` if the store only reads.
     _lock: Option<File>,
     /// The turn of each checkpoint that is being read or written.
     turns: WeakCache<PathBuf, Turn>,
@@ -42,7 +42,7 @@ pub struct FileStore {
 type Turn = tokio::sync::Mutex<()>;
 
 impl FileStore {
-    /// Creates the directory where it does not exist, and locks it.
+    /// Creates the directory if it does not exist, and locks it.
     ///
     /// # Errors
     /// When the directory cannot be used, another user could have prepared it, or another process holds the lock.
@@ -63,8 +63,8 @@ impl FileStore {
         }
     }
 
-    /// For reading next to the process that owns the state: takes no lock and creates nothing. What it reads is whole,
-    /// since checkpoints are replaced and never written in place.
+    /// Returns a store for reading next to the process that owns the state. It takes no lock and creates nothing. The
+    /// files that it reads are whole, since checkpoints are replaced and never written in place.
     pub fn look_at(directory: &Path) -> Self {
         Self { lanes: directory.join(LANES), _lock: None, turns: WeakCache::default() }
     }
@@ -78,7 +78,7 @@ impl FileStore {
     ) -> Result<T, StateError> {
         let turn = self.turns.get_or_insert_with(path.to_owned(), Arc::default).lock_owned().await;
         let done = blocking(move || (work(), turn).0).await;
-        // A worker writes ten thousand paths.
+        // An unused turn is forgotten: a worker writes ten thousand paths.
         self.turns.forget_unused(path);
         done
     }
@@ -171,7 +171,8 @@ impl Store for FileStore {
             }
             let parent = create_parent(&new)?;
             if old_journal.exists() {
-                // Before the checkpoint, which alone makes the journal count; a crash in between repeats this.
+                // The journal is moved before the checkpoint, which alone makes the journal count. A crash in between
+                // repeats this.
                 remove(&new_journal, fs::remove_dir_all)?;
                 fs::rename(&old_journal, &new_journal).map_err(io("rename", &old_journal))?;
             }
@@ -198,7 +199,7 @@ impl Store for FileStore {
     }
 }
 
-/// None where there is no such file.
+/// Reads a file; `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     match read_file(path, MAX_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -226,7 +227,7 @@ fn append_durably(directory: &Path, append: &Append) -> Result<(), StateError> {
     if is_new { sync_directory(&parent) } else { Ok(()) }
 }
 
-/// What is gone already counts as removed.
+/// Removes a path. A path that is gone already counts as removed.
 fn remove<'a>(path: &'a Path, by: impl FnOnce(&'a Path) -> std::io::Result<()>) -> Result<(), StateError> {
     match by(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", path)(error)),
@@ -242,9 +243,9 @@ static DISK: Semaphore = Semaphore::const_new(16);
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, StateError> {
-    // A task of its own: a caller that is not polled when its turn comes would hold up the others.
+    // This is a task of its own: a caller that is not polled when its turn comes would hold up the others.
     let done = tokio::spawn(async move {
-        // Never closed, so this always yields a permit. The thread returns it.
+        // The semaphore is never closed, so this always yields a permit. The thread returns it.
         let turn = DISK.acquire().await.ok();
         result_of(tokio::task::spawn_blocking(move || (work(), turn).0)).await
     });

@@ -11,11 +11,11 @@ use s1_forwarder_engine::checkpoint::{
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{KafkaLocation, OwnedLane, PROCESS_NAME, Topic, TransactionalId, TransactionalIds};
 
-/// In milliseconds. A late message aborts its transaction but does not end the producer, since it times out before the
-/// transaction does.
+/// Timeouts in milliseconds. A late message aborts its transaction but does not end the producer, since the message
+/// times out before the transaction does.
 const TIMEOUTS: [(&str, &str); 2] = [("message.timeout.ms", "30000"), ("transaction.timeout.ms", "60000")];
 
-/// Sessions in a row in which a write is tried.
+/// Number of sessions in a row in which a write is tried.
 const SESSIONS: usize = 5;
 
 /// Checkpoints in a compacted topic, each under its lane's name.
@@ -27,15 +27,15 @@ pub struct KafkaStore {
     location: KafkaLocation,
     ids: Arc<TransactionalIds>,
     id: Arc<TransactionalId>,
-    /// Empty for the worker's own keys.
+    /// Prefix of the keys. Empty for the worker's own keys.
     prefix: String,
     lanes: Mutex<HashMap<CheckpointKey, Arc<OwnedLane>>>,
 }
 
 impl KafkaStore {
-    /// Opens no connection yet. Each shard has a transactional id of its own, so a worker that takes the shard over
-    /// fences only its last holder. An area, for a command that runs next to the worker, has its own `instance`, and a
-    /// prefix before the keys.
+    /// Returns a store that opens no connection yet. Each shard has a transactional id of its own, so a worker that
+    /// takes the shard over fences only its last holder. An area, for a command that runs next to the worker, has its
+    /// own `instance`, and a prefix before the keys.
     pub fn new(location: KafkaLocation, instance: &str, shard: u32, prefix: String) -> Self {
         let ids = TransactionalIds::new(instance);
         let id = ids.get(&location.fingerprint(), shard);
@@ -104,7 +104,7 @@ impl CheckpointBackend for KafkaStore {
         Ok(self.open(key).await?.1)
     }
 
-    /// In one transaction.
+    /// Commits the update in one transaction.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
         let dropped = update.journal.released.clone();
         self.write(key, update).await?;
@@ -138,7 +138,7 @@ impl Store for KafkaStore {
         if self.load(to).await?.is_some() {
             return Err(StateError::Exists(to.clone()));
         }
-        // From now on no worker writes the old one: it would be behind.
+        // From now on no worker writes the old checkpoint: the new one would be behind.
         let Some(checkpoint) = self.claim(from).await? else { return Err(StateError::Unknown(from.clone())) };
         let appends = self.call(async |topic| self.id.journal(topic, &self.name(from)).await).await?;
         let journal = JournalChange { appends, released: Vec::new() };

@@ -18,13 +18,13 @@ use tracing::{debug, info};
 
 use super::envelope;
 
-/// A larger checkpoint is split: an object may have 1 MiB, and is sent as base64.
+/// Most bytes of a checkpoint in one object. A larger one is split: an object may have 1 MiB, and is sent as base64.
 const MAX_PART_BYTES: usize = 256 << 10;
 /// Concurrent calls. Ten workers that take over a thousand lanes each must leave the API server time for leases.
 const CALLS: usize = 8;
 /// Objects per page of a list.
 const PAGE: u32 = 500;
-/// After this long, a chunk that no head names is left over from a crash.
+/// Time after which a chunk that no head names counts as left over from a crash.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Attempts at a claim while another process writes.
 const CLAIMS: usize = 8;
@@ -46,7 +46,7 @@ const CHUNKS: &str = "chunks";
 pub struct KubernetesStore {
     maps: Api<ConfigMap>,
     instance: String,
-    /// Names this process in the objects that it writes.
+    /// Name of this process in the objects that it writes.
     owner: String,
     known: Mutex<HashMap<CheckpointKey, Known>>,
     calls: Semaphore,
@@ -66,7 +66,7 @@ impl From<&ConfigMap> for Known {
 }
 
 impl KubernetesStore {
-    /// Makes no call. `owner` must be unique to this process, over restarts too.
+    /// Returns a store, without a call. `owner` must be unique to this process, over restarts too.
     pub fn new(kubernetes: &Kubernetes, instance: &str, owner: &str) -> Self {
         Self {
             maps: Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace),
@@ -94,7 +94,7 @@ impl KubernetesStore {
         call("read", lane, self.maps.get_opt(&self.name(lane))).await
     }
 
-    /// The head, and the checkpoint's payload.
+    /// Reads the head, and the checkpoint's payload.
     async fn read(&self, lane: &CheckpointKey) -> Result<Option<(ConfigMap, Vec<u8>)>, StateError> {
         for _ in 0..CLAIMS {
             let Some(head) = self.head(lane).await? else { return Ok(None) };
@@ -106,7 +106,7 @@ impl KubernetesStore {
         Err(StateError::Damaged { place, reason: "a part of it is missing" })
     }
 
-    /// The checkpoint's bytes; none when its owner replaced it meanwhile.
+    /// Returns the checkpoint's bytes; `None` if its owner replaced the checkpoint meanwhile.
     async fn assemble(&self, lane: &CheckpointKey, head: &ConfigMap) -> Result<Option<Vec<u8>>, StateError> {
         let chunks = chunks_of(head);
         if chunks.is_empty() {
@@ -127,7 +127,7 @@ impl KubernetesStore {
         object
     }
 
-    /// The head for these bytes. Writes the chunks, if there are any.
+    /// Returns the head for these bytes. Writes the chunks, if there are any.
     async fn split_into_objects(&self, lane: &CheckpointKey, sealed: Vec<u8>) -> Result<ConfigMap, StateError> {
         let name = self.name(lane);
         let mut head = self.object(name.clone(), CHECKPOINT, lane);
@@ -216,7 +216,7 @@ impl KubernetesStore {
         }
     }
 
-    /// Fails if the checkpoint has another version by now.
+    /// Removes the checkpoint. Fails if the checkpoint has another version by now.
     async fn remove(&self, lane: &CheckpointKey, Known { version, chunks }: Known) -> Result<(), StateError> {
         let preconditions = Preconditions { resource_version: version, uid: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -224,7 +224,7 @@ impl KubernetesStore {
         self.forget(lane);
         for chunk in chunks {
             match KubernetesError::of(self.maps.delete(&chunk, &DeleteParams::default())).await {
-                // A chunk may be what a damaged checkpoint lacks.
+                // The chunk may be the one that a damaged checkpoint lacks.
                 Err(error) if !error.is_not_found() => return Err(failed("remove", lane)(error)),
                 _ => {}
             }
@@ -291,7 +291,8 @@ impl Store for KubernetesStore {
         Ok(lanes)
     }
 
-    /// The API server checks rights, quotas and its own rules, and stores nothing.
+    /// Checks that checkpoints can be written. The API server checks rights, quotas and its own rules, and stores
+    /// nothing.
     async fn reach(&self) -> Result<(), StateError> {
         let mut probe = ConfigMap::default();
         probe.metadata.name = Some(format!("{}-probe", self.instance));
@@ -305,7 +306,7 @@ impl Store for KubernetesStore {
         if self.head(to).await?.is_some() {
             return Err(StateError::Exists(to.clone()));
         }
-        // From now on no worker writes the old one: it would be behind.
+        // From now on no worker writes the old checkpoint: the new one would be behind.
         let Some(payload) = self.claim(from).await? else { return Err(StateError::Unknown(from.clone())) };
         let claimed = self.known.lock().get(from).cloned().unwrap_or_default();
         self.forget(to);
@@ -319,7 +320,7 @@ impl Store for KubernetesStore {
     }
 }
 
-/// Part of an object's name. Object names allow fewer characters than lane names.
+/// Returns a part of an object's name. Object names allow fewer characters than lane names.
 fn hash(lane: &CheckpointKey) -> String {
     hex::encode(&Sha256::digest(lane.to_string())[..10])
 }

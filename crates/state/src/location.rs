@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::FileStore;
 
-/// Where a store is: the value of `--state`, and of `--dead-letters`.
+/// Location of a store: the value of `--state`, and of `--dead-letters`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreLocation {
-    /// `file:DIR`: one process owns it.
+    /// `file:DIR`: one process owns the directory.
     File(PathBuf),
     /// `kubernetes:[NAMESPACE]`; without a namespace the worker's own.
     Kubernetes(Option<String>),
@@ -23,7 +23,7 @@ pub enum StoreLocation {
     Kafka(s1_forwarder_kafka::KafkaLocation),
 }
 
-/// What a store is opened for.
+/// Purpose for which a store is opened.
 #[derive(Debug, Clone, Copy)]
 pub enum Access<'a> {
     /// Takes no lock.
@@ -136,7 +136,8 @@ impl StoreLocation {
         removed.map_err(|source| StateError::Io { action: "remove", path, source })
     }
 
-    /// A store for the lanes of one shard, where a writer needs an identity that workers must not share; else none.
+    /// Returns a store for the lanes of one shard, if a writer needs an identity that workers must not share; else
+    /// `None`.
     pub fn of_shard(&self, instance: &str, shard: u32) -> Option<Arc<dyn Store>> {
         match self {
             #[cfg(feature = "kafka")]
@@ -151,14 +152,14 @@ impl StoreLocation {
     }
 }
 
-/// The instance name of an area.
+/// Returns the instance name of an area.
 fn area_instance(instance: &str, area: &Path) -> String {
     let digest = Sha256::digest(area.as_os_str().as_encoded_bytes());
     format!("{instance}-{}", hex::encode(&digest[..5]))
 }
 
-/// Names this process in shared stores: the host's name (in Kubernetes the pod's), and a random number, since another
-/// process may have run there before.
+/// Returns the name of this process in shared stores. It is the host's name (in Kubernetes the pod's), and a random
+/// number, since another process may have run there before.
 pub fn process_identity() -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     format!("{}_{:08x}", host.unwrap_or_else(|| "localhost".to_owned()), fastrand::u32(..))

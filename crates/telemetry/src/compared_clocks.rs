@@ -1,4 +1,4 @@
-//! How far a console's clock is from ours, as a lane has measured it at its last poll.
+//! The difference of a console's clock from ours, as a lane has measured it at its last poll.
 
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,35 +8,36 @@ use s1_forwarder_record::Timestamp;
 use super::HumanDuration;
 use crate::usage::OwnClock;
 
-/// A clock is compared at each poll. What an older comparison says is not known any more.
+/// Time for which a comparison of clocks holds. Clocks are compared at each poll.
 const CLOCK_KNOWN_FOR: Duration = Duration::from_secs(86_400);
 const MINUTE_MICROS: i64 = 60_000_000;
 
-/// What a lane knows of its console's clock and ours.
+/// The last comparison of the clock of a lane's console with ours.
 #[derive(Debug, Default)]
 pub struct ComparedClocks {
-    /// Seconds, where the clocks are apart; else 0.
+    /// Seconds that the console's clock is ahead of ours, negative if it is behind. 0 if the clocks agree.
     ahead: AtomicI32,
-    /// How many seconds they differ, and in which minute they were compared, by ours.
+    /// Difference of the clocks in seconds. `compared` is the minute of the comparison by our clock.
     difference: AtomicU32,
     compared: AtomicU32,
 }
 
 impl ComparedClocks {
-    /// How many seconds the console's clock is ahead of ours, where polls end at the earlier time for that reason; 0
-    /// where the clocks agree.
+    /// Sets how many seconds the console's clock is ahead of ours, if polls end at the earlier time for that reason. 0
+    /// if the clocks agree.
     pub fn set_console_ahead(&self, seconds: i64) {
         let seconds = seconds.clamp(i32::MIN.into(), i32::MAX.into());
         self.ahead.store(i32::try_from(seconds).unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// How much earlier than ours the console's clock is; `None` if polls do not end at its time for that reason.
+    /// Returns how much earlier than ours the console's clock is. `None` if polls do not end at its time for that
+    /// reason.
     pub fn console_behind(&self) -> Option<Duration> {
         let ahead = self.ahead.load(Ordering::Relaxed);
         (ahead < 0).then(|| Duration::from_secs(ahead.unsigned_abs().into()))
     }
 
-    /// What a lane that works loses by a clock that is wrong.
+    /// Says what a lane that works loses by a wrong clock. `None` if the clocks agree.
     pub fn warning(&self) -> Option<String> {
         let ahead = self.ahead.load(Ordering::Relaxed);
         let difference = HumanDuration(Duration::from_secs(ahead.unsigned_abs().into()));
@@ -54,17 +55,17 @@ impl ComparedClocks {
         Some(warning)
     }
 
-    /// The console's clock was compared with ours.
+    /// Sets the difference of the console's clock from ours.
     pub fn set_difference(&self, difference: Duration, now: Timestamp) {
         self.difference.store(seconds_of(difference), Ordering::Relaxed);
         self.compared.store(u32::try_from(now.micros() / MINUTE_MICROS).unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// What is known of our clock at `now`.
+    /// Returns what is known of our clock at `now`.
     pub fn own_clock(&self, now: Timestamp) -> OwnClock {
         let minute = self.compared.load(Ordering::Relaxed);
         let compared = Timestamp::from_micros(i64::from(minute) * MINUTE_MICROS);
-        // It may have been set since.
+        // Our clock may have been set since the comparison.
         if now.since(compared).max(compared.since(now)) > CLOCK_KNOWN_FOR {
             return OwnClock::Unknown;
         }
@@ -72,7 +73,7 @@ impl ComparedClocks {
     }
 }
 
-/// In whole seconds; 136 years are the most.
+/// Returns a time in whole seconds, at most 136 years.
 fn seconds_of(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

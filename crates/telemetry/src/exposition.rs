@@ -21,7 +21,7 @@ struct Family {
     samples: Samples,
 }
 
-/// How the samples of a family are computed.
+/// The way in which the samples of a family are computed.
 enum Samples {
     /// One counter per lane.
     Counter(fn(&LaneMetrics) -> u64),
@@ -41,7 +41,7 @@ enum Samples {
     ClockDifference,
     Pipelines,
     PipelineWarnings,
-    /// By stream, over all lanes.
+    /// Unmapped fields by stream, over all lanes.
     UnmappedFields,
 }
 
@@ -129,7 +129,7 @@ impl Telemetry {
     }
 }
 
-/// What is written.
+/// The data that a scrape writes.
 struct Scrape {
     telemetry: Arc<Telemetry>,
     /// The lanes that run, in order. Most families walk along them, which is faster than along the pipelines.
@@ -151,7 +151,7 @@ struct UnfinishedFamily {
     lines: Lines,
 }
 
-/// What was written of a family: this number of lanes, or the pipelines up to this one.
+/// The written part of a family: this number of lanes, or the pipelines up to this one.
 #[derive(Default)]
 struct Written {
     lanes: usize,
@@ -379,7 +379,7 @@ impl From<f64> for Value {
 /// Appends the lines of one family to `text`.
 struct Lines {
     metric: &'static Metric,
-    /// What each line begins with: the name and the bracket of the labels.
+    /// The beginning of each line: the name, and the bracket of the labels.
     line_prefix: String,
     has_header: bool,
     text: String,

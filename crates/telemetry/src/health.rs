@@ -70,7 +70,7 @@ impl ProcessHealth {
         !self.files_read.swap(true, Ordering::Relaxed)
     }
 
-    /// From now on the supervisor waits for the lanes, for as long as the shutdown may take.
+    /// Notes that the supervisor waits for the lanes from now on, for as long as the shutdown may take.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.heartbeats.lock().retain(|(part, _)| *part != HealthPart::Supervisor);
@@ -93,7 +93,7 @@ impl ProcessHealth {
         heartbeats.push((part, Instant::now()));
     }
 
-    /// Why the process should be restarted; `None` while it is alive.
+    /// Returns why the process should be restarted. `None` while it is alive.
     pub fn stuck(&self) -> Option<String> {
         let heartbeats = self.heartbeats.lock();
         let (part, last) = heartbeats.iter().find(|(part, last)| last.elapsed() > part.patience())?;

@@ -8,7 +8,7 @@ use tracing::warn;
 /// Values that a lane counts, and the whole process. Each is two time series.
 const LANE_VALUES: usize = 1_000;
 const PROCESS_VALUES: usize = 20_000;
-/// Counts what exceeds a bound.
+/// The value under which events beyond a bound are counted.
 const OTHER: &str = "other";
 
 /// The labels that are counted by value (`--metrics-label`), and how many values there are.
@@ -49,7 +49,7 @@ impl CountedLabels {
         &self.names
     }
 
-    /// Whether there is room for one more value in the process. The log says once that there is none.
+    /// Reserves room for one more value in the process. Returns false if there is none, which is logged once.
     fn reserve(&self) -> bool {
         let has_room = self.values.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |values| {
             (values < PROCESS_VALUES).then_some(values + 1)
@@ -146,7 +146,7 @@ mod tests {
         lanes[0].clear(&labels);
         assert_eq!(values(&lanes[0]).len(), 0);
         (0..1_100).for_each(|site| lanes[20].add(&labels, "site", &site.to_string(), ONE));
-        // It had `other` already.
+        // The lane had `other` already.
         assert_eq!(values(&lanes[20]).len(), 1_000);
         lanes[0].add(&labels, "site", "1", ONE);
         assert_eq!(values(&lanes[0])["1"], ONE, "one place was left");

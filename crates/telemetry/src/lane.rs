@@ -115,37 +115,37 @@ pub struct Verification {
     pub until: Timestamp,
 }
 
-/// What is probably wrong with a lane that does not fail.
+/// The probable problems of a lane that does not fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneWarnings {
     /// Another pipeline's lane that sends the same records to the same place.
     pub duplicate_of: Option<Arc<str>>,
-    /// What the token does not see of the scope, and what to do.
+    /// The part of the scope that the token does not see, and what to do.
     pub unseen: Option<Arc<str>>,
 }
 
 impl LaneWarnings {
-    /// In words.
+    /// Returns the warnings in words.
     pub fn texts(&self) -> Vec<String> {
         let duplicate = self.duplicate_of.as_ref().map(|of| format!("duplicate of {of}"));
         duplicate.into_iter().chain(self.unseen.as_ref().map(|text| text.to_string())).collect()
     }
 }
 
-/// What the pull stage counts.
+/// The counts of the pull stage.
 #[derive(Debug, Default)]
 pub struct PullCounts {
     /// Records that the console has returned, those that were skipped included.
     pub records: AtomicU64,
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: AtomicU64,
-    /// How often the console counted none of the records of a time of which it had shown some.
+    /// Number of times that the console counted no records of a period of which it had shown some.
     pub vanished: AtomicU64,
     /// Requests to the console.
     pub requests: Arc<StatusCounts>,
 }
 
-/// What the map stage counts: records, but for the failures of programs.
+/// The counts of the map stage. They count records, except for `program_errors`, which counts failures of programs.
 #[derive(Debug, Default)]
 pub struct MapCounts {
     pub errors: AtomicU64,
@@ -154,13 +154,13 @@ pub struct MapCounts {
     pub unknown_types: AtomicU64,
 }
 
-/// What the send stage counts: events, and bytes of delivered ones.
+/// The counts of the send stage: events, and bytes of delivered events.
 #[derive(Debug, Default)]
 pub struct SendCounts {
     pub delivered: AtomicU64,
-    /// As they were sent.
+    /// Bytes as they were sent.
     pub bytes: AtomicU64,
-    /// As the destination counts what it takes in.
+    /// Bytes as the destination counts those that it takes in.
     pub event_bytes: AtomicU64,
     pub dead_letters: AtomicU64,
     /// Requests to the sink.
@@ -173,20 +173,20 @@ pub struct LaneMetrics {
     pub pipeline: String,
     pub stream: Stream,
     pub sink: String,
-    /// Flags of `s1-forwarder retry` for this process; none where it serves no such requests.
+    /// Flags of `s1-forwarder retry` for this process. `None` if it serves no such requests.
     retry_flags: Option<Arc<str>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
     labels: Box<str>,
     pub pull: PullCounts,
     pub map: MapCounts,
     pub send: SendCounts,
-    /// See [`Self::dead_letters_stored`]. The largest number: unknown.
+    /// See [`Self::dead_letters_stored`]. The largest number if it is unknown.
     dead_letters_stored: AtomicU64,
-    /// For the log.
+    /// Events that the log has not reported yet.
     pub(super) notices: Notices,
     /// Boxed: few lanes have any of it.
     rare: Mutex<Option<Box<Rare>>>,
-    /// What it did by hour, until that is stored.
+    /// The lane's counts by hour that are not stored yet.
     pub usage: LaneUsage,
     pub(super) sink_latency: RecentLatency,
     skipped: [AtomicU64; 4],
@@ -210,7 +210,7 @@ pub struct LaneMetrics {
     limit_wait: Mutex<Option<Box<LimitWait>>>,
 }
 
-/// What few lanes have: there are tens of thousands.
+/// Data that few of the tens of thousands of lanes have.
 #[derive(Debug, Default)]
 struct Rare {
     sink_warnings: SinkWarnings,
@@ -233,16 +233,17 @@ struct Rare {
     not_shown: u64,
     label_counts: LabelCounts,
     warnings: LaneWarnings,
-    /// The last few.
+    /// The last few repairs that an operator has still to do.
     repairs: Vec<RepairText>,
 }
 
-/// What an operator has still to do about records that did not come.
+/// A repair that an operator has still to do, for records that did not come.
 #[derive(Debug)]
 struct RepairText {
-    /// Why, and the command.
+    /// The reason, and the command.
     text: Arc<str>,
-    /// The lane's comparison with the console of the time up to then says what is missing. `None`: none does.
+    /// A comparison of the lane with the console up to this time says which records are missing. `None` if no
+    /// comparison does.
     compared_at: Option<Timestamp>,
 }
 
@@ -287,7 +288,7 @@ impl LaneMetrics {
         Self { retry_flags, ..self }
     }
 
-    /// How long the requests to the sink took that ended in the last minute, on average and in seconds; `None` if none
+    /// Returns the mean duration in seconds of the requests to the sink that ended in the last minute. `None` if none
     /// did.
     pub fn sink_latency(&self, now: Timestamp) -> Option<f64> {
         self.sink_latency.requests(now).mean()
@@ -346,7 +347,7 @@ impl LaneMetrics {
         self.pull.requeued.fetch_add(in_flight, Ordering::Relaxed);
     }
 
-    /// How many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
+    /// Returns how many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
     /// unknown.
     pub fn dead_letters_stored(&self) -> Option<u64> {
         Some(self.dead_letters_stored.load(Ordering::Relaxed)).filter(|stored| *stored != u64::MAX)
@@ -428,7 +429,8 @@ impl LaneMetrics {
         self.rare.lock().get_or_insert_default().label_counts.add(labels, name, value, count);
     }
 
-    /// Forgets the counts by label. Those of a lane that has ended would keep others from being counted.
+    /// Forgets the counts by label. The counts of a lane that has ended would keep those of other lanes from being
+    /// counted.
     pub(super) fn forget_label_counts(&self, labels: &CountedLabels) {
         if let Some(rare) = self.rare.lock().as_mut() {
             rare.label_counts.clear(labels);
@@ -477,7 +479,7 @@ impl LaneMetrics {
         self.rare.lock().as_ref()?.unchanged_records
     }
 
-    /// What is probably wrong with the lane, although it does not fail.
+    /// Sets the probable problems of the lane, although it does not fail.
     pub fn set_warnings(&self, warnings: LaneWarnings) {
         let mut rare = self.rare.lock();
         if rare.is_some() || warnings != LaneWarnings::default() {
@@ -548,13 +550,13 @@ impl LaneMetrics {
         known_time(self.newest_record.load(Ordering::Relaxed))
     }
 
-    /// A poll is complete: whether the console had shown nothing new for longer than the lane's `silent_after` when it
-    /// began; `None` for a lane that is not judged. Returns what [`Self::silent`] was before.
+    /// Sets, after a complete poll, whether the console had shown nothing new for longer than the lane's `silent_after`
+    /// when the poll began. `None` for a lane that is not judged. Returns the former value of [`Self::silent`].
     pub fn set_silent(&self, silent: Option<bool>) -> Option<bool> {
         known_bool(self.silent.swap(silent.map_or(NOT_JUDGED, u8::from), Ordering::Relaxed))
     }
 
-    /// The lane begins, or begins again: its console has not answered yet.
+    /// Notes that the lane begins, or begins again: its console has not answered yet.
     pub fn set_unpolled(&self) {
         self.silent.store(UNPOLLED, Ordering::Relaxed);
     }
@@ -610,7 +612,8 @@ impl LaneMetrics {
         known_time(self.last_success.load(Ordering::Relaxed))
     }
 
-    /// For tests of what shows a lane: [`Meter::report`](super::Meter::report) decides the state.
+    /// Sets the state in tests of pages that show a lane. Elsewhere, [`Meter::report`](super::Meter::report) decides
+    /// the state.
     #[cfg(any(test, feature = "testing"))]
     pub fn show(&self, now: Timestamp, state: LaneState) {
         self.set_state(now, state);
@@ -621,7 +624,7 @@ impl LaneMetrics {
         self.history.lock().set(now, state)
     }
 
-    /// Since when the lane fails without a break, as far as this process knows, whatever its errors were.
+    /// Returns since when the lane fails without a break, whatever its errors were, as far as this process knows.
     pub fn failing_since(&self) -> Option<Timestamp> {
         self.history.lock().failing_since()
     }
@@ -642,8 +645,8 @@ impl LaneMetrics {
         LimitWaitGuard(self)
     }
 
-    /// Since when the lane waits for its turn within the request limit, and how many lanes share this limit. `None` in
-    /// the first seconds: every request waits a little.
+    /// Returns since when the lane waits for its turn within the request limit, and how many lanes share this limit.
+    /// `None` in the first seconds: every request waits a little.
     pub fn limit_wait(&self, now: Timestamp) -> Option<(Timestamp, usize)> {
         let wait = self.limit_wait.lock();
         let wait = wait.as_ref().filter(|wait| now.since(wait.since) >= MIN_LIMIT_WAIT)?;
@@ -654,7 +657,8 @@ impl LaneMetrics {
         self.history.lock().state.clone()
     }
 
-    /// The state's name and whether the lane is up: what a list of thousands of lanes needs, without the error.
+    /// Returns the state's name, and whether the lane is up. A list of thousands of lanes needs no more, such as the
+    /// error.
     pub fn state_name(&self) -> (&'static str, bool) {
         let history = self.history.lock();
         (history.state.name(), history.state.is_up())
@@ -669,7 +673,8 @@ impl LaneMetrics {
         self.history.lock().token_problem = problem;
     }
 
-    /// `None` if the console takes the token, as far as the lane knows.
+    /// Returns why the lane has no token that its console accepts. `None` if the console accepts it, as far as the lane
+    /// knows.
     pub fn token_problem(&self) -> Option<TokenProblem> {
         self.history.lock().token_problem
     }
@@ -684,7 +689,7 @@ impl LaneMetrics {
         self.history.lock().errors.clone()
     }
 
-    /// When the lane asks its console next; `None` while it does so, and before the first time.
+    /// Sets when the lane asks its console next. `None` while it does so, and before the first time.
     pub fn set_next_attempt(&self, time: Option<Timestamp>) {
         self.next_attempt.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
     }

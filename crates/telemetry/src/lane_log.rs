@@ -1,4 +1,4 @@
-//! What a lane's log says of single events.
+//! Lines of a lane's log about single events.
 
 use s1_forwarder_record::Timestamp;
 use tracing::warn;
@@ -8,7 +8,7 @@ use super::notices::{Notice, NoticeKind};
 
 /// The callers run within the lane's span, which names the lane. `list` returns the command that lists dead letters.
 impl LaneMetrics {
-    /// `count` events became dead letters, one of them for `reason`.
+    /// Logs that `count` events became dead letters, one of them for `reason`.
     pub fn log_dead_letters(
         &self,
         now: Timestamp,
@@ -34,7 +34,7 @@ impl LaneMetrics {
         self.notices.has_any()
     }
 
-    /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
+    /// Logs the notices whose minute is over, or all that are left at the end of the lane (`None`).
     pub fn log_pending(&self, now: Option<Timestamp>, list: impl Fn() -> String) {
         for (kind, notice) in self.notices.take(now) {
             log(kind, &notice, &list);

@@ -60,7 +60,7 @@ pub use traces::BatchSpan;
 #[cfg(feature = "traces")]
 pub use traces::{Traces, TracesError};
 
-/// A text without its numbers: what errors of one cause have in common, such as `refused 112 events in a row`.
+/// Returns a text without its numbers. Errors of one cause, such as `refused 112 events in a row`, are then equal.
 pub fn without_numbers(text: &str) -> String {
     text.split(|char: char| char.is_ascii_digit()).collect()
 }

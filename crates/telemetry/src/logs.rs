@@ -244,7 +244,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What is logged meanwhile, in the JSON format.
+    /// Returns the lines that are logged meanwhile, in the JSON format.
     pub fn json_lines<T>(log: impl FnOnce() -> T) -> Vec<Map<String, Value>> {
         let buffer = Buffer::default();
         let writer = buffer.clone();

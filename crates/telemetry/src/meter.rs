@@ -39,7 +39,7 @@ pub struct DeliveredEvent<'a> {
     pub bytes: u64,
     /// The record's own time.
     pub time: Option<Timestamp>,
-    /// Its labels, if the events of the lane differ in them.
+    /// The event's labels, if the events of the lane differ in them.
     pub labels: Option<&'a Labels>,
 }
 
@@ -49,7 +49,8 @@ struct Reported {
     lines: LogLines,
 }
 
-/// What one lane may log of its changes. A destination that many lanes share may fail and recover every few seconds.
+/// The number of lines that one lane may log of its changes. A destination that many lanes share may fail and recover
+/// every few seconds.
 #[derive(Debug)]
 struct LogLines {
     left: u32,
@@ -58,9 +59,9 @@ struct LogLines {
     unlogged: u64,
 }
 
-/// Lines at once.
+/// Number of lines at once.
 const MAX_LINES: u32 = 10;
-/// After these, one in each period of this length.
+/// After [`MAX_LINES`], one line in each period of this length.
 const LINE_PERIOD: Duration = Duration::from_secs(60);
 
 impl Default for LogLines {
@@ -100,7 +101,7 @@ impl Meter {
         Self::with_metrics(lane, telemetry, sink_type, clock)
     }
 
-    /// For a lane that does not appear in metrics and on the status page.
+    /// Makes the meter of a lane that does not appear in metrics and on the status page.
     pub fn detached(
         telemetry: &Arc<Telemetry>,
         pipeline: &str,
@@ -124,7 +125,7 @@ impl Meter {
         }
     }
 
-    /// With the labels of events that have none of their own.
+    /// Sets the labels of events that have none of their own.
     #[must_use]
     pub fn labelled(self, labels: &Labels) -> Self {
         let is_counted = !self.telemetry.counted_labels().names().is_empty();
@@ -223,19 +224,20 @@ impl Meter {
         self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
     }
 
-    /// A record exceeds a bound. The caller runs within the lane's span.
+    /// Counts a record that exceeds a bound. The caller runs within the lane's span.
     pub fn overflowed(&self, record_id: &str) {
         self.metrics.add_overflowed();
         self.metrics.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
     }
 
-    /// What `include` names could not be fetched for a record, for `reason`. The caller runs within the lane's span.
+    /// Counts a record for which not all could be fetched that `include` names, for `reason`. The caller runs within
+    /// the lane's span.
     pub fn not_enriched(&self, reason: &str, record_id: &str) {
         self.metrics.add_not_enriched();
         self.metrics.tell(NoticeKind::NotEnriched, self.clock.now(), reason, record_id);
     }
 
-    /// A record's labels have the value `other`. The caller runs within the lane's span.
+    /// Counts a record whose labels have the value `other`. The caller runs within the lane's span.
     pub fn labelled_other(&self, record_id: &str) {
         self.metrics.add_labelled_other();
         self.metrics.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
@@ -282,7 +284,7 @@ impl Meter {
         self.report(LaneEvent::Failed(side, failure.clone()));
     }
 
-    /// Another process has the lane, or it is unknown what was committed: the failure says which.
+    /// Reports that another process has the lane, or that it is unknown what was committed. The failure says which.
     pub fn taken_over(&self, failure: &Failure) {
         self.telemetry.process().checkpoint_conflicts().inc();
         self.failed(Side::Store, failure);
@@ -297,7 +299,8 @@ impl Meter {
     pub fn report(&self, event: LaneEvent) {
         let now = self.clock.now();
         let attempted = event.failing_state();
-        // What the console said of the token is true until it says something else: also of a lane that begins again.
+        // The console's statement about the token holds until the console says something else, also if the lane begins
+        // again.
         let is_of_console = matches!(event, LaneEvent::Failed(Side::Console, _) | LaneEvent::ConsoleAnswers(_));
         let mut reported = self.reported.lock();
         if !reported.shown.add(event) {

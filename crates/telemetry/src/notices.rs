@@ -5,25 +5,25 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use s1_forwarder_record::Timestamp;
 
-/// Between two lines of one kind.
+/// Time between two lines of one kind.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// What the log of a lane reports of single events, in the order of its lines.
+/// Facts that the log of a lane reports of single events, in the order of its lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum NoticeKind {
-    /// They became dead letters.
+    /// Events became dead letters.
     DeadLetters,
-    /// Their records could not be mapped.
+    /// Records could not be mapped.
     MapErrors,
-    /// Their records were no valid JSON and were repaired.
+    /// Records were no valid JSON and were repaired.
     Repairs,
-    /// A program of the user failed on them.
+    /// A program of the user failed on events.
     ProgramErrors,
-    /// Their records exceed a bound.
+    /// Records exceed a bound.
     Overflows,
-    /// What `include` names could not be fetched for their records.
+    /// Not all that `include` names could be fetched for records.
     NotEnriched,
-    /// Their labels from the console have the value `other`.
+    /// Labels of events, from the console, have the value `other`.
     OtherLabels,
 }
 
@@ -38,7 +38,7 @@ struct Pending {
     untold: Option<Notice>,
 }
 
-/// What one line says.
+/// The content of one line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Notice {
     pub count: u64,
@@ -69,12 +69,12 @@ impl Notices {
         }
     }
 
-    /// Whether there was an event.
+    /// True if there was an event of any kind.
     pub fn has_any(&self) -> bool {
         !self.0.lock().is_empty()
     }
 
-    /// What is to be reported at `now`; at the end of the lane (`None`) whatever is left.
+    /// Removes and returns the notices that are due at `now`, or all at the end of the lane (`None`).
     pub fn take(&self, now: Option<Timestamp>) -> Vec<(NoticeKind, Notice)> {
         let mut kinds = self.0.lock();
         let take = |pending: &mut Pending| match now {
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(add(at(1), 2, "no field", "4"), None);
         assert_eq!(add(at(59), 5, "another", "6"), None);
         assert_eq!(take(Some(at(59))), None);
-        // Also without a further event.
+        // The notice is also due without a further event.
         assert_eq!(take(Some(at(60))), reported(7, "4"));
         assert_eq!(take(Some(at(500))), None);
         assert_eq!(add(at(119), 1, "no field", "8"), None, "a minute after the last line");

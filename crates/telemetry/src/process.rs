@@ -26,15 +26,15 @@ const HANDOVER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20
 const ARRIVAL_SECONDS: &[f64] =
     &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 450.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0];
 
-/// From a second to a day: what of a contract about delays can be seen.
+/// Bounds of latency from a second to a day, in seconds. Contracts about delays can be checked at these bounds.
 pub(super) const LATENCY_SECONDS: &[f64] =
     &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 21600.0, 86400.0];
 
-/// How a write of what a lane did has ended.
+/// The result of a write of a lane's counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageWrite {
     Ok,
-    /// It will be tried again.
+    /// The write failed, and will be tried again.
     Failed,
     /// The lane has ended, and its last counts are not stored.
     Lost,
@@ -222,7 +222,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// The pipeline files were read again. `changed_at` is `None` if none of them has changed.
+    /// Notes that the pipeline files were read again. `changed_at` is `None` if none of them has changed.
     pub fn set_reloaded(&self, is_valid: bool, changed_at: Option<Timestamp>) {
         self.reload_successful.set(i64::from(is_valid));
         if let Some(time) = changed_at
@@ -250,7 +250,7 @@ impl ProcessMetrics {
         self.lease_losses.inc();
     }
 
-    /// A write of what a lane did has ended.
+    /// Counts a write of a lane's counts by its result.
     pub fn count_usage_write(&self, result: UsageWrite) {
         self.usage_writes.with_label_values(&[result.label()]).inc();
     }
@@ -287,7 +287,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// These metrics as Prometheus text.
+    /// Returns these metrics as Prometheus text.
     pub(super) fn text(&self) -> String {
         // A test may scrape outside of a runtime.
         if let Ok(runtime) = Handle::try_current() {

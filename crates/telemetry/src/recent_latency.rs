@@ -1,4 +1,4 @@
-//! How long the requests of the last minute took.
+//! Measures the durations of the requests of the last minute.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use s1_forwarder_record::Timestamp;
 /// Two of these are the last minute: the one that has begun, and the one before.
 const HALF_MINUTE: i64 = 30;
 
-/// How long the requests of the last minute took. Boxed: most lanes have sent none.
+/// The durations of the requests of the last minute. Boxed: most lanes have sent none.
 #[derive(Debug, Default)]
 pub struct RecentLatency(Mutex<Option<Box<Halves>>>);
 
@@ -61,7 +61,7 @@ impl RequestTimes {
         Self { count: self.count.saturating_add(other.count), seconds: self.seconds + other.seconds }
     }
 
-    /// In seconds; `None` without requests.
+    /// Returns the mean duration in seconds. `None` without requests.
     pub fn mean(self) -> Option<f64> {
         (self.count > 0).then(|| f64::from(self.seconds) / f64::from(self.count))
     }

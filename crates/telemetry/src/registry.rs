@@ -14,7 +14,7 @@ use super::history::{History, HistorySample};
 use super::unmapped::UnmappedFields;
 use super::{CountedLabels, LaneMetrics, LaneState, ProcessHealth, ProcessMetrics};
 
-/// What the pipeline of a file is doing (label `state` of `pipelines`).
+/// The state of a file's pipeline (label `state` of `pipelines`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PipelineState {
     Running,
@@ -52,7 +52,7 @@ pub struct FileStatus {
     pub shard: Option<u32>,
     /// Why the current version of the file could not be started, or since when the file is gone.
     pub problem: Option<String>,
-    /// What its current version does not mean as it seems.
+    /// Warnings about the current version, such as settings that do not mean what they seem to.
     pub warnings: Vec<String>,
     /// `metadata.generation` of the current version, if the file is a resource.
     pub generation: Option<i64>,
@@ -95,7 +95,7 @@ impl ClusterView {
     }
 }
 
-/// What is known of a pipeline's token.
+/// The state of a pipeline's token.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct TokenStatus {
     /// When it expires, if the console reports it.
@@ -104,17 +104,17 @@ pub struct TokenStatus {
     pub new_token: Option<NewTokenProblem>,
 }
 
-/// Why requests do not use what a token's file or Secret has now. It is shown as the log, the page and conditions say
-/// it of a pipeline whose former token still works.
+/// Why requests do not use the token that a file or Secret has now. Displayed as the text of the log, the page and
+/// conditions for a pipeline whose former token still works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewTokenProblem {
     Refused,
-    /// Its user has another scope than the former one's, and the pipeline names no ids.
+    /// The user of the new token has another scope than the user of the former one, and the pipeline names no ids.
     OtherScope {
         new: String,
         former: String,
     },
-    /// It cannot be read, or is no token.
+    /// The file or Secret cannot be read, or has no token.
     Unusable(Arc<str>),
 }
 
@@ -174,7 +174,7 @@ pub struct TelemetrySnapshot {
     pub command_flags: CommandFlags,
 }
 
-/// What the process reports about itself: lanes, pipeline files, health, and metrics of the whole process.
+/// The data that the process reports about itself: lanes, pipeline files, health, and metrics of the whole process.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     process: ProcessMetrics,
@@ -188,16 +188,16 @@ pub struct Telemetry {
     unmapped_fields: UnmappedFields,
     /// See [`Self::set_command_flags`].
     command_flags: OnceLock<CommandFlags>,
-    /// What is wrong outside of pipeline files, by path.
+    /// Problems outside of pipeline files, by path.
     source_problems: RwLock<BTreeMap<PathBuf, String>>,
 }
 
-/// The flags of commands that use what this process uses, each after a blank.
+/// The flags of commands that use the same files and stores as this process, each after a blank.
 #[derive(Debug, Clone, Default)]
 pub struct CommandFlags {
     /// The flags of `retry`; none if it cannot reach this process.
     pub retry: Option<Arc<str>>,
-    /// How pipeline files are read.
+    /// Flags for the reading of pipeline files.
     pub files: String,
     pub state: String,
     pub dead_letters: String,
@@ -307,7 +307,8 @@ impl Telemetry {
         pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
     }
 
-    /// The lane with this name will start again with other settings: what it did before says nothing about them.
+    /// Notes that the lane with this name will start again with other settings. Its former state says nothing about
+    /// them.
     pub fn restart_lane(&self, pipeline: &str, stream: Stream, sink: &str) {
         if let Some(lane) = self.lane(pipeline, stream, sink) {
             lane.set_state(Timestamp::now(), LaneState::Starting);
@@ -427,12 +428,12 @@ impl Telemetry {
         self.pipelines.read().get(pipeline).map(|pipeline| pipeline.history.samples()).unwrap_or_default()
     }
 
-    /// Sets what is wrong with the defaults file and with places where pipeline files are looked for.
+    /// Sets the problems of the defaults file and of places where pipeline files are looked for.
     pub fn set_source_problems(&self, problems: BTreeMap<PathBuf, String>) {
         *self.source_problems.write() = problems;
     }
 
-    /// To be called once: the process has one state.
+    /// Sets the flags of commands. To be called once: the process has one state.
     pub fn set_command_flags(&self, flags: CommandFlags) {
         let _ = self.command_flags.set(flags);
     }
@@ -488,7 +489,8 @@ impl Pipeline {
             return;
         }
         if self.running().next().is_none() {
-            // Not as soon as the last lane ends: lanes whose settings change end, and begin again.
+            // The history is not cleared as soon as the last lane ends: lanes whose settings change end, and begin
+            // again.
             self.history = History::default();
             return;
         }

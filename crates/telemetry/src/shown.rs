@@ -1,18 +1,18 @@
-//! What a lane shows: its state, and whether its console takes its token. Both follow from what has happened to it, and
-//! from nothing else.
+//! The state that a lane shows, and whether its console accepts its token. Both depend only on what has happened to the
+//! lane.
 
 use s1_forwarder_failure::{Failure, Side};
 
-/// Why a lane has no token that its console takes.
+/// Why a lane has no token that its console accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenProblem {
-    /// The console refuses it.
+    /// The console refuses the token.
     Refused,
-    /// There is none to send: its file, variable or Secret cannot be read.
+    /// There is no token to send: its file, variable or Secret cannot be read.
     Unreadable,
 }
 
-/// What a lane is doing, for the status page and `lane_up`.
+/// The state of a lane, for the status page and `lane_up`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneState {
     /// Waiting for its first poll.
@@ -21,7 +21,7 @@ pub enum LaneState {
     Running,
     /// The console fails temporarily; the lane retries.
     ConsoleFailing(String),
-    /// A clock is wrong, or what is stored is in the future; the lane asks for the time again and again.
+    /// A clock is wrong, or the stored checkpoint is in the future; the lane asks for the time again and again.
     WaitingForClock(String),
     /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
     ConsoleRefused(String),
@@ -29,7 +29,7 @@ pub enum LaneState {
     SinkFailing(String),
     /// The sink refuses permanently (credentials, configuration); the lane retries at a low rate.
     SinkRefused(String),
-    /// The settings are to blame, or what they name on this side; the lane retries at a low rate.
+    /// The settings are to blame, or an object on this side that they name; the lane retries at a low rate.
     Misconfigured(Misconfiguration, String),
     /// The lane cannot continue by itself: checkpoints or dead letters cannot be written, or it remembers as many
     /// records as it may.
@@ -116,7 +116,7 @@ impl LaneState {
         }
     }
 
-    /// Whether the lane is tried at a low rate, since a person has to mend something outside of its file.
+    /// True if the lane is tried at a low rate, since a person has to mend something outside of its file.
     pub(super) fn waits_for_person(&self) -> bool {
         use Misconfiguration::{RefusedAll, SecretUnreadable};
         matches!(
@@ -155,7 +155,7 @@ impl LaneState {
         }
     }
 
-    /// The error of a failing state, or what the lane waits for.
+    /// Returns the error of a failing state, or what the lane waits for.
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::ConsoleFailing(error)
@@ -171,31 +171,31 @@ impl LaneState {
     }
 }
 
-/// What happened to a lane, as far as it changes what the lane shows.
+/// A change in a lane, as far as it alters the state that the lane shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneEvent {
-    /// It begins, or begins again.
+    /// The lane begins, or begins again.
     LaneBegins,
-    /// It waits for `state rename`, and why.
+    /// The lane waits for `state rename`. The text is the reason.
     WaitsForRename(String),
-    /// It may not begin while too many checkpoints of its tenant's place belong to no file.
+    /// The lane may not begin while too many checkpoints of its tenant's place belong to no file.
     FindsOrphans(String),
     /// An attempt failed on this side.
     Failed(Side, Failure),
     /// The lane itself cannot go on: it cannot be built, it panicked, or it has no lease.
     Halted(Failure),
-    /// The checkpoint was claimed or written. That only ends a failure of the store.
+    /// The checkpoint was claimed or written. This ends only a failure of the store.
     CheckpointStored,
     /// The sink accepts events, or had none to accept in a complete poll.
     SinkAccepts,
     /// The console answered for one pass. The failure is that of another pass, which was not tried again.
     ConsoleAnswers(Option<Failure>),
-    /// It has drained, was removed, or is complete.
+    /// The lane has drained, was removed, or is complete.
     LaneEnds,
 }
 
 impl LaneEvent {
-    /// The state that it causes, if it is a failure.
+    /// Returns the state that this change causes. `None` if it is no failure.
     pub fn failing_state(&self) -> Option<LaneState> {
         match self {
             Self::Failed(side, failure) => Some(LaneState::of(*side, failure)),
@@ -213,7 +213,7 @@ impl LaneEvent {
     }
 }
 
-/// What has happened to a lane since it began. Its parts fail and recover independently.
+/// The phase and the failures of a lane since it began. The lane's parts fail and recover independently.
 #[derive(Debug, Default)]
 pub struct Shown {
     phase: Phase,
@@ -224,7 +224,7 @@ pub struct Shown {
     console: Option<Box<Failure>>,
 }
 
-/// What a lane does that does not fail.
+/// The phase of a lane that does not fail.
 #[derive(Debug, Default)]
 enum Phase {
     #[default]
@@ -235,7 +235,7 @@ enum Phase {
 }
 
 impl Shown {
-    /// Adds what happened. Returns false if that says nothing new.
+    /// Adds a change. Returns false if it says nothing new.
     pub fn add(&mut self, event: LaneEvent) -> bool {
         let failing = event.failing_state();
         match event {
@@ -268,7 +268,7 @@ impl Shown {
         true
     }
 
-    /// The most severe failure, or what the lane does.
+    /// Returns the most severe failure, or the phase of a lane that does not fail.
     pub fn state(&self) -> LaneState {
         let console = self.console.as_deref().map(|failure| LaneState::of(Side::Console, failure));
         let failing = self.store.clone().or_else(|| self.sink.clone()).or(console);
@@ -280,7 +280,8 @@ impl Shown {
         })
     }
 
-    /// `None` if the console takes the token, as far as the lane knows.
+    /// Returns why the lane has no token that its console accepts. `None` if the console accepts it, as far as the lane
+    /// knows.
     pub fn token_problem(&self) -> Option<TokenProblem> {
         match self.console.as_deref() {
             Some(Failure::Unauthorized(_)) => Some(TokenProblem::Refused),

@@ -1,4 +1,4 @@
-//! What sinks say of events that they accept.
+//! Warnings of sinks about events that they accept.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub enum WarningReason {
     UnknownCode,
     /// otlp: a success has a message.
     Message,
-    /// azure_logs: values were cut to the length of a column.
+    /// azure_logs: values were truncated to the length of a column.
     Shortened,
     /// http: the answer names failures.
     Failures,

@@ -9,7 +9,7 @@ use super::shown::{LaneState, TokenProblem};
 /// Errors that a lane remembers.
 const RECENT_ERRORS: usize = 8;
 
-/// The state of a lane, and what is kept of those before it.
+/// The state of a lane, and the errors of its earlier states.
 #[derive(Debug)]
 pub(super) struct StateHistory {
     pub state: LaneState,
@@ -25,7 +25,7 @@ pub(super) struct StateHistory {
 #[derive(Debug)]
 struct Failing {
     since: Timestamp,
-    /// When the log said so last.
+    /// Time when the failure was logged last.
     logged: Timestamp,
     attempts: u64,
 }
@@ -75,8 +75,8 @@ impl StateHistory {
         self.failing.as_ref().map(|failing| failing.since)
     }
 
-    /// Since when the lane fails, and how many attempts have failed, if that was not logged for `every`. It counts as
-    /// logged then.
+    /// Returns since when the lane fails, and how many attempts have failed, if that was not logged for `every`. The
+    /// failure then counts as logged.
     pub fn take_reminder(&mut self, now: Timestamp, every: Duration) -> Option<(Timestamp, u64)> {
         let failing = self.failing.as_mut().filter(|failing| now.since(failing.logged) >= every)?;
         failing.logged = now;

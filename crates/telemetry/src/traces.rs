@@ -24,7 +24,7 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 #[error("traces cannot be exported: {0}")]
 pub struct TracesError(String);
 
-/// Exports what is left when it is shut down.
+/// Exports the remaining spans when it is shut down.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use s1_forwarder_record::Stream;
 use tracing::{info, warn};
 
-/// Paths that the log names: of one stream, and of one pipeline in it, so that no customer uses up the names of others.
+/// Number of paths of one stream that the log names. A pipeline in the stream has its own bound, so that no customer
+/// uses up the names of others.
 const OF_STREAM: Bounds = Bounds { paths: 500, below: 100 };
 const OF_PIPELINE: Bounds = Bounds { paths: 50, below: 20 };
 
@@ -26,20 +27,20 @@ struct Leaves {
     count: u64,
     paths: BTreeSet<Box<str>>,
     named: Named,
-    /// By pipeline.
+    /// The named paths by pipeline.
     shares: BTreeMap<Box<str>, Named>,
 }
 
-/// How many paths were named.
+/// Numbers of named paths.
 #[derive(Debug, Default)]
 struct Named {
     paths: usize,
-    /// Below each object.
+    /// Number of paths below each object.
     below: BTreeMap<Box<str>, usize>,
     is_full: bool,
 }
 
-/// What the log says of a leaf.
+/// A line of the log about a leaf.
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'p> {
     Path(&'p str),
@@ -61,7 +62,7 @@ impl UnmappedFields {
 
     /// `path` was made for logs. The caller runs within the lane's span, which names pipeline and stream.
     pub fn name(&self, pipeline: &str, stream: Stream, path: &str) {
-        // Not while others wait for the lock: a log line may take long.
+        // The line is not logged while others wait for the lock: a log line may take long.
         let line = self.0.lock().entry(stream).or_default().name(pipeline, path);
         match line {
             None => {}
@@ -107,11 +108,11 @@ impl Leaves {
     }
 }
 
-/// Whether one more path can be named.
+/// The room for one more path to be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
     Free,
-    /// Not any more, from now on.
+    /// There is no room from now on, which is logged.
     NoMore,
     None,
 }

@@ -27,8 +27,8 @@ const FIRST_WITHIN: Duration = Duration::from_secs(600);
 /// later.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
-/// The checks of one pipeline. They are tasks only while they run: there are tens of thousands, and they wait for
-/// hours. Those that run are aborted when this is dropped.
+/// The checks of one pipeline. A check is a task only while it runs: there are tens of thousands, and they wait for
+/// hours. Running checks are aborted when this is dropped.
 #[derive(Debug)]
 pub struct Checks {
     expiry: Repeated<KnownExpiry>,
@@ -54,7 +54,7 @@ impl Checks {
         }
     }
 
-    /// Starts what is due `now`, after `wait`. `lanes` are those of the pipeline.
+    /// Starts the checks that are due at `now`, after `wait`. `lanes` are those of the pipeline.
     pub fn run_due(
         &mut self,
         now: Instant,
@@ -89,7 +89,7 @@ impl Checks {
     }
 }
 
-/// A check that is repeated, and what it keeps from one run to the next.
+/// A check that is repeated, with the state that it keeps from one run to the next.
 #[derive(Debug)]
 struct Repeated<T> {
     state: T,
@@ -114,7 +114,7 @@ impl<T: Default + Send + 'static> Repeated<T> {
         self.running.is_none() && self.due <= now
     }
 
-    /// What the last run has kept; `None` while one is under way.
+    /// Returns the state that the last run has left. `None` while a run is under way.
     fn idle(&self) -> Option<&T> {
         if self.running.is_none() { Some(&self.state) } else { None }
     }
@@ -158,7 +158,7 @@ mod tests {
             rotation.write("next");
             rotation.asked();
             let written = Instant::now();
-            // The supervisor goes on at its own pace.
+            // The supervisor looks for due checks at its own interval.
             sleep(INTERVAL - Duration::from_secs(second)).await;
             while !rotation.asked().contains(&"details next".to_owned()) {
                 let waited = written.elapsed();

@@ -1,4 +1,5 @@
-//! Lanes that send to one place what a lane of another pipeline sends there too, as of a pipeline file that was copied.
+//! Finds lanes that send the same records to the same place as a lane of another pipeline, such as the lanes of a
+//! copied pipeline file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -16,9 +17,10 @@ use crate::pipeline::{Pipeline, TenantRules};
 /// Another lane that sends the same records to the same place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Duplicate {
-    /// For the operator.
+    /// The other lane, for the operator.
     pub of: LaneId,
-    /// For those who see the lane's own pipeline: a tenant may know no other's.
+    /// The other lane, for readers of the lane's own pipeline. `None` if it is another tenant's, which this tenant may
+    /// not know.
     pub shown: Option<LaneId>,
 }
 
@@ -147,12 +149,12 @@ impl Member<'_> {
     }
 }
 
-/// What a pipeline reads, as far as its file says it.
+/// The records that a pipeline reads, as far as its file says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Scope<'a> {
-    /// Accounts, sites and groups, each sorted. A record is of one of each that is not empty.
+    /// Ids of accounts, sites and groups, each list sorted. A record belongs to one id of each list that is not empty.
     levels: [Vec<&'a Id>; 3],
-    /// What its token sees is the scope of a pipeline that names nothing.
+    /// Hash of the token. All that the token sees is the scope of a pipeline that names no ids.
     token: DestinationId,
 }
 
@@ -178,7 +180,7 @@ impl<'a> Scope<'a> {
         self.levels.iter().all(Vec::is_empty)
     }
 
-    /// Whether each record of `other` is in this scope. What is not certain is not true.
+    /// True if each record of `other` is certain to be in this scope.
     fn contains(&self, other: &Self) -> bool {
         if self.names_nothing() {
             return self.token == other.token;

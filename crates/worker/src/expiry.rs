@@ -19,7 +19,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 /// Each of these numbers of days before the expiry, one line is logged. No other sign comes before the console refuses
 /// the token.
 const STAGES: [u64; 6] = [0, 1, 3, 7, 14, 30];
-/// From then on the line is a warning.
+/// With at most this number of days left, the line is a warning.
 const WARN_DAYS: u64 = 14;
 
 /// The token that the console was last asked about.
@@ -93,7 +93,8 @@ fn report(shared: &Shared, pipeline: &str, expires: Option<Timestamp>, logged: &
     *logged = stage;
 }
 
-/// The least of [`STAGES`] that the rest of the token's life is within; `None` if it is longer than all of them.
+/// Returns the smallest of [`STAGES`] that the rest of the token's life does not exceed. `None` if it exceeds all of
+/// them.
 fn stage(expires: Timestamp, now: Timestamp) -> Option<u64> {
     let left = expires.since(now);
     STAGES.into_iter().find(|days| left <= Duration::from_secs(days * 86_400))

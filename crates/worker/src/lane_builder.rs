@@ -34,7 +34,7 @@ use super::warnings::Warnings;
 /// Permits of the pipelines whose programs are being compiled.
 static COMPILING: Semaphore = Semaphore::const_new(2);
 
-/// Builds the lanes of a process, and what they share: clients, steps, sinks, memory.
+/// Builds the lanes of a process, and the resources that lanes share: clients, steps, sinks, memory.
 #[derive(Debug)]
 pub struct LaneBuilder {
     pub options: Arc<Options>,
@@ -61,7 +61,7 @@ pub struct LaneBuilder {
     random: Mutex<fastrand::Rng>,
 }
 
-/// What a resource is made from that lanes of one pipeline share.
+/// The key of a resource that lanes of one pipeline share: the settings that the resource is made from.
 #[derive(Debug, PartialEq)]
 struct OfPipeline<S> {
     pipeline: String,
@@ -71,14 +71,14 @@ struct OfPipeline<S> {
 /// The only number with a fraction in settings is a rate, which is at least 0.001 and so equal to itself.
 impl<S: PartialEq> Eq for OfPipeline<S> {}
 
-/// A pipeline has few of them at a time.
+/// Hashes the name of the pipeline alone: a pipeline has few such resources at a time.
 impl<S> Hash for OfPipeline<S> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.pipeline.hash(state);
     }
 }
 
-/// What steps are compiled from.
+/// The settings that steps are compiled from.
 #[derive(Debug, PartialEq)]
 struct StepsSource {
     settings: Arc<TransformSettings>,
@@ -165,7 +165,8 @@ impl LaneBuilder {
         if spec.tenant.is_some() { "".into() } else { self.state_flags.clone() }
     }
 
-    /// The meter of a lane that the worker runs. It counts on from an earlier lane of the same name.
+    /// Returns the meter of a lane that the worker runs. The meter continues the counts of an earlier lane of the same
+    /// name.
     pub fn meter(&self, spec: &LaneSpec) -> Meter {
         let sink_type = spec.sink.type_settings.name();
         let LaneId { pipeline, stream, sink } = &spec.id;
@@ -231,20 +232,21 @@ impl LaneBuilder {
         Ok(self.endpoints(spec, shard)?.sink)
     }
 
-    /// Compiles the programs of a lane that is built next, where that holds up nothing else: one lane of a pipeline
-    /// after the other, so that the first one does it for all. They stay compiled for as long as somebody has them.
+    /// Compiles the programs of a lane before it is built, on a thread where this blocks no other task. The lanes of a
+    /// pipeline take turns, so that the first one compiles for all. The programs stay compiled as long as a caller
+    /// keeps them.
     pub async fn compile(self: &Arc<Self>, spec: &Arc<LaneSpec>) -> Option<Arc<Steps>> {
         if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
             return None;
         }
         let compiler = self.compilers.get_or_insert_with(spec.id.pipeline.clone(), Arc::default);
         let _turn = compiler.lock().await;
-        // It is never closed.
+        // The semaphore is never closed.
         let _place = COMPILING.acquire().await;
         let builder = self.clone();
         let spec = spec.clone();
         let steps = move || builder.steps(&spec, spec.sink.schema(spec.transform.schema));
-        // What is wrong with them is found once more when the lane is built.
+        // Errors of the programs are found again when the lane is built.
         spawn_blocking(steps).await.ok()?.ok()?
     }
 
@@ -301,7 +303,7 @@ impl LaneBuilder {
         self.start_times.next(spec.console.url.host(), lanes, spec.pull.interval, &mut self.fork_random())
     }
 
-    /// At most `longest`.
+    /// Returns a random wait of at most `longest`.
     pub fn random_wait(&self, longest: Duration) -> Duration {
         longest.mul_f64(self.fork_random().f64())
     }
@@ -315,7 +317,7 @@ impl LaneBuilder {
         if let Some(client) = self.clients.get(&source) {
             return Ok(client);
         }
-        // Before the clients of all pipelines are locked: it reads files, which may not answer.
+        // The client is made before the clients of all pipelines are locked: this reads files, which may not answer.
         let client = Arc::new(match &self.options.transport {
             Some(transport) => {
                 Client::new(settings, transport.clone(), self.limiters.join_for(settings), self.options.clock)

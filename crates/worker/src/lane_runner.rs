@@ -58,7 +58,7 @@ pub struct LaneRunner {
     detached: Option<Box<DetachedLane>>,
 }
 
-/// What the runner of a lane does next.
+/// The next step of a lane's runner.
 enum RunnerStep {
     /// Waits until the lane may begin.
     Begin,
@@ -70,20 +70,20 @@ enum RunnerStep {
     End(LaneEnd),
 }
 
-/// What a lane that runs next to a worker's lanes does not share with them.
+/// The parts that a lane next to a worker's lanes does not share with them.
 #[derive(Debug)]
 pub struct DetachedLane {
     /// The key of its checkpoint.
     pub key: CheckpointKey,
     pub meter: Meter,
-    /// The sink has accepted events already, so that the first pages need not be small.
+    /// True if the sink has accepted events already, so that the first pages need not be small.
     pub sink_proven: bool,
-    /// The records that are delivered; `None`: all.
+    /// The records that are delivered. `None` if all are.
     pub wanted: Option<RecordFilter>,
 }
 
 impl LaneRunner {
-    /// For a lane that begins at once, may always deliver, and goes on until it is asked to stop.
+    /// Makes the runner of a lane that begins at once, may always deliver, and goes on until it is asked to stop.
     pub fn of(spec: Arc<LaneSpec>, shared: Arc<Shared>, stop: CancellationToken) -> Self {
         Self {
             spec,
@@ -110,12 +110,12 @@ impl LaneRunner {
         Self { detached: Some(Box::new(lane)), ..self }
     }
 
-    /// The lane runs while this worker has its shard.
+    /// Makes the lane run only while this worker has its shard.
     pub fn in_shard(self, shard: u32, abort: CancellationToken, deadline: Deadline) -> Self {
         Self { shard, abort, deadline, ..self }
     }
 
-    /// The lane begins later.
+    /// Makes the lane begin later.
     pub fn after(self, start_after: Duration, waits: StartWaits) -> Self {
         Self { start_after, waits, ..self }
     }
@@ -138,7 +138,7 @@ impl LaneRunner {
             // Boxed: it would enlarge the future of each lane.
             let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
             if self.once_timeout.is_some() {
-                // The minute that is not over: otherwise a run that takes less would count nothing.
+                // This counts the minute that is not over. Otherwise a run that takes less would count nothing.
                 self.shared.usage.count_minute(&meter.metrics);
             }
             let stopped = self.stopped.get().copied().unwrap_or_else(Instant::now);
@@ -152,7 +152,7 @@ impl LaneRunner {
         end
     }
 
-    /// Until the lane has to end, at most.
+    /// Waits for `time`, or until the lane has to end.
     async fn wait(&self, time: Duration) {
         tokio::select! {
             biased;
@@ -164,7 +164,7 @@ impl LaneRunner {
 
     async fn restart_until_end(&self, meter: &Meter) -> LaneEnd {
         let mut forced_end = pin!(self.forced_end(&meter.metrics));
-        // From its beginning to the next one, the lane counts as one that runs.
+        // Between two beginnings, the lane counts as one that runs.
         let mut _running = None;
         let mut step = RunnerStep::Begin;
         loop {
@@ -379,7 +379,7 @@ mod tests {
 
     const SHUTDOWN: Duration = Duration::from_secs(60);
 
-    /// From some time on it does not answer writes: of what the lane did, or of its checkpoint too.
+    /// A store that stops answering writes of the lane's counts, or of its checkpoint too.
     #[derive(Debug, Default)]
     struct HangingStore {
         stored: MemoryStore,
@@ -499,12 +499,12 @@ mod tests {
         let steps: Vec<_> = join_all(specs.iter().map(|spec| shared.lane_builder.compile(spec))).await;
         assert!(steps.len() == 16 && steps.iter().all(Option::is_some));
         assert_eq!(compiled(), expected);
-        // As long as a lane has them.
+        // Programs stay compiled as long as a lane has them.
         std::fs::write(&file, text + "# changed\n").unwrap();
         load();
         assert_eq!(compiled(), expected);
 
-        // Without those of a check, the first lane compiles for all others.
+        // If no check has compiled the programs, the first lane compiles them for all others.
         let mut other = (*pipeline).clone();
         other.name = "compiled-by-lanes".to_owned();
         COMPILATIONS.lock().retain(|text| !text.contains(".once"));

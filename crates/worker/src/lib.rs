@@ -79,7 +79,7 @@ use owners::NameOwners;
 use shared::Shared;
 use supervisor::Supervisor;
 
-/// First and longest wait between two attempts to reach what a worker cannot start without.
+/// First and longest wait between two attempts to reach a store or server that a worker cannot start without.
 const REACH_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// Interval of the checks whether the state store is reachable.
 const STORE_CHECK: Duration = Duration::from_secs(30);

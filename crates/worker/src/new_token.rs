@@ -1,5 +1,5 @@
-//! What happens when the file or the Secret of a token changes: the console is asked about the new token once, and
-//! requests use it if the console accepts it.
+//! Handles a change of a token's file or Secret. The console is asked about the new token, and requests use the token
+//! if the console accepts it. The console is asked about a refused token again after an hour.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +23,17 @@ const SETTLES_AFTER: Duration = Duration::from_secs(60);
 /// Wait after the console gave no answer that says whether it accepts the token.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a source has, and requests do not use.
+/// The token that a file or Secret has now, and requests do not use.
 #[derive(Debug, Default)]
 pub struct NewToken {
-    /// A token, or why there is none; and since when.
+    /// The new token, or why there is none, and since when the source has this.
     seen: Option<(Result<SecretString, Arc<str>>, Instant)>,
-    /// Why it is not in use, if the log has said so.
+    /// The logged verdict on the token. `None` if the log has none.
     logged: Option<TokenVerdict>,
 }
 
 impl NewToken {
-    /// Since when the source has this.
+    /// Returns since when the source has `found`, and remembers a new value.
     fn since(&mut self, found: &Result<SecretString, Arc<str>>) -> Instant {
         let is_same = |seen: &Result<SecretString, Arc<str>>| match (seen, found) {
             (Ok(seen), Ok(found)) => seen.expose_secret() == found.expose_secret(),
@@ -71,7 +71,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Ne
         }
         Err(error) => Err(error.to_string().into()),
     };
-    // It may be half written, or missing for a moment.
+    // The token may be half written, or missing for a moment.
     if known.since(&found).elapsed() < SETTLES_AFTER {
         return (known, UNSETTLED_INTERVAL);
     }
@@ -146,9 +146,9 @@ pub(super) mod tests {
         /// The client of the lanes.
         client: Arc<Client>,
         pub good: Arc<Mutex<Vec<&'static str>>>,
-        /// What the console says of a token; without, that the token's role may not ask.
+        /// The console's answer about a token. `None` if the token's role may not ask.
         pub details: Arc<Mutex<Option<&'static str>>>,
-        /// The site that a token sees, which is its user's.
+        /// Pairs of a token and the site that it sees, which is its user's.
         pub sites: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
         /// The token of each request, after `list` or `details`.
         asked: Arc<Mutex<Vec<String>>>,
@@ -279,7 +279,7 @@ pub(super) mod tests {
         );
         assert_eq!(rotation.client.token_changes(), 1);
 
-        // What was refused is gone.
+        // The token in use replaces a refused one.
         rotation.write("wrong");
         rotation.check_for(3_700).await;
         assert!(rotation.shows_refused());

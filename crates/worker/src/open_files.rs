@@ -23,7 +23,7 @@ pub fn raise_limit() -> io::Result<(u64, u64)> {
     Ok((number(current), number(maximum)))
 }
 
-/// The limit of open files; none if there is none.
+/// Returns the limit of open files. `None` if there is none.
 pub(super) fn limit() -> Option<usize> {
     usize::try_from(getrlimit(Resource::Nofile).current?).ok()
 }

@@ -50,7 +50,7 @@ pub struct Options {
     pub clock: Clock,
     /// Seed of all random waits.
     pub seed: u64,
-    /// Where this process serves its status, if it does.
+    /// Address at which this process serves its status. `None` if it does not.
     pub listening: Option<SocketAddr>,
     /// Replaces HTTP in tests and in the simulation.
     pub transport: Option<Arc<dyn Transport>>,
@@ -87,12 +87,12 @@ impl Options {
         defaults.map_or(String::new(), |file| format!(" --defaults {}", quoted(&file.display().to_string())))
     }
 
-    /// The flag of a command that uses the same dead letters, besides [`Self::state_flags`].
+    /// Returns the flag of a command that uses the same dead letters, in addition to [`Self::state_flags`].
     pub fn dead_letter_flags(&self) -> String {
         self.dead_letters.as_ref().map_or(String::new(), dead_letters::flag)
     }
 
-    /// The flag with which a command asks this process; none where it does so by itself.
+    /// Returns the flag with which a command asks this process. Empty if the command does so by default.
     pub(super) fn url_flag(&self) -> String {
         let Some(mut address) = self.listening else { return String::new() };
         if address.ip().is_unspecified() {

@@ -1,4 +1,4 @@
-//! Which tenant's file had which name first, over restarts: an object in an area of the state.
+//! Remembers over restarts which tenant's file had each name first. The names are an object in an area of the state.
 //!
 //! Without it, a file of the same name in another directory would run when the first one is invalid or gone, and take
 //! over its checkpoints, and its secrets where `--secrets-dir` has `{pipeline}`.
@@ -21,7 +21,7 @@ use crate::pipeline::{self, Changes, FileOptions, Files, Loaded, Location, Owner
 const VERSION: u32 = 1;
 /// Wait before the state is asked again.
 const RETRY: Duration = Duration::from_secs(2);
-/// Attempts to store what other workers store at the same time.
+/// Number of attempts to store names while other workers store theirs.
 const ATTEMPTS: usize = 8;
 
 #[derive(Serialize, Deserialize)]
@@ -63,8 +63,8 @@ impl NameOwners {
         self.store.close().await;
     }
 
-    /// Tells the files what is stored, before they are read. Waits while the state does not answer: no file may run
-    /// under the name of another one.
+    /// Passes the stored names to the files before these are read. Waits while the state does not answer: no file may
+    /// run under the name of another one.
     pub async fn tell(&self, files: &mut Files) {
         if self.known.lock().is_some() && !files.has_refused_names() {
             return;
@@ -85,8 +85,8 @@ impl NameOwners {
         files.set_owners(owners);
     }
 
-    /// Stores what the files have now. False if another worker has given a name to another file: the files know then,
-    /// and have to be read again.
+    /// Stores the names that the files have now. Returns false if another worker has given a name to another file. The
+    /// files then have the stored names, and have to be read again.
     pub async fn keep(&self, files: &mut Files) -> bool {
         if self.known.lock().as_ref() == Some(files.owners()) {
             return true;
@@ -116,7 +116,7 @@ impl NameOwners {
         let known = self.known.lock().clone().unwrap_or_default();
         let mut owners = own.clone();
         for (name, path) in &before {
-            // What this worker has read before and left out since is not kept.
+            // A name that this worker has read before and left out since is not kept.
             if known.get(name) != Some(path) {
                 owners.insert(name.clone(), path.clone());
             }

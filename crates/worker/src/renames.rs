@@ -54,10 +54,10 @@ pub struct Renames {
     changed: Notify,
 }
 
-/// Whether the names of the store's checkpoints are in [`Known::lanes`].
+/// The state of the listing that adds the names of the store's checkpoints to [`Known::lanes`].
 #[derive(Debug, Default)]
 struct Listing {
-    /// When it was done last; `None` if it has to be done again.
+    /// Time of the last listing. `None` if the store has to be listed again.
     done: Option<Instant>,
     failed: LastFailure,
 }
@@ -70,7 +70,7 @@ pub struct Beginning<'a> {
     pub meter: &'a Meter,
     /// The shard of the lane's pipeline.
     pub shard: u32,
-    /// With `run --once` nobody waits for a command.
+    /// True with `run --once`: the lane does not wait for a command.
     pub once: bool,
 }
 
@@ -88,13 +88,13 @@ impl Drop for Running<'_> {
     }
 }
 
-/// What a lane does now.
+/// The next step of a lane that begins.
 enum Step {
     Begin,
     GiveUp(String),
     /// There are [too many orphans](Renames::too_many_orphans).
     Refuse(String),
-    /// Why, and for how long at most.
+    /// The reason, and the longest time.
     Wait(String, Duration),
 }
 
@@ -220,7 +220,8 @@ impl Renames {
                     AGAIN_AFTER_ORPHANS
                 }
                 Ok(Step::Wait(reason, wait)) => {
-                    // Not for each change of the text: the old checkpoint may stand still and move again for minutes.
+                    // A changed text is not logged again: the old checkpoint may stand still and move again for
+                    // minutes.
                     let old = watch.as_ref().map(Watch::lane).cloned();
                     if logged.as_ref() != Some(&old) {
                         warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");
@@ -356,7 +357,7 @@ impl Renames {
         Ok(furthest.map(|(_, found)| Found { others: fitting - 1, ..found }))
     }
 
-    /// The lane waits until somebody renames the checkpoint, or it is clear that nobody will.
+    /// Lets the lane wait until an operator renames the checkpoint, or the wait is over.
     fn wait_for_rename(&self, lane: Beginning<'_>, found: Found, watch: &mut Option<Watch>) -> Step {
         let limits = Limits::of(&lane.lane_builder.options);
         let now = Instant::now();
@@ -365,7 +366,7 @@ impl Renames {
         }
         self.known.lock().wanted.insert(lane.id().clone(), found.lane.pipeline.clone());
         if self.known.lock().runs(&found.lane) {
-            // This process moves it: what it does so far says nothing about others.
+            // This process moves the checkpoint, so its movements so far say nothing about other processes.
             *watch = None;
             return Step::Wait(renamed(&found, lane, Movement::Moves), limits.interval());
         }
@@ -386,7 +387,7 @@ impl Renames {
         }
     }
 
-    /// Continues from the checkpoint that `renamed_from` names, once nobody else does.
+    /// Continues from the checkpoint that `renamed_from` names, once no other lane uses it.
     async fn continue_from(
         &self,
         lane: Beginning<'_>,
@@ -403,7 +404,7 @@ impl Renames {
         };
         let may_run = "may still run: waiting until its checkpoint stands still";
         if has_file || runs {
-            // This installation moves it: what it does so far says nothing about others.
+            // This installation moves the checkpoint, so its movements so far say nothing about others.
             *watch = None;
             let reason = if has_file {
                 waits_for("has a pipeline file: remove it, then the lane continues from its checkpoint")
@@ -477,7 +478,7 @@ async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<L
     Ok(Some((found, LaneCheckpoint::decode(&bytes).ok())))
 }
 
-/// Why the lane waits, and the command that ends it.
+/// Returns why the lane waits, and the command that ends the wait.
 fn renamed(found: &Found, lane: Beginning<'_>, verdict: Movement) -> String {
     let old = &found.lane;
     let new = lane.id();
@@ -497,7 +498,7 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Movement) -> String {
         0 => String::new(),
         others => format!(", which has come further than {others} more that fit (`state list`)"),
     };
-    // Where the state is, tenants need not know.
+    // Tenants need not know where the state is.
     let by = match lane.spec.tenant {
         None => format!("run: s1-forwarder state rename {from} {to}{}", options.state_flags()),
         Some(_) => format!(

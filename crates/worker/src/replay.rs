@@ -145,11 +145,11 @@ struct Replay<'a> {
     report: ReplayReport,
     /// The checkpoints of the lanes whose dead letters were delivered; `None` for a lane that has none.
     checkpoints: HashMap<LaneId, Option<LaneCheckpoint>>,
-    /// Dead letters that the limit still allows.
+    /// Number of dead letters that the limit still allows.
     left: usize,
 }
 
-/// What the dead letters of one lane are sent with.
+/// The parts with which the dead letters of one lane are sent.
 #[derive(Clone)]
 struct ReplayLane {
     delivery: Arc<Delivery>,
@@ -162,7 +162,7 @@ struct ReplayLane {
 /// A dead letter that may be sent.
 struct Sendable {
     letter: StoredDeadLetter,
-    /// Why it is not sent.
+    /// Why the dead letter is not sent.
     unsent: Option<Unsent>,
 }
 
@@ -331,7 +331,8 @@ impl Replay<'_> {
         Ok(true)
     }
 
-    /// Removes what is settled from the store. The ledgers learn of it after that: what is not removed is sent again.
+    /// Removes the settled dead letters from the store. They are added to the ledgers after that, since a dead letter
+    /// that is not removed is sent again.
     async fn remove_settled(&mut self, open: &mut OpenPartition) -> io::Result<()> {
         let settled = std::mem::take(&mut open.settled);
         let delivered = std::mem::take(&mut open.delivered);
@@ -343,7 +344,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Adds what was replayed to the ledgers' sums of delivered records.
+    /// Adds the replayed events to the ledgers' sums of delivered records.
     async fn sum_up(&mut self, delivered: Vec<Replayed>) -> Result<(), VerifyError> {
         let mut by_part: BTreeMap<CheckpointKey, Vec<Replayed>> = BTreeMap::new();
         for replayed in delivered {
@@ -383,7 +384,7 @@ impl Replay<'_> {
         Ok([Some(&checkpoint.ledger), former].into_iter().flatten().find(is_of).map(Ledger::generation))
     }
 
-    /// Its pipeline may be paused.
+    /// Returns the spec of a lane, also if its pipeline is paused.
     fn spec(&self, lane: &LaneId) -> Result<Arc<LaneSpec>, String> {
         let pipeline = self.pipelines.iter().find(|pipeline| pipeline.name == lane.pipeline);
         let pipeline =
@@ -480,7 +481,7 @@ fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], kept: &[usize]) ->
     events.filter_map(replayed).collect()
 }
 
-/// Adds what was replayed to what is stored under `key`: a checkpoint whose ledger has nothing else.
+/// Adds the replayed events to the checkpoint under `key`, whose ledger has only replayed events.
 async fn add_replayed(
     area: &dyn Store,
     key: &CheckpointKey,

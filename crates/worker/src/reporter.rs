@@ -1,4 +1,5 @@
-//! What a worker says of itself besides what its lanes do: gauges, dead letters, what the log has left out.
+//! Reports facts about a worker besides those that its lanes report: gauges, dead letters, and what the log has left
+//! out.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use super::lane_builder::LaneBuilder;
 use super::renames::{MAX_ORPHANS, Renames, advice_of_lost};
 use crate::Options;
 
-/// Interval at which lanes are asked for what the log has not reported yet.
+/// Interval at which lanes are asked for events that the log has not reported yet.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Pipelines that one line of the log names.
 const MAX_NAMED: usize = 5;
@@ -27,7 +28,7 @@ pub struct Reporter {
     telemetry: Arc<Telemetry>,
     dead_letters: Arc<DeadLetters>,
     clock: Clock,
-    /// The log has said which pipelines had no file at the start.
+    /// True if the log has named the pipelines that had no file at the start.
     has_logged_lost: AtomicBool,
 }
 
@@ -49,8 +50,8 @@ impl Reporter {
         }
     }
 
-    /// Says which pipelines have checkpoints and no file: a file that goes while no worker runs is missed by nobody
-    /// else. Other stores than files may have pipelines of other workers, whose files this one does not read.
+    /// Logs which pipelines have checkpoints and no file: nothing else reports a file that was removed while no worker
+    /// ran. Other stores than files may have pipelines of other workers, whose files this one does not read.
     fn report_lost(&self, pipelines: BTreeSet<String>, options: &Options) {
         let state_flags = options.state_flags();
         log_lost(&pipelines, &state_flags);

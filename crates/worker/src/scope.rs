@@ -1,4 +1,4 @@
-//! Compares what the token of a pipeline can see with what its file names, and warns.
+//! Compares the scope that the token of a pipeline can see with the scope that its file names, and warns.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,22 +21,23 @@ pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 /// The console may show another scope than before to the same token.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
-/// The interval while something is not seen, since somebody is mending it, or records have vanished.
+/// The interval while part of the scope is not seen, since an operator may be mending this, or records have vanished.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(30);
-/// Nothing is to be compared: longer than a process runs.
+/// Wait if there is nothing to compare: longer than a process runs.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// What the last check of a pipeline knew.
+/// The result of the last check of a pipeline.
 #[derive(Debug)]
 pub struct KnownScope {
     pub token: KnownToken,
-    /// When nothing was wrong, or the first check was planned.
+    /// Time of the last check that found nothing wrong, or at which the first check was planned.
     well_at: Instant,
-    /// Up to when the lanes had read everything then. `None` before the first comparison.
+    /// Time up to which the lanes had read everything then. `None` before the first comparison.
     read_until: Option<Timestamp>,
     /// See [`PullCounts::vanished`](s1_forwarder_telemetry::PullCounts), of all lanes.
     vanished: u64,
-    /// Something was not seen, or records have vanished: the console may show another scope than it said before.
+    /// True if part of the scope was not seen, or records have vanished. The console may then show another scope than
+    /// it said before.
     in_doubt: bool,
 }
 
@@ -60,7 +61,8 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
     let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
     let Ok(client) = shared.lane_builder.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
-    // What the console was asked just before they vanished says nothing: it is asked once more after a while.
+    // An answer of the console from just before records vanished proves nothing: the console is asked once more after a
+    // while.
     let vanished = vanished(&shared, &lanes);
     let has_vanished = known.vanished != vanished;
     known.vanished = vanished;
@@ -110,12 +112,12 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
     (known, pause)
 }
 
-/// How often records of these lanes have vanished.
+/// Returns how often records of these lanes have vanished.
 fn vanished(shared: &Shared, lanes: &[Arc<LaneSpec>]) -> u64 {
     shared.running(lanes).map(|lane| lane.pull.vanished.load(Ordering::Relaxed)).sum()
 }
 
-/// The earliest of such times of these lanes: what they have not read is not settled.
+/// Returns the earliest such time of these lanes: records that one of them has not read are not settled.
 fn earliest(
     shared: &Shared,
     lanes: &[Arc<LaneSpec>],
@@ -143,10 +145,10 @@ async fn compare_with_former(client: &Client, max_age: Duration) -> Result<Compa
     Ok(Compared::Unseen(text.into()))
 }
 
-/// What a comparison of a scope with what the token sees has found.
+/// The result of a comparison of a scope with what the token sees.
 #[derive(Debug)]
 enum Compared {
-    /// Nothing that is wrong: the token sees all of it, or may not say so.
+    /// Nothing is wrong: the token sees all of the scope, or its role may not ask.
     Nothing,
     Unseen(Arc<str>),
 }

@@ -1,4 +1,4 @@
-//! What the tasks of a worker share.
+//! The state that the tasks of a worker share.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use super::usage::UsageWriter;
 use super::warnings::Warnings;
 use crate::pipeline::Pipeline;
 
-/// What the tasks of a process share that run lanes, or look after them.
+/// The state that tasks share if they run lanes of a process, or look after them.
 #[derive(Debug)]
 pub struct Shared {
     pub options: Arc<Options>,
     pub telemetry: Arc<Telemetry>,
     pub stores: Arc<Stores>,
     pub lane_builder: Arc<LaneBuilder>,
-    /// Which lanes may begin at `since`.
+    /// Decides which lanes may begin at `since`.
     pub renames: Renames,
     pub reporter: Reporter,
     pub usage: UsageWriter,
@@ -35,7 +35,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What is measured of those of these lanes that run in this process.
+    /// Returns the metrics of these lanes, as far as they run in this process.
     pub fn running(&self, lanes: &[Arc<LaneSpec>]) -> impl Iterator<Item = Arc<LaneMetrics>> {
         lanes.iter().filter_map(|lane| {
             let LaneId { pipeline, stream, sink } = &lane.id;

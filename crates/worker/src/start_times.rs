@@ -13,7 +13,8 @@ const POLL_PER_LANE: Duration = Duration::from_millis(6);
 /// The fractional part of the golden ratio. Its multiples, without their whole parts, divide a unit most evenly,
 /// however many there are.
 const STEP: f64 = 0.618_033_988_749_894_9;
-/// With more, places are forgotten: the next lane of each console begins anywhere.
+/// Number of consoles whose places are remembered. With more, places are forgotten: the next lane of each console
+/// begins anywhere.
 const MAX_HOSTS: usize = 100_000;
 
 /// Spreads the first polls of each console evenly. Lanes poll at the same place of their interval from then on. With
@@ -25,17 +26,17 @@ pub struct StartTimes {
     places: Mutex<HashMap<String, f64>>,
 }
 
-/// What a lane that starts waits for, besides what it needs itself.
+/// The waits of a lane that starts, besides the time that it needs itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StartWaits {
-    /// Before it reads its checkpoint.
+    /// Wait before the lane reads its checkpoint.
     pub open: Duration,
-    /// From then on, before its first poll.
+    /// Wait from then on, before the lane's first poll.
     pub first_poll: Duration,
 }
 
 impl StartTimes {
-    /// The waits of another lane of this console, one of `lanes` that start together.
+    /// Returns the waits of another lane of this console, one of `lanes` that start together.
     pub fn next(&self, host: &str, lanes: usize, interval: Duration, random: &mut fastrand::Rng) -> StartWaits {
         let mut places = self.places.lock();
         if places.len() >= MAX_HOSTS && !places.contains_key(host) {

@@ -12,9 +12,9 @@ use super::Options;
 #[derive(Debug)]
 pub struct Stores {
     main: Arc<dyn Store>,
-    /// Where workers share lanes: the state, and the worker's instance.
+    /// The state and the worker's instance. `None` if workers do not share lanes.
     shared: Option<(StoreLocation, String)>,
-    /// One for each shard of this worker, for kinds of stores that are made per shard.
+    /// Stores by shard of this worker, for kinds of stores that are made per shard.
     of_shards: WeakCache<u32, dyn Store>,
 }
 
@@ -24,12 +24,12 @@ impl Stores {
         Self { main, shared, of_shards: WeakCache::default() }
     }
 
-    /// For what is not of one shard.
+    /// Returns the store of objects that belong to no single shard.
     pub fn main(&self) -> Arc<dyn Store> {
         self.main.clone()
     }
 
-    /// For the lanes of a shard. It exists as long as one of them uses it.
+    /// Returns the store of the lanes of a shard. The store exists as long as one of these lanes uses it.
     pub fn of_shard(&self, shard: u32) -> Arc<dyn Store> {
         let Some((state, instance)) = &self.shared else { return self.main.clone() };
         let of_shard = || state.of_shard(instance, shard).unwrap_or_else(|| self.main.clone());

@@ -73,11 +73,11 @@ pub struct Supervisor {
     shards: HashMap<u32, OwnedShard>,
     /// The shard of each pipeline, whether this worker owns the shard or not. Empty without a cluster.
     shard_by_pipeline: HashMap<String, u32>,
-    /// When it was last warned that there is nothing to run.
+    /// Time of the last warning that there is nothing to run.
     warned_idle: Option<Instant>,
-    /// It was warned that the lanes may need more open files than the process may have.
+    /// True if the log has warned that the lanes may need more open files than the process may have.
     warned_files: bool,
-    /// As of the last scan that found changes.
+    /// True if the last scan that found changes found invalid files.
     has_invalid_files: bool,
 }
 
@@ -432,7 +432,8 @@ impl Supervisor {
         }
     }
 
-    /// What `check` would warn of in these files.
+    /// Logs the warnings that `check` would give for these files. Beyond `MAX_LOGGED_FILES`, only their number is
+    /// logged.
     fn log_warnings<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
         let Some(files) = &self.files else { return };
         let mut left = MAX_LOGGED_FILES;
@@ -454,7 +455,8 @@ impl Supervisor {
         }
     }
 
-    /// Without a free file a worker cannot connect, read its files or answer its probes. So it is named before.
+    /// Warns if the limit of open files may be too low. Without a free one, a worker cannot connect, read its files or
+    /// answer its probes.
     fn warn_of_open_files(&mut self) {
         let lanes = self.pipelines.values().flat_map(|running| &running.lanes);
         let needed = open_files::needed(lanes.map(|lane| &*lane.spec));

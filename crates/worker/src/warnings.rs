@@ -1,4 +1,4 @@
-//! Lanes that work, and probably do not do what was meant: duplicates, and scopes that the token does not see.
+//! Warns of lanes that work, and probably do not do what was meant: duplicates, and scopes that the token does not see.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -35,26 +35,27 @@ pub struct Warnings(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     duplicates: BTreeMap<LaneId, Duplicate>,
-    /// What the token of a pipeline does not see.
+    /// By pipeline: the part of its scope that its token does not see.
     unseen: BTreeMap<String, Unseen>,
-    /// The pipelines of which the log has said that one has duplicates of the other.
+    /// The pairs of pipelines of which the log has said that one has duplicates of the other.
     reported: BTreeSet<(String, String)>,
     listings: HashMap<Listed, Listing>,
     /// The file of each pipeline.
     files: HashMap<String, String>,
 }
 
-/// What a token does not see of a scope.
+/// The part of a scope that a token does not see.
 #[derive(Debug)]
 struct Unseen {
     text: Arc<str>,
     scope: ScopeOfToken,
-    /// Since when the console may have sent nothing of it.
+    /// Time since when the console may have sent no records of this part.
     since: Timestamp,
 }
 
 impl Unseen {
-    /// What delivers what was not seen of the scope of `now`: of a stream, or of all.
+    /// Returns the commands that deliver the records that were not seen, up to `now`: for each stream, or for all
+    /// streams (`None`).
     fn repairs(
         &self,
         scope: &ScopeOfToken,
@@ -64,7 +65,7 @@ impl Unseen {
         now: Timestamp,
     ) -> Vec<(Option<Stream>, String)> {
         let since = self.since;
-        // What is so young is read again anyway.
+        // Records that are younger than half of `overlap` are read again anyway.
         let is_read = |lane: &Arc<LaneSpec>| now.since(since) < lane.pull.overlap / 2;
         if lanes.iter().all(is_read) {
             return Vec::new();
@@ -73,7 +74,7 @@ impl Unseen {
             let settles_after = lanes.iter().map(|lane| lane.pull.settles_after()).max().unwrap_or_default();
             return vec![(None, repair_between(since, now, settles_after, file, flags))];
         }
-        // The ledger is a new one: `verify` compares what the former scope had.
+        // The ledger is a new one: `verify` compares the records of the former scope.
         let until = now.plus(Duration::from_secs(1));
         let backfill = |stream| {
             let command = format!(
@@ -90,12 +91,12 @@ impl Unseen {
 #[derive(Debug, PartialEq, Eq)]
 struct ScopeOfToken {
     host: String,
-    /// Where the tokens are.
+    /// References to the places of the tokens.
     tokens: Vec<String>,
     ids: [Box<[Id]>; 3],
 }
 
-/// What a token was last seen to see of one level.
+/// The scopes of one level that a token sees, as last listed.
 #[derive(Debug)]
 struct Listing {
     begun: Instant,
@@ -120,19 +121,19 @@ impl ScopeOfToken {
 }
 
 impl Warnings {
-    /// Where the pipelines that run are from, and the flags with which a command reads them.
+    /// Sets the files of the running pipelines, and the flags with which a command reads them.
     pub fn set_files<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>, flags: &str) {
         let files = pipelines.map(|pipeline| (pipeline.name.clone(), arguments(&pipeline.path) + flags));
         self.0.lock().files = files.collect();
     }
 
-    /// The arguments with which a command reads the pipeline.
+    /// Returns the arguments with which a command reads the pipeline.
     pub fn file_of(&self, pipeline: &str) -> String {
         self.0.lock().files.get(pipeline).cloned().unwrap_or_else(|| "FILE".to_owned())
     }
 
-    /// What the console's token sees, to be compared with this key of the settings. Pipelines with the same token share
-    /// it. The console is asked again if the last time began `max_age` ago.
+    /// Returns the scopes that the console's token sees, to be compared with this key of the settings. Pipelines with
+    /// the same token share them. The console is asked again if the last request began `max_age` ago.
     pub fn listing(
         &self,
         console: &ConsoleSettings,
@@ -149,8 +150,8 @@ impl Warnings {
         listing.seen.clone()
     }
 
-    /// Sets what the token of a pipeline does not see of the scope, `text`, and logs it if that is new. `since` is when
-    /// it may have begun.
+    /// Sets the text about the part of the scope that the token of a pipeline does not see, and logs a new text.
+    /// `since` is when this may have begun.
     pub fn set_unseen(&self, pipeline: &str, console: &ConsoleSettings, text: Arc<str>, since: Timestamp) {
         let mut known = self.0.lock();
         let before = known.unseen.remove(pipeline);

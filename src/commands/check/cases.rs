@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use super::report::{Check, Finding, TEST};
 use crate::pipeline::{Case, Pipeline};
 
-/// How long all tests of a file may take together. A file of many tests takes a second; programs that run as long as
-/// they may take ten times that.
+/// Longest time that all tests of a file may take together. A file of many tests takes a second; programs that run as
+/// long as they may take ten times that.
 pub(super) const MAX_TIME: Duration = Duration::from_secs(15);
 
-/// Runs the tests until they have taken `longest`. Those that are left have failed.
+/// Runs the tests until they have taken `longest`. The tests that are left have failed.
 pub(super) fn run(pipeline: &Pipeline, longest: Duration) -> Vec<Finding> {
     let begun = Instant::now();
     let finding = |case: &Case| {

@@ -27,13 +27,14 @@ pub async fn check_all(pipelines: &[Arc<Pipeline>]) -> Vec<Vec<Finding>> {
     stream::iter(checks).buffered(CONCURRENCY).collect().await
 }
 
-/// What can be said without a network, of secrets too: they may be elsewhere than the file that is checked.
+/// Checks what needs no network. An unreadable secret is only a warning: secrets may be elsewhere than the file that is
+/// checked.
 pub fn check_offline(pipeline: &Pipeline) -> Option<Finding> {
     let reason = redaction_keys(pipeline)?.err()?;
     Some(Finding::new("redact", Check::Verified, "the entries are valid").warn(format!("not usable here: {reason}")))
 }
 
-/// Whether the keys of hashes can be read; `None` if there are none.
+/// Returns whether the keys of hashes can be read. `None` if there are none.
 fn redaction_keys(pipeline: &Pipeline) -> Option<Result<(), String>> {
     pipeline.transform.redact.iter().find(|redaction| redaction.key.is_some())?;
     let steps = Steps::new(&pipeline.transform, pipeline.transform.schema, None, RedactionKeys::Configured);
@@ -92,7 +93,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 }
                 _ => detail,
             };
-            // Whether the proxy is to blame for a failure, the detail of the sink says.
+            // The detail of the sink says whether the proxy is to blame for a failure.
             let of_proxy = if check == Check::Failed { Check::Skipped } else { Check::Verified };
             let proxies = built.proxies().into_iter();
             findings.extend(
@@ -106,8 +107,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
     findings
 }
 
-/// What `content: integration` would feed. `None` if the sink sends it already, or if the destination has nothing for
-/// these streams.
+/// Says which content `content: integration` would feed. `None` if the sink sends it already, or if the destination has
+/// nothing for these streams.
 fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
     let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.type_settings.name())?;
     // These destinations get the console's own records by default.
@@ -123,7 +124,7 @@ fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
     Some(format!("`content: integration` would feed what is made for {title}, where it is installed: {known}"))
 }
 
-/// Whether the destination's own content can read the stream's newest record. `None` if nobody can say.
+/// Returns whether the destination's own content can read the stream's newest record. `None` if this cannot be known.
 async fn rehearse(
     pipeline: &Pipeline,
     settings: &SinkSettings,
@@ -147,7 +148,7 @@ async fn rehearse(
             Err(MapError(reason)) => Some(reason.into()),
         });
     });
-    // What is wrong with the console has a finding of its own.
+    // A problem of the console has a finding of its own.
     read.await.ok()?;
     let event = batch.event(0)?;
     if event.body.is_empty() { None } else { sink.rehearse(&batch).await }

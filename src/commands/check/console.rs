@@ -124,7 +124,7 @@ fn via(proxy: &UsedProxy, reached: &Result<Reached, ReachError>) -> Finding {
     }
 }
 
-/// Whether a server answers at the console's address. No token is sent.
+/// Checks whether a server answers at the console's address. No token is sent.
 fn address(url: &ConsoleUrl, reached: Result<Reached, ReachError>) -> Finding {
     match reached {
         Ok(Reached { odd: Some(odd), .. }) => {
@@ -139,7 +139,7 @@ fn address(url: &ConsoleUrl, reached: Result<Reached, ReachError>) -> Finding {
     }
 }
 
-/// Whether there are tokens to send, whatever the console does.
+/// Checks whether there are tokens to send, whatever the console does.
 fn read_tokens(settings: &ConsoleSettings) -> Result<(), SecretError> {
     settings.token.iter().try_for_each(|token| token.read_token().map(drop))
 }

@@ -60,7 +60,7 @@ pub struct PipelineReport {
     streams: Option<Vec<&'static str>>,
     sinks: Option<Vec<SinkReport>>,
     pub findings: Vec<Finding>,
-    /// With `--settings`: keys and values as they apply.
+    /// Effective keys and values. `None` without `--settings`.
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<Vec<(String, String)>>,
 }
@@ -80,7 +80,7 @@ pub struct Finding {
     pub subject: String,
     pub check: Check,
     pub detail: String,
-    /// What works now but should be changed.
+    /// Advice on a setting that works now but should be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
@@ -135,7 +135,7 @@ pub enum Check {
     /// The sink responds, but credentials cannot be tested without a delivery.
     Reached,
     Failed,
-    /// Not tested, because an earlier test failed.
+    /// The check was not made, because an earlier one failed.
     Skipped,
 }
 

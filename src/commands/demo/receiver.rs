@@ -34,7 +34,7 @@ struct Received {
     distinct: HashSet<u64>,
     /// Pipelines and streams that sent an event.
     kinds: BTreeSet<(String, String)>,
-    /// Their first events, until they are printed.
+    /// The first events of these pipelines and streams, until they are printed.
     first: Vec<FirstEvent>,
 }
 

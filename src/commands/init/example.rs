@@ -12,7 +12,7 @@ macro_rules! examples {
     };
 }
 
-/// By sink type.
+/// The examples by sink type.
 const EXAMPLES: &[(&str, &str)] = &examples!(
     "kafka" "http" "splunk_hec" "elasticsearch" "azure_logs" "google_secops" "sekoia" "datadog" "otlp" "loki" "sumo"
     "logscale" "panther" "syslog" "file" "stdout"
@@ -132,14 +132,14 @@ pub(super) fn file_of(value: &str) -> Option<&str> {
     Some(rest.split_once('}')?.0.trim())
 }
 
-/// The key of a sink in this line, and what follows its colon.
+/// Returns the key of a sink in this line, and the text after its colon.
 fn key_of(line: &str) -> Option<(&str, &str)> {
     let rest = line.strip_prefix("    ").or_else(|| line.strip_prefix("  - "))?;
     let (key, rest) = rest.split_once(':')?;
     key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some((key, rest))
 }
 
-/// Where the comment of a line begins, or its end.
+/// Returns the index where the comment of a line begins, or the length of the line.
 fn comment(text: &str) -> usize {
     text.find(" #").unwrap_or(text.len())
 }

@@ -100,7 +100,7 @@ pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     check::run(check::Args::of_file(args.file, args.offline, Format::Table)).await
 }
 
-/// Names the files that have to be filled next. The example chose those of the sink.
+/// Names the files that have to be filled next. The example chose the files of the sink.
 fn note_missing_secrets(args: &Args, token_file: &str, example: &Example) {
     let directory = args.file.parent().unwrap_or(Path::new(""));
     let is_missing = |file: &str| !directory.join(file).exists();
@@ -115,7 +115,7 @@ fn note_missing_secrets(args: &Args, token_file: &str, example: &Example) {
     }
 }
 
-/// The streams that are chosen unless somebody chooses otherwise.
+/// The streams that are chosen by default.
 const USUAL: [Stream; 2] = [Stream::Threats, Stream::Activities];
 
 fn integration_of(sink: &str) -> Option<&'static Integration> {
@@ -127,8 +127,8 @@ impl Args {
         self.set.iter().any(|(key, _)| key == name)
     }
 
-    /// Limits the sink to the streams that the destination's integration knows. If it knows none of them, the events
-    /// are the forwarder's own.
+    /// Limits the sink to the streams that the destination's integration knows. If the integration knows none of the
+    /// streams, the events are the forwarder's own.
     fn use_streams_of_integration(&self, sink: &str, example: &mut Example) {
         let Some(integration) = integration_of(sink) else { return };
         let has_content = example.value("content").is_some_and(|content| content == "integration");
@@ -153,7 +153,7 @@ impl Args {
         }
     }
 
-    /// Asks for what the flags do not say, if there is a terminal.
+    /// Asks for values that no flag gives, if there is a terminal.
     fn ask(&mut self) -> anyhow::Result<()> {
         if !stdin().is_terminal() || !stderr().is_terminal() {
             return Ok(());

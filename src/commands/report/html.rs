@@ -27,7 +27,7 @@ const COLUMNS: [&str; 13] = [
 
 #[derive(Default)]
 pub struct Page {
-    /// What is not known, as list items.
+    /// The facts that are not known, as list items.
     notes: String,
 }
 

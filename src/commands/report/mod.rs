@@ -26,7 +26,7 @@ use crate::record::Timestamp;
 use crate::state::Access;
 use crate::worker::usage_area;
 
-/// Lanes that are read concurrently; from a topic, which is read as a whole each time, more of them.
+/// Number of lanes that are read concurrently. It is larger for a topic, which is read as a whole each time.
 const CONCURRENT_READS: usize = 16;
 const CONCURRENT_READS_OF_A_TOPIC: usize = 4_000;
 
@@ -126,7 +126,7 @@ fn print(format: ReportFormat, text: String) -> std::io::Result<()> {
     }
 }
 
-/// What the state has of each lane.
+/// Returns the kinds of objects that the state has of each lane.
 async fn list(store: &dyn Store, by_commands: &dyn Store) -> anyhow::Result<BTreeMap<LaneId, Stored>> {
     let mut lanes: BTreeMap<LaneId, Stored> = BTreeMap::new();
     for key in store.list_all().await.context("cannot list the state")? {

@@ -1,4 +1,4 @@
-//! What is known of a lane in a window.
+//! The rows of a report: what is known of each lane in a window.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use crate::record::Timestamp;
 use crate::usage::{Counts, LatencyBound, Usage, WindowUsage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
 
-/// How long ago `--to now` was read when the report is made: less than this.
+/// Longest time from the reading of `--to now` to the report.
 const A_MOMENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     pub from: Timestamp,
     pub to: Timestamp,
-    /// When the report is made.
+    /// Time at which the report is made.
     pub now: Timestamp,
 }
 
 impl Window {
-    /// Up to when it can be known.
+    /// Returns the time up to which the window can be known.
     fn end(&self) -> Timestamp {
         self.to.min(self.now)
     }
@@ -35,7 +35,7 @@ impl Window {
     }
 }
 
-/// Which objects the state has of a lane.
+/// The kinds of objects that the state has of a lane.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stored {
     /// Objects of the worker's lane, and of commands next to it, other than those below.
@@ -61,9 +61,9 @@ impl Stored {
 pub struct Row {
     pub id: LaneId,
     pub is_backfill: bool,
-    /// Nothing if the state does not say what the lane did.
+    /// `None` if the state does not say what the lane did.
     pub period: Option<WindowUsage>,
-    /// The state says of some part of the window what was counted.
+    /// True if the state has counts of some part of the window.
     has_counts: bool,
     /// Counts of the window were lost: there were at least as many events as are counted.
     pub has_gap: bool,
@@ -128,7 +128,7 @@ impl fmt::Display for NotKnown {
     }
 }
 
-/// How complete the records are that were created in the window.
+/// The completeness of the records that were created in the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completeness {
     /// Records of this stream cannot be counted by their hour.
@@ -241,7 +241,7 @@ pub async fn read(
     rows
 }
 
-/// What the worker's lane did, with what commands did for it.
+/// Returns the counts of the worker's lane, with those of commands for the lane.
 async fn lane(
     store: &dyn Store,
     by_commands: &dyn Store,
@@ -269,10 +269,10 @@ fn unreadable(id: LaneId, is_backfill: bool, window: Window, error: &UsageStoreE
     Row { problem: Some(error.to_string()), is_backfill, not_known, ..of_lane(id, None, window) }
 }
 
-/// Whether something was counted in a part of the window. Only latencies can be unknown of a time that is.
+/// Whether something was counted in a part of the window. If a time was counted, only its latencies can be unknown.
 fn has_counts(period: Option<&WindowUsage>, not_known: &[NotKnown], from: Timestamp, end: Timestamp) -> bool {
     let Some(period) = period else { return false };
-    // What commands did next to a lane counts also where the lane's own counts are not known.
+    // The counts of commands next to a lane hold also if the lane's own counts are not known.
     let mut known = period.counts != Counts::default();
     let mut until = from;
     for part in not_known.iter().filter(|part| part.reason != Reason::NoLatency) {
@@ -292,7 +292,7 @@ fn of_lane(id: LaneId, mut usage: Option<Usage>, window: Window) -> Row {
     let mut known = usage.as_ref().and_then(|usage| usage.since().zip(usage.until()));
     if let (true, Some(usage)) = (is_ahead, &mut usage) {
         usage.set_back(now);
-        // Nobody knows when it was written.
+        // The time of the last write is not known.
         known = known.map(|(since, _)| (since.min(now), hour_start(hour_of(now))));
     }
     let mut not_known = Vec::new();
@@ -308,7 +308,7 @@ fn of_lane(id: LaneId, mut usage: Option<Usage>, window: Window) -> Row {
     add(from.max(since), counted.start.min(until).min(end), Reason::PartOfHour);
     add(counted.end.max(from).max(since), end.min(until), Reason::PartOfHour);
     let has_gap = is_ahead || usage.as_ref().is_some_and(|usage| usage.gaps(from, end).next().is_some());
-    // What was removed was counted before `since`.
+    // Removed counts are those of times before `since`.
     for gap in usage.iter().flat_map(|usage| usage.gaps(from.max(since), end)) {
         add(gap.0, gap.1, Reason::Killed);
     }
@@ -324,7 +324,8 @@ fn of_lane(id: LaneId, mut usage: Option<Usage>, window: Window) -> Row {
     Row { id, is_backfill: false, period, has_counts, has_gap, hours, known, not_known, problem: None }
 }
 
-/// Nobody knows of backfills that a kill has ended when they were running: no time is named.
+/// Makes the row of a lane's backfills. If a kill ended a backfill, it is not known when it was running, so no time is
+/// named.
 fn of_backfills(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     let mut row = of_lane(id, usage, window);
     let is_of_backfills = |reason| matches!(reason, Reason::PartOfDay | Reason::PartOfHour | Reason::NoLatency);

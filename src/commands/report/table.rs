@@ -24,7 +24,7 @@ const HEADER: [&str; 11] = [
 pub struct Lines {
     table: Table,
     notes: Vec<String>,
-    /// By sink, of the pipeline whose rows come now.
+    /// Totals by sink, of the pipeline whose rows come now.
     totals: BTreeMap<String, Total>,
     pipeline: String,
 }

@@ -26,7 +26,7 @@ use crate::worker::{repairs_area, replays_area, usage_area};
 const VERSION: u32 = 2;
 /// Version of lines that earlier releases read too.
 const OLDEST: u32 = 1;
-/// Lanes that are read concurrently. A Kafka topic is read once for all of them.
+/// Number of lanes that are read concurrently. A Kafka topic is read once for all of them.
 const CONCURRENT_READS: usize = 16;
 /// Longest line of an export, in bytes: above the checkpoint of any lane.
 const MAX_LINE: u64 = 256 << 20;
@@ -62,12 +62,12 @@ enum Item {
         lane: String,
         base64: String,
     },
-    /// What a lane did: `lane` is the name of the object.
+    /// The counts of a lane. `lane` is the name of the object.
     Usage {
         lane: String,
         base64: String,
     },
-    /// What commands did next to the worker.
+    /// The counts of commands next to the worker.
     CommandUsage {
         lane: String,
         base64: String,
@@ -85,7 +85,7 @@ struct Version {
     v: u32,
 }
 
-/// What a lane has in the state.
+/// The kind of an object that a lane has in the state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Checkpoint,
@@ -118,7 +118,7 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
         for area in [repairs_area(pipeline), replays_area(pipeline)] {
             let repairs = state.state.open(&state.instance, Access::Read, Some(&area)).await?;
             let mut keys = repairs.list().await?;
-            // What a destination had lost is of interest for a day.
+            // The record of events that a destination had lost is of interest for a day.
             keys.retain(|key| !matches!(key.part, StoredPart::Returned | StoredPart::Returning));
             copy(&*repairs, &keys, Kind::Repair, &mut writer).await?;
         }
@@ -132,10 +132,10 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     Ok(())
 }
 
-/// For the owner alone, as the state is: it names customers.
+/// Creates a file for the owner alone, as the state is: it names customers.
 fn create(file: &Path) -> std::io::Result<File> {
     let created = private_file().write(true).create(true).truncate(false).open(file).map_err(not_followed)?;
-    // It may have existed; and it may be no file, such as a pipe.
+    // The path may have existed, and may be no file, such as a pipe.
     let found = created.metadata()?;
     if found.is_file() {
         if found.nlink() > 1 {
@@ -235,7 +235,7 @@ impl Writer<'_> {
 /// An export that was read to its end and is complete and undamaged.
 pub struct Import {
     source: Source,
-    /// What goes into the state itself, and not into an area of it.
+    /// The keys of objects that go into the state itself, and not into an area of the state.
     keys: Vec<CheckpointKey>,
 }
 
@@ -464,7 +464,7 @@ impl Reader<'_> {
     }
 }
 
-/// With its line feed, unless it is the last one. A file that is no export may have one endless line.
+/// Reads a line with its line feed, if it has one. A file that is no export may have one endless line.
 fn read_line(lines: &mut dyn BufRead, longest: u64) -> anyhow::Result<Vec<u8>> {
     let mut line = Vec::new();
     lines.take(longest + 1).read_until(b'\n', &mut line)?;

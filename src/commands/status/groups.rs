@@ -37,7 +37,7 @@ pub fn of(lanes: &[LaneRow], least: usize) -> (Vec<Group<'_>>, Vec<&LaneRow>) {
     (groups, others)
 }
 
-/// What is wrong with a lane.
+/// Returns the texts of the lane's error and its other problems.
 fn texts(lane: &LaneRow) -> impl Iterator<Item = String> {
     lane.error.clone().into_iter().chain(lane.problems())
 }
@@ -87,7 +87,7 @@ impl Group<'_> {
         if is_equal { "" } else { " (the numbers above are those of the first one)" }
     }
 
-    /// Since when the first lane fails, and when the next attempt of any failing lane is.
+    /// Says since when the first lane fails, and when the next attempt of any failing lane is.
     fn times(&self, now: Timestamp) -> String {
         let earliest = |of: &dyn Fn(&LaneRow) -> Option<&String>| {
             self.lanes.iter().filter_map(|lane| Timestamp::parse(of(lane)?).ok()).min()

@@ -8,13 +8,13 @@ use crate::visible::visible;
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const END: &str = "\x1b[0m";
-/// Between two columns.
+/// Text between two columns.
 const GAP: &str = "  ";
 /// Characters of an error: other columns are left out until it has the first number, and it never gets fewer than the
 /// second.
 const ERROR_WIDTH: (usize, usize) = (40, 12);
 
-/// What a table may take.
+/// The width and the colours that a table may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     /// Characters of a line; `None` for all columns with whole texts.
@@ -34,9 +34,9 @@ pub struct Column {
     title: &'static str,
     cells: Vec<String>,
     is_number: bool,
-    /// Columns with the largest number are left out first; those with 0 never are.
+    /// Columns with the largest number are left out first. Columns with 0 are never left out.
     dispensable: u8,
-    /// Shortened to what the others leave; only the last column is.
+    /// True for a column of errors, which is the last one. It is shortened to the width that the others leave.
     is_error: bool,
 }
 

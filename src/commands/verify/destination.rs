@@ -1,4 +1,4 @@
-//! `verify` against what a destination has.
+//! `verify` against the events of a destination.
 
 use std::fs::File;
 use std::io::stdin;
@@ -182,7 +182,7 @@ fn table(reports: &[DestinationReport]) -> Table {
     table
 }
 
-/// The hour without what is the same for all.
+/// Returns the hour without seconds and zone, which are the same for all hours.
 fn of_hour(hour: Hour) -> String {
     let text = hour.start().to_string();
     text.get(..16).map_or_else(|| text.clone(), |start| start.replace('T', " "))

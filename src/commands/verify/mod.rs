@@ -1,4 +1,4 @@
-//! `verify`: compares the console's counts with what was delivered, or with what a destination has.
+//! `verify`: compares the console's counts with the delivered events, or with the events of a destination.
 
 mod destination;
 
@@ -151,7 +151,7 @@ async fn show_progress<T>(
     })
 }
 
-/// What the result does not say.
+/// The basis of the result, and what it does not say.
 const BASIS: &str = "compared with what the sinks have acknowledged: what a sink did not keep is not missing here";
 
 fn table(reports: &[VerifyReport]) -> Table {

@@ -60,7 +60,7 @@ impl From<RequestError> for Unproven {
     }
 }
 
-/// What a response that is no success says of the question.
+/// Returns the meaning of an unsuccessful response to a question.
 pub(crate) fn by_status(response: &ResponseView<'_>) -> Unproven {
     of_outcome(response.by_status_anywhere())
 }

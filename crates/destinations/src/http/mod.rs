@@ -1,7 +1,7 @@
 //! Destinations that speak HTTP.
 //!
-//! They differ in endpoint, authentication, framing, limits and the meaning of responses: that is a `Destination`.
-//! Encoding, signing, sending and the classification of transport errors are shared.
+//! HTTP destinations differ in endpoint, authentication, framing, limits and the meaning of responses. A `Destination`
+//! has these differences. Encoding, signing, sending and the classification of transport errors are shared.
 //!
 //! A new destination is a file in `destination/`, and a line in each of the lists that CONTRIBUTING.md names.
 

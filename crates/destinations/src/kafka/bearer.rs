@@ -23,7 +23,7 @@ pub(crate) struct Bearer {
     source: Source,
     /// librdkafka logs it as the principal.
     principal: String,
-    /// What the last token that a producer received was made from.
+    /// The token or the AWS credentials that the last token for a producer was made from.
     given: Arc<Mutex<Option<Given>>>,
 }
 
@@ -40,7 +40,7 @@ enum Given {
 }
 
 impl Bearer {
-    /// None if the brokers are given no tokens.
+    /// `None` if the sink supplies no tokens to the brokers.
     pub(crate) fn new(
         settings: &KafkaSettings,
         common: &Common,
@@ -64,7 +64,8 @@ impl Bearer {
         Ok(Some(Self { source, principal, given: Arc::default() }))
     }
 
-    /// Discards what the last token was made from, after brokers refused it. True if there was one.
+    /// Discards the token or the credentials that the last token was made from, after brokers refused it. Returns
+    /// whether there were any.
     pub(crate) async fn discard(&self) -> bool {
         let given = self.given.lock().take();
         match (&self.source, &given) {
@@ -77,7 +78,7 @@ impl Bearer {
 }
 
 impl Source {
-    /// A token, when it expires, and what it was made from.
+    /// Returns a token, the time at which it expires, and the token or the credentials that it was made from.
     async fn token(&self) -> Result<(SecretString, Instant, Given), TokenError> {
         match self {
             Self::Endpoint(source) => {

@@ -25,9 +25,10 @@ use crate::SinkContext;
 const MAX_IDENTITIES: usize = 100_000;
 /// The digits of an identity.
 const DIGITS: usize = 32;
-/// Where events of each schema have their identity.
+/// Names of the members in which events in ECS and in OCSF have their identity.
 const MEMBERS: [&[u8]; 2] = [b"\"identity", b"\"uid"];
-/// What records of the console have. One that somebody has reduced may have lost its version, which is the second.
+/// Keys of times in the console's records. A record that somebody has reduced may have lost the second one, its
+/// version.
 const TIMES: [&[u8]; 2] = [b"createdAt", b"updatedAt"];
 /// A longer text without a blank may be an encoded event. A digest of 256 bits is shorter.
 const MAX_WORD: usize = 64;
@@ -43,7 +44,7 @@ pub(super) struct TopicLookup {
     pub(super) copy: Mutex<Option<Copy>>,
 }
 
-/// What was in the topic.
+/// The identities that were in the topic.
 pub(super) struct Copy {
     at: Timestamp,
     sorted: SortedIdentities,
@@ -91,11 +92,11 @@ impl TopicLookup {
 /// The identities of a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Named {
-    /// The event of the lane has these.
+    /// Identities of the lane's event in the message.
     own: BTreeSet<Identity>,
-    /// It may be one of these events, if somebody has changed the message.
+    /// The message may be one of these events, if somebody has changed it.
     doubted: BTreeSet<Identity>,
-    /// It may be any event of the lane.
+    /// The message may be any event of the lane.
     is_unnamed: bool,
 }
 
@@ -326,7 +327,7 @@ mod tests {
             (r#"{"agentId":"3","id":"2","message":"a user has"#.to_owned(), None),
             ("foreign".to_owned(), None),
             (String::new(), None),
-            // With other names.
+            // The identity has another name.
             (format!(r#"{{"uuid":"{ONE}","message":"x"}}"#), others(&[ONE])),
             (format!(r#"{{"@timestamp":"2026-11-29T13:15:19Z","event":{{"hash":"{OTHER}"}}}}"#), others(&[OTHER])),
             (r#"{"id":"9d5edec1-36b7-6dda-4e86-07e86dfbcbbc","user":"x"}"#.to_owned(), others(&[ONE])),
@@ -339,7 +340,7 @@ mod tests {
         assert_eq!(identities_in(&[0x1f, 0x8b, 0x08, 0xff]), None, "compressed");
     }
 
-    /// Nobody can tell an event that was changed beyond recognition from a message of another program.
+    /// An event that was changed beyond recognition cannot be distinguished from a message of another program.
     #[test]
     fn a_message_that_names_no_event_may_be_any() {
         let [key, renamed]: [&[u8]; 2] = [br#"{"payload":"HOST/activities/7"}"#, br#"{"doc":"acme:7"}"#];
@@ -457,7 +458,7 @@ mod tests {
             (found(true, "delete", week, Some(-1), MessageTime::Event), "Err"),
             (found(true, "compact,delete", week, Some(-1), MessageTime::Now), "Err"),
             (found(false, "compact", week, Some(-1), MessageTime::Now), "Err"),
-            // Nobody may say.
+            // The cleanup policy is not known.
             (found(false, "", None, None, MessageTime::Now), "Err"),
         ] {
             assert_eq!(found, expected);

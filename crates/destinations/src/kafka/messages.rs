@@ -24,7 +24,7 @@ pub(super) struct Messages {
     by_labels: Option<ByLabels>,
 }
 
-/// What differs from event to event.
+/// The settings for the topic and the headers of each event, if some labels come from the console.
 #[derive(Debug)]
 struct ByLabels {
     template: String,

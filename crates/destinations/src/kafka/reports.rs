@@ -97,7 +97,7 @@ pub(crate) fn outcome(
     }
 }
 
-/// What a broker error means for the messages that wait.
+/// Returns the failure of waiting messages after a broker error.
 pub(crate) fn failure_of_broker(error: BrokerError) -> Failure {
     match error.code {
         code if class(code) == Class::Credentials => Failure::Unauthorized(error.reason),

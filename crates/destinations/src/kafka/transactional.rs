@@ -39,7 +39,7 @@ pub(super) struct TransactionalKafkaSink {
     checkpoint_topic: String,
     /// The lane's name in the checkpoint topic.
     name: String,
-    /// None before the lane's checkpoint is read.
+    /// `None` before the lane's checkpoint is read.
     lane: Mutex<Option<Arc<OwnedLane>>>,
     quarantined_until: Mutex<Option<Instant>>,
 }

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Host, Url};
 
-/// What carries the messages.
+/// The transport of the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
     Tls,
@@ -29,7 +29,7 @@ impl Carrier {
     }
 }
 
-/// Where a syslog receiver listens.
+/// The address at which a syslog receiver listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyslogAddress {
     pub carrier: Carrier,

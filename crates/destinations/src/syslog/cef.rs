@@ -16,10 +16,10 @@ use super::shorten::{self, shorten_by};
 
 /// Longest name in the header, in characters.
 const NAME: usize = 128;
-/// What the header says about the console.
+/// The values about the console in the header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Device<'a> {
-    /// Its release; empty if it is not known.
+    /// The console's release; empty if it is not known.
     pub version: &'a str,
     pub stream: Stream,
 }
@@ -158,7 +158,7 @@ impl Message<'_> {
 /// The values of the stream's fields, in their order.
 fn values(event: Value<'_>, stream: Stream) -> Vec<Entry<'_>> {
     let Some(paths) = PATHS.get(&stream) else { return Vec::new() };
-    // For each field the value with the lowest rank so far.
+    // The value with the lowest rank so far, for each field.
     let mut found: Vec<Option<(usize, Value<'_>)>> = vec![None; paths.fields.len()];
     let mut path = String::new();
     collect(event, paths, &mut path, &mut found);

@@ -18,16 +18,16 @@ pub(super) struct Field {
 /// When a value is cut so that its message fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// Before others: sentences, commands, paths.
+    /// Cut before others: sentences, commands, paths.
     Early,
-    /// Names and other words.
+    /// Cut after others: names and other words.
     Late,
-    /// Never: an id, a hash, an address, a time or a number is worth nothing in part.
+    /// Never cut: an id, a hash, an address, a time or a number is worth nothing in part.
     Never,
 }
 
 impl Field {
-    /// It is cut before others.
+    /// Makes the value one that is cut before others.
     const fn early(self) -> Self {
         Self { cut: Cut::Early, ..self }
     }
@@ -40,7 +40,7 @@ pub(super) enum Form {
     Text,
     /// The first address. An IPv6 address is written under a key of its own, with a label.
     Address { v6_key: &'static str, v6_label: &'static str },
-    /// The first one, with colons.
+    /// The first MAC address, with colons.
     Mac,
     /// Milliseconds since 1970.
     Time,
@@ -52,7 +52,7 @@ const fn text(key: &'static str, paths: &'static [&'static str]) -> Field {
     Field { key, label: None, form: Form::Text, cut: Cut::Late, paths }
 }
 
-/// One that is never cut.
+/// Returns a field whose value is never cut.
 const fn exact(key: &'static str, paths: &'static [&'static str]) -> Field {
     Field { cut: Cut::Never, ..text(key, paths) }
 }
@@ -175,7 +175,7 @@ const AGENTS: &[Field] = &[
     labelled("flexString2", "Operational state", &["sentinel_one.agent.operational_state"]),
 ];
 
-/// What a stream has besides [`COMMON`]; `None` if `msg` has the whole event as JSON instead.
+/// Returns the fields of a stream in addition to [`COMMON`]; `None` if `msg` has the whole event as JSON instead.
 pub(super) const fn of_stream(stream: Stream) -> Option<&'static [Field]> {
     match stream {
         Stream::Threats => Some(THREATS),

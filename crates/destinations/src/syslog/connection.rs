@@ -18,7 +18,7 @@ use super::send_queue::{Ends, Queue, next_reading};
 
 /// How long a connection has to stay open after its send queue was empty.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a connection that ends may take for its notice.
+/// Longest time for the notice that a connection ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that messages are written to, in the order of the calls.
@@ -30,13 +30,13 @@ pub(super) struct Connection {
 }
 
 struct Writer {
-    /// None once the connection is closed.
+    /// `None` once the connection is closed.
     stream: Option<WriteHalf<Box<dyn Dialled>>>,
     /// A write has begun and has not ended: the receiver may have a part of a message.
     is_incomplete: bool,
 }
 
-/// Whether the connection is lost, and why.
+/// The loss of the connection, with its reason.
 #[derive(Debug, Default)]
 struct Loss {
     reason: OnceLock<String>,
@@ -44,7 +44,7 @@ struct Loss {
 }
 
 impl Loss {
-    /// The first reason stays.
+    /// Reports the loss. A reason that was set before stays.
     fn set(&self, reason: String) {
         let _ = self.reason.set(reason);
         self.token.cancel();
@@ -167,7 +167,7 @@ async fn write_all(
     timeout(longest, stream.flush()).await.ok()
 }
 
-/// Why a receiver closes a new connection within a moment, if it does.
+/// Returns why a receiver closes a new connection within a moment; `None` if it does not.
 pub(super) async fn closed_at_once(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     match timeout(GRACE, stream.read(&mut [0; 256])).await.ok()? {
         Ok(0) => Some("the receiver closed the connection at once".to_owned()),
@@ -178,7 +178,7 @@ pub(super) async fn closed_at_once(stream: &mut (impl AsyncRead + Unpin)) -> Opt
 
 /// Tells the receiver that the connection ends.
 pub(super) async fn close(mut stream: impl AsyncWrite + Unpin) {
-    // It ends all the same if the receiver does not answer.
+    // The connection ends even if the receiver does not answer.
     let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
 }
 
@@ -196,7 +196,7 @@ async fn watch(mut reader: ReadHalf<Box<dyn Dialled>>, loss: Arc<Loss>) {
 
 fn closed_by(error: &io::Error) -> String {
     match error.kind() {
-        // What rustls calls an end without its notice.
+        // rustls reports this kind if the receiver ends the connection without notice.
         io::ErrorKind::UnexpectedEof => "the receiver closed the connection".to_owned(),
         _ => format!("the connection broke: {error}"),
     }

@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_address_of_a_name_is_tried() {
-        // Nobody may send to it without asking the system first.
+        // The system refuses to send to a broadcast address unless a program has asked for that right.
         let unusable = SocketAddr::from((Ipv4Addr::BROADCAST, 514));
         let closed = UdpSocket::bind(address(0)).await.unwrap().local_addr().unwrap();
         let receiver = UdpSocket::bind(address(0)).await.unwrap();

@@ -17,7 +17,7 @@ const STRUCTURED_DATA: &str = "s1-forwarder@32473";
 #[derive(Debug)]
 pub(super) struct Encoder {
     pub format: Format,
-    /// None for UDP, where each datagram is a message.
+    /// `None` for UDP, where each datagram is a message.
     pub framing: Option<Framing>,
     pub body: Body,
     pub facility: Facility,
@@ -34,7 +34,7 @@ pub(super) struct Encoder {
 /// An event has no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unsendable {
-    /// It exceeds the allowed length, however much its texts are shortened.
+    /// The message exceeds the allowed length, however much its texts are shortened.
     #[error(
         "the message has {least} bytes after all its texts were shortened, more than `max_bytes: {max_bytes}`; raise \
          it as far as the receiver allows, and send the dead letter again"
@@ -135,7 +135,7 @@ impl Encoder {
         Unsendable::TooLong { least, max_bytes: self.max_bytes }
     }
 
-    /// Everything before the payload. Returns its length.
+    /// Writes the text before the payload. Returns the length of that text.
     fn write_header(&self, event: Event<'_>, now: Timestamp, out: &mut Vec<u8>) -> usize {
         let priority = self.facility as u8 * 8 + severity::of_syslog(body_of(event), self.schema);
         let Self { hostname, app_name, .. } = self;

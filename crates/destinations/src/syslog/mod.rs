@@ -158,7 +158,7 @@ struct Receiver {
     /// The last connection with a batch was lost. Some receivers close their side of each connection at once and go on
     /// reading, so the next one has to stay open for a moment before it gets the batch again.
     has_lost: AtomicBool,
-    /// For UDP.
+    /// The sockets for UDP.
     datagrams: Datagrams,
 }
 

@@ -32,18 +32,18 @@ pub(super) struct Reading {
     queues: Option<HashMap<Key, u32>>,
 }
 
-/// What of a connection the peer's kernel has not acknowledged.
+/// The part of a connection's output that the peer's kernel has not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Queue {
     /// This system lists no send queues: what was written counts as acknowledged.
     Unlisted,
-    /// It cannot be read now, or has no such connection.
+    /// The list of queues cannot be read now, or does not contain the connection.
     Unknown,
     Bytes(u32),
 }
 
 impl Reading {
-    /// What was written before this reading and is not acknowledged.
+    /// Returns the bytes that were written before this reading and are not acknowledged.
     pub fn queue(&self, ends: Ends) -> Queue {
         match &self.queues {
             Some(queues) => queues.get(&key(ends)).map_or(Queue::Unknown, |bytes| Queue::Bytes(*bytes)),
@@ -53,7 +53,7 @@ impl Reading {
     }
 }
 
-/// Whether this system lists send queues. A list that cannot be opened now, for want of file descriptors, is one.
+/// Whether this system lists send queues. A list counts even if it cannot be opened now for want of file descriptors.
 pub(super) fn is_known() -> bool {
     cfg!(target_os = "linux") && std::path::Path::new("/proc/self/net/tcp").exists()
 }

@@ -15,7 +15,7 @@ use crate::integration::Content;
 
 /// The largest payload of a UDP datagram over IPv4.
 const MAX_DATAGRAM: u64 = 65_507;
-/// What every receiver accepts (RFC 5424, section 6.1).
+/// Size of a message, in bytes, that every receiver accepts (RFC 5424, section 6.1).
 const MIN_MESSAGE: u64 = 480;
 
 pub(super) const DEFAULTS: TypeTraits = TypeTraits {
@@ -129,7 +129,7 @@ pub enum Facility {
     Local7,
 }
 
-/// What a message contains.
+/// The content of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
     Json,
@@ -158,7 +158,7 @@ impl SyslogSettings {
         Ok(receivers)
     }
 
-    /// What the messages contain.
+    /// Returns the content of the messages.
     ///
     /// # Errors
     /// If `payload` and `content` exclude each other.

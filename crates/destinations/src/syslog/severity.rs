@@ -6,7 +6,7 @@ use s1_forwarder_record::Value;
 /// In rising order. The mapping writes 21, 47, 73 and 99 for the last four; a program may set any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Severity {
-    /// None, 0, or what is no number.
+    /// No severity, 0, or a value that is not a number.
     Unknown,
     Low,
     Medium,

@@ -1,4 +1,4 @@
-//! What to change when a console refuses, by cause. Lanes and `check` print the same.
+//! Advice about refusals of a console, by cause. Lanes and `check` print the same.
 
 use http::StatusCode;
 use s1_forwarder_record::{Stream, Timestamp};
@@ -6,7 +6,7 @@ use s1_forwarder_settings::wants_tls;
 
 use super::Endpoint;
 
-/// For an answer whose status says nothing of the stream.
+/// Returns the advice for an answer whose status says nothing of the stream.
 pub(super) fn of_status(status: StatusCode) -> Option<&'static str> {
     match status.as_u16() {
         300..=399 => Some(IS_IT_THE_CONSOLE),
@@ -19,28 +19,28 @@ pub(super) fn of_status(status: StatusCode) -> Option<&'static str> {
     }
 }
 
-/// For an answer from elsewhere.
+/// Advice for an answer from elsewhere.
 pub const IS_IT_THE_CONSOLE: &str = "is `console.url` the console's own address?";
-/// For a port that got a request without TLS.
+/// Advice for a port that got a request without TLS.
 const WANTS_TLS: &str = "the port wants TLS: write https:// in `console.url`";
 
-/// For a body that no console writes, which is not about the token or a stream.
+/// Returns the advice for a body that no console writes, which is not about the token or a stream.
 pub fn of_foreign_body(body: &[u8]) -> &'static str {
     if wants_tls(body) { WANTS_TLS } else { IS_IT_THE_CONSOLE }
 }
 
-/// Whether a text ends with the advice for an answer from elsewhere. It needs no other.
+/// Whether a text ends with the advice for an answer from elsewhere. Such a text needs no other advice.
 pub fn is_from_elsewhere(reason: &str) -> bool {
     reason.ends_with(IS_IT_THE_CONSOLE) || reason.ends_with(WANTS_TLS)
 }
 
-/// The text without the advice about the console's address.
+/// Returns the text without the advice about the console's address.
 pub(super) fn without_address(reason: String) -> String {
     let stripped = reason.strip_suffix(IS_IT_THE_CONSOLE).and_then(|reason| reason.strip_suffix("; "));
     stripped.map(str::to_owned).unwrap_or(reason)
 }
 
-/// The text with what may have refused instead of the advice about the console's address.
+/// Replaces the advice about the console's address with what may have refused.
 pub(super) fn with_firewall(reason: String) -> String {
     if !is_from_elsewhere(&reason) {
         return reason;
@@ -48,7 +48,7 @@ pub(super) fn with_firewall(reason: String) -> String {
     format!("{}; no console writes this answer: a proxy or firewall may refuse this", without_address(reason))
 }
 
-/// For records of a stream that the token may not read.
+/// Returns the advice for records of a stream that the token may not read.
 pub(super) fn of_permission(stream: Stream) -> String {
     let permission = Endpoint::permission(stream);
     format!(
@@ -56,8 +56,8 @@ pub(super) fn of_permission(stream: Stream) -> String {
     )
 }
 
-/// For a list that the console does not have. One that it has shown before is gone with what it was narrowed to, or
-/// from the console.
+/// Returns the advice for a list that the console does not have. A list that the console has shown before is gone with
+/// what it was narrowed to, or from the console.
 pub(super) fn of_missing(has_answered: bool, has_scope: bool) -> &'static str {
     match (has_answered, has_scope) {
         (false, false) => "the console does not have this stream: remove it",
@@ -73,11 +73,11 @@ pub(super) fn of_missing(has_answered: bool, has_scope: bool) -> &'static str {
     }
 }
 
-/// For a token that is refused while its source has another one, which is not used either.
+/// Advice for a token that is refused while its source has another one, which is not used either.
 pub const OF_NEW_TOKEN: &str = "the token in use is refused, and so is the new one in its file or Secret, or its user has another scope: correct \
      that one";
 
-/// For a token that is refused. `expiry` is when it ends, if somebody knows.
+/// Returns the advice for a token that is refused. `expiry` is the time at which the token ends, if it is known.
 pub fn of_token(expiry: Option<Timestamp>, now: Timestamp) -> String {
     const GONE: &str = "it was revoked or replaced, or its user was disabled or deleted";
     match expiry {

@@ -27,7 +27,7 @@ use super::{
 /// Timeout of a list of findings, for which consoles need longer.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 const ROOT: &str = "/web/api/v2.1/";
-/// More than the usual query has.
+/// Initial capacity for a query, in bytes: more than the usual query has.
 const QUERY_BYTES: usize = 256;
 /// Longest URL, in bytes, that the HTTP client takes.
 const MAX_URL: usize = 65_534;
@@ -39,10 +39,12 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// A console that seemed to be behind is asked for its time again after this: one of its nodes may have been wrong.
+/// Time after which a console that seemed to be behind is asked for its time again: one of its nodes may have been
+/// wrong.
 const CLOCK_AGE: Duration = Duration::from_secs(300);
 
-/// How long what a console says of itself is taken as unchanged, and how long it is not asked after it did not say it.
+/// Time for which a console's statement about itself counts as unchanged, and time for which it is not asked after it
+/// made none.
 const SYSTEM_AGE: Duration = Duration::from_secs(86_400);
 const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
 /// While a token is refused: least time between two trials of another one that the console refused too.
@@ -75,19 +77,19 @@ pub struct Client {
     apart_since: Mutex<Option<(Timestamp, Instant)>>,
 }
 
-/// What the console said of the user of the token in use.
+/// Scope of the user of the token in use, as the console last reported it.
 #[derive(Debug)]
 struct KnownUserScope {
-    /// [`Client::token_changes`] then.
+    /// Value of [`Client::token_changes`] at that time.
     token_changes: u64,
     at: Instant,
     scope: Option<UserScope>,
 }
 
-/// What a console says of itself, as far as it is known.
+/// Facts that a console reports about itself, as far as they are known.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 pub struct System {
-    /// Such as `S-25.1.4#19`.
+    /// Release, such as `S-25.1.4#19`.
     pub release: Option<String>,
     pub build: Option<String>,
 }
@@ -98,13 +100,13 @@ pub struct RequestPermit(());
 
 #[cfg(any(test, feature = "testing"))]
 impl RequestPermit {
-    /// Without a rate limit.
+    /// Returns a permit without a rate limit.
     pub fn unlimited() -> Self {
         Self(())
     }
 }
 
-/// How a request for a list is narrowed to the scope that the pipeline names.
+/// Narrowing of a request for a list to the scope that the pipeline names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeFilter {
     /// All accounts, sites and groups of the pipeline.
@@ -119,7 +121,7 @@ pub enum ScopeFilter {
 #[derive(Debug, Clone)]
 pub(super) struct ApiCall<'a> {
     pub url: &'a Url,
-    /// JSON. With a body the request is a POST.
+    /// JSON body. With a body the request is a POST.
     pub body: Option<Vec<u8>>,
     /// Sends the token in the body, to ask the console about it.
     pub token_in_body: bool,
@@ -146,7 +148,7 @@ pub enum ClockChange {
 }
 
 impl Client {
-    /// Access over HTTP, at the rate that `limiters` allow for this console and token.
+    /// Returns a client over HTTP, at the rate that `limiters` allow for this console and token.
     ///
     /// # Errors
     /// When the TLS files of the settings cannot be used.
@@ -155,7 +157,7 @@ impl Client {
         Ok(Self::new(settings, Arc::new(transport), limiters.join_for(settings), clock))
     }
 
-    /// `limiter` must be the one for this console and token.
+    /// Returns a client over `transport`. `limiter` must be the one for this console and token.
     pub fn new(settings: &ConsoleSettings, transport: Arc<dyn Transport>, limiter: Limiter, clock: Clock) -> Self {
         let csv = |ids: &[Id]| ids.iter().map(Id::as_str).collect::<Vec<_>>().join(",");
         let scope = [
@@ -194,8 +196,8 @@ impl Client {
         self.scope.iter().map(|(name, ids)| format!("{name}={ids}")).collect::<Vec<_>>().join("&")
     }
 
-    /// The time by the console's clock, never ahead of it: the last `Date` header (whole seconds, rounded down) plus
-    /// the time since. `None` before the first response.
+    /// Returns the time by the console's clock, and never a later one: the last `Date` header (whole seconds, rounded
+    /// down) plus the time since. Returns `None` before the first response.
     pub fn time(&self) -> Option<Timestamp> {
         let clock = *self.server_clock.lock();
         clock.map(|clock| clock.date.plus(clock.at.elapsed()))
@@ -292,8 +294,8 @@ impl Client {
         self.request(permit, self.call(&url), None).await
     }
 
-    /// The scope of the user of the token in use; `None` if the console does not say. The console is asked for another
-    /// token, and after `max_age`.
+    /// Returns the scope of the user of the token in use; `None` if the console does not say. The console is asked
+    /// again for another token, and after `max_age`.
     ///
     /// # Errors
     /// When the console does not answer, or refuses the token.
@@ -314,7 +316,7 @@ impl Client {
         Ok(scope)
     }
 
-    /// Requests that name no ids use no new token whose user has another scope from now on.
+    /// Forbids a new token whose user has another scope to requests that name no ids, from now on.
     pub fn keep_scope(&self, scope: UserScope) {
         *self.kept_scope.lock() = Some(scope);
     }
@@ -340,7 +342,8 @@ impl Client {
         expiry_in(&answer)
     }
 
-    /// Asked for once a day, or an hour after an answer without a release.
+    /// Returns what the console reports about itself. It is asked once a day, or an hour after an answer without a
+    /// release.
     pub async fn system(&self) -> System {
         let mut known = self.system.lock().await;
         if let Some((system, _)) = known.as_ref().filter(|(_, until)| Instant::now() < *until) {
@@ -371,7 +374,7 @@ impl Client {
         &self.redactor
     }
 
-    /// A GET request with a small response.
+    /// Returns a GET request with a small response.
     pub(super) fn call<'a>(&self, url: &'a Url) -> ApiCall<'a> {
         let body = None;
         let token_in_body = false;
@@ -407,7 +410,7 @@ impl Client {
         self.tokens.changed_since(changes).await;
     }
 
-    /// The token in use as its file or Secret has it now, if it has changed.
+    /// Returns the token in use as its file or Secret has it now, if it has changed.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -430,7 +433,7 @@ impl Client {
             self.limiter.ready().await;
             match self.attempt(token, &call, None).await {
                 Ok(answer) => match expiry_in(&answer) {
-                    // The console tells of an expired token, and refuses each list.
+                    // The console reports the expiry of an expired token, and refuses each list.
                     Ok(Some(expiry)) if expiry <= self.clock.now() => TokenVerdict::Refused,
                     Ok(_) => TokenVerdict::Accepted,
                     Err(_) => TokenVerdict::Unknown,
@@ -452,8 +455,8 @@ impl Client {
         verdict
     }
 
-    /// The verdict about a token whose user shares nothing with the scope of [`Self::keep_scope`]. `None` if it does,
-    /// if requests name ids, or if that scope is not known.
+    /// Returns the verdict about a token whose user shares nothing with the scope of [`Self::keep_scope`]. Returns
+    /// `None` if the user shares something, if requests name ids, or if that scope is not known.
     async fn other_scope(&self, token: &SecretString) -> Option<TokenVerdict> {
         if self.names_ids() {
             return None;
@@ -489,7 +492,7 @@ impl Client {
                 Err(error @ (ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_))) => {
                     refused.get_or_insert(error);
                 }
-                // This does not show whether the console accepts the token.
+                // A transient failure does not show whether the console accepts the token.
                 failure @ Err(ConsoleError::Transient { .. }) => return failure,
                 answer => {
                     if refused.is_some() {
@@ -502,8 +505,8 @@ impl Client {
         Err(refused.unwrap_or_else(|| ConsoleError::NoToken("there is no token".to_owned())))
     }
 
-    /// One attempt with the token at `index`, and a second one if it is refused and its file has a new token, which the
-    /// console accepts.
+    /// Makes one attempt with the token at `index`. A second one follows if the token is refused and its file has a new
+    /// one, which the console accepts.
     async fn attempt_with_reload(
         &self,
         index: usize,
@@ -520,10 +523,10 @@ impl Client {
         // Another lane may have replaced the token already.
         if token.expose_secret() == used.expose_secret() {
             let Some(changed) = self.tokens.changed(index).map_err(unreadable)? else { return first };
-            // Boxed: few requests wait for it, and it would enlarge the future of each.
+            // Boxed: few requests wait for the trial, and it would enlarge the future of each request.
             match (Box::pin(self.try_at(index, &changed, NEW_TOKEN_AGE)).await, &first) {
                 (TokenVerdict::Accepted, _) => {}
-                // The former one is refused anyway.
+                // The former token is refused anyway.
                 (TokenVerdict::Unknown, Err(ConsoleError::Unauthorized(_))) => {
                     self.tokens.replace(index, changed.clone());
                 }
@@ -582,7 +585,7 @@ impl Client {
     }
 }
 
-/// The expiry time in the answer about a token; `None` if the console does not report it.
+/// Reads the expiry time in the answer about a token; `None` if the console does not report it.
 ///
 /// # Errors
 /// If the answer is no console's.
@@ -603,7 +606,7 @@ fn expiry_in(answer: &[u8]) -> Result<Option<Timestamp>, ConsoleError> {
     Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
 }
 
-/// A console may give a cursor that no request can carry.
+/// Refuses a URL that is too long: a console may give a cursor that no request can carry.
 fn check_length(call: &ApiCall<'_>) -> Result<(), ConsoleError> {
     let length = call.url.as_str().len();
     if length <= MAX_URL {
@@ -620,7 +623,7 @@ fn check_length(call: &ApiCall<'_>) -> Result<(), ConsoleError> {
     })
 }
 
-/// RFC 8259 lets a reader ignore a byte order mark before JSON.
+/// Removes a byte order mark before JSON, which RFC 8259 lets a reader ignore.
 fn without_byte_order_mark(mut body: Bytes) -> Bytes {
     if body.starts_with(BYTE_ORDER_MARK) {
         body.advance(BYTE_ORDER_MARK.len());
@@ -628,7 +631,7 @@ fn without_byte_order_mark(mut body: Bytes) -> Bytes {
     body
 }
 
-/// The label `status` of `console_requests_total`.
+/// Returns the label `status` of `console_requests_total`.
 fn status_label(outcome: &Result<Response, TransportError>) -> &str {
     match outcome {
         Ok(response) => response.status.as_str(),

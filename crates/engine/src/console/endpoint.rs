@@ -5,21 +5,21 @@ use s1_forwarder_record::Stream;
 /// Path and parameters of the requests for one stream. The console documents them at `https://HOST/api-doc/overview`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Below `/web/api/v2.1/`.
+    /// Path below `/web/api/v2.1/`.
     pub path: &'static str,
-    /// In the order of the stream.
+    /// Sort order and filter in the order of the stream.
     pub order: ListOrder,
-    /// By the time of creation. None: the console has no filter by it.
+    /// Sort order and filter by the time of creation; `None` if the console has no such filter.
     pub created: Option<ListOrder>,
     /// The largest accepted `limit`.
     pub max_limit: usize,
     /// The permission that a role needs, as the console's page of roles names it: page, then box.
     pub permission: &'static str,
-    /// The console needs longer for this list than for others.
+    /// Whether the console needs longer for this list than for others.
     pub is_slow: bool,
 }
 
-/// How a list is sorted and filtered.
+/// Sort order and filter of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListOrder {
     /// The value of `sortBy`.
@@ -115,7 +115,7 @@ impl Endpoint {
         Self::of(stream).permission
     }
 
-    /// By creation where the console has a filter by it, else in the order of the stream.
+    /// Returns the order by creation if the console has a filter by it, or else the order of the stream.
     pub const fn by_creation(&self) -> ListOrder {
         match self.created {
             Some(created) => created,

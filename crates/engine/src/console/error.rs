@@ -18,9 +18,9 @@ pub enum ConsoleError {
     #[error("{reason}")]
     Transient {
         reason: String,
-        /// From `Retry-After`.
+        /// Delay that `Retry-After` asks for.
         after: Option<Duration>,
-        /// The request timed out: a smaller page may succeed.
+        /// Whether the request timed out: a smaller page may succeed.
         timed_out: bool,
     },
     /// The response is larger than the memory reserved for it.
@@ -48,8 +48,8 @@ pub enum ConsoleError {
 }
 
 impl ConsoleError {
-    /// What to change so that records of this stream can be read, unless the text says it. `has_answered`: the console
-    /// has shown the stream before. `has_scope`: the pipeline names accounts, sites or groups.
+    /// Returns what to change so that records of this stream can be read, unless the text says it. `has_answered`: the
+    /// console has shown the stream before. `has_scope`: the pipeline names accounts, sites or groups.
     pub fn advice(&self, stream: Stream, has_answered: bool, has_scope: bool) -> Option<String> {
         match self {
             Self::Forbidden(reason) | Self::Missing(reason) if advice::is_from_elsewhere(reason) => None,
@@ -59,8 +59,8 @@ impl ConsoleError {
         }
     }
 
-    /// An error about a stream that the console has shown before: its address was right then, so that a body that no
-    /// console writes does not speak against it.
+    /// Returns the error about a stream that the console has shown before. The console's address was right then, so
+    /// that a body that no console writes does not speak against the address.
     #[must_use]
     pub fn of_known_stream(self) -> Self {
         match self {
@@ -70,7 +70,7 @@ impl ConsoleError {
         }
     }
 
-    /// A failure without `Retry-After`.
+    /// Returns a transient failure without `Retry-After`.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None, timed_out: false }
     }
@@ -78,7 +78,7 @@ impl ConsoleError {
     /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
     pub(super) fn from_status(response: &Response, secrets: &KnownSecrets, now: Timestamp, with_cursor: bool) -> Self {
         let Response { status, headers, body } = response;
-        // A console refuses in JSON. Another answer is from something before it, or from another server. Nothing at all
+        // A console refuses in JSON. Another answer is from something before it, or from another server. An empty body
         // may be a console's refusal of the token.
         let is_refusal = matches!(status.as_u16(), 400..=407 | 409..=424 | 501);
         let says_nothing = body.is_empty() && !matches!(status.as_u16(), 403 | 404 | 501);
@@ -88,7 +88,7 @@ impl ConsoleError {
         let reason = format!("{}{advice}", describe(*status, body, secrets));
         let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
         match status.as_u16() {
-            // What is missing, gone or not as it was is the cursor. If it is the stream, the next request says so.
+            // The cursor is missing, gone or not as it was. If it is the stream, the next request says so.
             400 | 404 | 410 | 412 if with_cursor => Self::BadCursor(reason),
             401 => Self::Unauthorized(reason),
             403 => Self::Forbidden(reason),
@@ -104,12 +104,12 @@ impl ConsoleError {
 }
 
 impl ConsoleError {
-    /// The error without these secrets in its text.
+    /// Returns the error without these secrets in its text.
     pub(super) fn without(self, secrets: &KnownSecrets) -> Self {
         let scrub = |reason: String| secrets.scrub(&reason);
         match self {
             Self::Transient { reason, after, timed_out } => Self::Transient { reason: scrub(reason), after, timed_out },
-            // Its text is the program's own.
+            // The text of this error is the program's own.
             Self::TooLarge(body) => Self::TooLarge(body),
             Self::Unauthorized(reason) => Self::Unauthorized(scrub(reason)),
             Self::NoToken(reason) => Self::NoToken(scrub(reason)),
@@ -146,7 +146,7 @@ impl From<TransportError> for ConsoleError {
     }
 }
 
-/// The status, and the first error of a JSON body.
+/// Returns the status, and the first error of a JSON body.
 fn describe(status: StatusCode, body: &[u8], secrets: &KnownSecrets) -> String {
     let page = parse_page(body).ok();
     match page.as_ref().and_then(|page| page.errors.first()) {

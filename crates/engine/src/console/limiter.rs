@@ -22,7 +22,7 @@ use crate::weak_cache::WeakCache;
 #[derive(Debug, Default)]
 pub struct Limiters(WeakCache<LimiterKey, SharedLimiter>);
 
-/// Clients with equal keys share a limiter.
+/// Key of a limiter. Clients with equal keys share a limiter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LimiterKey {
     pub host: String,
@@ -42,11 +42,11 @@ struct SharedLimiter {
     state: Mutex<Rates>,
     /// Locked while a request waits, so that requests are served in order.
     queue: tokio::sync::Mutex<()>,
-    /// The rate has changed: the first in the queue must not wait as the old one says.
+    /// Signals a change of the rate: the first request in the queue must not wait as the old rate says.
     changed: Notify,
     /// See [`Limiter::join_lane`].
     lanes: Arc<AtomicUsize>,
-    /// What the console said of new tokens from the same source.
+    /// Verdicts of the console about new tokens from the same source.
     trials: Trials,
 }
 
@@ -69,13 +69,14 @@ struct Rates {
 }
 
 impl Limiters {
-    /// The limiter for the console and the token of `settings`.
+    /// Returns the limiter for the console and the token of `settings`.
     pub fn join_for(&self, settings: &ConsoleSettings) -> Limiter {
         let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.first().reference() };
         self.join(key, settings.rate())
     }
 
-    /// The limiter for `key`. It allows at most `rate` requests per second as long as the returned handle exists.
+    /// Returns the limiter for `key`. It allows at most `rate` requests per second as long as the returned handle
+    /// exists.
     pub fn join(&self, key: LimiterKey, rate: f64) -> Limiter {
         let new = || SharedLimiter {
             state: Mutex::new(Rates { requested: Vec::new(), governor: governor(rate) }),
@@ -97,7 +98,7 @@ impl Limiter {
         LaneShare(self.shared.lanes.clone())
     }
 
-    /// The number of lanes that share the limiter.
+    /// Returns the number of lanes that share the limiter.
     pub fn lanes(&self) -> Arc<AtomicUsize> {
         self.shared.lanes.clone()
     }
@@ -110,7 +111,7 @@ impl Limiter {
     pub async fn ready(&self) {
         let _queue = self.shared.queue.lock().await;
         loop {
-            // Before the rate is read, so that no change is missed.
+            // Registered before the rate is read, so that no change is missed.
             let changed = self.shared.changed.notified();
             let governor = self.shared.state.lock().governor.clone();
             match governor.check() {
@@ -149,7 +150,7 @@ impl SharedLimiter {
     }
 }
 
-/// Evenly spaced single requests: a burst would double the rate in the first second.
+/// Returns a governor of evenly spaced single requests: a burst would double the rate in the first second.
 fn governor(rate: f64) -> Arc<Governor> {
     let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::from_secs(1)).max(Duration::from_nanos(1));
     let one = Quota::per_second(NonZeroU32::MIN);

@@ -10,9 +10,9 @@ use super::ConsoleSettings;
 /// A response from a console's address.
 #[derive(Debug)]
 pub struct Reached {
-    /// What the console's name resolves to on this host. Empty if only a proxy can resolve it.
+    /// Addresses to which the console's name resolves on this host. Empty if only a proxy can resolve it.
     pub addresses: Vec<IpAddr>,
-    /// What the response is instead of a console's, such as a web page.
+    /// Description of a response that is not a console's, such as a web page.
     pub odd: Option<&'static str>,
 }
 
@@ -25,7 +25,7 @@ pub enum ReachError {
     Request(RequestProblem),
 }
 
-/// The proxy that requests to the console go through.
+/// Returns the proxy that requests to the console go through.
 pub fn proxy(settings: &ConsoleSettings) -> Option<UsedProxy> {
     settings.http().way().proxy(&settings.url.with("/", None))
 }

@@ -17,27 +17,27 @@ pub struct SecretRedactor {
 }
 
 impl SecretRedactor {
-    /// Knows every token that was read so far, whenever it is asked.
+    /// Returns a redactor that knows every token that was read until it is used.
     pub(super) fn new(tokens: Arc<Tokens>, proxy_secrets: KnownSecrets) -> Self {
         Self { tokens: Some(tokens), proxy_secrets: proxy_secrets.into() }
     }
 
-    /// The beginning of a foreign text, without secrets: see [`KnownSecrets::excerpt`].
+    /// Returns the beginning of a foreign text, without secrets: see [`KnownSecrets::excerpt`].
     pub fn excerpt(&self, text: &str) -> String {
         self.known().excerpt(text)
     }
 
-    /// A foreign text without secrets.
+    /// Returns a foreign text without secrets.
     pub fn scrub(&self, text: &str) -> String {
         self.known().scrub(text)
     }
 
-    /// The error for an answer that cannot be read. `error` may quote it.
+    /// Returns the error for an answer that cannot be read. `error` may quote the answer.
     pub fn unreadable(&self, error: &impl Display) -> ConsoleError {
         ConsoleError::transient(error.to_string()).without(&self.known())
     }
 
-    /// `token` may have been replaced since it was sent.
+    /// Returns the known secrets and `token`, which may have been replaced since it was sent.
     pub(super) fn known_with(&self, token: &SecretString) -> KnownSecrets {
         let mut known = self.known();
         known.push(token.clone());

@@ -48,7 +48,7 @@ impl Transport for ScriptedTransport {
     }
 }
 
-/// The headers of an answer that a console with this time gives.
+/// Returns the headers of an answer that a console with this time gives.
 pub fn dated(time: Timestamp) -> HeaderMap {
     let since_1970 = time.since(Timestamp::default());
     let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + since_1970);
@@ -63,13 +63,14 @@ pub struct ResponseQueue {
 }
 
 impl ResponseQueue {
-    /// A request beyond the end of the list panics, which ends the test.
+    /// Returns a transport that answers from the list. A request beyond the end of the list panics, which ends the
+    /// test.
     pub fn transport(self: &Arc<Self>) -> ScriptedTransport {
         let queue = self.clone();
         ScriptedTransport::new(move |request| std::future::ready(queue.answer(request)))
     }
 
-    /// A transport whose console has this clock.
+    /// Returns a transport whose console has this clock.
     pub fn dated_transport(self: &Arc<Self>, clock: Clock) -> ScriptedTransport {
         let queue = self.clone();
         ScriptedTransport::new(move |request| {
@@ -86,7 +87,7 @@ impl ResponseQueue {
         self.responses.lock().is_empty()
     }
 
-    /// The body of each POST, the query of each GET.
+    /// Returns the body of each POST and the query of each GET.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().clone()
     }

@@ -47,12 +47,12 @@ pub struct ConsoleSettings {
 }
 
 impl ConsoleSettings {
-    /// Requests per second that this pipeline allows.
+    /// Returns the requests per second that this pipeline allows.
     pub fn rate(&self) -> f64 {
         self.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND)
     }
 
-    /// These settings with the defaults that apply.
+    /// Returns these settings with the defaults that apply.
     pub fn effective(&self) -> Self {
         Self {
             requests_per_second: Some(self.rate()),

@@ -40,7 +40,7 @@ impl Tokens {
         self.credentials[index].get()
     }
 
-    /// The token at `index` as its source has it now, if that is another one than requests use.
+    /// Returns the token at `index` as its source has it now, if that is another one than requests use.
     ///
     /// # Errors
     /// When the token cannot be read.
@@ -48,7 +48,7 @@ impl Tokens {
         self.credentials[index].changed()
     }
 
-    /// Requests use this token at `index` from now on.
+    /// Makes requests use this token at `index` from now on.
     pub fn replace(&self, index: usize, token: SecretString) {
         self.credentials[index].replace(token);
         if index == self.in_use() {
@@ -56,7 +56,7 @@ impl Tokens {
         }
     }
 
-    /// Called when the console accepted the token at `index` after it had refused the one in use.
+    /// Switches to the token at `index`, which the console accepted after it had refused the one in use.
     pub fn switch_to(&self, index: usize, console: &str) {
         if self.in_use.swap(index, Ordering::Relaxed) != index {
             let token = if index == 0 { "first" } else { "second" };
@@ -72,7 +72,7 @@ impl Tokens {
 
     /// Returns when requests use another token than after this number of changes.
     pub async fn changed_since(&self, changes: u64) {
-        // The sender is here: it is not closed.
+        // The sender is in `self`: the channel is not closed.
         let _ = self.changes.subscribe().wait_for(|now| *now != changes).await;
     }
 

@@ -17,7 +17,7 @@ use url::Url;
 
 /// Limit for the body of a status other than 200, in bytes.
 const ERROR_BODY_BYTES: usize = 64 * 1024;
-/// The maximum of gzip.
+/// Size of the window in bits, the maximum of gzip.
 const WINDOW_BITS: u8 = 15;
 /// Most bytes to which deflate expands a byte.
 const MAX_INFLATED: usize = 1_032;
@@ -25,12 +25,12 @@ const MAX_INFLATED: usize = 1_032;
 /// One request to a console.
 #[derive(Debug)]
 pub struct Request {
-    /// With query.
+    /// URL with its query.
     pub url: Url,
     pub token: SecretString,
-    /// JSON. With a body the request is a POST, else a GET.
+    /// JSON body. With a body the request is a POST, else a GET.
     pub body: Option<Vec<u8>>,
-    /// For the whole exchange.
+    /// Timeout of the whole exchange.
     pub timeout: Duration,
     /// Limit for the body, after decompression.
     pub max_bytes: usize,
@@ -41,11 +41,11 @@ pub struct Request {
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    /// Decompressed.
+    /// Decompressed body.
     pub body: Bytes,
 }
 
-/// No complete response.
+/// Failure of a request that got no complete response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// Name resolution, route, proxy or TLS failed.
@@ -96,7 +96,7 @@ pub trait Transport: Send + Sync + Debug {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
 }
 
-/// The outcome of `exchange` within the request's timeout, for transports without one of their own.
+/// Returns the outcome of `exchange` within the request's timeout, for transports without one of their own.
 ///
 /// # Errors
 /// The errors of `exchange`, and one if it took too long.
@@ -109,11 +109,11 @@ pub async fn within(
         .unwrap_or_else(|_| Err(TransportError::Timeout(format!("no complete answer within {}", Period(timeout)))))
 }
 
-/// Over HTTP or HTTPS. Lanes with the same TLS settings share a client.
+/// Transport over HTTP or HTTPS. Lanes with the same TLS settings share a client.
 #[derive(Debug)]
 pub struct HttpTransport {
     client: RenewableClient,
-    /// The console has answered, so that a connection may be one that it has closed meanwhile.
+    /// Whether the console has answered, so that a connection may be one that it has closed meanwhile.
     has_answered: AtomicBool,
 }
 
@@ -135,7 +135,7 @@ impl HttpTransport {
         let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
             .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
         authorization.set_sensitive(true);
-        // A resolver does not see an address in place of a name.
+        // A resolver does not see an address that is in place of a name.
         self.client.settings().may_reach(&request.url).map_err(|error| TransportError::Connect(error.to_string()))?;
         let json = HeaderValue::from_static("application/json");
         let timeout = request.timeout;
@@ -195,7 +195,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// The body of a status other than 200; empty if it is too large.
+/// Reads the body of a status other than 200; empty if it is too large.
 async fn error_body(answer: &mut reqwest::Response, headers: &HeaderMap) -> Bytes {
     let mut body = Body::new(headers, ERROR_BODY_BYTES);
     while let Ok(Some(chunk)) = answer.chunk().await {
@@ -219,7 +219,7 @@ fn classify(error: &reqwest::Error, way: &RequestWay<'_>) -> TransportError {
 
 /// A body while it arrives, limited in size.
 struct Body {
-    /// Compressed, if it is gzip.
+    /// Bytes read so far, compressed if the body is gzip.
     bytes: Vec<u8>,
     is_gzip: bool,
     /// Limit for the body after decompression.
@@ -239,7 +239,7 @@ impl Body {
         if !self.is_gzip {
             return check(&self.bytes, self.max_bytes);
         }
-        // What cannot be compressed takes up to nine bits a byte, and the member's frame.
+        // Data that cannot be compressed takes up to nine bits a byte, and the member's frame.
         let most = self.max_bytes.saturating_add(self.max_bytes / 8).saturating_add(64);
         if self.bytes.len() <= most {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a console said of new tokens, before requests use them.
+//! Verdicts of a console about new tokens, before requests use them.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Nothing is remembered for longer.
+/// Longest time for which a verdict is remembered.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
-/// What the console says of a token.
+/// Verdict of a console about a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenVerdict {
     Accepted,
@@ -36,8 +36,8 @@ struct Trial {
 }
 
 impl Trials {
-    /// The verdict about the token, if it is younger than `max_age`, else that of `ask`. Others that want one wait
-    /// meanwhile.
+    /// Returns the verdict about the token, if it is younger than `max_age`, or else that of `ask`. Other callers that
+    /// want a verdict wait meanwhile.
     pub async fn verdict(
         &self,
         token: &SecretString,

@@ -66,7 +66,7 @@ pub(super) const BRIEF: &str = "query UnifiedAlerts($first: Int, $after: String,
 alerts(first: $first, after: $after, filters: $filters, sort: $sort, scope: $scope, viewType: $viewType) { \
 totalCount pageInfo { hasNextPage endCursor } edges { node { id detectedAt updatedAt status analystVerdict } } } }";
 
-/// A field that was left out is asked for again after this time: the console may have been updated, or may have failed
+/// Time after which a field that was left out is asked for again. The console may have been updated, or may have failed
 /// when it said that it does not know the field.
 const LEFT_OUT_FOR: Duration = Duration::from_secs(6 * 3600);
 

@@ -44,7 +44,7 @@ impl Client {
         }
     }
 
-    /// GraphQL takes one type of scope: the narrowest that the pipeline names.
+    /// Returns the scope for GraphQL, which takes one type of scope: the narrowest that the pipeline names.
     fn alert_scope(&self) -> Value {
         let Some((name, ids)) = self.scope.last() else { return Value::Null };
         let level = match *name {
@@ -55,7 +55,7 @@ impl Client {
         json!({ "scopeType": level, "scopeIds": ids.split(',').collect::<Vec<_>>() })
     }
 
-    /// The error for a query that returned no data.
+    /// Returns the error for a query that returned no data.
     fn refused_query(&self, errors: &[String], with_cursor: bool) -> ConsoleError {
         let reason = errors.join("; ");
         let lower = reason.to_lowercase();

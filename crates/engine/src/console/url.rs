@@ -21,7 +21,7 @@ pub enum ConsoleUrlError {
         "`{0}` is not the address of a console; write it as https://HOST, for example https://usea1-acme.sentinelone.net"
     )]
     NotAConsole(String),
-    /// `https://` stands there twice.
+    /// The address has `https://` twice.
     #[error("the console's address begins twice; write https:// once, as in https://usea1-acme.sentinelone.net")]
     BeginsTwice,
     /// The URL has a user name or a password.
@@ -61,17 +61,17 @@ impl ConsoleUrl {
         Ok(Self(Arc::new(url)))
     }
 
-    /// `https://host` without a path.
+    /// Returns `https://host` without a path.
     pub fn base(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }
 
-    /// The host in lower case, with its port if that is not the scheme's default: the form used in identities.
+    /// Returns the host in lower case, with its port if that is not the scheme's default: the form used in identities.
     pub fn host(&self) -> &str {
         self.0.authority()
     }
 
-    /// The address of something on the console.
+    /// Returns the URL of something on the console.
     pub fn with(&self, path: &str, query: Option<&str>) -> Url {
         let mut url = Url::clone(&self.0);
         url.set_path(path);

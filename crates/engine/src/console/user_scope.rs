@@ -1,4 +1,4 @@
-//! The scope of a token's user. It is what requests read where the pipeline names no ids: another customer's token
+//! The scope of a token's user. Requests of a pipeline that names no ids read this scope: another customer's token
 //! reads another customer's records.
 
 use serde::Deserialize;
@@ -24,7 +24,7 @@ struct Role {
     name: Option<String>,
 }
 
-/// Whose records a token reads.
+/// Scope whose records a token reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserScope {
     /// Level and ids, such as `account 225494730938493804`.
@@ -39,14 +39,14 @@ impl UserScope {
         Self { ids: ids.to_owned(), text: ids.to_owned() }
     }
 
-    /// Whether the user sees something of what another one with these ids sees: the level is the same, and one id.
+    /// Whether the user sees something of what a user with these ids sees: the level is the same, and one id.
     pub fn shares(&self, ids: &str) -> bool {
         let (level, own) = self.ids.split_once(' ').unwrap_or((&self.ids, ""));
         let (other_level, others) = ids.split_once(' ').unwrap_or((ids, ""));
         level == other_level && own.split(", ").any(|id| others.split(", ").any(|other| id == other))
     }
 
-    /// The scope in the answer about a user; `None` if the console does not say.
+    /// Returns the scope in the answer about a user; `None` if the console does not say.
     pub(super) fn read(answer: &[u8], redactor: &SecretRedactor) -> Option<Self> {
         let User { scope, scope_roles } = serde_json::from_slice::<Envelope>(answer).ok()?.data?;
         let level = scope?;

@@ -5,17 +5,18 @@
 //! others are *quiet*: each has one small reservation at a time, and none from the sink's first refusal on. Live lanes
 //! share what the quiet ones leave, and no lane reserves more than twice its fair share.
 //!
-//! A sixteenth of a large budget is a common reserve. A live lane that has nothing may take a small page from it when
-//! nothing else is left: lanes whose sinks have just stopped answering may have taken everything, and nothing has shown
-//! yet that they have.
+//! A sixteenth of a large budget is a common reserve. A live lane without reservations may reserve a small page from it
+//! when nothing else is left. Lanes whose sinks have just stopped answering may have reserved everything else, before
+//! it shows that these sinks do not answer.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// From this budget on there is a common reserve, of this fraction.
+/// Bytes of the smallest budget that has a common reserve.
 const MIN_WITH_RESERVE: usize = 16 << 20;
+/// Divisor of the budget for the bytes of the common reserve.
 const RESERVE_DIVISOR: usize = 16;
 
 /// Bytes are counted in units of this size: a semaphore counts to 2³² at most.
@@ -24,7 +25,7 @@ const UNIT: usize = 1024;
 /// The bytes that all lanes together may reserve.
 #[derive(Debug)]
 pub struct Budget {
-    /// Without the common reserve.
+    /// Bytes without the common reserve.
     total: usize,
     free: Arc<Semaphore>,
     common: Arc<Semaphore>,
@@ -37,8 +38,9 @@ struct Sums {
     used: usize,
     /// Bytes reserved by quiet lanes.
     quiet_bytes: usize,
-    /// The lanes, live and all, that have or want bytes.
+    /// Number of live lanes that have or want bytes.
     live: usize,
+    /// Number of all lanes that have or want bytes.
     active: usize,
 }
 
@@ -51,7 +53,7 @@ pub struct LaneBudget {
 
 #[derive(Debug, Default)]
 struct Account {
-    /// Changed only while the sums are locked, so that they stay the sums of this.
+    /// The lane's part of the sums. It changes only while the sums are locked, so that they stay correct.
     entry: Mutex<Entry>,
     /// Signalled when the lane has fewer bytes or may reserve again. One task of a lane reserves at a time.
     changed: Notify,
@@ -60,7 +62,7 @@ struct Account {
 #[derive(Debug, Default, Clone, Copy)]
 struct Entry {
     reserved: usize,
-    /// Requests and reservations: the lane is active while there are any.
+    /// Number of requests and reservations. The lane is active while there are any.
     claims: usize,
     paused: bool,
     proven: bool,
@@ -74,7 +76,7 @@ pub struct Reservation {
     lane: LaneBudget,
 }
 
-/// Bytes of the budget and of its common reserve.
+/// Permits for bytes of the budget, and of its common reserve.
 #[derive(Debug, Default)]
 struct Permits {
     own: Option<OwnedSemaphorePermit>,
@@ -82,7 +84,7 @@ struct Permits {
 }
 
 impl Budget {
-    /// A budget of `total` bytes.
+    /// Returns a budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
         let units = (total / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let common = if total < MIN_WITH_RESERVE { 0 } else { units / RESERVE_DIVISOR };
@@ -96,12 +98,12 @@ impl Budget {
         })
     }
 
-    /// Bytes reserved now (`in_flight_bytes`).
+    /// Returns the number of bytes reserved now (`in_flight_bytes`).
     pub fn used(&self) -> usize {
         self.sums.lock().used
     }
 
-    /// An account for a lane.
+    /// Opens an account for a lane.
     pub fn lane(self: &Arc<Self>) -> LaneBudget {
         LaneBudget { budget: self.clone(), account: Arc::default() }
     }
@@ -121,7 +123,7 @@ impl Sums {
         Self { used, quiet_bytes, live, active }
     }
 
-    /// The sums after one lane's part of them has changed.
+    /// Replaces one lane's part of the sums.
     fn replace(&mut self, old: Self, new: Self) {
         self.used = self.used - old.used + new.used;
         self.quiet_bytes = self.quiet_bytes - old.quiet_bytes + new.quiet_bytes;
@@ -131,7 +133,7 @@ impl Sums {
 }
 
 impl LaneBudget {
-    /// The lane's fair share in bytes, with itself counted as active.
+    /// Returns the lane's fair share in bytes. The lane itself counts as active.
     pub fn share(&self) -> usize {
         let entry = self.entry();
         let itself = usize::from(entry.claims == 0);
@@ -143,7 +145,7 @@ impl LaneBudget {
         }
     }
 
-    /// The largest possible reservation.
+    /// Returns the bytes of the largest possible reservation.
     pub fn total(&self) -> usize {
         self.budget.total
     }
@@ -153,7 +155,8 @@ impl LaneBudget {
         self.reserve_page(bytes, 0).await
     }
 
-    /// Waits until `bytes` can be reserved, or `small` bytes from the common reserve. Zero: the reserve is not used.
+    /// Waits until `bytes` can be reserved, or `small` bytes from the common reserve. If `small` is zero, the common
+    /// reserve is not used.
     pub async fn reserve_page(&self, bytes: usize, small: usize) -> Reservation {
         // The lane counts as active while it waits.
         let _claim = Reservation::new(self.clone(), 0, Permits::default());
@@ -171,7 +174,8 @@ impl LaneBudget {
         }
     }
 
-    /// The semaphores are never closed, so they always yield permits.
+    /// Waits for permits, and returns them with their number of bytes. The semaphores are never closed, so they always
+    /// yield permits.
     async fn acquire(&self, bytes: usize, small: usize) -> (usize, Permits) {
         let Budget { total, free, common, .. } = &*self.budget;
         let own = free.clone().acquire_many_owned(units(bytes.min(*total)));
@@ -185,24 +189,25 @@ impl LaneBudget {
                 common = common.clone().acquire_many_owned(units(small)), if may_borrow => {
                     return (small, Permits { own: None, common: common.ok() });
                 }
-                // What the lane has, and whether it is live.
+                // The lane's reservations may have changed, or whether it is live.
                 () = self.account.changed.notified() => {}
             }
         }
     }
 
-    /// While paused, the lane reserves nothing: from the sink's first refusal until it accepts something again.
+    /// Pauses the lane, or ends its pause. A paused lane reserves nothing, as from the sink's first refusal until the
+    /// sink accepts something again.
     pub fn pause(&self, paused: bool) {
         self.change(|entry| entry.paused = paused);
     }
 
-    /// Whether the sink has accepted something since its last long failure.
+    /// Returns whether the sink has accepted something since its last long failure.
     pub fn is_proven(&self) -> bool {
         self.entry().proven
     }
 
-    /// A lane whose sink has not proven itself has one reservation at a time. Otherwise ninety dead sinks of a hundred
-    /// would take the budget before it shows that they are dead.
+    /// Sets whether the sink has proven itself. Until then, the lane has one reservation at a time. Otherwise, ninety
+    /// dead sinks of a hundred would take the budget before it shows that they are dead.
     pub fn set_proven(&self, proven: bool) {
         self.change(|entry| entry.proven = proven);
     }
@@ -230,7 +235,7 @@ impl Reservation {
         Self { bytes, permits, lane }
     }
 
-    /// Bytes held.
+    /// Returns the number of reserved bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -253,7 +258,7 @@ impl Reservation {
 }
 
 impl Permits {
-    /// Moves this number of units into other permits, those of the reserve last.
+    /// Moves this number of units into other permits, those of the common reserve last.
     fn split(&mut self, units: usize) -> Self {
         let mut left = units;
         let mut part = |permit: &mut Option<OwnedSemaphorePermit>| {
@@ -279,7 +284,7 @@ impl Permits {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // The bytes first: a lane that the change wakes must find them.
+        // The permits are released first: a lane that the change wakes must find their bytes.
         self.permits = Permits::default();
         let bytes = self.bytes;
         self.lane.change(|entry| {
@@ -388,7 +393,7 @@ mod tests {
         let _held = lane.reserve(KIB).await;
     }
 
-    /// Lanes whose sinks have just stopped answering hold everything.
+    /// Lanes whose sinks have just stopped answering have reserved everything.
     #[tokio::test(start_paused = true)]
     async fn a_live_lane_that_has_nothing_takes_a_small_page_from_the_common_reserve() {
         let budget = Budget::new(16 << 20);
@@ -404,7 +409,7 @@ mod tests {
         assert!(timeout(MOMENT, healthy.reserve_page(600 * KIB, 256 * KIB)).await.is_err(), "it has something");
         assert!(timeout(MOMENT, dead.reserve_page(600 * KIB, 256 * KIB)).await.is_err(), "its sink has proven nothing");
 
-        // It settles what it has while it waits.
+        // The lane settles what it has while it waits.
         let waiting = tokio::spawn({
             let healthy = healthy.clone();
             async move { healthy.reserve_page(600 * KIB, 256 * KIB).await.bytes() }
@@ -415,7 +420,7 @@ mod tests {
         drop(everything);
         assert_eq!(budget.used(), 0);
 
-        // Parts of both are returned to where they came from.
+        // Bytes of the budget and of the common reserve are returned to where they came from.
         let mut own = healthy.reserve(10 * KIB).await;
         let all = hanging.reserve(hanging.total() - 10 * KIB).await;
         let rest = own.split(10 * KIB);

@@ -1,7 +1,7 @@
-//! Where a position is too large to be stored as a whole with each checkpoint: its part of the lane's journal.
+//! The part of a lane's journal for a position that is too large to be stored as a whole with each checkpoint.
 //!
-//! The journal has the whole position as it was once, and after it what has changed since. The checkpoint has what has
-//! changed after that, and says how far the journal counts. Like the ledger's part, the journal is written before the
+//! The journal has the whole position of an earlier time, and after it the changes since then. The checkpoint has the
+//! changes after these, and says how far the journal counts. Like the ledger's part, the journal is written before the
 //! checkpoint that refers to it.
 
 use std::collections::BTreeMap;
@@ -13,21 +13,23 @@ use crate::checkpoint::journal::Journal;
 use crate::checkpoint::ledger::{Hour, Ledger};
 use crate::source::{PositionPart, PositionReader, SourcePosition};
 
-/// A position with more keys and contents than this goes to the journal; with half as many it comes back.
+/// Number of keys and contents above which a position moves to the journal. With at most half as many, it moves back to
+/// the checkpoint.
 const MAX_IN_CHECKPOINT: usize = 128;
-/// Changed keys and contents in the checkpoint at most; then all of them move to the journal.
+/// Maximum number of changed keys and contents in the checkpoint. If there are more, all of them move to the journal.
 const MAX_CHANGES: usize = 32;
-/// The whole position is written again when its part of the journal takes this many times the bytes of the whole, and
-/// at least the bytes below.
+/// Ratio of the bytes in the journal to those of the whole position. Above it, and above `MIN_BYTES`, the whole
+/// position is written again.
 const MAX_LOG_RATIO: u64 = 16;
 const MIN_BYTES: u64 = 64 << 10;
 
-/// The parts of a position in a lane's journal; none where the checkpoint has the whole position.
+/// The parts of a position in a lane's journal; empty if the checkpoint has the whole position.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeLog {
     journal: Journal,
-    /// When the position was written as a whole: its bytes, and its keys and contents.
+    /// Bytes of the position when it was last written as a whole.
     whole_bytes: u64,
+    /// Number of its keys and contents at that time.
     whole_size: u64,
 }
 
@@ -36,13 +38,13 @@ impl ChangeLog {
         &self.journal
     }
 
-    /// The stored form of `position` in the checkpoint.
+    /// Returns the stored form of `position` in the checkpoint: the whole position, or its last changes.
     pub fn encode(&self, position: &SourcePosition) -> Vec<u8> {
         if self.journal.is_empty() { position.whole() } else { position.changes() }
     }
 
-    /// Moves what has changed to the journal where it is much, and returns what has to be written there before the
-    /// checkpoint.
+    /// Moves the position, or its changes, to the journal if they are large. Returns the bytes to write there before
+    /// the checkpoint; `None` if there are none.
     pub fn take_append(&mut self, position: &mut SourcePosition, ledger: &mut Ledger) -> Option<Append> {
         let size = position.size();
         let most = if self.journal.is_empty() { MAX_IN_CHECKPOINT } else { MAX_IN_CHECKPOINT / 2 };
@@ -75,16 +77,16 @@ impl ChangeLog {
         position.store_whole();
     }
 
-    /// True if the journal is over [`MAX_LOG_RATIO`] times as large as the position itself, so that most of it is
-    /// obsolete. `size` is that of the position now.
+    /// Returns true if the journal is over [`MAX_LOG_RATIO`] times as large as the position itself, so that most of it
+    /// is obsolete. `size` is the number of keys and contents that the position has now.
     fn is_long(&self, size: u64) -> bool {
         let written: u64 = self.journal.segments().map(|segment| segment.length).sum();
         let whole = self.whole_bytes.saturating_mul(size) / self.whole_size.max(1);
         written > MIN_BYTES.max(whole.saturating_mul(MAX_LOG_RATIO))
     }
 
-    /// The position of the parts in the journal's segments, and of the last part, which is in the checkpoint. None when
-    /// they are damaged.
+    /// Returns the position, from the parts in the journal's segments and the `last` part, which is in the checkpoint.
+    /// `None` if a part is missing or damaged.
     pub fn read(&self, segments: &BTreeMap<u64, Vec<u8>>, last: PositionPart<'static>) -> Option<SourcePosition> {
         let mut reader = PositionReader::default();
         for segment in self.journal.segments() {

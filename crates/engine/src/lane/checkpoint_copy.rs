@@ -7,13 +7,13 @@ use super::in_store::{GoesOnFrom, InStore, mark_as_copy};
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 
-/// The stored form of a copy.
+/// Returns the stored form of a copy of `checkpoint`.
 pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
     mark_as_copy(&checkpoint.without_journal().encode())
 }
 
-/// Claims what the state store has of a lane if that is a copy, and returns its bytes. A command does that before it
-/// writes a checkpoint in its place: the lane would go on from its sink.
+/// Claims the entry of a lane in the state store if it is a copy, and returns its bytes; `None` if it is not. A command
+/// does this before it writes a checkpoint in place of the copy, from which the lane would go on in its sink.
 ///
 /// # Errors
 /// When the state store cannot be read, or another process keeps writing the copy.
@@ -21,20 +21,20 @@ pub async fn claim_copy(store: &dyn CheckpointBackend, key: &CheckpointKey) -> R
     if InStore::of(store.load(key).await?.as_deref()).yields_to_sink() { store.claim(key).await } else { Ok(None) }
 }
 
-/// What the lane continues from.
+/// The checkpoint that the lane continues from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// The bytes of the checkpoint; none for a new lane.
+    /// The bytes of the checkpoint; `None` if the lane is new.
     pub checkpoint: Option<Vec<u8>>,
-    /// [`InStore::lacks_copy`]; false where the lane has no copies.
+    /// The result of [`InStore::lacks_copy`]; false if the lane has no copies.
     pub lacks_copy: bool,
 }
 
-/// Claims the checkpoint that the lane continues from: no other process can write it from now on. `store` has the copy
-/// of a checkpoint whose `main` backend is a transactional sink.
+/// Claims the checkpoint that the lane continues from: no other process can write it from now on. `store` is the state
+/// store with the copy, if the `main` backend is a transactional sink.
 ///
 /// # Errors
-/// When that is not possible, and why.
+/// If the checkpoint cannot be claimed or moved, with the reason.
 pub async fn claim(
     main: &dyn CheckpointBackend,
     store: Option<&dyn CheckpointBackend>,
@@ -53,7 +53,7 @@ pub async fn claim(
     Ok(Claimed { checkpoint, lacks_copy: in_store.lacks_copy() })
 }
 
-/// Moves what the state store has into the sink, and leaves a copy in its place.
+/// Moves the checkpoint, or the copy, from the state store into the sink, and leaves a copy in its place.
 async fn move_into_sink(
     sink: &dyn CheckpointBackend,
     store: &dyn CheckpointBackend,
@@ -61,7 +61,7 @@ async fn move_into_sink(
     stored: &[u8],
 ) -> Result<Vec<u8>, Failure> {
     let mut checkpoint = LaneCheckpoint::decode(stored)?;
-    // It leaves the journal of the state store, and keeps the sums in it.
+    // The checkpoint leaves the journal of the state store, and takes the sums in it along.
     let mut left_behind = Vec::new();
     if checkpoint.ledger.has_journals() {
         let journal = checkpoint.journal(store, key).await?;
@@ -73,7 +73,7 @@ async fn move_into_sink(
     info!(from, "moving the lane's checkpoint into its sink");
     let bytes = checkpoint.encode();
     sink.commit(key, bytes.clone().into()).await?;
-    // Before anything is delivered: from now on the sink's checkpoint counts.
+    // The copy is written before anything is delivered: from now on the sink's checkpoint counts.
     let journal = JournalChange { appends: Vec::new(), released: left_behind.clone() };
     let update = CheckpointUpdate { checkpoint: copy_of(&checkpoint), journal };
     let removed = store.commit(key, update).await?;
@@ -83,11 +83,11 @@ async fn move_into_sink(
     Ok(bytes)
 }
 
-/// Writes a copy. The store may believe that the lane belongs to another process, which has only read it: the sink
-/// decides who owns the lane.
+/// Writes a copy. The store may name another process as the owner of the lane, although that process has only claimed
+/// the entry. The sink decides which process owns the lane.
 ///
 /// # Errors
-/// [`StateError::Conflict`] where a command has written a checkpoint.
+/// [`StateError::Conflict`] if a command has written a checkpoint, and others if the store failed.
 pub async fn write_copy(
     store: &dyn CheckpointBackend,
     key: &CheckpointKey,
@@ -97,11 +97,11 @@ pub async fn write_copy(
     if !matches!(written, Err(StateError::Conflict { .. })) {
         return written;
     }
-    // A claim takes the checkpoint from the process that wrote it: only where a copy is.
+    // A claim takes the entry from the process that wrote it. So the lane claims the entry only if it may write a copy.
     if !InStore::of(store.load(key).await?.as_deref()).takes_copies() {
         return written;
     }
-    // A command may have written one since.
+    // A command may have written a checkpoint since.
     if !InStore::of(store.claim(key).await?.as_deref()).takes_copies() {
         return written;
     }

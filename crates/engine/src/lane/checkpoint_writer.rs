@@ -19,32 +19,34 @@ use super::lane_checkpoint::LaneCheckpoint;
 use super::verdict::{FailurePolicy, NotStored, Verdict, verdict};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 
-/// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
-/// random part keeps lanes apart that started together, or that wrote together after an outage.
+/// Shortest time after which a position that moved without events is stored; the longest is twice this. The random part
+/// keeps lanes apart that started together, or that wrote together after an outage.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
-/// The copy of a checkpoint that a sink stores is written at most once in this time, and at most this many bytes of it
-/// a second. It is used only if the sink's is lost.
+/// Shortest interval between two writes of the copy of a checkpoint that a sink stores. The copy is used only if the
+/// sink loses its checkpoint.
 const COPY_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum bytes of the copy that are written in a second, on average.
 const COPY_RATE: u64 = 8 << 10;
-/// The lane shows a write that takes longer as a failure. A session that delivers events ends then.
+/// Time after which the lane shows a write of its checkpoint as failed, and a session that delivers events ends.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
+/// The longest wait between two attempts. It is short, so that lanes go on soon after an outage. Backends limit the
+/// number of their concurrent calls.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// Writes a lane's checkpoints, and the copies where its sink stores them.
+/// Writes a lane's checkpoints, and their copies if the lane's sink stores the checkpoints.
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
     policy: FailurePolicy,
     meter: Meter,
     clock: Clock,
-    /// What goes into the journal with the next checkpoint, or before it.
+    /// Bytes that are written to the journal with the next checkpoint, or before it.
     appends: Vec<Append>,
 }
 
 impl CheckpointWriter {
-    /// Starts with nothing to write.
+    /// Returns a writer that has nothing to write.
     pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
         let (main, copy) = lane.backends();
         let interval = lane.checkpoint_interval;
@@ -57,13 +59,13 @@ impl CheckpointWriter {
         Self { main, copy, policy: lane.policy(), meter, clock: lane.delivery.clock, appends: Vec::new() }
     }
 
-    /// The position moved over time that contained no events.
+    /// Notes that the position moved over time that contained no events.
     pub fn moved_on(&mut self) {
         self.main.changed = self.main.changed.max(Changed::Later);
     }
 
-    /// Events were settled. `by_delivery`: by one that has succeeded, so that a transactional sink has committed them,
-    /// what [`Self::journal_change`] returned, and the checkpoint.
+    /// Notes that events were settled. With `by_delivery`, a delivery has succeeded. A transactional sink has then
+    /// committed the events, the checkpoint, and the change that [`Self::journal_change`] returned.
     pub fn events_settled(&mut self, by_delivery: bool) {
         self.main.changed = Changed::Soon;
         let Some(copy) = &mut self.copy else { return };
@@ -74,50 +76,53 @@ impl CheckpointWriter {
         }
     }
 
-    /// What changes in the lane's journal with the sink's next commit. Kept until that has succeeded.
+    /// Returns the change of the lane's journal for the next commit. The writer keeps the appends until a commit has
+    /// succeeded.
     pub fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
         self.appends.append(&mut checkpoint.take_appends(self.clock.now()));
         JournalChange { appends: self.appends.clone(), released: checkpoint.ledger.released().to_vec() }
     }
 
-    /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
-    /// its way to a transactional sink, which must not overtake one that is committed with events.
+    /// Returns false while the lane must not send. While the backend fails, a kill would repeat everything that is
+    /// sent. While a checkpoint is on its way to a transactional sink, it must not overtake one that is committed with
+    /// events.
     pub fn may_send(&self) -> bool {
         self.main.failing.is_none() && (self.copy.is_none() || self.main.writing.is_none())
     }
 
-    /// When the first attempt began of those that have not stored the checkpoint.
+    /// Returns when the first of the attempts began that have not stored the checkpoint. `None` if no attempt is under
+    /// way, and the last one did not fail.
     pub fn stalled_since(&self) -> Option<Instant> {
         let BackendWriter { failing, writing, begun_at, .. } = &self.main;
         failing.as_ref().map(|failing| failing.since).or(writing.as_ref().map(|_| *begun_at))
     }
 
-    /// True while something is to be written, or is being written.
+    /// Returns true while the checkpoint is to be written, or is being written.
     pub fn has_changes(&self) -> bool {
         self.main.has_changes()
     }
 
-    /// When [`Self::write_due`] has something to do.
+    /// Returns when [`Self::write_due`] next has something to do; `None` if nothing is to be written.
     pub fn due(&self) -> Option<Instant> {
         [Some(&self.main), self.copy.as_deref()].into_iter().flatten().filter_map(BackendWriter::next_due).min()
     }
 
-    /// True when no write is under way or due.
+    /// Returns true if no write of the checkpoint is under way or due. The copy does not count.
     pub fn is_idle(&self) -> bool {
         self.main.writing.is_none() && self.main.due().is_none_or(|due| due > Instant::now())
     }
 
-    /// Writes the checkpoint when it is due, and returns when it is written or could not be, or once when it takes too
-    /// long. Never returns when nothing is to be written. While events are `in_flight`, a transactional sink gets no
-    /// checkpoint alone. Cancel safe: what has begun continues with the next call.
+    /// Writes the checkpoint, or its copy, when it is due. Returns when the write has succeeded or failed, or once if
+    /// it takes too long. Never returns if nothing is to be written. While events are `in_flight`, a transactional sink
+    /// gets no checkpoint alone. Cancel safe: the next call continues a write that has begun.
     ///
     /// # Errors
-    /// If the writer makes no other attempt, with what the lane does then.
+    /// If the writer makes no other attempt. The error says what the lane does then.
     pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) -> Result<(), NotStored> {
         let is_held_back = in_flight && self.copy.is_some();
         let main_due = if is_held_back { None } else { self.main.next_due() };
         let copy_due = self.copy.as_ref().and_then(|copy| copy.next_due());
-        // If both are overdue, the lane's own goes first: it does not depend on its copy.
+        // If both are overdue, the lane's own checkpoint goes first: the lane does not depend on the copy.
         let now = Instant::now();
         let is_copys_turn = |due: Instant| main_due.is_none_or(|main_due| due.max(now) < main_due.max(now));
         match (main_due, copy_due) {
@@ -128,7 +133,7 @@ impl CheckpointWriter {
                     self.write_copy(checkpoint).await
                 };
                 match main_due {
-                    // A copy that hangs holds up nothing.
+                    // A copy that hangs does not delay the lane's own checkpoint.
                     Some(main_due) => timeout_at(main_due, copying).await.unwrap_or(Ok(())),
                     None => copying.await,
                 }
@@ -140,7 +145,7 @@ impl CheckpointWriter {
         }
     }
 
-    /// [`Self::flush`], and tries once to write the copy.
+    /// Calls [`Self::flush`], and tries once to write the copy.
     ///
     /// # Errors
     /// As [`Self::write_due`].
@@ -152,7 +157,7 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Begins to write the copy, or continues, and returns when it is written or could not be.
+    /// Begins to write the copy, or continues. Returns when the write has succeeded or failed.
     ///
     /// # Errors
     /// If a command has written a checkpoint in place of the copy: the lane goes on from there.
@@ -169,7 +174,7 @@ impl CheckpointWriter {
         }
     }
 
-    /// Writes what is not stored yet, without waiting for the interval, until it is stored.
+    /// Stores all changes without waiting for the interval. Tries again until they are stored.
     ///
     /// # Errors
     /// As [`Self::write_due`].
@@ -185,7 +190,8 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Begins to write the checkpoint, or continues, and returns when it is written or could not be.
+    /// Begins to write the checkpoint, or continues. Returns when the write has succeeded or failed, or once if it
+    /// takes too long.
     ///
     /// # Errors
     /// As [`Self::write_due`].
@@ -232,47 +238,47 @@ impl CheckpointWriter {
     }
 }
 
-/// Writes to one backend, one checkpoint at a time. What changes meanwhile goes into the next.
+/// Writes to one backend, one checkpoint at a time. Changes during a write go into the next checkpoint.
 struct BackendWriter {
     backend: Arc<dyn CheckpointBackend>,
     key: CheckpointKey,
     interval: Duration,
-    /// The least interval after a large copy.
+    /// The shortest interval after the last copy. It grows with the size of the copy.
     pace: Duration,
     saved_at: Instant,
-    /// After `saved_at`: when a position that has moved without events is written.
+    /// The time after `saved_at` at which a position that moved without events is written.
     idle_for: Duration,
     changed: Changed,
-    /// Resolves to the segments of the journal that were removed.
+    /// The write under way, if any. It resolves to the numbers of the journal segments that were removed.
     writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
     /// When the last attempt began.
     begun_at: Instant,
-    /// Set while the backend fails. Boxed: most never do, and there are tens of thousands of lanes.
+    /// `None` if the backend does not fail. Boxed: most backends never fail, and there are tens of thousands of lanes.
     failing: Option<Box<Failing>>,
     random: fastrand::Rng,
 }
 
 /// Attempts that failed in a row.
 struct Failing {
-    /// When the first of them began.
+    /// The time at which the first of these attempts began.
     since: Instant,
     retry_at: Instant,
     waits: FullJitter,
     refusals: ConsecutiveRefusals,
 }
 
-/// What the backend does not have yet.
+/// The changes that the backend does not have yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Changed {
     Nothing,
-    /// What may wait: the position moved over time that contained no events.
+    /// A change that may wait: the position moved over time that contained no events.
     Later,
     /// Events were settled, or the last attempt failed.
     Soon,
 }
 
 impl BackendWriter {
-    /// For a checkpoint that was read or written just now.
+    /// Returns a writer for a checkpoint that was read or written just now.
     fn new(
         backend: Arc<dyn CheckpointBackend>,
         key: CheckpointKey,
@@ -295,7 +301,7 @@ impl BackendWriter {
         }
     }
 
-    /// The sink has committed everything with events.
+    /// Notes that the sink has committed all changes together with events.
     fn saved_elsewhere(&mut self) {
         self.changed = Changed::Nothing;
         self.saved_at = Instant::now();
@@ -306,12 +312,12 @@ impl BackendWriter {
         self.writing.is_some() || self.changed != Changed::Nothing
     }
 
-    /// When there is something to write, or to wait for.
+    /// Returns when the next write is due, or now if one is under way. `None` if there is nothing to write.
     fn next_due(&self) -> Option<Instant> {
         if self.writing.is_some() { Some(Instant::now()) } else { self.due() }
     }
 
-    /// When the change has to be written.
+    /// Returns when the change has to be written; `None` if nothing has changed.
     fn due(&self) -> Option<Instant> {
         let due = match self.changed {
             Changed::Nothing => return None,
@@ -321,7 +327,7 @@ impl BackendWriter {
         Some(self.retry_at().map_or(due, |retry_at| retry_at.max(due)))
     }
 
-    /// Begins to write the copy, or continues, and returns when it is written or could not be.
+    /// Begins to write the copy, or continues. Returns when the write has succeeded or failed.
     async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) -> Result<(), StateError> {
         if self.writing.is_none() {
             let copy = copy_of(checkpoint);
@@ -340,9 +346,9 @@ impl BackendWriter {
         self.writing = Some(writing);
     }
 
-    /// Waits for what has begun.
+    /// Waits for the write that has begun.
     async fn written(&mut self) -> Result<Vec<u64>, StateError> {
-        // It stays in its place while it is awaited: this future may be dropped.
+        // The write stays in its field while it is awaited, since this future may be dropped.
         let Some(writing) = &mut self.writing else { return Ok(Vec::new()) };
         let written = writing.await;
         self.writing = None;
@@ -373,12 +379,12 @@ impl BackendWriter {
     }
 }
 
-/// What a lane shows when its checkpoint is not stored for [`STORE_TIMEOUT`].
+/// Returns the failure that a lane shows if its checkpoint is not stored for [`STORE_TIMEOUT`].
 pub fn accepts_nothing() -> Failure {
     Failure::transient("nothing has accepted the lane's checkpoint for a while")
 }
 
-/// The waits between two attempts while a backend fails.
+/// Returns the waits between two attempts while a backend fails.
 pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
     FullJitter::new(FIRST_WAIT, MAX_WAIT, random.fork())
 }

@@ -9,19 +9,20 @@ use s1_forwarder_telemetry::HumanDuration;
 use super::Lane;
 use crate::console::Client;
 
-/// `Date` has whole seconds, and an answer takes time: clocks that differ by less agree, however short the overlap is.
+/// Difference up to which two clocks agree, however short the overlap is: `Date` has whole seconds, and an answer takes
+/// time.
 const MIN_SKEW: Duration = Duration::from_secs(5);
-/// A new lane does not begin while the clocks differ by more. By less, it begins too early at worst, never too late.
+/// Largest difference of the clocks at which a new lane begins. At worst, the lane begins too early, never too late.
 const MAX_SKEW_AT_BEGIN: Duration = DAY;
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What both clocks say at one moment.
+/// The times of both clocks at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Clocks {
     pub ours: Timestamp,
-    /// None before the console has said its time.
+    /// `None` if the console has not said its time yet.
     pub theirs: Option<Timestamp>,
 }
 
@@ -42,25 +43,27 @@ impl Clocks {
         self.later().since(self.earlier())
     }
 
-    /// Whether they differ by more than what a poll reads again anyway.
+    /// Returns whether the clocks differ by more than `overlap`, which a poll reads again anyway, and by more than
+    /// `MIN_SKEW`.
     pub fn are_apart(self, overlap: Duration) -> bool {
         self.difference() > overlap.max(MIN_SKEW)
     }
 
-    /// How much the console's is behind.
+    /// Returns how far the console's clock is behind ours; zero if it is not behind, or is unknown.
     pub fn behind(self) -> Duration {
         self.theirs.map_or(Duration::ZERO, |theirs| self.ours.since(theirs))
     }
 
-    /// S: the console's time, or ours where they are apart and ours is earlier. Without the console's, ours.
+    /// Returns the start time S of a poll: the console's time, or ours if the clocks are apart and ours is earlier. If
+    /// the console's time is unknown, S is ours.
     pub fn start(self, overlap: Duration) -> Timestamp {
         if self.are_apart(overlap) { self.earlier() } else { self.theirs.unwrap_or(self.ours) }
     }
 
-    /// The time by which a new lane resolves `since`.
+    /// Returns the time by which a new lane resolves `since`.
     ///
     /// # Errors
-    /// [`Failure::Clock`] while one of them is unknown or surely wrong.
+    /// [`Failure::Clock`] while the console's time is unknown, or one of the clocks is surely wrong.
     pub fn beginning(self) -> Result<Timestamp, Failure> {
         if self.theirs.is_none() {
             return Err(Failure::Clock(
@@ -78,10 +81,10 @@ impl Clocks {
         Ok(self.earlier())
     }
 
-    /// How they differ, and what to do.
+    /// Returns a text that says how the clocks differ, and what to do.
     fn words(self) -> String {
         let difference = self.difference();
-        // As exact as it is shown.
+        // The difference is rounded to the unit in which it is shown.
         let whole = if difference < MINUTE {
             Duration::from_secs(1)
         } else if difference < DAY {
@@ -89,7 +92,7 @@ impl Clocks {
         } else {
             HOUR
         };
-        // The console's has whole seconds: what is shown must not change from poll to poll.
+        // The console's time has whole seconds. The text must not change from poll to poll.
         let difference =
             (Timestamp::default().plus(difference + whole / 2).aligned_to(whole)).since(Timestamp::default());
         let direction = if self.behind().is_zero() { "ahead of" } else { "behind" };
@@ -101,11 +104,11 @@ impl Clocks {
 }
 
 impl Lane {
-    /// Why a poll that starts before `bound`, up to which the lane has read, asks for nothing. A bound that is a few
-    /// seconds ahead is reached soon.
+    /// Checks whether a poll that starts before `bound`, up to which the lane has read, may ask for nothing and wait. A
+    /// bound that is a few seconds ahead is reached soon.
     ///
     /// # Errors
-    /// [`Failure::Clock`] if a clock is wrong, or the bound.
+    /// [`Failure::Clock`] if a clock or the bound is wrong.
     pub(super) fn may_wait_for(&self, bound: Timestamp) -> Result<(), Failure> {
         let clocks = Clocks::of(&self.client);
         let overlap = self.pull.overlap;

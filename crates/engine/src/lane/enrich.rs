@@ -1,4 +1,4 @@
-//! Fetches what belongs to the records of a page, within a bound of requests and bytes: notes and timeline of each
+//! Fetches the enrichments of the records of a page, within a bound of requests and bytes: notes and timeline of each
 //! threat, or the threats that activities are about.
 
 use std::collections::{HashMap, HashSet};
@@ -17,23 +17,23 @@ use super::remembered::LaneMemory;
 use crate::console::{Client, ConsoleError, SecretRedactor};
 use crate::source::{Enrichment, PullSettings, PulledPage, Request, ThreatInclude, read_list};
 
-/// Most threats of one page that has lists: with more requests in a row the lane would seem to be stalled.
+/// Maximum threats of a page with lists. With more requests in a row, the lane would seem to be stalled.
 const PAGE_WITH_LISTS: usize = 25;
-/// Most activities of one page that has threats.
+/// Maximum activities of a page with threats.
 const PAGE_WITH_THREATS: usize = 500;
-/// Threats that are asked for at once: their ids make an address of about 2 KB.
+/// Maximum threats of one request. Their ids make an address of about 2 KB.
 const THREATS: usize = 100;
-/// Largest answer for one record, if the budget allows it.
+/// Maximum bytes of an answer for one record, if the budget allows it.
 const MAX_ADDED: usize = 256 * 1024;
-/// Largest answer with threats, if the budget allows it.
+/// Maximum bytes of an answer with threats, if the budget allows it.
 const MAX_ADDED_WITH_THREATS: usize = 2 * 1024 * 1024;
-/// An enriched event has a copy of the answer.
+/// Number of copies of an answer in memory: an enriched event has one of its own.
 const COPIES: usize = 2;
 /// Attempts for one answer; after them the record goes without it.
 const ATTEMPTS: u32 = 3;
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Fetches what belongs to the records of a page.
+/// Fetches the enrichments of the records of a page.
 #[derive(Debug)]
 pub struct Enricher<'a> {
     pub client: &'a Client,
@@ -43,7 +43,7 @@ pub struct Enricher<'a> {
 }
 
 impl Enricher<'_> {
-    /// The most records of a page.
+    /// Returns the maximum number of records of a page.
     pub fn page(&self) -> usize {
         match self.addition {
             Enrichment::Lists(_) => PAGE_WITH_LISTS,
@@ -51,7 +51,8 @@ impl Enricher<'_> {
         }
     }
 
-    /// Bytes to reserve in addition to those of a page with `records`, for a lane whose fair share is `share`.
+    /// Returns the bytes to reserve in addition to those of a page with `records`, for a lane whose fair share is
+    /// `share`.
     pub fn reserve(&self, share: usize, records: usize) -> usize {
         match self.addition {
             Enrichment::Lists(include) => include.len() * PAGE_WITH_LISTS * COPIES * self.largest(share),
@@ -59,7 +60,7 @@ impl Enricher<'_> {
         }
     }
 
-    /// The largest answer.
+    /// Returns the maximum bytes of an answer.
     fn largest(&self, share: usize) -> usize {
         match self.addition {
             Enrichment::Lists(include) => {
@@ -86,7 +87,8 @@ impl Enricher<'_> {
         }
     }
 
-    /// One request for each record and each list. The record's enrichment names the lists that could not be fetched.
+    /// Makes one request for each record and each list. The record's enrichment names the lists that could not be
+    /// fetched.
     async fn add_lists(
         &self,
         include: &[ThreatInclude],
@@ -118,8 +120,8 @@ impl Enricher<'_> {
         Ok(())
     }
 
-    /// One request for up to [`THREATS`] threats that the lane does not know. An activity goes without a threat that
-    /// the console does not show, or could not be asked for.
+    /// Makes one request for up to [`THREATS`] threats that the lane does not know. An activity goes without its threat
+    /// if the console does not show it, or could not be asked for it.
     async fn add_threats(
         &self,
         page: &mut PulledPage,
@@ -170,7 +172,7 @@ impl Enricher<'_> {
         Ok(())
     }
 
-    /// What is `read` in the answer to a request, which is sent again some times if that may help.
+    /// Sends a request, and returns what `read` finds in the answer. Tries again a few times if that may help.
     async fn ask<T>(
         &self,
         request: &Request,
@@ -196,12 +198,12 @@ impl Enricher<'_> {
     }
 }
 
-/// Whether no further request would succeed.
+/// Returns whether the error is about the token, so that no further request would succeed.
 fn is_of_token(error: &ConsoleError) -> bool {
     matches!(error, ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_))
 }
 
-/// The id of the threat that an activity is about, if the console can be asked for it.
+/// Returns the id of the threat that an activity is about; `None` if the console cannot be asked for it.
 fn threat_of(activity: &[u8]) -> Option<CompactString> {
     let id = std::str::from_utf8(record::member(activity, "threatId")).ok()?;
     let id = CompactString::from(record::Value::new(id).text()?);

@@ -15,14 +15,14 @@
 //! of a copy: `state set`, `state delete` (one that begins at `since`) or `state rename`. When it has moved, a copy is
 //! in its place, so that it moves once.
 
-/// Comes before the version in a copy.
+/// The first byte of a copy, before the version.
 const COPY: u8 = 0;
 
-/// What the state store has of a lane.
+/// The entry of a lane in the state store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InStore {
     Nothing,
-    /// A copy of what the lane's sink has.
+    /// A copy of the checkpoint in the lane's sink.
     Copy,
     /// The lane's checkpoint itself.
     Checkpoint,
@@ -34,12 +34,12 @@ pub enum GoesOnFrom {
     /// The lane is new.
     Since,
     Sink,
-    /// The state store's moves into the sink first.
+    /// The checkpoint in the state store, which moves into the sink first.
     Store,
 }
 
 impl InStore {
-    /// `stored` are the bytes under the lane's name.
+    /// Returns what `stored` is: the bytes under the lane's name.
     pub fn of(stored: Option<&[u8]>) -> Self {
         match stored.map(<[u8]>::first) {
             None => Self::Nothing,
@@ -56,35 +56,36 @@ impl InStore {
         }
     }
 
-    /// Whether the lane may write a copy in its place: what it has not moved into the sink would be lost.
+    /// Returns whether the lane may write a copy in place of the entry. A checkpoint that was not moved into the sink
+    /// would be lost.
     pub fn takes_copies(self) -> bool {
         self != Self::Checkpoint
     }
 
-    /// Whether the lane writes a copy before it begins, and not only after its next events: a new lane resolves `since`
-    /// once, and the checkpoint of an earlier release may have no copy.
+    /// Returns whether the lane writes a copy before it begins, and not only after its next events. A new lane resolves
+    /// `since` only once, and the checkpoint of an earlier release may have no copy.
     pub fn lacks_copy(self) -> bool {
         self == Self::Nothing
     }
 
-    /// Whether the sink's checkpoint counts and not this. A command that deletes or renames it writes a checkpoint of
-    /// the state store's own instead, or the lane would go on from its sink.
+    /// Returns whether the sink's checkpoint counts, and not this entry. A command that deletes or renames the entry
+    /// writes a checkpoint of the state store's own instead. Otherwise the lane would go on from its sink.
     pub fn yields_to_sink(self) -> bool {
         self == Self::Copy
     }
 
-    /// Whether the journal to which the checkpoint refers is in the state store too. A copy refers to none.
+    /// Returns whether the journal to which the checkpoint refers is in the state store too. A copy refers to none.
     pub fn has_journal(self) -> bool {
         self == Self::Checkpoint
     }
 }
 
-/// The bytes of a checkpoint as those of a copy.
+/// Returns the bytes of a copy of the checkpoint.
 pub fn mark_as_copy(checkpoint: &[u8]) -> Vec<u8> {
     [&[COPY], checkpoint].concat()
 }
 
-/// The bytes of a checkpoint, or of what a copy is a copy of.
+/// Returns the bytes of a checkpoint, without the mark if they are those of a copy.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(&[COPY]).unwrap_or(bytes)
 }
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!(stored.map(InStore::of), expected, "what is damaged is nobody's copy");
     }
 
-    /// Without a copy, as after an update from a release that wrote none.
+    /// The state store has no copy after an update from a release that wrote none.
     #[test]
     fn a_lane_goes_on_from_its_sink_if_the_state_store_has_nothing() {
         let nothing = InStore::Nothing;
@@ -116,7 +117,8 @@ mod tests {
         assert_eq!([true, false].map(|sink| copy.goes_on_from(sink)), [GoesOnFrom::Sink, GoesOnFrom::Store]);
     }
 
-    /// It was written when the sink stored none, or by an operator who wants the lane to go on from there.
+    /// Such a checkpoint was written when the sink stored none, or by an operator who wants the lane to go on from
+    /// there.
     #[test]
     fn a_checkpoint_of_the_state_store_s_own_counts_whatever_the_sink_has() {
         let checkpoint = InStore::Checkpoint;

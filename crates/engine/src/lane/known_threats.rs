@@ -1,4 +1,4 @@
-//! The threats that activities are about, as far as they do not change.
+//! The unchanging parts of the threats that activities are about.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -13,19 +13,20 @@ use super::remembered::LaneMemory;
 use crate::console::{ConsoleError, SecretRedactor};
 use crate::source::read_list;
 
-/// Most threats that a lane remembers, and how long.
+/// Maximum number of threats that a lane remembers.
 const MAX_THREATS: usize = 10_000;
+/// How long a lane remembers a threat.
 const AGE: Duration = Duration::from_secs(3600);
-/// Bytes of one of them in memory, besides its text.
+/// Bytes of a remembered threat in memory, in addition to its text.
 const OVERHEAD: usize = 192;
 
-/// The longest text of a threat.
+/// Maximum bytes of a threat's text.
 pub const MAX_THREAT_BYTES: usize = 2 * 1024;
-/// Most numbers of indicators.
+/// Maximum number of indicator ids of a threat.
 const INDICATORS: usize = 100;
 
-/// The keys that keep their values while the threat is worked on, the most important first. What its state is now says
-/// nothing of the time of an earlier activity.
+/// The keys that keep their values while the threat is worked on, the most important first. The present state of the
+/// threat says nothing about the time of an earlier activity.
 const CONSTANT: [(&str, &[&str]); 3] = [
     (
         "threatInfo",
@@ -49,11 +50,11 @@ const CONSTANT: [(&str, &[&str]); 3] = [
     ("agentRealtimeInfo", &["agentId", "agentOsType"]),
 ];
 
-/// What the lane remembers of threats: enrichments of records.
+/// The threats that the lane remembers, as enrichments of records.
 #[derive(Debug, Default)]
 pub struct KnownThreats {
     threats: HashMap<CompactString, Bytes>,
-    /// In the order in which they were fetched.
+    /// The ids of the threats, in the order in which they were fetched, with the time.
     ages: VecDeque<(Instant, CompactString)>,
 }
 
@@ -85,7 +86,7 @@ impl KnownThreats {
         self.ages.push_back((now, id.clone()));
     }
 
-    /// False if there is none.
+    /// Forgets the oldest threat. Returns false if there is none.
     fn forget_oldest(&mut self, memory: &LaneMemory) -> bool {
         let Some((_, id)) = self.ages.pop_front() else { return false };
         if let Some(threat) = self.threats.remove(&id) {
@@ -95,7 +96,7 @@ impl KnownThreats {
     }
 }
 
-/// The threats in a page of them: the id of each, and its enrichment of records.
+/// Reads the threats in a page of them. Returns the id of each, and its enrichment of records.
 ///
 /// # Errors
 /// When the body is no page.
@@ -109,7 +110,7 @@ pub fn read(body: &[u8], redactor: &SecretRedactor) -> Result<Vec<(CompactString
     Ok(threats.collect())
 }
 
-/// The part of a threat that does not change, in at most [`MAX_THREAT_BYTES`] bytes.
+/// Returns the part of a threat that does not change, in at most [`MAX_THREAT_BYTES`] bytes.
 fn constant(threat: &Value) -> Value {
     let indicators = threat.get("indicators").and_then(Value::as_array).into_iter().flatten();
     let ids = indicators.filter_map(|indicator| indicator.get("ids")?.as_array()).flatten();
@@ -136,7 +137,8 @@ fn constant(threat: &Value) -> Value {
     Value::Object(kept)
 }
 
-/// A record, or an item of a list. Notes are texts that people paste: what is not JSON is repaired as a record is.
+/// Parses a record, or an item of a list. Notes are texts that people paste, so an item that is not JSON is repaired as
+/// a record is. `None` if it cannot be repaired.
 pub fn read_item(item: &[u8]) -> Option<Value> {
     serde_json::from_slice(item).ok().or_else(|| serde_json::from_str(&repair(item)?).ok())
 }

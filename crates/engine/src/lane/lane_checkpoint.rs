@@ -16,12 +16,14 @@ use crate::checkpoint::ledger::{Accounting, FormerLedger, Ledger};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
 use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, SourcePosition};
 
-/// Comes first in a stored checkpoint. Each change of the structs that it or its journal is made of needs another one,
-/// and golden files (`tests/lanes/layouts.rs`). New fields come last, and older layouts are read with their defaults.
+/// The version of the layout, and the first field of a stored checkpoint. Each change of a struct in the checkpoint or
+/// its journal needs a new version, and golden files (`tests/lanes/layouts.rs`). New fields come last, and have their
+/// defaults if an older layout is read.
 const VERSION: u64 = 9;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
-/// Each segment has at most 1 MiB. To read a topic takes as long for one as for several.
+/// Number of segments that are read at a time, usually of about 1 MiB each. Reading several from a topic takes as long
+/// as reading one.
 const SEGMENTS_AT_ONCE: usize = 16;
 /// The first layout with a former ledger and a tenant.
 const WITH_FORMER: u64 = 6;
@@ -33,13 +35,14 @@ const WITH_TARGET: u64 = 8;
 const WITH_USER: u64 = 9;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
-/// A record cannot be created later than this from now, whatever the clocks of its console say: the sums of such hours
-/// would never be too old.
+/// How far in the future the time of a record's creation may be, whatever the console's clocks say. The ledger leaves
+/// out records with a later time, since the sums of such hours would not expire.
 const FUTURE: Duration = Duration::from_secs(86_400);
 
-/// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
-/// under. The version and the position come first, then the fields in this order, the type of the sink, the rhythm, the
-/// former ledger, the tenant, what was delivered of both ledgers, the target, and the scope of the token's user.
+/// The state of a lane that is stored in one write: its position, the ledger, and the settings under which both were
+/// made. The stored form begins with the version and the position. The fields follow in this order, then the type of
+/// the sink, the rhythm, the former ledger, the tenant, the delivered sums of both ledgers, the target, and the scope
+/// of the token's user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -50,51 +53,53 @@ pub struct LaneCheckpoint {
     pub since: Box<str>,
     /// `since` as it was resolved then. The lane delivers nothing older.
     pub since_resolved: Timestamp,
-    /// How far the lane has come. Of a large one, the checkpoint itself has only the first pass and what has changed
-    /// last, until [`Self::load`] adds what is in the journal.
+    /// The lane's position. If it is large, a decoded checkpoint has only the first pass and the last changes, until
+    /// [`Self::load`] adds the parts in the journal.
     #[serde(skip)]
     pub position: SourcePosition,
-    /// Records that the sink or the dead letters accepted so far. Each counts once, over restarts too.
+    /// Number of events that the sink accepted or that became dead letters so far. Each counts once, also over
+    /// restarts.
     pub settled: u64,
-    /// What the lane has accounted for.
+    /// The records that the lane has accounted for.
     pub ledger: Ledger,
     /// The type of the sink that the events went to. Empty in a checkpoint of an earlier release.
     #[serde(skip)]
     pub sink_type: Box<str>,
-    /// When the console showed records. Empty in a checkpoint of an earlier release.
+    /// The times at which the console showed records. Empty in a checkpoint of an earlier release.
     #[serde(skip)]
     pub rhythm: Rhythm,
-    /// What the lane had accounted for before its ledger began again, for 90 days.
+    /// The sums of an earlier ledger of the lane, for 90 days; `None` if there is none.
     #[serde(skip)]
     pub former: Option<Box<FormerLedger>>,
     /// The directory or namespace of the lane's tenant. Empty for a lane of the operator, and in a checkpoint of an
     /// earlier release.
     #[serde(skip)]
     pub tenant: Box<str>,
-    /// Where the events go. Not known in a checkpoint of an earlier release.
+    /// The destination of the events. Unknown in a checkpoint of an earlier release.
     #[serde(skip)]
     pub target: Target,
-    /// `UserScope::ids` of the token's user, where the requests name no ids. Empty if they do, or if it is not known.
+    /// `UserScope::ids` of the token's user, if the requests name no ids. Empty if the requests name ids, or if the
+    /// scope is unknown.
     #[serde(skip)]
     pub user: Box<str>,
     /// The position's part of the journal.
     log: ChangeLog,
-    /// The last part of the position, until the others are read.
+    /// The last part of the position, until the parts in the journal are read. `None` if none are left to read.
     #[serde(skip)]
     last_part: Option<Box<PositionPart<'static>>>,
 }
 
-/// Where a lane's events go: what it has delivered before may be somewhere else.
+/// The destination of a lane's events. Events that were delivered before `since` may be in another one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// `SinkSettings::target`; 0 if it is not known.
     pub hash: u64,
-    /// When the lane began to deliver there; 1970 if it has not delivered to another target.
+    /// The time at which the lane began to deliver to this target; 1970 if it has not delivered to another one.
     pub since: Timestamp,
 }
 
 impl Target {
-    /// The settings have this target now.
+    /// Sets the target that the settings have now. `since` becomes `now` if the target has changed.
     pub fn follow(&mut self, hash: u64, now: Timestamp) {
         if self.hash != 0 && self.hash != hash {
             self.since = now;
@@ -137,7 +142,7 @@ impl From<postcard::Error> for LaneCheckpointError {
 }
 
 impl LaneCheckpoint {
-    /// The checkpoint of a new lane.
+    /// Returns the checkpoint of a new lane.
     pub fn begin(
         host: Box<str>,
         scope: Box<str>,
@@ -216,7 +221,7 @@ impl LaneCheckpoint {
         }
     }
 
-    /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
+    /// Drops entries that are too old. Returns the bytes that have to be written to the journal before the checkpoint.
     pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
         let mut appends = self.ledger.take_appends(now);
         if let Some(former) = &mut self.former {
@@ -229,7 +234,8 @@ impl LaneCheckpoint {
         appends
     }
 
-    /// The lane begins at `to`: records from then on are pulled again, or skipped. Its journal is left.
+    /// Moves the lane to the time `to`. If that is earlier, the lane pulls records again; if it is later, the lane
+    /// skips records. The position leaves the journal.
     pub fn restart(&mut self, to: Timestamp, now: Timestamp) {
         // The new ledger counts no record twice, and does not report the records before `to` as missing.
         self.restart_ledger(to, self.ledger.filter().to_owned(), self.ledger.has_journals(), now);
@@ -241,9 +247,9 @@ impl LaneCheckpoint {
         self.last_part = None;
     }
 
-    /// The ledger begins again with what is created from `since` on. Its sums up to the lane's position stay as the
-    /// former ledger, unless the present former ledger has more hours. So a wrong setting that was corrected soon does
-    /// not remove the older sums.
+    /// Starts the ledger again, for records created from `since` on. The sums up to the lane's position stay as the
+    /// former ledger, unless the present former ledger has at least as many hours. So a wrong setting that is soon
+    /// corrected does not remove the older sums.
     pub fn restart_ledger(&mut self, since: Timestamp, asked: String, journals: bool, now: Timestamp) {
         let position = &self.position;
         let until = position.closed_until().unwrap_or_else(|| position.complete_until()).min(since);
@@ -252,7 +258,7 @@ impl LaneCheckpoint {
             let hours = former.hours(now);
             hours.end.0 - hours.start.0
         };
-        // A store without a journal has none of its sums.
+        // A store without journals cannot read sums that are in the journal of the ledger before.
         let is_whole = journals || before.ledger().journals().all(Journal::is_empty);
         let is_longer = hours(&before) > self.former.as_deref().map_or(0, hours);
         if before.ledger().has_sums() && is_whole && is_longer {
@@ -267,9 +273,9 @@ impl LaneCheckpoint {
         self.ledger.release(self.former.take().into_iter().flat_map(|former| former.into_segments()));
     }
 
-    /// The stored form. What [`Self::take_appends`] returned is stored before it.
+    /// Returns the stored form. The bytes that [`Self::take_appends`] returned have to be stored before it.
     pub fn encode(&self) -> Vec<u8> {
-        // A `Vec` accepts every byte, and all of it can be serialized.
+        // No step can fail: a `Vec` accepts every byte, and all fields can be serialized.
         let mut out = postcard::to_allocvec(&VERSION).unwrap_or_default();
         out.append(&mut self.log.encode(&self.position));
         let out = postcard::to_extend(self, out).unwrap_or_default();
@@ -283,7 +289,7 @@ impl LaneCheckpoint {
         postcard::to_extend(&self.user, out).unwrap_or_default()
     }
 
-    /// The checkpoint for another backend, which does not have the journal: the ledger starts at the position.
+    /// Returns the checkpoint for another backend, which does not have the journal. Its ledger starts at the position.
     #[must_use]
     pub(super) fn without_journal(&self) -> Self {
         let mut other = self.clone();
@@ -295,10 +301,10 @@ impl LaneCheckpoint {
         other
     }
 
-    /// From stored bytes, those of a copy included. See [`Self::load`].
+    /// Decodes the stored bytes of a checkpoint, or of a copy. See [`Self::load`].
     ///
     /// # Errors
-    /// When they are truncated or altered, or when another release wrote them.
+    /// If the bytes are truncated or altered, or have a layout that this release does not read.
     pub fn decode(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
         let (version, rest) = postcard::take_from_bytes(without_mark(bytes))?;
         match version {
@@ -343,12 +349,12 @@ impl LaneCheckpoint {
         Ok(checkpoint)
     }
 
-    /// Reads what the journal has of the position.
+    /// Reads the parts of the position that are in the journal.
     ///
     /// # Errors
     /// When the journal cannot be read, or is not as it was written.
     pub async fn load(&mut self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<(), StateError> {
-        // All at once: reading a topic takes as long for one of them.
+        // All segments are read at once: reading a topic takes as long for one of them.
         let segments = self.log.journal().segments();
         let segments = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
         let segments = try_join_all(segments).await?.into_iter().collect();
@@ -357,7 +363,7 @@ impl LaneCheckpoint {
         self.read_position(&segments).then_some(()).ok_or(damaged)
     }
 
-    /// Takes the position from the journal's segments; false when they are damaged.
+    /// Reads the position from the journal's segments. Returns false if they are missing or damaged.
     pub fn read_position(&mut self, segments: &BTreeMap<u64, Vec<u8>>) -> bool {
         let Some(last) = &self.last_part else { return true };
         let Some(position) = self.log.read(segments, (**last).clone()) else { return false };
@@ -366,7 +372,7 @@ impl LaneCheckpoint {
         true
     }
 
-    /// All segments of the journal, as far as the checkpoint refers to them.
+    /// Returns all segments of the journal, each up to the length that the checkpoint refers to.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -392,12 +398,13 @@ impl LaneCheckpoint {
         Ok(())
     }
 
-    /// True when `journal` contains everything that the checkpoint refers to.
+    /// Returns true if `journal` contains everything that the checkpoint refers to.
     pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
         self.journals().all(|part| part.is_complete_with(journal))
     }
 
-    /// Leaves the journal, for a store without one: takes position and sums back from it, and forgets the identities.
+    /// Moves position and sums from the journal back into the checkpoint, for a store without journals. Forgets the
+    /// identities, and the sums of delivered records.
     ///
     /// # Errors
     /// When the journal is damaged.
@@ -437,7 +444,7 @@ mod tests {
         checkpoint
     }
 
-    /// A complete poll at this time, which has shown a record of it.
+    /// Adds a complete poll at `time`, which has shown a record of that time.
     fn observe(checkpoint: &mut LaneCheckpoint, time: Timestamp) {
         let mut observed = checkpoint.rhythm.begin_poll(&PullSettings::of(Stream::Activities));
         observed.add(time, time);
@@ -497,7 +504,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    /// The lane delivers a record in each of these hours, and has read all up to their end.
+    /// Counts a record in each of the next `hours`, and moves the position to their end.
     fn count_hourly(checkpoint: &mut LaneCheckpoint, hours: u32) {
         let begin = checkpoint.position.complete_until();
         for hour in 0..hours {
@@ -507,7 +514,7 @@ mod tests {
         checkpoint.position = SourcePosition::starting_at(begin.plus(HOUR * hours));
     }
 
-    /// The sums of the former ledger: since when, how many, and their filter.
+    /// Returns the number of hours of the former ledger, and its filter.
     fn former(checkpoint: &LaneCheckpoint, now: Timestamp) -> Option<(u32, String)> {
         let former = checkpoint.former.as_ref()?;
         let hours = former.hours(now);
@@ -526,7 +533,7 @@ mod tests {
             assert_eq!(restart(&mut lane, "b"), None, "nothing was counted");
             lane.ledger.restart(lane.since_resolved, "a".to_owned(), journals);
             count_hourly(&mut lane, 100);
-            // A mistake of a moment, and its correction.
+            // A setting is wrong for a moment, and then corrected.
             assert_eq!(restart(&mut lane, "wrong"), Some((99, "a".to_owned())));
             assert_eq!(restart(&mut lane, "a"), Some((99, "a".to_owned())));
             let now = lane.position.complete_until();
@@ -553,7 +560,7 @@ mod tests {
         }
     }
 
-    /// What is read again counts in the new ledger.
+    /// The new ledger counts the records that are read again.
     #[test]
     fn a_lane_that_is_set_back_has_a_former_ledger_up_to_there() {
         let mut lane = checkpoint(|since| Ledger::begin(since, "a".to_owned(), true));
@@ -622,7 +629,7 @@ mod tests {
         assert_eq!(lane, before);
     }
 
-    /// A console may say anything. Hours that have not come do not expire.
+    /// A console may send any time of creation. The sums of future hours do not expire.
     #[test]
     fn records_of_the_future_do_not_make_a_checkpoint_grow() {
         let passes = PullSettings::of(Stream::Activities).passes();
@@ -644,7 +651,7 @@ mod tests {
         }
     }
 
-    /// Where the store keeps no journals, as in Kubernetes, each write carries all of it.
+    /// If the store keeps no journals, as in Kubernetes, each write has the whole checkpoint.
     #[test]
     fn after_ninety_days_a_checkpoint_of_activities_holds_six_kilobytes() {
         const MINUTE: Duration = Duration::from_secs(60);

@@ -19,7 +19,7 @@ use crate::sink::memory::MemorySink;
 use crate::sink::throttle::Throttle;
 use crate::source::PullSettings;
 
-/// What the checkpoint of [`lane`] is stored under.
+/// Returns the key of the checkpoint of [`lane`].
 pub fn key() -> CheckpointKey {
     LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() }.into()
 }

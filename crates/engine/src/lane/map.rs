@@ -34,17 +34,19 @@ pub type ReservedPage = Box<(PulledPage, Reservation)>;
 /// Shortest wait before the records whose mapping panicked are pulled again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 
-/// Space for more events is not reserved before they are mapped, however many `batch.events` allows.
+/// Maximum number of events for which a batch reserves space before they are mapped, even if `batch.events` allows
+/// more.
 const MAX_RESERVED: usize = 10_000;
 
 /// How long a lane maps before another one has its turn. A record that takes longer is mapped to its end.
 const TURN: Duration = Duration::from_millis(20);
 
-/// Bytes of the largest page that is begun on the runtime's thread: to free that thread would cost more than a
-/// hundredth of what the page does. What is left of the page after a turn is mapped next to the runtime.
+/// Bytes of the largest page whose mapping begins on the runtime's thread. To free that thread would cost more than a
+/// hundredth of mapping such a page. After a turn, the rest of the page is mapped outside the runtime.
 const MAX_MAPPED_INLINE: usize = 64 * 1024;
 
-/// One permit for each lane that maps: as many as there are processors, as if lanes mapped on the runtime's threads.
+/// Permits for lanes that map outside the runtime, one for each processor. So as many lanes map at a time as if they
+/// did it on the runtime's threads.
 static MAP_PERMITS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
 
@@ -58,20 +60,21 @@ struct MapStage {
     programs: Option<LanePrograms>,
 }
 
-/// Maps records into the batch that is open. Boxed: it moves to where programs run, and back.
+/// Maps records into the open batch. Boxed: it moves to a thread for programs, and back.
 struct Filler {
     transformer: Transformer,
     schema: Schema,
-    /// What a batch may contain.
+    /// The limits of a batch.
     limits: Limits,
     meter: Meter,
-    /// The bytes of records, and of their events, so far.
+    /// Bytes of the records mapped so far.
     record_bytes: usize,
+    /// Bytes of the events of these records.
     event_bytes: usize,
     /// The batch that is being filled.
     open: PendingBatch,
     overruns: Option<Arc<Mutex<Overruns>>>,
-    /// Why the lane has to stop.
+    /// The failure that stops the lane; `None` if the lane goes on.
     ended: Option<Failure>,
 }
 
@@ -83,9 +86,9 @@ struct OpenPage {
     next: usize,
 }
 
-/// Why filling the open batch paused.
+/// The reason why filling the open batch paused.
 enum Filled {
-    /// This one is full.
+    /// The batch is full.
     Batch(Box<PendingBatch>),
     /// All records of the page are mapped.
     Page,
@@ -95,7 +98,7 @@ enum Filled {
     Ended(Failure),
 }
 
-/// Why mapping ended before the pages did.
+/// The reason why mapping ended before the last page.
 enum MapEnd {
     /// The lane has ended the session.
     Session,
@@ -105,15 +108,15 @@ enum MapEnd {
 impl From<JobError> for MapEnd {
     fn from(error: JobError) -> Self {
         match error {
-            // The mapping is a task of its own, which ends with it.
+            // The mapping is a task of its own, which ends with the panic.
             JobError::Panicked(panic) => resume_unwind(panic),
             JobError::NoThread(error) => Self::Failed(Failure::transient(format!("no thread for a program: {error}"))),
         }
     }
 }
 
-/// Maps the pages until there are no more. That is a task of its own, begun with the first page: most polls bring no
-/// page, and start no task.
+/// Maps the pages until there are no more. The mapping is a task of its own, which begins with the first page: most
+/// polls bring no page, and start no task.
 ///
 /// # Errors
 /// When the task panicked, or a program of the user stops the lane.
@@ -182,7 +185,7 @@ impl MapStage {
                 None if is_small => filler.fill(&mut mapping, now),
                 None => off_the_runtime(|| filler.fill(&mut mapping, now)).await,
                 Some(programs) => {
-                    // The page keeps its part of the budget wherever it is.
+                    // The page keeps its reservation on the thread of the program.
                     let fill = move || {
                         let filled = filler.fill(&mut mapping, now);
                         (filler, mapping, filled)
@@ -212,8 +215,8 @@ impl MapStage {
         }
         filler.open.take_reservation(&mut reservation, filler.limits.copies);
         drop(reservation);
-        // Before its sink has accepted anything, and when the batch takes most of the lane's share, the source cannot
-        // ask for more until this batch is sent: it would never fill.
+        // The batch is sent now if the sink has accepted nothing yet, or if the batch takes most of the lane's share.
+        // The source cannot ask for more until the batch is sent, so the batch would never fill.
         let crowded = filler.open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
         if crowded || !self.budget.is_proven() || filler.open.batch.is_empty() {
             self.send(filler.take_open()).await?;
@@ -221,7 +224,7 @@ impl MapStage {
         Ok(filler)
     }
 
-    /// Passes a batch on.
+    /// Passes a batch on to the send stage, unless it is empty.
     async fn send(&self, mut full: PendingBatch) -> Result<(), MapEnd> {
         if full.is_empty() {
             return Ok(());
@@ -256,8 +259,8 @@ impl Filler {
         }
     }
 
-    /// Maps the records of a page that are left, until the open batch is full or the lane's turn is over. It began
-    /// `now`: another thread has a clock of its own in tests with paused time.
+    /// Maps the remaining records of a page, until the open batch is full or the lane's turn is over. `now` is when the
+    /// turn began: another thread has a clock of its own in tests with paused time.
     fn fill(&mut self, mapping: &mut OpenPage, now: Instant) -> Filled {
         let copies = self.limits.copies;
         let begun = Instant::now();
@@ -292,7 +295,7 @@ impl Filler {
         }
     }
 
-    /// The open batch. Another one is begun.
+    /// Returns the open batch, and begins another one.
     fn take_open(&mut self) -> PendingBatch {
         let next = PendingBatch::new(self.open.batch.stream());
         std::mem::replace(&mut self.open, next)
@@ -418,30 +421,31 @@ impl Filler {
                     "a program of the pipeline failed on record {id}, and `on_error` is `stop`; the lane goes on when \
                      its file changes; {reason}"
                 )));
-                // It is not accounted for, so that it is pulled again.
+                // The record is not accounted for, so that it is pulled again.
                 open.withdraw_last();
             }
         }
     }
 
-    /// Bytes of the batch as it will be framed.
+    /// Returns the bytes of the open batch as it will be framed.
     fn framed_size(&self) -> usize {
         self.open.batch.size() + self.open.batch.len() * self.limits.framing
     }
 }
 
-/// Maps without holding up a thread of the runtime, which pulls, delivers and answers for everybody: a page can take
-/// seconds. Where the runtime has one thread only, lanes and all else take turns.
+/// Maps without blocking a thread of the runtime, which pulls, delivers and answers requests for all lanes: a page can
+/// take seconds. If the runtime has only one thread, mapping takes turns with everything else.
 async fn off_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
     if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
         return fill();
     }
-    // It is never closed.
+    // The semaphore is never closed.
     let _turn = MAP_PERMITS.acquire().await;
     block_in_place(fill)
 }
 
-/// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
+/// Counts the problems of a mapped record. Returns the error that goes next to a raw event, which has no place for a
+/// tag.
 fn count(meter: &Meter, schema: Schema, mapped: &Transformed, record_id: &str) -> Option<Box<str>> {
     meter.metrics.map.unknown_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
     let reason = mapped.remap_error.as_ref()?;

@@ -3,7 +3,7 @@
 //! A lane sleeps between polls as one small future. A poll runs three stages over bounded channels: pull, map, send.
 //! When the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a
 //! task of its own, begun with the first page, and so is each delivery: most polls bring nothing, and start no task at
-//! all. What the sink has settled moves the position, and the position goes to the store.
+//! all. Settled events move the position, and the position goes to the store.
 
 mod backoff;
 mod budget;
@@ -54,46 +54,46 @@ pub use remembered::{LaneMemory, Remembered};
 /// One stream of one pipeline going to one sink.
 #[derive(Debug)]
 pub struct Lane {
-    /// What its checkpoint is stored under.
+    /// The key of the lane's checkpoint.
     pub key: CheckpointKey,
-    /// The directory or namespace of the tenant whose lane it is. Only lanes of the same tenant may learn its name.
-    /// `None` for a lane of the operator, which may learn all names.
+    /// The directory or namespace of the lane's tenant. Only lanes of the same tenant may learn the lane's name. `None`
+    /// for a lane of the operator, which may learn all names.
     pub tenant: Option<Arc<str>>,
-    /// Where the events go: `SinkSettings::target`.
+    /// The hash of the events' destination, `SinkSettings::target`.
     pub target: u64,
     /// Access to the console.
     pub client: Arc<Client>,
-    /// What to pull, and how often.
+    /// The settings of the source: the records to pull, and how often.
     pub pull: Arc<PullSettings>,
-    /// How records are mapped, except for the schema.
+    /// The settings of the mapping, except for the schema.
     pub transform: Arc<TransformSettings>,
     /// The schema of the events.
     pub schema: Schema,
     pub ocsf_version: OcsfVersion,
     /// See [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
     pub embeds_raw: bool,
-    /// What the user has done to mapped events.
+    /// The user's steps, which change mapped events; `None` if there are none.
     pub steps: Option<Arc<Steps>>,
-    /// Set for a lane whose steps have programs.
+    /// The state for the programs of the steps; `None` if the steps have no programs.
     pub programs: Option<LanePrograms>,
-    /// Makes the labels of each record, if they differ.
+    /// Makes the labels of each record; `None` if the labels of all records are the same.
     pub labeler: Option<Arc<Labeler>>,
     /// Delivers batches.
     pub delivery: Arc<Delivery>,
-    /// How long an event may wait for its batch to fill.
+    /// The longest time that an event waits for its batch to fill.
     pub batch_timeout: Duration,
-    /// How many batches may be in flight.
+    /// Maximum number of batches in flight.
     pub concurrency: usize,
-    /// Stores the checkpoint, or its copy where the sink stores the checkpoint.
+    /// Stores the checkpoint, or its copy if the sink stores the checkpoint.
     pub store: Arc<dyn CheckpointBackend>,
-    /// The flags of a command that uses the same store, for texts.
+    /// The flags of a command that uses the same store, for commands in texts.
     pub state_flags: Arc<str>,
-    /// The pipeline's file, for a command.
+    /// The pipeline's file, for commands in texts.
     pub file: Box<str>,
     /// `--checkpoint-interval`.
     pub checkpoint_interval: Duration,
     pub budget: LaneBudget,
-    /// What it remembers of records.
+    /// The lane's memory of records.
     pub memory: LaneMemory,
     /// Spreads the waits between attempts and between polls.
     pub random: fastrand::Rng,
@@ -101,35 +101,35 @@ pub struct Lane {
     pub first_poll_after: Duration,
     /// End when everything up to the start is delivered.
     pub once: bool,
-    /// The records that a repair delivers; `None`: all.
+    /// The records that a repair delivers; `None` if the lane delivers all.
     pub wanted: Option<RecordFilter>,
 }
 
 /// Why a lane ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneEnd {
-    /// It was asked to stop; what was in flight is delivered and stored.
+    /// The lane was asked to stop. Everything in flight is delivered and stored.
     Drained,
-    /// `once`: everything up to the start is delivered and stored.
+    /// With `once`: everything up to the start is delivered and stored.
     Complete,
-    /// `once`: console, sink, state store or store of dead letters refuses, and another attempt soon would not help.
+    /// With `once`: console, sink, state store or dead-letter store refuses, and another attempt soon would not help.
     Refused,
-    /// Another process writes the lane's checkpoint now; this one writes nothing more.
+    /// Another process writes the lane's checkpoint now. This process writes nothing more.
     TakenOver,
-    /// It did not drain in time. The next start delivers again what was in flight.
+    /// The lane did not drain in time. The next start delivers again what was in flight.
     Aborted,
-    /// `once`: it made no progress for the `once_timeout`.
+    /// With `once`: the lane made no progress for the `once_timeout`.
     GivenUp,
 }
 
 impl Lane {
-    /// The sink, when it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane: they leave
-    /// its checkpoint alone and deliver at least once.
+    /// Returns the sink if it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane. They
+    /// leave its checkpoint alone, and deliver at least once.
     fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {
         if self.pull.window.is_none() { self.delivery.sink.clone().transactional() } else { None }
     }
 
-    /// The backend of its checkpoint and, where that is a transactional sink, the one for a copy.
+    /// Returns the backend of the lane's checkpoint and, if that is a transactional sink, the backend of the copy.
     fn backends(&self) -> (Arc<dyn CheckpointBackend>, Option<Arc<dyn CheckpointBackend>>) {
         match self.transactional_sink() {
             Some(sink) => (sink, Some(self.store.clone())),

@@ -23,8 +23,8 @@ use crate::source::ConsoleHabits;
 /// The state that a lane keeps from poll to poll.
 pub struct OpenLane {
     pub checkpoint: LaneCheckpoint,
-    /// False for a new lane that has not learned the console's time. Its beginning is not known then, and its
-    /// checkpoint is not stored.
+    /// False for a new lane that has not learned the console's time. The time at which the lane begins is unknown then,
+    /// and its checkpoint is not stored.
     pub is_begun: bool,
     pub writer: CheckpointWriter,
     pub sizing: Sizing,
@@ -43,15 +43,16 @@ pub struct OpenLane {
 }
 
 impl OpenLane {
-    /// When the lane has something to do: a checkpoint falls due, or the next poll.
+    /// Returns when the lane next has something to do: a checkpoint or the next poll is due.
     pub fn wakes_at(&self, next_poll: Instant) -> Instant {
         self.writer.due().map_or(next_poll, |due| due.min(next_poll))
     }
 }
 
 impl Lane {
-    /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the
-    /// minutes that its calls may last; once it `has_failed`, it shows how.
+    /// Calls [`Self::try_open`]. If a transactional sink does not answer for [`SILENCE`], the lane shows why. It does
+    /// not wait for the minutes that a call may last. After an attempt that `has_failed`, the lane goes on showing that
+    /// failure.
     async fn try_open_and_report(&self, has_failed: bool) -> Result<Option<LaneCheckpoint>, Failure> {
         let mut opening = pin!(self.try_open());
         if has_failed || self.transactional_sink().is_none() {
@@ -67,7 +68,8 @@ impl Lane {
         }
     }
 
-    /// The failure with the whole command that mends it, which a store does not know.
+    /// Returns the failure with the whole command that corrects it. A store does not know lane and flags of that
+    /// command.
     pub(super) fn with_command(&self, failure: Failure) -> Failure {
         match whole_command(&failure.to_string(), &self.key.lane, &self.state_flags) {
             Some(reason) => failure.map_reason(|_| reason),
@@ -75,7 +77,8 @@ impl Lane {
         }
     }
 
-    /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times if it is refused.
+    /// Opens the lane's checkpoint, and tries again until that succeeds. With `once`, a few refusals in a row end the
+    /// lane.
     pub(super) async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
         let mut waits = waits(&mut self.random);
         let mut refusals = ConsecutiveRefusals::default();
@@ -103,7 +106,7 @@ impl Lane {
         }
         self.delivery.meter.metrics.set_opened(checkpoint.settled);
         self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
-        // It is not known whether the console is silent before a poll has asked it.
+        // Whether the console is silent is unknown before a poll has asked it.
         self.delivery.meter.metrics.set_newest_record(checkpoint.rhythm.newest());
         self.delivery.meter.metrics.set_unpolled();
         let now = self.delivery.clock.now();

@@ -9,7 +9,7 @@ use crate::sink::deliver::Fates;
 use crate::source::{PollContext, PulledPage, PulledRecord, RecordKey};
 use crate::transform::Transformer;
 
-/// A batch, and what it means for the lane's checkpoint when its events are settled.
+/// A batch, and the changes of the lane's checkpoint when its events are settled.
 #[derive(Debug)]
 pub struct PendingBatch {
     pub batch: Batch,
@@ -17,18 +17,18 @@ pub struct PendingBatch {
     pub record_keys: Vec<RecordKey>,
     /// Records that are accounted for without being delivered.
     pub excluded: Vec<PulledRecord>,
-    /// The newest time of its records.
+    /// The newest time of the batch's records.
     pub newest: Option<Timestamp>,
-    /// The console's answers were in order: when this batch and those before it are settled, so is everything up to
-    /// `newest`.
+    /// True if the console's answers were in order. Everything up to `newest` is settled then, once this batch and
+    /// those before it are.
     pub ordered: bool,
     /// The poll that read the records.
     pub context: PollContext,
-    /// Which of the events are settled.
+    /// The fates of the events: settled or not.
     pub fates: Fates,
-    /// The bytes that it takes of the memory budget, until it is dropped.
+    /// The bytes of the memory budget that the batch takes, until it is dropped.
     pub reservation: Option<Reservation>,
-    /// When its first event came.
+    /// The time at which the batch's first event came.
     pub since: Instant,
 }
 
@@ -51,12 +51,13 @@ impl PendingBatch {
         self.batch.is_empty() && self.excluded.is_empty()
     }
 
-    /// The position's watermark once this batch and those before it are settled.
+    /// Returns the position's watermark once this batch and those before it are settled. `None` if the batch does not
+    /// move it.
     pub fn watermark(&self) -> Option<Timestamp> {
         if self.ordered { self.newest } else { None }
     }
 
-    /// What a checkpoint remembers of the event at `index`.
+    /// Returns the key and the identity that a checkpoint remembers of the event at `index`.
     pub fn record(&self, index: usize) -> Option<(&RecordKey, Identity)> {
         Some((self.record_keys.get(index)?, self.batch.event(index)?.identity))
     }
@@ -68,7 +69,7 @@ impl PendingBatch {
         }
     }
 
-    /// Adds to what is known of its records that one at `order` is from `page`.
+    /// Notes that the batch has a record from `page`, with the time `order`.
     pub fn include_page(&mut self, page: &PulledPage, order: Option<Timestamp>) {
         self.context = page.context;
         self.batch.set_snapshot(page.context.snapshot);
@@ -77,7 +78,7 @@ impl PendingBatch {
     }
 
     /// Takes the records of a page that are not delivered, and returns their newest time. Only the page's last batch
-    /// covers it: the watermark must not pass records that a later batch has.
+    /// covers that time: the watermark must not pass records that a later batch has.
     pub fn exclude(&mut self, page: &mut PulledPage) -> Option<Timestamp> {
         self.context = page.context;
         let newest = page.excluded.iter().filter_map(|record| record.order).max();
@@ -91,13 +92,13 @@ impl PendingBatch {
         self.record_keys.pop();
     }
 
-    /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.
+    /// Removes the last event, which is from `record`. The record is accounted for, and not delivered.
     pub fn discard_last(&mut self, record: &PulledRecord) {
         self.withdraw_last();
         self.excluded.push(PulledRecord { enrichment: None, ..record.clone() });
     }
 
-    /// Moves the last event, which was too many, into the next batch.
+    /// Moves the last event, for which the batch has no room, into the next batch.
     pub fn split_last(&mut self) -> Self {
         Self {
             batch: self.batch.split_last(),
@@ -173,7 +174,7 @@ mod tests {
         pending.discard_last(&record(2));
         assert_eq!((pending.batch.len(), pending.record_keys.len()), (1, 1));
         assert_eq!(pending.batch.event(0).unwrap().identity, record(1).identity);
-        // What was fetched in addition to it is not kept.
+        // The enrichment of the record is not kept.
         assert_eq!(pending.excluded.len(), 1);
         assert_eq!((pending.excluded[0].identity, &pending.excluded[0].enrichment), (record(2).identity, &None));
         pending.discard_last(&record(1));

@@ -1,4 +1,4 @@
-//! When each pass of a lane is polled next. Polls begin together, so that idle lanes cost little.
+//! The times at which the passes of a lane are polled next. Polls begin together, so that idle lanes cost little.
 
 use std::time::Duration;
 
@@ -9,28 +9,29 @@ use tokio::time::Instant;
 
 use crate::source::{Pass, PassKind, PassPosition, PollContext, SourcePosition};
 
-/// Polls begin at multiples of their period divided by this, and of at most [`MAX_STEP`], so that lanes wake up
-/// together. Each of 10,000 idle lanes woken by itself costs twice as much CPU time (docs/dev/performance.md).
+/// Number of steps in the period of a poll. Polls begin at multiples of a step, of at most [`MAX_STEP`], so that lanes
+/// wake up together. If 10,000 idle lanes wake up one by one, they cost twice as much CPU time
+/// (docs/dev/performance.md).
 const STEPS_IN_PERIOD: u32 = 80;
 const MAX_STEP: Duration = Duration::from_millis(750);
 
-/// When each pass over the stream is polled next. A pass that the console refuses, or fails to answer, waits by itself:
-/// the others are polled when they are due.
+/// The times at which the passes over the stream are polled next. A pass that the console refuses, or fails to answer,
+/// waits by itself: the other passes are polled when they are due.
 #[derive(Debug)]
 pub struct PollSchedule {
     passes: Vec<ScheduledPass>,
     not_before: Instant,
     once: bool,
-    /// With `once`: a pass was given up.
+    /// True if a pass was given up, which happens only with `once`.
     is_refused: bool,
 }
 
 #[derive(Debug)]
 struct ScheduledPass {
     name: CompactString,
-    /// None for a pass that is not polled again.
+    /// `None` if the pass is not polled again.
     due: Option<Instant>,
-    /// Why the last poll failed.
+    /// The failure of the last poll; `None` if it did not fail.
     failure: Option<Failure>,
 }
 
@@ -41,8 +42,8 @@ impl ScheduledPass {
 }
 
 impl PollSchedule {
-    /// The first pass is due after `first_poll_after`, the others when their period is over; with `once`, all passes
-    /// are due once.
+    /// Returns a schedule in which the first pass is due after `first_poll_after`, and the others when their period is
+    /// over. With `once`, all passes are due after `first_poll_after`, and only once.
     pub fn new(
         passes: &[Pass],
         position: &SourcePosition,
@@ -60,7 +61,7 @@ impl PollSchedule {
         schedule
     }
 
-    /// The stream has these passes now. Those that it had before stay as they are.
+    /// Replaces the passes of the stream. Passes that it had before keep their schedule.
     pub fn follow(&mut self, passes: &[Pass], position: &SourcePosition, now: Timestamp) {
         let mut before = std::mem::take(&mut self.passes);
         let entry = |pass: &Pass| {
@@ -77,19 +78,19 @@ impl PollSchedule {
         self.passes = passes.iter().map(entry).collect();
     }
 
-    /// The pass that is due first, and when; none when no pass is polled again.
+    /// Returns the index of the pass that is due first, and when it is due. `None` if no pass is polled again.
     pub fn next(&self) -> Option<(usize, Instant)> {
         let due = self.passes.iter().enumerate().filter_map(|(index, pass)| Some((index, pass.due?)));
         let (pass, due) = due.min_by_key(|(_, due)| *due)?;
         Some((pass, due.max(self.not_before)))
     }
 
-    /// No pass is polled before this is over.
+    /// Polls no pass before `pause` is over.
     pub fn pause(&mut self, pause: Duration) {
         self.not_before = Instant::now() + pause;
     }
 
-    /// A poll of the pass failed. The pass is polled again after the pause.
+    /// Notes that a poll of the pass failed. The pass is polled again after `pause`.
     pub fn pass_failed(&mut self, pass: usize, failure: Failure, pause: Duration) {
         if let Some(pass) = self.passes.get_mut(pass) {
             pass.due = Some(Instant::now() + pause);
@@ -97,12 +98,12 @@ impl PollSchedule {
         }
     }
 
-    /// Whether the console refuses a pass, or its token.
+    /// Returns whether the console refuses a pass, or its token.
     pub fn waits_for_console(&self) -> bool {
         self.passes.iter().any(ScheduledPass::is_refused)
     }
 
-    /// The passes that the console refused are due: it may take the token that is in use now.
+    /// Makes the passes due that the console refused, since it may accept the token that is in use now.
     pub fn retry_refused(&mut self) {
         let now = Instant::now();
         for pass in self.passes.iter_mut().filter(|pass| pass.is_refused()) {
@@ -111,7 +112,7 @@ impl PollSchedule {
         }
     }
 
-    /// With `once`: the pass is not polled again.
+    /// Gives up the pass, with `once`: it is not polled again.
     pub fn give_up(&mut self, pass: usize, failure: Failure) {
         self.is_refused = true;
         if let Some(pass) = self.passes.get_mut(pass) {
@@ -130,13 +131,14 @@ impl PollSchedule {
         self.passes.get(pass).is_some_and(|pass| pass.failure.is_some())
     }
 
-    /// The failure of a pass; of one other than `except`.
+    /// Returns the failure of a pass other than `except`; `None` if there is none.
     pub fn failure(&self, except: Option<usize>) -> Option<Failure> {
         let passes = self.passes.iter().enumerate().filter(|(index, _)| Some(*index) != except);
         passes.filter_map(|(_, pass)| pass.failure.clone()).next()
     }
 
-    /// A poll that began at `begun`, by the machine's clock at `begun_at`, has ended without a failure.
+    /// Plans the next poll of a pass after one that did not fail. That poll began at `begun`, which was `begun_at` by
+    /// the machine's clock.
     pub fn done(
         &mut self,
         passes: &[Pass],
@@ -166,12 +168,13 @@ impl PollSchedule {
     }
 }
 
-/// From the beginning of a poll to that of the next: the period, or as much less as lets lanes wake up together.
+/// Returns the time from the beginning of a poll to that of the next: the period, shortened so that lanes wake up
+/// together.
 fn until_next(begun_at: Timestamp, period: Duration) -> Duration {
     until_step(begun_at, period, (period / STEPS_IN_PERIOD).min(MAX_STEP))
 }
 
-/// `wait`, or as much less as lets what waits wake up together with lanes.
+/// Returns `wait`, shortened so that the caller wakes up together with lanes.
 pub fn until_lanes_wake(now: Timestamp, wait: Duration) -> Duration {
     until_step(now, wait, MAX_STEP)
 }

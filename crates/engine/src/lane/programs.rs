@@ -9,17 +9,17 @@ use tokio::time::Instant;
 
 use crate::program_threads::ProgramThreads;
 
-/// Overruns within the time below after which a lane stops.
+/// Number of overruns within `OVERRUNS_WITHIN` that stops a lane.
 const MAX_OVERRUNS: usize = 10;
 const OVERRUNS_WITHIN: Duration = Duration::from_secs(3600);
 
-/// What a lane with programs has in addition.
+/// The additional state of a lane with programs.
 #[derive(Debug, Clone)]
 pub struct LanePrograms {
     pub threads: ProgramThreads,
-    /// The name of the lane's pipeline. Its lanes take their turns from one share.
+    /// The name of the lane's pipeline. All lanes of the pipeline have one share of the processor.
     pub pipeline: Arc<str>,
-    /// Kept from poll to poll.
+    /// The lane's last overruns, kept from poll to poll.
     pub overruns: Arc<Mutex<Overruns>>,
 }
 
@@ -29,12 +29,13 @@ impl LanePrograms {
     }
 }
 
-/// When programs took too long, at most the last [`MAX_OVERRUNS`] times.
+/// The times at which programs took too long, at most the last [`MAX_OVERRUNS`].
 #[derive(Debug, Default)]
 pub struct Overruns(VecDeque<Instant>);
 
 impl Overruns {
-    /// Counts one. Returns why the lane has to stop, if it was one too many; `reason` says where the program was.
+    /// Counts an overrun. Returns why the lane has to stop; `None` if it may go on. `reason` says where the program
+    /// was.
     pub fn count(&mut self, reason: &str, now: Instant) -> Option<String> {
         self.0.push_back(now);
         if self.0.len() > MAX_OVERRUNS {

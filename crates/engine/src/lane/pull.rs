@@ -23,15 +23,16 @@ use crate::source::{
     is_by_scope,
 };
 
-/// Backoff for a console that fails.
+/// The first wait before another attempt at a console that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait before another attempt at a console that fails.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Failures in a row after which a poll that has returned findings may give way to the stream's other passes: the
 /// findings are delivered again.
 const FAILURES_IN_WINDOW: u32 = 100;
 /// Timeouts in a row after which pages get smaller.
 const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
-/// A permit of the rate limit that is older than this is asked for again.
+/// Longest wait for memory with a permit of the rate limit. After a longer one, the request needs another permit.
 const MAX_TURN: Duration = Duration::from_secs(1);
 /// Largest body of the single record that is asked for to learn the console's time.
 const FIRST_ANSWER: usize = 1024 * 1024;
@@ -39,23 +40,23 @@ const FIRST_ANSWER: usize = 1024 * 1024;
 /// The pull stage of one lane.
 pub struct PullStage<'a> {
     pub lane: &'a Lane,
-    /// What the lane has learned about the size of its records; shared by all its polls.
+    /// The sizes that the lane has learned from its records; shared by all its polls.
     pub sizing: &'a mut Sizing,
-    /// What the polls of the lane have learned of the console; shared by all of them.
+    /// The habits of the console that the lane has learned; shared by all its polls.
     pub habits: &'a mut ConsoleHabits,
     /// The threats that the lane has fetched for its activities; shared by all its polls.
     pub threats: &'a mut KnownThreats,
     pub random: fastrand::Rng,
-    /// Failures in a row after which the poll ends: the stream has other passes, which must not wait for this one
-    /// indefinitely.
+    /// Failures in a row after which the poll ends, since the other passes of the stream must not wait for it
+    /// indefinitely. `None` if the stream has no other pass.
     pub gives_way_after: Option<u32>,
     /// The failure of another pass, which a poll that succeeds does not end.
     pub other_failure: Option<Failure>,
-    /// What the reasons of failures begin with.
+    /// The beginning of the reasons of failures: the name of the pass, or nothing.
     pub prefix: String,
     /// Collects the times of the records that the console shows.
     pub observed: ObservedRecords,
-    /// The console has shown the stream before.
+    /// True if the console has shown the stream before.
     pub has_answered: bool,
 }
 
@@ -63,7 +64,7 @@ pub struct PullStage<'a> {
 pub struct Polled {
     pub context: PollContext,
     pub end: PollEnd,
-    /// None if it had nothing to ask for.
+    /// `None` if the poll had nothing to ask for.
     pub observed: Option<ObservedRecords>,
 }
 
@@ -106,7 +107,8 @@ impl PullStage<'_> {
             let context = PollContext { pass, start, ..PollContext::default() };
             return Ok(Some(Polled { context, end: PollEnd::NotDue, observed: None }));
         };
-        // What the poll does not read is not copied when the lane's position changes.
+        // Parts that the poll does not read are dropped here, so that they are not copied when the lane's position
+        // changes.
         drop(position);
         poll.observe(self.observed.clone());
         if let Some(wanted) = wanted {
@@ -136,7 +138,7 @@ impl PullStage<'_> {
         }
     }
 
-    /// For a new lane: returns when both clocks are known, and agree well enough to begin.
+    /// Learns the clocks for a new lane. Returns when both are known, and agree well enough to begin.
     ///
     /// # Errors
     /// As [`Self::run`], or if a clock is wrong.
@@ -154,15 +156,14 @@ impl PullStage<'_> {
         }
     }
 
-    /// Reserves the bytes of a page and of what is fetched in addition to its records. The page gets smaller if memory
-    /// is short.
+    /// Reserves the bytes of a page and of the enrichments of its records. The page gets smaller if memory is short.
     async fn reserve(&self, page: &mut PagePlan, enricher: Option<&Enricher<'_>>, share: usize) -> Reservation {
         let mut reserve = page.reserve;
         if let Some(enricher) = enricher {
             page.limit = page.limit.min(enricher.page());
             reserve += enricher.reserve(share, page.limit);
         }
-        // What is fetched in addition to records, and a record that is too large, have no small page.
+        // A page with enrichments, or with a single record that is too large, cannot be smaller.
         let is_divisible = enricher.is_none() && page.limit > 1;
         let small = if is_divisible { SMALL_RESERVATION.min(reserve) } else { 0 };
         let reserved = self.lane.budget.reserve_page(reserve, small).await;
@@ -170,8 +171,8 @@ impl PullStage<'_> {
         reserved
     }
 
-    /// Whether the console's time is known. If it seems to be behind ours, polls may have nothing to ask for, so that
-    /// no answer would correct it.
+    /// Returns whether the console's time is known well enough. If it seems to be behind ours, it has to be recent:
+    /// polls may have nothing to ask for, so that no answer would correct it.
     fn knows_time(&self) -> bool {
         let Lane { pull, client, .. } = self.lane;
         client.time().is_some_and(|theirs| {
@@ -180,7 +181,7 @@ impl PullStage<'_> {
         })
     }
 
-    /// Asks for one record, for the time of the answer.
+    /// Asks for one record, to learn the console's time from the answer.
     async fn ask_time(&mut self) -> Result<(), Failure> {
         let Lane { pull, client, delivery, .. } = self.lane;
         let mut retry = RetryState::new(&mut self.random);
@@ -199,7 +200,7 @@ impl PullStage<'_> {
         }
     }
 
-    /// S: see [`Clocks::start`].
+    /// Returns the start time S of a poll; see [`Clocks::start`].
     async fn start_time(&mut self, must_ask: bool) -> Result<Timestamp, Failure> {
         if must_ask || !self.knows_time() {
             self.ask_time().await?;
@@ -238,7 +239,7 @@ impl PullStage<'_> {
         delivery.meter.metrics.clocks.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
     }
 
-    /// Shows that a clock keeps the lane from polling.
+    /// Shows a failure on the console's side, such as a wrong clock, and returns it.
     fn show(&self, failure: Failure) -> Failure {
         self.lane.delivery.meter.failed(Side::Console, &failure);
         failure
@@ -280,13 +281,13 @@ impl PullStage<'_> {
         Ok(())
     }
 
-    /// Reports a refusal. A refused token may have expired or have been revoked: the console, or an earlier answer of
-    /// it, can tell.
+    /// Reports a refusal. A refused token may have expired or been revoked. The console, or one of its earlier answers,
+    /// can tell which.
     async fn refused(&self, error: ConsoleError) -> Failure {
         let error = if self.has_answered { error.of_known_stream() } else { error };
         let advice = match &error {
             ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
-            // The known expiry is that of the former token.
+            // The known time of expiry is that of the former token.
             ConsoleError::Unauthorized(_) if matches!(self.lane.client.changed_token(), Ok(Some(_))) => {
                 Some(advice::OF_NEW_TOKEN.to_owned())
             }
@@ -311,12 +312,12 @@ struct OngoingPoll<'a> {
     poll: Poll,
     enricher: Option<Enricher<'a>>,
     retry: RetryState,
-    /// The last page had new records. One without costs the sink nothing, so that the next one need not be small for
-    /// its sake.
+    /// True if the last page had new records. A page without new records costs the sink nothing, so the next page need
+    /// not be small for its sake.
     found_new: bool,
-    /// The lane's share of the budget when it asked last.
+    /// The lane's share of the budget in bytes, at its last request.
     share: usize,
-    /// For the page that was asked for last.
+    /// The reservation for the page that was asked for last.
     reservation: Option<Reservation>,
     pages: mpsc::Sender<ReservedPage>,
 }
@@ -360,7 +361,7 @@ impl OngoingPoll<'_> {
         Ok(())
     }
 
-    /// Sends a page on, with its reservation. False when the lane has ended the session.
+    /// Sends a page on, with its reservation. Returns false if the lane has ended the session.
     async fn emit(&mut self, mut page: PulledPage) -> Result<bool, Failure> {
         let Lane { budget, delivery, pull, memory, .. } = self.stage.lane;
         self.found_new = !page.records.is_empty();
@@ -405,7 +406,7 @@ struct RetryState {
     timeouts: u32,
     /// Cursors that were refused, or led to the same page again and again.
     cursors: u32,
-    /// Findings of the poll were returned, which another poll returns again.
+    /// True if the poll has returned findings, which another poll returns again.
     is_within_window: bool,
 }
 
@@ -415,8 +416,8 @@ impl RetryState {
         Self { waits, failures: 0, timeouts: 0, cursors: 0, is_within_window: false }
     }
 
-    /// A page came. Returns whether what failed before is over. A page without new records does not excuse cursors that
-    /// led nowhere: the poll may be going in circles.
+    /// Resets the failures after a page. Returns whether the earlier failures are over. A page without new records does
+    /// not excuse cursors that led nowhere: the poll may be going in circles.
     fn answered(&mut self, found_new: bool, random: &mut fastrand::Rng) -> bool {
         let is_over = found_new || self.cursors == 0;
         if is_over {

@@ -1,5 +1,6 @@
-//! What lanes remember of records, so that none is delivered twice: bounded for each pipeline, since a console may name
-//! new records without end. A lane that has reached the bound stops: if it forgot something, it would repeat it.
+//! The memory of lanes for records, so that none is delivered twice. It is bounded for each pipeline, since a console
+//! may name new records without end. A lane that has reached the bound stops: it would deliver a forgotten record
+//! again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,22 +11,24 @@ use s1_forwarder_failure::Failure;
 
 /// Bytes of a record in memory, also while a poll reads what was settled before it.
 const BYTES: usize = 32;
-/// Divisor: all lanes together may remember records in as many bytes as half of the memory budget. These bytes are not
+/// Divisor of the memory budget for the bytes in which all lanes together may remember records. These bytes are not
 /// part of the budget.
 const BUDGET_DIVISOR: usize = 2;
-/// Divisor: all lanes together may keep an eighth of the memory budget, not part of it, of what they can fetch again.
+/// Divisor of the memory budget for the bytes that all lanes together may keep of data that they can fetch again. These
+/// bytes are not part of the budget.
 const KEPT_DIVISOR: usize = 8;
-/// Records that each pipeline may remember, whatever others do: those of a long list.
+/// Number of records that each pipeline may remember, however many others remember. A long list has as many.
 const MIN_REMEMBERED: u64 = 200_000;
 
 /// The records that all lanes of a process remember.
 #[derive(Debug)]
 pub struct Remembered {
-    /// Records that the lanes of one pipeline may remember (`--remembered-max`).
+    /// Maximum number of records that the lanes of one pipeline may remember (`--remembered-max`).
     max: u64,
-    /// Records that all pipelines may remember; one with more than [`MIN_REMEMBERED`] remembers no more then.
+    /// Maximum number of records that all pipelines together may remember. Beyond it, a pipeline with at least
+    /// [`MIN_REMEMBERED`] remembers no more.
     max_of_all: u64,
-    /// Bytes that all lanes may keep of what they can fetch again.
+    /// Maximum bytes that all lanes together may keep of data that they can fetch again.
     max_kept: usize,
     kept: AtomicUsize,
     sums: Mutex<Sums>,
@@ -43,29 +46,30 @@ struct Pipeline {
     lanes: u64,
 }
 
-/// The part of one lane. Dropping it forgets the records.
+/// The memory of one lane. Dropping it forgets the records.
 #[derive(Debug)]
 pub struct LaneMemory {
     remembered: Arc<Remembered>,
     pipeline: Arc<str>,
     records: Mutex<u64>,
-    /// What the position has.
+    /// Number of records in the position.
     in_position: AtomicUsize,
-    /// What the poll has returned and the position does not have yet. Only the lane's own task writes both.
+    /// Number of records that the poll has returned and the position does not have yet. Only the lane's own task writes
+    /// this and `in_position`.
     returned: AtomicUsize,
-    /// Bytes kept of what the lane can fetch again.
+    /// Bytes that the lane keeps of data that it can fetch again.
     kept: AtomicUsize,
 }
 
 impl Remembered {
-    /// `budget` are the bytes of `--memory-budget`.
+    /// Returns an empty memory. `budget` is the number of bytes of `--memory-budget`.
     pub fn new(max: u64, budget: usize) -> Arc<Self> {
         let max_of_all = (budget / BUDGET_DIVISOR / BYTES) as u64;
         let max_kept = budget / KEPT_DIVISOR;
         Arc::new(Self { max, max_of_all, max_kept, kept: AtomicUsize::default(), sums: Mutex::default() })
     }
 
-    /// The memory of another lane of the pipeline.
+    /// Adds a lane of the pipeline, and returns its memory.
     pub fn lane(self: &Arc<Self>, pipeline: &str) -> LaneMemory {
         let mut sums = self.sums.lock();
         let known = sums.pipelines.get_key_value(pipeline).map(|(name, _)| name.clone());
@@ -80,33 +84,34 @@ impl Remembered {
 }
 
 impl LaneMemory {
-    /// A poll begins, and the position has `in_position` records.
+    /// Notes that a poll begins, and that the position has `in_position` records.
     pub fn begin(&self, in_position: usize) {
         self.in_position.store(in_position, Ordering::Relaxed);
         self.returned.store(0, Ordering::Relaxed);
     }
 
-    /// The poll has returned `records` more.
+    /// Notes that the poll has returned `records` more.
     pub fn returned(&self, records: usize) {
         self.returned.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// The sink has settled `records` of those returned, and the position has `in_position` now.
+    /// Notes that the sink has settled `records` of those returned, and that the position has `in_position` now.
     pub fn move_into_position(&self, records: usize, in_position: usize) {
         self.in_position.store(in_position, Ordering::Relaxed);
         let left = self.returned.load(Ordering::Relaxed).saturating_sub(records);
         self.returned.store(left, Ordering::Relaxed);
     }
 
-    /// The poll is about to read more, and remembers `apart` entries that the position never will.
+    /// Checks whether the poll may read more. The poll remembers `apart` entries that the position never will.
     ///
     /// # Errors
-    /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
+    /// [`Failure::Full`] if the poll may read no more. A lane with less than its share of the pipeline's records may go
+    /// on.
     pub fn read_more(&self, apart: usize) -> Result<(), Failure> {
         self.set(self.in_position.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
     }
 
-    /// Whether the lane may keep `bytes` more of what it can fetch again.
+    /// Reserves `bytes` for data that the lane can fetch again. Returns false if the lane may not keep them.
     pub fn keep(&self, bytes: usize) -> bool {
         let Remembered { kept, max_kept, .. } = &*self.remembered;
         let add = |kept: usize| kept.checked_add(bytes).filter(|kept| kept <= max_kept);
@@ -117,7 +122,7 @@ impl LaneMemory {
         is_kept
     }
 
-    /// It keeps `bytes` of them no longer.
+    /// Releases `bytes` that [`Self::keep`] has reserved.
     pub fn release(&self, bytes: usize) {
         self.kept.fetch_sub(bytes, Ordering::Relaxed);
         self.remembered.kept.fetch_sub(bytes, Ordering::Relaxed);

@@ -52,10 +52,11 @@ const AFTER_REFUSED_ONCE: (Duration, Duration) = (Duration::from_secs(5), Durati
 /// The longest pause of a pass that gave way, if the console names none.
 const AFTER_GIVING_WAY: Duration = Duration::from_secs(60);
 
-/// A transactional sink that lost the lane's checkpoint to another process sooner is followed by a pause.
+/// Time of ownership below which a lane pauses before it opens again, after its transactional sink lost the checkpoint
+/// to another process.
 const SHORT_OWNERSHIP: Duration = Duration::from_secs(60);
 
-/// What a lane does next.
+/// The next step of a lane.
 enum LaneStep {
     /// Reads its checkpoint, after this wait. No other process can write it from then on.
     Open(Duration),
@@ -63,7 +64,7 @@ enum LaneStep {
     Wait(Box<OpenLane>, NextPoll),
     /// Runs a session: polls this pass, and delivers what the poll finds.
     Poll(Box<OpenLane>, usize),
-    /// Stores what is not stored yet, and ends.
+    /// Stores all changes, and ends.
     Flush(Box<OpenLane>, LaneEnd),
     End(LaneEnd),
 }
@@ -94,7 +95,7 @@ impl Lane {
                 if let LaneStep::Wait(open, next) = &step {
                     let asleep = pin!(sleep_until(open.wakes_at(next.at)));
                     if open.schedule.waits_for_console() {
-                        // Boxed: few lanes wait for it, and it would enlarge the future of each.
+                        // Boxed: few lanes wait for another token, and this future would enlarge that of each lane.
                         let changed = Box::pin(life.lane.client.token_changed_since(open.token_changes));
                         life.stop.run_until_cancelled(select(asleep, changed)).await;
                     } else {
@@ -121,8 +122,8 @@ impl Lane {
         }
     }
 
-    /// Names the lane in log lines. It does not exist between polls: that would take half a KB for each of tens of
-    /// thousands of lanes.
+    /// Returns the span that names the lane in log lines. The span does not exist between polls: it would take half a
+    /// KB for each of tens of thousands of lanes.
     fn span(&self) -> Span {
         let LaneId { pipeline, stream, sink } = &self.key.lane;
         lane_span(pipeline, *stream, sink)
@@ -134,8 +135,8 @@ impl Lane {
 }
 
 impl Life {
-    /// Takes a step, which returns the next one. Boxed, at this one place and each by itself: a lane is small while it
-    /// sleeps, and not much larger while its store does not answer, and there are tens of thousands.
+    /// Takes a step, and returns the next one. Each step is boxed by itself, and only here. So a lane is small while it
+    /// sleeps, and not much larger while its store does not answer. There are tens of thousands of lanes.
     fn take(&mut self, step: LaneStep) -> BoxFuture<'_, LaneStep> {
         match step {
             LaneStep::Open(wait) => self.open(wait).boxed(),
@@ -157,8 +158,8 @@ impl Life {
         }
     }
 
-    /// Waits for the pass that is due first; ends if no pass is polled again. `is_refused`: a person has to mend what
-    /// keeps the lane from polling sooner.
+    /// Returns the step that waits for the pass that is due first, or that ends the lane if no pass is polled again.
+    /// With `is_refused`, a person has to correct what keeps the lane from polling sooner.
     fn plan(&self, open: Box<OpenLane>, is_refused: bool) -> LaneStep {
         let Some((pass, at)) = open.schedule.next() else {
             let end = if open.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
@@ -168,14 +169,14 @@ impl Life {
         LaneStep::Wait(open, NextPoll { pass, at })
     }
 
-    /// Requests use another token: what the console refused is tried at once.
+    /// Tries at once the passes that the console refused, since requests use another token now.
     fn follow_token(&self, mut open: Box<OpenLane>) -> LaneStep {
         open.token_changes = self.lane.client.token_changes();
         open.schedule.retry_refused();
         self.plan(open, false)
     }
 
-    /// Shows when a lane that waits goes on; where it was refused, which a person has to mend, in the log too.
+    /// Shows when a waiting lane goes on. If the lane was refused, which a person has to correct, the log shows it too.
     fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
         let lane = &self.lane.delivery.meter.metrics;
         let wait = next_poll.saturating_duration_since(Instant::now());
@@ -190,7 +191,7 @@ impl Life {
         }
     }
 
-    /// Writes a checkpoint that fell due, for as long as no pass is due. What has begun continues later.
+    /// Writes a checkpoint that fell due, for as long as no pass is due. A write that has begun continues later.
     async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> LaneStep {
         let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
         match self.stop.run_until_cancelled(written).await {
@@ -235,13 +236,13 @@ impl Life {
         }
     }
 
-    /// The lane was asked to stop during a poll.
+    /// Ends a poll during which the lane was asked to stop.
     fn stopped(&self, open: Box<OpenLane>) -> LaneStep {
         self.lane.delivery.meter.metrics.requeue_in_flight();
         self.plan(open, false)
     }
 
-    /// A new lane learns the console's time before it begins. Then it opens again, with `since` resolved.
+    /// Learns the console's time before a new lane begins. Then the lane opens again, with `since` resolved.
     async fn learn_clocks(&mut self, mut open: Box<OpenLane>, pass: usize) -> LaneStep {
         let passes = self.lane.pull.passes();
         let session = Session::new(&mut self.lane, &mut open, &passes, pass);
@@ -268,8 +269,8 @@ impl Life {
         self.lane.delivery.meter.report(LaneEvent::ConsoleAnswers(open.schedule.failure(None)));
     }
 
-    /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where that poll
-    /// was complete; with those it has, where the poll read nothing.
+    /// Goes on with the scopes that a poll of everything that the token may see has found. If that poll was complete,
+    /// the lane goes on without scopes. If the poll read nothing, the lane keeps its scopes.
     fn follow_scopes(&mut self, end: PollEnd, open: &mut OpenLane) {
         let found = match end {
             PollEnd::Complete => Vec::new(),
@@ -287,7 +288,8 @@ impl Life {
         position.forget_others(&self.lane.pull.passes());
     }
 
-    /// The checkpoint could not be written. What is not stored is left: another attempt would not help.
+    /// Returns the step after a checkpoint that could not be written. Changes that are not stored are given up: another
+    /// attempt would not help.
     fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> LaneStep {
         let NotStored { failure, exit } = not_stored;
         self.lane.delivery.meter.metrics.set_next_attempt(None);
@@ -303,7 +305,7 @@ impl Life {
         }
     }
 
-    /// A session failed, and what was settled may still be stored.
+    /// Returns the step after a session that failed. The settled events may still be stored.
     async fn after_failure(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> LaneStep {
         let SideFailure { side, failure } = failed;
         self.show(side, &failure);
@@ -329,7 +331,7 @@ impl Life {
         self.plan(open, failure.is_refusal() && pause != Some(Pause::PassGivenUp))
     }
 
-    /// Polls no more, and writes what falls due, until the lane is asked to stop.
+    /// Polls no more, and writes checkpoints that fall due, until the lane is asked to stop.
     async fn stay(&mut self, mut open: Box<OpenLane>) -> LaneStep {
         let writing = async {
             loop {
@@ -356,7 +358,8 @@ impl Life {
         LaneStep::Open(waits.wait())
     }
 
-    /// Shows a failure in the lane's state. The pull stage has shown those of the console, and `open` those of a claim.
+    /// Shows a failure in the lane's state. The pull stage has shown failures of the console, and `open` failures of a
+    /// claim.
     fn show(&self, side: Side, failure: &Failure) {
         let meter = &self.lane.delivery.meter;
         meter.metrics.requeue_in_flight();

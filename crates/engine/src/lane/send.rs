@@ -26,23 +26,23 @@ use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
 use crate::source::{ObservedRecords, Pass, PollContext, PollEnd, SourcePosition};
 
-/// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
-/// whether its sink works again does so at the first refusal.
+/// Time without any delivery after which a lane releases its bytes and returns to its checkpoint. A lane that probes
+/// whether its sink works again does this at the first refusal.
 const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A lane whose sink or store has not answered for this long, or whose store fails, reserves nothing new until that
-/// ends.
+/// Time without an answer of sink or store after which a lane reserves nothing new until one answers. A lane whose
+/// store fails reserves nothing new either.
 pub const SILENCE: Duration = Duration::from_secs(5);
 
 /// The send stage of one lane.
 pub struct SendStage<'a> {
     lane: &'a Lane,
-    /// The sink, when it commits the lane's checkpoint with the events.
+    /// The sink; `None` if it does not commit the lane's checkpoint with the events.
     sink: Option<Arc<dyn TransactionalSink>>,
     passes: &'a [Pass],
     checkpoint: &'a mut LaneCheckpoint,
     writer: &'a mut CheckpointWriter,
-    /// The sink was unavailable, and this session finds out whether it works again.
+    /// True if the sink was unavailable, and this session finds out whether it works again.
     is_probing: bool,
     random: fastrand::Rng,
     deliveries: JoinSet<Delivered>,
@@ -55,27 +55,29 @@ struct InFlightBatch {
     task: task::Id,
     context: PollContext,
     watermark: Option<Timestamp>,
-    /// None once it is delivered.
+    /// `None` if the batch is delivered.
     pending: Option<Arc<PendingBatch>>,
 }
 
-/// How the delivery of a batch has ended.
+/// The end of the delivery of a batch.
 struct Delivered {
-    /// A transactional sink committed a checkpoint with the last of them: the events that it covers, ascending.
+    /// The events that the last checkpoint covers that a transactional sink committed, ascending. `None` if none was
+    /// committed.
     result: Result<Option<Vec<usize>>, DeliveryError>,
-    /// What made the checkpoint of `result`.
+    /// The maker of the checkpoint of `result`; `None` if the sink is not transactional.
     transaction_checkpoint: Option<TransactionCheckpoint>,
 }
 
-/// What the stage waits for besides batches and deliveries.
+/// The state of sink and store, and the times that the stage waits for in addition to batches and deliveries.
 struct Timers {
     is_refusing: bool,
-    /// Neither sink nor store has answered for a while since then: nothing new is reserved.
+    /// The time from which nothing new is reserved, since the sink or the store has not answered for a while. `None` if
+    /// both answer.
     silent_at: Option<Instant>,
     is_silent: bool,
-    /// When the session ends.
+    /// The time at which the session ends; `None` if neither sink nor store fails.
     give_up_at: Option<Instant>,
-    /// Sink or store, which has accepted nothing until then.
+    /// The side, sink or store, that has accepted nothing until `give_up_at`.
     gives_up: Side,
 }
 
@@ -103,7 +105,8 @@ impl<'a> SendStage<'a> {
         }
     }
 
-    /// Says to a transactional sink that batches may follow, until the result is dropped.
+    /// Announces to a transactional sink that batches may follow, until the result is dropped. `None` if the sink is
+    /// not transactional.
     pub fn enter(&self) -> Option<Box<dyn Send>> {
         self.sink.as_ref().map(|sink| sink.enter())
     }
@@ -111,11 +114,12 @@ impl<'a> SendStage<'a> {
     /// Delivers batches until there are no more and all of them are settled.
     ///
     /// # Errors
-    /// Why the lane has to return to its checkpoint. What the sink settled is in the checkpoint then.
+    /// If the lane has to return to its checkpoint, with the reason. The events that the sink settled are in the
+    /// checkpoint then.
     pub async fn run(&mut self, mut mapped: mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SessionFailure> {
         self.lane.delivery.health.clear_refusing();
         let end = self.deliver_all(&mut mapped).await;
-        // The batches that were not sent give their bytes back at once.
+        // The batches that were not sent release their bytes at once.
         drop(mapped);
         // Waits for the attempts that are under way, and adds what they settle to the checkpoint.
         self.stop.cancel();
@@ -138,7 +142,7 @@ impl<'a> SendStage<'a> {
             budget.pause(timers.is_refusing || timers.is_silent || !self.writer.may_send());
             let accepts_more = !is_mapped && self.in_flight.len() < concurrency && self.writer.may_send();
             let has_in_flight = !self.in_flight.is_empty();
-            // A write that hangs is noticed then.
+            // If a write is under way or due, the loop wakes up to notice one that hangs.
             let is_writing = self.writer.has_changes();
             // Biased, so that a simulated schedule replays: what has ended comes first, new work last.
             tokio::select! {
@@ -175,7 +179,7 @@ impl<'a> SendStage<'a> {
         }
     }
 
-    /// Shows what keeps a silent sink from answering. Attempts may last minutes.
+    /// Shows why a silent sink does not answer, without waiting for the attempts, which may last minutes.
     fn show_trouble(&self) {
         let Lane { delivery, .. } = self.lane;
         let is_silent = delivery.health.answers().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
@@ -184,7 +188,7 @@ impl<'a> SendStage<'a> {
         }
     }
 
-    /// The failure of a sink, or of a store, that has accepted nothing for too long.
+    /// Returns the failure of a sink, or of a store, that has accepted nothing for too long.
     fn give_up(&self, side: Side) -> SideFailure {
         let failure = if side == Side::Store {
             accepts_nothing()
@@ -208,7 +212,7 @@ impl<'a> SendStage<'a> {
             if pending.batch.programs_worked() {
                 delivery.health.programs_worked();
             }
-            // Nothing of it is to be delivered: it is settled when the batches before it are.
+            // The batch has nothing to deliver. It is settled when the batches before it are.
             match self.in_flight.back_mut() {
                 Some(last) => last.watermark = last.watermark.max(watermark),
                 None => self.advance(context, watermark),
@@ -232,12 +236,12 @@ impl<'a> SendStage<'a> {
             drop(transaction);
             Delivered { result, transaction_checkpoint }
         };
-        // For its log lines: a task does not inherit the span of the lane.
+        // The span is for log lines: a task does not inherit the span of the lane.
         let task = self.deliveries.spawn(delivering.in_current_span()).id();
         self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending) });
     }
 
-    /// For the batch that is sent next.
+    /// Returns the maker of checkpoints for the batch that is sent next.
     fn transaction_checkpoint(&mut self, pending: &Arc<PendingBatch>) -> TransactionCheckpoint {
         TransactionCheckpoint {
             journal: self.writer.journal_change(self.checkpoint),
@@ -248,7 +252,7 @@ impl<'a> SendStage<'a> {
         }
     }
 
-    /// Adds what was settled of a batch to the checkpoint.
+    /// Adds the settled events of a batch to the checkpoint.
     fn on_delivered(&mut self, done: Result<(task::Id, Delivered), JoinError>) -> Result<(), DeliveryError> {
         let (id, Delivered { result, transaction_checkpoint }) = match done {
             Ok(done) => done,
@@ -263,7 +267,7 @@ impl<'a> SendStage<'a> {
         let settled = pending.fates.settled();
         let is_stored = matches!(&result, Ok(Some(committed)) if *committed == settled);
         match transaction_checkpoint.filter(|_| is_stored) {
-            // The lane goes on from what is stored: its journal is longer by this batch.
+            // The lane goes on from the stored checkpoint, whose journal is longer by this batch.
             Some(transaction_checkpoint) => *self.checkpoint = transaction_checkpoint.stored(&settled),
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
@@ -277,12 +281,12 @@ impl<'a> SendStage<'a> {
                 self.advance(batch.context, batch.watermark);
             }
         }
-        // The position has forgotten what lies before its new watermark.
+        // The position has forgotten the records before its new watermark.
         self.lane.memory.move_into_position(settled.len(), self.checkpoint.position.size());
         result.map(drop)
     }
 
-    /// Moves the watermark over a batch: it and all before it are settled.
+    /// Moves the watermark over a batch. The batch and all before it are settled.
     fn advance(&mut self, context: PollContext, watermark: Option<Timestamp>) {
         if let Some(watermark) = watermark {
             self.checkpoint.position.advance(self.passes, context, watermark);
@@ -290,7 +294,7 @@ impl<'a> SendStage<'a> {
         report(&self.lane.delivery.meter.metrics, &self.checkpoint.position);
     }
 
-    /// Adds what a complete poll has shown to the lane's rhythm, and reports whether the console is silent.
+    /// Adds the observations of a complete poll to the lane's rhythm, and reports whether the console is silent.
     fn observe(&mut self, context: PollContext, observed: &ObservedRecords) {
         let pull = &self.lane.pull;
         let rhythm = &mut self.checkpoint.rhythm;
@@ -344,7 +348,7 @@ impl<'a> SendStage<'a> {
         match end {
             PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.has_marker()),
             PollEnd::Unavailable => {
-                // Findings are never judged.
+                // No lane of findings says whether the console is silent.
                 self.lane.delivery.meter.metrics.set_silent(None);
                 position.pass_over(self.passes, context);
             }
@@ -379,13 +383,13 @@ struct TransactionCheckpoint {
 }
 
 impl TransactionCheckpoint {
-    /// The stored form of the checkpoint that is true once the events at these indices are settled.
+    /// Returns the stored form of the checkpoint that is true once the events at these indices are settled.
     fn update(&self, settled: &[usize]) -> CheckpointUpdate {
         let (checkpoint, journal) = self.settle(settled);
         CheckpointUpdate { checkpoint: checkpoint.encode(), journal }
     }
 
-    /// That checkpoint, once its stored form is committed.
+    /// Returns the checkpoint of [`Self::update`], once its stored form is committed.
     fn stored(&self, settled: &[usize]) -> LaneCheckpoint {
         let (mut checkpoint, journal) = self.settle(settled);
         checkpoint.ledger.forget_released(&journal.released);

@@ -14,20 +14,20 @@ use super::verdict::{SessionFailure, SideFailure};
 use super::{Lane, map};
 use crate::source::{MAIN_PASS, Pass, SourcePosition};
 
-/// Pages that wait between source and transform.
+/// Maximum pages that wait between source and transform.
 const PAGES: usize = 2;
-/// Batches that wait between transform and sink.
+/// Maximum batches that wait between transform and sink.
 const BATCHES: usize = 1;
 
 /// Failures in a row after which a poll gives way to the stream's other passes; one is enough if the last poll failed.
 const MAX_FAILURES: u32 = 10;
 
-/// The stages are pull, map and send. Map needs only the lane.
+/// One poll of one pass, with its stages pull, map and send. The map stage needs only the lane.
 pub struct Session<'a> {
     lane: &'a Lane,
     pull: PullStage<'a>,
     send: SendStage<'a>,
-    /// Where the poll begins.
+    /// The position from which the poll begins.
     position: SourcePosition,
     pass: usize,
 }
@@ -36,9 +36,9 @@ pub struct Session<'a> {
 pub enum SessionEnd {
     /// The poll has ended. All that it returned is settled, and is in the lane's checkpoint.
     Complete(Polled),
-    /// The lane was asked to stop before the end of the poll. What was pulled is settled.
+    /// The lane was asked to stop before the end of the poll. All pulled records are settled.
     Stopped,
-    /// What was settled is in the lane's checkpoint.
+    /// The session failed. The settled events are in the lane's checkpoint.
     Failed(SessionFailure),
 }
 
@@ -88,7 +88,8 @@ impl<'a> Session<'a> {
             sent
         };
         let pulling = async {
-            // By reference: the session would reserve space for this future, its largest part, three times.
+            // The future is passed by reference. Otherwise the session would reserve space for this future, its largest
+            // part, three times.
             stop_pulling.run_until_cancelled(pin!(pull.run(position, pass, pages))).await
         };
         let (sent, mapped, pulled) = tokio::join!(sending, map::run(lane, pulled, batches), pulling);

@@ -1,19 +1,20 @@
-//! How many records a page asks for, and how many bytes it reserves. The pull stage learns both from earlier pages.
+//! The number of records that a page asks for, and of bytes that it reserves. The pull stage learns both from earlier
+//! pages.
 
-/// Times the size of a page that is reserved for it: its body, and its events (a mapped event with its original is
-/// about two and a half times the record).
+/// Factor of a page's size that is reserved for its body and its events. A mapped event with its original is about two
+/// and a half times the record.
 pub const EXPANSION: usize = 4;
-/// For records that are larger than those seen so far.
+/// Factor for records that are larger than those seen so far.
 const HEADROOM: f64 = 1.5;
 /// Assumed bytes of a record before the first one was seen.
 const FIRST_GUESS: f64 = 4096.0;
-/// Smallest body worth a request.
+/// Bytes of the smallest body that is worth a request.
 const MIN_BODY: usize = 64 * 1024;
-/// Reserved for such a body.
+/// Bytes that are reserved for the smallest body.
 pub const SMALL_RESERVATION: usize = MIN_BODY * EXPANSION;
-/// Records of a page until the sink has accepted something.
+/// Maximum records of a page until the sink has accepted something.
 const FIRST_LIMIT: usize = 50;
-/// Pages after which a halved limit is doubled again.
+/// Number of pages after which a halved limit is doubled again.
 const CALM_PAGES: u32 = 10;
 
 /// Plans pages as large as console, budget and past answers allow.
@@ -36,7 +37,7 @@ pub struct PagePlan {
 }
 
 impl PagePlan {
-    /// The page with fewer records, if only `reserved` bytes were reserved for it.
+    /// Returns the page, with fewer records if only `reserved` bytes were reserved for it.
     pub fn within(self, reserved: usize) -> Self {
         if reserved >= self.reserve {
             return self;
@@ -48,12 +49,12 @@ impl PagePlan {
 }
 
 impl Sizing {
-    /// `max_limit` is the endpoint's.
+    /// Returns the first sizes for an endpoint that allows `max_limit` records in a page.
     pub fn new(max_limit: usize) -> Self {
         Self { max_limit, limit: max_limit, bytes_per_record: FIRST_GUESS, calm_pages: 0, boost: None }
     }
 
-    /// The next page, for a lane whose fair share of `total` bytes is `share`.
+    /// Plans the next page, for a lane whose fair share of `total` bytes is `share`.
     pub fn plan(&self, share: usize, total: usize, proven: bool) -> PagePlan {
         if let Some(reserve) = self.boost {
             return PagePlan { limit: 1, reserve, max_body: reserve / 2 };
@@ -68,14 +69,15 @@ impl Sizing {
         PagePlan { limit, reserve: max_body * EXPANSION, max_body }
     }
 
-    /// A page of `records` came in `bytes`.
+    /// Learns from a page of `records` records in `bytes` bytes.
     pub fn learn(&mut self, records: usize, bytes: usize) {
         self.boost = None;
         if records == 0 {
             return;
         }
         let seen = bytes as f64 / records as f64;
-        // Up at once, down slowly: a truncated answer costs more than a page that is smaller than it could be.
+        // The estimate rises at once and falls slowly: a truncated answer costs more than a page that is smaller than
+        // it could be.
         self.bytes_per_record =
             if seen > self.bytes_per_record { seen } else { self.bytes_per_record * 0.8 + seen * 0.2 };
         self.calm_pages += 1;
@@ -85,20 +87,22 @@ impl Sizing {
         }
     }
 
-    /// A page took too long.
+    /// Halves the limit after a page that took too long.
     pub fn too_slow(&mut self) {
         self.limit = (self.limit / 2).max(1);
         self.calm_pages = 0;
     }
 
-    /// The answer to `plan` outgrew its reservation. False when a single record does not fit into `total` bytes.
+    /// Adapts the sizes to an answer to `plan` that outgrew its reservation. Returns false if a single record does not
+    /// fit into a reservation of half of `total` bytes.
     pub fn too_large(&mut self, plan: PagePlan, total: usize) -> bool {
         if plan.limit > 1 {
-            // As many records in twice the bytes or, when the share has no room for that, half as many.
+            // The next page has as many records in twice the bytes or, if the share has no room for that, half as many
+            // records.
             self.bytes_per_record = 2.0 * plan.max_body as f64 / (plan.limit as f64 * HEADROOM);
             return true;
         }
-        // Not the whole budget: lanes would wait for each other without end.
+        // A record may not reserve the whole budget: lanes would wait for each other without end.
         if plan.reserve >= total / 2 {
             return false;
         }

@@ -14,12 +14,12 @@ use crate::console::UserScope;
 use crate::source::{Rhythm, Since, SourcePosition, TimeField};
 
 impl Lane {
-    /// Claims the lane's checkpoint, or stores a new one that begins at `since`. Where the state store lacks its copy,
-    /// writes that too, before anything is pulled. None for a new lane that may not begin yet: it has to hear its
-    /// console first.
+    /// Claims the lane's checkpoint, or stores a new one that begins at `since`. If the state store lacks the copy,
+    /// writes it too, before anything is pulled. `None` if the lane is new and may not begin yet: it has to learn its
+    /// console's time first.
     ///
     /// # Errors
-    /// When that is not possible, and why.
+    /// If the checkpoint cannot be claimed, read or stored, with the reason.
     pub(super) async fn try_open(&self) -> Result<Option<LaneCheckpoint>, Failure> {
         // A claim would take the checkpoint from the worker that has the shard by now.
         if self.delivery.deadline.has_passed() {
@@ -42,8 +42,8 @@ impl Lane {
         Ok(Some(checkpoint))
     }
 
-    /// Stores the checkpoint of a lane that begins. None if its clocks do not allow that yet; a closed window needs
-    /// none.
+    /// Stores the checkpoint of a new lane. `None` if its clocks do not allow it to begin yet; a closed window does not
+    /// depend on them.
     async fn begin(&self, backend: &dyn CheckpointBackend) -> Result<Option<LaneCheckpoint>, Failure> {
         let now = match self.pull.window {
             Some(window) => window.to,
@@ -61,7 +61,7 @@ impl Lane {
         Ok(Some(checkpoint))
     }
 
-    /// The checkpoint of a lane that begins at this time.
+    /// Returns the checkpoint of a lane that begins at this time.
     pub(super) fn first_checkpoint(&self, since_resolved: Timestamp, has_journals: bool) -> LaneCheckpoint {
         let mut position = SourcePosition::starting_at(since_resolved);
         position.follow(&self.pull.passes());
@@ -74,21 +74,21 @@ impl Lane {
         checkpoint
     }
 
-    /// Writes into the checkpoint who the lane is for, and where its events go.
+    /// Sets the sink's type, the tenant and the target in the checkpoint.
     fn describe(&self, checkpoint: &mut LaneCheckpoint) {
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
         checkpoint.tenant = self.tenant.as_deref().unwrap_or_default().into();
         checkpoint.target.follow(self.target, self.delivery.clock.now());
     }
 
-    /// Whether the ledger has journals. The console's count verifies a backfill. The identities of what a repair
-    /// delivered have to be known.
+    /// Returns whether the ledger has journals. A backfill has none, since the console's count verifies it. A repair
+    /// has them, since the identities of the delivered records have to be known.
     fn has_journals(&self, backend: &dyn CheckpointBackend) -> bool {
         let is_backfill = self.pull.window.is_some_and(|window| window.time == TimeField::Order);
         backend.keeps_journals() && !is_backfill
     }
 
-    /// The checkpoint from the stored bytes, as the lane's settings are now.
+    /// Returns the checkpoint from the stored bytes, adapted to the lane's present settings.
     async fn go_on(&self, backend: &dyn CheckpointBackend, stored: &[u8]) -> Result<LaneCheckpoint, Failure> {
         let host = Box::from(self.client.host());
         let scope = self.client.scope().into_boxed_str();
@@ -105,7 +105,7 @@ impl Lane {
         }
         self.describe(&mut checkpoint);
         if checkpoint.host != host || checkpoint.ledger.filter() != asked {
-            // Other records: their rhythm is not known.
+            // The lane reads other records now, whose rhythm is unknown.
             checkpoint.rhythm = Rhythm::default();
         }
         if checkpoint.host != host {
@@ -116,7 +116,7 @@ impl Lane {
             checkpoint.host = host;
         }
         if !checkpoint.user.is_empty() && !self.client.names_ids() {
-            // Before any lane of the pipeline polls, one that is new included.
+            // The client has to know the scope before any lane of the pipeline polls, a new one included.
             self.client.keep_scope(UserScope::of_ids(&checkpoint.user));
         }
         if checkpoint.scope != scope {

@@ -1,5 +1,5 @@
-//! Whose records a lane reads whose file names no ids: what the token's user sees. Another customer's token, with which
-//! the worker starts, would send that customer's records to this one's destination.
+//! The check of the token's user. A lane whose file names no ids reads all records that this user sees. If the worker
+//! started with another customer's token, the lane would send that customer's records to this customer's destination.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use super::lane_checkpoint::LaneCheckpoint;
 use crate::console::{ConsoleError, UserScope};
 
 impl Lane {
-    /// Compares the scope of the token's user with the one that the lane has read. A lane that has read none takes that
-    /// of its pipeline's other lanes, or the one that the worker has seen. If none is known, the console is not asked.
+    /// Compares the scope of the token's user with the scope that the lane has read. A lane that has read none takes
+    /// the scope of its pipeline's other lanes, or the one that the worker has seen. If no scope is known, the lane
+    /// does not ask the console.
     ///
     /// # Errors
-    /// When the two have nothing in common, or the console does not say.
+    /// If the two scopes have nothing in common, or the console does not say whose records the token reads.
     pub(super) async fn check_user(&self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
         let client = &self.client;
         let known = &mut checkpoint.user;
@@ -29,7 +30,7 @@ impl Lane {
         }
         let scope = match client.user_scope(Duration::MAX).await {
             Ok(scope) => scope,
-            // The poll says it.
+            // The poll reports this failure.
             Err(ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_)) => return Ok(()),
             Err(failure) => return Err(Failure::from(failure)),
         };
@@ -44,7 +45,7 @@ impl Lane {
             Some(scope) => format!("the scope of the token's user is {}", scope.text),
             None => "the console does not say whose records the token reads".to_owned(),
         };
-        // From now on, no new token is used whose user sees none of these records.
+        // From now on, the client uses no new token whose user sees none of these records.
         client.keep_scope(UserScope::of_ids(known));
         Err(Failure::Unauthorized(format!(
             "{reason}, and the lane has read {known}: put a token of that scope back; or, if this is meant, name the ids \

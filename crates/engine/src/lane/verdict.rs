@@ -1,4 +1,4 @@
-//! What follows from a failure. A failure becomes a consequence here, and nowhere else in a lane.
+//! The consequences of failures. No other module of a lane decides what follows from a failure.
 
 use s1_forwarder_failure::{Failure, Side};
 
@@ -13,50 +13,53 @@ pub struct SideFailure {
     pub failure: Failure,
 }
 
-/// The checkpoint could not be written, and its writer makes no other attempt.
+/// The failure of a checkpoint write that the writer does not try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStored {
     pub failure: Failure,
-    /// What the lane does now.
+    /// The next step of the lane.
     pub exit: Exit,
 }
 
-/// Why a session failed.
+/// The cause of a failed session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionFailure {
-    /// What follows is known.
+    /// A failed checkpoint write, whose consequence is known.
     NotStored(NotStored),
-    /// [`verdict`] says what follows.
+    /// A failure of one side. [`verdict`] returns its consequence.
     Side(SideFailure),
 }
 
-/// How a lane runs.
+/// The properties of a lane that decide what follows from a failure.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct FailurePolicy {
-    /// It ends when it has caught up, or when that is not possible.
+    /// The lane ends when it has caught up, or when it cannot catch up.
     pub once: bool,
-    /// Its sink commits its checkpoint with the events. If it is unknown what was committed, the lane reads that.
+    /// The lane's sink commits the checkpoint with the events. If it is unknown what was committed, the lane reads the
+    /// checkpoint again.
     pub reopens: bool,
 }
 
-/// What a lane does after a failure.
+/// The next step of a lane after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It makes the same attempt again after a few seconds. After a session, the attempt is to store what was settled.
+    /// The lane makes the same attempt again after a few seconds. After a session, the attempt is to store what was
+    /// settled.
     Again,
-    /// It stores what was settled, waits, and polls again.
+    /// The lane stores what was settled, waits, and polls again.
     Pause(Pause),
     Exit(Exit),
 }
 
-/// How a lane leaves what it has in memory.
+/// How a lane gives up its state in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// It reads its checkpoint again, and goes on from there.
+    /// The lane reads its checkpoint again, and goes on from there.
     Reopen,
-    /// It stores what was settled, and ends.
+    /// The lane stores what was settled, and ends.
     End(LaneEnd),
-    /// It ends without storing anything: nothing was read, the store refuses, or another process has the checkpoint.
+    /// The lane ends without storing anything: nothing was read, the store refuses, or another process has the
+    /// checkpoint.
     Leave(LaneEnd),
 }
 
@@ -64,7 +67,7 @@ const REFUSED: Verdict = Verdict::Exit(Exit::End(LaneEnd::Refused));
 const LEAVE_REFUSED: Verdict = Verdict::Exit(Exit::Leave(LaneEnd::Refused));
 const LEAVE_TAKEN_OVER: Verdict = Verdict::Exit(Exit::Leave(LaneEnd::TakenOver));
 
-/// Who waits, and for how long.
+/// The passes that wait after a failure, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
     /// The pass, for a minute: the console fails.
@@ -118,7 +121,7 @@ pub fn verdict(side: Side, failure: &Failure, policy: FailurePolicy, refusals: C
         (_, Failure::Superseded(_)) => LEAVE_TAKEN_OVER,
         (Side::Store, _) if is_last => LEAVE_REFUSED,
         (Side::Store | Side::Copy, _) => Verdict::Again,
-        // Only another file helps, and with it comes another lane.
+        // Only a change of the pipeline file helps, and that starts another lane.
         (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) if policy.once => REFUSED,
         (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
         // The other passes may be complete nevertheless.
@@ -139,14 +142,14 @@ mod tests {
 
     const WORKER: FailurePolicy = FailurePolicy { once: false, reopens: false };
 
-    /// The count after this number of failures in a row.
+    /// Returns the count after this number of refusals in a row.
     fn after(refusals: usize) -> ConsecutiveRefusals {
         let mut counted = ConsecutiveRefusals::default();
         (0..refusals).for_each(|_| counted.count(&Failure::Full(String::new())));
         counted
     }
 
-    /// A line for each failure, in the columns of [`Side::ALL`].
+    /// Returns a line for each failure, with a column for each of [`Side::ALL`].
     fn table(mode: FailurePolicy, refusals: ConsecutiveRefusals) -> Vec<String> {
         let name = |verdict: Verdict| match verdict {
             Verdict::Again => "again".to_owned(),
@@ -168,7 +171,7 @@ mod tests {
         assert_eq!(table(mode, after(refusals)), expected, "{mode:?} after {refusals} refusals");
     }
 
-    /// However often a worker's lane was refused, it tries again: an operator mends what is wrong.
+    /// A worker's lane tries again after any number of refusals, since an operator may correct the cause.
     #[test]
     fn a_lane_of_a_worker_goes_on_unless_another_process_has_it() {
         for refusals in [0, 2, 100] {
@@ -229,7 +232,7 @@ mod tests {
         }
     }
 
-    /// Another process may have the lane, or it is unknown what the sink committed: what is stored says which.
+    /// Another process may have the lane, or it is unknown what the sink committed. The stored checkpoint says which.
     #[test]
     fn a_lane_whose_sink_commits_its_checkpoint_reads_it_again_and_does_not_end() {
         for once in [false, true] {

@@ -8,8 +8,8 @@ use super::{PullSettings, Window};
 use crate::console::{Client, ConsoleError};
 
 impl PullSettings {
-    /// How many records the console counts in `window`, without those that the program drops itself (`exclude_types`).
-    /// Consoles were seen to cap counts above ten thousand.
+    /// Returns the number of records that the console counts in `window`, without those that the program drops itself
+    /// (`exclude_types`). Consoles were seen to cap counts above ten thousand.
     ///
     /// # Errors
     /// See [`ConsoleError`]. A count that cannot be read is a transient failure.
@@ -21,7 +21,7 @@ impl PullSettings {
         }
     }
 
-    /// How many records the console counts.
+    /// Returns the sum of the console's counts, one for each request that the window needs.
     async fn count_asked(&self, client: &Client, window: Window, meter: Option<&Meter>) -> Result<u64, ConsoleError> {
         let mut sum = 0;
         for request in self.protocol().count_window(self, window) {

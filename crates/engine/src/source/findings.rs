@@ -1,6 +1,6 @@
-//! How application findings are read. They carry no time of their last change, so a poll reads a closed window of their
-//! dates, or, at intervals, sweeps over all of them. The console takes one scope at a time, so a lane reads each scope
-//! in polls of its own. A closed window is read in one poll, scope by scope.
+//! Reads application findings. They carry no time of their last change, so a poll reads a closed window of their dates,
+//! or, at intervals, sweeps over all of them. The console takes one scope at a time, so a lane reads each scope in
+//! polls of its own. A closed window is read in one poll, scope by scope.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tracing::{debug, info};
 
 use crate::console::ConsoleError;
 
-/// Between two pages: these lists are expensive for a console.
+/// Pause between two pages: these lists are expensive for a console.
 pub(super) const PAUSE_BETWEEN_PAGES: Duration = Duration::from_secs(1);
 pub(super) const DEFAULT_RESYNC: Duration = Duration::from_secs(7 * 86_400);
 
@@ -26,7 +26,7 @@ pub struct Findings {
     pub resync: Duration,
     /// Scopes that the settings name; empty for all that the token may see.
     pub(super) scopes: Vec<Arc<Scope>>,
-    /// What the token was last found to have, where the settings name none and the console wants one at a time.
+    /// Scopes that the token was last found to have, if the settings name none and the console wants one at a time.
     pub(super) found: Vec<Arc<Scope>>,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct FindingsScan {
 
 #[derive(Debug, Clone, Copy)]
 enum Filter {
-    /// Everything that is open.
+    /// All open findings.
     All,
     /// Findings that changed.
     Updated,
@@ -87,11 +87,11 @@ enum Filter {
 /// How a scan goes on after the console refused one of its lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterRefusal {
-    /// Without this scope, which has no findings to read.
+    /// The scan goes on without this scope, which has no findings to read.
     SkipScope,
-    /// With the accounts, or sites, that the token may see: the caller asks for them.
+    /// The scan goes on with the accounts, or sites, that the token may see. The caller asks for them.
     SplitByScope,
-    /// Not at all: the poll ends with the refusal.
+    /// The poll ends with the refusal.
     Fail,
 }
 
@@ -140,8 +140,8 @@ impl FindingsScan {
         query
     }
 
-    /// What the poll does about a refusal: it skips a scope without licence (`is_news`: the log did not mention it
-    /// before), and goes through the scopes one by one when the token has several.
+    /// Decides what the poll does about a refusal. The poll skips a scope without licence, and goes through the scopes
+    /// one by one when the token has several. `is_news` is set if the log did not mention the refusal before.
     pub fn refused(&mut self, error: &ConsoleError, is_news: bool) -> AfterRefusal {
         let (ConsoleError::Forbidden(reason) | ConsoleError::BadRequest(reason)) = error else {
             return AfterRefusal::Fail;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;
 
-/// After this many pages in a row that show nothing more and yet name a next one, the list may be at its end.
+/// Number of pages in a row that show nothing more and yet name a next one, after which the list may be at its end.
 const MAX_IDLE_PAGES: usize = 5;
-/// How far a record may come behind the newest one of a poll without the order being in doubt.
+/// Largest distance of a record behind the newest one of a poll that leaves the order beyond doubt.
 const TOLERANCE: Duration = Duration::from_secs(1);
-/// A walk remembers at most this many known records to compare with the console's count; after more it begins again.
+/// Largest number of known records that a walk remembers to compare with the console's count. After more it begins
+/// again.
 const MANY_SHOWN: usize = 100_000;
 
 /// One walk along the console's cursors.
@@ -24,7 +25,7 @@ pub(super) struct Pager {
     idle_pages: usize,
     /// Keys of the records on the last page that had any.
     page_keys: Vec<u64>,
-    /// The last of the idle pages had records.
+    /// Whether the last of the idle pages had records.
     repeats: bool,
     /// Keys of the records shown while none is new, filtered ones included: pages may come twice under different
     /// cursors.
@@ -35,19 +36,19 @@ pub(super) struct Pager {
 /// How far the poll has read, by the times of the records.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// Every page so far was in ascending order: reading a record means that all records before it were read.
+    /// Whether every page so far was in ascending order: reading a record means that all records before it were read.
     pub ordered: bool,
     pub newest: Timestamp,
-    /// Where another walk may begin: everything before was read, in order, and is too old to arrive late.
+    /// Time at which another walk may begin: all records before it were read in order, and are too old to arrive late.
     pub restart_from: Timestamp,
 }
 
-/// Where a page leads.
+/// Result of following the cursor of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     Page,
     Nothing,
-    /// To a page that came before, or one more that shows nothing more.
+    /// The cursor was followed before, or one page too many in a row shows nothing more.
     Unclear,
 }
 
@@ -98,14 +99,14 @@ impl Pager {
         cursor
     }
 
-    /// The console showed the record with this key.
+    /// Notes that the console showed the record with this key.
     pub fn show(&mut self, version: u64) {
         if !self.found_new && self.shown.len() < MANY_SHOWN {
             self.shown.insert(version);
         }
     }
 
-    /// A record was new: the console's count will not be compared.
+    /// Notes that a record was new: the console's count will not be compared.
     pub fn found_new(&mut self) {
         self.found_new = true;
         self.shown = HashSet::new();
@@ -118,13 +119,13 @@ impl Pager {
 }
 
 impl Progress {
-    /// A record of this time was read.
+    /// Notes that a record of this time was read.
     pub fn see(&mut self, time: Timestamp) {
         self.ordered &= time.plus(TOLERANCE) >= self.newest;
         self.newest = self.newest.max(time);
     }
 
-    /// A page was read in order. Records after `late_from` may still arrive late.
+    /// Notes that a page was read in order. Records after `late_from` may still arrive late.
     pub fn page_read(&mut self, late_from: Timestamp) {
         self.restart_from = self.newest.minus(TOLERANCE).min(late_from).max(self.restart_from);
     }

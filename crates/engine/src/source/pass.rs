@@ -1,4 +1,4 @@
-//! The passes of a stream: what each of them reads, and what it remembers of settled records.
+//! The passes of a stream: the part that each of them reads, and the keys that it remembers of settled records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use s1_forwarder_record::{Scope, Timestamp};
 use super::TimeField;
 use crate::checkpoint::encoding::VERSION_HASH;
 
-/// How far before a sweep the first window after it begins.
+/// Time before a sweep at which the first window after the sweep begins.
 pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 
-/// The newest part, in which most late records are, is this fraction of the time between two polls.
+/// Divisor of the time between two polls. The quotient is the length of the newest part, in which most late records
+/// are.
 const NEWEST_PART: u32 = 10;
 
 /// One way to read a stream. The first pass of a stream reads new records; others come back for records that it cannot
@@ -30,13 +31,14 @@ pub struct Pass {
     pub by: TimeField,
     /// Time between two polls of this pass.
     pub every: Duration,
-    /// How late a record may appear in the console: `overlap`, or `lookback`. A time of that age is read once more.
+    /// Longest delay after which a record may appear in the console: `overlap`, or `lookback`. A time of that age is
+    /// read once more.
     pub reach: Duration,
     pub keys: PassKeys,
     pub reading: PassKind,
 }
 
-/// What the polls of a pass read.
+/// Records that the polls of a pass read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassKind {
     /// New records, and those that became visible late.
@@ -53,7 +55,7 @@ pub enum PassKind {
     FindingsOf(Arc<Scope>),
 }
 
-/// What a pass remembers of settled records.
+/// Keys that a pass remembers of settled records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PassKeys {
     /// Each version.
@@ -65,75 +67,76 @@ pub enum PassKeys {
 /// One poll of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PollContext {
-    /// Which of the stream's passes: its index among those of the pull settings. Positions are found by the names of
-    /// passes, since stored ones may be of other settings.
+    /// Index of the stream's pass among those of the pull settings. Positions are found by the names of passes, since
+    /// stored ones may be of other settings.
     pub pass: usize,
-    /// Its start by the console's clock.
+    /// Start of the poll by the console's clock.
     pub start: Timestamp,
-    /// The time of the snapshot that it reads.
+    /// Time of the snapshot that the poll reads.
     pub snapshot: Option<Timestamp>,
-    /// Everything is read, whatever was settled before.
+    /// Whether everything is read, whatever was settled before.
     pub sweep: bool,
-    /// The poll reads only parts of the time that the one before it has read: the bound stays where it is.
+    /// Whether the poll reads only parts of the time that the one before it has read: the bound stays where it is.
     pub leaves_open: bool,
 }
 
-/// What a position and a ledger remember of a record.
+/// Keys and times that a position and a ledger remember of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordKey {
     /// Names the record.
     pub id: u64,
-    /// Names this version of it.
+    /// Names this version of the record.
     pub version: u64,
-    /// A short hash of its content, where versions may differ in nothing of interest.
+    /// Short hash of the record's content, if versions may differ in nothing of interest.
     pub content: Option<u64>,
-    /// Its time in the stream's own order, or the start of the poll.
+    /// Time of the record in the stream's own order. A record without one has the start of the poll; a finding has
+    /// about the time of its answer.
     pub time: Timestamp,
-    /// When the source made it.
+    /// Time at which the source created the record.
     pub created: Option<Timestamp>,
 }
 
 impl Pass {
-    /// Whether it also reads what the stream's first pass has read before.
+    /// Whether the pass also reads what the stream's first pass has read before.
     pub fn comes_back(&self) -> bool {
         matches!(self.reading, PassKind::Lookback | PassKind::ByCreation)
     }
 
-    /// Whether it reads a scope, or all of them, as each pass of a stream does that is [by
-    /// scope](super::is_by_scope). A closed window is read in one poll, whatever the scopes.
+    /// Whether the pass reads a scope, or all of them. Each pass of a stream that is [by scope](super::is_by_scope)
+    /// does. A closed window is read in one poll, whatever the scopes.
     pub fn reads_findings(&self) -> bool {
         matches!(self.reading, PassKind::AllFindings | PassKind::FindingsOf(_))
     }
 
-    /// Whether it reads the findings of all scopes that the token may see.
+    /// Whether the pass reads the findings of all scopes that the token may see.
     pub fn reads_all_findings(&self) -> bool {
         self.reading == PassKind::AllFindings
     }
 
-    /// The scope whose findings it reads, if not all of them.
+    /// Returns the scope whose findings the pass reads; `None` if the pass does not read a single scope.
     pub fn scope(&self) -> Option<&Arc<Scope>> {
         if let PassKind::FindingsOf(scope) = &self.reading { Some(scope) } else { None }
     }
 
-    /// Whether a record that another pass delivers enters the position of this one: such a record is no part of a
-    /// snapshot, and findings are of one scope.
+    /// Whether a record that another pass delivers enters the position of this one. It does not if the pass reads a
+    /// snapshot, of which the record is no part, or findings, which are of one scope.
     pub fn shares_records(&self) -> bool {
         self.reading != PassKind::Snapshot && !self.reads_findings()
     }
 
-    /// Most records that come late are among the newest ones. This part of the time before a poll is read again by the
-    /// next one if any came late, and is never older than `reach` then.
+    /// Returns the length of the time before a poll in which most late records are. The next poll reads that time again
+    /// if any record came late; the time is never older than `reach` then.
     pub(super) fn newest_part(&self) -> Duration {
         (self.every / NEWEST_PART).min(self.reach)
     }
 
-    /// How far back from its start a poll leaves the bound. None: it leaves the bound where it is.
+    /// Returns the distance from its start at which a poll leaves the bound; `None` if the bound stays where it is.
     pub fn reach_in(&self, context: PollContext) -> Option<Duration> {
         if context.leaves_open { None } else { Some(self.reach) }
     }
 
-    /// How far back from its start a sweep leaves the bound. A sweep shows no removals: from the second one on, the
-    /// window since the last poll is still owed.
+    /// Returns the distance from its start at which a sweep leaves the bound; `None` if the bound stays where it is. A
+    /// sweep shows no removals: from the second one on, the window since the last poll is still owed.
     pub fn reach_in_sweep(&self, is_first: bool) -> Option<Duration> {
         if is_first { Some(self.reach.max(BEFORE_SWEEP)) } else { None }
     }
@@ -146,7 +149,7 @@ impl Pass {
         }
     }
 
-    /// The key under which a record is remembered and, where that names no version, the version.
+    /// Returns the key under which the pass remembers a record and, if the key names no version, the version.
     pub fn key(&self, record_key: &RecordKey) -> (u64, Option<u64>) {
         match self.keys {
             PassKeys::Versions => (record_key.version, None),

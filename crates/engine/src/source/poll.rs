@@ -32,11 +32,12 @@ use crate::console::{Client, ConsoleError, TruncatedBody};
 
 pub use self::page::{PulledPage, PulledRecord};
 
-/// How often `data: null` is asked for again before the console's count decides whether there is nothing.
+/// Number of times that a poll repeats a request answered with `data: null`, before the console's count decides whether
+/// there is nothing.
 const NULL_TRIES: usize = 3;
-/// How much later than a record with a later time a record may come in its list.
+/// Largest disorder of a list: a record may come after one whose time is this much later.
 const SECOND: Duration = Duration::from_secs(1);
-/// The console compares times at about 10 ms.
+/// Margin for the console's precision: it compares times at about 10 ms.
 const PRECISION: Duration = Duration::from_millis(20);
 
 mod oversized;
@@ -50,7 +51,7 @@ mod tail;
 pub use plan::{ConsoleHabits, NotDue};
 pub use selection::RecordFilter;
 
-/// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
+/// Reads what the position has not seen of [bound, S], or of the parts of it that are due, page by page.
 #[derive(Debug)]
 pub struct Poll {
     pull: Arc<PullSettings>,
@@ -60,21 +61,21 @@ pub struct Poll {
     pager: Pager,
     progress: Progress,
     walk: PollSpan,
-    /// The walks that follow.
+    /// Walks that follow the current one.
     walks: VecDeque<Span>,
-    /// The console's counts can be compared with what is known.
+    /// Whether the console's counts can be compared with what is known.
     is_counted: bool,
-    /// The time that earlier polls have read and that stays open.
+    /// Time that earlier polls have read and that stays open.
     open: Option<Span>,
-    /// How many more records the console counts in `open` than the position knows.
+    /// Number of records that the console counts in `open` and the position does not know.
     excess: u64,
-    /// How many of these the poll has found.
+    /// Number of records of that excess that the poll has found.
     found_late: u64,
-    /// How many records the console counts and does not show, not even when it is asked again.
+    /// Number of records that the console counts and does not show, not even when it is asked again.
     not_shown: u64,
     /// The lists of a window of findings, one after the other.
     scan: Option<FindingsScan>,
-    /// To be emitted before anything else is asked.
+    /// Page to be emitted before anything else is asked.
     ready: Option<PulledPage>,
     null_answers: usize,
     habits: ConsoleHabits,
@@ -85,17 +86,17 @@ pub struct Poll {
 struct PollSpan {
     /// Both ends are included.
     span: Span,
-    /// A cursor was followed: the list may have ended too early.
+    /// Whether a cursor was followed: the list may have ended too early.
     is_long: bool,
-    /// Set if the time is read again: how many more records before `counted_until` the console counts than were shown.
-    /// Zero if its count says nothing.
+    /// Number of records before `counted_until` that the console counts and has not shown. Set if the time is read
+    /// again; zero if the console's count says nothing.
     missing: Option<u64>,
     counted_until: Timestamp,
-    /// Records before that time that the poll was not shown before.
+    /// Number of records before `counted_until` that the poll was not shown before.
     found: u64,
 }
 
-/// How a poll has ended.
+/// End of a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PollEnd {
     /// Everything that was due in [bound, S] was returned.
@@ -108,21 +109,21 @@ pub enum PollEnd {
     Scopes(Vec<Arc<Scope>>),
 }
 
-/// What the caller of a poll does next.
+/// Next step of a poll's caller.
 #[derive(Debug)]
 pub enum Action {
     /// Sends the request and passes the answer to [`Poll::answered`].
     Ask(Request),
-    /// Delivers the records of a page, in order. There may be none: the console has answered.
+    /// Delivers the records of a page, in order. A page may have none: it says that the console has answered.
     Emit(PulledPage),
-    /// Nothing: the poll has ended.
+    /// Does nothing: the poll has ended.
     Done(PollContext, PollEnd),
 }
 
-/// What a poll is doing. All phases but the first and the last wait for the answer to one request.
+/// Phase of a poll. All phases but the first and the last wait for the answer to one request.
 #[derive(Debug)]
 enum Phase {
-    /// All records of a snapshot are settled: only the event that says so is left.
+    /// All records of a snapshot are settled. Only the event that says so is left.
     Marking(Snapshot),
     /// Asks by count which part of the open time has records that came late.
     FindingLate(Tail),
@@ -140,8 +141,8 @@ enum Phase {
 }
 
 impl Poll {
-    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
-    /// which it keeps what concerns this pass. `habits` is what earlier polls know of the console.
+    /// Returns a poll of the stream's `pass`-th pass. It starts at `start` by the console's clock and continues
+    /// `position`, of which it keeps what concerns this pass. `learned` is what earlier polls know of the console.
     ///
     /// # Errors
     /// If nothing is due.
@@ -191,7 +192,7 @@ impl Poll {
         Ok(poll)
     }
 
-    /// What the next poll has to know.
+    /// Returns what the next poll has to know of the console.
     pub fn habits(&self) -> ConsoleHabits {
         let has_wrong_counts = self.found_late < self.excess || self.not_shown > 0;
         let miscounted_at = has_wrong_counts.then_some(self.selection.context.start);
@@ -226,7 +227,7 @@ impl Poll {
         self.pager.followed_count() + self.selection.unasked
     }
 
-    /// What to do next. The same request is given again until it is answered.
+    /// Returns the next step. The same request is given again until it is answered.
     pub fn next_action(&mut self) -> Action {
         if let Some(page) = self.ready.take() {
             return Action::Emit(page);
@@ -265,7 +266,7 @@ impl Poll {
         page
     }
 
-    /// Takes the answer to the request that [`Self::next_action`] gave. `now` is the later one of the console's clock
+    /// Accepts the answer to the request that [`Self::next_action`] gave. `now` is the later one of the console's clock
     /// and the local one. Pass in an answer that is too large only if less cannot be requested: then a single record is
     /// too large.
     ///
@@ -284,8 +285,8 @@ impl Poll {
         }
     }
 
-    /// A count that cannot be read is not asked for again, and does not keep the poll from reading. What came late is
-    /// read when its time is closed, and the end of a list is read again.
+    /// Accepts the answer to a count. A count that cannot be read is not asked for again, and does not keep the poll
+    /// from reading. Records that came late are read when their time is closed, and the end of a list is read again.
     fn part_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
         let page = match &answer {
             Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
@@ -341,7 +342,7 @@ impl Poll {
             return Ok(());
         };
         self.go_on(record.page(&body, page.records.len(), page.next_cursor.is_none()), now)?;
-        // The page behind the record is taken once the record is known to be in its place.
+        // The page behind the record is accepted once the record is known to be in its place.
         if !matches!(self.phase, Phase::SteppingOver(OversizedRecord::Confirming { .. })) {
             self.accept_page(&body, page, false, now);
         }
@@ -354,8 +355,8 @@ impl Poll {
         let shown = self.pager.shown.len() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
-            // A console that cannot count, and says once more that there is nothing. An empty connection of alerts is
-            // not null, so null is a failure there.
+            // The console cannot count, and says once more that there is nothing. An empty connection of alerts is not
+            // null, so null is a failure there.
             None => {
                 let is_list = self.pull.stream.description().frame == Frame::List;
                 page.null_data && shown == 0 && is_list && !self.habits.is_null_usual
@@ -436,7 +437,7 @@ impl Poll {
         self.begin_walk(span.from);
     }
 
-    /// The list of this walk has come to its end, which may be too early.
+    /// Decides what follows the end of this walk's list, which may have come too early.
     fn end_walk(&mut self) {
         let PollSpan { missing, found, is_long, .. } = self.walk;
         let is_at_end = match missing {
@@ -471,31 +472,32 @@ impl Poll {
         self.counts_confirmed();
     }
 
-    /// The bound may move up to here.
+    /// Returns the time up to which the bound may move.
     fn closed_until(&self) -> Timestamp {
         self.selection.context.start.minus(self.selection.pass().reach)
     }
 
-    /// The part of this walk of which the poll remembers all records, in whole seconds. The last records before its
-    /// start are left out: they become visible at this moment, and the next poll looks for them.
+    /// Returns the part of this walk of which the poll remembers all records, in whole seconds. The last records before
+    /// the poll's start are left out: they become visible at this moment, and the next poll looks for them.
     fn comparable(&self) -> Span {
         let Span { from, to } = self.walk.span;
         let settled_until = self.selection.context.start.minus(self.selection.pass().newest_part());
-        // What is before a window is shown with its first second.
+        // The console shows records from before a window with the window's first second.
         let begin = self.pull.window.map_or(from, |window| window.from.max(from));
         let begin = if begin.whole_second() < begin { begin.whole_second().plus(SECOND) } else { begin };
         Span { from: begin.max(self.selection.kept_from()), to: to.min(settled_until).whole_second() }
     }
 
-    /// Shortly before the last record of the list, in `whole`. A list without an order may lack records anywhere.
+    /// Returns a time in `whole`, shortly before the last record of the list. Returns `None` for a list without an
+    /// order, which may lack records anywhere.
     fn list_ended_at(&self, whole: Span) -> Option<Timestamp> {
         let Progress { ordered, newest, .. } = self.progress;
         ordered.then(|| newest.minus(SECOND).whole_second().min(whole.to).max(whole.from))
     }
 
-    /// Goes on once nothing is left to be counted. Where the console counts more records than are known, it is asked
-    /// for these again; where its count says nothing, for what comes after the last record of its list. Time that stays
-    /// open is read once more anyway.
+    /// Goes on once nothing is left to be counted. If the console counts more records than are known, the poll asks for
+    /// these again. If the count says nothing, the poll asks for what comes after the last record of the list. Time
+    /// that stays open is read once more anyway.
     fn counts_confirmed(&mut self) {
         let Phase::Confirming(search) = &self.phase else { return };
         if search.question().is_some() {
@@ -529,8 +531,8 @@ impl Poll {
         self.begin_walk(from);
     }
 
-    /// The console counts `missing` records that it does not show. To ask again and again would stop the bound
-    /// indefinitely.
+    /// Accepts that the console counts `missing` records that it does not show. Asking again and again would stop the
+    /// bound indefinitely.
     fn accept_excess(&mut self, missing: u64) {
         info!(records = missing, "the console counts more records than it shows");
         self.not_shown += missing;
@@ -538,7 +540,7 @@ impl Poll {
         self.next_walk();
     }
 
-    /// `data: null` may mean that there is nothing, or that something is wrong.
+    /// Counts an answer `data: null`, which may mean that there is nothing, or that something is wrong.
     fn null_answer(&mut self) -> Result<(), ConsoleError> {
         self.null_answers += 1;
         let is_usual = self.habits.is_null_usual;
@@ -605,8 +607,9 @@ impl Poll {
         }
     }
 
-    /// This may be the end of the list, or not. If this walk found anything new there may be more, and another walk
-    /// from where it got to shows that. After a walk that found nothing the console is asked for a count.
+    /// Decides how to go on if this may be the end of the list, or not. If this walk found anything new there may be
+    /// more, and another walk from where it got to shows that. After a walk that found nothing the console is asked for
+    /// a count.
     fn doubt(&mut self) {
         if self.pager.may_find_more() {
             self.restart();
@@ -615,7 +618,7 @@ impl Poll {
         }
     }
 
-    /// Begins another walk; where the order can be relied on, from what was read so far.
+    /// Begins another walk. If the order can be relied on, the walk begins at the end of what was read so far.
     fn restart(&mut self) {
         self.begin_walk(self.pager.from.max(self.progress.restart_from.whole_second()));
     }
@@ -644,7 +647,7 @@ impl PollSpan {
 
 /// Stepping over a record that is too large, as `poll/oversized.rs` says.
 impl Poll {
-    /// A single record is too large.
+    /// Steps over a single record that is too large.
     fn too_large(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
         let after = match mem::replace(&mut self.phase, Phase::Paging) {
             Phase::SteppingOver(record) => record.met(cut),
@@ -653,7 +656,8 @@ impl Poll {
         self.go_on(after, now)
     }
 
-    /// The record that is stepped over was asked for again, and its beginning is all that fits.
+    /// Accepts the answer to the second request for the record that is stepped over. The beginning of the record is all
+    /// that fits.
     fn oversized_confirmed(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
         self.go_on(record.confirmed(answer), now)
@@ -703,7 +707,7 @@ impl Poll {
         self.phase = Phase::SteppingOver(OversizedRecord::Searching { at: 0, wanted });
     }
 
-    /// The page of one alert that is too large came again, with only its id and times.
+    /// Accepts the page of one alert that is too large, which came again with only its id and times.
     fn alert_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let phase = mem::replace(&mut self.phase, Phase::Paging);
         let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
@@ -733,7 +737,7 @@ impl Poll {
     }
 }
 
-/// An answer that should be small: one that is not is a failure that may pass.
+/// Returns an answer that should be small. One that is not is a failure that may pass.
 fn small(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(cut) => ConsoleError::transient(cut.to_string()),

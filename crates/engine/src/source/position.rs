@@ -54,12 +54,12 @@ pub struct Settling<'a> {
 }
 
 impl SourcePosition {
-    /// For a new lane that begins at `since`.
+    /// Returns the position of a new lane that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
         Self { since, ..Self::default() }
     }
 
-    /// The stream has these passes: those that are new begin. A pass that comes back for known records begins with the
+    /// Adds positions of the stream's passes that are new. A pass that comes back for known records begins with the
     /// next poll (`beginning`).
     pub fn follow(&mut self, passes: &[Pass]) {
         for pass in passes.iter().filter(|pass| !pass.comes_back()) {
@@ -70,9 +70,10 @@ impl SourcePosition {
         }
     }
 
-    /// Where a pass begins that was never polled, at a poll that starts at `start`. A scope of findings that was found
-    /// continues what was read of all scopes. A pass that comes back begins no further back than it reaches; one in
-    /// another order shows records that the first one never does, so it begins where the lane does.
+    /// Returns the position at which a pass begins that was never polled, for a poll that starts at `start`. A scope of
+    /// findings that was found continues what was read of all scopes. A pass that comes back begins no further back
+    /// than it reaches. A pass in another order shows records that the first one never does, so it begins where the
+    /// lane does.
     fn beginning(&self, pass: &Pass, passes: &[Pass], start: Timestamp) -> Arc<PassPosition> {
         if let Some(all) = passes.iter().find(|other| other.reads_all_findings())
             && let Some(read) = self.shared(all)
@@ -109,12 +110,12 @@ impl SourcePosition {
         });
     }
 
-    /// The position is stored as a whole from now on.
+    /// Ends the log: the position is stored as a whole from now on.
     pub fn store_whole(&mut self) {
         self.passes.end_log();
     }
 
-    /// With the names of their passes.
+    /// Returns the positions with the names of their passes.
     pub fn pass_positions(&self) -> impl Iterator<Item = (&str, &PassPosition)> {
         self.passes.iter().map(|(name, pass_position)| (name.as_str(), &**pass_position))
     }
@@ -138,8 +139,8 @@ impl SourcePosition {
         self.first()?.complete
     }
 
-    /// The first pass has read all records up to this time, late arrivals within `overlap` included. None for
-    /// snapshots.
+    /// Returns the time up to which the first pass has read all records, late arrivals within `overlap` included;
+    /// `None` for snapshots.
     pub fn closed_until(&self) -> Option<Timestamp> {
         self.first().filter(|first| first.snapshot.is_none()).map(|first| first.bound)
     }
@@ -182,7 +183,7 @@ impl SourcePosition {
         self.key_count() + self.content_count()
     }
 
-    /// What a poll of the pass begins with.
+    /// Returns the state with which a poll of the pass begins; `None` if the stream has no such pass.
     pub(super) fn baseline(&self, passes: &[Pass], context: PollContext) -> Option<Baseline> {
         let pass = passes.get(context.pass)?;
         let known = self.shared(pass).cloned();
@@ -196,8 +197,8 @@ impl SourcePosition {
         Some(Baseline { since: self.since, pass_position, by_creation, contents: self.contents.clone() })
     }
 
-    /// The time of the snapshot that a poll at `start` reads: the unfinished one, else that of `start`. None when that
-    /// one is done.
+    /// Returns the time of the snapshot that a poll at `start` reads: the unfinished one, or else that of `start`.
+    /// Returns `None` if that one is done.
     pub fn next_snapshot(&self, pass: &Pass, start: Timestamp) -> Option<Timestamp> {
         let due = start.aligned_to(pass.every);
         match self.of_pass(pass).and_then(|pass_position| pass_position.snapshot) {
@@ -241,7 +242,7 @@ impl SourcePosition {
         Settling { position: self, context, passes: remembering, returned_by }
     }
 
-    /// A poll that has not reached its end settled everything up to `watermark`.
+    /// Notes that a poll has settled everything up to `watermark` and has not reached its end.
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
         let Some(pass) = passes.get(context.pass) else { return };
         if !pass.reads_findings()
@@ -252,7 +253,8 @@ impl SourcePosition {
         }
     }
 
-    /// A poll reached its end, and all its records are settled. With `marker` an event follows a complete snapshot.
+    /// Notes that a poll reached its end, and that all its records are settled. With `marker` an event follows a
+    /// complete snapshot.
     pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
         if self.contents.age(context.start) {
             self.store_whole();
@@ -274,8 +276,8 @@ impl SourcePosition {
         pass_position.finish(context.start, reach);
     }
 
-    /// A poll found that there is nothing to read for the time being: the bounds stay. That holds too for scopes that
-    /// only a poll of all findings finds.
+    /// Notes that a poll found nothing to read for the time being: the bounds stay. Bounds of scopes that only a poll
+    /// of all findings finds stay too.
     pub fn pass_over(&mut self, passes: &[Pass], context: PollContext) {
         let Some(pass) = passes.get(context.pass) else { return };
         let is_passed_over = |name: &str| {
@@ -302,7 +304,7 @@ impl Settling<'_> {
     /// before, or has no room for it.
     pub fn remember(&mut self, record_key: &RecordKey) -> bool {
         if self.context.sweep {
-            // There are hundreds of thousands, and the next sweep returns them again.
+            // A sweep reads hundreds of thousands of records, and the next sweep returns them again.
             return true;
         }
         let SourcePosition { passes, contents, .. } = &mut *self.position;

@@ -18,31 +18,31 @@ pub struct PullSettings {
     pub stream: Stream,
     /// Time between polls.
     pub interval: Duration,
-    /// Where the first run begins.
+    /// Beginning of the first run.
     pub since: Since,
-    /// How late a record may become visible and still be caught.
+    /// Longest delay after which a record may become visible and still be caught.
     pub overlap: Duration,
-    /// When the lane is reported as silent.
+    /// Time without new records after which the lane is reported as silent.
     pub silent_after: SilentAfter,
-    /// The one account, site or group that the console is asked for. None: it is asked for several, or for all.
+    /// The one account, site or group that the console is asked for; `None` if it is asked for several, or for all.
     pub scope: Option<Arc<Scope>>,
     /// Parameters that add records to a list.
     pub filters: Vec<(&'static str, String)>,
     /// Settings that only this stream has.
     pub own: StreamOptions,
-    /// Pulled once instead of polled indefinitely.
+    /// Window that is pulled once, instead of polls that go on indefinitely.
     pub window: Option<Window>,
-    /// The time of the snapshot that the records of the window are named by.
+    /// Time of the snapshot by which the records of the window are named.
     pub named_by: Option<Timestamp>,
 }
 
 impl PullSettings {
-    /// The filters of the requests, except for the scope, as text for ledgers.
+    /// Returns the filters of the requests, except for the scope, as text for ledgers.
     pub fn narrowed_by(&self) -> String {
         self.filters().map(|(name, value)| format!("&{name}={value}")).collect()
     }
 
-    /// Which records the console is asked for, as text for ledgers.
+    /// Returns the scope and the filters of the requests, as text for ledgers.
     pub fn asked(&self, client: &Client) -> String {
         format!("{}{}", client.scope(), self.narrowed_by())
     }
@@ -51,13 +51,13 @@ impl PullSettings {
         self.own.filters().into_iter().chain(self.filters.iter().cloned())
     }
 
-    /// The filters of a request for a list, as parameters of its query.
+    /// Returns the filters of a request for a list, as parameters of its query.
     pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
         named(self.filters())
     }
 
-    /// The pull of the scopes that `console` names: its groups, else its sites, else its accounts. Findings are asked
-    /// for one of them at a time.
+    /// Narrows the pull to the scopes that `console` names: its groups, else its sites, else its accounts. Findings are
+    /// asked for by one of them at a time.
     #[must_use]
     pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
         let lists =
@@ -74,7 +74,7 @@ impl PullSettings {
         self
     }
 
-    /// The pull that also goes through the scopes that the token was found to have, where the settings name none.
+    /// Returns the pull that also goes through the scopes that the token was found to have, if the settings name none.
     #[must_use]
     pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
         let mut pull = self.clone();
@@ -84,28 +84,29 @@ impl PullSettings {
         pull
     }
 
-    /// The pull of the records of `window` alone, once. Nothing comes late into a closed window, so there is no
+    /// Returns the pull of the records of `window` alone, once. Nothing comes late into a closed window. So there is no
     /// overlap, and a position keeps few keys however many records the window has.
     pub fn within(&self, window: Window) -> Self {
         self.part(window, window)
     }
 
-    /// The pull of a part of a window, as [`Self::within`] makes it for a whole one. Records that are named by their
-    /// snapshot get the name of the last snapshot before the end of the whole window, whatever the parts.
+    /// Returns the pull of a part of a window, as [`Self::within`] does for a whole one. Records that are named by
+    /// their snapshot get the name of the last snapshot before the end of the whole window, whatever the parts.
     pub fn part(&self, window: Window, whole: Window) -> Self {
         let named_by = self.is_snapshot().then(|| whole.to.aligned_to(self.interval));
         let since = Since::At(window.from);
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
-    /// After this time a lane that works has delivered a record, however late within the overlap the console shows it:
-    /// the lane reads the last `overlap` again in one and a half of it at most, and one poll begins after the other.
+    /// Returns the time after which a working lane has delivered a record, however late within the overlap the console
+    /// shows it. The lane reads the last `overlap` again in one and a half of it at most, and one poll begins after the
+    /// other.
     pub fn settles_after(&self) -> Duration {
         self.overlap + self.overlap / 2 + 2 * self.interval
     }
 
-    /// The pull for one sink. One that writes the console's own notifications takes each unified alert once, when it is
-    /// new, and it alone takes the threats of activities.
+    /// Returns the pull for one sink. A sink that writes the console's own notifications takes each unified alert once,
+    /// when it is new. Only such a sink takes the threats of activities.
     #[must_use]
     pub fn for_sink(self: &Arc<Self>, notifies: bool) -> Arc<Self> {
         let own = match &self.own {
@@ -120,7 +121,7 @@ impl PullSettings {
         Arc::new(Self { own, ..Self::clone(self) })
     }
 
-    /// The pull of these records alone, where the console [can be asked for them](Self::can_ask_for).
+    /// Narrows the pull to these records, if the console [can be asked for them](Self::can_ask_for).
     #[must_use]
     pub fn of_ids(mut self, ids: &[CompactString]) -> Self {
         if !ids.is_empty() && Self::can_ask_for(ids) {
@@ -129,8 +130,8 @@ impl PullSettings {
         self
     }
 
-    /// Whether the console can be asked for records with these ids: it refuses what is not its own number, and unified
-    /// alerts have none.
+    /// Whether the console can be asked for records with these ids. The console refuses an id that is not its own
+    /// number, and unified alerts have no numbers.
     pub fn can_ask_for(ids: &[CompactString]) -> bool {
         let is_number = |id: &CompactString| id.bytes().all(|byte| byte.is_ascii_digit());
         ids.iter().all(|id| (18..=19).contains(&id.len()) && is_number(id))

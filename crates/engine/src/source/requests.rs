@@ -46,7 +46,7 @@ pub(super) enum Size {
     Fixed { limit: Option<usize>, max_bytes: usize },
 }
 
-/// Where in its list a page begins.
+/// Beginning of a page in its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PageStart<'a> {
     /// At the first record.
@@ -63,37 +63,37 @@ pub(super) struct RecordList<'a> {
     pub pull: &'a PullSettings,
     pub pass: &'a Pass,
     pub findings: Option<&'a FindingsScan>,
-    /// The lane owes nothing before this time.
+    /// Time before which the lane owes nothing.
     pub since: Timestamp,
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
 impl RecordList<'_> {
-    /// A page of at most `most` records.
+    /// Requests a page of at most `most` records.
     pub fn page(&self, start: PageStart<'_>, most: usize) -> Request {
         let max_limit = Endpoint::of(self.pull.stream).max_limit.min(most);
         self.pull.protocol().records(self, start, Size::Page { max_limit })
     }
 
-    /// The record at `start`, as far as it fits into `max_bytes`.
+    /// Requests the record at `start`, as far as it fits into `max_bytes`.
     pub fn one(&self, start: PageStart<'_>, max_bytes: usize) -> Request {
         self.pull.protocol().records(self, start, Size::Fixed { limit: Some(1), max_bytes })
     }
 
-    /// The number of records in the list.
+    /// Requests the number of records in the list.
     pub fn count(&self) -> Request {
         self.pull.protocol().count(self)
     }
 
-    /// The number of records from `from` to before `to`.
+    /// Requests the number of records from `from` to before `to`.
     pub fn count_in(&self, from: Timestamp, to: Timestamp) -> Request {
         self.pull.protocol().count_between(self.pull, self.pass.time_filter, from, to)
     }
 }
 
 impl PageStart<'_> {
-    /// The parameter of a list that begins here.
+    /// Returns the parameter of a list that begins here.
     pub fn parameter(self) -> Option<Parameter> {
         match self {
             Self::First => None,
@@ -116,7 +116,7 @@ impl Request {
         Self::new(Content::Alerts { variables, brief }, size)
     }
 
-    /// The records of a list that come last in the order of `sort_by`.
+    /// Requests the records of a list that come last in the order of `sort_by`.
     pub(super) fn latest_of_list(pull: &PullSettings, sort_by: &str, cursor: Option<&str>, scope: ScopeFilter) -> Self {
         let endpoint = Endpoint::of(pull.stream);
         let mut query = order(sort_by, "desc");
@@ -125,7 +125,7 @@ impl Request {
         Self::list(endpoint.path, query, scope, Size::Page { max_limit: endpoint.max_limit })
     }
 
-    /// A page of the accounts, sites or groups that the token may see, narrowed by `scope`.
+    /// Requests a page of the accounts, sites or groups that the token may see, narrowed by `scope`.
     pub(super) fn scopes(level: Level, cursor: Option<&str>, scope: ScopeFilter) -> Self {
         let (path, limit) = match level {
             Level::Account => ("accounts", 1000),
@@ -138,14 +138,14 @@ impl Request {
         Self::list(path, query, scope, size)
     }
 
-    /// The newest notes, or timeline items, of a threat.
+    /// Requests the newest notes, or timeline items, of a threat.
     pub fn enrichment(threat: &str, include: ThreatInclude, max_bytes: usize) -> Self {
         let query = vec![("sortBy".into(), "createdAt".to_owned()), ("sortOrder".into(), "desc".to_owned())];
         let size = Size::Fixed { limit: Some(include.limit()), max_bytes };
         Self::list(format!("threats/{threat}/{}", include.name()), query, ScopeFilter::None, size)
     }
 
-    /// The threats with these ids.
+    /// Requests the threats with these ids.
     pub fn threats(ids: &[CompactString], max_bytes: usize) -> Self {
         let size = Size::Fixed { limit: Some(ids.len()), max_bytes };
         let path = Endpoint::of(Stream::Threats).path;
@@ -156,7 +156,7 @@ impl Request {
         Self { pause, ..self }
     }
 
-    /// How long to wait before the request is sent.
+    /// Returns the time to wait before the request is sent.
     pub fn pause(&self) -> Duration {
         self.pause
     }
@@ -166,7 +166,7 @@ impl Request {
         matches!(self.size, Size::Page { .. })
     }
 
-    /// The request for at most `limit` records in at most `max_bytes`, where the answer is a page.
+    /// Limits the answer to `limit` records in `max_bytes`, if the answer is a page.
     #[must_use]
     pub fn with_size(self, limit: usize, max_bytes: usize) -> Self {
         match self.size {

@@ -7,10 +7,11 @@ use super::pager::Pager;
 use crate::console::advice::IS_IT_THE_CONSOLE;
 use crate::console::{ConsoleError, SecretRedactor};
 
-/// How often a page of unified alerts with an error next to its data is asked for again before it is used as it is.
+/// Number of times that a page of unified alerts with an error next to its data is asked for again, before it is used
+/// as it is.
 const PARTIAL_TRIES: usize = 3;
 
-/// A page of any stream. Errors next to the data of unified alerts are those of single fields, and are ignored.
+/// Reads a page of any stream. Errors next to the data of unified alerts are those of single fields, and are ignored.
 ///
 /// # Errors
 /// When the body is no page, or a page with errors.
@@ -25,7 +26,7 @@ pub fn read_page<'a>(
     }
 }
 
-/// A page of a list, of records or of anything else.
+/// Reads a page of a list, of records or of anything else.
 ///
 /// # Errors
 /// As [`read_page`].
@@ -37,7 +38,7 @@ pub fn read_list<'a>(body: &'a [u8], redactor: &SecretRedactor) -> Result<record
     }
 }
 
-/// The error for an answer that is no page.
+/// Returns the error for an answer that is no page.
 fn unreadable(error: &PageError, redactor: &SecretRedactor) -> ConsoleError {
     match error {
         PageError::Html => redactor.unreadable(&format!("{error}; {IS_IT_THE_CONSOLE}")),
@@ -45,12 +46,12 @@ fn unreadable(error: &PageError, redactor: &SecretRedactor) -> ConsoleError {
     }
 }
 
-/// A page of unified alerts with the errors next to its data.
+/// Reads a page of unified alerts with the errors next to its data.
 fn read_connection<'a>(body: &'a [u8], redactor: &SecretRedactor) -> Result<Connection<'a>, ConsoleError> {
     parse_connection(body, "alerts").map_err(|error| unreadable(&error, redactor))
 }
 
-/// A 200 that holds an error.
+/// Returns the failure for an answer with status 200 that contains an error.
 fn answered_with(error: &str, redactor: &SecretRedactor) -> ConsoleError {
     let error = redactor.excerpt(error);
     ConsoleError::transient(format!("the console answered 200 with an error: {error}"))
@@ -69,7 +70,7 @@ impl PageReader {
         Self { frame: stream.description().frame, redactor, partial_answers: 0 }
     }
 
-    /// A page without errors, or one that still has errors after several tries.
+    /// Returns a page without errors, or one that still has errors after several tries.
     ///
     /// # Errors
     /// If the body is not a page of the stream, or the console reports errors with it and may answer without them.
@@ -78,8 +79,8 @@ impl PageReader {
             return read_list(body, &self.redactor);
         }
         let Connection { mut page, null_nodes, cursor_missing, errors } = read_connection(body, &self.redactor)?;
-        // An error next to data is that of one field of one alert. It may pass; when it does not, the page is worth
-        // more than the field.
+        // An error next to data is that of one field of one alert. The error may pass; when it does not, the page is
+        // worth more than the field.
         if let Some(error) = errors.first() {
             self.partial_answers += 1;
             if self.partial_answers <= PARTIAL_TRIES {

@@ -1,4 +1,5 @@
-//! Whether a console has gone silent, by a lane's own rhythm: how long it used to pause between two records.
+//! Decides whether a console has gone silent, by a lane's own rhythm: the pauses that it used to make between two
+//! records.
 
 use std::time::Duration;
 
@@ -9,18 +10,18 @@ use super::{PassPosition, PullSettings, SilentAfter};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DAY_MICROS: i64 = 86_400_000_000;
-/// The days whose pauses count, up to the one of the newest record.
+/// Number of days whose pauses count, up to the day of the newest record.
 const DAYS: u32 = 14;
-/// Days on which a stream must have records, unless some of its records come daily by nature.
+/// Number of days on which a stream must have records, unless some of its records come daily by nature.
 const MIN_DAYS: usize = 10;
-/// A console is silent after this many times the longest pause, but not sooner and not later than the limits below.
+/// Number of longest pauses after which a console is silent, but not sooner and not later than the limits below.
 const MAX_PAUSES: u32 = 3;
 const MIN_SILENCE: Duration = DAY;
 const MAX_SILENCE: Duration = Duration::from_secs(7 * 86_400);
-/// A console may show a record later than its time says.
+/// Delay with which a console may show a record after the record's own time.
 const MAX_DELAY_OF_RECORDS: Duration = Duration::from_secs(30);
 
-/// When a lane's console showed records. It goes with the lane's checkpoint.
+/// Times at which a lane's console showed records. They go with the lane's checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rhythm {
     /// Starts of the first and of the last complete poll.
@@ -30,19 +31,19 @@ pub struct Rhythm {
     days: Days,
 }
 
-/// What one poll has shown. It enters the rhythm if the poll is complete.
+/// Times that one poll has shown. They enter the rhythm if the poll is complete.
 #[derive(Debug, Clone)]
 pub struct ObservedRecords {
-    /// The newest time so far, that of earlier polls included.
+    /// Newest time so far, that of earlier polls included.
     newest: Option<Timestamp>,
     /// The newest time of earlier polls, and the earliest one after it.
     newest_before: Option<Timestamp>,
     first_new: Option<Timestamp>,
     days: Days,
-    /// Longer pauses do not count: the lane was silent in them.
+    /// Longest pause that counts. In longer pauses the lane was silent.
     longest: Duration,
-    /// Records keep the time of their creation, so that the time between two of them is a pause. A time of a change is
-    /// overwritten by the next one.
+    /// Whether records keep the time of their creation, so that the time between two of them is a pause. A time of a
+    /// change is overwritten by the next one.
     is_append_only: bool,
 }
 
@@ -85,16 +86,16 @@ impl Rhythm {
         self.newest
     }
 
-    /// Since when the delivery of records is measured: the start of the first complete poll. None for streams that show
-    /// old records again.
+    /// Returns the time from which the delivery of records is measured: the start of the first complete poll. Returns
+    /// `None` for streams that show old records again.
     pub fn latency_from(&self, pull: &PullSettings) -> Option<Timestamp> {
         if !pull.is_snapshot() && pull.stream.description().has_own_time() { self.first_poll } else { None }
     }
 
-    /// Before a poll.
+    /// Begins to observe the records of a poll.
     pub fn begin_poll(&self, pull: &PullSettings) -> ObservedRecords {
         let is_append_only = pull.stream.description().is_ordered_by_creation();
-        // What is read first is history: nobody watched for silence then.
+        // The records that are read first are history: nobody watched for silence then.
         let threshold = self.newest.and_then(|_| self.threshold(pull));
         let longest = threshold.unwrap_or(Duration::MAX);
         let newest = self.newest;
@@ -108,8 +109,8 @@ impl Rhythm {
         }
     }
 
-    /// Takes what a complete poll that started at `start` has shown. `is_main`: the poll is of the pass that reads new
-    /// records.
+    /// Adds what a complete poll that started at `start` has shown. `is_main` is set if the poll is of the pass that
+    /// reads new records.
     pub fn complete(&mut self, observed: &ObservedRecords, start: Timestamp, is_main: bool) {
         let ObservedRecords { newest, days, longest, is_append_only, .. } = observed;
         days.0.iter().for_each(|(day, pause)| self.days.insert(*day, *pause));
@@ -127,13 +128,14 @@ impl Rhythm {
             self.first_poll.get_or_insert(start);
             self.last_poll = Some(start);
         }
-        // The days up to the newest record: silence must not take away the days by which it is judged.
+        // The days up to the newest record are kept: silence must not remove the days by which it is judged.
         let last = day_of(self.newest.unwrap_or(start));
         self.days.0.retain(|(day, _)| day.saturating_add(DAYS) > last);
     }
 
-    /// The time of which the console has shown no records although it had some, if a poll shows that after a silence:
-    /// the first new record is older than the last poll, and this one, from `start` on, has read `overlap` before that.
+    /// Returns the time of which the console has shown no records although it had some, if a poll shows that after a
+    /// silence. The first new record is older than the last poll then. The time begins at the newest earlier record,
+    /// and ends `overlap` before `start`, where this poll began to read.
     pub fn missed(
         &self,
         observed: &ObservedRecords,
@@ -146,7 +148,7 @@ impl Rhythm {
         (was_there && newest < read_from).then_some((newest, read_from))
     }
 
-    /// After how long the lane is silent. None if it is not judged.
+    /// Returns the time without new records after which the lane is silent; `None` if the lane is not judged.
     pub fn threshold(&self, pull: &PullSettings) -> Option<Duration> {
         if pull.window.is_some() || !pull.stream.description().has_own_time() {
             return None;
@@ -162,20 +164,21 @@ impl Rhythm {
         is_judged.then(|| (self.days.longest() * MAX_PAUSES).clamp(MIN_SILENCE, MAX_SILENCE))
     }
 
-    /// For how long the console has shown nothing new when the last complete poll started. None before the first one.
+    /// Returns the time for which the console had shown nothing new when the last complete poll started; `None` before
+    /// the first one.
     pub fn pause(&self) -> Option<Duration> {
         Some(self.last_poll?.since(self.newest.or(self.first_poll)?))
     }
 
-    /// Whether the console was silent then. None if the lane is not judged.
+    /// Whether the console was silent when the last complete poll started; `None` if the lane is not judged.
     pub fn is_silent(&self, pull: &PullSettings) -> Option<bool> {
         Some(self.pause()? >= self.threshold(pull)?)
     }
 }
 
 impl ObservedRecords {
-    /// The poll goes on from `position`. If an earlier one was interrupted on the way there, it has shown records that
-    /// the rhythm does not have: the time up to there was no pause.
+    /// Notes that the poll goes on from `position`. If an earlier poll was interrupted on the way there, it has shown
+    /// records that the rhythm does not have: the time up to there was no pause.
     pub fn resume(&mut self, position: &PassPosition) {
         let is_resumed = position.complete.is_some_and(|complete| complete < position.watermark);
         if is_resumed && self.is_append_only && self.newest.is_some() {
@@ -183,7 +186,7 @@ impl ObservedRecords {
         }
     }
 
-    /// A poll that started at `start` shows a record of this time, new or not.
+    /// Notes that a poll that started at `start` shows a record of this time, new or not.
     pub fn add(&mut self, time: Timestamp, start: Timestamp) {
         // A time in the future would be the newest one until it has come.
         let time = time.min(start);

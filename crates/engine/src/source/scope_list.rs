@@ -12,10 +12,11 @@ use super::requests::{Answer, Request};
 use super::responses::read_list;
 use crate::console::{Client, ConsoleError, ScopeFilter, SecretRedactor};
 
-/// A list of more pages is not read.
+/// Most pages of a list of all scopes that a token can see. A longer list is not read.
 const MAX_PAGES: usize = 100;
 
-/// All accounts, sites or groups that the token can see, whatever the pipeline's scope is. None if there are too many.
+/// Returns all accounts, sites or groups that the token can see, whatever the pipeline's scope is. Returns `None` if
+/// there are too many.
 ///
 /// # Errors
 /// See [`ConsoleError`]. A role may be without permission to list them.
@@ -37,7 +38,7 @@ pub(super) struct ScopeList {
     level: Level,
     pager: Pager,
     scopes: BTreeMap<CompactString, Arc<Scope>>,
-    /// How many the console counts.
+    /// Number of accounts, sites or groups that the console counts.
     total: Option<u64>,
 }
 
@@ -46,13 +47,13 @@ impl ScopeList {
         Self { level, pager: Pager::from(Timestamp::default()), scopes: BTreeMap::new(), total: None }
     }
 
-    /// The next page.
+    /// Requests the next page.
     pub fn request(&self) -> Request {
         Request::scopes(self.level, self.pager.cursor.as_deref(), ScopeFilter::Pipeline)
     }
 
-    /// Takes an answer, and returns the scopes once the list is complete. Accounts that the token may not list, or of
-    /// which it has none, are followed by its sites.
+    /// Accepts an answer, and returns the scopes once the list is complete. If the token may not list accounts, or has
+    /// none, the list goes on with its sites.
     ///
     /// # Errors
     /// The error of the answer. An answer without scopes never means that there are none. The list is ready to go on.
@@ -73,7 +74,7 @@ impl ScopeList {
         match read {
             Ok(false) => Ok(None),
             Ok(true) if !self.scopes.is_empty() => Ok(Some(std::mem::take(&mut self.scopes).into_values().collect())),
-            // Consoles answer so in place of 403.
+            // Consoles answer like this in place of 403.
             Ok(true) if self.level == Level::Account => {
                 *self = Self::of(Level::Site);
                 Ok(None)

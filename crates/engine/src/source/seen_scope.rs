@@ -1,5 +1,5 @@
-//! Whether the token sees the accounts, sites and groups that the settings name. A console answers an id that it does
-//! not see like one without records.
+//! Checks whether the token sees the accounts, sites and groups that the settings name. A console answers a request for
+//! an id that the token does not see like one for an id without records.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::console::{Client, ConsoleError, ConsoleSettings};
 /// The ids of one level, compared with what the token sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SeenScope {
-    /// It sees all of them.
+    /// The token sees all of them.
     All(Vec<Arc<Scope>>),
-    /// Which ones it does not see, and what to do.
+    /// The ids that the token does not see, and what to do.
     Lacks(String),
-    /// Why that is not known.
+    /// The reason why that is not known.
     Unknown(String),
 }
 
@@ -30,20 +30,20 @@ pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'stati
     all.into_iter().filter(|(.., ids)| !ids.is_empty())
 }
 
-/// What a token sees of one level.
+/// Scopes of one level that a token sees.
 #[derive(Debug, Clone)]
 pub enum VisibleScopes {
     Scopes(Vec<Arc<Scope>>),
     /// See [`SeenScope::Unknown`].
     Unknown {
         reason: String,
-        /// The console may answer otherwise in a while.
+        /// Whether the console may answer otherwise in a while.
         may_pass: bool,
     },
 }
 
 impl VisibleScopes {
-    /// `name` is the level's key of the settings. Asks within the rate limit.
+    /// Asks the console, within the rate limit. `name` is the level's key of the settings.
     pub async fn of(client: &Client, name: &str, level: Level) -> Self {
         let unknown = |reason: String| Self::Unknown { reason, may_pass: false };
         match visible_scopes(client, level).await {
@@ -59,7 +59,7 @@ impl VisibleScopes {
 }
 
 impl SeenScope {
-    /// `name` is the key of the settings.
+    /// Compares the ids with what the token sees. `name` is the key of the settings.
     pub fn of(name: &str, ids: &[Id], visible: &VisibleScopes) -> Self {
         match visible {
             VisibleScopes::Scopes(seen) => Self::compare(name, ids, seen),

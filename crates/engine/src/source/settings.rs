@@ -82,7 +82,7 @@ impl Threats {
 }
 
 impl PullSettings {
-    /// What is fetched in addition to the records, if anything.
+    /// Returns what is fetched in addition to the records, if anything.
     pub fn addition(&self) -> Option<Enrichment<'_>> {
         match &self.own {
             StreamOptions::Threats(include) if !include.is_empty() => Some(Enrichment::Lists(include)),
@@ -139,7 +139,7 @@ impl PullSettings {
         self.activities().map_or(&[], |activities| &activities.exclude_types)
     }
 
-    /// The pull that also has the records that the settings exclude by their type.
+    /// Returns the pull that also has the records that the settings exclude by their type.
     #[must_use]
     pub fn without_exclusions(&self) -> Self {
         let mut pull = self.clone();
@@ -154,7 +154,7 @@ impl PullSettings {
         facts.activity_type.is_some_and(|kind| self.excluded_types().binary_search(&kind).is_ok())
     }
 
-    /// The records that the console lists and the program drops.
+    /// Returns the pull of the records that the console lists and the program drops; `None` if there are none.
     pub(super) fn excluded(&self) -> Option<Self> {
         let own = StreamOptions::Activities(self.activities()?.excluded()?);
         Some(Self { own, ..self.clone() })

@@ -1,6 +1,6 @@
-//! What the settings of all streams have in common.
+//! Common part of the settings of all streams.
 
-/// The text of a key that every stream has, the usual one where it is `_`.
+/// Text of a key that every stream has; `_` stands for the usual one.
 macro_rules! text {
     (interval _) => { "Time between polls." };
     (since _) => { "Where the first run begins." };
@@ -39,7 +39,7 @@ macro_rules! stream_settings {
         }
 
         impl $name {
-            /// What the keys say that every stream has.
+            /// Returns the pull with the values of the keys that every stream has.
             fn common(&self) -> PullSettings {
                 let usual = PullSettings::of(Stream::$name);
                 PullSettings {

@@ -1,4 +1,4 @@
-//! What only the source knows of a stream: when and how the console is asked for its records.
+//! Facts about a stream that only the source knows: when and how the console is asked for its records.
 
 pub(super) mod agents;
 pub(super) mod alerts;
@@ -30,7 +30,7 @@ pub fn is_by_scope(stream: Stream) -> bool {
 }
 
 impl PullSettings {
-    /// A stream with nothing but defaults.
+    /// Returns the pull of a stream with nothing but defaults.
     pub fn of(stream: Stream) -> Self {
         let description = description_of(stream);
         Self {
@@ -47,7 +47,7 @@ impl PullSettings {
         }
     }
 
-    /// How the console is asked for these records.
+    /// Returns the protocol by which the console is asked for these records.
     pub(super) fn protocol(&self) -> &'static dyn Protocol {
         description_of(self.stream).protocol
     }
@@ -57,7 +57,7 @@ impl PullSettings {
         self.protocol().is_ordered()
     }
 
-    /// The passes over the stream, the one that brings what is new first.
+    /// Returns the passes over the stream, with the one that reads new records first.
     pub fn passes(&self) -> Vec<Pass> {
         let ListOrder { sort_by, time_filter } = self.list_order();
         let main = Pass {
@@ -73,22 +73,23 @@ impl PullSettings {
         if self.window.is_some() { vec![main] } else { (description_of(self.stream).passes)(self, main) }
     }
 
-    /// Path and parameters of the requests.
+    /// Returns path and parameters of the requests.
     pub(super) fn endpoint(&self) -> &'static Endpoint {
         Endpoint::of(self.stream)
     }
 
-    /// How the list of these records is sorted and filtered.
+    /// Returns the sort order and the filter of the list of these records.
     pub(super) fn list_order(&self) -> ListOrder {
         if self.is_by_creation() { self.endpoint().by_creation() } else { self.endpoint().order }
     }
 
-    /// The time by which the console is asked for these records, where it can be asked by both.
+    /// Returns the time by which the console is asked for these records. Without a filter by creation, it is the
+    /// order's.
     pub(super) fn by(&self) -> TimeField {
         if self.is_by_creation() && self.endpoint().created.is_some() { TimeField::Creation } else { TimeField::Order }
     }
 
-    /// Snapshots are read by the time of creation, so that their windows are too.
+    /// Whether this is a window by the time of creation. Snapshots are read by that time, so their windows are too.
     fn is_by_creation(&self) -> bool {
         let is_always = self.is_snapshot() || description_of(self.stream).windows_by_creation;
         self.window.is_some_and(|window| is_always || window.time == TimeField::Creation)
@@ -96,7 +97,7 @@ impl PullSettings {
 }
 
 impl Request {
-    /// One record of a stream, or none: whether the token may read it, and the console's time.
+    /// Requests one record of a stream, or none: whether the token may read it, and the console's time.
     pub fn probe(stream: Stream, max_bytes: usize) -> Self {
         description_of(stream).protocol.probe(stream, max_bytes)
     }

@@ -8,15 +8,15 @@ use s1_forwarder_record::Timestamp;
 /// dropped by their own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Included.
+    /// Beginning of the window, included.
     pub from: Timestamp,
-    /// Not included.
+    /// End of the window, not included.
     pub to: Timestamp,
     /// The time that decides whether a record is in the window.
     pub time: TimeField,
 }
 
-/// By which of its times a record is asked for.
+/// The one of a record's times by which it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeField {
     /// The time that the stream is ordered by: the window has what a lane would have seen change in it.

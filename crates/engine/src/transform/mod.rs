@@ -1,5 +1,5 @@
-//! What makes an event of a record: the mapping, which is the crate `s1-forwarder-mapping`, and after it what the user
-//! wants done to events (`steps.rs`).
+//! Makes an event of a record: the mapping, which is the crate `s1-forwarder-mapping`, and after it the steps that the
+//! user wants (`steps.rs`).
 
 #[cfg(not(feature = "remap"))]
 mod no_remap;

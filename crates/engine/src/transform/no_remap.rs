@@ -1,6 +1,6 @@
-//! In the place of `remap` in builds without VRL.
+//! Replacement of `remap` in builds without VRL.
 
-/// There is none.
+/// A program; there is none in these builds.
 #[derive(Debug)]
 pub(super) enum Program {}
 

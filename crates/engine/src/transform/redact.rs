@@ -18,10 +18,10 @@ use super::words::Words;
 /// Shortest key of hashes: with a shorter one, values could be guessed.
 const MIN_KEY: usize = 16;
 
-/// The key of hashes in `tests:` of a pipeline file, so that they need no secret.
+/// Key of hashes in `tests:` of a pipeline file, so that tests need no secret.
 const KEY_OF_TESTS: &str = "the key of tests in pipeline files";
 
-/// Where the keys of hashes come from.
+/// Source of the keys of hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedactionKeys {
     /// The settings.
@@ -41,7 +41,7 @@ struct Rule {
     path: String,
     action: Action,
     everywhere: bool,
-    /// Some event had the path.
+    /// Whether some event had the path.
     matched: AtomicBool,
 }
 
@@ -82,12 +82,12 @@ impl Redactor {
         self.rules.is_empty()
     }
 
-    /// The paths that no event has had so far.
+    /// Returns the paths that no event has had so far.
     pub fn unmatched(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter(|rule| !rule.matched.load(Ordering::Relaxed)).map(|rule| rule.path.as_str())
     }
 
-    /// The texts at the paths of an event that was redacted before, and of its record, that replace others.
+    /// Returns the texts that replace others at the paths of an event that was redacted before, and of its record.
     pub fn replacements<T: Tree>(&self, event: &mut T, schema: Schema) -> HashSet<String> {
         let mut found = HashSet::new();
         let mut records = originals(event);
@@ -140,7 +140,7 @@ impl Redactor {
             });
         }
         self.tree(event, Some(schema), known, &words);
-        // Last, since paths have names.
+        // This is last: it changes names, and paths consist of names.
         texts(event, schema, &mut |parent: &mut T, key: &str| {
             if let Some(text) = parent.member(key).filter(|text| text.is_object()) {
                 if !words.is_empty() {
@@ -155,7 +155,7 @@ impl Redactor {
         }
     }
 
-    /// `schema` is that of an event, and `None` for a record.
+    /// Redacts an event or a record. `schema` is that of an event, and `None` for a record.
     fn tree<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, known: &HashSet<String>, words: &Words) {
         // Two paths may lead to one place.
         let mut replacements = HashSet::new();
@@ -166,7 +166,7 @@ impl Redactor {
                     return parent.remove_member(key);
                 }
                 leaves(parent.member(key), &mut |text| {
-                    // What was replaced everywhere has been replaced here too.
+                    // A value that was replaced everywhere has been replaced here too.
                     if words.has_replacement(text) || replacements.contains(text) || known.contains(text) {
                         return None;
                     }
@@ -178,7 +178,7 @@ impl Redactor {
         }
     }
 
-    /// Adds what the rules with `everywhere` find in an event or a record; see [`Self::tree`].
+    /// Adds the values that the rules with `everywhere` find in an event or a record; see [`Self::tree`].
     fn find_words<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, known: &HashSet<String>, words: &mut Words) {
         for rule in self.rules.iter().filter(|rule| rule.everywhere) {
             at_all(tree, &rule.path, schema, &mut |parent: &mut T, key: &str| {
@@ -193,14 +193,14 @@ impl Redactor {
     }
 }
 
-/// A text, and the name in it: a user is also named without domain.
+/// Returns a text, and the names in it: a user is also named without domain.
 fn names_in(text: &str) -> impl Iterator<Item = &str> {
     let without_domain = text.rsplit_once('\\').map(|(_, name)| name);
     let without_host = without_domain.unwrap_or(text).split_once('@').map(|(name, _)| name);
     [Some(text), without_domain, without_host].into_iter().flatten()
 }
 
-/// The member of an event whose members have names of the record, and not only those of the schema.
+/// Returns the member of an event whose members have names of the record, and not only those of the schema.
 fn vendor_member(schema: Schema) -> Option<&'static str> {
     match schema {
         Schema::Ecs => Some("sentinel_one"),
@@ -209,7 +209,7 @@ fn vendor_member(schema: Schema) -> Option<&'static str> {
     }
 }
 
-/// Replaces words in the names that a record may have made of a value. Those at the top are the console's: they stay,
+/// Replaces words in the names that a record may have made of a value. Names at the top are the console's: they stay,
 /// even if a user is called so.
 fn rename_in_record<T: Tree>(record: &mut T, words: &Words) {
     if !words.is_empty() {
@@ -234,13 +234,13 @@ fn read_key(key: &Secret) -> Result<SecretString, String> {
     Ok(key)
 }
 
-/// The records that an event keeps as texts; `None` for what is none.
+/// Returns the records that an event keeps as texts; `None` for a text that is no record.
 fn originals<T: Tree>(event: &mut T) -> Vec<Option<T>> {
     let mut records = Vec::new();
     for path in ORIGINALS {
         at(event, path, &mut |parent: &mut T, key: &str| {
             let text = parent.member(key).map(|original| original.to_text()).unwrap_or_default();
-            // What was mapped is what is searched.
+            // The search reads the record as it was mapped: repaired if necessary.
             let record = T::parse(&text).or_else(|| T::parse(&repair(text.as_bytes())?));
             records.push(record.filter(T::is_object));
         });
@@ -308,8 +308,8 @@ fn check_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `user.name` for `$.user.name` and `$['user'][*].name`: a path passes through lists by itself, and one to an object
-/// leads to all its members. `None` for what no path says, such as `$..name`.
+/// Returns `user.name` for `$.user.name` and `$['user'][*].name`. A path passes through lists by itself, and a path to
+/// an object leads to all its members. Returns `None` for what no path says, such as `$..name`.
 fn from_json_path(path: &str) -> Option<String> {
     let path = path.trim_start_matches('$');
     let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']').trim_matches(['\'', '"']));
@@ -319,7 +319,7 @@ fn from_json_path(path: &str) -> Option<String> {
     (is_plain && !names.is_empty()).then(|| names.join("."))
 }
 
-/// The entries that would do something else than an earlier one at the same path, and why that cannot be.
+/// Returns the entries that would do something else than an earlier one at the same path, and why that cannot be.
 pub(super) fn contradictions(redactions: &[Redaction]) -> impl Iterator<Item = (usize, String)> {
     let mut firsts: HashMap<&str, usize> = HashMap::new();
     redactions.iter().enumerate().filter_map(move |(index, redaction)| {
@@ -329,8 +329,8 @@ pub(super) fn contradictions(redactions: &[Redaction]) -> impl Iterator<Item = (
     })
 }
 
-/// Visits what [`at`] does, and in an event also what it has of the record under the record's own names, and where OCSF
-/// lists the value once more.
+/// Visits the places that [`at`] visits. In an event it also visits the values of the record under the record's own
+/// names, and the places where OCSF lists the value once more.
 fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut dyn FnMut(&mut T, &str)) {
     let mut is_visited = false;
     if schema == Some(Schema::Ocsf) {
@@ -362,15 +362,15 @@ fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut
     }
 }
 
-/// Visits what [`at_copies`] does, in the values beyond the bounds of a record.
+/// Visits the places that [`at_copies`] visits, in the values beyond the bounds of a record.
 fn at_overflow_of<T: Tree>(record: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(values) = record.member(OVERFLOW).filter(|values| values.is_object()) {
         at_overflow(values, path, visit);
     }
 }
 
-/// Visits what [`at_copies`] does. A text there may be an object or a list that had too many levels: nobody knows what
-/// is at a path of it.
+/// Visits the places that [`at_copies`] visits. A text there may be an object or a list that had too many levels:
+/// nobody knows what is at a path of it.
 fn at_overflow<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(elements) = tree.elements() {
         elements.iter_mut().for_each(|element| at_overflow(element, path, visit));
@@ -407,11 +407,11 @@ fn texts<T: Tree>(event: &mut T, schema: Schema, visit: &mut dyn FnMut(&mut T, &
     }
 }
 
-/// Makes an object of such a text, so that each rule finds its path in it.
+/// Makes an object of a text that [`texts`] visits, so that each rule finds its path in it.
 fn open_text<T: Tree>(parent: &mut T, key: &str) {
     let Some(member) = parent.member(key).filter(|member| member.is_text()) else { return };
     let text = member.to_text();
-    // Another text is a program's.
+    // A text that begins otherwise is a program's.
     if text.starts_with('{') {
         *member = T::parse(&text).filter(T::is_object).unwrap_or_else(|| T::of_text(REDACTED.to_owned()));
     }
@@ -429,8 +429,8 @@ fn visit_observables<T: Tree>(event: &mut T, path: &str, visit: &mut dyn FnMut(&
     }
 }
 
-/// Visits what [`at`] does, in a part of a record that the mapping has copied: there `fullName` may be `full_name`, a
-/// key that the record has twice is `data` and `data_2`, and `flattened` is a part of its parent.
+/// Visits the places that [`at`] visits, in a part of a record that the mapping has copied. There `fullName` may be
+/// `full_name`, a key that the record has twice is `data` and `data_2`, and `flattened` is a part of its parent.
 fn at_copies<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(elements) = tree.elements() {
         elements.iter_mut().for_each(|element| at_copies(element, path, visit));
@@ -457,7 +457,7 @@ fn is_copy_of(key: &str, name: &str) -> bool {
     is_same_name(key, name) || numbered.is_some_and(|(key, _)| is_same_name(key, name))
 }
 
-/// But for the case and for `_`.
+/// Whether two names are equal but for the case and for `_`.
 fn is_same_name(one: &str, other: &str) -> bool {
     let folded = |byte: u8| (byte != b'_').then(|| byte.to_ascii_lowercase());
     one.bytes().filter_map(folded).eq(other.bytes().filter_map(folded))
@@ -499,7 +499,7 @@ fn is_hash(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// 32 hex digits, the same for equal texts under one key.
+/// Returns 32 hex digits, the same for equal texts under one key.
 fn hash(key: &SecretString, text: &str) -> String {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()) else {
         // HMAC takes keys of any length.

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 pub struct Redaction {
     /// Dotted path of the values.
     pub path: String,
-    /// What is done with them.
+    /// Treatment of the values.
     pub with: With,
     /// The key of the hashes.
     pub key: Option<Secret>,
-    /// The values are replaced wherever else they stand in the event, too.
+    /// Whether the values are also replaced wherever else they are in the event.
     pub everywhere: bool,
 }
 
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Redaction {
     }
 }
 
-/// Not `untagged`, which would lose the places of the values.
+/// Visitor of an entry, in place of `untagged`, which would lose the places of the values.
 struct EntryVisitor;
 
 impl<'de> Visitor<'de> for EntryVisitor {

@@ -1,4 +1,4 @@
-//! What the user has done to a mapped event: `drop`, `remap`, `redact`, in this order. Redaction is last, so that
+//! Applies the user's steps to a mapped event: `drop`, `remap`, `redact`, in this order. Redaction is last, so that
 //! nothing escapes it that a program copies.
 
 use std::collections::HashSet;
@@ -35,10 +35,10 @@ use super::tree::{Json, Tree};
 #[cfg(feature = "remap")]
 use crate::weak_cache::WeakCache;
 
-/// Added to `tags`, or to `metadata.labels`, of a forwarded event that its program failed on.
+/// Tag of a forwarded event that its program failed on, added to `tags` or to `metadata.labels`.
 pub const FAILED_TAG: &str = "remap_failed";
 
-/// Added as well if the program took too long.
+/// Further tag, if the program took too long.
 pub const OVERRAN_TAG: &str = "remap_overran";
 
 /// Longest reason of a failure in characters. A program can nest many calls.
@@ -72,7 +72,8 @@ struct Programs {
     remap: Option<Arc<Program>>,
 }
 
-/// What a program that is kept was compiled from, and for whom. What expressions remember of texts is no neighbour's.
+/// Key of a compiled program that is kept: its source, and its pipeline. Expressions remember texts, which no other
+/// pipeline may get.
 #[cfg(feature = "remap")]
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ProgramKey {
@@ -84,7 +85,8 @@ struct ProgramKey {
 #[cfg(feature = "remap")]
 static COMPILED: LazyLock<WeakCache<ProgramKey, Program>> = LazyLock::new(WeakCache::default);
 
-/// The lanes of a file that was checked begin a moment later. Nothing else uses its programs until then.
+/// Programs that were compiled lately, and when. The lanes of a file that was checked begin a moment later. Nothing
+/// else uses its programs until then.
 #[cfg(feature = "remap")]
 static RECENT: Mutex<VecDeque<(Instant, Arc<Program>)>> = Mutex::new(VecDeque::new());
 #[cfg(feature = "remap")]
@@ -93,20 +95,21 @@ const UNUSED_FOR: Duration = Duration::from_secs(30);
 /// Compiles the programs of a pipeline file, within one limit for all of them.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    /// Whose programs are kept, so that each is compiled once: by the check of the file, for all lanes and sinks.
+    /// Pipeline whose programs are kept, so that each is compiled once: by the check of the file, for all lanes and
+    /// sinks.
     #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "only programs are compiled"))]
     pipeline: Option<String>,
     budget: Budget,
 }
 
 impl Compiler {
-    /// The compiler of a pipeline that lanes run, or may run soon.
+    /// Returns the compiler of a pipeline that lanes run, or may run soon.
     pub fn of(pipeline: &str) -> Self {
         Self { pipeline: Some(pipeline.to_owned()), budget: Budget::default() }
     }
 
-    /// Refuses programs that would take too long to compile before they are compiled, also for their assignments: those
-    /// of somebody who is not trusted.
+    /// Refuses programs that would take too long to compile before they are compiled, also for their assignments. This
+    /// is for programs of somebody who is not trusted.
     #[must_use]
     pub fn strict(mut self, is_strict: bool) -> Self {
         self.budget.set_strict(is_strict);
@@ -132,7 +135,7 @@ impl Compiler {
             return Program::compile(source, purpose, &mut self.budget).map(Arc::new);
         };
         let key = ProgramKey { pipeline: pipeline.clone(), purpose, source: source.to_owned() };
-        // One for which nothing is left is refused as if it were new: the compiler says where.
+        // A program for which nothing is left is refused as if it were new: the compiler says where.
         if let Some((program, used)) =
             COMPILED.get(&key).and_then(|program| self.budget.with(program.cost).map(|used| (program, used)))
         {
@@ -153,11 +156,11 @@ impl Compiler {
     }
 }
 
-/// Why a program has made no event of another.
+/// Reason why a program has made no event of another.
 #[cfg(feature = "remap")]
 enum ProgramError {
     Failed(String),
-    /// It took too long.
+    /// The program took too long.
     Overran(String),
 }
 
@@ -165,9 +168,9 @@ enum ProgramError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {problem}", self.place())]
 pub struct StepsError {
-    /// Below `transform`, such as `["drop", "0"]`; or `["remap"]`, which may be the sink's.
+    /// Key below `transform`, such as `["drop", "0"]`; or `["remap"]`, which may be the sink's.
     pub key: Vec<String>,
-    /// Several lines for a program.
+    /// Problem, in several lines for a program.
     pub problem: String,
 }
 
@@ -177,7 +180,7 @@ impl StepsError {
         Self { key: std::iter::once(key.to_owned()).chain(index).collect(), problem }
     }
 
-    /// The key as it is written below `transform`: `drop[0]`.
+    /// Returns the key as it is written below `transform`: `drop[0]`.
     pub fn place(&self) -> String {
         let mut place = String::new();
         for key in &self.key {
@@ -190,7 +193,7 @@ impl StepsError {
     }
 }
 
-/// `None` if this is not an event.
+/// Parses an event; `None` if this is none.
 fn parse(event: &[u8]) -> Option<Json> {
     std::str::from_utf8(event).ok().and_then(Json::parse).filter(Json::is_object)
 }
@@ -234,7 +237,8 @@ impl Steps {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Compiles the steps of `settings`; `remap` is the sink's program, if it has its own. `None` if there are none.
+    /// Compiles the steps of `settings`; `remap` is the sink's program, if it has its own. Returns `None` if there are
+    /// no steps.
     ///
     /// # Errors
     /// The first part that cannot be used.
@@ -300,7 +304,7 @@ impl Steps {
         mapped
     }
 
-    /// `known` are the event's texts that are replacements already.
+    /// Applies the steps. `known` are the event's texts that are replacements already.
     fn apply_with(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Transformed, known: &HashSet<String>) {
         #[cfg(feature = "remap")]
         if self.has_programs() {
@@ -336,7 +340,7 @@ impl Steps {
         }
     }
 
-    /// Replaces the bytes from `start` on by `event`, redacted. `None` if they are not an event.
+    /// Replaces the bytes from `start` on by `event`, redacted. `event` is `None` if the bytes are not an event.
     fn finish<T: Tree>(&self, out: &mut Vec<u8>, start: usize, event: Option<T>, known: &HashSet<String>) {
         out.truncate(start);
         match event {
@@ -344,7 +348,7 @@ impl Steps {
                 self.redactor.event(&mut event, self.schema, known);
                 event.write(out);
             }
-            // Nobody knows which part of it is at a path.
+            // Nobody knows which part of the bytes is at a path.
             None => out.extend_from_slice(format!("\"{REDACTED}\"").as_bytes()),
         }
     }
@@ -459,7 +463,7 @@ impl Steps {
         Ok(None)
     }
 
-    /// The event stays as it was, but for a tag where it is forwarded.
+    /// Handles a failure. The event stays as it was, but for a tag where it is forwarded.
     fn fail(
         &self,
         out: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! What became of a record.
+//! Result of the transformation of a record.
 
 use s1_forwarder_mapping as mapping;
 use s1_forwarder_mapping::Schema;
@@ -8,35 +8,35 @@ use super::settings::OnError;
 /// The result of mapping one record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transformed {
-    /// The table of activity types does not have the type of this activity.
+    /// Whether the table of activity types lacks the type of this activity.
     pub unknown_activity: bool,
-    /// The record was not JSON, and was repaired before it was mapped.
+    /// Whether the record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
-    /// The record exceeds a bound: a text of the event has what is beyond it.
+    /// Whether the record exceeds a bound: a text of the event has what is beyond the bound.
     pub overflowed: bool,
-    /// A time of the record names no zone.
+    /// Whether a time of the record names no zone.
     pub without_zone: bool,
-    /// Leaves of the record that no mapping knows.
+    /// Number of leaves of the record that no mapping knows.
     pub unknown_leaves: u32,
-    /// The lane has not come across one of them before.
+    /// Whether the lane has not come across one of these leaves before.
     pub drifted: bool,
-    /// The user's settings drop the event: there is none.
+    /// Reason why the user's settings drop the event. There is no event then.
     pub dropped: Option<Dropped>,
-    /// Why the user's program failed. The event is as it was mapped.
+    /// Reason why the user's program failed. The event is as it was mapped.
     pub remap_error: Option<String>,
-    /// What becomes of the event then. One that is forwarded is tagged.
+    /// Treatment of the event after such a failure. An event that is forwarded is tagged.
     pub on_error: OnError,
-    /// It failed because it took too long.
+    /// Whether the program failed because it took too long.
     pub remap_overran: bool,
 }
 
 impl Transformed {
-    /// Why a program failed on an event that is not forwarded.
+    /// Returns why a program failed on an event that is not forwarded.
     pub fn withheld(&self) -> Option<&str> {
         if self.on_error == OnError::Deliver { None } else { self.remap_error.as_deref() }
     }
 
-    /// The error that goes next to a raw event on which a program failed: the event has no place for a tag.
+    /// Returns the error that goes next to a raw event on which a program failed: the event has no place for a tag.
     pub fn error_next_to_raw(&self, schema: Schema) -> Option<Box<str>> {
         let reason = self.remap_error.as_ref()?;
         if schema == Schema::Raw { Some(format!("remap: {reason}").into()) } else { None }
@@ -51,7 +51,7 @@ impl From<mapping::Mapped> for Transformed {
     }
 }
 
-/// What drops an event.
+/// Part of the settings that drops an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
     /// A condition of `drop`. Other programs are left that have not seen the event, unless it is the last one.

@@ -22,8 +22,8 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// Only maps: the steps that `settings` has after the mapping are compiled apart, and given to
-    /// [`Self::with_steps`]. `schema` is the sink's, or else that of `settings`.
+    /// Returns a transformer that only maps. The steps that `settings` has after the mapping are compiled apart, and
+    /// given to [`Self::with_steps`]. `schema` is the sink's, or else that of `settings`.
     pub fn new(settings: &TransformSettings, schema: Schema, origin: Origin) -> Self {
         Self {
             mapping: mapping::Mapper::new(&settings.mapping(schema), origin),
@@ -38,8 +38,8 @@ impl Transformer {
         Self { mapping: self.mapping.with_labeler(labeler), ..self }
     }
 
-    /// With `embeds_raw`, each raw event is a JSON value: its sink writes it into JSON of its own, where bytes that are
-    /// not JSON would break the whole batch.
+    /// With `embeds_raw`, makes each raw event a JSON value. Its sink writes it into JSON of its own, where bytes that
+    /// are not JSON would break the whole batch.
     pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
         Self { mapping: self.mapping.with_raw_embedded(embeds_raw), ..self }
     }
@@ -49,27 +49,27 @@ impl Transformer {
         Self { mapping: self.mapping.with_raw_read(steps.is_some()), steps, ..self }
     }
 
-    /// OCSF events are of this version, once all steps were applied to the newest one.
+    /// Converts OCSF events to this version, once all steps were applied to the newest one.
     pub fn with_ocsf_version(self, ocsf_version: OcsfVersion) -> Self {
         Self { ocsf_version, ..self }
     }
 
-    /// [`s1_forwarder_mapping::Mapper::has_other_labels`].
+    /// See [`s1_forwarder_mapping::Mapper::has_other_labels`].
     pub fn has_other_labels(&self) -> bool {
         self.mapping.has_other_labels()
     }
 
-    /// The labels of the last event, if events differ in them.
+    /// Returns the labels of the last event, if events differ in them.
     pub fn labels(&self) -> Option<&Arc<Labels>> {
         self.mapping.labels()
     }
 
-    /// The paths of `redact` that no event has had so far.
+    /// Returns the paths of `redact` that no event has had so far.
     pub fn unmatched_redactions(&self) -> Vec<String> {
         self.steps.iter().flat_map(|steps| steps.unmatched_redactions()).map(str::to_owned).collect()
     }
 
-    /// The bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
+    /// Returns the bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
     pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
         let shown = self.mapping.truncated(record);
         if self.steps.as_ref().is_some_and(|steps| steps.redacts()) {

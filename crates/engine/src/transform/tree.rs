@@ -1,4 +1,4 @@
-//! What redaction needs of a parsed event, whichever library parsed it.
+//! Interface of a parsed event for redaction, whichever library parsed the event.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -8,30 +8,30 @@ use s1_forwarder_record::{Escaped, MAX_EVENT_DEPTH, Reader};
 
 /// A JSON value.
 pub(super) trait Tree: Sized {
-    /// The value of a key, if this is an object.
+    /// Returns the value of a key, if this is an object.
     fn member(&mut self, key: &str) -> Option<&mut Self>;
     fn remove_member(&mut self, key: &str);
-    /// The keys of an object for which `is_wanted` holds.
+    /// Returns the keys of an object for which `is_wanted` holds.
     fn keys(&self, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String>;
-    /// All values of an object.
+    /// Calls `visit` with all values of an object.
     fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self));
     /// Gives the members of an object the names that `rename` returns. A name that is taken gets a number.
     fn rename_members(&mut self, rename: &dyn Fn(&str) -> Option<String>);
-    /// The elements, if this is a list.
+    /// Returns the elements, if this is a list.
     fn elements(&mut self) -> Option<&mut Vec<Self>>;
     fn is_object(&self) -> bool;
     fn is_null(&self) -> bool;
     fn is_text(&self) -> bool;
-    /// A text without quotes; everything else as JSON.
+    /// Returns a text without quotes, and everything else as JSON.
     fn to_text(&self) -> String;
     fn of_text(text: String) -> Self;
-    /// A number, `true`, `false` or `null`, as it is in JSON.
+    /// Returns the value of a number, `true`, `false` or `null`, as it is in JSON.
     fn of_scalar(text: &str) -> Self;
     fn of_list(elements: Vec<Self>) -> Self;
     fn empty_object() -> Self;
-    /// Returns the value that the key had.
+    /// Sets the value of a key, and returns the value that the key had.
     fn insert(&mut self, key: &str, value: Self) -> Option<Self>;
-    /// Appends it as JSON.
+    /// Appends the value as JSON.
     fn write(&self, out: &mut Vec<u8>);
 
     fn to_json(&self) -> String {
@@ -40,13 +40,13 @@ pub(super) trait Tree: Sized {
         String::from_utf8(out).unwrap_or_default()
     }
 
-    /// The values of equal keys are a list under that key: a path leads to each of them. An object or a list with too
-    /// many levels around it is `[redacted]`: nobody searches it.
+    /// Parses a value. The values of equal keys are a list under that key: a path leads to each of them. An object or a
+    /// list with too many levels around it is `[redacted]`: nobody searches it.
     fn parse(text: &str) -> Option<Self> {
         parse(text, TooDeep::Redact)
     }
 
-    /// Parses what no program may lose a part of. `None` if it has too many levels.
+    /// Parses a value of which no program may lose a part. Returns `None` if the value has too many levels.
     #[cfg(feature = "remap")]
     fn parse_whole(text: &str) -> Option<Self> {
         parse(text, TooDeep::Refuse)
@@ -67,7 +67,7 @@ fn parse<T: Tree>(text: &str, too_deep: TooDeep) -> Option<T> {
     Some(value)
 }
 
-/// The value that is next. `levels` are those that it may have.
+/// Reads the next value, which may have this number of `levels`.
 fn value<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Option<T> {
     match reader.peek()? {
         b'{' | b'[' if levels == 0 => {
@@ -84,14 +84,14 @@ fn value<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Op
     }
 }
 
-/// The text between quotes that the reader has checked.
+/// Returns the text between quotes that the reader has checked, without its escapes.
 fn unescaped(inner: &str) -> Cow<'_, str> {
     Escaped::plain(inner).decode()
 }
 
 fn object<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Option<T> {
     let mut object = T::empty_object();
-    // All values but the last one.
+    // Values of each repeated key, but for the last one.
     let mut repeated: HashMap<String, Vec<T>> = HashMap::new();
     reader.consume(b'{');
     let mut is_open = !reader.consume(b'}');
@@ -167,7 +167,7 @@ impl Json {
         matches!(self, Self::Text(_))
     }
 
-    /// A text without quotes; everything else as JSON.
+    /// Returns a text without quotes, and everything else as JSON.
     fn text(&self) -> String {
         if let Self::Text(text) = self {
             return text.clone();
@@ -231,7 +231,7 @@ impl From<BTreeMap<String, Self>> for Json {
     }
 }
 
-/// A number that neither an integer of 64 bits nor a float holds is a text for programs.
+/// Returns a scalar for programs. A number that neither an integer of 64 bits nor a float holds is a text for them.
 #[cfg(feature = "remap")]
 fn vrl_scalar(text: &str) -> vrl::value::Value {
     use vrl::value::Value;

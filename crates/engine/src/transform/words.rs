@@ -1,4 +1,4 @@
-//! Replaces values wherever they stand in the texts of an event.
+//! Replaces values wherever they are in the texts of an event.
 //!
 //! A record may have any number of values and any number of words. So a search takes a few steps for each word of a
 //! text, however many values there are and however long they are.
@@ -15,11 +15,11 @@ use super::tree::Tree;
 /// Shortest value that is searched for, in characters.
 const MIN_WORD: usize = 2;
 
-/// Values with what replaces them.
+/// Values and their replacements.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     added: BTreeMap<String, String>,
-    /// In the order of their bytes.
+    /// Values in the order of their bytes.
     values: Vec<Value>,
     replacements: HashSet<String>,
 }
@@ -28,20 +28,20 @@ pub(super) struct Words {
 struct Value {
     text: String,
     replacement: String,
-    /// The longest of the other values that this one begins with.
+    /// Index of the longest of the other values with which this one begins.
     shorter: Option<usize>,
-    /// A much shorter one, on the same way to the shortest.
+    /// Index of a much shorter value, on the same way to the shortest.
     jump: Option<usize>,
-    /// How many there are on this way.
+    /// Number of values on this way.
     depth: usize,
-    /// The longest of them that ends where a word of this one does. Others end within a word of each text in which this
-    /// one stands.
+    /// Index of the longest value on this way that ends where a word of this one does. Others end within a word of each
+    /// text in which this one is.
     whole: Option<usize>,
     hashes: Hashes,
 }
 
 impl Value {
-    /// Than the text from `at` on.
+    /// Whether the value is greater than the text from `at` on.
     fn is_greater(&self, spelling: &Spelling<'_>, at: usize) -> bool {
         if self.text.len() <= BLOCK {
             self.text.as_bytes() > &spelling.bytes[at..]
@@ -50,7 +50,8 @@ impl Value {
         }
     }
 
-    /// How many bytes a text from `at` on has in common with this value, and which of the two is greater.
+    /// Returns the number of bytes that a text from `at` on has in common with this value, and which of the two is
+    /// greater.
     fn compare(&self, spelling: &Spelling<'_>, at: usize) -> (usize, Ordering) {
         let value = self.text.as_bytes();
         let rest = &spelling.bytes[at..];
@@ -65,7 +66,7 @@ impl Value {
                 if is_common(middle) { common = middle } else { differ = middle }
             }
         }
-        // All of the value: the text is greater or equal.
+        // If the text begins with all of the value, the text is greater or equal.
         (common, value.get(common).map_or(Ordering::Less, |byte| Some(byte).cmp(&rest.get(common))))
     }
 }
@@ -91,7 +92,8 @@ impl Words {
     pub fn index(&mut self) {
         self.replacements.extend(self.added.values().cloned());
         for (text, replacement) in std::mem::take(&mut self.added) {
-            // What a value begins with comes before it: as the last one, or as what the last one begins with.
+            // The values with which a value begins come before it: the last one, or those with which the last one
+            // begins.
             let mut shorter = self.values.len().checked_sub(1);
             while let Some(index) = shorter
                 && !text.starts_with(&self.values[index].text)
@@ -152,9 +154,9 @@ impl Words {
         }
     }
 
-    /// `None` if the text has none of the values.
+    /// Replaces the values in a text; `None` if the text has none of them.
     fn replace(&self, text: &str) -> Option<String> {
-        // First as it is decoded: `acme%5Cjane` is one value.
+        // The decoded text is first: `acme%5Cjane` is one value.
         let decoded = Spelling::decoded(text).and_then(|spelling| self.replace_spelt(&spelling));
         let plain = self.replace_spelt(&Spelling::plain(decoded.as_deref().unwrap_or(text)));
         plain.or(decoded)
@@ -162,7 +164,7 @@ impl Words {
 
     fn replace_spelt(&self, spelling: &Spelling<'_>) -> Option<String> {
         let mut out = String::new();
-        // The text before it is in `out`.
+        // The text before this place is in `out`.
         let mut copied = 0;
         let mut at = 0;
         let mut last = None;
@@ -186,10 +188,10 @@ impl Words {
         Some(out)
     }
 
-    /// The longest value that stands at a place, and ends where a word does.
+    /// Returns the longest value that is at a place, and ends where a word does.
     fn value_at(&self, spelling: &Spelling<'_>, at: usize) -> Option<&Value> {
-        // The last of the values that are not greater: each value that the text begins with is one that this one begins
-        // with, or this one.
+        // The last of the values that are not greater: each value with which the text begins is this one, or one with
+        // which this one begins.
         let after = self.values.partition_point(|value| !value.is_greater(spelling, at));
         let mut candidate = after.checked_sub(1).and_then(|index| self.values.get(index));
         let common = candidate.map_or(0, |value| value.compare(spelling, at).0);
@@ -208,11 +210,11 @@ impl Words {
     }
 }
 
-/// The bytes of a text that are searched, and where each is in the text.
+/// Bytes of a text that are searched, and the place of each in the text.
 struct Spelling<'t> {
     text: &'t str,
     bytes: Cow<'t, [u8]>,
-    /// Empty if each byte is at its own place.
+    /// Place of each byte in the text. Empty if each byte is at its own place.
     places: Vec<usize>,
     hashes: OnceCell<Hashes>,
 }
@@ -222,12 +224,12 @@ impl<'t> Spelling<'t> {
         Self { text, bytes: Cow::Borrowed(text.as_bytes()), places: Vec::new(), hashes: OnceCell::new() }
     }
 
-    /// The hashes of its bytes. Few texts are compared with values that need them.
+    /// Returns the hashes of the bytes. Few texts are compared with values that need them.
     fn hashes(&self) -> &Hashes {
         self.hashes.get_or_init(|| Hashes::of(&self.bytes))
     }
 
-    /// The text without percent-encoding. `None` if it has none.
+    /// Returns the text without percent-encoding; `None` if it has none.
     fn decoded(text: &'t str) -> Option<Self> {
         let mut bytes = Vec::new();
         let mut places = Vec::new();
@@ -248,8 +250,8 @@ impl<'t> Spelling<'t> {
         (bytes.len() < text.len()).then_some(Self { text, bytes: Cow::Owned(bytes), places, hashes: OnceCell::new() })
     }
 
-    /// The character at a place, and its bytes. Bytes that are no character stand for themselves, and a percent-encoded
-    /// one is one character.
+    /// Returns the character at a place, and the number of its bytes. Bytes that are no character stand for themselves,
+    /// and a percent-encoded one is one character.
     fn char_at(&self, at: usize) -> Option<(char, usize)> {
         let rest = self.bytes.get(at..)?;
         let first = *rest.first()?;
@@ -273,13 +275,14 @@ impl<'t> Spelling<'t> {
         !(last.is_some_and(is_of_word) && next.is_some_and(is_of_word))
     }
 
-    /// Where a byte is in the text, which may be behind its end. Values are whole characters.
+    /// Returns the place of a byte in the text. The byte may be behind the end of the text. Values are whole
+    /// characters.
     fn place(&self, at: usize) -> usize {
         if self.places.is_empty() { at } else { self.places.get(at).copied().unwrap_or(self.text.len()) }
     }
 }
 
-/// Bytes of `%40`.
+/// Number of bytes of `%40`.
 const ENCODED: usize = 3;
 
 fn percent_encoded(text: &[u8]) -> Option<u8> {
@@ -300,14 +303,14 @@ fn is_whole_in(text: &str, length: usize) -> bool {
     spelling.ends_word(&text[..length], length) || !text[length..].starts_with(is_of_word)
 }
 
-/// Bytes that are compared one by one.
+/// Number of bytes that are compared one by one.
 const BLOCK: usize = 64;
 
 /// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps: a value may begin like
 /// each place of a text. Nobody knows the base.
 #[derive(Debug, Default)]
 struct Hashes {
-    /// Empty for a text within a block.
+    /// Sums of the beginnings. Empty for a text within a block.
     sums: Vec<u64>,
     powers: Vec<u64>,
 }
@@ -332,7 +335,7 @@ impl Hashes {
         hashes
     }
 
-    /// The polynomial of `length` bytes from `at` on.
+    /// Returns the polynomial of `length` bytes from `at` on.
     fn part(&self, at: usize, length: usize) -> Option<u64> {
         let before = multiply(*self.sums.get(at)?, *self.powers.get(length)?);
         Some((self.sums.get(at + length)? + PRIME - before) % PRIME)
@@ -344,7 +347,7 @@ const PRIME: u64 = (1 << 61) - 1;
 
 fn multiply(one: u64, other: u64) -> u64 {
     let product = u128::from(one) * u128::from(other) % u128::from(PRIME);
-    // It is smaller than the prime.
+    // The product is smaller than the prime.
     product as u64
 }
 

@@ -24,7 +24,7 @@ pub struct ActivityType {
     pub ocsf: OcsfType,
 }
 
-/// What an activity is about.
+/// The kind of object that an activity is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
     Agent,

@@ -59,7 +59,7 @@ impl<'a> TechniqueId<'a> {
     }
 }
 
-/// What precedes the id of a technique in the address of its page.
+/// Path segments before the id of a technique in the address of its page.
 const PAGES: [&str; 2] = ["techniques", "technique"];
 
 /// Ids and names, in the order of the ids.
@@ -91,7 +91,7 @@ pub fn write_reference(json: &mut Json<'_>, id: &str) {
     json.element_of(&["https://attack.mitre.org/", folder, technique, slash, number, "/"]);
 }
 
-/// What an indicator says of an attack. The id of a technique may be its name.
+/// The values of an indicator about an attack. The id of a technique may be its name.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Attack<'a> {
     pub tactic: Option<Escaped<'a>>,
@@ -122,7 +122,7 @@ impl<'a> Attack<'a> {
     }
 }
 
-/// What the console has in the place of a technique.
+/// The value that the console has in the place of a technique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Technique<'a> {
     Known(TechniqueId<'a>),
@@ -191,7 +191,7 @@ pub fn tactic(text: Escaped<'_>) -> Option<(&'static str, &'static str)> {
     TACTICS.find(word.as_str()).or_else(|| tactics.find(|(id, _)| is_in_text(id)))
 }
 
-/// For the manual.
+/// Prints the name and the id of a tactic, for the manual.
 pub fn print_tactic((id, name): &(&str, &str)) -> String {
     format!("{name} ({id})")
 }

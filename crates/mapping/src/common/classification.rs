@@ -75,11 +75,11 @@ pub fn categories(classification: Value<'_>) -> &'static [&'static str] {
     known_categories(classification).unwrap_or(&["malware"])
 }
 
-/// What became of a detection, in all streams.
+/// The outcome of a detection, in all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Mitigated,
-    /// It did not run.
+    /// The threat was stopped before it ran.
     Blocked,
     Benign,
     Active,
@@ -98,7 +98,7 @@ pub const OUTCOMES: Words<Outcome> = Words {
     ],
 };
 
-/// Whether what an event describes succeeded.
+/// The success or failure of the action that an event describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventOutcome {
     Success,

@@ -173,7 +173,8 @@ pub fn is_of(line: Escaped<'_>, program: Image<'_>) -> bool {
     first.starts_with('-') || is_switch(first) && !program.text().raw().starts_with('/') || begins_with(line, program)
 }
 
-/// What ends a word of a command line: blanks, quotes, and what joins a name to another word in shells and switches.
+/// Characters that end a word of a command line: blanks, quotes, and those that join a name to another word in shells
+/// and switches.
 const ENDS_OF_WORDS: [char; 12] = [' ', '\t', '"', '\'', '&', '|', '<', '>', ';', ',', '=', '('];
 
 /// Whether a word after the program of a command line is this file.
@@ -202,7 +203,7 @@ pub fn begins_with(line: Escaped<'_>, program: Image<'_>) -> bool {
 
 /// Whether a text begins with `program`, with or without `.exe`.
 fn are_first_words(text: &str, program: &str) -> bool {
-    // What goes on with a separator is a path below a directory. A switch may follow a program of Windows.
+    // A text that continues with a separator is a path below a directory. A switch may follow a program of Windows.
     let is_path = |rest: &str| {
         rest.starts_with("\\\\") || rest.starts_with('/') && (program.starts_with('/') || !is_switch(first_of(rest)))
     };
@@ -277,7 +278,7 @@ mod tests {
             let line = format!("{program}{rest}");
             assert_eq!(executable(Escaped::plain(&line)).map(Escaped::raw), Some(program), "{rest}");
         }
-        // Nobody knows where these end.
+        // The end of the program is not known in these lines.
         for line in [
             "/Volumes/Flash Player/Install Flash Player -x",
             "/Applications/Setup.app/Contents/MacOS/Install Flash Player -x",

@@ -8,7 +8,7 @@ const SECONDS_OF_A_DAY: i64 = 86_400;
 /// set where there is no time, and no event is later.
 const LAST_FILE_TIME: i64 = 6_802_270_473;
 
-/// What a text says about a time.
+/// The time in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Date {
     At(Timestamp),

@@ -6,7 +6,7 @@ use super::address::Address;
 use super::missing::is_missing_word;
 use super::words::Words;
 
-/// What a response without an answer has in its place.
+/// Words that stand for the answer in a response without one.
 const NO_DATA: [&str; 5] = ["-", "NODATA", "NXDOMAIN", "REFUSED", "SERVFAIL"];
 
 /// One of the answers in a response.

@@ -39,7 +39,7 @@ impl EventKind {
         })
     }
 
-    /// For the manual: types and categories.
+    /// Prints types and categories, for the manual.
     pub fn print(&self) -> String {
         let (categories, types) = self.class();
         let list = |words: [&str; 2]| words.join(", ").trim_end_matches(", ").to_owned();
@@ -119,7 +119,7 @@ pub const EVENT_KINDS: Words<EventKind> = Words {
         ("module*", EventKind::Module),
         ("indicator*", EventKind::Indicator),
         ("behavioralindicator*", EventKind::Indicator),
-        // Also `userlogin`, `failedlogin`.
+        // These rows also match `userlogin` and `failedlogin`.
         ("*logout*", EventKind::Logout),
         ("*logoff*", EventKind::Logout),
         ("*login*", EventKind::Login),

@@ -109,7 +109,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// What the fields for the path and the name of a file say.
+/// A file, by the fields for its path and its name.
 #[derive(Debug, Clone, Copy)]
 pub struct NamedFile<'a> {
     /// The path of the file, else its name. The console may add something to the name and not to the path.

@@ -5,11 +5,11 @@ use s1_forwarder_record::Escaped;
 /// A MAC address of 6 or 8 bytes: with colons, hyphens or dots, or without.
 #[derive(Debug, Clone, Copy)]
 pub struct Mac {
-    /// As received.
+    /// The hexadecimal digits, as received.
     digits: [u8; 16],
     length: usize,
     number: u64,
-    /// Between its bytes, in OCSF.
+    /// The separator of bytes in OCSF.
     separator: u8,
 }
 
@@ -93,7 +93,7 @@ impl Mac {
         }
         matches!(
             self.number,
-            // What programs get that may not know the address (Android, iOS).
+            // The address that programs get if they may not know the real one (Android, iOS).
             0x0200_0000_0000
             // The tunnels of Windows for IPv6: Teredo, ISATAP. They have 8 bytes.
             | 0xe0

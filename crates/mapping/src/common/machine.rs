@@ -89,7 +89,7 @@ pub const MACHINES: Words<Choice> = Words {
 /// How the names of databases end: `MySQL`, `MariaDB`, `Azure Cosmos`.
 const DATABASES: [&str; 5] = ["sql", "postgres", "db", "cosmos", "redis"];
 
-/// What has machines in it.
+/// Words for a group of machines.
 const GROUPS: [&str; 5] = ["set", "group", "cluster", "pool", "fleet"];
 
 fn machine(value: Value<'_>) -> Option<Choice> {

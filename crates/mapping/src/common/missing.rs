@@ -16,7 +16,7 @@ pub fn is_missing_word(text: Escaped<'_>) -> bool {
         13 if text.is("not available") => true,
         // In the place of a domain.
         14 if text.is("missing domain") => true,
-        // Also the end of `\\Unknown device\Unknown file`.
+        // This also matches the end of `\\Unknown device\Unknown file`.
         length @ 12.. => text.raw().as_bytes()[length - 12..].eq_ignore_ascii_case(b"unknown file"),
         _ => false,
     };

@@ -1,4 +1,4 @@
-//! What is decided the same in all schemas: users, addresses, severities, outcomes, the kinds of what a rule matched.
+//! Decisions that are the same in all schemas: users, addresses, severities, outcomes, the kinds of matched events.
 
 pub(super) mod account;
 pub(super) mod activity_types;

@@ -27,9 +27,9 @@ pub fn write_remaining_data<'a>(json: &mut Json<'_>, used: &Used, data: &impl Bl
     data.visit(&mut RemainingWriter { path, ..RemainingWriter::new(json, used, KeyCase::AsReceived) });
 }
 
-/// Where a block is in the record.
+/// The path of a block in the record.
 struct Path<'p> {
-    /// None for the record itself.
+    /// `None` for the record itself.
     outer: Option<&'p Path<'p>>,
     key: &'static str,
 }
@@ -53,7 +53,7 @@ pub struct RemainingWriter<'j, 'o, 'r> {
 }
 
 impl<'j, 'o, 'r> RemainingWriter<'j, 'o, 'r> {
-    /// For a record.
+    /// Returns a writer for a record.
     pub fn new(json: &'j mut Json<'o>, used: &'j Used, key_case: KeyCase) -> Self {
         Self { json, used, key_case, reserved: &[], path: &RECORD, names: DistinctNames::default() }
     }

@@ -86,7 +86,7 @@ pub const SEVERITIES: Words<Severity> = Words {
     ],
 };
 
-/// For the manual: the severity of a confidence, in the words of a schema.
+/// Prints the severity of a confidence in the words of a schema, for the manual.
 pub fn print_confidence(severity: Severity, print: impl Fn(Severity) -> String) -> String {
     let text = print(severity) + " (confidence)";
     match severity {
@@ -95,7 +95,7 @@ pub fn print_confidence(severity: Severity, print: impl Fn(Severity) -> String) 
     }
 }
 
-/// By the confidence of a detection.
+/// Severities by the confidence of a detection.
 pub const BY_CONFIDENCE: Words<Severity> = Words {
     field: "event.severity",
     rows: &[

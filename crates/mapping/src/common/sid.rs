@@ -5,7 +5,7 @@ use s1_forwarder_record::Escaped;
 use super::account::Account;
 
 /// Accounts that each machine or each domain has: the whole id or its end, and the names in the languages of Windows.
-/// Those that have only the end of an id may be renamed.
+/// Accounts with only the end of an id may be renamed.
 const ACCOUNTS: [(&str, &[&str]); 9] = [
     (
         "S-1-5-7",

@@ -16,7 +16,7 @@ const MAX_SEARCHED: usize = 16;
 pub struct TextSet {
     text: String,
     entries: Vec<(u64, usize)>,
-    /// Once there are more than a few.
+    /// Set once there are more than `MAX_SEARCHED` texts.
     many: Option<HashSet<Box<str>>>,
 }
 
@@ -77,7 +77,7 @@ impl TextSet {
         }
     }
 
-    /// For hashes, which are compared in lower case.
+    /// Adds a text in lower case, such as a hash: hashes are compared in lower case.
     pub fn add_lower_case(&mut self, text: Escaped<'_>) {
         if text.raw().bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.add(Escaped::plain(&text.raw().to_ascii_lowercase()));

@@ -1,4 +1,5 @@
-//! What is decided about threats and alerts in all schemas: times, how they were detected, sizes and extensions.
+//! Decisions about threats and alerts that are the same in all schemas: times, the way of detection, sizes and
+//! extensions.
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 

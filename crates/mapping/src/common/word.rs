@@ -45,7 +45,7 @@ impl Word {
         std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 
-    /// With hyphens instead of underscores.
+    /// Returns the word with hyphens instead of underscores.
     pub fn hyphenated(mut self) -> Self {
         for byte in self.bytes.iter_mut().filter(|byte| **byte == b'_') {
             *byte = b'-';
@@ -53,7 +53,7 @@ impl Word {
         self
     }
 
-    /// Only the alphanumeric characters.
+    /// Returns only the alphanumeric characters.
     pub fn joined(mut self) -> Self {
         let mut length = 0;
         for index in 0..self.length {

@@ -4,7 +4,7 @@ use s1_forwarder_record::Value;
 
 use super::word::Word;
 
-/// What the console's words mean for one field of an event.
+/// The meanings of the console's words for one field of an event.
 #[derive(Debug)]
 pub struct Words<T: 'static> {
     /// The path of the field.
@@ -48,12 +48,12 @@ pub struct PrintedWords {
 }
 
 impl PrintedWords {
-    /// These words, for a field that has another name in a schema.
+    /// Returns these words for a field that has another name in a schema.
     pub fn named(self, field: &'static str) -> Self {
         Self { field, ..self }
     }
 
-    /// These words, with more to say of one of them.
+    /// Returns these words with `note` appended to the meaning of one of them.
     pub fn noted(mut self, word: &str, note: &str) -> Self {
         for (_, meaning) in self.rows.iter_mut().filter(|(known, _)| *known == word) {
             meaning.push_str(note);

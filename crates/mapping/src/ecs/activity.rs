@@ -95,7 +95,7 @@ fn event_object(
     event.close(open);
 }
 
-/// Why something failed, or what an analyst decided. The values stay in the record.
+/// Writes why something failed, or what an analyst decided. The values stay in the record.
 fn reason(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, class: &ActivityClass) {
     let threat = parts.threat();
     let status = text(threat.status);

@@ -111,7 +111,7 @@ pub(super) fn file(
     event.close(open);
 }
 
-/// What the value of an exclusion or a blocklist entry is.
+/// The kind of the value of an exclusion or a blocklist entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Excluded {
     Path,
@@ -120,7 +120,7 @@ pub(super) enum Excluded {
     FileType,
 }
 
-/// What is excluded, unless it is a hash.
+/// Words for the kind of the excluded value, unless the value is a hash.
 pub(super) const EXCLUSIONS: Words<Excluded> = Words {
     field: "file",
     rows: &[
@@ -133,7 +133,7 @@ pub(super) const EXCLUSIONS: Words<Excluded> = Words {
 };
 
 impl Excluded {
-    /// The field of what is excluded.
+    /// Returns the field of the excluded value, for the manual.
     pub(super) fn field(&self) -> String {
         let field = match self {
             Self::Path => "`path`, or `hash` if it is one",

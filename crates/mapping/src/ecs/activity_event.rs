@@ -1,4 +1,4 @@
-//! What the events of all activities have, whatever they are about.
+//! The fields that the events of all activities have, whatever their subject.
 
 use s1_forwarder_record::activity::Activity;
 use s1_forwarder_record::block::Block;
@@ -33,7 +33,7 @@ pub(super) fn fields(
     event.provenance(common);
 }
 
-/// What the end of an activity's event says in addition to the rest of the record.
+/// Values for the end of an activity's event, in addition to the rest of the record.
 pub(super) struct Tail<'t, 'a> {
     pub owner: &'t Owner<'a>,
     pub severity: Option<Severity>,

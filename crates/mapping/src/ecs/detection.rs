@@ -148,7 +148,7 @@ fn indicator(event: &mut Event<'_>, indicator: &Indicator<'_>) {
     event.close(threat);
 }
 
-/// For the manual.
+/// Returns the values of `threat.indicator.type` for a kind of indicator, for the manual.
 pub(super) fn indicator_type(kind: IndicatorKind) -> &'static str {
     match kind {
         IndicatorKind::Address => "ipv4-addr or ipv6-addr",
@@ -158,8 +158,8 @@ pub(super) fn indicator_type(kind: IndicatorKind) -> &'static str {
     }
 }
 
-/// For a process that was started, ECS has the started process and its parent. The parent's parent stays in the record.
-/// For all other events, the process is the one that acted.
+/// Writes the process. If a process was started, ECS has the started process and its parent. The parent's parent stays
+/// in the record. In all other events, the process is the one that acted.
 fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
     let is_start = detection.matched.kind == Some(EventKind::ProcessCreation) && detection.target.is_set();
     let open = event.open("process");

@@ -202,7 +202,7 @@ impl SchemaMapper for Ecs {
     }
 }
 
-/// For the manual.
+/// Returns the tables of the console's words and their meanings, for the manual.
 pub(super) fn word_tables() -> Vec<PrintedWords> {
     let words = [
         &OS_TYPES,

@@ -7,7 +7,7 @@ use crate::common::matched::Matched;
 use crate::common::words::Words;
 use crate::parts::Direction;
 
-/// By number at IANA.
+/// Transports by their numbers at IANA.
 pub(super) const TRANSPORTS: Words<&str> = Words {
     field: "network.transport",
     rows: &[

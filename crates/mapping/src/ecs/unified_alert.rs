@@ -119,7 +119,8 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
     event.close(open);
 }
 
-/// For the agent's engines, a file that was found without being run is `file`; a detection of behaviour is `process`.
+/// Returns the subject of a detection by the agent's engines. A file that was found without being run is `file`; a
+/// detection of behaviour is `process`. `None` for other detections.
 fn subject(parts: &UnifiedParts<'_>) -> Option<&'static str> {
     let acting = &parts.process.acting;
     let has_file = parts.file.is_malicious() && parts.file.image.is_some();
@@ -299,7 +300,7 @@ fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     }
 }
 
-/// For the manual.
+/// Returns the field of `related` for an observable, for the manual.
 pub(super) fn related_field(kind: Observed) -> &'static str {
     match kind {
         Observed::Address => "`ip`",

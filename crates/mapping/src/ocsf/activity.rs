@@ -85,7 +85,7 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     }
 }
 
-/// What a user wrote about a finding.
+/// Writes the note of a user about a finding.
 fn note(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
     let list = event.open_list("notes");
     let element = event.open_element();
@@ -165,7 +165,8 @@ fn process(event: &mut Event<'_>, process: &ReportedProcess<'_>) {
     event.close(open);
 }
 
-/// Whether a class has `src_endpoint` for the address of a console user. That of a connection is one of its ends.
+/// Whether a class has `src_endpoint` for the address of a console user. In a connection, `src_endpoint` is one of the
+/// ends.
 fn has_source(class: Class) -> bool {
     match class {
         Class::Authentication | Class::EntityManagement | Class::RoleManagement | Class::UserManagement => true,
@@ -240,7 +241,7 @@ fn body(
     event.mark_set([parts.entry.agent_id, parts.computer_name()]);
 }
 
-/// Who logged in to the console, or out of it.
+/// Writes the user who logged in to the console, or out of it.
 fn authentication(event: &mut Event<'_>, users: &Users<'_>) {
     if let Actor::Console(user) = users.actor() {
         let object = event.open("user");
@@ -302,7 +303,7 @@ fn file(event: &mut Event<'_>, file: &ReportedFile<'_>, kind: FileType) {
     }
 }
 
-/// What an activity says of a threat or an alert.
+/// Writes the values of an activity about a threat or an alert.
 fn finding(event: &mut Event<'_>, common: &CommonFields<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     let threat_id = parts.entry.threat_id;
     let id = first_scalar([threat_id, parts.alert_id()]);

@@ -1,4 +1,4 @@
-//! Which class of OCSF an activity has: by the table of activity types, else by what `data` holds.
+//! The OCSF class of an activity: by the table of activity types, else by what `data` holds.
 
 use s1_forwarder_record::Value;
 
@@ -21,7 +21,7 @@ pub(super) fn type_of(number: u32) -> Option<(u64, String)> {
     Some(Class::of(row.class).type_of(row.activity))
 }
 
-/// What an activity is in OCSF.
+/// The class and the attributes that an activity has in OCSF.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub class: Class,
@@ -29,7 +29,8 @@ pub(super) struct Plan {
     pub status: Option<u16>,
     pub disposition: Option<u16>,
     pub verdict: Option<Verdict>,
-    /// `None` if the record does not say it. A finding has that of what was detected, and no other of a later activity.
+    /// `None` if the record does not say it. A finding has the severity of what was detected, and a later activity does
+    /// not change it.
     pub severity: Option<Severity>,
     is_firewall: bool,
 }
@@ -55,7 +56,7 @@ impl Plan {
             severity: class.severity,
             is_firewall: class.subject == Subject::Firewall,
         };
-        // What the record says in addition to its type.
+        // The record adds to what its type says.
         if plan.class == Class::DetectionFinding {
             plan.take_threat(class, &parts.threat());
         } else if matches!(plan.status, None | Some(0)) {
@@ -74,15 +75,15 @@ impl Plan {
         if class.number == Some(DEVICE_APPROVED) && parts.is_connected() == Some(false) {
             plan.activity = DISCONNECT;
         }
-        // As long as a class cannot be filled, there is another one. The last one is the base event.
+        // A class that cannot be filled is replaced by its fallback. The last fallback is the base event.
         while let Some(other) = plan.fallback(class, parts, users) {
             plan.change(other, class.severity);
         }
         plan
     }
 
-    /// What became of a threat, and the state and the verdict that an analyst gave to it. The severity is that of the
-    /// threat, if the activity says it: that of the activity itself may be lower.
+    /// Takes over what became of a threat, and the state and the verdict that an analyst gave to it. The severity is
+    /// the threat's, if the activity says it: the activity's own may be lower.
     fn take_threat(&mut self, class: &ActivityClass, threat: &ReportedThreat<'_>) {
         let says_severity = self.activity == CREATE || class.number == Some(MARKED_AS_THREAT);
         let of_type = class.severity.filter(|severity| says_severity && *severity >= Severity::Medium);
@@ -127,7 +128,7 @@ impl Plan {
         (!is_possible).then_some(other)
     }
 
-    /// Whether a connection has an endpoint besides the device.
+    /// Whether a connection has an endpoint in addition to the device.
     fn has_peer(&self, parts: &ActivityParts<'_, '_>) -> bool {
         if !self.is_firewall {
             return address(parts.address()).is_some();
@@ -155,7 +156,7 @@ impl Plan {
         if other == Class::BaseEvent {
             self.activity = OTHER;
             if self.class == Class::DetectionFinding {
-                // Its states are those of a finding.
+                // The status is one of a finding, which the base event does not have.
                 self.status = Some(0);
                 self.severity = severity;
             }

@@ -106,8 +106,9 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
     }
 }
 
-/// Which end began the connection. The ends are in the order of its direction, so it is the source if that is known.
-/// For a shell it is the user of the console, if the record has an address.
+/// Writes which end began the connection. The ends are in the order of the connection's direction, so the source began
+/// it if the direction is known. A shell was begun by the user of the console, who is the source if the record has an
+/// address.
 fn initiator(event: &mut Event<'_>, is_known: bool) {
     let (id, caption) = if is_known { (1, "Source Endpoint") } else { (0, "Unknown") };
     event.choice("initiator", id, caption);
@@ -130,7 +131,7 @@ fn peer<'a>(event: &mut Event<'_>, name: &str, peer: Peer<'a>, device: [Value<'a
     event.close(open);
 }
 
-/// By the class of a device.
+/// Types of devices by their class.
 pub(super) const PERIPHERALS: Words<Choice> = Words {
     field: "peripheral_device.type",
     rows: &[

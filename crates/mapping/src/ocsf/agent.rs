@@ -47,7 +47,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agen
     unmapped::write(event, agent, &[], |_| {});
 }
 
-/// What only an inventory says of a device.
+/// Writes the values of a device that only an inventory has.
 fn device_fields(event: &mut Event<'_>, parts: &AgentParts<'_>) {
     for (name, value) in [
         ("created_time", parts.created),

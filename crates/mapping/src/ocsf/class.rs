@@ -19,7 +19,7 @@ pub(super) enum Class {
     FileRemediationActivity = 7002,
 }
 
-/// What OCSF says of a class.
+/// OCSF's definition of a class.
 #[derive(Debug)]
 pub(super) struct Definition {
     pub name: &'static str,

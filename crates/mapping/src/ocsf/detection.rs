@@ -303,7 +303,7 @@ fn login(event: &mut Event<'_>, login: &Login<'_>) {
     event.close(element);
 }
 
-/// What has no attribute of its own: the storyline, DNS answers, the indicator of a feed.
+/// Writes values without an attribute of their own: the storyline, DNS answers, the indicator of a feed.
 fn data(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
     let indicator = &detection.indicator;
     let element = event.open_element();

@@ -36,7 +36,7 @@ pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
             event.optional("name", entity.policy_name.escaped());
             event.close(policy);
         }
-        // What has no name is of an account, a site or a group.
+        // An entity without a name and an id is described by its account, site or group.
         _ if entity.is_named() => {}
         _ if entity.is_of_group => write_group(event, owner),
         _ if is_set(entity.place) || has_account => write_org(event, owner, entity.place),

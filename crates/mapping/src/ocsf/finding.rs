@@ -1,4 +1,4 @@
-//! What findings of several streams have: state, verdict, confidence, malware.
+//! Attributes of findings in several streams: state, verdict, confidence, malware.
 
 use s1_forwarder_record::{Escaped, Value};
 
@@ -170,7 +170,7 @@ pub(super) fn disposition_of(outcome: Outcome) -> u16 {
     }
 }
 
-/// For the manual.
+/// Prints the number and the caption of a disposition, for the manual.
 pub(super) fn print_disposition(id: u16) -> String {
     print_choice((id, disposition_caption(id).unwrap_or_default()))
 }
@@ -204,7 +204,7 @@ impl Action {
     }
 }
 
-/// What an analyst says about a detection.
+/// An analyst's verdict on a detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Unknown,
@@ -221,7 +221,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// `None` for a word that has no number, and for none.
+    /// `None` for a word that has no number, and if there is no word.
     pub fn of(value: Value<'_>) -> Option<Self> {
         VERDICTS.of(value)
     }

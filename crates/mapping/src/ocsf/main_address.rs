@@ -169,7 +169,7 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("nodelocaldns", true),
         ("dummy*", true),
         ("waydroid*", true),
-        // What joins a virtual machine to a bridge of its host (Proxmox, OpenStack).
+        // Interfaces that join a virtual machine to a bridge of its host (Proxmox, OpenStack).
         ("fwbr*", true),
         ("fwpr*", true),
         ("fwln*", true),

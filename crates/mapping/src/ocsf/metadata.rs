@@ -29,7 +29,7 @@ pub(super) struct Metadata<'a> {
     pub record_id: Value<'a>,
     /// The text of the event's time.
     pub original_time: Value<'a>,
-    /// When the console logged it.
+    /// Time at which the console logged the record.
     pub logged: Value<'a>,
     pub modified: Value<'a>,
     /// The id that joins the events of several streams.

@@ -1,4 +1,4 @@
-//! What was done about a threat: `disposition`, `action` and `remediation`.
+//! Actions against a threat: `disposition`, `action` and `remediation`.
 
 use s1_forwarder_record::{Escaped, Value};
 use smallvec::SmallVec;
@@ -29,14 +29,14 @@ impl MitigationReport<'_> {
         self.ended() == Some(Ended::Pending) || is_some(self.counters.pending)
     }
 
-    /// What the action was for was not there.
+    /// Whether the action did not find its object.
     fn is_not_found(&self) -> bool {
         !self.has_effect() && is_some(self.counters.not_found)
     }
 }
 
-/// What a successful action did to a threat. A later one is the stronger one: the times of reports are those of
-/// different clocks.
+/// The effect of a successful action on a threat. An effect that is listed later is stronger. Times do not decide,
+/// since reports have those of different clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
     Corrected,

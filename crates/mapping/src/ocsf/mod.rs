@@ -193,7 +193,7 @@ impl SchemaMapper for Ocsf {
     }
 }
 
-/// For the manual.
+/// Returns the tables of the console's words and their meanings, for the manual.
 pub(super) fn word_tables() -> Vec<PrintedWords> {
     let choices = [
         &finding::INCIDENT_STATUSES,
@@ -297,7 +297,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables
 }
 
-/// What OCSF has for a word of the console under this key of a record, for the count of coverage.
+/// Returns OCSF's caption for a word of the console under this key of a record. The count of coverage needs it.
 pub(super) fn caption(key: &str, word: &str) -> Option<&'static str> {
     let word = Word::of(Escaped::plain(word));
     let word = word.as_str();

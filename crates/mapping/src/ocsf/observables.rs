@@ -48,7 +48,7 @@ impl ObservableType {
         }
     }
 
-    /// For the manual.
+    /// Returns the value of `type`, for the manual.
     pub fn caption(self) -> &'static str {
         self.json().split('"').nth(6).unwrap_or_default()
     }

@@ -48,7 +48,7 @@ pub(super) fn map(
     let seen = [parts.first_seen, parts.detected].into_iter().find(|value| time(*value).is_some()).unwrap_or_default();
     event.time("start_time", seen.kept());
     event.time("end_time", parts.last_seen.kept());
-    // What the event has under another name.
+    // The event has the time of the detection under another name.
     if [metadata.original_time, seen].into_iter().any(|value| value.escaped() == parts.detected.escaped()) {
         event.mark_times([parts.detected]);
     }
@@ -173,7 +173,8 @@ fn url(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'_
     true
 }
 
-/// What the engines of the agent find in files is fingerprinting if it is known by reputation.
+/// Types of analytics. A `static` detection of the category `reputation` is fingerprinting instead: the agent knows the
+/// file by its reputation.
 pub(super) const ANALYTICS: Words<Choice> = Words {
     field: "finding_info.analytic.type",
     rows: &[
@@ -217,7 +218,7 @@ fn analytic(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.close(open);
 }
 
-/// By the product that detected, else by the surface of the attack.
+/// Layers of sensors, by the product that detected, else by the surface of the attack.
 pub(super) const LAYERS: Words<Choice> = Words {
     field: "finding_info.analytic.sensor_info_list[].sensor_layer",
     rows: &[
@@ -281,7 +282,7 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         Some(outcome @ (Outcome::Mitigated | Outcome::Blocked)) => mitigated(outcome, parts.successful_actions(), left),
         Some(outcome @ Outcome::Active) => (disposition_of(outcome), left),
         Some(outcome @ Outcome::Benign) => (disposition_of(outcome), Action::Allowed),
-        // Nobody knows what an unknown word says of the alert.
+        // The meaning of an unknown word for the alert is not known.
         None if is_set(parts.result) => return,
         None => (19, Action::Observed),
     };
@@ -314,7 +315,7 @@ pub(super) const ROLES: Words<Choice> = Words {
     ],
 };
 
-/// What the assets say in addition stays in `unmapped.assets`.
+/// Writes the assets as `resources`. Their other values stay in `unmapped.assets`.
 fn resources(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let list = event.open_list("resources");
     for asset in parts.assets().chain(parts.only_asset()) {

@@ -23,7 +23,7 @@ pub struct Acting<'a> {
     pub is_file: bool,
 }
 
-/// What a threat says of its processes, or an activity about a threat.
+/// The values about processes in a threat, or in an activity about a threat.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clues<'a> {
     /// The file or, where there is none, the name of a process in its place.
@@ -41,7 +41,7 @@ pub struct Clues<'a> {
     /// A process was detected; false if a file was found. `None` if the record says neither.
     pub has_run: Option<bool>,
     pub arguments: Value<'a>,
-    /// What started the process, or wrote or found the file.
+    /// The program that started the process, or wrote or found the file.
     pub originator: Option<Image<'a>>,
 }
 
@@ -140,14 +140,14 @@ const DATA: [&str; 25] = [
     "deb", "rpm", "png", "jpg", "mp4", "mp3", "service", "lnk", "url",
 ];
 
-/// What a file is to a process.
+/// The part that a file plays for a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FileKind {
-    /// It runs by itself.
+    /// The file runs by itself.
     Program,
-    /// It runs by itself if the command line begins with it.
+    /// The file runs by itself if the command line begins with it.
     PossibleProgram,
-    /// One of these programs runs or opens it.
+    /// One of these programs runs or opens the file.
     Opened(&'static [&'static str]),
     Data,
 }
@@ -188,8 +188,9 @@ impl<'a> Acting<'a> {
             line.is_some_and(|line| command_line::has_argument(line, file) && !command_line::begins_with(line, file))
                 && !is_program_of(file, None)
         };
-        // What a first word runs is a program or a script, and on other systems a script needs no extension. A shell is
-        // neither, whatever name it was started by. Agents for Windows may have arguments without their program.
+        // A file that a first word runs is a program or a script. On systems other than Windows, a script needs no
+        // extension. A shell is neither, whatever name it was started by. Agents for Windows may have arguments without
+        // their program.
         let run = named.filter(|file| is_argument(*file));
         let has_run = |first: &Image<'a>, file: Image<'a>| {
             !first.is_like(file) && (!clues.is_windows(file) || is_certain_program(*first) || is_known_program(*first))
@@ -399,7 +400,7 @@ fn is_known_program(first: Image<'_>) -> bool {
     is_program_of(first, None) || TOOLS.into_iter().any(|programs| is_program_of(first, Some(programs)))
 }
 
-/// Whether it is `C:\Windows\system32\svchost` or another program of Windows without its extension.
+/// Whether the file is `C:\Windows\system32\svchost` or another program of Windows without its extension.
 fn is_of_windows(image: Image<'_>) -> bool {
     let directory = image.path.and_then(|path| path.raw().get(2..)).map_or("", |path| path);
     let is_directory = |name: &str| directory.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
@@ -432,7 +433,8 @@ fn is_one_of(text: Escaped<'_>, words: &[&str]) -> bool {
     words.iter().any(|word| text.is(word))
 }
 
-/// Whether it is one of these programs, else any that opens files. A version may follow: `python3.11`.
+/// Whether the file is one of these programs; for `None`, any program that opens files. A version may follow:
+/// `python3.11`.
 fn is_program_of(image: Image<'_>, programs: Option<&[&str]>) -> bool {
     let stem = stem(image.name.raw());
     let name = stem.trim_end_matches(|byte: char| byte.is_ascii_digit() || byte == '.');

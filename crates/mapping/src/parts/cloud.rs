@@ -1,4 +1,4 @@
-//! Where an endpoint runs: the account and the machine of a cloud provider.
+//! The cloud that an endpoint runs in: the account and the machine of a provider.
 
 use s1_forwarder_record::{Escaped, Value};
 

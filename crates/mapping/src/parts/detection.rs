@@ -130,7 +130,7 @@ pub struct Indicator<'a> {
     pub source: Value<'a>,
 }
 
-/// What the indicator of a feed is.
+/// The kind of a feed's indicator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndicatorKind {
     Address,

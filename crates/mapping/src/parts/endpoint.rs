@@ -92,8 +92,8 @@ pub struct Interactive<'a> {
 }
 
 impl<'a> Interactive<'a> {
-    /// What names the user: a name, else what the directory has in its place. The other name may be that of another
-    /// user.
+    /// Returns the value that names the user: a name, else the value that the directory has in its place. The second of
+    /// `names` comes last, since it may be another user's.
     pub fn name(&self) -> Value<'a> {
         let [name, other] = self.names;
         first_scalar([name, self.principal_name, self.email, other])

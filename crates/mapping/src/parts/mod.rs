@@ -1,7 +1,7 @@
-//! What records consist of, whatever their stream. Parts are plain values, each of which knows its field of the record.
-//! `streams` selects them from the records; `ecs` and `ocsf` write them.
+//! The parts that records consist of, whatever their stream. Parts are plain values, each of which knows its field of
+//! the record. `streams` selects them from the records; `ecs` and `ocsf` write them.
 //!
-//! Where a part has several values in a list, they are in order of preference: the first that says something counts.
+//! If a part has several values in a list, they are in order of preference: the first that says something counts.
 
 mod acting;
 mod cloud;

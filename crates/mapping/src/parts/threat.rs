@@ -12,7 +12,7 @@ use crate::common::words::Words;
 /// The file of a threat. Where there is none, the console writes the name of a process in the place of that of a file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DetectedFile<'a> {
-    /// Its path, else the name that the console shows.
+    /// The path of the file, else the name that the console shows.
     pub image: Option<Image<'a>>,
     /// The process whose name is in the place of the file's.
     pub process: Option<Image<'a>>,
@@ -36,11 +36,11 @@ pub struct DetectedFile<'a> {
     pub is_fileless: bool,
 }
 
-/// What the console's word says of the signature of a file.
+/// The state of a file's signature, by the console's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signature {
     None,
-    /// There is one. The word does not say whether its certificate is valid.
+    /// The file has a signature. The word does not say whether its certificate is valid.
     Signed,
     Expired,
     Revoked,
@@ -96,7 +96,7 @@ impl<'a> DetectedFile<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DetectedProcess<'a> {
     pub acting: Acting<'a>,
-    /// What started the process, unless the threat is from another host.
+    /// The program that started the process, unless the threat is from another host.
     pub originator: Value<'a>,
     pub arguments: Value<'a>,
     pub user: ProcessUser<'a>,
@@ -134,6 +134,6 @@ pub struct Engines<'a> {
 pub struct Engine<'a> {
     pub key: Value<'a>,
     pub title: Value<'a>,
-    /// As received.
+    /// The element of the list, as received.
     pub element: Value<'a>,
 }

@@ -35,7 +35,7 @@ impl Enrichment {
         self.0.get("timelineCount").and_then(Value::as_u64)
     }
 
-    /// Why a request failed.
+    /// Returns the reason why a request failed.
     pub fn error(&self) -> Option<&str> {
         self.0.get("error").and_then(Value::as_str)
     }
@@ -62,7 +62,7 @@ impl<'e> Item<'e> {
         self.get("id")
     }
 
-    /// Its time, as received.
+    /// Returns the time of the item, as received.
     pub fn created_text(self) -> &'e str {
         self.get("createdAt").unwrap_or_default()
     }
@@ -71,7 +71,7 @@ impl<'e> Item<'e> {
         Timestamp::parse_of_record(self.created_text()).ok()
     }
 
-    /// When a note was changed.
+    /// Returns the time at which a note was changed.
     pub fn updated(self) -> Option<Timestamp> {
         Timestamp::parse_of_record(self.get("updatedAt")?).ok()
     }
@@ -98,7 +98,7 @@ impl<'e> Item<'e> {
         self.entries.get("activityType").and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok())
     }
 
-    /// What happened, in short and in full.
+    /// Returns the descriptions of the event, in short and in full.
     pub fn descriptions(self) -> [Option<&'e str>; 2] {
         DESCRIPTIONS.map(|(key, _)| self.get(key))
     }

@@ -8,7 +8,7 @@ impl<'a> Interfaces<'a> {
     /// Calls `visit` with each interface, in one pass over the list.
     pub fn each(self, mut visit: impl FnMut(&Interface<'a>)) {
         Cursor::new(self.list).each_element(|cursor| {
-            // What is no object is more than an interface.
+            // An element that is not an object has more than an interface can hold.
             let mut interface = Interface { has_more: true, ..Interface::default() };
             let mut is_object = false;
             cursor.each_entry(|cursor, key| {

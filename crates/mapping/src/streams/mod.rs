@@ -1,5 +1,5 @@
-//! What each stream's records consist of, as parts that both schemas write. Only these files know the keys of a stream:
-//! where a value stands in more than one place, they say which one counts.
+//! The parts of each stream's records, which both schemas write. Only these files know the keys of a stream. If a value
+//! is in more than one place, they say which one counts.
 
 pub mod activity;
 pub mod agent;

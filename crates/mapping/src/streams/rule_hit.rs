@@ -28,7 +28,7 @@ pub fn is_hit(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
             && !is_decision(data)
 }
 
-/// What a hit says in addition to its activity.
+/// The values of a hit: those of its activity, and those that it has in addition.
 #[derive(Debug, Clone, Copy)]
 pub struct HitParts<'a> {
     pub entry: LogEntry<'a>,

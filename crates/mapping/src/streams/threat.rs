@@ -26,7 +26,7 @@ pub struct ThreatParts<'a> {
     pub id: Value<'a>,
     pub record_id: Value<'a>,
     pub threat_id: Value<'a>,
-    /// What an analyst thinks of the threat changes nothing.
+    /// The severity of the threat. An analyst's verdict does not change it.
     pub severity: Option<Severity>,
     pub classification: Value<'a>,
     pub classification_source: Value<'a>,
@@ -49,15 +49,15 @@ pub struct ThreatParts<'a> {
     /// The principal name of the user of the first process.
     pub root_user: Value<'a>,
     pub endpoint: Endpoint<'a>,
-    /// Who was logged in at the detection.
+    /// The user who was logged in at the detection.
     pub user: Interactive<'a>,
     pub container: Container<'a>,
     pub pod: Pod<'a>,
-    /// Only if there is no pod.
+    /// The task of Amazon ECS, only if there is no pod.
     pub task: Option<EcsTask<'a>>,
 }
 
-/// What the indicators of a threat say, in their order.
+/// The statements of a threat's indicators, in their order.
 pub enum Indication<'a> {
     Description(Value<'a>),
     /// The name of a tactic, before its techniques.
@@ -89,7 +89,7 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Success,
-    /// For some of its objects.
+    /// The action succeeded for some of its objects.
     Partial,
     Failed,
     Pending,
@@ -121,7 +121,7 @@ pub fn is_some(count: Option<u32>) -> bool {
     count.is_some_and(|count| count > 0)
 }
 
-/// What was done about a threat.
+/// The actions against a threat, and their results.
 #[derive(Debug, Clone, Copy)]
 pub struct Mitigation<'a> {
     pub status: Value<'a>,

@@ -61,7 +61,7 @@ pub struct UnifiedParts<'a> {
     pub target: TargetUser<'a>,
     pub asset: Asset<'a>,
     pub endpoint: Endpoint<'a>,
-    /// Who was logged in.
+    /// The user who was logged in.
     pub user: Interactive<'a>,
     pub container: Container<'a>,
     pub pod: Pod<'a>,
@@ -96,7 +96,7 @@ pub struct AlertedProcess<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub struct AlertedFile<'a> {
-    /// Its path, else its name.
+    /// The path of the file, else its name.
     pub image: Option<Image<'a>>,
     /// The process whose name is in the place of the file's.
     pub process: Option<Image<'a>>,
@@ -137,9 +137,9 @@ impl<'a> AlertedFile<'a> {
 /// The attacking host. The console may name it by its address.
 #[derive(Debug, Clone, Copy)]
 pub struct Attacker<'a> {
-    /// The value for its address, and its name if that is an address.
+    /// The value for the host's address, and the host's name if the name is an address.
     pub ips: [Value<'a>; 2],
-    /// Its name, unless that is an address.
+    /// The name of the host, unless the name is an address.
     pub name: Value<'a>,
 }
 
@@ -152,7 +152,7 @@ pub struct TargetUser<'a> {
     pub display_name: Value<'a>,
 }
 
-/// What the alert says of its primary asset that no endpoint has.
+/// The values of the alert about its primary asset that no endpoint has.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset<'a> {
     /// The asset as it is now.
@@ -164,7 +164,7 @@ pub struct Asset<'a> {
     pub kind: Value<'a>,
 }
 
-/// What an asset is.
+/// The class of an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AssetClass {
     Host,
@@ -258,7 +258,7 @@ pub const OBSERVABLES: Words<Observed> = Words {
     ],
 };
 
-/// What detected, as far as another stream has the same detection.
+/// The product that detected, if another stream has the same detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
     /// The agent's engines, whose detections are threats.
@@ -416,7 +416,7 @@ impl<'a> UnifiedParts<'a> {
         self.assets[0].elements().next().is_none().then_some(AssetEntry(self.asset.current))
     }
 
-    /// Who is logged in to the assets now.
+    /// Returns the users who are logged in to the assets now.
     pub fn logged_in(&self) -> impl Iterator<Item = Value<'a>> {
         self.assets().chain(self.only_asset()).map(|asset| asset.0.get("lastLoggedInUser"))
     }
@@ -581,7 +581,7 @@ const USERS: [&str; 10] = [
     "managed_identity",
 ];
 
-/// What an identity may be called that is a user.
+/// Vague words for an identity that is a user.
 const VAGUE: [&str; 4] = ["identity", "account", "other", "other_identity"];
 
 impl AssetClass {
@@ -726,7 +726,7 @@ fn container(kubernetes: Value<'_>) -> Container<'_> {
 
 fn pod(kubernetes: Value<'_>) -> Pod<'_> {
     Pod {
-        // For hosts outside Kubernetes the object has only empty values.
+        // The object has only empty values for hosts outside Kubernetes.
         is_set: kubernetes.entries().any(|(_, value)| is_present(value)),
         cluster: kubernetes.get("clusterName"),
         namespace: kubernetes.get("namespaceName"),

@@ -1,5 +1,5 @@
-//! What a record says that was not read: one that is broken or cut off, or that no schema maps. Values are found by
-//! their keys, as far as the record goes.
+//! The facts of a record that was not read: it is broken or truncated, or no schema maps it. Values are found by their
+//! keys, as far as the record goes.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use s1_forwarder_record::{Level, Owner, Path, SeverityKeys, Stream, Timestamp, V
 
 use crate::common::severity::Severity;
 
-/// What is known of a record that cannot be mapped. It is read without checking the grammar: as much as stands before
-/// the place where the record is broken.
+/// The known facts of a record that cannot be mapped. The record is read without checking the grammar, up to the place
+/// where it is broken.
 #[derive(Debug, Default)]
 pub struct UnreadFacts {
     pub id: Option<String>,
@@ -27,7 +27,7 @@ impl UnreadFacts {
     }
 }
 
-/// What names an account, a site or a group.
+/// The value that identifies an account, a site or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnerField {
     Id,

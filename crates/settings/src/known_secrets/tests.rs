@@ -215,7 +215,7 @@ fn the_rest_of_a_text_stays() {
     assert_eq!(KnownSecrets::default().scrub("any"), "any");
 }
 
-/// What is searched is a part of a long text, and may end within the secret.
+/// The search is over a part of a long text, which may end within the secret.
 #[test]
 fn an_excerpt_shows_no_part_of_a_secret() {
     let secret = "cAnArY-öäü-0123456789abcdefghijklmnop";
@@ -228,7 +228,7 @@ fn an_excerpt_shows_no_part_of_a_secret() {
             let excerpt = known.excerpt(&text);
             assert!(["answer:", "answer: ***", "answer: *** x"].contains(&&*excerpt), "{cut} of {spelt}: {excerpt}");
         }
-        // The excerpt itself ends within it.
+        // The excerpt itself ends within the secret.
         for before in (100..205).step_by(7) {
             let excerpt = known.excerpt(&format!("{}{spelt}", "y".repeat(before)));
             let shown = excerpt.trim_start_matches('y');

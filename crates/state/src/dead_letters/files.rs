@@ -24,7 +24,7 @@ use super::shares::Shares;
 /// Most bytes of a line. An event of the largest record, in base64, has less.
 const MAX_LINE: u64 = 512 << 20;
 
-/// Locked by the command that removes dead letters; only one may run at a time.
+/// Name of the file that is locked by the command that removes dead letters. Only one may run at a time.
 const LOCK: &str = "lock";
 
 #[derive(Debug)]
@@ -34,14 +34,14 @@ pub struct DirectoryStore(Arc<StoreFiles>);
 struct StoreFiles {
     path: PathBuf,
     max: u64,
-    /// What the files have, once counted. They are counted again before a share counts as full, since other processes
+    /// Bytes in the files, once counted. They are counted again before a share counts as full, since other processes
     /// may remove dead letters.
     shares: Mutex<Option<Shares>>,
-    /// The lines of each file, as it was when they were counted.
+    /// Number of lines of each file, as it was when they were counted.
     lines: Mutex<HashMap<PathBuf, (FileVersion, u64)>>,
 }
 
-/// Changes whenever the content does: inode, size, time of the last change in nanoseconds.
+/// Version of a file, which changes whenever the content does: inode, size, time of the last change in nanoseconds.
 type FileVersion = (u64, u64, i64);
 
 impl DirectoryStore {
@@ -74,7 +74,7 @@ impl DeadLetterStore for DirectoryStore {
         Box::pin(self.measure())
     }
 
-    /// Files that have not changed are not read again.
+    /// Returns a short interval: files that have not changed are not read again.
     fn measure_interval(&self) -> Duration {
         Duration::from_secs(10)
     }
@@ -109,7 +109,7 @@ impl StoreFiles {
         let mut counted = HashMap::new();
         for path in files {
             let Some(lane) = lane_of(&path) else { continue };
-            // Gone, if a command has removed the last line meanwhile.
+            // The file is gone if a command has removed the last line meanwhile.
             let Some(metadata) = unless_gone(path.metadata())? else { continue };
             let version = (metadata.ino(), metadata.len(), metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec());
             let count = match lines.get(&path) {
@@ -124,7 +124,7 @@ impl StoreFiles {
         Ok(StoreFill { lanes, ..self.count()?.usage() })
     }
 
-    /// `files` are lines by pipeline and name of the file.
+    /// Appends lines. `files` are lines by pipeline and name of the file.
     fn append(&self, files: BTreeMap<(String, String), Vec<u8>>) -> Result<(), DeadLetterError> {
         let place = || self.path.display().to_string();
         let io = |source| DeadLetterError::Io { place: place(), source };
@@ -139,7 +139,7 @@ impl StoreFiles {
                 shares.insert(self.count().map_err(io)?).reserve(&more, &place())?;
             }
         }
-        // Without the lock: a command may have locked one of the files for long, and other lanes write to others.
+        // The lock is not held: a command may have locked one of the files for long, and other lanes write to others.
         let appended = files.iter().try_for_each(|((pipeline, name), lines)| {
             append_lines(&self.path.join(pipeline).join(name).into(), lines, Readers::Owner)
         });
@@ -151,14 +151,14 @@ impl StoreFiles {
     }
 }
 
-/// The lane whose dead letters a file of this name has.
+/// Returns the lane whose dead letters a file of this name has.
 fn lane_of(path: &Path) -> Option<LaneId> {
     let pipeline = path.parent()?.file_name()?.to_str()?.to_owned();
     let (stream, sink) = path.file_stem()?.to_str()?.split_once('.')?;
     Some(LaneId { pipeline, stream: stream.parse().ok()?, sink: sink.to_owned() })
 }
 
-/// `None` if the file does not exist any more.
+/// Returns `None` for the error of a file that does not exist any more.
 fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -166,7 +166,7 @@ fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Complete lines of a file.
+/// Counts the complete lines of a file.
 fn count_lines(path: &Path) -> io::Result<u64> {
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut lines = 0;
@@ -186,7 +186,7 @@ type Numbered = Box<dyn Iterator<Item = io::Result<(u64, StoredDeadLetter)>> + S
 /// The dead letters of one file. Their numbers are the lines of the file as it was at the first read.
 pub struct FilePartition {
     path: PathBuf,
-    /// Opened with the first read: there may be thousands of files.
+    /// Dead letters from the first read on, which opens the file: there may be thousands of files.
     reader: Option<Numbered>,
     /// Sorted numbers of removed lines. Later lines of the file have moved up.
     removed: Vec<u64>,
@@ -224,7 +224,7 @@ impl FilePartition {
     }
 }
 
-/// The files of a store, sorted. A missing directory has none.
+/// Returns the files of a store, sorted. A missing directory has none.
 ///
 /// # Errors
 /// If a directory cannot be read.
@@ -281,7 +281,7 @@ pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Sto
         match lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
             Err(error) => Some(Err(error)),
             Ok(read) if read as u64 == MAX_LINE && line.last() != Some(&b'\n') => {
-                // What follows is not the next line.
+                // The bytes that follow are not the next line.
                 lines.set_limit(0);
                 let problem = format!("{place}, line {}: it is larger than {MAX_LINE} bytes", number + 1);
                 Some(Err(io::Error::new(io::ErrorKind::InvalidData, problem)))

@@ -32,7 +32,7 @@ pub fn decompress(compressed: &[u8]) -> io::Result<Vec<u8>> {
     Ok(lines)
 }
 
-/// The lines, each with its line feed.
+/// Returns the lines, each with its line feed.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split_inclusive(|byte| *byte == b'\n')
 }
@@ -45,7 +45,7 @@ pub fn append(stored: &[u8], added: &[u8]) -> Vec<u8> {
     lines(stored).filter(is_kept).chain([added]).flatten().copied().collect()
 }
 
-/// Stream, sink and identity. `None` for a line that cannot be read.
+/// Returns stream, sink and identity of a line; `None` for a line that cannot be read.
 fn key(line: &[u8]) -> Option<(Stream, String, Identity)> {
     let dead_letter = parse_line(line.trim_ascii_end()).ok()?;
     Some((dead_letter.stream, dead_letter.sink, dead_letter.identity))

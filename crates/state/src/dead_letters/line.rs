@@ -11,10 +11,10 @@ use s1_forwarder_record::{Identity, Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Lines of version 1 have no checksum.
+/// Version of the stored form. Lines of version 1 have no checksum.
 const VERSION: u32 = 2;
 
-/// Between the checked bytes and the eight hex digits of their checksum.
+/// Text between the checked bytes and the eight hex digits of their checksum.
 const CHECKSUM: &[u8] = br#","crc32":""#;
 const END: &[u8] = br#""}"#;
 
@@ -59,19 +59,19 @@ struct Line<'a> {
     /// The bytes that were sent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     event: Option<&'a RawValue>,
-    /// For text that is not one line of JSON.
+    /// The event, if it is text that is not one line of JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event_text: Option<Cow<'a, str>>,
-    /// For bytes that are not text.
+    /// The event, if it has bytes that are not text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event_base64: Option<Cow<'a, str>>,
-    /// Not written with the others, since it is made of them.
+    /// Checksum. It is not written with the other members, since it is made of them.
     #[serde(default, skip_serializing)]
     crc32: Option<Cow<'a, str>>,
 }
 
 impl StoredDeadLetter {
-    /// The stored line, without its line feed.
+    /// Returns the stored line, without its line feed.
     pub fn to_json(&self) -> String {
         let mut line = Vec::new();
         write_line(&self.as_dead_letter(), &mut line);
@@ -129,7 +129,7 @@ pub fn write_line(dead_letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
     let begin = out.len();
     // Writing strings into a Vec cannot fail.
     let _ = serde_json::to_writer(&mut *out, &line);
-    // Without the closing brace.
+    // The checksum is of the line without the closing brace.
     out.pop();
     let checksum = checksum(&out[begin..]);
     out.extend_from_slice(CHECKSUM);
@@ -142,7 +142,7 @@ fn checksum(bytes: &[u8]) -> String {
     format!("{:08x}", crc32fast::hash(bytes))
 }
 
-/// True if the checksum at the end of a line is that of what is before it.
+/// True if the checksum at the end of a line is that of the bytes before it.
 pub fn is_intact(line: &[u8]) -> bool {
     let Some((checked, digits)) =
         line.strip_suffix(END).and_then(|line| line.split_at_checked(line.len().saturating_sub(8)))
@@ -152,7 +152,7 @@ pub fn is_intact(line: &[u8]) -> bool {
     checked.strip_suffix(CHECKSUM).is_some_and(|checked| checksum(checked).as_bytes() == digits)
 }
 
-/// `line` is without its line feed.
+/// Parses a line, which is given without its line feed.
 ///
 /// # Errors
 /// If the line is damaged, or a newer release wrote it. The text says which.

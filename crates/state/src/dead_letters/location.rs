@@ -1,4 +1,4 @@
-//! What is done with the dead letters at a location.
+//! Operations on the dead letters at a location.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,8 +16,8 @@ use super::topic::{self, TopicPartition};
 use super::{StoredDeadLetter, files};
 use crate::StoreLocation;
 
-/// The store. A directory or a topic has at most `max` bytes; the first dead letter creates the directory. The names of
-/// Secrets begin with `instance`.
+/// Opens the store. A directory or a topic has at most `max` bytes; the first dead letter creates the directory. The
+/// names of Secrets begin with `instance`.
 pub fn open(location: StoreLocation, instance: &str, max: u64) -> DeadLetters {
     let mut flags = flag(&location);
     if let StoreLocation::Kubernetes(_) = location {
@@ -34,8 +34,8 @@ pub fn open(location: StoreLocation, instance: &str, max: u64) -> DeadLetters {
     }
 }
 
-/// The flag `--dead-letters`, which is valid in any directory, after a blank. Options of a topic are left out, since
-/// they may be secrets.
+/// Returns the flag `--dead-letters`, which is valid in any directory, after a blank. Options of a topic are left out,
+/// since they may be secrets.
 pub fn flag(location: &StoreLocation) -> String {
     match location {
         StoreLocation::File(directory) => {
@@ -62,7 +62,7 @@ pub async fn lock(location: &StoreLocation) -> io::Result<Option<Box<dyn Send>>>
     }
 }
 
-/// The partitions of the store, with the dead letters that it has now.
+/// Returns the partitions of the store, with the dead letters that it has now.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -105,7 +105,7 @@ pub enum DeadLetterPartition {
 }
 
 impl DeadLetterPartition {
-    /// The next dead letter and its number.
+    /// Returns the next dead letter and its number.
     ///
     /// # Errors
     /// If it cannot be read. After [`io::ErrorKind::InvalidData`] (damaged, or of a newer version) others may follow.

@@ -34,7 +34,7 @@ const ATTEMPTS: u32 = 32;
 /// Longest wait before the second attempt; that before the third is twice as long, and so on.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// Changes of this process at one time: each holds all lines of a Secret twice, outside the memory budget.
+/// Most changes of this process at one time: each holds all lines of a Secret twice, outside the memory budget.
 const MAX_CHANGES: usize = 2;
 
 const KIND: &str = "dead-letters";
@@ -56,7 +56,7 @@ struct SecretObjects {
     changing: Semaphore,
 }
 
-/// What a list shows of a Secret of this version.
+/// Facts that a list shows of a Secret of this version.
 #[derive(Debug)]
 struct ListedSecret {
     pipeline: String,
@@ -95,9 +95,9 @@ struct Edited {
     is_too_long: bool,
 }
 
-/// What one attempt at a change led to.
+/// Result of one attempt at a change.
 enum Change {
-    /// Written, or there was nothing to change: the number of lines that were removed.
+    /// The change was written, or there was nothing to change. The value is the number of lines that were removed.
     Done(usize),
     /// Another process has changed the Secret meanwhile.
     Conflict,
@@ -111,12 +111,12 @@ impl SecretObjects {
         Self { api, instance: instance.to_owned(), namespace: namespace.clone(), changing }
     }
 
-    /// The name of a pipeline's Secret. Names of objects allow fewer characters than names of pipelines.
+    /// Returns the name of a pipeline's Secret. Names of objects allow fewer characters than names of pipelines.
     fn name(&self, pipeline: &str) -> String {
         format!("{}-dead-letters-{}", self.instance, hex::encode(&Sha256::digest(pipeline)[..10]))
     }
 
-    /// All Secrets, by name. An error is that of one Secret.
+    /// Returns all Secrets, by name. An error is that of one Secret.
     ///
     /// # Errors
     /// If the API server does not answer, or there are Secrets of an earlier build.
@@ -151,7 +151,7 @@ impl SecretObjects {
         }))
     }
 
-    /// The pipeline of a Secret, if it has a form that this program can read.
+    /// Returns the pipeline of a Secret, if the Secret has a form that this program can read.
     fn check(&self, metadata: &ObjectMeta) -> Result<String, SecretObjectError> {
         let Self { namespace, instance, .. } = self;
         let name = metadata.name.as_deref().unwrap_or_default();
@@ -184,7 +184,7 @@ impl SecretObjects {
         ))
     }
 
-    /// The Secret of this name, if it exists.
+    /// Reads the Secret of this name, if it exists.
     async fn read(&self, name: &str) -> Result<Option<ReadSecret>, SecretObjectError> {
         let Some(mut secret) = KubernetesError::of(self.api.get_opt(name)).await? else { return Ok(None) };
         self.check(&secret.metadata)?;
@@ -193,7 +193,7 @@ impl SecretObjects {
         Ok(Some(ReadSecret { secret, compressed: compressed.0 }))
     }
 
-    /// The lines of a Secret, each with its line feed.
+    /// Returns the lines of a Secret, each with its line feed.
     async fn lines(&self, name: &str) -> Result<Vec<u8>, SecretObjectError> {
         let Some(ReadSecret { compressed, .. }) = self.read(name).await? else { return Ok(Vec::new()) };
         let lines = blocking(move || gzip::decompress(&compressed)).await;
@@ -231,7 +231,8 @@ impl SecretObjects {
             Some(ReadSecret { secret, compressed }) => (Some(secret), Some(compressed)),
             None => (None, None),
         };
-        // Not while the API server is asked: one that hangs would hold up every pipeline. Nobody closes it.
+        // The permit is not held while the API server is asked: a server that hangs would hold up every pipeline.
+        // Nobody closes the semaphore.
         let one_of_few = self.changing.acquire().await;
         let edited = blocking(move || {
             let before = compressed.map_or(Ok(Vec::new()), |compressed| gzip::decompress(&compressed))?;
@@ -250,7 +251,7 @@ impl SecretObjects {
         let Some(Edited { compressed, counts, count, removed, is_too_long }) = edited else {
             return Ok(Change::Done(0));
         };
-        // Where nothing was read, only the namespace can be missing.
+        // If nothing was read, only the namespace can be missing.
         let has_read = secret.is_some();
         let written = if count == 0 {
             match secret {
@@ -317,7 +318,7 @@ fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-/// Number of lines by `STREAM/SINK`. Lines that cannot be read count for none.
+/// Returns the number of lines by `STREAM/SINK`. Lines that cannot be read count for none.
 fn counts(lines: &[u8]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for line in gzip::lines(lines) {
@@ -328,7 +329,7 @@ fn counts(lines: &[u8]) -> BTreeMap<String, u64> {
     counts
 }
 
-/// Runs what takes long on another thread.
+/// Runs a task that takes long on another thread.
 async fn blocking<T: Send + 'static>(task: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(task).await.unwrap_or_else(|_| Err(io::Error::other("the task ended early")))
 }
@@ -345,18 +346,19 @@ pub struct SecretStore {
     namespace: Option<String>,
     instance: String,
     secrets: OnceCell<SecretObjects>,
-    /// There are no Secrets of an earlier build.
+    /// Whether it is known that there are no Secrets of an earlier build.
     is_checked: Mutex<bool>,
 }
 
 impl SecretStore {
-    /// Connects with the first call. Without a namespace, the one of the kubeconfig or of the pod is used.
+    /// Returns a store that connects with the first call. Without a namespace, the one of the kubeconfig or of the pod
+    /// is used.
     pub fn new(namespace: Option<String>, instance: &str) -> Self {
         let is_checked = Mutex::new(false);
         Self { namespace, instance: instance.to_owned(), secrets: OnceCell::new(), is_checked }
     }
 
-    /// A store with this access to the API server.
+    /// Returns a store with this access to the API server.
     pub fn connected(kubernetes: &Kubernetes, instance: &str) -> Self {
         let store = Self::new(Some(kubernetes.namespace.clone()), instance);
         Self { secrets: OnceCell::from(SecretObjects::new(kubernetes, instance)), ..store }
@@ -384,7 +386,7 @@ impl SecretStore {
         DeadLetterError::Failed { place: self.place(), failure }
     }
 
-    /// Before the first dead letter is kept: those of an earlier build would be overlooked indefinitely.
+    /// Refuses Secrets of an earlier build before the first dead letter is kept: they would be overlooked indefinitely.
     async fn refuse_earlier_builds(&self, secrets: &SecretObjects) -> Result<(), SecretObjectError> {
         let mut is_checked = self.is_checked.lock().await;
         if !*is_checked {
@@ -455,17 +457,18 @@ impl DeadLetterStore for SecretStore {
 #[derive(Debug)]
 pub struct SecretPartition {
     secrets: Arc<SecretObjects>,
-    /// `None` once it is read; an error if the list shows already that it cannot be.
+    /// Name of the Secret to be read; `None` once it is read. An error if the list shows already that it cannot be
+    /// read.
     unread: Option<Result<String, String>>,
     pipeline: String,
     lines: VecDeque<Vec<u8>>,
-    /// The dead letters that were read, by their numbers.
+    /// Digests of the dead letters that were read, by their numbers.
     digests: HashMap<u64, LineDigest>,
     next: u64,
 }
 
 impl SecretPartition {
-    /// The partitions of all pipelines.
+    /// Returns the partitions of all pipelines.
     ///
     /// # Errors
     /// If the API server does not answer, or there are Secrets of an earlier build.
@@ -520,7 +523,8 @@ impl SecretPartition {
         })
     }
 
-    /// Removes them if they are still there: another command may have removed them, or a worker kept them again.
+    /// Removes the dead letters if they are still there: another command may have removed them, or a worker kept them
+    /// again.
     ///
     /// # Errors
     /// If the API server does not answer or refuses.

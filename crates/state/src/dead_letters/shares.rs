@@ -1,4 +1,4 @@
-//! How the pipelines share a store: one that refuses everything must not take the place of the others.
+//! Shares of the pipelines in a store: a pipeline that refuses everything must not take the place of the others.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,15 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// `sizes` are the names of pipelines, with bytes of theirs. A name may come several times.
+    /// Adds up the bytes of pipelines. `sizes` are the names of pipelines, with bytes of theirs. A name may come
+    /// several times.
     pub fn new(max: u64, sizes: impl IntoIterator<Item = (String, u64)>) -> Self {
         let mut shares = Self { max, used: BTreeMap::new() };
         sizes.into_iter().for_each(|(pipeline, bytes)| shares.add(&pipeline, bytes));
         shares
     }
 
-    /// Adds what a pipeline stores.
+    /// Adds bytes that a pipeline stores.
     pub fn add(&mut self, pipeline: &str, bytes: u64) {
         match self.used.get_mut(pipeline) {
             Some(used) => *used = used.saturating_add(bytes),
@@ -27,18 +28,18 @@ impl Shares {
         }
     }
 
-    /// Bytes of all pipelines.
+    /// Returns the bytes of all pipelines.
     pub fn total(&self) -> u64 {
         self.used.values().sum()
     }
 
-    /// Bytes of a pipeline.
+    /// Returns the bytes of a pipeline.
     pub fn used(&self, pipeline: &str) -> u64 {
         self.used.get(pipeline).copied().unwrap_or_default()
     }
 
-    /// How much a pipeline may have: half of what the others leave. So one pipeline has at most half of the store, two
-    /// have a third each, and a pipeline that comes later always finds room.
+    /// Returns the number of bytes that a pipeline may have: half of what the others leave. So one pipeline has at most
+    /// half of the store, two have a third each, and a pipeline that comes later always finds room.
     pub fn share(&self, pipeline: &str) -> u64 {
         self.max.saturating_sub(self.total() - self.used(pipeline)) / 2
     }
@@ -48,7 +49,7 @@ impl Shares {
         self.used(pipeline).saturating_add(more) <= self.share(pipeline)
     }
 
-    /// Counts these bytes more of pipelines, all of them or none. `place` is that of the store.
+    /// Counts these further bytes of pipelines, all of them or none. `place` is that of the store.
     ///
     /// # Errors
     /// If a pipeline would have more than its share.

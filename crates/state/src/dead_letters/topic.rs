@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use super::shares::Shares;
 
-/// The topic is counted again after 1/16 of the maximum was added, since other workers also write to it.
+/// Divisor of the maximum. The topic is counted again after this part of the maximum was added, since other workers
+/// also write to it.
 const RECOUNT_FRACTION: u64 = 16;
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct TopicStore {
 
 #[derive(Debug, Default)]
 struct Used {
-    /// What the pipelines have, once counted.
+    /// Shares of the pipelines, once counted.
     shares: Option<Shares>,
     /// Bytes added after the last count.
     added: u64,
@@ -44,13 +45,13 @@ impl TopicStore {
         DeadLetterError::Failed { place: self.place.clone(), failure }
     }
 
-    /// What the pipelines have.
+    /// Returns the shares of the pipelines.
     fn shares(&self, sizes: &[GroupSize]) -> Shares {
         let pipeline = |group: &str| group.split('/').next().unwrap_or_default().to_owned();
         Shares::new(self.max, sizes.iter().map(|size| (pipeline(&size.group), size.bytes)))
     }
 
-    /// Reserves space for these bytes more of pipelines.
+    /// Reserves space for these further bytes of pipelines.
     async fn admit(&self, more: &BTreeMap<&str, u64>) -> Result<(), DeadLetterError> {
         let called_at = Instant::now();
         let mut used = self.used.lock().await;

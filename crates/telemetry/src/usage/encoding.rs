@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{BUCKETS, Counts, DAY, DAYS_WITH_LATENCY, LatencyBuckets, Usage, hour_of};
 
-/// Comes first. Each change of what follows needs another one, and a file in `tests/data`.
+/// Version of the stored form, which comes first. Each change of the following bytes needs another version, and a file
+/// in `tests/data`.
 const VERSION: u64 = 2;
 const FIRST_VERSION: u64 = 1;
 /// In the first layout, a comparison was late if it was made more than 26 hours after the hour.
@@ -61,7 +62,7 @@ struct Comparisons {
 /// The comparisons in the first layout.
 #[derive(Deserialize)]
 struct FirstComparisons {
-    /// By day, one bit for each hour that was compared.
+    /// For each day, one bit for each hour that was compared.
     verified: Vec<(u32, u32)>,
     /// Hours that were compared late.
     verified_late: Vec<(u32, u32)>,
@@ -131,13 +132,13 @@ impl Usage {
         bytes
     }
 
-    /// Removes what is missed least; false if nothing is left to remove.
+    /// Removes the counts that are missed least. Returns false if nothing is left to remove.
     fn thin(&mut self) -> bool {
         self.blur() || self.thin_latencies()
     }
 
-    /// The hours of a day were compared equally long after themselves, as the last of them; so were those of a month
-    /// that is long ago. False if they are known to be.
+    /// Blurs the times of comparisons: all hours of a day get the delay of the hour that was compared latest after
+    /// itself. So do all hours of a group of days that is long ago. Returns false if nothing changed.
     fn blur(&mut self) -> bool {
         let with_latency = (hour_of(self.until) / DAY).saturating_sub(DAYS_WITH_LATENCY - 1);
         let group = |hour: u32| {
@@ -197,7 +198,7 @@ impl Usage {
         postcard::to_stdvec(&(columns, comparisons)).unwrap_or_default()
     }
 
-    /// From the stored form.
+    /// Decodes the stored form.
     ///
     /// # Errors
     /// If it is damaged, or a newer release wrote it.

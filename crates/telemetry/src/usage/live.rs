@@ -1,4 +1,4 @@
-//! What a running lane has counted, in memory.
+//! The counts of a running lane, in memory.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use s1_forwarder_record::Timestamp;
 
 use super::{Counts, DAY, Delta, Usage, hour_of};
 
-/// What was counted is written after this. The worker looks once a minute, so that a kill loses less than 20 minutes.
+/// Time after which counts are written. The worker looks once a minute, so that a kill loses less than 20 minutes.
 const CHANGED_AFTER: Duration = Duration::from_secs(18 * 60);
-/// A lane that counts nothing says so this often: a report then knows up to when that holds.
+/// Interval at which a lane that counts nothing is written. A report then knows up to when that holds.
 const UNCHANGED_AFTER: Duration = Duration::from_secs(3 * 3_600);
 /// Part of these times by which lanes differ, so that lanes that start together do not write together.
 const SPREAD: f64 = 0.5;
@@ -19,32 +19,33 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 const RETRY_MOST: Duration = Duration::from_secs(8 * 60);
 const RETRY_UNREADABLE_MOST: Duration = Duration::from_secs(64 * 60);
 
-/// What one lane of this process has counted since the last write: about a hundred bytes, and 150 more for each hour
-/// that is not written yet.
+/// The counts of one lane of this process since the last write: about a hundred bytes, and 150 more for each hour that
+/// is not written yet.
 #[derive(Debug, Default)]
 pub struct LaneUsage(Mutex<Live>);
 
 #[derive(Debug, Default)]
 struct Live {
-    /// Boxed: most lanes have none most of the time.
+    /// Counts that are not written yet. Boxed: most lanes have none most of the time.
     pending: Option<Box<Delta>>,
-    /// A write has taken what was pending, and has not succeeded.
+    /// True if a write has taken the pending counts, and has not succeeded.
     is_in_doubt: bool,
     running: Option<Running>,
     recent: Option<Recent>,
 }
 
-/// Set while a worker counts the lane.
+/// The state while a worker counts the lane.
 #[derive(Debug, Clone, Copy)]
 struct Running {
     since: Timestamp,
-    /// When it was written, or earlier for the first time; or when that failed.
+    /// Time of the last write, or of its failure. Before the first write, an earlier time.
     written: Timestamp,
     /// Writes that have failed since.
     failures: u8,
-    /// The store knows that this process counts: if it is killed, the next one knows that counts may be lost.
+    /// True if the store knows that this process counts. If this process is killed, the next one knows that counts may
+    /// be lost.
     is_stored: bool,
-    /// What is stored cannot be read.
+    /// True if the stored counts cannot be read.
     is_unreadable: bool,
     shard: u32,
 }
@@ -63,7 +64,8 @@ pub struct Recent {
     day: u32,
     pub today: u64,
     pub yesterday: u64,
-    /// Counts of the day may have been lost: a process was killed, or what was stored was removed or cannot be read.
+    /// True if counts of the day may have been lost: a process was killed, or the stored counts were removed or cannot
+    /// be read.
     pub has_gap_today: bool,
     pub has_gap_yesterday: bool,
 }
@@ -80,7 +82,7 @@ impl Recent {
         }
     }
 
-    /// These counts at a later time; none at an earlier one: the clock was ahead.
+    /// Returns these counts at a later time. `None` at an earlier one: the clock was ahead.
     fn at(self, now: Timestamp) -> Option<Self> {
         let day = hour_of(now) / DAY;
         Some(match day.checked_sub(self.day)? {
@@ -102,7 +104,7 @@ impl Live {
     fn set_stored(&mut self, stored: &Usage, now: Timestamp) {
         let mut recent = Recent::of(stored, now);
         if let Some(pending) = &self.pending {
-            // What was counted while the clock was ahead happened until now.
+            // Events that were counted while the clock was ahead happened until now.
             recent.today += pending.events_of_days(recent.day..);
             let yesterday = recent.day.saturating_sub(1);
             recent.yesterday += pending.events_of_days(yesterday..recent.day);
@@ -122,7 +124,8 @@ impl LaneUsage {
         }
     }
 
-    /// The records created in this hour were compared with the console at `now`, and `missing` of them were missing.
+    /// Notes that the records created in this hour were compared with the console at `now`, and that `missing` of them
+    /// were missing.
     pub fn verify(&self, hour: u32, missing: u64, now: Timestamp) {
         self.0.lock().pending.get_or_insert_default().verify(hour, missing, now);
     }
@@ -146,8 +149,8 @@ impl LaneUsage {
         self.0.lock().running.take().map(|running| (running.since, running.shard))
     }
 
-    /// When the running session began, and its shard, if the lane is to be written at `now`. `has_polled`: a lane that
-    /// has not done anything has nothing to say.
+    /// Returns when the running session began, and its shard, if the lane is to be written at `now`. A lane without
+    /// changes is written only if it `has_polled`.
     pub fn due(&self, now: Timestamp, has_polled: bool) -> Option<(Timestamp, u32)> {
         let live = self.0.lock();
         let running = live.running?;
@@ -167,8 +170,8 @@ impl LaneUsage {
         is_due.then_some((running.since, running.shard))
     }
 
-    /// When the running session began, and its shard, if the process has to read what is stored: it has not done so, or
-    /// has by a clock that was ahead.
+    /// Returns when the running session began, and its shard, if the process has to read the stored counts. It has not
+    /// read them, or has read them by a clock that was ahead.
     pub fn is_unread(&self, now: Timestamp) -> Option<(Timestamp, u32)> {
         let live = self.0.lock();
         let is_known = live.recent.is_some_and(|recent| recent.at(now).is_some());
@@ -176,8 +179,8 @@ impl LaneUsage {
         live.running.filter(is_unread).map(|running| (running.since, running.shard))
     }
 
-    /// What is stored cannot be read, now or later: of today and yesterday, there are at least the events that this
-    /// process counts.
+    /// Notes that the stored counts cannot be read, now or later. Today and yesterday then have at least the events
+    /// that this process counts.
     pub fn set_unreadable(&self, now: Timestamp) {
         let mut live = self.0.lock();
         if let Some(running) = &mut live.running {
@@ -188,7 +191,7 @@ impl LaneUsage {
         }
     }
 
-    /// Whether a worker counts the lane.
+    /// True if a worker counts the lane.
     pub fn is_running(&self) -> bool {
         self.0.lock().running.is_some()
     }
@@ -197,14 +200,15 @@ impl LaneUsage {
         self.0.lock().pending.is_some()
     }
 
-    /// What is not written yet. The caller writes it, and the lane is due until [`Self::written`].
+    /// Removes and returns the counts that are not written yet. The caller writes them, and the lane is due until
+    /// [`Self::written`].
     pub fn take(&self) -> Delta {
         let mut live = self.0.lock();
         live.is_in_doubt = true;
         live.pending.take().map(|delta| *delta).unwrap_or_default()
     }
 
-    /// It was written at `now`.
+    /// Notes that the counts were written at `now`.
     pub fn written(&self, now: Timestamp) {
         let mut live = self.0.lock();
         live.is_in_doubt = false;
@@ -216,7 +220,7 @@ impl LaneUsage {
         }
     }
 
-    /// It could not be written at `now`.
+    /// Notes that the counts could not be written at `now`.
     pub fn failed(&self, now: Timestamp) {
         if let Some(running) = &mut self.0.lock().running {
             running.written = now;
@@ -224,12 +228,12 @@ impl LaneUsage {
         }
     }
 
-    /// The store has these counts of the present and the last day.
+    /// Sets the stored counts, for the events of the present and the last day.
     pub fn set_stored(&self, stored: &Usage, now: Timestamp) {
         self.0.lock().set_stored(stored, now);
     }
 
-    /// The events of today and yesterday; none until the store has been read.
+    /// Returns the events of today and yesterday. `None` until the store has been read.
     pub fn recent(&self, now: Timestamp) -> Option<Recent> {
         self.0.lock().recent.and_then(|recent| recent.at(now))
     }

@@ -1,5 +1,5 @@
-//! What a lane did, and when: what it delivered, how long events took, when it failed, and which hours were compared
-//! with the console. Unlike a checkpoint, nothing depends on it: a lane runs without it.
+//! Counts of what a lane did, and when: delivered events and their latency, failures, and hours that were compared with
+//! the console. Unlike a checkpoint, nothing depends on the counts: a lane runs without them.
 
 mod encoding;
 mod live;
@@ -15,7 +15,7 @@ pub use live::{LaneUsage, Recent};
 
 /// The upper bounds of the buckets of latency, in seconds.
 pub const LATENCY_BOUNDS: [u64; 12] = [1, 2, 5, 10, 30, 60, 120, 300, 900, 3_600, 21_600, 86_400];
-/// The buckets, and one for what took longer than the last bound.
+/// Number of buckets, with one for events that took longer than the last bound.
 const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
 
 /// Hours that are kept apart, the present one included. Older ones become part of their day.
@@ -35,7 +35,7 @@ const MAX_LOST: Duration = Duration::from_secs(4 * 3_600);
 const CLOCKS_AGREE: Duration = Duration::from_secs(86_400);
 /// Clocks that count the same lane differ by less, unless one is wrong.
 const MIN_AHEAD: Duration = Duration::from_secs(5 * 60);
-/// A lane that was last written longer ago was away, or the clock is wrong.
+/// Longest usual time since the last write. If a lane was written longer ago, it did not run, or the clock is wrong.
 const LONG_AWAY: Duration = Duration::from_secs(31 * 86_400);
 const HOUR: i64 = 3_600_000_000;
 const DAY: u32 = 24;
@@ -57,12 +57,12 @@ pub fn hour_start(hour: u32) -> Timestamp {
     Timestamp::from_micros(i64::from(hour) * HOUR)
 }
 
-/// What happened in an hour or in a day.
+/// The counts of an hour or of a day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Events that the sink has acknowledged.
     pub events: u64,
-    /// Their bytes, as destinations count them (`delivered_event_bytes_total`).
+    /// Bytes of these events, as destinations count them (`delivered_event_bytes_total`).
     pub bytes: u64,
     pub dead_letters: u64,
     /// Minutes in which the lane failed, and in which its console was silent.
@@ -105,7 +105,7 @@ impl LatencyBuckets {
     }
 }
 
-/// What is known of a percentile.
+/// The bound of a percentile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LatencyBound {
     /// At most this number of seconds.
@@ -129,17 +129,17 @@ impl Counts {
     }
 }
 
-/// What a process has counted since it wrote last.
+/// The counts of a process since its last write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// By hour. There are one or two while the store accepts writes. Later, a day that is over has its counts in its
-    /// first hour.
+    /// Counts by hour. There are one or two while the store accepts writes. Later, a day that is over has its counts in
+    /// its first hour.
     hours: Vec<(u32, Counts)>,
-    /// By hour of creation.
+    /// Comparisons by hour of creation.
     verified: Vec<(u32, Comparison)>,
 }
 
-/// Records were compared with the console's count.
+/// A comparison of an hour's records with the console's count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Comparison {
     /// The hour in which they were compared.
@@ -186,7 +186,7 @@ impl Delta {
         self.hours = shorter.into_iter().collect();
     }
 
-    /// The records created in this hour were compared at `now`, and `missing` of them were missing.
+    /// Notes that the records created in this hour were compared at `now`, and that `missing` of them were missing.
     pub fn verify(&mut self, hour: u32, missing: u64, now: Timestamp) {
         self.compare(hour, Comparison { at: hour_of(now), missing });
     }
@@ -213,7 +213,7 @@ impl Delta {
 /// The time for which a process counts a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedTime {
-    /// When it began to count.
+    /// Time when the process began to count.
     pub from: Timestamp,
     /// Everything up to this time is counted.
     pub until: Timestamp,
@@ -223,13 +223,14 @@ pub struct CountedTime {
     pub write: (u64, u64),
 }
 
-/// What a lane did, over 400 days.
+/// The counts of a lane over 400 days.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// When it was begun, and up to when it is known.
+    /// Time when the counts begin. `until` is the time up to which they are known.
     since: Timestamp,
     until: Timestamp,
-    /// The process that wrote last counts on. If another one goes on, what it counted after `until` is lost.
+    /// True if the process that wrote last counts on. If another process goes on, the counts of the former one after
+    /// `until` are lost.
     is_open: bool,
     /// Times whose counts a kill may have lost, in order.
     gaps: Vec<(Timestamp, Timestamp)>,
@@ -237,25 +238,25 @@ pub struct Usage {
     /// Hours before this one are part of their day.
     days_until: u32,
     days: BTreeMap<u32, Counts>,
-    /// By hour of creation, the hour in which it was compared with the console last.
+    /// For each hour of creation, the hour in which it was compared with the console last.
     verified: BTreeMap<u32, u32>,
     /// Missing records by hour of creation, where there were any when it was compared last.
     missing: BTreeMap<u32, u64>,
     write: (u64, u64),
-    /// The last writes of what was merged into this one.
+    /// The last writes of other usages that were merged into this one.
     merged: Vec<(u64, u64)>,
 }
 
-/// What is known of the clock by which a lane is counted.
+/// Our clock, by which a lane is counted, compared with the console's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnClock {
     /// The console has not said its time yet.
     Unknown,
-    /// It differs from the console's by this.
+    /// Our clock differs from the console's by this time.
     DiffersBy(Duration),
 }
 
-/// Nothing is written by a clock that seems to be wrong: what is stored would be forgotten as too old.
+/// Why counts are not written: our clock seems to be wrong. With it, stored counts would be forgotten as too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
     #[error("this machine's clock differs from the console's by {} h: what happens is not stored until they agree", .0.as_secs() / 3_600)]
@@ -267,23 +268,23 @@ pub enum ClockError {
     Unconfirmed { stored: Timestamp, own: Timestamp },
 }
 
-/// What [`Usage`] says of a window.
+/// The counts that [`Usage`] has of a window.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WindowUsage {
     pub counts: Counts,
-    /// Parts of the window of which nothing is said: they are parts of days that are no longer kept by the hour, or
-    /// older than what is kept.
+    /// Parts of the window without counts. They are parts of days that are no longer kept by the hour, or are older
+    /// than all that is kept.
     pub not_counted: Vec<(Timestamp, Timestamp)>,
-    /// Days whose events have no latency: it is no longer kept, or was not measured.
+    /// Days whose events have no latency. The latency is no longer kept, or was not measured.
     pub without_latency: Vec<(Timestamp, Timestamp)>,
     /// Hours of creation that were compared with the console.
     pub verified_hours: u64,
-    /// Records that were missing in them.
+    /// Records that were missing in these hours.
     pub missing: u64,
 }
 
 impl Usage {
-    /// Adds what a process has counted.
+    /// Adds the counts of a process.
     pub fn add(&mut self, delta: &Delta, session: CountedTime) {
         let CountedTime { from, until, is_over, write } = session;
         let from = from.min(until);
@@ -294,7 +295,7 @@ impl Usage {
         self.begin(write.0, from);
         let now = hour_of(until);
         for (hour, counts) in &delta.hours {
-            // The clock was ahead when they were counted.
+            // Later hours were counted while the clock was ahead.
             let hour = *hour.min(&now);
             if hour < self.days_until {
                 self.days.entry(hour / DAY).or_default().merge(counts);
@@ -311,21 +312,23 @@ impl Usage {
         self.forget(now);
     }
 
-    /// What was counted until `now` is lost or was removed: the events of this day and the one before are not known.
+    /// Makes a usage whose counts until `now` are lost or were removed: the events of this day and the one before are
+    /// not known.
     pub fn removed(now: Timestamp) -> Self {
         let yesterday = (hour_of(now) / DAY).saturating_sub(1);
         Self { since: now, until: now, gaps: vec![(hour_start(yesterday * DAY), now)], ..Self::default() }
     }
 
-    /// A process counts from `from` on. If another one was killed before, what it had not written is lost.
+    /// Notes that a process counts from `from` on. If another process was killed before, the counts that it had not
+    /// written are lost.
     pub fn begin(&mut self, process: u64, from: Timestamp) {
-        // Who writes again after its own write has lost nothing.
+        // A process that writes again after its own write has lost nothing.
         if self.is_open && self.write.0 != process && self.until < from {
             self.gaps.push((self.until, from));
         }
     }
 
-    /// Nobody knows whether these counts are stored: they are not added, and the time up to `until` becomes a gap.
+    /// Leaves out counts of which nobody knows whether they are stored. The time up to `until` becomes a gap.
     pub fn lose(&mut self, delta: &Delta, until: Timestamp) {
         let first = delta.hours.iter().map(|(hour, _)| hour_start(*hour)).min();
         if let Some(from) = first.map(|from| from.max(self.since)).filter(|from| *from < until) {
@@ -334,8 +337,8 @@ impl Usage {
         }
     }
 
-    /// Adds what another lane of this name did, and when that is known. If the older one was killed, the time after it
-    /// is a gap.
+    /// Adds the counts of another lane of this name, and the times for which they are known. If the older one was
+    /// killed, the time after it is a gap.
     pub fn merge(&mut self, other: &Self) {
         self.add_counts(other);
         if other.until == Timestamp::default() {
@@ -366,12 +369,12 @@ impl Usage {
         self.forget(hour_of(self.until));
     }
 
-    /// Whether [`Self::merge`] has added `other`, and nothing was added to that since.
+    /// True if [`Self::merge`] has added `other`, and nothing was added to `other` since.
     pub fn has_merged(&self, other: &Self) -> bool {
         self.merged.contains(&other.write)
     }
 
-    /// Whether a process may add to it at `now`.
+    /// Checks whether a process may add counts at `now`.
     ///
     /// # Errors
     /// If the process's clock seems to be wrong.
@@ -389,12 +392,14 @@ impl Usage {
         }
     }
 
-    /// Whether a process has written it whose clock was ahead by more than `tolerance`, if the present time is `now`.
+    /// True if the clock of the process that wrote this was ahead by more than `tolerance`, if the present time is
+    /// `now`.
     pub fn is_ahead(&self, now: Timestamp, tolerance: Duration) -> bool {
         self.until.since(now) > tolerance.max(MIN_AHEAD)
     }
 
-    /// The present time is known to be `now`: what a process has written whose clock was ahead happened until then.
+    /// Moves counts of the future to `now`, which is known to be the present time. A process whose clock was ahead has
+    /// written them, and they happened until then.
     pub fn set_back(&mut self, now: Timestamp) {
         let hour = hour_of(now);
         self.days_until = self.days_until.min(hour.saturating_sub(HOURS - 1));
@@ -413,8 +418,8 @@ impl Usage {
         self.until = now;
     }
 
-    /// Adds what commands did next to the worker that counts this lane. When that is known stays. Of an hour that both
-    /// have compared, the later comparison counts; of two in one hour, that of `other`.
+    /// Adds the counts of commands next to the worker that counts this lane. The known times stay. If both have
+    /// compared an hour, the later comparison counts; of two comparisons in one hour, that of `other`.
     pub fn add_counts(&mut self, other: &Self) {
         let days_until = self.days_until.max(other.days_until);
         self.fold(days_until);
@@ -433,7 +438,7 @@ impl Usage {
         self.write
     }
 
-    /// When counting began; none before.
+    /// Returns when counting began. `None` before that.
     pub fn since(&self) -> Option<Timestamp> {
         (self.until != Timestamp::default()).then_some(self.since)
     }
@@ -443,7 +448,7 @@ impl Usage {
         (self.until != Timestamp::default()).then_some(self.until)
     }
 
-    /// Parts of a window whose counts a kill may have lost, or somebody removed.
+    /// Returns the parts of a window whose counts a kill may have lost, or an operator removed.
     pub fn gaps(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         self.gaps.iter().map(move |gap| (gap.0.max(from), gap.1.min(to))).filter(|gap| gap.0 < gap.1)
     }
@@ -456,14 +461,14 @@ impl Usage {
         hours.chain(of_day).fold(0, u64::saturating_add)
     }
 
-    /// Whether something of a day is not counted.
+    /// True if part of a day is not counted.
     pub fn has_gap_on_day(&self, now: Timestamp, days_ago: u32) -> bool {
         let day = i64::from((hour_of(now) / DAY).saturating_sub(days_ago));
         let start = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
         self.gaps(start(day), start(day + 1)).next().is_some()
     }
 
-    /// What is known of the whole hours of a window.
+    /// Returns what is known of the whole hours of a window.
     pub fn within(&self, from: Timestamp, to: Timestamp) -> WindowUsage {
         let mut period = WindowUsage::default();
         let hours = whole_hours(from, to);
@@ -524,7 +529,7 @@ impl Usage {
         }
     }
 
-    /// Drops what is too old in this hour.
+    /// Drops the counts that are too old in this hour.
     fn forget(&mut self, now: u32) {
         self.fold(now.saturating_sub(HOURS - 1));
         let today = now / DAY;

@@ -38,7 +38,7 @@ use plan::{BackfillPlan, Slice, split};
 
 /// Area of all backfills in the state.
 const AREA: &str = "backfill";
-/// Interval at which it is looked whether what the backfill did is to be stored.
+/// Interval at which the backfill checks whether its counts are due to be stored.
 const USAGE_INTERVAL: Duration = Duration::from_secs(60);
 /// First and longest wait between two attempts to get a count from the console.
 const COUNT_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

@@ -45,7 +45,7 @@ impl BackfillProgress {
         self.slices.lock().push(slice);
     }
 
-    /// Takes what the slices did since the last time.
+    /// Takes the counts of the slices since the last call.
     pub(super) fn take_usage(&self, usage: &CommandUsage) {
         self.slices.lock().iter().for_each(|slice| usage.take(slice, StoredPart::BackfillUsage));
     }

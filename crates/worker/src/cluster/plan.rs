@@ -76,7 +76,7 @@ pub enum Answer {
     Unknown,
 }
 
-/// What the lanes have to do.
+/// A change of a shard, after which lanes have to act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShardEvent {
     /// This worker has the shard.

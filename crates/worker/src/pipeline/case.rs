@@ -1,4 +1,4 @@
-//! `tests:` of a pipeline file: a record, and what has to become of it.
+//! The `tests:` of a pipeline file: a record, and the event that it has to become.
 
 use std::collections::BTreeMap;
 

@@ -33,7 +33,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// At the node at `keys`, or at the innermost one on the path to it.
+    /// Adds a problem at the node at `keys`, or at the innermost existing node on the path to it.
     fn push(&mut self, keys: &[&str], severity: Severity, message: impl Into<Cow<'static, str>>) {
         self.at(&self.root.nearest(keys).place.clone(), &keys.join("."), severity, message);
     }
@@ -105,7 +105,7 @@ fn literal_tokens(report: &mut Report<'_>, parent: Option<&Node>, prefix: &str) 
     }
 }
 
-/// What follows the host in a pasted address.
+/// Returns the path after the host of a pasted address. `None` if there is none.
 fn pasted_path(address: &str) -> Option<&str> {
     let address = address.trim();
     let after_scheme = address.find("://").map_or(0, |at| at + 3);
@@ -476,7 +476,8 @@ pub(super) fn batches(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
     }
 }
 
-/// What is put next to the console's records may have no place in the content of a destination's integration.
+/// Reports settings that add to the console's records, if the content of a destination's integration has no place for
+/// the addition.
 pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for (index, sink) in pipeline.sinks.iter().enumerate() {
         let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.type_settings.name());

@@ -46,8 +46,9 @@ pub(super) enum Contents {
 /// Longer than the resolution of the times of any file system in use.
 const SETTLES_IN: Duration = Duration::from_secs(2);
 
-/// The contents of these files, except for those that have their known version by times and size. A file system that
-/// does not answer makes its own files unreadable. Tenants' links are followed within the directory of the file only.
+/// Reads the contents of these files, except for those that have their known version by times and size. A file system
+/// that does not answer makes its own files unreadable. Tenants' links are followed within the directory of the file
+/// only.
 pub(super) fn read_contents(
     files: Vec<(Arc<Path>, Option<Arc<Version>>)>,
     are_tenants: bool,

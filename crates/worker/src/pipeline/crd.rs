@@ -47,7 +47,7 @@ pub fn definition() -> Value {
     })
 }
 
-/// What `kubectl get pipelines` shows. A time that is past is shown as its age, so that the lag is current.
+/// Returns the columns of `kubectl get pipelines`. A past time is shown as its age, so that the lag is current.
 fn columns() -> Value {
     let column = |name: &str, kind: &str, path: &str, priority: u8| json!({ "name": name, "type": kind, "jsonPath": path, "priority": priority });
     json!([

@@ -57,7 +57,7 @@ fn object_of_kubernetes(kind: &Node, file: &Path) -> String {
     }
 }
 
-/// What names in a file are relative to.
+/// The place that names in a file are relative to.
 #[derive(Debug, Clone, Copy)]
 enum Base<'a> {
     /// `{ file }` in a file.
@@ -71,11 +71,12 @@ enum Base<'a> {
 struct Key<'a> {
     name: &'a str,
     path: &'a str,
-    /// The author of the file has chosen it, as the name of a header: it says nothing of what is in the node.
+    /// True if the author of the file has chosen the key, such as the name of a header. It then says nothing about the
+    /// node's value.
     is_chosen: bool,
 }
 
-/// Whether the author of a file chooses the keys of the mapping that has this key.
+/// True if the author of a file chooses the keys of the mapping at this key.
 fn has_chosen_keys(key: &str) -> bool {
     matches!(key, "labels" | "headers" | "options")
 }
@@ -126,7 +127,8 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
     }
 }
 
-/// Replaces `{ name, key }` by [`SecretObject`]'s text. What is reported is replaced too, so that it is reported once.
+/// Replaces `{ name, key }` by [`SecretObject`]'s text. A wrong reference is replaced too, so that it is reported only
+/// once.
 fn resolve_secret(entry: &mut Entry, alone: bool, base: Base<'_>, key: &str, problems: &mut Vec<Problem>) {
     let Base::Namespace(namespace) = base else {
         let message = "only a Pipeline resource names Secrets; write { file: PATH } or { env: NAME }";
@@ -312,7 +314,7 @@ fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String>
     }
 }
 
-/// `None` if there is none, or a problem.
+/// Returns the pipeline's earlier name. `None` if the file has none, or a wrong one, which is reported.
 fn renamed_from(root: &Node, name: Option<&str>, problems: &mut Vec<Problem>) -> Option<Box<str>> {
     let node = given(root, "renamed_from")?;
     let source: String = read(node, "renamed_from", problems)?;

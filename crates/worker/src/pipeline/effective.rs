@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::Pipeline;
 
 impl Pipeline {
-    /// Keys with dots and their values. A secret shows where it comes from; a literal
-    /// one is `***`. What is neither set nor has a default is left out.
+    /// Returns the effective settings: keys with dots, and their values. A secret shows where it comes from; a literal
+    /// secret is `***`. A key that is neither set nor has a default is left out.
     pub fn effective(&self) -> Vec<(String, String)> {
         let mut rows = Vec::new();
         let mut add = |key: &str, value: Value| flatten(key, &value, &mut rows);

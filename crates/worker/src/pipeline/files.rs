@@ -97,7 +97,7 @@ impl Changes {
         self.started.is_empty() && self.changed.is_empty() && self.stopped.is_empty()
     }
 
-    /// These changes and then `later` ones, as one.
+    /// Merges these changes and the `later` ones.
     #[must_use]
     pub fn then(mut self, later: Self) -> Self {
         let Self { started, changed, stopped, invalid, repaired, affected } = later;
@@ -198,8 +198,8 @@ impl Files {
         Self { resources, ..self }
     }
 
-    /// What is known from earlier scans, also of other processes: which file ran first under each name. A file that is
-    /// in none of the listed paths any more has its name no longer, since the operator has left it out. A file that
+    /// Sets which tenant's file ran first under each name, as known from earlier scans, also of other processes. A file
+    /// that is in none of the listed paths any more loses its name, since the operator has left it out. A file that
     /// runs keeps its name.
     pub fn set_owners(&mut self, mut owners: Owners) {
         owners.retain(|_, path| self.sources.iter().any(|source| source.has_listed(path)));
@@ -215,12 +215,13 @@ impl Files {
         self.owners = owners;
     }
 
-    /// Which tenant's file has which name.
+    /// Returns the tenant's file that has each name.
     pub fn owners(&self) -> &Owners {
         &self.owners
     }
 
-    /// Whether a tenant's file does not run because its name is another one's, which [`Self::set_owners`] may change.
+    /// True if a tenant's file does not run because its name belongs to another file. [`Self::set_owners`] may change
+    /// this.
     pub fn has_refused_names(&self) -> bool {
         let mut names = self.tenant_names.iter();
         names.any(|(name, path)| self.owners.get(name).is_some_and(|owner| *owner != absolute(path)))
@@ -230,7 +231,7 @@ impl Files {
         self.tenants.apply_to(path) && !is_resource(path)
     }
 
-    /// Whether a file may run under a name that no file runs under.
+    /// True if a file may run under a name that no file runs under.
     fn may_take(&self, name: &str, path: &Path) -> bool {
         if !self.is_tenants_file(path) {
             return true;
@@ -246,7 +247,7 @@ impl Files {
         with_name(&self.tenant_names, name)
     }
 
-    /// All of it.
+    /// Returns all pipelines, problems, reports and names of the files.
     pub fn loaded(&self) -> Loaded {
         Loaded {
             pipelines: self.running().cloned().collect(),
@@ -299,7 +300,7 @@ impl Files {
         changes
     }
 
-    /// Problems of the defaults file and of paths that cannot be listed: what is wrong outside of pipeline files.
+    /// Returns the problems outside of pipeline files: those of the defaults file, and of paths that cannot be listed.
     pub fn problems_of_other_paths(&self) -> BTreeMap<PathBuf, Vec<Problem>> {
         let mut by_path: BTreeMap<PathBuf, Vec<Problem>> = BTreeMap::new();
         let defaults = self.defaults.iter().flat_map(|defaults| &defaults.problems);
@@ -355,7 +356,7 @@ impl Files {
         all.into_iter().collect()
     }
 
-    /// True if a restart would not start what is in some file.
+    /// True if a restart would not start the pipeline of some file.
     pub fn has_invalid_files(&self) -> bool {
         let mut files = self.files.iter();
         files.any(|(path, file)| file.problems.iter().any(Problem::is_error) || self.is_invalid(path, file))
@@ -497,7 +498,7 @@ impl Files {
             pipeline.tenant = self.tenants.tenant_of(path).map(|tenant| tenant.to_string_lossy().into());
         }
         if is_resource(path) {
-            // Its text is made from the resource, so nobody sees its lines.
+            // The text is made from the resource, so nobody sees its lines.
             problems.iter_mut().filter(|problem| *problem.file == **path).for_each(Problem::unplace);
         }
         let valid = if problems.iter().any(Problem::is_error) { None } else { pipeline.map(Arc::new) };
@@ -601,7 +602,7 @@ impl Files {
         if claiming.next().is_some() { None } else { self.startable(first) }
     }
 
-    /// Whether the file that runs under `name` may go on.
+    /// True if the file that runs under `name` may go on.
     fn keeps_running(&self, name: &str, running: &Pipeline) -> bool {
         let is_others = self.owners.get(name).is_some_and(|owner| *owner != absolute(&running.path));
         self.keeps_name(name, &running.path) && !(is_others && self.is_tenants_file(&running.path))
@@ -698,7 +699,8 @@ impl Files {
         problems
     }
 
-    /// The other files, as the author of the one at `path` may know of them: a path says whose files there are.
+    /// Lists the other files for the author of the one at `path`. Files of other tenants are not named, since a path
+    /// says whose files there are.
     fn listed_for<'a>(&self, path: &Path, others: impl IntoIterator<Item = &'a Path>) -> String {
         let tenant = self.tenants.tenant_of(path);
         let is_known = |other: &&Path| tenant.is_none() || self.tenants.tenant_of(other) == tenant;
@@ -716,7 +718,7 @@ fn with_name<'a>(paths: &'a BTreeSet<(String, Arc<Path>)>, name: &'a str) -> imp
     paths.range(from..).take_while(move |(other, _)| other == name).map(|(_, path)| path)
 }
 
-/// In the form in which it is stored: another process may run in another directory.
+/// Returns a path in the absolute form in which it is stored: another process may run in another directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

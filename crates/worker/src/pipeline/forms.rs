@@ -1,4 +1,4 @@
-//! What the JSON Schema says of a place in a pipeline file.
+//! The forms that the JSON Schema has for a place in a pipeline file.
 
 use std::sync::LazyLock;
 
@@ -8,8 +8,8 @@ use serde_json::Value as Schema;
 use super::schema::schema;
 use super::yaml::Node;
 
-/// The schemas of one place: several, where its value has alternatives or the file does not say which one it means.
-/// Empty, where the file has a key that no setting has, and inside of records.
+/// The schemas of one place. There are several if its value has alternatives, or if the file does not say which one it
+/// means. There is none for a key that no setting has, and inside of records.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Forms(Vec<Form>);
 
@@ -119,8 +119,8 @@ impl Forms {
     }
 }
 
-/// Whether the value at `path` may be a list; yes where a pipeline file has no such path. In place of a mapping, serde
-/// would take a list of its values in order, which have no keys: the rules for tenants would not see them.
+/// True if the value at `path` may be a list, or if a pipeline file has no such path. In place of a mapping, serde
+/// would accept a list of its values in order. These have no keys, so the rules for tenants would not see them.
 pub(super) fn may_be_list(path: &str) -> bool {
     let mut forms = Forms::of_file();
     for part in path.split('.') {
@@ -135,7 +135,7 @@ pub(super) fn may_be_list(path: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Walks `schema`, which stands at `path`, and reports what the rules for tenants could not see.
+    /// Walks `schema`, which is at `path`, and reports places that the rules for tenants could not see.
     fn faults(schema: &Schema, path: &str, kind: Option<SettingKind>, found: &mut Vec<String>) {
         let own = SettingKind::of(schema);
         if own.is_none() && schema.get("x-kind").is_some() {

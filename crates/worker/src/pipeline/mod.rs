@@ -74,12 +74,12 @@ pub struct Pipeline {
     pub enabled: bool,
     pub console: Arc<console::ConsoleSettings>,
     pub streams: Arc<source::StreamSettings>,
-    /// What is pulled: the streams with all defaults, through the scopes that the console's settings name.
+    /// The pulls: the streams with all defaults, through the scopes that the console's settings name.
     pub pulls: Box<[Arc<source::PullSettings>]>,
     pub transform: Arc<transform::TransformSettings>,
-    /// Their names are unique.
+    /// The sinks. Their names are unique.
     pub sinks: Box<[Arc<SinkSettings>]>,
-    /// What `check` tests.
+    /// The tests that `check` runs.
     pub tests: Box<[Case]>,
 }
 
@@ -97,7 +97,7 @@ impl Pipeline {
         }
     }
 
-    /// Whether it has such a lane, paused or not.
+    /// True if the pipeline has such a lane, paused or not.
     pub fn has_lane(&self, stream: Stream, sink: &str) -> bool {
         let has_stream = self.pulls.iter().any(|pull| pull.stream == stream);
         has_stream && self.sinks.iter().any(|settings| settings.name() == sink && settings.takes(stream))

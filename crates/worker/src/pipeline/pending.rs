@@ -1,4 +1,4 @@
-//! What has to be scanned again, collected from files and resources.
+//! Collects the files and resources that have to be scanned again.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -110,7 +110,7 @@ pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
     close.then_some(candidate)
 }
 
-/// What is said next to a name that is not among the known ones.
+/// Returns the hint for an unknown name: the known name that is probably meant, or a list of known names.
 pub fn instead<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 10;
     let known: Vec<&str> = known.into_iter().collect();
@@ -227,7 +227,7 @@ impl de::Error for Error {
     }
 }
 
-/// What to write instead of a word that was a boolean in YAML 1.1.
+/// Returns the hint for a word that was a boolean in YAML 1.1. Empty for other words.
 fn boolean_of_yaml_1_1(text: &str) -> &'static str {
     match text.to_lowercase().as_str() {
         "yes" | "on" | "y" => " (in YAML 1.2 this word is a text: write true)",

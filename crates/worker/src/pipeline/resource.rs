@@ -1,4 +1,4 @@
-//! `Pipeline` resources: what a worker has to know of them besides their `spec`.
+//! The parts of a `Pipeline` resource that a worker has to know besides its `spec`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +7,12 @@ pub const GROUP: &str = "s1-forwarder.io";
 pub const VERSION: &str = "v1alpha1";
 pub const KIND: &str = "Pipeline";
 pub const PLURAL: &str = "pipelines";
-/// With the value `remove`, the checkpoints go with the resource. With `keep` and without the annotation they stay.
+/// The annotation about checkpoints. With the value `remove`, they are removed with the resource. With `keep` and
+/// without the annotation, they stay.
 pub const CHECKPOINTS: &str = "s1-forwarder.io/checkpoints";
 const REMOVE: &str = "remove";
 const KEEP: &str = "keep";
-/// With any new text, the lanes make their next attempt at once.
+/// The annotation that makes lanes try again: with any new text, they make their next attempt at once.
 pub const RETRY: &str = "s1-forwarder.io/retry";
 /// Holds a resource until its checkpoints are removed.
 pub const FINALIZER: &str = "s1-forwarder.io/checkpoints";
@@ -23,13 +24,13 @@ pub struct ResourceState {
     pub name: String,
     pub uid: String,
     pub resource_version: String,
-    /// It is deleted as soon as it has no finalizers.
+    /// True if the resource is to be deleted. It is gone as soon as it has no finalizers.
     pub is_deleted: bool,
     /// The annotation [`CHECKPOINTS`].
     pub checkpoints: Option<String>,
     /// The annotation [`RETRY`].
     pub retry: Option<String>,
-    /// All finalizers, those of others included.
+    /// All finalizers, also those of other programs.
     pub finalizers: Vec<String>,
     /// The conditions of its status.
     pub conditions: Vec<Condition>,
@@ -56,12 +57,12 @@ impl ResourceState {
         self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
     }
 
-    /// Its annotation says that the checkpoints go with it.
+    /// True if the annotation says that the checkpoints are removed with the resource.
     pub fn removes_checkpoints(&self) -> bool {
         self.checkpoints.as_deref() == Some(REMOVE)
     }
 
-    /// The annotation, if it says neither that the checkpoints go nor that they stay.
+    /// Returns the annotation if it says neither that the checkpoints are removed nor that they stay.
     pub fn unknown_checkpoints(&self) -> Option<&str> {
         self.checkpoints.as_deref().filter(|text| ![REMOVE, KEEP].contains(text))
     }
@@ -176,7 +177,7 @@ mod tests {
     fn report(text: &str) -> FileReport {
         let resources = Resources::default();
         resources.replace("test", found(text, ResourceState::default()));
-        // What an operator may allow to other files.
+        // The operator allows this to other tenants' files.
         let tenants = TenantRules {
             secrets_dir: Some("/secrets".into()),
             env_prefixes: vec!["TENANT_".to_owned()],
@@ -278,7 +279,7 @@ mod tests {
         assert!(report(&other_name).pipeline.is_none());
     }
 
-    /// Their values would be settings without the keys that the rules look at.
+    /// The values of such lists would be settings without the keys that the rules look at.
     #[test]
     fn settings_that_are_written_as_a_list_are_refused() {
         let whole = text(r#""literal""#, "");

@@ -1,5 +1,5 @@
-//! Lists and watches `Pipeline` resources. It needs one long request per worker and namespace, or one in all, for any
-//! number of resources.
+//! Lists and watches `Pipeline` resources. A worker needs one long request per namespace, or one for all namespaces,
+//! for any number of resources.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ impl ResourceWatch {
 /// The resources of one value of `--pipelines`.
 struct Listing {
     namespaces: Namespaces,
-    /// The value. It identifies the listing in `resources` and in the log.
+    /// The value of `--pipelines`. It identifies the listing in `resources` and in the log.
     name: String,
     resources: Resources,
     pending: Arc<Pending>,
@@ -130,7 +130,7 @@ impl Listing {
                 false => events.next().await,
             };
             match event {
-                // Also where the API server has forgotten what the watch had seen.
+                // The watch also begins again if the API server has forgotten its last version.
                 Some(Ok(Event::Init)) => {
                     is_listing = true;
                     found.clear();

@@ -15,14 +15,14 @@ use super::problem::Problem;
 pub(super) struct Source {
     path: PathBuf,
     last_found: PathKind,
-    /// Stamp of a directory whose entries were listed. They are the same as long as the stamp is.
+    /// Stamp of a directory whose entries were listed. The entries are the same as long as the stamp is.
     listed: Option<Stamp>,
-    /// Entries of it that did not become pipeline files, and may do so while the directory stays the same.
+    /// Entries of the directory that did not become pipeline files, and may do so while the directory stays the same.
     left_out: BTreeSet<PathBuf>,
 }
 
-/// What was last found at a path. If a file is missing, its pipeline is removed. If a directory is missing, it may not
-/// be mounted, and its pipelines keep running.
+/// The kind of object that was last found at a path. If a file is missing, its pipeline is removed. If a directory is
+/// missing, it may not be mounted, and its pipelines keep running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PathKind {
     Nothing,
@@ -88,16 +88,16 @@ impl Source {
     }
 }
 
-/// What is at a path.
+/// The object at a path, and its files.
 struct Found {
     kind: PathKind,
-    /// `None` if they are those of `stamp`, which was known.
+    /// `None` if the directory still has the known `stamp`, and so the same files.
     files: Option<Vec<PathBuf>>,
     stamp: Option<Stamp>,
 }
 
-/// What is at `path`, and its files. A file that is gone is listed, so that its pipeline is removed. A directory that
-/// still has the stamp `listed` is not read: most of the time of a scan would go there.
+/// Returns the kind of object at `path`, and its files. A file that is gone is listed, so that its pipeline is removed.
+/// A directory that still has the stamp `listed` is not read, since this would take most of the time of a scan.
 fn list_path(path: &Path, last_found: PathKind, listed: Option<Stamp>) -> io::Result<Found> {
     let file = || Found { kind: PathKind::File, files: Some(vec![path.to_owned()]), stamp: None };
     let metadata = match std::fs::metadata(path) {

@@ -1,8 +1,8 @@
 //! Makes a structural schema of Kubernetes from our JSON Schema.
 //!
-//! A structural schema has one type at each place, and no alternatives. Where ours has some, all forms become one:
-//! numbers and texts become `x-kubernetes-int-or-string`; objects with a `type` become one object with the keys of all,
-//! and rules in CEL say which of them belong to which type. What has no such form is left to the worker.
+//! A structural schema has one type at each place, and no alternatives. So the alternatives of our schema become one
+//! form. Numbers and texts become `x-kubernetes-int-or-string`. Objects with a `type` become one object with the keys
+//! of all; rules in CEL say which keys belong to which type. The worker checks limits that have no such form.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ type Schema = Map<String, Value>;
 const VALIDATIONS: &str = "x-kubernetes-validations";
 const FREE: &str = "x-kubernetes-preserve-unknown-fields";
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
-/// Keywords with the same meaning in both.
+/// Keywords that mean the same in JSON Schema and in a structural schema.
 const KEPT: [&str; 10] = [
     "description",
     "enum",
@@ -29,7 +29,7 @@ const KEPT: [&str; 10] = [
 ];
 /// Longest text that a rule looks at. The API server limits what rules may cost.
 const MAX_CHECKED: usize = 64;
-/// What a resource may not name, since it would be the worker's own.
+/// Kinds of settings that a resource may not name, since they would be the worker's own.
 const OPERATORS: [SettingKind; 2] = [SettingKind::WorkerIdentity, SettingKind::FilesInDocument];
 /// Words that CEL writes differently.
 const RESERVED: [&str; 12] =
@@ -167,7 +167,7 @@ fn enumeration(words: &[(String, String)]) -> Schema {
 /// One object for objects that differ in their `type`.
 pub(super) fn tagged(forms: &[Value]) -> Schema {
     let mut properties: BTreeMap<String, Schema> = BTreeMap::new();
-    // The types that have a key, and those that need it.
+    // By key, the types that have the key (`types_of`), and those that need it (`needed_by`).
     let mut types_of = BTreeMap::<String, Vec<&str>>::new();
     let mut needed_by = BTreeMap::<String, Vec<&str>>::new();
     let mut types = Vec::new();
@@ -236,7 +236,7 @@ fn is_one_of(types: &[&str]) -> String {
     format!("self.type in [{}]", types.join(", "))
 }
 
-/// CEL does not see what has no type.
+/// True if CEL sees a value with this schema: it does not see values without a type.
 fn is_visible(schema: &Schema) -> bool {
     let values = schema.get("additionalProperties").and_then(Value::as_object);
     (schema.contains_key("type") || schema.contains_key(INT_OR_STRING)) && values.is_none_or(is_visible)
@@ -260,7 +260,7 @@ fn merge(mut one: Schema, other: Schema) -> Schema {
     if other.contains_key("nullable") {
         one.insert("nullable".to_owned(), true.into());
     }
-    // What only one of the types demands is left to the worker.
+    // The worker checks a limit that only one of the types has.
     for key in ["pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", VALIDATIONS] {
         if one.get(key) != other.get(key) {
             one.remove(key);

@@ -1,4 +1,4 @@
-//! Pipeline files from other hands than the operator's: what they may not say.
+//! Restricts pipeline files of tenants, who are not the operator.
 
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
@@ -14,7 +14,7 @@ use super::problem::{Problem, Severity};
 use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{Node, Value, join};
 
-/// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
+/// The rules for tenants' files. By default, these files may have only literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TenantRules {
     /// `--tenant-files`: the rules hold for files too. They always hold for resources.
@@ -31,7 +31,7 @@ pub struct TenantRules {
     pub private: PrivateDestinations,
 }
 
-/// Where the requests of a tenant's pipeline may go.
+/// The addresses to which a tenant's pipeline may send requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reaches {
     pub console: Reach,
@@ -81,8 +81,8 @@ impl TenantRules {
         }
     }
 
-    /// Reports what the file may not say. `root` is the tree of the file alone: the operator's defaults may say all.
-    /// Paths that it may name are made such that they are opened beneath their directory.
+    /// Reports settings that the file may not have. `root` is the tree of the file alone: the operator's defaults may
+    /// have all settings. Allowed paths are changed so that they are opened beneath their directory.
     pub(super) fn check(&self, root: &mut Node, file: &Path, problems: &mut Vec<Problem>) {
         let names = Names::of(file);
         let fill = |directory: &Option<PathBuf>| {
@@ -103,7 +103,8 @@ impl TenantRules {
         check.node(root, "", &Forms::of_file());
     }
 
-    /// What the operator's defaults say goes where they say. `root` is the tree of the file alone.
+    /// Returns the addresses that the pipeline may reach. Those that the operator's defaults name are allowed. `root`
+    /// is the tree of the file alone.
     pub(super) fn reaches(&self, root: &Node) -> Reaches {
         let tenants = |is_operators_proxy| Reach::Tenant { private: self.private.clone(), is_operators_proxy };
         let names = |kind| root.get("console").is_some_and(|console| !keys_of(console, "console", &[kind]).is_empty());
@@ -115,7 +116,7 @@ impl TenantRules {
         Reaches { console, sinks }
     }
 
-    /// Reports what would send the token of the operator's `defaults` to a console of the file's choice.
+    /// Reports keys that would send the token of the operator's `defaults` to a console of the file's choice.
     pub(super) fn check_inherited(root: &Node, defaults: &Node, problems: &mut Vec<Problem>) {
         let (Some(own), Some(defaults)) = (root.get("console"), defaults.get("console")) else { return };
         if has(own, "token") || !has(defaults, "token") {
@@ -131,11 +132,11 @@ impl TenantRules {
     }
 }
 
-/// Stands for the name of a tenant's file, or of its directory, in the flags that say what it may name.
+/// Placeholders for the name of a tenant's file and of its directory, in the flags that say what the file may name.
 pub const PLACEHOLDERS: [&str; 2] = [PIPELINE, "{directory}"];
 const PIPELINE: &str = "{pipeline}";
 
-/// What the placeholders stand for.
+/// The values of the placeholders.
 struct Names {
     pipeline: String,
     /// `None` if the directory has no name, as `..` or the root.
@@ -165,7 +166,7 @@ impl Names {
     }
 }
 
-/// Whether each tenant has the variables that begin with the prefix for itself, or all share them.
+/// Returns whether each tenant has the variables that begin with the prefix for itself, or all tenants share them.
 ///
 /// # Errors
 /// The prefix to use, where one tenant's could be the begin of another's: `S1_{pipeline}` is `S1_ACME` for `acme`, and
@@ -206,7 +207,7 @@ struct Check<'a> {
     file: &'a Path,
     /// The name of a pipeline in this file.
     name: &'a str,
-    /// Its secrets are in Secrets of its namespace, whatever files may name.
+    /// True for a resource. Its secrets are in Secrets of its namespace, whatever files may name.
     is_resource: bool,
     secrets: Option<PathBuf>,
     files: Option<PathBuf>,
@@ -270,7 +271,8 @@ impl Check<'_> {
         }
     }
 
-    /// What the `type` of a mapping brings with it, whatever its keys are.
+    /// Checks what the `type` of a mapping uses by itself: the worker's output or identity, or brokers at addresses
+    /// that cannot be checked.
     fn type_of(&mut self, node: &Node, path: &str, forms: &Forms) {
         if forms.has(SettingKind::WorkerOutput) {
             self.refuse(node, path, "a tenant's file cannot write to the worker's own output");
@@ -295,7 +297,8 @@ impl Check<'_> {
         }
     }
 
-    /// A text, a number, or a boolean. Where the file does not say which one it means, all rules apply.
+    /// Checks a text, a number, or a boolean. If the file does not say which form it means, the rules of all forms
+    /// apply.
     fn value(&mut self, node: &mut Node, path: &str, forms: &Forms) {
         let mut kinds = Vec::new();
         for kind in forms.iter().filter_map(|form| form.kind) {
@@ -348,7 +351,7 @@ impl Check<'_> {
             | SettingKind::RequestRate
             | SettingKind::Text
             | SettingKind::Switch => {}
-            // These stand with mappings and lists, and with what was refused before.
+            // These kinds are those of mappings and lists, and of values that were refused before.
             SettingKind::Trust
             | SettingKind::WorkerIdentity
             | SettingKind::InsteadOfWorkerIdentity
@@ -358,7 +361,8 @@ impl Check<'_> {
         }
     }
 
-    /// Otherwise one file could take the name of another one, which would not start again.
+    /// Refuses a name other than the file's own. Otherwise one file could take the name of another one, which would not
+    /// start again.
     fn pipeline_name(&mut self, node: &Node, path: &str) {
         if node.text() != Some(self.name) {
             self.refuse(node, path, format!("a tenant's file may have no name but its own, `{}`", self.name));
@@ -682,7 +686,7 @@ mod tests {
         assert!(variable("/p/acme.yaml", "S1_ACME__EU_TOKEN").contains("begin with S1_ACME_"));
         assert!(variable("/p/globex.yaml", "S1_ACME_TOKEN").contains("begin with S1_GLOBEX_"));
         assert!(variable("/p/acme-.yaml", "S1_ACME___TOKEN").contains("other characters"));
-        // It would be that of `acme-eu`.
+        // The variable would be that of `acme-eu`.
         assert!(variable("/p/acme_eu.yaml", "S1_ACME__EU_TOKEN").contains("other characters"));
         let token = "console: { token: { file: /secrets/acme/token } }";
         assert_eq!(refused("/p/acme/console.yaml", token), "");

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::{Case, Pipeline};
 
-/// What names the kind of an event, in ECS and in OCSF.
+/// Fields that name the kind of an event, in ECS and in OCSF.
 const KINDS: [&str; 3] = ["event.action", "event.code", "type_name"];
 
-/// There is no such transformer.
+/// Why there is no such transformer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransformerError {
     #[error("the pipeline has no sink `{name}`; it has {}", sinks.join(", "))]
@@ -21,7 +21,7 @@ pub enum TransformerError {
 }
 
 impl Pipeline {
-    /// The sink of this name.
+    /// Returns the sink of this name.
     ///
     /// # Errors
     /// If there is none.
@@ -50,7 +50,7 @@ impl Pipeline {
         let configured = self.transform.ocsf_version;
         let ocsf_version = match keys {
             RedactionKeys::Configured => sink.map_or(configured, |sink| sink.ocsf_version(configured)),
-            // Tests say what programs make of an event.
+            // Tests name the events that programs have to make.
             RedactionKeys::OfTests => OcsfVersion::V1_9,
         };
         let remap = sink.and_then(|sink| sink.common.remap.as_deref());

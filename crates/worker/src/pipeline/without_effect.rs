@@ -1,4 +1,4 @@
-//! Settings that do nothing, or not what they seem to.
+//! Finds settings that do nothing, or not what they seem to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const OF_CONSUMERS: [&str; 10] = [
     "session.timeout.ms",
 ];
 
-/// Warns of them.
+/// Warns of settings that do nothing, or not what they seem to.
 pub(super) fn warn(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for pull in &pipeline.pulls {
         stream(root, pull, &pipeline.sinks, problems);
@@ -100,7 +100,7 @@ const NOT_ENCRYPTED: &str = "without effect: the address begins with http://, an
 /// Keys of connections, which a sink without one ignores.
 const OF_CONNECTIONS: [&str; 3] = ["timeout", "proxy", "tls"];
 
-/// Keys below the sink, and what is said about each.
+/// Adds the keys below the sink, each with a message about it.
 fn sink(node: &Node, settings: &SinkSettings, found: &mut Vec<(String, String)>) {
     if let Some(Node { value: super::yaml::Value::Unsigned(concurrency), .. }) = node.get("concurrency") {
         let used = settings.concurrency();

@@ -178,7 +178,8 @@ impl<'a> Builder<'a> {
         self.text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or_default()
     }
 
-    /// What to do about text that another program has left in the file, where that is why it cannot be read.
+    /// Says what to do about text that another program has left in the file. `None` if this is not why the file cannot
+    /// be read.
     fn foreign_text(&self, place: &Place) -> Option<String> {
         let is_conflict = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
         if let Some(number) = self.text.lines().position(is_conflict) {
@@ -270,7 +271,7 @@ impl<'a> Builder<'a> {
         Ok(node)
     }
 
-    /// What reads the tree recurses as deep as the tree.
+    /// Refuses a tree that is too deep: its readers recurse as deep as the tree.
     fn limit_depth(&self, depth: usize, place: &Place) -> Fallible<()> {
         if depth > MAX_DEPTH {
             return Err(self.error(place, "nested too deeply for a pipeline file, with what aliases repeat"));

@@ -36,7 +36,8 @@ pub async fn rename_checkpoint(
         Err(StateError::Unknown(_)) if has_usage_alone(store, !keys.is_empty(), from, to).await? => {}
         renamed => renamed?,
     }
-    // A copy would yield to what the sink has of a lane of the new name. A damaged one is renamed as it is.
+    // A copy would yield to the checkpoint that the sink has of a lane of the new name. A damaged copy is renamed as it
+    // is.
     if let Some(bytes) = claim_copy(store, &key).await?
         && let Ok(copy) = LaneCheckpoint::decode(&bytes)
     {
@@ -64,7 +65,8 @@ fn usage_key(lane: &LaneId, part: StoredPart) -> CheckpointKey {
     CheckpointKey { lane: lane.clone(), part }
 }
 
-/// The new name has the checkpoint, and the old one still what the lane did, or what commands did for it.
+/// True if the new name has the checkpoint, and the old one still has the counts of the lane, or those of commands for
+/// the lane.
 async fn has_usage_alone(
     store: &dyn Store,
     is_of_commands: bool,
@@ -75,12 +77,12 @@ async fn has_usage_alone(
     Ok(has_usage && store.load(&to.clone().into()).await?.is_some())
 }
 
-/// Moves what a lane did, and adds it to what a lane of the new name did before.
+/// Moves the counts of a lane, and adds them to those of an earlier lane of the new name.
 async fn move_usage(store: &dyn Store, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
     let Some(old) = store.load(from).await? else { return Ok(()) };
     let new = store.claim(to).await?;
     let Ok(old) = Usage::decode(&old) else {
-        // What cannot be read is not added to anything.
+        // Unreadable counts are not added to others.
         return if new.is_none() { store.rename(from, to).await } else { Ok(()) };
     };
     let Ok(mut merged) = new.map_or_else(|| Ok(Usage::default()), |new| Usage::decode(&new)) else { return Ok(()) };
@@ -93,7 +95,7 @@ async fn move_usage(store: &dyn Store, from: &CheckpointKey, to: &CheckpointKey)
     store.delete(from).await
 }
 
-/// Copies what an area has of a lane, and returns the keys.
+/// Copies the objects that an area has of a lane, and returns their keys.
 async fn copy_area(
     options: &Options,
     area: fn(&str) -> PathBuf,

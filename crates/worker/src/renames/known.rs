@@ -10,7 +10,7 @@ use s1_forwarder_engine::lane::LaneCheckpoint;
 use crate::pipeline::{Loaded, Pipeline};
 use crate::spec::LaneSpec;
 
-/// With more orphans of one tenant, its new lanes do not begin.
+/// Number of orphans of one tenant above which its new lanes do not begin.
 pub const MAX_ORPHANS: usize = 1_000;
 /// Wait before a lane with too many orphans looks again: a command may have removed some.
 pub const AGAIN_AFTER_ORPHANS: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ impl KnownFiles {
     }
 }
 
-/// What an orphan's checkpoint says of where it comes from. Empty where it cannot be read.
+/// The console's host and the tenant in an orphan's checkpoint. Empty if the checkpoint cannot be read.
 #[derive(Debug, Default)]
 pub struct Origin {
     pub host: Box<str>,

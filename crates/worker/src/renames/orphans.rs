@@ -9,7 +9,7 @@ use s1_forwarder_failure::Failure;
 use super::known::{AGAIN_AFTER_ORPHANS, MAX_ORPHANS, Origin};
 use super::{Beginning, Renames, load};
 
-/// What to do about a pipeline without a file. `state_flags` are those of a command that uses the same state.
+/// Says what to do about a pipeline without a file. `state_flags` are those of a command that uses the same state.
 pub fn advice_of_lost(pipeline: &str, state_flags: &str) -> String {
     format!(
         "its checkpoints are kept: put the file back, or, if the customer is to get nothing, stop the worker and run: \
@@ -17,11 +17,11 @@ pub fn advice_of_lost(pipeline: &str, state_flags: &str) -> String {
     )
 }
 
-/// Checkpoints that are read at a time.
+/// Number of checkpoints that are read at a time.
 const READ_AT_ONCE: usize = 1_000;
 
 impl Renames {
-    /// How many checkpoints belong to no file, as far as it is known here.
+    /// Returns how many checkpoints belong to no file, as far as this worker knows.
     pub fn count_orphans(&self) -> usize {
         self.known.lock().orphans.len()
     }
@@ -66,7 +66,7 @@ impl Renames {
         }))
     }
 
-    /// Counts the orphans of a tenant. Their checkpoints are read only if there are many.
+    /// Counts the orphans of a tenant. Reads the checkpoints only if there are many orphans.
     async fn orphans_of(&self, store: &dyn Store, tenant: &str) -> Result<usize, Failure> {
         if !self.known.lock().has_many_orphans() {
             return Ok(0);

@@ -29,10 +29,10 @@ fn requests_area() -> &'static Path {
     Path::new("renames")
 }
 
-/// What a worker is asked to do about a lane.
+/// A request to a worker about a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneRequest {
-    /// The lane gets the checkpoint of this one.
+    /// The lane gets the checkpoint of this other lane.
     Rename(LaneId),
     /// The lane makes its next attempt now.
     Retry,
@@ -46,7 +46,7 @@ impl LaneRequest {
         }
     }
 
-    /// `None` for a request that was refused, and holds the reason.
+    /// Reads a stored request. `None` if it was refused, and has the reason as its text.
     fn parse(text: &[u8]) -> Option<Self> {
         match std::str::from_utf8(text).ok()? {
             RETRY => Some(Self::Retry),
@@ -62,7 +62,7 @@ pub struct LaneRequests {
     store: Arc<dyn Store>,
 }
 
-/// What has become of a request.
+/// The state of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneAnswer {
     Waits,
@@ -86,7 +86,7 @@ impl LaneRequests {
         self.store.commit(&lane.clone().into(), request.text().into_bytes().into()).await.map(drop)
     }
 
-    /// What has become of the request about this lane.
+    /// Returns the state of the request about this lane.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -96,7 +96,7 @@ impl LaneRequests {
         Ok(text.strip_prefix(REFUSED).map_or(LaneAnswer::Waits, |reason| LaneAnswer::Refused(reason.to_owned())))
     }
 
-    /// Withdraws those that have no answer, and removes all.
+    /// Withdraws the requests without an answer, and removes all requests.
     ///
     /// # Errors
     /// If they cannot be removed.

@@ -1,4 +1,4 @@
-//! Whether somebody still writes another lane's checkpoint.
+//! Finds out whether a process still writes another lane's checkpoint.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::super::Options;
 
 /// A checkpoint that moves after this long belongs to another installation. A lane of this one has drained by then.
 const ELSEWHERE: Duration = Duration::from_secs(600);
-/// How much later one node may see a changed ConfigMap than another one.
+/// Longest time by which one node sees a changed ConfigMap later than another one.
 const FILES_APART: Duration = Duration::from_secs(120);
 
 /// The settings that a decision depends on.
@@ -46,24 +46,24 @@ impl Limits {
     }
 }
 
-/// What the checkpoint does.
+/// The movement of another lane's checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Movement {
-    /// It has not stood still long enough.
+    /// The checkpoint has not stood still long enough.
     Moves,
-    /// It moved again and again after [`ELSEWHERE`].
+    /// The checkpoint moved again and again after [`ELSEWHERE`].
     IsElsewhere,
     StandsStill,
-    /// It has stood still for `--renamed-wait`.
+    /// The checkpoint has stood still for `--renamed-wait`.
     IsOver,
 }
 
 /// Another lane's checkpoint, from which the lane should perhaps continue.
 pub struct Found {
     pub lane: LaneId,
-    /// Differs when the checkpoint was written again.
+    /// A stamp that differs when the checkpoint was written again.
     pub stamp: [u8; 32],
-    /// How many others fit, which have not come as far.
+    /// Number of other checkpoints that fit, and have not come as far.
     pub others: usize,
 }
 
@@ -74,7 +74,7 @@ pub struct Watch {
     stamp: [u8; 32],
     begun: Instant,
     still_since: Instant,
-    /// A single one may be that of a command, such as `state set`.
+    /// Number of moves after [`ELSEWHERE`]. A single one may be that of a command, such as `state set`.
     late_moves: u32,
 }
 

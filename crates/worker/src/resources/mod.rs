@@ -32,7 +32,7 @@ use crate::pipeline::resource::{CHECKPOINTS, ResourceState};
 const TICK: Duration = Duration::from_secs(1);
 /// Most requests of one worker in a second.
 const PER_SECOND: usize = 20;
-/// Most of them for times and counts.
+/// Most requests of one worker in a second for changes of times and counts only.
 const REFRESHES_PER_SECOND: usize = 5;
 /// Minimum time between two statuses of a resource that differ in times and counts only.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -71,9 +71,9 @@ struct Reporter {
     retries: mpsc::Sender<Vec<LaneId>>,
     /// The resources that this worker has, as they were last time.
     seen: HashMap<PathBuf, Arc<ResourceState>>,
-    /// What this worker wrote for the resources that it has.
+    /// The last requests of this worker for each of its resources.
     written: HashMap<PathBuf, Written>,
-    /// The last request failed.
+    /// True if the last request failed.
     is_failing: bool,
 }
 
@@ -113,7 +113,7 @@ impl Due {
     }
 }
 
-/// What to send about the resource at a path.
+/// A request that is due about the resource at a path.
 type Request = (PathBuf, Arc<ResourceState>, Due);
 
 impl Reporter {
@@ -173,7 +173,7 @@ impl Reporter {
         }
     }
 
-    /// As many requests as may be sent now.
+    /// Selects as many requests as may be sent now: changes before refreshes, and those of the longest wait first.
     fn most_urgent(&self, due: Vec<Request>) -> Vec<Request> {
         let is_refresh = |(path, _, request): &Request| request.is_refresh(self.written.get(path));
         let (mut refreshes, mut changes): (Vec<_>, Vec<_>) = due.into_iter().partition(is_refresh);
@@ -265,7 +265,7 @@ impl Reporter {
         match request {
             Due::Status(status) => {
                 written.status_at = Some(Instant::now());
-                // The first status replaces what an earlier worker has left there.
+                // The first status replaces that of an earlier worker.
                 if written.event_reason.is_none() {
                     let stored = resource.conditions.iter().find(|condition| condition.kind == "Ready");
                     written.event_reason = stored.map(|stored| stored.reason.clone());
@@ -301,7 +301,7 @@ fn warn_of_annotation(before: Option<&ResourceState>, resource: &ResourceState) 
     }
 }
 
-/// What has to be done about the finalizer.
+/// Returns the request that is due about the finalizer or the checkpoints. `None` if none is due.
 fn due_finalizer(resource: &ResourceState, file: &FileStatus, has_no_lanes: bool) -> Option<Due> {
     let is_drained = has_no_lanes && file.state != PipelineState::Running;
     match (resource.is_deleted, resource.removes_checkpoints(), resource.has_finalizer()) {

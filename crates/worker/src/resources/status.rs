@@ -1,4 +1,4 @@
-//! The status of a `Pipeline` resource, made from what the worker reports of its file and its lanes.
+//! Makes the status of a `Pipeline` resource from the worker's reports about its file and its lanes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -169,11 +169,11 @@ fn seconds(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
-/// What conditions are made of.
+/// The facts that conditions are made of.
 struct View<'a> {
     file: &'a FileStatus,
     lanes: &'a [Arc<LaneMetrics>],
-    /// One for each lane.
+    /// The state of each lane.
     states: &'a [LaneState],
     token: &'a TokenStatus,
     now: Timestamp,

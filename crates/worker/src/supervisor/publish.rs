@@ -1,4 +1,4 @@
-//! What the supervisor says about pipeline files: on the status page and in metrics.
+//! Reports pipeline files on the status page and in metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -55,8 +55,9 @@ impl Supervisor {
         }
     }
 
-    /// What is shown of a file that is gone: a customer gets nothing, and perhaps nobody meant that. `None` if it had
-    /// paused its lanes, or if they have no checkpoints. Who deletes a resource has asked for that.
+    /// Returns the status of a file that is gone, and logs it: its customer gets nothing, perhaps by mistake. `None` if
+    /// the pipeline did not run, or if its lanes have no checkpoints. A deleted resource has no status either, since
+    /// its deletion is deliberate. A status `Removed` stays.
     fn removed(&self, path: &Path, before: FileStatus) -> Option<FileStatus> {
         let ran =
             matches!(before.state, PipelineState::Running | PipelineState::Elsewhere) && !pipeline::is_resource(path);

@@ -1,5 +1,5 @@
-//! What commands next to a worker did: replays, repairs, backfills, and comparisons. They have no right to write the
-//! worker's objects, so theirs are in an area of the state.
+//! Stores what commands next to a worker did: replays, repairs, backfills, and comparisons. Commands have no right to
+//! write the worker's objects, so their objects are in an area of the state.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,9 +18,9 @@ use tracing::warn;
 use super::{InDoubt, UsageStoreError};
 use crate::Options;
 
-/// A long command writes this often.
+/// Interval at which a long command writes.
 const INTERVAL: Duration = Duration::from_secs(19 * 60);
-/// Waits while another command writes.
+/// Wait between two attempts while another command writes.
 const LOCKED_WAIT: Duration = Duration::from_millis(50);
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -41,7 +41,7 @@ pub struct CommandUsage {
     written: Mutex<Instant>,
 }
 
-/// What is not stored yet of a lane.
+/// Counts of a lane that are not stored yet.
 #[derive(Debug, Default)]
 struct Counted {
     delta: Delta,
@@ -80,8 +80,8 @@ impl CommandUsage {
         }
     }
 
-    /// Stores what was counted. What the command is about does not depend on it. What cannot be stored is tried again
-    /// by the next call.
+    /// Stores the counts. The command's own work does not depend on that. If counts cannot be stored, the next call
+    /// tries again.
     pub async fn write(&self) {
         *self.written.lock() = Instant::now();
         let mut counted = std::mem::take(&mut *self.counted.lock());
@@ -100,7 +100,7 @@ impl CommandUsage {
         }
     }
 
-    /// Removes what it has stored.
+    /// Stores counts, and removes the stored ones from `counted`.
     async fn try_write(&self, counted: &mut BTreeMap<CheckpointKey, Counted>) -> Result<(), String> {
         if let StoreLocation::File(directory) = &self.options.state
             && !directory.is_dir()

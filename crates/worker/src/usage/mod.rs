@@ -1,8 +1,8 @@
-//! Stores what the worker's lanes did, next to their checkpoints.
+//! Stores the counts of the worker's lanes next to their checkpoints.
 //!
-//! One task looks after all lanes: a lane has no timer, and no object of its own in memory but what is not written yet.
-//! A write reads what is stored and adds to it. A lane does not wait for any of this while it runs. One that ends has
-//! the rest of the shutdown timeout for its last write.
+//! One task looks after all lanes: a lane has no timer, and no object of its own in memory but the counts that are not
+//! written yet. A write reads the stored counts and adds to them. A lane does not wait for any of this while it runs. A
+//! lane that ends has the rest of the shutdown timeout for its last write.
 
 mod by_commands;
 
@@ -39,13 +39,13 @@ const CALLS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the last write of a lane that needed the whole shutdown timeout.
 const LAST_TIMEOUT: Duration = Duration::from_secs(3);
-/// Concurrent last writes. Thousands of lanes may end together: those that are not stored in time must not have kept
-/// the others from being stored.
+/// Most concurrent last writes. Thousands of lanes may end together: lanes that are not stored in time must not have
+/// kept the others from being stored.
 const LAST_CALLS: usize = 64;
 /// Lanes that the log names in a minute: thousands may have one cause.
 const MAX_NAMED: u64 = 10;
 
-/// What cannot be read, or written.
+/// Why counts cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageStoreError {
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum UsageStoreError {
     Damaged { place: String, reason: &'static str },
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// A command does not make a state.
+    /// A command does not create the directory of a state.
     #[error("there is no directory {}", .0.display())]
     NoState(PathBuf),
     #[error(transparent)]
@@ -69,7 +69,7 @@ pub enum UsageStoreError {
 }
 
 impl UsageStoreError {
-    /// What is stored cannot be read, now or later.
+    /// True if the stored counts cannot be read, now or later.
     const fn is_unreadable(&self) -> bool {
         matches!(self, Self::Usage(_) | Self::Damaged { .. })
     }
@@ -78,7 +78,7 @@ impl UsageStoreError {
 impl From<StateError> for UsageStoreError {
     fn from(error: StateError) -> Self {
         match error {
-            // The words of a checkpoint would be wrong.
+            // The state's error says what to do about a checkpoint, which would be wrong here.
             StateError::Damaged { place, reason } => Self::Damaged { place, reason },
             error => Self::State(error),
         }
@@ -97,18 +97,19 @@ pub struct UsageWriter {
     state_flags: String,
     writes: AtomicU64,
     lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
-    /// A lane has begun whose stored counts are not read.
+    /// True if a lane has begun whose stored counts are not read yet.
     has_unread: AtomicBool,
-    /// Last writes that go on.
+    /// Permits for the last writes of lanes.
     last_writes: Semaphore,
     /// Lanes whose last write has failed, in this minute or at the worker's end.
     lost: AtomicU64,
 }
 
-/// What is kept of a lane from one write to the next.
+/// The state of a lane between two writes.
 #[derive(Debug, Default)]
 struct Kept {
-    /// What is stored, compressed, where reading it again means reading the objects of all lanes.
+    /// The stored counts, compressed. They are kept only if the store would read the objects of all lanes to read them
+    /// again.
     stored: Option<Vec<u8>>,
     in_doubt: Option<InDoubt>,
 }
@@ -116,16 +117,17 @@ struct Kept {
 /// A write that was interrupted, or whose answer was lost. It may be stored.
 #[derive(Debug)]
 struct InDoubt {
-    /// The write, and the one before it. If the store has any other, somebody else has written since.
+    /// The write, and the one before it. If the store has any other write, another process has written since.
     write: (u64, u64),
-    /// `None`: the store has refused the write.
+    /// `None` if the store has refused the write.
     previous: Option<(u64, u64)>,
     at: Timestamp,
     delta: Delta,
 }
 
 impl InDoubt {
-    /// What is still to be added to what is stored. Nothing counts twice: what may be in it already becomes a gap.
+    /// Returns the counts that are still to be added to `stored`. Nothing counts twice: counts that may be in `stored`
+    /// already become a gap.
     fn rest(self, stored: &mut Usage) -> Delta {
         if stored.write() == self.write {
             return Delta::default();
@@ -167,7 +169,7 @@ impl UsageWriter {
         self.tidy(id);
     }
 
-    /// Removes what nobody uses.
+    /// Removes the lane's state if it is empty and unused.
     fn tidy(&self, id: &LaneId) {
         let mut lanes = self.lanes.lock();
         let is_unused = lanes.get_mut(id).and_then(Arc::get_mut).map(tokio::sync::Mutex::get_mut);
@@ -191,7 +193,7 @@ impl UsageWriter {
         let is_known = lane.last_success().is_some() || lane.usage.has_pending();
         if let Some((since, shard)) = ended.filter(|_| is_known) {
             let write = async {
-                // Nobody closes it.
+                // The semaphore is never closed.
                 let _one_of_few = self.last_writes.acquire().await;
                 self.write(lane, since, shard, true).await
             };
@@ -290,7 +292,7 @@ impl UsageWriter {
             })
             .buffer_unordered(CALLS);
         let mut failed = 0_u64;
-        // One that has no answer does not keep those behind it from being written.
+        // A write without an answer does not keep the next ones from being written.
         while let Some((lane, written)) = writes.next().await {
             let Err(error) = written else {
                 self.count_write(UsageWrite::Ok);
@@ -378,8 +380,8 @@ impl UsageWriter {
         read
     }
 
-    /// Adds what the lane did since the last write to what is stored. It can be interrupted: what is then in doubt is
-    /// looked for by the next write.
+    /// Adds the lane's counts since the last write to the stored ones. The call can be interrupted: the next write then
+    /// finds out whether the counts are stored.
     async fn write(
         &self,
         lane: &LaneMetrics,
@@ -393,7 +395,7 @@ impl UsageWriter {
         let mut kept = entry.lock().await;
         let mut has_conflicted = false;
         let written = loop {
-            // It has ended while this write waited: its last write says that it is over.
+            // The lane has ended while this write waited: the last write of the lane says that it is over.
             if !is_over && !lane.usage.is_running() {
                 break Ok(());
             }
@@ -429,7 +431,7 @@ impl UsageWriter {
                     lane.usage.set_stored(&usage, now);
                     break Ok(());
                 }
-                // Another process has written: what it wrote is read again.
+                // Another process has written: its counts are read again.
                 Err(error) if error.is_superseded() => {
                     if let Some(in_doubt) = &mut kept.in_doubt {
                         in_doubt.previous = None;
@@ -454,13 +456,13 @@ fn whole(error: &UsageStoreError, lane: &LaneId, state_flags: &str) -> String {
     whole_command(&text, lane, state_flags).unwrap_or(text)
 }
 
-/// What is stored: of a lane that is new, nothing.
+/// Decodes the stored counts. A new lane has none.
 fn decode(stored: &[u8]) -> Result<Usage, UsageError> {
     if stored.is_empty() { Ok(Usage::default()) } else { Usage::decode(stored) }
 }
 
-/// What is stored of a lane that this process counts from `since` on. A process that had delivered, and stored nothing
-/// of that, was killed.
+/// Decodes the stored counts of a lane that this process counts from `since` on. If the lane had delivered before and
+/// nothing is stored, an earlier process was killed before it stored its counts.
 fn decode_of(lane: &LaneMetrics, stored: &[u8], since: Timestamp) -> Result<Usage, UsageError> {
     if stored.is_empty() && lane.had_settled() { Ok(Usage::removed(since)) } else { decode(stored) }
 }

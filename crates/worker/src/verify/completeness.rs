@@ -53,7 +53,7 @@ pub struct UnknownRecord {
     /// The number under which a ledger has the record.
     pub key: u64,
     pub identity: Identity,
-    /// Its id at the console.
+    /// The record's id at the console.
     pub id: String,
 }
 
@@ -77,7 +77,7 @@ impl CompletenessChecker {
         Self { page_bytes: SMALL_PAGE_BYTES, budget: Some(budget), ..self }
     }
 
-    /// For what the lane owes: what its settings exclude is no record of it.
+    /// Makes the checker read only records that the lane owes: it does not owe those that its settings exclude.
     pub fn of_owed(self, pull: &Arc<PullSettings>) -> Self {
         Self { pull: pull.clone(), ..self }
     }

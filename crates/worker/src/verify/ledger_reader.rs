@@ -37,11 +37,12 @@ pub struct LedgerReader {
     pub live: Arc<dyn CheckpointBackend>,
     /// The area of the repairs.
     pub repairs: Arc<dyn Store>,
-    /// The area of what was replayed, for those who ask for what was delivered.
+    /// The area of replayed events, for callers that ask for delivered events.
     pub replays: Option<Arc<dyn Store>>,
 }
 
-/// Where the worker's lane of this spec stores its checkpoint: its sink if that is transactional, else `store`.
+/// Returns the backend where the worker's lane of this spec stores its checkpoint: its sink if it is transactional,
+/// else `store`.
 ///
 /// # Errors
 /// If the lane's sink cannot be built.
@@ -302,7 +303,8 @@ impl Account {
         start..self.closed_hour(stream, overlap, now).max(start)
     }
 
-    /// The lane is past all hours before this one, and no further record is expected in them.
+    /// Returns the first hour that is not closed. The lane is past all hours before it, and no further record is
+    /// expected in them.
     pub fn closed_hour(&self, stream: Stream, overlap: Duration, now: Timestamp) -> Hour {
         let position = &self.checkpoint.position;
         let covered = match Accounting::of(stream) {
@@ -311,7 +313,7 @@ impl Account {
             Accounting::Ids => position.complete(),
             Accounting::Nothing => None,
         };
-        // What comes late within `overlap` was read when the lane has closed the time.
+        // A lane that has closed a time has read the records that came late within `overlap`.
         let closed = covered.map(|covered| covered.min(now).minus(overlap));
         let closed = closed.map(|closed| position.closed_until().map_or(closed, |until| until.min(closed)));
         closed.and_then(Hour::of).unwrap_or(Hour(0))
@@ -326,7 +328,8 @@ fn oldest_sum(now: Timestamp) -> Hour {
     Hour::of(now).unwrap_or(Hour(0)).minus(SUM_HOURS)
 }
 
-/// Where there is no former ledger (any more), the present one, which has another generation.
+/// Returns the ledger of this kind. Without a former ledger (any more), it is the present one, which has another
+/// generation.
 fn ledger(checkpoint: &LaneCheckpoint, which: LedgerKind) -> &Ledger {
     match (&checkpoint.former, which) {
         (Some(former), LedgerKind::Former) => former.ledger(),

@@ -30,7 +30,7 @@ const CONSOLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The result of a check of one lane.
 enum Check {
     Done {
-        /// When another hour can be compared.
+        /// Time when another hour can be compared.
         next_hour: Timestamp,
     },
     /// No hour can be compared before this time.
@@ -38,7 +38,7 @@ enum Check {
 }
 
 impl Check {
-    /// The wait before the next one. `has_repairs`: the lane tells the operator to repair something, until it has
+    /// Returns the wait before the next check. `has_repairs`: the lane asks the operator for a repair, until it has
     /// compared that time itself.
     fn wait(self, has_repairs: bool, now: Timestamp) -> Duration {
         match self {

@@ -65,7 +65,7 @@ pub struct Selected {
     pub once_timeout: Duration,
 }
 
-/// What to compare with the ledger, and how.
+/// The settings of a comparison with the ledger.
 #[derive(Debug, Clone)]
 pub struct Verify {
     pub selected: Selected,
@@ -116,7 +116,7 @@ pub struct IncompleteHours {
 #[derive(Debug, PartialEq, Eq)]
 pub enum RepairResult {
     NotRequested,
-    /// Nothing is missing any more. The number is that of the delivered records.
+    /// No record is missing any more. The number is that of the delivered records.
     Done(u64),
     /// The ledger does not say which records are missing. Only the whole hour can be delivered again.
     NeedsResend,
@@ -138,7 +138,7 @@ pub fn repairs_area(pipeline: &str) -> PathBuf {
     Path::new("verify").join(pipeline)
 }
 
-/// The area in the state with what replays of a pipeline's dead letters have delivered.
+/// Returns the area in the state for the events that replays of a pipeline's dead letters have delivered.
 pub fn replays_area(pipeline: &str) -> PathBuf {
     Path::new("replays").join(pipeline)
 }
@@ -214,8 +214,8 @@ impl Selected {
     }
 }
 
-/// Why nothing is compared: the console's name is a part of each identity, and under another one nothing that was
-/// delivered is found.
+/// Returns why nothing is compared. The console's name is a part of each identity, so under another name no delivered
+/// event is found. `None` if the name is the same.
 fn of_another_console(spec: &LaneSpec, checkpoint: &LaneCheckpoint) -> Option<String> {
     let (host, before) = (spec.console.url.host(), &*checkpoint.host);
     (host != before).then(|| {
@@ -323,7 +323,7 @@ impl Job<'_> {
     ) -> Result<(), VerifyError> {
         let Range { start, end } = hours;
         match self.compare_all(hours, report, stop).await {
-            // As where the token no longer sees the scope.
+            // For example, the token no longer sees the scope.
             Err(VerifyError::Console(error)) if self.other_settings => {
                 report.not_judged.push(format!("from {start} to {end}: for the settings of then: {error}"));
             }
@@ -506,7 +506,7 @@ impl Job<'_> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Redelivered {
     delivered: u64,
-    /// Those that the destination refused.
+    /// Records that the destination refused.
     dead_letters: u64,
 }
 
@@ -517,14 +517,14 @@ struct Redelivery<'a> {
     /// The pull of a window.
     pull: PullSettings,
     key: CheckpointKey,
-    /// `None`: all records of the window.
+    /// `None` if all records of the window are wanted.
     wanted: Option<RecordFilter>,
-    /// Without progress for this long it is given up.
+    /// Time without progress after which the redelivery is given up.
     timeout: Duration,
 }
 
 impl Redelivery<'_> {
-    /// The numbers of these records, or why not all were delivered.
+    /// Delivers the records. Returns their numbers, or why not all were delivered.
     async fn run(self, usage: &CommandUsage, stop: &CancellationToken) -> Result<Redelivered, String> {
         let Self { shared, spec, pull, key, wanted, timeout } = self;
         let LaneId { pipeline, stream, sink } = &spec.id;
@@ -557,15 +557,16 @@ struct Columns {
 }
 
 impl Columns {
-    /// `counted` by the console, `expected` by the ledger before that, and `missing` in it afterwards.
+    /// Makes the columns from numbers of records: `counted` by the console, `expected` by the ledger before that, and
+    /// `missing` in the ledger afterwards.
     fn of(counted: u64, expected: u64, missing: u64) -> Self {
-        // What is neither expected nor missing was delivered meanwhile.
+        // Records that are neither expected nor missing were delivered meanwhile.
         let delivered = counted.saturating_sub(expected + missing);
         Self { accounted: expected + delivered, purged: (expected + missing).saturating_sub(counted) }
     }
 }
 
-/// What a second look has found.
+/// The result of a second look at hours.
 #[derive(Debug)]
 enum Confirmed {
     /// No record is missing.
@@ -584,8 +585,8 @@ impl Confirmed {
     }
 }
 
-/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. It must be that of `account`.
-/// `hours` is one hour, or a day of which the ledger has one count.
+/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. The ledger must still be that
+/// of `account`. `hours` is one hour, or a day of which the ledger has one count.
 async fn confirm(
     ledger: &mut LedgerReader,
     checker: &mut CompletenessChecker,

@@ -25,7 +25,7 @@ const RESERVED: [&str; 13] = [
 /// A header's name that the settings give.
 ///
 /// # Errors
-/// If it is no name, or that of a header which is the client's.
+/// If the text is not a name, or is the name of a header that the client sets itself.
 pub(crate) fn header_name(key: &str, name: &str) -> Result<HeaderName, BuildError> {
     let parsed: HeaderName =
         name.parse().map_err(|_| BuildError::value(key, format!("`{}` is not the name of a header", excerpt(name))))?;

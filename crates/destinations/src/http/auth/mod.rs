@@ -99,7 +99,7 @@ struct SecretHeader {
     name: HeaderName,
     prefix: &'static str,
     credential: Arc<Credential>,
-    /// Not only a header that a proxy or the destination wants.
+    /// Whether the header is a credential, and not only one that a proxy or the destination wants.
     is_credential: bool,
 }
 

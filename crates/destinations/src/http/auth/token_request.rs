@@ -34,7 +34,8 @@ pub struct TokenEndpointSettings {
 pub(crate) enum Connection<'a> {
     /// With these certificates, and through this proxy.
     Settings(&'a HttpSettings),
-    /// It is on this machine or its link, as the metadata servers of clouds are: never through a proxy.
+    /// The server is on this machine or its link, as the metadata servers of clouds are. Requests never go through a
+    /// proxy.
     Local,
 }
 
@@ -198,7 +199,7 @@ fn by_status(response: &ResponseView<'_>) -> Outcome {
     }
 }
 
-/// For a metadata server: these statuses mean that it is being updated.
+/// Judges a response of Azure's metadata server. The statuses 404 and 410 mean that the server is being updated.
 pub(crate) fn by_status_of_azure(response: &ResponseView<'_>) -> Outcome {
     match response.status {
         StatusCode::NOT_FOUND | StatusCode::GONE => response.retry_later(),

@@ -12,7 +12,7 @@ use super::renewable::Issued;
 #[derive(Deserialize)]
 pub(crate) struct TokenResponse {
     access_token: String,
-    /// In seconds.
+    /// Lifetime of the token in seconds.
     expires_in: Option<Number>,
     /// Seconds since 1970: what some endpoints of Azure send instead.
     expires_on: Option<Number>,

@@ -20,7 +20,7 @@ use crate::http::identity::external_account::ExternalAccount;
 use crate::http::identity::google_metadata::GoogleMetadata;
 use crate::http::identity::service_account::ServiceAccount;
 
-/// What a token is given for.
+/// The credentials that a token is issued for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grant {
     Client(ClientCredentials),
@@ -28,7 +28,7 @@ pub(crate) enum Grant {
     ExternalAccount(ExternalAccount),
     ManagedIdentity(ManagedIdentity),
     GoogleMetadata(GoogleMetadata),
-    /// There is none, for this reason.
+    /// There are no credentials, for this reason.
     Unavailable(String),
 }
 

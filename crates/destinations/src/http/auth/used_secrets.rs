@@ -52,11 +52,11 @@ impl UsedSecrets {
     }
 }
 
-/// They are no secrets, and messages name them.
+/// Authentication schemes in header values. These words are no secrets, and messages name them.
 const SCHEMES: [&str; 9] =
     ["ApiKey", "ApiToken", "Basic", "Bearer", "Digest", "GenieKey", "Negotiate", "Splunk", "Token"];
 
-/// The user and password of `Basic`.
+/// Returns the decoded user and password of `Basic`.
 fn decoded(word: &str) -> Option<String> {
     const CONFIG: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

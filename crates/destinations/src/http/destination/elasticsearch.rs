@@ -238,7 +238,7 @@ impl ElasticsearchSettings {
         })
     }
 
-    /// What the documents are created in, and its name.
+    /// Returns the storage that documents are created in, and its name.
     fn storage(&self, dataset: Option<&str>, context: &SinkContext) -> Result<(Storage, String), BuildError> {
         let default = match (dataset, &self.namespace) {
             (None, None) => DATA_STREAM.to_owned(),

@@ -137,7 +137,7 @@ impl Destination for Generic {
     /// OPTIONS delivers nothing and every server answers it, but few servers check credentials for it.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
         let judge = move |response: &ResponseView<'_>| match (ResponseView { body: b"", ..*response }).by_status() {
-            // It knows no OPTIONS, which says nothing about POST.
+            // The server does not know OPTIONS. That says nothing about POST.
             _ if response.status == StatusCode::NOT_IMPLEMENTED => reached(endpoint, response.status),
             Outcome::Failed(Failure::Unauthorized(reason)) => {
                 Probe::Failed(format!("{endpoint}: credentials refused: {reason}"))

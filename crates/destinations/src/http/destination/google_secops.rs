@@ -128,7 +128,7 @@ impl DestinationType for GoogleSecopsSettings {
         }
     }
 
-    /// They are sent in base64.
+    /// Raw events are sent in base64.
     fn embeds_raw(&self) -> bool {
         false
     }
@@ -191,7 +191,7 @@ impl GoogleSecopsSettings {
         Ok(base.join(&format!("{version}/{}/logTypes/{log_type}", self.instance()?)))
     }
 
-    /// What precedes the first log.
+    /// Returns the part of the body before the first log.
     fn body_start(&self) -> Result<String, BuildError> {
         let forwarder = match &self.forwarder {
             None => String::new(),
@@ -203,7 +203,7 @@ impl GoogleSecopsSettings {
         Ok(format!(r#"{{"inlineSource":{{{forwarder}"logs":["#))
     }
 
-    /// What follows the id in each log.
+    /// Returns the part of each log after the id.
     fn log_end(&self, context: &SinkContext) -> String {
         let labels = [("pipeline", context.pipeline.as_str()), ("stream", context.stream.name())];
         let own = context.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -220,7 +220,7 @@ impl GoogleSecopsSettings {
 pub(crate) struct GoogleSecops {
     log_type: Endpoint,
     open: String,
-    /// What follows the id in each log.
+    /// The part of each log after the id.
     log_end: String,
 }
 

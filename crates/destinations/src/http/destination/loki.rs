@@ -156,7 +156,7 @@ fn label_name(name: &str) -> String {
 
 #[derive(Debug)]
 pub(crate) struct Loki {
-    /// What precedes the first entry.
+    /// The part of the body before the first entry.
     open: String,
     /// `None` for `timestamp: now`.
     accepted_times: Option<TimeLimits>,

@@ -50,7 +50,8 @@ pub(crate) trait DestinationType {
     /// See [`SinkType::older_ocsf_reader`](crate::common::SinkType::older_ocsf_reader).
     const OLDER_OCSF_READER: Option<&'static str> = None;
 
-    /// What the destination's own SentinelOne integration calls the streams. Types that have it have `content`.
+    /// Names that the destination's own SentinelOne integration has for the streams. Types with an integration have the
+    /// setting `content`.
     const INTEGRATION: Option<&'static Integration> = None;
 
     /// See [`SinkType::content`](crate::common::SinkType::content).
@@ -94,13 +95,13 @@ pub(crate) trait DestinationType {
     }
 }
 
-/// What the sink of one lane is built from.
+/// The parts that the sink of one lane is built from.
 #[derive(Debug)]
 pub(crate) struct Parts<D> {
     pub(crate) auth: Authenticator,
     /// Headers of every request, in addition to those that all destinations share.
     pub(crate) headers: HeaderMap,
-    /// Where batches may be posted, with equal destinations. Not empty.
+    /// Addresses with equal destinations, to any of which batches may be posted. Never empty.
     pub(crate) addresses: Vec<Address<D>>,
 }
 
@@ -121,13 +122,13 @@ impl<D> Address<D> {
 }
 
 impl<D> Parts<D> {
-    /// For a destination with one address.
+    /// Returns the parts for a destination with one address.
     pub(crate) fn new(auth: Authenticator, headers: HeaderMap, endpoint: Endpoint, destination: D) -> Self {
         Self { auth, headers, addresses: vec![Address::new(endpoint, destination)] }
     }
 }
 
-/// What makes one HTTP destination differ from another.
+/// The properties in which HTTP destinations differ.
 pub(crate) trait Destination: Send + Sync + Debug + 'static {
     fn content_type(&self) -> &'static str;
 
@@ -153,7 +154,8 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
         64 * 1024
     }
 
-    /// What a response means. It is a pure function, so that each row of the destination's contract is a row of a test.
+    /// Returns what a response means. The function is pure, so that each row of the destination's contract is a row of
+    /// a test.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome;
 
     /// Runs before the first request with events, and again before the next one if it returns false. The request is

@@ -35,7 +35,7 @@ pub use self::settings::Aws;
 /// `service` of OpenSearch Serverless.
 pub(crate) const SERVERLESS: &str = "aoss";
 
-/// Where credentials come from, and which role is assumed with them.
+/// The origin of credentials, and the role that is assumed with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AwsGrant {
     /// The error says what is wrong with the environment.
@@ -44,7 +44,7 @@ pub(crate) struct AwsGrant {
     pub(crate) endpoint: TokenEndpointSettings,
 }
 
-/// What settings and environment say.
+/// The values that settings and environment give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     origin: Origin,

@@ -74,7 +74,8 @@ impl ManagedIdentity {
     }
 }
 
-/// What the workload identity webhook of Kubernetes puts into the environment. The arguments replace parts of it.
+/// Returns the credentials that the workload identity webhook of Kubernetes puts into the environment. Arguments that
+/// are set replace parts of them.
 pub(crate) fn workload_identity(
     ambient: &Environment,
     tenant_id: Option<&str>,

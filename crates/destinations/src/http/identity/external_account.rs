@@ -43,7 +43,7 @@ struct Impersonation {
     token_lifetime_seconds: Option<u32>,
 }
 
-/// Where the other identity provider's token is.
+/// The place of the other identity provider's token: a file or a URL.
 #[derive(Deserialize)]
 struct Source {
     file: Option<String>,

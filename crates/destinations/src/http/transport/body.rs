@@ -36,7 +36,7 @@ struct EncoderScratch {
 
 struct Gzip {
     stream: Compress,
-    /// For the output of one call. The body itself would be filled with zeros first, as far as it has space.
+    /// Buffer for the output of one call. Without it, the free space of the body would be filled with zeros first.
     output: Box<[u8]>,
 }
 

@@ -126,7 +126,7 @@ impl SinkClient {
         self.probe_with_empty(Method::POST, endpoint, judge).await
     }
 
-    /// What a response that is not a refusal says of the credentials.
+    /// Returns what a response that is not a refusal says about the credentials.
     pub(crate) fn accepts(&self) -> &'static str {
         if self.auth.has_credentials() { "accepts the credentials" } else { "accepts requests without credentials" }
     }

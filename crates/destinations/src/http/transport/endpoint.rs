@@ -16,7 +16,7 @@ use crate::BuildError;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     url: Url,
-    /// What the sink appended to the configured path.
+    /// The part that the sink appended to the configured path.
     appended: String,
     /// Bytes of the configured query. The sink appends to it.
     own_query: usize,
@@ -57,7 +57,7 @@ impl Endpoint {
         let base = is_there.unwrap_or(own);
         let mut url = self.url.clone();
         url.set_path(&format!("{base}/{path}"));
-        // With the escapes of the URL.
+        // The appended part has the escapes of the URL.
         let added = url.path().get(base.len()..).unwrap_or_default();
         let before = if is_there.is_some() { "" } else { self.appended.as_str() };
         let appended = format!("{before}{added}");
@@ -108,16 +108,16 @@ pub(crate) fn addresses<'a>(url: Option<&'a Endpoint>, urls: &'a [Endpoint]) -> 
 /// A text that is not an [`Endpoint`]. Quotes nothing of the text, which may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// It does not parse.
+    /// The text cannot be parsed as a URL.
     #[error("expected a URL such as https://HOST/PATH")]
     NotUrl,
-    /// It is neither http nor https, or has no host.
+    /// The scheme is neither http nor https, or the URL has no host.
     #[error("expected a URL that begins with https:// or http://")]
     Scheme,
-    /// `https://` stands there twice.
+    /// The text has `https://` twice.
     #[error("the URL begins twice; write https:// once")]
     BeginsTwice,
-    /// It has a user name or a password.
+    /// The URL has a user name or a password.
     #[error("user name and password belong in the sink's credentials, not in the URL")]
     Credentials,
 }

@@ -39,10 +39,10 @@ pub(crate) struct RequestError {
     pub(crate) kind: ErrorKind,
 }
 
-/// What happened to a request without a response.
+/// The failure of a request that got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
-    /// It was not sent.
+    /// The request was not sent.
     Unsent,
     /// No connection was established, or the TLS handshake failed.
     NotConnected,
@@ -79,7 +79,7 @@ pub(crate) async fn exchange(
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(max_bytes - body.len())]),
             Ok(None) => break,
-            // For a refusal the status is sufficient.
+            // A refusal needs no body: its status is sufficient.
             Err(_) if !status.is_success() => break,
             Err(error) => return Err(failed(error)),
         }

@@ -1,4 +1,4 @@
-//! What the bodies of several destinations have in common.
+//! Functions and types for the bodies of several destinations.
 
 use s1_forwarder_engine::sink::Event;
 use s1_forwarder_record::Reader;
@@ -30,8 +30,8 @@ pub(crate) fn write_body_as_string(event: Event<'_>, out: &mut Vec<u8>) {
     write_string(&String::from_utf8_lossy(event.body), out);
 }
 
-/// One object with members of the sink and those of an event. The event's own value holds, as a `remap` may have set
-/// it: of a name that occurs twice, some destinations refuse the document, and others take either value.
+/// One object with members of the sink and those of an event. The event's own value counts, since a `remap` may have
+/// set it. If a name occurs twice, some destinations refuse the document, and others take either value.
 #[derive(Debug)]
 pub(crate) struct Merged<'a> {
     event: &'a [u8],
@@ -89,7 +89,7 @@ impl<'a> Merged<'a> {
 
 impl Merged<'_> {
     fn end_renamed(&mut self) {
-        // A member was found in it, so that it is text.
+        // A member was found in the event, so the event is text.
         let event = std::str::from_utf8(self.event).unwrap_or_default();
         for (name, value) in members(event) {
             let own = if self.renamed.contains(&name) { "own." } else { "" };

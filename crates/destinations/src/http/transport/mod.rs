@@ -1,4 +1,4 @@
-//! What all destinations share of a request: encoding, limits, sending, and what an answer means in general.
+//! The parts of a request that all destinations share: encoding, limits, sending, and the general meaning of an answer.
 
 pub(crate) mod body;
 pub(crate) mod client;

@@ -71,7 +71,7 @@ impl<D: Destination> HttpSink<D> {
         })
     }
 
-    /// One attempt, and a second one if the credentials were refused and new ones are available.
+    /// Makes one attempt, and a second one if the credentials were refused and new ones are available.
     async fn attempt(&self, batch: &Batch) -> Attempt {
         let limit = self.size.limit();
         if batch.len() > limit {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 const TIMEOUTS: u32 = 2;
 /// The lost connections in a row after which a batch is sent in halves.
 const LOST_CONNECTIONS: u32 = 3;
-/// How long requests stay small after that.
+/// How long requests stay small after these failures, or after a refusal for their size.
 const SMALL_FOR: Duration = Duration::from_secs(300);
 /// Requests do not stay smaller than this, since an unavailable destination times out with any size.
 const MIN_EVENTS: usize = 50;
@@ -52,7 +52,8 @@ impl SizeLimiter {
         state.limit.as_ref().map_or(usize::MAX, |limit| limit.events)
     }
 
-    /// Whether several events with these bytes, before framing, would be refused as a request of this size was.
+    /// Whether a request of several events would be refused, since one of this size, or a smaller one, was refused.
+    /// `bytes` is the size of the events before framing.
     pub(crate) fn is_too_large(&self, bytes: usize) -> bool {
         let mut state = self.0.lock();
         if state.refused.as_ref().is_some_and(|refused| refused.until <= Instant::now()) {

@@ -63,7 +63,7 @@ impl<'a> Alert<'a> {
         Some(Self { record, asset })
     }
 
-    /// When it was detected.
+    /// Returns the time of the detection.
     pub fn time(&self) -> Option<Timestamp> {
         Timestamp::parse_of_record(&self.text("detectedAt")?).ok()
     }

@@ -1,4 +1,4 @@
-//! What an activity or a threat says for its notification.
+//! The facts of an activity or a threat that its notification needs.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -52,14 +52,14 @@ impl<'a> Members<'a> {
 #[derive(Debug)]
 pub(in crate::syslog) struct Facts<'a> {
     members: Members<'a>,
-    /// What does not change of the threat that the activity is about, if it was fetched.
+    /// Constant members of the threat that the activity is about; `None` if no threat was fetched.
     threat: Option<Members<'a>>,
-    /// Its type of activity. A threat has that of its state.
+    /// The activity type. A threat has the type that its state stands for.
     pub activity_type: i64,
     is_threat: bool,
     /// The endpoint's name.
     pub host: Option<Cow<'a, str>>,
-    /// When it happened.
+    /// Time of the activity, or of the threat's detection, mitigation or resolution.
     pub time: Option<Timestamp>,
     pub origin: &'a Origin<'a>,
 }
@@ -139,12 +139,12 @@ impl<'a> Facts<'a> {
         of_change.or_else(|| self.time_at(&detected))
     }
 
-    /// Whether it is about an endpoint.
+    /// Whether the activity or the threat is about an endpoint.
     pub fn has_endpoint(&self) -> bool {
         self.is_threat || self.host.is_some() || self.text("agentId").is_some()
     }
 
-    /// Whether it is about a threat, as far as the form of the line is concerned.
+    /// Whether the line has the form of a line about a threat.
     pub fn is_about_malware(&self) -> bool {
         self.is_threat || types::is_detection(self.activity_type) || self.text("data.threatClassification").is_some()
     }
@@ -202,7 +202,7 @@ impl<'a> Facts<'a> {
             2006..=2010 => 8,
             18 | 20 if self.confidence().is_some_and(|level| level.eq_ignore_ascii_case("malicious")) => 8,
             18 | 20 | 4003 | 4109 => 5,
-            // Such as `E_HIGH`.
+            // The severity is a word such as `E_HIGH`.
             types::STAR_ALERT => {
                 let severity = self.text("data.severity").unwrap_or_default().to_lowercase();
                 match severity.trim_start_matches("e_") {
@@ -260,7 +260,7 @@ impl<'a> Facts<'a> {
         known.map(Cow::Borrowed).or_else(of_threat)
     }
 
-    /// Whether the threat was stopped before it ran, if it is known.
+    /// Whether the threat was stopped before it ran; `None` if that is not known.
     pub fn is_preemptive(&self) -> Option<bool> {
         if types::is_detection(self.activity_type) {
             return Some(self.activity_type == types::BLOCKED);

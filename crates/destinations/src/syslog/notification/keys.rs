@@ -10,7 +10,7 @@ use super::names;
 use super::origin::Dialect;
 use crate::syslog::cef_fields::Cut;
 
-/// One key, and what its value is made of.
+/// One key, and the source of its value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Key {
     pub name: &'static str,
@@ -34,7 +34,7 @@ impl Key {
         value.filter(|value| says_something(value))
     }
 
-    /// It is cut before others.
+    /// Makes the value of the key one that is cut before others.
     const fn early(self) -> Self {
         Self { cut: Cut::Early, ..self }
     }

@@ -24,7 +24,7 @@ use super::shorten;
 pub(super) use self::keys::format;
 pub(super) use self::origin::{Dialect, Origin};
 
-/// What the console notifies of.
+/// The subject of one notification of the console.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub(super) enum Notification<'a> {
@@ -42,7 +42,7 @@ impl<'a> Notification<'a> {
         }
     }
 
-    /// When it happened, as `rt` or `detectedAt` says.
+    /// Returns the time of the event, which `rt` or `detectedAt` has.
     pub fn time(&self) -> Option<Timestamp> {
         match self {
             Self::Activity(facts) => facts.time,
@@ -78,7 +78,7 @@ struct Line<'a> {
     /// of an alert.
     slot: Option<Cow<'a, str>>,
     activity_type: i64,
-    /// In the header of CEF:0.
+    /// The name in the header of CEF:0.
     name: Cow<'a, str>,
     severity: u8,
     entries: Vec<Entry<'a>>,
@@ -258,7 +258,8 @@ fn entry<'a>(key: &Key, facts: &Facts<'a>) -> Option<Entry<'a>> {
     Some(Entry::new(key.name, key.cut, value))
 }
 
-/// What stands for a character that would end a value, or begin another.
+/// The part of a line that a text is in. It decides how characters are escaped that would end a value, or begin
+/// another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escape {
     /// A part of the header of CEF:0, which knows no escape for `=`.
@@ -313,7 +314,7 @@ fn escaped(text: &str, escape: Escape) -> String {
     escaped
 }
 
-/// What a reader may take for a blank.
+/// Whether a reader may take the character for a blank.
 fn is_blank(character: char) -> bool {
     character.is_control() || character.is_whitespace()
 }

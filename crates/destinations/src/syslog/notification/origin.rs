@@ -1,4 +1,4 @@
-//! Where records are from, and the dialect of their lines.
+//! The origin of records, and the dialect of their lines.
 
 use s1_forwarder_record::Stream;
 
@@ -9,7 +9,7 @@ pub(in crate::syslog) enum Dialect {
     Cef2,
 }
 
-/// Where the records of a lane are from.
+/// The origin of a lane's records.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::syslog) struct Origin<'a> {
     pub dialect: Dialect,

@@ -120,7 +120,7 @@ fn what_is_about_no_endpoint_has_the_consoles_build_or_no_slot() {
     assert!(line.contains("|originatorName=usea1-acme.sentinelone.net|originatorVersion=S-26.1.4#22|"), "{line}");
 }
 
-/// What readers compare with. The console's own sentence is the name of other types.
+/// Readers compare these names. Other types have the console's own sentence as their name.
 #[test]
 fn names_are_those_that_readers_compare_with() {
     let user = json!({ "byUser": "Amira Haddad", "username": "Femi Adeyemi", "email": "femi@globex.example" });
@@ -360,7 +360,7 @@ fn each_type_meets_the_conditions_of_its_readers() {
     }
 }
 
-/// What `activities.include: [threat]` has put into the record.
+/// `activities.include: [threat]` has put the threat into the record.
 #[test]
 fn a_fetched_threat_adds_keys_and_replaces_none() {
     let threat = json!({
@@ -428,7 +428,7 @@ fn a_long_line_keeps_what_is_exact() {
     }
 }
 
-/// What is too long for an id is a text, and a status is a word.
+/// A value that is too long for an id is shortened like a text, and a status must be a word.
 #[test]
 fn one_long_value_is_shortened() {
     let mut record = detection();

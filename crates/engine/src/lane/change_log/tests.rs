@@ -94,7 +94,7 @@ impl Lane {
         format!("acme/{}/siem", self.stream).parse().unwrap()
     }
 
-    /// An id as consoles give them: the milliseconds, and 22 bits more.
+    /// Returns an id as consoles make them: the milliseconds, and 22 bits more.
     fn id(&mut self, created: Timestamp) -> u64 {
         (u64::try_from(created.millis()).unwrap() - 1_288_834_974_657) << 22 | self.random.u64(..1 << 22)
     }
@@ -156,7 +156,7 @@ impl Lane {
         let bytes = self.store.load(&self.key()).await?.unwrap();
         let mut checkpoint = LaneCheckpoint::decode(&bytes).unwrap();
         checkpoint.load(&self.store, &self.key()).await?;
-        // The store has removed them meanwhile.
+        // The store has removed these segments meanwhile.
         let stored: Vec<u64> = self.store.stored.lock().1.keys().copied().collect();
         let removed: Vec<u64> =
             checkpoint.ledger.released().iter().copied().filter(|segment| !stored.contains(segment)).collect();
@@ -164,7 +164,7 @@ impl Lane {
         Ok(checkpoint)
     }
 
-    /// What a batch has written on average since the last call.
+    /// Returns the bytes that a batch has written on average since the last call.
     fn bytes_a_batch(&mut self) -> u64 {
         std::mem::take(&mut *self.store.bytes.lock()) / std::mem::take(&mut self.batches).max(1)
     }
@@ -179,7 +179,7 @@ impl Lane {
     async fn assert_stored(&self) {
         let mut stored = self.stored().await.unwrap();
         stored.position.follow(&self.passes);
-        // What is to be stored next is no part of what a position says.
+        // The changes that are to be stored next are not compared.
         stored.position = stored.position.for_poll();
         let mut expected = self.checkpoint.clone();
         expected.position = expected.position.for_poll();
@@ -388,7 +388,7 @@ async fn an_alert_that_changes_twice_between_two_writes_is_stored_as_it_was_last
     lane.assert_stored().await;
 }
 
-/// A lane of which the journal is not as it was written would repeat what it does not know any more.
+/// A lane with a damaged journal would deliver again the records that it does not know any more.
 #[tokio::test]
 async fn a_damaged_journal_is_refused_and_one_that_is_longer_is_not() {
     let mut lane = Lane::new(&PullSettings::of(Stream::Alerts), now());
@@ -420,7 +420,7 @@ async fn a_damaged_journal_is_refused_and_one_that_is_longer_is_not() {
     }
 }
 
-/// What a lane does between two writes.
+/// A step of a lane between two writes.
 #[derive(Debug, Clone)]
 enum Step {
     Take {
@@ -435,7 +435,7 @@ enum Step {
     Wait(u32),
     ForgetKeys,
     Lookback(bool),
-    /// The console has this number of scopes of findings now; none where it accepts a poll of all of them.
+    /// The console has this number of scopes of findings now; zero if it accepts a poll of all of them.
     Scopes(usize),
     Restart,
     Store,
@@ -460,7 +460,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever changes, in whatever order: a restart finds what was stored.
+    /// A restart finds what was stored, whatever changes in whatever order.
     #[test]
     fn what_is_stored_comes_back(steps in steps(), kind in 0..5_usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

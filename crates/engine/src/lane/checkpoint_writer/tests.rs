@@ -25,7 +25,7 @@ struct Memory {
     saved: Mutex<Vec<u64>>,
     write_time: Duration,
     stored: Option<Vec<u8>>,
-    /// What a claim finds, if that is something else: a command has written it since.
+    /// The bytes that a claim finds, if a command has written others since.
     claimed: Option<Vec<u8>>,
     /// True while another process has the lane. A claim resets it.
     owned_elsewhere: Mutex<bool>,
@@ -70,7 +70,7 @@ fn new_writer(
     writer_with_seed(7, failures, write_time)
 }
 
-/// A lane with this random seed.
+/// Returns the store, the writer and the checkpoint of a lane with this random seed.
 fn writer_with_seed(
     seed: u64,
     failures: impl IntoIterator<Item = StateError>,
@@ -229,8 +229,8 @@ async fn a_lane_that_another_process_took_over_tries_to_write_once() {
     }
 }
 
-/// Without that, what a failed delivery kept as dead letters would be kept again after a kill, and so would a complete
-/// snapshot be read again.
+/// Otherwise, after a kill, the dead letters of a failed delivery would be kept again, and a complete snapshot would be
+/// read again.
 #[tokio::test(start_paused = true)]
 async fn a_transactional_sink_gets_what_no_delivery_has_committed() {
     for by_delivery in [true, false] {

@@ -72,7 +72,7 @@ async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
     }
 }
 
-/// Only another file mends a program, and with it comes another lane.
+/// Only a change of the pipeline file corrects a program, and that starts another lane.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
     for failure in [Failure::ProgramFailed, Failure::ProgramOverran] {

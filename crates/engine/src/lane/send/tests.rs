@@ -49,7 +49,7 @@ fn transaction_checkpoint(
     TransactionCheckpoint { before, journal, passes, pending: pending.clone(), now }
 }
 
-/// A sink that commits the checkpoint with the events is given what is true once it has taken them.
+/// A sink that commits the checkpoint with the events gets the one that is true once it has accepted them.
 #[test]
 fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more() {
     let passes = PullSettings::of(Stream::Activities).passes();
@@ -87,7 +87,7 @@ fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
     let journal = JournalChange { appends: before.take_appends(start()), released: vec![77] };
     let needed: Vec<u64> = journal.appends.iter().map(|append| append.segment).collect();
 
-    // Its watermark forgets the old keys, and with them their part of the journal.
+    // The batch's watermark forgets the old keys, and with them their part of the journal.
     let pending = Arc::new(pending_batch(&[start()]));
     let transaction_checkpoint = transaction_checkpoint(&before, &journal, &passes, &pending, start());
     let (stored, update) = (transaction_checkpoint.stored(&[0]), transaction_checkpoint.update(&[0]));
@@ -96,7 +96,8 @@ fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
     assert_eq!(update.journal.released, [77]);
 }
 
-/// A part of a batch may be committed, and the rest settled in another way. What was committed is not all of it then.
+/// A part of a batch may be committed, and the rest settled in another way. The committed checkpoint does not cover the
+/// rest then.
 #[tokio::test(start_paused = true)]
 async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
     let passes = PullSettings::of(Stream::Activities).passes();

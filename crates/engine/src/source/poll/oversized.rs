@@ -17,15 +17,15 @@ use crate::source::PullSettings;
 use crate::source::protocols::UnifiedAlertList;
 use crate::source::requests::{Answer, PageStart, RecordList, Request};
 
-/// The console accepts no larger `skip`.
+/// Largest `skip` that the console accepts.
 const MAX_SKIP: usize = 1000;
 
-/// How far a poll is in stepping over a record.
+/// Progress of a poll that steps over a record.
 #[derive(Debug)]
 pub(super) enum OversizedRecord {
-    /// Looks for the place of the record whose beginning is `wanted`: it is not among the first `at` records.
+    /// Looks for the place of the record whose beginning is `wanted`. The record is not among the first `at` records.
     Searching { at: usize, wanted: Bytes },
-    /// The record at `at` is too large: asks for the page after it. `wanted` is there until it was met.
+    /// The record at `at` is too large: asks for the page after it. `wanted` is there until that record was met.
     Behind { at: usize, beginning: Bytes, wanted: Option<Bytes> },
     /// The page after the record came: asks for the record again, as far as its beginning, to see whether it is still
     /// in its place.
@@ -34,23 +34,25 @@ pub(super) enum OversizedRecord {
     InPart { beginning: Bytes, max_bytes: usize },
 }
 
-/// What the poll does after an answer.
+/// Next step of the poll after an answer.
 #[derive(Debug)]
 pub(super) enum AfterAnswer {
-    /// It sends the record's next request.
+    /// The poll sends the record's next request.
     Ask(OversizedRecord),
-    /// It sends this one again after a failure.
+    /// The poll sends this request again after a failure.
     AskAgain(OversizedRecord, ConsoleError),
-    /// It searches for this record.
+    /// The poll searches for this record.
     Search { wanted: Bytes },
-    /// It searches for this record from where it has come meanwhile, since more records come before it than the console
-    /// can skip. If it has not come any further, this is a failure.
+    /// The poll searches for this record again, from where it has come meanwhile: more records come before it than the
+    /// console can skip. If the poll has not come any further, this is a failure.
     SearchNearer { wanted: Bytes, failure: ConsoleError },
-    /// It hands on the beginning of this record. Whether it was new says how the search [goes on](Met::go_on).
+    /// The poll hands on the beginning of this record. Whether the record was new says how the search
+    /// [goes on](Met::go_on).
     HandOn(Met),
-    /// It reads on with this page, which comes after the record.
+    /// The poll reads on with this page, which comes after the record.
     ReadOn { page: Bytes },
-    /// It begins another walk: the record is not in its place any more, and comes with that walk or the next poll.
+    /// The poll begins another walk: the record is not in its place any more, and comes with that walk or the next
+    /// poll.
     BeginAgain { failure: Option<ConsoleError> },
 }
 
@@ -59,13 +61,13 @@ pub(super) enum AfterAnswer {
 pub(super) struct Met {
     at: usize,
     pub beginning: Bytes,
-    /// The one that is searched for: this one, or another.
+    /// Beginning of the record that is searched for: this one, or another.
     wanted: Option<Bytes>,
     pub max_bytes: usize,
 }
 
 impl OversizedRecord {
-    /// An answer to a request for one record was too large.
+    /// Begins to step over a record. The answer to a request for this record alone was too large.
     pub fn begin(pull: &PullSettings, cut: &TruncatedBody) -> AfterAnswer {
         let has_parts = pull.protocol().has_parts();
         let beginning = if has_parts { first_record(&cut.beginning, b"\"node\"") } else { listed(cut) };
@@ -79,7 +81,7 @@ impl OversizedRecord {
         }
     }
 
-    /// What to ask for; `cursor` is the pager's.
+    /// Returns the next request. `start` is the pager's place in the list.
     pub fn request(&self, list: &RecordList<'_>, start: PageStart<'_>) -> Request {
         match self {
             Self::Searching { at, .. } => list.page(PageStart::Skip(*at), 1),
@@ -89,7 +91,7 @@ impl OversizedRecord {
         }
     }
 
-    /// A page of `shown` records came during a search, or behind the record.
+    /// Handles a page of `shown` records that came during a search, or behind the record.
     pub fn page(self, body: &Bytes, shown: usize, is_last: bool) -> AfterAnswer {
         match self {
             Self::Searching { at, wanted } if at + shown > MAX_SKIP => too_far(wanted),
@@ -102,11 +104,11 @@ impl OversizedRecord {
         }
     }
 
-    /// A record was too large where the search is, or behind the record.
+    /// Handles a record that was too large, at the place of the search or behind the record.
     pub fn met(self, cut: &TruncatedBody) -> AfterAnswer {
         let (at, wanted) = match self {
             Self::Searching { at, wanted } => (at, Some(wanted)),
-            // Another one right behind the first.
+            // Another large record is right behind the first.
             Self::Behind { at, wanted, .. } => (at + 1, wanted),
             other => return AfterAnswer::Ask(other),
         };
@@ -114,32 +116,33 @@ impl OversizedRecord {
         if beginning.is_empty() {
             return AfterAnswer::BeginAgain { failure: Some(without_record()) };
         }
-        // The page after it would be asked for with a `skip` that the console refuses.
+        // The page after this record would be asked for with a `skip` that the console refuses.
         if at >= MAX_SKIP {
             return too_far(wanted.unwrap_or(beginning));
         }
         AfterAnswer::HandOn(Met { at, beginning, wanted, max_bytes: cut.max_bytes })
     }
 
-    /// The record was asked for again in its place, as far as its beginning.
+    /// Handles the answer to the second request for the record in its place, as far as its beginning.
     pub fn confirmed(self, answer: Answer) -> AfterAnswer {
         let Self::Confirming { at, beginning, wanted, page } = self else { return AfterAnswer::Ask(self) };
         match answer {
             Err(ConsoleError::TooLarge(cut)) if is_same(&listed(&cut), &beginning) => AfterAnswer::ReadOn { page },
             Ok(_) | Err(ConsoleError::TooLarge(_)) => AfterAnswer::BeginAgain { failure: Some(moved()) },
-            // The page after it is asked for again: nothing is reserved for it while the lane waits.
+            // The page after the record is asked for again: nothing is reserved for the page while the lane waits.
             Err(failure) => AfterAnswer::AskAgain(Self::Behind { at, beginning, wanted }, failure),
         }
     }
 }
 
 impl Met {
-    /// How the search goes on. `is_new`: this poll had not handed the record on before, nor had the lane settled it.
+    /// Returns how the search goes on. `is_new` is set if this poll had not handed the record on before, nor the lane
+    /// settled it.
     pub fn go_on(self, is_new: bool) -> OversizedRecord {
         let Self { at, beginning, wanted, .. } = self;
         match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
-            // One of the same time that was stepped over before. A cursor from here would lead to the wanted one, from
-            // which another search would begin in front of this one, without end.
+            // The record has the wanted one's time and was stepped over before. A cursor from here would lead to the
+            // wanted one, from which another search would begin in front of this one, without end.
             Some(wanted) if !is_new => OversizedRecord::Searching { at: at + 1, wanted },
             wanted => OversizedRecord::Behind { at, beginning, wanted },
         }
@@ -173,7 +176,7 @@ fn too_far(wanted: Bytes) -> AfterAnswer {
     AfterAnswer::SearchNearer { wanted, failure }
 }
 
-/// Whether `beginning` is that of the record with this id.
+/// Whether `beginning` is the beginning of the record with this id.
 fn is_of(beginning: &[u8], id: &str) -> bool {
     !id.is_empty() && memchr::memmem::find(beginning, id.as_bytes()).is_some()
 }
@@ -182,7 +185,7 @@ fn listed(cut: &TruncatedBody) -> Bytes {
     first_record(&cut.beginning, b"\"data\"")
 }
 
-/// As much as there is of the first record of an answer, which comes after `key`.
+/// Returns the first record of an answer, as much as there is of it. The record comes after `key`.
 fn first_record(answer: &Bytes, key: &[u8]) -> Bytes {
     let after = memchr::memmem::find(answer, key).map_or(0, |at| at + key.len());
     let open = answer[after..].iter().position(|byte| *byte == b'{').map_or(answer.len(), |at| after + at);

@@ -14,39 +14,40 @@ use crate::source::{PollContext, RecordKey, Snapshot};
 pub struct PulledPage {
     /// The answer; records are slices of it.
     pub body: Bytes,
-    /// In the console's order.
+    /// New records in the console's order.
     pub records: Vec<PulledRecord>,
     /// New records that the settings exclude: accounted for, and not delivered.
     pub excluded: Vec<PulledRecord>,
-    /// Not from the console: its one record says that this snapshot is complete.
+    /// Snapshot that the page's one record marks as complete. Such a page is not from the console.
     pub marker: Option<Snapshot>,
-    /// The page is the beginning of one record, which was too large to be pulled.
+    /// Whether the page is the beginning of one record, which was too large to be pulled.
     pub is_truncated: bool,
-    /// Reading a record of this page means that all records before it were read.
+    /// Whether reading a record of this page means that all records before it were read.
     pub ordered: bool,
-    /// The poll.
+    /// Context of the poll that returned the page.
     pub context: PollContext,
-    /// The scope that the records were asked for by, if it is one: that of records that do not name their own.
+    /// Scope by which the records were asked for, if there is one. Records that do not name their own scope are of this
+    /// one.
     pub scope: Option<Arc<Scope>>,
     /// Number of records in the answer, skipped ones included.
     pub shown: usize,
 }
 
-/// One record, with what a lane must know of it.
+/// One record, with the facts that a lane must know of it.
 #[derive(Debug, Clone)]
 pub struct PulledRecord {
     /// Place in [`PulledPage::body`].
     pub range: Range<usize>,
-    /// The console's id, or the content's hash where there is none.
+    /// The console's id, or the content's hash if there is none.
     pub id: CompactString,
     /// See [`Identity`].
     pub identity: Identity,
-    /// The record's own time, where it has one.
+    /// The record's own time, if it has one.
     pub time: Option<Timestamp>,
-    /// Its time in the order of the poll.
+    /// Time of the record in the order of the poll.
     pub order: Option<Timestamp>,
-    /// What the position and the ledger remember of it.
+    /// Keys that the position and the ledger remember of the record.
     pub record_key: RecordKey,
-    /// What was fetched in addition to it, as a JSON object.
+    /// Data that was fetched in addition to the record, as a JSON object.
     pub enrichment: Option<Bytes>,
 }

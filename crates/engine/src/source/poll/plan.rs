@@ -1,4 +1,4 @@
-//! What a poll reads, decided before it asks for anything.
+//! Decides what a poll reads, before the poll asks for anything.
 
 use std::time::Duration;
 
@@ -17,35 +17,36 @@ pub(super) struct Plan {
     pub pass: Pass,
     /// S, the time of the snapshot, whether this is a sweep, and whether the bound stays where it is.
     pub context: PollContext,
-    /// What the lane had settled.
+    /// State that the lane had settled.
     pub baseline: Baseline,
     /// Lower end of what the poll reads, included. The upper end is S.
     pub from: Timestamp,
     pub reads: ReadPlan,
-    /// The console's counts can be compared with what the lane knows.
+    /// Whether the console's counts can be compared with what the lane knows.
     pub is_counted: bool,
 }
 
-/// What a poll asks the console for.
+/// Parts of a stream that a poll asks the console for.
 #[derive(Debug)]
 pub(super) enum ReadPlan {
     /// Nothing: all records of this snapshot are settled, and the event that says so is left.
     Marker(Snapshot),
     /// All records, in one walk.
     Everything,
-    /// What is new, what is to be closed, and what came late, which the console is asked for by count before.
+    /// New records, records whose time is to be closed, and records that came late. The poll finds late records by
+    /// counts first.
     Parts(Tail),
     /// Lists of findings, one after the other.
     Findings(FindingsScan),
 }
 
-/// What polls learn of their console, for those that follow.
+/// Habits of a console that polls have learned, for the polls that follow.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConsoleHabits {
-    /// The console answers `data: null` where it counts nothing: it is asked for its count at once.
+    /// Whether the console answers `data: null` where it counts nothing. It is asked for its count at once then.
     pub(super) is_null_usual: bool,
-    /// The start of a poll for which the console counted records that it did not show. It is asked for no counts until
-    /// half of `overlap` later.
+    /// Start of a poll for which the console counted records that it did not show. Polls ask for no counts until half
+    /// of `overlap` later.
     pub(super) miscounted_at: Option<Timestamp>,
 }
 
@@ -56,12 +57,12 @@ impl ConsoleHabits {
     }
 }
 
-/// Why a poll has nothing to ask for.
+/// Reason why a poll has nothing to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotDue {
     /// The snapshot of this time is complete.
     Complete,
-    /// It starts before this time, up to which the lane has read.
+    /// The poll starts before this time, up to which the lane has read.
     Before(Timestamp),
 }
 
@@ -92,14 +93,14 @@ impl Plan {
     }
 }
 
-/// Whether a count of a part says how many records the lane has to know of it. It does not where a record changes
-/// without a new time, where versions are counted that are not sent, for findings, and for snapshots.
+/// Whether a count of a part says how many records the lane has to know of it. It does not if a record changes without
+/// a new time, if versions are counted that are not sent, for findings, and for snapshots.
 fn is_counted(pull: &PullSettings, pass: &Pass) -> bool {
     let is_of_records = matches!(pass.reading, PassKind::New | PassKind::ByCreation) && pull.is_ordered();
     is_of_records && pass.keys == PassKeys::Versions && !pull.drops_unchanged()
 }
 
-/// Which snapshot a poll reads, or whether it is a sweep.
+/// Decides which snapshot a poll reads, or whether it is a sweep.
 fn begin(
     pull: &PullSettings,
     pass: &Pass,
@@ -151,7 +152,7 @@ impl ReadPlan {
             return Self::Everything;
         }
         let Some(tail) = Tail::of(pass_position, pass, context.start) else { return Self::Everything };
-        // Where counts are known to be wrong, what came late is read when its time is closed.
+        // If counts are known to be wrong, records that came late are read when their time is closed.
         let asks_counts = is_counted(pull, pass) && !habits.has_miscounted(context.start, pass.reach);
         Self::Parts(if asks_counts { tail } else { tail.without_counts() })
     }

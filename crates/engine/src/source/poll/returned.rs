@@ -6,29 +6,31 @@ use std::collections::hash_map::Entry;
 use crate::source::position::{MANY_FINDINGS, Seconds};
 use crate::source::{Pass, PassKeys, PullSettings, RecordKey};
 
-/// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since
-/// batches may be settled in any order.
+/// Records that a poll has returned. The poll returns no version twice. It returns one version of a record that
+/// changes, since batches may be settled in any order.
 #[derive(Debug)]
 pub(super) enum Returned {
-    /// Where each version counts as a record: the keys, by the second of the record's time.
+    /// Keys by the second of the record's time, if each version counts as a record.
     Versions(Seconds),
     /// The version of each record, and the second of the record's time.
     Records(HashMap<u64, (u64, i64)>),
     Findings(ReturnedFindings),
 }
 
-/// The version of each finding, for as many as the position of a window remembers, however many the poll reads.
+/// The version of each finding, for as many findings as the position of a window remembers, however many the poll
+/// reads.
 #[derive(Debug, Default)]
 pub(super) struct ReturnedFindings {
     versions: HashMap<u64, u64>,
     /// The largest id of the list.
     largest: u64,
-    /// `largest` when the list was begun again. Ids up to it were shown before, if the list is in the order of ids.
+    /// Value of `largest` when the list was begun again. Ids up to it were shown before, if the list is in the order of
+    /// ids.
     shown_until: u64,
     is_unordered: bool,
 }
 
-/// What a poll has returned of a record before.
+/// Earlier return of a record by the same poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
     Nothing,
@@ -47,8 +49,8 @@ impl Returned {
         }
     }
 
-    /// Adds a record of this second that is to be returned, unless one of its versions was. Says what was returned
-    /// before.
+    /// Adds a record of this second that is to be returned, unless the poll has returned one of its versions. Returns
+    /// what was returned before.
     pub fn add(&mut self, record_key: &RecordKey, second: i64) -> Before {
         let RecordKey { id, version, .. } = *record_key;
         match self {
@@ -76,21 +78,22 @@ impl Returned {
         }
     }
 
-    /// Another list begins, of which the order of ids is the poll's next one.
+    /// Begins the next list of the poll, which has its own order of ids.
     pub fn next_list(&mut self) {
         if let Self::Findings(findings) = self {
             findings.largest = 0;
         }
     }
 
-    /// The list is read from its beginning.
+    /// Notes that the list is read from its beginning.
     pub fn begin_list(&mut self) {
         if let Self::Findings(findings) = self {
             findings.shown_until = findings.largest;
         }
     }
 
-    /// The seconds from `from` to before `to` and the number of records of each, where each version counts.
+    /// Returns the seconds from `from` to before `to` and the number of records of each, if each version counts as a
+    /// record.
     pub fn counts_between(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, usize)> {
         let seconds = if let Self::Versions(seconds) = self { Some(seconds.counts_between(from, to)) } else { None };
         seconds.into_iter().flatten()
@@ -106,8 +109,8 @@ impl Returned {
 }
 
 impl ReturnedFindings {
-    /// Findings are listed in the order of their ids, so that the largest one stands for those for which there is no
-    /// room.
+    /// Adds a finding. Findings are listed in the order of their ids, so that the largest one stands for those for
+    /// which there is no room.
     fn add(&mut self, id: u64, version: u64) -> Before {
         if let Some(returned) = self.versions.get(&id) {
             return Before::version(*returned, version);

@@ -36,18 +36,19 @@ pub(super) struct KnownRecords<'a> {
 /// Counts parts of the time, and halves those that have more records than are known.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// To be counted, the next one last.
+    /// Parts to be counted, the next one last.
     parts: Vec<Span>,
     /// Halves of a part that has too many records, to be counted before `parts`.
     suspects: Vec<Span>,
-    /// To be read again: the console has more records there than are known.
+    /// Parts to be read again: the console has more records there than are known.
     pub missing: Vec<Span>,
     pub counts: usize,
-    /// How many more records the console counts than are known.
+    /// Number of records that the console counts and that are not known.
     pub excess: u64,
-    /// It counts fewer in one of the first parts: records that have moved away may hide some that are missing.
+    /// Whether the console counts fewer records than are known in one of the first parts. Records that have moved away
+    /// may hide some that are missing.
     pub has_fewer: bool,
-    /// The end of the time, in which most of what is missing will be: it is not divided, and not counted by itself.
+    /// End of the time, in which most missing records will be. It is not divided, and not counted by itself.
     likely: Span,
 }
 
@@ -56,7 +57,7 @@ impl KnownRecords<'_> {
         self.by_second(span).map(|(_, count)| count).sum()
     }
 
-    /// In no order; a second may come twice.
+    /// Returns seconds and their numbers of records, in no order. A second may come twice.
     fn by_second(&self, Span { from, to }: Span) -> impl Iterator<Item = (i64, usize)> {
         let (from, to) = (from.seconds(), to.seconds());
         let returned = self.returned.map(|returned| returned.counts_between(from, to));
@@ -72,7 +73,7 @@ impl Search {
         search
     }
 
-    /// Asks for nothing.
+    /// Returns a search that asks for nothing.
     pub fn nothing() -> Self {
         let likely = Span { from: Timestamp::default(), to: Timestamp::default() };
         Self {
@@ -91,9 +92,9 @@ impl Search {
         self.suspects.last().or(self.parts.last()).copied()
     }
 
-    /// The console counts `count` records in the part of [`Self::question`]; None where it does not say. Fewer than are
-    /// known is no reason to read: records that changed have moved to a later time. Returns whether some are known and
-    /// the console counts none.
+    /// Accepts the count of the part of [`Self::question`]; `None` if the console gives no count. A count below the
+    /// known number is no reason to read: records that changed have moved to a later time. Returns whether some records
+    /// are known and the console counts none.
     pub fn counted(&mut self, known: &KnownRecords<'_>, count: Option<u64>) -> bool {
         let Some(count) = count else {
             self.end();
@@ -122,13 +123,13 @@ impl Search {
         count == 0 && known > 0
     }
 
-    /// Nothing more is counted.
+    /// Ends the counts. Suspects are read without one.
     fn end(&mut self) {
         self.parts.clear();
         self.missing.append(&mut self.suspects);
     }
 
-    /// Parts whose counts a console does not cap, from the newest on.
+    /// Divides `whole` into parts whose counts a console does not cap, from the newest on.
     fn divide(&mut self, whole: Span, most_parts: usize, known: &KnownRecords<'_>) {
         let mut seconds = BTreeMap::new();
         known.by_second(whole).for_each(|(second, count)| *seconds.entry(second).or_insert(0) += count);

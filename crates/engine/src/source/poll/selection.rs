@@ -17,16 +17,16 @@ use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::source::position::{Baseline, Seconds, bound_behind, first_kept_second};
 use crate::source::{Known, ObservedRecords, Pass, PollContext, PullSettings, RecordKey, Snapshot, TimeField};
 
-/// A poll's start is believed to be at most this far behind the time of the records that it shows.
+/// Longest time that a poll's start is believed to be behind the records that it shows.
 const MAX_LAG: Duration = Duration::from_secs(24 * 3600);
-/// In place of the record's id, in the event that says that a snapshot is complete.
+/// Id of the event that says that a snapshot is complete, in place of a record's id.
 const MARKER_ID: &str = "snapshot";
-/// Keys are forgotten after this many records and this many full pages.
+/// Number of records, and of full pages, after which keys are forgotten.
 const KEPT_RECORDS: usize = 100;
 const KEPT_PAGES: usize = 4;
 
-/// What a poll does with the records that the console shows. It knows what the lane had settled when the poll began,
-/// and what the poll has returned since.
+/// Decides what a poll does with the records that the console shows. The selection knows what the lane had settled when
+/// the poll began, and what the poll has returned since.
 #[derive(Debug)]
 pub(super) struct Selection {
     host: CompactString,
@@ -36,27 +36,28 @@ pub(super) struct Selection {
     pub context: PollContext,
     pub baseline: Baseline,
     pub returned: Returned,
-    /// Settled before the poll, and shown to it: where each version counts as a record.
+    /// Records that were settled before the poll and shown to it, if each version counts as a record.
     shown_again: Seconds,
-    /// `None`: all records.
+    /// Filter of the records that are returned; `None` if all are.
     pub wanted: Option<RecordFilter>,
     /// Collects the times of all records that the console shows.
     pub observed: Option<ObservedRecords>,
     /// Number of returned records that are older than the window that was asked for. A console may return any number of
     /// them.
     pub unasked: usize,
-    /// How far the poll had read when it last forgot keys.
+    /// Time up to which the poll had read when it last forgot keys.
     forgotten_until: Timestamp,
-    /// Records of earlier seconds are forgotten.
+    /// First second of which records are remembered.
     first_kept: i64,
-    /// Records shown since it last forgot keys.
+    /// Number of records shown since the poll last forgot keys.
     shown: usize,
 }
 
 /// Selects the records that a lane of a command, such as a repair, delivers.
 #[derive(Debug, Clone)]
 pub enum RecordFilter {
-    /// Not those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their version.
+    /// All records but those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their
+    /// version.
     AllBut(Arc<HashSet<u64>>),
     /// Only the versions with these identities.
     Only(Arc<HashSet<Identity>>),
@@ -71,26 +72,26 @@ impl RecordFilter {
     }
 }
 
-/// What a poll does with a record.
+/// Decision of a poll about a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
-    /// Returns it. The lane knew this of it.
+    /// The poll returns the record, of which the lane knew this.
     Return(Known),
-    /// Returns it to be accounted for, and not delivered.
+    /// The poll returns the record to be accounted for, and not delivered.
     Exclude(SkipReason),
     Skip(SkipReason),
     /// The next poll returns this version.
     Requeue,
 }
 
-/// What a record says of how far a poll has read.
+/// Evidence that a record gives of how far a poll has read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sighting {
-    /// Its time in the order of the poll, unless that time is not in the poll's window.
+    /// Time of the record in the order of the poll, unless that time is not in the poll's window.
     pub order: Option<Timestamp>,
-    /// The key of its version.
+    /// Key of the record's version.
     pub version: u64,
-    /// The poll was not shown it before.
+    /// Whether the poll was not shown the record before.
     pub is_first: bool,
 }
 
@@ -157,7 +158,7 @@ impl Selection {
                 Decision::Skip(reason)
             }
             Ok(known) => {
-                // Not before: what is skipped whatever its content need not be hashed.
+                // The content is not hashed earlier: a record that is skipped whatever its content needs no hash.
                 record_key.content = if page.is_truncated { None } else { self.content(bytes) };
                 self.decide(&facts, &record_key, identity, order, known)
             }
@@ -197,8 +198,8 @@ impl Selection {
         shown
     }
 
-    /// What the lane knew of a record when the poll began. An error is the reason to skip it, whatever its content.
-    /// `order` is its time in the order of the poll.
+    /// Returns what the lane knew of a record when the poll began. An error is the reason to skip the record, whatever
+    /// its content. `order` is the record's time in the order of the poll.
     fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<Known, SkipReason> {
         if self.pull.window.is_some_and(|window| !window.holds(order)) {
             return Err(SkipReason::Filtered);
@@ -209,7 +210,8 @@ impl Selection {
         }
     }
 
-    /// Remembers that a settled record was shown. False if it was shown before, or if nothing is compared with it.
+    /// Remembers that a settled record was shown. Returns false if the record was shown before, or if no count is
+    /// compared with it.
     fn show_again(&mut self, key: &RecordKey, order: Option<Timestamp>) -> bool {
         let is_compared = order.is_some() && matches!(self.returned, Returned::Versions(_));
         is_compared && self.shown_again.remember(self.pass.order_time(key).seconds(), key.version, None)
@@ -235,7 +237,7 @@ impl Selection {
         if is_unchanged && !self.baseline.contents.is_old(key) {
             return Decision::Skip(SkipReason::Unchanged);
         }
-        // One without such a time is looked up under every time: it has one place in each poll.
+        // A record without such a time is looked up under every time: it has one place in each poll.
         let second = order.map_or(self.context.start, |_| self.pass.order_time(key)).seconds();
         let before = self.returned.add(key, second);
         // The position does not remember records that are older than the window that was asked for.
@@ -247,9 +249,10 @@ impl Selection {
             Before::ThisVersion => Decision::Skip(SkipReason::Duplicate),
             Before::OtherVersion => Decision::Requeue,
             Before::Nothing if !is_wanted => Decision::Skip(SkipReason::Duplicate),
-            // The lane remembers that it was shown.
+            // The lane remembers that the record was shown.
             Before::Nothing if is_unchanged => Decision::Exclude(SkipReason::Unchanged),
-            // The lane remembers a record that the settings exclude as it does others: it is accounted for once.
+            // The lane remembers a record that the settings exclude as it does others: the record is accounted for
+            // once.
             Before::Nothing if self.pull.excludes(facts) || self.is_change(key) => {
                 Decision::Exclude(SkipReason::Filtered)
             }
@@ -257,16 +260,16 @@ impl Selection {
         }
     }
 
-    /// Whether a record is the change of an alert of which the lane takes nothing but that it is new.
+    /// Whether a record is a change of a settled alert, in a lane that accepts only new alerts.
     fn is_change(&self, key: &RecordKey) -> bool {
         self.pull.takes_new_alerts_only() && self.baseline.has_settled(key)
     }
 
-    /// What the position would remember of a record.
+    /// Returns the key under which the position would remember a record.
     fn key(&self, facts: &Facts<'_>, identity: Identity, now: Timestamp) -> RecordKey {
         let named = || match &*facts.id {
             "" => identity,
-            // An id that is no number, whatever its version.
+            // An id that is no number is hashed, without the version.
             id => Identity::of(&self.host, self.pull.stream, id, ""),
         };
         let id = facts.id.parse().unwrap_or_else(|_| named().key());
@@ -279,7 +282,7 @@ impl Selection {
             // later of two clocks counts, since one may be behind, but not without limit, since one may be years ahead.
             now.min(start.plus(MAX_LAG)).max(start)
         } else {
-            // Without a time of its own it is kept as long as can be.
+            // A record without a time of its own is kept as long as can be.
             facts.time.unwrap_or(start)
         };
         RecordKey { id, version, content: None, time, created: facts.created }
@@ -315,18 +318,18 @@ impl Selection {
         self.meter.metrics.add_not_shown(records);
     }
 
-    /// The console counts none of the records of a time of which it has shown some.
+    /// Counts a time of which the console has shown records and counts none.
     pub fn count_vanished(&self) {
         self.meter.metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the records of an answer, before any of them is taken.
+    /// Counts the records of an answer, before any of them is accepted.
     pub fn count_pulled(&self, shown: usize) {
         self.meter.metrics.pull.records.fetch_add(shown as u64, Ordering::Relaxed);
     }
 
-    /// After an ordered page of `shown` records up to `newest`: forgets the records that no pager can meet again. A
-    /// pager goes back by a second, or meets a page twice; the keys of a whole history would fill the memory.
+    /// Forgets the records that no pager can meet again, after an ordered page of `shown` records up to `newest`. A
+    /// pager goes back by a second, or meets a page twice. The keys of a whole history would fill the memory.
     pub fn forget_old(&mut self, shown: usize, newest: Timestamp) {
         self.shown += shown;
         if self.shown < KEPT_RECORDS.max(KEPT_PAGES * shown) {
@@ -350,25 +353,25 @@ impl Selection {
     }
 }
 
-/// What the end of a walk is compared with.
+/// The records with which the end of a walk is compared.
 impl Selection {
-    /// What was settled before the poll.
+    /// Returns the records that were settled before the poll.
     pub fn settled_before(&self) -> KnownRecords<'_> {
         KnownRecords { settled: self.baseline.pass_position.seconds(), returned: None }
     }
 
-    /// What the poll was shown. Settled records that the console has deleted are not in it: with them, as many records
-    /// that a list did not show would not be missed.
+    /// Returns the records that the poll was shown. Settled records that the console has deleted are not among them:
+    /// with them, as many records that a list did not show would not be missed.
     pub fn listed(&self) -> KnownRecords<'_> {
         KnownRecords { settled: &self.shown_again, returned: Some(&self.returned) }
     }
 
-    /// From this time on it remembers every record.
+    /// Returns the time from which on the selection remembers every record.
     pub fn kept_from(&self) -> Timestamp {
         Timestamp::from_micros(self.first_kept * 1_000_000)
     }
 
-    /// The poll reads again from this time on, and may meet again what it has returned since.
+    /// Prepares to read again from this time on: the poll may meet again what it has returned since.
     pub fn read_again(&mut self, from: Timestamp) {
         self.forgotten_until = from.min(self.forgotten_until);
         self.shown = 0;

@@ -1,4 +1,4 @@
-//! What a poll reads again of the time that the poll before it has read.
+//! Decides what a poll reads again of the time that the poll before it has read.
 //!
 //! The time before the last complete poll's start is *open* for `overlap`: records may still become visible in it. A
 //! poll reads what is new, and asks the console how many records it has in the open time. It reads a part again where
@@ -13,19 +13,20 @@ use s1_forwarder_record::Timestamp;
 use super::search::{KnownRecords, Search, Span};
 use crate::source::{Pass, PassPosition};
 
-/// Known records, a full page, with which the time older than `overlap` is closed. It is closed with fewer when it is
-/// half an `overlap` long.
+/// Number of known records, a full page, with which the time older than `overlap` is closed. It is closed with fewer
+/// when it is half an `overlap` long.
 const FULL_PAGE: usize = 1_000;
 const SECOND: Duration = Duration::from_secs(1);
-/// Parts that are counted, the newest ones. Older times wait until they are closed.
+/// Number of parts that are counted, the newest ones. Older times wait until they are closed.
 const MAX_PARTS: usize = 4;
 
 /// The times that a poll reads, and the counts that it asks for first.
 #[derive(Debug)]
 pub(super) struct Tail {
-    /// Read once more, because it is older than `overlap`. None: the poll leaves the bound where it is.
+    /// Time that is read once more, because it is older than `overlap`. `None` if the poll leaves the bound where it
+    /// is.
     pub closing: Option<Span>,
-    /// Read before, and not older than `overlap`.
+    /// Time that was read before, and is not older than `overlap`.
     pub open: Span,
     pub new: Span,
     /// Finds the parts of the open time that have more records than the position knows.
@@ -33,8 +34,8 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// For a poll of `pass` at `start`. None where the poll reads everything from the bound on: nothing of it was read,
-    /// all of it is closed, or it has no known records.
+    /// Plans a poll of `pass` at `start`. Returns `None` if the poll reads everything from the bound on: nothing of it
+    /// was read, all of it is closed, or it has no known records.
     pub fn of(pass_position: &PassPosition, pass: &Pass, start: Timestamp) -> Option<Self> {
         let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let read_until = pass_position.complete.filter(|complete| *complete < start)?.whole_second();
@@ -54,12 +55,12 @@ impl Tail {
         Some(Self { closing, open, new: Span { from: read_until, to: start }, search })
     }
 
-    /// Does not ask for counts.
+    /// Removes the counts from the plan.
     pub fn without_counts(self) -> Self {
         Self { search: Search::nothing(), ..self }
     }
 
-    /// What the poll reads, in ascending order. Walks with no known records between them are one.
+    /// Returns the times that the poll reads, in ascending order. Walks with no known records between them are one.
     pub fn walks(self, pass_position: &PassPosition) -> VecDeque<Span> {
         let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let mut late = self.search.missing;

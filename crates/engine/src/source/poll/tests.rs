@@ -103,7 +103,7 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
     }
 }
 
-/// Such cursors and records are never in the lane's position, and are in memory while the poll lasts.
+/// Cursors and records that nobody asked for are never in the lane's position, and are in memory while the poll lasts.
 #[test]
 fn cursors_and_records_that_nobody_asked_for_are_counted() {
     let mut poll = first_poll(&PullSettings::of(Stream::Activities));
@@ -254,7 +254,7 @@ fn scopes_are_listed_to_the_last_page() {
     assert_eq!(found(poll), ["accountIds=7", "accountIds=9"], "the cursor came again, and the count says the same");
 }
 
-/// Read as an empty list they would end a window of which nothing was read.
+/// An answer without scopes, read as an empty list, would end a window of which nothing was read.
 #[test]
 fn an_answer_without_scopes_is_a_failure() {
     for answer in [
@@ -325,7 +325,8 @@ fn sweep(pages: u64) -> Poll {
     poll
 }
 
-/// There are hundreds of thousands, and they are in no budget. A walk that begins again returns none of them twice.
+/// There are hundreds of thousands of findings, and they are in no budget. A walk that begins again returns none of
+/// them twice.
 #[test]
 fn a_sweep_remembers_no_more_findings_than_a_window() {
     let pages = MANY_FINDINGS as u64 / PAGE + 10;

@@ -1,4 +1,4 @@
-//! What a lane had settled when a poll began. The poll compares records with it.
+//! State that a lane had settled when a poll began. The poll compares records with it.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::pass_position::PassPosition;
 use super::seconds::Known;
 use crate::source::{Pass, RecordKey};
 
-/// What a lane had settled when a poll began, as far as it concerns the pass of the poll. The poll only reads it: what
-/// the poll returns is in `poll/returned.rs`, and enters the lane's position when it is settled.
+/// State that a lane had settled when a poll began, as far as it concerns the pass of the poll. The poll only reads it.
+/// Records that the poll returns are in `poll/returned.rs`, and enter the lane's position when they are settled.
 #[derive(Debug)]
 pub(in crate::source) struct Baseline {
     /// Records before this are out of scope.
@@ -22,12 +22,12 @@ pub(in crate::source) struct Baseline {
 }
 
 impl Baseline {
-    /// Looks up a record; one without a time of its own, under every time.
+    /// Looks up a record. A record without a time of its own is looked up under every time.
     pub fn knows(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
         self.pass_position.knows_record(pass, record_key, has_time)
     }
 
-    /// Whether a record whose key is the same for all its versions was settled, or is from before all that is
+    /// Whether a record whose key is the same for all its versions was settled, or is older than all records that are
     /// remembered by creation.
     pub fn has_settled(&self, record_key: &RecordKey) -> bool {
         let time = record_key.created.unwrap_or(record_key.time);

@@ -1,4 +1,4 @@
-//! What has changed of a position since it was stored last: a log in the order of the changes.
+//! Changes of a position since it was stored last: a log in the order of the changes.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -18,19 +18,19 @@ const MIN_COMPACTED: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SharedKeys<'a> {
     pub passes: Vec<CompactString>,
-    /// A record is remembered under one time only: the last one.
+    /// Whether a record is remembered under one time only: the last one.
     pub moves: bool,
     #[serde(with = "seconds")]
     pub seconds: Cow<'a, Seconds>,
 }
 
-/// What has changed of a position. Passes are named by their places in it: where those change, the log ends.
+/// Changes of a position. Passes are named by their places in the position; the log ends when those change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     /// The times of each pass as they were stored last.
     pub heads: Vec<(CompactString, Head)>,
     keys: Vec<ChangedKey>,
-    /// Number of keys after the log was compacted last.
+    /// Number of keys after the last compaction of the log.
     compacted: usize,
     pub contents: HashMap<u64, u64>,
 }
@@ -46,7 +46,7 @@ struct ChangedKey {
 }
 
 impl Changes {
-    /// Nothing has changed since these times were stored.
+    /// Begins a log: nothing has changed since these times were stored.
     pub fn since(heads: Vec<(CompactString, Head)>) -> Self {
         Self { heads, ..Self::default() }
     }
@@ -69,7 +69,7 @@ impl Changes {
         }
     }
 
-    /// Adds keys in their stored form. `names` are those of the passes.
+    /// Adds keys in their stored form. `names` are the names of the passes.
     pub fn extend(&mut self, shared: &SharedKeys<'_>, names: &[&CompactString]) {
         let index = |name: &CompactString| names.iter().position(|other| *other == name);
         let passes: SmallVec<[usize; 2]> = shared.passes.iter().filter_map(index).collect();
@@ -80,8 +80,8 @@ impl Changes {
         }
     }
 
-    /// Leaves the last change of each key, unless its pass has forgotten the key meanwhile. `first_kept` are the first
-    /// seconds of which the passes have keys.
+    /// Keeps only the last change of each key, unless its pass has forgotten the key meanwhile. `first_kept` are the
+    /// first seconds of which the passes have keys.
     pub fn compact(&mut self, first_kept: &[i64]) {
         self.keys = self.last_changes(first_kept);
         self.compacted = self.keys.len();
@@ -91,7 +91,7 @@ impl Changes {
         let mut keys = self.keys.clone();
         let mut later = HashSet::new();
         for changed in keys.iter_mut().rev() {
-            // A key that moves is under one second, whatever it was under before.
+            // A key that moves is under one second, regardless of the second that it was under before.
             let under = if changed.moves { None } else { Some(changed.second) };
             changed.passes.retain(|pass| {
                 let is_last = later.insert((*pass, under, changed.key));
@@ -107,8 +107,8 @@ impl Changes {
         self.keys.len() + self.contents.len()
     }
 
-    /// The stored form of the last change of each key: no pass has a key twice, so their order says nothing. `names`
-    /// are those of the passes, and `first_kept` their first seconds.
+    /// Returns the stored form of the last change of each key. No pass has a key twice, so the order of the keys says
+    /// nothing. `names` are the names of the passes, and `first_kept` their first seconds.
     pub fn shared_keys(&self, names: &[&CompactString], first_kept: &[i64]) -> Vec<SharedKeys<'static>> {
         let mut places: Vec<SmallVec<[usize; 2]>> = Vec::new();
         let mut shared: Vec<SharedKeys<'static>> = Vec::new();

@@ -54,7 +54,7 @@ impl Contents {
         }
     }
 
-    /// True if some were forgotten, or will be next time.
+    /// Forgets old contents. Returns true if some were forgotten, or will be next time.
     pub fn age(&mut self, now: Timestamp) -> bool {
         if self.len() == 0 {
             return false;

@@ -1,4 +1,4 @@
-//! How the parts of a position are encoded in a checkpoint, where that is not as serde would do it.
+//! Encodings of the parts of a position in a checkpoint that differ from those of serde.
 
 /// The content hash of each record, ordered by the record's key.
 pub mod contents {
@@ -41,7 +41,7 @@ pub mod seconds {
         /// For each second the difference to the one before, and in the last two bits whether its keys have versions
         /// and whether there are several.
         seconds: Vec<i64>,
-        /// The numbers of keys where there are several.
+        /// The number of keys of each second that has several.
         counts: Vec<u32>,
         keys: Keys,
         versions: Vec<[u8; 4]>,

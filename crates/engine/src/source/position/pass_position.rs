@@ -48,17 +48,17 @@ pub(super) struct Head {
     swept: Option<i64>,
 }
 
-/// A full inventory: the time that names it, and how far it is.
+/// A full inventory: the time that names it, and its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Aligned to the interval, and part of each event's identity.
+    /// Time that names the snapshot, aligned to the interval, and part of each event's identity.
     pub time: Timestamp,
-    /// Events settled so far.
+    /// Number of events settled so far.
     pub settled: u64,
     pub stage: SnapshotStage,
 }
 
-/// How far a snapshot is.
+/// Stage of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SnapshotStage {
     /// Records are being read.
@@ -70,7 +70,7 @@ pub enum SnapshotStage {
 }
 
 impl PassPosition {
-    /// For a pass that begins at `since`.
+    /// Returns the position of a pass that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
         Self {
             bound: since,
@@ -122,7 +122,7 @@ impl PassPosition {
         &self.seconds
     }
 
-    /// Looks up a record; one without a time of its own, under every time.
+    /// Looks up a record. A record without a time of its own is looked up under every time.
     pub fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
         let (key, version) = pass.key(record_key);
         if has_time { self.knows(pass.order_time(record_key), key, version) } else { self.knows_anywhere(key, version) }
@@ -142,7 +142,7 @@ impl PassPosition {
     pub fn remember(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         let second = time.seconds();
         if second < self.first_kept_second() {
-            // Never asked for again.
+            // Such a record is never asked for again.
             return true;
         }
         let taken = self.seconds.remember(second, key, version);
@@ -155,13 +155,13 @@ impl PassPosition {
         taken
     }
 
-    /// Remembers a record that may be stored under another time: it is moved.
+    /// Remembers a record that may be stored under another time, and removes it from there.
     pub fn remember_moved(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         self.seconds.forget(key);
         self.remember(time, key, version)
     }
 
-    /// A poll that started at `start` and has not reached its end settled everything up to `watermark`.
+    /// Notes that a poll that started at `start` settled everything up to `watermark` and has not reached its end.
     ///
     /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
     /// `reach`, the poll leaves the bound where it is.
@@ -172,8 +172,8 @@ impl PassPosition {
         }
     }
 
-    /// A poll that started at `start` reached its end, and all its records are settled. Without `reach`, it leaves the
-    /// bound where it is: it read only what was new, or had nothing to read.
+    /// Notes that a poll that started at `start` reached its end, and that all its records are settled. Without
+    /// `reach`, the poll leaves the bound where it is: it read only what was new, or had nothing to read.
     pub fn finish(&mut self, start: Timestamp, reach: impl Into<Option<Duration>>) {
         self.watermark = self.watermark.max(start);
         self.complete = self.complete.max(Some(start));
@@ -189,8 +189,8 @@ impl PassPosition {
         self.complete = None;
     }
 
-    /// The position at the beginning of the snapshot of this time: everything from `since` on is read again. None if
-    /// that snapshot was begun before, or there is none to begin.
+    /// Returns the position at the beginning of the snapshot of this time: everything from `since` on is read again.
+    /// Returns `None` if that snapshot was begun before, or there is none to begin.
     pub(super) fn beginning_snapshot(&self, time: Option<Timestamp>, since: Timestamp) -> Option<Self> {
         let time = time.filter(|time| self.snapshot.is_none_or(|snapshot| snapshot.time != *time))?;
         let snapshot = Snapshot { time, settled: 0, stage: SnapshotStage::Reading };
@@ -202,7 +202,7 @@ impl PassPosition {
         self.snapshot.is_some_and(|snapshot| snapshot.stage == SnapshotStage::Marking)
     }
 
-    /// Whether it remembers another record. Further findings are delivered twice if windows overlap.
+    /// Whether the position has room for another record. Further findings are delivered twice if windows overlap.
     pub(super) fn has_room(&self, pass: &Pass) -> bool {
         !pass.reads_findings() || self.key_count() < MANY_FINDINGS
     }
@@ -227,12 +227,12 @@ impl PassPosition {
         }
     }
 
-    /// Records of earlier seconds are not asked for again.
+    /// Returns the first second of which keys are kept. Records of earlier seconds are not asked for again.
     pub(in crate::source) fn first_kept_second(&self) -> i64 {
         first_kept_second(self.bound)
     }
 
-    /// The last second of which it has keys.
+    /// Returns the last second of which the position has keys.
     pub(super) fn last_second(&self) -> Option<i64> {
         self.seconds.last()
     }
@@ -260,7 +260,7 @@ pub(in crate::source) fn bound_behind(watermark: Timestamp, start: Timestamp, re
     watermark.minus(Duration::from_secs(1)).min(start.minus(reach))
 }
 
-/// The keys of earlier seconds are forgotten where this is the bound.
+/// Returns the first second of which keys are kept if this is the bound.
 pub(in crate::source) fn first_kept_second(bound: Timestamp) -> i64 {
     bound.seconds() - KEPT_SECONDS_BELOW_BOUND
 }

@@ -11,9 +11,9 @@ use crate::source::{Pass, RecordKey};
 /// The positions of passes, by the names of the passes. The stream's first pass comes first: it says how far the lane
 /// is.
 ///
-/// The log names passes by their places, and has keys and contents. So it ends where a place changes, and where keys
-/// change that no record brought: then only the positions as a whole say what has changed. Times are not in the log:
-/// they are compared when it is written.
+/// The log names passes by their places, and has keys and contents. It ends when a place changes, or when keys change
+/// that no record brought: then only the positions as a whole say what has changed. Times are not in the log: they are
+/// compared when it is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct PassPositions {
     positions: Vec<(CompactString, Arc<PassPosition>)>,
@@ -33,7 +33,7 @@ impl PassPositions {
         self.positions.get(index).map(|(_, position)| position)
     }
 
-    /// The position, so that the caller changes its times. A caller that changes its keys has to end the log, too.
+    /// Returns the position, whose times the caller may change. A caller that changes its keys has to end the log, too.
     pub fn at_mut(&mut self, index: usize) -> Option<&mut PassPosition> {
         self.positions.get_mut(index).map(|(_, position)| Arc::make_mut(position))
     }
@@ -102,7 +102,7 @@ impl PassPositions {
         }
     }
 
-    /// From now on the log has what changes.
+    /// Begins a log of what changes from now on.
     pub fn begin_log(&mut self) {
         self.log = Some(Box::new(Changes::since(self.heads().collect())));
     }
@@ -125,7 +125,7 @@ impl PassPositions {
         self.log.as_deref()
     }
 
-    /// Leaves what was overwritten, or forgotten, out of the log.
+    /// Removes overwritten and forgotten keys from the log.
     pub fn compact_log(&mut self) {
         let first_kept = self.first_kept_seconds();
         if let Some(log) = &mut self.log {
@@ -133,7 +133,7 @@ impl PassPositions {
         }
     }
 
-    /// Compacts the log if it has grown much since.
+    /// Compacts the log if it has grown much since the last compaction.
     pub fn compact_grown_log(&mut self) {
         if self.log.as_ref().is_some_and(|log| log.has_doubled()) {
             self.compact_log();

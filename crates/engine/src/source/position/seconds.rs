@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 /// Most seconds have one or two records: `SmallVec` stores those without an allocation, and is no larger than a `Vec`.
 type Numbers = SmallVec<[u64; 2]>;
 
-/// What a position knows of a record.
+/// Knowledge of a position about a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     New,
-    /// Another version of it was settled last.
+    /// Another version of the record was settled last.
     Changed,
     /// This version was settled.
     Settled,
@@ -28,7 +28,7 @@ pub struct Seconds {
 /// The keys of one second.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Second {
-    /// Sorted.
+    /// Sorted keys.
     pub keys: Numbers,
     /// The last settled version of each key, 32 bits; empty if the key itself names the version.
     pub versions: Numbers,
@@ -43,12 +43,12 @@ impl Seconds {
         self.seconds.is_empty()
     }
 
-    /// In ascending order.
+    /// Returns the seconds and their records in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (i64, &Second)> {
         self.seconds.iter().map(|(second, records)| (*second, records))
     }
 
-    /// From `from` to before `to`, in ascending order.
+    /// Returns the seconds from `from` to before `to` and their records, in ascending order.
     pub fn between(&self, from: i64, to: i64) -> impl DoubleEndedIterator<Item = (i64, &Second)> {
         let seconds = if from < to { self.seconds.range(from..to) } else { self.seconds.range(0..0) };
         seconds.map(|(second, records)| (*second, records))
@@ -59,7 +59,7 @@ impl Seconds {
         self.between(from, to).map(|(second, records)| (second, records.len()))
     }
 
-    /// The last one that has keys.
+    /// Returns the last second that has keys.
     pub fn last(&self) -> Option<i64> {
         self.seconds.last_key_value().map(|(second, _)| *second)
     }
@@ -84,7 +84,7 @@ impl Seconds {
         is_new
     }
 
-    /// Adds what was settled later.
+    /// Adds keys that were settled later.
     pub fn merge(&mut self, second: i64, later: &Second) {
         let records = self.seconds.entry(second).or_default();
         let before = records.len();
@@ -129,7 +129,7 @@ impl Second {
         self.keys.len()
     }
 
-    /// The keys and, where versions are stored apart, the version of each.
+    /// Returns the keys and, if versions are stored apart, the version of each.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Option<u64>)> {
         self.keys.iter().enumerate().map(|(index, key)| (*key, self.versions.get(index).copied()))
     }

@@ -1,6 +1,6 @@
-//! How a position is stored: as a whole, or as what has changed since it was stored last.
+//! Stored form of a position: the whole, or the changes since it was stored last.
 //!
-//! A busy lane's position has hundreds of thousands of keys, of which an acknowledged batch adds a thousand. Where the
+//! A busy lane's position has hundreds of thousands of keys, of which an acknowledged batch adds a thousand. If the
 //! store keeps journals, the lane writes the whole position there now and then, and after it what has changed
 //! (`lane/change_log.rs`).
 
@@ -32,25 +32,26 @@ pub struct PositionPart<'a> {
 }
 
 impl SourcePosition {
-    /// From now on the position records what changes.
+    /// Begins to record what changes.
     pub fn record_changes(&mut self) {
         self.passes.begin_log();
     }
 
-    /// A copy for a poll, which only reads it: it is never stored, so it records nothing.
+    /// Returns a copy for a poll, which only reads it. The copy is never stored, so it records nothing.
     #[must_use]
     pub fn for_poll(&self) -> Self {
         Self { passes: self.passes.without_log(), contents: self.contents.clone(), ..*self }
     }
 
-    /// Leaves what was overwritten, or forgotten, out of the changes. Returns the number of keys and contents that have
-    /// changed; none where the whole position has to be stored.
+    /// Removes overwritten and forgotten keys from the changes. Returns the number of keys and contents that have
+    /// changed; `None` if the whole position has to be stored.
     pub fn compact_changes(&mut self) -> Option<usize> {
         self.passes.compact_log();
         self.passes.log().map(Changes::len)
     }
 
-    /// The stored form of what has changed, and of the first pass. The others are in it if their times have changed.
+    /// Returns the stored form of what has changed, and of the first pass. Other passes are in it if their times have
+    /// changed.
     pub fn changes(&self) -> Vec<u8> {
         let Some(changes) = self.passes.log() else { return self.whole() };
         let heads = self.passes.heads().enumerate();
@@ -60,7 +61,7 @@ impl SourcePosition {
         self.encode(heads, keys, &changes.contents, &HashMap::new())
     }
 
-    /// The stored form of all of it.
+    /// Returns the stored form of the whole position.
     pub fn whole(&self) -> Vec<u8> {
         let keys = self.passes.iter().filter(|(_, pass_position)| !pass_position.seconds.is_empty());
         let keys = keys.map(|(name, pass_position)| SharedKeys {
@@ -88,7 +89,7 @@ impl SourcePosition {
     }
 }
 
-/// Makes a position of its parts.
+/// Builds a position from its parts.
 #[derive(Debug, Default)]
 pub struct PositionReader {
     position: SourcePosition,
@@ -139,7 +140,8 @@ impl PositionReader {
         self.position
     }
 
-    /// The position after `last`, which is a part that has changed and is to be stored again with what changes next.
+    /// Returns the position after `last`, which is a part that has changed and is to be stored again with what changes
+    /// next.
     pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
         let mut changes = Changes::since(self.position.passes.heads().collect());
         self.apply(last.clone());
@@ -152,7 +154,7 @@ impl PositionReader {
     }
 }
 
-/// The position of the pass with this name, which is added if it is not there.
+/// Returns the position of the pass with this name. The position is added if it is not there.
 fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> Option<&'a mut PassPosition> {
     let SourcePosition { since, passes, .. } = position;
     let index = passes.index(name);

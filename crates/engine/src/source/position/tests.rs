@@ -48,7 +48,7 @@ fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
     assert_eq!(position.newest(), minute(9).plus(Duration::from_secs(1)), "a key may lie anywhere in its second");
 }
 
-/// What either pass delivers enters both, or the second shows it again.
+/// A record that one pass delivers enters both positions, or the second pass returns it again.
 #[test]
 fn what_one_pass_delivers_the_others_know() {
     let (passes, mut position) = position(&PullSettings::of(Stream::Alerts));
@@ -105,7 +105,7 @@ fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
     assert_eq!((position.read_snapshot(), position.bound()), (None, minute(-60)), "all is read again");
 }
 
-/// What is older than the pass reaches would be remembered, and read again, for nothing.
+/// Records older than the pass reaches would be remembered, and read again, for nothing.
 #[test]
 fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     let pull =
@@ -132,7 +132,7 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     position.follow(&passes);
     position.settle(&passes, context(0, minute(10_030)));
     assert_eq!(second(&position), Some((minute(9_970), 0)));
-    // Where the lane owes less than it reaches, it begins there.
+    // In a lane that owes less than the pass reaches, the pass begins where the lane does.
     let mut position = SourcePosition::starting_at(minute(-5));
     position.settle(&passes, context(0, minute(0)));
     assert_eq!(second(&position), Some((minute(-5), 0)));
@@ -207,7 +207,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].reach)));
 }
 
-/// More are delivered twice where windows overlap, rather than fill the memory.
+/// Further findings are delivered twice if windows overlap, rather than fill the memory.
 #[test]
 fn so_many_findings_are_remembered_and_no_more() {
     let (passes, mut position) = position(&PullSettings::of(Stream::Vulnerabilities));
@@ -238,7 +238,7 @@ fn each_mode_of_agents_keeps_its_position() {
     assert_eq!(position.complete(), Some(minute(0)), "it continues where it was");
 }
 
-/// Without them an agent that did not change would be sent again after a restart.
+/// Without these contents an agent that did not change would be sent again after a restart.
 #[test]
 fn contents_that_are_about_to_be_forgotten_are_stored() {
     let (passes, mut position) = position(&PullSettings::of(Stream::Agents));
@@ -254,7 +254,7 @@ fn contents_that_are_about_to_be_forgotten_are_stored() {
     assert!(read.contents.is_old(&agent) && read.contents.has(&agent));
 }
 
-/// Its times are the lane's.
+/// The first pass's times are the lane's.
 #[test]
 fn the_first_pass_is_the_first_however_late_it_was_added() {
     let (_, mut position) = position(&of_sites(&["1"]));

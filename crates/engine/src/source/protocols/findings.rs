@@ -10,7 +10,7 @@ use crate::source::parameters::{Parameters, count_only, named, order};
 use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
 use crate::source::{PullSettings, Window};
 
-/// Lists by id, whose filters the scan of a poll has. The console may want one scope at a time.
+/// Lists by id, with the filters of a poll's scan. The console may want one scope at a time.
 #[derive(Debug)]
 pub struct FindingLists;
 
@@ -29,7 +29,7 @@ impl Protocol for FindingLists {
         List.count_between(pull, filter, from, to)
     }
 
-    /// The findings that were detected in the window, scope by scope.
+    /// Requests the number of findings that were detected in the window, scope by scope.
     fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request> {
         let mut requests = Vec::new();
         let mut scan = FindingsScan::detected(pull.findings().cloned().unwrap_or_default());
@@ -50,7 +50,7 @@ impl Protocol for FindingLists {
         Request::list(Endpoint::of(stream).path, query, ScopeFilter::First, size)
     }
 
-    /// Polls sort findings by id, which says nothing of their age.
+    /// Requests findings by the time of their detection: polls sort them by id, which says nothing of their age.
     fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request {
         let detected = Endpoint::of(pull.stream).by_creation().time_filter;
         Request::latest_of_list(pull, detected, cursor, ScopeFilter::First)

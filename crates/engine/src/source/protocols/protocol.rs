@@ -9,25 +9,26 @@ use crate::source::{PullSettings, Window};
 
 /// Builds the requests for a stream.
 pub trait Protocol: fmt::Debug + Sync {
-    /// The records of a list that come at `start`.
+    /// Requests the records of a list that come at `start`.
     fn records(&self, list: &RecordList<'_>, start: PageStart<'_>, size: Size) -> Request;
 
-    /// The number of records in a list.
+    /// Requests the number of records in a list.
     fn count(&self, list: &RecordList<'_>) -> Request;
 
-    /// The number of records from `from` on and before `to`, by the time that `filter` names.
+    /// Requests the number of records from `from` on and before `to`, by the time that `filter` names.
     fn count_between(&self, pull: &PullSettings, filter: &str, from: Timestamp, to: Timestamp) -> Request;
 
-    /// Requests whose counts add up to the number of records in `window`.
+    /// Returns requests whose counts add up to the number of records in `window`.
     fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request>;
 
-    /// One record, or none: whether the token may read it, and the console's time.
+    /// Requests one record, or none: whether the token may read it, and the console's time.
     fn probe(&self, stream: Stream, max_bytes: usize) -> Request;
 
-    /// The newest records that `pull` selects, without a position.
+    /// Requests the newest records that `pull` selects, without a position.
     fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request;
 
-    /// Whether records are listed by the time that they are asked for by. Otherwise a list says nothing of times.
+    /// Whether records are listed by the time that they are asked for by. If they are not, a list says nothing of
+    /// times.
     fn is_ordered(&self) -> bool {
         true
     }

@@ -10,12 +10,12 @@ use crate::console::Endpoint;
 use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
 use crate::source::{PullSettings, UnifiedAlertFilter, Window};
 
-/// GraphQL: a connection of unified alerts, which is asked for its count by asking for one alert in brief.
+/// GraphQL requests for a connection of unified alerts. Its count is asked for by asking for one alert in brief.
 #[derive(Debug)]
 pub struct UnifiedAlertList;
 
 impl UnifiedAlertList {
-    /// The next alert without the fields that can be long.
+    /// Requests the next alert without the fields that can be long.
     pub fn brief(list: &RecordList<'_>, start: PageStart<'_>) -> Request {
         Request::unified_alerts(in_time(list, start), true, ONE)
     }
@@ -64,7 +64,7 @@ fn in_time(list: &RecordList<'_>, start: PageStart<'_>) -> Map<String, Value> {
     variables(list.pull, (list.pass.time_filter, "ASC"), Some(list.from), Some(list.to), cursor)
 }
 
-/// The alerts that `pull` selects, sorted and filtered by one of their times.
+/// Returns the variables of a query for the alerts that `pull` selects, sorted and filtered by one of their times.
 fn variables(
     pull: &PullSettings,
     (by, order): (&str, &str),
@@ -74,7 +74,7 @@ fn variables(
 ) -> Map<String, Value> {
     let mut filters = Vec::new();
     if from.is_some() || to.is_some() {
-        // In milliseconds, as alerts show their times.
+        // Times are in milliseconds, as alerts show them.
         let start = from.map(Timestamp::millis);
         let end = to.map(Timestamp::millis);
         let range = json!({ "start": start, "startInclusive": true, "end": end, "endInclusive": true });

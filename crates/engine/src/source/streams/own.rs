@@ -15,14 +15,14 @@ pub enum StreamOptions {
     Threats(Vec<ThreatInclude>),
     Activities(ActivityFilter),
     Agents(AgentSettings),
-    /// How long after their creation alerts are read again.
+    /// Time after their creation for which alerts are read again.
     Alerts(Duration),
     UnifiedAlerts(UnifiedAlertFilter),
     Vulnerabilities(Findings),
 }
 
 impl StreamOptions {
-    /// The filters that narrow a list.
+    /// Returns the filters that narrow a list.
     pub(in crate::source) fn filters(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Nothing | Self::Threats(_) | Self::Agents(_) | Self::Alerts(_) => Vec::new(),
@@ -44,7 +44,7 @@ pub enum ThreatInclude {
 }
 
 impl ThreatInclude {
-    /// As settings, paths and events name it.
+    /// Returns the name in settings, paths and events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Notes => "notes",
@@ -52,7 +52,7 @@ impl ThreatInclude {
         }
     }
 
-    /// The most items that are kept.
+    /// Returns the largest number of items that are kept.
     pub const fn limit(self) -> usize {
         match self {
             Self::Notes => 100,
@@ -76,11 +76,11 @@ pub struct ActivityFilter {
     pub exclude_types: Vec<u32>,
     /// Types to pull, all when empty, sorted.
     pub types: Vec<u32>,
-    /// The threats that activities are about are fetched, too.
+    /// Whether the threats that activities are about are fetched, too.
     pub with_threats: bool,
 }
 
-/// What is fetched in addition to the records of a page.
+/// Data that is fetched in addition to the records of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enrichment<'a> {
     /// These lists of each threat.
@@ -95,7 +95,7 @@ impl ActivityFilter {
         (!self.types.is_empty()).then(|| ("activityTypes", types()))
     }
 
-    /// A filter of the types that the console lists and the program drops. None if there are none.
+    /// Returns a filter of the types that the console lists and the program drops; `None` if there are none.
     pub(in crate::source) fn excluded(&self) -> Option<Self> {
         let is_pulled = |kind: &u32| self.types.is_empty() || self.types.contains(kind);
         let types: Vec<u32> = self.exclude_types.iter().copied().filter(is_pulled).collect();
@@ -106,11 +106,11 @@ impl ActivityFilter {
 /// How agents are pulled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentSettings {
-    /// Each poll is a full inventory.
+    /// Whether each poll is a full inventory.
     pub snapshot: bool,
     /// Keys of an agent that do not count when they alone changed, sorted.
     pub volatile: Vec<String>,
-    /// A complete snapshot is followed by an event that says so.
+    /// Whether a complete snapshot is followed by an event that says so.
     pub marker: bool,
 }
 
@@ -121,18 +121,18 @@ impl Default for AgentSettings {
     }
 }
 
-/// What an agent's check-in moves by itself, sorted.
+/// Keys of an agent that its check-ins change by themselves, sorted.
 pub const VOLATILE_AGENT_KEYS: [&str; 4] =
     ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
 
 /// Which unified alerts are pulled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnifiedAlertFilter {
-    /// All when empty.
+    /// Products to pull; all if empty.
     pub products: Vec<String>,
-    /// The console's view, where not all.
+    /// The console's view; `None` for all alerts.
     pub view: Option<&'static str>,
-    /// Each alert is delivered once, when it is new: no change of it is.
+    /// Whether each alert is delivered once, when it is new, and no change of it is.
     pub new_only: bool,
 }
 

@@ -16,15 +16,16 @@ pub struct PullDescription {
     pub since: Since,
     pub overlap: Duration,
     pub protocol: &'static dyn Protocol,
-    /// A window is always one by creation: the order of the stream does not show all records.
+    /// Whether a window is always one by creation: the order of the stream does not show all records.
     pub windows_by_creation: bool,
-    /// What only this stream has, with its defaults.
+    /// Returns the settings that only this stream has, with their defaults.
     pub own: fn() -> StreamOptions,
-    /// The passes over the stream, the one that brings what is new first. It is given: it may be the only one.
+    /// Returns the passes over the stream, with the one that reads new records first. That pass is given: it may be the
+    /// only one.
     pub passes: fn(&PullSettings, Pass) -> Vec<Pass>,
 }
 
-/// The passes of a stream that needs no second one.
+/// Returns the passes of a stream that needs no second one.
 pub fn only_main(_: &PullSettings, main: Pass) -> Vec<Pass> {
     vec![main]
 }

@@ -46,7 +46,7 @@ pub enum UnifiedAlertView {
 }
 
 impl UnifiedAlertView {
-    /// The console's word, where it is not everything.
+    /// Returns the console's word for the view; `None` for everything.
     const fn word(self) -> Option<&'static str> {
         match self {
             Self::All => None,
@@ -91,12 +91,12 @@ pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
 
 /// Names the second pass in checkpoints.
 const NET: &str = "net";
-/// How often unified alerts are looked for by their detection.
+/// Time between two polls of unified alerts by their detection.
 const NET_EVERY: Duration = Duration::from_secs(900);
 
 fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let ListOrder { sort_by, time_filter } = pull.endpoint().by_creation();
-    // What was never updated, or became visible too late for the first pass.
+    // This pass reads alerts that were never updated, or became visible too late for the first pass.
     let by = TimeField::Creation;
     let every = pull.interval.max(NET_EVERY);
     let reach = pull.overlap.max(DAY);

@@ -96,7 +96,7 @@ pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
     passes,
 };
 
-/// A pass for each scope.
+/// Returns a pass for each scope.
 fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let pass = |scope: Option<Arc<Scope>>| Pass {
         name: scope.as_deref().map_or(MAIN_PASS.into(), position_name),

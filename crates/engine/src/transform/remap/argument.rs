@@ -33,12 +33,12 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Measured {
     pub source: String,
-    /// What was inserted: where in the user's source, and how many bytes. Sorted.
+    /// Place in the user's source, and number of bytes, of each inserted text. Sorted.
     inserted: Vec<(usize, usize)>,
 }
 
 impl Measured {
-    /// `limit` gives the largest size of an argument.
+    /// Returns the source with measured arguments. `limit` gives the largest size of an argument.
     pub fn new(source: &str, places: &[Place], limit: impl Fn(&Place) -> usize) -> Self {
         let mut insertions: Vec<(usize, bool, usize, String)> = Vec::with_capacity(places.len() * 2);
         for place in places {
@@ -61,7 +61,7 @@ impl Measured {
         measured
     }
 
-    /// The place in the user's source of a place in this one.
+    /// Returns the place in the user's source of a place in this one.
     pub fn original(&self, offset: usize) -> usize {
         let mut before = 0;
         for (at, length) in &self.inserted {
@@ -119,7 +119,7 @@ impl Function for Argument {
 #[derive(Debug, Clone)]
 struct ArgumentValue {
     value: Box<dyn Expression>,
-    /// Where the argument begins: later its side effects have changed the state.
+    /// Type at the beginning of the argument: later the argument's side effects have changed the state.
     type_def: TypeDef,
     limit: usize,
     call: Call,
@@ -146,7 +146,7 @@ impl Expression for ArgumentValue {
     }
 }
 
-/// The bytes of a value, with what a list or an object needs for each element, which may be indented when it is
+/// Returns the bytes of a value, with what a list or an object needs for each element, which may be indented when it is
 /// printed. Counting ends above `limit`.
 fn size(value: &Value, limit: usize, depth: usize) -> usize {
     let mut sum = 0;

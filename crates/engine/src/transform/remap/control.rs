@@ -24,29 +24,29 @@ const TOO_LARGE: &str = "the program was ended: more than 32 MiB of memory for o
 
 thread_local! {
     static LAST_CALL: Cell<Option<Call>> = const { Cell::new(None) };
-    /// Arguments that were measured. Those expressions are not the user's.
+    /// Number of arguments that were measured. Those expressions are not the user's.
     static MEASURED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A call of a function, by where it is in the source of its program.
+/// A call of a function, by its place in the source of its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::transform) struct Call {
     pub function: &'static str,
-    /// The place of an argument, as a number of bytes.
+    /// Place of an argument, as a number of bytes.
     pub offset: usize,
 }
 
-/// The last call of the program that runs on this thread.
+/// Returns the last call of the program that runs on this thread.
 pub(super) fn last_call() -> Option<Call> {
     LAST_CALL.get()
 }
 
-/// Why a program was ended.
+/// Reason why a program was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::transform) enum Ended {
-    /// It reached a limit of work or memory.
+    /// The program reached a limit of work or memory.
     Limit(&'static str),
-    /// It took longer than [`MAX_TIME`]. The call is the last one before that.
+    /// The program took longer than [`MAX_TIME`]. The call is the last one before that.
     Overran(Option<Call>),
 }
 
@@ -55,13 +55,14 @@ pub(in crate::transform) struct Control {
     begun: Instant,
     begun_on_processor: Duration,
     expressions: u32,
-    /// The bytes that this thread has allocated so far, which the allocator counts. It is the program's, not a test's.
+    /// Bytes that this thread has allocated so far, as counted by the allocator. The allocator is the program's, not a
+    /// test's.
     allocated: Option<ThreadLocal<u64>>,
     before: u64,
 }
 
 impl Control {
-    /// Begins with an event.
+    /// Begins to measure the programs of an event.
     pub fn start() -> Self {
         let allocated = allocatedp::read().ok();
         let before = allocated.as_ref().map_or(0, |bytes| bytes.get());
@@ -69,23 +70,23 @@ impl Control {
         Self { begun: Instant::now(), begun_on_processor: processor_time(), expressions: 0, allocated, before }
     }
 
-    /// Another program runs on the event.
+    /// Notes that another program runs on the event.
     pub fn next_program(&self) {
         LAST_CALL.set(None);
     }
 
-    /// An argument of `call` was evaluated to measure it.
+    /// Notes that an argument of `call` was evaluated to measure it.
     pub fn measured(call: Call) {
         LAST_CALL.set(Some(call));
         MEASURED.set(MEASURED.get().saturating_add(1));
     }
 
-    /// Why the program has to end, or should have ended before.
+    /// Returns why the program has to end, or should have ended before.
     pub fn ended(&self) -> Option<Ended> {
         if self.is_late() { Some(Ended::Overran(LAST_CALL.get())) } else { self.is_spent().map(Ended::Limit) }
     }
 
-    /// The limit of work or memory that is reached.
+    /// Returns the limit of work or memory that is reached.
     fn is_spent(&self) -> Option<&'static str> {
         if self.allocated.as_ref().is_some_and(|bytes| bytes.get().saturating_sub(self.before) > MAX_ALLOCATED) {
             return Some(TOO_LARGE);
@@ -96,7 +97,7 @@ impl Control {
 
     fn is_late(&self) -> bool {
         let waited = self.begun.elapsed();
-        // The thread cannot have had more of the processor. To ask the clock is cheaper.
+        // The thread cannot have had more of the processor than `waited`. Asking the clock is cheaper.
         waited > MAX_TIME && (processor_time().saturating_sub(self.begun_on_processor) > MAX_TIME || waited > MAX_WAIT)
     }
 }
@@ -127,7 +128,7 @@ impl Kept {
         kept
     }
 
-    /// The number of bytes since the start. It is negative if it frees more.
+    /// Returns the number of bytes since the start. It is negative if the thread frees more.
     pub fn bytes(&self) -> i64 {
         let (Some(allocated), Some(deallocated)) = (&self.allocated, &self.deallocated) else { return 0 };
         // Both count from the thread's beginning and wrap around.

@@ -161,8 +161,8 @@ const SEARCHING: &[&str] = &[
     "split",
 ];
 
-/// Functions whose result takes many times the memory of their argument, or that do much for each byte of it. So do all
-/// whose name begins with `parse_`.
+/// Functions whose result takes many times the memory of their argument, or that do much for each byte of it. Functions
+/// whose name begins with `parse_` are such functions, too.
 const COSTLY: &[&str] = &[
     "camelcase",
     "chunks",
@@ -187,7 +187,7 @@ const COSTLY: &[&str] = &[
 pub(super) const MAX_ARGUMENT: usize = 2 * 1024 * 1024;
 pub(super) const MAX_PARSED: usize = 32 * 1024;
 
-/// What the arguments of a function are measured by.
+/// Limit by which the arguments of a function are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
     Free,
@@ -208,12 +208,12 @@ pub(super) fn bound(name: &str) -> Bound {
     }
 }
 
-/// The name as it is in the list.
+/// Returns the name as it is in the list.
 pub(super) fn find(name: &str) -> Option<&'static str> {
     ALLOWED.iter().find(|allowed| **allowed == name).copied()
 }
 
-/// The names of all.
+/// Returns the names of all functions that a program may call.
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     ALLOWED.iter().copied()

@@ -1,5 +1,5 @@
-//! Refuses what would need too much stack or memory in one step, before the compiler sees it, and has arguments
-//! measured that could be too large for one.
+//! Refuses code that would need too much stack or memory in one step, before the compiler sees it. Has those arguments
+//! measured that could be too large for one step.
 
 use std::collections::BTreeMap;
 
@@ -27,9 +27,9 @@ const MAX_REGEXES: usize = 32;
 /// Most work of the compiler for the programs of a pipeline: about 10 s in a debug build, 1 s in a release build. For
 /// each call and each block the compiler copies what it knows of the types, as often as it is nested.
 const MAX_COMPILER_WORK: u64 = 1_250_000;
-/// The work of a call, where that of a block is 1. Arguments are calls too, since they are measured.
+/// Work of a call, in units of the work of a block. Arguments are calls too, since they are measured.
 const WORK_OF_CALL: u64 = 32;
-/// The work of each expression: for each of them the compiler copies what it knows of the types, too. Those of assigned
+/// Work of each expression: for each of them the compiler copies what it knows of the types, too. The types of assigned
 /// values that may be anything are large.
 const WORK_OF_EXPRESSION: u64 = 1;
 /// The work of adding a part of a text with variables to the parts before it.
@@ -39,19 +39,20 @@ const WORK_OF_PART: u64 = 4;
 /// can double it in each line.
 const MAX_TYPE: u64 = 5_000;
 
-/// What the programs of a pipeline have used of their limits.
+/// Use that the programs of a pipeline have made of their limits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::transform) struct Budget {
     regexes: usize,
-    /// For calls, blocks and operators.
+    /// Work for calls, blocks and operators.
     compiler_work: u64,
-    /// For expressions as such, among them assignments. Above the limit it refuses nobody who is trusted.
+    /// Work for expressions as such, among them assignments. Above the limit, no program of a trusted author is
+    /// refused.
     work_of_expressions: u64,
     is_strict: bool,
 }
 
 impl Budget {
-    /// Whether expressions as such count as well before anything is compiled.
+    /// Sets whether expressions as such count as well before anything is compiled.
     pub fn set_strict(&mut self, is_strict: bool) {
         self.is_strict = is_strict;
     }
@@ -66,7 +67,7 @@ impl Budget {
         is_too_much || self.compiler_work > MAX_COMPILER_WORK
     }
 
-    /// What is used with another program, which has this `cost`. `None` if that is too much.
+    /// Returns what is used with another program, which has this `cost`; `None` if that is too much.
     pub fn with(&self, cost: Self) -> Option<Self> {
         let Self { regexes, compiler_work, work_of_expressions, is_strict: _ } = cost;
         let with = Self {
@@ -78,7 +79,7 @@ impl Budget {
         (!with.is_spent() && with.regexes <= MAX_REGEXES).then_some(with)
     }
 
-    /// What was used since `before`.
+    /// Returns what was used since `before`.
     pub(super) fn since(&self, before: Self) -> Self {
         Self {
             regexes: self.regexes - before.regexes,
@@ -89,7 +90,7 @@ impl Budget {
     }
 }
 
-/// The source with what measures its arguments.
+/// Returns the source with the calls that measure its arguments.
 ///
 /// # Errors
 /// What is refused, with its place.
@@ -105,7 +106,7 @@ pub(super) fn check(source: &str, program: Program, budget: &mut Budget) -> Resu
         return Err(guard.found);
     }
     *budget = guard.budget;
-    // Any of the regular expressions may get there in a variable.
+    // A variable may bring any of the regular expressions to a search.
     let most = regexes::longest_text(guard.work.iter().copied().max().unwrap_or_default());
     let together = regexes::longest_text(guard.work.iter().sum());
     Ok(Measured::new(source, &guard.arguments, |argument| match argument.bound {
@@ -120,7 +121,7 @@ struct Guard {
     found: Vec<Diagnostic>,
     /// The work for each byte of a text that each regular expression searches.
     work: Vec<u64>,
-    /// How large the types of variables and of assigned paths can be at most.
+    /// Largest size that the types of variables and of assigned paths can have.
     types: BTreeMap<String, u64>,
     /// The arguments that have to be measured.
     arguments: Vec<Place>,
@@ -164,7 +165,7 @@ impl Guard {
         }
     }
 
-    /// Returns how large the expression's type can be at most.
+    /// Returns the largest size that the expression's type can have.
     fn expression(&mut self, node: Node<Expr>, depth: usize) -> u64 {
         let span = node.span();
         if depth > MAX_DEPTH {
@@ -240,7 +241,8 @@ impl Guard {
         }
     }
 
-    /// A path has the parts that were assigned to it, below it and above it.
+    /// Returns the largest size of the type of a variable or path. A path has the parts that were assigned to it, below
+    /// it and above it.
     fn size_of(&self, name: &str) -> u64 {
         let is_part = |other: &str| other.starts_with(name) || name.starts_with(other);
         let known = self.types.iter().filter(|(other, _)| match name.starts_with('.') {
@@ -251,7 +253,8 @@ impl Guard {
     }
 
     fn assign(&mut self, name: String, merges: bool, size: u64) {
-        // A part of a variable, or one of two branches: what was there before may still be.
+        // The former value may still be there: `name` may be a part of a variable, or one of two branches may assign
+        // it.
         let before = if merges { self.types.get(&name).copied().unwrap_or(0) } else { 0 };
         self.types.insert(name, before.saturating_add(size));
     }
@@ -291,7 +294,7 @@ impl Guard {
         nodes.fold(1, |sum: u64, node| sum.saturating_add(self.expression(node, depth)))
     }
 
-    /// The value of a block is that of its last expression.
+    /// Returns the largest size of a block's type. The value of a block is that of its last expression.
     fn block(&mut self, block: Block, depth: usize) -> u64 {
         block.into_inner().into_iter().fold(1, |_, node| self.expression(node, depth))
     }
@@ -364,9 +367,9 @@ impl Guard {
         }
     }
 
-    /// Other forms of a read-only path than the compiler knows. Destinations read a dot in a key as a level, so that
-    /// `."labels.pipeline"` would be a second `labels.pipeline`. An index would make a list of the object, without what
-    /// the object holds. `provenance.rs` puts back what a program can change all the same.
+    /// Refuses other forms of a read-only path than the compiler knows. Destinations read a dot in a key as a level, so
+    /// that `."labels.pipeline"` would be a second `labels.pipeline`. An index would make a list of the object, without
+    /// what the object holds. `provenance.rs` puts back what a program can change all the same.
     fn spelling(&mut self, span: Span, path: &OwnedValuePath) {
         let spelt = event_path(path);
         let has_dot = |segment: &OwnedSegment| matches!(segment, OwnedSegment::Field(name) if name.contains('.'));
@@ -396,8 +399,8 @@ impl Guard {
     }
 }
 
-/// True if the pattern of a call, its second argument, is a text that the program spells out. A second one overrides
-/// the first. One with `{{ }}` may be as long as a variable.
+/// Whether the pattern of a call, its second argument, is a text that the program spells out. A second pattern
+/// overrides the first. A text with `{{ }}` may be as long as a variable.
 fn has_text_as_pattern(call: &FunctionCall) -> bool {
     let arguments = call.arguments.iter().enumerate();
     let mut patterns = arguments
@@ -414,8 +417,8 @@ fn has_text_as_pattern(call: &FunctionCall) -> bool {
     patterns.peek().is_some() && patterns.all(|(_, argument)| is_text(&argument.expr))
 }
 
-/// Constants are as small as the program, but for texts, which may contain variables. VRL wants to see some
-/// lists itself: the expressions of `match_any`, and `excluded_boundaries`.
+/// Whether an argument is measured. Constants are as small as the program, but for texts, which may contain variables.
+/// VRL wants to see some lists itself: the expressions of `match_any`, and `excluded_boundaries`.
 fn is_measured(function: &str, argument: &Node<Expr>) -> bool {
     match argument.inner() {
         Expr::Literal(literal) => matches!(literal.inner(), Literal::String(_)),
@@ -427,7 +430,7 @@ fn is_measured(function: &str, argument: &Node<Expr>) -> bool {
     }
 }
 
-/// `.a.b.`, so that a path above another one is its prefix.
+/// Returns a path in the form `.a.b.`, so that a path above another one is its prefix.
 fn event_path(path: &OwnedValuePath) -> String {
     let segments = path.segments.iter().map(|segment| match segment {
         OwnedSegment::Field(name) => format!("{name}."),

@@ -35,7 +35,7 @@ pub(super) use self::provenance::Provenance;
 
 /// Longest source of a program. Longer ones would need a deeper stack to compile.
 pub(super) const MAX_SOURCE: usize = 16 * 1024;
-/// Each repeats its line of the program. A program on one line may have thousands.
+/// Most diagnostics of a program. Each repeats its line of the program, and a program on one line may have thousands.
 const MAX_DIAGNOSTICS: usize = 5;
 /// Longest line of a diagnostic in characters.
 const MAX_LINE: usize = 200;
@@ -46,13 +46,13 @@ const MAX_VALUE: usize = 16 * 1024 * 1024;
 /// Stack of the thread that compiles a program: the compiler descends once for each bracket.
 const COMPILER_STACK: usize = 256 * 1024 * 1024;
 
-/// How VRL begins the text of a failed call: its name, its first and its last byte.
+/// Beginning of VRL's text of a failed call: its name, its first and its last byte.
 #[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
 static CALL: LazyLock<regex::Regex> = LazyLock::new(|| {
     regex::Regex::new(r#"^function call error for "([a-z0-9_]+)" at \((\d+):\d+\): "#).expect("a valid expression")
 });
 
-/// Failures of `argument.rs` and `own.rs`.
+/// Texts of the failures of `argument.rs` and `own.rs`.
 #[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
 static OWN_FAILURES: LazyLock<regex::Regex> = LazyLock::new(|| {
     let own = r"^(an argument of `[a-z0-9_]+` is larger than \d+ bytes|the result could be larger than 8 MiB)$";
@@ -115,7 +115,7 @@ static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
     functions::allowed().into_iter().chain([measuring]).collect()
 });
 
-/// What was compiled so far, by all tests.
+/// Sources that all tests have compiled so far.
 #[cfg(any(test, feature = "testing"))]
 pub static COMPILATIONS: parking_lot::Mutex<Vec<String>> = parking_lot::Mutex::new(Vec::new());
 
@@ -126,20 +126,20 @@ pub(super) struct Program {
     /// The source that was compiled.
     measured: Measured,
     compiled: Compiled,
-    /// What it uses of the limits of its file.
+    /// Use that the program makes of the limits of its file.
     pub(super) cost: Budget,
 }
 
-/// What a program is for.
+/// Purpose of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
-    /// It changes the event.
+    /// The program changes the event.
     Remap,
-    /// Its result is true or false. It changes nothing.
+    /// The program's result is true or false. The program changes nothing.
     Condition,
 }
 
-/// What became of an event.
+/// Outcome of a program for an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Run {
     /// The program ended with this value.
@@ -181,7 +181,7 @@ impl Program {
         Ok(Self { source: source.to_owned(), purpose, measured, compiled, cost })
     }
 
-    /// Compiles the program again. A new one has nothing of what its regular expressions remember of texts.
+    /// Compiles the program again. The new one has nothing of what the regular expressions remember of texts.
     ///
     /// # Errors
     /// If there is no thread for the compiler.
@@ -196,14 +196,14 @@ impl Program {
         let mut secrets = Secrets::default();
         let mut target = TargetValueRef { value: event, metadata: &mut metadata, secrets: &mut secrets };
         control.next_program();
-        // Not the worker's time zone.
+        // The time zone is not the worker's.
         let zone = TimeZone::parse("UTC").unwrap_or_default();
         let resolve = || runtime.resolve_with_control(&mut target, &self.compiled, &zone, control);
         let Some(result) = panics::caught(resolve) else {
             let last = control::last_call().map_or_else(String::new, |call| self.near(call));
             return Run::Failed(format!("a function of VRL cannot deal with its arguments{last}"));
         };
-        // Also after the last expression.
+        // The limits also apply after the last expression.
         match control.ended() {
             Some(Ended::Limit(reason)) => return Run::Failed(reason.to_owned()),
             Some(Ended::Overran(call)) => return Run::Overran(self.overran(call)),
@@ -216,7 +216,7 @@ impl Program {
         }
     }
 
-    /// Where a program was that took too long.
+    /// Describes a program that took too long, with its last call.
     fn overran(&self, call: Option<Call>) -> String {
         let limit = control::MAX_TIME.as_millis();
         let place = call.map_or_else(String::new, |call| self.near(call));
@@ -227,13 +227,14 @@ impl Program {
         format!("; the last call was `{function}` at {}", self.place(offset))
     }
 
-    /// Which call failed, the innermost one, where it is, and the kind of failure. VRL's text may have values of the
-    /// event, which no redaction would find in a reason: it is left out unless it has words of [`KINDS`] alone.
+    /// Describes a failure: the innermost call that failed, its place, and the kind of failure. VRL's text may have
+    /// values of the event, which no redaction would find in a reason. So the text is left out unless it has words of
+    /// [`KINDS`] alone.
     fn describe(&self, failure: &str) -> String {
         let mut described = Vec::new();
         let mut rest = failure;
         while let Some(captures) = CALL.captures(rest).filter(|captures| is_function(&captures[1])) {
-            // What measures arguments is none of the user's functions.
+            // The function that measures arguments is none of the user's functions.
             if &captures[1] != argument::NAME {
                 let begin = captures[2].parse().map_or(0, |begin| self.measured.original(begin));
                 described = vec![format!("function call error for \"{}\" at {}", &captures[1], self.place(begin))];
@@ -247,7 +248,7 @@ impl Program {
         if described.is_empty() { "the program failed".to_owned() } else { described.join(": ") }
     }
 
-    /// A place in the source.
+    /// Returns a place in the source as line and column.
     fn place(&self, offset: usize) -> String {
         let before = self.source.get(..offset).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
@@ -287,7 +288,7 @@ pub(super) fn is_too_complex(event: &[u8]) -> bool {
     memory.sum::<usize>() > MAX_VALUE
 }
 
-/// Runs on a thread with a large stack.
+/// Compiles a program. This runs on a thread with a large stack.
 fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<(Measured, Compiled), String> {
     let print = |mut list: DiagnosticList| {
         list.truncate(MAX_DIAGNOSTICS);
@@ -300,7 +301,7 @@ fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<(Measu
     let measured = guard::check(source, parsed, budget).map_err(|refused| print(refused.into()))?;
     let state = TypeState::default();
     let compile = |source: &str| vrl::compiler::compile_with_state(source, &FUNCTIONS, &state, config(purpose));
-    // What is wrong with it is said of the user's source.
+    // The diagnostics are those of the user's source, which is compiled for them.
     let result = compile(&measured.source).map_err(|refused| print(compile(source).err().unwrap_or(refused)))?;
     if purpose == Purpose::Condition {
         let found = result.program.final_type_info().result;
@@ -314,7 +315,7 @@ fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<(Measu
     Ok((measured, result.program))
 }
 
-/// What a program may write to.
+/// Returns the settings that say what a program may write to.
 fn config(purpose: Purpose) -> CompileConfig {
     let mut config = CompileConfig::default();
     match purpose {
@@ -331,7 +332,7 @@ fn config(purpose: Purpose) -> CompileConfig {
     config
 }
 
-/// The compiler's text, each place as `program:LINE:COLUMN`: the file that has the program has other lines.
+/// Returns the compiler's text. Each place is `program:LINE:COLUMN`: the file that has the program has other lines.
 fn print(diagnostics: &str) -> String {
     // The nearest word that the compiler knows is rarely what was meant.
     let is_said = |line: &&str| !line.contains("VRL REPL") && !line.contains(r#"did you mean "null"?"#);

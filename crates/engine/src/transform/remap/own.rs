@@ -108,7 +108,7 @@ fn find(_: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     let value = required(&mut arguments);
     let pattern = required(&mut arguments);
     let from = next(&mut arguments).map_or(Ok(0), VrlValueConvert::try_integer)?;
-    // One below zero is beyond each text, as it is for VRL.
+    // An index below zero is beyond each text, as it is for VRL.
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let found = if let Some(pattern) = pattern.as_regex() {
         let text = value.try_bytes_utf8_lossy()?;

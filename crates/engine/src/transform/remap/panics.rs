@@ -1,4 +1,4 @@
-//! Functions of VRL that panic: some do on bytes that are no text.
+//! Catches panics of VRL's functions: some panic on bytes that are no text.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -8,8 +8,8 @@ thread_local! {
     static IS_PROGRAM: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a program. `None` if it panics, and nothing prints that: the text may have values of the event, and each event
-/// would have its own.
+/// Runs a program. Returns `None` if it panics. Nothing prints the panic: its text may have values of the event, and
+/// each event would have its own.
 pub(super) fn caught<T>(program: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

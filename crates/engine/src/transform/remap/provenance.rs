@@ -1,4 +1,4 @@
-//! Puts back what a program must not change: the identity of an event, and where it is from.
+//! Puts back what a program must not change: the identity of an event, and its origin.
 
 use std::sync::LazyLock;
 
@@ -18,17 +18,17 @@ static PATHS: LazyLock<Vec<OwnedValuePath>> =
 static LEVELS: LazyLock<Vec<Vec<&str>>> =
     LazyLock::new(|| READ_ONLY.iter().chain([&"metadata.labels"]).map(|path| path.split('.').collect()).collect());
 
-/// What a mapped event had before a program changed it.
+/// Values that a mapped event had before a program changed it.
 #[derive(Debug)]
 pub struct Provenance {
-    /// In the order of `PATHS`.
+    /// Values in the order of `PATHS`.
     values: Vec<Option<Value>>,
     /// In OCSF the labels with the name of the pipeline. They are in a list that programs may change.
     labels: Option<Vec<Value>>,
 }
 
 impl Provenance {
-    /// `None` for raw events: sinks deliver next to them where they are from.
+    /// Returns the provenance of an event; `None` for raw events, next to which sinks deliver their origin.
     pub fn of(event: &Value, schema: Schema) -> Option<Self> {
         let values = || PATHS.iter().map(|path| event.get(path).cloned()).collect();
         let labels = || {
@@ -69,9 +69,9 @@ impl Provenance {
     }
 }
 
-/// Removes keys that are another spelling of `path`, or of a part of it: all that lead there if something above them
-/// is `spelt` so. Destinations read a dot in a key as a level, and some pass over a level without a name:
-/// `labels.pipeline` and `.labels.` would have a second value of the path.
+/// Removes keys that are another spelling of `path`, or of a part of it. If something above them is another spelling
+/// (`spelt`), all keys that lead to the path are removed. Destinations read a dot in a key as a level, and some pass
+/// over a level without a name. So `labels.pipeline` and `.labels.` would have a second value of the path.
 fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
     if !spelt && is_plain(members) {
         return remove_below(members, path);
@@ -87,14 +87,14 @@ fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
                 remove_spellings(inner, below, !is_plain);
                 true
             }
-            // What is at the path in its plain spelling is put back.
+            // A value at the path in its plain spelling is put back.
             (Some(_), value) => is_plain || levels.is_empty() && !value.is_array(),
             (None, _) => !levels.starts_with(path),
         }
     });
 }
 
-/// [`remove_spellings`] of an object whose own keys are spelt as a path has them.
+/// Applies [`remove_spellings`] below an object whose own keys are spelt as a path has them.
 fn remove_below(members: &mut ObjectMap, path: &[&str]) {
     if let [first, below @ ..] = path
         && !below.is_empty()
@@ -113,7 +113,7 @@ fn is_one_level(key: &str) -> bool {
     !key.is_empty() && !key.as_bytes().contains(&b'.')
 }
 
-/// Destinations read lists in a list as one.
+/// Removes the labels of the pipeline. Destinations read lists in a list as one.
 fn without_pipeline(labels: Vec<Value>) -> Vec<Value> {
     let mut others = Vec::with_capacity(labels.len());
     for label in labels {
@@ -126,7 +126,8 @@ fn without_pipeline(labels: Vec<Value>) -> Vec<Value> {
     others
 }
 
-/// Destinations may not care for blanks, for characters that nobody sees, or for upper and lower case.
+/// Whether a label names the pipeline. Destinations may not care for blanks, for characters that nobody sees, or for
+/// upper and lower case.
 fn is_pipeline(label: &Value) -> bool {
     let Some(label) = label.to_str_lossy() else { return false };
     let seen = label.chars().filter(|char| char.is_alphanumeric() || *char == ':').flat_map(char::to_lowercase);

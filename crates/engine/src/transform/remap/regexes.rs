@@ -1,5 +1,5 @@
-//! How much work it can be to search a text for a regular expression. The `regex` crate follows all ways to match at
-//! once: in the worst case it does something for each byte, for each place in the expression, and for each group.
+//! Computes how much work a search for a regular expression can be. The `regex` crate follows all ways to match at
+//! once. In the worst case it does something for each byte, for each place in the expression, and for each group.
 
 use regex_syntax::Parser;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -10,10 +10,10 @@ const MAX_COMPILED: usize = 256 * 1024;
 const MAX_WORK: u64 = 80_000_000;
 /// Work for each place in an expression and each byte, apart from its groups.
 const WORK_OF_PLACE: u64 = 16;
-/// An expression that can search only shorter texts than this is refused.
+/// Shortest text that every expression must be able to search. Other expressions are refused.
 const MIN_TEXT: u64 = 1024;
 
-/// The work for each byte of a text. An expression that does not compile is the compiler's to report.
+/// Returns the work for each byte of a text. The compiler reports an expression that does not compile.
 ///
 /// # Errors
 /// When the expression is too large.
@@ -29,12 +29,12 @@ pub(super) fn work(pattern: &str) -> Result<u64, &'static str> {
     if work > MAX_WORK / MIN_TEXT { Err(TOO_LARGE) } else { Ok(work) }
 }
 
-/// The longest text that may be searched with `work` for each byte.
+/// Returns the longest text that may be searched with `work` for each byte.
 pub(super) fn longest_text(work: u64) -> usize {
     usize::try_from(MAX_WORK / work.max(1)).unwrap_or(usize::MAX)
 }
 
-/// How many places of the expression a search can be at, at most. The parser bounds the depth.
+/// Returns the largest number of places of the expression at which a search can be. The parser bounds the depth.
 fn places(expression: &Hir) -> u64 {
     match expression.kind() {
         HirKind::Empty => 1,

@@ -185,7 +185,7 @@ fn only_a_text_without_variables_is_a_literal_pattern() {
             "{call}: {run:?}"
         );
     }
-    // A long one is not compared with each place.
+    // A long pattern is not compared with each place.
     let source = format!(".found = find!(.text, \"{}b\")", "a".repeat(14_000));
     let program = Program::compile(&source, Purpose::Remap, &mut Budget::default()).unwrap();
     let mut event = Value::from(&serde_json::json!({ "text": "a".repeat(MAX_ARGUMENT) }));
@@ -241,7 +241,7 @@ fn what_expressions_remember_of_texts_is_given_back() {
         drop(text);
         most = most.max(kept.bytes());
     }
-    // One event may take it over the limit.
+    // One event may take the memory over the limit.
     assert!(most > 1024 * 1024, "these expressions remember nothing: {most}");
     assert!(most < 8 * 1024 * 1024, "{most} bytes are kept");
 }

@@ -1,4 +1,4 @@
-//! What 1.3.0 has under another name, by the object that it is in.
+//! Attributes that have another name in 1.3.0, by the object that they are in.
 
 use std::borrow::Cow;
 
@@ -99,7 +99,8 @@ impl Writer<'_> {
         self.keep_elements("files", &file, others);
     }
 
-    /// Who logged the event first, and when.
+    /// Moves the time of the first logger from `loggers` to `logged_time`. The logger itself is left out if other
+    /// attributes name it.
     fn logged(&mut self, metadata: &mut Object<'_>) {
         if metadata.get("version").raw() == NEWEST {
             metadata.set_word("version", VERSION);

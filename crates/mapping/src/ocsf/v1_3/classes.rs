@@ -1,4 +1,4 @@
-//! Which class of 1.3.0 an event gets, and what its class demands.
+//! The class of 1.3.0 that an event gets, and the demands of that class.
 
 use s1_forwarder_record::{Kind, Value};
 

@@ -10,12 +10,12 @@ pub(super) struct Class {
     pub kind: Kind,
 }
 
-/// What differs in an object, or in the attributes of a class.
+/// The differences in an object, or in the attributes of a class.
 #[derive(Debug)]
 pub(super) struct Kind {
     /// The name of the object in OCSF.
     pub name: &'static str,
-    /// What 1.3.0 demands in addition, or what may have been lost.
+    /// Attributes that 1.3.0 demands in addition, or that may have been lost.
     pub required: &'static [&'static str],
     /// Attributes of which 1.3.0 demands one, if that is not said by 1.9.0; else empty.
     pub one_of: &'static [&'static str],

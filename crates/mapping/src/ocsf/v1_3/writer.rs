@@ -72,16 +72,16 @@ struct Observable<'a> {
     /// The path in the event of 1.9.0.
     name: Cow<'a, str>,
     value: Value<'a>,
-    /// 1.3.0 accepts it as it is.
+    /// 1.3.0 accepts the observable as it is.
     is_same: bool,
     place: Place,
 }
 
-/// Where the value of an observable is in the event of 1.3.0.
+/// The place of an observable's value in the event of 1.3.0.
 enum Place {
-    /// At its path.
+    /// The value is at its path.
     Same,
-    /// A value of its path has gone elsewhere, and it was another one.
+    /// A different value at the path has moved elsewhere.
     Unknown,
     Moved(String),
 }
@@ -125,7 +125,7 @@ impl<'a> Observable<'a> {
 
 pub(super) struct Writer<'o> {
     out: Json<'o>,
-    /// What 1.3.0 lacks. The same objects and lists are open as in `out`.
+    /// The parts of the event that 1.3.0 lacks. The open objects and lists are the same as in `out`.
     kept: Json<'o>,
     /// The name of `kept` in `unmapped`.
     key: String,
@@ -178,7 +178,7 @@ impl Writer<'_> {
         self.out.raw(value.as_bytes());
     }
 
-    /// Returns whether something is left.
+    /// Writes a member whose value is an object or a list. Returns whether something is left.
     fn object_or_list(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
         match value.as_bytes().first() {
             Some(b'{') => self.object(kind, name, value),
@@ -210,7 +210,7 @@ impl Writer<'_> {
         false
     }
 
-    /// What is kept of a list are the elements that have lost something.
+    /// Writes a list. Of its elements, those that have lost something are kept.
     fn list(&mut self, kind: &Kind, name: &str, list: Value<'_>) -> bool {
         let outside = enter(&mut self.path, name);
         self.path.push_str("[]");
@@ -235,7 +235,7 @@ impl Writer<'_> {
         let profiles = self.profiles;
         let open = self.out.open_element();
         let kept = self.kept.open_element();
-        // They say which element it was.
+        // These attributes identify the element.
         for name in ["uid", "name"] {
             let value = object.get(name);
             let is_absent = || kind.row(name).is_some_and(|row| matches!(row.rule, Rule::Absent));
@@ -376,12 +376,12 @@ fn holds(found: Value<'_>, path: &str, value: Value<'_>) -> bool {
     holds(found.get(name), rest, value)
 }
 
-/// Whether it is a number that 1.3.0 does not have.
+/// Whether the value is a number that 1.3.0 does not have.
 fn is_gone(gone: &[u32], value: &str) -> bool {
     value.parse().is_ok_and(|number| gone.contains(&number))
 }
 
-/// A number, or a list of numbers, with 99 (Other) for those that 1.3.0 does not have. What 1.9.0 calls them stays
+/// A number, or a list of numbers, with 99 (Other) for those that 1.3.0 does not have. Their captions in 1.9.0 stay
 /// next to them.
 fn without<'a>(gone: &[u32], value: &'a str) -> Cow<'a, str> {
     let list = Value::new(value);

@@ -1,5 +1,5 @@
-//! Where an activity about a unified alert has its values. `/activities` has flat keys (`newStatus`); ActivityFeed has
-//! objects (`payload.changes.new_status`), or their names in one key. A later key is one row here.
+//! The places of the values in an activity about a unified alert. `/activities` has flat keys (`newStatus`);
+//! ActivityFeed has objects (`payload.changes.new_status`), or their names in one key. A later key is one row here.
 
 use std::ops::RangeInclusive;
 
@@ -60,7 +60,7 @@ fn at<'a>(object: Value<'a>, path: &str, is: fn(Value<'_>) -> bool) -> Value<'a>
     found.find(|value| is(*value)).unwrap_or_default()
 }
 
-/// What follows a key at the beginning of a path.
+/// Returns the rest of a path that begins with a key.
 fn after<'p>(path: &'p str, key: &str) -> Option<&'p str> {
     let mut rest = path;
     for byte in key.bytes().filter(|byte| *byte != b'_') {

@@ -26,12 +26,12 @@ const DEVICE_BLOCKED: u32 = 5125;
 pub const DEVICE_APPROVED: u32 = 5126;
 const FIREWALL_BLOCKED: u32 = 5232;
 
-/// What an activity is about. Logins and users are distinguished only for types that are not in the table.
+/// The subject of an activity. Logins and users are distinguished only for types that are not in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// A threat that was just detected.
     Detection,
-    /// What became of a threat or an alert.
+    /// An activity about what became of a threat or an alert.
     Threat,
     Firewall,
     Device,
@@ -70,9 +70,9 @@ pub struct ActivityClass {
     pub action: &'static str,
     /// `None` if the activity has no outcome.
     pub outcome: Option<EventOutcome>,
-    /// `None` if the record has a word of its own that nobody knows.
+    /// `None` if the record has a word of its own that is not known.
     pub severity: Option<Severity>,
-    /// What it is about; `None` for what only the record can tell.
+    /// The kind of object that the activity is about; `None` if only the record can tell.
     pub object: Option<Object>,
     /// The activity switches something on or off.
     pub switched: Option<bool>,
@@ -214,7 +214,8 @@ impl Subject {
     }
 }
 
-/// What a description itself says. The names in it can say anything: that of a rule may be "Admin failed to log in".
+/// The statement of a description without the names in it. A name can say anything: a rule may be called "Admin failed
+/// to log in".
 #[derive(Clone, Copy)]
 struct Statement<'a> {
     /// The text before the first quote, after which there are names.
@@ -243,7 +244,7 @@ impl<'a> Statement<'a> {
         self.text.get(..beginning.len()).is_some_and(|text| text.eq_ignore_ascii_case(beginning))
     }
 
-    /// Whether it is certain to be about a login or a logout.
+    /// Whether the statement is certain to be about a login or a logout.
     fn is_login(self) -> bool {
         let words =
             ["failed to log in", " logged in to the management console", " logged out of the management console"];
@@ -315,7 +316,7 @@ fn by_subject(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
 pub const REPORTED_OUTCOMES: Words<EventOutcome> =
     Words { field: "event.outcome", rows: &[("success", EventOutcome::Success), ("failed", EventOutcome::Failure)] };
 
-/// By whether it is about an endpoint.
+/// Sets categories and types by whether the activity is about an endpoint.
 fn by_endpoint(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if activity.agent_id.is_empty() && data.computer_name.is_empty() {
         class.set(&["configuration"], &["info"]);
@@ -348,7 +349,7 @@ pub const DEVICE_EVENTS: Words<bool> =
 /// Adds what depends on the record and not only on its type.
 fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let ActivityParts { activity, data, .. } = parts;
-    // By its type.
+    // The activity is malicious by its type.
     let is_malicious = class.is("malware") && class.severity == Some(Severity::High);
     let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
     if class.is("malware") && data.threat_classification.escaped().is_some() {

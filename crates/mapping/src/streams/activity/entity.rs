@@ -1,4 +1,4 @@
-//! What an activity of the administration is about, if not a user: a role, a policy, a site.
+//! The object of an administrative activity, if it is not a user: a role, a policy, a site.
 
 use s1_forwarder_record::Value;
 
@@ -67,17 +67,17 @@ pub struct Entity<'a> {
     pub id: Value<'a>,
     pub policy_id: Value<'a>,
     pub policy_name: Value<'a>,
-    /// Where it is. Names in `data` come first.
+    /// The account, the site and the group of the entity. Names in `data` come first.
     pub owner: Owner<'a>,
     /// The site or the account.
     pub place: Value<'a>,
     place_id: Value<'a>,
-    /// It is of a group, the narrowest owner, or the group itself.
+    /// The entity belongs to a group, the narrowest owner, or is the group itself.
     pub is_of_group: bool,
 }
 
 impl<'a> Entity<'a> {
-    /// `None` if the record names neither it nor where it is.
+    /// `None` if the record names neither the entity nor its owner.
     pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass, users: &Users<'a>) -> Option<Self> {
         let data = parts.data;
         let owner = owner(parts);
@@ -104,7 +104,7 @@ impl<'a> Entity<'a> {
         if named.is_named() || kind == EntityKind::Policy && is_set(entity.policy_id) {
             return Some(named);
         }
-        // What a device has, and what has no name, is of the device.
+        // An object without a name and an id belongs to the device that the record names, so the device is the entity.
         if entity.is_named() {
             return Some(entity);
         }
@@ -117,7 +117,7 @@ impl<'a> Entity<'a> {
         is_set(self.name) || is_set(self.id)
     }
 
-    /// Whether it is a role with a name or an id.
+    /// Whether the entity is a role with a name or an id.
     pub fn is_role(&self) -> bool {
         self.kind == EntityKind::Role && self.is_named()
     }

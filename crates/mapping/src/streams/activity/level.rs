@@ -8,7 +8,7 @@ use crate::common::words::Words;
 /// else. Names outside of `data` are of what the activity is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeLevel {
-    /// Also what is above the accounts.
+    /// Accounts, and the level above them.
     Account,
     Site,
     Group,

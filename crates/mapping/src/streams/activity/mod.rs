@@ -34,7 +34,7 @@ use crate::common::word::Word;
 use crate::parts::{Acting, Clues, Endpoint, Os, Owner, Rule};
 use alert_keys::{AlertKeys, UNIFIED_ALERTS};
 
-/// What the log has of every activity.
+/// The values that every activity of the log has.
 #[derive(Debug, Clone, Copy)]
 pub struct LogEntry<'a> {
     pub id: Value<'a>,
@@ -47,7 +47,7 @@ pub struct LogEntry<'a> {
     pub account_id: Value<'a>,
     pub agent_id: Value<'a>,
     pub threat_id: Value<'a>,
-    /// Most often an object. It says more, by the type.
+    /// Usually an object, whose members depend on the type.
     pub data: Value<'a>,
 }
 
@@ -81,20 +81,20 @@ pub struct ActivityParts<'r, 'a> {
     data: &'r ActivityData<'a>,
 }
 
-/// What an activity says of a threat or an alert.
+/// The values of an activity about a threat or an alert.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportedThreat<'a> {
     pub classification: Value<'a>,
     pub classification_source: Value<'a>,
-    /// Before a change, or without one.
+    /// The confidence before a change, or without a change.
     pub confidence: Value<'a>,
     pub new_confidence: Value<'a>,
-    /// What became of the threat.
+    /// The outcome of the threat.
     pub state: Value<'a>,
-    /// What an analyst decided, as a word (`in_progress`) or as its title (`In progress`).
+    /// The status that an analyst set, as a word (`in_progress`) or as its title (`In progress`).
     pub status: Value<'a>,
     pub verdict: Value<'a>,
-    /// What an analyst gave to an alert, also the word for an unknown one.
+    /// The severity that an analyst gave to an alert, also the word for an unknown one.
     pub severity: Value<'a>,
 }
 
@@ -109,7 +109,7 @@ const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
 /// An action about a unified alert ran.
 const ALERT_ACTION: u32 = 16005;
 
-/// What a user writes about a threat or an alert: a note or a ticket.
+/// Keys of what a user writes about a threat or an alert: a note or a ticket.
 const WRITTEN: [&str; 3] = ["noteText", "noteDetails", "newTicketId"];
 
 /// Whether somebody decided or wrote something about a threat or an alert, which was detected before.
@@ -127,7 +127,7 @@ pub fn is_decision(data: &ActivityData<'_>) -> bool {
 }
 
 impl ReportedThreat<'_> {
-    /// The new one of an alert, else that of the confidence, if the activity has either.
+    /// Returns the new severity of an alert, else the severity of the confidence; `None` if the activity has neither.
     pub fn severity(&self) -> Option<Severity> {
         if !self.severity.is_empty() {
             return Severity::of_value(self.severity);
@@ -139,7 +139,7 @@ impl ReportedThreat<'_> {
 /// The file that was detected, fetched, blocked or excluded.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportedFile<'a> {
-    /// Its path, else the name that the console shows.
+    /// The path of the file, else the name that the console shows.
     pub image: Option<Image<'a>>,
     /// The process whose name is in the place of the file's.
     pub process: Option<Image<'a>>,
@@ -207,7 +207,7 @@ pub struct Peripheral<'a> {
 }
 
 impl<'a> Peripheral<'a> {
-    /// What names the device: without a name its class, else the interface.
+    /// Returns the value that names the device: its name, else its class, else its interface.
     pub fn label(&self) -> Value<'a> {
         first_scalar([self.name, self.class, self.interface])
     }
@@ -312,7 +312,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.data.ip_address
     }
 
-    /// What the description leaves out.
+    /// Returns the details that the description leaves out.
     pub fn details(&self) -> Value<'a> {
         self.activity.secondary_description
     }
@@ -398,7 +398,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.of_alert(&alert_keys::OLD_ASSIGNEE_EMAIL)
     }
 
-    /// What a user wrote.
+    /// Returns the note that a user wrote.
     pub fn note(&self) -> Value<'a> {
         let is_deleted = self.entry.number == Some(NOTE_DELETED);
         let of_threat = if is_deleted { Value::default() } else { self.other("noteDetails") };
@@ -412,7 +412,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn file(&self) -> ReportedFile<'a> {
         let data = self.data;
-        // Where the console offers a file is no place on the endpoint.
+        // The address at which the console offers a file is no path on the endpoint.
         let is_offered = data.file_path.escaped().is_some() && data.file_path.escaped() == data.download_url.escaped();
         let path = if is_offered { Value::default() } else { data.file_path };
         let file = NamedFile::of(path, data.file_display_name);

@@ -1,4 +1,4 @@
-//! Who acted in an activity, and which user was changed.
+//! The users of an activity: who acted, and who was changed.
 
 use s1_forwarder_record::{Escaped, Value};
 
@@ -9,10 +9,11 @@ use crate::common::activity_types::Object;
 use crate::common::missing::{first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 
-/// What users do to their own account, unless the record names another user: profile, tokens, second factor, password.
+/// Types of what users do to their own account, unless the record names another user: profile, tokens, second factor,
+/// password.
 const OWN_ACTS: [u32; 8] = [37, 112, 113, 114, 145, 147, 3710, 3711];
 
-/// What an activity says of a user.
+/// The values of an activity about a user.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct User<'a> {
     pub id: Value<'a>,
@@ -57,13 +58,13 @@ impl<'a> User<'a> {
     }
 }
 
-/// Who acted.
+/// The actor of an activity.
 #[derive(Debug, Clone, Copy)]
 pub enum Actor<'a> {
     Console(User<'a>),
     /// The user who came from another host.
     Remote(Account<'a>),
-    /// Who is logged in to the endpoint.
+    /// The user who is logged in to the endpoint.
     LoggedIn(User<'a>),
     /// A user of the console without an id and a name, or none.
     Unknown(User<'a>),
@@ -76,15 +77,15 @@ pub struct Users<'a> {
     /// The user who was changed, with what is certain. If `byUser` is empty, the names in the record are those of the
     /// one who acted, and this user has none. ECS needs no name.
     pub target: User<'a>,
-    /// The name and the addresses in the record, whosever they are.
+    /// The name and the addresses in the record, of either user.
     name: Value<'a>,
     email: Value<'a>,
     pub recovery_email: Value<'a>,
     /// The user who came from another host.
     pub remote: Option<Account<'a>>,
-    /// Who is logged in to the endpoint.
+    /// The user who is logged in to the endpoint.
     pub logged_in: Value<'a>,
-    /// The actor changed the own account.
+    /// The actor changed the actor's own account.
     is_own: bool,
 }
 
@@ -132,8 +133,8 @@ impl<'a> Users<'a> {
         Self { target: User { email, ..target }, ..users }
     }
 
-    /// Who acted. A user of the console comes first. Who is logged in to the attacked host is not who came from another
-    /// one.
+    /// Returns the actor. A user of the console comes first. The user who came from another host comes before the one
+    /// who is logged in to the attacked host: they are not the same.
     pub fn actor(&self) -> Actor<'a> {
         if self.has_actor() {
             Actor::Console(self.actor)
@@ -175,7 +176,7 @@ impl<'a> Users<'a> {
     }
 }
 
-/// What tells the users of a record apart.
+/// The facts that tell the users of a record apart.
 struct Distinction<'a> {
     is_iam: bool,
     is_role: bool,
@@ -189,9 +190,9 @@ struct Distinction<'a> {
     is_one_user: bool,
     /// The id of the record is that of another user than the one who acted.
     has_id_of_target: bool,
-    /// What a text says of the one who acted.
+    /// The description of the user who acted, from a text.
     described: Described<'a>,
-    /// What it says of the user who was changed.
+    /// The description of the user who was changed, from a text.
     described_target: Described<'a>,
 }
 

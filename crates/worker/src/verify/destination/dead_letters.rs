@@ -79,12 +79,13 @@ impl LaneDeadLetters {
         Ok(Self { own: own.finish().map_err(unread)?, former: former.finish().map_err(unread)?, lanes, doubt })
     }
 
-    /// How often each of these is a dead letter of the lane.
+    /// Returns how often each identity is a dead letter of the lane.
     pub fn copies(&mut self, identities: &[Identity]) -> Result<Vec<u32>, VerifyError> {
         self.own.copies(identities).map_err(unread)
     }
 
-    /// Which of these are dead letters of a lane that may have been this one.
+    /// Returns, for each identity, the text that it is a dead letter of a lane that may have been this one. `None` if
+    /// it is no such dead letter.
     pub fn places(&mut self, identities: &[Identity]) -> Result<Vec<Option<String>>, VerifyError> {
         let copies = self.former.copies(identities).map_err(unread)?;
         let lanes: Vec<&str> = self.lanes.iter().map(String::as_str).collect();
@@ -106,7 +107,7 @@ impl Counted {
         let until = options.clock.now().plus(Duration::from_secs(3_600));
         let counts = |bytes: &[u8]| Usage::decode(bytes).map(|usage| usage.within(since, until).counts);
         let dead_letters = match live.load(&key).await? {
-            // What is damaged may have counted some.
+            // Damaged counts may have had some.
             Some(bytes) => counts(&bytes).map_or(1, |counts| counts.dead_letters),
             None => 0,
         };

@@ -22,12 +22,13 @@ const MAX_IDENTITY: usize = 64;
 const HYPHENS: [u64; 4] = [8, 12, 16, 20];
 /// The bytes of an identity in base64.
 const BYTES: u64 = 16;
-/// Where destinations and their tools cut a result. A list of about that length may be the beginning of one.
+/// Lengths at which destinations and their tools truncate a result. A list of about such a length may be the beginning
+/// of a longer one.
 const CAPS: [u64; 18] = [
     10, 20, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 100_000, 200_000, 500_000,
     1_000_000,
 ];
-/// Results that were cut at a limit, one after the other, have a multiple of this.
+/// Several results in one list, each truncated at a limit, have a multiple of this number of lines.
 const ROUND: u64 = 50;
 /// One line in this number may have been removed as a copy, if a list has no copies.
 const COPIES: u64 = 20;
@@ -53,9 +54,9 @@ pub struct IdentityList {
     /// Lines with an identity.
     lines: u64,
     has_heading: bool,
-    /// Lines with text that do not have the one identity of an event, or were cut.
+    /// Lines with text that do not have the one identity of an event, or were truncated.
     pub other_lines: u64,
-    /// The number of the first of them.
+    /// The number of the first of these other lines.
     pub first_other: u64,
 }
 
@@ -161,7 +162,8 @@ impl Lookup for IdentityList {
         true
     }
 
-    /// Nobody knows whether the destination has what is not the first identity of a line.
+    /// Finds identities that are in the list, but not as the first of a line. It is not known whether the destination
+    /// has these events.
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
         if let Some(cap) = self.cut_at() {
             let Self { name, lines, other_lines, .. } = self;
@@ -185,8 +187,8 @@ impl Lookup for IdentityList {
 }
 
 impl IdentityList {
-    /// Where the result may have been cut. Rows that have no identity count, and so do copies that somebody may have
-    /// removed.
+    /// Returns the limit at which the result may have been truncated. Rows without an identity count, and so do copies
+    /// that somebody may have removed.
     fn cut_at(&self) -> Option<u64> {
         let Self { lines, other_lines, distinct, has_heading, .. } = *self;
         let rows = lines.saturating_add(other_lines).saturating_add(u64::from(has_heading));
@@ -229,7 +231,7 @@ fn each_chunk(file: &mut impl BufRead, take: &mut impl FnMut(&[u8]) -> io::Resul
 
 /// An identity of a line.
 enum Found {
-    /// The first one.
+    /// The first identity of a line.
     First(Identity),
     /// Any other digits that may be one.
     Later(Identity),
@@ -238,7 +240,7 @@ enum Found {
 /// Reads a digit that JSON has as `\u0061`. Other escapes are left as they are.
 #[derive(Default)]
 struct Escape {
-    /// What was read of one, without the backslash.
+    /// The bytes of an open escape that were read, without the backslash.
     read: Vec<u8>,
     is_open: bool,
 }
@@ -328,14 +330,14 @@ impl Base64 {
     }
 }
 
-/// Finds each 32 hex digits of a line that have no other digit next to them. They may have hyphens, as those of a UUID.
-/// What else may be an identity comes later: 32 of the digits of a longer run, and shorter runs that have 32 digits
-/// together and no letter or digit between them, as of an identity that was folded or grouped.
+/// Finds each 32 hex digits of a line that have no other digit next to them. The digits may have hyphens, as those of a
+/// UUID. Other digits that may be an identity are a [`Found::Later`]: 32 digits of a longer run, and shorter runs that
+/// have 32 digits together and no letter or digit between them, as of an identity that was folded or grouped.
 #[derive(Default)]
 struct Line {
-    /// The last 32 digits since the last letter that is none of them.
+    /// The last 32 hex digits since the last letter that is no hex digit.
     last: u128,
-    /// Where runs begin among them: the lowest bit is of the last digit.
+    /// A bit for each of these digits, set if a run begins at it. The lowest bit is that of the last digit.
     beginnings: u32,
     /// The digits since the last other character. No more than `MAX_IDENTITY` are kept.
     run: Vec<u8>,
@@ -348,7 +350,7 @@ struct Line {
     has_text: bool,
     /// The length of the word so far.
     word: u64,
-    /// No heading has such a text.
+    /// True if the line has a text that no heading has.
     is_row: bool,
     base64: Base64,
     /// The number of the line, which begins at 0.
@@ -442,7 +444,7 @@ impl Line {
         (self.has_text, self.is_row, self.found, self.length) = (false, false, 0, 0);
     }
 
-    /// The last line had no end. That of a list that was cut is not as long as others.
+    /// Ends a list whose last line had no end. The last line of a truncated list is not as long as others.
     fn end_of_list(&mut self) {
         let [before, length] = self.lengths;
         if length > 0 && length != before && !ALONE.contains(&length) {
@@ -599,7 +601,7 @@ mod tests {
         }
     }
 
-    /// What each documented query prints is judged exactly, and any line that is none of its rows is a doubt.
+    /// The output of each documented query is judged exactly. A line that is none of its rows is a doubt.
     #[tokio::test]
     async fn a_list_with_a_line_that_is_no_row_claims_nothing() {
         let absent: Identity = "f".repeat(32).parse().unwrap();
@@ -661,7 +663,7 @@ mod tests {
             (format!("{{\"a\":\"{ONE}\"}}\n{{\"a\":\"{TWO}\""), (1, 2)),
             (format!("{{\"a\":\"{ONE}\"}}\n{{\"a\":\"{TWO}\"}}"), (0, 0)),
             (format!("{ONE},1\n{TWO}"), (0, 0)),
-            // What comes first may be an event, too.
+            // The first line may be an event, too.
             (format!("SnKbLKIBGFGjaurgabcd\n{ONE}\n"), (1, 1)),
             (format!("error: not found\n{ONE}\n"), (1, 1)),
             (format!("event_id\nEventId\n{ONE}\n"), (1, 2)),

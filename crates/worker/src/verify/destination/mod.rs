@@ -1,7 +1,8 @@
 //! Compares what a lane owes with what its destination has, by identity.
 //!
-//! What is owed comes from the console, as it is now. Only an answer that is a proof changes a number, and nothing is
-//! claimed of a destination that shows no event of the lane at all: then it is the credential or the target.
+//! The owed events come from the console, as it is now. Only an answer that is a proof changes a number. Nothing is
+//! claimed of a destination that shows no event of the lane at all: the credential or the target is then probably
+//! wrong.
 
 mod dead_letters;
 mod given;
@@ -49,7 +50,8 @@ use dead_letters::LaneDeadLetters;
 use questions::{Candidate, IDS, Owed, in_parts, until_answered};
 use returning::{DestinationRepair, LaneRepair, MAX_RETURNED};
 
-/// The most records of a part of an hour, which are in memory together, and of those that are asked about again.
+/// The most records of a part of an hour, which are in memory together, and the most records that are asked about
+/// again.
 const PART: usize = 100_000;
 /// A part is not made shorter than this.
 const MIN_PART: i64 = 1_000_000;
@@ -60,26 +62,26 @@ const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Limits of results are multiples of this.
 const ROUND: u64 = 10;
-/// As many hours with an equal number of events are no chance.
+/// Number of hours with an equal number of events that cannot be chance.
 const FULL_HOURS: usize = 3;
 
-/// What to compare, and with what.
+/// The settings of a comparison with a destination.
 #[derive(Debug)]
 pub struct VerifyDestination {
     pub selected: Selected,
     pub ask: LookupSource,
-    /// Takes all that is missing, one a line.
+    /// File for all missing events, one a line.
     pub list: Option<File>,
-    /// Deliver what is missing, if it is no more than this.
+    /// The limit within which missing events are delivered again. `None` if none are.
     pub repair: Option<RepairLimit>,
 }
 
 /// The source that answers whether an event is at its destination.
 #[derive(Debug, Clone)]
 pub enum LookupSource {
-    /// In a list of identities.
+    /// A list of identities.
     Given(Arc<IdentityList>),
-    /// At the destination of each lane.
+    /// The destination of each lane.
     Destination,
 }
 
@@ -112,7 +114,7 @@ async fn verify_lanes(
     let live = options.read_state(None).await?;
     let repairs = repairs_area(&selected.pipeline.name);
     let store = match repair {
-        // Nobody else repairs meanwhile.
+        // No other process repairs meanwhile.
         Some(_) => options.open_state(Some(&repairs)).await?,
         None => options.read_state(Some(&repairs)).await?,
     };
@@ -222,7 +224,7 @@ async fn never_read(
     Ok(never_read)
 }
 
-/// What answers for a lane's destination, or why nothing does.
+/// Returns the lookup of a lane's destination, or why there is none.
 fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
     match shared.lane_builder.lookup(spec) {
         Ok(Some(lookup)) => Ok(lookup),
@@ -233,7 +235,7 @@ fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
     }
 }
 
-/// Finds what the settings drop. `None` if they drop nothing.
+/// Returns a transformer that finds the records that the settings drop. `None` if they drop none.
 fn transformer(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Transformer>, VerifyError> {
     if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
         return Ok(None);
@@ -255,21 +257,21 @@ struct LaneComparison<'a> {
     lookup: Arc<dyn Lookup>,
     /// The worker's state.
     live: Arc<dyn Store>,
-    /// `None` if nobody has asked for dead letters yet.
+    /// `None` if they were not needed yet.
     dead_letters: Option<LaneDeadLetters>,
     report: DestinationReport,
-    /// What was read, and not asked for yet.
+    /// Parts of hours whose records were read. The destination has not been asked for their events yet.
     unasked: Vec<HourPart>,
-    /// What was not found, and is asked about once more.
+    /// Events that were not found. The destination is asked for them once more.
     candidates: Vec<Candidate>,
     /// Numbers of identities in all hours so far.
     present: u64,
     owed: u64,
-    /// What may have been removed because of its age, or sent to another target.
+    /// The first events, which may have been removed because of their age, or sent to another target.
     leading: Leading,
     /// Owed events before the compared hours that are not there.
     absent_before: u64,
-    /// Whether there may be such a beginning.
+    /// True if the target may lack such first events.
     may_lack_beginning: bool,
     /// Accounted records that the sink has not acknowledged, of the hours in which the ledger knows that.
     unacknowledged: BTreeMap<Hour, u64>,
@@ -277,9 +279,9 @@ struct LaneComparison<'a> {
     left: BTreeSet<Hour>,
     /// An event that the destination has shown.
     known: Option<Identity>,
-    /// What it has shown in lists by time.
+    /// Identities that the destination has shown in lists by time.
     listed: Option<SortedIdentities>,
-    /// What is to be delivered again.
+    /// Events that a repair has to deliver again. `None` if no repair may do so.
     missing: Option<Vec<Candidate>>,
     list: &'a mut Option<BufWriter<File>>,
     progress: &'a VerifyProgress,
@@ -300,7 +302,7 @@ struct HourPart {
     agreed: Option<HasAll>,
 }
 
-/// The destination's sum of an hour is that of what was delivered.
+/// The events of an hour in which the destination's sum is that of the delivered events.
 #[derive(Debug, Clone, Copy)]
 struct HasAll {
     events: u64,
@@ -379,7 +381,7 @@ impl LaneComparison<'_> {
         Ok(Judged { report: self.report, missing: self.missing, lookup: self.lookup })
     }
 
-    /// Why it is not known which versions of the stream's records the lane owes.
+    /// Returns why it is not known which versions of the stream's records the lane owes. `None` if it is known.
     fn cannot_be_judged(&self) -> Option<&'static str> {
         let LaneSpec { id, pull, .. } = &*self.spec;
         match id.stream {
@@ -404,7 +406,7 @@ impl LaneComparison<'_> {
         }
         self.may_lack_beginning = match kept {
             Kept::Unknown => true,
-            // It may have been made by hand for the lane, or after the lane had sent something to another one.
+            // The alias may have been made by hand for the lane, or after the lane had sent events to another target.
             Kept::Alias(created) => {
                 self.began(&account.checkpoint).is_some_and(|began| began <= created.plus(MAX_CLOCK_DIFFERENCE))
             }
@@ -464,13 +466,13 @@ impl LaneComparison<'_> {
         Ok(())
     }
 
-    /// What was acknowledged before this time can be found.
+    /// Returns the time before which all acknowledged events can be found.
     fn answers_settled_at(&self) -> Timestamp {
         let now = self.shared.options.clock.now();
         self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.visible_after())
     }
 
-    /// When the lane began to deliver to its target, as far as its checkpoint knows.
+    /// Returns when the lane began to deliver to its target, as far as its checkpoint knows.
     fn began(&self, checkpoint: &LaneCheckpoint) -> Option<Timestamp> {
         let since = self.spec.pull.since;
         let is_same = *checkpoint.since == *since.to_string();
@@ -537,9 +539,9 @@ impl LaneComparison<'_> {
         (start..end, not_judged)
     }
 
-    /// The hours of which the destination has exactly what was delivered: its list has the ledger's sum. They need
-    /// neither the console nor a question for identities. Another sum proves nothing, since the time of an event may be
-    /// in another hour than its creation.
+    /// Returns the hours of which the destination has exactly the delivered events: its list has the ledger's sum.
+    /// These hours need neither the console nor a question for identities. Another sum proves nothing, since the time
+    /// of an event may be in another hour than its creation.
     async fn agreeing(&mut self, account: &Account, hours: Range<Hour>) -> Result<BTreeMap<Hour, HasAll>, End> {
         let mut agreeing = BTreeMap::new();
         let mut sorter = IdentitySorter::default();
@@ -571,8 +573,8 @@ impl LaneComparison<'_> {
         Ok(agreeing)
     }
 
-    /// The sums of what the destination has, and the copies beyond the first; `None` if it gives no list. All that it
-    /// has listed goes to `sorter`.
+    /// Returns the sums of the destination's events, and the copies beyond the first. `None` if it gives no list. All
+    /// listed identities go to `sorter`.
     async fn list(
         &mut self,
         whole: Window,
@@ -754,8 +756,8 @@ impl LaneComparison<'_> {
         self.report.doubted += absent;
     }
 
-    /// Counts those that are dead letters, and returns the others. A replay delivers an event before it removes the
-    /// dead letter, so what is none is asked about again after this. They are sorted.
+    /// Counts the candidates that are dead letters, and returns the others. A replay delivers an event before it
+    /// removes the dead letter, so the destination is asked again for the others after this. `candidates` are sorted.
     async fn without_dead_letters(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, End> {
         if candidates.is_empty() {
             return Ok(candidates);
@@ -768,7 +770,8 @@ impl LaneComparison<'_> {
         }))
     }
 
-    /// Asks once more about what was not found, after it had time to become visible, and finds out why it is not there.
+    /// Asks once more for the events that were not found, after they had time to become visible. Finds out why the rest
+    /// is not there.
     async fn confirm(&mut self) -> Result<(), End> {
         let mut candidates = std::mem::take(&mut self.candidates);
         if candidates.is_empty() || self.present == 0 {
@@ -877,7 +880,8 @@ impl LaneComparison<'_> {
             .push(format!("from {from} on: {absent} of the newest owed events are not there: did the list end early?"));
     }
 
-    /// What a list by time has shown is there: an answer by identity that lacks it says nothing of other events either.
+    /// Fails if a list by time has shown one of these events. An answer by identity that lacks it proves nothing about
+    /// other events either.
     fn refuse_listed(&mut self, candidates: &[Candidate]) -> Result<(), End> {
         let Some(listed) = &mut self.listed else { return Ok(()) };
         let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
@@ -888,7 +892,7 @@ impl LaneComparison<'_> {
         }
     }
 
-    /// Counts those whose number is not zero, and returns the others.
+    /// Counts the candidates whose number is not zero, and returns the others.
     fn count_found(
         &mut self,
         candidates: Vec<Candidate>,
@@ -905,14 +909,14 @@ impl LaneComparison<'_> {
         open
     }
 
-    /// How often each of these is at the destination. They are sorted.
+    /// Returns how often each identity is at the destination. `identities` are sorted.
     async fn copies(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
         let lookup = self.lookup.clone();
         self.ask(identities, async |identities: &[Identity]| lookup.copies(identities).await).await
     }
 
-    /// How often each of these is there, by answers that also show an event which is known to be there: clusters behind
-    /// one address may differ.
+    /// Returns how often each identity is at the destination. Each answer must also show an event that is known to be
+    /// there: clusters behind one address may differ.
     async fn copies_with_known(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
         let Some(known) = self.known.filter(|_| self.lookup.copied_at().is_none()) else {
             return self.copies(identities).await;
@@ -968,7 +972,7 @@ impl LaneComparison<'_> {
         until_answered(patience, async || self.lookup.kept(patience).await).await.map_err(unseen)
     }
 
-    /// What has been acknowledged by now is seen from here on.
+    /// Waits until answers can have all events that have been acknowledged by now.
     async fn refresh(&self) -> Result<(), End> {
         if self.lookup.copied_at().is_none() {
             sleep(self.lookup.visible_after()).await;
@@ -995,7 +999,8 @@ impl LaneComparison<'_> {
         Ok(self.dead_letters.insert(dead_letters))
     }
 
-    /// 1 for each record that the console no longer has, or has in another version, so that nobody owes this one.
+    /// Returns 1 for each record that the console no longer has, or has in another version, so that the lane does not
+    /// owe it. 0 for other records.
     async fn gone(&mut self, candidates: &[Candidate]) -> Result<Vec<u32>, VerifyError> {
         let mut of_hours: BTreeMap<Hour, Vec<CompactString>> = BTreeMap::new();
         for Candidate { owed, hour } in candidates {
@@ -1049,8 +1054,9 @@ fn lacks(identity: Identity) -> Unproven {
     ))
 }
 
-/// True if what is absent lies together in the order of the identities, as where a sorted list was cut or lost a page.
-/// They are hashes: what is really lost is anywhere. `copies` are those of all events, in this order.
+/// True if the absent events are adjacent in the order of the identities, as in a sorted list that was truncated or
+/// lost a page. Identities are hashes, so events that were really lost are scattered. `copies` are those of all events,
+/// in this order.
 fn is_cut(copies: &[u32]) -> bool {
     let runs =
         || copies.chunk_by(|one, other| (*one == 0) == (*other == 0)).filter(|run| run[0] == 0).map(<[u32]>::len);
@@ -1069,8 +1075,8 @@ fn runs_at_ends(copies: &[u32]) -> usize {
     copies.iter().take_while(is_absent).count().max(copies.iter().rev().take_while(is_absent).count())
 }
 
-/// A list may be of one question an hour, each cut at the same number: the hours that lack events have that many, and
-/// no hour has more. The number of these hours, and that of the events.
+/// Finds a list with one question an hour, each answer truncated at the same number: the hours that lack events have
+/// that many, and no hour has more. Returns the number of these hours, and that of the events.
 fn full_hours(hours: &BTreeMap<Hour, HourRow>, lacking: &BTreeSet<Hour>) -> Option<(usize, u64)> {
     let lines = |row: &HourRow| row.present + row.duplicates;
     let most = hours.values().map(lines).max().filter(|most| *most >= ROUND)?;
@@ -1101,7 +1107,7 @@ fn split(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
 mod tests {
     use super::*;
 
-    /// What is lost is anywhere among hashes; what a sorted list lacks is not.
+    /// Lost events are scattered among the hashes. Events that a truncated sorted list lacks are not.
     #[test]
     fn a_list_that_was_sorted_and_cut_is_recognized() {
         let with_absent = |absent: &[usize]| {

@@ -1,4 +1,4 @@
-//! What the comparison with a destination has found.
+//! The result of the comparison with a destination.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 pub struct DestinationReport {
     #[serde(serialize_with = "as_text")]
     pub lane: LaneId,
-    /// What was asked, and since when.
+    /// The target that was asked, where it is, and by which field.
     pub asked: Option<String>,
     /// Number of questions to the destination.
     pub questions: u64,
@@ -24,11 +24,11 @@ pub struct DestinationReport {
     /// Owed events that are not there, of hours that are not judged for that: they may be too old, dead letters, or
     /// after the end of a list.
     pub doubted: u64,
-    /// Why no answer is a proof: then no hour was compared.
+    /// Why no answer is a proof. If set, no hour was compared.
     pub unseen: Option<String>,
-    /// Where events are that are not in the target, and how many.
+    /// Numbers of events that are not in the target, by the place where they are.
     pub elsewhere: BTreeMap<String, u64>,
-    /// What a repair has done, if one was asked for and something was missing.
+    /// The result of a repair. `None` if no repair was asked for, or no event was missing.
     pub returned: Option<RepairReport>,
 }
 
@@ -37,7 +37,7 @@ pub struct DestinationReport {
 pub struct RepairReport {
     /// Events that were delivered again, and are there.
     pub repaired: u64,
-    /// Events that were delivered again, and are not to be seen yet.
+    /// Events that were delivered again, and are not visible yet.
     pub not_visible: u64,
     /// Events that the destination refused: they are dead letters now.
     pub dead_letters: u64,
@@ -54,7 +54,7 @@ pub struct RepairReport {
 pub struct HourRow {
     /// Records that the lane had to deliver.
     pub owed: u64,
-    /// What the ledger says; `None` where it has no sum for the hour.
+    /// Records that the ledger accounts for. `None` if it has no sum for the hour.
     pub accounted: Option<u64>,
     /// Owed identities that are there.
     pub present: u64,
@@ -73,7 +73,7 @@ pub struct HourRow {
     /// The destination has exactly what the ledger calls delivered, so that no record was asked for. Then `excluded`
     /// has the dead letters too.
     pub by_sums: bool,
-    /// Some of the missing ones.
+    /// Some of the missing events.
     pub examples: Vec<MissingEvent>,
 }
 
@@ -82,12 +82,12 @@ pub struct HourRow {
 pub struct MissingEvent {
     #[serde(serialize_with = "as_text")]
     pub identity: Identity,
-    /// Its id at the console.
+    /// The record's id at the console.
     pub record: String,
 }
 
 impl HourRow {
-    /// Nothing is to be said of it.
+    /// True if the hour has nothing to report.
     pub fn is_usual(&self) -> bool {
         let Self { missing, duplicates, elsewhere, gone, .. } = self;
         [missing, duplicates, elsewhere, gone].into_iter().all(|count| *count == 0)

@@ -1,4 +1,4 @@
-//! Delivers what a destination no longer has again, to that sink alone.
+//! Delivers events again that a destination no longer has, to that sink alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use crate::usage::CommandUsage;
 
 /// A repair sends no more than this.
 pub const MAX_RETURNED: usize = 100_000;
-/// More than this is sent only if the operator names the number: a wrong role must not send a year again.
+/// A repair sends more than this only if the operator names the number: a wrong role must not send a year again.
 const USUAL: u64 = 1_000;
-/// What vanishes again within this time is not sent once more.
+/// An event that vanishes again within this time is not sent once more.
 const AGAIN: Duration = Duration::from_secs(86_400);
-/// Version of what is stored.
+/// Version of the stored history.
 const VERSION: u32 = 1;
 
 /// How many records a repair may send.
@@ -41,7 +41,7 @@ pub enum RepairLimit {
     Number(u64),
 }
 
-/// What one lane delivers again.
+/// The events that one lane delivers again.
 pub struct LaneRepair {
     pub spec: Arc<LaneSpec>,
     pub missing: Vec<Candidate>,
@@ -57,7 +57,7 @@ pub struct DestinationRepair<'a> {
     pub selected: &'a Selected,
     pub usage: &'a CommandUsage,
     pub most: RepairLimit,
-    /// What is missing in all lanes.
+    /// Number of missing events in all lanes.
     pub total: u64,
 }
 
@@ -109,7 +109,8 @@ impl DestinationRepair<'_> {
                 }
             }
             done = tried;
-            // Only what was delivered can vanish again. After a kill, a part is sent once more if it is still missing.
+            // Only an event that was delivered can vanish again. After a kill, a part is sent once more if it is still
+            // missing.
             history.extend(part.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
             self.remember(&spec.id, history.clone()).await?;
         }
@@ -126,7 +127,7 @@ impl DestinationRepair<'_> {
         Ok(result)
     }
 
-    /// Why nothing is sent.
+    /// Returns why nothing is sent. `None` if the repair may send.
     fn refusal(&self, report: &DestinationReport, never_read: u64) -> Option<String> {
         let missing = report.missing();
         let owed: u64 = report.hours.values().map(|row| row.owed).sum();
@@ -153,8 +154,8 @@ impl DestinationRepair<'_> {
         })
     }
 
-    /// Pulls these records by id, and delivers them if they are still in this version. Their numbers, or why not all
-    /// were delivered.
+    /// Pulls these records by id, and delivers those that are still in this version. Returns their numbers, or why not
+    /// all were delivered.
     async fn send(
         &self,
         spec: &LaneSpec,
@@ -181,7 +182,8 @@ impl DestinationRepair<'_> {
         Ok(sent)
     }
 
-    /// An earlier repair may have been killed, and one that sent nothing may have stored nothing.
+    /// Removes the checkpoint of a repair. An earlier repair may have left one because it was killed. A repair that
+    /// sent nothing may have stored none.
     async fn forget(&self, key: &CheckpointKey) -> Result<(), VerifyError> {
         match self.store.delete(key).await {
             Ok(()) | Err(StateError::Unknown(_)) => Ok(()),
@@ -189,7 +191,7 @@ impl DestinationRepair<'_> {
         }
     }
 
-    /// One line of the log for each event that a repair was to send: who looks into it later needs to know of each.
+    /// Logs a line for each event that a repair was to send: a later investigation needs to know of each.
     fn audit(&self, lookup: &dyn Lookup, missing: &[Candidate], visible: &HashSet<Identity>, missing_at: Timestamp) {
         let target = lookup.target_text();
         let asked_at = self.shared.options.clock.now();
@@ -202,7 +204,7 @@ impl DestinationRepair<'_> {
         }
     }
 
-    /// Which of these the destination shows now, as far as it answers.
+    /// Returns the identities that the destination shows now. Empty if it does not answer.
     async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> HashSet<Identity> {
         sleep(lookup.visible_after()).await;
         let mut identities: Vec<Identity> = missing.iter().map(|candidate| candidate.owed.identity).collect();

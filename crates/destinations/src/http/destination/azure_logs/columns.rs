@@ -21,7 +21,7 @@ pub(super) enum Type {
 
 pub(super) type Column = (&'static str, Type);
 
-/// What Microsoft's function reads in `data` of an activity, and what consoles write.
+/// Names that Microsoft's function reads in `data` of an activity, each with the name that consoles write.
 const ALIASES: [(&str, &str); 2] = [("userName", "username"), ("rulename", "ruleName")];
 
 /// Azure Monitor truncates a column above 64 KB without an error, and truncated JSON is none.

@@ -35,7 +35,7 @@ struct Created<'a> {
     /// `noop`: nothing was created, since an ingest pipeline dropped the document.
     #[serde(borrow)]
     result: Option<Cow<'a, str>>,
-    /// Where the document is.
+    /// Index that the document is in.
     #[serde(rename = "_index", borrow)]
     index: Option<Cow<'a, str>>,
     error: Option<ClusterError>,
@@ -95,7 +95,7 @@ impl ClusterError {
         }
     }
 
-    /// What to do, if no document is to blame.
+    /// Returns what to do if no document is to blame; `None` for other errors.
     fn advice(&self) -> Option<&'static str> {
         let chain = std::iter::successors(Some(self), |error| error.caused_by.as_deref());
         let advice = |error: &Self| {
@@ -129,7 +129,7 @@ impl Created<'_> {
         self.failure_store.as_deref() == Some("used")
     }
 
-    /// What became of an accepted document that is not where it belongs.
+    /// Returns a warning for an accepted document that is not in the target.
     fn warning(&self, response: &ResponseView<'_>, indices: &Indices, is_foreign: IsForeign) -> Option<Warning> {
         if self.is_in_failure_store() {
             let text = "documents went into the failure store instead of the data stream";
@@ -230,7 +230,7 @@ fn judge_items<'a>(
             // 409: an earlier attempt created the document.
             (200..=299 | 409, _) => {
                 settled += 1;
-                // One of each reason.
+                // One warning for each reason.
                 warnings.extend(
                     warning(item).filter(|warning| warnings.iter().all(|known| known.reason != warning.reason)),
                 );
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
     use crate::http::transport::response::judged_by;
 
-    /// As before the cluster was asked for its indices.
+    /// Judges a response as before the cluster is asked for its indices.
     fn judge_all(response: &ResponseView<'_>) -> Outcome {
         let indices = Indices::new("https://elastic.example".parse().unwrap(), "logs-a-b".to_owned());
         judge(response, &indices, Indices::may_be_foreign)

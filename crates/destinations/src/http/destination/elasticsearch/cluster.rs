@@ -1,9 +1,9 @@
-//! Where the documents of a lane go: the data stream, index or alias, and the template that it needs.
+//! The target of a lane's documents: the data stream, index or alias, and the template that it needs.
 
 use super::templates::Template;
 use crate::http::Endpoint;
 
-/// What documents are created in.
+/// The kind of storage that documents are created in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Storage {
     DataStream,
@@ -11,7 +11,7 @@ pub(super) enum Storage {
     Index,
 }
 
-/// Where the documents of a lane go.
+/// The target of a lane's documents.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) base: Endpoint,

@@ -11,7 +11,7 @@ use crate::SinkContext;
 use crate::http::destination::event_time::time_or_now;
 use crate::http::transport::framing::{Merged, write_body_as_string};
 
-/// What the documents of one lane have in addition to their events.
+/// The members that a lane's documents have in addition to their events.
 #[derive(Debug)]
 pub(super) struct Documents {
     /// The value of `data_stream` if the name has type, dataset and namespace; else empty.
@@ -68,9 +68,9 @@ impl Documents {
         Self { data_stream: parts(data_stream), form }
     }
 
-    /// For the ingest pipeline of Elastic's integration, which moves parts of the record to names such as `event.id`
-    /// and fails where one is taken: the document has nothing but what the integration's own collector sends, and
-    /// `labels`.
+    /// Returns the form for the ingest pipeline of Elastic's integration. The pipeline moves parts of the record to
+    /// names such as `event.id`, and fails if a name is in use. So the document has only `labels` and the members that
+    /// the integration's own collector sends.
     pub(super) fn for_package(dataset: &str, data_stream: &str, context: &SinkContext) -> Self {
         let mut labels = context.labels.clone();
         labels.remove(IDENTITY_LABEL);

@@ -43,11 +43,13 @@ const NO_PIPELINE: &str = "_none";
 const FROZEN: &str = "index.search.throttled";
 /// How replicas get documents.
 const REPLICATION: &str = "index.replication.type";
-/// Where OpenSearch has the interval of indices without their own: the first that is there counts.
+/// Members of OpenSearch's cluster settings that may have the interval of indices without their own. The first one
+/// present counts.
 const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
 /// A header of all answers of Elasticsearch, which has no such default.
 const IS_ELASTIC: &str = "x-elastic-product";
-/// What other indices have for longer than this is believed to be found, if it is there.
+/// Longest refresh interval of other indices, unless documents get more time to become visible. A document that has
+/// been in such an index for longer than this is taken as findable.
 const MAX_REFRESH_ELSEWHERE: Duration = Duration::from_secs(60);
 /// How the names of the indices of data streams begin. Others with a dot are those of the cluster itself.
 const BACKING: &str = ".ds-";
@@ -55,7 +57,7 @@ const BACKING: &str = ".ds-";
 const ROLLED_DIGITS: usize = 6;
 /// The clocks of cluster and console may differ by this.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
-/// What an alias may have that hides documents.
+/// Properties of an alias that hide documents.
 const NARROWING: [&str; 2] = ["filter", "search_routing"];
 /// Parts of what a cluster says of a question that exceeds a setting of an index, or of its nodes.
 const TOO_LARGE: [&str; 3] = ["max_terms_count", "max_result_window", "maxClauseCount"];
@@ -63,7 +65,7 @@ const IN_LABEL: &str = "labels.s1_identity";
 const IN_ECS: &str = "sentinel_one.identity";
 const IN_OCSF: &str = "metadata.uid";
 const IN_RAW: &str = "event.id";
-/// Where a document of a failure store has the `_id` that it was sent with.
+/// Field in which a document of a failure store has the `_id` that it was sent with.
 const IN_FAILURE: &str = "document.id";
 /// The most indices of a target that are looked into one by one.
 const MAX_INDICES: usize = 10_000;
@@ -72,7 +74,7 @@ const MAX_INDICES: usize = 10_000;
 const SAMPLES: usize = 100;
 /// An identity as it is asked for.
 const AN_IDENTITY: &str = "[0-9a-f]{32}";
-/// Where documents have their identity, by the settings of now and by those of before.
+/// Fields in which documents have their identity, by the current settings and by earlier ones.
 const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_shards.failures,\
                       _clusters,hits.total,hits.hits._id,hits.hits._index,hits.hits._source,aggregations,error.type,\
@@ -84,12 +86,12 @@ pub(super) struct ClusterLookup {
     pub(super) base: Endpoint,
     /// The data stream, index or alias that documents are sent to.
     pub(super) name: String,
-    /// What each document says in `data_stream`; `None` if it says nothing.
+    /// Value of `data_stream` in each document; `None` if documents have none.
     pub(super) data_stream: Option<Value>,
-    /// Where a document has its identity next to `_id`, which an ingest pipeline may replace.
+    /// Field in which a document has its identity in addition to `_id`, which an ingest pipeline may replace.
     pub(super) field: &'static str,
     pub(super) visible_after: Duration,
-    /// Where ingest pipelines put documents.
+    /// Names of indices that ingest pipelines put documents into.
     pub(super) elsewhere: Vec<String>,
     /// Set once each document of the target is known to have an identity that it can be found by.
     pub(super) named: OnceCell<()>,
@@ -99,7 +101,7 @@ pub(super) struct ClusterLookup {
     pub(super) asks_primaries: AtomicBool,
 }
 
-/// Where documents of this schema have their identity.
+/// Returns the field in which documents of this schema have their identity.
 pub(super) fn field(schema: Schema, is_package: bool) -> &'static str {
     match schema {
         _ if is_package => IN_LABEL,
@@ -165,10 +167,10 @@ struct TopHits<'a> {
 #[derive(Deserialize)]
 struct Shards {
     total: u64,
-    /// Those that had nothing to search are among them.
+    /// Shards that answered, also those that had nothing to search.
     successful: u64,
     failed: u64,
-    /// One of each index and reason.
+    /// One failure for each index and reason.
     #[serde(default)]
     failures: Vec<ShardFailure>,
 }
@@ -212,14 +214,14 @@ struct Hit<'a> {
 }
 
 impl Hit<'_> {
-    /// Which of the identities the document has.
+    /// Returns which of the identities the document has.
     fn identity(&self, identities: &[Identity]) -> Option<Identity> {
         let named = FIELDS.into_iter().chain([IN_FAILURE]).filter_map(|field| self.named(field));
         let texts = [&*self.id].into_iter().chain(named);
         texts.filter_map(|text| text.parse().ok()).find(|identity| identities.binary_search(identity).is_ok())
     }
 
-    /// Which of the identities the document has, and its index.
+    /// Returns which of the identities the document has, and the document's index.
     fn placed(self, identities: &[Identity]) -> Option<(Identity, String)> {
         Some((self.identity(identities)?, self.index.into_owned()))
     }
@@ -341,7 +343,7 @@ impl ClusterLookup {
         Ok(found.hits.hits.into_iter().filter_map(|hit| hit.placed(identities)).collect())
     }
 
-    /// What the cluster says of the target.
+    /// Returns the cluster's answer about the target.
     fn metadata(&self, response: &Response) -> Result<Value, Unproven> {
         if response.status != StatusCode::OK {
             return Err(by_status(&response.view(0)));
@@ -350,7 +352,7 @@ impl ClusterLookup {
             .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name)))
     }
 
-    /// Whether this is an alias, or a pattern of aliases. What a filter or a routing hides cannot be seen.
+    /// Whether this is an alias, or a pattern of aliases. Documents that a filter or a routing hides cannot be seen.
     async fn is_alias(&self, name: &str) -> Result<bool, Unproven> {
         let response = self.questions.get(&self.base.join(&format!("_alias/{name}"))).await?;
         if is_no_alias(&response) {
@@ -444,7 +446,7 @@ impl ClusterLookup {
                 let named = self.own_fields().into_iter().filter_map(|field| Some((field, hit.named(field)?)));
                 let mut identities: Vec<(&str, Identity)> =
                     named.filter_map(|(field, text)| Some((field, text.parse().ok()?))).collect();
-                // Where the cluster keeps no source, most documents have their identity as their `_id`.
+                // If the cluster keeps no source, most documents have their identity as their `_id`.
                 if hit.named(field).is_none() {
                     let unread = |_| unproven(&format!("`{field}` of a document of `{}` cannot be read", hit.index));
                     identities.push((field, hit.id.parse().map_err(unread)?));
@@ -473,7 +475,7 @@ impl ClusterLookup {
         Ok(())
     }
 
-    /// What is not found must not be there.
+    /// Fails if a document may be in the cluster and not be found.
     async fn refuse_hidden(&self) -> Result<(), Unproven> {
         self.refuse_unnamed().await?;
         self.refuse_unfindable().await?;
@@ -552,7 +554,7 @@ fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -> Result<()
     )))
 }
 
-/// What a setting of an index hides from each search.
+/// Fails if a setting of an index hides documents from each search.
 fn refuse_hiding(name: &str, index: &Value) -> Result<(), Unproven> {
     if let Some(pipeline) = text(index, SEARCH_PIPELINE).filter(|pipeline| *pipeline != NO_PIPELINE) {
         return Err(Unproven::NoProof(format!(
@@ -642,7 +644,7 @@ fn is_one(names: &[&str]) -> bool {
     names.iter().all(|name| name.strip_suffix(shortest).is_some_and(|word| word.is_empty() || word.ends_with('-')))
 }
 
-/// How long a document may take to be found; `None` if nobody says when it is.
+/// Returns how long a document may take to be found; `None` if the setting does not say.
 fn refresh_interval(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;

@@ -28,7 +28,7 @@ pub(super) async fn refuse_opensearch(base: &Endpoint, client: &SinkClient) -> R
     }
 }
 
-/// What an operator does whose data stream has no pipeline of the package.
+/// Advice for an operator whose data stream has no pipeline of the package.
 const INSTALL: &str = "install the assets of the SentinelOne integration in Kibana (Integrations, SentinelOne, Settings); \
                        no agent and no policy is needed";
 
@@ -42,7 +42,7 @@ pub(super) struct Pipeline {
 /// The ingest pipeline of the data stream, which turns records into the package's documents.
 ///
 /// # Errors
-/// If it is not the package's, or nobody can say.
+/// If the pipeline is not the package's, or the cluster does not say which one it is.
 pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClient) -> Result<Pipeline, Probe> {
     if let Some(own) = &cluster.ingest_pipeline {
         return Ok(Pipeline { name: own.clone(), creates_stream: false });
@@ -118,7 +118,7 @@ pub(super) async fn simulate(
     })
 }
 
-/// Why the pipeline failed for a document.
+/// Returns why the pipeline failed for a document.
 fn problem(result: &Value) -> Option<String> {
     if let Some(error) = result.get("error") {
         return Some(error.get("reason").and_then(Value::as_str).map_or_else(|| error.to_string(), str::to_owned));

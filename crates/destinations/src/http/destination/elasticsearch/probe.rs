@@ -261,7 +261,7 @@ impl ClusterProbe<'_> {
     }
 }
 
-/// What becomes of the index template that is not installed.
+/// Says who installs an index template that is missing.
 fn missing_template(name: &str, rights: &Rights) -> String {
     match rights.may_install_templates {
         Some(false) => {

@@ -16,9 +16,9 @@ pub(super) struct Template {
     pub name: &'static str,
     /// The data streams that it is for.
     pattern: &'static str,
-    /// For OpenSearch.
+    /// The template's JSON for OpenSearch.
     index: &'static str,
-    /// It is composed of the component template for the fields of the vendor namespace.
+    /// Whether the template is composed of a component template, which has the fields of the vendor namespace.
     is_composed: bool,
 }
 
@@ -43,7 +43,7 @@ const VENDOR_FIELDS_ELASTICSEARCH: &str =
 /// The type of objects of any shape: in OpenSearch, and in Elasticsearch.
 const FREE_FORM_TYPE: [&str; 2] = ["\"flat_object\"", "\"flattened\""];
 
-/// What an operator does who has the right to.
+/// Advice for an operator who may install templates.
 pub(super) const ADVICE: &str = "install the templates of deploy/opensearch as docs/sinks/elasticsearch.md describes, \
                                  or give the credentials `manage_index_templates`; `manage_templates: false` turns \
                                  this off";

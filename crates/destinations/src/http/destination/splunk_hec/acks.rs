@@ -77,7 +77,7 @@ pub(super) struct Acks {
 #[derive(Debug, Default)]
 struct Requests {
     pending: BTreeMap<u64, oneshot::Sender<()>>,
-    /// For those whose response is known and that do not wait yet.
+    /// Receivers of requests whose response is known and that do not wait for an acknowledgement yet.
     registered: BTreeMap<u64, PendingRequest>,
     /// The ids that were issued since the collector's start, up to the last `REMEMBERED`.
     issued: BTreeSet<u64>,
@@ -115,7 +115,7 @@ impl Requests {
     }
 }
 
-/// In error texts.
+/// Name of the query in error texts.
 const QUERY: &str = "the query for acknowledgements";
 
 #[derive(Deserialize)]

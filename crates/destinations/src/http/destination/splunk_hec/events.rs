@@ -55,12 +55,12 @@ impl Metadata<'_> {
 
 #[derive(Debug)]
 pub(crate) struct Events {
-    /// What is between the time and the event.
+    /// The text between the time and the event: metadata.
     before: String,
-    /// What follows the fields of the event itself: the indexed fields of the lane.
+    /// The text after the event's own indexed fields: the indexed fields of the lane.
     after: String,
-    /// Whether Splunk's app reads them: the record's site is an indexed field, and all events of a snapshot have its
-    /// time, since the app's search for assets looks back an hour only.
+    /// Whether Splunk's app reads the events. If so, the record's site is an indexed field, and all events of a
+    /// snapshot have its time. The app's search for assets looks back an hour only.
     for_app: bool,
 }
 

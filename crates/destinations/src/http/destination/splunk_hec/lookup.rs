@@ -25,7 +25,7 @@ const MAX_IDENTITIES: usize = 500;
 const MAX_LISTED: usize = 4_000;
 /// Later than any event: without it, a search ends now.
 const END_OF_TIME: &str = "4102444800";
-/// Before 9.0.1 there is the first alone.
+/// Paths for exports. Splunk before 9.0.1 has only the first.
 const EXPORTS: [&str; 2] = ["services/search/jobs/export", "services/search/v2/jobs/export"];
 /// A role that may delete events could remove them, and `verify` would report these as missing.
 const TOO_MUCH: [&str; 2] = ["delete_by_keyword", "admin_all_objects"];

@@ -230,7 +230,7 @@ impl DestinationType for SplunkHecSettings {
     }
 }
 
-/// Whether it is the name of one index: a wildcard would find the events of others.
+/// Whether the text is the name of one index. A wildcard would find the events of other indices.
 fn is_index(name: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     !name.is_empty() && name.bytes().all(is_of_name)
@@ -257,7 +257,7 @@ pub(crate) struct SplunkHec {
     /// `None` for `endpoint: raw`.
     events: Option<Events>,
     acks: Option<Acks>,
-    /// For the probe: an event without content, which no collector takes, with index and source type.
+    /// An event without content, with index and source type, for the probe. No collector accepts it.
     blank: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Where the credentials of AWS come from: settings, environment, web identity, container, or instance.
+//! The origin of AWS credentials: settings, environment, web identity, container, or instance.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -151,7 +151,7 @@ async fn of_instance(endpoint: &Endpoint) -> Result<Issued<AwsCredentials>, Toke
     credentials(get(&format!("{CREDENTIALS}{}", path_segment(&role)))?).await
 }
 
-/// What a metadata server answers.
+/// The answer of a metadata server.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document {

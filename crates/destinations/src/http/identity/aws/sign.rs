@@ -21,7 +21,7 @@ use crate::http::auth::token_error::TokenError;
 #[cfg(feature = "kafka")]
 const LAST: [&str; 3] = ["X-Amz-SignedHeaders", "X-Amz-Security-Token", "X-Amz-Signature"];
 
-/// What a signature is valid for.
+/// The scope in which a signature is valid.
 pub(super) struct Scope<'a> {
     pub(super) region: &'a str,
     pub(super) service: &'a str,

@@ -115,7 +115,7 @@ fn the_end_of_a_list_of_several_pages_is_confirmed_by_one_count() {
     }
 }
 
-/// Wherever it ends, with a page that is empty or short.
+/// A list may end anywhere, with a page that is empty or short.
 #[test]
 fn a_list_that_ends_too_early_is_read_to_its_end() {
     for seconds in [-310..-10, -9_000..-8_000] {
@@ -135,10 +135,10 @@ fn a_list_that_ends_too_early_is_read_to_its_end() {
     }
 }
 
-/// A poll that ends there moves the bound past what it has not read.
+/// A poll that ends too early moves the bound past what it has not read.
 #[test]
 fn nothing_follows_a_list_until_its_end_is_confirmed() {
-    // What is older than the overlap is read first, and then what is new.
+    // Records older than the overlap are read first, and then new ones.
     let mut poll = poll(&activities(), position(-700..-30, 1, -180), begin());
     let mut console = Console::of(-700..0).ending_early(3, 0);
     let (emitted, asked) = console.answer_all(&mut poll);
@@ -167,7 +167,8 @@ fn nothing_follows_a_list_until_its_end_is_confirmed() {
     assert_eq!(emitted, 400, "{asked:?}");
 }
 
-/// It may count what it shows nobody. That is found by reading again, and costs no record and no state.
+/// The console may count records that it shows nobody. The poll finds that by reading again, and loses no record and no
+/// state.
 #[test]
 fn what_is_counted_and_never_shown_is_accepted_for_half_an_overlap() {
     let mut poll = new_lane(-400);

@@ -96,7 +96,7 @@ impl Console {
         Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#).into())
     }
 
-    /// None for an interruption.
+    /// Returns `None` for an interruption.
     fn answer(&mut self, request: &Request) -> Option<Result<Bytes, ConsoleError>> {
         self.now = self.now.plus(Duration::from_secs(2));
         self.requests += 1;

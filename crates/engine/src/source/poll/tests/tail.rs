@@ -1,4 +1,4 @@
-//! What a poll reads again of the time that the poll before it has read.
+//! Tests of the time that a poll reads again after the poll before it.
 
 use super::*;
 
@@ -34,7 +34,7 @@ pub(super) fn steady() -> SourcePosition {
     position(-400..-30, 1, -30)
 }
 
-/// The part of the open time that the poll wants to be counted; None once it reads.
+/// Returns the part of the open time that the poll wants to be counted; `None` once the poll reads.
 fn question(poll: &mut Poll) -> Option<(i64, i64)> {
     let request = asked(poll);
     request.parameter("countOnly")?;
@@ -97,7 +97,8 @@ fn a_poll_that_leaves_the_time_open_moves_no_bound() {
     assert_eq!(position.closed_until(), Some(second(-330)));
 }
 
-/// Most come seconds late: what was read last is read again with what is new, and costs no request.
+/// Most late records come seconds late. The time that was read last is read again with what is new, and costs no
+/// request.
 #[test]
 fn what_comes_a_little_late_is_read_with_what_is_new() {
     let mut poll = poll(&activities(), steady(), begin());
@@ -109,7 +110,7 @@ fn what_comes_a_little_late_is_read_with_what_is_new() {
     assert!(poll.habits().miscounted_at.is_some(), "nothing came late there");
 }
 
-/// Wherever a record came late: the poll reads its second, and little else.
+/// The poll reads the second of a late record, wherever that is, and little else.
 #[test]
 fn a_late_record_is_found_by_a_few_counts() {
     for late in -330..-30 {
@@ -155,7 +156,7 @@ fn a_count_that_cannot_be_read_keeps_no_poll_from_reading() {
     assert_eq!(walks(&mut half).0, [(-330, 0)], "both halves are read");
 }
 
-/// Whatever the counts have said.
+/// The time is read once more, whatever the counts have said.
 #[test]
 fn what_is_older_than_the_overlap_is_read_once_more_before_the_bound_moves() {
     let mut due = poll(&activities(), position(-700..-30, 1, -180), begin());
@@ -168,7 +169,8 @@ fn what_is_older_than_the_overlap_is_read_once_more_before_the_bound_moves() {
     assert_eq!(question(&mut not_due), Some((-449, -30)));
 }
 
-/// Nor when records come late all the same, or when the lane is so busy that the bound moves at each poll.
+/// The console is not asked even if records come late all the same, or if the lane is so busy that the bound moves at
+/// each poll.
 #[test]
 fn a_console_that_counts_too_many_is_not_asked_again_for_half_of_the_overlap() {
     for (count, is_right) in [(301, true), (303, false)] {

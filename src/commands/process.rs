@@ -339,7 +339,7 @@ impl ProcessArgs {
 /// Returns the place where dead letters are stored. No command that delivers starts without one.
 ///
 /// # Errors
-/// If the state has none next to it.
+/// If the state has no place for dead letters next to it.
 pub fn location_of_dead_letters(options: &Options) -> Result<StoreLocation, ArgumentError> {
     options.dead_letters().ok_or_else(|| {
         ArgumentError(format!(

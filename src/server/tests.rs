@@ -96,7 +96,7 @@ fn an_address_for_others_and_one_with_credentials_answer_to_every_name() {
 
 #[test]
 fn probes_tell_strangers_no_more_than_the_status() {
-    // Its files have not been read, and the state store is not open.
+    // The worker's files have not been read, and its state store is not open.
     let fuzzed = Fuzzed::new(Some("token"));
     let ask = |header: &str| {
         let request = format!("GET /readyz HTTP/1.1\r\nHost: x\r\n{header}Connection: close\r\n\r\n");
@@ -607,7 +607,7 @@ async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
     assert_eq!(status().await["lanes"][0]["warnings"], serde_json::json!([]));
 }
 
-/// What is wrong stands before what is well, also where the lanes go on.
+/// Lanes with a problem come before lanes without one, also if the lanes go on.
 #[tokio::test]
 async fn lanes_with_a_warning_come_after_failing_and_silent_ones_and_before_the_others() {
     let running = Running::start().await;
@@ -722,7 +722,7 @@ impl Fuzzed {
         Self { runtime, router, _lane: lane }
     }
 
-    /// What comes back to a client that sends this and then waits for the end.
+    /// Returns the answer to a client that sends this request and then waits for the end.
     pub fn answer(&self, request: &[u8]) -> Vec<u8> {
         self.runtime.block_on(async {
             let (mut client, server) = tokio::io::duplex(1 << 20);

@@ -1,7 +1,7 @@
 //! The sinks: HTTP destinations, syslog, Kafka, files and standard output.
 //!
-//! Each type of sink has settings that implement [`SinkType`](settings::SinkType). [`SinkSettings::build`] makes the sink of one lane
-//! from them. A sink makes **one** attempt for a batch; the engine retries, splits and dead-letters.
+//! Each type of sink has settings that implement [`SinkType`](settings::SinkType). [`SinkSettings::build`] makes the
+//! sink of one lane from them. A sink makes **one** attempt for a batch; the engine retries, splits and dead-letters.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]

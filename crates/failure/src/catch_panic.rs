@@ -90,7 +90,7 @@ mod tests {
         let cancelled = tokio::spawn(std::future::pending::<()>());
         cancelled.abort();
         assert!(timeout(Duration::from_millis(20), result_of(cancelled)).await.is_err());
-        // What shows the panic of a task shows nothing of a cancelled one.
+        // `caught` shows the panic of a task, and shows nothing of a cancelled one.
         let panicked = tokio::task::spawn_blocking(|| panic!("a mistake"));
         assert!(caught(panicked).await.is_err_and(|error| error.to_string().contains("a mistake")));
         let cancelled = tokio::spawn(std::future::pending::<()>());

@@ -94,7 +94,7 @@ pub(super) struct EndTxn {
     /// The counts at some time before the calls for the last transaction, and the commits since then.
     base: Counts,
     commits: u64,
-    /// The time of the calls for the last transaction, and their end.
+    /// Duration of the calls for the last transaction, and their end.
     took: Duration,
     ended_at: Instant,
 }
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(watched.end_txn.repeated(true).await, None);
     }
 
-    /// It may have sent no request. If that counted as one, a repeated request would not be noticed.
+    /// An abort may have sent no request. If it counted as one, a repeated request would not be noticed.
     #[tokio::test]
     async fn an_abort_hides_no_repeated_request() {
         let mut watched = Watched::new();

@@ -202,7 +202,7 @@ mod tests {
 
     const LANE: &str = "a/threats/b";
 
-    /// What the topic has after one checkpoint per size, and the records of each.
+    /// Returns what the topic has after one checkpoint per size, and the records of each.
     fn write(sizes: &[usize]) -> (Stored, Vec<Vec<send::Message>>) {
         let records = LaneRecords::new("t", 7, LANE);
         let mut stored = Stored::default();

@@ -285,7 +285,7 @@ mod tests {
         FilePath::of_setting(FilePath::setting(&directory.join(rest), directory).unwrap())
     }
 
-    /// What was read, or the error.
+    /// Returns the text that was read, or the error.
     fn outcome(result: io::Result<Vec<u8>>) -> String {
         let bytes = result.unwrap_or_else(|error| error.to_string().into_bytes());
         String::from_utf8_lossy(&bytes).into_owned()

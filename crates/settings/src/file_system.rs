@@ -275,7 +275,7 @@ pub(super) fn wait_for<T>(
 mod tests {
     use super::*;
 
-    /// Longer than a loaded machine takes to start a thread.
+    /// Time in which a loaded machine starts a thread.
     const SHORT: Duration = Duration::from_secs(2);
 
     /// A file system whose paths answer with the lengths of their names, except for those with `dead` in them while
@@ -305,7 +305,7 @@ mod tests {
         let expected = [("a/one", Some(3)), ("a/dead", None), ("a/three", Some(5)), ("a/dead-too", None)];
         let expected = expected.map(|(path, answer)| (path.to_owned(), answer));
         assert_eq!(collected(answers(&paths, SHORT, &alive)), expected);
-        // Each has its thread, and gets no second one.
+        // Each path has its thread, and gets no second one.
         let begun = Instant::now();
         let minute = Duration::from_secs(60);
         assert_eq!(collected(answers(&paths, minute, &alive)), expected);

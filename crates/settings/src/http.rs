@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(tenants(false).operators_proxies(), <[&str; 0]>::default());
         let operators = HttpSettings { reach: Reach::Everywhere, ..tenants(true) };
         assert_eq!(operators.operators_proxies(), <[&str; 0]>::default(), "all names are resolved alike");
-        // Everything goes through it.
+        // Everything goes through the proxy.
         assert_eq!(tenants(true).may_reach(&"https://proxy.example/".parse().unwrap()), Ok(()));
     }
 

@@ -141,7 +141,7 @@ mod tests {
             ("::1", &["http://[::1]:81"], &["http://[::2]"]),
             ("[::1]", &["http://[::1]:81"], &[]),
             ("[::1]:81", &["http://[::1]:81"], &["http://[::1]"]),
-            // These name no host.
+            // These entries name no host.
             ("10.0.0.*,*acme.example,:80,.,acme.example:http", &[], &["http://10.0.0.1", "http://acme.example"]),
             ("x, acme.example , 10.0.0.1", &["http://acme.example", "http://10.0.0.1"], &["http://10.0.0.2"]),
         ] {

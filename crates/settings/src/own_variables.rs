@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// Each name that the program's source asks the environment for.
+    /// Reads each name that the program's source asks the environment for.
     #[test]
     fn every_variable_that_the_program_reads_is_known() {
         fn files(directory: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
@@ -107,7 +107,7 @@ mod tests {
             let found = read.captures_iter(&text).chain(listed.captures_iter(&text));
             names.extend(found.map(|found| found[1].to_owned()));
         }
-        // They hold no secret.
+        // These variables hold no secret.
         for name in ["HOME", "HOSTNAME", "NO_COLOR", "PROPTEST_CASES", "REQUEST_METHOD", "UPDATE_GOLDEN"] {
             names.remove(name);
         }

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     const PEM: &[u8] = include_bytes!("../../../tests/data/tls/version-1.pem");
-    /// Made with OpenSSL, as the signature.
+    /// This fingerprint was made with OpenSSL, as the signature was.
     const SHA256: &str =
         "35:76:CC:95:7A:A2:D9:28:AA:33:B4:5E:FC:33:79:27:F6:66:F2:CE:BF:1A:4D:A4:F5:1B:1C:2B:BE:2B:92:97";
     const SIGNATURE: &str = "304502204fa098e748d80dab94ee5bf66a34eb541163f0ebff0343a3d8829f10fcedb93402210092e94e\

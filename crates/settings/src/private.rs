@@ -94,7 +94,7 @@ mod tests {
         let directory = outer.path().join("state");
         assert!(check_private_directory(&directory).is_ok(), "it does not exist");
         std::fs::create_dir(&directory).unwrap();
-        // The last but one is a volume with `fsGroup`.
+        // The last mode but one is that of a volume with `fsGroup`.
         for (mode, is_allowed) in [(0o700, true), (0o755, true), (0o777, false), (0o2775, true), (0o1777, true)] {
             set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
             let checked = check_private_directory(&directory);

@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(used("http://acme.example/x", &[https]), None);
         assert_eq!(used("https://acme.example/x", &[https, ("no_proxy", "example")]), None);
         assert_eq!(used("https://acme.example/x", &[https, ("REQUEST_METHOD", "GET")]), None);
-        // Empty is no proxy, and hides the variable in lower case.
+        // An empty variable is no proxy, and hides the variable in lower case.
         let hidden = ("https_proxy", "http://hidden");
         assert_eq!(used("https://acme.example/x", &[("HTTPS_PROXY", ""), hidden]), None);
     }

@@ -186,7 +186,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn names_that_nobody_answers_wait_for_each_other() {
         let lookups = Arc::new(Resolver::default());
-        // Each is polled, as a request does.
+        // Each lookup is polled, as a request does.
         let all = |count: usize| -> Vec<_> {
             (0..count).map(|number| tokio::spawn(unanswered(&lookups, &number.to_string()))).collect()
         };
@@ -217,7 +217,7 @@ mod tests {
             [Some(true), Some(false), Some(true)]
         );
 
-        // Thousands of new ones take all slots but those of names that were answered.
+        // Thousands of new names take all slots but those of names that were answered.
         let _many = all(5_000);
         tokio::time::sleep(SOON * 2).await;
         assert_eq!(lookups.slots.available_permits(), 0);

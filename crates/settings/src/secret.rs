@@ -508,7 +508,7 @@ mod tests {
             (format!("'{CANARY}'"), "stands in quotes: remove them"),
             (format!("{CANARY}'"), "stands in quotes: remove them"),
             ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
-            // It may be a token: it is not shown.
+            // The text may be a token: it is not shown.
             ("$ACME_TOKEN".to_owned(), "is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here"),
             (format!("${{{CANARY}}}"), "not replaced here: write { env: NAME }"),
             (format!("{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
@@ -538,7 +538,7 @@ mod tests {
             let token = Secret::Literal(contents.to_owned()).read_token().unwrap();
             assert_eq!(token.expose_secret(), "abc", "{contents:?}");
         }
-        // Such as a JSON web token, a key in base 64, and a word that is a scheme.
+        // These are tokens: a JSON web token, a key in base 64, and a word that is a scheme, for example.
         for token in [
             "eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-",
             "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=",

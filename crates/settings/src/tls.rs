@@ -328,7 +328,7 @@ impl Identity {
 mod tests {
     use super::*;
 
-    /// What `openssl x509 -req` makes without extensions. The key is not to blame.
+    /// `openssl x509 -req` makes such a certificate without extensions. The key is not to blame.
     #[test]
     fn a_client_certificate_of_version_1_is_named() {
         let certificate = include_bytes!("../../../tests/data/tls/version-1.pem");

@@ -412,7 +412,7 @@ mod tests {
         );
         assert_eq!(store.load(&lane("siem")).await.unwrap().as_deref(), Some(&b"siem"[..]));
 
-        // Left by a crash between the two renames of an earlier try.
+        // A crash between the two renames of an earlier try has left this journal.
         store.commit(&lane("new"), appending(0, 0, "left")).await.unwrap();
         fs::remove_file(store.path(&lane("new"))).unwrap();
         store.rename(&lane("bus"), &lane("new")).await.unwrap();

@@ -524,13 +524,13 @@ impl LaneMetrics {
         known_time(self.complete_until.load(Ordering::Relaxed))
     }
 
-    /// Says that the lane begins to poll, from where its checkpoint is, which says how many records were `settled`.
+    /// Notes that the lane begins to poll from its checkpoint, which has the number of `settled` records.
     pub fn set_opened(&self, settled: u64) {
         self.had_settled.get_or_init(|| settled > 0);
         self.opened_from.store(self.complete_until.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// [`Self::complete_until`] at the last [`Self::set_opened`]; `None` of a new lane.
+    /// Returns [`Self::complete_until`] at the last [`Self::set_opened`]. `None` for a new lane.
     pub fn opened_from(&self) -> Option<Timestamp> {
         known_time(self.opened_from.load(Ordering::Relaxed))
     }

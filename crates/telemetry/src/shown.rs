@@ -21,7 +21,7 @@ pub enum LaneState {
     Running,
     /// The console fails temporarily; the lane retries.
     ConsoleFailing(String),
-    /// A clock is wrong, or the stored checkpoint is in the future; the lane asks for the time again and again.
+    /// A clock is wrong, or the lane's position is in the future; the lane asks for the time again and again.
     WaitingForClock(String),
     /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
     ConsoleRefused(String),

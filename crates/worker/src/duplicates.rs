@@ -19,8 +19,8 @@ use crate::pipeline::{Pipeline, TenantRules};
 pub struct Duplicate {
     /// The other lane, for the operator.
     pub of: LaneId,
-    /// The other lane, for readers of the lane's own pipeline. `None` if it is another tenant's, which this tenant may
-    /// not know.
+    /// The other lane, for readers of the lane's own pipeline. A tenant may know only lanes of its own: `None` if none
+    /// of them is one.
     pub shown: Option<LaneId>,
 }
 

@@ -26,7 +26,7 @@ const WARN_DAYS: u64 = 14;
 #[derive(Debug, Default)]
 pub struct KnownToken {
     client: Option<Arc<Client>>,
-    /// [`Client::token_changes`] at that time.
+    /// [`Client::token_changes`] when the console was asked.
     changes: u64,
 }
 
@@ -127,7 +127,7 @@ mod tests {
         let (known, _) = check(shared.clone(), lanes.clone(), KnownExpiry::default()).await;
         let expiry = || shared.telemetry.token_expiry("acme").map(|expires| expires.to_string());
         assert_eq!(expiry().as_deref(), Some("2026-12-01T00:00:00.000000Z"));
-        // While the console does not say it again, it stays.
+        // The expiry stays known while the console does not say it again.
         *rotation.details.lock() = None;
         let (known, _) = check(shared.clone(), lanes.clone(), known).await;
         assert!(expiry().is_some() && !known.token.is_replaced());

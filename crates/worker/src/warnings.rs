@@ -23,7 +23,7 @@ use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
 use crate::pipeline::{Pipeline, TenantRules, arguments};
 
-/// Between two comparisons of all pipelines. Files that are written one after the other cause a change each.
+/// Wait between two comparisons of all pipelines. Files that are written one after the other cause a change each.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Lines that are logged for one change.
 const MAX_LOGGED: usize = 100;

@@ -5,12 +5,13 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// The bits of a hash of a record's content, which is compared with that of its last content.
+/// Mask for the bits of a hash of a record's content. The hash is compared with that of the record's last content.
 pub const CONTENT_HASH: u64 = (1 << 40) - 1;
-/// The bits of a hash that names the last version of a record, where one is remembered: it is compared with one other.
+/// Mask for the bits of a hash that names the last version of a record, if only one version is remembered. The hash is
+/// compared with one other.
 pub const VERSION_HASH: u64 = (1 << 32) - 1;
 
-/// A number of forty bits, little end first.
+/// A number of 40 bits, little-endian.
 pub type Fixed = [u8; 5];
 
 pub fn to_fixed(hash: u64) -> Fixed {
@@ -36,7 +37,7 @@ pub fn numbered<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D)
     Ok(items)
 }
 
-/// Ascending numbers, as the differences between neighbours.
+/// Encodes ascending numbers as the differences between neighbours.
 pub mod sorted {
     use serde::{Deserializer, Serializer};
 

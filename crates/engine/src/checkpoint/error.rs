@@ -34,7 +34,7 @@ pub enum StateError {
     Damaged {
         /// The checkpoint's file or object.
         place: String,
-        /// What is wrong with it.
+        /// The kind of damage.
         reason: &'static str,
     },
     /// A newer release wrote the checkpoint.
@@ -90,14 +90,14 @@ impl StateError {
         Self::Failed { what: what.into(), failure: failure.into() }
     }
 
-    /// True when this process must not write the checkpoint any more, or must claim it again before.
+    /// Returns true if this process must not write the checkpoint any more, or must claim it again before it does.
     pub fn is_superseded(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::Failed { failure: Failure::Superseded(_), .. })
     }
 }
 
-/// The text of a failure, with lane and flags in the command at its end, which a store does not know. `None` without
-/// such a command.
+/// Returns the text of a failure, with lane and flags in the command at its end. A store does not know these. `None` if
+/// the text has no such command.
 pub fn whole_command(text: &str, lane: &LaneId, state_flags: &str) -> Option<String> {
     text.strip_suffix("LANE").map(|text| format!("{text}{lane}{state_flags}"))
 }

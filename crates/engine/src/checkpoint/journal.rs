@@ -1,4 +1,4 @@
-//! A part of a lane's journal: what a checkpoint refers to and does not contain.
+//! A part of a lane's journal: data that a checkpoint refers to and does not contain.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::ledger::Hour;
 use super::{Append, CheckpointBackend, CheckpointKey, StateError};
 
-/// A segment of this size is closed, and another is started.
+/// Bytes from which a segment is closed, and another is started.
 const SEGMENT_BYTES: u64 = 1 << 20;
 
-/// Segments that only grow, each up to the length in the checkpoint. Later bytes were never referred to, and are
+/// Segments that only grow, each up to the length in the checkpoint. No checkpoint refers to later bytes, which are
 /// overwritten.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
@@ -60,7 +60,7 @@ impl Journal {
         }
     }
 
-    /// Removes the segments whose entries are all older than `first`.
+    /// Removes the segments whose entries are all older than `first`, and returns their numbers.
     pub fn expire(&mut self, first: Hour) -> Vec<u64> {
         let (gone, kept): (VecDeque<Segment>, _) = self.segments.iter().partition(|segment| segment.newest < first);
         self.segments = kept;
@@ -71,12 +71,12 @@ impl Journal {
         self.segments.pop_front()
     }
 
-    /// Removes all segments.
+    /// Removes all segments, and returns their numbers.
     pub fn release_all(&mut self) -> impl Iterator<Item = u64> + use<> {
         std::mem::take(&mut self.segments).into_iter().map(|segment| segment.number)
     }
 
-    /// True when `journal` contains everything that this refers to.
+    /// Returns true if `journal` contains everything that this part refers to.
     pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
         self.segments.iter().all(|segment| journal.get(&segment.number).is_some_and(|bytes| segment.is(bytes)))
     }
@@ -84,7 +84,7 @@ impl Journal {
 
 impl Segment {
     /// # Errors
-    /// When it cannot be read, or is not as it was written: a running lane may have changed it meanwhile.
+    /// If the segment cannot be read, or is not as it was written: a running lane may have changed it meanwhile.
     pub async fn read(&self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<Vec<u8>, StateError> {
         let damaged = || StateError::Journal { key: key.clone(), segment: self.number };
         let mut bytes = backend.read_journal(key, self.number).await?.ok_or_else(damaged)?;
@@ -97,7 +97,7 @@ impl Segment {
     }
 }
 
-/// The checksum of bytes with the checksum `before` and `more` after them.
+/// Returns the checksum of bytes whose checksum is `before`, followed by `more`.
 fn crc_after(before: u32, more: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(before);
     hasher.update(more);

@@ -1,4 +1,4 @@
-//! The names of lanes, and the keys under which a store keeps what belongs to a lane.
+//! The names of lanes, and the keys under which a store keeps the entries of a lane.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,22 +46,22 @@ impl FromStr for LaneId {
     }
 }
 
-/// What a checkpoint is stored under.
+/// The key under which a checkpoint is stored.
 ///
-/// Written `pipeline/stream/sink` for a lane of the worker. Commands store theirs in areas of their own, with a suffix
-/// after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER` (or `-part-`) for
-/// repairs, `+replays-GENERATION` for what was replayed, and `+returned` and `+returning` for what a destination had
-/// lost. What a lane did is stored as `+usage`, and what its backfills did as `+backfill-usage`. No sink's name has a
-/// `+`.
+/// The key of a lane of the worker is written `pipeline/stream/sink`. Commands store their entries in areas of their
+/// own, with a suffix after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER`
+/// (or `-part-`) for repairs, `+replays-GENERATION` for replayed dead letters, and `+returned` and `+returning` for
+/// events that a destination had lost. The usage of a lane is stored as `+usage`, and that of its backfills as
+/// `+backfill-usage`. No sink's name has a `+`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckpointKey {
     /// The lane.
     pub lane: LaneId,
-    /// What of the lane.
+    /// The part of the lane that the entry is about.
     pub part: StoredPart,
 }
 
-/// What of a lane a checkpoint is about.
+/// The part of a lane that a stored entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StoredPart {
     /// The lane itself, as the worker runs it.
@@ -76,9 +76,9 @@ pub enum StoredPart {
         generation: u64,
         /// The hour of creation that was read again.
         hour: Hour,
-        /// All records of the hour were delivered again, and not only those that were missing.
+        /// True if all records of the hour were delivered again, and not only those that were missing.
         whole: bool,
-        /// Counts the repairs of the hour.
+        /// The number of this repair among those of the hour.
         number: u32,
     },
     /// The dead letters that replays have delivered.
@@ -86,14 +86,14 @@ pub enum StoredPart {
         /// The generation of the ledger that has accounted for them.
         generation: u64,
     },
-    /// What was delivered to the lane's destination again, because it was not there any more; not a checkpoint, but
-    /// stored like one.
+    /// The events that were delivered to the lane's destination again, because they were not there any more; not a
+    /// checkpoint, but stored like one.
     Returned,
-    /// The lane that delivers such events again. It has a checkpoint like any lane.
+    /// The lane that delivers events again that the destination has lost. It has a checkpoint like any lane.
     Returning,
-    /// What the lane did ([`s1_forwarder_telemetry::usage`]); not a checkpoint, but stored like one.
+    /// The usage of the lane ([`s1_forwarder_telemetry::usage`]); not a checkpoint, but stored like one.
     Usage,
-    /// What backfills of the lane did.
+    /// The usage of the lane's backfills; not a checkpoint either.
     BackfillUsage,
 }
 
@@ -142,12 +142,12 @@ impl fmt::Display for StoredPart {
 }
 
 impl StoredPart {
-    /// True for what lanes and backfills did, which is no checkpoint.
+    /// Returns true for the usage of lanes and backfills, which is no checkpoint.
     pub const fn is_usage(self) -> bool {
         matches!(self, Self::Usage | Self::BackfillUsage)
     }
 
-    /// From a suffix without its `+`.
+    /// Parses a suffix without its `+`; `None` if it is not one.
     fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split('-').collect();
         match parts[..] {

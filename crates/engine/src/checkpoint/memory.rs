@@ -16,7 +16,7 @@ type Journals = BTreeMap<(CheckpointKey, u64), Vec<u8>>;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     checkpoints: Mutex<BTreeMap<CheckpointKey, Vec<u8>>>,
-    /// If it keeps them.
+    /// The journals; `None` if the store keeps none.
     journals: Option<Mutex<Journals>>,
     failures: AtomicUsize,
     is_read_only: AtomicBool,
@@ -25,37 +25,37 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// A store that keeps journals, too.
+    /// Returns a store that keeps journals, too.
     pub fn with_journals() -> Self {
         Self { journals: Some(Mutex::default()), ..Self::default() }
     }
 
-    /// The segments of all journals; `None` if it keeps none.
+    /// Returns the segments of all journals; `None` if the store keeps none.
     pub fn journals(&self) -> Option<MutexGuard<'_, Journals>> {
         self.journals.as_ref().map(Mutex::lock)
     }
 
-    /// Every stored checkpoint, encoded.
+    /// Returns every stored checkpoint, encoded.
     pub fn checkpoints(&self) -> MutexGuard<'_, BTreeMap<CheckpointKey, Vec<u8>>> {
         self.checkpoints.lock()
     }
 
-    /// The next `times` writes fail.
+    /// Makes the next `times` writes fail.
     pub fn fail_next(&self, times: usize) {
         self.failures.store(times, Ordering::Relaxed);
     }
 
-    /// Every later write is refused.
+    /// Refuses every later write.
     pub fn set_read_only(&self) {
         self.is_read_only.store(true, Ordering::Relaxed);
     }
 
-    /// Whether lists are refused.
+    /// Sets whether lists are refused.
     pub fn set_unlisted(&self, refused: bool) {
         self.is_unlisted.store(refused, Ordering::Relaxed);
     }
 
-    /// Every later write is a conflict, as if another process had claimed the checkpoints.
+    /// Makes every later write a conflict, as if another process had claimed the checkpoints.
     pub fn hand_over(&self) {
         self.has_other_owner.store(true, Ordering::Relaxed);
     }

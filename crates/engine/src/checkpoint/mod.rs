@@ -20,7 +20,7 @@ pub use key::{CheckpointKey, LaneId, LaneIdError, StoredPart};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
 
-/// Where lanes' checkpoints are stored.
+/// A place where lanes' checkpoints are stored.
 #[async_trait]
 pub trait CheckpointBackend: Send + Sync + Debug {
     /// Reads a checkpoint without claiming it.
@@ -46,13 +46,13 @@ pub trait CheckpointBackend: Send + Sync + Debug {
     /// not write it any more. Others if the store failed. Whether the update was stored is unknown then.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError>;
 
-    /// Whether it stores journals: the parts of positions and [`ledger`]s that would make each checkpoint too large.
-    /// Without a journal a ledger keeps no identities.
+    /// Returns whether the backend stores journals: the parts of positions and [`ledger`]s that would make each
+    /// checkpoint too large. Without a journal a ledger keeps no identities.
     fn keeps_journals(&self) -> bool {
         false
     }
 
-    /// The bytes of a journal segment. They may be more than the checkpoint refers to.
+    /// Returns the bytes of a journal segment. They may be more than the checkpoint refers to.
     ///
     /// # Errors
     /// If the store cannot be read. A missing segment is `None`, and no error.
@@ -64,13 +64,13 @@ pub trait CheckpointBackend: Send + Sync + Debug {
 /// A store of many lanes' checkpoints.
 #[async_trait]
 pub trait Store: CheckpointBackend {
-    /// The keys of everything that is stored, sorted.
+    /// Returns the keys of everything that is stored, sorted.
     ///
     /// # Errors
     /// If the store cannot be read.
     async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError>;
 
-    /// The keys of all checkpoints, sorted. Keys of usage are left out.
+    /// Returns the keys of all checkpoints, sorted. Keys of usage are left out.
     ///
     /// # Errors
     /// As [`Self::list_all`].
@@ -80,7 +80,8 @@ pub trait Store: CheckpointBackend {
         Ok(keys)
     }
 
-    /// Whether an object is read without the others. A topic is read as a whole, once for all that wait for it.
+    /// Returns whether the store reads an object without the others. A topic is read as a whole, once for all tasks
+    /// that wait for it.
     fn reads_single_objects(&self) -> bool {
         true
     }
@@ -98,7 +99,7 @@ pub trait Store: CheckpointBackend {
     /// [`StateError::Unknown`] if there is no checkpoint, and others if the store failed.
     async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError>;
 
-    /// Makes sure that the store can be written, where that takes more than writing.
+    /// Makes sure that the store can be written, if that takes more than writing.
     ///
     /// # Errors
     /// If the store cannot be written.
@@ -106,7 +107,7 @@ pub trait Store: CheckpointBackend {
         Ok(())
     }
 
-    /// Whether the store can be reached and written.
+    /// Checks whether the store can be reached and written.
     ///
     /// # Errors
     /// If the store does not answer, or refuses.
@@ -123,7 +124,7 @@ pub trait Store: CheckpointBackend {
 pub struct CheckpointUpdate {
     /// The checkpoint's bytes.
     pub checkpoint: Vec<u8>,
-    /// A backend without journals ignores it.
+    /// The change of the journal. A backend without journals ignores it.
     pub journal: JournalChange,
 }
 
@@ -136,7 +137,7 @@ impl From<Vec<u8>> for CheckpointUpdate {
 /// A change of a checkpoint's journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalChange {
-    /// Stored no later than the checkpoint that refers to them.
+    /// Bytes for segments, stored no later than the checkpoint that refers to them.
     pub appends: Vec<Append>,
     /// Segments that the checkpoint no longer refers to.
     pub released: Vec<u64>,
@@ -150,6 +151,6 @@ pub struct Append {
     pub segment: u64,
     /// The segment's length so far.
     pub offset: u64,
-    /// What to write there.
+    /// The bytes to write at `offset`.
     pub bytes: Vec<u8>,
 }

@@ -316,7 +316,7 @@ impl Client {
         Ok(scope)
     }
 
-    /// Forbids a new token whose user has another scope to requests that name no ids, from now on.
+    /// Keeps the scope: from now on, requests that name no ids use no new token whose user has another scope.
     pub fn keep_scope(&self, scope: UserScope) {
         *self.kept_scope.lock() = Some(scope);
     }
@@ -400,7 +400,7 @@ impl Client {
         self.tokens.in_use()
     }
 
-    /// How often requests began to use another token.
+    /// Returns how often requests began to use another token.
     pub fn token_changes(&self) -> u64 {
         self.tokens.changes()
     }

@@ -65,7 +65,7 @@ impl Tokens {
         }
     }
 
-    /// How often requests began to use another token.
+    /// Returns how often requests began to use another token.
     pub fn changes(&self) -> u64 {
         *self.changes.borrow()
     }

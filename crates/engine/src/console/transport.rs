@@ -371,7 +371,7 @@ mod tests {
         serving.abort();
     }
 
-    /// It answers the first request of each connection, and closes the connection when the second one comes.
+    /// The server answers the first request of each connection, and closes the connection when the second one comes.
     #[tokio::test]
     async fn a_connection_that_was_closed_while_it_was_idle_fails_no_request() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -430,7 +430,7 @@ mod tests {
             assert_eq!(read, vec![b'x'; first + last]);
             assert!(read.capacity() <= 2 * read.len(), "{}", read.capacity());
         }
-        // Much of it is empty.
+        // Many members are empty.
         let empty = gzip(b"").repeat(1_000);
         assert!(matches!(read(true, 1_000, &empty), Err(TransportError::Broken(_))));
     }
@@ -456,7 +456,7 @@ mod tests {
         assert!(matches!(read(true, 200_000, b""), Err(TransportError::Broken(_))));
     }
 
-    /// Each of these is read to its end, as a body or as an error.
+    /// Each altered body is read to its end, as a body or as an error.
     #[test]
     fn an_altered_gzip_body_never_keeps_the_reader() {
         let mut random = fastrand::Rng::with_seed(11);

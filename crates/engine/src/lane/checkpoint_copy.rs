@@ -13,7 +13,8 @@ pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
 }
 
 /// Claims the entry of a lane in the state store if it is a copy, and returns its bytes; `None` if it is not. A command
-/// does this before it writes a checkpoint in place of the copy, from which the lane would go on in its sink.
+/// does this before it writes a checkpoint in place of the copy. If the copy stayed, the lane would go on from its
+/// sink.
 ///
 /// # Errors
 /// When the state store cannot be read, or another process keeps writing the copy.

@@ -251,7 +251,7 @@ struct BackendWriter {
     changed: Changed,
     /// The write under way, if any. It resolves to the numbers of the journal segments that were removed.
     writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
-    /// When the last attempt began.
+    /// The time at which the last attempt began.
     begun_at: Instant,
     /// `None` if the backend does not fail. Boxed: most backends never fail, and there are tens of thousands of lanes.
     failing: Option<Box<Failing>>,
@@ -307,7 +307,7 @@ impl BackendWriter {
         self.saved_at = Instant::now();
     }
 
-    /// Whether something is to be written, or is being written.
+    /// Returns whether something is to be written, or is being written.
     fn has_changes(&self) -> bool {
         self.writing.is_some() || self.changed != Changed::Nothing
     }

@@ -52,7 +52,7 @@ static MAP_PERMITS: LazyLock<Semaphore> =
 
 /// The map stage of one lane.
 struct MapStage {
-    /// How long an event may wait for its batch to fill.
+    /// The longest time that an event waits for its batch to fill.
     batch_timeout: Duration,
     budget: LaneBudget,
     batches: mpsc::Sender<Arc<PendingBatch>>,

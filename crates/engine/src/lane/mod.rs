@@ -105,7 +105,7 @@ pub struct Lane {
     pub wanted: Option<RecordFilter>,
 }
 
-/// Why a lane ended.
+/// The reason why a lane ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneEnd {
     /// The lane was asked to stop. Everything in flight is delivered and stored.

@@ -121,12 +121,12 @@ impl PollSchedule {
         }
     }
 
-    /// Whether a pass was given up.
+    /// Returns whether a pass was given up.
     pub fn is_refused(&self) -> bool {
         self.is_refused
     }
 
-    /// Whether the last poll of the pass failed.
+    /// Returns whether the last poll of the pass failed.
     pub fn is_failing(&self, pass: usize) -> bool {
         self.passes.get(pass).is_some_and(|pass| pass.failure.is_some())
     }

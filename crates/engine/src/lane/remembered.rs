@@ -25,7 +25,7 @@ const MIN_REMEMBERED: u64 = 200_000;
 pub struct Remembered {
     /// Maximum number of records that the lanes of one pipeline may remember (`--remembered-max`).
     max: u64,
-    /// Maximum number of records that all pipelines together may remember. Beyond it, a pipeline with at least
+    /// Maximum number of records that all pipelines together may remember. At this number, a pipeline with at least
     /// [`MIN_REMEMBERED`] remembers no more.
     max_of_all: u64,
     /// Maximum bytes that all lanes together may keep of data that they can fetch again.

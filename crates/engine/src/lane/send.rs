@@ -30,8 +30,8 @@ use crate::source::{ObservedRecords, Pass, PollContext, PollEnd, SourcePosition}
 /// whether its sink works again does this at the first refusal.
 const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time without an answer of sink or store after which a lane reserves nothing new until one answers. A lane whose
-/// store fails reserves nothing new either.
+/// Time without an answer of sink or store after which a lane reserves nothing new, until the answer comes. A lane
+/// whose store fails reserves nothing new either.
 pub const SILENCE: Duration = Duration::from_secs(5);
 
 /// The send stage of one lane.
@@ -71,11 +71,11 @@ struct Delivered {
 /// The state of sink and store, and the times that the stage waits for in addition to batches and deliveries.
 struct Timers {
     is_refusing: bool,
-    /// The time from which nothing new is reserved, since the sink or the store has not answered for a while. `None` if
-    /// both answer.
+    /// The time from which nothing new is reserved, if the sink or the store has not answered until then. `None` if no
+    /// answer is awaited.
     silent_at: Option<Instant>,
     is_silent: bool,
-    /// The time at which the session ends; `None` if neither sink nor store fails.
+    /// The time at which the session ends; `None` if the sink does not refuse, and no checkpoint waits for the store.
     give_up_at: Option<Instant>,
     /// The side, sink or store, that has accepted nothing until `give_up_at`.
     gives_up: Side,

@@ -11,17 +11,18 @@ use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 use s1_forwarder_settings::{FilePath, PRIVATE_FILE_MODE, create_private_directories, not_followed, quoted};
 
-/// How often the lock of a file is tried, and the pause between two tries. Other lanes may write for a while, but the
-/// holder of the lock must not hold the writer's thread.
+/// Number of attempts to lock a file. Other lanes may write for a while, but the holder of the lock must not block the
+/// writer's thread indefinitely.
 const LOCK_TRIES: usize = if cfg!(test) { 40 } else { 2_000 };
+/// Pause between two attempts to lock a file.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Who can read files and directories that are created.
+/// The users who can read files and directories that are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
     /// Only the owner. A symbolic link in the place of the file is not followed.
     Owner,
-    /// Whom the process's umask allows: collectors of other users read the files of a sink.
+    /// The users whom the process's umask allows: collectors of other users read the files of a sink.
     Umask,
 }
 
@@ -55,7 +56,7 @@ pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Resu
     let written = file.write_all(lines).and_then(|()| file.sync_data());
     let written = written.and_then(|()| parents.try_for_each(|parent| File::open(parent)?.sync_all()));
     if written.is_err() {
-        // Complete lines that remain would be sent twice. If this fails, they are.
+        // Complete lines that remain would be sent twice. If the truncation fails, they are.
         let _ = file.set_len(end);
     }
     written
@@ -83,7 +84,7 @@ fn private_options() -> OpenOptions {
     options
 }
 
-/// Where the lock of a file of a sink is.
+/// Returns the path of the lock of a sink's file.
 pub fn lock_of(path: &FilePath) -> FilePath {
     path.next_to(|name| {
         let mut lock = OsString::from(".");
@@ -93,8 +94,8 @@ pub fn lock_of(path: &FilePath) -> FilePath {
     })
 }
 
-/// Opens or creates a file that others may read, with a lock that nobody else can hold: a process that may
-/// read a file can lock it. So the lock is on a file of its own. A device or a pipe has none next to it.
+/// Opens or creates a file that others may read, with a lock that no other user can hold. A process that may read a
+/// file can lock it, so the lock is on a file of its own. A device or a pipe has no such file, and is locked itself.
 fn open_with_lock(path: &FilePath) -> io::Result<(File, Option<File>)> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
@@ -111,7 +112,7 @@ fn open_with_lock(path: &FilePath) -> io::Result<(File, Option<File>)> {
             lock.set_permissions(Permissions::from_mode(PRIVATE_FILE_MODE)).map_err(named)?;
         }
         lock_in_time(&lock, &lock_path)?;
-        // Somebody may have removed it.
+        // Another process may have removed the lock.
         if is_at(&lock_path, &lock).map_err(named)? {
             return Ok((path.open(&options)?, Some(lock)));
         }

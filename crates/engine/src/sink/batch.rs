@@ -17,10 +17,10 @@ pub struct Batch {
     buffer: Vec<u8>,
     record_ids: String,
     entries: Vec<Entry>,
-    /// When a sink first wrote a request with these events. Selections of the batch share it, so that each attempt
-    /// writes the same bytes.
+    /// The time at which a sink first wrote a request with these events. Selections of the batch share it, so that each
+    /// attempt writes the same bytes.
     framed_at: Arc<OnceLock<Timestamp>>,
-    /// The time of the snapshot that all events are from.
+    /// The time of the snapshot that all events are from; `None` if they are from none.
     snapshot: Option<Timestamp>,
     /// See [`Self::set_programs_worked`].
     programs_worked: bool,
@@ -37,7 +37,7 @@ struct Entry {
     unsent: Option<Unsent>,
 }
 
-/// Why an event is not sent, but becomes a dead letter.
+/// The reason why an event is not sent, but becomes a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsent {
     /// The record was too large to be pulled. The body is its beginning.
@@ -62,11 +62,11 @@ pub struct Event<'a> {
     pub error: Option<&'a str>,
     /// The labels, if the events of the lane differ in them.
     pub labels: Option<&'a Arc<Labels>>,
-    /// Why it is not sent, if it is not.
+    /// The reason why the event is not sent; `None` if it is sent.
     pub unsent: Option<Unsent>,
-    /// See [`Batch::framed_at`]; `None` if nobody has asked for it.
+    /// The result of [`Batch::framed_at`]; `None` if that was not called yet.
     pub framed_at: Option<Timestamp>,
-    /// The time of the snapshot that it is from, if it is from one.
+    /// The time of the snapshot that the event is from; `None` if it is from none.
     pub snapshot: Option<Timestamp>,
 }
 
@@ -95,23 +95,23 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// When a request with these events was first written: the moment of the first call, also for selections of the
-    /// batch.
+    /// Returns when a request with these events was first written: the moment of the first call, also for selections of
+    /// the batch.
     pub fn framed_at(&self) -> Timestamp {
         *self.framed_at.get_or_init(Timestamp::now)
     }
 
-    /// All events are from the snapshot of this time, or from none.
+    /// Sets the time of the snapshot that all events are from; `None` if they are from none.
     pub fn set_snapshot(&mut self, snapshot: Option<Timestamp>) {
         self.snapshot = snapshot;
     }
 
-    /// Bytes of all bodies.
+    /// Returns the bytes of all bodies.
     pub fn body_bytes(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Bytes of all bodies and record ids.
+    /// Returns the bytes of all bodies and record ids.
     pub fn size(&self) -> usize {
         self.buffer.len() + self.record_ids.len()
     }
@@ -124,7 +124,7 @@ impl Batch {
         self.buffer.reserve_exact(bytes);
     }
 
-    /// Bytes of memory that are allocated for the events.
+    /// Returns the bytes of memory that are allocated for the events.
     pub fn allocated_bytes(&self) -> usize {
         self.buffer.capacity() + self.record_ids.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
@@ -159,7 +159,7 @@ impl Batch {
         }
     }
 
-    /// The last event is not sent.
+    /// Marks the last event as one that is not sent.
     pub fn withhold_last(&mut self, reason: Unsent) {
         if let Some(entry) = self.entries.last_mut() {
             entry.unsent = Some(reason);
@@ -181,13 +181,13 @@ impl Batch {
     /// Moves the last event into a batch of its own.
     pub fn split_last(&mut self) -> Self {
         let mut last = self.select(self.len().checked_sub(1));
-        // It is framed with the events that follow.
+        // The last event is framed with the events that follow it.
         last.framed_at = Arc::default();
         self.discard_last();
         last
     }
 
-    /// The user's programs have seen an event that came with these, and dropped it.
+    /// Notes that the user's programs have seen an event that came with these, and dropped it.
     pub fn set_programs_worked(&mut self) {
         self.programs_worked = true;
     }

@@ -9,16 +9,16 @@ use tokio::time::{Instant, sleep};
 #[derive(Debug, Clone, Default)]
 pub struct Deadline(Option<watch::Receiver<Until>>);
 
-/// A time that also comes while the machine is suspended. The clock of [`Instant`] stands still meanwhile, and the
-/// leases of other workers do not.
+/// A time that also comes while the machine is suspended. The clock of [`Instant`] stops meanwhile, but the leases of
+/// other workers go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Until {
     at: Instant,
-    /// [`suspended`] when this was made.
+    /// The result of [`suspended`] when this time was made.
     suspended: Duration,
 }
 
-/// How often a deadline is compared with the clock, since a timer does not hear of a suspension.
+/// Longest interval at which a deadline is compared with the clock, since a timer does not notice a suspension.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Until {
@@ -40,8 +40,8 @@ impl Until {
     }
 }
 
-/// How long the machine has been suspended since its start, in whole milliseconds: the two clocks are read one after
-/// the other.
+/// Returns how long the machine has been suspended since its start, in whole milliseconds, since the two clocks are
+/// read one after the other.
 pub fn suspended() -> Duration {
     #[cfg(target_os = "linux")]
     let suspended = {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// Added to what the system says.
+        /// Time that is added to the suspension that the system reports.
         pub(super) static SUSPENDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
@@ -133,7 +133,7 @@ mod tests {
         assert!(!deadline.has_passed(), "one second is left");
         deadline.passed().await;
         assert_eq!(begun.elapsed().as_secs(), 2);
-        // What was set after the suspension does not count it.
+        // A deadline that was set after the suspension does not count it.
         let (_renew, until) = watch::channel(Until::after(Duration::from_secs(10)));
         assert!(!Deadline::new(until).has_passed());
         SUSPENDED.set(Duration::ZERO);

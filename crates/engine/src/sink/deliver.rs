@@ -39,9 +39,10 @@ use fates::Fate;
 use health::Row;
 use sorted::Sorted;
 
-/// If this many events in a row are refused and none is accepted, the configuration is wrong.
+/// Number of events refused in a row, with none accepted, from which the configuration counts as wrong.
 const MISCONFIGURED_FROM: usize = 10;
-/// Refusals after which the rest of the batch is not tried. Half of them are of events from all over the batch.
+/// Number of refusals after which the rest of the batch is not tried. Half of them are of events from all over the
+/// batch.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
 /// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.
@@ -55,7 +56,7 @@ const BUSY: &str = "busy";
 /// Shortest wait before dead letters that could not be stored are tried again.
 const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
 
-/// Shared by all deliveries of one lane.
+/// The state that all deliveries of one lane share.
 #[derive(Debug)]
 pub struct Delivery {
     pub sink: Arc<dyn Sink>,
@@ -63,7 +64,7 @@ pub struct Delivery {
     /// Stores refused events.
     pub dead_letters: Arc<DeadLetters>,
     pub meter: Meter,
-    /// For the time of dead letters.
+    /// The clock for the time of dead letters and warnings.
     pub clock: Clock,
     pub health: SinkHealth,
     /// Limits the attempts in flight.
@@ -87,26 +88,27 @@ struct BatchDelivery<'a> {
     fates: &'a Fates,
     /// The unsent parts, in order, as indices of the batch.
     parts: VecDeque<Vec<usize>>,
-    /// The bytes of each event, where the destination does not count its body.
+    /// The bytes of each event as the destination counts them; `None` if it counts the bodies.
     event_bytes: Option<Vec<u32>>,
     accepted: usize,
     refused: Vec<RefusedEvent>,
-    /// Number of those that the sink accepted without naming them. They count as delivered.
+    /// Number of events in `refused` that the sink accepted without naming them. They count as delivered.
     accepted_unnamed: usize,
-    /// Refused without an attempt, so they do not indicate a problem of the sink.
+    /// Events that were refused without being sent, since they are too large. They do not indicate a problem of the
+    /// sink.
     oversized: Vec<RefusedEvent>,
-    /// The user's program failed on them. They are not sent, and count as refused: a wrong program is as likely as a
-    /// wrong sink.
+    /// Events on which the user's program failed. They are not sent, and count as refused: a wrong program is as likely
+    /// as a wrong sink.
     program_failures: Vec<RefusedEvent>,
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
-    /// The last transaction committed a checkpoint: the events that it covers, ascending.
+    /// The events that the last committed checkpoint covers, ascending; `None` if none was committed.
     committed: Option<Vec<usize>>,
     stop: &'a CancellationToken,
-    /// When the last attempt began.
+    /// The time at which the last attempt began.
     attempted_at: Instant,
-    /// The list of events that are sent apart from others may have changed.
+    /// True if the list of events that are sent apart from others may have changed.
     is_unsorted: bool,
 }
 
@@ -231,7 +233,7 @@ impl BatchDelivery<'_> {
         self.plan(part);
     }
 
-    /// These events are to be sent, in as few requests as possible.
+    /// Adds parts for these events, in as few requests as possible.
     fn plan(&mut self, events: Vec<usize>) {
         if self.delivery.sink.separates_labels() {
             self.parts.extend(self.by_labels(events));
@@ -240,7 +242,7 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// The events with the same labels together, in the order of the first of each.
+    /// Returns the events with the same labels together, in the order of the first event of each group.
     fn by_labels(&self, part: Vec<usize>) -> Vec<Vec<usize>> {
         let mut parts: Vec<(Option<&Arc<Labels>>, Vec<usize>)> = Vec::new();
         let mut places = HashMap::new();
@@ -294,8 +296,8 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Sorts the unsent events by what the lane knows of events that its sink does not take. Suspects come first, in
-    /// requests as small as the search for the refused event wants them. Events that are known to be refused come last,
+    /// Sorts the unsent events if the lane knows or suspects events that its sink does not accept. Suspects come first,
+    /// in requests as small as the search for the refused event needs. Events that are known to be refused come last,
     /// each alone.
     fn set_apart(&mut self) {
         let Some(apart) = self.delivery.health.blocked().apart() else { return };
@@ -321,7 +323,7 @@ impl BatchDelivery<'_> {
         self.parts.extend(found.into_iter().map(|index| vec![index]));
     }
 
-    /// The events that are settled once those of `part` are, ascending; empty without a transaction.
+    /// Returns the events that are settled once those of `part` are, ascending; empty without a transaction.
     fn covered(&self, part: &[usize]) -> Vec<usize> {
         if self.transaction.is_none() {
             return Vec::new();
@@ -410,7 +412,7 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// These events need not be sent again.
+    /// Forgets that the sink did not accept these events, or that they were not stored: they need not be sent again.
     fn unblock(&self, events: impl Iterator<Item = usize>, accepted_at: Option<Instant>) {
         let health = &self.delivery.health;
         let mut blocked = health.blocked();
@@ -427,12 +429,13 @@ impl BatchDelivery<'_> {
         self.batch.event(index).map(|event| event.identity)
     }
 
-    /// The sink has accepted others since the event was found.
+    /// Returns whether the sink has accepted others since the event was found.
     fn is_proven(&self, index: usize) -> bool {
         self.identity(index).is_some_and(|event| self.delivery.health.blocked().is_proven(event))
     }
 
-    /// The first event of the batch that the sink does not take, although it takes others.
+    /// Returns the first event of the batch that the sink does not accept, although it accepts others. Events in
+    /// `refused` are left out.
     fn blamed(&self) -> Option<usize> {
         let blocked = self.delivery.health.blocked();
         if blocked.is_empty() {
@@ -450,7 +453,7 @@ impl BatchDelivery<'_> {
         Some(DeliveredEvent { bytes, time: event.time, labels: event.labels.map(|labels| &**labels) })
     }
 
-    /// The sink refused `count` events of `part` without saying which.
+    /// Refuses all events of `part`. The sink refused `count` of them without saying which.
     fn refuse_all(&mut self, part: Vec<usize>, bytes: u64, count: usize, reason: &str) {
         let all = part.len();
         let reason =
@@ -495,14 +498,15 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// The sink accepts nothing of `part` for now. An event may be to blame: see [`blocked`].
+    /// Sends `part` again after a wait, since the sink accepts nothing of it for now. An event may be to blame: see
+    /// [`blocked`].
     async fn send_again(&mut self, part: Vec<usize>, status: &str, mut reason: String, after: Option<Duration>) {
         let is_news = self.look_for_blame(&part, status);
         self.is_unsorted = true;
         if let Some(index) = self.blamed() {
             let is_alone = part.as_slice() == [index];
-            // One that was just found is tried once more, after all others: a session that fails keeps no dead letters.
-            // The sink must have accepted others since, or it may be down.
+            // An event that was just found is tried once more, after all others, since a session that fails does not
+            // keep its dead letters. The sink must have accepted others since, or it may be down.
             let is_proven = self.accepted > 0 || self.is_proven(index);
             let is_refusal = is_alone && !is_news && is_proven && AnswerSubject::of(status).is_some();
             if is_refusal && self.delivery.health.accepts_refusals() {
@@ -523,7 +527,7 @@ impl BatchDelivery<'_> {
         self.wait(reason, after).await;
     }
 
-    /// True if it is known now which event of `part` is to blame.
+    /// Notes that `part` failed. Returns true if it is known now which of its events is to blame.
     fn look_for_blame(&self, part: &[usize], status: &str) -> bool {
         let health = &self.delivery.health;
         let Some(failed) = AnswerSubject::of(status) else {
@@ -572,12 +576,13 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Number of refusals that say how the sink is now.
+    /// Returns the number of refusals that say how the sink is now. Events that wait for room in the dead-letter store
+    /// do not count.
     fn refused_anew(&self, refused: &[RefusedEvent]) -> usize {
         refused.iter().filter(|refusal| !self.awaits_room(refusal.index)).count()
     }
 
-    /// The event is refused again after it could not be stored. The sink accepted others then.
+    /// Returns whether the event could not be stored when it was refused before. The sink accepted others then.
     fn awaits_room(&self, index: usize) -> bool {
         let unstored = self.delivery.health.unstored();
         !unstored.is_empty() && self.identity(index).is_some_and(|event| unstored.contains(&event))
@@ -619,7 +624,7 @@ impl BatchDelivery<'_> {
     }
 
     /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters. An
-    /// event that the programs have dropped ends a row of those that they failed on. Returns what was counted.
+    /// event that the programs have dropped ends a row of events that they failed on. Returns the counted refusals.
     fn check_refusals(&self) -> Result<Row, Failure> {
         let health = &self.delivery.health;
         let mut row =
@@ -652,7 +657,7 @@ impl BatchDelivery<'_> {
         )))
     }
 
-    /// How refused events become dead letters: the end of an error.
+    /// Returns the end of an error, which says how refused events become dead letters.
     fn to_keep_refused(&self) -> String {
         let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.metrics;
         format!(
@@ -660,9 +665,9 @@ impl BatchDelivery<'_> {
         )
     }
 
-    /// Before the delivery ends early. By command any number of refusals is kept, so that no later answer changes what
-    /// becomes of them. A sink whose `Retry-After` ends each session would otherwise refuse the same events again and
-    /// again, and never be asked about the next one.
+    /// Stores the refused events before the delivery ends early, if the operator accepts any number of refusals. So no
+    /// later answer changes what becomes of them. Otherwise, a sink whose `Retry-After` ends each session would refuse
+    /// the same events again and again, and never be asked about the next one.
     async fn store_accepted_refusals(&self) -> Result<(), DeliveryError> {
         let is_kept = self.transaction.is_none() && self.delivery.health.accepts_refusals();
         if is_kept { self.store_refused().await } else { Ok(()) }
@@ -724,7 +729,8 @@ impl BatchDelivery<'_> {
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.metrics.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {
-            // Which of them were accepted is not known: each has the average size, and labels are those of the first.
+            // Which of the events were accepted is unknown. Each has the average size, and the labels are those of the
+            // first ones.
             let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
             let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
             let up_to = |place: usize| bytes * place as u64 / accepted as u64;
@@ -743,7 +749,7 @@ impl BatchDelivery<'_> {
     }
 }
 
-/// The lane stopped the delivery.
+/// Returns the failure of a delivery that the lane stopped.
 fn stopped() -> Failure {
     Failure::transient("the delivery was stopped")
 }

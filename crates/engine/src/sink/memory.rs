@@ -20,7 +20,7 @@ type Judge = Box<dyn FnMut(usize, &Batch) -> Option<Outcome> + Send>;
 /// An event that the sink accepted: identity, record id, and when.
 pub type Accepted = (Identity, String, Timestamp);
 
-/// How long an attempt waits for a silent sink: as long as those of real ones by default.
+/// How long an attempt waits for a silent sink: as long as an attempt of a real sink by default.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Accepts events as its judge says.
@@ -28,9 +28,9 @@ pub struct MemorySink {
     pub limits: Limits,
     /// How long each attempt takes.
     pub delay: Duration,
-    /// Attempts are not answered while this is set; after half a minute they have failed.
+    /// True while the sink does not answer attempts. They fail after half a minute.
     pub is_silent: AtomicBool,
-    /// Whether accepted events are kept, or only counted.
+    /// True if accepted events are kept, and not only counted.
     pub keeps_events: bool,
     pub attempts: AtomicUsize,
     /// Bytes of the bodies of accepted batches.
@@ -93,17 +93,17 @@ impl MemorySink {
         *lock(&self.judge) = Box::new(judge);
     }
 
-    /// Attempts in flight now.
+    /// Returns the number of attempts in flight now.
     pub fn parallel_now(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The accepted events, in order.
+    /// Returns the accepted events, in order.
     pub fn accepted(&self) -> MutexGuard<'_, Vec<Accepted>> {
         lock(&self.accepted)
     }
 
-    /// How often each identity was accepted.
+    /// Returns how often each identity was accepted.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for (identity, ..) in &*self.accepted() {
@@ -112,7 +112,7 @@ impl MemorySink {
         counts
     }
 
-    /// How many events were accepted, repeated ones included.
+    /// Returns how many events were accepted, repeated ones included.
     pub fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }

@@ -39,13 +39,13 @@ pub trait Sink: Send + Sync + Debug {
     /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
     fn probe(&self) -> BoxFuture<'_, Probe>;
 
-    /// Whether the destination's own content can read these events. Nothing is delivered. `None` if nobody can say,
-    /// which an empty batch shows without a request.
+    /// Tests whether the destination's own content can read these events. Nothing is delivered. `None` if nothing can
+    /// tell, which an empty batch shows without a request.
     fn rehearse<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
         std::future::ready(None).boxed()
     }
 
-    /// The request that would deliver the batch, for people to look at.
+    /// Returns the request that would deliver the batch, for people to look at.
     ///
     /// # Errors
     /// If there is none: the sink does not speak HTTP, or the batch is too large.
@@ -53,28 +53,28 @@ pub trait Sink: Send + Sync + Debug {
         std::future::ready(Err(NoRequest::Other("it sends no HTTP requests".to_owned()))).boxed()
     }
 
-    /// Why the attempts under way are not answered, if the sink knows.
+    /// Returns why the attempts under way are not answered; `None` if the sink does not know.
     fn trouble(&self) -> Option<Failure> {
         None
     }
 
-    /// The proxies on the way to it.
+    /// Returns the proxies on the way to the destination.
     fn proxies(&self) -> Vec<UsedProxy> {
         Vec::new()
     }
 
-    /// True if a batch must not have events with different labels.
+    /// Returns true if a batch must not have events with different labels.
     fn separates_labels(&self) -> bool {
         false
     }
 
-    /// Returns this sink if it accepts events only together with the lane's checkpoint.
+    /// Returns this sink if it accepts events only together with the lane's checkpoint; `None` for other sinks.
     fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         None
     }
 }
 
-/// There is no request to look at.
+/// The reason why there is no request to look at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRequest {
     /// A lane would send the batch in halves.
@@ -90,7 +90,7 @@ pub struct MaskedRequest {
     pub method: ::http::Method,
     pub url: String,
     pub headers: Vec<(String, String)>,
-    /// Before compression.
+    /// The body before compression.
     pub body: Vec<u8>,
 }
 
@@ -143,10 +143,10 @@ impl Limits {
 /// The status of an attempt that sent nothing because the request exceeds a limit of the destination.
 pub const TOO_LARGE: &str = "too_large";
 
-/// The status of an event that was refused by a success, where the destination gives it none of its own.
+/// The status of an event that a successful response refuses, if the destination gives the event no status of its own.
 pub const PARTIAL: &str = "partial";
 
-/// Stands for the status of an event that was not sent, since a program of the pipeline failed on it.
+/// The status of an event that was not sent, since a program of the pipeline failed on it.
 pub const PROGRAM: &str = "program";
 
 /// One attempt to deliver a batch, with its outcome and what to count of it.
@@ -155,8 +155,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Bytes sent: a request's body after compression; for Kafka, keys and values.
     pub bytes: u64,
-    /// Bytes of each event as the destination counts what it takes in, before compression and without framing. `None`:
-    /// those of the events' bodies.
+    /// Bytes of each event as the destination counts them, before compression and without framing. `None` if it counts
+    /// the events' bodies.
     pub event_bytes: Option<Box<[u32]>>,
     /// The label of `sink_requests_total`: an HTTP status, a Kafka error name, `ok`, `timeout`, `connect`, …
     pub status: String,
@@ -178,9 +178,9 @@ pub enum Outcome {
         rejected: Vec<RefusedEvent>,
         /// Events to send again.
         retry: Vec<usize>,
-        /// The destination's hint how long to wait before that.
+        /// The destination's hint how long to wait before the events are sent again.
         after: Option<Duration>,
-        /// About those that were delivered.
+        /// Warnings about the events that were delivered.
         warnings: Vec<Warning>,
     },
     /// Some events were permanently refused and all others were delivered. The destination does not report which ones.
@@ -188,7 +188,7 @@ pub enum Outcome {
     RefusedSome {
         /// Number of refused events, less than the batch has.
         count: usize,
-        /// For the operator.
+        /// The text for the operator.
         reason: String,
     },
     /// Nothing was accepted, and no event is to blame. After [`Failure::Transient`], whose wait is the destination's
@@ -204,11 +204,11 @@ pub enum Outcome {
     Refused(String),
 }
 
-/// What the destination says of events that it accepted.
+/// A warning of the destination about events that it accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     pub reason: WarningReason,
-    /// For the operator. It is logged again when it changes.
+    /// The text for the operator. It is logged again when it changes.
     pub text: String,
 }
 
@@ -219,37 +219,37 @@ pub struct RefusedEvent {
     pub index: usize,
     /// The destination's status for this event, such as 400. It may differ from that of the response.
     pub status: String,
-    /// For the operator.
+    /// The text for the operator.
     pub reason: String,
 }
 
 impl Outcome {
-    /// Everything was delivered, with this warning.
+    /// Returns the outcome of a batch that was delivered as a whole, with this warning.
     pub fn warned(reason: WarningReason, text: impl Into<String>) -> Self {
         Self::DeliveredWithWarnings(vec![Warning { reason, text: text.into() }])
     }
 
-    /// Whether all events were accepted.
+    /// Returns whether all events were accepted.
     pub fn is_delivered(&self) -> bool {
         matches!(self, Self::Delivered | Self::DeliveredWithWarnings(_) | Self::SlowDown(_))
     }
 
-    /// The same bytes may be accepted later; the destination names no wait.
+    /// Returns the outcome of a batch whose same bytes may be accepted later. The destination names no wait.
     pub fn retry_later(reason: impl Into<String>) -> Self {
         Self::Failed(Failure::transient(reason))
     }
 
-    /// Credentials were refused after they were read again.
+    /// Returns the outcome for credentials that were refused after they were read again.
     pub fn unauthorized(reason: impl Into<String>) -> Self {
         Self::Failed(Failure::Unauthorized(reason.into()))
     }
 
-    /// The configuration is wrong: index, topic, address.
+    /// Returns the outcome for a wrong configuration: index, topic, address.
     pub fn misconfigured(reason: impl Into<String>) -> Self {
         Self::Failed(Failure::Misconfigured(reason.into()))
     }
 
-    /// For test tables: the name of its variant, or of its failure's.
+    /// Returns the name of the variant, or of its failure's variant, for test tables.
     #[cfg(any(test, feature = "testing"))]
     pub fn name(&self) -> String {
         match self {
@@ -258,7 +258,7 @@ impl Outcome {
         }
     }
 
-    /// The destination's reason, if the attempt failed as a whole.
+    /// Returns the destination's reason; `None` for a delivered batch and for [`Self::Partial`].
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Failed(failure) => Some(failure.reason()),
@@ -308,8 +308,8 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// What the outcome of a request without events shows of the destination `at`; `accepted` if it would have taken
-    /// events. One that refuses the request may only want events in it.
+    /// Returns what the outcome of a request without events shows about the destination `at`: `accepted` if it would
+    /// have accepted events. A destination that refuses the request may only want events in it.
     pub fn of(outcome: &Outcome, at: &impl Display, accepted: Self) -> Self {
         match (outcome, outcome.reason()) {
             (_, None) => accepted,
@@ -318,14 +318,14 @@ impl Probe {
         }
     }
 
-    /// The destination `at` refuses a request without events.
+    /// Returns the result for a destination `at` that refuses a request without events.
     pub fn refused_without_events(at: &impl Display, reason: &str) -> Self {
         Self::Reached(format!(
             "{at} refuses a request without events ({reason}): only an event can show whether it takes them"
         ))
     }
 
-    /// The result of two probes: the worse one, with both texts.
+    /// Returns the result of two probes: the worse one, with the texts of both unless only one failed.
     pub fn and(self, other: Self) -> Self {
         let join = |one: String, other: String| format!("{one}; {other}");
         match (self, other) {
@@ -339,7 +339,7 @@ impl Probe {
     }
 }
 
-/// For test tables: the name of the outcome, or the reasons of its warnings; for a partial one, its indices.
+/// Returns, for test tables, the name of the outcome, or the reasons of its warnings; for a partial one, its indices.
 #[cfg(any(test, feature = "testing"))]
 pub fn in_words(outcome: Outcome) -> String {
     let reasons = |warnings: &[Warning]| -> Vec<_> { warnings.iter().map(|warning| warning.reason.label()).collect() };

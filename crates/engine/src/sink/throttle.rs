@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Attempt, Outcome};
 
-/// What an attempt shows about the destination's load.
+/// The destination's load, as an attempt shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Load {
     Normal,
@@ -85,12 +85,13 @@ impl Window {
 #[derive(Debug)]
 struct State {
     window: Window,
-    /// From `Retry-After`: no attempt begins earlier.
+    /// The time before which no attempt begins, from `Retry-After`; `None` if there is none.
     blocked_until: Option<Instant>,
 }
 
 impl State {
-    /// Begins an attempt, or says until when none may begin. None: until another one ends.
+    /// Begins an attempt, or returns the time until which none may begin. That is `None` if none may begin until
+    /// another one ends.
     fn try_begin(&mut self) -> Result<u64, Option<Instant>> {
         if self.blocked_until.is_some_and(|until| until > Instant::now()) {
             return Err(self.blocked_until);
@@ -100,7 +101,7 @@ impl State {
     }
 }
 
-/// Shared by all deliveries of a lane.
+/// The limit of concurrent attempts that all deliveries of a lane share.
 #[derive(Debug)]
 pub struct Throttle {
     state: Mutex<State>,
@@ -122,7 +123,7 @@ impl Throttle {
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// How long no attempt may begin, from `Retry-After`.
+    /// Returns how long no attempt may begin, from `Retry-After`.
     pub fn blocked_for(&self) -> Duration {
         let blocked_until = self.state.lock().blocked_until;
         blocked_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
     use crate::sink::RefusedEvent;
 
-    /// Number of attempts that may begin now.
+    /// Returns the number of attempts that may begin now.
     fn available(window: &mut Window) -> usize {
         let begun = (0..100).take_while(|_| window.try_begin().is_some()).count();
         (0..begun).for_each(|_| window.end());

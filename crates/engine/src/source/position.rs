@@ -1,4 +1,4 @@
-//! How far a lane has come: what is in memory, what a poll reads of it, and how it is stored.
+//! Position of a lane: its form in memory, the part that a poll reads of it, and its stored form.
 
 mod baseline;
 mod changes;

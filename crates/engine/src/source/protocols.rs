@@ -1,4 +1,4 @@
-//! How consoles are asked for records: there are three ways.
+//! The three ways to ask consoles for records.
 
 mod findings;
 mod list;

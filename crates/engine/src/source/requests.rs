@@ -207,7 +207,7 @@ impl Request {
 mod tests {
     use super::*;
 
-    /// For tests that play the console.
+    /// Facts about a request, for tests that play the console.
     impl Request {
         /// A parameter of the query.
         pub(in crate::source) fn parameter(&self, name: &str) -> Option<&str> {

@@ -14,7 +14,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 const DAYS: u32 = 14;
 /// Number of days on which a stream must have records, unless some of its records come daily by nature.
 const MIN_DAYS: usize = 10;
-/// Number of longest pauses after which a console is silent, but not sooner and not later than the limits below.
+/// Multiple of the longest pause after which a console is silent, but not sooner and not later than the limits below.
 const MAX_PAUSES: u32 = 3;
 const MIN_SILENCE: Duration = DAY;
 const MAX_SILENCE: Duration = Duration::from_secs(7 * 86_400);
@@ -230,7 +230,7 @@ mod tests {
             Self { pull: PullSettings { silent_after, ..PullSettings::of(stream) }, rhythm: Rhythm::default() }
         }
 
-        /// A complete poll that shows records of these hours.
+        /// Makes a complete poll that shows records of these hours.
         fn poll(&mut self, at: u32, shown: &[u32]) {
             let start = START.plus(HOUR * at);
             let mut observed = self.rhythm.begin_poll(&self.pull);
@@ -238,7 +238,7 @@ mod tests {
             self.rhythm.complete(&observed, start, true);
         }
 
-        /// A poll each hour up to `to`, with a record in each hour for which `has_record`.
+        /// Makes a poll each hour up to `to`, with a record in each hour for which `has_record`.
         fn poll_hourly(&mut self, from: u32, to: u32, has_record: impl Fn(u32) -> bool) {
             for hour in from..to {
                 let shown = if has_record(hour) { vec![hour] } else { vec![] };
@@ -246,7 +246,7 @@ mod tests {
             }
         }
 
-        /// The first hour from `from` on in which the lane is silent, if the console shows nothing more.
+        /// Returns the first hour from `from` on in which the lane is silent, if the console shows nothing more.
         fn silent_from(&mut self, from: u32) -> Option<u32> {
             (from..from + 24 * 15).find(|hour| {
                 self.poll(*hour, &[]);
@@ -263,9 +263,9 @@ mod tests {
     fn records_that_were_not_shown_are_told_from_those_that_came_after_a_silence() {
         let hour = |hour: u32| START.plus(HOUR * hour);
         for (shown, missed) in [
-            // It was made after the last poll.
+            // The record was made after the last poll.
             (vec![30], None),
-            // It is older, and so may be what `overlap` does not reach.
+            // The first record is older than the last poll, and so may be others that `overlap` does not reach.
             (vec![28, 29], Some((hour(1), hour(28)))),
             (vec![], None),
         ] {
@@ -274,7 +274,7 @@ mod tests {
             let mut observed = case.rhythm.begin_poll(&case.pull);
             shown.iter().for_each(|shown| observed.add(hour(*shown), hour(30)));
             assert_eq!(case.rhythm.missed(&observed, hour(30), HOUR * 2), missed, "{shown:?}");
-            // All that is newer than the last one was read.
+            // All records that are newer than the last one were read.
             assert_eq!(case.rhythm.missed(&observed, hour(30), HOUR * 29), None, "{shown:?}");
         }
     }
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(case.rhythm, before);
     }
 
-    /// Such a poll says that the console answers, not that it has nothing new.
+    /// A poll that looks for changes alone says that the console answers, not that it has nothing new.
     #[test]
     fn a_poll_that_looks_for_changes_alone_makes_no_lane_silent() {
         let mut case = Case::after(Stream::Alerts, SilentAfter::Period(Period(HOUR)));

@@ -85,8 +85,8 @@ struct ProgramKey {
 #[cfg(feature = "remap")]
 static COMPILED: LazyLock<WeakCache<ProgramKey, Program>> = LazyLock::new(WeakCache::default);
 
-/// Programs that were compiled lately, and when. The lanes of a file that was checked begin a moment later. Nothing
-/// else uses its programs until then.
+/// Programs that were compiled lately, each with the time of that. The lanes of a file that was checked begin a moment
+/// later. Nothing else uses its programs until then.
 #[cfg(feature = "remap")]
 static RECENT: Mutex<VecDeque<(Instant, Arc<Program>)>> = Mutex::new(VecDeque::new());
 #[cfg(feature = "remap")]

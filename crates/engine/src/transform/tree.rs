@@ -375,7 +375,7 @@ mod tests {
         T::parse(text).map(|tree| tree.to_json())
     }
 
-    /// Also numbers that no float holds, and each value of a key that is there twice.
+    /// This holds for numbers that no float holds, and for each value of a key that is there twice.
     #[test]
     fn nothing_is_lost_of_what_is_parsed() {
         for (text, expected) in [
@@ -433,7 +433,7 @@ mod tests {
         assert_eq!((Json::parse_whole(&nested(most)).is_some(), Json::parse_whole(&nested(most + 1))), (true, None));
     }
 
-    /// What [`Tree::rename_members`] does, the slow way.
+    /// Renames as [`Tree::rename_members`] does, but the slow way.
     fn renamed(object: &BTreeMap<String, Json>, rename: impl Fn(&str) -> Option<String>) -> BTreeMap<String, Json> {
         let mut renamed = BTreeMap::new();
         for (key, value) in object {

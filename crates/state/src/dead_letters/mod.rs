@@ -86,7 +86,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut line = Vec::new();
         line::write_line(&dead_letter("acme", b"{}"), &mut line);
-        // Room for two and a half of a pipeline alone.
+        // The store has room for two and a half dead letters of a pipeline alone.
         let max = line.len() as u64 * 5;
         let store = in_directory(directory.path(), max);
         store.keep(&[dead_letter("acme", b"{}")]).await.unwrap();
@@ -103,7 +103,7 @@ mod tests {
         let size = line.len() as u64;
         let pipelines = [("acme".to_owned(), 2 * size, 2 * size), ("beta".to_owned(), size, 3 * size / 2)];
         assert_eq!((usage.bytes, usage.pipelines), (3 * size, pipelines.to_vec()));
-        // Another process removes some.
+        // Another process removes some dead letters.
         std::fs::remove_dir_all(directory.path().join("acme")).unwrap();
         store.keep(&more).await.unwrap();
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 }
 
-/// What the fuzzing reads and writes.
+/// Reads and writes of the fuzzing.
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzed {
     #[cfg(feature = "kubernetes")]

@@ -608,7 +608,7 @@ mod tests {
             gzip::lines(&lines).map(|line| parse_line(line.trim_ascii_end()).unwrap().record_id).collect();
         assert!((15..=20).contains(&stored) && kept == ids[..stored], "{stored} {kept:?}");
 
-        // No purge makes room for this one.
+        // No purge makes room for this dead letter.
         let huge = event(1_200_000);
         let alone = [DeadLetter::sample("globex", huge.as_bytes())];
         let (stored, error) = dead_letters.keep(&alone).await.unwrap_err();

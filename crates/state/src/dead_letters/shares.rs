@@ -82,7 +82,7 @@ mod tests {
         for pipelines in 1..=5_u64 {
             let mut shares = Shares::new(max, []);
             let names: Vec<String> = (0..pipelines).map(|number| format!("p{number}")).collect();
-            // They grow in turn, by one byte, until none may grow any more.
+            // The shares grow one after the other, by one byte, until none may grow any more.
             while let Some(name) =
                 names.iter().filter(|name| shares.admits(name, 1)).min_by_key(|name| shares.used(name))
             {

@@ -78,7 +78,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("shard_handover_duration_seconds", "histogram", &["direction"]),
 ];
 
-/// What every Prometheus client for Linux exposes, under the same names everywhere.
+/// The metrics that every Prometheus client for Linux exposes, under the same names everywhere.
 const PROCESS: &[(&str, &str)] = &[
     ("process_cpu_seconds_total", "counter"),
     ("process_max_fds", "gauge"),

@@ -37,7 +37,7 @@ fn refused() -> Failure {
     Failure::Unauthorized("401".to_owned())
 }
 
-/// What a lane shows after each of some events in a row.
+/// A lane's state is checked after each of several changes in a row.
 #[test]
 fn a_lane_shows_the_most_severe_of_what_fails() {
     use LaneEvent::{

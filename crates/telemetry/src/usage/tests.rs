@@ -135,7 +135,7 @@ fn the_layout_is_that_of_the_golden_file() {
     assert!(columns == usage.columns(), "another layout needs another number");
 }
 
-/// It had no times of comparisons, but whether they were late.
+/// The first layout had no times of comparisons, but only whether they were late.
 #[test]
 fn the_first_layout_is_read() {
     let mut usage = sample();
@@ -239,7 +239,7 @@ fn two_of_one_lane_are_added() {
     let before = one.clone();
     one.merge(&Usage::default());
     assert_eq!(one, before);
-    // It is known over later writes, the stored form and other merges, and the list of merges has an end.
+    // A merge stays known after later writes, in the stored form and after other merges. The list of merges has an end.
     for merge in 0..MAX_MERGED - 1 {
         let mut third = Usage::default();
         third.add(&one_event(at(100), 1), session(at(100), 100 + merge as u64));
@@ -250,7 +250,7 @@ fn two_of_one_lane_are_added() {
     }
     one.merge(&before);
     assert_eq!(one.merged.len(), MAX_MERGED);
-    // What was written to it since is not there yet.
+    // The events that were added to `other` since then are not merged yet.
     other.add(&one_event(at(101), 1), CountedTime { write: (2, 1), ..session(at(101), 2) });
     assert!(!one.has_merged(&other));
 }
@@ -337,7 +337,7 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     }
     assert!(Usage::default().accept(until, OwnClock::Unknown).is_ok());
 
-    // What such a clock has written happened before now.
+    // Events that were written by such a clock happened before now.
     let all = |usage: &Usage, now: Timestamp| usage.within(Timestamp::default(), now.plus(hours(1))).counts.events;
     let ahead = until.plus(day * 10);
     let mut delta = one_event(ahead, 1);
@@ -356,7 +356,7 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     assert_eq!((all(&usage, later), usage.within(now.minus(hours(1)), later.plus(hours(1))).counts.events), (103, 3));
     assert_eq!(Usage::decode(&usage.encode()).as_ref(), Ok(&usage));
 
-    // What was counted while the clock was ahead, and is written when it is right.
+    // Events that were counted while the clock was ahead are written when it is right.
     let mut usage = sample();
     usage.add(&one_event(ahead, 1), CountedTime { from: ahead, until, is_over: false, write: (9, 1) });
     assert_eq!((usage.until(), all(&usage, until)), (Some(until), 101));
@@ -399,7 +399,7 @@ fn a_write_that_fails_is_tried_again_more_and_more_seldom() {
     lane.written(after(40));
     lane.count(after(40), &Counts { events: 1, ..Counts::default() });
     assert_eq!(lane.due(after(57), false), None);
-    // What is stored is damaged, and then removed.
+    // The stored counts are damaged, and then removed.
     lane.set_unreadable(after(57));
     let recent = lane.recent(after(57)).unwrap();
     assert_eq!((recent.today, recent.has_gap_today, recent.has_gap_yesterday), (2, true, true), "of this process");

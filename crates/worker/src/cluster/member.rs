@@ -65,7 +65,7 @@ struct Member {
     plan: LeasePlanner,
     lease: Duration,
     started: Instant,
-    /// [`suspended`] at that time.
+    /// [`suspended`] at the time `started`.
     suspended: Duration,
     /// The name of this worker.
     worker: String,

@@ -91,7 +91,7 @@ pub(super) fn console(root: &Node, console: &console::ConsoleSettings, problems:
 /// Keys of tokens, here and in `auth`.
 const TOKENS: [&str; 4] = ["token", "api_key", "intake_key", "code"];
 
-/// Tokens in the file itself, of which something can be wrong before anybody is asked.
+/// Checks tokens in the file itself for mistakes that show without a request.
 fn literal_tokens(report: &mut Report<'_>, parent: Option<&Node>, prefix: &str) {
     for key in TOKENS {
         let Some(node) = parent.and_then(|parent| parent.get(key)) else { continue };

@@ -177,7 +177,7 @@ mod tests {
     fn report(text: &str) -> FileReport {
         let resources = Resources::default();
         resources.replace("test", found(text, ResourceState::default()));
-        // The operator allows this to other tenants' files.
+        // The operator allows this to files other than the resource.
         let tenants = TenantRules {
             secrets_dir: Some("/secrets".into()),
             env_prefixes: vec!["TENANT_".to_owned()],

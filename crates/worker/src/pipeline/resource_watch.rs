@@ -130,7 +130,7 @@ impl Listing {
                 false => events.next().await,
             };
             match event {
-                // The watch also begins again if the API server has forgotten its last version.
+                // The listing also begins again if the API server has forgotten the version that the watch had seen.
                 Some(Ok(Event::Init)) => {
                     is_listing = true;
                     found.clear();

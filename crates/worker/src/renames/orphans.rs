@@ -33,7 +33,7 @@ impl Renames {
         has_orphans && !known.files.has_pipeline(pipeline) && !known.is_wanted(pipeline)
     }
 
-    /// [`Self::has_lost`] these.
+    /// Returns the pipelines for which [`Self::has_lost`] is true.
     pub fn lost_pipelines(&self) -> BTreeSet<String> {
         let names: BTreeSet<String> = self.known.lock().orphans.iter().map(|lane| lane.pipeline.clone()).collect();
         names.into_iter().filter(|name| self.has_lost(name)).collect()

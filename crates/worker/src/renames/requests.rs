@@ -20,7 +20,7 @@ use crate::shared::Shared;
 
 /// Interval at which a worker looks for requests.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Comes before the text of a refusal. No lane's name begins with it.
+/// The character before the text of a refusal. No lane's name begins with it.
 const REFUSED: char = '!';
 /// The text of a [`LaneRequest::Retry`], which is not the name of a lane.
 const RETRY: &str = "retry";

@@ -182,7 +182,8 @@ async fn only_a_checkpoint_of_the_same_records_and_of_a_pipeline_without_a_file_
     }
 }
 
-/// Another installation on the same store has such a checkpoint. Its lanes are none of this one's business.
+/// Another installation on the same store has such a checkpoint. This installation has nothing to do with the lanes of
+/// the other one.
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_still_moves_after_ten_minutes_is_another_installations() {
     let fixture = Fixture::new(None, "");
@@ -400,7 +401,7 @@ async fn a_tenant_waits_for_checkpoints_of_its_own_place_only_and_hears_of_no_ot
         let fixture = Fixture::new(None, "");
         let fixture = if let Some(own) = own { fixture.of_tenant(own) } else { fixture };
         fixture.put("acme/threats/siem", checkpoint_of(others, "acme.example", SCOPE, "http", 0)).await;
-        // It has come further, and does not count.
+        // This checkpoint has come further, and does not count.
         fixture.put("other/threats/siem", checkpoint_of("another", "acme.example", SCOPE, "http", -1)).await;
         assert_eq!(fixture.begins_within(MINUTE).await, !waits, "{own:?} {others}");
         if waits {

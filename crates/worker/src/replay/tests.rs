@@ -12,13 +12,13 @@ fn hours_ago(hours: u32) -> Timestamp {
     NOW.minus(Duration::from_secs(3_600) * hours)
 }
 
-/// What becomes of a record.
+/// The fate of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Delivered,
     Excluded,
     Refused,
-    /// It is refused, and a replay delivers it.
+    /// The record is refused, and a replay delivers it.
     Replayed,
 }
 

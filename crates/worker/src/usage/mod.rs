@@ -31,9 +31,9 @@ pub use by_commands::{CommandUsage, usage_area};
 const MINUTE: Duration = Duration::from_secs(60);
 /// Interval at which the stored counts of lanes that have begun are read.
 const READ_INTERVAL: Duration = Duration::from_secs(2);
-/// Lanes that are read each time. The stores also serve lanes that start.
+/// Number of lanes that are read each time. The stores also serve lanes that start.
 const READ_AT_ONCE: usize = 100;
-/// Concurrent reads or writes.
+/// Number of concurrent reads or writes.
 const CALLS: usize = 8;
 /// Timeout of one read or write.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -304,7 +304,7 @@ async fn counts_of_a_process_that_was_killed_before_its_first_write_are_not_all(
         let store = Arc::<LossyStore>::default();
         let (shared, lane) = process(&store, Clock::simulated(START));
         lane.set_opened(settled);
-        // It opens again, after a failure: what it has settled meanwhile it has counted.
+        // The lane opens again after a failure: it has counted the events that it has settled meanwhile.
         lane.set_opened(settled + 10);
         count(&shared, &lane, 5);
         shared.usage.read(&lane, START, 0).await.unwrap();
@@ -329,7 +329,7 @@ async fn one_that_is_damaged_is_kept_as_it_is() {
     assert_eq!(store.stored.checkpoints()[&key], [1, 2, 3]);
     assert!(lane.usage.has_pending(), "it is tried again");
 
-    // It is read once, and does not keep others from being read.
+    // The damaged object is read once, and does not keep others from being read.
     let (shared, lane) = process(&store, Clock::simulated(START));
     store.reads.store(0, Ordering::Relaxed);
     let keeping = shared.clone();
@@ -417,7 +417,7 @@ async fn what_is_stored_is_not_read_while_it_is_written() {
     assert_eq!(lane.usage.recent(clock.now()).map(|recent| recent.today), Some(5));
 }
 
-/// The console's clock says so. What is stored would be forgotten as too old.
+/// The console's clock shows that the worker's is wrong. With it, stored counts would be forgotten as too old.
 #[tokio::test(start_paused = true)]
 async fn a_worker_whose_clock_is_years_ahead_writes_when_it_is_right_again() {
     let store = Arc::<LossyStore>::default();

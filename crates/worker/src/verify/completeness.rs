@@ -42,7 +42,7 @@ pub struct CompletenessChecker {
 /// The console's records of an hour.
 #[derive(Debug, Default)]
 pub struct HourRecords {
-    /// Over all records.
+    /// Sum over all records.
     pub sum: Sum,
     /// The records that were not known.
     pub unknown: Vec<UnknownRecord>,

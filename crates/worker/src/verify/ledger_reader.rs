@@ -62,7 +62,7 @@ pub fn live_backend(
 /// The accounted records of a lane in some hours.
 pub struct Account {
     pub lane: LaneId,
-    /// Without repairs.
+    /// The lane's checkpoint, without repairs.
     pub checkpoint: LaneCheckpoint,
     pub which: LedgerKind,
     /// Sums and identities, including repairs, and replays where these were asked for.

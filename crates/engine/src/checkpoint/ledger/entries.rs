@@ -1,4 +1,4 @@
-//! What a ledger's part of a journal consists of.
+//! The entries of a ledger's part of a journal.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::hour::Hour;
 use crate::checkpoint::encoding::sorted;
 
-/// Bytes of an hour, a count and identities xored.
+/// Bytes of an entry: an hour, a count, and the xor of identities.
 pub const SUM_BYTES: usize = 4 + 8 + 16;
 
-/// The records of one hour.
+/// The sum of the records of one hour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
     pub count: u64,
-    /// Their identities, xored.
+    /// The xor of the records' identities.
     pub xor: [u8; 16],
 }
 
-/// Identities of one hour, as a journal has them.
+/// Identities of one hour, in the form of a journal.
 #[derive(Serialize, Deserialize)]
 pub struct HourKeys {
     pub hour: Hour,
@@ -38,17 +38,17 @@ impl Sum {
     }
 }
 
-/// The identities as a journal has them.
+/// Returns the identities in the form of a journal.
 pub fn keys(mut entries: Vec<(Hour, u64)>) -> Vec<u8> {
     entries.sort_unstable();
     let hours = entries.chunk_by(|(hour, _), (next, _)| hour == next);
     let hours =
         hours.map(|of_hour| HourKeys { hour: of_hour[0].0, keys: of_hour.iter().map(|(_, key)| *key).collect() });
-    // A `Vec` accepts every byte, and all of it can be serialized.
+    // This cannot fail: a `Vec` accepts every byte, and all fields can be serialized.
     postcard::to_stdvec(&hours.collect::<Vec<_>>()).unwrap_or_default()
 }
 
-/// The sums as a journal has them: [`SUM_BYTES`] each, big-endian.
+/// Returns the sums in the form of a journal: [`SUM_BYTES`] each, big-endian.
 pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.len() * SUM_BYTES);
     for (hour, sum) in entries {

@@ -33,18 +33,19 @@ impl FormerLedger {
         self.until
     }
 
-    /// The ledger itself, which remembers no identity.
+    /// Returns the ledger itself, which remembers no identity.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// The whole hours that it has sums of at `now`.
+    /// Returns the whole hours of which the ledger has sums at `now`.
     pub fn hours(&self, now: Timestamp) -> Range<Hour> {
         let start = Hour::from(self.ledger.since).max(first_kept(now, SUM_HOURS));
         start..Hour::of(self.until).unwrap_or_default().max(start)
     }
 
-    /// Drops what is too old, and returns what has to be written to the journal before the checkpoint: all sums.
+    /// Drops sums that are too old. Returns the bytes that have to be written to the journal before the checkpoint: all
+    /// sums.
     pub fn take_appends(&mut self, current: &mut Ledger, now: Timestamp) -> Vec<Append> {
         let Self { ledger, .. } = self;
         ledger.forget_old_sums(now);
@@ -58,18 +59,18 @@ impl FormerLedger {
         sums.filter_map(|sums| sums.take_all(&mut current.next_segment)).collect()
     }
 
-    /// Its segments, which are no longer referred to.
+    /// Returns the numbers of the ledger's segments, which are no longer referred to.
     pub fn into_segments(self) -> impl Iterator<Item = u64> {
         let delivered = self.ledger.delivered.into_iter().map(|delivered| delivered.sums);
         iter::once(self.ledger.sums).chain(delivered).flat_map(|mut sums| sums.older.release_all())
     }
 
-    /// The delivered records of the ledger, as they were stored with it.
+    /// Sets the sums of delivered records that were stored with the ledger.
     pub fn set_delivered(&mut self, delivered: Option<Delivered>) {
         self.ledger.delivered = delivered;
     }
 
-    /// [`Ledger::leave_journal`].
+    /// Calls [`Ledger::leave_journal`].
     pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
         self.ledger.leave_journal(journal);
     }

@@ -7,7 +7,7 @@ use s1_forwarder_record::Timestamp;
 use serde::{Deserialize, Serialize};
 
 const MICROS: i64 = 3_600_000_000;
-/// A lane without events stores after this, at the latest, how far it has come.
+/// Longest time after which a lane without events stores its position.
 const MAX_UNSTORED: Duration = Duration::from_secs(20 * 60);
 
 /// A whole hour of UTC, counted from 1970.
@@ -15,16 +15,16 @@ const MAX_UNSTORED: Duration = Duration::from_secs(20 * 60);
 pub struct Hour(pub u32);
 
 impl Hour {
-    /// The hour of `time`; none before 1970.
+    /// Returns the hour of `time`; `None` if that is before 1970.
     pub fn of(time: Timestamp) -> Option<Self> {
         u32::try_from(time.micros().div_euclid(MICROS)).ok().map(Self)
     }
 
-    /// The first hour that begins at `time` or after it.
+    /// Returns the first hour that begins at `time` or after it.
     pub fn from(time: Timestamp) -> Self {
         Self(u32::try_from(time.micros().saturating_add(MICROS - 1).div_euclid(MICROS)).unwrap_or(0))
     }
-    /// The first hour of its day.
+    /// Returns the first hour of the hour's day.
     #[must_use]
     pub const fn day(self) -> Self {
         Self(self.0 - self.0 % 24)
@@ -43,9 +43,10 @@ impl Hour {
     }
 }
 
-/// When and by which command `verify` delivers what is missing of the time between these. It compares whole hours,
-/// after they have settled (see `PullSettings::settles_after`) and the lane has stored that it is past them. `file` is
-/// the pipeline's, and `state_flags` are those of a command that uses the same state.
+/// Returns a text that says when and by which command `verify` delivers the records that are missing between `since`
+/// and `until`. `verify` compares whole hours, after they have settled (see `PullSettings::settles_after`) and the lane
+/// has stored a position past them. `file` is the pipeline's file, and `state_flags` are the flags of a command that
+/// uses the same state.
 pub fn repair_between(
     since: Timestamp,
     until: Timestamp,

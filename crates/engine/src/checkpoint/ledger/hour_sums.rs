@@ -11,8 +11,10 @@ use super::{Hour, Sum};
 use crate::checkpoint::journal::{Journal, Segment};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
 
-/// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
+/// Maximum number of sums in the checkpoint, if there is a journal. If there are more, all but the newest move to the
+/// journal.
 pub(super) const MAX_SUMS: usize = 72;
+/// Number of the newest sums, which stay in the checkpoint.
 pub(super) const NEWEST_SUMS: usize = 24;
 
 /// Sums of records by their hour of creation, with a journal for most of them.
@@ -33,13 +35,14 @@ impl HourSums {
         self.recent.is_empty() && self.older.is_empty()
     }
 
-    /// Drops the hours before `first`. Returns the segments of the journal that have no other ones.
+    /// Drops the hours before `first`. Returns the numbers of the journal segments that have no other hours.
     pub fn forget(&mut self, first: Hour) -> Vec<u64> {
         self.recent = self.recent.split_off(&first);
         self.older.expire(first)
     }
 
-    /// What has to be written to the journal before the checkpoint: most sums, once there are too many.
+    /// Moves most sums to the journal if there are too many. Returns the bytes to write there before the checkpoint;
+    /// `None` if there are none.
     pub fn take_append(&mut self, next_segment: &mut u64) -> Option<Append> {
         if self.recent.len() <= MAX_SUMS {
             return None;
@@ -57,7 +60,7 @@ impl HourSums {
         Some(self.older.append(newest, entries::sums(&sums), next_segment))
     }
 
-    /// The sums of `hours`, those in the journal of `key` included.
+    /// Returns the sums of `hours`, those in the journal of `key` included.
     ///
     /// # Errors
     /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
@@ -79,7 +82,7 @@ impl HourSums {
         Ok(sums)
     }
 
-    /// Takes the sums back from the journal, for a store without one.
+    /// Moves the sums from the journal back into the checkpoint, for a store without journals.
     pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
         let segments = std::mem::take(&mut self.older);
         for entry in segments.segments().filter_map(|segment| journal.get(&segment.number)) {
@@ -90,7 +93,7 @@ impl HourSums {
     }
 }
 
-/// Sums by their hour, as the difference to the hour before.
+/// Encodes sums by their hour, each hour as the difference to the hour before.
 mod by_hour {
     use std::collections::BTreeMap;
 
@@ -111,7 +114,7 @@ mod by_hour {
     }
 }
 
-/// The segments that may contain entries of `hours`.
+/// Returns the segments that may contain entries of `hours`.
 pub(super) fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
     let Range { start, end } = *hours;
     journal.segments().filter(move |segment| start < end && segment.newest >= start)

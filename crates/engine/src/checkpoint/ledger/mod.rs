@@ -1,16 +1,16 @@
-//! What a lane has accounted for, to compare with the console.
+//! The ledger of the records that a lane has accounted for, to compare with the console.
 //!
 //! A ledger is stored in the same write as its checkpoint: a lane that returns to a checkpoint returns to the ledger of
 //! that moment. It sums up records by their hour of creation (count and xor of their identities, for 90 days), and
 //! keeps the identities of the last 48 hours.
 //!
-//! Its part of a checkpoint stays small however busy the lane is, and however old. Where the store has journals, older
-//! sums and all but the last few identities go there, and the checkpoint says how far the journal counts. The journal
-//! is written before the checkpoint that refers to it. What a crash leaves after its end is overwritten. Where the
-//! store has none, the hours of a day that has ended three days ago become one count.
+//! The ledger's part of a checkpoint stays small, however busy and however old the lane is. If the store has journals,
+//! older sums and all but the last few identities go there, and the checkpoint says how far the journal counts. The
+//! journal is written before the checkpoint that refers to it. Bytes that a crash leaves after the journal's end are
+//! overwritten. If the store has no journals, the hours of a day that ended three days ago become one count.
 //!
-//! Where the store has journals, it sums up in the same way those of the records that the sink has acknowledged
-//! ([`Delivered`]). These sums are stored apart from the ledger, after everything that older layouts have.
+//! If the store has journals, the ledger also sums up, in the same way, the accounted records that the sink has
+//! acknowledged ([`Delivered`]). These sums are stored apart from the ledger, after all fields that older layouts have.
 //!
 //! A ledger that begins again, as when the lane's scope changes, leaves its sums to a [`FormerLedger`].
 //!
@@ -45,12 +45,13 @@ const SUM_HOURS: u32 = 90 * 24;
 const IDENTITY_HOURS: u32 = 48;
 /// Hours after which a day becomes one count, if the lane has no journal.
 const HOURS_APART: u32 = 72;
-/// Identities in the checkpoint at most; then all of them move to the journal.
+/// Maximum number of identities in the checkpoint. If there are more, all of them move to the journal.
 const MAX_RECENT: usize = 256;
-/// Segments of identities (of 1 MiB) per lane at most: about sixty million ids of a busy stream, 4 bytes each.
+/// Maximum number of segments of identities per lane, of about 1 MiB each. They have about sixty million ids of a busy
+/// stream, 4 bytes each.
 const MAX_SEGMENTS: usize = 256;
 
-/// The records that a lane has accounted for, by hour of creation. It is part of the lane's checkpoint.
+/// The records that a lane has accounted for, by hour of creation. The ledger is part of the lane's checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// How often the ledger was started again.
@@ -66,12 +67,13 @@ pub struct Ledger {
     /// Identities that are not in the journal yet.
     recent: Vec<(Hour, u64)>,
     identities: Journal,
-    /// The first hour all of whose identities are kept; none where the store keeps no journals.
+    /// The first hour all of whose identities are kept; `None` if the store keeps no journals.
     kept_from: Option<Hour>,
     next_segment: u64,
-    /// Segments that are to be removed.
+    /// Numbers of the segments that are to be removed.
     released: Vec<u64>,
-    /// None where the store keeps no journals, and where an earlier release has written the ledger.
+    /// The accounted records that the sink has acknowledged. `None` if the store keeps no journals, or if an earlier
+    /// release has written the ledger.
     #[serde(skip)]
     delivered: Option<Delivered>,
 }
@@ -79,27 +81,28 @@ pub struct Ledger {
 /// The accounted records that the sink has acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
-    /// The first hour whose sum has all of them.
+    /// The first hour whose sum has all acknowledged records.
     from: Hour,
     sums: HourSums,
 }
 
 impl Ledger {
-    /// An empty ledger for everything created from `since` on. `asked` is the filter of the requests, which decides
-    /// what the console counts; `journals` says whether the store has journals.
+    /// Returns an empty ledger for everything created from `since` on. `asked` is the filter of the requests, which
+    /// decides what the console counts; `journals` says whether the store has journals.
     pub fn begin(since: Timestamp, asked: String, journals: bool) -> Self {
         let start = Hour::from(since);
         let delivered = journals.then(|| Delivered { from: start, ..Delivered::default() });
         Self { since, asked, kept_from: journals.then_some(start), delivered, ..Self::default() }
     }
 
-    /// Starts the ledger again, for everything created from `since` on. Returns what it was, without identities.
+    /// Starts the ledger again, for everything created from `since` on. Returns the ledger as it was before, without
+    /// identities.
     pub fn restart(&mut self, since: Timestamp, asked: String, journals: bool) -> Self {
         let mut before = std::mem::take(self);
         let mut released = std::mem::take(&mut before.released);
         released.extend(before.identities.release_all());
         before.recent.clear();
-        // No hour has identities.
+        // The ledger that ends has no identities of any hour.
         before.kept_from = before.kept_from.map(|_| Hour(u32::MAX));
         let generation = before.generation + 1;
         let next_segment = before.next_segment;
@@ -107,27 +110,27 @@ impl Ledger {
         before
     }
 
-    /// How often the ledger was started again. A repair completes only the generation that it was made for.
+    /// Returns how often the ledger was started again. A repair completes only the generation that it was made for.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Every record created from this time on is in the ledger once it is delivered.
+    /// Returns the time from which on every created record is in the ledger once it is delivered.
     pub fn since(&self) -> Timestamp {
         self.since
     }
 
-    /// The filter of the requests.
+    /// Returns the filter of the requests.
     pub fn filter(&self) -> &str {
         &self.asked
     }
 
-    /// The first hour whose identities are all kept at `now`; none without a journal.
+    /// Returns the first hour whose identities are all kept at `now`; `None` if the store keeps no journal.
     pub fn kept_from(&self, now: Timestamp) -> Option<Hour> {
         self.kept_from.map(|from| from.max(first_kept(now, IDENTITY_HOURS)))
     }
 
-    /// Whether the store keeps a journal for the ledger.
+    /// Returns whether the store keeps a journal for the ledger.
     pub fn has_journals(&self) -> bool {
         self.kept_from.is_some()
     }
@@ -151,25 +154,25 @@ impl Ledger {
         }
     }
 
-    /// Sums up what is delivered from now on: an earlier release did not. No record created after `newest` has been
-    /// accounted for.
+    /// Sums up the records that are delivered from now on, if an earlier release did not. No record created after
+    /// `newest` has been accounted for.
     pub fn sum_deliveries(&mut self, newest: Timestamp) {
         if self.has_journals() {
             self.delivered.get_or_insert_with(|| Delivered { from: Hour::from(newest), ..Delivered::default() });
         }
     }
 
-    /// The first hour whose delivered records are all in the sums of these.
+    /// Returns the first hour whose delivered records are all summed up; `None` if the ledger does not sum them up.
     pub fn delivered_from(&self) -> Option<Hour> {
         self.delivered.as_ref().map(|delivered| delivered.from)
     }
 
-    /// The delivered records, which are stored apart from the ledger.
+    /// Returns the sums of delivered records, which are stored apart from the ledger.
     pub fn delivered(&self) -> Option<&Delivered> {
         self.delivered.as_ref()
     }
 
-    /// Takes the delivered records that were stored with this ledger.
+    /// Sets the sums of delivered records that were stored with this ledger.
     pub fn set_delivered(&mut self, delivered: Option<Delivered>) {
         self.delivered = delivered;
     }
@@ -185,22 +188,23 @@ impl Ledger {
         self.days_until
     }
 
-    /// Whether it has counted anything, as of streams whose records are counted.
+    /// Returns whether the ledger has counted anything. Only streams whose records are counted have sums.
     pub fn has_sums(&self) -> bool {
         !(self.sums.is_empty() && self.days.is_empty())
     }
 
-    /// What a lane writes to other segments of its journal gets their numbers here.
+    /// Returns the number of the next segment. The other parts of the lane's journal get the numbers of their segments
+    /// here too.
     pub fn next_segment(&mut self) -> &mut u64 {
         &mut self.next_segment
     }
 
-    /// Segments of the lane's journal that no checkpoint refers to any more.
+    /// Adds segments of the lane's journal to those that are to be removed. No checkpoint refers to them any more.
     pub fn release(&mut self, segments: impl IntoIterator<Item = u64>) {
         self.released.extend(segments);
     }
 
-    /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
+    /// Drops entries that are too old. Returns the bytes that have to be written to the journal before the checkpoint.
     pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
         self.forget_old_sums(now);
         if self.kept_from.is_none() {
@@ -231,11 +235,11 @@ impl Ledger {
         let first = first_kept(now, SUM_HOURS);
         self.released.extend(self.sums.forget(first));
         self.released.extend(self.delivered.iter_mut().flat_map(|delivered| delivered.sums.forget(first)));
-        // Where the store has journals, of the time when it had none.
+        // If the store has journals now, these days are of the time when it had none.
         self.days = self.days.split_off(&first.day());
     }
 
-    /// Makes one count of each day that ended some time ago.
+    /// Makes one count of each day that ended at least `HOURS_APART` ago.
     fn sum_up_days(&mut self, now: Timestamp) {
         self.days_until = self.days_until.max(first_kept(now, HOURS_APART).day());
         let young = self.sums.recent.split_off(&self.days_until);
@@ -244,12 +248,12 @@ impl Ledger {
         }
     }
 
-    /// Segments that may be removed once this ledger is stored.
+    /// Returns the numbers of the segments that may be removed once this ledger is stored.
     pub fn released(&self) -> &[u64] {
         &self.released
     }
 
-    /// `segments` were removed.
+    /// Forgets `segments`, which were removed.
     pub fn forget_released(&mut self, segments: &[u64]) {
         self.released.retain(|segment| !segments.contains(segment));
     }

@@ -267,8 +267,8 @@ fn the_oldest_identities_are_released_if_there_are_too_many() {
     assert_eq!(ledger.kept_from(now()), Some(first.plus(1)));
 }
 
-/// Where the store keeps no journals, each write of a lane carries its whole ledger: after 90 days little more than
-/// after three. The hours of a day that ended three days ago are one count.
+/// If the store keeps no journals, each write of a lane carries its whole ledger: after 90 days little more than after
+/// three. The hours of a day that ended three days ago are one count.
 #[tokio::test]
 async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
     for (busy, most_bytes) in [(1, 4_000), (3_600_000, 4_500)] {

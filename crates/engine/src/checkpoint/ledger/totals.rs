@@ -17,7 +17,7 @@ pub struct LedgerTotals {
     pub delivered: BTreeMap<Hour, Sum>,
     /// Counts of whole days, by their first hour.
     pub days: BTreeMap<Hour, u64>,
-    /// Only of hours whose identities are kept: the records' own numbers.
+    /// The records' own numbers, only for hours whose identities are kept.
     pub identities: BTreeMap<Hour, HashSet<u64>>,
 }
 
@@ -35,7 +35,7 @@ impl LedgerTotals {
 }
 
 impl Ledger {
-    /// The sums of `hours`, those in the journal of `key` included, without identities.
+    /// Returns the sums of `hours`, those in the journal of `key` included, without identities.
     ///
     /// # Errors
     /// As [`Self::totals`].
@@ -58,7 +58,8 @@ impl Ledger {
         Ok(totals)
     }
 
-    /// The totals of `hours`, those in the journal of `key` included. A busy lane may have 256 MiB of identities.
+    /// Returns the totals of `hours`, those in the journal of `key` included. A busy lane may have 256 MiB of
+    /// identities.
     ///
     /// # Errors
     /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
@@ -87,14 +88,14 @@ impl Ledger {
         Ok(totals)
     }
 
-    /// The parts of its journal.
+    /// Returns the parts of the ledger's journal.
     pub fn journals(&self) -> impl Iterator<Item = &Journal> {
         let delivered = self.delivered.iter().map(|delivered| &delivered.sums.older);
         [&self.sums.older, &self.identities].into_iter().chain(delivered)
     }
 
-    /// Leaves the journal, for a store without one: takes the sums back from it, and forgets the identities and the
-    /// deliveries.
+    /// Moves the sums from the journal back into the checkpoint, for a store without journals. Forgets the identities
+    /// and the deliveries.
     pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
         self.sums.leave_journal(journal);
         self.delivered = None;

@@ -14,7 +14,7 @@ use crate::checkpoint::LaneId;
 /// One refused event.
 #[derive(Debug, Clone)]
 pub struct DeadLetter<'a> {
-    /// When it was refused.
+    /// The time at which the event was refused.
     pub time: Timestamp,
     pub pipeline: &'a str,
     pub stream: Stream,
@@ -28,11 +28,11 @@ pub struct DeadLetter<'a> {
     pub reason: &'a str,
     /// The event's own time, if it has one.
     pub event_time: Option<Timestamp>,
-    /// Why the record could not be mapped.
+    /// The reason why the record could not be mapped; `None` if it was mapped.
     pub error: Option<&'a str>,
     /// The labels, if the events of the lane differ in them.
     pub labels: Option<&'a Labels>,
-    /// The record was too large to be pulled: the event has only its beginning.
+    /// True if the record was too large to be pulled: the event has only its beginning.
     pub truncated: bool,
     /// The event as it was sent.
     pub event: &'a [u8],
@@ -40,7 +40,7 @@ pub struct DeadLetter<'a> {
 
 #[cfg(any(test, feature = "testing"))]
 impl<'a> DeadLetter<'a> {
-    /// One for tests, without what may be missing.
+    /// Returns a dead letter for tests, without the optional parts.
     pub fn sample(pipeline: &'a str, event: &'a [u8]) -> Self {
         Self {
             time: Timestamp::default(),
@@ -60,7 +60,7 @@ impl<'a> DeadLetter<'a> {
     }
 }
 
-/// A dead letter was not stored. The lane stops, so that the event is not lost.
+/// The error of a dead letter that was not stored. The lane stops, so that the event is not lost.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     #[error("no store for dead letters is set up; name one with --dead-letters")]
@@ -97,7 +97,7 @@ pub enum DeadLetterError {
 }
 
 impl DeadLetterError {
-    /// Fewer dead letters may find room.
+    /// Returns whether the store has no room. Fewer dead letters may find room.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::ShareFull { .. } | Self::SecretFull { .. } | Self::LargerThanSecret { .. })
     }
@@ -109,7 +109,7 @@ impl From<DeadLetterError> for Failure {
         match error {
             DeadLetterError::Disabled => Self::Misconfigured(reason),
             DeadLetterError::Io { source, .. } => Self::of_io(&source, reason),
-            // The lane's checkpoint is not concerned.
+            // These errors do not concern the lane's checkpoint.
             DeadLetterError::ShareFull { .. }
             | DeadLetterError::SecretFull { .. }
             | DeadLetterError::LargerThanSecret { .. }
@@ -126,7 +126,7 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// [`DeadLetterError`] if the store has no room for them, does not answer, or is not set up.
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;
 
-    /// What the store has. `None` if it is not known.
+    /// Returns what the store has; `None` if that is unknown.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -134,17 +134,17 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Time between two calls of [`Self::usage`]: other processes also change the store.
+    /// Returns the time between two calls of [`Self::usage`]: other processes also change the store.
     fn measure_interval(&self) -> Duration {
         Duration::from_secs(60)
     }
 }
 
-/// How full a store is.
+/// The fill level of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreFill {
     pub bytes: u64,
-    /// Maximum of `bytes`, if the pipelines share one.
+    /// Maximum of `bytes`; `None` if the pipelines do not share one.
     pub max: Option<u64>,
     /// The pipelines that have dead letters, each with its bytes and their current maximum.
     pub pipelines: Vec<(String, u64, u64)>,

@@ -28,17 +28,17 @@ impl DeadLetters {
     /// Default of `--dead-letters-max`, in bytes.
     pub const DEFAULT_MAX: u64 = 1 << 30;
 
-    /// `flags`, each after a blank, are those with which a command finds the store.
+    /// Keeps dead letters in `store`. `flags`, each after a blank, are those with which a command finds the store.
     pub fn in_store(store: impl DeadLetterStore + 'static, flags: impl Into<String>) -> Self {
         Self { store: Some(Arc::new(store)), flags: flags.into(), stored: Mutex::default() }
     }
 
-    /// No store: a refused event stops its lane.
+    /// Keeps no dead letters: a refused event stops its lane.
     pub fn disabled() -> Self {
         Self { store: None, flags: String::new(), stored: Mutex::default() }
     }
 
-    /// Stores `dead_letters` durably, in their order. Of those that have no room together, the first ones are stored.
+    /// Stores `dead_letters` durably, in their order. If there is no room for all, the first ones are stored.
     ///
     /// # Errors
     /// If there is no store, it is full, or writing fails; with the number of dead letters that are stored.
@@ -63,7 +63,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Reads what the store has, which other processes also change. `None` if there is no store, or it does not know.
+    /// Reads what the store has, which other processes also change. `None` if there is no store, or the store does not
+    /// know.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -77,25 +78,25 @@ impl DeadLetters {
         Ok(usage)
     }
 
-    /// Time between two measurements.
+    /// Returns the time between two measurements.
     pub fn measure_interval(&self) -> Duration {
         self.store.as_ref().map_or(Duration::MAX, |store| store.measure_interval())
     }
 
-    /// Sets what the lane reports as stored: the last measurement, and what was kept since.
+    /// Sets the number of stored dead letters that the lane reports: the last measurement, and those kept since.
     pub fn show(&self, lane: &LaneMetrics) {
         let id = LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() };
-        // Under the lock: an older number must not replace a newer one.
+        // The number is set under the lock: an older number must not replace a newer one.
         let stored = self.stored.lock();
         lane.set_dead_letters_stored(stored.of(&id));
     }
 
-    /// The command that lists all dead letters.
+    /// Returns the command that lists all dead letters.
     pub fn list_command(&self) -> String {
         format!("s1-forwarder dead-letters list{}", self.flags)
     }
 
-    /// The command that lists the dead letters of a lane.
+    /// Returns the command that lists the dead letters of a lane.
     pub fn list_command_for(&self, lane: &LaneMetrics) -> String {
         let LaneMetrics { pipeline, stream, sink, .. } = lane;
         format!("{} --pipeline {pipeline} --stream {stream} --sink {sink}", self.list_command())

@@ -6,7 +6,7 @@ use crate::checkpoint::LaneId;
 
 #[derive(Debug, Default)]
 pub(super) struct Stored {
-    /// The store was measured: a lane that is not listed has none.
+    /// True if the store was measured. A lane that is not in `lanes` has no dead letters then.
     is_measured: bool,
     lanes: BTreeMap<LaneId, u64>,
     /// Lanes whose dead letters were kept since the current measurement began, which may have missed these.
@@ -22,12 +22,12 @@ impl Stored {
         }
     }
 
-    /// A measurement begins.
+    /// Begins a measurement.
     pub fn begin(&mut self) {
         self.changed.clear();
     }
 
-    /// The measurement that began has found these numbers. A number that is too high for a minute is better than one
+    /// Ends the measurement, which has found these numbers. A number that is too high for a minute is better than one
     /// that hides a dead letter.
     pub fn end(&mut self, found: &BTreeMap<LaneId, u64>) {
         let before = std::mem::replace(&mut self.lanes, found.clone());
@@ -39,7 +39,7 @@ impl Stored {
         self.is_measured = true;
     }
 
-    /// `None` while it is unknown.
+    /// Returns the number of the lane's dead letters; `None` while it is unknown.
     pub fn of(&self, lane: &LaneId) -> Option<u64> {
         self.lanes.get(lane).copied().or(self.is_measured.then_some(0))
     }

@@ -11,11 +11,12 @@ use std::time::Duration;
 use s1_forwarder_record::Identity;
 use tokio::time::Instant;
 
-/// A search ends after an hour without an attempt: its records are gone from the console, or have changed.
+/// Time without an attempt after which a search ends: its records are gone from the console, or have changed.
 const FORGOTTEN: Duration = Duration::from_secs(3_600);
 
-/// This long after the last attempt with the first event, and if nothing was accepted since, another one takes its
-/// place: it has changed, or is gone from the console. A lane that fails sends the same batch again far sooner.
+/// Time after the last attempt with the first event after which another event takes its place, if nothing was accepted
+/// since. The first event has changed then, or is gone from the console: a lane that fails sends the same batch again
+/// far sooner.
 const MOVED: Duration = Duration::from_secs(900);
 
 /// The subject of an answer by which a sink accepted nothing.
@@ -28,7 +29,8 @@ pub(super) enum AnswerSubject {
 }
 
 impl AnswerSubject {
-    /// `None` for a sink that is unavailable or busy, which no event causes.
+    /// Returns the subject of an answer with this status; `None` if the sink is unavailable or busy, which no event
+    /// causes.
     pub fn of(status: &str) -> Option<Self> {
         match status.parse() {
             Ok(200..=299) => Some(Self::Events),
@@ -41,7 +43,7 @@ impl AnswerSubject {
 /// The events that a lane's sink does not take.
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
-    /// Each has failed alone, while others were accepted.
+    /// The events that failed alone, while others were accepted.
     found: Vec<Found>,
     search: Option<Box<Search>>,
 }
@@ -50,31 +52,33 @@ pub(super) struct Blocked {
 struct Found {
     event: Identity,
     at: Instant,
-    /// The sink has accepted others in an attempt that began later: it is not down.
+    /// True if the sink has accepted others in an attempt that began later: it is not down.
     is_proven: bool,
 }
 
 #[derive(Debug)]
 struct Search {
-    /// From here on, each request with a suspect has had this answer.
+    /// The time since which each request with a suspect has failed.
     since: Instant,
     tried_at: Instant,
-    /// The first event of such a request; all events of the smallest one, once smaller ones are tried.
+    /// The first event of a request that failed. Once smaller requests are tried, all events of the smallest one that
+    /// failed.
     suspects: Vec<Identity>,
-    /// What is tried next: 1 is all suspects, 2 and 3 are the halves, 4 to 7 the quarters, and so on. 0: as always.
+    /// The part of the suspects that is tried next: 1 is all suspects, 2 and 3 are the halves, 4 to 7 the quarters, and
+    /// so on. With 0, batches are sent as always.
     part: usize,
     failed: AnswerSubject,
-    /// When the attempt began that accepted other events.
+    /// The time at which the last attempt began that accepted other events; `None` if there was none.
     accepted_at: Option<Instant>,
-    /// How long the sink may answer so before smaller requests are tried.
+    /// How long requests may fail before smaller ones are tried.
     patience: Duration,
 }
 
-/// What to send apart from the other events.
+/// The events to send apart from the others.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Apart {
     pub suspects: HashSet<Identity>,
-    /// Number of a part of the suspects.
+    /// Number of the part of the suspects that is tried next.
     pub part: usize,
     /// Events that are sent alone, one by one, after all others.
     pub found: HashSet<Identity>,
@@ -89,13 +93,14 @@ impl Blocked {
         self.found.iter().any(|found| found.event == event)
     }
 
-    /// The event was found, and the sink has accepted others since.
+    /// Returns whether the event was found, and the sink has accepted others since.
     pub fn is_proven(&self, event: Identity) -> bool {
         self.found.iter().any(|found| found.event == event && found.is_proven)
     }
 
-    /// The sink accepted none of these events in an attempt that began at `now`. `has_accepted`: it accepted others
-    /// that were read together with them. Returns the event that is to blame, if that is known now.
+    /// Notes that the sink accepted none of these events in an attempt that began at `now`. With `has_accepted`, the
+    /// sink accepted others that were read together with them. Returns the event that is to blame, if that is known
+    /// now.
     pub fn attempt_failed(
         &mut self,
         events: &[Identity],
@@ -120,7 +125,7 @@ impl Blocked {
                 return None;
             }
             if search.part > 0 || has_passed || unseen_for < MOVED {
-                // They belong to another batch, which is in flight too.
+                // The events belong to another batch, which is in flight too.
                 return None;
             }
             search.suspects = vec![first];
@@ -132,12 +137,13 @@ impl Blocked {
         Some(blamed)
     }
 
-    /// The sink is unavailable or busy.
+    /// Ends the search, since the sink is unavailable or busy.
     pub fn unavailable(&mut self) {
         self.search = None;
     }
 
-    /// These events need not be sent again: they were accepted by an attempt that began at `accepted_at`, or refused.
+    /// Forgets events that need not be sent again. They were accepted by an attempt that began at `accepted_at`, or
+    /// refused if that is `None`.
     pub fn forget_settled(&mut self, events: &HashSet<Identity>, accepted_at: Option<Instant>) {
         self.found.retain(|found| !events.contains(&found.event));
         for found in &mut self.found {
@@ -156,7 +162,7 @@ impl Blocked {
         }
     }
 
-    /// `None` if batches are sent as always.
+    /// Returns the events to send apart; `None` if batches are sent as always.
     pub fn apart(&self) -> Option<Apart> {
         let search = self.search.as_ref().filter(|search| search.sends_apart());
         if search.is_none() && self.found.is_empty() {
@@ -171,8 +177,8 @@ impl Blocked {
 }
 
 impl Search {
-    /// An event is to blame, and not the sink: it has accepted others meanwhile; after a request that failed as a
-    /// whole, once smaller ones were tried.
+    /// Returns whether an event is to blame, and not the sink. The sink must have accepted others meanwhile. After a
+    /// request that failed as a whole, it must have accepted them after `patience`, when smaller ones are tried.
     fn blames_an_event(&self) -> bool {
         let since = self.since + if self.failed == AnswerSubject::Events { Duration::ZERO } else { self.patience };
         self.accepted_at.is_some_and(|at| at >= since)
@@ -210,7 +216,7 @@ impl Search {
     }
 }
 
-/// The places of a [`Search::part`] among `events` events.
+/// Returns the places of a [`Search::part`] among `events` events.
 pub(super) fn part_of(events: usize, part: usize) -> Range<usize> {
     let parts = 1 << part.max(1).ilog2();
     let number = part.max(1) - parts;
@@ -251,7 +257,7 @@ mod tests {
         }
     }
 
-    /// Each row: what happened at which minute, and which part is tried then.
+    /// Each row has the answers at some minutes, and the part that is tried after them.
     #[test]
     fn smaller_requests_are_tried_after_an_hour_of_nothing_else() {
         enum Then {
@@ -267,12 +273,13 @@ mod tests {
             (&[(0, Fails(0..8)), (30, IsUnavailable), (60, Fails(0..8))], None),
             (&[(0, Fails(0..8)), (30, Accepts(0..8)), (60, Fails(0..8))], None),
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Fails(0..4)), (62, Fails(4..8))], Some(4)),
-            // What the sink accepted before the hour was over does not show that it is up now.
+            // Events that the sink accepted before the hour was over do not show that it is up now.
             (&[(0, Fails(0..8)), (1, Accepts(20..30)), (60, Fails(0..8)), (61, Fails(0..4))], Some(3)),
             // The first event has changed, and comes last now.
             (&[(0, Fails(0..8)), (20, Fails(1..9)), (40, Fails(1..9)), (60, Fails(1..9))], Some(2)),
             (&[(0, Fails(0..8)), (10, Fails(1..9)), (59, Fails(0..8)), (60, Fails(1..9))], None),
-            // It is gone, and the sink has taken others since: an hour is measured for what fails now.
+            // The first event is gone, and the sink has accepted others since: an hour is measured for the events that
+            // fail now.
             (&[(0, Fails(0..8)), (10, Accepts(20..30)), (200, Fails(30..38))], None),
             (&[(0, Fails(0..8)), (20, Accepts(20..30)), (40, Fails(30..38)), (61, Fails(30..38))], None),
             // Another batch in flight says nothing of this one.
@@ -280,7 +287,7 @@ mod tests {
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Fails(0..4)), (62, Accepts(4..8))], Some(1)),
             // The sink was down.
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Accepts(0..4)), (62, Accepts(4..8))], None),
-            // What was blamed is gone, and an hour is measured for the next.
+            // The suspects are gone, and an hour is measured for the next ones.
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (120, Fails(9..17)), (179, Fails(9..17))], None),
         ];
         for (number, (row, expected)) in rows.into_iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use s1_forwarder_failure::Failure;
 
-/// Why a delivery ended before all events were settled.
+/// The reason why a delivery ended before all events were settled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
     /// The sink failed, or the lane returns to its checkpoint for another reason.
@@ -14,7 +14,7 @@ pub enum DeliveryError {
 }
 
 impl DeliveryError {
-    /// What has to happen next.
+    /// Returns the failure, whichever side it is of.
     pub fn failure(&self) -> &Failure {
         let (Self::Sink(failure) | Self::DeadLetters(failure)) = self;
         failure

@@ -2,16 +2,16 @@
 
 use parking_lot::Mutex;
 
-/// What has become of the events of a batch. It remains valid after a delivery is dropped.
+/// The fates of the events of a batch. They remain valid after a delivery is dropped.
 #[derive(Debug)]
 pub struct Fates(Mutex<Vec<Fate>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Unsettled,
-    /// The sink has acknowledged it.
+    /// The sink has acknowledged the event.
     Delivered,
-    /// It is stored as a dead letter.
+    /// The event is stored as a dead letter.
     Kept,
 }
 

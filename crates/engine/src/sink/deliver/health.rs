@@ -1,4 +1,5 @@
-//! Whether a sink accepts anything, counted over deliveries. It decides when refused events become dead letters.
+//! The health of a sink: whether it accepts anything, counted over deliveries. The health decides when refused events
+//! become dead letters.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,17 +13,18 @@ use tokio::time::Instant;
 
 use super::blocked::Blocked;
 
-/// How often a warning of the sink is logged that stays the same.
+/// Shortest time between two log lines of a warning of the sink that stays the same.
 const WARN_EVERY: Duration = Duration::from_secs(3_600);
 
-/// How a lane's sink answers at the moment.
+/// The answers of a lane's sink at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SinkAnswers {
-    /// Since when the sink has accepted nothing.
+    /// The time since when the sink has accepted nothing; `None` if it does not refuse.
     pub refusing_since: Option<Instant>,
-    /// Attempts that the sink has not answered.
+    /// Number of attempts that the sink has not answered.
     unanswered: usize,
-    /// When the first of them began, or when the sink last answered one.
+    /// The time at which the first of the unanswered attempts began, or at which the sink last answered one. `None` if
+    /// no attempt is unanswered.
     pub silent_since: Option<Instant>,
 }
 
@@ -48,12 +50,12 @@ impl Drop for AttemptGuard<'_> {
     }
 }
 
-/// Events one after the other of which none arrived.
+/// Numbers of events in a row of which none arrived.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Row {
-    /// The sink refused them.
+    /// Number of events that the sink refused.
     pub refused: usize,
-    /// A program failed on them.
+    /// Number of events on which a program failed.
     pub failed: usize,
 }
 
@@ -70,11 +72,11 @@ pub struct SinkHealth {
     /// Wakes the one session that waits for a change.
     changed: Notify,
     in_a_row: Mutex<Row>,
-    /// Refusals that [`Self::count_refused`] has counted, whatever was accepted meanwhile.
+    /// Number of refusals that [`Self::count_refused`] has counted, whatever was accepted meanwhile.
     refused: AtomicUsize,
-    /// When a warning of the sink with this reason was last logged.
+    /// The time at which a warning of the sink with this reason was last logged.
     warned_at: Mutex<BTreeMap<WarningReason, Instant>>,
-    /// Refusals of any number become dead letters.
+    /// True if refusals of any number become dead letters.
     accepts_refusals: bool,
     /// The events that the sink does not take, over all sessions of the lane.
     blocked: Mutex<Blocked>,
@@ -88,7 +90,7 @@ impl SinkHealth {
         Self { accepts_refusals, ..Self::default() }
     }
 
-    /// How the sink answers at the moment.
+    /// Returns how the sink answers at the moment.
     pub fn answers(&self) -> SinkAnswers {
         *self.answers.lock()
     }
@@ -107,29 +109,31 @@ impl SinkHealth {
         }
     }
 
-    /// The sink refuses for now, as the answer to an attempt shows that began at `begun`.
+    /// Notes that the sink refuses for now, as an attempt that began at `begun` shows.
     pub(super) fn set_refusing(&self, begun: Instant) {
         self.change(|answers| _ = answers.refusing_since.get_or_insert(begun));
     }
 
-    /// An attempt begins. It ends when the guard is dropped.
+    /// Begins an attempt, which ends when the guard is dropped.
     pub(super) fn attempt(&self) -> AttemptGuard<'_> {
         self.change(SinkAnswers::begin);
         AttemptGuard(self)
     }
 
-    /// The sink does not refuse everything: it has settled something, or nothing is known about it in a new session.
+    /// Notes that the sink does not refuse everything: it has settled something, or nothing is known about it in a new
+    /// session.
     pub fn clear_refusing(&self) {
         self.change(|answers| answers.refusing_since = None);
     }
 
-    /// An event was accepted.
+    /// Notes that the sink has accepted an event.
     pub(super) fn accepted(&self) {
         *self.in_a_row.lock() = Row::default();
         self.clear_refusing();
     }
 
-    /// Whether a warning of the sink is worth a log line: a new text, or one that has not been logged for an hour.
+    /// Returns whether a warning of the sink is worth a log line: a new text, or one that has not been logged for an
+    /// hour.
     pub(super) fn logs_warning(&self, reason: WarningReason, is_new: bool, now: Instant) -> bool {
         let mut warned_at = self.warned_at.lock();
         let is_due = warned_at.get(&reason).is_none_or(|at| now.saturating_duration_since(*at) >= WARN_EVERY);
@@ -147,7 +151,7 @@ impl SinkHealth {
         self.blocked.lock()
     }
 
-    /// The user's programs have dropped an event, so that they are not wrong for all.
+    /// Notes that the user's programs have dropped an event, so that they are not wrong for all events.
     pub fn programs_worked(&self) {
         self.in_a_row.lock().failed = 0;
     }
@@ -166,12 +170,12 @@ impl SinkHealth {
         self.unstored.lock()
     }
 
-    /// Events of batches of which the sink has accepted none, refused so far.
+    /// Returns the number of events refused so far, of batches of which the sink has accepted none.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Removes them from the count, since the events will be sent again.
+    /// Removes `row` from the count, since its events will be sent again.
     pub(super) fn uncount(&self, row: Row) {
         let mut in_a_row = self.in_a_row.lock();
         in_a_row.refused = in_a_row.refused.saturating_sub(row.refused);

@@ -2,20 +2,20 @@
 
 use crate::sink::RefusedEvent;
 
-/// The events of a part, by what the sink has said about each. All numbers are indices of the batch.
+/// The events of a part, by the sink's answer about each. All numbers are indices of the batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sorted {
     pub accepted: Vec<usize>,
     pub refused: Vec<RefusedEvent>,
-    /// To be sent again.
+    /// The events to send again.
     pub again: Vec<usize>,
-    /// The sink has refused an event and not tried the ones after it: those that are to be sent again.
+    /// True if the sink has refused an event and not tried the ones after it, which are the events to send again.
     pub is_untried: bool,
 }
 
 impl Sorted {
-    /// `rejected` and `retry` are indices of `part`. The sink accepted the other events. What it says about an event
-    /// first counts; what it says about others is ignored.
+    /// Sorts the events of `part`. `rejected` and `retry` are indices of `part`. The sink accepted the other events.
+    /// The first answer about an event counts. Indices outside `part` are ignored.
     pub fn of(part: &[usize], rejected: Vec<RefusedEvent>, retry: Vec<usize>) -> Self {
         let mut is_accepted = vec![true; part.len()];
         let mut take = |place: usize| {

@@ -242,7 +242,7 @@ async fn events_with_the_same_labels_are_sent_together_where_a_request_has_one_s
     assert_eq!(case.sent(), ["0 3 6", "1 4 7", "2 5"]);
 }
 
-/// `--metrics-label` counts what is delivered: of each value its own events, and of each event once.
+/// `--metrics-label` counts the delivered events: each value has its own events, and each event counts once.
 #[tokio::test(start_paused = true)]
 async fn events_of_a_partly_refused_batch_count_by_their_own_labels() {
     let some = Outcome::RefusedSome { count: 3, reason: "no".to_owned() };
@@ -250,7 +250,7 @@ async fn events_of_a_partly_refused_batch_count_by_their_own_labels() {
         // 0, 3 and 6 are of site 0. One is refused, one is sent again and accepted, and one is sent again and refused.
         (vec![partial(&[0, 4], &[1, 3], None), partial(&[0], &[], None)], false, [("0", 2), ("1", 1), ("2", 2)]),
         (vec![partial(&[0], &[2], None)], true, [("0", 2), ("1", 3), ("2", 2)]),
-        // It is not known which ones were accepted.
+        // Which events were accepted is unknown.
         (vec![some], true, [("0", 0), ("1", 3), ("2", 2)]),
     ] {
         let mut case = Case::new(answers);
@@ -342,7 +342,7 @@ async fn a_full_dead_letter_store_does_not_make_the_lane_misconfigured() {
     assert_eq!((case.counted(), case.stored().len()), ((0, 3), 3));
 }
 
-/// The sink accepted others: what is left of the batch, refused again, does not make it a wrong one.
+/// The sink accepted other events. The rest of the batch, refused again, does not make the sink a wrong one.
 #[tokio::test(start_paused = true)]
 async fn dead_letters_that_have_room_are_stored_and_the_others_wait_for_room() {
     let refused: Vec<usize> = (1..60).collect();
@@ -493,7 +493,7 @@ fn state(case: &Case) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_fails_alone_is_named_after_an_hour_and_not_dropped() {
-    // Where the request failed as a whole, the sink may be down since it accepted others.
+    // If the request failed as a whole, the sink may be down since it accepted others.
     for (status, is_named) in [("200", true), ("500", false), ("503", false), ("429", false), ("timeout", false)] {
         let case = blocked(status);
         let delivery = tokio::time::timeout(Duration::from_secs(7_200), case.deliver(4, None));
@@ -545,7 +545,7 @@ async fn a_record_for_which_each_request_fails_is_found_over_many_sessions() {
         assert!(case.stored().is_empty() && left.contains(&bad[0].parse().unwrap()), "nothing is dropped");
         if bad.len() == 1 {
             assert_eq!(left.len(), 1, "the others are delivered: {left:?}");
-            // What comes in one batch with it passes it, and it stays named.
+            // Other events in one batch with the record pass it, and the record stays named.
             left.extend(100..120);
             case.session(&mut left).await;
             assert!(left.len() == 1 && state(&case).contains(named), "{left:?} {}", state(&case));

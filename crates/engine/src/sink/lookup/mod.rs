@@ -1,4 +1,4 @@
-//! Asks a destination which events it has: what `verify --destination` needs to know.
+//! Asks a destination which events it has, for `verify --destination`.
 //!
 //! An answer that is no proof, such as one of some shards alone, is an [`Unproven`] and changes no number.
 
@@ -13,18 +13,19 @@ use s1_forwarder_record::{Identity, Timestamp};
 
 pub use sorted::{IdentitySorter, SortedIdentities};
 
-/// What is known of the beginning of what a destination keeps.
+/// The beginning of the events that a destination keeps, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
-    /// It has removed nothing because of its age.
+    /// The destination has removed nothing because of its age.
     Everything,
-    /// It has removed nothing that was sent after the target was made, which was then.
+    /// The destination has removed nothing that was sent after this time, at which the target was made.
     Since(Timestamp),
-    /// The target is an alias. It has removed nothing since then, and may have been the name of another index before.
+    /// The target is an alias. The destination has removed nothing since this time. The alias may have been the name of
+    /// another index before.
     Alias(Timestamp),
-    /// It may have removed what came before, for this reason.
+    /// The destination may have removed events that came before this time, for this reason.
     From(Timestamp, String),
-    /// It may have removed what is older than the oldest event that it has.
+    /// The destination may have removed events that are older than the oldest one that it has.
     Unknown,
 }
 
@@ -37,7 +38,7 @@ pub struct Listed {
     pub copies: u32,
 }
 
-/// The answer says nothing of an event that it does not name.
+/// An answer that says nothing about an event that it does not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unproven {
     /// Fewer identities may be asked for at a time.
@@ -46,7 +47,7 @@ pub enum Unproven {
     /// The question may be answered later.
     #[error("{reason}")]
     Later { reason: String, after: Option<Duration> },
-    /// It would be answered in the same way again.
+    /// The question would be answered in the same way again.
     #[error("{0}")]
     NoProof(String),
 }
@@ -54,26 +55,29 @@ pub enum Unproven {
 /// Reads one lane's events back from their destination.
 #[async_trait]
 pub trait Lookup: Send + Sync + Debug {
-    /// What is asked, for people: the target, where it is, and by what.
+    /// Returns a text for people about the target: its name, where it is, and by what it is asked.
     fn target_text(&self) -> String;
 
-    /// The most identities of one question.
+    /// Returns the maximum number of identities of one question.
     fn most(&self) -> usize;
 
-    /// How long an acknowledged event may take to be found.
+    /// Returns how long an acknowledged event may take to be found.
     fn visible_after(&self) -> Duration;
 
-    /// The answers are of a copy that was made then, and the same later. `None` if each answer is of its own time.
+    /// Returns the time of the copy that the answers are from. Later answers are the same. `None` if each answer is of
+    /// its own time.
     fn copied_at(&self) -> Option<Timestamp> {
         None
     }
 
-    /// The answers are of a list that somebody else has asked for: nothing says that it is whole.
+    /// Returns whether the answers are of a list that somebody else has asked for. Nothing says that such a list is
+    /// whole.
     fn is_given(&self) -> bool {
         false
     }
 
-    /// Since when the destination has what it got. A copy that makes no progress for as long as `patience` is given up.
+    /// Returns since when the destination has the events that it got. A copy that makes no progress for as long as
+    /// `patience` is given up.
     ///
     /// # Errors
     /// If the answer proves nothing, or the destination may answer later.
@@ -81,7 +85,7 @@ pub trait Lookup: Send + Sync + Debug {
         Ok(Kept::Unknown)
     }
 
-    /// Takes another copy, where the answers are of one.
+    /// Takes another copy, if the answers are of a copy.
     ///
     /// # Errors
     /// If no copy can be read. The former copy stays then.
@@ -89,19 +93,20 @@ pub trait Lookup: Send + Sync + Debug {
         Ok(())
     }
 
-    /// How often each of these identities is there, in their order. They are sorted.
+    /// Returns how often the destination has each of `identities`, in their order. `identities` are sorted.
     ///
     /// # Errors
     /// [`Unproven::TooLarge`] if fewer identities should be asked for, [`Unproven::Later`] if the destination may
     /// answer later, and [`Unproven::NoProof`] otherwise.
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven>;
 
-    /// The most events of one list; 0 if the destination does not list what it has by the event's own time.
+    /// Returns the maximum number of events of one list; 0 if the destination does not list what it has by the event's
+    /// own time.
     fn most_listed(&self) -> usize {
         0
     }
 
-    /// All events of the lane whose own time is in `window`; others of the target may be among them.
+    /// Returns all events of the lane whose own time is in `window`. Other events of the target may be among them.
     ///
     /// # Errors
     /// If the answer is not complete, or the destination may answer later.
@@ -109,7 +114,7 @@ pub trait Lookup: Send + Sync + Debug {
         Ok(Vec::new())
     }
 
-    /// Where those identities are that are outside the target, as far as that can be seen.
+    /// Returns where each of `identities` is that is outside the target; `None` if that cannot be seen.
     ///
     /// # Errors
     /// As [`Self::copies`].

@@ -7,22 +7,23 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use s1_forwarder_record::Identity;
 
-/// Identities that are sorted in memory: 16 MB.
+/// Number of identities that are sorted in memory: 16 MB.
 const IN_MEMORY: usize = 1_000_000;
-/// Sorted files that are merged at a time.
+/// Number of sorted files that are merged at a time.
 const MAX_FILES: usize = 32;
-/// Buffer of each of them.
+/// Bytes of the buffer of each file.
 const BUFFER: usize = 64 * 1024;
-/// An identity, and how often it occurs.
+/// Bytes of an entry: an identity, and how often it occurs.
 const ENTRY: usize = 20;
-/// Entries that are read at a time: 80 KB.
+/// Number of entries that are read at a time: 80 KB.
 const BLOCK: usize = 4_096;
 
-/// Takes identities in any order.
+/// Sorts identities that come in any order.
 #[derive(Debug)]
 pub struct IdentitySorter {
-    /// Sorted files, and identities that are in none of them yet.
+    /// Sorted files.
     files: Vec<File>,
+    /// Identities that are in no file yet.
     open: Vec<Identity>,
     in_memory: usize,
 }
@@ -110,12 +111,12 @@ impl IdentitySorter {
 }
 
 impl SortedIdentities {
-    /// The number of different identities.
+    /// Returns the number of different identities.
     pub fn distinct(&self) -> u64 {
         self.distinct
     }
 
-    /// How often each of these occurs. They must be sorted.
+    /// Returns how often each of `identities` occurs. They must be sorted.
     ///
     /// # Errors
     /// If the temporary file cannot be read.
@@ -145,7 +146,7 @@ impl SortedIdentities {
     }
 }
 
-/// Sorts, and hands on each identity once.
+/// Sorts the identities, and passes each to `take` once, with the number of its copies.
 fn counted(identities: &mut [Identity], mut take: impl FnMut(Identity, u32) -> io::Result<()>) -> io::Result<()> {
     identities.sort_unstable();
     for same in identities.chunk_by(|one, other| one == other) {
@@ -156,7 +157,7 @@ fn counted(identities: &mut [Identity], mut take: impl FnMut(Identity, u32) -> i
     Ok(())
 }
 
-/// Hands on the identities of sorted files in order, each once.
+/// Passes the identities of sorted files to `take` in order, each once, with the number of its copies.
 fn merge(files: Vec<File>, mut take: impl FnMut(Identity, u32) -> io::Result<()>) -> io::Result<()> {
     let mut files: Vec<BufReader<File>> =
         files.into_iter().map(|file| BufReader::with_capacity(BUFFER, file)).collect();
@@ -187,7 +188,7 @@ fn write_entry(file: &mut impl Write, identity: Identity, copies: u32) -> io::Re
     file.write_all(&copies.to_le_bytes())
 }
 
-/// `None` at the end of the file.
+/// Reads an entry; `None` at the end of the file.
 fn read_entry(file: &mut impl Read) -> io::Result<Option<(Identity, u32)>> {
     let mut entry = [0; ENTRY];
     match file.read_exact(&mut entry) {
@@ -222,7 +223,7 @@ mod tests {
 
     fn identity(number: u32) -> Identity {
         let mut bytes = [0; 16];
-        // Not in the order of the numbers.
+        // The identities are not in the order of the numbers.
         bytes[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B9).to_be_bytes());
         Identity::from_bytes(bytes)
     }
@@ -230,7 +231,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// In memory, in one file, and in files that are merged more than once.
+        /// The identities are in memory, in one file, or in files that are merged more than once.
         #[test]
         fn each_identity_is_counted(
             numbers in prop::collection::vec(0_u32..3_000, 0..6_000),

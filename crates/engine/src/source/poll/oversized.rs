@@ -213,7 +213,8 @@ fn moved() -> ConsoleError {
 mod tests {
     use super::*;
 
-    /// Such as three gigabytes of blanks: there is no record to step over, and nothing to ask for without a pause.
+    /// An answer may be three gigabytes of blanks: there is no record to step over, and nothing to ask for without a
+    /// pause.
     #[test]
     fn an_answer_without_a_record_is_a_failure() {
         for body in [&b"   "[..], b"{\"data\":[      "] {
@@ -245,7 +246,7 @@ mod tests {
         assert!(!is_of(record, ""), "an alert without an id is none in particular");
     }
 
-    /// The page after it would be asked for with a larger `skip` than the console accepts.
+    /// The page after the record would be asked for with a larger `skip` than the console accepts.
     #[test]
     fn a_record_at_the_last_place_that_can_be_skipped_to_is_searched_for_from_nearer() {
         let cut = TruncatedBody::of(br#"{"data":[{"id":"17","x":"aaaa"#, 100);
@@ -258,8 +259,8 @@ mod tests {
         assert!(matches!(behind.met(&cut), AfterAnswer::SearchNearer { wanted: again, .. } if again == wanted));
     }
 
-    /// A known one is passed over while another is searched for: a walk from here would meet that one, search for it,
-    /// and begin again.
+    /// A known record is passed over while another is searched for. A walk from here would meet that one, search for
+    /// it, and begin again.
     #[test]
     fn a_record_that_is_met_is_stepped_over_if_it_is_new_or_the_wanted_one() {
         let record = |id| Bytes::from(format!(r#"{{"id":"{id}","name":"aaaaaa"#));

@@ -149,14 +149,14 @@ mod tests {
         Returned::nothing(&pull, &pull.passes()[0])
     }
 
-    /// The largest id of the list stands for those without room.
+    /// The largest id of the list stands for the findings without room.
     #[test]
     fn a_list_that_begins_again_shows_nothing_new_up_to_where_it_was() {
         let mut returned = nothing(Stream::Vulnerabilities);
         let add = |returned: &mut Returned, id, version| add(returned, id, version, 0);
         let first = 1_000;
         let without_room = first + MANY_FINDINGS as u64;
-        // The console may show one twice.
+        // The console may show one finding twice.
         for id in (first..=without_room).chain([without_room]) {
             assert_eq!(add(&mut returned, id, 1), Before::Nothing);
         }

@@ -402,7 +402,7 @@ mod tests {
         selection.returned.len()
     }
 
-    /// The selection of a poll of activities that asks for all since a second.
+    /// Returns the selection of a poll of activities that asks for all records since a second.
     fn selection(since: usize) -> Selection {
         let pull = PullSettings::of(Stream::Activities);
         let mut position = SourcePosition::starting_at(time(since));
@@ -415,7 +415,7 @@ mod tests {
         Selection::new(host, meter, Arc::new(pull), pass, context, baseline)
     }
 
-    /// No position has them, and yet they are in memory.
+    /// No position has such records, and yet they are in memory.
     #[test]
     fn records_that_nobody_asked_for_are_counted_apart() {
         let mut selection = selection(5_000);

@@ -163,8 +163,8 @@ mod tests {
         assert_eq!(stored(&changes, &[0, 0]), expected);
     }
 
-    /// Whatever others remember meanwhile: the second pass has version 3, and the first one, which had left its time,
-    /// what it had.
+    /// The last change of a key stays, whatever other passes remember meanwhile: the second pass has version 3, and the
+    /// first one keeps version 2.
     #[test]
     fn the_last_change_of_a_key_is_left() {
         let mut changes = Changes::default();

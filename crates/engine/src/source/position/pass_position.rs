@@ -1,4 +1,4 @@
-//! How far one pass over a stream has come: its bound, its watermark, and the keys of settled records.
+//! Position of one pass over a stream: its bound, its watermark, and the keys of settled records.
 
 use std::time::Duration;
 
@@ -370,7 +370,7 @@ mod tests {
         assert!(!pass_position.remember(minute(-3), 7, Some(1)));
     }
 
-    /// The console compares at about 10 ms: a query from the bound shows what lies just before it, again and again.
+    /// The console compares at about 10 ms: a query from the bound shows records from just before it, again and again.
     #[test]
     fn a_record_just_before_the_bound_is_still_distinguished() {
         let before = |bound: Timestamp| bound.minus(Duration::from_millis(5));

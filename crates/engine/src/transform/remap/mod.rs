@@ -229,7 +229,7 @@ impl Program {
 
     /// Describes a failure: the innermost call that failed, its place, and the kind of failure. VRL's text may have
     /// values of the event, which no redaction would find in a reason. So the text is left out unless it has words of
-    /// [`KINDS`] alone.
+    /// [`KINDS`] alone, or is one of [`OWN_FAILURES`].
     fn describe(&self, failure: &str) -> String {
         let mut described = Vec::new();
         let mut rest = failure;

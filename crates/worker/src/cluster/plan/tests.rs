@@ -393,7 +393,7 @@ fn workers_without_the_api_server_stop_in_time_and_continue_with_the_same_shards
         simulation.run_for(LEASE * 6);
         let before = simulation.acquired;
         let now = simulation.now;
-        // They reach it again at different times.
+        // The workers reach the API server again at different times.
         for worker in &mut simulation.workers {
             let later = Duration::from_millis(simulation.random.u64(..10_000));
             worker.disconnected_until = now + LEASE * 4 + later;

@@ -1090,12 +1090,12 @@ fn changes_silently(pull: &PullSettings) -> bool {
     pull.passes().iter().any(|pass| pass.keys == PassKeys::Latest)
 }
 
-/// Equal parts of a window with about half as many records as one may have.
+/// Splits a window into equal parts with about half as many records as one may have.
 fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
     split(whole, records.div_ceil(PART as u64 / 2).max(2))
 }
 
-/// Equal parts of a window.
+/// Splits a window into equal parts.
 fn split(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
     let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(1, 3_600);
     let length = whole.to.micros() - whole.from.micros();

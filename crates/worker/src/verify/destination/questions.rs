@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(2);
 pub struct Owed {
     pub identity: Identity,
     pub id: CompactString,
-    /// Under which a ledger knows the record.
+    /// The number under which a ledger knows the record.
     pub key: u64,
     pub created: Timestamp,
 }

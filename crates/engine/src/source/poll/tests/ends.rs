@@ -10,7 +10,7 @@ struct Console {
     ends_after: Option<(usize, usize)>,
     count: Box<dyn Fn(u64) -> Answer>,
     cursors: usize,
-    /// What was asked for: counts with their ends, and the beginnings of lists.
+    /// Requests so far: counts with their ends, and the beginnings of lists.
     asked: Vec<String>,
 }
 

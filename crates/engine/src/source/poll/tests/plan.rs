@@ -1,4 +1,4 @@
-//! What a poll reads, by the pass, by what the lane had read before, by the clock and by what polls have learned.
+//! Plans of polls, by the pass, by what the lane had read before, by the clock and by what polls have learned.
 
 use super::tail::{activities, position, second, steady};
 use super::*;

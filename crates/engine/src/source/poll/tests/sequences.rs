@@ -10,9 +10,9 @@ use super::*;
 #[derive(Debug, Clone)]
 struct Shown {
     time: Timestamp,
-    /// When the console begins to show it.
+    /// Time at which the console begins to show the record.
     visible: Timestamp,
-    /// When the console deletes it. A deleted record may be delivered, but need not be.
+    /// Time at which the console deletes the record. A deleted record may be delivered, but need not be.
     deleted: Option<Timestamp>,
     is_oversized: bool,
 }
@@ -34,13 +34,13 @@ enum Fault {
     Interruption,
 }
 
-/// What the console counts in a part of the open time.
+/// Counts of the console in a part of the open time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counts {
     Exact,
     /// Wrong by this number.
     Off(i64),
-    /// As many as were visible this number of seconds ago.
+    /// The number of records that were visible this number of seconds ago.
     Late(u64),
     Refused,
     Failing,
@@ -53,7 +53,8 @@ struct Console {
     /// One for each request. Later requests have no fault.
     faults: std::vec::IntoIter<Fault>,
     now: Timestamp,
-    /// It deletes between polls: a record that was listed and is deleted before the count hides another one.
+    /// Time of the last deletions. The console deletes between polls: a record that was listed and is deleted before
+    /// the count hides another one.
     deletes_until: Timestamp,
     requests: usize,
     counts: Counts,

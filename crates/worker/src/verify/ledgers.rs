@@ -7,7 +7,7 @@ use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, LaneId};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_state::StoreLocation;
-use s1_forwarder_telemetry::{LaneState, Meter, Verification};
+use s1_forwarder_telemetry::{LaneMetrics, LaneState, Meter, Verification};
 use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
@@ -77,21 +77,23 @@ pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_fi
     pause.mul_f64(0.9 + shared.lane_builder.fork_random().f64() / 5.0)
 }
 
+fn metrics_of(shared: &Shared, spec: &LaneSpec) -> Option<Arc<LaneMetrics>> {
+    shared.telemetry.lane(&spec.id.pipeline, spec.id.stream, &spec.id.sink)
+}
+
 fn has_repairs(shared: &Shared, spec: &LaneSpec) -> bool {
-    let lane = shared.telemetry.lane(&spec.id.pipeline, spec.id.stream, &spec.id.sink);
-    lane.is_some_and(|lane| !lane.repairs().is_empty())
+    metrics_of(shared, spec).is_some_and(|lane| !lane.repairs().is_empty())
 }
 
 fn is_stopped(shared: &Shared, spec: &LaneSpec) -> bool {
-    let lane = shared.telemetry.lane(&spec.id.pipeline, spec.id.stream, &spec.id.sink);
-    lane.is_some_and(|lane| matches!(lane.state(), LaneState::Stopped(_)))
+    metrics_of(shared, spec).is_some_and(|lane| matches!(lane.state(), LaneState::Stopped(_)))
 }
 
 /// Compares the hours that can be compared, and reports missing records.
 async fn check(shared: &Shared, spec: &LaneSpec, reads_all: bool) -> Result<Check, VerifyError> {
     let id = &spec.id;
     let kind = spec.sink.type_settings.name();
-    let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
+    let Some(lane) = metrics_of(shared, spec) else {
         return Ok(Check::NotBefore(shared.options.clock.now()));
     };
     let live = live_backend(shared, spec, shared.stores.main())?;

@@ -111,9 +111,10 @@ impl IdentityList {
             }
             Ok::<_, io::Error>(())
         };
-        match is_compressed {
-            true => each_chunk(&mut BufReader::new(MultiGzDecoder::new(file)), &mut take)?,
-            false => each_chunk(&mut file, &mut take)?,
+        if is_compressed {
+            each_chunk(&mut BufReader::new(MultiGzDecoder::new(file)), &mut take)?
+        } else {
+            each_chunk(&mut file, &mut take)?
         }
         let is_open = !matches!(last.get(), b'\n' | b'\r');
         take(b"\n")?;

@@ -7,6 +7,8 @@ use s1_forwarder_engine::checkpoint::ledger::Hour;
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::{Serialize, Serializer};
 
+use super::owed_reader::Owed;
+
 /// The result for one lane.
 #[derive(Debug, Serialize)]
 pub struct DestinationReport {
@@ -84,6 +86,12 @@ pub struct MissingEvent {
     pub identity: Identity,
     /// The record's id at the console.
     pub record: String,
+}
+
+impl MissingEvent {
+    pub fn of(owed: &Owed) -> Self {
+        Self { identity: owed.identity, record: owed.id.to_string() }
+    }
 }
 
 impl HourRow {

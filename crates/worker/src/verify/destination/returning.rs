@@ -17,14 +17,14 @@ use tracing::{info, warn};
 
 use super::super::completeness::window;
 use super::super::{Redelivered, Redelivery, Selected, VerifyError};
-use super::questions::{Candidate, IDS, in_parts, until_answered};
+use super::judgement::{Candidate, MAX_RETURNED};
+use super::owed_reader::IDS;
 use super::report::{DestinationReport, RepairReport};
+use super::target_reader::{in_parts, until_answered};
 use crate::shared::Shared;
 use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
 
-/// A repair sends no more than this.
-pub const MAX_RETURNED: usize = 100_000;
 /// A repair sends more than this only if the operator names the number: a wrong role must not send a year again.
 const USUAL: u64 = 1_000;
 /// An event that vanishes again within this time is not sent once more.

@@ -1,0 +1,292 @@
+//! What is claimed of a lane's hours, and what is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::time::Duration;
+
+use s1_forwarder_engine::checkpoint::ledger::Hour;
+use s1_forwarder_record::Timestamp;
+
+use super::super::MAX_EXAMPLES;
+use super::owed_reader::Owed;
+use super::report::{DestinationReport, HourRow, MissingEvent};
+use super::target_reader::HasAll;
+
+/// A repair sends no more than this.
+pub const MAX_RETURNED: usize = 100_000;
+/// Events are sent in the order of their creation, but for this.
+pub const SENT_WITHIN: Duration = Duration::from_secs(3_600);
+
+/// A record that may be missing.
+#[derive(Clone)]
+pub struct Candidate {
+    pub owed: Owed,
+    pub hour: Hour,
+}
+
+/// The hours of a lane, as far as they were compared.
+pub struct Judgement {
+    pub report: DestinationReport,
+    /// Events that were not found. The destination is asked for them once more.
+    candidates: Vec<Candidate>,
+    /// Numbers of identities in all hours so far.
+    pub owed: u64,
+    pub present: u64,
+    /// True if the target may lack the first events: they may have been removed because of their age, or sent to
+    /// another target.
+    pub may_lack_beginning: bool,
+    leading: Leading,
+    /// Owed events of such a beginning that are not there.
+    absent_before: u64,
+    /// Accounted records that the sink has not acknowledged, of the hours in which the ledger knows that.
+    pub unacknowledged: BTreeMap<Hour, u64>,
+    /// Hours of which nothing is claimed, since their events may be absent for another reason.
+    left: BTreeSet<Hour>,
+    /// Events that a repair has to deliver again. `None` if no repair may do so.
+    pub missing: Option<Vec<Candidate>>,
+}
+
+/// The beginning of the window that the destination may have removed because of its age. An event that came late is
+/// there whatever its age, so the beginning ends where more has come since than is absent.
+#[derive(Default)]
+struct Leading {
+    /// The last event of the beginning.
+    until: Option<Timestamp>,
+    /// Events that are there after the beginning, less those that are not.
+    there: u64,
+}
+
+impl Leading {
+    /// Takes the next event, by creation.
+    fn take(&mut self, is_there: bool, created: Timestamp) {
+        if is_there {
+            self.there = self.there.saturating_add(1);
+            return;
+        }
+        self.there = self.there.saturating_sub(1);
+        if self.there == 0 {
+            self.until = Some(created);
+        }
+    }
+
+    /// The first hour after the beginning. Events that were created shortly after others may have been sent before.
+    fn judged_from(&self) -> Option<Hour> {
+        Hour::of(self.until?.plus(SENT_WITHIN)).map(|hour| hour.plus(1))
+    }
+}
+
+impl Judgement {
+    pub fn new(report: DestinationReport, is_for_repair: bool) -> Self {
+        Self {
+            report,
+            candidates: Vec::new(),
+            owed: 0,
+            present: 0,
+            may_lack_beginning: false,
+            leading: Leading::default(),
+            absent_before: 0,
+            unacknowledged: BTreeMap::new(),
+            left: BTreeSet::new(),
+            missing: is_for_repair.then(Vec::new),
+        }
+    }
+
+    /// Takes the next hour, of which the destination has all events.
+    pub fn add_agreed(&mut self, hour: Hour, HasAll { events, duplicates }: HasAll) {
+        self.owed += events;
+        self.present += events;
+        self.leading.there = self.leading.there.saturating_add(events);
+        let row = HourRow { owed: events, present: events, duplicates, by_sums: true, ..HourRow::default() };
+        self.report.hours.insert(hour, row);
+    }
+
+    /// Takes the numbers of the next part of an hour.
+    pub fn add_part(&mut self, hour: Hour, part: &HourRow) {
+        self.owed += part.owed;
+        self.present += part.present;
+        let row = self.report.hours.entry(hour).or_default();
+        row.owed += part.owed;
+        row.present += part.present;
+        row.duplicates += part.duplicates;
+        row.excluded += part.excluded;
+    }
+
+    /// Takes the events of the part that were found, by their creation, and those that were not.
+    pub fn add_candidates(&mut self, there: &[Timestamp], absent: Vec<Candidate>) {
+        if self.may_lack_beginning {
+            let there = there.iter().map(|created| (*created, true));
+            let mut by_creation: Vec<(Timestamp, bool)> =
+                there.chain(absent.iter().map(|candidate| (candidate.owed.created, false))).collect();
+            by_creation.sort_unstable();
+            by_creation.into_iter().for_each(|(created, is_there)| self.leading.take(is_there, created));
+        }
+        self.candidates.extend(absent);
+        self.leave_beginning();
+    }
+
+    pub fn candidates(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Returns the candidates, by identity. Nothing is claimed if no event was found.
+    pub fn take_candidates(&mut self) -> Vec<Candidate> {
+        let mut candidates = mem::take(&mut self.candidates);
+        if self.present == 0 {
+            candidates.clear();
+        }
+        candidates.sort_unstable_by(|one, other| one.owed.cmp(&other.owed));
+        candidates
+    }
+
+    /// Ends the search for a beginning that the target lacks: events that are reported as missing stay reported.
+    pub fn end_beginning(&mut self) {
+        self.leading.there = u64::MAX / 2;
+    }
+
+    /// Claims nothing of hours whose events may have been removed because of their age.
+    fn leave_beginning(&mut self) {
+        let Some(from) = self.leading.judged_from() else { return };
+        self.report.hours.retain(|hour, _| *hour >= from);
+        let before = self.candidates.len();
+        self.candidates.retain(|candidate| candidate.hour >= from);
+        let absent = (before - self.candidates.len()) as u64;
+        self.absent_before += absent;
+        self.report.doubted += absent;
+    }
+
+    /// Counts the candidates whose number is not zero, and returns the others.
+    pub fn count_found(
+        &mut self,
+        candidates: Vec<Candidate>,
+        counts: &[u32],
+        count: impl Fn(&mut HourRow, u32),
+    ) -> Vec<Candidate> {
+        let mut open = Vec::new();
+        for (candidate, found) in candidates.into_iter().zip(counts) {
+            match found {
+                0 => open.push(candidate),
+                found => count(self.report.hours.entry(candidate.hour).or_default(), *found),
+            }
+        }
+        open
+    }
+
+    /// Counts the candidates that are missing, or in another place. Returns those that are missing.
+    pub fn add_absent(&mut self, found: Vec<(Candidate, Option<String>)>) -> Vec<Candidate> {
+        let mut missing = Vec::new();
+        for (candidate, place) in found {
+            let row = self.report.hours.entry(candidate.hour).or_default();
+            if let Some(place) = place {
+                row.elsewhere += 1;
+                *self.report.elsewhere.entry(place).or_default() += 1;
+                continue;
+            }
+            row.missing += 1;
+            if row.examples.len() < MAX_EXAMPLES {
+                row.examples.push(MissingEvent::of(&candidate.owed));
+            }
+            missing.push(candidate);
+        }
+        if let Some(returned) = &mut self.missing {
+            let room = MAX_RETURNED.saturating_sub(returned.len());
+            returned.extend(missing.iter().take(room).cloned());
+        }
+        missing
+    }
+
+    /// Claims nothing of hours in which the ledger has more records that were not delivered than the settings exclude
+    /// and dead letters were read: the others may be what is not there.
+    pub fn without_doubtful(
+        &mut self,
+        mut found: Vec<(Candidate, Option<String>)>,
+        is_given: bool,
+    ) -> Vec<(Candidate, Option<String>)> {
+        let mut lacking: BTreeMap<Hour, u64> = BTreeMap::new();
+        for (candidate, _) in found.iter().filter(|(_, place)| place.is_none()) {
+            *lacking.entry(candidate.hour).or_default() += 1;
+        }
+        let is_unexplained = |hour: &Hour| {
+            let explained = self.report.hours.get(hour).map_or(0, |row| row.excluded + row.dead_letters);
+            self.unacknowledged.get(hour).is_some_and(|unacknowledged| *unacknowledged > explained)
+        };
+        let unexplained: BTreeSet<Hour> = lacking.keys().copied().filter(is_unexplained).collect();
+        if let Some(first) = unexplained.first() {
+            let absent: u64 = unexplained.iter().filter_map(|hour| lacking.get(hour)).sum();
+            self.report.doubted += absent;
+            self.report.not_judged.push(format!(
+                "{} hours, the first from {first}: {absent} events are not there, and the ledger has records that were \
+                 neither delivered, nor are excluded now, nor are dead letters that were read: dead letters of another \
+                 store? give the worker's --dead-letters",
+                unexplained.len()
+            ));
+        }
+        self.left.extend(unexplained);
+        if is_given {
+            self.leave_end(&lacking);
+        }
+        found.retain(|(candidate, _)| !self.left.contains(&candidate.hour));
+        found
+    }
+
+    /// Claims nothing of the end of a list that may have ended early: the last hours that have no event, and the two
+    /// before, since one of them may have been cut, and events may have been sent within an hour.
+    fn leave_end(&mut self, lacking: &BTreeMap<Hour, u64>) {
+        let rows = &self.report.hours;
+        let is_empty = |(hour, row): &(&Hour, &HourRow)| lacking.get(hour) == Some(&row.owed);
+        let empty = rows.iter().rev().filter(|(_, row)| row.owed > 0).take_while(is_empty).last();
+        let Some(from) = empty.map(|(first, _)| first.minus(2)) else { return };
+        let absent: u64 =
+            lacking.range(from..).filter(|(hour, _)| !self.left.contains(hour)).map(|(_, count)| count).sum();
+        self.left.extend(rows.range(from..).map(|(hour, _)| *hour));
+        self.report.doubted += absent;
+        self.report
+            .not_judged
+            .push(format!("from {from} on: {absent} of the newest owed events are not there: did the list end early?"));
+    }
+
+    /// Removes the hours of which nothing is claimed, and says which beginning is not judged.
+    pub fn finish(&mut self) {
+        self.report.hours.retain(|hour, _| !self.left.contains(hour));
+        let Some(from) = self.leading.judged_from() else { return };
+        let absent = self.absent_before;
+        self.report.not_judged.push(format!(
+            "before {from}: {absent} of the oldest owed events are not there: retention? another index of an alias?"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_came_late_ends_no_beginning() {
+        // Each part: present and absent events, in this order.
+        for (parts, expected) in [
+            (&[(1, 0), (40, 1), (0, 30), (40, 0)][..], 0),
+            (&[(0, 40), (0, 40), (40, 0), (38, 2)], 80),
+            (&[(30, 10), (38, 2)], 0),
+            // Late ones, also as all of a part.
+            (&[(0, 40), (1, 39), (0, 40), (1, 0), (0, 40), (40, 0), (38, 2)], 161),
+            (&[(1, 0), (0, 40), (2, 38), (0, 0), (40, 0), (39, 1)], 81),
+            (&[(1, 0), (0, 1), (40, 0), (39, 1)], 2),
+            (&[(0, 0), (0, 0)], 0),
+        ] {
+            let mut leading = Leading::default();
+            let mut count = 0;
+            for (present, absent) in parts {
+                for is_there in (0..*present).map(|_| true).chain((0..*absent).map(|_| false)) {
+                    count += 1;
+                    leading.take(is_there, Timestamp::from_micros(count));
+                }
+            }
+            assert_eq!(leading.until.map_or(0, Timestamp::micros), expected, "{parts:?}");
+        }
+        let at = |minutes: i64| Leading { until: Some(Timestamp::from_micros(minutes * 60_000_000)), there: 0 };
+        assert_eq!(
+            (at(0).judged_from(), at(59).judged_from(), at(60).judged_from()),
+            (Some(Hour(2)), Some(Hour(2)), Some(Hour(3)))
+        );
+        assert_eq!(Leading::default().judged_from(), None);
+    }
+}

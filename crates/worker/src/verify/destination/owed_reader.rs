@@ -1,0 +1,185 @@
+//! Reads from the console what a lane owes.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::{ControlFlow, Range};
+
+use compact_str::CompactString;
+use s1_forwarder_engine::checkpoint::ledger::Hour;
+use s1_forwarder_engine::source::{PullSettings, PulledPage, Window};
+use s1_forwarder_engine::transform::Transformer;
+use s1_forwarder_record::{Identity, Timestamp};
+
+use super::super::VerifyError;
+use super::super::completeness::{CompletenessChecker, window};
+use super::end::End;
+
+/// Records that are asked for by their ids at a time: the console reads the ids from the URL.
+pub const IDS: usize = 100;
+/// The most records of a part of an hour, which are in memory together, and the most records that are asked about
+/// again.
+pub const PART: usize = 100_000;
+/// A part is not made shorter than this.
+const MIN_PART: i64 = 1_000_000;
+
+/// A record that the lane had to deliver.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owed {
+    pub identity: Identity,
+    pub id: CompactString,
+    /// The number under which a ledger knows the record.
+    pub key: u64,
+    pub created: Timestamp,
+}
+
+/// The records of a part of an hour.
+#[derive(Default)]
+pub struct PartRecords {
+    /// Sorted, each once.
+    pub owed: Vec<Owed>,
+    /// Number of records that the settings exclude.
+    pub excluded: u64,
+}
+
+/// The console's records, as it shows them now.
+pub struct OwedReader {
+    checker: CompletenessChecker,
+    /// Finds the records that the settings drop. `None` if they drop none.
+    transformer: Option<Transformer>,
+    /// Records that changed later are not owed yet: the lane has yet to pull the change, or the destination to show it.
+    /// `None` if no record changes.
+    pub changed_until: Option<Timestamp>,
+}
+
+impl OwedReader {
+    /// `checker` reads only what the settings do not exclude. `transformer` is that of the lane, if it drops records.
+    pub fn new(checker: CompletenessChecker, transformer: Option<Transformer>) -> Self {
+        Self { checker, transformer, changed_until: None }
+    }
+
+    /// True if the settings may drop records after they were mapped.
+    pub fn may_drop(&self) -> bool {
+        self.transformer.is_some()
+    }
+
+    /// Reads the next part of an hour. `open` has the windows that were not read, the next one last: at first the whole
+    /// hour. An hour that has too many records is read in parts, and a part in halves. `None` after the last part.
+    ///
+    /// # Errors
+    /// If the console fails, or a part has too many records.
+    pub async fn next_part(&mut self, hour: Hour, open: &mut Vec<Window>) -> Result<Option<PartRecords>, End> {
+        let hours = hour..hour.plus(1);
+        while let Some(part) = open.pop() {
+            if let Some(records) = self.read(part).await? {
+                return Ok(Some(records));
+            }
+            if part == window(&hours) {
+                let counted = self.checker.count(hours.clone()).await?;
+                open.extend(parts(part, counted).rev());
+                continue;
+            }
+            let middle = part.from.micros().midpoint(part.to.micros());
+            if middle - part.from.micros() < MIN_PART / 2 {
+                let reason = format!("more than {PART} records were created in a second from {} on", part.from);
+                return Err(End::Unseen(reason));
+            }
+            let middle = Timestamp::from_micros(middle);
+            open.extend([Window { from: middle, ..part }, Window { to: middle, ..part }]);
+        }
+        Ok(None)
+    }
+
+    /// `None` if the part has too many records.
+    async fn read(&mut self, part: Window) -> Result<Option<PartRecords>, VerifyError> {
+        let mut records = PartRecords::default();
+        let Self { checker, transformer, changed_until } = self;
+        let mut event = Vec::new();
+        let mut is_dropped = |page: &PulledPage, range: &Range<usize>, identity: Identity| {
+            let (Some(transformer), false) = (transformer.as_mut(), page.is_truncated) else { return false };
+            event.clear();
+            let Some(record) = page.body.get(range.clone()) else { return false };
+            let mapped = transformer.transform(record, Some(identity), None, &mut event);
+            mapped.is_ok_and(|mapped| mapped.dropped.is_some() || mapped.withheld().is_some())
+        };
+        let visit = |page: &PulledPage| {
+            records.excluded += page.excluded.len() as u64;
+            for record in &page.records {
+                if changed_until.is_some_and(|until| record.record_key.time > until) {
+                    continue;
+                }
+                if is_dropped(page, &record.range, record.identity) {
+                    records.excluded += 1;
+                    continue;
+                }
+                let created = record.record_key.created.unwrap_or(record.record_key.time);
+                let (identity, key) = (record.identity, record.record_key.id);
+                records.owed.push(Owed { identity, id: record.id.clone(), key, created });
+            }
+            if records.owed.len() > PART { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        checker.pages(part, &[], visit).await?;
+        if records.owed.len() > PART {
+            return Ok(None);
+        }
+        records.owed.sort_unstable();
+        records.owed.dedup();
+        Ok(Some(records))
+    }
+
+    /// Returns those of `asked` that the console shows in the same version, so that the lane still owes them. `ids` are
+    /// the ids of their records, by the hour of creation.
+    ///
+    /// # Errors
+    /// If the console fails.
+    pub async fn still_owed(
+        &mut self,
+        asked: &HashSet<Identity>,
+        ids: &BTreeMap<Hour, Vec<CompactString>>,
+    ) -> Result<HashSet<Identity>, VerifyError> {
+        let mut newest: HashSet<Identity> = HashSet::new();
+        for (hour, ids) in ids {
+            let whole = window(&(*hour..hour.plus(1)));
+            // Otherwise the console is asked for the whole hour.
+            let most = if PullSettings::can_ask_for(ids) { IDS } else { ids.len() };
+            for ids in ids.chunks(most) {
+                let shown = self.show(whole, ids, asked, &mut newest).await?;
+                // An answer without any of them contradicts the list that had them all: the list is asked for again.
+                if shown == 0 {
+                    self.show(whole, &[], asked, &mut newest).await?;
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Adds to `newest` which of `asked` the console shows. Returns the number of all records that it shows.
+    async fn show(
+        &mut self,
+        window: Window,
+        ids: &[CompactString],
+        asked: &HashSet<Identity>,
+        newest: &mut HashSet<Identity>,
+    ) -> Result<usize, VerifyError> {
+        let mut shown = 0;
+        let visit = |page: &PulledPage| {
+            shown += page.records.len();
+            let identities = page.records.iter().map(|record| record.identity);
+            newest.extend(identities.filter(|identity| asked.contains(identity)));
+            ControlFlow::Continue(())
+        };
+        self.checker.pages(window, ids, visit).await?;
+        Ok(shown)
+    }
+}
+
+/// Splits a window into equal parts with about half as many records as one may have.
+fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
+    split(whole, records.div_ceil(PART as u64 / 2).max(2))
+}
+
+/// Splits a window into equal parts.
+pub fn split(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
+    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(1, 3_600);
+    let length = whole.to.micros() - whole.from.micros();
+    let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
+    (0..parts).map(move |part| Window { from: bound(part), to: bound(part + 1), ..whole })
+}

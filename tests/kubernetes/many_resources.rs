@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// What one worker may send in a second: docs/kubernetes.md.
 const PER_SECOND: f64 = 20.0;
 const REFRESHES_PER_SECOND: f64 = 5.0;
+/// No lane moves any more if none has moved for this long: two thirds of a lease.
+const REST: Duration = Duration::from_secs(10);
 /// Secrets with tokens. Each has its own place among the shards.
 const TOKENS: usize = 40;
 
@@ -136,6 +138,18 @@ async fn the_status_of_many_resources_outlives_a_worker_and_is_a_bounded_load() 
         (least as usize >= count).then_some(())
     };
     until_within(patience, "every pipeline delivered everything", arrived).await;
+
+    // Lanes move until each worker has its share, and each move is written at once.
+    let owners = async || -> BTreeMap<String, Value> {
+        let statuses = statuses(&scene, &namespace).await.into_iter();
+        statuses.map(|(name, status)| (name, status["worker"].clone())).collect()
+    };
+    let rest = async || {
+        let before = owners().await;
+        sleep(REST).await;
+        (owners().await == before).then_some(())
+    };
+    until_within(patience, "no lane moves", rest).await;
 
     let before = writes(&kubernetes).await;
     let at = Instant::now();

@@ -37,14 +37,6 @@ impl FullJitter {
     }
 }
 
-impl Iterator for FullJitter {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.wait())
-    }
-}
-
 /// `retry:`: limits of the exponential backoff with full jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -72,7 +64,9 @@ mod tests {
         let mut longest = [Duration::ZERO; 6];
         let mut shortest = [Duration::MAX; 6];
         for seed in 0..500 {
-            for (n, wait) in FullJitter::new(initial, max, fastrand::Rng::with_seed(seed)).take(6).enumerate() {
+            let mut waits = FullJitter::new(initial, max, fastrand::Rng::with_seed(seed));
+            for n in 0..6 {
+                let wait = waits.wait();
                 longest[n] = longest[n].max(wait);
                 shortest[n] = shortest[n].min(wait);
             }

@@ -9,6 +9,7 @@ use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{ActivityFilter, PullSettings, StreamOptions, ThreatInclude};
+use s1_forwarder::telemetry::RareCount;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -134,7 +135,7 @@ async fn activities_get_what_does_not_change_of_their_threats_with_one_request_f
     }
     sleep(Duration::from_secs(10 * 60)).await;
     assert_eq!(asked_threats(&harness)[asked.len()..], [vec![known]]);
-    assert_eq!(running.metrics.not_enriched(), 0);
+    assert_eq!(running.metrics.rare(RareCount::NotEnriched), 0);
     running.drain().await;
 }
 
@@ -154,7 +155,7 @@ async fn activities_go_without_threats_that_are_refused_or_fail_three_times_and_
         let with_threat = events.iter().filter(|event| threat_of(event).is_some()).count();
         assert_eq!(events.len(), identities.len());
         assert!(with_threat > 0 && events.iter().all(|event| event.get("_enrichment").is_none()));
-        assert_eq!(metrics.not_enriched(), with_threat as u64);
+        assert_eq!(metrics.rare(RareCount::NotEnriched), with_threat as u64);
         let asked = asked_threats(&harness);
         let times = |ids: &Vec<String>| asked.iter().filter(|other| *other == ids).count();
         assert!(!asked.is_empty() && asked.iter().all(|ids| times(ids) == attempts), "{asked:?}");

@@ -13,7 +13,7 @@ use s1_forwarder::emulator::{Counts, Fault, Faults, Kind, LastPage, Quirks, Retr
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::telemetry::LaneState;
+use s1_forwarder::telemetry::{LaneState, RareCount};
 use tokio::time::sleep;
 
 use crate::lanes::harness::{LaneHarness, START, assert_counts_balance};
@@ -130,7 +130,7 @@ async fn a_list_that_ends_too_early_is_read_to_its_end() {
             let metrics = once(&harness, stream, &sink).await;
             let owed = harness.console.ids(kind).len();
             assert_eq!((sink.counts().len(), sink.total()), (owed, owed), "{stream}");
-            assert_eq!(metrics.not_shown(), 0);
+            assert_eq!(metrics.rare(RareCount::NotShown), 0);
             if is_well && stream != Stream::UnifiedAlerts {
                 let log = harness.console.request_log();
                 let pages = log.iter().filter(|request| request.query.contains("sortBy")).count();

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::metrics::{self, METRIC_PREFIX, Metric, label};
 use super::recent_latency::RequestTimes;
 use super::registry::Pipeline;
-use super::{FileStatus, LabelCount, LaneMetrics, PipelineState, SkipReason, StatusCounts, Telemetry};
+use super::{FileStatus, LabelCount, LaneMetrics, PipelineState, RareCount, SkipReason, StatusCounts, Telemetry};
 
 /// A metric whose samples come from the lanes or the pipeline files.
 struct Family {
@@ -50,7 +50,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::EVENTS_DELIVERED, samples: Samples::Counter(|lane| lane.send.delivered.load(Relaxed)) },
     Family { metric: metrics::RECORDS_SKIPPED, samples: Samples::Skipped },
     Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.pull.requeued.load(Relaxed)) },
-    Family { metric: metrics::RECORDS_NOT_SHOWN, samples: Samples::Counter(LaneMetrics::not_shown) },
+    Family { metric: metrics::RECORDS_NOT_SHOWN, samples: Samples::Counter(|lane| lane.rare(RareCount::NotShown)) },
     Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.send.dead_letters.load(Relaxed)) },
     Family {
         metric: metrics::DEAD_LETTERS_STORED,
@@ -58,12 +58,18 @@ const FAMILIES: &[Family] = &[
     },
     Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map.errors.load(Relaxed)) },
     Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.map.repaired.load(Relaxed)) },
-    Family { metric: metrics::OVERFLOWED_RECORDS, samples: Samples::Counter(LaneMetrics::overflowed) },
-    Family { metric: metrics::RECORDS_NOT_ENRICHED, samples: Samples::Counter(LaneMetrics::not_enriched) },
-    Family { metric: metrics::RECORDS_WITH_OTHER_LABELS, samples: Samples::Counter(LaneMetrics::labelled_other) },
-    Family { metric: metrics::TIMES_WITHOUT_ZONE, samples: Samples::Counter(LaneMetrics::without_zone) },
+    Family { metric: metrics::OVERFLOWED_RECORDS, samples: Samples::Counter(|lane| lane.rare(RareCount::Overflowed)) },
+    Family {
+        metric: metrics::RECORDS_NOT_ENRICHED,
+        samples: Samples::Counter(|lane| lane.rare(RareCount::NotEnriched)),
+    },
+    Family {
+        metric: metrics::RECORDS_WITH_OTHER_LABELS,
+        samples: Samples::Counter(|lane| lane.rare(RareCount::LabelledOther)),
+    },
+    Family { metric: metrics::TIMES_WITHOUT_ZONE, samples: Samples::Counter(|lane| lane.rare(RareCount::WithoutZone)) },
     Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.map.program_errors.load(Relaxed)) },
-    Family { metric: metrics::REMAP_OVERRUNS, samples: Samples::Counter(LaneMetrics::remap_overruns) },
+    Family { metric: metrics::REMAP_OVERRUNS, samples: Samples::Counter(|lane| lane.rare(RareCount::RemapOverruns)) },
     Family {
         metric: metrics::UNKNOWN_ACTIVITY_TYPES,
         samples: Samples::Counter(|lane| lane.map.unknown_types.load(Relaxed)),
@@ -391,9 +397,9 @@ impl Lines {
         Self { metric, line_prefix, has_header: false, text: String::new() }
     }
 
-    fn lane(&mut self, lane: &LaneMetrics, more: &[(&str, &str)], value: impl Into<Value>) {
+    fn lane(&mut self, metrics: &LaneMetrics, more: &[(&str, &str)], value: impl Into<Value>) {
         self.begin();
-        self.text.push_str(lane.labels());
+        self.text.push_str(metrics.labels());
         more.iter().for_each(|(name, text)| label(&mut self.text, name, text));
         self.end(value);
     }

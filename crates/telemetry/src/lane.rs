@@ -167,6 +167,48 @@ pub struct SendCounts {
     pub requests: StatusCounts,
 }
 
+/// What few lanes count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RareCount {
+    /// Records that exceeded a bound.
+    Overflowed,
+    /// Records for which not all could be fetched that `include` names.
+    NotEnriched,
+    /// Records whose labels from the console have the value `other`.
+    LabelledOther,
+    /// Records with a time that names no zone.
+    WithoutZone,
+    /// Records that the console counted and did not show, not even when it was asked again.
+    NotShown,
+    /// Events on which the user's program took too long.
+    RemapOverruns,
+}
+
+impl RareCount {
+    const NUMBER: usize = Self::RemapOverruns as usize + 1;
+}
+
+/// A time that any task may set. It is not known at first.
+#[derive(Debug)]
+struct SharedTime(AtomicI64);
+
+impl Default for SharedTime {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl SharedTime {
+    fn set(&self, time: Option<Timestamp>) {
+        self.0.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Timestamp> {
+        let micros = self.0.load(Ordering::Relaxed);
+        (micros != i64::MIN).then(|| Timestamp::from_micros(micros))
+    }
+}
+
 /// Counters and state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
@@ -190,18 +232,18 @@ pub struct LaneMetrics {
     pub usage: LaneUsage,
     pub(super) sink_latency: RecentLatency,
     skipped: [AtomicU64; 4],
-    complete_until: AtomicI64,
+    complete_until: SharedTime,
     /// [`Self::complete_until`] when the lane began to poll.
-    opened_from: AtomicI64,
+    opened_from: SharedTime,
     /// See [`Self::had_settled`].
     had_settled: OnceLock<bool>,
-    newest_record: AtomicI64,
+    newest_record: SharedTime,
     /// 0 and 1, or [`UNPOLLED`], or [`NOT_JUDGED`].
     silent: AtomicU8,
     /// Boxed: few lanes read snapshots.
     snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
-    last_success: AtomicI64,
-    next_attempt: AtomicI64,
+    last_success: SharedTime,
+    next_attempt: SharedTime,
     pub clocks: ComparedClocks,
     /// Boxed: there is none before the first day has passed.
     verification: Mutex<Option<Box<Verification>>>,
@@ -219,18 +261,8 @@ struct Rare {
     remap_failed_at: Timestamp,
     /// The earliest and the latest record that was forwarded although the program failed on it.
     unchanged_records: Option<(Timestamp, Timestamp)>,
-    /// How often the program took too long.
-    remap_overruns: u64,
-    /// Records that exceeded a bound.
-    overflowed: u64,
-    /// Records for which not all could be fetched that `include` names.
-    not_enriched: u64,
-    /// Records whose labels from the console have the value `other`.
-    labelled_other: u64,
-    /// Records with a time that names no zone.
-    without_zone: u64,
-    /// Records that the console counted and did not show.
-    not_shown: u64,
+    /// By [`RareCount`].
+    counts: [u64; RareCount::NUMBER],
     label_counts: LabelCounts,
     warnings: LaneWarnings,
     /// The last few repairs that an operator has still to do.
@@ -269,14 +301,14 @@ impl LaneMetrics {
             usage: LaneUsage::default(),
             sink_latency: RecentLatency::default(),
             skipped: Default::default(),
-            complete_until: AtomicI64::new(i64::MIN),
-            opened_from: AtomicI64::new(i64::MIN),
+            complete_until: SharedTime::default(),
+            opened_from: SharedTime::default(),
             had_settled: OnceLock::new(),
-            newest_record: AtomicI64::new(i64::MIN),
+            newest_record: SharedTime::default(),
             silent: AtomicU8::new(UNPOLLED),
             snapshot: Mutex::new(None),
-            last_success: AtomicI64::new(i64::MIN),
-            next_attempt: AtomicI64::new(i64::MIN),
+            last_success: SharedTime::default(),
+            next_attempt: SharedTime::default(),
             clocks: ComparedClocks::default(),
             verification: Mutex::new(None),
             history: Mutex::default(),
@@ -379,49 +411,17 @@ impl LaneMetrics {
         self.map.program_errors.fetch_add(1, Ordering::Relaxed);
         let mut rare = self.rare.lock();
         let rare = rare.get_or_insert_default();
-        rare.remap_overruns += u64::from(overran);
+        rare.counts[RareCount::RemapOverruns as usize] += u64::from(overran);
         replace_if_different(&mut rare.remap_error, reason);
         rare.remap_failed_at = now;
     }
 
-    /// Counts a record that exceeds a bound.
-    pub(super) fn add_overflowed(&self) {
-        self.rare.lock().get_or_insert_default().overflowed += 1;
+    pub fn add_rare(&self, what: RareCount, count: u64) {
+        self.rare.lock().get_or_insert_default().counts[what as usize] += count;
     }
 
-    /// Records that exceeded a bound.
-    pub fn overflowed(&self) -> u64 {
-        self.rare.lock().as_ref().map_or(0, |rare| rare.overflowed)
-    }
-
-    /// Counts a record for which not all could be fetched that `include` names.
-    pub(super) fn add_not_enriched(&self) {
-        self.rare.lock().get_or_insert_default().not_enriched += 1;
-    }
-
-    /// Records for which not all could be fetched that `include` names.
-    pub fn not_enriched(&self) -> u64 {
-        self.rare.lock().as_ref().map_or(0, |rare| rare.not_enriched)
-    }
-
-    /// Counts a record whose labels from the console have the value `other`.
-    pub(super) fn add_labelled_other(&self) {
-        self.rare.lock().get_or_insert_default().labelled_other += 1;
-    }
-
-    /// Records whose labels from the console have the value `other`.
-    pub fn labelled_other(&self) -> u64 {
-        self.rare.lock().as_ref().map_or(0, |rare| rare.labelled_other)
-    }
-
-    /// Counts a record with a time that names no zone.
-    pub(super) fn add_without_zone(&self) {
-        self.rare.lock().get_or_insert_default().without_zone += 1;
-    }
-
-    /// Records with a time that names no zone.
-    pub fn without_zone(&self) -> u64 {
-        self.rare.lock().as_ref().map_or(0, |rare| rare.without_zone)
+    pub fn rare(&self, what: RareCount) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.counts[what as usize])
     }
 
     /// Counts delivered events by the value of a label. The caller runs within the lane's span.
@@ -442,21 +442,6 @@ impl LaneMetrics {
         if let Some(rare) = self.rare.lock().as_ref() {
             rare.label_counts.for_each(visit);
         }
-    }
-
-    /// Events on which the user's program took too long.
-    pub fn remap_overruns(&self) -> u64 {
-        self.rare.lock().as_ref().map_or(0, |rare| rare.remap_overruns)
-    }
-
-    /// Counts records that the console counted and did not show, not even when it was asked again.
-    pub fn add_not_shown(&self, records: u64) {
-        self.rare.lock().get_or_insert_default().not_shown += records;
-    }
-
-    /// Records that the console counted and did not show.
-    pub fn not_shown(&self) -> u64 {
-        self.rare.lock().as_ref().map_or(0, |rare| rare.not_shown)
     }
 
     /// The time and the reason of the last failure of the user's program.
@@ -516,23 +501,23 @@ impl LaneMetrics {
     /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
     /// records are all delivered, else the watermark.
     pub fn set_complete_until(&self, time: Timestamp) {
-        self.complete_until.store(time.micros(), Ordering::Relaxed);
+        self.complete_until.set(Some(time));
     }
 
     /// See [`Self::set_complete_until`]; `None` before the first checkpoint.
     pub fn complete_until(&self) -> Option<Timestamp> {
-        known_time(self.complete_until.load(Ordering::Relaxed))
+        self.complete_until.get()
     }
 
     /// Notes that the lane begins to poll from its checkpoint, which has the number of `settled` records.
     pub fn set_opened(&self, settled: u64) {
         self.had_settled.get_or_init(|| settled > 0);
-        self.opened_from.store(self.complete_until.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.opened_from.set(self.complete_until.get());
     }
 
     /// Returns [`Self::complete_until`] at the last [`Self::set_opened`]. `None` for a new lane.
     pub fn opened_from(&self) -> Option<Timestamp> {
-        known_time(self.opened_from.load(Ordering::Relaxed))
+        self.opened_from.get()
     }
 
     /// Records were settled before this process opened the lane for the first time.
@@ -542,12 +527,12 @@ impl LaneMetrics {
 
     /// The time of the newest record that the console has shown in a complete poll.
     pub fn set_newest_record(&self, time: Option<Timestamp>) {
-        self.newest_record.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
+        self.newest_record.set(time);
     }
 
     /// See [`Self::set_newest_record`].
     pub fn newest_record(&self) -> Option<Timestamp> {
-        known_time(self.newest_record.load(Ordering::Relaxed))
+        self.newest_record.get()
     }
 
     /// Sets, after a complete poll, whether the console had shown nothing new for longer than the lane's `silent_after`
@@ -604,12 +589,12 @@ impl LaneMetrics {
 
     /// A poll or a delivery ended without an error at `now`.
     pub fn succeeded(&self, now: Timestamp) {
-        self.last_success.store(now.micros(), Ordering::Relaxed);
+        self.last_success.set(Some(now));
     }
 
     /// See [`Self::succeeded`].
     pub fn last_success(&self) -> Option<Timestamp> {
-        known_time(self.last_success.load(Ordering::Relaxed))
+        self.last_success.get()
     }
 
     /// Sets the state in tests of pages that show a lane. Elsewhere, [`Meter::report`](super::Meter::report) decides
@@ -691,12 +676,12 @@ impl LaneMetrics {
 
     /// Sets when the lane asks its console next. `None` while it does so, and before the first time.
     pub fn set_next_attempt(&self, time: Option<Timestamp>) {
-        self.next_attempt.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
+        self.next_attempt.set(time);
     }
 
     /// See [`Self::set_next_attempt`].
     pub fn next_attempt(&self) -> Option<Timestamp> {
-        known_time(self.next_attempt.load(Ordering::Relaxed))
+        self.next_attempt.get()
     }
 }
 
@@ -726,8 +711,4 @@ const NOT_JUDGED: u8 = 3;
 
 fn known_bool(value: u8) -> Option<bool> {
     (value < UNPOLLED).then_some(value == 1)
-}
-
-fn known_time(micros: i64) -> Option<Timestamp> {
-    (micros != i64::MIN).then(|| Timestamp::from_micros(micros))
 }

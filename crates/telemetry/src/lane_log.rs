@@ -85,7 +85,7 @@ mod tests {
 
     use parking_lot::Mutex;
 
-    use crate::{Meter, Telemetry};
+    use crate::{Meter, RareCount, Telemetry};
     use s1_forwarder_record::{Clock, Stream};
 
     #[derive(Clone, Default)]
@@ -117,7 +117,7 @@ mod tests {
         let lines: Vec<&str> = log.lines().collect();
         let counted =
             [&meter.metrics.map.errors, &meter.metrics.map.program_errors].map(|count| count.load(Ordering::Relaxed));
-        assert_eq!((lines.len(), counted, meter.metrics.remap_overruns()), (4, [3, 8], 1), "{log}");
+        assert_eq!((lines.len(), counted, meter.metrics.rare(RareCount::RemapOverruns)), (4, [3, 8], 1), "{log}");
         assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
         assert!(lines[1].contains("count=1 reason=remap: 1 is no text record_id=1"), "{log}");
         assert!(lines[2].contains("count=2 reason=`id` is missing record_id=2"), "{log}");

@@ -42,7 +42,7 @@ pub use health::{HealthPart, ProcessHealth};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
 pub use lane::{
-    LaneMetrics, LaneWarnings, LimitWaitGuard, MapCounts, PullCounts, SendCounts, SkipReason, StatusCounts,
+    LaneMetrics, LaneWarnings, LimitWaitGuard, MapCounts, PullCounts, RareCount, SendCounts, SkipReason, StatusCounts,
     Verification, describe_skipped,
 };
 pub use logs::{LogError, LogFormat, init_logs, lane_span};

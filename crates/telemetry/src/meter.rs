@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::notices::NoticeKind;
 use super::shown::{LaneEvent, LaneState, Shown};
-use super::{LabelCount, LaneMetrics, Telemetry};
+use super::{LabelCount, LaneMetrics, RareCount, Telemetry};
 use crate::usage::Counts;
 
 /// The labels of an event, by name.
@@ -226,26 +226,26 @@ impl Meter {
 
     /// Counts a record that exceeds a bound. The caller runs within the lane's span.
     pub fn overflowed(&self, record_id: &str) {
-        self.metrics.add_overflowed();
+        self.metrics.add_rare(RareCount::Overflowed, 1);
         self.metrics.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
     }
 
     /// Counts a record for which not all could be fetched that `include` names, for `reason`. The caller runs within
     /// the lane's span.
     pub fn not_enriched(&self, reason: &str, record_id: &str) {
-        self.metrics.add_not_enriched();
+        self.metrics.add_rare(RareCount::NotEnriched, 1);
         self.metrics.tell(NoticeKind::NotEnriched, self.clock.now(), reason, record_id);
     }
 
     /// Counts a record whose labels have the value `other`. The caller runs within the lane's span.
     pub fn labelled_other(&self, record_id: &str) {
-        self.metrics.add_labelled_other();
+        self.metrics.add_rare(RareCount::LabelledOther, 1);
         self.metrics.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
     }
 
     /// A time of a record names no zone.
     pub fn without_zone(&self) {
-        self.metrics.add_without_zone();
+        self.metrics.add_rare(RareCount::WithoutZone, 1);
     }
 
     /// A record has this number of leaves that no mapping knows.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
 use s1_forwarder_record::{Facts, Identity, Timestamp, Version, facts, stable_fields_hash};
-use s1_forwarder_telemetry::{Meter, SkipReason};
+use s1_forwarder_telemetry::{Meter, RareCount, SkipReason};
 
 use super::page::{PulledPage, PulledRecord};
 use super::returned::{Before, Returned};
@@ -315,7 +315,7 @@ impl Selection {
 
     /// Counts records that the console counts and does not show.
     pub fn count_not_shown(&self, records: u64) {
-        self.meter.metrics.add_not_shown(records);
+        self.meter.metrics.add_rare(RareCount::NotShown, records);
     }
 
     /// Counts a time of which the console has shown records and counts none.

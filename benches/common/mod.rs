@@ -13,7 +13,7 @@ use s1_forwarder::checkpoint::{LaneId, MemoryStore};
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::{Console, Kind, Setup};
-use s1_forwarder::lane::{Budget, Lane, Remembered};
+use s1_forwarder::lane::{Budget, Lane, LaneMapping, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
 use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::dead_letters::DeadLetters;
@@ -23,7 +23,7 @@ use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Limits};
 use s1_forwarder::source;
 use s1_forwarder::telemetry::{Meter, Telemetry};
-use s1_forwarder::transform::{self, OcsfVersion, Origin, Schema, Transformer};
+use s1_forwarder::transform::{self, Origin, Schema, Transformer};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -155,13 +155,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         key: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() }.into(),
         client: Arc::new(client),
         pull: Arc::new(pull),
-        transform: Arc::new(transform_settings(true)),
-        schema: Schema::Ecs,
-        steps: None,
-        embeds_raw: false,
-        ocsf_version: OcsfVersion::default(),
-        programs: None,
-        labeler: None,
+        mapping: LaneMapping { transform: Arc::new(transform_settings(true)), ..LaneMapping::default() },
         delivery: Arc::new(Delivery {
             sink,
             retry: RetrySettings::default(),

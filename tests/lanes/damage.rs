@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
-use s1_forwarder::lane::{Lane, LaneEnd};
+use s1_forwarder::lane::{Lane, LaneEnd, LaneMapping};
 use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::source::PullSettings;
 use s1_forwarder::transform::Schema;
@@ -54,7 +54,8 @@ async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, 
     let pull = PullSettings { filters: Vec::new(), ..harness.pull(stream) };
     let lane = harness.lane(pull, "siem", sink_settings.build(&context).unwrap());
     let client = Arc::new(harness.client(Arc::new(console(page.to_vec(), harness.clock)), "siem"));
-    let lane = Lane { client, schema, embeds_raw: sink_settings.type_settings.as_sink_type().embeds_raw(), ..lane };
+    let embeds_raw = sink_settings.type_settings.as_sink_type().embeds_raw();
+    let lane = Lane { client, mapping: LaneMapping { schema, embeds_raw, ..lane.mapping }, ..lane };
     let metrics = lane.delivery.meter.metrics.clone();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
     assert_eq!(metrics.send.dead_letters.load(Relaxed), 0);

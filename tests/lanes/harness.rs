@@ -11,7 +11,7 @@ use s1_forwarder::checkpoint::{LaneId, MemoryStore};
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{self, Kind, Setup};
-use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, Remembered};
+use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, LaneMapping, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
 use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
@@ -20,7 +20,7 @@ use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{PullSettings, Since};
 use s1_forwarder::state::{StoreLocation, dead_letters};
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
-use s1_forwarder::transform::{OcsfVersion, Schema};
+use s1_forwarder::transform::Schema;
 use s1_forwarder::worker::REMEMBERED_MAX;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -120,13 +120,7 @@ impl LaneHarness {
             key: id.into(),
             client: Arc::new(client),
             pull: Arc::new(pull),
-            transform: Arc::default(),
-            schema: Schema::Raw,
-            steps: None,
-            embeds_raw: false,
-            ocsf_version: OcsfVersion::default(),
-            programs: None,
-            labeler: None,
+            mapping: LaneMapping { schema: Schema::Raw, ..LaneMapping::default() },
             delivery: Arc::new(Delivery {
                 sink,
                 retry: RetrySettings::default(),

@@ -10,7 +10,7 @@ use s1_forwarder::checkpoint::ledger::Hour;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::console::{Client, Limiters, Response, TokenVerdict, Transport};
 use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Setup};
-use s1_forwarder::lane::Lane;
+use s1_forwarder::lane::{Lane, LaneMapping};
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
@@ -258,7 +258,9 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
     for (name, exclude_types, steps) in [("excluded", all_types, None), ("dropped", Vec::new(), dropping)] {
         let sink = MemorySink::accepting(harness.clock);
         let pull = PullSettings { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
-        let running = harness.start(Lane { steps, ..harness.lane(pull, name, sink.clone()) });
+        let lane = harness.lane(pull, name, sink.clone());
+        let mapping = LaneMapping { steps, ..lane.mapping };
+        let running = harness.start(Lane { mapping, ..lane });
         sleep(Duration::from_secs(12)).await;
         let metrics = running.drain().await;
         assert_eq!(sink.total(), 0);

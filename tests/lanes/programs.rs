@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
-use s1_forwarder::lane::{Lane, LaneEnd};
+use s1_forwarder::lane::{Lane, LaneEnd, LaneMapping};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
@@ -31,7 +31,8 @@ fn failing(lane: Lane, on_error: OnError, ids: &[u64]) -> Lane {
 
 fn with_program(lane: Lane, settings: &TransformSettings) -> Lane {
     let steps = Steps::new(settings, Schema::Raw, None, RedactionKeys::Configured).unwrap();
-    Lane { steps: steps.map(Arc::new), ..lane }
+    let mapping = LaneMapping { steps: steps.map(Arc::new), ..lane.mapping };
+    Lane { mapping, ..lane }
 }
 
 fn stored(harness: &LaneHarness) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use s1_forwarder::checkpoint::LaneId;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::Setup;
-use s1_forwarder::lane::{Budget, Lane, LaneEnd, Remembered};
+use s1_forwarder::lane::{Budget, Lane, LaneEnd, LaneMapping, Remembered};
 use s1_forwarder::record::{Clock, Timestamp};
 use s1_forwarder::settings::{Period, RetrySettings};
 use s1_forwarder::sink::Deadline;
@@ -18,7 +18,7 @@ use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::source::{PullSettings, StreamOptions};
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
-use s1_forwarder::transform::{OcsfVersion, Schema};
+use s1_forwarder::transform::Schema;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -168,13 +168,7 @@ impl Process {
             client: self.client.clone(),
             first_poll_after: pull.interval.mul_f64(if random.bool() { random.f64() } else { 0.0 }),
             pull: Arc::new(pull),
-            transform: Arc::default(),
-            schema: Schema::Raw,
-            steps: None,
-            embeds_raw: false,
-            ocsf_version: OcsfVersion::default(),
-            programs: None,
-            labeler: None,
+            mapping: LaneMapping { schema: Schema::Raw, ..LaneMapping::default() },
             delivery: Arc::new(Delivery {
                 sink: Arc::new(destination.clone()),
                 retry: RetrySettings { initial: Period(plan.retry.0), max: Period(plan.retry.1) },

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkContext};
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::{Client, ConsoleSettings, Limiters};
-use s1_forwarder_engine::lane::{Budget, Lane, LanePrograms, Remembered};
+use s1_forwarder_engine::lane::{Budget, Lane, LaneMapping, LanePrograms, Remembered};
 use s1_forwarder_engine::program_threads::ProgramThreads;
 use s1_forwarder_engine::sink::dead_letters::DeadLetters;
 use s1_forwarder_engine::sink::deliver::{Delivery, SinkHealth};
@@ -197,13 +197,15 @@ impl LaneBuilder {
             target,
             client,
             pull: spec.pull.clone(),
-            transform: spec.transform.clone(),
-            schema,
-            ocsf_version,
-            embeds_raw: spec.sink.type_settings.as_sink_type().embeds_raw(),
-            programs: has_programs.then(|| LanePrograms::new(self.program_threads.clone(), &spec.id.pipeline)),
-            steps,
-            labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
+            mapping: LaneMapping {
+                transform: spec.transform.clone(),
+                schema,
+                ocsf_version,
+                embeds_raw: spec.sink.type_settings.as_sink_type().embeds_raw(),
+                programs: has_programs.then(|| LanePrograms::new(self.program_threads.clone(), &spec.id.pipeline)),
+                steps,
+                labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
+            },
             delivery,
             batch_timeout: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),

@@ -10,7 +10,7 @@ use s1_forwarder_engine::checkpoint::ledger::{Accounting, Ledger};
 use s1_forwarder_engine::checkpoint::{
     CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError, Store, StoredPart,
 };
-use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, LanePrograms};
+use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, LaneMapping, LanePrograms};
 use s1_forwarder_engine::program_threads::JobError;
 use s1_forwarder_engine::sink::deliver::{Delivery, Fates};
 use s1_forwarder_engine::sink::{Batch, Event, PROGRAM, Unsent};
@@ -401,8 +401,8 @@ impl Replay<'_> {
         let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.shared.options.clock);
         let built =
             self.shared.lane_builder.build_lane(&spec, &meter, LaneStart { once: true, ..LaneStart::default() });
-        let Lane { delivery, schema, ocsf_version, steps, programs, .. } =
-            built.map_err(|error: BuildLaneError| error.to_string())?;
+        let Lane { delivery, mapping, .. } = built.map_err(|error: BuildLaneError| error.to_string())?;
+        let LaneMapping { schema, ocsf_version, steps, programs, .. } = mapping;
         let programs = steps.zip(programs);
         Ok(ReplayLane { delivery, schema, ocsf_version, programs })
     }

@@ -55,7 +55,7 @@ impl CheckpointWriter {
             let interval = interval.max(COPY_INTERVAL);
             Box::new(BackendWriter::new(copy, lane.key.clone(), interval, random.fork()))
         });
-        let meter = lane.delivery.meter.clone();
+        let meter = lane.meter().clone();
         Self { main, copy, policy: lane.policy(), meter, clock: lane.delivery.clock, appends: Vec::new() }
     }
 

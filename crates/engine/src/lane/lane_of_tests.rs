@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_mapping::{OcsfVersion, Schema};
+use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::{Clock, Stream};
 use s1_forwarder_settings::RetrySettings;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 
-use super::{Budget, Lane, Remembered};
+use super::{Budget, Lane, LaneMapping, Remembered};
 use crate::checkpoint::{CheckpointKey, LaneId, MemoryStore};
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Client, ConsoleSettings, Limiters};
@@ -36,13 +36,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         key: key(),
         client: Arc::new(client),
         pull,
-        transform: Arc::default(),
-        schema: Schema::Raw,
-        ocsf_version: OcsfVersion::default(),
-        embeds_raw: false,
-        steps: None,
-        programs: None,
-        labeler: None,
+        mapping: LaneMapping { schema: Schema::Raw, ..LaneMapping::default() },
         delivery: Arc::new(Delivery {
             sink: MemorySink::accepting(clock),
             retry: RetrySettings::default(),

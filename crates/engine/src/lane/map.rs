@@ -130,7 +130,7 @@ pub async fn run(
         batch_timeout: lane.batch_timeout,
         budget: lane.budget.clone(),
         batches,
-        programs: lane.programs.clone(),
+        programs: lane.mapping.programs.clone(),
     };
     let mapping = stage.map_pages(Box::new(Filler::new(lane)), first, pages).in_current_span();
     let panic = match caught(AbortOnDropHandle::new(tokio::spawn(mapping))).await {
@@ -140,7 +140,7 @@ pub async fn run(
     };
     let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
     let failure = Failure::Transient { reason, after: Some(AFTER_PANIC) };
-    lane.delivery.meter.report(LaneEvent::Halted(failure.clone()));
+    lane.meter().report(LaneEvent::Halted(failure.clone()));
     Err(failure)
 }
 
@@ -237,24 +237,22 @@ impl MapStage {
 impl Filler {
     fn new(lane: &Lane) -> Self {
         let LaneId { pipeline, stream, .. } = &lane.key.lane;
+        let mapping = &lane.mapping;
+        let origin = Origin::of(pipeline, lane.client.host(), *stream);
         Self {
-            transformer: Transformer::new(
-                &lane.transform,
-                lane.schema,
-                Origin::of(pipeline, lane.client.host(), *stream),
-            )
-            .with_steps(lane.steps.clone())
-            .with_labeler(lane.labeler.clone())
-            .with_raw_embedded(lane.embeds_raw)
-            .with_ocsf_version(lane.ocsf_version),
-            schema: lane.schema,
+            transformer: Transformer::new(&mapping.transform, mapping.schema, origin)
+                .with_steps(mapping.steps.clone())
+                .with_labeler(mapping.labeler.clone())
+                .with_raw_embedded(mapping.embeds_raw)
+                .with_ocsf_version(mapping.ocsf_version),
+            schema: mapping.schema,
             limits: lane.delivery.sink.limits(),
-            meter: lane.delivery.meter.clone(),
+            meter: lane.meter().clone(),
             // A mapped event with its original is a good two and a half times the record.
             record_bytes: 10,
             event_bytes: 26,
             open: PendingBatch::new(*stream),
-            overruns: lane.programs.as_ref().map(|programs| programs.overruns.clone()),
+            overruns: mapping.programs.as_ref().map(|programs| programs.overruns.clone()),
             ended: None,
         }
     }

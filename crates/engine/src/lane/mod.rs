@@ -35,6 +35,9 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_record::Timestamp;
+use s1_forwarder_telemetry::{LaneMetrics, Meter};
+
 use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::console::Client;
 use crate::sink::TransactionalSink;
@@ -65,19 +68,7 @@ pub struct Lane {
     pub client: Arc<Client>,
     /// The settings of the source: the records to pull, and how often.
     pub pull: Arc<PullSettings>,
-    /// The settings of the mapping, except for the schema.
-    pub transform: Arc<TransformSettings>,
-    /// The schema of the events.
-    pub schema: Schema,
-    pub ocsf_version: OcsfVersion,
-    /// See [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
-    pub embeds_raw: bool,
-    /// The user's steps, which change mapped events; `None` if there are none.
-    pub steps: Option<Arc<Steps>>,
-    /// The state for the programs of the steps; `None` if the steps have no programs.
-    pub programs: Option<LanePrograms>,
-    /// Makes the labels of each record; `None` if the labels of all records are the same.
-    pub labeler: Option<Arc<Labeler>>,
+    pub mapping: LaneMapping,
     /// Delivers batches.
     pub delivery: Arc<Delivery>,
     /// The longest time that an event waits for its batch to fill.
@@ -105,6 +96,24 @@ pub struct Lane {
     pub wanted: Option<RecordFilter>,
 }
 
+/// How records become events.
+#[derive(Debug, Default)]
+pub struct LaneMapping {
+    /// The settings of the mapping, except for the schema.
+    pub transform: Arc<TransformSettings>,
+    /// The schema of the events.
+    pub schema: Schema,
+    pub ocsf_version: OcsfVersion,
+    /// See [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
+    pub embeds_raw: bool,
+    /// The user's steps, which change mapped events; `None` if there are none.
+    pub steps: Option<Arc<Steps>>,
+    /// The state for the programs of the steps; `None` if the steps have no programs.
+    pub programs: Option<LanePrograms>,
+    /// Makes the labels of each record; `None` if the labels of all records are the same.
+    pub labeler: Option<Arc<Labeler>>,
+}
+
 /// The reason why a lane ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneEnd {
@@ -123,6 +132,21 @@ pub enum LaneEnd {
 }
 
 impl Lane {
+    /// Reports what happens to the lane.
+    fn meter(&self) -> &Meter {
+        &self.delivery.meter
+    }
+
+    /// The state and the counters of the lane.
+    fn metrics(&self) -> &Arc<LaneMetrics> {
+        &self.delivery.meter.metrics
+    }
+
+    /// The time by the clock of this machine.
+    fn now(&self) -> Timestamp {
+        self.delivery.clock.now()
+    }
+
     /// Returns the sink if it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane. They
     /// leave its checkpoint alone, and deliver at least once.
     fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {

@@ -63,7 +63,7 @@ impl Lane {
                 return opened;
             }
             if let Some(failure) = self.delivery.sink.trouble() {
-                self.delivery.meter.failed(Side::Claim, &failure);
+                self.meter().failed(Side::Claim, &failure);
             }
         }
     }
@@ -89,7 +89,7 @@ impl Lane {
                 Err(failure) => {
                     let failure = self.with_command(failure);
                     has_failed = true;
-                    self.delivery.meter.failed(Side::Claim, &failure);
+                    self.meter().failed(Side::Claim, &failure);
                     if let Verdict::Exit(Exit::Leave(end)) = verdict(Side::Claim, &failure, self.policy(), refusals) {
                         return Err(end);
                     }
@@ -98,18 +98,18 @@ impl Lane {
                 }
             }
         };
-        self.delivery.meter.report(LaneEvent::CheckpointStored);
+        self.meter().report(LaneEvent::CheckpointStored);
         let is_begun = opened.is_some();
         let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
         if is_begun {
-            report(&self.delivery.meter.metrics, &checkpoint.position);
+            report(self.metrics(), &checkpoint.position);
         }
-        self.delivery.meter.metrics.set_opened(checkpoint.settled);
-        self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
+        self.metrics().set_opened(checkpoint.settled);
+        self.meter().measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // Whether the console is silent is unknown before a poll has asked it.
-        self.delivery.meter.metrics.set_newest_record(checkpoint.rhythm.newest());
-        self.delivery.meter.metrics.set_unpolled();
-        let now = self.delivery.clock.now();
+        self.metrics().set_newest_record(checkpoint.rhythm.newest());
+        self.metrics().set_unpolled();
+        let now = self.now();
         let passes = self.pull.passes();
         let random = self.random.fork();
         Ok(Box::new(OpenLane {

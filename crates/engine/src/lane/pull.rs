@@ -241,7 +241,7 @@ impl PullStage<'_> {
 
     /// Shows a failure on the console's side, such as a wrong clock, and returns it.
     fn show(&self, failure: Failure) -> Failure {
-        self.lane.delivery.meter.failed(Side::Console, &failure);
+        self.lane.meter().failed(Side::Console, &failure);
         failure
     }
 
@@ -270,7 +270,7 @@ impl PullStage<'_> {
         };
         let reason = format!("{}{reason}", self.prefix);
         let failure = Failure::Transient { reason, after };
-        self.lane.delivery.meter.failed(Side::Console, &failure);
+        self.lane.meter().failed(Side::Console, &failure);
         retry.failures += 1;
         let least = if retry.is_within_window { FAILURES_IN_WINDOW } else { 0 };
         if self.gives_way_after.is_some_and(|most| retry.failures >= most.max(least)) {
@@ -292,8 +292,8 @@ impl PullStage<'_> {
                 Some(advice::OF_NEW_TOKEN.to_owned())
             }
             ConsoleError::Unauthorized(_) => {
-                let meter = &self.lane.delivery.meter;
-                let now = self.lane.delivery.clock.now();
+                let meter = self.lane.meter();
+                let now = self.lane.now();
                 let expiry =
                     self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
                 Some(advice::of_token(expiry, now))
@@ -393,7 +393,7 @@ impl OngoingPoll<'_> {
 
     fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
         *self.stage.habits = self.poll.habits();
-        self.stage.lane.delivery.meter.report(LaneEvent::ConsoleAnswers(self.stage.other_failure.clone()));
+        self.stage.lane.meter().report(LaneEvent::ConsoleAnswers(self.stage.other_failure.clone()));
         let observed = self.poll.take_observed();
         Polled { context, end, observed }
     }

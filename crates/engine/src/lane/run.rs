@@ -116,7 +116,7 @@ impl Lane {
                 };
             };
             if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
-                life.lane.delivery.meter.report(LaneEvent::LaneEnds);
+                life.lane.meter().report(LaneEvent::LaneEnds);
             }
             end
         }
@@ -178,15 +178,15 @@ impl Life {
 
     /// Shows when a waiting lane goes on. If the lane was refused, which a person has to correct, the log shows it too.
     fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
-        let lane = &self.lane.delivery.meter.metrics;
+        let metrics = self.lane.metrics();
         let wait = next_poll.saturating_duration_since(Instant::now());
-        let next_attempt = self.lane.delivery.clock.now().plus(wait);
-        lane.set_next_attempt(Some(next_attempt));
+        let next_attempt = self.lane.now().plus(wait);
+        metrics.set_next_attempt(Some(next_attempt));
         if is_refused {
             let seconds = wait.as_secs();
-            let state = lane.state();
+            let state = metrics.state();
             let error = state.error();
-            let retry = lane.retry_command(self.lane.delivery.clock.now());
+            let retry = metrics.retry_command(self.lane.now());
             info!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
         }
     }
@@ -201,7 +201,7 @@ impl Life {
     }
 
     async fn flush(&mut self, mut open: Box<OpenLane>, end: LaneEnd) -> LaneStep {
-        self.lane.delivery.meter.metrics.set_next_attempt(None);
+        self.lane.metrics().set_next_attempt(None);
         match open.writer.flush_with_copy(&mut open.checkpoint).await {
             Ok(()) => LaneStep::End(end),
             Err(not_stored) => self.not_stored(open, not_stored),
@@ -210,20 +210,20 @@ impl Life {
 
     /// Runs one session, and plans what follows it.
     async fn poll(&mut self, mut open: Box<OpenLane>, pass: usize) -> LaneStep {
-        self.lane.delivery.meter.metrics.set_next_attempt(None);
+        self.lane.metrics().set_next_attempt(None);
         if !open.is_begun {
             return self.learn_clocks(open, pass).await;
         }
         match self.stop.run_until_cancelled(self.lane.check_user(&mut open.checkpoint)).await {
             Some(Ok(())) => {}
             Some(Err(failure)) => {
-                self.lane.delivery.meter.failed(Side::Console, &failure);
+                self.lane.meter().failed(Side::Console, &failure);
                 return self.after_failure(open, pass, SideFailure { side: Side::Console, failure }).await;
             }
             None => return self.stopped(open),
         }
         let begun = Instant::now();
-        let begun_at = self.lane.delivery.clock.now();
+        let begun_at = self.lane.now();
         let passes = self.lane.pull.passes();
         match Session::new(&mut self.lane, &mut open, &passes, pass).run(&self.stop).await {
             SessionEnd::Complete(polled) => {
@@ -238,7 +238,7 @@ impl Life {
 
     /// Ends a poll during which the lane was asked to stop.
     fn stopped(&self, open: Box<OpenLane>) -> LaneStep {
-        self.lane.delivery.meter.metrics.requeue_in_flight();
+        self.lane.metrics().requeue_in_flight();
         self.plan(open, false)
     }
 
@@ -262,11 +262,11 @@ impl Life {
         open.token_backoff = Backoff::default();
         open.sink_backoff = Backoff::default();
         open.refusals = ConsecutiveRefusals::default();
-        self.lane.delivery.meter.report(LaneEvent::SinkAccepts);
+        self.lane.meter().report(LaneEvent::SinkAccepts);
         if passes.get(context.pass).is_some_and(Pass::reads_all_findings) {
             self.follow_scopes(end, open);
         }
-        self.lane.delivery.meter.report(LaneEvent::ConsoleAnswers(open.schedule.failure(None)));
+        self.lane.meter().report(LaneEvent::ConsoleAnswers(open.schedule.failure(None)));
     }
 
     /// Goes on with the scopes that a poll of everything that the token may see has found. If that poll was complete,
@@ -283,7 +283,7 @@ impl Life {
             self.lane.pull = Arc::new(pull);
             let passes = self.lane.pull.passes();
             position.follow(&passes);
-            open.schedule.follow(&passes, position, self.lane.delivery.clock.now());
+            open.schedule.follow(&passes, position, self.lane.now());
         }
         position.forget_others(&self.lane.pull.passes());
     }
@@ -292,7 +292,7 @@ impl Life {
     /// attempt would not help.
     fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> LaneStep {
         let NotStored { failure, exit } = not_stored;
-        self.lane.delivery.meter.metrics.set_next_attempt(None);
+        self.lane.metrics().set_next_attempt(None);
         self.show(Side::Store, &failure);
         self.exit(open, exit)
     }
@@ -361,7 +361,7 @@ impl Life {
     /// Shows a failure in the lane's state. The pull stage has shown failures of the console, and `open` failures of a
     /// claim.
     fn show(&self, side: Side, failure: &Failure) {
-        let meter = &self.lane.delivery.meter;
+        let meter = self.lane.meter();
         meter.metrics.requeue_in_flight();
         match (side, failure) {
             (_, Failure::Superseded(_)) => meter.taken_over(failure),

@@ -248,7 +248,7 @@ impl<'a> SendStage<'a> {
             before: self.checkpoint.clone(),
             passes: self.passes.to_vec(),
             pending: pending.clone(),
-            now: self.lane.delivery.clock.now(),
+            now: self.lane.now(),
         }
     }
 
@@ -269,7 +269,7 @@ impl<'a> SendStage<'a> {
         match transaction_checkpoint.filter(|_| is_stored) {
             // The lane goes on from the stored checkpoint, whose journal is longer by this batch.
             Some(transaction_checkpoint) => *self.checkpoint = transaction_checkpoint.stored(&settled),
-            None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
+            None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.now()),
         }
         if !settled.is_empty() {
             self.writer.events_settled(is_stored);
@@ -291,7 +291,7 @@ impl<'a> SendStage<'a> {
         if let Some(watermark) = watermark {
             self.checkpoint.position.advance(self.passes, context, watermark);
         }
-        report(&self.lane.delivery.meter.metrics, &self.checkpoint.position);
+        report(self.lane.metrics(), &self.checkpoint.position);
     }
 
     /// Adds the observations of a complete poll to the lane's rhythm, and reports whether the console is silent.
@@ -303,11 +303,11 @@ impl<'a> SendStage<'a> {
         }
         let missed = rhythm.missed(observed, context.start, pull.overlap);
         rhythm.complete(observed, context.start, context.pass == 0);
-        self.lane.delivery.meter.measure_latency_from(rhythm.latency_from(pull));
-        let lane = &self.lane.delivery.meter.metrics;
-        lane.set_newest_record(rhythm.newest());
+        self.lane.meter().measure_latency_from(rhythm.latency_from(pull));
+        let metrics = self.lane.metrics();
+        metrics.set_newest_record(rhythm.newest());
         let is_silent = rhythm.is_silent(pull);
-        let was_silent = lane.set_silent(is_silent);
+        let was_silent = metrics.set_silent(is_silent);
         if was_silent == Some(true)
             && let Some((from, to)) = missed
         {
@@ -316,7 +316,7 @@ impl<'a> SendStage<'a> {
             let text =
                 format!("the console has shown no records from {from:.0} to {to:.0} although it had some; {repair}");
             warn!("{text}");
-            lane.add_repair(text, Some(to));
+            metrics.add_repair(text, Some(to));
         }
         let is_silent = is_silent == Some(true);
         if is_silent != (was_silent == Some(true)) {
@@ -349,7 +349,7 @@ impl<'a> SendStage<'a> {
             PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.has_marker()),
             PollEnd::Unavailable => {
                 // No lane of findings says whether the console is silent.
-                self.lane.delivery.meter.metrics.set_silent(None);
+                self.lane.metrics().set_silent(None);
                 position.pass_over(self.passes, context);
             }
             PollEnd::NotDue | PollEnd::Scopes(_) => {}
@@ -360,7 +360,7 @@ impl<'a> SendStage<'a> {
                 Some(_) => self.writer.events_settled(false),
                 None => self.writer.moved_on(),
             }
-            report(&self.lane.delivery.meter.metrics, &self.checkpoint.position);
+            report(self.lane.metrics(), &self.checkpoint.position);
         }
         while !self.writer.is_idle() {
             self.writer.write_due(self.checkpoint, false).await?;
@@ -420,10 +420,10 @@ async fn at(time: Option<Instant>) {
 }
 
 /// Sets the metrics of the lane's position.
-pub fn report(lane: &LaneMetrics, position: &SourcePosition) {
-    lane.set_complete_until(position.complete_until());
+pub fn report(metrics: &LaneMetrics, position: &SourcePosition) {
+    metrics.set_complete_until(position.complete_until());
     if let Some(snapshot) = position.read_snapshot() {
-        lane.set_snapshot(snapshot.time, snapshot.settled);
+        metrics.set_snapshot(snapshot.time, snapshot.settled);
     }
 }
 

@@ -76,9 +76,9 @@ impl Lane {
 
     /// Sets the sink's type, the tenant and the target in the checkpoint.
     fn describe(&self, checkpoint: &mut LaneCheckpoint) {
-        checkpoint.sink_type = self.delivery.meter.sink_type().into();
+        checkpoint.sink_type = self.meter().sink_type().into();
         checkpoint.tenant = self.tenant.as_deref().unwrap_or_default().into();
-        checkpoint.target.follow(self.target, self.delivery.clock.now());
+        checkpoint.target.follow(self.target, self.now());
     }
 
     /// Returns whether the ledger has journals. A backfill has none, since the console's count verifies it. A repair
@@ -94,7 +94,7 @@ impl Lane {
         let scope = self.client.scope().into_boxed_str();
         let asked = self.pull.asked(&self.client);
         let journals = self.has_journals(backend);
-        let now = self.delivery.clock.now();
+        let now = self.now();
         let mut checkpoint = LaneCheckpoint::decode(stored)?;
         checkpoint.load(backend, &self.key).await?;
         let passes = self.pull.passes();

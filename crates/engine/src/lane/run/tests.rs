@@ -17,7 +17,7 @@ async fn with_unstored_events(store: &Arc<MemoryStore>) -> (Life, Box<OpenLane>)
     let mut open = life.lane.open().await.unwrap();
     open.checkpoint.settled = 7;
     open.writer.events_settled(false);
-    life.lane.delivery.meter.metrics.pull.records.fetch_add(5, Ordering::Relaxed);
+    life.lane.metrics().pull.records.fetch_add(5, Ordering::Relaxed);
     (life, open)
 }
 
@@ -35,7 +35,7 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
     ] {
         let store = Arc::<MemoryStore>::default();
         let (mut life, open) = with_unstored_events(&store).await;
-        let metrics = life.lane.delivery.meter.metrics.clone();
+        let metrics = life.lane.metrics().clone();
         let step = life.after_failure(open, 0, SideFailure { side, failure: failure.clone() }).await;
         let LaneStep::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
         assert!(next.at > Instant::now(), "{failure:?}");
@@ -92,7 +92,7 @@ async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
 async fn a_poll_that_is_stopped_leaves_nothing_in_flight() {
     let store = Arc::<MemoryStore>::default();
     let (mut life, open) = with_unstored_events(&store).await;
-    let metrics = life.lane.delivery.meter.metrics.clone();
+    let metrics = life.lane.metrics().clone();
     life.stop.cancel();
     assert!(matches!(life.poll(open, 0).await, LaneStep::Wait(..)));
     assert_eq!(metrics.pull.requeued.load(Ordering::Relaxed), 5);

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
 use crate::telemetry::{
-    CommandFlags, HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, TelemetrySnapshot, describe_skipped,
+    CommandFlags, HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, RareCount, TelemetrySnapshot,
+    describe_skipped,
 };
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
@@ -413,11 +414,11 @@ pub(super) fn urgency(is_up: bool, state: &str, is_silent: bool, is_warned: bool
 
 /// See [`LaneRow::warnings`].
 pub(super) fn warnings(view: &LaneView) -> Vec<String> {
-    let lane = &view.metrics;
-    let mut warnings = lane.warnings().texts();
+    let metrics = &view.metrics;
+    let mut warnings = metrics.warnings().texts();
     // A lane that waits for a clock says so as its error.
-    warnings.extend(lane.clocks.warning().filter(|_| lane.state().is_up()));
-    let others = lane.labelled_other();
+    warnings.extend(metrics.clocks.warning().filter(|_| metrics.state().is_up()));
+    let others = metrics.rare(RareCount::LabelledOther);
     warnings.extend((others > 0).then(|| {
         format!("{others} records have the label `other`: the console names more different labels than a lane keeps")
     }));
@@ -425,37 +426,37 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     // has.
     let new_token = view.token.new_token.as_ref();
     let new_token = new_token
-        .filter(|problem| lane.token_problem().is_none() || matches!(problem, NewTokenProblem::OtherScope { .. }));
+        .filter(|problem| metrics.token_problem().is_none() || matches!(problem, NewTokenProblem::OtherScope { .. }));
     warnings.extend(new_token.map(ToString::to_string));
-    warnings.extend(lane.repairs().iter().map(ToString::to_string));
+    warnings.extend(metrics.repairs().iter().map(ToString::to_string));
     warnings
 }
 
 /// True if the lane does not fail, and one of its programs did. While the lane fails, the program's message about
 /// events is outdated.
-pub(super) fn has_remap_problem(lane: &LaneMetrics) -> bool {
-    lane.map.program_errors.load(Relaxed) > 0 && lane.state_name().1
+pub(super) fn has_remap_problem(metrics: &LaneMetrics) -> bool {
+    metrics.map.program_errors.load(Relaxed) > 0 && metrics.state_name().1
 }
 
 /// Describes a failure of the programs of a lane: events are forwarded as they were mapped. `None` if there is none.
-fn remap_problem(lane: &LaneMetrics, repair: Option<&str>) -> Option<String> {
-    let (time, text) = lane.last_remap_error().filter(|_| has_remap_problem(lane))?;
-    let count = lane.map.program_errors.load(Relaxed);
+fn remap_problem(metrics: &LaneMetrics, repair: Option<&str>) -> Option<String> {
+    let (time, text) = metrics.last_remap_error().filter(|_| has_remap_problem(metrics))?;
+    let count = metrics.map.program_errors.load(Relaxed);
     let events = if count == 1 { "event" } else { "events" };
     // The console has only the newest state of a record that changes.
     let changed =
-        if lane.stream.description().is_ordered_by_creation() { "" } else { " (a record's newest state alone)" };
+        if metrics.stream.description().is_ordered_by_creation() { "" } else { " (a record's newest state alone)" };
     let repair = repair.map(|repair| format!("; after its correction{changed}: {repair}")).unwrap_or_default();
     Some(format!("a program failed on {count} {events}, last at {time}: {text}{repair}"))
 }
 
 /// See [`LaneRow::remap_repair`]. A window ends before its last second.
-fn remap_repair(lane: &LaneMetrics, snapshot: &TelemetrySnapshot) -> Option<String> {
-    let (first, last) = lane.unchanged_records()?;
-    let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == lane.pipeline)?;
+fn remap_repair(metrics: &LaneMetrics, snapshot: &TelemetrySnapshot) -> Option<String> {
+    let (first, last) = metrics.unchanged_records()?;
+    let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == metrics.pipeline)?;
     let CommandFlags { files, state, dead_letters, .. } = &snapshot.command_flags;
     let (from, to) = (first, last.plus(Duration::from_secs(1)));
-    let (file, stream, sink) = (arguments(file), lane.stream, &lane.sink);
+    let (file, stream, sink) = (arguments(file), metrics.stream, &metrics.sink);
     Some(format!(
         "s1-forwarder backfill {file}{files} --stream {stream} --sink {sink} --from {from:.0} --to {to:.0}{state}{dead_letters}"
     ))
@@ -467,8 +468,8 @@ fn expiry(time: Timestamp) -> String {
 
 /// The dead letters that the pages show and sort by: those that are stored, or those of this process where the store's
 /// number is not known. [`LaneRow::shown_dead_letters`] is the same of an answer.
-pub(super) fn shown_dead_letters(lane: &LaneMetrics) -> u64 {
-    lane.dead_letters_stored().unwrap_or_else(|| lane.send.dead_letters.load(Relaxed))
+pub(super) fn shown_dead_letters(metrics: &LaneMetrics) -> u64 {
+    metrics.dead_letters_stored().unwrap_or_else(|| metrics.send.dead_letters.load(Relaxed))
 }
 
 /// A number of events, which may be larger if counts were lost.
@@ -559,62 +560,64 @@ impl LaneRow {
     }
 
     pub(super) fn of(view: &LaneView, snapshot: &TelemetrySnapshot, now: Timestamp) -> Self {
-        let lane = &view.metrics;
-        let state = lane.state();
-        let recent = lane.usage.recent(now);
-        let sink_warnings = lane.sink_warnings();
-        let remap_repair = remap_repair(lane, snapshot);
+        let metrics = &view.metrics;
+        let state = metrics.state();
+        let recent = metrics.usage.recent(now);
+        let sink_warnings = metrics.sink_warnings();
+        let remap_repair = remap_repair(metrics, snapshot);
         let mut warnings = warnings(view);
-        warnings.extend(remap_problem(lane, remap_repair.as_deref()));
+        warnings.extend(remap_problem(metrics, remap_repair.as_deref()));
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
-            pipeline: lane.pipeline.clone(),
-            stream: lane.stream.name().into(),
-            sink: lane.sink.clone(),
+            pipeline: metrics.pipeline.clone(),
+            stream: metrics.stream.name().into(),
+            sink: metrics.sink.clone(),
             worker: None,
             state: state.name().into(),
             up: state.is_up(),
-            failing_since: time(lane.failing_since()),
-            request_limit_wait: lane
+            failing_since: time(metrics.failing_since()),
+            request_limit_wait: metrics
                 .limit_wait(now)
                 .map(|(since, lanes)| RequestLimitWait { since: since.to_string(), lanes }),
             error: state.error().map(str::to_owned),
             warnings,
-            last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
-            last_success: time(lane.last_success()),
-            next_attempt: time(lane.next_attempt()),
-            retry: lane.retry_command(now),
-            complete_until: time(lane.complete_until()),
-            lag_seconds: lane.lag(now).map(|lag| lag.as_secs_f64()),
-            newest_record: time(lane.newest_record()),
-            silent: lane.silent(),
-            unpolled: lane.is_unpolled(),
+            last_error: metrics.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
+            last_success: time(metrics.last_success()),
+            next_attempt: time(metrics.next_attempt()),
+            retry: metrics.retry_command(now),
+            complete_until: time(metrics.complete_until()),
+            lag_seconds: metrics.lag(now).map(|lag| lag.as_secs_f64()),
+            newest_record: time(metrics.newest_record()),
+            silent: metrics.silent(),
+            unpolled: metrics.is_unpolled(),
             events_today: recent.map(|recent| recent.today),
             events_yesterday: recent.map(|recent| recent.yesterday),
             today_has_gap: recent.is_some_and(|recent| recent.has_gap_today),
             yesterday_has_gap: recent.is_some_and(|recent| recent.has_gap_yesterday),
             token_expires: view.token.expires.map(expiry),
-            verified: lane.verification().map(|verification| Verified {
+            verified: metrics.verification().map(|verification| Verified {
                 missing_records: verification.missing_records,
                 until: verification.until.to_string(),
             }),
-            pulled: lane.pull.records.load(Relaxed),
-            delivered: lane.send.delivered.load(Relaxed),
-            skipped: lane.skipped_by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
-            requeued: lane.pull.requeued.load(Relaxed),
-            dead_letters: lane.send.dead_letters.load(Relaxed),
-            dead_letters_stored: lane.dead_letters_stored(),
-            map_errors: lane.map.errors.load(Relaxed),
-            remap_errors: lane.map.program_errors.load(Relaxed),
-            last_remap_error: lane.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
+            pulled: metrics.pull.records.load(Relaxed),
+            delivered: metrics.send.delivered.load(Relaxed),
+            skipped: metrics.skipped_by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
+            requeued: metrics.pull.requeued.load(Relaxed),
+            dead_letters: metrics.send.dead_letters.load(Relaxed),
+            dead_letters_stored: metrics.dead_letters_stored(),
+            map_errors: metrics.map.errors.load(Relaxed),
+            remap_errors: metrics.map.program_errors.load(Relaxed),
+            last_remap_error: metrics.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             remap_repair,
             sink_warnings: sink_warnings
                 .into_iter()
                 .map(|(reason, batches)| (reason.label().into(), batches))
                 .collect(),
-            last_sink_warning: lane.last_sink_warning().map(|(time, text)| LastError { time: time.to_string(), text }),
-            delivered_bytes: lane.send.bytes.load(Relaxed),
-            sink_latency_seconds: lane.sink_latency(now),
+            last_sink_warning: metrics
+                .last_sink_warning()
+                .map(|(time, text)| LastError { time: time.to_string(), text }),
+            delivered_bytes: metrics.send.bytes.load(Relaxed),
+            sink_latency_seconds: metrics.sink_latency(now),
             pulled_per_second: view.pulled_per_second,
             delivered_per_second: view.delivered_per_second,
         }

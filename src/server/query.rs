@@ -257,19 +257,19 @@ pub(super) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     pub fn of_view(view: &'a LaneView, now: Timestamp) -> Self {
-        let lane = &view.metrics;
-        let (state, up) = lane.state_name();
+        let metrics = &view.metrics;
+        let (state, up) = metrics.state_name();
         Self {
-            name: (&lane.pipeline, lane.stream.name(), &lane.sink),
+            name: (&metrics.pipeline, metrics.stream.name(), &metrics.sink),
             state,
             up,
-            silent: lane.silent() == Some(true),
-            unpolled: lane.is_unpolled(),
-            warned: has_remap_problem(lane) || !warnings(view).is_empty(),
-            lag: lane.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
+            silent: metrics.silent() == Some(true),
+            unpolled: metrics.is_unpolled(),
+            warned: has_remap_problem(metrics) || !warnings(view).is_empty(),
+            lag: metrics.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
             rate: view.delivered_per_second,
-            dead_letters: shown_dead_letters(lane),
-            last_success: lane.last_success().map_or(i64::MIN, Timestamp::micros),
+            dead_letters: shown_dead_letters(metrics),
+            last_success: metrics.last_success().map_or(i64::MIN, Timestamp::micros),
             token_expires: view.token.expires.filter(|time| !time.is_never()).map_or(i64::MAX, Timestamp::micros),
         }
     }

@@ -101,9 +101,10 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     let quiet = tokio::task::spawn_blocking(|| Arc::new(Console::new(&Setup::new(system_clock())))).await.unwrap();
     let quiet = Server::start(quiet, ([127, 0, 0, 1], 0).into()).await.unwrap();
     let every = |period: f64| json!({ "activities": { "interval": format!("{period}s"), "since": "now" } });
-    let mut harness = ClusterHarness::with(&kubernetes, lanes, |number, name, receiver| match number < busy {
-        true => json!({ "streams": every(interval), "sinks": [to(receiver, name)] }),
-        false => {
+    let mut harness = ClusterHarness::with(&kubernetes, lanes, |number, name, receiver| {
+        if number < busy {
+            json!({ "streams": every(interval), "sinks": [to(receiver, name)] })
+        } else {
             json!({ "console": { "url": quiet.url() }, "streams": every(4.0 * lease), "sinks": [to(receiver, name)] })
         }
     })

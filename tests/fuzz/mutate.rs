@@ -98,10 +98,7 @@ impl Mutator {
     }
 
     fn word(&mut self) -> &'static str {
-        match self.words.is_empty() || self.random.bool() {
-            true => self.one_of(HOSTILE),
-            false => self.one_of(self.words),
-        }
+        if self.words.is_empty() || self.random.bool() { self.one_of(HOSTILE) } else { self.one_of(self.words) }
     }
 
     /// A mutation of one of the seeds.

@@ -224,12 +224,11 @@ fn capped(query: &str, cap: usize) -> String {
 
 /// Polls count whole seconds, to just before their end. A probe asks for one record of any time.
 fn is_count_of_part(asked: &emulator::Request) -> bool {
-    match asked.body.is_empty() {
-        true => asked.query.contains("countOnly") && asked.query.contains("__lt="),
-        false => {
-            let end = part(asked).end;
-            variables(&asked.body)["first"] == 1 && end > 0 && end % 1_000_000 == 0
-        }
+    if asked.body.is_empty() {
+        asked.query.contains("countOnly") && asked.query.contains("__lt=")
+    } else {
+        let end = part(asked).end;
+        variables(&asked.body)["first"] == 1 && end > 0 && end % 1_000_000 == 0
     }
 }
 

@@ -283,9 +283,10 @@ impl Ledger {
         let position = &checkpoint.position;
         let snapshot = position.read_snapshot();
         // What every pass has left behind is never read again, nor is a snapshot whose records are settled.
-        let bound = match self.snapshots {
-            true => snapshot.map(|snapshot| snapshot.time),
-            false => position.pass_positions().map(|(_, pass_position)| pass_position.bound).min(),
+        let bound = if self.snapshots {
+            snapshot.map(|snapshot| snapshot.time)
+        } else {
+            position.pass_positions().map(|(_, pass_position)| pass_position.bound).min()
         };
         if let Some(snapshot) = snapshot {
             let settled = self.settled_in_snapshot(snapshot.time.micros());

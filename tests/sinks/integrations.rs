@@ -319,9 +319,12 @@ async fn a_key_that_may_not_look_is_no_failure() {
     let keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" });
     let found = integration(keys, Stream::Threats).probe().await;
     assert!(matches!(&found, Probe::Reached(text) if text.contains("not permitted to look")), "{found:?}");
-    let elastic = Double::start(Destination(|request| match request.path.ends_with("/_simulate") {
-        true => Reply::new(403, r#"{"error":{"type":"security_exception"}}"#),
-        false => with_package(request),
+    let elastic = Double::start(Destination(|request| {
+        if request.path.ends_with("/_simulate") {
+            Reply::new(403, r#"{"error":{"type":"security_exception"}}"#)
+        } else {
+            with_package(request)
+        }
     }))
     .await;
     let keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" });
@@ -644,9 +647,8 @@ async fn a_value_that_is_too_long_for_a_column_is_shortened_with_a_warning() {
 
 #[tokio::test]
 async fn microsoft_takes_a_stream_given_by_hand() {
-    let service = Double::start(Destination(|request| match request.path.ends_with("/Custom-own_threats") {
-        true => Reply::new(204, ""),
-        false => microsoft(request),
+    let service = Double::start(Destination(|request| {
+        if request.path.ends_with("/Custom-own_threats") { Reply::new(204, "") } else { microsoft(request) }
     }))
     .await;
     let mut keys = azure(&service);
@@ -702,9 +704,8 @@ async fn the_template_for_azure_declares_what_is_sent() {
     // The forwarder's own rows.
     let own = columns(&resource("s1-forwarder-own")["properties"]["streamDeclarations"]["Custom-SentinelOne"]);
     assert_eq!(own, columns(&resource("S1Forwarder_CL")["properties"]["schema"]));
-    let service = Double::start(Destination(|request| match request.path.ends_with("/token") {
-        true => microsoft(request),
-        false => Reply::new(204, ""),
+    let service = Double::start(Destination(|request| {
+        if request.path.ends_with("/token") { microsoft(request) } else { Reply::new(204, "") }
     }))
     .await;
     for schema in [Schema::Ecs, Schema::Raw] {

@@ -66,8 +66,8 @@ async fn an_event_without_an_id_is_kept_with_its_batch_and_alone_afterwards() {
     let directory = tempfile::tempdir().unwrap();
     let delivery = delivery(sink(keys(&intake, json!({}))), 1, directory.path());
     let counted = || {
-        let lane = &delivery.meter.metrics;
-        (lane.send.delivered.load(Ordering::Relaxed), lane.send.dead_letters.load(Ordering::Relaxed))
+        let metrics = &delivery.meter.metrics;
+        (metrics.send.delivered.load(Ordering::Relaxed), metrics.send.dead_letters.load(Ordering::Relaxed))
     };
     for (ids, kept, counts) in [(0..16, 17, (16, 1)), (16..32, 1, (32, 2))] {
         let mut sent = batch(ids);

@@ -198,10 +198,13 @@ impl Contract for ElasticSearch {
             ("POST", path) if path == format!("/{name}/_bulk") => self.bulk(asked),
             ("POST", path) if path == format!("/{name}/_search") => self.search(asked, false),
             ("POST", "/_search") => self.search(asked, true),
-            ("POST", path) if path == format!("/{name}::failures/_search") => match self.fails {
-                true => self.by_fields(&asked.json().unwrap(), ".fs-"),
-                false => refusal(404, "index_not_found_exception"),
-            },
+            ("POST", path) if path == format!("/{name}::failures/_search") => {
+                if self.fails {
+                    self.by_fields(&asked.json().unwrap(), ".fs-")
+                } else {
+                    refusal(404, "index_not_found_exception")
+                }
+            }
             ("GET", _) if self.busy > 0 => self.too_busy(),
             ("GET", path) if path == format!("/_alias/{name}") => match self.trap {
                 Some(Trap::NoMetadata) => refusal(403, "security_exception"),

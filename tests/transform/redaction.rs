@@ -69,9 +69,10 @@ fn nothing_escapes_in_a_record_with_many_levels() {
         let record = record().to_string().replace("\"id\"", &format!("\"deep\":{deep},\"id\""));
         for everywhere in [false, true] {
             // Everywhere, one path finds the rest. Otherwise each place has its own.
-            let paths = match everywhere {
-                true => "{ path: data.username, with: replace, everywhere: true }",
-                false => "data.username, deep, user.name, actor.user.name, related.user, message",
+            let paths = if everywhere {
+                "{ path: data.username, with: replace, everywhere: true }"
+            } else {
+                "data.username, deep, user.name, actor.user.name, related.user, message"
             };
             let transform = format!("keep_original: true\n{program}redact: [{paths}]\n");
             for (schema, event) in events(&transform, &record) {

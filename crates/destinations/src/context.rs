@@ -157,9 +157,12 @@ impl SinkContext {
 
     fn value<'a>(&'a self, key: &'static str, placeholder: &str, labels: &'a Labels) -> Option<Cow<'a, str>> {
         match placeholder.strip_prefix("label.") {
-            Some(label) => labels.get(label).map(|value| match self.console_labels.contains(label) {
-                true => Cow::Owned(safe_part(key, value)),
-                false => Cow::Borrowed(value.as_str()),
+            Some(label) => labels.get(label).map(|value| {
+                if self.console_labels.contains(label) {
+                    Cow::Owned(safe_part(key, value))
+                } else {
+                    Cow::Borrowed(value.as_str())
+                }
             }),
             None if placeholder == "pipeline" => Some(Cow::Borrowed(self.pipeline.as_str())),
             None if placeholder == "stream" => Some(Cow::Borrowed(self.stream.name())),

@@ -79,10 +79,13 @@ pub(super) fn safe_part(key: &str, value: &str) -> String {
 pub(super) fn safe_name(key: &str, name: String) -> String {
     match key {
         // Names of indices and data streams begin with a letter or a digit.
-        "index" | "data_stream" => match name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            true => shortened(name, MAX_INDEX),
-            false => shortened(format!("x{name}"), MAX_INDEX),
-        },
+        "index" | "data_stream" => {
+            if name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+                shortened(name, MAX_INDEX)
+            } else {
+                shortened(format!("x{name}"), MAX_INDEX)
+            }
+        }
         "namespace" => shortened(name, MAX_NAMESPACE),
         "topic" => match name.trim_start_matches('_') {
             "" => "_".to_owned(),

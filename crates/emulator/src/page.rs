@@ -118,9 +118,8 @@ impl<'t> Search<'t> {
         }
         if let Some(cursor) = &self.query.cursor {
             let key = (SortValue::from_cursor(&self.query.sort, &cursor.value), cursor.id);
-            found.retain(|(value, id, _)| match cursor.descending {
-                true => (value, id) < (&key.0, &key.1),
-                false => (value, id) > (&key.0, &key.1),
+            found.retain(|(value, id, _)| {
+                if cursor.descending { (value, id) < (&key.0, &key.1) } else { (value, id) > (&key.0, &key.1) }
             });
         }
         let more = found.len() > self.query.skip + limit;

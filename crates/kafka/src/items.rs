@@ -127,9 +127,10 @@ impl Items {
     /// If another process has the lock, or the brokers do not answer or refuse.
     pub async fn lock(&self) -> Result<Option<impl Send + use<>>, Failure> {
         let topic = self.topic()?;
-        match topic.exists().await? {
-            true => lock(format!("s1-forwarder-dead-letters-{}", topic.name), topic).await.map(Some),
-            false => Ok(None),
+        if topic.exists().await? {
+            lock(format!("s1-forwarder-dead-letters-{}", topic.name), topic).await.map(Some)
+        } else {
+            Ok(None)
         }
     }
 

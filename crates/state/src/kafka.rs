@@ -147,9 +147,10 @@ impl Store for KafkaStore {
     }
 
     async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
-        match self.call(async |topic| self.id.remove(topic, &self.name(key)).await).await? {
-            true => Ok(()),
-            false => Err(StateError::Unknown(key.clone())),
+        if self.call(async |topic| self.id.remove(topic, &self.name(key)).await).await? {
+            Ok(())
+        } else {
+            Err(StateError::Unknown(key.clone()))
         }
     }
 

@@ -328,12 +328,12 @@ impl Telemetry {
     }
 
     /// Removes the lane from metrics and the status page.
-    pub fn end_lane(&self, lane: &LaneMetrics) {
-        lane.forget_label_counts(&self.counted_labels);
+    pub fn end_lane(&self, metrics: &LaneMetrics) {
+        metrics.forget_label_counts(&self.counted_labels);
         let mut pipelines = self.pipelines.write();
-        let Some(pipeline) = pipelines.get_mut(&lane.pipeline) else { return };
+        let Some(pipeline) = pipelines.get_mut(&metrics.pipeline) else { return };
         let ended =
-            |other: &&mut RegisteredLane| other.metrics.stream == lane.stream && other.metrics.sink == lane.sink;
+            |other: &&mut RegisteredLane| other.metrics.stream == metrics.stream && other.metrics.sink == metrics.sink;
         if let Some(lane) = pipeline.lanes.iter_mut().find(ended) {
             lane.running = false;
             lane.rates = Rates::default();
@@ -509,9 +509,12 @@ impl Pipeline {
 impl Rates {
     const TIME_CONSTANT: Duration = Duration::from_secs(60);
 
-    fn sample(&mut self, lane: &LaneMetrics, now: Timestamp) {
-        let sample =
-            Sample { time: now, pulled: lane.pull.records.load(Relaxed), delivered: lane.send.delivered.load(Relaxed) };
+    fn sample(&mut self, metrics: &LaneMetrics, now: Timestamp) {
+        let sample = Sample {
+            time: now,
+            pulled: metrics.pull.records.load(Relaxed),
+            delivered: metrics.send.delivered.load(Relaxed),
+        };
         let started = *self.started.get_or_insert(now);
         let Some(last) = self.last else {
             self.last = Some(sample);

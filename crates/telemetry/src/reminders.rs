@@ -29,12 +29,12 @@ impl Telemetry {
     }
 }
 
-fn remind(lane: &LaneMetrics, failing: Duration, attempts: u64) {
-    let state = lane.state();
+fn remind(metrics: &LaneMetrics, failing: Duration, attempts: u64) {
+    let state = metrics.state();
     let Some(error) = state.error() else { return };
     let minutes = failing.as_secs() / 60;
     let failing_for = format!("{} h {} min", minutes / 60, minutes % 60);
-    lane_span(&lane.pipeline, lane.stream, &lane.sink).in_scope(|| {
+    lane_span(&metrics.pipeline, metrics.stream, &metrics.sink).in_scope(|| {
         warn!(state = state.name(), reason = state.reason(), failing_for, attempts, %error, "lane is still failing");
     });
 }

@@ -109,12 +109,12 @@ pub struct BatchSpan(Option<opentelemetry_sdk::trace::Span>);
 
 impl BatchSpan {
     /// Begins a span. Without an exporter this does nothing.
-    pub fn begin(lane: &LaneMetrics, sink_type: &str, records: usize, bytes: usize) -> Self {
+    pub fn begin(metrics: &LaneMetrics, sink_type: &str, records: usize, bytes: usize) -> Self {
         Self(TRACER.get().map(|tracer| {
             let attributes = vec![
-                KeyValue::new("pipeline", lane.pipeline.clone()),
-                KeyValue::new("stream", lane.stream.name()),
-                KeyValue::new("sink", lane.sink.clone()),
+                KeyValue::new("pipeline", metrics.pipeline.clone()),
+                KeyValue::new("stream", metrics.stream.name()),
+                KeyValue::new("sink", metrics.sink.clone()),
                 KeyValue::new("sink.type", sink_type.to_owned()),
                 KeyValue::new("records", number(records)),
                 KeyValue::new("bytes", number(bytes)),

@@ -50,9 +50,10 @@ pub fn installed(tools: &[&str], version: &str) -> Result<(), String> {
 pub fn run(command: &mut Command, directory: &Path) -> Result<String, String> {
     let output = command.current_dir(directory).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => Err(format!("{command:?} failed: {}{}", text(&output.stderr), text(&output.stdout))),
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(format!("{command:?} failed: {}{}", text(&output.stderr), text(&output.stdout)))
     }
 }
 

@@ -303,7 +303,7 @@ impl LaneRunner {
     }
 
     /// Resolves when the lane has to be aborted.
-    async fn forced_end(&self, lane: &LaneMetrics) -> LaneEnd {
+    async fn forced_end(&self, metrics: &LaneMetrics) -> LaneEnd {
         let shutdown_timeout = async {
             self.stop.cancelled().await;
             self.stopped.get_or_init(Instant::now);
@@ -312,7 +312,7 @@ impl LaneRunner {
         let no_progress = async {
             match self.once_timeout {
                 // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
-                Some(timeout) => Box::pin(no_progress(lane, timeout)).await,
+                Some(timeout) => Box::pin(no_progress(metrics, timeout)).await,
                 None => std::future::pending().await,
             }
         };
@@ -325,12 +325,12 @@ impl LaneRunner {
 }
 
 /// Resolves when the lane has made no progress for `timeout`.
-async fn no_progress(lane: &LaneMetrics, timeout: Duration) {
+async fn no_progress(metrics: &LaneMetrics, timeout: Duration) {
     let mut last = Progress::default();
     let mut changed_at = Instant::now();
     loop {
         sleep(PROGRESS_CHECK.min(timeout)).await;
-        let now = last.updated(lane);
+        let now = last.updated(metrics);
         if now != last {
             last = now;
             changed_at = Instant::now();
@@ -351,12 +351,12 @@ struct Progress {
 impl Progress {
     /// Pulling is progress only while nothing fails: a lane that tests whether its sink is available again pulls each
     /// time.
-    fn updated(&self, lane: &LaneMetrics) -> Self {
+    fn updated(&self, metrics: &LaneMetrics) -> Self {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
-            pulled: if lane.state().is_up() { count(&lane.pull.records) } else { self.pulled },
-            settled: count(&lane.send.delivered) + count(&lane.send.dead_letters),
-            complete_until: lane.complete_until(),
+            pulled: if metrics.state().is_up() { count(&metrics.pull.records) } else { self.pulled },
+            settled: count(&metrics.send.delivered) + count(&metrics.send.dead_letters),
+            complete_until: metrics.complete_until(),
         }
     }
 }

@@ -74,9 +74,10 @@ impl Options {
             }
             other => other.to_string(),
         });
-        let instance = match self.instance == Self::default().instance {
-            true => String::new(),
-            false => format!(" --instance {}", self.instance),
+        let instance = if self.instance == Self::default().instance {
+            String::new()
+        } else {
+            format!(" --instance {}", self.instance)
         };
         format!(" --state {state}{instance}")
     }

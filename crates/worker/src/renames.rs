@@ -483,9 +483,10 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Movement) -> String {
     let old = &found.lane;
     let new = lane.id();
     let options = &lane.lane_builder.options;
-    let (from, to) = match old.sink == new.sink {
-        true => (old.pipeline.clone(), new.pipeline.clone()),
-        false => (old.to_string(), new.to_string()),
+    let (from, to) = if old.sink == new.sink {
+        (old.pipeline.clone(), new.pipeline.clone())
+    } else {
+        (old.to_string(), new.to_string())
     };
     let then = match (verdict, options.renamed_wait) {
         (Movement::Moves, _) => " (its worker may still run)".to_owned(),

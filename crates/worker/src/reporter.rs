@@ -120,10 +120,10 @@ impl Reporter {
     }
 
     /// See [`LaneMetrics::log_pending`].
-    pub fn log_pending_of(&self, lane: &LaneMetrics, now: Option<Timestamp>) {
-        if lane.has_pending() {
-            let span = lane_span(&lane.pipeline, lane.stream, &lane.sink);
-            span.in_scope(|| lane.log_pending(now, || self.dead_letters.list_command_for(lane)));
+    pub fn log_pending_of(&self, metrics: &LaneMetrics, now: Option<Timestamp>) {
+        if metrics.has_pending() {
+            let span = lane_span(&metrics.pipeline, metrics.stream, &metrics.sink);
+            span.in_scope(|| metrics.log_pending(now, || self.dead_letters.list_command_for(metrics)));
         }
     }
 }

@@ -172,10 +172,7 @@ async fn compare(shared: &Shared, client: &Client, lane: &LaneSpec, max_age: Dur
             texts.push(text);
         }
     }
-    Ok(match texts.is_empty() {
-        true => Compared::Nothing,
-        false => Compared::Unseen(texts.join("; ").into()),
-    })
+    Ok(if texts.is_empty() { Compared::Nothing } else { Compared::Unseen(texts.join("; ").into()) })
 }
 
 #[cfg(test)]

@@ -57,10 +57,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
             streams.truncate(1);
         }
         for stream in streams {
-            let subject = match each {
-                true => format!("sink {} ({stream})", sink.name()),
-                false => format!("sink {}", sink.name()),
-            };
+            let subject =
+                if each { format!("sink {} ({stream})", sink.name()) } else { format!("sink {}", sink.name()) };
             let context = pipeline.lane_context(sink, stream, shared.clone());
             let built = match sink.build(&context) {
                 Ok(built) => built,

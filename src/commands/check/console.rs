@@ -238,19 +238,17 @@ fn clock(console: Timestamp, local: Timestamp) -> Finding {
     let difference = ahead.max(behind);
     let direction = if ahead > behind { "ahead of" } else { "behind" };
     let finding = verified("clock", format!("the console's is {} s {direction} this host's", difference.as_secs()));
-    match difference > CLOCK_DIFFERENCE {
-        true => finding.warn("one of the two is wrong: set it by NTP".to_owned()),
-        false => finding,
+    if difference > CLOCK_DIFFERENCE {
+        finding.warn("one of the two is wrong: set it by NTP".to_owned())
+    } else {
+        finding
     }
 }
 
 fn rate(settings: &ConsoleSettings) -> Finding {
     let rate = settings.rate();
     let finding = verified("rate limit", format!("up to {rate} requests per second with this token"));
-    match rate > CONSOLE_RATE {
-        true => finding.warn(format!("consoles allow about {CONSOLE_RATE}")),
-        false => finding,
-    }
+    if rate > CONSOLE_RATE { finding.warn(format!("consoles allow about {CONSOLE_RATE}")) } else { finding }
 }
 
 fn skip(findings: Vec<Finding>, rest: Vec<String>) -> Vec<Finding> {

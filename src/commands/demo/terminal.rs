@@ -73,8 +73,8 @@ impl Terminal {
     }
 }
 
-fn lag(lane: &LaneMetrics, now: Timestamp) -> String {
-    lane.lag(now).map_or_else(|| "-".to_owned(), |lag| format!("{} s", lag.as_secs()))
+fn lag(metrics: &LaneMetrics, now: Timestamp) -> String {
+    metrics.lag(now).map_or_else(|| "-".to_owned(), |lag| format!("{} s", lag.as_secs()))
 }
 
 fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
@@ -116,19 +116,19 @@ fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
     table
 }
 
-fn line(lane: &LaneMetrics, now: Timestamp) -> String {
+fn line(metrics: &LaneMetrics, now: Timestamp) -> String {
     format!(
         "{}/{} -> {}: {}, pulled {}, delivered {}, skipped {}, requeued {}, dead letters {}, lag {}",
-        lane.pipeline,
-        lane.stream,
-        lane.sink,
-        lane.state().name().replace('_', " "),
-        lane.pull.records.load(Relaxed),
-        lane.send.delivered.load(Relaxed),
-        lane.skipped_total(),
-        lane.pull.requeued.load(Relaxed),
-        lane.send.dead_letters.load(Relaxed),
-        lag(lane, now),
+        metrics.pipeline,
+        metrics.stream,
+        metrics.sink,
+        metrics.state().name().replace('_', " "),
+        metrics.pull.records.load(Relaxed),
+        metrics.send.delivered.load(Relaxed),
+        metrics.skipped_total(),
+        metrics.pull.requeued.load(Relaxed),
+        metrics.send.dead_letters.load(Relaxed),
+        lag(metrics, now),
     )
 }
 

@@ -154,10 +154,10 @@ fn with_comment(line: String, comment: &str) -> String {
 /// A text in YAML, in quotes if it needs them.
 fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
-    match text.bytes().all(is_plain) && !text.starts_with('-') {
-        true => text.to_owned(),
-        // JSON's texts are YAML's.
-        false => serde_json::Value::from(text).to_string(),
+    if text.bytes().all(is_plain) && !text.starts_with('-') {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
     }
 }
 

@@ -212,9 +212,10 @@ fn write(file: &Path, text: &str, force: bool) -> anyhow::Result<()> {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     }
     let mut options = std::fs::OpenOptions::new();
-    match force {
-        true => options.create(true).truncate(true),
-        false => options.create_new(true),
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
     };
     let written = options.write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
     match written {

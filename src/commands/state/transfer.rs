@@ -104,9 +104,10 @@ struct Stored {
 
 /// Writes everything in `store` to `file`; `-` is standard output.
 pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow::Result<()> {
-    let out: Box<dyn Write> = match file == Path::new("-") {
-        true => Box::new(std::io::stdout().lock()),
-        false => Box::new(create(file).with_context(|| format!("cannot create {}", file.display()))?),
+    let out: Box<dyn Write> = if file == Path::new("-") {
+        Box::new(std::io::stdout().lock())
+    } else {
+        Box::new(create(file).with_context(|| format!("cannot create {}", file.display()))?)
     };
     let mut writer = Writer { out: BufWriter::new(out), crc: crc32fast::Hasher::new(), checkpoints: 0, failed: 0 };
     writer.line(Item::Export { from: state.state.to_string() })?;
@@ -177,9 +178,10 @@ async fn read_lane(store: &dyn Store, lane: &CheckpointKey, kind: Kind) -> anyho
             .await?
             .with_context(|| format!("the checkpoint of lane {lane} was deleted during the export"))?;
         let checkpoint = LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {lane}"))?;
-        let read = match InStore::of(Some(&bytes)).has_journal() {
-            true => checkpoint.journal(store, lane).await,
-            false => Ok(BTreeMap::new()),
+        let read = if InStore::of(Some(&bytes)).has_journal() {
+            checkpoint.journal(store, lane).await
+        } else {
+            Ok(BTreeMap::new())
         };
         match read {
             Ok(journal) => return Ok(Stored { lane: lane.clone(), kind, bytes, journal }),

@@ -126,10 +126,8 @@ impl KafkaSink {
             self.fatal.store(0, Ordering::Relaxed);
         }
         let timed_out = reports.contains(&Report::Failed(RDKafkaErrorCode::MessageTimedOut));
-        let broker_error = match timed_out {
-            true => producer.events.cause(RDKafkaErrorCode::MessageTimedOut),
-            false => producer.events.recent(),
-        };
+        let broker_error =
+            if timed_out { producer.events.cause(RDKafkaErrorCode::MessageTimedOut) } else { producer.events.recent() };
         let status = reports::status(&reports);
         let mut outcome = reports::outcome(batch, &reports, broker_error.as_ref(), &self.policy, Instant::now());
         if let Some((code, reason)) = producer.fatal_error() {

@@ -154,12 +154,13 @@ impl Endpoint {
         while random.chance(0.25) {
             addresses.push(format!("192.168.{subnet}.{}", 1 + random.below(253)));
         }
-        let addresses_v6 = match random.chance(0.4) {
-            true => vec![
+        let addresses_v6 = if random.chance(0.4) {
+            vec![
                 format!("fe80::{:x}:{:x}", random.below(65536), random.below(65536)),
                 format!("2001:db8::{:x}", random.below(65536)),
-            ],
-            false => Vec::new(),
+            ]
+        } else {
+            Vec::new()
         };
         let separator = if os.kind == "macos" || random.chance(0.3) { "-" } else { ":" };
         let mac: Vec<String> = (0..6).map(|_| format!("{:02x}", random.below(256))).collect();

@@ -143,10 +143,10 @@ impl Release<'_> {
             let (name, inner) = match selection {
                 Selection::Field { name, selections, .. } => (name, selections),
                 Selection::Fragment { on, selections } => {
-                    match SCHEMA.contains_key(on.as_str()) {
-                        true => self.check(on, selections, path, errors),
-                        false => errors
-                            .push(error(&format!("Validation error (UnknownType@[{path}]) : Unknown type '{on}'"))),
+                    if SCHEMA.contains_key(on.as_str()) {
+                        self.check(on, selections, path, errors)
+                    } else {
+                        errors.push(error(&format!("Validation error (UnknownType@[{path}]) : Unknown type '{on}'")))
                     }
                     continue;
                 }

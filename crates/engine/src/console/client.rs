@@ -243,8 +243,8 @@ impl Client {
     }
 
     /// Waits for a permit on behalf of a lane, which shows that it waits.
-    pub async fn permit_for(&self, lane: &LaneMetrics) -> RequestPermit {
-        let _wait = lane.begin_limit_wait(self.clock.now(), self.limiter.lanes());
+    pub async fn permit_for(&self, metrics: &LaneMetrics) -> RequestPermit {
+        let _wait = metrics.begin_limit_wait(self.clock.now(), self.limiter.lanes());
         self.permit().await
     }
 
@@ -678,9 +678,10 @@ mod tests {
             let may_know = may_know.clone();
             ScriptedTransport::new(move |_| {
                 *asked.lock() += 1;
-                let (status, body) = match may_know.load(Ordering::Relaxed) {
-                    true => (StatusCode::OK, r#"{"data":{"release":"S-25.1.4#19"}}"#),
-                    false => (StatusCode::FORBIDDEN, r#"{"errors":[{"code":4030010,"title":"Forbidden"}]}"#),
+                let (status, body) = if may_know.load(Ordering::Relaxed) {
+                    (StatusCode::OK, r#"{"data":{"release":"S-25.1.4#19"}}"#)
+                } else {
+                    (StatusCode::FORBIDDEN, r#"{"errors":[{"code":4030010,"title":"Forbidden"}]}"#)
                 };
                 std::future::ready(Ok(Response { status, headers: HeaderMap::new(), body: body.into() }))
             })

@@ -156,9 +156,10 @@ fn is_named(error: &str, (_, path, inner): Newer) -> bool {
     }
     let is_quote = |c: char| matches!(c, '\'' | '"' | '`');
     let quoted: Vec<&str> = error.split(is_quote).skip(1).step_by(2).collect();
-    let words: Vec<&str> = match quoted.is_empty() {
-        true => error.split(|c: char| !c.is_ascii_alphanumeric()).collect(),
-        false => quoted.iter().map(|text| text.rsplit(['.', '/']).next().unwrap_or(text)).collect(),
+    let words: Vec<&str> = if quoted.is_empty() {
+        error.split(|c: char| !c.is_ascii_alphanumeric()).collect()
+    } else {
+        quoted.iter().map(|text| text.rsplit(['.', '/']).next().unwrap_or(text)).collect()
     };
     let (name, is_unique) = (name(path), |word: &&str| word.len() > 8 && inner.split(' ').any(|part| part == *word));
     words.contains(&name) || words.iter().any(is_unique)

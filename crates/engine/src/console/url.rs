@@ -36,9 +36,12 @@ impl ConsoleUrl {
     /// When `text` has no host, or has credentials.
     pub fn parse(text: &str) -> Result<Self, ConsoleUrlError> {
         // The message repeats the text, and the part before an `@` may be a password.
-        let refused = || match text.contains('@') {
-            true => ConsoleUrlError::Credentials,
-            false => ConsoleUrlError::NotAConsole(text.to_owned()),
+        let refused = || {
+            if text.contains('@') {
+                ConsoleUrlError::Credentials
+            } else {
+                ConsoleUrlError::NotAConsole(text.to_owned())
+            }
         };
         let trimmed = text.trim();
         let with_scheme = if trimmed.contains("://") { trimmed.to_owned() } else { format!("https://{trimmed}") };

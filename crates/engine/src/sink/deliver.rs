@@ -128,8 +128,8 @@ impl Delivery {
         transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<usize>>, DeliveryError> {
-        let lane = &self.meter.metrics;
-        let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
+        let metrics = &self.meter.metrics;
+        let span = BatchSpan::begin(metrics, self.meter.sink_type(), batch.len(), batch.body_bytes());
         let delivered = self.deliver_parts(batch, fates, random, transaction, stop).await;
         match &delivered {
             Ok((0, _)) => span.end("delivered", 0, None),

@@ -126,10 +126,7 @@ fn list<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Opt
 
 /// Consumes a comma or the bracket that closes. `None` if neither is next.
 fn goes_on(reader: &mut Reader<'_>, closing: u8) -> Option<bool> {
-    match reader.consume(b',') {
-        true => Some(true),
-        false => reader.consume(closing).then_some(false),
-    }
+    if reader.consume(b',') { Some(true) } else { reader.consume(closing).then_some(false) }
 }
 
 /// Any JSON value. A number is as it was received, however long it is.

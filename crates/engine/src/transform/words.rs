@@ -109,9 +109,10 @@ impl Words {
             let width = |from: Option<&Value>, to: Option<&Value>| Some(from?.depth - to?.depth);
             let second = last_jump.and_then(|value| before(value.jump));
             let first_width = width(last, last_jump);
-            let jump = match first_width.is_some() && first_width == width(last_jump, second) {
-                true => last_jump.and_then(|value| value.jump),
-                false => shorter,
+            let jump = if first_width.is_some() && first_width == width(last_jump, second) {
+                last_jump.and_then(|value| value.jump)
+            } else {
+                shorter
             };
             let whole = shorter.and_then(|index| {
                 let length = self.values[index].text.len();

@@ -298,9 +298,10 @@ impl SecretObjects {
         secret.data = Some([(DATA.to_owned(), ByteString(compressed))].into());
         let parameters = PostParams::default();
         let put = async {
-            match exists {
-                true => self.api.replace(name, &parameters, &secret).await,
-                false => self.api.create(&parameters, &secret).await,
+            if exists {
+                self.api.replace(name, &parameters, &secret).await
+            } else {
+                self.api.create(&parameters, &secret).await
             }
         };
         KubernetesError::of(put).await.map(drop)

@@ -70,9 +70,10 @@ impl Location {
         if more > 0 {
             names.push(format!("{more} more"));
         }
-        match names.is_empty() {
-            true => format!("{shown} is empty"),
-            false => format!("{shown} has no *.yaml or *.yml itself (it has {})", names.join(", ")),
+        if names.is_empty() {
+            format!("{shown} is empty")
+        } else {
+            format!("{shown} has no *.yaml or *.yml itself (it has {})", names.join(", "))
         }
     }
 }

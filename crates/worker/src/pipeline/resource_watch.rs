@@ -123,11 +123,10 @@ impl Listing {
         let mut found = BTreeMap::new();
         let mut is_listing = true;
         loop {
-            let event = match is_listing {
-                true => {
-                    timeout(PAGE_TIMEOUT, events.next()).await.map_err(|_| KubernetesError::no_answer(PAGE_TIMEOUT))?
-                }
-                false => events.next().await,
+            let event = if is_listing {
+                timeout(PAGE_TIMEOUT, events.next()).await.map_err(|_| KubernetesError::no_answer(PAGE_TIMEOUT))?
+            } else {
+                events.next().await
             };
             match event {
                 // The listing also begins again if the API server has forgotten the version that the watch had seen.

@@ -75,9 +75,10 @@ impl TenantRules {
         let directories = [&self.secrets_dir, &self.files_dir].into_iter().flatten().map(|path| path.to_string_lossy());
         let mut texts = directories.chain(self.env_prefixes.iter().map(|prefix| Cow::Borrowed(prefix.as_str())));
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        match texts.any(|text| text.contains(PIPELINE)) {
-            true => Some(path),
-            false => Some(path.parent().unwrap_or(&path).to_owned()),
+        if texts.any(|text| text.contains(PIPELINE)) {
+            Some(path)
+        } else {
+            Some(path.parent().unwrap_or(&path).to_owned())
         }
     }
 

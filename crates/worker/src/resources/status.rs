@@ -100,10 +100,9 @@ impl Status {
             conditions: conditions.into(),
             lanes: lanes.iter().zip(&states).map(|(lane, state)| LaneStatus::of(lane, state, now)).collect(),
             progress: Progress::of(lanes, now),
-            token_expires: token.expires.map(|expires| match expires.is_never() {
-                true => "never".to_owned(),
-                false => seconds(expires),
-            }),
+            token_expires: token
+                .expires
+                .map(|expires| if expires.is_never() { "never".to_owned() } else { seconds(expires) }),
         }
     }
 
@@ -133,13 +132,13 @@ impl Status {
 }
 
 impl LaneStatus {
-    fn of(lane: &Arc<LaneMetrics>, state: &LaneState, now: Timestamp) -> Self {
+    fn of(metrics: &Arc<LaneMetrics>, state: &LaneState, now: Timestamp) -> Self {
         Self {
-            stream: lane.stream.name(),
-            sink: lane.sink.clone(),
+            stream: metrics.stream.name(),
+            sink: metrics.sink.clone(),
             state: state.name(),
             error: state.error().map(str::to_owned),
-            progress: Progress::of(std::slice::from_ref(lane), now),
+            progress: Progress::of(std::slice::from_ref(metrics), now),
         }
     }
 }

@@ -63,8 +63,8 @@ impl CommandUsage {
 
     /// Takes what a lane of the command has counted since the last time: `part` is [`StoredPart::Usage`], or
     /// [`StoredPart::BackfillUsage`].
-    pub fn take(&self, lane: &LaneMetrics, part: StoredPart) {
-        self.add(super::id_of(lane), part, &lane.usage.take());
+    pub fn take(&self, metrics: &LaneMetrics, part: StoredPart) {
+        self.add(super::id_of(metrics), part, &metrics.usage.take());
     }
 
     pub fn add(&self, lane: LaneId, part: StoredPart, delta: &Delta) {

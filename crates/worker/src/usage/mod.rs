@@ -179,23 +179,23 @@ impl UsageWriter {
     }
 
     /// The worker begins to run a lane, whose pipeline is of this shard, or begins again.
-    pub fn begin(&self, lane: &LaneMetrics, shard: u32) {
-        if lane.usage.begin(self.clock.now(), shard, fastrand::f64()) {
+    pub fn begin(&self, metrics: &LaneMetrics, shard: u32) {
+        if metrics.usage.begin(self.clock.now(), shard, fastrand::f64()) {
             self.has_unread.store(true, Ordering::Relaxed);
         }
     }
 
     /// The worker runs the lane no more, and stores what it did until `deadline`, or soon after. `is_held`: no other
     /// worker has taken the lane over.
-    pub async fn end(&self, lane: &LaneMetrics, is_held: bool, deadline: Instant) {
-        let id = id_of(lane);
-        let ended = lane.usage.end().filter(|_| is_held);
-        let is_known = lane.last_success().is_some() || lane.usage.has_pending();
+    pub async fn end(&self, metrics: &LaneMetrics, is_held: bool, deadline: Instant) {
+        let id = id_of(metrics);
+        let ended = metrics.usage.end().filter(|_| is_held);
+        let is_known = metrics.last_success().is_some() || metrics.usage.has_pending();
         if let Some((since, shard)) = ended.filter(|_| is_known) {
             let write = async {
                 // The semaphore is never closed.
                 let _one_of_few = self.last_writes.acquire().await;
-                self.write(lane, since, shard, true).await
+                self.write(metrics, since, shard, true).await
             };
             let deadline = deadline.max(Instant::now() + LAST_TIMEOUT);
             let written = timeout_at(deadline, write).await.unwrap_or(Err(UsageStoreError::NoTime));
@@ -204,7 +204,7 @@ impl UsageWriter {
                 Err(error) => {
                     self.count_write(UsageWrite::Lost);
                     if self.lost.fetch_add(1, Ordering::Relaxed) < MAX_NAMED {
-                        span_of(lane).in_scope(|| {
+                        span_of(metrics).in_scope(|| {
                             warn!(
                                 error = whole(&error, &id, &self.state_flags),
                                 "what the lane did in the last minutes was not stored: `report` lacks it"
@@ -269,13 +269,13 @@ impl UsageWriter {
     }
 
     /// The lane fails, or its console is silent, in this minute.
-    pub fn count_minute(&self, lane: &LaneMetrics) {
-        let (_, is_up) = lane.state_name();
+    pub fn count_minute(&self, metrics: &LaneMetrics) {
+        let (_, is_up) = metrics.state_name();
         let failing_minutes = u64::from(!is_up);
-        let silent_minutes = u64::from(lane.silent() == Some(true));
+        let silent_minutes = u64::from(metrics.silent() == Some(true));
         if failing_minutes + silent_minutes > 0 {
             let now = self.clock.now();
-            lane.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });
+            metrics.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });
         }
     }
 
@@ -357,9 +357,9 @@ impl UsageWriter {
         is_complete
     }
 
-    async fn read(&self, lane: &LaneMetrics, since: Timestamp, shard: u32) -> Result<(), UsageStoreError> {
+    async fn read(&self, metrics: &LaneMetrics, since: Timestamp, shard: u32) -> Result<(), UsageStoreError> {
         let store = self.stores.of_shard(shard);
-        let key = key_of(lane);
+        let key = key_of(metrics);
         let entry = self.lane(&key.lane);
         // A write that is not over has taken counts which are not read here.
         let mut kept = entry.lock().await;
@@ -367,10 +367,10 @@ impl UsageWriter {
         let stored = if is_single { store.load(&key).await } else { store.claim(&key).await };
         let read = stored.map_err(UsageStoreError::from).and_then(|stored| {
             let stored = stored.unwrap_or_default();
-            let mut usage = decode_of(lane, &stored, since)?;
+            let mut usage = decode_of(metrics, &stored, since)?;
             // The next write stores the gap, which may be hours later.
             usage.begin(self.process, since);
-            lane.usage.set_stored(&usage, self.clock.now());
+            metrics.usage.set_stored(&usage, self.clock.now());
             kept.stored = (!is_single).then_some(stored);
             Ok(())
         });
@@ -384,28 +384,28 @@ impl UsageWriter {
     /// finds out whether the counts are stored.
     async fn write(
         &self,
-        lane: &LaneMetrics,
+        metrics: &LaneMetrics,
         since: Timestamp,
         shard: u32,
         is_over: bool,
     ) -> Result<(), UsageStoreError> {
         let store = self.stores.of_shard(shard);
-        let key = key_of(lane);
+        let key = key_of(metrics);
         let entry = self.lane(&key.lane);
         let mut kept = entry.lock().await;
         let mut has_conflicted = false;
         let written = loop {
             // The lane has ended while this write waited: the last write of the lane says that it is over.
-            if !is_over && !lane.usage.is_running() {
+            if !is_over && !metrics.usage.is_running() {
                 break Ok(());
             }
             let stored = match kept.stored.take() {
                 Some(stored) => stored,
                 None => store.claim(&key).await?.unwrap_or_default(),
             };
-            let mut usage = decode_of(lane, &stored, since)?;
+            let mut usage = decode_of(metrics, &stored, since)?;
             let now = self.clock.now();
-            let own_clock = lane.clocks.own_clock(now);
+            let own_clock = metrics.clocks.own_clock(now);
             if let Err(error) = usage.accept(now, own_clock) {
                 kept.stored = (!store.reads_single_objects()).then_some(stored);
                 break Err(error.into());
@@ -418,17 +418,17 @@ impl UsageWriter {
             let previous = Some(usage.write());
             let mut delta = kept.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
             let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
-            delta.merge(&lane.usage.take());
+            delta.merge(&metrics.usage.take());
             usage.add(&delta, CountedTime { from: since, until: now, is_over, write });
             kept.in_doubt = Some(InDoubt { write, previous, at: now, delta });
             let encoded = usage.encode();
             match store.commit(&key, encoded.clone().into()).await {
                 Ok(_) => {
                     kept.in_doubt = None;
-                    let is_kept = !store.reads_single_objects() && lane.usage.is_running();
+                    let is_kept = !store.reads_single_objects() && metrics.usage.is_running();
                     kept.stored = is_kept.then_some(encoded);
-                    lane.usage.written(now);
-                    lane.usage.set_stored(&usage, now);
+                    metrics.usage.written(now);
+                    metrics.usage.set_stored(&usage, now);
                     break Ok(());
                 }
                 // Another process has written: its counts are read again.
@@ -463,20 +463,20 @@ fn decode(stored: &[u8]) -> Result<Usage, UsageError> {
 
 /// Decodes the stored counts of a lane that this process counts from `since` on. If the lane had delivered before and
 /// nothing is stored, an earlier process was killed before it stored its counts.
-fn decode_of(lane: &LaneMetrics, stored: &[u8], since: Timestamp) -> Result<Usage, UsageError> {
-    if stored.is_empty() && lane.had_settled() { Ok(Usage::removed(since)) } else { decode(stored) }
+fn decode_of(metrics: &LaneMetrics, stored: &[u8], since: Timestamp) -> Result<Usage, UsageError> {
+    if stored.is_empty() && metrics.had_settled() { Ok(Usage::removed(since)) } else { decode(stored) }
 }
 
-pub(super) fn id_of(lane: &LaneMetrics) -> LaneId {
-    LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() }
+pub(super) fn id_of(metrics: &LaneMetrics) -> LaneId {
+    LaneId { pipeline: metrics.pipeline.clone(), stream: metrics.stream, sink: metrics.sink.clone() }
 }
 
-fn key_of(lane: &LaneMetrics) -> CheckpointKey {
-    CheckpointKey { lane: id_of(lane), part: StoredPart::Usage }
+fn key_of(metrics: &LaneMetrics) -> CheckpointKey {
+    CheckpointKey { lane: id_of(metrics), part: StoredPart::Usage }
 }
 
-fn span_of(lane: &LaneMetrics) -> tracing::Span {
-    lane_span(&lane.pipeline, lane.stream, &lane.sink)
+fn span_of(metrics: &LaneMetrics) -> tracing::Span {
+    lane_span(&metrics.pipeline, metrics.stream, &metrics.sink)
 }
 
 #[cfg(test)]

@@ -79,8 +79,8 @@ fn process(store: &Arc<LossyStore>, clock: Clock) -> (Arc<Shared>, Arc<LaneMetri
     (shared, lane)
 }
 
-async fn end(shared: &Shared, lane: &LaneMetrics, is_held: bool) {
-    shared.usage.end(lane, is_held, Instant::now() + Duration::from_secs(25)).await;
+async fn end(shared: &Shared, metrics: &LaneMetrics, is_held: bool) {
+    shared.usage.end(metrics, is_held, Instant::now() + Duration::from_secs(25)).await;
 }
 
 /// The number of writes with this result, as a scrape shows it.
@@ -90,8 +90,8 @@ fn writes(shared: &Shared, result: &str) -> u64 {
     text.lines().find_map(|sample| sample.strip_prefix(&line)).unwrap().parse().unwrap()
 }
 
-fn count(shared: &Shared, lane: &LaneMetrics, events: u64) {
-    lane.usage.count(shared.options.clock.now(), &Counts { events, ..Counts::default() });
+fn count(shared: &Shared, metrics: &LaneMetrics, events: u64) {
+    metrics.usage.count(shared.options.clock.now(), &Counts { events, ..Counts::default() });
 }
 
 fn stored(store: &LossyStore) -> Usage {

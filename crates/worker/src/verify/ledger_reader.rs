@@ -111,9 +111,10 @@ impl LedgerReader {
             }
             // A repair has records of its hour only, which may be counted by the day.
             let of_day = hour.day()..hour.plus(1);
-            let mut of_repair = match with_identities {
-                true => checkpoint.ledger.totals(&*self.repairs, &key, of_day).await?,
-                false => checkpoint.ledger.sums(&*self.repairs, &key, of_day).await?,
+            let mut of_repair = if with_identities {
+                checkpoint.ledger.totals(&*self.repairs, &key, of_day).await?
+            } else {
+                checkpoint.ledger.sums(&*self.repairs, &key, of_day).await?
             };
             for count in std::mem::take(&mut of_repair.days).into_values() {
                 of_repair.sums.entry(hour).or_default().count += count;
@@ -229,9 +230,10 @@ impl Account {
             let bytes = live.load(&key).await?;
             let checkpoint = LaneCheckpoint::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
             let ledger = ledger(&checkpoint, which);
-            let totals = match with_identities {
-                true => ledger.totals(live, &key, hours.clone()).await,
-                false => ledger.sums(live, &key, hours.clone()).await,
+            let totals = if with_identities {
+                ledger.totals(live, &key, hours.clone()).await
+            } else {
+                ledger.sums(live, &key, hours.clone()).await
             };
             match totals {
                 Ok(totals) => return Ok(Self { lane: lane.clone(), checkpoint, which, totals }),

@@ -435,9 +435,10 @@ impl Job<'_> {
         }
         let Confirmed::Incomplete(mut incomplete) = confirmed else { return Ok(is_known.then_some(0)) };
         if self.verify.repair {
-            incomplete.repair = match self.other_settings {
-                true => RepairResult::Failed(OTHER_SETTINGS.to_owned()),
-                false => self.repair_all(&hours, account, incomplete.examples.is_empty(), stop).await?,
+            incomplete.repair = if self.other_settings {
+                RepairResult::Failed(OTHER_SETTINGS.to_owned())
+            } else {
+                self.repair_all(&hours, account, incomplete.examples.is_empty(), stop).await?
             };
         }
         let missing = if let RepairResult::Done(_) = incomplete.repair { 0 } else { incomplete.missing };
@@ -534,13 +535,13 @@ impl Redelivery<'_> {
         let lane = DetachedLane { key, meter: meter.clone(), wanted, sink_proven: false };
         let runner = LaneRunner::of(Arc::new(spec), shared.clone(), stop.child_token()).once(timeout).detached(lane);
         let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
-        let lane = &meter.metrics;
-        usage.take(lane, StoredPart::Usage);
+        let metrics = &meter.metrics;
+        usage.take(metrics, StoredPart::Usage);
         let [delivered, dead_letters] =
-            [&lane.send.delivered, &lane.send.dead_letters].map(|count| count.load(Ordering::Relaxed));
+            [&metrics.send.delivered, &metrics.send.dead_letters].map(|count| count.load(Ordering::Relaxed));
         match exit {
             Ok(LaneEnd::Complete) => Ok(Redelivered { delivered, dead_letters }),
-            Ok(_) => Err(lane.last_error().map_or("stopped".to_owned(), |(_, error)| error)),
+            Ok(_) => Err(metrics.last_error().map_or("stopped".to_owned(), |(_, error)| error)),
             Err(panic) => Err(format!("internal error: {panic}")),
         }
     }

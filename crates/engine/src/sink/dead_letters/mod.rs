@@ -84,11 +84,11 @@ impl DeadLetters {
     }
 
     /// Sets the number of stored dead letters that the lane reports: the last measurement, and those kept since.
-    pub fn show(&self, lane: &LaneMetrics) {
-        let id = LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() };
+    pub fn show(&self, metrics: &LaneMetrics) {
+        let id = LaneId { pipeline: metrics.pipeline.clone(), stream: metrics.stream, sink: metrics.sink.clone() };
         // The number is set under the lock: an older number must not replace a newer one.
         let stored = self.stored.lock();
-        lane.set_dead_letters_stored(stored.of(&id));
+        metrics.set_dead_letters_stored(stored.of(&id));
     }
 
     /// Returns the command that lists all dead letters.
@@ -97,8 +97,8 @@ impl DeadLetters {
     }
 
     /// Returns the command that lists the dead letters of a lane.
-    pub fn list_command_for(&self, lane: &LaneMetrics) -> String {
-        let LaneMetrics { pipeline, stream, sink, .. } = lane;
+    pub fn list_command_for(&self, metrics: &LaneMetrics) -> String {
+        let LaneMetrics { pipeline, stream, sink, .. } = metrics;
         format!("{} --pipeline {pipeline} --stream {stream} --sink {sink}", self.list_command())
     }
 }

@@ -213,8 +213,8 @@ impl Case {
 
     /// The metrics of delivered events and dead letters.
     fn counted(&self) -> (u64, u64) {
-        let lane = &self.delivery.meter.metrics;
-        (lane.send.delivered.load(Ordering::Relaxed), lane.send.dead_letters.load(Ordering::Relaxed))
+        let metrics = &self.delivery.meter.metrics;
+        (metrics.send.delivered.load(Ordering::Relaxed), metrics.send.dead_letters.load(Ordering::Relaxed))
     }
 }
 
@@ -289,11 +289,11 @@ async fn warnings_are_counted_and_the_events_are_delivered() {
     for _ in 0..4 {
         assert_eq!(case.deliver(2, None).await.result, Ok(()));
     }
-    let lane = &case.delivery.meter.metrics;
+    let metrics = &case.delivery.meter.metrics;
     let counts = [(WarningReason::Noop, 2), (WarningReason::FailureStore, 2), (WarningReason::SlowDown, 1)];
-    assert_eq!((case.counted(), lane.sink_warnings()), ((8, 0), counts.into()));
+    assert_eq!((case.counted(), metrics.sink_warnings()), ((8, 0), counts.into()));
     let (now, reason) = (Timestamp::now(), WarningReason::Noop);
-    let again = ["dropped", "other"].map(|text| lane.sink_warned(reason, text, now));
+    let again = ["dropped", "other"].map(|text| metrics.sink_warned(reason, text, now));
     assert_eq!(again, [false, true], "a new text is worth a line, whatever other reasons have occurred between");
 }
 

@@ -245,9 +245,8 @@ impl Guard {
     /// it and above it.
     fn size_of(&self, name: &str) -> u64 {
         let is_part = |other: &str| other.starts_with(name) || name.starts_with(other);
-        let known = self.types.iter().filter(|(other, _)| match name.starts_with('.') {
-            true => other.starts_with('.') && is_part(other),
-            false => *other == name,
+        let known = self.types.iter().filter(|(other, _)| {
+            if name.starts_with('.') { other.starts_with('.') && is_part(other) } else { *other == name }
         });
         known.fold(1, |sum: u64, (_, size)| sum.saturating_add(*size))
     }

@@ -122,9 +122,10 @@ fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Unproven> {
     if response.status == StatusCode::BAD_REQUEST
         && let Ok(Answer { error: Some(error), .. }) = serde_json::from_slice(&response.body)
     {
-        return Err(unproven(&match error.is_unknown_name() {
-            true => format!("there is no such table, or it lacks a column of the forwarder: {}", error.text()),
-            false => error.text(),
+        return Err(unproven(&if error.is_unknown_name() {
+            format!("there is no such table, or it lacks a column of the forwarder: {}", error.text())
+        } else {
+            error.text()
         }));
     }
     if response.status != StatusCode::OK {

@@ -710,10 +710,7 @@ fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven
         let unheard = format!("{unheard} of {total} shards did not answer");
         let Some(ShardFailure { index, reason }) = failures.first() else { return Err(later(&unheard)) };
         let said = format!("{unheard}; {}", view.excerpt(&reason.text(index)));
-        return Err(match reason.is_too_large() {
-            true => Unproven::TooLarge(format!("{target}: {said}")),
-            false => later(&said),
-        });
+        return Err(if reason.is_too_large() { Unproven::TooLarge(format!("{target}: {said}")) } else { later(&said) });
     }
     if total == 0 {
         return Err(no_such_target(target));

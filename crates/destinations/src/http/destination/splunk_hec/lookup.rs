@@ -179,10 +179,7 @@ fn proof(response: &Response) -> Result<Vec<Row>, Unproven> {
         is_whole |= lastrow;
         rows.extend(result);
     }
-    match is_whole {
-        true => Ok(rows),
-        false => unproven("the answer of the search ends before its last row"),
-    }
+    if is_whole { Ok(rows) } else { unproven("the answer of the search ends before its last row") }
 }
 
 /// Whole seconds since 1970, as a search takes them.

@@ -145,9 +145,10 @@ impl Console {
             (None, None) => Some(format!("0-0-{}", self.requests)),
         };
         let body = list(&texts, next.as_deref());
-        Some(match body.len() > max_bytes {
-            true => Err(ConsoleError::TooLarge(TruncatedBody::of(body.as_bytes(), max_bytes))),
-            false => Ok(body.into()),
+        Some(if body.len() > max_bytes {
+            Err(ConsoleError::TooLarge(TruncatedBody::of(body.as_bytes(), max_bytes)))
+        } else {
+            Ok(body.into())
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_engine::console::TokenVerdict;
+use s1_forwarder_engine::console::{OtherScope, TokenVerdict};
 use s1_forwarder_telemetry::NewTokenProblem;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
@@ -96,7 +96,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Ne
             telemetry.set_new_token_problem(pipeline, Some(problem));
             (known, CHECK_INTERVAL)
         }
-        TokenVerdict::OtherScope { ref new, ref former } => {
+        TokenVerdict::OtherScope(OtherScope { ref new, ref former }) => {
             let problem = NewTokenProblem::OtherScope { new: new.clone(), former: former.clone() };
             if known.logged.as_ref() != Some(&verdict) {
                 warn!(pipeline, "{problem}");
@@ -148,7 +148,8 @@ pub(super) mod tests {
         pub good: Arc<Mutex<Vec<&'static str>>>,
         /// The console's answer about a token. `None` if the token's role may not ask.
         pub details: Arc<Mutex<Option<&'static str>>>,
-        /// Pairs of a token and the site that it sees, which is its user's.
+        /// Pairs of a token and the site that it sees, which is its user's. Without a site, the console refuses to show
+        /// the user.
         pub sites: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
         /// The token of each request, after `list` or `details`.
         asked: Arc<Mutex<Vec<String>>>,
@@ -157,19 +158,24 @@ pub(super) mod tests {
 
     impl Rotation {
         pub fn new() -> Self {
-            Self::with("sites: ['100000000000000001']")
+            Self::with("{ file: token }, sites: ['100000000000000001']")
         }
 
         /// The file names no scope.
         pub fn without_ids() -> Self {
-            Self::with("")
+            Self::with("{ file: token }")
         }
 
-        fn with(ids: &str) -> Self {
+        /// The file names no scope, and a second token.
+        pub fn with_second(token: &str) -> Self {
+            Self::with(&format!("[{{ file: token }}, '{token}']"))
+        }
+
+        fn with(token_and_ids: &str) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("acme.yaml");
             let text = format!(
-                "console: {{ url: 'https://acme.example', token: {{ file: token }}, {ids} }}\n\
+                "console: {{ url: 'https://acme.example', token: {token_and_ids} }}\n\
                  streams: {{ activities: {{}} }}\nsinks: [{{ type: stdout }}]\n"
             );
             std::fs::write(&file, text).unwrap();
@@ -201,6 +207,7 @@ pub(super) mod tests {
                     (true, "details", None) => (StatusCode::FORBIDDEN, FORBIDDEN.to_owned()),
                     (true, "details", Some(details)) => (StatusCode::OK, details.to_owned()),
                     (true, "sites", _) => (StatusCode::OK, listed),
+                    (true, "user", _) if site.is_empty() => (StatusCode::FORBIDDEN, FORBIDDEN.to_owned()),
                     (true, "user", _) => {
                         let user = format!(
                             r#"{{"data":{{"scope":"site","scopeRoles":[{{"id":"{site}","name":"Site {site}"}}]}}}}"#

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::settings::DEFAULT_TIMEOUT;
 use super::tokens::Tokens;
-use super::trials::{MAX_WAIT, TokenVerdict};
+use super::trials::{MAX_WAIT, OtherScope, TokenVerdict};
 use super::unified_alert_fields::UnknownFields;
 use super::{
     ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, LaneShare, Limiter, Limiters, Request,
@@ -446,8 +446,8 @@ impl Client {
         if verdict == TokenVerdict::Refused {
             return verdict;
         }
-        if let Some(verdict) = self.other_scope(token).await {
-            return verdict;
+        if let Some(scopes) = self.other_scope(token).await {
+            return TokenVerdict::OtherScope(scopes);
         }
         if verdict == TokenVerdict::Accepted {
             self.tokens.replace(index, token.clone());
@@ -455,9 +455,10 @@ impl Client {
         verdict
     }
 
-    /// Returns the verdict about a token whose user shares nothing with the scope of [`Self::keep_scope`]. Returns
-    /// `None` if the user shares something, if requests name ids, or if that scope is not known.
-    async fn other_scope(&self, token: &SecretString) -> Option<TokenVerdict> {
+    /// Returns the scope of a token's user that shares nothing with the scope of [`Self::keep_scope`], or that the
+    /// console does not say. Returns `None` if the user shares something, if requests name ids, or if the kept scope is
+    /// not known.
+    async fn other_scope(&self, token: &SecretString) -> Option<OtherScope> {
         if self.names_ids() {
             return None;
         }
@@ -465,11 +466,13 @@ impl Client {
         self.limiter.ready().await;
         let url = self.url_of("user", std::iter::empty());
         let answer = self.attempt(token, &self.call(&url), None).await;
-        match answer.ok().and_then(|answer| UserScope::read(&answer, &self.redactor)) {
-            None => Some(TokenVerdict::Unknown),
-            Some(new) if new.shares(&former.ids) => None,
-            Some(new) => Some(TokenVerdict::OtherScope { new: new.text, former: former.text }),
-        }
+        let new = match answer.map(|answer| UserScope::read(&answer, &self.redactor)) {
+            Ok(Some(new)) if new.shares(&former.ids) => return None,
+            Ok(Some(new)) => new.text,
+            Ok(None) => "not known, since the console does not say it".to_owned(),
+            Err(error) => format!("not known ({error})"),
+        };
+        Some(OtherScope { new, former: former.text })
     }
 
     fn token_details(&self) -> Url {
@@ -495,7 +498,14 @@ impl Client {
                 // A transient failure does not show whether the console accepts the token.
                 failure @ Err(ConsoleError::Transient { .. }) => return failure,
                 answer => {
-                    if refused.is_some() {
+                    if let Some(refusal) = &refused {
+                        // These may be another customer's records. Boxed as the trial of a new token is.
+                        if let Ok(token) = self.tokens.get(index)
+                            && let Some(scopes) = Box::pin(self.other_scope(&token)).await
+                        {
+                            refused = Some(not_used(refusal, "other", &scopes));
+                            continue;
+                        }
                         self.tokens.switch_to(index, self.host());
                     }
                     return answer;
@@ -529,6 +539,9 @@ impl Client {
                 // The former token is refused anyway.
                 (TokenVerdict::Unknown, Err(ConsoleError::Unauthorized(_))) => {
                     self.tokens.replace(index, changed.clone());
+                }
+                (TokenVerdict::OtherScope(scopes), Err(refusal @ ConsoleError::Unauthorized(_))) => {
+                    return Err(not_used(refusal, "new", &scopes));
                 }
                 _ => return first,
             }
@@ -583,6 +596,14 @@ impl Client {
             *self.server_clock.lock() = Some(clock);
         }
     }
+}
+
+/// The refusal of the token in use, and why another token is not used in its place.
+fn not_used(refusal: &ConsoleError, which: &str, OtherScope { new, former }: &OtherScope) -> ConsoleError {
+    ConsoleError::Unauthorized(format!(
+        "{refusal}; the {which} token is not used: the scope of its user is {new}, that of the former one's is {former}; \
+         put a token of that scope there, or, if this is meant, name the ids in the file"
+    ))
 }
 
 /// Reads the expiry time in the answer about a token; `None` if the console does not report it.

@@ -26,6 +26,6 @@ pub use reach::{ReachError, Reached, proxy, reach};
 pub use redactor::SecretRedactor;
 pub use settings::ConsoleSettings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody, within};
-pub use trials::TokenVerdict;
+pub use trials::{OtherScope, TokenVerdict};
 pub use url::{ConsoleUrl, ConsoleUrlError};
 pub use user_scope::UserScope;

@@ -16,12 +16,16 @@ pub enum TokenVerdict {
     Accepted,
     Refused,
     /// The console accepts the token, but its user has another scope than the user of the former one.
-    OtherScope {
-        new: String,
-        former: String,
-    },
+    OtherScope(OtherScope),
     /// The console's answer does not say whether it accepts the token.
     Unknown,
+}
+
+/// Two scopes of users, for people. The new one may be the reason why it is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherScope {
+    pub new: String,
+    pub former: String,
 }
 
 /// The verdicts about the tokens of one source. A token is tried once for all clients that share it.

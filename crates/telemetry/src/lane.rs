@@ -483,6 +483,7 @@ impl LaneMetrics {
     pub fn add_repair(&self, text: String, until: Option<Timestamp>) {
         let mut rare = self.rare.lock();
         let repairs = &mut rare.get_or_insert_default().repairs;
+        repairs.retain(|known| *known.text != *text);
         if repairs.len() >= MAX_REPAIRS {
             repairs.remove(0);
         }
@@ -536,9 +537,9 @@ impl LaneMetrics {
     }
 
     /// Sets, after a complete poll, whether the console had shown nothing new for longer than the lane's `silent_after`
-    /// when the poll began. `None` for a lane that is not judged. Returns the former value of [`Self::silent`].
-    pub fn set_silent(&self, silent: Option<bool>) -> Option<bool> {
-        known_bool(self.silent.swap(silent.map_or(NOT_JUDGED, u8::from), Ordering::Relaxed))
+    /// when the poll began. `None` for a lane that is not judged.
+    pub fn set_silent(&self, silent: Option<bool>) {
+        self.silent.store(silent.map_or(NOT_JUDGED, u8::from), Ordering::Relaxed);
     }
 
     /// Notes that the lane begins, or begins again: its console has not answered yet.

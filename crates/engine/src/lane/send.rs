@@ -301,16 +301,15 @@ impl<'a> SendStage<'a> {
         if pull.window.is_some() {
             return;
         }
-        let missed = rhythm.missed(observed, context.start, pull.overlap);
+        let was_silent = self.lane.metrics().silent() == Some(true);
+        let missed = rhythm.missed(observed, context.start, pull.overlap, was_silent);
         rhythm.complete(observed, context.start, context.pass == 0);
         self.lane.meter().measure_latency_from(rhythm.latency_from(pull));
         let metrics = self.lane.metrics();
         metrics.set_newest_record(rhythm.newest());
         let is_silent = rhythm.is_silent(pull);
-        let was_silent = metrics.set_silent(is_silent);
-        if was_silent == Some(true)
-            && let Some((from, to)) = missed
-        {
+        metrics.set_silent(is_silent);
+        if let Some((from, to)) = missed {
             let Lane { file, state_flags, .. } = self.lane;
             let repair = repair_between(from, to, pull.settles_after(), file, state_flags);
             let text =
@@ -319,7 +318,7 @@ impl<'a> SendStage<'a> {
             metrics.add_repair(text, Some(to));
         }
         let is_silent = is_silent == Some(true);
-        if is_silent != (was_silent == Some(true)) {
+        if is_silent != was_silent {
             let newest_record = rhythm.newest().map(|newest| newest.to_string());
             let after = rhythm.threshold(pull).map(|threshold| threshold.as_secs());
             if is_silent {

@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn conditions_name_duplicates_and_what_the_token_does_not_see() {
         let lanes = [Stream::Threats, Stream::Agents].map(|stream| lane(stream, LaneState::Running));
-        lanes.iter().for_each(|lane| _ = lane.set_silent(Some(false)));
+        lanes.iter().for_each(|lane| lane.set_silent(Some(false)));
         let conditions = |duplicate_of: Option<&str>, unseen: Option<&str>| {
             let warnings = LaneWarnings { duplicate_of: duplicate_of.map(Into::into), unseen: unseen.map(Into::into) };
             lanes.iter().for_each(|lane| lane.set_warnings(warnings.clone()));

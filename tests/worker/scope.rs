@@ -143,6 +143,21 @@ async fn a_worker_that_starts_with_a_token_of_another_scope_sends_nothing_of_it(
     assert_eq!(retry.code, Some(0), "{}{}", retry.stdout, retry.stderr);
     worker.lane("acme/activities/siem", |lane| lane["delivered"].as_u64() > Some(0)).await;
     worker.kill().await;
+
+    // A user who sees both does not open the way for the other customer's token.
+    harness.console().set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(vec![site, WRONG])));
+    let mut worker = harness.worker();
+    let lane = worker.lane("acme/activities/siem", |lane| lane["warnings"][0].is_string()).await;
+    let text = lane["warnings"][0].as_str().unwrap();
+    assert!(text.contains(&format!(", and was site {site} before: all that it sees is delivered")), "{text}");
+    worker.lane("acme/activities/siem", |lane| lane["delivered"].as_u64() > Some(0)).await;
+    worker.signal("TERM").await;
+    worker.exit().await;
+    harness.console().set_token(token(WRONG));
+    let mut worker = harness.worker();
+    let refused = worker.lane("acme/activities/siem", |lane| lane["up"] == false && lane["error"].is_string()).await;
+    assert!(refused["error"].as_str().unwrap().contains(&format!("has read site {site}")), "{refused}");
+    worker.kill().await;
 }
 
 /// Nothing is said where nothing is known.

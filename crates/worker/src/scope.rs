@@ -9,7 +9,7 @@ use s1_forwarder_engine::source::{SeenScope, VisibleScopes, named_scopes};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::LaneMetrics;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::expiry::KnownToken;
 use super::shared::Shared;
@@ -78,18 +78,22 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
     let compared = if is_named {
         compare(&shared, &client, lane, max_age).await
     } else {
-        compare_with_former(&client, max_age).await
+        compare_with_former(pipeline, &client, max_age).await
     };
     let now = shared.options.clock.now();
-    let is_unseen = matches!(compared, Ok(Compared::Unseen(_)));
+    let is_unseen = matches!(compared, Ok(Compared::Unseen(_) | Compared::Changed(_)));
     known.in_doubt = has_vanished || is_unseen;
     let pause = match compared {
         Ok(Compared::Unseen(text)) => {
             let well_at = now.minus(known.well_at.elapsed());
             let read_until = known.read_until.or_else(|| earliest(&shared, &lanes, LaneMetrics::opened_from));
             let since = read_until.map_or(well_at, |until| until.min(well_at));
-            shared.warnings.set_unseen(pipeline, &lane.console, text, since);
+            shared.warnings.set_unseen(pipeline, &lane.console, text, Some(since));
             DOUBT_INTERVAL
+        }
+        Ok(Compared::Changed(text)) => {
+            shared.warnings.set_unseen(pipeline, &lane.console, text, None);
+            CHECK_INTERVAL
         }
         Ok(Compared::Nothing) => {
             let state_flags = shared.lane_builder.state_flags(lane);
@@ -128,14 +132,31 @@ fn earliest(
 
 /// Compares the scope of the token's user with that of the first token, or with the one that lanes have read. Without
 /// ids in the file, the token of another customer of the console would be no less good.
-async fn compare_with_former(client: &Client, max_age: Duration) -> Result<Compared, NotKnown> {
-    let Some(scope) = client.user_scope(max_age).await.map_err(|_| NotKnown)? else { return Ok(Compared::Nothing) };
+async fn compare_with_former(pipeline: &str, client: &Client, max_age: Duration) -> Result<Compared, NotKnown> {
+    let Some(scope) = client.user_scope(max_age).await.map_err(|_| NotKnown)? else {
+        if client.kept_scope().is_none() {
+            warn!(
+                pipeline,
+                "the console does not say whose records the token reads, so another customer's token would not be \
+                 noticed: name ids in the file, or let the token's role view its own user"
+            );
+        }
+        return Ok(Compared::Nothing);
+    };
     let Some(former) = client.kept_scope() else {
         client.keep_scope(scope);
         return Ok(Compared::Nothing);
     };
-    if scope.shares(&former.ids) {
+    if scope.ids == former.ids {
         return Ok(Compared::Nothing);
+    }
+    if scope.shares(&former.ids) {
+        let text = format!(
+            "the scope of the token's user is {}, and was {} before: all that it sees is delivered; name the ids that are \
+             meant in the file",
+            scope.text, former.text
+        );
+        return Ok(Compared::Changed(text.into()));
     }
     let text = format!(
         "the scope of the token's user is {}, and was {} before: put the former token back, or, if this is meant, name the \
@@ -151,6 +172,8 @@ enum Compared {
     /// Nothing is wrong: the token sees all of the scope, or its role may not ask.
     Nothing,
     Unseen(Arc<str>),
+    /// The token's user sees part of what it saw, and may see more.
+    Changed(Arc<str>),
 }
 
 /// The console did not answer.
@@ -259,14 +282,19 @@ mod tests {
     /// A token of another customer, whose file names nothing.
     #[tokio::test(start_paused = true)]
     async fn a_new_token_of_another_scope_is_not_used() {
-        for former_works in [true, false] {
+        let sees_2 =
+            "is site 2 (Site 2), that of the former one's is site 100000000000000001 (Site 100000000000000001)";
+        let refused = "is not known (the console answered 403";
+        for (former_works, site, scopes) in
+            [(true, "2", sees_2), (false, "2", sees_2), (true, "", refused), (false, "", refused)]
+        {
             let mut rotation = Rotation::without_ids();
             rotation.list().await.unwrap();
             let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
             let (known, pause) = check(shared.clone(), lanes, KnownScope::default()).await;
             assert_eq!(pause, NEVER);
             rotation.good.lock().push("next");
-            rotation.sites.lock().push(("next", "2"));
+            rotation.sites.lock().push(("next", site));
             if !former_works {
                 rotation.good.lock().retain(|token| *token != "former");
             }
@@ -279,8 +307,6 @@ mod tests {
             assert!(!rotation.asked().contains(&"list next".to_owned()), "another customer's records");
             let problem = || shared.telemetry.token("acme").new_token.map(|problem| problem.to_string());
             let text = problem().unwrap_or_default();
-            let scopes =
-                "is site 2 (Site 2), that of the former one's is site 100000000000000001 (Site 100000000000000001)";
             assert!(text.contains(scopes) && text.contains("the new token is not used"), "{text}");
 
             rotation.good.lock().push("former");
@@ -290,7 +316,29 @@ mod tests {
         }
     }
 
-    /// The second of two tokens, or the same user after a change at the console.
+    /// The console refuses the first of two tokens in the middle of a poll.
+    #[tokio::test(start_paused = true)]
+    async fn a_second_token_of_another_scope_is_not_used() {
+        let rotation = Rotation::with_second("second");
+        rotation.good.lock().push("second");
+        rotation.list().await.unwrap();
+        check(rotation.shared.clone(), rotation.lanes.clone(), KnownScope::default()).await;
+        rotation.good.lock().retain(|token| *token != "former");
+        for (site, text) in [
+            ("2", "is site 2 (Site 2), that of the former one's is site 1000"),
+            ("", "is not known (the console answered 403"),
+        ] {
+            *rotation.sites.lock() = vec![("second", site)];
+            let error = rotation.list().await.unwrap_err().to_string();
+            assert!(error.contains("the other token is not used") && error.contains(text), "{error}");
+            rotation.asked();
+        }
+        rotation.sites.lock().clear();
+        rotation.list().await.unwrap();
+        assert_eq!(rotation.asked(), ["list former", "list second", "user second"]);
+    }
+
+    /// The user of the token in use after a change at the console.
     #[tokio::test(start_paused = true)]
     async fn a_token_in_use_of_another_scope_is_warned_of_until_the_former_scope_is_back() {
         let rotation = Rotation::without_ids();
@@ -299,15 +347,20 @@ mod tests {
         let metrics = shared.telemetry.running_lanes().remove(0);
         let (mut known, _) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
         let mut pause = CHECK_INTERVAL;
-        for (sites, expected) in [(vec![("former", "2")], true), (Vec::new(), false)] {
+        let both = "100000000000000001, 2";
+        for (sites, expected, next) in [
+            (vec![("former", "2")], Some("is site 2 (Site 2), and was site 1000"), DOUBT_INTERVAL),
+            (vec![("former", both)], Some("before: all that it sees is delivered"), CHECK_INTERVAL),
+            (Vec::new(), None, NEVER),
+        ] {
             *rotation.sites.lock() = sites;
             sleep(pause).await;
             (known, pause) = check(shared.clone(), lanes.clone(), known).await;
-            assert_eq!(pause, if expected { DOUBT_INTERVAL } else { NEVER });
+            assert_eq!(pause, next);
             shared.warnings.show(&shared.telemetry);
             let text = metrics.warnings().unseen.map(|text| text.to_string());
-            assert_eq!(text.is_some(), expected, "{text:?}");
-            assert!(text.is_none_or(|text| text.contains("is site 2 (Site 2), and was site 1000")));
+            assert_eq!(text.is_some(), expected.is_some(), "{text:?}");
+            assert!(text.is_none_or(|text| text.contains(expected.unwrap_or_default())), "{expected:?}");
         }
         // A console that does not say changes nothing.
         rotation.good.lock().clear();

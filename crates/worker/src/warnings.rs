@@ -49,8 +49,8 @@ struct Known {
 struct Unseen {
     text: Arc<str>,
     scope: ScopeOfToken,
-    /// Time since when the console may have sent no records of this part.
-    since: Timestamp,
+    /// Time since when the console may have sent no records of this part. `None` if it sent all.
+    since: Option<Timestamp>,
 }
 
 impl Unseen {
@@ -64,7 +64,7 @@ impl Unseen {
         flags: &str,
         now: Timestamp,
     ) -> Vec<(Option<Stream>, String)> {
-        let since = self.since;
+        let Some(since) = self.since else { return Vec::new() };
         // Records that are younger than half of `overlap` are read again anyway.
         let is_read = |lane: &Arc<LaneSpec>| now.since(since) < lane.pull.overlap / 2;
         if lanes.iter().all(is_read) {
@@ -75,8 +75,9 @@ impl Unseen {
             return vec![(None, repair_between(since, now, settles_after, file, flags))];
         }
         // The ledger is a new one: `verify` compares the records of the former scope.
-        let until = now.plus(Duration::from_secs(1));
         let backfill = |stream| {
+            let overlaps = lanes.iter().filter(|lane| lane.id.stream == stream).map(|lane| lane.pull.overlap);
+            let until = now.minus(overlaps.min().unwrap_or_default() / 2).plus(Duration::from_secs(1));
             let command = format!(
                 "to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since:.0} --to {until:.0}{flags}"
             );
@@ -152,11 +153,11 @@ impl Warnings {
 
     /// Sets the text about the part of the scope that the token of a pipeline does not see, and logs a new text.
     /// `since` is when this may have begun.
-    pub fn set_unseen(&self, pipeline: &str, console: &ConsoleSettings, text: Arc<str>, since: Timestamp) {
+    pub fn set_unseen(&self, pipeline: &str, console: &ConsoleSettings, text: Arc<str>, since: Option<Timestamp>) {
         let mut known = self.0.lock();
         let before = known.unseen.remove(pipeline);
         let is_new = before.as_ref().is_none_or(|before| before.text != text);
-        let since = before.map_or(since, |before| before.since);
+        let since = before.and_then(|before| before.since).or(since);
         let unseen = Unseen { text: text.clone(), scope: ScopeOfToken::of(console), since };
         known.unseen.insert(pipeline.to_owned(), unseen);
         drop(known);
@@ -283,8 +284,8 @@ mod tests {
         let since = Timestamp::from_micros(1_790_000_000_000_000);
         let now = Timestamp::from_micros(1_790_003_600_000_000);
         let warnings = Warnings::default();
-        warnings.set_unseen("acme", console, "not 2".into(), since);
-        warnings.set_unseen("acme", console, "not 3".into(), now);
+        warnings.set_unseen("acme", console, "not 2".into(), Some(since));
+        warnings.set_unseen("acme", console, "not 3".into(), Some(now));
         let lanes = &rotation.lanes;
         let known = warnings.0.lock();
         let unseen = &known.unseen["acme"];
@@ -305,7 +306,7 @@ mod tests {
             [(
                 Some(Stream::Activities),
                 "to fetch it: s1-forwarder backfill FILE --stream activities --from 2026-09-21T14:13:20Z \
-                 --to 2026-09-21T15:13:21Z"
+                 --to 2026-09-21T15:10:51Z"
                     .to_owned()
             )],
             "the file has another scope"

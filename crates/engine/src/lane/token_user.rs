@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use s1_forwarder_failure::Failure;
-use tracing::warn;
 
 use super::Lane;
 use super::lane_checkpoint::LaneCheckpoint;
@@ -35,21 +34,20 @@ impl Lane {
             Err(failure) => return Err(Failure::from(failure)),
         };
         let reason = match scope {
-            Some(scope) if scope.shares(known) => {
-                if scope.ids != **known {
-                    warn!(was = %known, is = scope.ids, "the scope of the token's user has changed: name ids in the file");
-                    *known = scope.ids.into();
-                }
-                return Ok(());
-            }
-            Some(scope) => format!("the scope of the token's user is {}", scope.text),
-            None => "the console does not say whose records the token reads".to_owned(),
+            // A wider scope stays a warning: if it counted as read, the other customer's token would be accepted next.
+            Some(scope) if scope.shares(known) => return Ok(()),
+            Some(scope) => format!(
+                "the scope of the token's user is {}, and the lane has read {known}: put a token of that scope back; or, \
+                 if this is meant, name the ids in the file",
+                scope.text
+            ),
+            None => format!(
+                "the console does not say whose records the token reads, and the lane has read {known}: let the token's \
+                 role view its own user (GET user), or name the ids in the file"
+            ),
         };
         // From now on, the client uses no new token whose user sees none of these records.
         client.keep_scope(UserScope::of_ids(known));
-        Err(Failure::Unauthorized(format!(
-            "{reason}, and the lane has read {known}: put a token of that scope back; or, if this is meant, name the ids \
-             in the file"
-        )))
+        Err(Failure::Unauthorized(reason))
     }
 }

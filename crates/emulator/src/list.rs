@@ -93,8 +93,8 @@ impl State {
         }
         let mut page = if query.count_only { page::Page::default() } else { search.page(limit) };
         page.rows.truncate(shown);
-        if self.quirks.nothing_by_ids && query.conditions.ids.iter().any(|(column, _)| *column == IdColumn::Record) {
-            page.rows.clear();
+        if self.quirks.one_by_ids && query.conditions.ids.iter().any(|(column, _)| *column == IdColumn::Record) {
+            page.rows.truncate(1);
         }
         let total = if query.skip_count || (query.cursor.is_some() && self.quirks.total_on_first_page_only) {
             0

@@ -64,8 +64,8 @@ pub struct Quirks {
     pub unknown_token_is_400: bool,
     /// The list of a page without records is null.
     pub empty_is_null: bool,
-    /// Requests for records by their ids get an empty list.
-    pub nothing_by_ids: bool,
+    /// Requests for records by their ids get one of them alone.
+    pub one_by_ids: bool,
     /// Every successful answer has `errors: null`. False leaves the key out.
     pub errors_null: bool,
     /// Compresses answers for clients that accept gzip.
@@ -98,7 +98,7 @@ impl Default for Quirks {
             total_on_first_page_only: true,
             unknown_token_is_400: true,
             empty_is_null: false,
-            nothing_by_ids: false,
+            one_by_ids: false,
             errors_null: false,
             gzip: true,
             missing_alert_fields: Vec::new(),

@@ -142,8 +142,8 @@ impl OwedReader {
             let most = if PullSettings::can_ask_for(ids) { IDS } else { ids.len() };
             for ids in ids.chunks(most) {
                 let shown = self.show(whole, ids, asked, &mut newest).await?;
-                // An answer without any of them contradicts the list that had them all: the list is asked for again.
-                if shown == 0 {
+                // An answer that lacks one contradicts the list that had them all: the list is asked for again.
+                if shown < ids.len() {
                     self.show(whole, &[], asked, &mut newest).await?;
                 }
             }

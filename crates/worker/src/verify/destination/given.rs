@@ -353,6 +353,12 @@ struct Line {
     word: u64,
     /// True if the line has a text that no heading has.
     is_row: bool,
+    /// The last visible character.
+    last_visible: u8,
+    /// True if the line has an empty value, as the row of an event without an identity.
+    has_empty: bool,
+    /// Number of visible characters that only separate values.
+    separators: u64,
     base64: Base64,
     /// The number of the line, which begins at 0.
     number: u64,
@@ -377,7 +383,12 @@ impl Line {
         self.word = if is_letter { self.word + 1 } else { 0 };
         self.is_row |= byte.is_ascii_digit() || byte == b':' || self.word > WORD;
         self.has_text |= is_letter;
-        self.length += u64::from(byte > b' ');
+        if byte > b' ' {
+            self.has_empty |= matches!(&[self.last_visible, byte], b"\"\"" | b"''" | b"{}");
+            self.separators += u64::from(matches!(byte, b',' | b';'));
+            self.last_visible = byte;
+            self.length += 1;
+        }
         match char::from(byte).to_digit(16) {
             Some(digit) => self.digit(digit, take),
             None => self.end_of_run(byte, take),
@@ -437,12 +448,20 @@ impl Line {
         self.number += 1;
         if self.has_text && self.found == 0 && !self.has_begun && !self.is_row {
             self.has_heading = true;
-        } else if self.has_text && self.found == 0 || self.found > SEVERAL {
+        } else if self.has_text && self.found == 0 || self.found > SEVERAL || self.is_empty_row() {
             self.doubt();
         }
         self.has_begun |= self.has_text;
         self.lengths = [self.lengths[1], self.length];
         (self.has_text, self.is_row, self.found, self.length) = (false, false, 0, 0);
+        (self.last_visible, self.has_empty, self.separators) = (0, false, 0);
+    }
+
+    /// Whether the line has no text, and is the row of an event all the same. Brackets alone are none.
+    fn is_empty_row(&self) -> bool {
+        let is_dash = self.length == 1 && self.last_visible == b'-';
+        let is_empty = self.has_empty || is_dash || self.length > 0 && self.separators == self.length;
+        !self.has_text && is_empty
     }
 
     /// Ends a list whose last line had no end. The last line of a truncated list is not as long as others.
@@ -627,6 +646,10 @@ mod tests {
             "0x9d 0x5e 0xde 0xc1",
             "[157,94,222,193,54]",
             "null",
+            "\"\"",
+            "{},",
+            ",",
+            "-",
             "message ",
             "(223 rows)",
             r#"{"error":{"root_cause":[{"type":"search_context_missing_exception"}]},"status":404}"#,

@@ -232,7 +232,7 @@ impl Contract for ElasticSearch {
             }
             ("GET", "/_settings/index.refresh_interval") => {
                 assert!(asked.query.contains("flat_settings=true") && asked.query.contains("hidden"));
-                let interval = if self.trap == Some(Trap::ElsewhereNeverRefreshed) { "-1" } else { "30s" };
+                let interval = if self.trap == Some(Trap::ElsewhereNeverRefreshed) { "-1" } else { "1s" };
                 let of = |interval: &str| json!({ "settings": { "index.refresh_interval": interval } });
                 let mut indices = self.settings();
                 indices["elsewhere"] = of(interval);

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use tokio::time::sleep;
 
 use crate::http::Endpoint;
 use crate::http::lookup::{Questions, by_status};
@@ -48,8 +49,7 @@ const REPLICATION: &str = "index.replication.type";
 const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
 /// A header of all answers of Elasticsearch, which has no such default.
 const IS_ELASTIC: &str = "x-elastic-product";
-/// Longest refresh interval of other indices, unless documents get more time to become visible. A document that has
-/// been in such an index for longer than this is taken as findable.
+/// Longest refresh interval of other indices that is waited for, unless documents get more time to become visible.
 const MAX_REFRESH_ELSEWHERE: Duration = Duration::from_secs(60);
 /// How the names of the indices of data streams begin. Others with a dot are those of the cluster itself.
 const BACKING: &str = ".ds-";
@@ -370,8 +370,9 @@ impl ClusterLookup {
         Ok(true)
     }
 
-    /// An ingest pipeline may have put events into another index, where they are found after a refresh as well.
-    async fn refuse_rare_refresh_elsewhere(&self) -> Result<(), Unproven> {
+    /// An ingest pipeline may have put events into another index, where they are found after a refresh as well. Waits
+    /// for this refresh, and fails if it is too rare.
+    async fn await_refresh_elsewhere(&self) -> Result<(), Unproven> {
         let url = self.base.join(&format!("_settings/{REFRESH}")).with_query("flat_settings", "true");
         let response = self.questions.get(&url.with_query("expand_wildcards", "open,hidden")).await?;
         if is_forbidden(&response) {
@@ -379,14 +380,21 @@ impl ClusterLookup {
         }
         let own = self.first.get();
         let most = self.visible_after.max(MAX_REFRESH_ELSEWHERE);
+        let mut longest = Duration::ZERO;
         for (name, index) in self.metadata(&response)?.as_object().into_iter().flatten() {
             let is_own = own.is_some_and(|own| own.contains_key(name));
             let is_of_the_system = name.starts_with('.') && !name.starts_with(BACKING);
-            match text(index, REFRESH) {
-                Some(interval) if !is_own && !is_of_the_system => refuse_rare_refresh(name, interval, most)?,
-                _ => {}
+            if let Some(interval) = text(index, REFRESH).filter(|_| !is_own && !is_of_the_system) {
+                longest = longest.max(refuse_rare_refresh(name, interval, most)?);
             }
         }
+        // Other indices have the default, which not all credentials may read.
+        match self.default_refresh().await {
+            Ok(Some(interval)) => longest = longest.max(refuse_rare_refresh("any other index", &interval, most)?),
+            Ok(None) | Err(Unproven::NoProof(_)) => {}
+            Err(unproven) => return Err(unproven),
+        }
+        sleep(longest.saturating_sub(self.visible_after)).await;
         Ok(())
     }
 
@@ -479,7 +487,7 @@ impl ClusterLookup {
     async fn refuse_hidden(&self) -> Result<(), Unproven> {
         self.refuse_unnamed().await?;
         self.refuse_unfindable().await?;
-        self.refuse_rare_refresh_elsewhere().await?;
+        self.await_refresh_elsewhere().await?;
         for name in &self.elsewhere {
             self.is_alias(name).await?;
         }
@@ -543,10 +551,11 @@ impl ClusterLookup {
     }
 }
 
-/// A document is found only after a refresh, whatever was acknowledged.
-fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -> Result<(), Unproven> {
-    if refresh_interval(interval).is_some_and(|interval| interval <= most) {
-        return Ok(());
+/// Returns the interval, unless it is longer than `most`: a document is found only after a refresh, whatever was
+/// acknowledged.
+fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -> Result<Duration, Unproven> {
+    if let Some(interval) = refresh_interval(interval).filter(|interval| *interval <= most) {
+        return Ok(interval);
     }
     Err(Unproven::NoProof(format!(
         "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an interval, \

@@ -135,8 +135,8 @@ impl Rhythm {
 
     /// Returns the time of which the console has shown no records although it had some, if a poll shows that after a
     /// silence. The first new record is older than the last poll then. If the lane was not silent as far as was known
-    /// (`was_silent`), it is nearly as old as what this poll can show: a record may just be late. The time begins at the
-    /// newest earlier record, and ends `overlap` before `start`, where this poll began to read.
+    /// (`was_silent`), it is nearly as old as what this poll can show: a record may just be late. The time begins at
+    /// the newest earlier record, and ends `overlap` before `start`, where this poll began to read.
     pub fn missed(
         &self,
         observed: &ObservedRecords,
@@ -266,7 +266,7 @@ mod tests {
     fn records_that_were_not_shown_are_told_from_those_that_came_after_a_silence() {
         let hour = |hour: u32| START.plus(HOUR * hour);
         let missed = Some((hour(1), hour(26)));
-        // Hours of the records, and what is missed by a lane that was silent, and by one that was not as far as is known.
+        // Hours of the records, and what is missed by a lane that was silent, and by one that was not.
         for (shown, by_silent, by_other) in [
             // The record was made after the last poll.
             (vec![30], None, None),

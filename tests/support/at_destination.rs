@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, print_time};
@@ -34,9 +35,12 @@ pub fn put(harness: &Harness, sink: &Value) {
     );
 }
 
+/// All comparisons of this process end at the same hour: a test would see another one if the hour changed meanwhile.
+static UNTIL: LazyLock<i64> = LazyLock::new(|| hour(1));
+
 /// Compares the events that are over an hour old.
 pub async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
-    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
+    harness.verify_until(*UNTIL, &[&["--destination", "--format", "json"], flags].concat()).await
 }
 
 /// Compares as [`ask`] does, and returns the result of the only lane.

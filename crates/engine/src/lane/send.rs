@@ -302,7 +302,8 @@ impl<'a> SendStage<'a> {
             return;
         }
         let was_silent = self.lane.metrics().silent() == Some(true);
-        let missed = rhythm.missed(observed, context.start, pull.overlap, was_silent);
+        let is_main = context.pass == 0 && pull.stream.description().has_own_time() && !pull.is_snapshot();
+        let missed = rhythm.missed(observed, pull.overlap, was_silent).filter(|_| was_silent || is_main);
         rhythm.complete(observed, context.start, context.pass == 0);
         self.lane.meter().measure_latency_from(rhythm.latency_from(pull));
         let metrics = self.lane.metrics();

@@ -136,17 +136,16 @@ impl Rhythm {
     /// Returns the time of which the console has shown no records although it had some, if a poll shows that after a
     /// silence. The first new record is older than the last poll then. If the lane was not silent as far as was known
     /// (`was_silent`), it is nearly as old as what this poll can show: a record may just be late. The time begins at
-    /// the newest earlier record, and ends `overlap` before `start`, where this poll began to read.
+    /// the newest earlier record, and ends `overlap` before the last poll, where this poll began to read.
     pub fn missed(
         &self,
         observed: &ObservedRecords,
-        start: Timestamp,
         overlap: Duration,
         was_silent: bool,
     ) -> Option<(Timestamp, Timestamp)> {
-        let (newest, first_new) = (self.newest?, observed.first_new?);
-        let was_there = first_new < self.last_poll?.minus(MAX_DELAY_OF_RECORDS.min(overlap / 4));
-        let read_from = start.minus(overlap);
+        let (newest, first_new, last_poll) = (self.newest?, observed.first_new?, self.last_poll?);
+        let was_there = first_new < last_poll.minus(MAX_DELAY_OF_RECORDS.min(overlap / 4));
+        let read_from = last_poll.minus(overlap);
         let is_oldest = first_new < read_from.plus(overlap / 4);
         (was_there && (was_silent || is_oldest) && newest < read_from).then_some((newest, read_from))
     }
@@ -265,13 +264,13 @@ mod tests {
     #[test]
     fn records_that_were_not_shown_are_told_from_those_that_came_after_a_silence() {
         let hour = |hour: u32| START.plus(HOUR * hour);
-        let missed = Some((hour(1), hour(26)));
+        let missed = Some((hour(1), hour(25)));
         // Hours of the records, and what is missed by a lane that was silent, and by one that was not.
         for (shown, by_silent, by_other) in [
             // The record was made after the last poll.
             (vec![30], None, None),
             // The first record is older than the last poll, and so may be others that `overlap` does not reach.
-            (vec![26, 29], missed, missed),
+            (vec![25, 29], missed, missed),
             // It may just be late.
             (vec![27, 29], missed, None),
             (vec![], None, None),
@@ -281,7 +280,7 @@ mod tests {
             let mut observed = case.rhythm.begin_poll(&case.pull);
             shown.iter().for_each(|shown| observed.add(hour(*shown), hour(30)));
             for (was_silent, expected) in [(true, by_silent), (false, by_other)] {
-                let missed = |overlap| case.rhythm.missed(&observed, hour(30), overlap, was_silent);
+                let missed = |overlap| case.rhythm.missed(&observed, overlap, was_silent);
                 assert_eq!(missed(HOUR * 4), expected, "{shown:?} {was_silent}");
                 // All records that are newer than the last one were read.
                 assert_eq!(missed(HOUR * 29), None, "{shown:?}");

@@ -390,7 +390,15 @@ impl ClusterLookup {
         }
         // Other indices have the default, which not all credentials may read.
         match self.default_refresh().await {
-            Ok(Some(interval)) => longest = longest.max(refuse_rare_refresh("any other index", &interval, most)?),
+            Ok(Some(interval)) => {
+                let default = refresh_interval(&interval).filter(|interval| *interval <= most);
+                longest = longest.max(default.ok_or_else(|| {
+                    Unproven::NoProof(format!(
+                        "the cluster has the cluster.default.index.refresh_interval {interval}, and an ingest pipeline may \
+                         have put events into an index that has no other one: set a shorter one, or `verify.settle` to more"
+                    ))
+                })?);
+            }
             Ok(None) | Err(Unproven::NoProof(_)) => {}
             Err(unproven) => return Err(unproven),
         }

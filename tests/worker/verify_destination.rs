@@ -571,7 +571,6 @@ async fn what_was_listed_is_not_missing() {
     assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{lane}");
 }
 
-/// An ingest pipeline has replaced each `_id`, and no field finds some documents by the identity of their event.
 /// A console that lists records and then shows one of them by their ids contradicts itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_console_that_shows_part_by_ids_hides_no_missing_event() {
@@ -584,6 +583,7 @@ async fn a_console_that_shows_part_by_ids_hides_no_missing_event() {
     assert_eq!((listed(&list), sum(lane, "missing"), sum(lane, "gone")), (removed, 3, 0), "{lane}");
 }
 
+/// An ingest pipeline has replaced each `_id`, and no field finds some documents by the identity of their event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_that_no_identity_finds_may_be_what_is_missing() {
     let (harness, elastic) = delivered().await;

@@ -227,3 +227,11 @@ fn of_any_version(host: &str, stream: Stream, record: &PulledRecord) -> Identity
 pub fn window(hours: &Range<Hour>) -> Window {
     Window { from: hours.start.start(), to: hours.end.start(), time: TimeField::Creation }
 }
+
+/// Splits a window into equal parts.
+pub fn split(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
+    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(1, 3_600);
+    let length = whole.to.micros() - whole.from.micros();
+    let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
+    (0..parts).map(move |part| Window { from: bound(part), to: bound(part + 1), ..whole })
+}

@@ -1,4 +1,4 @@
-//! Why a lane's comparison ends early.
+//! The early end of a lane's comparison.
 
 use super::super::VerifyError;
 

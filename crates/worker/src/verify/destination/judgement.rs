@@ -244,9 +244,13 @@ impl Judgement {
             .push(format!("from {from} on: {absent} of the newest owed events are not there: did the list end early?"));
     }
 
-    /// Removes the hours of which nothing is claimed, and says which beginning is not judged.
-    pub fn finish(&mut self) {
+    /// Removes the hours of which nothing is claimed, and says which beginning is not judged. Says that dead letters
+    /// look missing if none were read.
+    pub fn finish(&mut self, has_dead_letters: bool) {
         self.report.hours.retain(|hour, _| !self.left.contains(hour));
+        if self.report.missing() > 0 && !has_dead_letters {
+            self.report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());
+        }
         let Some(from) = self.leading.judged_from() else { return };
         let absent = self.absent_before;
         self.report.not_judged.push(format!(

@@ -59,6 +59,7 @@ use truncation::{full_hours, is_cut};
 /// The clocks of console, destination and this machine may differ by this.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
+
 /// The settings of a comparison with a destination.
 #[derive(Debug)]
 pub struct VerifyDestination {
@@ -362,11 +363,7 @@ impl LaneComparison<'_> {
                 self.target.lookup.target_text()
             )));
         }
-        self.judgement.finish();
-        let report = &mut self.judgement.report;
-        if report.missing() > 0 && self.shared.options.dead_letters().is_none() {
-            report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());
-        }
+        self.judgement.finish(self.shared.options.dead_letters().is_some());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use s1_forwarder_engine::transform::Transformer;
 use s1_forwarder_record::{Identity, Timestamp};
 
 use super::super::VerifyError;
-use super::super::completeness::{CompletenessChecker, window};
+use super::super::completeness::{CompletenessChecker, split, window};
 use super::end::End;
 
 /// Records that are asked for by their ids at a time: the console reads the ids from the URL.
@@ -140,46 +140,39 @@ impl OwedReader {
             let whole = window(&(*hour..hour.plus(1)));
             // Otherwise the console is asked for the whole hour.
             let most = if PullSettings::can_ask_for(ids) { IDS } else { ids.len() };
+            let mut shown = HashSet::new();
             for ids in ids.chunks(most) {
-                let shown = self.show(whole, ids, asked, &mut newest).await?;
-                // An answer that lacks one contradicts the list that had them all: the list is asked for again.
-                if shown < ids.len() {
-                    self.show(whole, &[], asked, &mut newest).await?;
-                }
+                self.show(whole, ids, asked, &mut newest, &mut shown).await?;
+            }
+            // Answers that lack one contradict the list that had them all: the list is asked for again.
+            if ids.iter().any(|id| !shown.contains(id)) {
+                self.show(whole, &[], asked, &mut newest, &mut shown).await?;
             }
         }
         Ok(newest)
     }
 
-    /// Adds to `newest` which of `asked` the console shows. Returns the number of all records that it shows.
+    /// Adds to `newest` which of `asked` the console shows, and to `shown` the ids of all records that it shows.
     async fn show(
         &mut self,
         window: Window,
         ids: &[CompactString],
         asked: &HashSet<Identity>,
         newest: &mut HashSet<Identity>,
-    ) -> Result<usize, VerifyError> {
-        let mut shown = 0;
+        shown: &mut HashSet<CompactString>,
+    ) -> Result<(), VerifyError> {
         let visit = |page: &PulledPage| {
-            shown += page.records.len();
+            shown.extend(page.records.iter().map(|record| record.id.clone()));
             let identities = page.records.iter().map(|record| record.identity);
             newest.extend(identities.filter(|identity| asked.contains(identity)));
             ControlFlow::Continue(())
         };
         self.checker.pages(window, ids, visit).await?;
-        Ok(shown)
+        Ok(())
     }
 }
 
 /// Splits a window into equal parts with about half as many records as one may have.
 fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
     split(whole, records.div_ceil(PART as u64 / 2).max(2))
-}
-
-/// Splits a window into equal parts.
-pub fn split(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
-    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(1, 3_600);
-    let length = whole.to.micros() - whole.from.micros();
-    let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
-    (0..parts).map(move |part| Window { from: bound(part), to: bound(part + 1), ..whole })
 }

@@ -12,9 +12,8 @@ use s1_forwarder_record::{Identity, Timestamp};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::super::completeness::window;
+use super::super::completeness::{split, window};
 use super::end::End;
-use super::owed_reader::split;
 
 /// Waits between two attempts to ask a destination that is busy.
 const WAIT: Duration = Duration::from_secs(2);

@@ -139,7 +139,7 @@ async fn a_worker_that_starts_with_a_token_of_another_scope_sends_nothing_of_it(
 
     harness.console().set_token(token(site));
     let url = worker.url().await;
-    let retry = harness.command(&["retry", "acme", "--url", &url]).await;
+    let retry = harness.command(&["retry", "acme/activities/siem", "--url", &url]).await;
     assert_eq!(retry.code, Some(0), "{}{}", retry.stdout, retry.stderr);
     worker.lane("acme/activities/siem", |lane| lane["delivered"].as_u64() > Some(0)).await;
     worker.kill().await;

@@ -149,7 +149,7 @@ pub(super) mod tests {
         /// The console's answer about a token. `None` if the token's role may not ask.
         pub details: Arc<Mutex<Option<&'static str>>>,
         /// Pairs of a token and the site that it sees, which is its user's. Without a site, the console refuses to show
-        /// the user.
+        /// the user, and with `502` it fails.
         pub sites: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
         /// The token of each request, after `list` or `details`.
         asked: Arc<Mutex<Vec<String>>>,
@@ -207,6 +207,7 @@ pub(super) mod tests {
                     (true, "details", None) => (StatusCode::FORBIDDEN, FORBIDDEN.to_owned()),
                     (true, "details", Some(details)) => (StatusCode::OK, details.to_owned()),
                     (true, "sites", _) => (StatusCode::OK, listed),
+                    (true, "user", _) if site == "502" => (StatusCode::BAD_GATEWAY, String::new()),
                     (true, "user", _) if site.is_empty() => (StatusCode::FORBIDDEN, FORBIDDEN.to_owned()),
                     (true, "user", _) => {
                         let user = format!(

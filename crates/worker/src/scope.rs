@@ -81,7 +81,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
         compare_with_former(pipeline, &client, max_age).await
     };
     let now = shared.options.clock.now();
-    let is_unseen = matches!(compared, Ok(Compared::Unseen(_) | Compared::Changed(_)));
+    let is_unseen = matches!(compared, Ok(Compared::Unseen(_) | Compared::Wider(_)));
     known.in_doubt = has_vanished || is_unseen;
     let pause = match compared {
         Ok(Compared::Unseen(text)) => {
@@ -91,7 +91,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             shared.warnings.set_unseen(pipeline, &lane.console, text, Some(since));
             DOUBT_INTERVAL
         }
-        Ok(Compared::Changed(text)) => {
+        Ok(Compared::Wider(text)) => {
             shared.warnings.set_unseen(pipeline, &lane.console, text, None);
             CHECK_INTERVAL
         }
@@ -105,11 +105,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             }
             known.well_at = Instant::now();
             known.read_until = earliest(&shared, &lanes, LaneMetrics::complete_until);
-            match (known.in_doubt, is_named) {
-                (true, _) => DOUBT_INTERVAL,
-                (false, true) => CHECK_INTERVAL,
-                (false, false) => NEVER,
-            }
+            if known.in_doubt { DOUBT_INTERVAL } else { CHECK_INTERVAL }
         }
         Err(NotKnown) => RETRY_INTERVAL,
     };
@@ -156,7 +152,8 @@ async fn compare_with_former(pipeline: &str, client: &Client, max_age: Duration)
              meant in the file",
             scope.text, former.text
         );
-        return Ok(Compared::Changed(text.into()));
+        let is_wider = scope.has_all(&former.ids);
+        return Ok(if is_wider { Compared::Wider(text.into()) } else { Compared::Unseen(text.into()) });
     }
     let text = format!(
         "the scope of the token's user is {}, and was {} before: put the former token back, or, if this is meant, name the \
@@ -172,8 +169,8 @@ enum Compared {
     /// Nothing is wrong: the token sees all of the scope, or its role may not ask.
     Nothing,
     Unseen(Arc<str>),
-    /// The token's user sees part of what it saw, and may see more.
-    Changed(Arc<str>),
+    /// The token's user sees more than before.
+    Wider(Arc<str>),
 }
 
 /// The console did not answer.
@@ -204,6 +201,7 @@ mod tests {
 
     use super::super::new_token::tests::Rotation;
     use super::*;
+    use s1_forwarder_engine::console::ConsoleError;
     use s1_forwarder_telemetry::LaneWarnings;
 
     #[tokio::test(start_paused = true)]
@@ -292,7 +290,7 @@ mod tests {
             rotation.list().await.unwrap();
             let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
             let (known, pause) = check(shared.clone(), lanes, KnownScope::default()).await;
-            assert_eq!(pause, NEVER);
+            assert_eq!(pause, CHECK_INTERVAL);
             rotation.good.lock().push("next");
             rotation.sites.lock().push(("next", site));
             if !former_works {
@@ -333,9 +331,31 @@ mod tests {
             assert!(error.contains("the other token is not used") && error.contains(text), "{error}");
             rotation.asked();
         }
+        *rotation.sites.lock() = vec![("second", "502")];
+        assert!(matches!(rotation.list().await, Err(ConsoleError::Transient { .. })), "this says nothing of the token");
+        rotation.asked();
         rotation.sites.lock().clear();
         rotation.list().await.unwrap();
         assert_eq!(rotation.asked(), ["list former", "list second", "user second"]);
+    }
+
+    /// The console sends nothing of what a user does not see any more.
+    #[tokio::test(start_paused = true)]
+    async fn a_user_who_sees_less_is_warned_of_and_what_was_not_seen_is_named() {
+        let rotation = Rotation::without_ids();
+        let both = vec![("former", "100000000000000001, 2")];
+        *rotation.sites.lock() = both.clone();
+        rotation.list().await.unwrap();
+        let (shared, lanes) = (rotation.shared.clone(), rotation.lanes.clone());
+        let metrics = shared.telemetry.running_lanes().remove(0);
+        let (mut known, _) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
+        for (sites, is_unseen, repairs) in [(Vec::new(), true, 0), (both, false, 1)] {
+            *rotation.sites.lock() = sites;
+            sleep(CHECK_INTERVAL).await;
+            (known, _) = check(shared.clone(), lanes.clone(), known).await;
+            shared.warnings.show(&shared.telemetry);
+            assert_eq!((metrics.warnings().unseen.is_some(), metrics.repairs().len()), (is_unseen, repairs));
+        }
     }
 
     /// The user of the token in use after a change at the console.
@@ -351,7 +371,7 @@ mod tests {
         for (sites, expected, next) in [
             (vec![("former", "2")], Some("is site 2 (Site 2), and was site 1000"), DOUBT_INTERVAL),
             (vec![("former", both)], Some("before: all that it sees is delivered"), CHECK_INTERVAL),
-            (Vec::new(), None, NEVER),
+            (vec![("former", "100000000000000001")], None, CHECK_INTERVAL),
         ] {
             *rotation.sites.lock() = sites;
             sleep(pause).await;

@@ -78,13 +78,16 @@ impl Unseen {
         let backfill = |stream| {
             let overlaps = lanes.iter().filter(|lane| lane.id.stream == stream).map(|lane| lane.pull.overlap);
             let until = now.minus(overlaps.min().unwrap_or_default() / 2).plus(Duration::from_secs(1));
+            if until <= since {
+                return None;
+            }
             let command = format!(
                 "to fetch it: s1-forwarder backfill {file} --stream {stream} --from {since:.0} --to {until:.0}{flags}"
             );
-            (Some(stream), command)
+            Some((Some(stream), command))
         };
         let streams: BTreeSet<Stream> = lanes.iter().map(|lane| lane.id.stream).collect();
-        streams.into_iter().map(backfill).collect()
+        streams.into_iter().filter_map(backfill).collect()
     }
 }
 

@@ -422,11 +422,19 @@ impl Client {
     /// [`Self::keep_scope`] says, requests use it from now on. The console is asked again an hour after it refused the
     /// token.
     pub async fn try_token(&self, token: &SecretString) -> TokenVerdict {
-        self.try_at(self.tokens.in_use(), token, MAX_WAIT).await
+        self.try_at(self.tokens.in_use(), token, MAX_WAIT).await.unwrap_or(TokenVerdict::Unknown)
     }
 
     /// Asks the console about a token in place of the one at `index`, unless a verdict is younger than `max_age`.
-    async fn try_at(&self, index: usize, token: &SecretString, max_age: Duration) -> TokenVerdict {
+    ///
+    /// # Errors
+    /// As [`Self::other_scope`].
+    async fn try_at(
+        &self,
+        index: usize,
+        token: &SecretString,
+        max_age: Duration,
+    ) -> Result<TokenVerdict, ConsoleError> {
         let url = self.token_details();
         let call = ApiCall { token_in_body: true, ..self.call(&url) };
         let ask = async {
@@ -444,35 +452,36 @@ impl Client {
         };
         let verdict = self.limiter.trials().verdict(token, max_age, ask).await;
         if verdict == TokenVerdict::Refused {
-            return verdict;
+            return Ok(verdict);
         }
-        if let Some(scopes) = self.other_scope(token).await {
-            return TokenVerdict::OtherScope(scopes);
+        if let Some(scopes) = self.other_scope(token).await? {
+            return Ok(TokenVerdict::OtherScope(scopes));
         }
         if verdict == TokenVerdict::Accepted {
             self.tokens.replace(index, token.clone());
         }
-        verdict
+        Ok(verdict)
     }
 
     /// Returns the scope of a token's user that shares nothing with the scope of [`Self::keep_scope`], or that the
     /// console does not say. Returns `None` if the user shares something, if requests name ids, or if the kept scope is
     /// not known.
-    async fn other_scope(&self, token: &SecretString) -> Option<OtherScope> {
-        if self.names_ids() {
-            return None;
-        }
-        let former = self.kept_scope()?;
+    ///
+    /// # Errors
+    /// A transient failure of the console, which says nothing about the token.
+    async fn other_scope(&self, token: &SecretString) -> Result<Option<OtherScope>, ConsoleError> {
+        let Some(former) = self.kept_scope().filter(|_| !self.names_ids()) else { return Ok(None) };
         self.limiter.ready().await;
         let url = self.url_of("user", std::iter::empty());
         let answer = self.attempt(token, &self.call(&url), None).await;
         let new = match answer.map(|answer| UserScope::read(&answer, &self.redactor)) {
-            Ok(Some(new)) if new.shares(&former.ids) => return None,
+            Ok(Some(new)) if new.shares(&former.ids) => return Ok(None),
             Ok(Some(new)) => new.text,
-            Ok(None) => "not known, since the console does not say it".to_owned(),
-            Err(error) => format!("not known ({error})"),
+            Ok(None) => "not known (the console does not say it)".to_owned(),
+            Err(error @ ConsoleError::Transient { .. }) => return Err(error),
+            Err(error) => format!("not known ({error}; the token's role has to view its own user)"),
         };
-        Some(OtherScope { new, former: former.text })
+        Ok(Some(OtherScope { new, former: former.text }))
     }
 
     fn token_details(&self) -> Url {
@@ -501,7 +510,7 @@ impl Client {
                     if let Some(refusal) = &refused {
                         // These may be another customer's records. Boxed as the trial of a new token is.
                         if let Ok(token) = self.tokens.get(index)
-                            && let Some(scopes) = Box::pin(self.other_scope(&token)).await
+                            && let Some(scopes) = Box::pin(self.other_scope(&token)).await?
                         {
                             refused = Some(not_used(refusal, "other", &scopes));
                             continue;
@@ -534,7 +543,7 @@ impl Client {
         if token.expose_secret() == used.expose_secret() {
             let Some(changed) = self.tokens.changed(index).map_err(unreadable)? else { return first };
             // Boxed: few requests wait for the trial, and it would enlarge the future of each request.
-            match (Box::pin(self.try_at(index, &changed, NEW_TOKEN_AGE)).await, &first) {
+            match (Box::pin(self.try_at(index, &changed, NEW_TOKEN_AGE)).await?, &first) {
                 (TokenVerdict::Accepted, _) => {}
                 // The former token is refused anyway.
                 (TokenVerdict::Unknown, Err(ConsoleError::Unauthorized(_))) => {
@@ -602,7 +611,7 @@ impl Client {
 fn not_used(refusal: &ConsoleError, which: &str, OtherScope { new, former }: &OtherScope) -> ConsoleError {
     ConsoleError::Unauthorized(format!(
         "{refusal}; the {which} token is not used: the scope of its user is {new}, that of the former one's is {former}; \
-         put a token of that scope there, or, if this is meant, name the ids in the file"
+         put a token of the former scope there, or, if this is meant, name the ids in the file"
     ))
 }
 

@@ -39,6 +39,13 @@ impl UserScope {
         Self { ids: ids.to_owned(), text: ids.to_owned() }
     }
 
+    /// Whether the user sees all of what a user with these ids sees: the level is the same, and each id.
+    pub fn has_all(&self, ids: &str) -> bool {
+        let (level, own) = self.ids.split_once(' ').unwrap_or((&self.ids, ""));
+        let (other_level, others) = ids.split_once(' ').unwrap_or((ids, ""));
+        level == other_level && others.split(", ").all(|other| own.split(", ").any(|id| id == other))
+    }
+
     /// Whether the user sees something of what a user with these ids sees: the level is the same, and one id.
     pub fn shares(&self, ids: &str) -> bool {
         let (level, own) = self.ids.split_once(' ').unwrap_or((&self.ids, ""));
@@ -70,15 +77,17 @@ mod tests {
 
     #[test]
     fn users_share_what_both_name_of_one_level() {
-        for (ids, other, shares) in [
-            ("account 1", "account 1", true),
-            ("account 1, 2", "account 2, 3", true),
-            ("account 1", "account 12", false),
-            ("account 1", "site 1", false),
-            ("tenant", "tenant", true),
-            ("tenant", "account 1", false),
+        for (ids, other, shares, has_all) in [
+            ("account 1", "account 1", true, true),
+            ("account 1, 2", "account 2, 3", true, false),
+            ("account 1, 2, 3", "account 2, 3", true, true),
+            ("account 1", "account 12", false, false),
+            ("account 1", "site 1", false, false),
+            ("tenant", "tenant", true, true),
+            ("tenant", "account 1", false, false),
         ] {
-            assert_eq!(UserScope::of_ids(ids).shares(other), shares, "{ids}, {other}");
+            let scope = UserScope::of_ids(ids);
+            assert_eq!((scope.shares(other), scope.has_all(other)), (shares, has_all), "{ids}, {other}");
         }
     }
 }

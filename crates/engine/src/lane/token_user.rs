@@ -27,7 +27,13 @@ impl Lane {
             let Some(kept) = client.kept_scope() else { return Ok(()) };
             *known = kept.ids.into();
         }
-        let scope = match client.user_scope(Duration::MAX).await {
+        let mut scope = client.user_scope(Duration::MAX).await;
+        let is_same = |scope: &UserScope| scope.shares(known);
+        // What the console said may have been put right since: each attempt of a refused lane asks again.
+        if matches!(&scope, Ok(said) if !said.as_ref().is_some_and(is_same)) {
+            scope = client.user_scope(Duration::ZERO).await;
+        }
+        let scope = match scope {
             Ok(scope) => scope,
             // The poll reports this failure.
             Err(ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_)) => return Ok(()),

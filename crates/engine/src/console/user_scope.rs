@@ -1,6 +1,8 @@
 //! The scope of a token's user. Requests of a pipeline that names no ids read this scope: another customer's token
 //! reads another customer's records.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::SecretRedactor;
@@ -41,16 +43,14 @@ impl UserScope {
 
     /// Whether the user sees all of what a user with these ids sees: the level is the same, and each id.
     pub fn has_all(&self, ids: &str) -> bool {
-        let (level, own) = self.ids.split_once(' ').unwrap_or((&self.ids, ""));
-        let (other_level, others) = ids.split_once(' ').unwrap_or((ids, ""));
-        level == other_level && others.split(", ").all(|other| own.split(", ").any(|id| id == other))
+        let ((level, own), (other_level, others)) = (level_and_ids(&self.ids), level_and_ids(ids));
+        level == other_level && own.is_superset(&others)
     }
 
     /// Whether the user sees something of what a user with these ids sees: the level is the same, and one id.
     pub fn shares(&self, ids: &str) -> bool {
-        let (level, own) = self.ids.split_once(' ').unwrap_or((&self.ids, ""));
-        let (other_level, others) = ids.split_once(' ').unwrap_or((ids, ""));
-        level == other_level && own.split(", ").any(|id| others.split(", ").any(|other| id == other))
+        let ((level, own), (other_level, others)) = (level_and_ids(&self.ids), level_and_ids(ids));
+        level == other_level && !own.is_disjoint(&others)
     }
 
     /// Returns the scope in the answer about a user; `None` if the console does not say.
@@ -69,6 +69,12 @@ impl UserScope {
         let shown = |list: &str| redactor.scrub(format!("{level} {list}").trim_end());
         Some(Self { ids: shown(&ids), text: shown(&text) })
     }
+}
+
+/// The parts of [`UserScope::ids`]. A level without ids has an empty one.
+fn level_and_ids(text: &str) -> (&str, BTreeSet<&str>) {
+    let (level, ids) = text.split_once(' ').unwrap_or((text, ""));
+    (level, ids.split(", ").collect())
 }
 
 #[cfg(test)]

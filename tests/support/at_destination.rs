@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Kind, print_time};
 use s1_forwarder::record::{Identity, Stream};
 use serde_json::{Value, json};
 
-use super::completeness::hour;
+use super::completeness::{created_between, hour};
 use super::harness::Harness;
 use super::process::Exit;
 
@@ -35,12 +33,9 @@ pub fn put(harness: &Harness, sink: &Value) {
     );
 }
 
-/// All comparisons of this process end at the same hour: a test would see another one if the hour changed meanwhile.
-static UNTIL: LazyLock<i64> = LazyLock::new(|| hour(1));
-
 /// Compares the events that are over an hour old.
 pub async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
-    harness.verify_until(*UNTIL, &[&["--destination", "--format", "json"], flags].concat()).await
+    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
 }
 
 /// Compares as [`ask`] does, and returns the result of the only lane.
@@ -66,12 +61,6 @@ pub fn listed(list: &Path) -> BTreeSet<String> {
 /// The identities of activities that were created between these hours before now.
 pub fn settled(harness: &Harness, from: i64, to: i64) -> Vec<String> {
     let host = harness.server.address().to_string();
-    let [from, to] = [from, to].map(|back| print_time(hour(back)));
-    let created = |id: &u64| {
-        let record: Value = serde_json::from_slice(&harness.console().record(Kind::Activities, *id).unwrap()).unwrap();
-        record["createdAt"].as_str().unwrap().to_owned()
-    };
-    let ids = harness.console().ids(Kind::Activities).into_iter();
-    let ids = ids.filter(|id| (from.clone()..to.clone()).contains(&created(id)));
+    let ids = created_between(harness, hour(from), hour(to)).into_iter();
     ids.map(|id| Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string()).collect()
 }

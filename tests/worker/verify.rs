@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::usage::report;
 use crate::support::completeness::{
-    ACCOUNTED, CONSOLE, DELIVERED, HOURS, MISSING, PURGED, REPAIRED, hour, number, two_streams,
+    ACCOUNTED, CONSOLE, DELIVERED, HOURS, MISSING, PURGED, REPAIRED, created_at, created_between, hour, number,
+    two_streams,
 };
 use crate::support::harness::Harness;
 
@@ -40,18 +41,10 @@ async fn nothing_is_missing_and_verify_says_so_next_to_a_worker_under_faults() {
 
     // What the console has no more is a note and no failure.
     harness.console().set_faults(Faults::default());
-    let recent = |id: &u64| {
-        let record = harness.console().record(Kind::Activities, *id).unwrap();
-        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        let created = record["createdAt"].as_str().unwrap().to_owned();
-        created > print_time(hour(40)) && created < print_time(hour(2))
-    };
-    let ids = harness.console().ids(Kind::Activities);
-    // An hour may end between the two.
-    let to = hour(2);
-    let judge = async || harness.verify_until(to, &["--stream", "activities"]).await;
+    let recent = created_between(&harness, hour(40), hour(2));
+    let judge = async || harness.verify_until(hour(2), &["--stream", "activities"]).await;
     let before = number(&judge().await, "activities", CONSOLE);
-    ids.iter().filter(|id| recent(id)).take(5).for_each(|id| assert!(harness.console().remove(Kind::Activities, *id)));
+    recent.iter().take(5).for_each(|id| assert!(harness.console().remove(Kind::Activities, *id)));
     let exit = judge().await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let purged = number(&exit, "activities", PURGED);
@@ -267,11 +260,8 @@ async fn verify_says_what_was_delivered_of_what_is_accounted_for() {
     harness.console().generate_oversized(Kind::Activities, hour(30), 150_000);
     harness.console().generate_oversized(Kind::Activities, hour(3), 150_000);
     assert_eq!(harness.once(&[]).await.code, Some(0));
-    // An hour may end between two calls.
     let to = hour(2);
-    let is_compared = |event: &&Value| {
-        event["stream"] == "activities" && *event["record"]["createdAt"].as_str().unwrap() < *print_time(to)
-    };
+    let is_compared = |event: &&Value| event["stream"] == "activities" && created_at(&event["record"]) < to;
     let acknowledged = || harness.sink.events().iter().filter(is_compared).count() as u64;
     let judge = async |flags: &[&str]| {
         let exit = harness.verify_until(to, &[&["--stream", "activities"], flags].concat()).await;

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use s1_forwarder::emulator::{Kind, print_time};
+use s1_forwarder::emulator::Kind;
+use s1_forwarder::record::Timestamp;
 use serde_json::json;
 
 use crate::support::at_destination::{lanes, listed, settled, sum};
@@ -129,7 +130,7 @@ async fn what_is_no_proof_claims_nothing() {
     let lane = &lanes(&exit)[0];
     assert!(lane["not_judged"].to_string().contains("may not have been to be found yet"), "{lane}");
     let last = lane["hours"].as_array().unwrap().last().unwrap()["hour"].as_str().unwrap().to_owned();
-    assert!(last < print_time(hour(49)), "{last}");
+    assert!(Timestamp::parse(&last).unwrap().micros() < hour(49), "{last}");
 
     // Wrong usage.
     harness.write("present", "nothing\n");

@@ -33,7 +33,7 @@ pub fn is_identity_token_path(path: &Path) -> bool {
 }
 
 /// Whether a file is an identity token: by the path that led to it, or by the file itself whatever its name.
-pub(super) fn is_identity_token(file: &File, path: &Path) -> bool {
+pub(crate) fn is_identity_token(file: &File, path: &Path) -> bool {
     let is_named = |opened: &Metadata| {
         named_by_variables().filter_map(|named| named.metadata().ok()).any(|named| is_same(&named, opened))
     };

@@ -46,7 +46,7 @@ pub fn read_regular(path: &Path, max: usize) -> Result<Vec<u8>> {
 }
 
 /// Reads an open file, of at most `max` bytes.
-pub(super) fn read_opened(file: File, max: usize) -> Result<Vec<u8>> {
+pub(crate) fn read_opened(file: File, max: usize) -> Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(not_a_regular_file());
     }

@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 /// The entries of `NO_PROXY`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct NoProxy(Box<[Entry]>);
+pub(crate) struct NoProxy(Box<[Entry]>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::secret::Secret;
 use super::secret::SecretVisitor;
 
 /// A secret, or a list of two. During a rotation at the other side either may be valid.

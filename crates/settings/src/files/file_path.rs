@@ -13,10 +13,10 @@ use rustix::fs::OFlags;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::SettingKind;
 use super::file_system::ask_file_system;
-use super::identity_tokens::is_identity_token;
 use super::read_file::{read_file, read_opened};
+use crate::values::identity_tokens::is_identity_token;
+use crate::values::kind::SettingKind;
 
 /// The path of a file. A path that is beneath a directory is opened without leaving the directory: each time, whatever
 /// links are in there by then.
@@ -48,7 +48,7 @@ impl FilePath {
 
     /// Returns the path of a setting: the operator's text, or the text that [`Self::setting`] has made of a tenant's
     /// path.
-    pub(super) fn of_setting(text: String) -> Self {
+    pub(crate) fn of_setting(text: String) -> Self {
         match text.split_once(SEPARATOR) {
             Some((directory, rest)) => Self { path: Path::new(directory).join(rest), beneath: Some(directory.into()) },
             None => Self { path: text.into(), beneath: None },

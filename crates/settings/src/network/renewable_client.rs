@@ -6,7 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{ClientError, HttpSettings};
+use super::client_error::ClientError;
+use super::http::HttpSettings;
 
 /// An HTTP client whose certificates may be replaced on disk: a client does not read them again by itself.
 #[derive(Debug)]

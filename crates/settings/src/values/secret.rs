@@ -13,7 +13,9 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{FilePath, SecretObject, SettingKind};
+use super::kind::SettingKind;
+use super::secret_object::SecretObject;
+use crate::files::file_path::FilePath;
 
 /// The source of a secret: `{ file: PATH }`, `{ env: NAME }`, or the text itself; in a `Pipeline` resource a key of a
 /// Secret. `Debug` and `Serialize` never show a literal.
@@ -243,7 +245,7 @@ impl Secret {
 }
 
 /// Handles every kind of value, since serde's own messages would show it.
-pub(super) struct SecretVisitor;
+pub(crate) struct SecretVisitor;
 
 impl SecretVisitor {
     fn refuse<T, E: de::Error>(self, found: &str) -> Result<T, E> {

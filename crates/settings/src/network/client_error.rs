@@ -70,6 +70,6 @@ impl fmt::Display for Role {
 }
 
 /// Returns the error with the innermost cause: the text of the error itself is just "builder error".
-pub(super) fn build_error(error: reqwest::Error) -> ClientError {
+pub(crate) fn build_error(error: reqwest::Error) -> ClientError {
     ClientError::Build(innermost_cause(&error))
 }

@@ -6,7 +6,7 @@ use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Period;
+use crate::values::period::Period;
 
 /// Exponential backoff with full jitter: wait n is evenly distributed between zero and min(max, initial × 2ⁿ).
 /// It never ends: the caller decides when to stop.

@@ -12,11 +12,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::Host;
 
+use super::client_error::ClientError;
+use super::reachable::{NotReachable, Reach};
 use super::reachable::{ResolveError, resolve};
 use super::request_error::describe_connect_error;
 use super::request_way::CONNECT_TIMEOUT;
+use super::tls::Tls;
 use super::tls::tls_client;
-use super::{ClientError, NotReachable, Period, Reach, Tls};
+use crate::values::period::Period;
 
 /// A server that is dialled, and the way to it.
 #[derive(Debug, Clone)]

@@ -88,9 +88,9 @@ mod read {
     use tokio::sync::mpsc::{Receiver, Sender, channel};
     use tokio::time::{Instant, timeout};
 
-    use super::super::file_system::wait_for;
-    use super::super::kubernetes::{Kubernetes, KubernetesError};
     use super::SecretObject;
+    use crate::files::file_system::wait_for;
+    use crate::network::kubernetes::{Kubernetes, KubernetesError};
 
     /// Time for an answer of the API server.
     const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use url::Url;
 
 use super::client_error::{ClientError, build_error};
+use super::proxy::Proxy;
 use super::proxy::ProxyVariables;
 use super::reachable::{NotReachable, Reach, Resolver};
 use super::request_way::{CONNECT_TIMEOUT, Proxies, RequestWay};
 use super::tls::{Tls, TlsFiles, authorities, tls_config};
-use super::{Period, Proxy};
+use crate::values::period::Period;
 
 /// The settings of an HTTP client. Equal settings share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -182,7 +183,7 @@ pub fn local_client() -> Result<reqwest::Client, ClientError> {
 /// Returns a builder with what all clients have in common. They send a request again by themselves only if the server
 /// says that it has not processed it. HTTP/2 says so before a planned close (GOAWAY without an error). Callers decide
 /// about other failures.
-pub(super) fn common_builder() -> reqwest::ClientBuilder {
+pub(crate) fn common_builder() -> reqwest::ClientBuilder {
     install_crypto_provider();
     reqwest::Client::builder()
         .user_agent(concat!("s1-forwarder/", env!("CARGO_PKG_VERSION")))
@@ -194,7 +195,7 @@ pub(super) fn common_builder() -> reqwest::ClientBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PrivateDestinations;
+    use crate::network::reachable::PrivateDestinations;
 
     fn settings(tls: Tls) -> HttpSettings {
         HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)), reach: Reach::Everywhere }

@@ -43,7 +43,7 @@ pub enum Reach {
 
 impl Reach {
     /// Returns the restrictions of a tenant.
-    pub(super) fn private(&self) -> Option<&PrivateDestinations> {
+    pub(crate) fn private(&self) -> Option<&PrivateDestinations> {
         match self {
             Self::Everywhere => None,
             Self::Tenant { private, .. } => Some(private),
@@ -54,7 +54,7 @@ impl Reach {
     ///
     /// # Errors
     /// The address.
-    pub(super) fn check(&self, url: &Url) -> Result<(), NotReachable> {
+    pub(crate) fn check(&self, url: &Url) -> Result<(), NotReachable> {
         match self {
             Self::Everywhere => Ok(()),
             Self::Tenant { private, .. } => private.check(url),
@@ -283,7 +283,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 ///
 /// # Errors
 /// If it has none, or one that `private` of a tenant does not allow, since a connection uses any of them.
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     host: &str,
     private: Option<&PrivateDestinations>,
 ) -> Result<Vec<SocketAddr>, ResolveError> {
@@ -297,7 +297,7 @@ pub(super) async fn resolve(
 
 /// A name has no address that may be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ResolveError {
+pub(crate) enum ResolveError {
     /// The resolver's message.
     #[error("{0}")]
     Lookup(String),
@@ -308,7 +308,7 @@ pub(super) enum ResolveError {
 /// Resolves names for each connection. For a tenant's settings it refuses names with an address that they may not
 /// reach, since a connection uses any of them: a name that changes its address later is refused then.
 #[derive(Debug)]
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     pub reach: Reach,
     /// Names of the operator's proxies, which may have any address.
     pub proxies: Vec<String>,
@@ -447,8 +447,8 @@ mod tests {
 
     #[test]
     fn the_charts_network_policy_keeps_from_the_same_networks() {
-        let template = include_str!("../../../deploy/helm/s1-forwarder/templates/networkpolicy.yaml");
-        let values = include_str!("../../../deploy/helm/s1-forwarder/values.yaml");
+        let template = include_str!("../../../../deploy/helm/s1-forwarder/templates/networkpolicy.yaml");
+        let values = include_str!("../../../../deploy/helm/s1-forwarder/values.yaml");
         for network in CREDENTIALS {
             let (file, text) = if network.addr().is_ipv4() { ("values", values) } else { ("template", template) };
             // An address in quotes or in a list.

@@ -12,7 +12,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::SettingKind;
+use crate::values::kind::SettingKind;
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of a certificate in DER form.
@@ -29,13 +29,13 @@ pub struct FingerprintError(String);
 struct OtherCertificate(Fingerprint);
 
 /// Returns the reason why a server's certificate is none of those in `tls.pin_sha256`, if that is the error.
-pub(super) fn other_certificate(error: &Error) -> Option<String> {
+pub(crate) fn other_certificate(error: &Error) -> Option<String> {
     let Error::InvalidCertificate(CertificateError::Other(OtherError(reason))) = error else { return None };
     reason.downcast_ref::<OtherCertificate>().map(ToString::to_string)
 }
 
 impl Fingerprint {
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())
     }
 }
@@ -98,13 +98,13 @@ impl JsonSchema for Fingerprint {
 /// Accepts the certificates with these fingerprints, whatever their issuer, names and dates. The server must prove that
 /// it has the key.
 #[derive(Debug)]
-pub(super) struct PinnedCertificates {
+pub(crate) struct PinnedCertificates {
     fingerprints: Vec<Fingerprint>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PinnedCertificates {
-    pub(super) fn new(fingerprints: Vec<Fingerprint>, algorithms: WebPkiSupportedAlgorithms) -> Self {
+    pub(crate) fn new(fingerprints: Vec<Fingerprint>, algorithms: WebPkiSupportedAlgorithms) -> Self {
         Self { fingerprints, algorithms }
     }
 
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    const PEM: &[u8] = include_bytes!("../../../tests/data/tls/version-1.pem");
+    const PEM: &[u8] = include_bytes!("../../../../tests/data/tls/version-1.pem");
     /// This fingerprint was made with OpenSSL, as the signature was.
     const SHA256: &str =
         "35:76:CC:95:7A:A2:D9:28:AA:33:B4:5E:FC:33:79:27:F6:66:F2:CE:BF:1A:4D:A4:F5:1B:1C:2B:BE:2B:92:97";

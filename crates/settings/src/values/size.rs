@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::SettingKind;
+use super::kind::SettingKind;
 
 /// A number of bytes in settings. `5MiB` and `512KiB` are binary, `1MB` and `900KB` decimal; a bare number is bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

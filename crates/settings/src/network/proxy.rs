@@ -12,8 +12,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::SettingKind;
 use super::no_proxy::NoProxy;
+use crate::values::kind::SettingKind;
 
 /// The variables that name a proxy. The first one of a pair hides the second one.
 const HTTP_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
@@ -38,7 +38,7 @@ pub fn begins_twice(url: &url::Url) -> bool {
 
 impl Proxy {
     /// Returns the complete URL with the password, for the HTTP client only.
-    pub(super) fn url(&self) -> &url::Url {
+    pub(crate) fn url(&self) -> &url::Url {
         &self.0
     }
 
@@ -55,7 +55,7 @@ impl Proxy {
 
 /// Returns the [secrets](Proxy::secrets) of every proxy that the process's environment names. The environment does not
 /// change.
-pub(super) fn secrets_of_environment() -> Vec<SecretString> {
+pub(crate) fn secrets_of_environment() -> Vec<SecretString> {
     static SECRETS: LazyLock<Vec<SecretString>> = LazyLock::new(|| {
         let values = PROXY_VARIABLES.into_iter().flatten().filter_map(|name| std::env::var(name).ok());
         values.filter_map(|value| value.parse::<Proxy>().ok()).flat_map(|proxy| proxy.secrets()).collect()
@@ -142,17 +142,17 @@ pub struct UsedProxy {
 }
 
 impl UsedProxy {
-    pub(super) fn of_key(proxy: &Proxy) -> Self {
+    pub(crate) fn of_key(proxy: &Proxy) -> Self {
         Self { address: proxy.to_string(), variable: None }
     }
 
     /// Returns what the HTTP client takes from the process's environment for this URL.
-    pub(super) fn of_environment(url: &url::Url) -> Option<Self> {
+    pub(crate) fn of_environment(url: &url::Url) -> Option<Self> {
         Some(ProxyVariables::of_environment().find(url)?.used())
     }
 
     /// Returns what to change if the proxy is the wrong one.
-    pub(super) fn advice(&self) -> String {
+    pub(crate) fn advice(&self) -> String {
         match self.variable {
             Some(name) => format!("correct {name}, or except the host in NO_PROXY"),
             None => "correct `proxy`".to_owned(),
@@ -172,14 +172,14 @@ impl fmt::Display for UsedProxy {
 
 /// The proxies that environment variables name.
 #[derive(Clone)]
-pub(super) struct ProxyVariables {
+pub(crate) struct ProxyVariables {
     /// The proxies for one scheme come first.
     proxies: Vec<NamedProxy>,
     exceptions: NoProxy,
 }
 
 #[derive(Clone)]
-pub(super) struct NamedProxy {
+pub(crate) struct NamedProxy {
     variable: &'static str,
     /// Scheme of the requests; `None` for all schemes.
     scheme: Option<&'static str>,

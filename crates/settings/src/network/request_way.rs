@@ -5,11 +5,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use super::Proxy;
+use super::proxy::Proxy;
 use super::proxy::{UsedProxy, secrets_of_environment};
 
 /// Timeout of a handshake: a slower one will not succeed. The rest of the timeout is for the request.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the requests of a client travel.
 #[derive(Debug, Clone, Copy)]

@@ -30,7 +30,7 @@ const TRUSTED: Duration = Duration::from_secs(86_400);
 static LOOKUPS: LazyLock<Arc<Resolver>> = LazyLock::new(Arc::default);
 
 /// The addresses of a host, or the message of an error. Ports are 0.
-pub(super) type Resolution = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
+pub(crate) type Resolution = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
 
 #[derive(Debug)]
 struct Resolver {
@@ -93,7 +93,7 @@ impl Drop for Running {
 }
 
 /// Looks up the addresses of a host with the system's resolver.
-pub(super) fn lookup(host: &str) -> Resolution {
+pub(crate) fn lookup(host: &str) -> Resolution {
     let found = |host: String| async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) };
     Resolver::lookup(&LOOKUPS, host, found)
 }

@@ -253,7 +253,7 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Iterator for Answers<Q, T> {
 
 /// Waits for what a thread sends, at most for `patience`, and for less than that if many others wait for longer than
 /// `soon`. The other tasks of a runtime thread continue on another one meanwhile.
-pub(super) fn wait_for<T>(
+pub(crate) fn wait_for<T>(
     receiver: &Receiver<T>,
     patience: Duration,
     soon: Duration,

@@ -9,9 +9,9 @@ use rustls::{AlertDescription, CertificateError};
 use s1_forwarder_record::visible::excerpt;
 use url::Url;
 
-use super::Period;
 use super::pin::other_certificate;
 use super::request_way::{CONNECT_TIMEOUT, RequestWay};
+use crate::values::period::Period;
 
 /// Problem of a request without a complete response. Only the address of its URL is printed, since the rest may hold
 /// secrets.
@@ -211,7 +211,7 @@ pub fn describe_request_error(error: &reqwest::Error, way: &RequestWay<'_>) -> R
 }
 
 /// Explains why no connection to `address` was opened, with advice. `plain` is the scheme of addresses without TLS.
-pub(super) fn describe_connect_error(error: &io::Error, address: &impl fmt::Display, plain: &str) -> String {
+pub(crate) fn describe_connect_error(error: &io::Error, address: &impl fmt::Display, plain: &str) -> String {
     let tls_error = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
     let cause = match (tls_error, error.kind()) {
         (Some(error), _) => Cause::of_tls(error),
@@ -290,6 +290,6 @@ pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// Returns the text of the error's innermost cause, truncated and on one line: it may quote the server's certificate.
-pub(super) fn innermost_cause(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(|cause| excerpt(&cause.to_string())).unwrap_or_default()
 }

@@ -17,9 +17,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::client_error::{ClientError, Role};
+use super::pin::Fingerprint;
 use super::pin::PinnedCertificates;
-use super::read_file::read_file;
-use super::{FilePath, Fingerprint, SECRET_REF, SecretObject, SettingKind};
+use crate::files::file_path::FilePath;
+use crate::files::read_file::read_file;
+use crate::values::kind::SettingKind;
+use crate::values::secret::SECRET_REF;
+use crate::values::secret_object::SecretObject;
 
 /// Most bytes of a file: more than the root certificates of any system have.
 const MAX_TLS_FILE: usize = 1024 * 1024;
@@ -61,7 +65,7 @@ pub enum TlsFile {
 impl TlsFile {
     /// # Errors
     /// If it cannot be read, or is larger than `max` bytes.
-    pub(super) fn read(&self, max: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, max: usize) -> io::Result<Vec<u8>> {
         match self {
             Self::Path(path) => path.read(max),
             Self::Object(object) => object.read().map_err(io::Error::other),
@@ -69,7 +73,7 @@ impl TlsFile {
     }
 
     /// Returns the path, or the text in its place in messages.
-    pub(super) fn place(&self) -> PathBuf {
+    pub(crate) fn place(&self) -> PathBuf {
         match self {
             Self::Path(path) => path.path().to_owned(),
             Self::Object(object) => format!("Secret {object}").into(),
@@ -140,7 +144,7 @@ impl JsonSchema for TlsFile {
 ///
 /// # Errors
 /// If a file of `tls:` cannot be read or is invalid.
-pub(super) fn tls_client(tls: &Tls) -> Result<ClientConfig, ClientError> {
+pub(crate) fn tls_client(tls: &Tls) -> Result<ClientConfig, ClientError> {
     let files = TlsFiles::read(tls)?;
     let roots = match &files.ca {
         Some((path, pem)) => Some(roots(Role::Ca, path, certificates(Role::Ca, path, pem)?)?),
@@ -168,7 +172,7 @@ pub fn tls_client_of(authorities: Option<&str>, identity: Option<(&str, &str)>) 
 }
 
 /// Trusts servers by their fingerprints, else by `roots`, else by the system's authorities.
-pub(super) fn tls_config(
+pub(crate) fn tls_config(
     pins: &[Fingerprint],
     roots: Option<RootCertStore>,
     identity: Option<Identity>,
@@ -193,20 +197,20 @@ pub(super) fn tls_config(
 }
 
 /// A client certificate, in the form of either library.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
     pub reqwest: reqwest::Identity,
 }
 
-pub(super) fn read_pem(role: Role, path: &Path) -> Result<Vec<u8>, ClientError> {
+pub(crate) fn read_pem(role: Role, path: &Path) -> Result<Vec<u8>, ClientError> {
     read_file(path, MAX_TLS_FILE).map_err(|source| ClientError::Unreadable { role, path: path.to_owned(), source })
 }
 
 type PemFile = Option<(PathBuf, Vec<u8>)>;
 
 /// The current contents of the `tls:` files.
-pub(super) struct TlsFiles {
+pub(crate) struct TlsFiles {
     pub ca: PemFile,
     cert: PemFile,
     key: PemFile,
@@ -256,7 +260,7 @@ impl TlsFiles {
     }
 }
 
-pub(super) fn certificates(
+pub(crate) fn certificates(
     role: Role,
     path: &Path,
     contents: &[u8],
@@ -271,7 +275,7 @@ pub(super) fn certificates(
 }
 
 /// Returns the certificates of a file, each of which can be an authority.
-pub(super) fn roots(
+pub(crate) fn roots(
     role: Role,
     path: &Path,
     certificates: Vec<CertificateDer<'static>>,
@@ -284,7 +288,7 @@ pub(super) fn roots(
     Ok(roots)
 }
 
-pub(super) fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::Certificate>, ClientError> {
+pub(crate) fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::Certificate>, ClientError> {
     let certificates = certificates(Role::Ca, path, contents)?;
     roots(Role::Ca, path, certificates.clone())?;
     let not_pem = |error: reqwest::Error| ClientError::NotPem {
@@ -331,7 +335,7 @@ mod tests {
     /// `openssl x509 -req` makes such a certificate without extensions. The key is not to blame.
     #[test]
     fn a_client_certificate_of_version_1_is_named() {
-        let certificate = include_bytes!("../../../tests/data/tls/version-1.pem");
+        let certificate = include_bytes!("../../../../tests/data/tls/version-1.pem");
         let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let read = Identity::read(Path::new("cli.pem"), certificate, Path::new("cli.key"), key.as_bytes());
         let error = read.err().unwrap().to_string();

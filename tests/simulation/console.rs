@@ -1,5 +1,6 @@
 //! The way to the emulated console: what may happen to a request and to its answer.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -20,17 +21,14 @@ use crate::shared::{Point, Simulation, about};
 
 /// The client takes the list to be at its end after five.
 const MAX_EMPTY_PAGES: u32 = 3;
-/// Pages that follow a list that ended too early before another list may. A list that ends too early when it is asked
-/// for the rest looks like one that has no rest.
-const PAGES_BETWEEN_EARLY_ENDS: u32 = 100;
 
 pub struct Wire {
     pub simulation: Arc<Simulation>,
     pub random: std::sync::Mutex<fastrand::Rng>,
     /// In a row, window by window.
-    pub empty_pages: std::sync::Mutex<std::collections::BTreeMap<String, u32>>,
-    /// Pages that do not end their lists too early.
-    pub spared: std::sync::Mutex<u32>,
+    pub empty_pages: std::sync::Mutex<BTreeMap<String, u32>>,
+    /// Ends of the times whose lists have ended too early.
+    pub ended_early: std::sync::Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -80,7 +78,8 @@ impl Wire {
     }
 
     /// How many records a page shows that ends its list too early. Only activities are sure to be missed then: of what
-    /// has changed meanwhile, the console counts fewer records than the lane knows.
+    /// has changed meanwhile, the console counts fewer records than the lane knows. The list of a time ends too early
+    /// once: if it did so again when it is asked for the rest, it would look like a list that has no rest.
     fn early_end(&self, asked: &emulator::Request, random: &mut fastrand::Rng) -> Option<usize> {
         let plan = &self.simulation.plan.console;
         let can_be_found = matches!(plan.counts, Counts::Exact | Counts::Refused | Counts::Failing);
@@ -88,13 +87,12 @@ impl Wire {
         if !can_be_found || !follows_cursor || self.simulation.is_calm() {
             return None;
         }
-        let mut spared = crate::shared::lock(&self.spared);
-        *spared = spared.saturating_sub(1);
-        let ends = *spared == 0 && random.f64() < plan.early_ends;
-        ends.then(|| {
-            *spared = PAGES_BETWEEN_EARLY_ENDS;
-            random.usize(..plan.page_cap.min(10))
-        })
+        if random.f64() >= plan.early_ends {
+            return None;
+        }
+        let to = asked.query.split('&').find(|pair| pair.contains("__lte="))?;
+        let is_first = crate::shared::lock(&self.ended_early).insert(to.to_owned());
+        is_first.then(|| random.usize(..plan.page_cap.min(10)))
     }
 
     /// The answer to a count of a part of the open time. Other counts are exact: where a list ends with `data: null`,

@@ -125,7 +125,7 @@ impl Process {
             simulation: simulation.clone(),
             random,
             empty_pages: Default::default(),
-            spared: Default::default(),
+            ended_early: Default::default(),
         };
         let limiter =
             Limiters::default().join(LimiterKey { host: HOST.to_owned(), token: String::new() }, plan.console.rate);

@@ -25,7 +25,7 @@ use crate::settings::{Period, PeriodError};
 use crate::state::process_identity;
 #[cfg(feature = "traces")]
 use crate::telemetry::Traces;
-use crate::telemetry::{LaneMetrics, Telemetry, describe_skipped};
+use crate::telemetry::{LaneMetrics, Silence, Telemetry, describe_skipped};
 use crate::worker::{DEFAULT_LISTEN, OnceReport, Options, Worker, raise_limit, run_once};
 
 /// Run pipelines, and reload their files when they change
@@ -297,9 +297,9 @@ fn complete(metrics: &LaneMetrics) -> String {
         .clocks
         .console_behind()
         .map(|behind| format!(" up to the console's clock, which is {} s behind this machine's", behind.as_secs()));
-    let silence = match (metrics.silent(), metrics.newest_record()) {
-        (Some(true), Some(newest)) => format!(", silent: the console shows nothing new since {newest}"),
-        (Some(true), None) => ", silent: the console has never shown a record".to_owned(),
+    let silence = match (metrics.silence(), metrics.newest_record()) {
+        (Silence::Silent, Some(newest)) => format!(", silent: the console shows nothing new since {newest}"),
+        (Silence::Silent, None) => ", silent: the console has never shown a record".to_owned(),
         _ => String::new(),
     };
     format!("complete{}{silence}", clock.unwrap_or_default())
@@ -380,7 +380,7 @@ mod tests {
         let text = summary(&report).to_string();
         assert!(text.contains("complete up to the console's clock, which is 7200 s behind this machine's"), "{text}");
         metrics.clocks.set_console_ahead(0);
-        metrics.set_silent(Some(true));
+        metrics.set_silence(Silence::Silent);
         assert!(summary(&report).to_string().contains("complete, silent: the console has never shown a record"));
         metrics.set_newest_record(Some(Timestamp::from_micros(1_790_000_000_000_000)));
         let text = summary(&report).to_string();

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
 use crate::telemetry::{
-    CommandFlags, HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, RareCount, TelemetrySnapshot,
-    describe_skipped,
+    CommandFlags, HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, RareCount, Silence,
+    TelemetrySnapshot, describe_skipped,
 };
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
@@ -588,8 +588,8 @@ impl LaneRow {
             complete_until: time(metrics.complete_until()),
             lag_seconds: metrics.lag(now).map(|lag| lag.as_secs_f64()),
             newest_record: time(metrics.newest_record()),
-            silent: metrics.silent(),
-            unpolled: metrics.is_unpolled(),
+            silent: metrics.silence().is_known_silent(),
+            unpolled: metrics.silence() == Silence::Unpolled,
             events_today: recent.map(|recent| recent.today),
             events_yesterday: recent.map(|recent| recent.yesterday),
             today_has_gap: recent.is_some_and(|recent| recent.has_gap_today),

@@ -10,7 +10,7 @@ use super::lanes::{
     LaneRow, PipelineRow, Urgency, has_remap_problem, needs_attention, shown_dead_letters, urgency, warnings,
 };
 use crate::record::Timestamp;
-use crate::telemetry::{LaneState, LaneView};
+use crate::telemetry::{LaneState, LaneView, Silence};
 
 /// Rows that a list has at most if it is asked for in pages, and the default of the status page.
 pub(super) const MAX_ROWS: usize = 500;
@@ -263,8 +263,8 @@ impl<'a> Facts<'a> {
             name: (&metrics.pipeline, metrics.stream.name(), &metrics.sink),
             state,
             up,
-            silent: metrics.silent() == Some(true),
-            unpolled: metrics.is_unpolled(),
+            silent: metrics.silence().is_silent(),
+            unpolled: metrics.silence() == Silence::Unpolled,
             warned: has_remap_problem(metrics) || !warnings(view).is_empty(),
             lag: metrics.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
             rate: view.delivered_per_second,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{CommandFlags, FileStatus, HealthPart, LaneState, PipelineState, ProcessHealth};
+use crate::telemetry::{CommandFlags, FileStatus, HealthPart, LaneState, PipelineState, ProcessHealth, Silence};
 
 struct Running {
     base: String,
@@ -620,7 +620,7 @@ async fn lanes_with_a_warning_come_after_failing_and_silent_ones_and_before_the_
     };
     lane("behind", 90_000, LaneState::Running);
     lane("warned", 5, LaneState::Running).clocks.set_console_ahead(-172_800);
-    lane("silent", 1, LaneState::Running).set_silent(Some(true));
+    lane("silent", 1, LaneState::Running).set_silence(Silence::Silent);
     lane("starts", 2, LaneState::Starting);
     lane("failing", 0, LaneState::SinkFailing("503".to_owned()));
     lane("renamed", 0, LaneState::Renamed("run: s1-forwarder state rename".to_owned()));

@@ -104,7 +104,9 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::NEWEST_RECORD, samples: Samples::Gauge(|lane, _| lane.newest_record().map(seconds)) },
     Family {
         metric: metrics::LANE_SILENT,
-        samples: Samples::Gauge(|lane, _| lane.silent().map(|silent| if silent { 1.0 } else { 0.0 })),
+        samples: Samples::Gauge(|lane, _| {
+            lane.silence().is_known_silent().map(|silent| if silent { 1.0 } else { 0.0 })
+        }),
     },
     Family {
         metric: metrics::LANE_UP,

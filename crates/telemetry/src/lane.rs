@@ -1,7 +1,7 @@
 //! The counters, times and the state of one lane. Lanes write them; metrics, the API and the pages read them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::metrics::label;
 use super::notices::Notices;
 use super::recent_latency::RecentLatency;
 use super::shown::{LaneState, TokenProblem};
+use super::silence::Silence;
 use super::sink_warnings::{SinkWarnings, WarningReason, replace_if_different};
 use super::state_history::{RecentError, StateHistory};
 use crate::usage::LaneUsage;
@@ -238,8 +239,7 @@ pub struct LaneMetrics {
     /// See [`Self::had_settled`].
     had_settled: OnceLock<bool>,
     newest_record: SharedTime,
-    /// 0 and 1, or [`UNPOLLED`], or [`NOT_JUDGED`].
-    silent: AtomicU8,
+    silence: Mutex<Silence>,
     /// Boxed: few lanes read snapshots.
     snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
     last_success: SharedTime,
@@ -305,7 +305,7 @@ impl LaneMetrics {
             opened_from: SharedTime::default(),
             had_settled: OnceLock::new(),
             newest_record: SharedTime::default(),
-            silent: AtomicU8::new(UNPOLLED),
+            silence: Mutex::new(Silence::Unpolled),
             snapshot: Mutex::new(None),
             last_success: SharedTime::default(),
             next_attempt: SharedTime::default(),
@@ -536,25 +536,13 @@ impl LaneMetrics {
         self.newest_record.get()
     }
 
-    /// Sets, after a complete poll, whether the console had shown nothing new for longer than the lane's `silent_after`
-    /// when the poll began. `None` for a lane that is not judged.
-    pub fn set_silent(&self, silent: Option<bool>) {
-        self.silent.store(silent.map_or(NOT_JUDGED, u8::from), Ordering::Relaxed);
+    /// A complete poll has shown this, or the lane begins, or begins again.
+    pub fn set_silence(&self, silence: Silence) {
+        *self.silence.lock() = silence;
     }
 
-    /// Notes that the lane begins, or begins again: its console has not answered yet.
-    pub fn set_unpolled(&self) {
-        self.silent.store(UNPOLLED, Ordering::Relaxed);
-    }
-
-    /// True until a poll is complete.
-    pub fn is_unpolled(&self) -> bool {
-        self.silent.load(Ordering::Relaxed) == UNPOLLED
-    }
-
-    /// See [`Self::set_silent`]; `None` also before the first complete poll since the lane began.
-    pub fn silent(&self) -> Option<bool> {
-        known_bool(self.silent.load(Ordering::Relaxed))
+    pub fn silence(&self) -> Silence {
+        *self.silence.lock()
     }
 
     /// The snapshot identified by `time` is complete and has `records` records.
@@ -704,12 +692,4 @@ impl Drop for LimitWaitGuard<'_> {
     fn drop(&mut self) {
         *self.0.limit_wait.lock() = None;
     }
-}
-
-/// Neither false nor true: see [`LaneMetrics::set_silent`].
-const UNPOLLED: u8 = 2;
-const NOT_JUDGED: u8 = 3;
-
-fn known_bool(value: u8) -> Option<bool> {
-    (value < UNPOLLED).then_some(value == 1)
 }

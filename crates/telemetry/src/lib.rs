@@ -26,6 +26,7 @@ mod recent_latency;
 mod registry;
 mod reminders;
 mod shown;
+mod silence;
 mod sink_warnings;
 mod state_history;
 #[cfg(feature = "traces")]
@@ -54,6 +55,7 @@ pub use registry::{
     TelemetrySnapshot, TokenStatus,
 };
 pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
+pub use silence::Silence;
 pub use sink_warnings::WarningReason;
 pub use state_history::RecentError;
 pub use traces::BatchSpan;

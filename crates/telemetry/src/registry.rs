@@ -12,7 +12,7 @@ use s1_forwarder_record::{Stream, Timestamp};
 
 use super::history::{History, HistorySample};
 use super::unmapped::UnmappedFields;
-use super::{CountedLabels, LaneMetrics, LaneState, ProcessHealth, ProcessMetrics};
+use super::{CountedLabels, LaneMetrics, LaneState, ProcessHealth, ProcessMetrics, Silence};
 
 /// The state of a file's pipeline (label `state` of `pipelines`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,7 +285,7 @@ impl Telemetry {
                 lane.metrics.set_state(Timestamp::now(), LaneState::Starting);
                 // Another worker may have run it meanwhile.
                 lane.metrics.set_newest_record(None);
-                lane.metrics.set_unpolled();
+                lane.metrics.set_silence(Silence::Unpolled);
                 lane.metrics.clone()
             }
             Err(index) => {

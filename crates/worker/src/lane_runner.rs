@@ -367,6 +367,7 @@ mod tests {
 
     use async_trait::async_trait;
     use http::StatusCode;
+    use s1_forwarder_telemetry::Silence;
 
     use super::*;
     use crate::Options;
@@ -442,7 +443,7 @@ mod tests {
         let asked = CancellationToken::new();
         let spec = LaneSpec::of(pipeline).remove(0);
         let running = tokio::spawn(Box::new(LaneRunner::of(spec, shared, asked.clone())).run(None));
-        while telemetry.running_lanes().first().is_none_or(|lane| lane.is_unpolled()) {
+        while telemetry.running_lanes().first().is_none_or(|lane| lane.silence() == Silence::Unpolled) {
             sleep(Duration::from_secs(1)).await;
         }
         store.hangs_usage.store(hangs_usage, Ordering::Relaxed);

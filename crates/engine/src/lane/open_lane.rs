@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_telemetry::LaneEvent;
+use s1_forwarder_telemetry::{LaneEvent, Silence};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::{Backoff, ConsecutiveRefusals};
@@ -108,7 +108,7 @@ impl Lane {
         self.meter().measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // Whether the console is silent is unknown before a poll has asked it.
         self.metrics().set_newest_record(checkpoint.rhythm.newest());
-        self.metrics().set_unpolled();
+        self.metrics().set_silence(Silence::Unpolled);
         let now = self.now();
         let passes = self.pull.passes();
         let random = self.random.fork();

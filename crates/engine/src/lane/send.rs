@@ -7,7 +7,7 @@ use std::time::Duration;
 use s1_forwarder_failure::catch_panic::resume_panic_of;
 use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_telemetry::LaneMetrics;
+use s1_forwarder_telemetry::{LaneMetrics, Silence};
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -301,15 +301,15 @@ impl<'a> SendStage<'a> {
         if pull.window.is_some() {
             return;
         }
-        let was_silent = self.lane.metrics().silent() == Some(true);
+        let was_silent = self.lane.metrics().silence().is_silent();
         let is_main = context.pass == 0 && pull.stream.description().has_own_time() && !pull.is_snapshot();
         let missed = rhythm.missed(observed, pull.overlap, was_silent).filter(|_| was_silent || is_main);
         rhythm.complete(observed, context.start, context.pass == 0);
         self.lane.meter().measure_latency_from(rhythm.latency_from(pull));
         let metrics = self.lane.metrics();
         metrics.set_newest_record(rhythm.newest());
-        let is_silent = rhythm.is_silent(pull);
-        metrics.set_silent(is_silent);
+        let silence = rhythm.silence(pull);
+        metrics.set_silence(silence);
         if let Some((from, to)) = missed {
             let Lane { file, state_flags, .. } = self.lane;
             let repair = repair_between(from, to, pull.settles_after(), file, state_flags);
@@ -318,7 +318,7 @@ impl<'a> SendStage<'a> {
             warn!("{text}");
             metrics.add_repair(text, Some(to));
         }
-        let is_silent = is_silent == Some(true);
+        let is_silent = silence.is_silent();
         if is_silent != was_silent {
             let newest_record = rhythm.newest().map(|newest| newest.to_string());
             let after = rhythm.threshold(pull).map(|threshold| threshold.as_secs());
@@ -349,7 +349,7 @@ impl<'a> SendStage<'a> {
             PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.has_marker()),
             PollEnd::Unavailable => {
                 // No lane of findings says whether the console is silent.
-                self.lane.metrics().set_silent(None);
+                self.lane.metrics().set_silence(Silence::NotJudged);
                 position.pass_over(self.passes, context);
             }
             PollEnd::NotDue | PollEnd::Scopes(_) => {}

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use s1_forwarder_record::{Frequency, Timestamp};
+use s1_forwarder_telemetry::Silence;
 use serde::{Deserialize, Serialize};
 
 use super::{PassPosition, PullSettings, SilentAfter};
@@ -172,9 +173,13 @@ impl Rhythm {
         Some(self.last_poll?.since(self.newest.or(self.first_poll)?))
     }
 
-    /// Whether the console was silent when the last complete poll started; `None` if the lane is not judged.
-    pub fn is_silent(&self, pull: &PullSettings) -> Option<bool> {
-        Some(self.pause()? >= self.threshold(pull)?)
+    /// Returns whether the console was silent when the last complete poll started.
+    pub fn silence(&self, pull: &PullSettings) -> Silence {
+        match (self.pause(), self.threshold(pull)) {
+            (Some(pause), Some(threshold)) if pause >= threshold => Silence::Silent,
+            (Some(_), Some(_)) => Silence::Speaking,
+            _ => Silence::NotJudged,
+        }
     }
 }
 
@@ -252,7 +257,7 @@ mod tests {
         fn silent_from(&mut self, from: u32) -> Option<u32> {
             (from..from + 24 * 15).find(|hour| {
                 self.poll(*hour, &[]);
-                self.rhythm.is_silent(&self.pull) == Some(true)
+                self.rhythm.silence(&self.pull).is_silent()
             })
         }
 
@@ -313,7 +318,7 @@ mod tests {
     #[test]
     fn before_the_first_complete_poll_nothing_is_known() {
         let case = Case::of(Stream::Activities);
-        assert_eq!((case.rhythm.is_silent(&case.pull), case.rhythm.newest()), (None, None));
+        assert_eq!((case.rhythm.silence(&case.pull), case.rhythm.newest()), (Silence::NotJudged, None));
     }
 
     #[test]
@@ -353,7 +358,7 @@ mod tests {
             assert_eq!(case.silent_from(48), Some(47 + 24), "{stream}");
             case.poll_hourly(47 + 25, 7 * 24, |_| false);
             case.poll_hourly(7 * 24, 8 * 24, |_| true);
-            assert_eq!(case.rhythm.is_silent(&case.pull), Some(false), "{stream}");
+            assert_eq!(case.rhythm.silence(&case.pull), Silence::Speaking, "{stream}");
             assert_eq!(case.silent_from(8 * 24), Some(8 * 24 - 1 + 24), "{stream}: the next outage is seen in time");
         }
     }
@@ -396,13 +401,13 @@ mod tests {
         activities.poll_hourly(0, 48, |_| true);
         let missed: Vec<u32> = (48..120).collect();
         activities.poll(120, &missed);
-        assert_eq!(activities.rhythm.is_silent(&activities.pull), Some(false));
+        assert_eq!(activities.rhythm.silence(&activities.pull), Silence::Speaking);
         assert_eq!(activities.threshold_hours(), Some(24));
         // The console shows only the last change of an agent.
         let mut agents = Case::of(Stream::Agents);
         agents.poll_hourly(0, 48, |_| true);
         agents.poll(120, &[119]);
-        assert_eq!(agents.rhythm.is_silent(&agents.pull), Some(false));
+        assert_eq!(agents.rhythm.silence(&agents.pull), Silence::Speaking);
         assert_eq!(agents.threshold_hours(), Some(24), "the time between two versions is no pause");
     }
 
@@ -424,7 +429,7 @@ mod tests {
         case.poll(0, &[0]);
         let observed = case.rhythm.begin_poll(&case.pull);
         case.rhythm.complete(&observed, START.plus(HOUR * 9), false);
-        assert_eq!(case.rhythm.is_silent(&case.pull), Some(false));
+        assert_eq!(case.rhythm.silence(&case.pull), Silence::Speaking);
     }
 
     #[test]
@@ -439,7 +444,7 @@ mod tests {
             // A silence does not change by which days it is judged.
             assert!(case.silent_from(11 * 24).is_some(), "{stream}");
             case.poll(30 * 24, &[]);
-            assert_eq!(case.rhythm.is_silent(&case.pull), Some(true), "{stream}");
+            assert_eq!(case.rhythm.silence(&case.pull), Silence::Silent, "{stream}");
             // Records of another fortnight count for themselves.
             case.poll(40 * 24, &[40 * 24]);
             assert_eq!(case.threshold_hours(), None, "{stream}");
@@ -464,7 +469,7 @@ mod tests {
         snapshots.poll(13 * 24, &daily);
         assert_eq!(snapshots.silent_from(14 * 24), None);
         snapshots.pull.silent_after = SilentAfter::Period(Period(DAY));
-        assert_eq!(snapshots.rhythm.is_silent(&snapshots.pull), Some(true), "unless a period is given by hand");
+        assert_eq!(snapshots.rhythm.silence(&snapshots.pull), Silence::Silent, "unless a period is given by hand");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use s1_forwarder_record::Stream;
 
 use super::*;
+use crate::Silence;
 use crate::{
     CountedLabels, FileStatus, LaneState, LaneWarnings, METRICS, Misconfiguration, NewTokenProblem, Verification,
     WarningReason,
@@ -198,7 +199,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.succeeded(now);
     lane.set_dead_letters_stored(Some(0));
     lane.set_newest_record(Some(now));
-    lane.set_silent(Some(false));
+    lane.set_silence(Silence::Speaking);
     lane.set_snapshot(now, 12);
     lane.set_verification(Verification { missing_records: 0, until: now });
     lane.pull.requests.count("200");

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::{
-    FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, PipelineState, TokenProblem, TokenStatus,
+    FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, PipelineState, Silence, TokenProblem,
+    TokenStatus,
 };
 use serde::Serialize;
 
@@ -365,7 +366,7 @@ impl View<'_> {
         if let Some((_, text, _)) = self.warned(|warnings| warnings.unseen) {
             return ("False", "ScopeNotSeen", text.to_string());
         }
-        let silent = || self.lanes.iter().filter(|lane| lane.silent() == Some(true));
+        let silent = || self.lanes.iter().filter(|lane| lane.silence().is_silent());
         if let Some(first) = silent().next() {
             let what = match first.newest_record() {
                 Some(newest) => format!("the console has shown nothing new since {newest}"),
@@ -378,7 +379,7 @@ impl View<'_> {
             }
             return ("False", "Silent", message);
         }
-        if self.lanes.iter().any(|lane| lane.silent() == Some(false)) {
+        if self.lanes.iter().any(|lane| lane.silence() == Silence::Speaking) {
             return ("True", "RecordsShown", String::new());
         }
         // Before the first complete poll, and where no lane is judged.
@@ -434,7 +435,7 @@ mod tests {
     #[test]
     fn conditions_name_duplicates_and_what_the_token_does_not_see() {
         let lanes = [Stream::Threats, Stream::Agents].map(|stream| lane(stream, LaneState::Running));
-        lanes.iter().for_each(|lane| lane.set_silent(Some(false)));
+        lanes.iter().for_each(|lane| lane.set_silence(Silence::Speaking));
         let conditions = |duplicate_of: Option<&str>, unseen: Option<&str>| {
             let warnings = LaneWarnings { duplicate_of: duplicate_of.map(Into::into), unseen: unseen.map(Into::into) };
             lanes.iter().for_each(|lane| lane.set_warnings(warnings.clone()));
@@ -572,15 +573,15 @@ mod tests {
         assert_eq!(receiving(), "Unknown Starting");
         lanes[0].succeeded(NOW);
         assert_eq!(receiving(), "Unknown NotJudged", "threats are rare");
-        lanes[1].set_silent(Some(false));
+        lanes[1].set_silence(Silence::Speaking);
         assert_eq!(receiving(), "True RecordsShown");
-        lanes[1].set_silent(Some(true));
+        lanes[1].set_silence(Silence::Silent);
         lanes[1].set_newest_record(Some(NOW));
         let silent = status(&running, &lanes);
         assert_eq!((judged(&silent)[0].as_str(), receiving().as_str()), ("True Running", "False Silent"));
         let message = "activities/siem: the console has shown nothing new since 2027-01-15T08:00:00.500000Z";
         assert_eq!(silent.conditions[5].message, message);
-        lanes[0].set_silent(Some(true));
+        lanes[0].set_silence(Silence::Silent);
         assert!(status(&running, &lanes).conditions[5].message.ends_with("has never shown a record (silent lanes: 2)"));
     }
 

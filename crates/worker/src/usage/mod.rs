@@ -272,7 +272,7 @@ impl UsageWriter {
     pub fn count_minute(&self, metrics: &LaneMetrics) {
         let (_, is_up) = metrics.state_name();
         let failing_minutes = u64::from(!is_up);
-        let silent_minutes = u64::from(metrics.silent() == Some(true));
+        let silent_minutes = u64::from(metrics.silence().is_silent());
         if failing_minutes + silent_minutes > 0 {
             let now = self.clock.now();
             metrics.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });

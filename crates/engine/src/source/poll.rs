@@ -35,6 +35,8 @@ pub use self::page::{PulledPage, PulledRecord};
 /// Number of times that a poll repeats a request answered with `data: null`, before the console's count decides whether
 /// there is nothing.
 const NULL_TRIES: usize = 3;
+/// Number of times that a part is read again because its list ended before it had shown what the poll knows of the part.
+const SHORT_LIST_TRIES: u32 = 3;
 /// Largest disorder of a list: a record may come after one whose time is this much later.
 const SECOND: Duration = Duration::from_secs(1);
 /// Margin for the console's precision: it compares times at about 10 ms.
@@ -94,6 +96,10 @@ struct PollSpan {
     counted_until: Timestamp,
     /// Number of records before `counted_until` that the poll was not shown before.
     found: u64,
+    /// Number of records before `counted_until` that the list has shown since it was last begun.
+    listed: u64,
+    /// How often the part was read again because its list was short.
+    short_lists: u32,
 }
 
 /// End of a poll.
@@ -447,9 +453,23 @@ impl Poll {
         };
         match missing {
             _ if is_at_end || !self.is_counted => self.next_walk(),
+            Some(missing) if found == 0 && self.was_list_short() => {
+                let PollSpan { span, counted_until, short_lists, .. } = self.walk;
+                self.read_again(span.from, missing, counted_until);
+                self.walk.short_lists = short_lists + 1;
+            }
             Some(missing) if found == 0 => self.accept_excess(missing),
             _ => self.confirm(),
         }
+    }
+
+    /// Returns true if the list ended before it had shown as many records as the poll knows of its time. Such a list is
+    /// no proof that the console does not show the others. A console may have deleted records, so that its lists stay
+    /// short: after a few tries, the list counts.
+    fn was_list_short(&self) -> bool {
+        let from = self.pager.from.max(self.selection.kept_from());
+        let known = self.selection.listed().in_part(Span { from, to: self.walk.counted_until });
+        self.walk.short_lists < SHORT_LIST_TRIES && self.walk.listed < known as u64
     }
 
     /// Asks the console how many records it has in the time of this walk, as far back as the poll remembers them.
@@ -628,6 +648,7 @@ impl Poll {
         self.progress.newest = from;
         self.phase = Phase::Paging;
         self.null_answers = 0;
+        self.walk.listed = 0;
         self.selection.returned.begin_list();
     }
 }
@@ -635,12 +656,13 @@ impl Poll {
 impl PollSpan {
     /// The first walk over a part.
     fn over(span: Span) -> Self {
-        Self { span, is_long: false, missing: None, counted_until: span.to, found: 0 }
+        Self { span, is_long: false, missing: None, counted_until: span.to, found: 0, listed: 0, short_lists: 0 }
     }
 
     fn see(&mut self, shown: Sighting) {
-        if shown.is_first && shown.order.is_none_or(|order| order < self.counted_until) {
-            self.found += 1;
+        if shown.order.is_none_or(|order| order < self.counted_until) {
+            self.listed += 1;
+            self.found += u64::from(shown.is_first);
         }
     }
 }

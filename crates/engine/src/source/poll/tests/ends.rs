@@ -190,6 +190,45 @@ fn what_is_counted_and_never_shown_is_accepted_for_half_an_overlap() {
     }
 }
 
+/// A list that ends before it has shown what the poll knows of its time proves nothing, unless all lists do so.
+#[test]
+fn a_list_that_ends_again_before_what_is_known_is_read_again() {
+    let page = |ids: std::ops::RangeInclusive<u64>, next| {
+        let records: Vec<String> = ids.map(|id| activity(id, second(-200), 0)).collect();
+        list(&records, next)
+    };
+    for (later_lists, records, not_shown) in [([2, 2, 6, 6].as_slice(), 6, 0), (&[4], 4, 2), (&[2, 2, 2, 2], 4, 2)] {
+        let mut poll = new_lane(-400);
+        let mut later_lists = later_lists.iter();
+        let mut emitted = 0;
+        let mut has_begun = false;
+        loop {
+            let request = match poll.next_action() {
+                Action::Ask(request) => request,
+                Action::Emit(page) => {
+                    emitted += page.records.len();
+                    continue;
+                }
+                Action::Done(..) => break,
+            };
+            let at = |name: &str| Timestamp::parse(request.parameter(&format!("createdAt__{name}")).unwrap()).unwrap();
+            let answer = if request.parameter("countOnly").is_some() {
+                let is_in_part = (at("gte")..at("lt")).contains(&second(-200));
+                total(if is_in_part { 6 } else { 0 }).unwrap()
+            } else if request.parameter("cursor").is_some() {
+                page(3..=4, None).into()
+            } else if has_begun {
+                page(1..=*later_lists.next().unwrap(), None).into()
+            } else {
+                has_begun = true;
+                page(1..=2, Some("a")).into()
+            };
+            poll.answered(Ok(answer), begin()).unwrap();
+        }
+        assert_eq!((emitted, poll.not_shown), (records, not_shown), "{:?}", later_lists);
+    }
+}
+
 #[test]
 fn where_the_console_cannot_count_the_end_of_its_list_is_read_again() {
     let unreadable = || Ok(Bytes::from_static(br#"{"data":[],"pagination":{}}"#));

@@ -16,7 +16,7 @@ use s1_forwarder::checkpoint::ledger::{FormerLedger, Hour, Ledger};
 use s1_forwarder::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
 use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
-use s1_forwarder::lane::{Lane, LaneCheckpoint, LaneEnd, Target, copy_of};
+use s1_forwarder::lane::{KeptDeadLetters, Lane, LaneCheckpoint, LaneEnd, Target, copy_of};
 use s1_forwarder::record::{Clock, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{PollContext, PullSettings, RecordKey, SourcePosition};
@@ -35,6 +35,8 @@ const FIRST_WITH_FORMER: u64 = 6;
 const FORMER: u64 = 30;
 /// The first layout with sums of what was delivered.
 const FIRST_WITH_DELIVERED: u64 = 7;
+/// The first layout with the store of dead letters.
+const FIRST_WITH_DEAD_LETTERS: u64 = 10;
 /// The first layout with golden files of streams other than activities.
 const FIRST_OF_OTHERS: u64 = 5;
 /// The records that the lane of the golden files had delivered. One an hour first, so that sums go to the journal; then
@@ -190,6 +192,11 @@ impl StoredLane {
         checkpoint.tenant = "acme".into();
         checkpoint.target = Target { hash: 77, since: time_of(FORMER) };
         checkpoint.user = "account 7".into();
+        checkpoint.dead_letters = KeptDeadLetters {
+            flags: " --dead-letters file:/dead".into(),
+            last: Some((Identity::of(HOST, pull.stream, "1", ""), time_of(FORMER))),
+            last_elsewhere: Some(time_of(1)),
+        };
         for id in 1..=FORMER {
             let (_, identity) = self.key_of(&record(id, time_of(id), "new"), time_of(id));
             checkpoint.ledger.count(time_of(id), identity);
@@ -366,6 +373,10 @@ impl Later {
             };
             assert_eq!((stored.ledger.delivered_from(), delivered), (Some(from), before + MORE), "{of}");
         }
+        // The lane has another store of dead letters now.
+        let last_elsewhere = (layout >= FIRST_WITH_DEAD_LETTERS).then(|| time_of(FORMER));
+        let KeptDeadLetters { last, last_elsewhere: found, .. } = stored.dead_letters;
+        assert_eq!((last, found), (None, last_elsewhere), "{of}");
         assert_eq!(stored.former.is_some(), has_former, "{of}");
         if let Some(former) = &stored.former {
             let totals = former.ledger().sums(&*store, &key, Hour(0)..Hour(u32::MAX)).await.unwrap();

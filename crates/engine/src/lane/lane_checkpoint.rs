@@ -19,7 +19,7 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 /// The version of the layout, and the first field of a stored checkpoint. Each change of a struct in the checkpoint or
 /// its journal needs a new version, and golden files (`tests/lanes/layouts.rs`). New fields come last, and have their
 /// defaults if an older layout is read.
-const VERSION: u64 = 9;
+const VERSION: u64 = 10;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
 /// Number of segments that are read at a time, usually of about 1 MiB each. Reading several from a topic takes as long
@@ -33,6 +33,8 @@ const WITH_DELIVERED: u64 = 7;
 const WITH_TARGET: u64 = 8;
 /// The first layout with the scope of the token's user.
 const WITH_USER: u64 = 9;
+/// The first layout with the store of dead letters.
+const WITH_DEAD_LETTERS: u64 = 10;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
 /// How far in the future the time of a record's creation may be, whatever the console's clocks say. The ledger leaves
@@ -41,8 +43,8 @@ const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// The state of a lane that is stored in one write: its position, the ledger, and the settings under which both were
 /// made. The stored form begins with the version and the position. The fields follow in this order, then the type of
-/// the sink, the rhythm, the former ledger, the tenant, the delivered sums of both ledgers, the target, and the scope
-/// of the token's user.
+/// the sink, the rhythm, the former ledger, the tenant, the delivered sums of both ledgers, the target, the scope of the
+/// token's user, and the store of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -82,6 +84,9 @@ pub struct LaneCheckpoint {
     /// scope is unknown.
     #[serde(skip)]
     pub user: Box<str>,
+    /// The store of the lane's dead letters. Unknown in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub dead_letters: KeptDeadLetters,
     /// The position's part of the journal.
     log: ChangeLog,
     /// The last part of the position, until the parts in the journal are read. `None` if none are left to read.
@@ -105,6 +110,28 @@ impl Target {
             self.since = now;
         }
         self.hash = hash;
+    }
+}
+
+/// Where a lane keeps its dead letters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptDeadLetters {
+    /// The flags with which a command finds the store, each after a blank. Empty if there is none, or it is not known.
+    pub flags: Box<str>,
+    /// The identity of the last dead letter in this store, and when it was settled. `None` if there is none.
+    pub last: Option<(Identity, Timestamp)>,
+    /// When the last dead letter in another store was settled. `None` if there is none.
+    pub last_elsewhere: Option<Timestamp>,
+}
+
+impl KeptDeadLetters {
+    /// Sets the store that the lane uses now.
+    pub fn follow(&mut self, flags: &str) {
+        if *self.flags == *flags {
+            return;
+        }
+        self.last_elsewhere = self.last.take().map(|(_, time)| time).or(self.last_elsewhere);
+        self.flags = flags.into();
     }
 }
 
@@ -165,6 +192,7 @@ impl LaneCheckpoint {
             tenant: Box::default(),
             target: Target::default(),
             user: Box::default(),
+            dead_letters: KeptDeadLetters::default(),
             log: ChangeLog::default(),
             last_part: None,
         }
@@ -173,6 +201,10 @@ impl LaneCheckpoint {
     /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
     pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
         let kept = pending.fates.kept();
+        let last_kept = kept.iter().rev().find(|index| settled.contains(index));
+        if let Some((_, identity)) = last_kept.and_then(|index| pending.record(*index)) {
+            self.dead_letters.last = Some((identity, now));
+        }
         let records = settled.iter().filter_map(|index| {
             let (record_key, identity) = pending.record(*index)?;
             Some((record_key, identity, kept.binary_search(index).is_err()))
@@ -286,7 +318,8 @@ impl LaneCheckpoint {
         let former = self.former.as_ref().and_then(|former| former.ledger().delivered());
         let out = postcard::to_extend(&(self.ledger.delivered(), former), out).unwrap_or_default();
         let out = postcard::to_extend(&self.target, out).unwrap_or_default();
-        postcard::to_extend(&self.user, out).unwrap_or_default()
+        let out = postcard::to_extend(&self.user, out).unwrap_or_default();
+        postcard::to_extend(&self.dead_letters, out).unwrap_or_default()
     }
 
     /// Returns the checkpoint for another backend, which does not have the journal. Its ledger starts at the position.
@@ -338,6 +371,9 @@ impl LaneCheckpoint {
         }
         if version >= WITH_USER {
             (checkpoint.user, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_DEAD_LETTERS {
+            (checkpoint.dead_letters, rest) = postcard::take_from_bytes(rest)?;
         }
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
@@ -456,6 +492,7 @@ mod tests {
         let mut checkpoint = checkpoint(|since| Ledger::begin(since, "activityTypes=27".to_owned(), false));
         checkpoint.tenant = "acme".into();
         checkpoint.user = "account 7".into();
+        checkpoint.dead_letters.last_elsewhere = Some(checkpoint.since_resolved);
         count_hourly(&mut checkpoint, 5);
         let now = checkpoint.position.complete_until();
         checkpoint.restart_ledger(now, "siteIds=1".to_owned(), false, now);
@@ -466,7 +503,7 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[10], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(10)));
+        assert_eq!(LaneCheckpoint::decode(&[&[11], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(11)));
         assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
@@ -476,7 +513,11 @@ mod tests {
         let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
         let bytes = checkpoint.encode();
         let mut checkpoint = checkpoint;
-        let without_user = bytes.len() - 1;
+        // A text without bytes, and two times that are not known.
+        let without_dead_letters = bytes.len() - 3;
+        let older = [&[9], &bytes[1..without_dead_letters]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
+        let without_user = without_dead_letters - 1;
         let older = [&[8], &bytes[1..without_user]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
         let without_target = without_user - postcard::to_allocvec(&checkpoint.target).unwrap().len();

@@ -49,7 +49,7 @@ pub use backoff::ConsecutiveRefusals;
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use checkpoint_copy::{claim_copy, copy_of};
 pub use in_store::InStore;
-pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError, Target};
+pub use lane_checkpoint::{KeptDeadLetters, LaneCheckpoint, LaneCheckpointError, Target};
 pub use poll_schedule::until_lanes_wake;
 pub use programs::LanePrograms;
 pub use remembered::{LaneMemory, Remembered};

@@ -74,11 +74,12 @@ impl Lane {
         checkpoint
     }
 
-    /// Sets the sink's type, the tenant and the target in the checkpoint.
+    /// Sets the sink's type, the tenant, the target and the store of dead letters in the checkpoint.
     fn describe(&self, checkpoint: &mut LaneCheckpoint) {
         checkpoint.sink_type = self.meter().sink_type().into();
         checkpoint.tenant = self.tenant.as_deref().unwrap_or_default().into();
         checkpoint.target.follow(self.target, self.now());
+        checkpoint.dead_letters.follow(self.delivery.dead_letters.flags());
     }
 
     /// Returns whether the ledger has journals. A backfill has none, since the console's count verifies it. A repair

@@ -19,10 +19,7 @@ use crate::StoreLocation;
 /// Opens the store. A directory or a topic has at most `max` bytes; the first dead letter creates the directory. The
 /// names of Secrets begin with `instance`.
 pub fn open(location: StoreLocation, instance: &str, max: u64) -> DeadLetters {
-    let mut flags = flag(&location);
-    if let StoreLocation::Kubernetes(_) = location {
-        flags = format!("{flags} --instance {instance}");
-    }
+    let flags = flags(&location, instance);
     match location {
         StoreLocation::File(path) => DeadLetters::in_store(files::DirectoryStore::new(path, max), flags),
         #[cfg(feature = "kubernetes")]
@@ -31,6 +28,15 @@ pub fn open(location: StoreLocation, instance: &str, max: u64) -> DeadLetters {
         StoreLocation::Kubernetes(_) => DeadLetters::disabled(),
         #[cfg(feature = "kafka")]
         StoreLocation::Kafka(location) => DeadLetters::in_store(topic::TopicStore::new(location, max), flags),
+    }
+}
+
+/// Returns the flags with which a command in any directory finds the store, each after a blank.
+pub fn flags(location: &StoreLocation, instance: &str) -> String {
+    let flag = flag(location);
+    match location {
+        StoreLocation::Kubernetes(_) => format!("{flag} --instance {instance}"),
+        _ => flag,
     }
 }
 

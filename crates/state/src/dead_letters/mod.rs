@@ -13,7 +13,7 @@ mod topic;
 
 pub use files::{files, read};
 pub use line::StoredDeadLetter;
-pub use location::{DeadLetterPartition, flag, lock, open, partitions};
+pub use location::{DeadLetterPartition, flag, flags, lock, open, partitions};
 #[cfg(feature = "kubernetes")]
 pub use secrets::SecretStore;
 

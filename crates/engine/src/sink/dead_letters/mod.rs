@@ -38,6 +38,11 @@ impl DeadLetters {
         Self { store: None, flags: String::new(), stored: Mutex::default() }
     }
 
+    /// Returns the flags with which a command finds the store, each after a blank. Empty if there is no store.
+    pub fn flags(&self) -> &str {
+        &self.flags
+    }
+
     /// Stores `dead_letters` durably, in their order. If there is no room for all, the first ones are stored.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::lane::KeptDeadLetters;
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, SortedIdentities};
 use s1_forwarder_record::{Identity, Timestamp};
 use s1_forwarder_state::dead_letters::{self, StoredDeadLetter};
@@ -19,16 +20,18 @@ pub struct LaneDeadLetters {
     /// The dead letters of lanes without a checkpoint: the lane may have had such a name when they were stored.
     former: SortedIdentities,
     lanes: BTreeSet<String>,
-    /// Why dead letters of the lane may look like missing events: it has stored more than were read or replayed.
+    /// Why dead letters of the lane may look like missing events: it has stored some in another place, or more than
+    /// were read or replayed.
     pub doubt: Option<String>,
 }
 
 impl LaneDeadLetters {
-    /// Reads the store. `live` has the checkpoints of all lanes. The [`doubt`](Self::doubt) is of those that the lane
-    /// has stored from `since` on.
+    /// Reads the store. `live` has the checkpoints of all lanes, `kept` is of that of the lane. The
+    /// [`doubt`](Self::doubt) is of those that the lane has stored from `since` on.
     pub async fn read(
         options: &Options,
         lane: &LaneId,
+        kept: &KeptDeadLetters,
         live: &dyn Store,
         since: Timestamp,
     ) -> Result<Self, VerifyError> {
@@ -65,18 +68,12 @@ impl LaneDeadLetters {
                 }
             }
         }
-        let mut doubt = None;
-        if let Some(location) = options.dead_letters() {
-            let Counted { dead_letters, by_commands } = Counted::read(options, lane, live, since).await?;
-            doubt = (dead_letters > read + by_commands).then(|| {
-                format!(
-                    "the lane has stored {dead_letters} dead letters since {since:.0}, {location} has {read} of them, and \
-                     commands have delivered {by_commands} events: give the worker's `--dead-letters`; those that were \
-                     purged look like missing ones"
-                )
-            });
-        }
-        Ok(Self { own: own.finish().map_err(unread)?, former: former.finish().map_err(unread)?, lanes, doubt })
+        let mut own = own.finish().map_err(unread)?;
+        let doubt = match doubt_of_place(options, kept, &mut own, since)? {
+            Some(doubt) => Some(doubt),
+            None => doubt_of_counts(options, lane, live, since, read).await?,
+        };
+        Ok(Self { own, former: former.finish().map_err(unread)?, lanes, doubt })
     }
 
     /// Returns how often each identity is a dead letter of the lane.
@@ -92,6 +89,45 @@ impl LaneDeadLetters {
         let place = format!("dead letters of {} (renamed?)", lanes.join(", "));
         Ok(copies.into_iter().map(|copies| (copies > 0).then(|| place.clone())).collect())
     }
+}
+
+/// Returns why the lane's dead letters may be in another store than the one that was read into `own`.
+fn doubt_of_place(
+    options: &Options,
+    kept: &KeptDeadLetters,
+    own: &mut SortedIdentities,
+    since: Timestamp,
+) -> Result<Option<String>, VerifyError> {
+    if let Some(last) = kept.last_elsewhere.filter(|last| *last >= since) {
+        return Ok(Some(format!("until {last:.0} the lane kept its dead letters in another store: they look missing")));
+    }
+    let Some((identity, _)) = kept.last.filter(|(_, last)| *last >= since) else { return Ok(None) };
+    let read = options.dead_letters().map(|location| dead_letters::flags(&location, &options.instance));
+    let is_same = read.is_some_and(|flags| *flags == *kept.flags);
+    // One store may have several names: it has the last dead letter under each of them.
+    if is_same || own.copies(&[identity]).map_err(unread)?.iter().any(|copies| *copies > 0) {
+        return Ok(None);
+    }
+    Ok(Some(format!("the worker keeps the lane's dead letters elsewhere: give{}", kept.flags)))
+}
+
+/// Returns why more dead letters of the lane may exist than the `read` ones.
+async fn doubt_of_counts(
+    options: &Options,
+    lane: &LaneId,
+    live: &dyn Store,
+    since: Timestamp,
+    read: u64,
+) -> Result<Option<String>, VerifyError> {
+    let Some(location) = options.dead_letters() else { return Ok(None) };
+    let Counted { dead_letters, by_commands } = Counted::read(options, lane, live, since).await?;
+    Ok((dead_letters > read + by_commands).then(|| {
+        format!(
+            "the lane has stored {dead_letters} dead letters since {since:.0}, {location} has {read} of them, and \
+             commands have delivered {by_commands} events: give the worker's `--dead-letters`; those that were purged \
+             look like missing ones"
+        )
+    }))
 }
 
 /// Events of the lane: those that its worker has stored as dead letters since then, and those that commands have

@@ -26,7 +26,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{LaneId, Store};
-use s1_forwarder_engine::lane::LaneCheckpoint;
+use s1_forwarder_engine::lane::{KeptDeadLetters, LaneCheckpoint};
 use s1_forwarder_engine::sink::lookup::{Kept, Lookup};
 use s1_forwarder_engine::source::{PassKeys, PullSettings, Since};
 use s1_forwarder_engine::transform::{Origin, RedactionKeys, Transformer};
@@ -137,6 +137,7 @@ async fn verify_lanes(
             target: TargetReader::new(lookup, selected.once_timeout),
             judgement: Judgement::new(report, repair.is_some()),
             live: live.clone(),
+            kept_dead_letters: KeptDeadLetters::default(),
             dead_letters: None,
             uncompared: Vec::new(),
             list: &mut list,
@@ -242,6 +243,8 @@ struct LaneComparison<'a> {
     judgement: Judgement,
     /// The worker's state.
     live: Arc<dyn Store>,
+    /// Where the worker keeps the lane's dead letters.
+    kept_dead_letters: KeptDeadLetters,
     /// `None` if they were not needed yet.
     dead_letters: Option<LaneDeadLetters>,
     /// Parts of hours that were read, and not compared yet: one question is about many.
@@ -307,6 +310,7 @@ impl LaneComparison<'_> {
 
     async fn judge(&mut self, account: &Account) -> Result<(), End> {
         let stream = self.spec.id.stream;
+        self.kept_dead_letters = account.checkpoint.dead_letters.clone();
         let (mut hours, mut not_judged) = self.hours(account, &Kept::Everything);
         let mut kept = Kept::Everything;
         // A target that the lane has not delivered to may not exist.
@@ -585,10 +589,11 @@ impl LaneComparison<'_> {
         let dead_letters = match self.dead_letters.take() {
             Some(dead_letters) => dead_letters,
             None => {
-                let Self { shared, spec, live, selected, .. } = self;
+                let Self { shared, spec, live, selected, kept_dead_letters, .. } = self;
                 // A day that is over has one count for all of its hours.
                 let since = selected.from.minus(DAY);
-                let mut dead_letters = LaneDeadLetters::read(&shared.options, &spec.id, &**live, since).await?;
+                let mut dead_letters =
+                    LaneDeadLetters::read(&shared.options, &spec.id, kept_dead_letters, &**live, since).await?;
                 if let Some(reason) = dead_letters.doubt.take() {
                     return Err(End::Unseen(reason));
                 }

@@ -536,6 +536,8 @@ impl LaneComparison<'_> {
             return Ok(());
         }
         self.target.refresh().await?;
+        // The target is asked last: an event may move there from another place meanwhile.
+        let mut places = self.elsewhere(&candidates).await?;
         let copies = self.target.copies_with_known(&identities(&candidates)).await?;
         candidates = self.judgement.count_found(candidates, &copies, |row, copies| {
             row.present += 1;
@@ -547,8 +549,12 @@ impl LaneComparison<'_> {
             row.owed -= 1;
             row.gone += 1;
         });
-        let places = self.elsewhere(&candidates).await?;
-        let absent = candidates.iter().zip(&places).filter(|(_, place)| place.is_none());
+        let mut place_of = |candidate: Candidate| {
+            let place = places.remove(&candidate.owed.identity);
+            (candidate, place)
+        };
+        let found: Vec<(Candidate, Option<String>)> = candidates.into_iter().map(&mut place_of).collect();
+        let absent = found.iter().filter(|(_, place)| place.is_none());
         let lacking = absent.map(|(candidate, _)| candidate.hour).collect();
         let is_given = self.target.lookup.is_given();
         if is_given && let Some((full, most)) = full_hours(&self.judgement.report.hours, &lacking) {
@@ -558,7 +564,7 @@ impl LaneComparison<'_> {
                 self.target.lookup.target_text()
             )));
         }
-        let found = self.judgement.without_doubtful(candidates.into_iter().zip(places).collect(), is_given);
+        let found = self.judgement.without_doubtful(found, is_given);
         // The target may have been replaced while it was asked.
         if !found.is_empty() && self.target.lookup.copied_at().is_none() {
             self.target.kept().await?;
@@ -573,15 +579,13 @@ impl LaneComparison<'_> {
         Ok(())
     }
 
-    /// Returns where each candidate is that is not in the target; `None` if that cannot be seen.
-    async fn elsewhere(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<String>>, End> {
+    /// Returns where the candidates are that are outside the target, as far as that can be seen.
+    async fn elsewhere(&mut self, candidates: &[Candidate]) -> Result<HashMap<Identity, String>, End> {
         let identities = identities(candidates);
         let places = self.target.elsewhere(&identities).await?;
-        if candidates.is_empty() {
-            return Ok(places);
-        }
         let of_former_lanes = self.dead_letters().await?.places(&identities)?;
-        Ok(places.into_iter().zip(of_former_lanes).map(|(place, other)| place.or(other)).collect())
+        let placed = places.into_iter().zip(of_former_lanes).map(|(place, other)| place.or(other));
+        Ok(identities.into_iter().zip(placed).filter_map(|(identity, place)| Some((identity, place?))).collect())
     }
 
     /// The dead letters of the lane.

@@ -14,6 +14,8 @@ use super::splunk::Hec;
 pub trait ReadBack: Contract + Default {
     type Trap: Debug + Copy;
     const TRAPS: &'static [Self::Trap];
+    /// Number of events of four that a question misses after [`Self::moves`].
+    const MISSED: u64;
 
     /// The settings of the sink, with access of its own for reading.
     fn sink(url: &str) -> Value;
@@ -22,7 +24,8 @@ pub trait ReadBack: Contract + Default {
     fn remove(&mut self, identities: &BTreeSet<String>);
     /// Stores one more copy of these events.
     fn double(&mut self, identities: &BTreeSet<String>);
-    /// Moves these events to another place, which the settings name.
+    /// Makes the question for the lane's events miss these. In turn, an event moves to another place that the settings
+    /// name, has another pipeline, or has its identity in upper case or with hyphens.
     fn moves(&mut self, identities: &BTreeSet<String>);
     fn set_trap(&mut self, trap: Option<Self::Trap>);
     /// The first `busy` questions are answered with "later".
@@ -33,6 +36,16 @@ pub trait ReadBack: Contract + Default {
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(before)?;
     Some(rest.split_once(after).map_or(rest, |(found, _)| found))
+}
+
+/// Another spelling of an identity: in upper case, or with hyphens.
+fn respelled(identity: &str, has_hyphens: bool) -> String {
+    if has_hyphens {
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &identity[part]);
+        parts.join("-")
+    } else {
+        identity.to_ascii_uppercase()
+    }
 }
 
 /// The quoted identities of a list.
@@ -46,6 +59,8 @@ pub enum SplunkTrap {
     /// A peer is down.
     Warns,
     Fails,
+    /// The search had run for too long.
+    Finalized,
     /// The stream ends before the last row.
     NoLastRow,
     /// The stream ends within a row.
@@ -130,7 +145,8 @@ impl Splunk {
         let search = form["search"].as_str();
         assert!(form["output_mode"] == "json" && form["preview"] == "false", "{form:?}");
         assert!(search.starts_with("| tstats include_reduced_buckets=t count "), "{search}");
-        assert!(!search.contains('*') && search.contains(r#" pipeline="acme" stream=activities "#), "{search}");
+        let is_of_lane = search.contains(r#" pipeline="acme" stream=activities "#);
+        assert!(!search.contains('*') && (is_of_lane || search.contains("event_id IN (")), "{search}");
         let indexes: BTreeSet<&str> = between(search, "where (", ") ").unwrap().split(" OR ").collect();
         let ids = between(search, "event_id IN (", ")").map(quoted);
         let second = |name: &str| form[name].parse::<i64>().unwrap();
@@ -142,9 +158,10 @@ impl Splunk {
             let time = event["time"].as_f64().unwrap();
             let index = event["index"].as_str().unwrap();
             if indexes.contains(format!("index=\"{index}\"").as_str())
-                && ids.as_ref().is_none_or(|ids| ids.contains(id_of(event)))
+                // Values of indexed fields are found in upper and lower case.
+                && ids.as_ref().is_none_or(|ids| ids.contains(id_of(event).to_ascii_lowercase().as_str()))
                 && window.contains(&(time as i64))
-                && (fields["pipeline"] == "acme" && fields["stream"] == "activities")
+                && (!is_of_lane || (fields["pipeline"] == "acme" && fields["stream"] == "activities"))
             {
                 found.entry((id_of(event).to_owned(), index.to_owned())).or_insert((0, time)).0 += 1;
             }
@@ -184,6 +201,10 @@ impl Splunk {
         match self.trap {
             Some(SplunkTrap::Warns) => lines.insert(1, message("WARN")),
             Some(SplunkTrap::Fails) => lines.push(message("FATAL")),
+            Some(SplunkTrap::Finalized) => {
+                let text = "Search auto-finalized after time limit (30 seconds) reached.";
+                lines.insert(1, json!({ "messages": [{ "type": "INFO", "text": text }] }));
+            }
             _ => lines.insert(1, message("INFO")),
         }
         let mut text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -199,6 +220,7 @@ impl ReadBack for Splunk {
     const TRAPS: &'static [SplunkTrap] = &[
         SplunkTrap::Warns,
         SplunkTrap::Fails,
+        SplunkTrap::Finalized,
         SplunkTrap::NoLastRow,
         SplunkTrap::BreaksOff,
         SplunkTrap::OnlyPreview,
@@ -209,6 +231,9 @@ impl ReadBack for Splunk {
         SplunkTrap::LoginPage,
         SplunkTrap::MayDelete,
     ];
+
+    /// A search does not distinguish upper case.
+    const MISSED: u64 = 3;
 
     fn sink(url: &str) -> Value {
         let verify = json!({ "url": url, "token": "s34rcher", "settle": "1ms", "elsewhere": ["other"] });
@@ -230,8 +255,13 @@ impl ReadBack for Splunk {
     }
 
     fn moves(&mut self, identities: &BTreeSet<String>) {
-        for event in self.events.iter_mut().filter(|event| identities.contains(id_of(event))) {
-            event["index"] = json!("other");
+        let moved = self.events.iter_mut().filter(|event| identities.contains(id_of(event)));
+        for (number, event) in moved.enumerate() {
+            match number % 4 {
+                0 => event["index"] = json!("other"),
+                1 => event["fields"]["pipeline"] = json!("prod-acme"),
+                spelling => event["fields"]["event_id"] = respelled(id_of(event), spelling == 2).into(),
+            }
         }
     }
 
@@ -312,19 +342,26 @@ impl Sentinel {
             "Other_CL" => &self.other,
             table => panic!("no table {table}"),
         };
-        assert!(query.contains(r#"where Pipeline == "acme" and Stream == "activities" |"#), "{query}");
+        let is_of_lane = query.contains(r#"where Pipeline == "acme" and Stream == "activities" and "#);
+        assert!(is_of_lane || query.contains("where EventId in~ ("), "{query}");
         assert!(query.contains("summarize n = count(), t = min(EventTime) by EventId | take "), "{query}");
+        let any_case = between(&query, "EventId in~ (", ")").map(quoted);
         let ids = between(&query, "EventId in (", ")").map(quoted);
         let from = between(&query, "EventTime >= datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
         let to = between(&query, "EventTime < datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
-        assert!(ids.is_some() != from.is_some(), "{query}");
+        assert_eq!(
+            [ids.is_some(), any_case.is_some(), from.is_some()].into_iter().filter(|is| *is).count(),
+            1,
+            "{query}"
+        );
         let mut found: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
         for row in rows {
             let [id, time] = ["EventId", "EventTime"].map(|column| row[column].as_str().unwrap());
             let at = Timestamp::parse(time).unwrap();
             if ids.as_ref().is_none_or(|ids| ids.contains(id))
+                && any_case.as_ref().is_none_or(|ids| ids.contains(id.to_ascii_lowercase().as_str()))
                 && (from.is_none_or(|from| from <= at) && to.is_none_or(|to| at < to))
-                && (row["Pipeline"] == "acme" && row["Stream"] == "activities")
+                && (!is_of_lane || (row["Pipeline"] == "acme" && row["Stream"] == "activities"))
             {
                 found.entry(id).or_insert((0, time)).0 += 1;
             }
@@ -373,6 +410,8 @@ impl ReadBack for Sentinel {
         AzureTrap::LoginPage,
     ];
 
+    const MISSED: u64 = 4;
+
     fn sink(url: &str) -> Value {
         let verify = json!({
             "workspace_id": "0000-1111", "client_id": "reader", "client_secret": "r3ader", "url": url,
@@ -399,9 +438,20 @@ impl ReadBack for Sentinel {
     }
 
     fn moves(&mut self, identities: &BTreeSet<String>) {
-        let is_meant = |row: &&Value| identities.contains(row["EventId"].as_str().unwrap());
-        self.other.extend(self.azure.rows.iter().filter(is_meant).cloned());
-        self.remove(identities);
+        let (moved, rest): (Vec<Value>, Vec<Value>) =
+            self.azure.rows.drain(..).partition(|row| identities.contains(row["EventId"].as_str().unwrap()));
+        self.azure.rows = rest;
+        for (number, mut row) in moved.into_iter().enumerate() {
+            match number % 4 {
+                0 => {
+                    self.other.push(row);
+                    continue;
+                }
+                1 => row["Pipeline"] = json!("prod-acme"),
+                spelling => row["EventId"] = respelled(row["EventId"].as_str().unwrap(), spelling == 2).into(),
+            }
+            self.azure.rows.push(row);
+        }
     }
 
     fn set_trap(&mut self, trap: Option<AzureTrap>) {

@@ -7,6 +7,7 @@ use http::Method;
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_engine::sink::lookup::Unproven;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_record::Identity;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
@@ -58,6 +59,22 @@ impl From<RequestError> for Unproven {
     fn from(error: RequestError) -> Self {
         of_outcome(error.outcome)
     }
+}
+
+/// The spellings of identities, each a list for one question: a transformation may have changed that of an event. The
+/// destination does not distinguish case.
+pub(crate) fn spellings(identities: &[Identity]) -> [Vec<String>; 2] {
+    let hyphenated = |identity: &Identity| {
+        let mut text = identity.to_string();
+        [20, 16, 12, 8].into_iter().for_each(|place| text.insert(place, '-'));
+        text
+    };
+    [identities.iter().map(Identity::to_string).collect(), identities.iter().map(hyphenated).collect()]
+}
+
+/// Returns the identity that an answer has in one of its spellings.
+pub(crate) fn of_spelling(text: &str) -> Option<Identity> {
+    text.replace('-', "").parse().ok()
 }
 
 /// Returns the meaning of an unsuccessful response to a question.

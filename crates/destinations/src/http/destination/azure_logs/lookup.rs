@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::Endpoint;
-use crate::http::lookup::{Questions, by_status};
+use crate::http::lookup::{Questions, by_status, of_spelling, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: 70 KB of text.
@@ -78,26 +78,28 @@ impl Failure {
 
 /// An event of an answer.
 struct Found {
+    /// The identity as it is stored.
+    id: String,
     identity: Identity,
     copies: u32,
     time: Option<Timestamp>,
 }
 
 impl Workspace {
-    /// The lane's events in a table that fulfil a condition, each once.
-    fn query(&self, table: &str, condition: &str, most: usize) -> Value {
+    /// The condition that an event is one of the lane.
+    fn of_lane(&self) -> String {
         let Self { pipeline, stream, .. } = self;
-        let pipeline = json!(pipeline);
-        json!({ "query": format!(
-            "{table} | where {condition} | where Pipeline == {pipeline} and Stream == \"{stream}\" \
-             | summarize n = count(), t = min(EventTime) by EventId | take {}",
-            most + 1
-        ) })
+        format!("Pipeline == {} and Stream == \"{stream}\"", json!(pipeline))
     }
 
+    /// The events in a table that fulfil a condition, each once.
     async fn found(&self, table: &str, condition: &str, most: usize) -> Result<Vec<Found>, Unproven> {
-        let query = self.query(table, condition, most).to_string();
-        let response = self.questions.post(&self.url, "application/json", query).await?;
+        let query = format!(
+            "{table} | where {condition} | summarize n = count(), t = min(EventTime) by EventId | take {}",
+            most + 1
+        );
+        let question = json!({ "query": query }).to_string();
+        let response = self.questions.post(&self.url, "application/json", question).await?;
         let found = proof(&response, table)?;
         if found.len() > most {
             return Err(Unproven::TooLarge(format!("{table}: more than {most} events are in one answer")));
@@ -105,10 +107,18 @@ impl Workspace {
         Ok(found)
     }
 
-    async fn of_identities(&self, table: &str, identities: &[Identity]) -> Result<Vec<(usize, u32)>, Unproven> {
-        let ids: Vec<String> = identities.iter().map(|identity| format!("\"{identity}\"")).collect();
-        let condition = format!("EventId in ({})", ids.join(","));
-        let found = self.found(table, &condition, identities.len()).await?;
+    /// Returns the place of each found event in `identities`, and the number of its copies. `spelled` are the
+    /// identities as they are asked for.
+    async fn of_identities(
+        &self,
+        table: &str,
+        condition: &str,
+        spelled: &[String],
+        identities: &[Identity],
+    ) -> Result<Vec<(usize, u32)>, Unproven> {
+        let condition = format!("{condition} (\"{}\")", spelled.join("\",\""));
+        // A spelling may be in lower case, in upper case, or in both.
+        let found = self.found(table, &condition, 3 * identities.len()).await?;
         let place = |found: Found| Some((identities.binary_search(&found.identity).ok()?, found.copies));
         let foreign = || Unproven::NoProof(format!("{table} answers with an event that nobody asked for"));
         found.into_iter().map(|found| place(found).ok_or_else(foreign)).collect()
@@ -147,8 +157,10 @@ fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Unproven> {
     };
     let time = column("t");
     let event = |row: &Vec<Value>| {
+        let id = row.get(id)?.as_str()?;
         Some(Found {
-            identity: row.get(id)?.as_str()?.parse().ok()?,
+            id: id.to_owned(),
+            identity: of_spelling(id)?,
             copies: u32::try_from(row.get(count)?.as_u64()?).ok()?,
             time: time.and_then(|time| Timestamp::parse(row.get(time)?.as_str()?).ok()),
         })
@@ -173,7 +185,9 @@ impl Lookup for Workspace {
 
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
         let mut copies = vec![0; identities.len()];
-        for (place, count) in self.of_identities(&self.table, identities).await? {
+        let [own, _] = spellings(identities);
+        let condition = format!("{} and EventId in", self.of_lane());
+        for (place, count) in self.of_identities(&self.table, &condition, &own, identities).await? {
             if let Some(copies) = copies.get_mut(place) {
                 *copies += count;
             }
@@ -187,18 +201,26 @@ impl Lookup for Workspace {
 
     async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
         let Range { start, end } = window;
-        let condition = format!("EventTime >= datetime({start}) and EventTime < datetime({end})");
+        let of_lane = self.of_lane();
+        let condition = format!("{of_lane} and EventTime >= datetime({start}) and EventTime < datetime({end})");
         let found = self.found(&self.table, &condition, MAX_LISTED).await?;
-        let listed = |Found { identity, copies, time }| Some(Listed { identity, time: time?, copies });
-        Ok(found.into_iter().filter_map(listed).collect())
+        // The question by identity finds no other spelling.
+        let found = found.into_iter().filter(|found| found.id == found.identity.to_string());
+        let listed = |Found { identity, copies, time, .. }| Some(Listed { identity, time: time?, copies });
+        Ok(found.filter_map(listed).collect())
     }
 
+    /// A transformation may also have changed the pipeline of an event, or the spelling of its identity.
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
         let mut places = vec![None; identities.len()];
-        for table in &self.elsewhere {
-            for (place, _) in self.of_identities(table, identities).await? {
-                if let Some(place) = places.get_mut(place) {
-                    *place = Some(format!("`{table}` (table)"));
+        let changed = format!("`{}` (table), with another pipeline, stream or spelling", self.table);
+        let others = self.elsewhere.iter().map(|table| (table, format!("`{table}` (table)")));
+        for (table, text) in [(&self.table, changed)].into_iter().chain(others) {
+            for spelled in spellings(identities) {
+                for (place, _) in self.of_identities(table, "EventId in~", &spelled, identities).await? {
+                    if let Some(place) = places.get_mut(place) {
+                        *place = Some(text.clone());
+                    }
                 }
             }
         }

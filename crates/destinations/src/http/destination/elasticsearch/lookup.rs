@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
 use crate::http::Endpoint;
-use crate::http::lookup::{Questions, by_status};
+use crate::http::lookup::{Questions, by_status, of_spelling, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question. With two copies of each, the answer is below 500 KB.
@@ -218,7 +218,7 @@ impl Hit<'_> {
     fn identity(&self, identities: &[Identity]) -> Option<Identity> {
         let named = FIELDS.into_iter().chain([IN_FAILURE]).filter_map(|field| self.named(field));
         let texts = [&*self.id].into_iter().chain(named);
-        texts.filter_map(|text| text.parse().ok()).find(|identity| identities.binary_search(identity).is_ok())
+        texts.filter_map(of_spelling).find(|identity| identities.binary_search(identity).is_ok())
     }
 
     /// Returns which of the identities the document has, and the document's index.
@@ -275,8 +275,8 @@ impl Cause {
 impl ClusterLookup {
     /// The documents with these identities, which are sorted.
     fn question(&self, identities: &[Identity]) -> Value {
-        let mut question = question_by(&FIELDS, identities);
-        let ids: Vec<String> = identities.iter().map(Identity::to_string).collect();
+        let [ids, _] = spellings(identities);
+        let mut question = question_by(&FIELDS, &ids);
         if let Some(Value::Array(should)) = question.pointer_mut("/query/bool/should") {
             should.push(json!({ "ids": { "values": ids } }));
         }
@@ -328,11 +328,24 @@ impl ClusterLookup {
         hits.map(place).collect()
     }
 
+    /// Documents of the target whose identity somebody has written in another way.
+    async fn respelled(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+        let [plain, hyphenated] = spellings(identities);
+        let upper = [&plain, &hyphenated].map(|texts| texts.iter().map(|text| text.to_ascii_uppercase()).collect());
+        let mut found = Vec::new();
+        for texts in upper.into_iter().chain([hyphenated]) {
+            let response = self.post(&self.name, question_by(&FIELDS, &texts)).await?;
+            let hits = proof(&response, &self.name)?.hits.hits;
+            found.extend(hits.into_iter().filter_map(|hit| hit.placed(identities)));
+        }
+        Ok(found)
+    }
+
     /// Documents that the cluster accepted and put into the failure store of the data stream. Most targets have none,
     /// and most clusters know of none.
     async fn failed(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
         let store = format!("{}::failures", self.name);
-        let response = self.post(&store, question_by(&[IN_FAILURE], identities)).await?;
+        let response = self.post(&store, question_by(&[IN_FAILURE], &spellings(identities)[0])).await?;
         if matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) || is_forbidden(&response) {
             return Ok(Vec::new());
         }
@@ -477,7 +490,7 @@ impl ClusterLookup {
             for samples in samples.chunks(MAX_IDENTITIES) {
                 let mut identities: Vec<Identity> = samples.iter().map(|(identity, ..)| *identity).collect();
                 identities.dedup();
-                let response = self.post(&self.name, question_by(&FIELDS, &identities)).await?;
+                let response = self.post(&self.name, question_by(&FIELDS, &spellings(&identities)[0])).await?;
                 let found = proof(&response, &self.name)?;
                 let found: BTreeSet<(&str, &str)> = found.hits.hits.iter().map(|hit| (&*hit.index, &*hit.id)).collect();
                 if let Some((_, index, _)) = samples.iter().find(|(_, index, id)| !found.contains(&(*index, *id))) {
@@ -584,13 +597,12 @@ fn refuse_hiding(name: &str, index: &Value) -> Result<(), Unproven> {
     Ok(())
 }
 
-/// The documents with one of these identities in one of these fields.
-fn question_by(fields: &[&str], identities: &[Identity]) -> Value {
-    let texts: Vec<String> = identities.iter().map(Identity::to_string).collect();
+/// The documents with one of these texts in one of these fields.
+fn question_by(fields: &[&str], texts: &[String]) -> Value {
     let should: Vec<Value> = fields.iter().map(|field| json!({ "terms": { *field: texts } })).collect();
     let source = [fields, &["data_stream"]].concat();
     json!({
-        "size": 2 * identities.len() + COPIES,
+        "size": 2 * texts.len() + COPIES,
         "_source": source,
         "track_total_hits": true,
         "query": { "bool": { "should": should } },
@@ -798,6 +810,7 @@ impl Lookup for ClusterLookup {
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await?;
         found.extend(self.failed(identities).await?);
+        found.extend(self.respelled(identities).await?);
         if !self.elsewhere.is_empty() {
             found.extend(self.search(&self.elsewhere.join(","), identities).await?);
         }

@@ -3,7 +3,6 @@
 //! A search answers with status 200 before it has run: what makes the answer one of a part comes later, as a message
 //! between its rows or as a stream that ends before the last one.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use serde_json::json;
 use url::form_urlencoded::Serializer;
 
 use crate::http::Endpoint;
-use crate::http::lookup::{Questions, by_status};
+use crate::http::lookup::{Questions, by_status, of_spelling, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: the text of a search has a limit.
@@ -73,17 +72,20 @@ struct Message {
     text: String,
 }
 
+impl Message {
+    /// True if the message may say that the answer is one of a part: all types but the two that say how it was made. A
+    /// search that has run for too long is finalized.
+    fn is_of_part(&self) -> bool {
+        let is_harmless = ["DEBUG", "INFO"].iter().any(|kind| self.kind.eq_ignore_ascii_case(kind));
+        !is_harmless || self.text.contains("finalized")
+    }
+}
+
 impl SearchHead {
-    /// Counts the lane's events in these indexes, `by` these fields and with a condition.
-    fn search(&self, aggregates: &str, indexes: &[String], condition: &str, by: &str) -> String {
+    /// The condition that an event is one of the lane.
+    fn of_lane(&self) -> String {
         let Self { pipeline, stream, .. } = self;
-        let indexes: Vec<String> = indexes.iter().map(|index| format!("index={}", json!(index))).collect();
-        let indexes = indexes.join(" OR ");
-        let pipeline = json!(pipeline);
-        format!(
-            "| tstats include_reduced_buckets=t {aggregates} where ({indexes}) pipeline={pipeline} stream={stream} \
-             {condition} by {by}"
-        )
+        format!("pipeline={} stream={stream}", json!(pipeline))
     }
 
     async fn rows(&self, search: &str, from: &str, to: &str) -> Result<Vec<(Identity, u32, Row)>, Unproven> {
@@ -103,22 +105,25 @@ impl SearchHead {
             response = post(first).await?;
         }
         let row = |row: Row| {
-            let identity = row.event_id.parse().ok()?;
+            let identity = of_spelling(&row.event_id)?;
             Some((identity, row.count.parse().ok()?, row))
         };
         let foreign = || Unproven::NoProof("the search answers with a row that has no identity or count".to_owned());
         proof(&response)?.into_iter().map(|found| row(found).ok_or_else(foreign)).collect()
     }
 
+    /// Returns the place of each found event in `identities`, the number of its copies, and its index if `by` names it.
+    /// `spelled` are the identities as they are asked for.
     async fn found(
         &self,
-        identities: &[Identity],
         indexes: &[String],
+        condition: &str,
+        spelled: &[String],
         by: &str,
+        identities: &[Identity],
     ) -> Result<Vec<(usize, u32, String)>, Unproven> {
-        let ids: Vec<String> = identities.iter().map(|identity| format!("\"{identity}\"")).collect();
-        let condition = format!("event_id IN ({})", ids.join(","));
-        let rows = self.rows(&self.search("count", indexes, &condition, by), "0", END_OF_TIME).await?;
+        let condition = format!("{condition} event_id IN (\"{}\")", spelled.join("\",\""));
+        let rows = self.rows(&search("count", indexes, condition.trim_start(), by), "0", END_OF_TIME).await?;
         let place = |(identity, count, row): (Identity, u32, Row)| {
             let place = identities.binary_search(&identity).ok()?;
             Some((place, count, row.index))
@@ -155,6 +160,13 @@ impl SearchHead {
     }
 }
 
+/// Counts the events in these indexes that fulfil a condition, `by` these fields.
+fn search(aggregates: &str, indexes: &[String], condition: &str, by: &str) -> String {
+    let indexes: Vec<String> = indexes.iter().map(|index| format!("index={}", json!(index))).collect();
+    let indexes = indexes.join(" OR ");
+    format!("| tstats include_reduced_buckets=t {aggregates} where ({indexes}) {condition} by {by}")
+}
+
 /// The rows of an answer about all that the search has to look at.
 fn proof(response: &Response) -> Result<Vec<Row>, Unproven> {
     let view = response.view(0);
@@ -168,8 +180,7 @@ fn proof(response: &Response) -> Result<Vec<Row>, Unproven> {
         let Ok(Line { preview, lastrow, result, messages }) = line else {
             return unproven("the answer of the search breaks off, or is none of a search");
         };
-        let warning = messages.iter().find(|message| matches!(message.kind.as_str(), "WARN" | "ERROR" | "FATAL"));
-        if let Some(Message { kind, text }) = warning {
+        if let Some(Message { kind, text }) = messages.iter().find(|message| message.is_of_part()) {
             return Err(Unproven::NoProof(view.excerpt(&format!("the search says {kind}: {text}"))));
         }
         // The row is of a search that still runs.
@@ -208,7 +219,9 @@ impl Lookup for SearchHead {
 
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
         let mut copies = vec![0; identities.len()];
-        for (place, count, _) in self.found(identities, std::slice::from_ref(&self.index), "event_id").await? {
+        let [own, _] = spellings(identities);
+        let indexes = std::slice::from_ref(&self.index);
+        for (place, count, _) in self.found(indexes, &self.of_lane(), &own, "event_id", identities).await? {
             if let Some(copies) = copies.get_mut(place) {
                 *copies += count;
             }
@@ -222,33 +235,34 @@ impl Lookup for SearchHead {
 
     async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
         let indexes = std::slice::from_ref(&self.index);
-        let search = self.search("count min(_time) as time", indexes, "", "event_id");
+        let search = search("count min(_time) as time", indexes, &self.of_lane(), "event_id");
         // Bounds are whole seconds, and the last one is not searched.
         let to = seconds(window.end.plus(Duration::from_micros(999_999)));
         let rows = self.rows(&search, &seconds(window.start), &to).await?;
         if rows.len() > MAX_LISTED {
             return Err(Unproven::TooLarge(format!("{} events are more than one list may have", rows.len())));
         }
+        // The question by identity finds upper-case letters, and no hyphens.
+        let rows =
+            rows.into_iter().filter(|(identity, _, row)| row.event_id.eq_ignore_ascii_case(&identity.to_string()));
         // A time without fraction is sufficient for its hour.
         let listed = |(identity, copies, row): (Identity, u32, Row)| {
             let seconds: i64 = row.time.split('.').next()?.parse().ok()?;
             Some(Listed { identity, time: Timestamp::from_micros(seconds.checked_mul(1_000_000)?), copies })
         };
-        Ok(rows.into_iter().filter_map(listed).collect())
+        Ok(rows.filter_map(listed).collect())
     }
 
+    /// An ingest rule may also have changed the pipeline of an event, or the spelling of its identity.
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
         let mut places = vec![None; identities.len()];
-        if self.elsewhere.is_empty() {
-            return Ok(places);
-        }
-        let mut found: BTreeMap<usize, String> = BTreeMap::new();
-        for (place, _, index) in self.found(identities, &self.elsewhere, "event_id index").await? {
-            found.insert(place, format!("`{index}` (index)"));
-        }
-        for (place, name) in found {
-            if let Some(place) = places.get_mut(place) {
-                *place = Some(name);
+        let indexes: Vec<String> = [&self.index].into_iter().chain(&self.elsewhere).cloned().collect();
+        for spelled in spellings(identities) {
+            for (place, _, index) in self.found(&indexes, "", &spelled, "event_id index", identities).await? {
+                let changed = if index == self.index { ", with another pipeline, stream or spelling" } else { "" };
+                if let Some(place) = places.get_mut(place) {
+                    *place = Some(format!("`{index}` (index){changed}"));
+                }
             }
         }
         Ok(places)

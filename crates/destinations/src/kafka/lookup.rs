@@ -15,6 +15,7 @@ use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{ClientSettings, Retention, SentEvent, Topic};
 use s1_forwarder_record::{Identity, Timestamp, facts};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::options::Options;
@@ -119,12 +120,14 @@ impl Named {
         let is_constant = Accounting::of(lane.stream) == Accounting::Records;
         let by_key = record_id.filter(|_| is_constant).map(|id| Identity::of(&lane.console_host, lane.stream, id, ""));
         let mut doubted: BTreeSet<Identity> = of_headers.iter().chain(&of_event).copied().chain(by_key).collect();
-        let mut is_unnamed = false;
+        let is_many = is_many(payload, lane.schema == Schema::Raw && of_event.is_empty());
+        let mut is_unnamed = is_many && (is_of_lane || record_id.is_some());
         if of_event.is_empty() && by_key.is_none() {
             // A program may have removed the identity from the event. An intact record as it came says which event it
-            // is.
+            // is. An identity in a header is ours only next to the other headers of the forwarder.
             let may_lack_it = lane.schema != Schema::Raw || record_id.is_none();
-            match identities_in(payload).filter(|_| !of_headers.is_empty() && may_lack_it) {
+            let has_headers = !of_headers.is_empty() && !pipelines.is_empty() && !streams.is_empty();
+            match identities_in(payload).filter(|_| has_headers && may_lack_it) {
                 Some(others) => doubted.extend(others),
                 None => is_unnamed = true,
             }
@@ -153,6 +156,13 @@ fn of_event(payload: &[u8], record_id: Option<&str>, lane: &SinkContext) -> BTre
         }
     }
     identities
+}
+
+/// True if the payload may have several events: it is no object, or one that may have several records as they came.
+fn is_many(payload: &[u8], may_have_records: bool) -> bool {
+    let is_object = payload.first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(payload).is_ok();
+    let has_records = || memmem::find_iter(payload, TIMES[0]).nth(1).is_some();
+    !payload.is_empty() && (!is_object || (may_have_records && has_records()))
 }
 
 /// The identities in JSON, whatever their names. `None` if the payload may have others: it is no JSON, or has something
@@ -353,6 +363,50 @@ mod tests {
                 let named = Named::of(&message, &lane(Stream::Threats, schema));
                 assert!(named.is_unnamed && named.own.is_empty(), "{named:?}");
             }
+        }
+    }
+
+    /// A program that makes one message of many keeps headers and key of the first at best.
+    #[test]
+    fn a_message_that_may_have_several_events_may_have_any() {
+        let record = r#"{"id":"7","activityType":27,"createdAt":"2026-01-01T00:00:00Z"}"#;
+        let event = format!(r#"{{"sentinel_one":{{"identity":"{ONE}"}}}}"#);
+        let key = format!("{HOST}/activities/7");
+        for (schema, payload, is_unnamed) in [
+            (Schema::Raw, record.to_owned(), false),
+            (Schema::Raw, format!("{record}\n{record}"), true),
+            (Schema::Raw, format!("[{record},{record}]"), true),
+            (Schema::Raw, format!(r#"{{"records":[{record},{record}]}}"#), true),
+            // A program of the lane's own has removed the time.
+            (Schema::Raw, r#"{"id":"7","activityType":27}"#.to_owned(), false),
+            (Schema::Ecs, event.clone(), false),
+            (Schema::Ecs, format!("[{event}]"), true),
+            (Schema::Ecs, "\u{1f}\u{8b}".to_owned(), true),
+            (Schema::Ecs, String::new(), false),
+        ] {
+            for (key, ids, values) in [
+                (key.as_bytes(), vec![ONE.as_bytes()], vec![&b"acme"[..]]),
+                (key.as_bytes(), vec![], vec![]),
+                (b"", vec![ONE.as_bytes()], vec![&b"acme"[..]]),
+            ] {
+                let streams = if values.is_empty() { vec![] } else { vec![&b"activities"[..]] };
+                let message = SentEvent { key, payload: payload.as_bytes(), ids, pipelines: values, streams };
+                let named = Named::of(&message, &lane(Stream::Activities, schema));
+                // Nothing but the key says of an empty message which one it was.
+                let may_be_any = is_unnamed || (key.is_empty() && payload.is_empty());
+                assert_eq!(named.is_unnamed, may_be_any, "{payload} {message:?} {named:?}");
+            }
+        }
+        // The header of another program has the same name.
+        let payload: &[u8] = br#"{"ts":1,"message":"a few words"}"#;
+        for (pipelines, streams, is_unnamed) in [
+            (vec![], vec![], true),
+            (vec![&b"acme"[..]], vec![], true),
+            (vec![&b"acme"[..]], vec![&b"threats"[..]], false),
+        ] {
+            let message =
+                SentEvent { payload, ids: vec![OTHER.as_bytes()], pipelines, streams, ..SentEvent::default() };
+            assert_eq!(Named::of(&message, &lane(Stream::Threats, Schema::Ecs)).is_unnamed, is_unnamed, "{message:?}");
         }
     }
 

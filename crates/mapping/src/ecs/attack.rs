@@ -30,7 +30,7 @@ pub(super) struct AttackBuffers {
 pub(super) struct Techniques<'s>(&'s mut AttackBuffers);
 
 impl<'s> Techniques<'s> {
-    fn new(sets: &'s mut AttackBuffers) -> Self {
+    fn new(attack_buffers: &'s mut AttackBuffers) -> Self {
         let AttackBuffers {
             descriptions,
             tactic_ids,
@@ -41,15 +41,15 @@ impl<'s> Techniques<'s> {
             other_names,
             sub_ids,
             sub_names,
-        } = sets;
+        } = attack_buffers;
         for set in [descriptions, tactic_ids, tactics, other_tactics, ids, names, other_names, sub_ids, sub_names] {
             set.clear();
         }
-        Self(sets)
+        Self(attack_buffers)
     }
 
-    pub fn of_threat(sets: &'s mut AttackBuffers, threat: &ThreatParts<'_>) -> Self {
-        let mut techniques = Self::new(sets);
+    pub fn of_threat(attack_buffers: &'s mut AttackBuffers, threat: &ThreatParts<'_>) -> Self {
+        let mut techniques = Self::new(attack_buffers);
         threat.each_indication(|indication| match indication {
             Indication::Description(text) => techniques.0.descriptions.add_value(text),
             Indication::Tactic(name) => techniques.add_tactic(name, None),
@@ -59,8 +59,8 @@ impl<'s> Techniques<'s> {
         techniques
     }
 
-    pub fn of_alert(sets: &'s mut AttackBuffers, alert: &UnifiedParts<'_>) -> Self {
-        let mut techniques = Self::new(sets);
+    pub fn of_alert(attack_buffers: &'s mut AttackBuffers, alert: &UnifiedParts<'_>) -> Self {
+        let mut techniques = Self::new(attack_buffers);
         for attack in alert.attacks() {
             techniques.add_tactic(attack.tactic, attack.tactic_id);
             techniques.add(&attack);

@@ -87,7 +87,7 @@ pub(super) struct Ecs {
     seen: Seen,
     scratch: Scratch,
     /// Reused for the next event.
-    techniques: AttackBuffers,
+    attack_buffers: AttackBuffers,
 }
 
 impl Ecs {
@@ -103,7 +103,7 @@ impl Ecs {
             known: places(origin.stream, KeyCase::Snake),
             seen: Seen::default(),
             scratch: Scratch::default(),
-            techniques: AttackBuffers::default(),
+            attack_buffers: AttackBuffers::default(),
         }
     }
 }
@@ -139,14 +139,20 @@ impl SchemaMapper for Ecs {
         let mut unknown_activity = false;
         match &record.fields {
             Fields::Threat(threat) => {
-                threat::map(&mut event, &common, threat, enrichment.and_then(Enrichment::read), &mut self.techniques);
+                threat::map(
+                    &mut event,
+                    &common,
+                    threat,
+                    enrichment.and_then(Enrichment::read),
+                    &mut self.attack_buffers,
+                );
             }
             Fields::Activity(activity, data) => unknown_activity = activity::map(&mut event, &common, activity, data),
             Fields::RuleHit(activity, hit) => unknown_activity = rule_hit::map(&mut event, &common, activity, hit),
             Fields::Agent(agent) => agent::map(&mut event, &common, agent),
             Fields::Alert(alert) => alert::map(&mut event, &common, alert),
             Fields::Group(group) => group::map(&mut event, &common, group),
-            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.techniques),
+            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.attack_buffers),
             Fields::Vulnerability(finding) => {
                 vulnerability::map(&mut event, &common, finding, &content_version(received));
             }

@@ -28,10 +28,10 @@ pub(super) fn map(
     common: &CommonFields<'_>,
     threat: &Threat<'_>,
     enrichment: Option<Enrichment>,
-    sets: &mut AttackBuffers,
+    attack_buffers: &mut AttackBuffers,
 ) {
     let parts = ThreatParts::of(threat);
-    let techniques = Techniques::of_threat(sets, &parts);
+    let techniques = Techniques::of_threat(attack_buffers, &parts);
     let endpoint = &parts.endpoint;
     event.head(common, parts.times(), endpoint.agent_versions);
     event.sentence("message", &parts.message());

@@ -21,10 +21,10 @@ pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
     alert: &UnifiedAlert<'_>,
-    sets: &mut AttackBuffers,
+    attack_buffers: &mut AttackBuffers,
 ) {
     let parts = UnifiedParts::of(alert);
-    let techniques = Techniques::of_alert(sets, &parts);
+    let techniques = Techniques::of_alert(attack_buffers, &parts);
     let owner = &parts.endpoint.owner;
     event.mark(parts.severity);
     head(event, common, &parts);

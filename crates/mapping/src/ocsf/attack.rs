@@ -28,14 +28,14 @@ fn present(text: Option<Escaped<'_>>) -> Option<&str> {
 }
 
 impl<'s> Attacks<'s> {
-    fn new(buffers: &'s mut AttackBuffers) -> Self {
-        buffers.json.clear();
-        buffers.seen.clear();
-        Self(buffers)
+    fn new(attack_buffers: &'s mut AttackBuffers) -> Self {
+        attack_buffers.json.clear();
+        attack_buffers.seen.clear();
+        Self(attack_buffers)
     }
 
-    pub fn of_threat(buffers: &'s mut AttackBuffers, threat: &ThreatParts<'_>) -> Self {
-        let mut attacks = Self::new(buffers);
+    pub fn of_threat(attack_buffers: &'s mut AttackBuffers, threat: &ThreatParts<'_>) -> Self {
+        let mut attacks = Self::new(attack_buffers);
         let mut tactic = None;
         let mut has_technique = false;
         threat.each_indication(|indication| match indication {
@@ -52,8 +52,8 @@ impl<'s> Attacks<'s> {
         attacks
     }
 
-    pub fn of_alert(buffers: &'s mut AttackBuffers, alert: &UnifiedParts<'_>) -> Self {
-        let mut attacks = Self::new(buffers);
+    pub fn of_alert(attack_buffers: &'s mut AttackBuffers, alert: &UnifiedParts<'_>) -> Self {
+        let mut attacks = Self::new(attack_buffers);
         for attack in alert.attacks() {
             if !attacks.add_technique(attack) {
                 attacks.add(Attack { technique: None, technique_name: None, ..attack });

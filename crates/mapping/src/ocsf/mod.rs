@@ -88,7 +88,7 @@ pub(super) struct Ocsf {
     seen: Seen,
     scratch: Scratch,
     /// Reused for the next event.
-    attacks: AttackBuffers,
+    attack_buffers: AttackBuffers,
 }
 
 impl Ocsf {
@@ -102,7 +102,7 @@ impl Ocsf {
             known: places(origin.stream, KeyCase::AsReceived),
             seen: Seen::default(),
             scratch: Scratch::default(),
-            attacks: AttackBuffers::default(),
+            attack_buffers: AttackBuffers::default(),
         }
     }
 }
@@ -137,14 +137,14 @@ impl SchemaMapper for Ocsf {
         match &record.fields {
             Fields::Threat(threat) => {
                 let enrichment = enrichment.and_then(Enrichment::read);
-                threat::map(&mut event, &common, threat, enrichment.as_ref(), &mut self.attacks);
+                threat::map(&mut event, &common, threat, enrichment.as_ref(), &mut self.attack_buffers);
             }
             Fields::Activity(activity, data) => unknown_activity = activity::map(&mut event, &common, activity, data),
             Fields::RuleHit(activity, hit) => unknown_activity = rule_hit::map(&mut event, &common, activity, hit),
             Fields::Agent(agent) => agent::map(&mut event, &common, agent),
             Fields::Alert(alert) => alert::map(&mut event, &common, alert),
             Fields::Group(group) => group::map(&mut event, &common, group),
-            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.attacks),
+            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.attack_buffers),
             Fields::Vulnerability(finding) => vulnerability::map(&mut event, &common, finding),
         }
         Written::of(unknown_activity, &event.json.keys, &mut self.seen)

@@ -28,10 +28,10 @@ pub(super) fn map(
     common: &CommonFields<'_>,
     threat: &Threat<'_>,
     enrichment: Option<&Enrichment>,
-    buffers: &mut AttackBuffers,
+    attack_buffers: &mut AttackBuffers,
 ) {
     let parts = ThreatParts::of(threat);
-    let attacks = Attacks::of_threat(buffers, &parts);
+    let attacks = Attacks::of_threat(attack_buffers, &parts);
     let endpoint = &parts.endpoint;
     event.begin(Class::DetectionFinding, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {

@@ -29,10 +29,10 @@ pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
     alert: &UnifiedAlert<'_>,
-    buffers: &mut AttackBuffers,
+    attack_buffers: &mut AttackBuffers,
 ) {
     let parts = UnifiedParts::of(alert);
-    let attacks = Attacks::of_alert(buffers, &parts);
+    let attacks = Attacks::of_alert(attack_buffers, &parts);
     event.begin(Class::DetectionFinding, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: parts.id,

@@ -117,7 +117,7 @@ fn types() -> Vec<ActivityType> {
         categories: words(cell("ecs_event_category")),
         types: words(cell("ecs_event_type")),
         action: cell("ecs_event_action"),
-        outcome: EventOutcome::of_word(cell("ecs_event_outcome")),
+        outcome: EventOutcome::of_cell(cell("ecs_event_outcome")),
         severity: Severity::of_id(cell("severity_id").parse().unwrap_or(0)),
         off_severity: cell("off_severity_id").parse().ok().map(Severity::of_id),
         object: Object::of_cell(cell("object")),

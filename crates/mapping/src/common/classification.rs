@@ -107,26 +107,13 @@ pub enum EventOutcome {
 }
 
 impl EventOutcome {
-    /// Reads the word of `event.outcome`.
-    pub fn of_word(word: &str) -> Option<Self> {
-        [Self::Success, Self::Failure, Self::Unknown].into_iter().find(|outcome| outcome.word() == word)
-    }
-
-    /// The word of `event.outcome`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-            Self::Unknown => "unknown",
+    /// Reads a cell of the table of activity types.
+    pub fn of_cell(cell: &str) -> Option<Self> {
+        match cell {
+            "success" => Some(Self::Success),
+            "failure" => Some(Self::Failure),
+            "unknown" => Some(Self::Unknown),
+            _ => None,
         }
-    }
-}
-
-/// The outcome of a detection.
-pub fn event_outcome(outcome: Option<Outcome>, has_failed: bool) -> EventOutcome {
-    match outcome {
-        Some(Outcome::Mitigated | Outcome::Blocked | Outcome::Benign) => EventOutcome::Success,
-        Some(Outcome::Active) if has_failed => EventOutcome::Failure,
-        _ => EventOutcome::Unknown,
     }
 }

@@ -38,33 +38,6 @@ impl EventKind {
             kind => kind,
         })
     }
-
-    /// Prints types and categories, for the manual.
-    pub fn print(&self) -> String {
-        let (categories, types) = self.class();
-        let list = |words: [&str; 2]| words.join(", ").trim_end_matches(", ").to_owned();
-        format!("{} ({})", list(types), list(categories))
-    }
-
-    /// Categories and types in addition to `intrusion_detection` and `info`; "" for none.
-    pub fn class(self) -> ([&'static str; 2], [&'static str; 2]) {
-        let one = |category, kind| ([category, ""], [kind, ""]);
-        match self {
-            Self::ProcessCreation => one("process", "start"),
-            Self::Process(kind) => one("process", kind),
-            Self::File(kind) => one("file", kind),
-            Self::Registry(kind) => one("registry", kind),
-            Self::Task(kind) => one("configuration", kind),
-            Self::Connection => one("network", "connection"),
-            Self::Web => (["network", "web"], ["protocol", "access"]),
-            Self::Dns => one("network", "protocol"),
-            Self::Login => one("authentication", "start"),
-            Self::Logout => one("authentication", "end"),
-            Self::Module => one("library", "start"),
-            Self::Driver => one("driver", "start"),
-            Self::Indicator => one("malware", "info"),
-        }
-    }
 }
 
 /// Words without separators. Consoles spell the end of some in several ways.

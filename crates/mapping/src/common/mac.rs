@@ -9,11 +9,11 @@ pub struct Mac {
     digits: [u8; 16],
     length: usize,
     number: u64,
-    /// The separator of bytes in OCSF.
+    /// The separator of bytes: that which was received, if it separates single bytes, else a colon.
     separator: u8,
 }
 
-/// A MAC address in the form of a schema.
+/// The text of a MAC address.
 #[derive(Debug)]
 pub struct MacText {
     bytes: [u8; 23],
@@ -54,13 +54,13 @@ impl Mac {
         matches!(mac.length, 12 | 16).then_some(mac)
     }
 
-    /// `00-25-96-FF-FE-12`
-    pub fn in_ecs(&self) -> MacText {
+    /// In capitals with hyphens: `00-25-96-FF-FE-12`.
+    pub fn with_hyphens(&self) -> MacText {
         self.spelled(b'-', |digit| digit.to_ascii_uppercase())
     }
 
-    /// With hyphens or colons, as received, else with colons. OCSF has no MAC address of 8 bytes.
-    pub fn in_ocsf(&self) -> Option<MacText> {
+    /// With hyphens or colons, as received, else with colons. `None` for a MAC address of 8 bytes.
+    pub fn of_6_bytes(&self) -> Option<MacText> {
         (self.length == 12).then(|| self.spelled(self.separator, |digit| digit))
     }
 
@@ -141,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_one_form_in_ecs_and_its_own_in_ocsf() {
-        let spelled = |text| mac(text).map(|mac| mac.in_ecs().as_escaped().raw().to_owned());
-        let in_ocsf = |text| mac(text)?.in_ocsf().map(|text| text.as_escaped().raw().to_owned());
-        for (text, ocsf) in [
+    fn an_address_has_one_form_with_hyphens_and_its_own_of_6_bytes() {
+        let with_hyphens = |text| mac(text).map(|mac| mac.with_hyphens().as_escaped().raw().to_owned());
+        let of_6_bytes = |text| mac(text)?.of_6_bytes().map(|text| text.as_escaped().raw().to_owned());
+        for (text, own) in [
             ("00:00:5e:00:53:00", "00:00:5e:00:53:00"),
             ("00-00-5E-00-53-00", "00-00-5E-00-53-00"),
             ("0000.5e00.5300", "00:00:5e:00:53:00"),
@@ -152,11 +152,11 @@ mod tests {
             ("00005e005300", "00:00:5e:00:53:00"),
             (" 00005E005300 ", "00:00:5E:00:53:00"),
         ] {
-            assert_eq!(spelled(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");
-            assert_eq!(in_ocsf(text).as_deref(), Some(ocsf), "{text}");
+            assert_eq!(with_hyphens(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");
+            assert_eq!(of_6_bytes(text).as_deref(), Some(own), "{text}");
         }
         let long = "00:25:96:FF:FE:12:34:56";
-        assert_eq!((spelled(long).as_deref(), in_ocsf(long)), (Some("00-25-96-FF-FE-12-34-56"), None));
+        assert_eq!((with_hyphens(long).as_deref(), of_6_bytes(long)), (Some("00-25-96-FF-FE-12-34-56"), None));
         for text in ["", "x", "00:00", "zz:zz:zz:zz:zz:zz", "00:25:96:FF:FE:12:34:56:78", "0050569A1B2", "n/a"] {
             assert!(mac(text).is_none(), "{text}");
         }

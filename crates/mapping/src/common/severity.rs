@@ -16,27 +16,6 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The value of `event.severity`: the scale that Elastic Security uses for its rules.
-    pub fn score(self) -> &'static str {
-        match self {
-            Self::Informational | Self::Low => "21",
-            Self::Medium => "47",
-            Self::High => "73",
-            Self::Critical => "99",
-        }
-    }
-
-    /// The value of `sentinel_one.<stream>.severity`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Informational => "informational",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-
     /// The spelling of vulnerability databases.
     pub fn capitalised(self) -> &'static str {
         match self {

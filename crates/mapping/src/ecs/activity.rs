@@ -85,7 +85,7 @@ fn event_object(
         _ => event.json.word("action", class.action),
     }
     if let Some(outcome) = class.outcome {
-        event.json.word("outcome", outcome.word());
+        event.outcome(outcome);
     }
     reason(event, parts, class);
     if class.subject == Subject::Device {

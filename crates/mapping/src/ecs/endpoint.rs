@@ -98,7 +98,7 @@ pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
             event.addresses("ip", value, |address| ips.insert(address.as_escaped()));
         }
         if let Some(mac) = interface.mac.escaped().and_then(own_mac) {
-            macs.insert(mac.in_ecs().as_escaped());
+            macs.insert(mac.with_hyphens().as_escaped());
         }
     });
     event.addresses("ip", endpoint.external, |address| ips.insert(address.as_escaped()));
@@ -116,7 +116,7 @@ pub(super) fn mark_addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
 fn macs(event: &mut Event<'_>, value: Value<'_>) {
     let list = event.json.open_list("mac");
     for mac in value.escaped().into_iter().flat_map(|text| text.split(',')).filter_map(own_mac) {
-        event.json.element(mac.in_ecs().as_escaped());
+        event.json.element(mac.with_hyphens().as_escaped());
     }
     event.json.close(list);
 }

@@ -339,7 +339,7 @@ impl<'o> Event<'o> {
 
     pub fn severity(&mut self, severity: Option<Severity>) {
         if let Some(severity) = severity {
-            self.json.number("severity", severity.score());
+            self.json.number("severity", severity_score(severity));
         }
     }
 
@@ -357,5 +357,15 @@ impl<'o> Event<'o> {
             self.mismatch(name, value, expected);
         }
         text
+    }
+}
+
+/// The value of `event.severity`: the scale that Elastic Security uses for its rules.
+pub(super) fn severity_score(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Informational | Severity::Low => "21",
+        Severity::Medium => "47",
+        Severity::High => "73",
+        Severity::Critical => "99",
     }
 }

@@ -1,10 +1,11 @@
 //! The tables of the console's words, for `docs/mapping-ecs.md`.
 
-use super::{activity_data, activity_user, detection, endpoint, network, threat, unified_alert};
+use super::event::severity_score;
+use super::{activity_data, activity_user, detection, endpoint, matched, network, outcome, threat, unified_alert};
 use crate::common::attack::{TACTICS, print_tactic};
-use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
+use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES};
 use crate::common::dns::RECORD_TYPES;
-use crate::common::event_kind::{EVENT_KINDS, EventKind, OPERATIONS};
+use crate::common::event_kind::{EVENT_KINDS, OPERATIONS};
 use crate::common::machine::MACHINES;
 use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
 use crate::common::os::{ARCHITECTURES, BITS, MAKES, Make, OS_TYPES};
@@ -46,21 +47,24 @@ pub fn word_tables() -> Vec<PrintedWords> {
     tables.insert(2, make);
     tables.insert(3, BITS.print(|_| "by the make of the processor".to_owned()).named("host.architecture"));
     tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));
-    tables.push(SEVERITIES.print(|severity| severity.score().to_owned()));
-    tables.push(BY_CONFIDENCE.print(|severity| print_confidence(*severity, |severity| severity.score().to_owned())));
+    tables.push(SEVERITIES.print(|severity| severity_score(*severity).to_owned()));
+    tables.push(
+        BY_CONFIDENCE.print(|severity| print_confidence(*severity, |severity| severity_score(severity).to_owned())),
+    );
     tables.push(
         SWITCHES.print(|is_on| if *is_on { "21 (switched on)" } else { "by the type (switched off)" }.to_owned()),
     );
-    tables.push(OUTCOMES.print(|outcome| match event_outcome(Some(*outcome), false) {
+    tables.push(OUTCOMES.print(|outcome| match outcome::of_detection(Some(*outcome), false) {
         EventOutcome::Unknown => "unknown, failure if an action failed".to_owned(),
-        outcome => outcome.word().to_owned(),
+        outcome => outcome::word(outcome).to_owned(),
     }));
     let ended = ENDED.print(|ended| match ended {
         Ended::Failed | Ended::Partial => "failure (report of a threat that is not mitigated)".to_owned(),
         Ended::Success | Ended::Pending => "by the other reports (of a threat that is not mitigated)".to_owned(),
     });
     tables.push(ended.named("event.outcome"));
-    tables.push(REPORTED_OUTCOMES.print(|outcome| format!("{} (activity of an unknown type)", outcome.word())));
+    tables
+        .push(REPORTED_OUTCOMES.print(|outcome| format!("{} (activity of an unknown type)", outcome::word(*outcome))));
     tables.push(CATEGORIES.print(|categories| categories.join(", ")));
     tables.push(
         ON_ENDPOINTS.print(|()| "intrusion_detection (unified alert, unless an endpoint is attacked)".to_owned()),
@@ -73,7 +77,7 @@ pub fn word_tables() -> Vec<PrintedWords> {
         DetectionType::Static => "file (of an engine of the agent, if there is one)".to_owned(),
         DetectionType::Dynamic => "process (of an engine of the agent, if there is one)".to_owned(),
     }));
-    tables.push(EVENT_KINDS.print(EventKind::print));
+    tables.push(EVENT_KINDS.print(|kind| matched::print_class(*kind)));
     tables.push(
         OPERATIONS.print(|operation| format!("{operation} (in place of another type of a file, a registry or a task)")),
     );

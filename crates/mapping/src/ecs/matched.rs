@@ -8,7 +8,7 @@ use crate::common::missing::trimmed;
 impl Matched<'_> {
     /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
     pub(super) fn classify(self, event: &mut Event<'_>) {
-        let (categories, types) = self.kind.map(EventKind::class).unwrap_or_default();
+        let (categories, types) = self.kind.map(class).unwrap_or_default();
         // ECS: what started is `process.*`.
         let is_start = self.has_target || self.kind != Some(EventKind::ProcessCreation);
         let types = types.into_iter().filter(|word| !matches!(*word, "" | "info") && (is_start || *word != "start"));
@@ -26,4 +26,31 @@ impl Matched<'_> {
             event.json.word("outcome", if success { "success" } else { "failure" });
         }
     }
+}
+
+/// Categories and types in addition to `intrusion_detection` and `info`; "" for none.
+fn class(kind: EventKind) -> ([&'static str; 2], [&'static str; 2]) {
+    let one = |category, kind| ([category, ""], [kind, ""]);
+    match kind {
+        EventKind::ProcessCreation => one("process", "start"),
+        EventKind::Process(kind) => one("process", kind),
+        EventKind::File(kind) => one("file", kind),
+        EventKind::Registry(kind) => one("registry", kind),
+        EventKind::Task(kind) => one("configuration", kind),
+        EventKind::Connection => one("network", "connection"),
+        EventKind::Web => (["network", "web"], ["protocol", "access"]),
+        EventKind::Dns => one("network", "protocol"),
+        EventKind::Login => one("authentication", "start"),
+        EventKind::Logout => one("authentication", "end"),
+        EventKind::Module => one("library", "start"),
+        EventKind::Driver => one("driver", "start"),
+        EventKind::Indicator => one("malware", "info"),
+    }
+}
+
+/// Prints types and categories, for the manual.
+pub(super) fn print_class(kind: EventKind) -> String {
+    let (categories, types) = class(kind);
+    let list = |words: [&str; 2]| words.join(", ").trim_end_matches(", ").to_owned();
+    format!("{} ({})", list(types), list(categories))
 }

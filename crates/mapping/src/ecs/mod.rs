@@ -20,6 +20,7 @@ mod manual;
 mod matched;
 mod network;
 mod organization;
+mod outcome;
 mod registry;
 mod related;
 mod remote_origin;
@@ -38,7 +39,7 @@ use s1_forwarder_record::{Identity, Scope, Stream, Timestamp, hostname};
 
 use self::attack::AttackBuffers;
 use self::common_fields::CommonFields;
-use self::event::{Event, Scratch};
+use self::event::{Event, Scratch, severity_score};
 pub(super) use self::manual::word_tables;
 use super::json::Json;
 use super::mapping::{CompleteSnapshot, Origin, SchemaMapper, Written};
@@ -182,7 +183,7 @@ impl SchemaMapper for Ecs {
             json.text("id", id);
         }
         if let Some(severity) = known.severity {
-            json.number("severity", severity.score());
+            json.number("severity", severity_score(severity));
         }
         json.text("original", &String::from_utf8_lossy(record));
         json.raw(b"}");

@@ -7,9 +7,9 @@ use super::attack::{AttackBuffers, Techniques};
 use super::common_fields::CommonFields;
 use super::event::{Event, is_missing_word, is_set};
 use super::vendor::{JoinKeys, VendorObject};
-use super::{cloud, endpoint, organization, user, workload};
+use super::{cloud, endpoint, organization, outcome, user, workload};
 use crate::common::account::Account;
-use crate::common::classification::{OUTCOMES, Outcome, categories, event_outcome};
+use crate::common::classification::{OUTCOMES, Outcome, categories};
 use crate::common::missing::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, is_version, unless_zero};
 use crate::common::word::Word;
@@ -122,7 +122,7 @@ fn event_object(
         event.json.raw(b"\"");
     }
     let has_failed = outcome == Some(Outcome::Active) && parts.mitigation.has_failed();
-    event.json.word("outcome", event_outcome(outcome, has_failed).word());
+    event.outcome(outcome::of_detection(outcome, has_failed));
     event.severity(parts.severity);
     event.optional("id", parts.id.escaped());
     event.threat_url(common, parts.id);

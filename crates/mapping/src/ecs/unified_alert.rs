@@ -7,10 +7,10 @@ use super::attack::{AttackBuffers, Techniques};
 use super::common_fields::CommonFields;
 use super::event::{Event, is_missing_word, is_set};
 use super::vendor::{JoinKeys, VendorObject};
-use super::{cloud, endpoint, organization, user, workload};
+use super::{cloud, endpoint, organization, outcome, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::classification::{OUTCOMES, event_outcome};
+use crate::common::classification::OUTCOMES;
 use crate::common::missing::first_scalar;
 use crate::common::page;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, timestamp, unless_zero};
@@ -95,7 +95,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
         "" => event.json.word("action", "unified-alert-raised"),
         word => event.json.word("action", &format!("unified-alert-{}", word.replace('_', "-"))),
     }
-    event.json.word("outcome", event_outcome(OUTCOMES.find(result.as_str()), false).word());
+    event.outcome(outcome::of_detection(OUTCOMES.find(result.as_str()), false));
     event.severity(parts.known_severity());
     event.text("id", parts.id);
     if event.text("url", parts.link).is_none()

@@ -75,7 +75,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
     }
 
     pub fn severity(&mut self, severity: Option<Severity>) {
-        self.text("severity", severity.map(Severity::word));
+        self.text("severity", severity.map(severity_word));
     }
 
     /// Writes `severity` for records with a severity of their own: `word`, else the console's in lower case. If the
@@ -181,4 +181,15 @@ pub(super) fn open_with_identity(json: &mut Json<'_>, identity: Identity) -> Ope
     let open = json.open("sentinel_one");
     json.word("identity", std::str::from_utf8(&identity.hex()).unwrap_or_default());
     open
+}
+
+/// The value of `sentinel_one.<stream>.severity`.
+pub(super) fn severity_word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Informational => "informational",
+        Severity::Low => "low",
+        Severity::Medium => "medium",
+        Severity::High => "high",
+        Severity::Critical => "critical",
+    }
 }

@@ -251,7 +251,7 @@ fn write_interface(event: &mut Event<'_>, interface: &Interface<'_>, address: Op
 
 fn write_mac(event: &mut Event<'_>, mac: Option<Mac>) {
     let Some(mac) = mac else { return };
-    let Some(text) = mac.in_ocsf() else { return };
+    let Some(text) = mac.of_6_bytes() else { return };
     event.json.escaped("mac", text.as_escaped());
     if !mac.is_of_many() {
         event.observe(ObservableType::MacAddress, "mac", text.as_escaped());
@@ -260,7 +260,7 @@ fn write_mac(event: &mut Event<'_>, mac: Option<Mac>) {
 
 /// Whether the attribute has the MAC address as the record has it.
 fn is_mac_as_received(interface: &Interface<'_>) -> bool {
-    let text = mac_of(interface).and_then(|mac| mac.in_ocsf());
+    let text = mac_of(interface).and_then(|mac| mac.of_6_bytes());
     text.is_some_and(|text| interface.mac.escaped() == Some(text.as_escaped()))
 }
 

@@ -166,7 +166,7 @@ impl<'o> Event<'o> {
                 _ => {}
             },
             ObservableType::MacAddress => {
-                match Mac::of(text).filter(|mac| !mac.is_of_many()).map(|mac| mac.in_ocsf()) {
+                match Mac::of(text).filter(|mac| !mac.is_of_many()).map(|mac| mac.of_6_bytes()) {
                     Some(Some(usual)) => self.observe_spelling(kind, attribute, text, usual.as_escaped()),
                     Some(None) => self.observe(kind, attribute, text),
                     None => {}

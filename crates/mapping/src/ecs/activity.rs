@@ -7,7 +7,7 @@ use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
-use super::{activity_data as part, activity_user, organization, user};
+use super::{activity_data as part, activity_user, organization, remote_origin, user};
 use crate::common::classification::EventOutcome;
 use crate::common::missing::{first_scalar, text};
 use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
@@ -38,7 +38,7 @@ pub(super) fn map(
     user::related(event, parts.former_assignee());
     match (class.subject, file.origin) {
         (Subject::Firewall, _) => part::connection(event, &parts.connection()),
-        (_, Some(origin)) => origin.write_source(event),
+        (_, Some(origin)) => remote_origin::write(event, &origin),
         // The address is that of the endpoint to which the device was connected.
         (Subject::Device, None) => part::source(event, parts.address()),
         (_, None) if !parts.is_by_agent() => part::source(event, parts.address()),

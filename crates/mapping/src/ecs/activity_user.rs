@@ -14,10 +14,10 @@ pub(super) fn write(event: &mut Event<'_>, users: &Users<'_>, class: &ActivityCl
     let open = event.open("user");
     match users.actor() {
         Actor::Console(user) | Actor::LoggedIn(user) | Actor::Unknown(user) => attributes(event, &user),
-        Actor::Remote(account) => account.write(event),
+        Actor::Remote(account) => user::write_account(event, account),
     }
     if let Some(account) = users.remote {
-        account.relate(event);
+        user::relate_account(event, account);
     }
     user::related(event, users.logged_in);
     user::related(event, users.recovery_email);
@@ -42,7 +42,7 @@ fn attributes(event: &mut Event<'_>, user: &User<'_>) {
     if !is_set(user.name)
         && let Some(account) = user.account()
     {
-        account.write(event);
+        user::write_account(event, account);
     }
     if !is_address && let Some(text) = event.optional("email", user.email_text()) {
         event.related.user.insert(text);

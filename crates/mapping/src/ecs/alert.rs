@@ -5,7 +5,7 @@ use s1_forwarder_record::alert::Alert;
 use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::{JoinKeys, VendorObject};
-use super::{detection, organization};
+use super::{detection, matched, organization};
 use crate::common::missing::first_scalar;
 use crate::common::page;
 use crate::streams::alert::AlertParts;
@@ -35,7 +35,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Aler
 
 fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AlertParts<'_>) {
     let open = event.open("event");
-    parts.detection.matched.classify(event);
+    matched::write(event, &parts.detection.matched);
     event.severity(parts.detection.severity);
     event.text("id", parts.detection.alert_id);
     if let Some(page) = page::alert(common.console_host, parts.detection.alert_id) {

@@ -2,7 +2,7 @@
 //! differently.
 
 use super::event::{Event, is_missing_word, is_set};
-use super::{dns, endpoint, network, registry, workload};
+use super::{dns, endpoint, network, registry, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
@@ -78,7 +78,7 @@ fn user_object(event: &mut Event<'_>, detection: &Detection<'_>) {
     if is_login {
         login_user(event, login);
     } else if let Some(account) = detection.process.user.effective {
-        account.write(event);
+        user::write_account(event, account);
     }
     event.close(open);
 }
@@ -93,9 +93,9 @@ fn login_user(event: &mut Event<'_>, login: &Login<'_>) {
     }
     let Some(account) = Login::text(login.name).and_then(Account::of_text) else { return };
     if has_domain {
-        account.without_domain().write(event);
+        user::write_account(event, account.without_domain());
     } else {
-        account.write(event);
+        user::write_account(event, account);
     }
     if account.domain.is_none() && account.email().is_none() {
         event.mark(login.name);
@@ -189,7 +189,7 @@ fn target_fields(event: &mut Event<'_>, target: &TargetProcess<'_>) {
 fn relate_process(event: &mut Event<'_>, process: &Process<'_>) {
     let hashes = process.hashes.into_iter().chain(process.hashes_of_command_line);
     hashes.for_each(|hash| event.relate_hash(hash));
-    process.user.relate(event);
+    user::relate_process_user(event, process.user);
 }
 
 fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
@@ -203,7 +203,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     let signature = event.open("code_signature");
     event.text("subject_name", process.signer);
     event.close(signature);
-    process.user.write(event);
+    user::write_process_user(event, process.user);
 }
 
 /// Dates and signature without path and hashes are the console's defaults: there is no file.

@@ -5,26 +5,24 @@ use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
 use crate::common::missing::trimmed;
 
-impl Matched<'_> {
-    /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
-    pub(super) fn classify(self, event: &mut Event<'_>) {
-        let (categories, types) = self.kind.map(class).unwrap_or_default();
-        // ECS: what started is `process.*`.
-        let is_start = self.has_target || self.kind != Some(EventKind::ProcessCreation);
-        let types = types.into_iter().filter(|word| !matches!(*word, "" | "info") && (is_start || *word != "start"));
-        event.json.word("kind", "alert");
-        let categories = categories.into_iter().filter(|word| !word.is_empty());
-        event.words("category", ["intrusion_detection"].into_iter().chain(categories));
-        event.words("type", ["info"].into_iter().chain(types));
-        match trimmed(self.event_type) {
-            Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
-            None => event.json.word("action", "alert-raised"),
-        }
-        if matches!(self.kind, Some(EventKind::Login | EventKind::Logout))
-            && let Some(success) = boolean(self.is_successful)
-        {
-            event.json.word("outcome", if success { "success" } else { "failure" });
-        }
+/// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
+pub(super) fn write(event: &mut Event<'_>, matched: &Matched<'_>) {
+    let (categories, types) = matched.kind.map(class).unwrap_or_default();
+    // ECS: what started is `process.*`.
+    let is_start = matched.has_target || matched.kind != Some(EventKind::ProcessCreation);
+    let types = types.into_iter().filter(|word| !matches!(*word, "" | "info") && (is_start || *word != "start"));
+    event.json.word("kind", "alert");
+    let categories = categories.into_iter().filter(|word| !word.is_empty());
+    event.words("category", ["intrusion_detection"].into_iter().chain(categories));
+    event.words("type", ["info"].into_iter().chain(types));
+    match trimmed(matched.event_type) {
+        Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
+        None => event.json.word("action", "alert-raised"),
+    }
+    if matches!(matched.kind, Some(EventKind::Login | EventKind::Logout))
+        && let Some(success) = boolean(matched.is_successful)
+    {
+        event.json.word("outcome", if success { "success" } else { "failure" });
     }
 }
 

@@ -6,7 +6,7 @@ use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
-use super::{detection, organization};
+use super::{detection, matched, organization};
 use crate::common::missing::first_scalar;
 use crate::common::page;
 use crate::streams::rule_hit::HitParts;
@@ -23,7 +23,7 @@ pub(super) fn map(
     let [version, _] = detection.endpoint.agent_versions;
     activity_event::head(event, common, entry, version);
     let open = event.open("event");
-    detection.matched.classify(event);
+    matched::write(event, &detection.matched);
     event.date("start", parts.detected);
     activity_event::fields(event, common, entry, detection.severity);
     if entry.threat_id.is_empty()

@@ -7,7 +7,7 @@ use super::attack::{AttackBuffers, Techniques};
 use super::common_fields::CommonFields;
 use super::event::{Event, is_missing_word, is_set};
 use super::vendor::{JoinKeys, VendorObject};
-use super::{cloud, endpoint, organization, outcome, user, workload};
+use super::{cloud, endpoint, organization, outcome, remote_origin, user, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome, categories};
 use crate::common::missing::first_scalar;
@@ -41,7 +41,7 @@ pub(super) fn map(
     file_and_process(event, &parts);
     user_object(event, &parts);
     if let Some(origin) = parts.process.origin {
-        origin.write_source(event);
+        remote_origin::write(event, &origin);
     }
     let open = event.open("host");
     endpoint::write_fields(event, endpoint);
@@ -250,9 +250,9 @@ fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     event.close(parent);
     if acting.has_arguments {
         event.command_line("command_line", process.arguments);
-        process.user.write(event);
+        user::write_process_user(event, process.user);
     } else {
-        process.user.relate(event);
+        user::relate_process_user(event, process.user);
     }
     event.close(open);
 }
@@ -280,7 +280,7 @@ fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let open = event.open("user");
     let written = match actor {
         Some(actor) => {
-            actor.write(event);
+            user::write_account(event, actor);
             Some(actor)
         }
         None => user::name_and_domain(event, name),

@@ -162,7 +162,7 @@ fn process(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let parent = event.open("parent");
     event.image(acting.parent, process.parent_name);
     event.close(parent);
-    process.user.write(event);
+    user::write_process_user(event, process.user);
     event.close(open);
 }
 
@@ -200,7 +200,7 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let mut written = account;
     if let Some(account) = account {
         if is_set(target.domain) {
-            account.without_domain().write(event);
+            user::write_account(event, account.without_domain());
             event.text("domain", target.domain);
             if account.domain.is_none() {
                 event.mark_if(target.name, account.name.raw());
@@ -213,7 +213,7 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     } else {
         written = parts.identity().or(parts.process.user.effective).or(interactive);
         if let Some(account) = written {
-            account.write(event);
+            user::write_account(event, account);
         }
     }
     if written.and_then(Account::email).is_none() {
@@ -226,7 +226,7 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     }
     event.close(open);
     if let Some(account) = interactive {
-        account.relate(event);
+        user::relate_account(event, account);
     }
 }
 

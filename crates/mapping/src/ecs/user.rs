@@ -5,50 +5,46 @@ use s1_forwarder_record::Value;
 use super::event::{Event, is_missing_word};
 use crate::common::account::{Account, ProcessUser, is_email, name_and_address, principal, split};
 
-impl Account<'_> {
-    /// Writes `name` and `domain` of the open user object, or what `Jane Doe (jane@acme.example)` says.
-    pub(super) fn write(self, event: &mut Event<'_>) {
-        event.json.escaped("name", self.name);
-        event.optional("domain", self.domain);
-        event.optional("full_name", self.full_name);
-        event.optional("email", self.email());
-        self.relate(event);
-    }
+/// Writes `name` and `domain` of the open user object, or what `Jane Doe (jane@acme.example)` says.
+pub(super) fn write_account(event: &mut Event<'_>, account: Account<'_>) {
+    event.json.escaped("name", account.name);
+    event.optional("domain", account.domain);
+    event.optional("full_name", account.full_name);
+    event.optional("email", account.email());
+    relate_account(event, account);
+}
 
-    /// Adds the name, a principal name as a whole and the name of a person to `related.user`.
-    pub(super) fn relate(self, event: &mut Event<'_>) {
-        event.related.user.add(self.name);
-        if principal(self.text).is_some() {
-            event.related.user.add(self.text);
-        }
-        if let Some(name) = self.full_name {
-            event.related.user.add(name);
-        }
+/// Adds the name, a principal name as a whole and the name of a person to `related.user`.
+pub(super) fn relate_account(event: &mut Event<'_>, account: Account<'_>) {
+    event.related.user.add(account.name);
+    if principal(account.text).is_some() {
+        event.related.user.add(account.text);
+    }
+    if let Some(name) = account.full_name {
+        event.related.user.add(name);
     }
 }
 
-impl ProcessUser<'_> {
-    /// Writes `user` and `real_user` of the open process object. ECS has no domain there.
-    pub(super) fn write(self, event: &mut Event<'_>) {
-        for (name, account) in [("user", self.effective), ("real_user", self.real)] {
-            let Some(account) = account else { continue };
-            let open = event.open(name);
-            event.json.escaped("name", account.name);
-            event.close(open);
-        }
-        self.relate(event);
+/// Writes `user` and `real_user` of the open process object. ECS has no domain there.
+pub(super) fn write_process_user(event: &mut Event<'_>, user: ProcessUser<'_>) {
+    for (name, account) in [("user", user.effective), ("real_user", user.real)] {
+        let Some(account) = account else { continue };
+        let open = event.open(name);
+        event.json.escaped("name", account.name);
+        event.close(open);
     }
+    relate_process_user(event, user);
+}
 
-    pub(super) fn relate(self, event: &mut Event<'_>) {
-        [self.effective, self.real, self.login].into_iter().flatten().for_each(|account| account.relate(event));
-    }
+pub(super) fn relate_process_user(event: &mut Event<'_>, user: ProcessUser<'_>) {
+    [user.effective, user.real, user.login].into_iter().flatten().for_each(|account| relate_account(event, account));
 }
 
 /// Writes `name` and, if the text has one, `domain` of the open user object. Returns the user. A text that was split
 /// stays in the record.
 pub(super) fn name_and_domain<'a>(event: &mut Event<'_>, value: Value<'a>) -> Option<Account<'a>> {
     let account = Account::of(value)?;
-    account.write(event);
+    write_account(event, account);
     if value.escaped() == Some(account.name) {
         event.mark(value);
     }
@@ -100,6 +96,6 @@ pub(super) fn related(event: &mut Event<'_>, value: Value<'_>) {
     if name_and_address(text).is_none() {
         event.related.user.add(split(text).1);
     } else if let Some(account) = Account::of_text(text) {
-        account.relate(event);
+        relate_account(event, account);
     }
 }

@@ -7,7 +7,7 @@ use super::user;
 use crate::common::account::principal;
 use crate::common::missing::is_set;
 use crate::common::words::Words;
-use crate::streams::activity::{ActivityClass, Actor, Change, User, Users};
+use crate::streams::activity::{ActivityClass, Actor, Change, User, UserAttribute, Users};
 
 /// Writes `user.*`.
 pub(super) fn write(event: &mut Event<'_>, users: &Users<'_>, class: &ActivityClass, change: &Change<'_>) {
@@ -66,42 +66,52 @@ fn roles<const N: usize>(event: &mut Event<'_>, roles: [Value<'_>; N]) {
 }
 
 /// Attributes of a user, without separators.
-pub(super) const ATTRIBUTES: Words<&str> = Words {
+pub(super) const ATTRIBUTES: Words<UserAttribute> = Words {
     field: "user.changes",
     rows: &[
-        ("email", "email"),
-        ("mail", "email"),
-        ("recoveryemail", "email"),
-        ("fullname", "full_name"),
-        ("username", "name"),
-        ("name", "name"),
-        ("role", "roles"),
-        ("rolename", "roles"),
+        ("email", UserAttribute::Email),
+        ("mail", UserAttribute::Email),
+        ("recoveryemail", UserAttribute::Email),
+        ("fullname", UserAttribute::FullName),
+        ("username", UserAttribute::Name),
+        ("name", UserAttribute::Name),
+        ("role", UserAttribute::Role),
+        ("rolename", UserAttribute::Role),
     ],
 };
+
+/// The field of an attribute below `user.changes`.
+pub(super) fn field(attribute: UserAttribute) -> &'static str {
+    match attribute {
+        UserAttribute::Email => "email",
+        UserAttribute::FullName => "full_name",
+        UserAttribute::Name => "name",
+        UserAttribute::Role => "roles",
+    }
+}
 
 /// Writes `user.changes.*` if the new value is data of the user.
 fn changes(event: &mut Event<'_>, change: &Change<'_>) {
     let open = event.open("changes");
     if change.value.kind() == Kind::Object {
-        change.of_user().into_iter().for_each(|(field, text)| changed(event, field, text));
+        change.of_user().into_iter().for_each(|(attribute, text)| changed(event, attribute, text));
     } else if change.value.kind() == Kind::String {
         let text = change.value.escaped();
-        let attribute = change.attribute.text().unwrap_or_default().to_lowercase().replace(['_', ' ', '-'], "");
-        match ATTRIBUTES.find(&attribute) {
-            Some(field) => changed(event, field, text),
-            None => changed(event, "email", text.filter(|text| principal(*text).is_some())),
+        let word = change.attribute.text().unwrap_or_default().to_lowercase().replace(['_', ' ', '-'], "");
+        match ATTRIBUTES.find(&word) {
+            Some(attribute) => changed(event, attribute, text),
+            None => changed(event, UserAttribute::Email, text.filter(|text| principal(*text).is_some())),
         }
     }
     event.close(open);
 }
 
-fn changed(event: &mut Event<'_>, field: &str, text: Option<Escaped<'_>>) {
-    if field != "roles" {
-        event.optional(field, text);
+fn changed(event: &mut Event<'_>, attribute: UserAttribute, text: Option<Escaped<'_>>) {
+    if attribute != UserAttribute::Role {
+        event.optional(field(attribute), text);
         return;
     }
-    let list = event.json.open_list(field);
+    let list = event.json.open_list(field(attribute));
     if let Some(role) = text {
         event.json.element(role);
     }

@@ -29,7 +29,6 @@ pub fn word_tables() -> Vec<PrintedWords> {
         &RECORD_TYPES,
         &HIVES,
         &DATA_TYPES,
-        &activity_user::ATTRIBUTES,
     ];
     let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
     let architecture = ARCHITECTURES.print(|architecture| endpoint::architecture(*architecture).to_owned());
@@ -46,6 +45,7 @@ pub fn word_tables() -> Vec<PrintedWords> {
     });
     tables.insert(2, make);
     tables.insert(3, BITS.print(|_| "by the make of the processor".to_owned()).named("host.architecture"));
+    tables.push(activity_user::ATTRIBUTES.print(|attribute| activity_user::field(*attribute).to_owned()));
     tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));
     tables.push(SEVERITIES.print(|severity| severity_score(*severity).to_owned()));
     tables.push(

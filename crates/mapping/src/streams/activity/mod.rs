@@ -213,6 +213,15 @@ impl<'a> Peripheral<'a> {
     }
 }
 
+/// An attribute of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserAttribute {
+    Email,
+    FullName,
+    Name,
+    Role,
+}
+
 /// An attribute that was changed, and its new value.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
@@ -222,14 +231,14 @@ pub struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// Field and value of each attribute of a user that was changed as a whole.
-    pub fn of_user(&self) -> [(&'static str, Option<Escaped<'a>>); 4] {
+    /// The value of each attribute of a user that was changed as a whole.
+    pub fn of_user(&self) -> [(UserAttribute, Option<Escaped<'a>>); 4] {
         let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| self.value.get(key).escaped());
         [
-            ("email", first(["email", "mail"])),
-            ("full_name", first(["fullName", "full_name"])),
-            ("name", first(["username", "userName"])),
-            ("roles", first(["role", "roleName"])),
+            (UserAttribute::Email, first(["email", "mail"])),
+            (UserAttribute::FullName, first(["fullName", "full_name"])),
+            (UserAttribute::Name, first(["username", "userName"])),
+            (UserAttribute::Role, first(["role", "roleName"])),
         ]
     }
 }

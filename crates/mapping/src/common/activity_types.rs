@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use super::category::Category;
 use super::classification::EventOutcome;
 use super::severity::Severity;
 
@@ -11,7 +12,7 @@ use super::severity::Severity;
 pub struct ActivityType {
     pub id: u32,
     pub kind: &'static str,
-    pub categories: Vec<&'static str>,
+    pub categories: Vec<Category>,
     pub types: Vec<&'static str>,
     pub action: &'static str,
     /// `None` if the type has no outcome.
@@ -114,8 +115,8 @@ fn types() -> Vec<ActivityType> {
     rows(TABLE, |cell| ActivityType {
         id: 0,
         kind: cell("ecs_event_kind"),
-        categories: words(cell("ecs_event_category")),
-        types: words(cell("ecs_event_type")),
+        categories: words(cell("ecs_event_category")).filter_map(Category::of_word).collect(),
+        types: words(cell("ecs_event_type")).collect(),
         action: cell("ecs_event_action"),
         outcome: EventOutcome::of_cell(cell("ecs_event_outcome")),
         severity: Severity::of_id(cell("severity_id").parse().unwrap_or(0)),
@@ -160,8 +161,8 @@ fn rows(table: &'static str, read: impl Fn(&dyn Fn(&str) -> &'static str) -> Act
     rows
 }
 
-fn words(cell: &'static str) -> Vec<&'static str> {
-    cell.split('|').filter(|word| !word.is_empty()).collect()
+fn words(cell: &'static str) -> impl Iterator<Item = &'static str> {
+    cell.split('|').filter(|word| !word.is_empty())
 }
 
 /// The cells of a CSV line; a cell in quotes may contain commas.
@@ -200,6 +201,7 @@ mod tests {
         rows(TABLE, |cell| {
             let row = find(cell("activity_type_id").parse().unwrap()).unwrap();
             assert_eq!(cell("ecs_event_outcome").is_empty(), row.outcome.is_none(), "{row:?}");
+            assert_eq!(words(cell("ecs_event_category")).count(), row.categories.len(), "{row:?}");
             assert_eq!(cell("object").is_empty(), row.object.is_none(), "{row:?}");
             row.clone()
         });
@@ -215,7 +217,10 @@ mod tests {
     fn rows_are_found_by_number() {
         let login = find(27).unwrap();
         assert_eq!((login.kind, login.action, login.outcome), ("event", "user-logged-in", Some(EventOutcome::Success)));
-        assert_eq!((&login.categories[..], &login.types[..]), (&["authentication", "session"][..], &["start"][..]));
+        assert_eq!(
+            (&login.categories[..], &login.types[..]),
+            (&[Category::Authentication, Category::Session][..], &["start"][..])
+        );
         // The note is in quotes and contains commas.
         let hit = find(3608).unwrap();
         assert_eq!((hit.kind, hit.severity), ("alert", Severity::Medium));

@@ -1,16 +1,17 @@
-//! `event.category` and `event.outcome` from the console's words for a detection.
+//! Categories and outcomes from the console's words for a detection.
 
 use s1_forwarder_record::Value;
 
+use super::category::Category;
 use super::words::Words;
 
-const MALWARE: &[&str] = &["malware"];
-const INTRUSION: &[&str] = &["intrusion_detection"];
-const MALWARE_INTRUSION: &[&str] = &["malware", "intrusion_detection"];
+const MALWARE: &[Category] = &[Category::Malware];
+const INTRUSION: &[Category] = &[Category::Intrusion];
+const MALWARE_INTRUSION: &[Category] = &[Category::Malware, Category::Intrusion];
 
-/// The categories of a classification, in all streams. ECS uses the category `threat` for indicator feeds, not for
-/// detections on a host. A detection by a person or a custom rule, and a benign one, say nothing about malware.
-pub const CATEGORIES: Words<&[&str]> = Words {
+/// The categories of a classification, in all streams. A detection by a person or a custom rule, and a benign one, say
+/// nothing about malware.
+pub const CATEGORIES: Words<&[Category]> = Words {
     field: "event.category",
     rows: &[
         ("exploit", MALWARE_INTRUSION),
@@ -20,7 +21,7 @@ pub const CATEGORIES: Words<&[&str]> = Words {
         ("benign", INTRUSION),
         ("command_and_control", INTRUSION),
         ("enumeration", INTRUSION),
-        ("phishing", &["email", "intrusion_detection"]),
+        ("phishing", &[Category::Email, Category::Intrusion]),
         ("malware", MALWARE),
         ("ransomware", MALWARE),
         ("trojan", MALWARE),
@@ -66,13 +67,13 @@ pub const CATEGORIES: Words<&[&str]> = Words {
 };
 
 /// The categories of a classification; `None` for a word that is not in the table.
-pub fn known_categories(classification: Value<'_>) -> Option<&'static [&'static str]> {
+pub fn known_categories(classification: Value<'_>) -> Option<&'static [Category]> {
     CATEGORIES.of(classification)
 }
 
 /// The categories of a threat: without a known classification it is malware, which the stream of threats is about.
-pub fn categories(classification: Value<'_>) -> &'static [&'static str] {
-    known_categories(classification).unwrap_or(&["malware"])
+pub fn categories(classification: Value<'_>) -> &'static [Category] {
+    known_categories(classification).unwrap_or(MALWARE)
 }
 
 /// The outcome of a detection, in all streams.

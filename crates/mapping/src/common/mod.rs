@@ -4,6 +4,7 @@ pub(super) mod account;
 pub(super) mod activity_types;
 pub(super) mod address;
 pub(super) mod attack;
+pub(super) mod category;
 pub(super) mod classification;
 pub(super) mod cloud;
 pub(super) mod command_line;

@@ -8,6 +8,7 @@ use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, remote_origin, user};
+use crate::common::category::Category;
 use crate::common::classification::EventOutcome;
 use crate::common::missing::{first_scalar, text};
 use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
@@ -24,7 +25,7 @@ pub(super) fn map(
     let parts = ActivityParts::of(activity, data);
     let class = ActivityClass::of(&parts);
     let is_console = class.number == Some(MANAGEMENT_UPDATED);
-    let version = if class.is("package") { parts.package_version() } else { Value::default() };
+    let version = if class.is(Category::Package) { parts.package_version() } else { Value::default() };
     event.mark(version);
     let endpoint = parts.endpoint();
     let file = parts.file();
@@ -78,7 +79,7 @@ fn event_object(
 ) {
     let open = event.open("event");
     event.json.word("kind", class.kind);
-    event.words("category", class.categories());
+    event.categories(class.categories());
     event.words("type", class.types());
     match class.number {
         Some(number) if class.action.is_empty() => event.json.text("action", &format!("activity-{number}")),

@@ -7,6 +7,7 @@ use super::event::{Event, is_missing_word};
 use super::network;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
+use crate::common::category::Category;
 use crate::common::hash::hash;
 use crate::common::missing::is_domain;
 use crate::common::threat::extension;
@@ -18,7 +19,7 @@ use crate::streams::activity::{ActivityClass, ActivityParts, Connection, Exclusi
 /// Writes `package.*`: the agent, unless the console itself or an app of the marketplace was changed. The console does
 /// not name the app.
 pub(super) fn package(event: &mut Event<'_>, class: &ActivityClass, version: Value<'_>) {
-    if !class.is("package") {
+    if !class.is(Category::Package) {
         return;
     }
     let open = event.open("package");
@@ -73,7 +74,7 @@ pub(super) fn file(
 ) {
     let has_platform = exclusion.platforms.into_iter().any(|word| word.escaped().is_some() && word != platform);
     let is_entry = has_platform || class.object == Some(Object::Exclusion);
-    let excluded = if class.is("configuration") { Excluded::of(exclusion, is_entry) } else { None };
+    let excluded = if class.is(Category::Configuration) { Excluded::of(exclusion, is_entry) } else { None };
     let value = exclusion.value;
     let open = event.open("file");
     let image = if file.is_missing() { None } else { file.image };

@@ -1,8 +1,10 @@
 //! The tables of the console's words, for `docs/mapping-ecs.md`.
 
+use super::category::{category_word, print_categories};
 use super::event::severity_score;
 use super::{activity_data, activity_user, detection, endpoint, matched, network, outcome, threat, unified_alert};
 use crate::common::attack::{TACTICS, print_tactic};
+use crate::common::category::Category;
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES};
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, OPERATIONS};
@@ -65,13 +67,16 @@ pub fn word_tables() -> Vec<PrintedWords> {
     tables.push(ended.named("event.outcome"));
     tables
         .push(REPORTED_OUTCOMES.print(|outcome| format!("{} (activity of an unknown type)", outcome::word(*outcome))));
-    tables.push(CATEGORIES.print(|categories| categories.join(", ")));
+    tables.push(CATEGORIES.print(|categories| print_categories(categories)));
     tables.push(
         ON_ENDPOINTS.print(|()| "intrusion_detection (unified alert, unless an endpoint is attacked)".to_owned()),
     );
-    tables.push(SURFACES.print(|category| match *category {
-        "network" => "network (attacked surface, if no classification but `network` is known)".to_owned(),
-        category => format!("{category} (attacked surface, if no classification is known)"),
+    tables.push(SURFACES.print(|category| {
+        let word = category_word(*category);
+        match category {
+            Category::Network => format!("{word} (attacked surface, if no classification but `network` is known)"),
+            _ => format!("{word} (attacked surface, if no classification is known)"),
+        }
     }));
     tables.push(DETECTION_TYPES.print(|kind| match kind {
         DetectionType::Static => "file (of an engine of the agent, if there is one)".to_owned(),

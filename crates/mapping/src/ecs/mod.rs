@@ -8,6 +8,7 @@ mod activity_user;
 mod agent;
 mod alert;
 mod attack;
+mod category;
 mod cloud;
 mod common_fields;
 mod detection;

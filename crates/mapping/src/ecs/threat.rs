@@ -9,6 +9,7 @@ use super::event::{Event, is_missing_word, is_set};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, outcome, remote_origin, user, workload};
 use crate::common::account::Account;
+use crate::common::category::Category;
 use crate::common::classification::{OUTCOMES, Outcome, categories};
 use crate::common::missing::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, is_version, unless_zero};
@@ -113,7 +114,7 @@ fn event_object(
     let outcome = OUTCOMES.find(mitigation.as_str());
     let open = event.open("event");
     event.json.word("kind", "alert");
-    event.words("category", all_categories(parts));
+    event.categories(all_categories(parts));
     event.words("type", ["info"]);
     if !mitigation.as_str().is_empty() {
         event.json.name("action");
@@ -136,19 +137,19 @@ fn event_object(
 
 /// A file that was found without being run is `file`; another detection that names a process is `process`. A threat
 /// from another host is an intrusion.
-fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = &'static str> {
+fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = Category> {
     let class = categories(parts.classification);
     let is_static = DETECTION_TYPES.of(parts.detection_type) == Some(DetectionType::Static);
     let is_program = parts.file.is_malicious();
     let subject = if is_static && is_program && parts.file.is_named() {
-        Some("file")
+        Some(Category::File)
     } else if (!is_static || !is_program) && parts.process.is_named(&parts.file) {
-        Some("process")
+        Some(Category::Process)
     } else {
         None
     };
     let is_remote = parts.process.origin.is_some();
-    let more = (is_remote && !class.contains(&"intrusion_detection")).then_some("intrusion_detection");
+    let more = (is_remote && !class.contains(&Category::Intrusion)).then_some(Category::Intrusion);
     class.iter().copied().chain(more).chain(subject)
 }
 

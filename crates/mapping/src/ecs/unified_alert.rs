@@ -10,6 +10,7 @@ use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, outcome, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
+use crate::common::category::Category;
 use crate::common::classification::OUTCOMES;
 use crate::common::missing::first_scalar;
 use crate::common::page;
@@ -89,7 +90,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
     let result = Word::of_set(parts.result);
     let open = event.open("event");
     event.json.word("kind", "alert");
-    event.words("category", parts.categories().chain(subject(parts)));
+    event.categories(parts.categories().chain(subject(parts)));
     event.words("type", ["info"]);
     match result.as_str() {
         "" => event.json.word("action", "unified-alert-raised"),
@@ -121,15 +122,15 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
 
 /// Returns the subject of a detection by the agent's engines. A file that was found without being run is `file`; a
 /// detection of behaviour is `process`. `None` for other detections.
-fn subject(parts: &UnifiedParts<'_>) -> Option<&'static str> {
+fn subject(parts: &UnifiedParts<'_>) -> Option<Category> {
     let acting = &parts.process.acting;
     let has_file = parts.file.is_malicious() && parts.file.image.is_some();
     let has_process = is_set(parts.process.command_line) || acting.process.is_some() || acting.parent.is_some();
     let kind = DETECTION_TYPES.of(parts.analytic.kind)?;
     let is_process = kind == DetectionType::Dynamic || !parts.file.is_malicious();
     match kind {
-        DetectionType::Static if parts.is_engine() && has_file => Some("file"),
-        _ if parts.is_engine() && is_process && has_process => Some("process"),
+        DetectionType::Static if parts.is_engine() && has_file => Some(Category::File),
+        _ if parts.is_engine() && is_process && has_process => Some(Category::Process),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ use super::other;
 use crate::common::account::{Account, ProcessUser};
 use crate::common::address::Address;
 use crate::common::attack::Attack;
+use crate::common::category::Category;
 use crate::common::classification::known_categories;
 use crate::common::image::{Image, NamedFile};
 use crate::common::machine::{is_group, is_machine, machine_type};
@@ -290,8 +291,10 @@ pub const ON_ENDPOINTS: Words<()> = Words {
 };
 
 /// Categories of attacked surfaces.
-pub const SURFACES: Words<&str> =
-    Words { field: "event.category", rows: &[("identity", "iam"), ("email", "email"), ("network", "network")] };
+pub const SURFACES: Words<Category> = Words {
+    field: "event.category",
+    rows: &[("identity", Category::Iam), ("email", Category::Email), ("network", Category::Network)],
+};
 
 /// Keys of an asset's addresses at the detection.
 const ADDRESSES: [&str; 4] = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"];
@@ -299,24 +302,24 @@ const EXTERNAL_ADDRESS: &str = "consoleIpAddress";
 
 impl<'a> UnifiedParts<'a> {
     /// The categories of the classification, else of the attacked surface.
-    pub fn categories(&self) -> impl Iterator<Item = &'static str> {
+    pub fn categories(&self) -> impl Iterator<Item = Category> {
         let is_known = known_categories(self.classification).is_some();
         let is_network = Word::is(self.classification, "network");
         let attacked =
             SURFACES.rows.iter().filter(|(surface, _)| self.is_attacked(surface)).map(|(_, category)| *category);
-        let by_surface = attacked.filter(move |category| !is_known || is_network && *category == "network");
+        let by_surface = attacked.filter(move |category| !is_known || is_network && *category == Category::Network);
         self.class_categories().iter().copied().chain(by_surface)
     }
 
     /// Whether the classification is one of malware. That of an unknown word is not.
     pub fn is_malware(&self) -> bool {
-        self.class_categories().contains(&"malware")
+        self.class_categories().contains(&Category::Malware)
     }
 
-    fn class_categories(&self) -> &'static [&'static str] {
+    fn class_categories(&self) -> &'static [Category] {
         let is_possible = ON_ENDPOINTS.of(self.classification).is_none() || self.is_attacked("endpoint");
         let known = if is_possible { known_categories(self.classification) } else { None };
-        known.unwrap_or(&["intrusion_detection"])
+        known.unwrap_or(&[Category::Intrusion])
     }
 
     fn is_attacked(&self, surface: &str) -> bool {

@@ -6,6 +6,7 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use super::{ActivityParts, is_decision};
 use crate::common::account::is_administrator;
 use crate::common::activity_types::{self, Object};
+use crate::common::category::Category;
 use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories};
 use crate::common::missing::{boolean, is_set};
 use crate::common::remote_origin::RemoteOrigin;
@@ -63,8 +64,8 @@ pub struct ActivityClass {
     pub number: Option<u32>,
     pub subject: Subject,
     pub kind: &'static str,
-    /// "" for none, as in `types`.
-    categories: [&'static str; 3],
+    categories: [Option<Category>; 3],
+    /// "" for none.
     types: [&'static str; 3],
     /// "" for a type that is in no table.
     pub action: &'static str,
@@ -86,26 +87,35 @@ pub struct ActivityClass {
 }
 
 impl ActivityClass {
-    pub fn categories(&self) -> impl Iterator<Item = &'static str> {
-        self.categories.into_iter().filter(|category| !category.is_empty())
+    pub fn categories(&self) -> impl Iterator<Item = Category> {
+        self.categories.into_iter().flatten()
     }
 
     pub fn types(&self) -> impl Iterator<Item = &'static str> {
         self.types.into_iter().filter(|word| !word.is_empty())
     }
 
-    pub fn is(&self, category: &str) -> bool {
-        self.categories.contains(&category)
+    pub fn is(&self, category: Category) -> bool {
+        self.categories.contains(&Some(category))
     }
 
     pub fn has_type(&self, word: &str) -> bool {
         self.types.contains(&word)
     }
 
-    fn set(&mut self, categories: &[&'static str], types: &[&'static str]) {
-        self.categories = [""; 3];
+    /// Adds a category that is not there yet, if there is space.
+    fn add(&mut self, category: Category) {
+        if !self.is(category)
+            && let Some(free) = self.categories.iter_mut().find(|free| free.is_none())
+        {
+            *free = Some(category);
+        }
+    }
+
+    fn set(&mut self, categories: &[Category], types: &[&'static str]) {
+        self.categories = [None; 3];
         self.types = [""; 3];
-        categories.iter().for_each(|word| add(&mut self.categories, word));
+        categories.iter().for_each(|category| self.add(*category));
         types.iter().for_each(|word| add(&mut self.types, word));
     }
 }
@@ -128,7 +138,7 @@ impl ActivityClass {
             number,
             subject: Subject::of(parts, row.is_some()),
             kind: "event",
-            categories: [""; 3],
+            categories: [None; 3],
             types: [""; 3],
             action: if number.is_none() { "activity" } else { "" },
             outcome: None,
@@ -286,20 +296,22 @@ fn by_subject(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     match class.subject {
         Subject::Detection => {
             class.kind = "alert";
-            class.set(&["malware"], &["info"]);
+            class.set(&[Category::Malware], &["info"]);
         }
         Subject::Threat if is_set(entry.threat_id) || is_set(data.threat_classification) => {
-            class.set(&["malware"], &["info"]);
+            class.set(&[Category::Malware], &["info"]);
         }
-        Subject::Threat => class.set(&["intrusion_detection"], &["info"]),
-        Subject::Firewall => class.set(&["network"], &["info"]),
-        Subject::Device => class.set(&["host"], &["info"]),
-        Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => class.set(&["authentication"], &["start"]),
-        Subject::Login(LoginAction::LoggedOut) => class.set(&["authentication"], &["end"]),
-        Subject::Login(LoginAction::Other) => class.set(&["authentication"], &["info"]),
-        Subject::User(UserAction::Deleted) => class.set(&["iam"], &["user", "deletion"]),
-        Subject::User(UserAction::Added) => class.set(&["iam"], &["user", "creation"]),
-        Subject::User(UserAction::Changed) => class.set(&["iam"], &["user", "info"]),
+        Subject::Threat => class.set(&[Category::Intrusion], &["info"]),
+        Subject::Firewall => class.set(&[Category::Network], &["info"]),
+        Subject::Device => class.set(&[Category::Host], &["info"]),
+        Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => {
+            class.set(&[Category::Authentication], &["start"])
+        }
+        Subject::Login(LoginAction::LoggedOut) => class.set(&[Category::Authentication], &["end"]),
+        Subject::Login(LoginAction::Other) => class.set(&[Category::Authentication], &["info"]),
+        Subject::User(UserAction::Deleted) => class.set(&[Category::Iam], &["user", "deletion"]),
+        Subject::User(UserAction::Added) => class.set(&[Category::Iam], &["user", "creation"]),
+        Subject::User(UserAction::Changed) => class.set(&[Category::Iam], &["user", "info"]),
         Subject::Other => by_endpoint(class, activity, data),
     }
     let has_failed = Statement::of(activity, data).says("failed to ");
@@ -319,9 +331,9 @@ pub const REPORTED_OUTCOMES: Words<EventOutcome> =
 /// Sets categories and types by whether the activity is about an endpoint.
 fn by_endpoint(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if activity.agent_id.is_empty() && data.computer_name.is_empty() {
-        class.set(&["configuration"], &["info"]);
+        class.set(&[Category::Configuration], &["info"]);
     } else {
-        class.set(&["host"], &["info"]);
+        class.set(&[Category::Host], &["info"]);
     }
 }
 
@@ -350,16 +362,16 @@ pub const DEVICE_EVENTS: Words<bool> =
 fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let ActivityParts { activity, data, .. } = parts;
     // The activity is malicious by its type.
-    let is_malicious = class.is("malware") && class.severity == Some(Severity::High);
-    let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
-    if class.is("malware") && data.threat_classification.escaped().is_some() {
+    let is_malicious = class.is(Category::Malware) && class.severity == Some(Severity::High);
+    let is_remote = class.is(Category::Malware) && RemoteOrigin::of(data.file_display_name).is_some();
+    if class.is(Category::Malware) && data.threat_classification.escaped().is_some() {
         let others = class.categories;
-        class.categories = [""; 3];
-        let kept = others.iter().filter(|category| **category != "malware");
-        categories(data.threat_classification).iter().chain(kept).for_each(|word| add(&mut class.categories, word));
+        class.categories = [None; 3];
+        let kept = others.iter().flatten().filter(|category| **category != Category::Malware);
+        categories(data.threat_classification).iter().chain(kept).for_each(|category| class.add(*category));
     }
     if is_remote {
-        add(&mut class.categories, "intrusion_detection");
+        class.add(Category::Intrusion);
     }
     let threat = parts.threat();
     if let Some(severity) = threat.severity() {
@@ -378,7 +390,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
         Some(Outcome::Mitigated | Outcome::Blocked | Outcome::Benign) => class.outcome = Some(EventOutcome::Success),
         None => {}
     }
-    if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is("host") {
+    if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is(Category::Host) {
         match parts.is_connected() {
             Some(true) => add(&mut class.types, "start"),
             Some(false) => add(&mut class.types, "end"),
@@ -390,7 +402,10 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
         class.severity = Some(Severity::Medium);
     }
     // An administrator has all rights.
-    if class.is("iam") && class.has_type("creation") && [data.role, data.role_name].into_iter().any(is_administrator) {
+    if class.is(Category::Iam)
+        && class.has_type("creation")
+        && [data.role, data.role_name].into_iter().any(is_administrator)
+    {
         class.severity = class.severity.max(Some(Severity::Medium));
     }
     match class.number {

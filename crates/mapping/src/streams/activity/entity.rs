@@ -5,9 +5,13 @@ use s1_forwarder_record::Value;
 use super::level::{SCOPE_LEVELS, ScopeLevel};
 use super::{ActivityClass, ActivityParts, Users};
 use crate::common::activity_types::Object;
+use crate::common::category::Category;
 use crate::common::missing::{first_scalar, is_set};
 use crate::common::word::Word;
 use crate::parts::Owner;
+
+/// Categories of what happens on a device.
+const DEVICE: [Category; 3] = [Category::Host, Category::File, Category::Process];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntityKind {
@@ -130,7 +134,7 @@ impl<'a> Entity<'a> {
         let is_device = parts.is_about_endpoint();
         match class.object.and_then(EntityKind::of) {
             Some(EntityKind::User) => EntityKind::User,
-            _ if is_device && ["host", "file", "process"].into_iter().any(|word| class.is(word)) => EntityKind::Device,
+            _ if is_device && DEVICE.into_iter().any(|category| class.is(category)) => EntityKind::Device,
             Some(EntityKind::Group | EntityKind::Organization) | None if self.has_policy() => EntityKind::Policy,
             Some(kind) => kind,
             None if is_device => EntityKind::Device,

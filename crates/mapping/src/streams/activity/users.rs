@@ -6,6 +6,7 @@ use super::alert_keys::{ACTOR_ID, ACTOR_NAME};
 use super::{ActivityClass, ActivityParts};
 use crate::common::account::{Account, display_name, is_email, name_and_address, principal};
 use crate::common::activity_types::Object;
+use crate::common::category::Category;
 use crate::common::missing::{first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 
@@ -204,7 +205,7 @@ impl<'a> Distinction<'a> {
         let ActivityParts { activity, data, .. } = parts;
         let names = [data.username, data.user_name, data.full_name];
         let is_named = names.into_iter().any(is_set);
-        let is_iam = class.is("iam");
+        let is_iam = class.is(Category::Iam);
         let is_role = class.object == Some(Object::Role);
         let by_user = is_set(data.by_user);
         let is_change = by_user && is_iam && (class.object == Some(Object::User) || is_named && !is_role);

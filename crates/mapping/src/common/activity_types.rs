@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use super::category::Category;
+use super::category::{Category, EventType};
 use super::classification::EventOutcome;
 use super::severity::Severity;
 
@@ -11,9 +11,10 @@ use super::severity::Severity;
 #[derive(Debug, Clone)]
 pub struct ActivityType {
     pub id: u32,
-    pub kind: &'static str,
+    /// The activity reports a detection.
+    pub is_alert: bool,
     pub categories: Vec<Category>,
-    pub types: Vec<&'static str>,
+    pub types: Vec<EventType>,
     pub action: &'static str,
     /// `None` if the type has no outcome.
     pub outcome: Option<EventOutcome>,
@@ -114,9 +115,9 @@ const TABLE: &str = include_str!("../data/activity-categories.csv");
 fn types() -> Vec<ActivityType> {
     rows(TABLE, |cell| ActivityType {
         id: 0,
-        kind: cell("ecs_event_kind"),
+        is_alert: cell("ecs_event_kind") == "alert",
         categories: words(cell("ecs_event_category")).filter_map(Category::of_word).collect(),
-        types: words(cell("ecs_event_type")).collect(),
+        types: words(cell("ecs_event_type")).filter_map(EventType::of_word).collect(),
         action: cell("ecs_event_action"),
         outcome: EventOutcome::of_cell(cell("ecs_event_outcome")),
         severity: Severity::of_id(cell("severity_id").parse().unwrap_or(0)),
@@ -194,13 +195,14 @@ mod tests {
         let types = types();
         assert_eq!(types.len(), 422);
         for row in &types {
-            assert!(["event", "alert"].contains(&row.kind), "{row:?}");
             assert!(!row.categories.is_empty() && !row.types.is_empty() && !row.action.is_empty(), "{row:?}");
         }
         // A word that no variant has would be lost.
         rows(TABLE, |cell| {
             let row = find(cell("activity_type_id").parse().unwrap()).unwrap();
             assert_eq!(cell("ecs_event_outcome").is_empty(), row.outcome.is_none(), "{row:?}");
+            assert_eq!(cell("ecs_event_kind"), if row.is_alert { "alert" } else { "event" }, "{row:?}");
+            assert_eq!(words(cell("ecs_event_type")).count(), row.types.len(), "{row:?}");
             assert_eq!(words(cell("ecs_event_category")).count(), row.categories.len(), "{row:?}");
             assert_eq!(cell("object").is_empty(), row.object.is_none(), "{row:?}");
             row.clone()
@@ -216,14 +218,17 @@ mod tests {
     #[test]
     fn rows_are_found_by_number() {
         let login = find(27).unwrap();
-        assert_eq!((login.kind, login.action, login.outcome), ("event", "user-logged-in", Some(EventOutcome::Success)));
+        assert_eq!(
+            (login.is_alert, login.action, login.outcome),
+            (false, "user-logged-in", Some(EventOutcome::Success))
+        );
         assert_eq!(
             (&login.categories[..], &login.types[..]),
-            (&[Category::Authentication, Category::Session][..], &["start"][..])
+            (&[Category::Authentication, Category::Session][..], &[EventType::Start][..])
         );
         // The note is in quotes and contains commas.
         let hit = find(3608).unwrap();
-        assert_eq!((hit.kind, hit.severity), ("alert", Severity::Medium));
+        assert_eq!((hit.is_alert, hit.severity), (true, Severity::Medium));
         assert!(find(1234).is_none() && find(u32::MAX).is_none());
     }
 }

@@ -3,18 +3,19 @@
 
 use s1_forwarder_record::Value;
 
+use super::category::EventType;
 use super::word::Word;
 use super::words::Words;
 
-/// The kind of event that a detection rule matched. A word is its `event.type`.
+/// The kind of event that a detection rule matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     ProcessCreation,
-    Process(&'static str),
-    File(&'static str),
-    Registry(&'static str),
+    Process(EventType),
+    File(EventType),
+    Registry(EventType),
     /// A scheduled task.
-    Task(&'static str),
+    Task(EventType),
     Connection,
     Web,
     Dns,
@@ -45,15 +46,15 @@ pub const EVENT_KINDS: Words<EventKind> = Words {
     field: "event.type",
     rows: &[
         ("processcreation", EventKind::ProcessCreation),
-        ("processexit", EventKind::Process("end")),
-        ("processtermination", EventKind::Process("end")),
-        ("processmodification", EventKind::Process("change")),
+        ("processexit", EventKind::Process(EventType::End)),
+        ("processtermination", EventKind::Process(EventType::End)),
+        ("processmodification", EventKind::Process(EventType::Change)),
         // One process acts on another; it does not end itself.
-        ("remotethread", EventKind::Process("change")),
-        ("remotethreadcreation", EventKind::Process("change")),
-        ("remoteprocesstermination", EventKind::Process("change")),
-        ("scripts", EventKind::Process("start")),
-        ("commandscript", EventKind::Process("start")),
+        ("remotethread", EventKind::Process(EventType::Change)),
+        ("remotethreadcreation", EventKind::Process(EventType::Change)),
+        ("remoteprocesstermination", EventKind::Process(EventType::Change)),
+        ("scripts", EventKind::Process(EventType::Start)),
+        ("commandscript", EventKind::Process(EventType::Start)),
         ("http", EventKind::Web),
         ("url", EventKind::Web),
         ("get", EventKind::Web),
@@ -66,23 +67,23 @@ pub const EVENT_KINDS: Words<EventKind> = Words {
         ("winlogonattempt", EventKind::Login),
         ("moduleload", EventKind::Module),
         ("driverload", EventKind::Driver),
-        ("namedpipecreation", EventKind::File("creation")),
-        ("namedpipeconnection", EventKind::File("access")),
+        ("namedpipecreation", EventKind::File(EventType::Creation)),
+        ("namedpipeconnection", EventKind::File(EventType::Access)),
         ("maliciousfile", EventKind::Indicator),
         ("preexecutiondetection", EventKind::Indicator),
-        ("openprocess*", EventKind::Process("access")),
-        ("openremoteprocess*", EventKind::Process("access")),
-        ("duplicate*", EventKind::Process("access")),
-        ("crossprocess*", EventKind::Process("access")),
-        ("process*", EventKind::Process("info")),
-        ("file*", EventKind::File("info")),
-        // ECS has no `info` for registries; any operation accesses them.
-        ("registry*", EventKind::Registry("access")),
-        ("regkey*", EventKind::Registry("access")),
-        ("regvalue*", EventKind::Registry("access")),
-        ("schedtask*", EventKind::Task("info")),
-        ("scheduledtask*", EventKind::Task("info")),
-        ("task*", EventKind::Task("info")),
+        ("openprocess*", EventKind::Process(EventType::Access)),
+        ("openremoteprocess*", EventKind::Process(EventType::Access)),
+        ("duplicate*", EventKind::Process(EventType::Access)),
+        ("crossprocess*", EventKind::Process(EventType::Access)),
+        ("process*", EventKind::Process(EventType::Info)),
+        ("file*", EventKind::File(EventType::Info)),
+        // Any operation on a registry accesses it.
+        ("registry*", EventKind::Registry(EventType::Access)),
+        ("regkey*", EventKind::Registry(EventType::Access)),
+        ("regvalue*", EventKind::Registry(EventType::Access)),
+        ("schedtask*", EventKind::Task(EventType::Info)),
+        ("scheduledtask*", EventKind::Task(EventType::Info)),
+        ("task*", EventKind::Task(EventType::Info)),
         ("tcpv4*", EventKind::Connection),
         ("tcpv6*", EventKind::Connection),
         ("ipconnect*", EventKind::Connection),
@@ -101,18 +102,18 @@ pub const EVENT_KINDS: Words<EventKind> = Words {
 };
 
 /// The operation that a word for a file, a registry or a task names.
-pub const OPERATIONS: Words<&str> = Words {
+pub const OPERATIONS: Words<EventType> = Words {
     field: "event.type",
     rows: &[
-        ("*creat*", "creation"),
-        ("*register*", "creation"),
-        ("*delet*", "deletion"),
-        ("*scan*", "access"),
-        ("*export*", "access"),
-        ("*modif*", "change"),
-        ("*renam*", "change"),
-        ("*updat*", "change"),
-        ("*import*", "change"),
-        ("*security*", "change"),
+        ("*creat*", EventType::Creation),
+        ("*register*", EventType::Creation),
+        ("*delet*", EventType::Deletion),
+        ("*scan*", EventType::Access),
+        ("*export*", EventType::Access),
+        ("*modif*", EventType::Change),
+        ("*renam*", EventType::Change),
+        ("*updat*", EventType::Change),
+        ("*import*", EventType::Change),
+        ("*security*", EventType::Change),
     ],
 };

@@ -78,9 +78,9 @@ fn event_object(
     class: &ActivityClass,
 ) {
     let open = event.open("event");
-    event.json.word("kind", class.kind);
+    event.json.word("kind", if class.is_alert { "alert" } else { "event" });
     event.categories(class.categories());
-    event.words("type", class.types());
+    event.types(class.types());
     match class.number {
         Some(number) if class.action.is_empty() => event.json.text("action", &format!("activity-{number}")),
         _ => event.json.word("action", class.action),

@@ -5,7 +5,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::event::{Event, is_missing_word};
 use super::user;
 use crate::common::account::principal;
-use crate::common::category::Category;
+use crate::common::category::{Category, EventType};
 use crate::common::missing::is_set;
 use crate::common::words::Words;
 use crate::streams::activity::{ActivityClass, Actor, Change, User, UserAttribute, Users};
@@ -25,7 +25,7 @@ pub(super) fn write(event: &mut Event<'_>, users: &Users<'_>, class: &ActivityCl
     let target = event.open("target");
     attributes(event, &users.target);
     event.close(target);
-    if class.is(Category::Iam) && class.has_type("change") {
+    if class.is(Category::Iam) && class.has_type(EventType::Change) {
         changes(event, change);
     }
     event.close(open);

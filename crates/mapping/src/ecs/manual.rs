@@ -1,6 +1,6 @@
 //! The tables of the console's words, for `docs/mapping-ecs.md`.
 
-use super::category::{category_word, print_categories};
+use super::category::{category_word, print_categories, type_word};
 use super::event::severity_score;
 use super::{activity_data, activity_user, detection, endpoint, matched, network, outcome, threat, unified_alert};
 use crate::common::attack::{TACTICS, print_tactic};
@@ -83,9 +83,9 @@ pub fn word_tables() -> Vec<PrintedWords> {
         DetectionType::Dynamic => "process (of an engine of the agent, if there is one)".to_owned(),
     }));
     tables.push(EVENT_KINDS.print(|kind| matched::print_class(*kind)));
-    tables.push(
-        OPERATIONS.print(|operation| format!("{operation} (in place of another type of a file, a registry or a task)")),
-    );
+    tables.push(OPERATIONS.print(|operation| {
+        format!("{} (in place of another type of a file, a registry or a task)", type_word(*operation))
+    }));
     tables.push(
         DEVICE_EVENTS.print(|is_connected| if *is_connected { "start (device)" } else { "end (device)" }.to_owned()),
     );

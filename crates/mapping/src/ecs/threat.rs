@@ -9,7 +9,7 @@ use super::event::{Event, is_missing_word, is_set};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, outcome, remote_origin, user, workload};
 use crate::common::account::Account;
-use crate::common::category::Category;
+use crate::common::category::{Category, EventType};
 use crate::common::classification::{OUTCOMES, Outcome, categories};
 use crate::common::missing::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, is_version, unless_zero};
@@ -115,7 +115,7 @@ fn event_object(
     let open = event.open("event");
     event.json.word("kind", "alert");
     event.categories(all_categories(parts));
-    event.words("type", ["info"]);
+    event.types([EventType::Info]);
     if !mitigation.as_str().is_empty() {
         event.json.name("action");
         event.json.raw(b"\"threat-");

@@ -10,7 +10,7 @@ use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, outcome, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::category::Category;
+use crate::common::category::{Category, EventType};
 use crate::common::classification::OUTCOMES;
 use crate::common::missing::first_scalar;
 use crate::common::page;
@@ -91,7 +91,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
     let open = event.open("event");
     event.json.word("kind", "alert");
     event.categories(parts.categories().chain(subject(parts)));
-    event.words("type", ["info"]);
+    event.types([EventType::Info]);
     match result.as_str() {
         "" => event.json.word("action", "unified-alert-raised"),
         word => event.json.word("action", &format!("unified-alert-{}", word.replace('_', "-"))),

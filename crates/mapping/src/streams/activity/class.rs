@@ -6,7 +6,7 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use super::{ActivityParts, is_decision};
 use crate::common::account::is_administrator;
 use crate::common::activity_types::{self, Object};
-use crate::common::category::Category;
+use crate::common::category::{Category, EventType};
 use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories};
 use crate::common::missing::{boolean, is_set};
 use crate::common::remote_origin::RemoteOrigin;
@@ -57,16 +57,16 @@ pub enum UserAction {
     Changed,
 }
 
-/// The values of `event.*` that classify an activity.
+/// What classifies an activity.
 #[derive(Debug)]
 pub struct ActivityClass {
     /// The activity type, if it is a number.
     pub number: Option<u32>,
     pub subject: Subject,
-    pub kind: &'static str,
+    /// The activity reports a detection.
+    pub is_alert: bool,
     categories: [Option<Category>; 3],
-    /// "" for none.
-    types: [&'static str; 3],
+    types: [Option<EventType>; 3],
     /// "" for a type that is in no table.
     pub action: &'static str,
     /// `None` if the activity has no outcome.
@@ -91,41 +91,32 @@ impl ActivityClass {
         self.categories.into_iter().flatten()
     }
 
-    pub fn types(&self) -> impl Iterator<Item = &'static str> {
-        self.types.into_iter().filter(|word| !word.is_empty())
+    pub fn types(&self) -> impl Iterator<Item = EventType> {
+        self.types.into_iter().flatten()
     }
 
     pub fn is(&self, category: Category) -> bool {
         self.categories.contains(&Some(category))
     }
 
-    pub fn has_type(&self, word: &str) -> bool {
-        self.types.contains(&word)
+    pub fn has_type(&self, event_type: EventType) -> bool {
+        self.types.contains(&Some(event_type))
     }
 
-    /// Adds a category that is not there yet, if there is space.
-    fn add(&mut self, category: Category) {
-        if !self.is(category)
-            && let Some(free) = self.categories.iter_mut().find(|free| free.is_none())
-        {
-            *free = Some(category);
-        }
-    }
-
-    fn set(&mut self, categories: &[Category], types: &[&'static str]) {
+    fn set(&mut self, categories: &[Category], types: &[EventType]) {
         self.categories = [None; 3];
-        self.types = [""; 3];
-        categories.iter().for_each(|category| self.add(*category));
-        types.iter().for_each(|word| add(&mut self.types, word));
+        self.types = [None; 3];
+        categories.iter().for_each(|category| add(&mut self.categories, *category));
+        types.iter().for_each(|event_type| add(&mut self.types, *event_type));
     }
 }
 
-/// Adds a word that is not there yet, if there is space.
-fn add(words: &mut [&'static str; 3], word: &'static str) {
-    if !words.contains(&word)
-        && let Some(free) = words.iter_mut().find(|free| free.is_empty())
+/// Adds what is not there yet, if there is space.
+fn add<T: Copy + PartialEq>(known: &mut [Option<T>; 3], added: T) {
+    if !known.contains(&Some(added))
+        && let Some(free) = known.iter_mut().find(|free| free.is_none())
     {
-        *free = word;
+        *free = Some(added);
     }
 }
 
@@ -137,9 +128,9 @@ impl ActivityClass {
         let mut class = Self {
             number,
             subject: Subject::of(parts, row.is_some()),
-            kind: "event",
+            is_alert: false,
             categories: [None; 3],
-            types: [""; 3],
+            types: [None; 3],
             action: if number.is_none() { "activity" } else { "" },
             outcome: None,
             severity: Some(Severity::Informational),
@@ -151,7 +142,7 @@ impl ActivityClass {
             is_role_grant: number == Some(USER_MODIFIED) && is_set(data.by_user) && is_set(data.role_name),
         };
         if let Some(row) = row {
-            class.kind = row.kind;
+            class.is_alert = row.is_alert;
             class.set(&row.categories, &row.types);
             class.action = row.action;
             class.outcome = row.outcome;
@@ -295,23 +286,23 @@ fn by_subject(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let ActivityParts { entry, activity, data } = parts;
     match class.subject {
         Subject::Detection => {
-            class.kind = "alert";
-            class.set(&[Category::Malware], &["info"]);
+            class.is_alert = true;
+            class.set(&[Category::Malware], &[EventType::Info]);
         }
         Subject::Threat if is_set(entry.threat_id) || is_set(data.threat_classification) => {
-            class.set(&[Category::Malware], &["info"]);
+            class.set(&[Category::Malware], &[EventType::Info]);
         }
-        Subject::Threat => class.set(&[Category::Intrusion], &["info"]),
-        Subject::Firewall => class.set(&[Category::Network], &["info"]),
-        Subject::Device => class.set(&[Category::Host], &["info"]),
+        Subject::Threat => class.set(&[Category::Intrusion], &[EventType::Info]),
+        Subject::Firewall => class.set(&[Category::Network], &[EventType::Info]),
+        Subject::Device => class.set(&[Category::Host], &[EventType::Info]),
         Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => {
-            class.set(&[Category::Authentication], &["start"])
+            class.set(&[Category::Authentication], &[EventType::Start])
         }
-        Subject::Login(LoginAction::LoggedOut) => class.set(&[Category::Authentication], &["end"]),
-        Subject::Login(LoginAction::Other) => class.set(&[Category::Authentication], &["info"]),
-        Subject::User(UserAction::Deleted) => class.set(&[Category::Iam], &["user", "deletion"]),
-        Subject::User(UserAction::Added) => class.set(&[Category::Iam], &["user", "creation"]),
-        Subject::User(UserAction::Changed) => class.set(&[Category::Iam], &["user", "info"]),
+        Subject::Login(LoginAction::LoggedOut) => class.set(&[Category::Authentication], &[EventType::End]),
+        Subject::Login(LoginAction::Other) => class.set(&[Category::Authentication], &[EventType::Info]),
+        Subject::User(UserAction::Deleted) => class.set(&[Category::Iam], &[EventType::User, EventType::Deletion]),
+        Subject::User(UserAction::Added) => class.set(&[Category::Iam], &[EventType::User, EventType::Creation]),
+        Subject::User(UserAction::Changed) => class.set(&[Category::Iam], &[EventType::User, EventType::Info]),
         Subject::Other => by_endpoint(class, activity, data),
     }
     let has_failed = Statement::of(activity, data).says("failed to ");
@@ -331,9 +322,9 @@ pub const REPORTED_OUTCOMES: Words<EventOutcome> =
 /// Sets categories and types by whether the activity is about an endpoint.
 fn by_endpoint(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if activity.agent_id.is_empty() && data.computer_name.is_empty() {
-        class.set(&[Category::Configuration], &["info"]);
+        class.set(&[Category::Configuration], &[EventType::Info]);
     } else {
-        class.set(&[Category::Host], &["info"]);
+        class.set(&[Category::Host], &[EventType::Info]);
     }
 }
 
@@ -368,10 +359,13 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
         let others = class.categories;
         class.categories = [None; 3];
         let kept = others.iter().flatten().filter(|category| **category != Category::Malware);
-        categories(data.threat_classification).iter().chain(kept).for_each(|category| class.add(*category));
+        categories(data.threat_classification)
+            .iter()
+            .chain(kept)
+            .for_each(|category| add(&mut class.categories, *category));
     }
     if is_remote {
-        class.add(Category::Intrusion);
+        add(&mut class.categories, Category::Intrusion);
     }
     let threat = parts.threat();
     if let Some(severity) = threat.severity() {
@@ -392,8 +386,8 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     }
     if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is(Category::Host) {
         match parts.is_connected() {
-            Some(true) => add(&mut class.types, "start"),
-            Some(false) => add(&mut class.types, "end"),
+            Some(true) => add(&mut class.types, EventType::Start),
+            Some(false) => add(&mut class.types, EventType::End),
             None => {}
         }
     }
@@ -403,7 +397,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     }
     // An administrator has all rights.
     if class.is(Category::Iam)
-        && class.has_type("creation")
+        && class.has_type(EventType::Creation)
         && [data.role, data.role_name].into_iter().any(is_administrator)
     {
         class.severity = class.severity.max(Some(Severity::Medium));

@@ -76,6 +76,17 @@ pub fn assert_fields(event: &Value, expected: &[(&str, Value)]) {
     assert!(wrong.is_empty(), "{}\n{event:#}", wrong.join("\n"));
 }
 
+/// Checks the whole event of each schema, and in each what it must say.
+#[track_caller]
+pub fn check(name: &str, stream: Stream, record: &Value, ecs: &[(&str, Value)], ocsf: &[(&str, Value)]) {
+    for (schema, prefix, expected) in [(Schema::Ecs, "", ecs), (Schema::Ocsf, "ocsf-", ocsf)] {
+        let event = map_to(schema, stream, record);
+        assert_eq!(faults(schema, &event), Vec::<String>::new(), "{name}: {event:#}");
+        assert_fields(&event, expected);
+        insta::assert_snapshot!(format!("{prefix}{name}"), format!("{event:#}"));
+    }
+}
+
 /// JSON in which no object has a key twice. Readers would keep only one of the values.
 #[derive(Debug)]
 pub struct DistinctKeys;

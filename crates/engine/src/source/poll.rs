@@ -2,12 +2,10 @@
 //! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
 //!
 //! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `poll/tail.rs` chooses. The poll walks
-//! through that along the console's cursors. A refused or repeated cursor ends the walk, and another begins where this
-//! one got to. Where the list ends without saying so clearly, the console's own count decides. Where it does say so
-//! after more than one page, `poll/search.rs` compares the count with what is known, and the poll reads again what is
-//! missing.
+//! through each part along the console's cursors. A refused or repeated cursor ends the walk, and another begins where
+//! this one got to. Where the list ends without saying so clearly, the console's own count decides. Where it says so,
+//! `poll/parts.rs` decides whether the part has to be counted and read again.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +13,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use s1_forwarder_record::{self as record, Frame, Level, Scope, Timestamp, facts};
 use s1_forwarder_telemetry::Meter;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
+use self::count_search::{CountSearch, Span};
 use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
+use self::parts::{AfterList, Parts};
 use self::plan::{Plan, ReadPlan};
-use self::search::{Search, Span};
-use self::selection::{Selection, Sighting};
+use self::selection::Selection;
 use self::tail::Tail;
 use super::findings::{AfterRefusal, FindingsScan, PAUSE_BETWEEN_PAGES};
 use super::pager::{Next, Pager, Progress};
@@ -35,18 +34,15 @@ pub use self::page::{PulledPage, PulledRecord};
 /// Number of times that a poll repeats a request answered with `data: null`, before the console's count decides whether
 /// there is nothing.
 const NULL_TRIES: usize = 3;
-/// Number of times that a part is read again because its list ended before it had shown what the poll knows of the part.
-const SHORT_LIST_TRIES: u32 = 3;
-/// Largest disorder of a list: a record may come after one whose time is this much later.
-const SECOND: Duration = Duration::from_secs(1);
 /// Margin for the console's precision: it compares times at about 10 ms.
 const PRECISION: Duration = Duration::from_millis(20);
 
+mod count_search;
 mod oversized;
 mod page;
+mod parts;
 mod plan;
 mod returned;
-mod search;
 mod selection;
 mod tail;
 
@@ -62,44 +58,13 @@ pub struct Poll {
     phase: Phase,
     pager: Pager,
     progress: Progress,
-    walk: PollSpan,
-    /// Walks that follow the current one.
-    walks: VecDeque<Span>,
-    /// Whether the console's counts can be compared with what is known.
-    is_counted: bool,
-    /// Time that earlier polls have read and that stays open.
-    open: Option<Span>,
-    /// Number of records that the console counts in `open` and the position does not know.
-    excess: u64,
-    /// Number of records of that excess that the poll has found.
-    found_late: u64,
-    /// Number of records that the console counts and does not show, not even when it is asked again.
-    not_shown: u64,
+    parts: Parts,
     /// The lists of a window of findings, one after the other.
     scan: Option<FindingsScan>,
     /// Page to be emitted before anything else is asked.
     ready: Option<PulledPage>,
     null_answers: usize,
     habits: ConsoleHabits,
-}
-
-/// A part of the time that is read page by page, with each cursor that the console gives.
-#[derive(Debug, Clone, Copy)]
-struct PollSpan {
-    /// Both ends are included.
-    span: Span,
-    /// Whether a cursor was followed: the list may have ended too early.
-    is_long: bool,
-    /// Number of records before `counted_until` that the console counts and has not shown. Set if the time is read
-    /// again; zero if the console's count says nothing.
-    missing: Option<u64>,
-    counted_until: Timestamp,
-    /// Number of records before `counted_until` that the poll was not shown before.
-    found: u64,
-    /// Number of records before `counted_until` that the list has shown since it was last begun.
-    listed: u64,
-    /// How often the part was read again because its list was short.
-    short_lists: u32,
 }
 
 /// End of a poll.
@@ -135,8 +100,8 @@ enum Phase {
     FindingLate(Tail),
     /// Reads page after page along the console's cursors.
     Paging,
-    /// The list has come to its end: asks by count whether it has shown all records.
-    Confirming(Search),
+    /// The list of a part has come to its end: asks by count which records it has not shown.
+    FindingMissing(CountSearch),
     /// The console did not say clearly that the list is at its end: its own count decides.
     Counting,
     /// Gets past a record that is too large for the memory budget.
@@ -166,6 +131,8 @@ impl Poll {
         let to = plan.context.start;
         let ordered = pull.is_ordered();
         let host = client.host().into();
+        let has_miscounted = habits.has_miscounted(to, plan.pass.reach);
+        let parts = Parts::of(Span { from, to }, plan.is_counted, has_miscounted);
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
             selection: Selection::new(host, meter, pull.clone(), plan.pass, plan.context, plan.baseline),
@@ -173,13 +140,7 @@ impl Poll {
             phase: Phase::Paging,
             pager: Pager::from(from),
             progress: Progress { ordered, newest: from, restart_from: from },
-            walk: PollSpan::over(Span { from, to }),
-            walks: VecDeque::new(),
-            open: None,
-            is_counted: plan.is_counted,
-            excess: 0,
-            found_late: 0,
-            not_shown: 0,
+            parts,
             scan: None,
             ready: None,
             null_answers: 0,
@@ -189,19 +150,14 @@ impl Poll {
             ReadPlan::Marker(snapshot) => poll.phase = Phase::Marking(snapshot),
             ReadPlan::Everything => {}
             ReadPlan::Findings(scan) => poll.scan = Some(scan),
-            ReadPlan::Parts(tail) => {
-                poll.open = Some(tail.open);
-                poll.phase = Phase::FindingLate(tail);
-                poll.begin_walks();
-            }
+            ReadPlan::Parts(tail) => poll.find_late(tail),
         }
         Ok(poll)
     }
 
     /// Returns what the next poll has to know of the console.
     pub fn habits(&self) -> ConsoleHabits {
-        let has_wrong_counts = self.found_late < self.excess || self.not_shown > 0;
-        let miscounted_at = has_wrong_counts.then_some(self.selection.context.start);
+        let miscounted_at = self.parts.has_wrong_counts().then_some(self.selection.context.start);
         ConsoleHabits { miscounted_at: miscounted_at.or(self.habits.miscounted_at), ..self.habits }
     }
 
@@ -244,14 +200,14 @@ impl Poll {
             findings: self.scan.as_ref(),
             since: self.selection.baseline.since,
             from: self.pager.from,
-            to: self.walk.span.to,
+            to: self.parts.current().to,
         };
         let start = self.pager.cursor.as_deref().map_or(PageStart::First, PageStart::Cursor);
         let request = match &self.phase {
             Phase::Done(end) => return Action::Done(self.selection.context, end.clone()),
             Phase::Marking(snapshot) => return Action::Emit(self.mark_complete(*snapshot)),
             // The poll leaves these phases if there is nothing to count.
-            Phase::FindingLate(Tail { search, .. }) | Phase::Confirming(search) => {
+            Phase::FindingLate(Tail { search, .. }) | Phase::FindingMissing(search) => {
                 search.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
             }
             Phase::Paging => list.page(start, usize::MAX),
@@ -286,7 +242,7 @@ impl Poll {
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
-            Phase::FindingLate(_) | Phase::Confirming(_) => self.part_counted(answer),
+            Phase::FindingLate(_) | Phase::FindingMissing(_) => self.part_counted(answer),
             Phase::ListingScopes(_) => self.scopes_answered(small(answer)),
         }
     }
@@ -300,32 +256,31 @@ impl Poll {
             Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
         };
         let count = page.and_then(|page| page.total_items);
-        match &mut self.phase {
-            Phase::FindingLate(tail) => {
+        match mem::replace(&mut self.phase, Phase::Paging) {
+            Phase::FindingLate(mut tail) => {
                 if tail.search.counted(&self.selection.settled_before(), count) {
                     self.selection.count_vanished();
                 }
-                self.begin_walks();
+                self.find_late(tail);
             }
-            Phase::Confirming(search) => {
+            Phase::FindingMissing(mut search) => {
                 search.counted(&self.selection.listed(), count);
-                self.counts_confirmed();
+                let after = self.parts.counted(search, &self.selection, &self.progress);
+                self.end_list(after);
             }
-            _ => {}
+            phase => self.phase = phase,
         }
         Ok(())
     }
 
-    /// Begins to read once nothing is left to be counted.
-    fn begin_walks(&mut self) {
-        let Phase::FindingLate(tail) = &self.phase else { return };
+    /// Asks for the counts of the open time, and begins to read once nothing is left to be counted.
+    fn find_late(&mut self, tail: Tail) {
         if tail.search.question().is_some() {
-            return;
+            self.phase = Phase::FindingLate(tail);
+        } else {
+            self.parts.plan(tail, &self.selection.baseline.pass_position);
+            self.next_part();
         }
-        let Phase::FindingLate(tail) = mem::replace(&mut self.phase, Phase::Paging) else { return };
-        self.excess = tail.search.excess;
-        self.walks = tail.walks(&self.selection.baseline.pass_position);
-        self.next_walk();
     }
 
     fn page_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
@@ -371,8 +326,7 @@ impl Poll {
         if is_end {
             self.habits.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
             self.ready = Some(self.empty_page());
-            // The end is confirmed.
-            self.walk = PollSpan::over(self.walk.span);
+            self.parts.confirm_end();
             self.next_list();
             return Ok(());
         }
@@ -424,140 +378,35 @@ impl Poll {
         Ok(())
     }
 
-    /// Goes on to the next list of a window of findings, or to the next walk, or ends.
+    /// Goes on behind the end of a list: to the next list of a window of findings, or to what the part's end asks for.
     fn next_list(&mut self) {
         if self.scan.as_mut().is_some_and(FindingsScan::advance) {
             self.selection.returned.next_list();
             self.restart();
         } else {
-            self.end_walk();
+            let after = self.parts.list_ended(&self.selection, &self.progress, self.pager.from);
+            self.end_list(after);
         }
     }
 
-    fn next_walk(&mut self) {
-        let Some(span) = self.walks.pop_front() else {
-            self.phase = Phase::Done(PollEnd::Complete);
-            return;
-        };
-        self.walk = PollSpan::over(span);
-        self.begin_walk(span.from);
-    }
-
-    /// Decides what follows the end of this walk's list, which may have come too early.
-    fn end_walk(&mut self) {
-        let PollSpan { missing, found, is_long, .. } = self.walk;
-        let is_at_end = match missing {
-            None => !is_long,
-            Some(0) => !is_long || found == 0,
-            Some(missing) => found >= missing,
-        };
-        match missing {
-            _ if is_at_end || !self.is_counted => self.next_walk(),
-            Some(missing) if found == 0 && self.was_list_short() => {
-                let PollSpan { span, counted_until, short_lists, .. } = self.walk;
-                self.read_again(span.from, missing, counted_until);
-                self.walk.short_lists = short_lists + 1;
+    /// Does what follows the end of a part's list.
+    fn end_list(&mut self, after: AfterList) {
+        match after {
+            AfterList::Count(search) => self.phase = Phase::FindingMissing(search),
+            AfterList::ReadAgain(from) => {
+                self.selection.read_again(from);
+                self.progress.restart_from = from;
+                self.begin_walk(from);
             }
-            Some(missing) if found == 0 => self.accept_excess(missing),
-            _ => self.confirm(),
+            AfterList::NextPart => self.next_part(),
         }
     }
 
-    /// Returns true if the list ended before it had shown as many records as the poll knows of its time. Such a list is
-    /// no proof that the console does not show the others. A console may have deleted records, so that its lists stay
-    /// short: after a few tries, the list counts.
-    fn was_list_short(&self) -> bool {
-        let from = self.pager.from.max(self.selection.kept_from());
-        let known = self.selection.listed().in_part(Span { from, to: self.walk.counted_until });
-        self.walk.short_lists < SHORT_LIST_TRIES && self.walk.listed < known as u64
-    }
-
-    /// Asks the console how many records it has in the time of this walk, as far back as the poll remembers them.
-    fn confirm(&mut self) {
-        let whole = self.comparable();
-        if whole.from >= whole.to {
-            self.next_walk();
-            return;
+    fn next_part(&mut self) {
+        match self.parts.begin_next() {
+            Some(span) => self.begin_walk(span.from),
+            None => self.phase = Phase::Done(PollEnd::Complete),
         }
-        let Selection { context, .. } = self.selection;
-        let reach = self.selection.pass().reach;
-        let has_wrong_counts = self.not_shown > 0 || self.habits.has_miscounted(context.start, reach);
-        let search = if has_wrong_counts {
-            Search::nothing()
-        } else {
-            let likely = Span { from: self.list_ended_at(whole).unwrap_or(whole.to), to: whole.to };
-            Search::of(whole, likely, 1, &self.selection.listed())
-        };
-        self.phase = Phase::Confirming(search);
-        self.counts_confirmed();
-    }
-
-    /// Returns the time up to which the bound may move.
-    fn closed_until(&self) -> Timestamp {
-        self.selection.context.start.minus(self.selection.pass().reach)
-    }
-
-    /// Returns the part of this walk of which the poll remembers all records, in whole seconds. The last records before
-    /// the poll's start are left out: they become visible at this moment, and the next poll looks for them.
-    fn comparable(&self) -> Span {
-        let Span { from, to } = self.walk.span;
-        let settled_until = self.selection.context.start.minus(self.selection.pass().newest_part());
-        // The console shows records from before a window with the window's first second.
-        let begin = self.pull.window.map_or(from, |window| window.from.max(from));
-        let begin = if begin.whole_second() < begin { begin.whole_second().plus(SECOND) } else { begin };
-        Span { from: begin.max(self.selection.kept_from()), to: to.min(settled_until).whole_second() }
-    }
-
-    /// Returns a time in `whole`, shortly before the last record of the list. Returns `None` for a list without an
-    /// order, which may lack records anywhere.
-    fn list_ended_at(&self, whole: Span) -> Option<Timestamp> {
-        let Progress { ordered, newest, .. } = self.progress;
-        ordered.then(|| newest.minus(SECOND).whole_second().min(whole.to).max(whole.from))
-    }
-
-    /// Goes on once nothing is left to be counted. If the console counts more records than are known, the poll asks for
-    /// these again. If the count says nothing, the poll asks for what comes after the last record of the list. Time
-    /// that stays open is read once more anyway.
-    fn counts_confirmed(&mut self) {
-        let Phase::Confirming(search) = &self.phase else { return };
-        if search.question().is_some() {
-            return;
-        }
-        let first_missing = search.missing.iter().map(|span| span.from).min();
-        let excess = search.excess;
-        let is_unclear = search.counts == 0 || search.has_fewer;
-        match first_missing {
-            // Some were found, and others came late meanwhile: that may go on indefinitely.
-            Some(_) if self.walk.missing.is_some_and(|missing| (1..=excess).contains(&missing)) => {
-                self.accept_excess(excess)
-            }
-            Some(from) => {
-                debug!(records = excess, %from, "the console counts more records than its list has shown: it is asked again");
-                self.read_again(from, excess, self.comparable().to);
-            }
-            None if is_unclear && self.walk.span.from < self.closed_until() => {
-                let whole = self.comparable();
-                self.read_again(self.list_ended_at(whole).unwrap_or(whole.from), 0, whole.to);
-            }
-            None => self.next_walk(),
-        }
-    }
-
-    fn read_again(&mut self, from: Timestamp, missing: u64, counted_until: Timestamp) {
-        let span = Span { from, to: self.walk.span.to };
-        self.walk = PollSpan { missing: Some(missing), counted_until, ..PollSpan::over(span) };
-        self.selection.read_again(from);
-        self.progress.restart_from = from;
-        self.begin_walk(from);
-    }
-
-    /// Accepts that the console counts `missing` records that it does not show. Asking again and again would stop the
-    /// bound indefinitely.
-    fn accept_excess(&mut self, missing: u64) {
-        info!(records = missing, "the console counts more records than it shows");
-        self.not_shown += missing;
-        self.selection.count_not_shown(missing);
-        self.next_walk();
     }
 
     /// Counts an answer `data: null`, which may mean that there is nothing, or that something is wrong.
@@ -585,23 +434,18 @@ impl Poll {
             if let Some(time) = record.order {
                 self.progress.see(time);
             }
-            self.walk.see(record);
+            self.parts.see(record);
             self.pager.show(record.version);
             keys.push(record.version);
         }
         if !page.records.is_empty() {
             self.pager.found_new();
         }
-        let is_late = |record: &&PulledRecord| {
-            let place = record.order.zip(self.open);
-            place.is_some_and(|(order, Span { from, to })| (from..to).contains(&order))
-        };
-        self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
+        self.parts.count_late(&page);
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
-            let selection = &mut self.selection;
-            self.progress.page_read(selection.context.start.minus(selection.pass().reach));
-            selection.forget_old(page.shown, self.progress.newest);
+            self.progress.page_read(self.selection.closed_until());
+            self.selection.forget_old(page.shown, self.progress.newest);
         }
         self.ready = Some(page);
         if follows {
@@ -621,7 +465,7 @@ impl Poll {
     /// Moves to the next page, or past the end of the list.
     fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
         match self.pager.follow(next_cursor, keys) {
-            Next::Page => self.walk.is_long = true,
+            Next::Page => self.parts.follow_cursor(),
             Next::Nothing => self.next_list(),
             Next::Unclear => self.doubt(),
         }
@@ -648,22 +492,8 @@ impl Poll {
         self.progress.newest = from;
         self.phase = Phase::Paging;
         self.null_answers = 0;
-        self.walk.listed = 0;
+        self.parts.begin_walk();
         self.selection.returned.begin_list();
-    }
-}
-
-impl PollSpan {
-    /// The first walk over a part.
-    fn over(span: Span) -> Self {
-        Self { span, is_long: false, missing: None, counted_until: span.to, found: 0, listed: 0, short_lists: 0 }
-    }
-
-    fn see(&mut self, shown: Sighting) {
-        if shown.order.is_none_or(|order| order < self.counted_until) {
-            self.listed += 1;
-            self.found += u64::from(shown.is_first);
-        }
     }
 }
 
@@ -747,7 +577,7 @@ impl Poll {
         let mut page = PulledPage { body: beginning.clone(), is_truncated: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
         let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
-        self.walk.see(shown);
+        self.parts.see(shown);
         self.pager.show(shown.version);
         if let Some(record) = page.records.first() {
             warn!(

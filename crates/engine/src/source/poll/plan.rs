@@ -31,7 +31,7 @@ pub(super) struct Plan {
 pub(super) enum ReadPlan {
     /// Nothing: all records of this snapshot are settled, and the event that says so is left.
     Marker(Snapshot),
-    /// All records, in one walk.
+    /// All records, as one part.
     Everything,
     /// New records, records whose time is to be closed, and records that came late. The poll finds late records by
     /// counts first.

@@ -10,9 +10,9 @@ use compact_str::{CompactString, ToCompactString};
 use s1_forwarder_record::{Facts, Identity, Timestamp, Version, facts, stable_fields_hash};
 use s1_forwarder_telemetry::{Meter, RareCount, SkipReason};
 
+use super::count_search::KnownRecords;
 use super::page::{PulledPage, PulledRecord};
 use super::returned::{Before, Returned};
-use super::search::KnownRecords;
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::source::position::{Baseline, Seconds, bound_behind, first_kept_second};
 use crate::source::{Known, ObservedRecords, Pass, PollContext, PullSettings, RecordKey, Snapshot, TimeField};
@@ -31,7 +31,7 @@ const KEPT_PAGES: usize = 4;
 pub(super) struct Selection {
     host: CompactString,
     meter: Meter,
-    pull: Arc<PullSettings>,
+    pub pull: Arc<PullSettings>,
     pass: Pass,
     pub context: PollContext,
     pub baseline: Baseline,
@@ -353,7 +353,7 @@ impl Selection {
     }
 }
 
-/// The records with which the end of a walk is compared.
+/// What the end of a list is compared with.
 impl Selection {
     /// Returns the records that were settled before the poll.
     pub fn settled_before(&self) -> KnownRecords<'_> {
@@ -364,6 +364,11 @@ impl Selection {
     /// with them, as many records that a list did not show would not be missed.
     pub fn listed(&self) -> KnownRecords<'_> {
         KnownRecords { settled: &self.shown_again, returned: Some(&self.returned) }
+    }
+
+    /// Returns the time up to which the bound may move: no record comes late before it.
+    pub fn closed_until(&self) -> Timestamp {
+        self.context.start.minus(self.pass.reach)
     }
 
     /// Returns the time from which on the selection remembers every record.

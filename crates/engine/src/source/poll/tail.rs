@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;
 
-use super::search::{KnownRecords, Search, Span};
+use super::count_search::{CountSearch, KnownRecords, Span};
 use crate::source::{Pass, PassPosition};
 
 /// Number of known records, a full page, with which the time older than `overlap` is closed. It is closed with fewer
@@ -30,7 +30,7 @@ pub(super) struct Tail {
     pub open: Span,
     pub new: Span,
     /// Finds the parts of the open time that have more records than the position knows.
-    pub search: Search,
+    pub search: CountSearch,
 }
 
 impl Tail {
@@ -51,27 +51,27 @@ impl Tail {
         // Most late records are the newest ones, which are next to what the poll reads anyway.
         let newest = Duration::from_secs(pass.newest_part().as_secs()).max(SECOND);
         let likely = Span { from: read_until.minus(newest), to: read_until };
-        let search = Search::of(open, likely, MAX_PARTS, &known);
+        let search = CountSearch::of(open, likely, MAX_PARTS, &known);
         Some(Self { closing, open, new: Span { from: read_until, to: start }, search })
     }
 
     /// Removes the counts from the plan.
     pub fn without_counts(self) -> Self {
-        Self { search: Search::nothing(), ..self }
+        Self { search: CountSearch::nothing(), ..self }
     }
 
-    /// Returns the times that the poll reads, in ascending order. Walks with no known records between them are one.
-    pub fn walks(self, pass_position: &PassPosition) -> VecDeque<Span> {
+    /// Returns the parts that the poll reads, in ascending order. Parts with no known records between them are one.
+    pub fn parts(self, pass_position: &PassPosition) -> VecDeque<Span> {
         let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let mut late = self.search.missing;
         late.sort_unstable_by_key(|span| span.from);
-        let mut walks: VecDeque<Span> = self.closing.into_iter().collect();
+        let mut parts: VecDeque<Span> = self.closing.into_iter().collect();
         for span in late.into_iter().chain([self.new]) {
-            match walks.back_mut() {
+            match parts.back_mut() {
                 Some(last) if known.in_part(Span { from: last.to, to: span.from }) == 0 => last.to = span.to,
-                _ => walks.push_back(span),
+                _ => parts.push_back(span),
             }
         }
-        walks
+        parts
     }
 }

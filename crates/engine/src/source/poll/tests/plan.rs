@@ -98,8 +98,8 @@ fn plan(pull: &PullSettings, position: SourcePosition, pass: usize, start: i64, 
         ReadPlan::Everything => format!("all {whole}"),
         ReadPlan::Parts(tail) => {
             let counts = tail.search.question().map(|part| format!("counts {}, ", span(part))).unwrap_or_default();
-            let walks: Vec<_> = tail.walks(&baseline.pass_position).into_iter().map(span).collect();
-            format!("{counts}reads {}", walks.join(" and "))
+            let parts: Vec<_> = tail.parts(&baseline.pass_position).into_iter().map(span).collect();
+            format!("{counts}reads {}", parts.join(" and "))
         }
         ReadPlan::Findings(mut scan) => {
             let mut lists = Vec::new();

@@ -35,7 +35,7 @@ pub(super) struct KnownRecords<'a> {
 
 /// Counts parts of the time, and halves those that have more records than are known.
 #[derive(Debug)]
-pub(super) struct Search {
+pub(super) struct CountSearch {
     /// Parts to be counted, the next one last.
     parts: Vec<Span>,
     /// Halves of a part that has too many records, to be counted before `parts`.
@@ -65,7 +65,7 @@ impl KnownRecords<'_> {
     }
 }
 
-impl Search {
+impl CountSearch {
     /// Counts `whole` in at most `most_parts` parts, the newest ones.
     pub fn of(whole: Span, likely: Span, most_parts: usize, known: &KnownRecords<'_>) -> Self {
         let mut search = Self { likely, ..Self::nothing() };

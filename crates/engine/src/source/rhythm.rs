@@ -382,9 +382,9 @@ mod tests {
             let mut case = Case::of(Stream::Activities);
             case.poll_hourly(0, 48, |_| true);
             let mut position = PassPosition::starting_at(START);
-            position.finish(at(47), HOUR);
+            position.finish(at(47), Some(HOUR));
             if resumes {
-                position.advance(at(65), at(68), HOUR);
+                position.advance(at(65), at(68), Some(HOUR));
             }
             let mut observed = case.rhythm.begin_poll(&case.pull);
             observed.resume(&position);

@@ -162,19 +162,19 @@ impl PassPosition {
     ///
     /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
     /// `reach`, the poll leaves the bound where it is.
-    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: impl Into<Option<Duration>>) {
+    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: Option<Duration>) {
         self.watermark = self.watermark.max(watermark.min(start));
-        if let Some(reach) = reach.into() {
+        if let Some(reach) = reach {
             self.raise_bound(bound_behind(watermark, start, reach));
         }
     }
 
     /// Notes that a poll that started at `start` reached its end, and that all its records are settled. Without
     /// `reach`, the poll leaves the bound where it is: it read only what was new, or had nothing to read.
-    pub fn finish(&mut self, start: Timestamp, reach: impl Into<Option<Duration>>) {
+    pub fn finish(&mut self, start: Timestamp, reach: Option<Duration>) {
         self.watermark = self.watermark.max(start);
         self.complete = self.complete.max(Some(start));
-        if let Some(reach) = reach.into() {
+        if let Some(reach) = reach {
             self.raise_bound(start.minus(reach));
         }
     }
@@ -266,7 +266,7 @@ pub(in crate::source) fn first_kept_second(bound: Timestamp) -> i64 {
 mod tests {
     use super::*;
 
-    const OVERLAP: Duration = Duration::from_secs(300);
+    const OVERLAP: Option<Duration> = Some(Duration::from_secs(300));
 
     fn minute(minute: i64) -> Timestamp {
         Timestamp::from_micros((12 * 60 + minute) * 60_000_000)

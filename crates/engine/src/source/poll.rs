@@ -52,7 +52,6 @@ pub use selection::RecordFilter;
 /// Reads what the position has not seen of [bound, S], or of the parts of it that are due, page by page.
 #[derive(Debug)]
 pub struct Poll {
-    pull: Arc<PullSettings>,
     reader: PageReader,
     selection: Selection,
     phase: Phase,
@@ -135,8 +134,7 @@ impl Poll {
         let parts = Parts::of(Span { from, to }, plan.is_counted, has_miscounted);
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
-            selection: Selection::new(host, meter, pull.clone(), plan.pass, plan.context, plan.baseline),
-            pull,
+            selection: Selection::new(host, meter, pull, plan.pass, plan.context, plan.baseline),
             phase: Phase::Paging,
             pager: Pager::from(from),
             progress: Progress { ordered, newest: from, restart_from: from },
@@ -195,7 +193,7 @@ impl Poll {
             return Action::Emit(page);
         }
         let list = RecordList {
-            pull: &self.pull,
+            pull: &self.selection.pull,
             pass: self.selection.pass(),
             findings: self.scan.as_ref(),
             since: self.selection.baseline.since,
@@ -253,7 +251,7 @@ impl Poll {
         let page = match &answer {
             Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
             Err(_) => None,
-            Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
+            Ok(body) => read_page(self.selection.pull.stream, body, &self.reader.redactor).ok(),
         };
         let count = page.and_then(|page| page.total_items);
         match mem::replace(&mut self.phase, Phase::Paging) {
@@ -319,7 +317,7 @@ impl Poll {
             // The console cannot count, and says once more that there is nothing. An empty connection of alerts is not
             // null, so null is a failure there.
             None => {
-                let is_list = self.pull.stream.description().frame == Frame::List;
+                let is_list = self.selection.pull.stream.description().frame == Frame::List;
                 page.null_data && shown == 0 && is_list && !self.habits.is_null_usual
             }
         };
@@ -353,7 +351,9 @@ impl Poll {
         match scan.refused(&error, self.selection.complete().is_none()) {
             AfterRefusal::Fail => return Err(error),
             AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(ScopeList::of(Level::Account)),
-            AfterRefusal::SkipScope if self.pull.window.is_none() => self.phase = Phase::Done(PollEnd::Unavailable),
+            AfterRefusal::SkipScope if self.selection.pull.window.is_none() => {
+                self.phase = Phase::Done(PollEnd::Unavailable)
+            }
             AfterRefusal::SkipScope => {
                 self.next_list();
                 self.ready = Some(self.empty_page());
@@ -367,7 +367,7 @@ impl Poll {
         let Some(scopes) = list.answered(answer, &self.reader.redactor)? else { return Ok(()) };
         match &mut self.scan {
             // A closed window is one poll, and has no position for each scope.
-            Some(scan) if self.pull.window.is_some() => {
+            Some(scan) if self.selection.pull.window.is_some() => {
                 scan.split(scopes);
                 self.selection.returned.next_list();
                 self.restart();
@@ -457,7 +457,7 @@ impl Poll {
         PulledPage {
             ordered: self.progress.ordered,
             context: self.selection.context,
-            scope: self.scan.as_ref().and_then(FindingsScan::scope).or(self.pull.scope.as_ref()).cloned(),
+            scope: self.scan.as_ref().and_then(FindingsScan::scope).or(self.selection.pull.scope.as_ref()).cloned(),
             ..PulledPage::default()
         }
     }
@@ -503,7 +503,7 @@ impl Poll {
     fn too_large(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
         let after = match mem::replace(&mut self.phase, Phase::Paging) {
             Phase::SteppingOver(record) => record.met(cut),
-            _ => OversizedRecord::begin(&self.pull, cut),
+            _ => OversizedRecord::begin(&self.selection.pull, cut),
         };
         self.go_on(after, now)
     }
@@ -565,8 +565,8 @@ impl Poll {
         let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
         let body = in_part(answer)?;
         let page = self.reader.page(&body, &mut self.pager)?;
-        let brief = brief_alert(self.pull.stream, &page, &beginning)?;
-        let key = facts(self.pull.stream, brief).identity("", brief).key();
+        let brief = brief_alert(self.selection.pull.stream, &page, &beginning)?;
+        let key = facts(self.selection.pull.stream, brief).identity("", brief).key();
         self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
         self.follow(page.next_cursor.as_deref(), vec![key]);
         Ok(())

@@ -154,7 +154,7 @@ impl Poll {
     }
 
     /// Returns what the next poll has to know of the console.
-    pub fn habits(&self) -> ConsoleHabits {
+    pub(crate) fn habits(&self) -> ConsoleHabits {
         let miscounted_at = self.parts.has_wrong_counts().then_some(self.selection.context.start);
         ConsoleHabits { miscounted_at: miscounted_at.or(self.habits.miscounted_at), ..self.habits }
     }
@@ -165,7 +165,7 @@ impl Poll {
     }
 
     /// Tells `observed` of every record that the console shows.
-    pub fn observe(&mut self, mut observed: ObservedRecords) {
+    pub(crate) fn observe(&mut self, mut observed: ObservedRecords) {
         if self.selection.context.pass == 0 {
             observed.resume(&self.selection.baseline.pass_position);
         }
@@ -173,7 +173,7 @@ impl Poll {
     }
 
     /// Removes and returns the times that [`Self::observe`] has collected.
-    pub fn take_observed(&mut self) -> Option<ObservedRecords> {
+    pub(crate) fn take_observed(&mut self) -> Option<ObservedRecords> {
         self.selection.observed.take()
     }
 
@@ -183,7 +183,7 @@ impl Poll {
     }
 
     /// Number of cursors and of records outside of the window that the poll remembers and the lane's position does not.
-    pub fn remembered_apart(&self) -> usize {
+    pub(crate) fn remembered_apart(&self) -> usize {
         self.pager.followed_count() + self.selection.unasked
     }
 

@@ -102,7 +102,7 @@ impl SourcePosition {
 
     /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
     /// of the stream goes on where it was.
-    pub fn forget_others(&mut self, passes: &[Pass]) {
+    pub(crate) fn forget_others(&mut self, passes: &[Pass]) {
         let is_by_scope = passes.iter().any(Pass::reads_findings);
         self.passes.retain(|name| {
             let is_of_mode = !is_by_scope && [MAIN_PASS, SNAPSHOT].contains(&name);
@@ -111,7 +111,7 @@ impl SourcePosition {
     }
 
     /// Ends the log: the position is stored as a whole from now on.
-    pub fn store_whole(&mut self) {
+    pub(crate) fn store_whole(&mut self) {
         self.passes.end_log();
     }
 
@@ -156,14 +156,14 @@ impl SourcePosition {
     }
 
     /// The newest time of which the first pass settled a record.
-    pub fn newest(&self) -> Timestamp {
+    pub(crate) fn newest(&self) -> Timestamp {
         let last = self.first().and_then(PassPosition::last_second);
         let after = last.map(|second| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000)));
         self.complete_until().max(after.unwrap_or_default())
     }
 
     /// Whether a poll of any pass was complete, or has shown a record.
-    pub fn was_read(&self) -> bool {
+    pub(crate) fn was_read(&self) -> bool {
         self.pass_positions()
             .any(|(_, pass_position)| pass_position.complete.is_some() || pass_position.key_count() > 0)
     }
@@ -199,7 +199,7 @@ impl SourcePosition {
 
     /// Returns the time of the snapshot that a poll at `start` reads: the unfinished one, or else that of `start`.
     /// Returns `None` if that one is done.
-    pub fn next_snapshot(&self, pass: &Pass, start: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next_snapshot(&self, pass: &Pass, start: Timestamp) -> Option<Timestamp> {
         let due = start.aligned_to(pass.every);
         match self.of_pass(pass).and_then(|pass_position| pass_position.snapshot) {
             Some(snapshot) if snapshot.stage != SnapshotStage::Done => Some(snapshot.time),
@@ -278,7 +278,7 @@ impl SourcePosition {
 
     /// Notes that a poll found nothing to read for the time being: the bounds stay. Bounds of scopes that only a poll
     /// of all findings finds stay too.
-    pub fn pass_over(&mut self, passes: &[Pass], context: PollContext) {
+    pub(crate) fn pass_over(&mut self, passes: &[Pass], context: PollContext) {
         let Some(pass) = passes.get(context.pass) else { return };
         let is_passed_over = |name: &str| {
             let waits_for_it = pass.reads_all_findings() && is_of_scope(name);
@@ -293,7 +293,7 @@ impl SourcePosition {
     }
 
     /// Keeps the times and forgets the keys: another console's records have other identities.
-    pub fn forget_keys(&mut self) {
+    pub(crate) fn forget_keys(&mut self) {
         self.passes.change_all(PassPosition::forget_keys);
         self.contents = Contents::default();
     }

@@ -1,7 +1,7 @@
 //! Encodings of the parts of a position in a checkpoint that differ from those of serde.
 
 /// The content hash of each record, ordered by the record's key.
-pub mod contents {
+pub(super) mod contents {
     use std::borrow::Cow;
     use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ pub mod contents {
 }
 
 /// The records of each second, by column: seconds, keys, versions.
-pub mod seconds {
+pub(super) mod seconds {
     use std::borrow::Cow;
 
     use serde::de::Error;

@@ -71,7 +71,7 @@ pub enum SnapshotStage {
 
 impl PassPosition {
     /// Returns the position of a pass that begins at `since`.
-    pub fn starting_at(since: Timestamp) -> Self {
+    pub(in crate::source) fn starting_at(since: Timestamp) -> Self {
         Self {
             bound: since,
             watermark: since,
@@ -118,28 +118,28 @@ impl PassPosition {
     }
 
     /// The keys remembered, by the second of their record's time.
-    pub fn seconds(&self) -> &Seconds {
+    pub(in crate::source) fn seconds(&self) -> &Seconds {
         &self.seconds
     }
 
     /// Looks up a record. A record without a time of its own is looked up under every time.
-    pub fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
+    pub(crate) fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
         let (key, version) = pass.key(record_key);
         if has_time { self.knows(pass.order_time(record_key), key, version) } else { self.knows_anywhere(key, version) }
     }
 
     /// Looks up a record of this time. `version` is given if the position stores the last settled version.
-    pub fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
+    pub(in crate::source) fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
         self.seconds.knows(time.seconds(), key, version)
     }
 
     /// Looks up a record that may be stored under any time.
-    pub fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
+    pub(super) fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
         self.seconds.knows_anywhere(key, version)
     }
 
     /// Remembers a record, and counts it in the snapshot that is being read; false if it was remembered before.
-    pub fn remember(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+    pub(in crate::source) fn remember(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         let second = time.seconds();
         // A record of an earlier second is never asked for again, so it is not stored.
         let is_new = second < self.first_kept_second() || self.seconds.remember(second, key, version);
@@ -153,7 +153,7 @@ impl PassPosition {
     }
 
     /// Remembers a record that may be stored under another time, and removes it from there.
-    pub fn remember_moved(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+    pub(super) fn remember_moved(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         self.seconds.forget(key);
         self.remember(time, key, version)
     }
@@ -162,7 +162,7 @@ impl PassPosition {
     ///
     /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
     /// `reach`, the poll leaves the bound where it is.
-    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: Option<Duration>) {
+    pub(in crate::source) fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: Option<Duration>) {
         self.watermark = self.watermark.max(watermark.min(start));
         if let Some(reach) = reach {
             self.raise_bound(bound_behind(watermark, start, reach));
@@ -171,7 +171,7 @@ impl PassPosition {
 
     /// Notes that a poll that started at `start` reached its end, and that all its records are settled. Without
     /// `reach`, the poll leaves the bound where it is: it read only what was new, or had nothing to read.
-    pub fn finish(&mut self, start: Timestamp, reach: Option<Duration>) {
+    pub(in crate::source) fn finish(&mut self, start: Timestamp, reach: Option<Duration>) {
         self.watermark = self.watermark.max(start);
         self.complete = self.complete.max(Some(start));
         if let Some(reach) = reach {
@@ -180,7 +180,7 @@ impl PassPosition {
     }
 
     /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
-    pub fn forget_keys(&mut self) {
+    pub(super) fn forget_keys(&mut self) {
         self.seconds = Seconds::default();
         self.snapshot = None;
         self.complete = None;
@@ -195,7 +195,7 @@ impl PassPosition {
     }
 
     /// Whether a snapshot waits only for its marker event.
-    pub fn is_marking(&self) -> bool {
+    pub(crate) fn is_marking(&self) -> bool {
         self.snapshot.is_some_and(|snapshot| snapshot.stage == SnapshotStage::Marking)
     }
 

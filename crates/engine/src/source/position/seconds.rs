@@ -19,7 +19,7 @@ pub enum Known {
 
 /// Keys by the second: they expire by the second, and lists of them delta-code well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seconds {
+pub(in crate::source) struct Seconds {
     seconds: BTreeMap<i64, Second>,
     /// Number of keys in all seconds.
     key_count: usize,
@@ -27,7 +27,7 @@ pub struct Seconds {
 
 /// The keys of one second.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Second {
+pub(in crate::source) struct Second {
     /// Sorted keys.
     pub keys: Numbers,
     /// The last settled version of each key, 32 bits; empty if the key itself names the version.

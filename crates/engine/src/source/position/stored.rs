@@ -33,7 +33,7 @@ pub struct PositionPart<'a> {
 
 impl SourcePosition {
     /// Begins to record what changes.
-    pub fn record_changes(&mut self) {
+    pub(crate) fn record_changes(&mut self) {
         self.passes.begin_log();
     }
 
@@ -45,7 +45,7 @@ impl SourcePosition {
 
     /// Removes overwritten and forgotten keys from the changes. Returns the number of keys and contents that have
     /// changed; `None` if the whole position has to be stored.
-    pub fn compact_changes(&mut self) -> Option<usize> {
+    pub(crate) fn compact_changes(&mut self) -> Option<usize> {
         self.passes.compact_log();
         self.passes.log().map(Changes::len)
     }
@@ -142,7 +142,7 @@ impl PositionReader {
 
     /// Returns the position after `last`, which is a part that has changed and is to be stored again with what changes
     /// next.
-    pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
+    pub(crate) fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
         let mut changes = Changes::since(self.position.passes.heads().collect());
         self.apply(last.clone());
         let names = self.position.passes.names();

@@ -7,6 +7,7 @@
 
 mod auth;
 mod destination;
+mod event_time;
 mod identity;
 mod lookup;
 #[cfg(any(test, feature = "testing"))]
@@ -28,7 +29,6 @@ pub use auth::Auth;
 pub use auth::oauth::{ClientCredentials, CredentialsIn};
 pub use auth::signature::{Form, Hmac, Signed};
 pub use auth::token_request::TokenEndpointSettings;
-pub use destination::accept::{Accept, Pointer, PointerError};
 pub use destination::{
     azure_logs, datadog, elasticsearch, generic, google_secops, logscale, loki, otlp, panther, sekoia, splunk_hec, sumo,
 };

@@ -23,8 +23,8 @@ use serde_json::json;
 
 use self::columns::{COLUMN_BYTES, Declared, declared};
 use self::lookup::Workspace;
-use super::event_time::time_or_now;
 use crate::common::{Compression, TypeTraits};
+use crate::http::event_time::time_or_now;
 use crate::http::identity::azure::token_url;
 use crate::http::lookup::Questions;
 use crate::http::transport::framing::write_string;

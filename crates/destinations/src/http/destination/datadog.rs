@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::event_time::{SentTime, TimeLimits};
 use crate::common::{Compression, TypeTraits};
+use crate::http::event_time::{SentTime, TimeLimits};
 use crate::http::transport::framing::{has_member, write_string};
 use crate::http::transport::url_part::host_labels;
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};

@@ -1,5 +1,7 @@
 //! `type: http`: any receiver of JSON over HTTP.
 
+mod accept;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,13 +15,16 @@ use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::accept::judge_unknown;
 use crate::common::{ADD_ENVELOPE, Compression, TypeTraits};
 use crate::http::{
-    Accept, Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
+    Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::line::Line;
 use crate::{BuildError, DestinationHash, SinkContext};
+
+use accept::judge_unknown;
+
+pub use accept::{Accept, Pointer, PointerError};
 
 /// `type: http`: JSON to any receiver. A 2xx means that the receiver accepted the whole request, unless `accept` says
 /// otherwise.

@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::event_time::time_or_now;
 use crate::common::{Compression, TypeTraits};
+use crate::http::event_time::time_or_now;
 use crate::http::identity::service_account::ServiceAccount;
 use crate::http::transport::url_part::{host_label, id_segment, segment};
 use crate::http::{

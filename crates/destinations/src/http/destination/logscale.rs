@@ -16,9 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::event_time::time_or_now;
 use super::splunk_hec::events::{Events, Metadata};
 use crate::common::{Compression, TypeTraits};
+use crate::http::event_time::time_or_now;
 use crate::http::transport::framing::{Merged, write_body_as_string, write_string};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::{BuildError, DestinationHash, SinkContext};

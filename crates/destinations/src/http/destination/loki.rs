@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::event_time::{SentTime, TimeLimits};
 use crate::common::{Compression, TypeTraits};
+use crate::http::event_time::{SentTime, TimeLimits};
 use crate::http::transport::framing::write_body_as_string;
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,

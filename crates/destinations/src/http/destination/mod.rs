@@ -1,10 +1,8 @@
 //! The destinations, a file or folder for each, and what a destination has to say.
 
-pub(crate) mod accept;
 pub mod azure_logs;
 pub mod datadog;
 pub mod elasticsearch;
-pub(crate) mod event_time;
 pub mod generic;
 pub mod google_secops;
 pub mod logscale;

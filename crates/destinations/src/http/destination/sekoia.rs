@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use super::event_time::time_or_now;
 use crate::common::{Compression, MAPPED, TypeTraits};
+use crate::http::event_time::time_or_now;
 use crate::http::transport::framing::{write_body_as_string, write_string};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, Integration, SEKOIA};

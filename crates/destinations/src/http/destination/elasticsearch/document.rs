@@ -8,7 +8,7 @@ use s1_forwarder_record::{Timestamp, member};
 use serde_json::json;
 
 use crate::SinkContext;
-use crate::http::destination::event_time::time_or_now;
+use crate::http::event_time::time_or_now;
 use crate::http::transport::framing::{Merged, write_body_as_string};
 
 /// The members that a lane's documents have in addition to their events.

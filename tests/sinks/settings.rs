@@ -254,7 +254,7 @@ fn each_type_says_where_its_events_arrive() {
     let names: Vec<&str> = cases.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names.len(), types().len(), "a type is missing");
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
-    let hash_key = s1_forwarder::destinations::DestinationHasher::new(false);
+    let hasher = s1_forwarder::destinations::DestinationHasher::new(false);
     for (name, base, moving, staying) in cases {
         let destination = |change: Option<(&String, &Value)>| {
             let mut keys = base.clone();
@@ -262,7 +262,7 @@ fn each_type_says_where_its_events_arrive() {
             if let Some((key, value)) = change {
                 keys[key] = value.clone();
             }
-            settings(keys).destination(&context, &hash_key).unwrap()
+            settings(keys).destination(&context, &hasher).unwrap()
         };
         for (changes, moves) in [(moving, true), (staying, false)] {
             for change in changes.as_object().unwrap() {

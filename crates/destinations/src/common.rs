@@ -17,9 +17,9 @@ use super::{BuildError, DestinationHash, SinkContext};
 
 pub use super::compression::Compression;
 
-/// Defaults of a type of sink.
+/// Defaults of a type of sink, and what bounds the values that a user gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TypeTraits {
+pub struct SinkDefaults {
     pub limits: Limits,
     /// How long an event waits for its batch to fill.
     pub batch_timeout: Duration,
@@ -39,7 +39,7 @@ pub(super) const ADD_ENVELOPE: &str =
 
 /// The settings of one type of sink: what generic code asks a type, and how a sink is built from them.
 pub trait SinkType {
-    fn defaults(&self) -> TypeTraits;
+    fn defaults(&self) -> SinkDefaults;
 
     /// Whether the sinks are [`s1_forwarder_engine::sink::TransactionalSink`]s.
     fn keeps_checkpoints(&self) -> bool {
@@ -50,9 +50,9 @@ pub trait SinkType {
     /// other sinks send the bytes that the console returned.
     fn embeds_raw(&self) -> bool;
 
-    /// Whether a batch may have events with different labels.
-    fn mixes_labels(&self) -> bool {
-        false
+    /// Whether a batch must not have events with different labels.
+    fn separates_labels(&self) -> bool {
+        true
     }
 
     /// The schema of the sink's events, whatever `schema` says; `None` if it is that of `schema`.
@@ -94,7 +94,7 @@ pub trait SinkType {
     ///
     /// # Errors
     /// As [`Self::build`].
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError>;
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError>;
 
     /// The sink of one lane. Opens no connection, so that it can also validate settings.
     ///
@@ -178,7 +178,7 @@ impl Common {
     }
 
     /// The type's limits, with those of `batch`.
-    pub fn limits(&self, defaults: &TypeTraits) -> Limits {
+    pub fn limits(&self, defaults: &SinkDefaults) -> Limits {
         let Limits { events, bytes, most_events, most_bytes, wire_bytes, .. } = defaults.limits;
         let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
         let bytes = asked.unwrap_or(bytes).min(most_bytes);
@@ -189,7 +189,7 @@ impl Common {
         }
     }
 
-    pub fn compression(&self, defaults: &TypeTraits) -> Compression {
+    pub fn compression(&self, defaults: &SinkDefaults) -> Compression {
         self.compression.or(defaults.compressions.first().copied()).unwrap_or(Compression::None)
     }
 }

@@ -1,4 +1,4 @@
-//! A hash of the settings that decide where a lane's events arrive. Lanes with equal keys deliver to the same place.
+//! A hash of the settings that decide where a lane's events arrive. Lanes with equal hashes deliver to the same place.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -64,17 +64,18 @@ impl DestinationHasher {
         Self { key: [0; 32], secrets: Secrets::Nothing }
     }
 
-    /// The key of a destination that nothing is known of yet.
+    /// Begins the hash of a destination that nothing is known of yet.
     pub fn begin(&self) -> DestinationHash<'_> {
         let mut hash = Sha256::new();
         hash.update(self.key);
-        DestinationHash { hash_key: self, hash }
+        DestinationHash { hasher: self, hash }
     }
 }
 
-/// The parts of a destination's key. Each has a name, so that equal texts of two keys are not mistaken for each other.
+/// The hash of the parts of a destination that were added. Each has a name, so that equal texts of two parts are not
+/// mistaken for each other.
 pub struct DestinationHash<'a> {
-    hash_key: &'a DestinationHasher,
+    hasher: &'a DestinationHasher,
     hash: Sha256,
 }
 
@@ -107,7 +108,7 @@ impl DestinationHash<'_> {
     /// Adds endpoints as [`Self::addresses`] does addresses. Path and query count as they are written: they may have
     /// secrets, such as a webhook's.
     pub(super) fn endpoints<'e>(&mut self, name: &str, endpoints: impl IntoIterator<Item = &'e Endpoint>) -> &mut Self {
-        let shown = |url: &'e Url| match self.hash_key.secrets {
+        let shown = |url: &'e Url| match self.hasher.secrets {
             Secrets::Nothing => &url[Position::BeforeHost..Position::AfterPort],
             Secrets::Value | Secrets::Place => url.as_str().trim_end_matches('/'),
         };
@@ -125,7 +126,7 @@ impl DestinationHash<'_> {
         endpoints: impl IntoIterator<Item = &'e Endpoint>,
         headers: impl IntoIterator<Item = (&'s String, &'s Secret)>,
     ) -> &mut Self {
-        if self.hash_key.secrets != Secrets::Nothing {
+        if self.hasher.secrets != Secrets::Nothing {
             return self;
         }
         let path = |endpoint: &'e Endpoint| endpoint.url().path().trim_matches('/');
@@ -146,10 +147,10 @@ impl DestinationHash<'_> {
 
     /// A credential that decides where events arrive, such as the token of an intake.
     pub fn secret(&mut self, name: &str, secret: &Secret) -> &mut Self {
-        if self.hash_key.secrets == Secrets::Nothing {
+        if self.hasher.secrets == Secrets::Nothing {
             return self;
         }
-        let is_read = self.hash_key.secrets == Secrets::Value || matches!(secret, Secret::Literal(_));
+        let is_read = self.hasher.secrets == Secrets::Value || matches!(secret, Secret::Literal(_));
         match is_read.then(|| secret.read_document()) {
             Some(Ok(value)) => self.text(name, value.expose_secret()),
             Some(Err(_)) | None => self.text(name, &secret.reference()),
@@ -158,7 +159,7 @@ impl DestinationHash<'_> {
 
     /// Adds secrets such as headers, which may name the receiver's tenant. The case of names does not matter.
     pub(super) fn secrets<'s>(&mut self, secrets: impl IntoIterator<Item = (&'s String, &'s Secret)>) -> &mut Self {
-        if self.hash_key.secrets == Secrets::Nothing {
+        if self.hasher.secrets == Secrets::Nothing {
             return self.route([], secrets);
         }
         for (name, secret) in secrets {
@@ -176,10 +177,10 @@ impl DestinationHash<'_> {
 mod tests {
     use super::*;
 
-    fn key(hash_key: &DestinationHasher, fill: impl FnOnce(&mut DestinationHash<'_>)) -> DestinationId {
-        let mut key = hash_key.begin();
-        fill(&mut key);
-        key.finish()
+    fn id(hasher: &DestinationHasher, fill: impl FnOnce(&mut DestinationHash<'_>)) -> DestinationId {
+        let mut hash = hasher.begin();
+        fill(&mut hash);
+        hash.finish()
     }
 
     #[test]
@@ -194,34 +195,34 @@ mod tests {
         let literal = Secret::Literal("t0ken".to_owned());
         let missing = Secret::File(std::path::PathBuf::from("/nowhere/token").into());
         for (reads, expected) in [(true, [true, true, false]), (false, [false; 3])] {
-            let hash_key = DestinationHasher::new(reads);
-            let of = |secret: &Secret| key(&hash_key, |key| _ = key.secret("token", secret));
+            let hasher = DestinationHasher::new(reads);
+            let of = |secret: &Secret| id(&hasher, |hash| _ = hash.secret("token", secret));
             assert_eq!(secrets.each_ref().map(|secret| of(secret) == of(&literal)), expected, "{reads}");
             assert_eq!(of(&secrets[0]), of(&secrets[0]));
             assert_eq!(of(&missing), of(&missing), "a secret that cannot be read");
             assert_ne!(of(&missing), of(&secrets[0]));
         }
-        let of_another = key(&DestinationHasher::new(true), |key| _ = key.secret("token", &literal));
+        let of_another = id(&DestinationHasher::new(true), |hash| _ = hash.secret("token", &literal));
         assert_ne!(
             of_another,
-            key(&DestinationHasher::new(true), |key| _ = key.secret("token", &literal)),
+            id(&DestinationHasher::new(true), |hash| _ = hash.secret("token", &literal)),
             "random key"
         );
     }
 
     #[test]
     fn what_is_stored_counts_the_way_behind_an_address_and_no_credential() {
-        let of = |hash_key: &DestinationHasher, url: &str, headers: &[(&str, &str)]| {
+        let of = |hasher: &DestinationHasher, url: &str, headers: &[(&str, &str)]| {
             let url: Endpoint = url.parse().unwrap();
             let headers =
                 headers.iter().map(|(name, value)| ((*name).to_owned(), Secret::Literal((*value).to_owned())));
             let headers: Vec<(String, Secret)> = headers.collect();
             let route = headers.iter().map(|(name, value)| (name, value));
-            key(hash_key, |key| _ = key.endpoints("url", [&url]).route([&url], route))
+            id(hasher, |hash| _ = hash.endpoints("url", [&url]).route([&url], route))
         };
         let stored = |url: &str, headers: &[(&str, &str)]| of(&DestinationHasher::of_stored(), url, headers);
         let url: Endpoint = "https://siem.example".parse().unwrap();
-        let before = key(&DestinationHasher::of_stored(), |key| _ = key.endpoints("url", [&url]));
+        let before = id(&DestinationHasher::of_stored(), |hash| _ = hash.endpoints("url", [&url]));
         assert_eq!(stored("https://siem.example/", &[]), before, "nothing unusual");
         assert_ne!(stored("https://siem.example/a", &[]), stored("https://siem.example/b", &[]));
         assert_eq!(stored("https://siem.example/a?t=1", &[]), stored("https://siem.example/a/?t=2", &[]));
@@ -235,16 +236,16 @@ mod tests {
 
     #[test]
     fn parts_are_not_mistaken_for_each_other_and_addresses_have_no_order() {
-        let hash_key = DestinationHasher::new(false);
+        let hasher = DestinationHasher::new(false);
         let texts =
-            |one: (&str, &str), two: (&str, &str)| key(&hash_key, |key| _ = key.text(one.0, one.1).text(two.0, two.1));
+            |one: (&str, &str), two: (&str, &str)| id(&hasher, |hash| _ = hash.text(one.0, one.1).text(two.0, two.1));
         assert_ne!(texts(("index", "a"), ("source", "b")), texts(("index", "b"), ("source", "a")));
         assert_ne!(texts(("a", "bc"), ("d", "e")), texts(("ab", "c"), ("d", "e")));
-        let brokers = |list: &[&str]| key(&hash_key, |key| _ = key.addresses("brokers", list));
+        let brokers = |list: &[&str]| id(&hasher, |hash| _ = hash.addresses("brokers", list));
         assert_eq!(brokers(&["b:9092", "A:9092", "b:9092"]), brokers(&["a:9092", "b:9092"]));
         let urls = |list: &[&str]| {
             let list: Vec<Endpoint> = list.iter().map(|url| url.parse().unwrap()).collect();
-            key(&hash_key, |key| _ = key.endpoints("url", &list))
+            id(&hasher, |hash| _ = hash.endpoints("url", &list))
         };
         assert_eq!(urls(&["https://SIEM.example:443/"]), urls(&["https://siem.example"]));
         assert_ne!(urls(&["https://siem.example/Hook"]), urls(&["https://siem.example/hook"]));

@@ -15,7 +15,7 @@ use s1_forwarder_settings::{FOR_A_SHELL, FilePath, SettingKind, is_for_a_shell};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{ADD_ENVELOPE, Common, SinkType, TypeTraits};
+use super::common::{ADD_ENVELOPE, Common, SinkDefaults, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{BuildError, DestinationHash, SinkContext};
@@ -33,7 +33,7 @@ pub struct FileSettings {
 }
 
 impl SinkType for FileSettings {
-    fn defaults(&self) -> TypeTraits {
+    fn defaults(&self) -> SinkDefaults {
         LOCAL_DEFAULTS
     }
 
@@ -45,10 +45,10 @@ impl SinkType for FileSettings {
         (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let path = self.path.try_map(|template| context.fill("path", template))?;
         let path = std::path::absolute(path.path()).unwrap_or_else(|_| path.path().to_owned());
-        key.text("path", &path.to_string_lossy());
+        hash.text("path", &path.to_string_lossy());
         Ok(())
     }
 

@@ -22,8 +22,8 @@ impl SinkSettings {
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.
     pub fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        let sample = self.build_for_labels(context)?;
-        if context.console_labels.is_empty() || self.type_settings.as_sink_type().mixes_labels() {
+        let sample = self.build_with_fixed_labels(context)?;
+        if context.console_labels.is_empty() || !self.type_settings.as_sink_type().separates_labels() {
             return Ok(sample);
         }
         let settings = self.clone();
@@ -49,7 +49,7 @@ impl LabelledSink {
             return Ok(sink.clone());
         }
         let context = SinkContext { labels: Labels::clone(labels), ..self.context.clone() };
-        let sink = self.settings.build_for_labels(&context)?;
+        let sink = self.settings.build_with_fixed_labels(&context)?;
         let mut instances = self.instances.lock();
         // The labeler bounds the sets of a lane in number and bytes. What nobody else holds was given up by it.
         instances.retain(|labels, _| Arc::strong_count(labels) > 1);
@@ -66,7 +66,7 @@ impl LabelledSink {
             Err(error) => {
                 let reason = format!("with the labels {labels:?}: {error}");
                 // A failure is the events' own only if settings without these labels build a sink.
-                let outcome = match self.settings.build_for_labels(&self.context) {
+                let outcome = match self.settings.build_with_fixed_labels(&self.context) {
                     Ok(_) => Outcome::Refused(reason),
                     Err(_) => Outcome::misconfigured(reason),
                 };
@@ -190,7 +190,7 @@ mod tests {
         let values = values();
         for settings in sinks() {
             for value in &values {
-                if let Err(error) = settings.build_for_labels(&context(value)) {
+                if let Err(error) = settings.build_with_fixed_labels(&context(value)) {
                     panic!("{settings:?} with {value:?}: {error}");
                 }
             }
@@ -202,7 +202,7 @@ mod tests {
     async fn a_set_of_labels_has_one_sink_for_as_long_as_the_lane_has_the_set() {
         let settings = json!({ "type": "elasticsearch", "url": "https://siem.example", "index": "{label.site}" });
         let settings: SinkSettings = serde_json::from_value(settings).unwrap();
-        let sample = settings.build_for_labels(&context("unknown")).unwrap();
+        let sample = settings.build_with_fixed_labels(&context("unknown")).unwrap();
         let sink = LabelledSink { settings, context: context("unknown"), sample, instances: Mutex::default() };
         let set = |number: usize| Arc::new(context(&format!("site-{number}")).labels);
         let mut sets: Vec<_> = (0..1_000).map(set).collect();
@@ -241,7 +241,7 @@ mod tests {
         let outcome = sink.send(&batch).await.outcome;
         assert!(matches!(&outcome, Outcome::Refused(reason) if reason.contains("source_name")), "{outcome:?}");
         let broken = SinkContext { labels: Labels::new(), ..context("acme") };
-        let sample = settings.build_for_labels(&context("acme")).unwrap();
+        let sample = settings.build_with_fixed_labels(&context("acme")).unwrap();
         let sink = LabelledSink { settings, context: broken, sample, instances: Mutex::default() };
         let outcome = sink.send(&batch).await.outcome;
         assert!(matches!(outcome, Outcome::Failed(Failure::Misconfigured(_))), "{outcome:?}");

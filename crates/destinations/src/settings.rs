@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::integration::Content;
 use super::{BuildError, DestinationHasher, DestinationId, SharedSinkResources, SinkContext};
 
-pub use super::common::{BatchSettings, Common, Compression, SinkType, TypeTraits};
+pub use super::common::{BatchSettings, Common, Compression, SinkDefaults, SinkType};
 
 /// One entry of `sinks:`.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +75,7 @@ macro_rules! types {
             }
 
             /// The type's defaults of the keys that every sink has.
-            pub fn defaults(&self) -> TypeTraits {
+            pub fn defaults(&self) -> SinkDefaults {
                 self.as_sink_type().defaults()
             }
 
@@ -274,8 +274,8 @@ impl SinkSettings {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn destination(&self, context: &SinkContext, of: &DestinationHasher) -> Result<DestinationId, BuildError> {
-        self.hash(context, of, None)
+    pub fn destination(&self, context: &SinkContext, hasher: &DestinationHasher) -> Result<DestinationId, BuildError> {
+        self.hash(context, hasher, None)
     }
 
     /// A number that identifies where the events of one lane arrive, and the name that they have there. It is equal in
@@ -290,16 +290,16 @@ impl SinkSettings {
     fn hash(
         &self,
         context: &SinkContext,
-        of: &DestinationHasher,
+        hasher: &DestinationHasher,
         pipeline: Option<&str>,
     ) -> Result<DestinationId, BuildError> {
-        let mut key = of.begin();
-        key.text("type", self.type_settings.name());
+        let mut hash = hasher.begin();
+        hash.text("type", self.type_settings.name());
         if let Some(pipeline) = pipeline {
-            key.text("pipeline", pipeline);
+            hash.text("pipeline", pipeline);
         }
-        self.type_settings.as_sink_type().describe_destination(context, &mut key)?;
-        Ok(key.finish())
+        self.type_settings.as_sink_type().describe_destination(context, &mut hash)?;
+        Ok(hash.finish())
     }
 
     /// Returns advice about settings if the destination gets no identity, else `None`. `default` is the schema of the
@@ -316,11 +316,11 @@ impl SinkSettings {
         self.type_settings.as_sink_type().lookup(&self.common, context)
     }
 
-    /// The sink of one lane whose labels are those of `context`.
+    /// The sink of one lane for events that all have the labels of `context`.
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub(crate) fn build_for_labels(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
+    pub(crate) fn build_with_fixed_labels(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let sink_type = self.type_settings.as_sink_type();
         let own_schema = self.common.schema.filter(|schema| *schema != Schema::Raw);
         if let (Content::Integration, Some(schema)) = (sink_type.content(), own_schema) {

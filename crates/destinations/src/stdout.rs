@@ -16,12 +16,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::common::{ADD_ENVELOPE, Common, Compression, SinkType, TypeTraits};
+use super::common::{ADD_ENVELOPE, Common, Compression, SinkDefaults, SinkType};
 use super::line::Line;
 use super::{BuildError, DestinationHash, SinkContext};
 
 /// The defaults of local sinks, which have no limits of their own.
-pub(crate) const LOCAL_DEFAULTS: TypeTraits = TypeTraits {
+pub(crate) const LOCAL_DEFAULTS: SinkDefaults = SinkDefaults {
     limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
     batch_timeout: Duration::from_secs(1),
     concurrency: 1,
@@ -41,7 +41,7 @@ pub struct StdoutSettings {
 }
 
 impl SinkType for StdoutSettings {
-    fn defaults(&self) -> TypeTraits {
+    fn defaults(&self) -> SinkDefaults {
         LOCAL_DEFAULTS
     }
 

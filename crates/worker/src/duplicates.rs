@@ -36,7 +36,7 @@ pub fn find_duplicates(
     for pipeline in pipelines.iter().filter(|pipeline| pipeline.enabled) {
         by_host.entry(pipeline.console.url.host()).or_default().push(pipeline);
     }
-    let hash_key = DestinationHasher::new(reads_secrets);
+    let hasher = DestinationHasher::new(reads_secrets);
     let shared = SharedSinkResources::default();
     let mut found = BTreeMap::new();
     for pipelines in by_host.into_values().filter(|pipelines| pipelines.len() > 1) {
@@ -45,11 +45,11 @@ pub fn find_duplicates(
             .map(|pipeline| Member {
                 pipeline,
                 tenant: tenants.tenant_of(&pipeline.path),
-                scope: Scope::of(&pipeline.console, &hash_key),
+                scope: Scope::of(&pipeline.console, &hasher),
             })
             .collect();
         let lanes: Vec<LaneDestination> =
-            members.iter().enumerate().flat_map(|(index, member)| member.lanes(index, &shared, &hash_key)).collect();
+            members.iter().enumerate().flat_map(|(index, member)| member.lanes(index, &shared, &hasher)).collect();
         let anywhere = others(&members, &lanes, |_| &None);
         let in_place = others(&members, &lanes, |member| &member.tenant);
         for (index, other) in anywhere.iter().enumerate() {
@@ -78,7 +78,7 @@ pub struct OtherVersion {
 /// The sinks that write to the place of an earlier one whose events are of another version of OCSF. `pipelines` are
 /// sorted by name. With `reads_secrets` this may block.
 pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> Vec<OtherVersion> {
-    let hash_key = DestinationHasher::new(reads_secrets);
+    let hasher = DestinationHasher::new(reads_secrets);
     let shared = SharedSinkResources::default();
     let mut firsts: HashMap<DestinationId, (&Pipeline, &SinkSettings)> = HashMap::new();
     let mut found = Vec::new();
@@ -93,7 +93,7 @@ pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> 
         for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
             let labels = transform.labels.clone();
             let context = SinkContext { labels, ..pipeline.lane_context(sink, pull.stream, shared.clone()) };
-            let Ok(destination) = sink.destination(&context, &hash_key) else { continue };
+            let Ok(destination) = sink.destination(&context, &hasher) else { continue };
             let (first, first_sink) = *firsts.entry(destination).or_insert((&**pipeline, &**sink));
             if version(first, first_sink) != version(pipeline, sink) {
                 other = other.or(Some((first.name.clone(), first_sink.name().to_owned())));
@@ -125,7 +125,7 @@ struct LaneDestination {
 }
 
 impl Member<'_> {
-    fn lanes(&self, index: usize, shared: &SharedSinkResources, hash_key: &DestinationHasher) -> Vec<LaneDestination> {
+    fn lanes(&self, index: usize, shared: &SharedSinkResources, hasher: &DestinationHasher) -> Vec<LaneDestination> {
         let mut lanes = Vec::new();
         for (position, sink) in self.pipeline.sinks.iter().enumerate() {
             for pull in self.pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
@@ -135,7 +135,7 @@ impl Member<'_> {
                     ..self.pipeline.lane_context(sink, pull.stream, shared.clone())
                 };
                 // Only an invalid file has a sink without a destination.
-                if let Ok(destination) = sink.destination(&context, hash_key) {
+                if let Ok(destination) = sink.destination(&context, hasher) {
                     lanes.push(LaneDestination { member: index, stream: pull.stream, sink: position, destination });
                 }
             }
@@ -159,14 +159,14 @@ struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    fn of(console: &'a ConsoleSettings, hash_key: &DestinationHasher) -> Self {
+    fn of(console: &'a ConsoleSettings, hasher: &DestinationHasher) -> Self {
         let sorted = |ids: &'a [Id]| {
             let mut ids: Vec<&Id> = ids.iter().collect();
             ids.sort_unstable();
             ids.dedup();
             ids
         };
-        let mut token = hash_key.begin();
+        let mut token = hasher.begin();
         if let Some(first) = console.token.iter().next() {
             token.secret("token", first);
         }

@@ -21,7 +21,7 @@ use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
 
-use super::common::{Common, SinkType, TypeTraits};
+use super::common::{Common, SinkDefaults, SinkType};
 use super::integration::Content;
 use super::{BuildError, DestinationHash, SinkContext};
 
@@ -55,7 +55,7 @@ pub(crate) use transport::framing::Framing;
 pub(crate) use transport::request::HttpSink;
 
 impl<T: DestinationType> SinkType for T {
-    fn defaults(&self) -> TypeTraits {
+    fn defaults(&self) -> SinkDefaults {
         T::DEFAULTS
     }
 
@@ -83,8 +83,8 @@ impl<T: DestinationType> SinkType for T {
         T::check_streams(self, streams)
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        T::describe_destination(self, context, key)
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        T::describe_destination(self, context, hash)
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {

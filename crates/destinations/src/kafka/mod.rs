@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
 
-use super::common::{Common, SinkType, TypeTraits};
+use super::common::{Common, SinkDefaults, SinkType};
 use super::{BuildError, DestinationHash, SinkContext};
 
 pub(crate) use producer::Producers;
@@ -34,7 +34,7 @@ use options::Options;
 use transactional::TransactionalKafkaSink;
 
 impl SinkType for KafkaSettings {
-    fn defaults(&self) -> TypeTraits {
+    fn defaults(&self) -> SinkDefaults {
         settings::DEFAULTS
     }
 
@@ -42,16 +42,16 @@ impl SinkType for KafkaSettings {
         self.delivery == Delivery::ExactlyOnce
     }
 
-    fn mixes_labels(&self) -> bool {
-        true
+    fn separates_labels(&self) -> bool {
+        false
     }
 
     fn embeds_raw(&self) -> bool {
         false
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.addresses("brokers", &self.brokers).text("topic", &context.fill("topic", &self.topic)?);
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.addresses("brokers", &self.brokers).text("topic", &context.fill("topic", &self.topic)?);
         Ok(())
     }
 

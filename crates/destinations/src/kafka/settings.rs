@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::Text;
 use crate::BuildError;
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::{AwsMskIam, ClientCredentials};
 
 /// `type: kafka`: one message an event, keyed by the record, so that versions of one record stay in order.
@@ -117,7 +117,7 @@ pub enum MessageTime {
     Event,
 }
 
-pub(super) const DEFAULTS: TypeTraits = TypeTraits {
+pub(super) const DEFAULTS: SinkDefaults = SinkDefaults {
     limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
     batch_timeout: Duration::from_secs(1),
     // librdkafka keeps several requests in flight. With two batches in flight, the second could arrive while the first

@@ -35,7 +35,7 @@ use self::connection::Connection;
 use self::datagrams::Datagrams;
 use self::message::{Encoder, Unsendable};
 use self::settings::{Body, DEFAULTS, Format, Payload};
-use super::common::{Common, SinkType, TypeTraits};
+use super::common::{Common, SinkDefaults, SinkType};
 use super::failover::Failover;
 use super::integration::{Content, SYSLOG, SYSLOG_CEF2};
 use super::{BuildError, DestinationHash, SinkContext};
@@ -54,7 +54,7 @@ impl SinkType for SyslogSettings {
         }
     }
 
-    fn defaults(&self) -> TypeTraits {
+    fn defaults(&self) -> SinkDefaults {
         DEFAULTS
     }
 
@@ -75,8 +75,8 @@ impl SinkType for SyslogSettings {
     }
 
     /// No label is part of a name here.
-    fn mixes_labels(&self) -> bool {
-        true
+    fn separates_labels(&self) -> bool {
+        false
     }
 
     fn embeds_raw(&self) -> bool {
@@ -91,8 +91,8 @@ impl SinkType for SyslogSettings {
         is_bare.then_some("`format: rfc5424` has it in the structured data")
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.addresses("addresses", self.receivers()?.iter().map(ToString::to_string));
+    fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.addresses("addresses", self.receivers()?.iter().map(ToString::to_string));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{Carrier, SyslogAddress};
 use super::notification::Dialect;
 use crate::BuildError;
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::integration::Content;
 
 /// The largest payload of a UDP datagram over IPv4.
@@ -18,7 +18,7 @@ const MAX_DATAGRAM: u64 = 65_507;
 /// Size of a message, in bytes, that every receiver accepts (RFC 5424, section 6.1).
 const MIN_MESSAGE: u64 = 480;
 
-pub(super) const DEFAULTS: TypeTraits = TypeTraits {
+pub(super) const DEFAULTS: SinkDefaults = SinkDefaults {
     limits: Limits { events: 1_000, bytes: 1 << 20, framing: 256, copies: 2, ..Limits::NONE },
     batch_timeout: Duration::from_secs(1),
     concurrency: 4,

@@ -67,15 +67,15 @@ pub enum Auth {
 impl Auth {
     /// Adds the account whose credentials these are, which may decide where events arrive: of one address, as of a
     /// gateway, each account may have its own place.
-    pub(crate) fn describe(&self, key: &mut DestinationHash<'_>) {
+    pub(crate) fn describe(&self, hash: &mut DestinationHash<'_>) {
         match self {
             Self::None => {}
-            Self::Basic { user, .. } => _ = key.text("user", user),
-            Self::Bearer { token } => _ = key.secret("token", token),
+            Self::Basic { user, .. } => _ = hash.text("user", user),
+            Self::Bearer { token } => _ = hash.secret("token", token),
             Self::Oauth2(settings) => {
-                key.endpoints("token_url", [&settings.token_url]).text("client_id", &settings.client_id);
+                hash.endpoints("token_url", [&settings.token_url]).text("client_id", &settings.client_id);
             }
-            Self::Hmac(settings) => _ = key.secret("secret", &settings.secret),
+            Self::Hmac(settings) => _ = hash.secret("secret", &settings.secret),
             // The address names the place.
             Self::Aws(_) => {}
         }

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use self::columns::{COLUMN_BYTES, Declared, declared};
 use self::lookup::Workspace;
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::identity::azure::token_url;
 use crate::http::lookup::Questions;
@@ -163,7 +163,7 @@ impl DestinationType for AzureLogsSettings {
     type Destination = AzureLogs;
 
     /// 1 MB a call, before and after compression. The limits leave a margin.
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits {
             bytes: 950_000,
             event_bytes: 900_000,
@@ -196,10 +196,10 @@ impl DestinationType for AzureLogsSettings {
             .then_some("the table of the integration has no column for it: `content: forwarder` has one")
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let stream = self.filled_stream_name(context)?;
-        key.endpoints("url", [&self.url]).text("rule", &self.dcr_immutable_id).text("stream_name", &stream);
-        key.route([&self.url], &self.headers);
+        hash.endpoints("url", [&self.url]).text("rule", &self.dcr_immutable_id).text("stream_name", &stream);
+        hash.route([&self.url], &self.headers);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::{SentTime, TimeLimits};
 use crate::http::transport::framing::{has_member, write_string};
 use crate::http::transport::url_part::host_labels;
@@ -87,7 +87,7 @@ impl DestinationType for DatadogSettings {
 
     /// Datadog accepts 5 MB and 1,000 logs a request, and truncates a log above 1 MB without an error
     /// (<https://docs.datadoghq.com/api/latest/logs/#send-logs>).
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits {
             events: 1_000,
             bytes: 4_800_000,
@@ -112,8 +112,8 @@ impl DestinationType for DatadogSettings {
         true
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.endpoints("url", [&self.endpoint()?]).secret("api_key", &self.api_key).text("source", &self.source);
+    fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.endpoints("url", [&self.endpoint()?]).secret("api_key", &self.api_key).text("source", &self.source);
         Ok(())
     }
 

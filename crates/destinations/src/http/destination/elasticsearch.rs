@@ -33,7 +33,7 @@ use self::cluster::{Cluster, Storage};
 use self::document::{Documents, parts};
 use self::indices::Indices;
 use self::lookup::ClusterLookup;
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::identity::aws::SERVERLESS;
 use crate::http::lookup::Questions;
 use crate::http::transport::endpoint::addresses;
@@ -124,7 +124,7 @@ impl DestinationType for ElasticsearchSettings {
     type Destination = Elasticsearch;
 
     /// Clusters accept up to 100 MB, some hosted ones 10 MiB.
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(1),
         concurrency: 2,
@@ -146,10 +146,10 @@ impl DestinationType for ElasticsearchSettings {
         true
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let (_, name) = self.storage(self.dataset(context)?, context)?;
         let addresses = addresses(self.url.as_ref(), &self.urls)?;
-        key.endpoints("url", addresses.iter().copied()).text("index", &name).route(addresses, &self.headers);
+        hash.endpoints("url", addresses.iter().copied()).text("index", &name).route(addresses, &self.headers);
         Ok(())
     }
 

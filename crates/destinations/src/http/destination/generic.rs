@@ -15,7 +15,7 @@ use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{ADD_ENVELOPE, Compression, TypeTraits};
+use crate::common::{ADD_ENVELOPE, Compression, SinkDefaults};
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
@@ -64,7 +64,7 @@ pub enum Format {
 impl DestinationType for GenericSettings {
     type Destination = Generic;
 
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
         batch_timeout: Duration::from_secs(1),
         concurrency: 4,
@@ -80,9 +80,9 @@ impl DestinationType for GenericSettings {
         (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.endpoints("url", [&self.url]).secrets(&self.headers);
-        self.auth.describe(key);
+    fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.endpoints("url", [&self.url]).secrets(&self.headers);
+        self.auth.describe(hash);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::identity::service_account::ServiceAccount;
 use crate::http::transport::url_part::{host_label, id_segment, segment};
@@ -100,7 +100,7 @@ impl DestinationType for GoogleSecopsSettings {
         Some("Google SecOps' parser knows OCSF 1.1, to which 1.3 is nearest");
 
     /// 4 MB a request. Base64 makes logs a third larger.
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(5),
         concurrency: 2,
@@ -133,8 +133,8 @@ impl DestinationType for GoogleSecopsSettings {
         false
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.endpoints("url", [&self.log_type(context)?]);
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.endpoints("url", [&self.log_type(context)?]);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::splunk_hec::events::{Events, Metadata};
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::transport::framing::{Merged, write_body_as_string, write_string};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
@@ -72,7 +72,7 @@ impl DestinationType for LogscaleSettings {
 
     /// A request should have at most 5 MB, and an event 1 MiB
     /// (<https://library.humio.com/logscale-api/api-ingest.html>).
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { events: 1_000, bytes: 4_000_000, event_bytes: 900_000, most_bytes: 5_000_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(1),
         concurrency: 4,
@@ -84,9 +84,9 @@ impl DestinationType for LogscaleSettings {
         true
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.endpoints("url", [&self.url]).secret("token", &self.token);
-        self.metadata().describe_destination(context, key)?;
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.endpoints("url", [&self.url]).secret("token", &self.token);
+        self.metadata().describe_destination(context, hash)?;
         Ok(())
     }
 

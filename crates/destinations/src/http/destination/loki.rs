@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::{SentTime, TimeLimits};
 use crate::http::transport::framing::write_body_as_string;
 use crate::http::{
@@ -85,7 +85,7 @@ impl DestinationType for LokiSettings {
 
     /// Loki refuses lines above 256 KB (<https://grafana.com/docs/loki/latest/configure/#limits_config>). One batch at
     /// a time: a lane is one stream, and older versions require the entries of a stream in order.
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(1),
         concurrency: 1,
@@ -101,10 +101,10 @@ impl DestinationType for LokiSettings {
         (schema == Schema::Raw && !self.structured_metadata).then_some("`structured_metadata: true` adds it")
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let tenant = self.tenant.as_deref().map(|tenant| context.fill("tenant", tenant)).transpose()?;
-        key.endpoints("url", [&self.url]).text("tenant", &tenant.unwrap_or_default()).secrets(&self.headers);
-        self.auth.describe(key);
+        hash.endpoints("url", [&self.url]).text("tenant", &tenant.unwrap_or_default()).secrets(&self.headers);
+        self.auth.describe(hash);
         Ok(())
     }
 

@@ -26,7 +26,7 @@ use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
 use s1_forwarder_settings::HttpSettings;
 
-use crate::common::TypeTraits;
+use crate::common::SinkDefaults;
 use crate::http::auth::Authenticator;
 use crate::http::transport::client::SinkClient;
 use crate::http::transport::endpoint::Endpoint;
@@ -40,7 +40,7 @@ use crate::{BuildError, DestinationHash, SinkContext};
 pub(crate) trait DestinationType {
     type Destination: Destination;
 
-    const DEFAULTS: TypeTraits;
+    const DEFAULTS: SinkDefaults;
 
     /// See [`SinkType::default_schema`](crate::common::SinkType::default_schema).
     const DEFAULT_SCHEMA: Option<Schema> = None;
@@ -74,7 +74,7 @@ pub(crate) trait DestinationType {
     }
 
     /// See [`SinkType::describe_destination`](crate::common::SinkType::describe_destination).
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError>;
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError>;
 
     /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
     ///

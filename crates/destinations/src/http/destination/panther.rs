@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generic::{Format, Generic};
-use crate::common::{ADD_ENVELOPE, Compression, TypeTraits};
+use crate::common::{ADD_ENVELOPE, Compression, SinkDefaults};
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
@@ -50,7 +50,7 @@ impl DestinationType for PantherSettings {
 
     /// A request has at most 1 MB after compression, including headers
     /// (<https://docs.panther.com/data-onboarding/data-transports/http>).
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(2),
         concurrency: 2,
@@ -72,8 +72,8 @@ impl DestinationType for PantherSettings {
         (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.endpoints("url", [&self.url]).secrets(&self.headers);
+    fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.endpoints("url", [&self.url]).secrets(&self.headers);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, MAPPED, TypeTraits};
+use crate::common::{Compression, MAPPED, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::transport::framing::{write_body_as_string, write_string};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
@@ -70,7 +70,7 @@ impl DestinationType for SekoiaSettings {
     type Destination = Sekoia;
 
     /// 10 MiB a request and 250 KB an event, including the escapes of an event as a string.
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
         batch_timeout: Duration::from_secs(2),
         concurrency: 2,
@@ -94,8 +94,8 @@ impl DestinationType for SekoiaSettings {
         (schema == Schema::Raw).then_some(MAPPED)
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.endpoints("url", [&self.url]).secret("intake_key", &self.intake_key);
+    fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.endpoints("url", [&self.url]).secret("intake_key", &self.intake_key);
         Ok(())
     }
 

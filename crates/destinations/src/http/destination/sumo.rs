@@ -12,7 +12,7 @@ use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{ADD_ENVELOPE, Compression, TypeTraits};
+use crate::common::{ADD_ENVELOPE, Compression, SinkDefaults};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, Integration, SUMO};
 use crate::line::Line;
@@ -59,7 +59,7 @@ impl DestinationType for SumoSettings {
 
     /// A request has at most 1 MB before compression. Sumo Logic splits a message above 64 KB
     /// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(2),
         concurrency: 4,
@@ -81,11 +81,11 @@ impl DestinationType for SumoSettings {
         (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let category = context.fill("source_category", self.category())?;
-        key.endpoints("url", [&self.url]).text("source_category", &category);
+        hash.endpoints("url", [&self.url]).text("source_category", &category);
         for (name, secret) in [("code", &self.code), ("token", &self.token)] {
-            secret.iter().for_each(|secret| _ = key.secret(name, secret));
+            secret.iter().for_each(|secret| _ = hash.secret(name, secret));
         }
         Ok(())
     }

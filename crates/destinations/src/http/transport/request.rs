@@ -19,7 +19,7 @@ use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError};
 use super::response::ResponseView;
 use super::size_limiter::SizeLimiter;
-use crate::common::{Common, Compression, TypeTraits};
+use crate::common::{Common, Compression, SinkDefaults};
 use crate::failover::Failover;
 use crate::http::auth::AuthError;
 use crate::http::auth::signature::Signed;
@@ -56,7 +56,7 @@ impl<D: Destination> HttpSink<D> {
         parts: Parts<D>,
         http: HttpSettings,
         common: &Common,
-        defaults: &TypeTraits,
+        defaults: &SinkDefaults,
         context: &SinkContext,
     ) -> Result<Self, BuildError> {
         let Parts { auth, headers, addresses } = parts;

@@ -18,7 +18,7 @@ use s1_forwarder_telemetry::WarningReason;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::transport::response::not_from;
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
@@ -60,7 +60,7 @@ impl DestinationType for OtlpSettings {
     type Destination = Otlp;
 
     /// Receivers behind gRPC accept 4 MiB.
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
         batch_timeout: Duration::from_secs(1),
         concurrency: 4,
@@ -72,9 +72,9 @@ impl DestinationType for OtlpSettings {
         true
     }
 
-    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        key.endpoints("url", [&self.url]).secrets(&self.headers);
-        self.auth.describe(key);
+    fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+        hash.endpoints("url", [&self.url]).secrets(&self.headers);
+        self.auth.describe(hash);
         Ok(())
     }
 

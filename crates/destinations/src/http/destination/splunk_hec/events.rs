@@ -30,10 +30,10 @@ impl Metadata<'_> {
     pub(crate) fn describe_destination(
         &self,
         context: &SinkContext,
-        key: &mut DestinationHash<'_>,
+        hash: &mut DestinationHash<'_>,
     ) -> Result<(), BuildError> {
         for (name, value) in self.fill(context)?.iter().filter(|(name, _)| matches!(*name, "index" | "sourcetype")) {
-            key.text(name, value);
+            hash.text(name, value);
         }
         Ok(())
     }

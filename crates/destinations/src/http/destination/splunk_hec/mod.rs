@@ -21,7 +21,7 @@ use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, TypeTraits};
+use crate::common::{Compression, SinkDefaults};
 use crate::http::lookup::Questions;
 use crate::http::transport::endpoint::addresses;
 use crate::http::transport::exchange::{RequestError, Response};
@@ -120,7 +120,7 @@ impl DestinationType for SplunkHecSettings {
 
     /// Splunk Cloud advises at most 1 MB a request; a collector on premises accepts 800 MiB
     /// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
-    const DEFAULTS: TypeTraits = TypeTraits {
+    const DEFAULTS: SinkDefaults = SinkDefaults {
         limits: Limits {
             events: 1_000,
             bytes: 1_000_000,
@@ -152,11 +152,11 @@ impl DestinationType for SplunkHecSettings {
         (self.endpoint == EndpointKind::Raw).then_some("`endpoint: event` adds it as an indexed field")
     }
 
-    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         let addresses = addresses(self.url.as_ref(), &self.urls)?.into_iter();
         let collectors: Vec<Endpoint> = addresses.map(|url| url.up_to("/services/collector")).collect();
-        key.endpoints("url", &collectors).secret("token", &self.token).route(&collectors, &self.headers);
-        self.metadata(context)?.describe_destination(context, key)?;
+        hash.endpoints("url", &collectors).secret("token", &self.token).route(&collectors, &self.headers);
+        self.metadata(context)?.describe_destination(context, hash)?;
         Ok(())
     }
 

@@ -104,15 +104,15 @@ pub(super) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str, time
 /// # Errors
 /// The outer one if there is no client, the inner one if the brokers refuse.
 pub async fn find_partitions(
-    connect: &ClientSettings,
+    client_settings: &ClientSettings,
     topic: &str,
     timeout: Duration,
 ) -> Result<Result<usize, Code>, Failure> {
-    let connect = connect.clone();
+    let client_settings = client_settings.clone();
     let topic = topic.to_owned();
     on_thread(move || {
         // A producer has a thread that fetches tokens and reports the brokers' errors. An `AdminClient` has none.
-        let client: Producer = connect.client(&[NO_CREATION, ("enable.idempotence", "false")])?;
+        let client: Producer = client_settings.client(&[NO_CREATION, ("enable.idempotence", "false")])?;
         let found = partitions(client.client(), &topic, timeout);
         close(client);
         Ok(found)

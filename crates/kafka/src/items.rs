@@ -2,8 +2,8 @@
 //!
 //! | key | value | headers |
 //! | --- | --- | --- |
-//! | `GROUP/ID/N` | part N of the item | `parts`: number of parts of the item |
-//! | `GROUP/ID/N` | none: the item was removed | |
+//! | `LANE/ID/N` | part N of the item | `parts`: number of parts of the item |
+//! | `LANE/ID/N` | none: the item was removed | |
 //!
 //! An item is complete when all its parts are in the topic. Ids are unique, so a removal cannot delete an item that
 //! arrived after the read.
@@ -53,16 +53,16 @@ impl std::fmt::Debug for Writer {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemKey {
-    group: String,
+    lane: String,
     id: u128,
     parts: u32,
     partition: i32,
 }
 
-/// The complete items of a group.
+/// The complete items of a lane.
 #[derive(Debug)]
-pub struct GroupSize {
-    pub group: String,
+pub struct LaneSize {
+    pub lane: String,
     pub items: u64,
     pub bytes: u64,
 }
@@ -81,7 +81,7 @@ impl Items {
         Self { location, writer: Mutex::default() }
     }
 
-    /// Stores items, each with its group. Items of one group stay in order. Returns once the brokers have acknowledged
+    /// Stores items, each with its lane. Items of one lane stay in order. Returns once the brokers have acknowledged
     /// all.
     ///
     /// # Errors
@@ -89,15 +89,15 @@ impl Items {
     pub async fn put(&self, items: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
         let writer = self.writer().await?;
         let mut sent = Sent::default();
-        for (group, bytes) in items {
+        for (lane, bytes) in items {
             let id = fastrand::u128(..);
-            let partition = Topic::partition_of(&group, writer.partitions);
+            let partition = Topic::partition_of(&lane, writer.partitions);
             let parts = bytes.chunks(MAX_PART_BYTES).count().to_string();
             for (number, part) in bytes.chunks(MAX_PART_BYTES).enumerate() {
                 let headers = OwnedHeaders::new().insert(Header { key: PARTS, value: Some(&parts) });
-                let key = key(&group, id, number);
+                let key = key(&lane, id, number);
                 let record = FutureRecord::to(&writer.topic.name).partition(partition).key(&key);
-                sent.send(&writer.producer, number, record.payload(part).headers(headers)).await;
+                sent.send(&writer.producer, None, record.payload(part).headers(headers)).await;
             }
         }
         self.acknowledged(&writer, sent).await
@@ -111,11 +111,11 @@ impl Items {
     pub async fn remove(&self, keys: Vec<ItemKey>) -> Result<(), Failure> {
         let writer = self.writer().await?;
         let mut sent = Sent::default();
-        for ItemKey { group, id, parts, partition } in keys {
+        for ItemKey { lane, id, parts, partition } in keys {
             for number in 0..parts as usize {
-                let key = key(&group, id, number);
+                let key = key(&lane, id, number);
                 let record = FutureRecord::<_, [u8]>::to(&writer.topic.name).partition(partition).key(&key);
-                sent.send(&writer.producer, number, record).await;
+                sent.send(&writer.producer, None, record).await;
             }
         }
         self.acknowledged(&writer, sent).await
@@ -134,30 +134,30 @@ impl Items {
         }
     }
 
-    /// Returns the number of items and bytes of each group.
+    /// Returns the number of items and bytes of each lane.
     ///
     /// # Errors
     /// If the topic cannot be read.
-    pub async fn sizes(&self) -> Result<Vec<GroupSize>, Failure> {
+    pub async fn sizes(&self) -> Result<Vec<LaneSize>, Failure> {
         let topic = self.topic()?;
-        let groups = on_thread(move || complete_items(&topic)).await??;
-        let size = |(group, items): (String, HashMap<_, PartCount>)| GroupSize {
-            group,
+        let lanes = on_thread(move || complete_items(&topic)).await??;
+        let size = |(lane, items): (String, HashMap<_, PartCount>)| LaneSize {
+            lane,
             items: items.len() as u64,
             bytes: items.values().map(|count| count.bytes).sum(),
         };
-        Ok(groups.into_iter().map(size).collect())
+        Ok(lanes.into_iter().map(size).collect())
     }
 
-    /// Reads the items that are in the topic now, each group in its order. Empty if the topic does not exist.
+    /// Reads the items that are in the topic now, each lane in its order. Empty if the topic does not exist.
     ///
     /// # Errors
     /// The outer one if the topic cannot be read at first, the last item of the channel if it cannot be read later.
     pub async fn read(&self) -> Result<mpsc::Receiver<Result<(ItemKey, Vec<u8>), Failure>>, Failure> {
         let topic = self.topic()?;
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
-        let (topic, groups) = on_thread(move || complete_items(&topic).map(|groups| (topic, groups))).await??;
-        let complete = groups.into_values().flatten().map(|(id, count)| (id, count.total)).collect();
+        let (topic, lanes) = on_thread(move || complete_items(&topic).map(|lanes| (topic, lanes))).await??;
+        let complete = lanes.into_values().flatten().map(|(id, count)| (id, count.total)).collect();
         tokio::spawn(on_thread(move || {
             if let Err(failure) = emit(&topic, complete, &sender) {
                 // The receiver may be gone.
@@ -201,25 +201,25 @@ impl Items {
     }
 }
 
-fn key(group: &str, id: u128, number: usize) -> String {
-    format!("{group}/{id:032x}/{number}")
+fn key(lane: &str, id: u128, number: usize) -> String {
+    format!("{lane}/{id:032x}/{number}")
 }
 
-/// Returns group, id and part number.
+/// Returns lane, id and part number.
 fn parse(message: &impl Message) -> Option<(String, u128, u32)> {
     let mut parts = std::str::from_utf8(message.key()?).ok()?.rsplitn(3, '/');
     let number = parts.next()?;
     let id = parts.next()?;
-    let group = parts.next()?;
-    Some((group.to_owned(), u128::from_str_radix(id, 16).ok()?, number.parse().ok()?))
+    let lane = parts.next()?;
+    Some((lane.to_owned(), u128::from_str_radix(id, 16).ok()?, number.parse().ok()?))
 }
 
-/// Finds the complete items that were not removed, by group and id. Blocks.
+/// Finds the complete items that were not removed, by lane and id. Blocks.
 fn complete_items(topic: &Topic) -> Result<HashMap<String, HashMap<u128, PartCount>>, Failure> {
-    let mut groups: HashMap<String, HashMap<u128, PartCount>> = HashMap::new();
+    let mut lanes: HashMap<String, HashMap<u128, PartCount>> = HashMap::new();
     topic.scan(|message| {
-        if let Some((group, id, _)) = parse(message) {
-            let items = groups.entry(group).or_default();
+        if let Some((lane, id, _)) = parse(message) {
+            let items = lanes.entry(lane).or_default();
             match message.payload() {
                 Some(part) => {
                     let count = items.entry(id).or_default();
@@ -232,11 +232,11 @@ fn complete_items(topic: &Topic) -> Result<HashMap<String, HashMap<u128, PartCou
         }
         ControlFlow::Continue(())
     })?;
-    groups.retain(|_, items| {
+    lanes.retain(|_, items| {
         items.retain(|_, count| count.parts == count.total);
         !items.is_empty()
     });
-    Ok(groups)
+    Ok(lanes)
 }
 
 /// Sends the items of `complete`, which has each id and its number of parts. Blocks while the channel is full, and ends
@@ -251,7 +251,7 @@ fn emit(
         if complete.is_empty() {
             return ControlFlow::Break(());
         }
-        let (Some((group, id, _)), Some(part)) = (parse(message), message.payload()) else {
+        let (Some((lane, id, _)), Some(part)) = (parse(message), message.payload()) else {
             return ControlFlow::Continue(());
         };
         let Some(parts) = complete.get(&id).copied() else { return ControlFlow::Continue(()) };
@@ -263,7 +263,7 @@ fn emit(
         }
         complete.remove(&id);
         let (_, bytes) = begun.remove(&id).unwrap_or_default();
-        let key = ItemKey { group, id, parts, partition: message.partition() };
+        let key = ItemKey { lane, id, parts, partition: message.partition() };
         match out.blocking_send(Ok((key, bytes))) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),

@@ -2,8 +2,8 @@
 //! may write the checkpoints of a lane.
 //!
 //! A [`TransactionalId`] manages one transactional id for the lanes that commit under it. Each initialisation of the id
-//! begins a session. When a lane's session ends, the lane has to read its checkpoint again. `docs/dev/delivery.md`
-//! explains the rules and the failure that each rule prevents.
+//! begins a producer session. When that of a lane ends, the lane has to read its checkpoint again.
+//! `docs/dev/delivery.md` explains the rules and the failure that each rule prevents.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -13,7 +13,6 @@ mod client_settings;
 mod end_txn;
 mod error;
 mod events;
-mod group;
 mod headers;
 mod items;
 mod location;
@@ -30,13 +29,13 @@ mod token_admin;
 mod topic;
 mod topic_content;
 mod transactional_id;
+mod transactional_producer;
 
 pub use claim::PROCESS_NAME;
 pub use client_settings::{ClientSettings, Producer, close, find_partitions};
 pub use error::{Class, class, is_refusal};
 pub use events::{BrokerError, Events, Tokens};
-pub use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome};
-pub use items::{GroupSize, ItemKey, Items};
+pub use items::{ItemKey, Items, LaneSize};
 pub use location::{KafkaLocation, KafkaLocationError};
 pub use location::{is_broker, is_topic};
 pub use read_back::{Retention, SentEvent};
@@ -44,3 +43,4 @@ pub use send::{Report, Sent};
 pub use topic::Topic;
 pub use topic_content::IfDamaged;
 pub use transactional_id::{OwnedLane, TransactionalId, TransactionalIds};
+pub use transactional_producer::{Abort, AbortCause, CommitOutcome};

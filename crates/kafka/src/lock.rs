@@ -14,7 +14,7 @@ use super::topic::Topic;
 use super::{Events, PROCESS_NAME};
 
 /// Milliseconds after which a process without heartbeats is no member any more.
-const SESSION: &str = "10000";
+const SESSION_TIMEOUT: &str = "10000";
 /// Interval of heartbeats, in milliseconds.
 const HEARTBEAT: &str = "2000";
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,7 +56,7 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
     let settings = [
         ("group.id", group),
         ("client.id", PROCESS_NAME.as_str()),
-        ("session.timeout.ms", SESSION),
+        ("session.timeout.ms", SESSION_TIMEOUT),
         ("heartbeat.interval.ms", HEARTBEAT),
         ("enable.auto.commit", "false"),
         // The member reads no messages.

@@ -18,13 +18,13 @@ const COALESCE: Duration = Duration::from_millis(20);
 /// Capacity of the queue of read requests; further requests wait.
 const REQUESTS: usize = 1_024;
 
-type Found = Result<Arc<TopicContent>, Failure>;
+type ReadResult = Result<Arc<TopicContent>, Failure>;
 
 #[derive(Debug)]
 struct Request {
     topic: Topic,
     keys: HashSet<String>,
-    reply: oneshot::Sender<Found>,
+    reply: oneshot::Sender<ReadResult>,
 }
 
 /// Reader of a checkpoint topic. Its task ends with the reader.
@@ -32,9 +32,9 @@ struct Request {
 pub(super) struct Reader(OnceCell<mpsc::Sender<Request>>);
 
 impl Reader {
-    /// Reads the records with these keys, and the names of all lanes, of a topic that a session has found or created.
-    /// The result is newer than the call.
-    pub(super) async fn read(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
+    /// Reads the records with these keys, and the names of all lanes, of a topic that a producer session has found or
+    /// created. The result is newer than the call.
+    pub(super) async fn read(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> ReadResult {
         let found = self.read_if_there(topic, keys).await?;
         if found.is_missing {
             return Err(Failure::transient(format!("{} does not exist any more", topic.title)));
@@ -42,8 +42,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// Reads without a session. A topic that does not exist has no records.
-    pub(super) async fn read_if_there(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
+    /// Reads without a producer session. A topic that does not exist has no records.
+    pub(super) async fn read_if_there(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> ReadResult {
         let (reply, found) = oneshot::channel();
         let request = Request { topic: topic.clone(), keys: keys.into_iter().collect(), reply };
         let requests = self.0.get_or_init(|| async {

@@ -1,27 +1,28 @@
-//! Roles of a session's two groups: lanes share one of them.
+//! Roles of a session's two producers: lanes share one of them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Lanes share the transactions of one group. The other one, the quarantine, commits one lane per transaction.
+/// Lanes share the transactions of one producer. The other one, the quarantine producer, commits one lane per
+/// transaction.
 #[derive(Debug, Default)]
 pub(super) struct Roles {
-    /// Index of the shared group.
+    /// Index of the shared producer.
     shared: AtomicUsize,
-    /// True from a change of roles until the group in quarantine commits again.
+    /// True from a change of roles until the quarantine producer commits again.
     is_degraded: AtomicBool,
 }
 
 impl Roles {
-    /// Returns the index of the group for a lane.
-    pub(super) fn group(&self, alone: bool) -> usize {
+    /// Returns the index of the producer for a lane.
+    pub(super) fn producer(&self, alone: bool) -> usize {
         self.shared.load(Ordering::SeqCst) ^ usize::from(alone)
     }
 
     pub(super) fn is_shared(&self, index: usize) -> bool {
-        self.group(false) == index
+        self.producer(false) == index
     }
 
-    /// Makes the group the quarantine, since its transaction does not end for now.
+    /// Makes this the quarantine producer, since its transaction does not end for now.
     pub(super) fn retire(&self, index: usize) {
         if self.is_shared(index) {
             self.is_degraded.store(true, Ordering::SeqCst);
@@ -35,7 +36,7 @@ impl Roles {
         }
     }
 
-    /// True while the quarantine may be unable to commit.
+    /// True while the quarantine producer may be unable to commit.
     pub(super) fn is_degraded(&self) -> bool {
         self.is_degraded.load(Ordering::SeqCst)
     }
@@ -46,13 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_whose_transaction_does_not_end_is_the_quarantine_until_it_commits() {
+    fn a_producer_whose_transaction_does_not_end_is_the_quarantine_until_it_commits() {
         let roles = Roles::default();
-        assert_eq!((roles.group(false), roles.group(true)), (0, 1));
+        assert_eq!((roles.producer(false), roles.producer(true)), (0, 1));
         roles.retire(1);
-        assert!(roles.is_shared(0) && !roles.is_degraded(), "the quarantine cannot be retired");
+        assert!(roles.is_shared(0) && !roles.is_degraded(), "the quarantine producer cannot be retired");
         roles.retire(0);
-        assert_eq!((roles.group(false), roles.group(true)), (1, 0));
+        assert_eq!((roles.producer(false), roles.producer(true)), (1, 0));
         roles.committed(1);
         assert!(roles.is_degraded());
         roles.committed(0);

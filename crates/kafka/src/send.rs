@@ -46,9 +46,10 @@ pub(super) struct Message {
     pub(super) headers: Option<OwnedHeaders>,
 }
 
-/// Messages that were given to a producer, each with its index in the batch.
+/// Messages that were given to a producer, each with the index of its event in the batch; `None` for a message that is
+/// no event.
 #[derive(Default)]
-pub struct Sent(Vec<(usize, Delivery)>);
+pub struct Sent(Vec<(Option<usize>, Delivery)>);
 
 enum Delivery {
     Pending(DeliveryFuture),
@@ -69,11 +70,11 @@ impl Sent {
         Self(Vec::with_capacity(messages))
     }
 
-    /// Copies a message into the producer's queue. Waits while the queue is full.
+    /// Copies a message into the producer's queue. Waits while the queue is full. `event` is the index of its event.
     pub async fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
         &mut self,
         producer: &Producer,
-        index: usize,
+        event: Option<usize>,
         mut record: FutureRecord<'_, K, P>,
     ) {
         let queued = loop {
@@ -86,15 +87,15 @@ impl Sent {
                 Err((error, _)) => break Delivery::Reported(Report::RefusedLocally(code_of(&error))),
             }
         };
-        self.0.push((index, queued));
+        self.0.push((event, queued));
     }
 
-    pub(super) async fn send_message(&mut self, producer: &Producer, index: usize, message: &Message) {
+    pub(super) async fn send_message(&mut self, producer: &Producer, message: &Message) {
         let Message { topic, partition, key, value, headers } = message;
         let mut record = FutureRecord::<str, [u8]>::to(topic).partition(*partition).key(key);
         record.payload = value.as_deref();
         record.headers = headers.clone();
-        self.send(producer, index, record).await;
+        self.send(producer, None, record).await;
     }
 
     /// Returns the first error that was reported until now.
@@ -111,14 +112,14 @@ impl Sent {
     }
 
     /// Waits for the brokers' reports.
-    pub async fn reports(self) -> Vec<(usize, Report)> {
+    pub async fn reports(self) -> Vec<(Option<usize>, Report)> {
         let mut reports = Vec::with_capacity(self.0.len());
-        for (index, delivery) in self.0 {
+        for (event, delivery) in self.0 {
             let report = match delivery {
                 Delivery::Pending(pending) => report_of(pending.await),
                 Delivery::Reported(report) => report,
             };
-            reports.push((index, report));
+            reports.push((event, report));
         }
         reports
     }

@@ -1,4 +1,4 @@
-//! A session lasts from one initialisation of a transactional id to the next.
+//! A producer session lasts from one initialisation of a transactional id to the next.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 use super::claim::OwnClaim;
 use super::client_settings::{close, on_thread};
 use super::end_txn::{self, Counts, EndTxn};
-use super::group::{Group, SlotRequest, TransactionSlot, closed};
 use super::roles::Roles;
 use super::send::Message;
-use super::topic::{Found, Topic};
+use super::topic::{Topic, TopicState};
+use super::transactional_producer::{SlotRequest, TransactionSlot, TransactionalProducer, closed};
 use super::{ClientSettings, CommitOutcome, PROCESS_NAME, Producer, Sent};
 
 /// Interval at which a process renews its claim of an id.
@@ -28,7 +28,7 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Capacity of the queue of slot requests; further requests wait.
 const REQUESTS: usize = 1_024;
 
-/// The two initialised producers of a transactional id. Their groups end after the session is dropped.
+/// The two initialised producers of a transactional id. They end after the session is dropped.
 #[derive(Debug)]
 pub(super) struct ProducerSession {
     queues: [mpsc::Sender<SlotRequest>; 2],
@@ -37,24 +37,24 @@ pub(super) struct ProducerSession {
     end: Arc<OnceLock<Failure>>,
 }
 
-/// Returns the id of the producer for lanes with refused records.
+/// Returns the id of the quarantine producer, for lanes with refused records.
 fn quarantine_of(id: &str) -> String {
     format!("{id}-q")
 }
 
 /// Initialises a producer with this transactional id. It fences the id's last holder and ends its open transaction.
 async fn initialise(client_settings: &ClientSettings, id: &str) -> Result<(Producer, EndTxn), Failure> {
-    let mut connect = client_settings.clone();
+    let mut client_settings = client_settings.clone();
     let id = id.to_owned();
     let initialise = move || {
         let (sender, statistics) = watch::channel(Counts::default());
-        connect.events.statistics = Some(sender);
-        let settings = EndTxn::settings(&connect.config);
+        client_settings.events.statistics = Some(sender);
+        let settings = EndTxn::settings(&client_settings.config);
         let mut settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
         settings.push(("transactional.id", id.as_str()));
-        let end_txn = EndTxn::new(&connect.config, statistics);
-        let producer: Producer = connect.client(&settings)?;
-        let failed = |error| connect.failure(&error, &format!("transactional id {id}"));
+        let end_txn = EndTxn::new(&client_settings.config, statistics);
+        let producer: Producer = client_settings.client(&settings)?;
+        let failed = |error| client_settings.failure(&error, &format!("transactional id {id}"));
         producer.init_transactions(INITIALISE_TIMEOUT).map_err(failed)?;
         Ok((producer, end_txn))
     };
@@ -63,19 +63,19 @@ async fn initialise(client_settings: &ClientSettings, id: &str) -> Result<(Produ
 
 /// Checks the checkpoint topic and the right to transactions. Creates no topic. No process may hold `id`.
 pub(super) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
-    let found = topic.find().await?;
+    let state = topic.state().await?;
     close(initialise(&topic.client_settings, id).await?.0);
-    Ok(match found {
-        Found::Ready(count) => format!("{} with {count} partitions", topic.title),
-        Found::Unused { .. } => format!("{} is empty and will be set to cleanup.policy=compact", topic.title),
-        Found::Missing => format!("{} does not exist and will be created", topic.title),
+    Ok(match state {
+        TopicState::Ready(count) => format!("{} with {count} partitions", topic.title),
+        TopicState::Unused { .. } => format!("{} is empty and will be set to cleanup.policy=compact", topic.title),
+        TopicState::Missing => format!("{} does not exist and will be created", topic.title),
     })
 }
 
 /// Fences the process that holds an id and its quarantine id. The caller holds neither afterwards.
-pub(super) async fn fence(connect: &ClientSettings, id: &str) -> Result<(), Failure> {
+pub(super) async fn fence(client_settings: &ClientSettings, id: &str) -> Result<(), Failure> {
     for id in [id, &quarantine_of(id)] {
-        close(initialise(connect, id).await?.0);
+        close(initialise(client_settings, id).await?.0);
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ impl ProducerSession {
         let claim = OwnClaim { id: id.to_owned(), topic: topic.name.clone(), partitions };
         let start = |index, id: String, (producer, end_txn)| {
             let (queue, requests) = mpsc::channel(REQUESTS);
-            let group = Group {
+            let producer = TransactionalProducer {
                 id,
                 producer,
                 end_txn,
@@ -115,7 +115,7 @@ impl ProducerSession {
                 requests,
                 waiting: VecDeque::new(),
             };
-            tasks.spawn(run_group(group, claim.clone()));
+            tasks.spawn(run(producer, claim.clone()));
             queue
         };
         let queues = [start(0, id.to_owned(), first), start(1, quarantine_of(id), second)];
@@ -138,9 +138,9 @@ impl ProducerSession {
         }
         loop {
             let (grant, granted) = oneshot::channel();
-            let sent = self.queues[self.roles.group(alone)].send(SlotRequest { alone, grant }).await;
+            let sent = self.queues[self.roles.producer(alone)].send(SlotRequest { alone, grant }).await;
             sent.map_err(|_| self.superseded().unwrap_or_else(closed))?;
-            // A dropped request is for the other group now.
+            // A dropped request is for the other producer now.
             if let Ok(slot) = granted.await {
                 return Ok(slot);
             }
@@ -179,17 +179,17 @@ async fn heartbeat(session: Weak<ProducerSession>, claim: OwnClaim) {
         // A failure ends the session.
         let _ = session.commit(renewal(), false).await;
         if session.roles.is_degraded() {
-            // This finds out whether the quarantine commits again.
+            // This finds out whether the quarantine producer commits again.
             let _ = timeout(HEARTBEAT, session.commit(renewal(), true)).await;
         }
     }
 }
 
-/// Runs a group to its end. After its last lane has left, the group releases its id.
-async fn run_group(mut group: Group, claim: OwnClaim) {
-    if group.run().await.is_ok() && group.is_shared() && !group.has_ended() {
-        group.release(claim.message(u64::MAX, true)).await;
+/// Runs a producer to its end. After its last lane has left, the shared one releases the id.
+async fn run(mut producer: TransactionalProducer, claim: OwnClaim) {
+    if producer.run().await.is_ok() && producer.is_shared() && !producer.has_session_ended() {
+        producer.release(claim.message(u64::MAX, true)).await;
     }
     // The process may end afterwards, and would lose messages that are under way.
-    let _ = on_thread(move || drop(group)).await;
+    let _ = on_thread(move || drop(producer)).await;
 }

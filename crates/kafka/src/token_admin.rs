@@ -93,13 +93,13 @@ pub(super) struct TokenAdmin {
 
 impl TokenAdmin {
     /// Connects to the first broker that answers.
-    pub(super) async fn connect(connect: &ClientSettings) -> Result<Self, AdminError> {
-        let brokers = connect.config.get("bootstrap.servers").map_or("", String::as_str);
+    pub(super) async fn connect(client_settings: &ClientSettings) -> Result<Self, AdminError> {
+        let brokers = client_settings.config.get("bootstrap.servers").map_or("", String::as_str);
         let mut last = AdminError::Connection("no brokers".to_owned());
         for broker in brokers.split(',').map(str::trim).filter(|broker| !broker.is_empty()) {
             // librdkafka's default port.
             let (host, port) = broker.rsplit_once(':').unwrap_or((broker, "9092"));
-            match Self::connect_to(connect, host, port).await {
+            match Self::connect_to(client_settings, host, port).await {
                 Ok(connected) => return Ok(connected),
                 Err(error) => last = error,
             }
@@ -107,8 +107,8 @@ impl TokenAdmin {
         Err(last)
     }
 
-    async fn connect_to(connect: &ClientSettings, host: &str, port: &str) -> Result<Self, AdminError> {
-        let events = connect.events.clone();
+    async fn connect_to(client_settings: &ClientSettings, host: &str, port: &str) -> Result<Self, AdminError> {
+        let events = client_settings.events.clone();
         // The token is fetched on a thread, since the call blocks.
         let token = on_thread(move || events.generate_oauth_token(None).map_err(|error| error.to_string())).await;
         let token = match token {
@@ -116,9 +116,9 @@ impl TokenAdmin {
             Ok(Err(reason)) => return Err(AdminError::Token(reason)),
             Err(failure) => return Err(AdminError::Token(failure.to_string())),
         };
-        let opened = timeout(ANSWER_TIMEOUT, open(connect, host, port)).await;
+        let opened = timeout(ANSWER_TIMEOUT, open(client_settings, host, port)).await;
         let stream = opened.unwrap_or_else(|_| Err(no_answer(ANSWER_TIMEOUT)))?;
-        let mut admin = Self { stream, events: connect.events.clone(), correlation: 0 };
+        let mut admin = Self { stream, events: client_settings.events.clone(), correlation: 0 };
         admin.authenticate(&token).await?;
         Ok(admin)
     }
@@ -144,7 +144,7 @@ impl TokenAdmin {
     /// Creates a topic with the brokers' own replication. Returns false if there is one of this name.
     pub(super) async fn create(
         mut self,
-        connect: &ClientSettings,
+        client_settings: &ClientSettings,
         name: &str,
         partitions: i32,
         settings: &[(&'static str, &'static str)],
@@ -164,7 +164,7 @@ impl TokenAdmin {
             // Without KRaft only the controller creates topics.
             Err(AdminError::NotController) => {
                 let (host, port) = self.controller().await?;
-                Self::connect_to(connect, &host, &port.to_string()).await?.create_here(&request).await
+                Self::connect_to(client_settings, &host, &port.to_string()).await?.create_here(&request).await
             }
             done => done,
         }
@@ -257,12 +257,12 @@ impl TokenAdmin {
 }
 
 /// Opens a connection, with TLS if `security.protocol` asks for it.
-async fn open(connect: &ClientSettings, host: &str, port: &str) -> Result<Box<dyn Dialled>, AdminError> {
+async fn open(client_settings: &ClientSettings, host: &str, port: &str) -> Result<Box<dyn Dialled>, AdminError> {
     let failed = |error: io::Error| AdminError::Connection(format!("{host}:{port}: {error}"));
     let port: u16 = port.parse().map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     // librdkafka's brackets of an IPv6 address are not part of the address.
     let name = host.trim_start_matches('[').trim_end_matches(']');
-    let tls = tls(connect)?;
+    let tls = tls(client_settings)?;
     let stream = TcpStream::connect((name, port)).await.map_err(failed)?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
     let name = ServerName::try_from(name.to_owned());
@@ -271,8 +271,8 @@ async fn open(connect: &ClientSettings, host: &str, port: &str) -> Result<Box<dy
 }
 
 /// Returns the settings of TLS among librdkafka's; `None` without TLS.
-fn tls(connect: &ClientSettings) -> Result<Option<rustls::ClientConfig>, AdminError> {
-    let value = |key: &str| connect.config.get(key).map(String::as_str);
+fn tls(client_settings: &ClientSettings) -> Result<Option<rustls::ClientConfig>, AdminError> {
+    let value = |key: &str| client_settings.config.get(key).map(String::as_str);
     if !value("security.protocol").is_some_and(|protocol| protocol.to_lowercase().ends_with("ssl")) {
         return Ok(None);
     }
@@ -282,7 +282,7 @@ fn tls(connect: &ClientSettings) -> Result<Option<rustls::ClientConfig>, AdminEr
         "ssl.ca.location" => value == "probe",
         _ => false,
     };
-    let mut given = connect.config.iter().filter(|(key, _)| key.starts_with("ssl."));
+    let mut given = client_settings.config.iter().filter(|(key, _)| key.starts_with("ssl."));
     if let Some((key, _)) = given.find(|(key, value)| !is_known(key, value)) {
         return Err(AdminError::Option(key.clone()));
     }
@@ -402,9 +402,9 @@ mod tests {
 
     async fn create(brokers: &str) -> Result<bool, AdminError> {
         let config = BTreeMap::from([("bootstrap.servers".to_owned(), brokers.to_owned())]);
-        let connect = ClientSettings::new(config, Some(Arc::new(OneToken)));
-        let admin = TokenAdmin::connect(&connect).await?;
-        admin.create(&connect, "lanes", 4, &[("cleanup.policy", "compact")]).await
+        let client_settings = ClientSettings::new(config, Some(Arc::new(OneToken)));
+        let admin = TokenAdmin::connect(&client_settings).await?;
+        admin.create(&client_settings, "lanes", 4, &[("cleanup.policy", "compact")]).await
     }
 
     #[tokio::test]

@@ -28,9 +28,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("min.cleanable.dirty.ratio", "0.1"),
 ];
 
-/// A topic as the brokers describe it.
+/// The state of a topic, as the brokers describe it.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum TopicState {
     Missing,
     /// The number of the topic's partitions. The topic is compacted, as far as the user may see.
     Ready(i32),
@@ -56,9 +56,9 @@ pub struct Topic {
 }
 
 impl Topic {
-    pub fn of_checkpoints(connect: ClientSettings, name: &str) -> Self {
+    pub fn of_checkpoints(client_settings: ClientSettings, name: &str) -> Self {
         Self {
-            client_settings: connect,
+            client_settings,
             name: name.to_owned(),
             title: format!("checkpoint topic `{name}`"),
             holds: "checkpoints",
@@ -66,13 +66,13 @@ impl Topic {
     }
 
     /// Returns the topic of a sink, to read its events back.
-    pub fn of_events(connect: ClientSettings, name: &str) -> Self {
-        Self { client_settings: connect, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
+    pub fn of_events(client_settings: ClientSettings, name: &str) -> Self {
+        Self { client_settings, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
     }
 
-    pub(super) fn of_dead_letters(connect: ClientSettings, name: &str) -> Self {
+    pub(super) fn of_dead_letters(client_settings: ClientSettings, name: &str) -> Self {
         Self {
-            client_settings: connect,
+            client_settings,
             name: name.to_owned(),
             title: format!("topic of dead letters `{name}`"),
             holds: "dead letters",
@@ -123,12 +123,12 @@ impl Topic {
     ///
     /// # Errors
     /// If records in it would be deleted.
-    pub(super) async fn find(&self) -> Result<Found, Failure> {
-        let Some(partitions) = self.partitions(ANSWER_TIMEOUT).await? else { return Ok(Found::Missing) };
-        let Some(entries) = self.settings().await? else { return Ok(Found::Ready(partitions)) };
+    pub(super) async fn state(&self) -> Result<TopicState, Failure> {
+        let Some(partitions) = self.partitions(ANSWER_TIMEOUT).await? else { return Ok(TopicState::Missing) };
+        let Some(entries) = self.settings().await? else { return Ok(TopicState::Ready(partitions)) };
         let policy = entries.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.clone());
         let Some(policy) = policy.filter(|policy| policy.split(',').any(|word| word.trim() == "delete")) else {
-            return Ok(Found::Ready(partitions));
+            return Ok(TopicState::Ready(partitions));
         };
         let topic = self.clone();
         if !on_thread(move || topic.is_unused(partitions)).await?? {
@@ -136,7 +136,7 @@ impl Topic {
         }
         let own = entries.into_iter().filter(|entry| entry.is_own);
         let settings = own.filter_map(|entry| Some((entry.name, entry.value?))).collect();
-        Ok(Found::Unused { partitions, policy, settings })
+        Ok(TopicState::Unused { partitions, policy, settings })
     }
 
     /// Makes sure that the topic exists and is compacted. Returns the number of its partitions.
@@ -146,13 +146,13 @@ impl Topic {
     pub async fn ensure(&self) -> Result<i32, Failure> {
         let mut created_at = None;
         loop {
-            match self.find().await? {
-                Found::Ready(partitions) => return Ok(partitions),
-                Found::Unused { partitions, policy, settings } => {
+            match self.state().await? {
+                TopicState::Ready(partitions) => return Ok(partitions),
+                TopicState::Unused { partitions, policy, settings } => {
                     self.compact(&policy, &settings).await?;
                     return Ok(partitions);
                 }
-                Found::Missing => {}
+                TopicState::Missing => {}
             }
             match created_at {
                 None => {

@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::claim::{Holders, claim_key};
-use super::group::TransactionSlot;
 use super::reader::Reader;
 use super::record::{LaneRecords, Stored, segment_key};
 use super::send::Message;
 use super::session::{ProducerSession, fence, probe};
 use super::topic_content::{Entry, IfDamaged};
+use super::transactional_producer::TransactionSlot;
 use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
 
 /// Time that this process leaves the new holder of a lost id for a claim.
@@ -307,7 +307,7 @@ impl TransactionalId {
     }
 }
 
-/// A lane that this process owns in one session.
+/// A lane that this process owns in one producer session.
 #[derive(Debug)]
 pub struct OwnedLane {
     id: Arc<TransactionalId>,

@@ -15,7 +15,7 @@ use s1_forwarder_kafka::{KafkaLocation, OwnedLane, PROCESS_NAME, Topic, Transact
 /// times out before the transaction does.
 const TIMEOUTS: [(&str, &str); 2] = [("message.timeout.ms", "30000"), ("transaction.timeout.ms", "60000")];
 
-/// Number of sessions in a row in which a write is tried.
+/// Number of producer sessions in a row in which a write is tried.
 const SESSIONS: usize = 5;
 
 /// Checkpoints in a compacted topic, each under its lane's name.
@@ -49,8 +49,8 @@ impl KafkaStore {
     /// Makes a call with the topic, whose settings have secrets that may have been rotated.
     async fn call<T>(&self, call: impl AsyncFnOnce(&Topic) -> Result<T, Failure>) -> Result<T, StateError> {
         let called = async {
-            let connect = self.location.client_settings(&TIMEOUTS)?;
-            call(&Topic::of_checkpoints(connect, &self.location.topic)).await
+            let client_settings = self.location.client_settings(&TIMEOUTS)?;
+            call(&Topic::of_checkpoints(client_settings, &self.location.topic)).await
         };
         called.await.map_err(|failure| StateError::failed(self.location.to_string(), failure))
     }
@@ -68,7 +68,7 @@ impl KafkaStore {
             Some(lane) => lane,
             None => self.open(key).await?.0,
         };
-        // A session also ends when a request that this process has repeated reaches the brokers late.
+        // A producer session also ends when a request that this process has repeated reaches the brokers late.
         for _ in 0..SESSIONS {
             match self.call(async |topic| lane.save(topic, update.clone()).await).await {
                 Err(error) if error.is_superseded() => {

@@ -62,7 +62,7 @@ impl KafkaSink {
     }
 
     /// Returns the settings with secrets read.
-    pub(super) fn connect(&self) -> Result<ClientSettings, Failure> {
+    pub(super) fn client_settings(&self) -> Result<ClientSettings, Failure> {
         let config = self.options.resolve().map_err(|error| Failure::SecretUnreadable(error.to_string()))?;
         let tokens = self.bearer.clone().map(|bearer| Arc::new(bearer) as Arc<dyn Tokens>);
         Ok(ClientSettings::new(config, tokens))
@@ -70,7 +70,7 @@ impl KafkaSink {
 
     /// Returns the producer that lanes with equal settings share.
     pub(super) async fn producer(&self) -> Result<Arc<SharedProducer>, Failure> {
-        self.producers.get(self.connect()?).await
+        self.producers.get(self.client_settings()?).await
     }
 
     /// Reads credentials and certificates again, since they may have been rotated. True when another attempt may
@@ -153,8 +153,10 @@ impl KafkaSink {
         let dropped = scopeguard::guard(producer, SharedProducer::purge);
         let (sent, bytes) = self.messages.send(batch, &producer.queue).await;
         drop(queueing);
-        for (index, report) in sent.reports().await {
-            reports[index] = report;
+        for (event, report) in sent.reports().await {
+            if let Some(reported) = event.and_then(|index| reports.get_mut(index)) {
+                *reported = report;
+            }
         }
         scopeguard::ScopeGuard::into_inner(dropped);
         (reports, bytes)
@@ -167,15 +169,15 @@ impl KafkaSink {
     pub(super) async fn find_topic(&self) -> Result<String, Probe> {
         let topic = &self.messages.topic;
         let failed = |failure: Failure| Probe::Failed(failure.to_string());
-        let connect = self.connect().map_err(failed)?;
-        match find_partitions(&connect, topic, PROBE_TIMEOUT).await.map_err(failed)? {
+        let client_settings = self.client_settings().map_err(failed)?;
+        match find_partitions(&client_settings, topic, PROBE_TIMEOUT).await.map_err(failed)? {
             Ok(partitions) => Ok(format!("topic `{topic}` with {partitions} partitions")),
             Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
                 if self.messages.has_many_topics() =>
             {
                 Err(Probe::Reached("the brokers respond; the topics depend on labels from the console".to_owned()))
             }
-            Err(error) => Err(reports::probe(topic, error, connect.events.cause(error).as_ref())),
+            Err(error) => Err(reports::probe(topic, error, client_settings.events.cause(error).as_ref())),
         }
     }
 }

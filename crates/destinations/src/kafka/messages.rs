@@ -78,7 +78,7 @@ impl Messages {
             if self.timestamp == MessageTime::Event {
                 record.timestamp = event.time.map(|time| time.millis());
             }
-            sent.send(producer, index, record).await;
+            sent.send(producer, Some(index), record).await;
         }
         (sent, bytes)
     }

@@ -30,10 +30,10 @@ type Slot = Arc<OnceCell<Arc<SharedProducer>>>;
 pub(crate) struct Producers(Mutex<HashMap<[u8; 32], Slot>>);
 
 impl Producers {
-    pub(crate) async fn get(self: &Arc<Self>, connect: ClientSettings) -> Result<Arc<SharedProducer>, Failure> {
-        let slot = self.0.lock().entry(connect.hash()).or_default().clone();
+    pub(crate) async fn get(self: &Arc<Self>, client_settings: ClientSettings) -> Result<Arc<SharedProducer>, Failure> {
+        let slot = self.0.lock().entry(client_settings.hash()).or_default().clone();
         let producer = slot.get_or_try_init(|| async {
-            let made = tokio::task::spawn_blocking(move || SharedProducer::new(&connect)).await;
+            let made = tokio::task::spawn_blocking(move || SharedProducer::new(&client_settings)).await;
             let producer = made.map_err(|_| Failure::transient("the task that makes a Kafka producer ended early"))?;
             let producer = Arc::new(producer?);
             tokio::spawn(close_when_idle(Arc::downgrade(self), Arc::downgrade(&producer)));
@@ -81,9 +81,9 @@ impl fmt::Debug for SharedProducer {
 }
 
 impl SharedProducer {
-    fn new(connect: &ClientSettings) -> Result<Self, Failure> {
-        let queue = scopeguard::guard(connect.client(&[])?, close::<Producer> as fn(Producer));
-        Ok(Self { queue, events: connect.events.clone(), used_at: Mutex::new(Instant::now()) })
+    fn new(client_settings: &ClientSettings) -> Result<Self, Failure> {
+        let queue = scopeguard::guard(client_settings.client(&[])?, close::<Producer> as fn(Producer));
+        Ok(Self { queue, events: client_settings.events.clone(), used_at: Mutex::new(Instant::now()) })
     }
 
     /// Purges the queued messages of all lanes. A lane with a running delivery sends its messages again. Does not wait

@@ -12,9 +12,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink, TransactionalSink};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{
-    Abort, AbortCause, CHECKPOINT, IfDamaged, OwnedLane, Report, Topic, TransactionalId, is_refusal,
-};
+use s1_forwarder_kafka::{Abort, AbortCause, IfDamaged, OwnedLane, Report, Topic, TransactionalId, is_refusal};
 use tokio::time::Instant;
 
 use super::at_least_once::KafkaSink;
@@ -77,7 +75,7 @@ impl TransactionalKafkaSink {
     }
 
     fn topic(&self) -> Result<Topic, Failure> {
-        Ok(Topic::of_checkpoints(self.plain.connect()?, &self.checkpoint_topic))
+        Ok(Topic::of_checkpoints(self.plain.client_settings()?, &self.checkpoint_topic))
     }
 
     /// Takes the lane over and reads its checkpoint.
@@ -166,7 +164,7 @@ impl TransactionalKafkaSink {
 
     /// The outcome of a transaction that this lane's messages aborted.
     fn refused(&self, batch: &Batch, abort: &Abort, reports: &[Report]) -> Outcome {
-        let mut of_checkpoint = abort.reports.iter().filter(|(index, _)| *index == CHECKPOINT);
+        let mut of_checkpoint = abort.reports.iter().filter(|(event, _)| event.is_none());
         let code = of_checkpoint.find_map(|(_, report)| report.code());
         if let Some(code) = code.filter(|code| is_refusal(*code)) {
             return Outcome::misconfigured(format!("checkpoint topic `{}`: {code}", self.checkpoint_topic));
@@ -195,7 +193,7 @@ impl Sink for TransactionalKafkaSink {
         self.plain.send(batch)
     }
 
-    /// Calls of a transaction, and those that begin a session, last minutes while no broker answers.
+    /// Calls of a transaction, and those that begin a producer session, last minutes while no broker answers.
     fn trouble(&self) -> Option<Failure> {
         self.id.trouble().map(reports::failure_of_broker).or_else(|| self.plain.trouble())
     }
@@ -266,9 +264,9 @@ fn reports_of(batch: &Batch, abort: &Abort) -> Vec<Report> {
     // If no report contains a cause, the transaction's error applies to all.
     let default = if own || !is_refusal(abort.code) { Code::PurgeQueue } else { abort.code };
     let mut reports = vec![Report::Failed(default); batch.len()];
-    for (index, reported) in &abort.reports {
-        if let (Some(report), Some(code)) = (reports.get_mut(*index), reported.code().filter(|code| is_refusal(*code)))
-        {
+    for (event, reported) in &abort.reports {
+        let report = event.and_then(|index| reports.get_mut(index));
+        if let (Some(report), Some(code)) = (report, reported.code().filter(|code| is_refusal(*code))) {
             *report = Report::Failed(code);
         }
     }

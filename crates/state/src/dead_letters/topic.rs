@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_failure::{Failure, LastFailure};
-use s1_forwarder_kafka::{GroupSize, ItemKey, Items, KafkaLocation};
+use s1_forwarder_kafka::{ItemKey, Items, KafkaLocation, LaneSize};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
@@ -46,9 +46,9 @@ impl TopicStore {
     }
 
     /// Returns the shares of the pipelines.
-    fn shares(&self, sizes: &[GroupSize]) -> Shares {
-        let pipeline = |group: &str| group.split('/').next().unwrap_or_default().to_owned();
-        Shares::new(self.max, sizes.iter().map(|size| (pipeline(&size.group), size.bytes)))
+    fn shares(&self, sizes: &[LaneSize]) -> Shares {
+        let pipeline = |lane: &str| lane.split('/').next().unwrap_or_default().to_owned();
+        Shares::new(self.max, sizes.iter().map(|size| (pipeline(&size.lane), size.bytes)))
     }
 
     /// Reserves space for these further bytes of pipelines.
@@ -93,7 +93,7 @@ impl DeadLetterStore for TopicStore {
     fn usage(&self) -> BoxFuture<'_, Result<Option<StoreFill>, DeadLetterError>> {
         Box::pin(async {
             let sizes = self.items.sizes().await.map_err(|failure| self.failed(failure))?;
-            let lane = |size: &GroupSize| Some((size.group.parse().ok()?, size.items));
+            let lane = |size: &LaneSize| Some((size.lane.parse().ok()?, size.items));
             Ok(Some(StoreFill { lanes: sizes.iter().filter_map(lane).collect(), ..self.shares(&sizes).usage() }))
         })
     }

@@ -37,8 +37,9 @@ pub type CommitOutcome = Result<Option<Abort>, Failure>;
 /// An abort as reported to one of the transaction's lanes.
 #[derive(Debug)]
 pub struct Abort {
-    /// One report per message of the lane.
-    pub reports: Vec<(usize, Report)>,
+    /// One report per message of the lane, each with the index of its event in the batch; `None` for records of the
+    /// checkpoint.
+    pub reports: Vec<(Option<usize>, Report)>,
     /// The transaction's error.
     pub code: Code,
     pub cause: AbortCause,
@@ -65,17 +66,14 @@ pub struct TransactionSlot {
     ready: oneshot::Sender<LaneCommit>,
 }
 
-/// Part of a transaction that one lane adds.
+/// What one lane adds to a transaction.
 struct LaneCommit {
     sent: Sent,
     checkpoint: Vec<Message>,
     outcome: oneshot::Sender<Option<Abort>>,
 }
 
-/// Index of checkpoint records in reports.
-pub const CHECKPOINT: usize = usize::MAX;
-
-/// Returns the failure of a lane whose group has ended.
+/// Returns the failure of a lane whose producer has ended.
 pub(super) fn closed() -> Failure {
     Failure::Superseded("the Kafka producer was closed".to_owned())
 }
@@ -84,7 +82,7 @@ impl TransactionSlot {
     /// Commits the sent events together with `checkpoint`.
     pub(super) async fn commit(self, sent: Sent, checkpoint: Vec<Message>) -> CommitOutcome {
         let (outcome, decided) = oneshot::channel();
-        // If the group has ended, it drops the part, and `decided` fails.
+        // A producer that has ended drops the commit, and `decided` fails.
         let _ = self.ready.send(LaneCommit { sent, checkpoint, outcome });
         decided.await.map_err(|_| closed())
     }
@@ -94,7 +92,7 @@ impl TransactionSlot {
 pub(super) struct SlotRequest {
     /// Whether the lane shares its transaction with no other.
     pub(super) alone: bool,
-    /// Dropped if the request is for the other group.
+    /// Dropped if the request is for the other producer.
     pub(super) grant: oneshot::Sender<TransactionSlot>,
 }
 
@@ -107,8 +105,8 @@ fn is_retriable(error: &RdKafkaError) -> bool {
     }
 }
 
-/// Commits transactions with one producer.
-pub(super) struct Group {
+/// Commits the transactions of one transactional id.
+pub(super) struct TransactionalProducer {
     /// The transactional id.
     pub(super) id: String,
     pub(super) producer: Producer,
@@ -116,7 +114,7 @@ pub(super) struct Group {
     pub(super) client_settings: ClientSettings,
     /// One reference for each lane that is about to send. The window closes early once all of them have a slot.
     pub(super) senders: Weak<()>,
-    /// This group's index in the session, whose groups may change roles.
+    /// Index of this producer in the session, whose producers may change roles.
     pub(super) index: usize,
     pub(super) roles: Arc<Roles>,
     /// Time after which the brokers abort an open transaction.
@@ -128,14 +126,14 @@ pub(super) struct Group {
     pub(super) waiting: VecDeque<SlotRequest>,
 }
 
-impl Group {
-    /// True if lanes share this group's transactions. Otherwise, it commits one lane per transaction.
+impl TransactionalProducer {
+    /// True if lanes share this producer's transactions. Otherwise, it commits one lane per transaction.
     pub(super) fn is_shared(&self) -> bool {
         self.roles.is_shared(self.index)
     }
 
     /// True after a permanent failure of one of the session's producers.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(super) fn has_session_ended(&self) -> bool {
         self.end.get().is_some()
     }
 
@@ -160,7 +158,7 @@ impl Group {
                 Some(request) => request,
                 None => self.requests.recv().await?,
             };
-            // The lane of a dropped request asks the other group.
+            // The lane of a dropped request asks the other producer.
             if request.alone != self.is_shared() {
                 return Some(request);
             }
@@ -170,7 +168,7 @@ impl Group {
     /// Commits `message` in a last transaction. A failure is ignored: other processes detect the missing heartbeat.
     pub(super) async fn release(&mut self, message: Message) {
         if matches!(self.call(|producer| producer.begin_transaction()).await, Ok(Ok(()))) {
-            Sent::default().send_message(&self.producer, CHECKPOINT, &message).await;
+            Sent::default().send_message(&self.producer, &message).await;
             let _ = self.call(|producer| producer.commit_transaction(RELEASE)).await;
         }
     }
@@ -186,15 +184,15 @@ impl Group {
             self.abort(commits, code, is_abandoned).await?;
             return Ok(false);
         }
-        let has_messages = commits.iter().any(|part| !part.checkpoint.is_empty());
+        let has_messages = commits.iter().any(|commit| !commit.checkpoint.is_empty());
         if has_messages {
             self.end_txn.committed();
         }
         self.client_settings.events.forget();
         self.roles.committed(self.index);
-        for part in commits {
+        for commit in commits {
             // The lane may have stopped waiting.
-            let _ = part.outcome.send(None);
+            let _ = commit.outcome.send(None);
         }
         Ok(has_messages)
     }
@@ -203,7 +201,7 @@ impl Group {
     /// dropped.
     async fn gather(&mut self, first: SlotRequest, is_shared: bool) -> (Vec<LaneCommit>, bool) {
         let mut joining = FuturesUnordered::new();
-        let mut parts = Vec::new();
+        let mut commits = Vec::new();
         let mut is_abandoned = false;
         let mut slots = 0;
         let mut is_open = true;
@@ -211,12 +209,12 @@ impl Group {
         let mut next = Some(first);
         loop {
             while let Some(request) = next.take().or_else(|| is_open.then(|| self.requests.try_recv().ok()).flatten()) {
-                let (ready, part) = oneshot::channel();
+                let (ready, commit) = oneshot::channel();
                 let slot = TransactionSlot { producer: self.producer.clone(), ready };
-                // The lane of a dropped request asks the other group. Other lanes may have stopped waiting.
+                // The lane of a dropped request asks the other producer. Other lanes may have stopped waiting.
                 if request.alone != is_shared && request.grant.send(slot).is_ok() {
                     slots += 1;
-                    joining.push(part);
+                    joining.push(commit);
                 }
                 is_open = is_shared;
             }
@@ -225,12 +223,12 @@ impl Group {
                 is_open = false;
             }
             if !is_open && joining.is_empty() {
-                return (parts, is_abandoned);
+                return (commits, is_abandoned);
             }
             tokio::select! {
                 biased;
-                Some(part) = joining.next(), if !joining.is_empty() => match part {
-                    Ok(part) => parts.push(part),
+                Some(commit) = joining.next(), if !joining.is_empty() => match commit {
+                    Ok(commit) => commits.push(commit),
                     Err(_) => is_abandoned = true,
                 },
                 request = self.requests.recv(), if is_open => match request {
@@ -247,13 +245,13 @@ impl Group {
     async fn commit(&mut self, commits: &mut [LaneCommit]) -> Result<Option<Code>, Failure> {
         for LaneCommit { sent, checkpoint, .. } in commits.iter_mut() {
             for message in checkpoint.iter() {
-                sent.send_message(&self.producer, CHECKPOINT, message).await;
+                sent.send_message(&self.producer, message).await;
             }
         }
         let begun = Instant::now();
         loop {
             // The transaction is incomplete without a refused message, and librdkafka sends no others after it.
-            if let Some(code) = commits.iter_mut().find_map(|part| part.sent.failure()) {
+            if let Some(code) = commits.iter_mut().find_map(|commit| commit.sent.failure()) {
                 // An abort drops requests on the wire. If the brokers store one after it, sequence numbers are missing,
                 // and they refuse the next transaction.
                 let _ = self.call(|producer| producer.flush(CALL)).await?;
@@ -277,8 +275,8 @@ impl Group {
 
     /// Aborts the transaction. Its lanes get their outcomes first if the abort takes long: nothing can commit it any
     /// more. The brokers do not end a transaction while one of its partitions is unavailable, and accept no other
-    /// messages under this id until then. So the groups change roles when messages were not acknowledged in time, and
-    /// the lanes go on in the other group.
+    /// messages under this id until then. So the producers change roles when messages were not acknowledged in time,
+    /// and the lanes go on with the other one.
     async fn abort(&mut self, commits: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut is_aborted = self.abort_once(begun).await?;
@@ -286,10 +284,10 @@ impl Group {
             self.roles.retire(self.index);
         }
         while !is_aborted {
-            if self.requests.is_closed() || self.has_ended() {
+            if self.requests.is_closed() || self.has_session_ended() {
                 return Err(closed());
             }
-            // The lanes of dropped requests ask the other group.
+            // The lanes of dropped requests ask the other producer.
             let is_shared = self.is_shared();
             let arrived = std::iter::from_fn(|| self.requests.try_recv().ok());
             self.waiting.extend(arrived.filter(|request| request.alone != is_shared));
@@ -360,10 +358,10 @@ impl Group {
         }
         let all = || reported.iter().flat_map(|(reports, _)| reports);
         // Checkpoints are sent last. If one arrived, the brokers are available.
-        let some_arrived = all().any(|(index, report)| *index == CHECKPOINT && *report == Report::Delivered);
+        let some_arrived = all().any(|(event, report)| event.is_none() && *report == Report::Delivered);
         let is_late = |code| code == Code::MessageTimedOut;
         let some_late = all().any(|(_, report)| report.code().is_some_and(is_late));
-        let is_cause = |(_, report): &(usize, Report)| {
+        let is_cause = |(_, report): &(Option<usize>, Report)| {
             report.code().is_some_and(|code| is_refusal(code) || some_arrived && is_late(code))
         };
         let known = is_abandoned || all().any(is_cause);

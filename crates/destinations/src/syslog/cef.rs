@@ -12,7 +12,7 @@ use s1_forwarder_record::{Kind, Stream, Timestamp, Value};
 
 use super::cef_fields::{COMMON, Cut, Field, Form, of_stream};
 use super::severity::Severity;
-use super::shorten::{self, shorten_by};
+use super::shorten::{self, Entry, shorten_by, shorten_entries};
 
 /// Longest name in the header, in characters.
 const NAME: usize = 128;
@@ -32,15 +32,6 @@ struct Message<'a> {
     name: Cow<'a, str>,
     severity: &'static str,
     extension: Vec<Entry<'a>>,
-}
-
-/// A key of the extension with its value.
-#[derive(Debug)]
-struct Entry<'a> {
-    key: &'static str,
-    label: Option<&'static str>,
-    cut: Cut,
-    value: Cow<'a, str>,
 }
 
 /// The places of a stream's fields by their paths.
@@ -89,18 +80,13 @@ pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room:
         extension.push(entry_of("msg", Cut::Early, text));
     }
     let name = Cow::Owned(name);
-    let mut message =
-        Message { version: device.version, class, name, severity: Severity::of_ecs(event).cef(), extension };
-    let whole = message.to_string();
-    if whole.len() <= room {
-        return Ok(whole);
-    }
-    if is_whole {
-        message.shorten_json(whole.len() - room);
-    }
-    message.shorten(message.to_string().len().saturating_sub(room));
-    let shortened = message.to_string();
-    if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
+    let message = Message { version: device.version, class, name, severity: Severity::of_ecs(event).cef(), extension };
+    shorten::fit(message, room, |message, excess| {
+        if is_whole {
+            message.shorten_json(excess);
+        }
+        message.shorten(message.to_string().len().saturating_sub(room));
+    })
 }
 
 fn entry_of<'a>(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Entry<'a> {
@@ -129,19 +115,9 @@ impl fmt::Display for Message<'_> {
 impl Message<'_> {
     /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
     fn shorten(&mut self, excess: usize) {
-        let excess = self.shorten_values(Cut::Early, excess);
+        let excess = shorten_entries(&mut self.extension, Cut::Early, excess, escaped_value);
         let excess = excess - shorten_by(&mut self.name, excess, escaped_header);
-        self.shorten_values(Cut::Late, excess);
-    }
-
-    /// Shortens values, the last first. Returns how many of the `excess` bytes are left.
-    fn shorten_values(&mut self, which: Cut, mut excess: usize) -> usize {
-        for Entry { cut: when, value, .. } in self.extension.iter_mut().rev() {
-            if *when == which && !shorten::is_exact(value) {
-                excess -= shorten_by(value, excess, escaped_value);
-            }
-        }
-        excess
+        shorten_entries(&mut self.extension, Cut::Late, excess, escaped_value);
     }
 
     /// Shortens the event in `msg` as JSON, which stays JSON.

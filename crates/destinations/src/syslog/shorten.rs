@@ -1,9 +1,12 @@
 //! Makes events fit into messages of a limited length.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use s1_forwarder_engine::transform::Schema;
 use serde_json::{Map, Value};
+
+use super::cef_fields::Cut;
 
 /// The end of a text, or of a list, that was shortened.
 pub(super) const MARK: &str = "…";
@@ -86,7 +89,7 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
 
 /// Ids, hashes, addresses and times: digits, also hexadecimal ones, and what stands between them. Also a security
 /// identifier of Windows and a name of a resource in AWS. A part of one is worth nothing.
-pub(super) fn is_exact(text: &str) -> bool {
+fn is_exact(text: &str) -> bool {
     let is_digits = text.chars().all(|character| character.is_ascii_hexdigit() || "-:.,+TZ".contains(character));
     let is_name = EXACT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) && !text.contains(char::is_whitespace);
     (is_digits || is_name) && text.len() <= MAX_EXACT
@@ -102,6 +105,44 @@ pub(super) fn text(text: &mut String, characters: usize) {
     let end = text[..end].char_indices().next_back().map_or(0, |(last, _)| last);
     text.truncate(end);
     text.push_str(MARK);
+}
+
+/// A key of a line with its value, which is not escaped.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) key: &'static str,
+    pub(super) label: Option<&'static str>,
+    pub(super) cut: Cut,
+    pub(super) value: Cow<'a, str>,
+}
+
+/// The line in at most `room` bytes. `shorten` gets the excess of a longer one.
+///
+/// # Errors
+/// The fewest bytes that the line takes, if these are more.
+pub(super) fn fit<T: Display>(mut line: T, room: usize, shorten: impl FnOnce(&mut T, usize)) -> Result<String, usize> {
+    let whole = line.to_string();
+    if whole.len() <= room {
+        return Ok(whole);
+    }
+    shorten(&mut line, whole.len() - room);
+    let shortened = line.to_string();
+    if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
+}
+
+/// Shortens the values that are cut at this time, the last first. Returns how many of the `excess` bytes are left.
+pub(super) fn shorten_entries(
+    entries: &mut [Entry<'_>],
+    which: Cut,
+    mut excess: usize,
+    escape: impl Fn(&str) -> String,
+) -> usize {
+    for Entry { cut, value, .. } in entries.iter_mut().rev() {
+        if *cut == which && !is_exact(value) {
+            excess -= shorten_by(value, excess, &escape);
+        }
+    }
+    excess
 }
 
 /// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`MIN_SHORTENED`] characters, and marks

@@ -19,7 +19,7 @@ use self::alert::Alert;
 use self::facts::Facts;
 use self::keys::{CEF_ONLY, KEYS, Key, LAST, OF_TYPES};
 use super::cef_fields::Cut;
-use super::shorten;
+use super::shorten::{self, Entry, shorten_by, shorten_entries};
 
 pub(super) use self::keys::format;
 pub(super) use self::origin::{Dialect, Origin};
@@ -56,17 +56,11 @@ impl<'a> Notification<'a> {
     /// # Errors
     /// The fewest bytes that it takes, if these are more.
     pub fn line(&self, room: usize) -> Result<String, usize> {
-        let mut line = match self {
+        let line = match self {
             Self::Activity(facts) => Line::of(facts),
             Self::UnifiedAlert(alert) => Line::of_alert(alert),
         };
-        let whole = line.to_string();
-        if whole.len() <= room {
-            return Ok(whole);
-        }
-        line.shorten(whole.len() - room);
-        let shortened = line.to_string();
-        if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
+        shorten::fit(line, room, Line::shorten)
     }
 }
 
@@ -84,19 +78,10 @@ struct Line<'a> {
     entries: Vec<Entry<'a>>,
 }
 
-#[derive(Debug)]
-struct Entry<'a> {
-    key: &'static str,
-    cut: Cut,
-    value: Cow<'a, str>,
-}
-
-impl<'a> Entry<'a> {
-    fn new(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Self {
-        // A longer one is no id.
-        let cut = if value.len() > shorten::MAX_EXACT && cut == Cut::Never { Cut::Late } else { cut };
-        Self { key, cut, value }
-    }
+fn entry_of<'a>(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Entry<'a> {
+    // A longer one is no id.
+    let cut = if value.len() > shorten::MAX_EXACT && cut == Cut::Never { Cut::Late } else { cut };
+    Entry { key, label: None, cut, value }
 }
 
 impl<'a> Line<'a> {
@@ -128,32 +113,21 @@ impl<'a> Line<'a> {
             activity_type: types::UNIFIED_ALERT,
             name: Cow::Borrowed(""),
             severity: 1,
-            entries: alert.entries().map(|(key, cut, value)| Entry::new(key, cut, value)).collect(),
+            entries: alert.entries().map(|(key, cut, value)| entry_of(key, cut, value)).collect(),
         }
     }
 
     /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
     fn shorten(&mut self, excess: usize) {
-        let mut excess = self.shorten_entries(Cut::Early, excess);
+        let (header, value) = (self.dialect.header(), self.dialect.value());
+        let mut excess = shorten_entries(&mut self.entries, Cut::Early, excess, |text| escaped(text, value));
         if self.dialect == Dialect::Cef {
-            excess -= shorten::shorten_by(&mut self.name, excess, |text| escaped(text, Escape::CefHeader));
+            excess -= shorten_by(&mut self.name, excess, |text| escaped(text, Escape::CefHeader));
         }
-        excess = self.shorten_entries(Cut::Late, excess);
-        let escape = self.dialect.header();
+        excess = shorten_entries(&mut self.entries, Cut::Late, excess, |text| escaped(text, value));
         if let Some(slot) = &mut self.slot {
-            shorten::shorten_by(slot, excess, |text| escaped(text, escape));
+            shorten_by(slot, excess, |text| escaped(text, header));
         }
-    }
-
-    /// Shortens values, the last first. Returns how many of the `excess` bytes are left.
-    fn shorten_entries(&mut self, which: Cut, mut excess: usize) -> usize {
-        let escape = self.dialect.value();
-        for entry in self.entries.iter_mut().rev() {
-            if entry.cut == which && !shorten::is_exact(&entry.value) {
-                excess -= shorten::shorten_by(&mut entry.value, excess, |text| escaped(text, escape));
-            }
-        }
-        excess
     }
 }
 
@@ -255,7 +229,7 @@ fn of_type(activity_type: i64) -> impl Iterator<Item = &'static Key> {
 
 fn entry<'a>(key: &Key, facts: &Facts<'a>) -> Option<Entry<'a>> {
     let value = key.value(facts)?;
-    Some(Entry::new(key.name, key.cut, value))
+    Some(entry_of(key.name, key.cut, value))
 }
 
 /// The part of a line that a text is in. It decides how characters are escaped that would end a value, or begin

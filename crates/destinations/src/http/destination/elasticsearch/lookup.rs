@@ -4,7 +4,10 @@
 //! was ended early. A closed index is seen only where it is named exactly, so no question has a wildcard or ignores
 //! what is unavailable, except the one that looks outside the target: that one only ever finds.
 
-use std::borrow::Cow;
+mod index_settings;
+mod rollover;
+mod search;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -17,33 +20,28 @@ use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
+use self::index_settings::{
+    CREATED, FROZEN, REFRESH, REPLICATION, SEARCH_PIPELINE, refresh_interval, refuse_hiding, refuse_rare_refresh, text,
+};
+use self::rollover::kept;
+use self::search::{
+    Buckets, FIELDS, FILTER, FieldSample, Hit, IN_ECS, IN_FAILURE, IN_LABEL, IN_OCSF, IN_RAW, Samples, Total,
+    is_forbidden, no_such_target, proof, question_by, whole,
+};
 use crate::http::Endpoint;
-use crate::http::lookup::{Questions, by_status, of_spelling, spellings};
+use crate::http::lookup::{Questions, by_status, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question. With two copies of each, the answer is below 500 KB.
 const MAX_IDENTITIES: usize = 1_000;
-/// Further copies of some of them that fit into an answer.
-const COPIES: usize = 100;
 /// The most documents of one list.
 const MAX_LISTED: usize = 2_500;
 const TIME: &str = "@timestamp";
 const JSON: &str = "application/json";
-const REFRESH: &str = "index.refresh_interval";
-const CREATED: &str = "index.creation_date";
-/// A search pipeline may change a question, and may leave hits out of the answer.
-const SEARCH_PIPELINE: &str = "index.search.default_pipeline";
-/// The search pipeline that is none.
-const NO_PIPELINE: &str = "_none";
-/// Set where an index is frozen, as Elasticsearch 7 can: a question about the whole target leaves it out.
-const FROZEN: &str = "index.search.throttled";
-/// How replicas get documents.
-const REPLICATION: &str = "index.replication.type";
 /// Members of OpenSearch's cluster settings that may have the interval of indices without their own. The first one
 /// present counts.
 const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
@@ -53,20 +51,8 @@ const IS_ELASTIC: &str = "x-elastic-product";
 const MAX_REFRESH_ELSEWHERE: Duration = Duration::from_secs(60);
 /// How the names of the indices of data streams begin. Others with a dot are those of the cluster itself.
 const BACKING: &str = ".ds-";
-/// The digits of a number that a rollover gives.
-const ROLLED_DIGITS: usize = 6;
-/// The clocks of cluster and console may differ by this.
-const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 /// Properties of an alias that hide documents.
 const NARROWING: [&str; 2] = ["filter", "search_routing"];
-/// Parts of what a cluster says of a question that exceeds a setting of an index, or of its nodes.
-const TOO_LARGE: [&str; 3] = ["max_terms_count", "max_result_window", "maxClauseCount"];
-const IN_LABEL: &str = "labels.s1_identity";
-const IN_ECS: &str = "sentinel_one.identity";
-const IN_OCSF: &str = "metadata.uid";
-const IN_RAW: &str = "event.id";
-/// Field in which a document of a failure store has the `_id` that it was sent with.
-const IN_FAILURE: &str = "document.id";
 /// The most indices of a target that are looked into one by one.
 const MAX_INDICES: usize = 10_000;
 /// Documents of each index that are asked for by their own identity, for each field: as many as an index gives by
@@ -74,11 +60,6 @@ const MAX_INDICES: usize = 10_000;
 const SAMPLES: usize = 100;
 /// An identity as it is asked for.
 const AN_IDENTITY: &str = "[0-9a-f]{32}";
-/// Fields in which documents have their identity, by the current settings and by earlier ones.
-const FIELDS: [&str; 4] = [IN_ECS, IN_OCSF, IN_LABEL, IN_RAW];
-const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.successful,_shards.failed,_shards.failures,\
-                      _clusters,hits.total,hits.hits._id,hits.hits._index,hits.hits._source,aggregations,error.type,\
-                      error.reason,error.root_cause";
 
 #[derive(Debug)]
 pub(super) struct ClusterLookup {
@@ -108,167 +89,6 @@ pub(super) fn field(schema: Schema, is_package: bool) -> &'static str {
         Schema::Ecs => IN_ECS,
         Schema::Ocsf => IN_OCSF,
         Schema::Raw => IN_RAW,
-    }
-}
-
-#[derive(Deserialize)]
-struct Found<'a> {
-    timed_out: bool,
-    #[serde(default)]
-    terminated_early: bool,
-    #[serde(rename = "_shards")]
-    shards: Shards,
-    /// Other clusters that were asked.
-    #[serde(rename = "_clusters")]
-    clusters: Option<Clusters>,
-    /// The reason why the hits are incomplete.
-    error: Option<IgnoredAny>,
-    #[serde(borrow)]
-    hits: Hits<'a>,
-    #[serde(borrow)]
-    aggregations: Option<Samples<'a>>,
-}
-
-/// Some documents of each index, by the field that has their identity.
-#[derive(Deserialize)]
-struct Samples<'a> {
-    #[serde(borrow)]
-    index: Buckets<Vec<Sampled<'a>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "T: Default + Deserialize<'de>"))]
-struct Buckets<T> {
-    /// Documents of indices that are left out.
-    #[serde(default)]
-    sum_other_doc_count: u64,
-    #[serde(default)]
-    buckets: T,
-}
-
-#[derive(Deserialize)]
-struct Sampled<'a> {
-    #[serde(borrow)]
-    field: Buckets<BTreeMap<String, FieldSample<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct FieldSample<'a> {
-    #[serde(borrow)]
-    document: TopHits<'a>,
-}
-
-#[derive(Deserialize)]
-struct TopHits<'a> {
-    #[serde(borrow)]
-    hits: Hits<'a>,
-}
-
-#[derive(Deserialize)]
-struct Shards {
-    total: u64,
-    /// Shards that answered, also those that had nothing to search.
-    successful: u64,
-    failed: u64,
-    /// One failure for each index and reason.
-    #[serde(default)]
-    failures: Vec<ShardFailure>,
-}
-
-#[derive(Deserialize)]
-struct ShardFailure {
-    #[serde(default)]
-    index: String,
-    #[serde(default)]
-    reason: Cause,
-}
-
-#[derive(Deserialize)]
-struct Clusters {
-    total: u64,
-    successful: u64,
-}
-
-#[derive(Deserialize)]
-struct Hits<'a> {
-    total: Total,
-    /// The filter leaves out an empty list.
-    #[serde(borrow, default)]
-    hits: Vec<Hit<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Total {
-    value: u64,
-    relation: String,
-}
-
-#[derive(Deserialize)]
-struct Hit<'a> {
-    #[serde(rename = "_id", borrow)]
-    id: Cow<'a, str>,
-    #[serde(rename = "_index", borrow)]
-    index: Cow<'a, str>,
-    #[serde(rename = "_source", default)]
-    source: Value,
-}
-
-impl Hit<'_> {
-    /// Returns which of the identities the document has.
-    fn identity(&self, identities: &[Identity]) -> Option<Identity> {
-        let named = FIELDS.into_iter().chain([IN_FAILURE]).filter_map(|field| self.named(field));
-        let texts = [&*self.id].into_iter().chain(named);
-        texts.filter_map(of_spelling).find(|identity| identities.binary_search(identity).is_ok())
-    }
-
-    /// Returns which of the identities the document has, and the document's index.
-    fn placed(self, identities: &[Identity]) -> Option<(Identity, String)> {
-        Some((self.identity(identities)?, self.index.into_owned()))
-    }
-
-    /// Whether the document says that it was sent to this data stream.
-    fn is_of(&self, own: &Value) -> bool {
-        ["type", "dataset", "namespace"].into_iter().all(|member| {
-            let said = self.named(&format!("data_stream.{member}"));
-            said.is_some() && said == own.get(member).and_then(Value::as_str)
-        })
-    }
-
-    /// The text of this field.
-    fn named(&self, field: &str) -> Option<&str> {
-        let pointer = format!("/{}", field.replace('.', "/"));
-        self.source.pointer(&pointer).or_else(|| self.source.get(field))?.as_str()
-    }
-}
-
-#[derive(Deserialize)]
-struct Failed {
-    error: Cause,
-}
-
-#[derive(Default, Deserialize)]
-struct Cause {
-    #[serde(rename = "type", default)]
-    kind: String,
-    #[serde(default)]
-    reason: String,
-    /// The index that fails the question, if it is one alone.
-    #[serde(default)]
-    index: String,
-    #[serde(default)]
-    root_cause: Vec<Cause>,
-}
-
-impl Cause {
-    /// Fewer identities may not exceed what the question has exceeded.
-    fn is_too_large(&self) -> bool {
-        TOO_LARGE.iter().any(|setting| self.reason.contains(setting))
-    }
-
-    /// The reason, with the index that gives it.
-    fn text(&self, index: &str) -> String {
-        let Self { kind, reason, .. } = self;
-        if index.is_empty() { format!("{kind}: {reason}") } else { format!("`{index}`: {kind}: {reason}") }
     }
 }
 
@@ -572,50 +392,6 @@ impl ClusterLookup {
     }
 }
 
-/// Returns the interval, unless it is longer than `most`: a document is found only after a refresh, whatever was
-/// acknowledged.
-fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -> Result<Duration, Unproven> {
-    if let Some(interval) = refresh_interval(interval).filter(|interval| *interval <= most) {
-        return Ok(interval);
-    }
-    Err(Unproven::NoProof(format!(
-        "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an interval, \
-         or set `verify.settle` to more than the interval"
-    )))
-}
-
-/// Fails if a setting of an index hides documents from each search.
-fn refuse_hiding(name: &str, index: &Value) -> Result<(), Unproven> {
-    if let Some(pipeline) = text(index, SEARCH_PIPELINE).filter(|pipeline| *pipeline != NO_PIPELINE) {
-        return Err(Unproven::NoProof(format!(
-            "`{name}` has the {SEARCH_PIPELINE} `{pipeline}`, and what it leaves out of an answer is not seen"
-        )));
-    }
-    if text(index, FROZEN) == Some("true") {
-        return Err(Unproven::NoProof(format!("`{name}` is frozen, and searches leave it out: unfreeze it")));
-    }
-    Ok(())
-}
-
-/// The documents with one of these texts in one of these fields.
-fn question_by(fields: &[&str], texts: &[String]) -> Value {
-    let should: Vec<Value> = fields.iter().map(|field| json!({ "terms": { *field: texts } })).collect();
-    let source = [fields, &["data_stream"]].concat();
-    json!({
-        "size": 2 * texts.len() + COPIES,
-        "_source": source,
-        "track_total_hits": true,
-        "query": { "bool": { "should": should } },
-    })
-}
-
-/// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index
-/// is none that they may not read.
-fn is_forbidden(response: &Response) -> bool {
-    response.status == StatusCode::FORBIDDEN
-        && serde_json::from_slice(&response.body).is_ok_and(|failed: Failed| failed.error.kind == "security_exception")
-}
-
 /// The cluster says that the target is no alias. A gateway may answer with 404 in its place.
 fn is_no_alias(response: &Response) -> bool {
     #[derive(Deserialize)]
@@ -624,134 +400,6 @@ fn is_no_alias(response: &Response) -> bool {
     }
     matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
         && serde_json::from_slice(&response.body).is_ok_and(|refusal: Refusal| refusal.status == response.status)
-}
-
-/// A setting of an index.
-fn text<'v>(index: &'v Value, name: &str) -> Option<&'v str> {
-    index.get("settings")?.get(name)?.as_str()
-}
-
-/// A rollover numbers indices. As long as the first one is there, nothing was removed with an index. Otherwise all is
-/// there that was created after the oldest index that has all later ones. Other names say nothing, nor do the numbers
-/// of several series.
-fn kept<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Kept {
-    let mut series = Vec::new();
-    let mut numbered = |(name, created): (&'n str, Option<Timestamp>)| {
-        let (name, digits) = name.rsplit_once('-').filter(|(_, digits)| digits.len() == ROLLED_DIGITS)?;
-        series.push(without_date(name));
-        Some((digits.parse::<u32>().ok()?, created?))
-    };
-    let Some(mut indices) = indices.map(&mut numbered).collect::<Option<Vec<_>>>() else { return Kept::Unknown };
-    if !is_one(&series) {
-        return Kept::Unknown;
-    }
-    indices.sort_unstable();
-    let next = |(later, earlier): (&(u32, Timestamp), &(u32, Timestamp))| earlier.0 + 1 >= later.0;
-    let rest = indices.iter().rev().zip(indices.iter().rev().skip(1)).take_while(|pair| next(*pair)).count();
-    match indices.len().checked_sub(rest + 1).and_then(|first| indices.get(first)) {
-        None => Kept::Unknown,
-        Some((1, created)) => Kept::Since(*created),
-        Some((_, created)) => {
-            let reason = "an index that documents were sent to before is no longer there (retention?)";
-            Kept::From(created.plus(MAX_CLOCK_DIFFERENCE), reason.to_owned())
-        }
-    }
-}
-
-/// The name of a backing index has the day of its creation before the number.
-fn without_date(name: &str) -> &str {
-    let is_date = |text: &str| text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    match name.rsplit_once('-') {
-        Some((series, date)) if is_date(date) => series,
-        _ => name,
-    }
-}
-
-/// True for names of one series. An index that was shrunk or restored has a word before its name.
-fn is_one(names: &[&str]) -> bool {
-    let shortest = names.iter().min_by_key(|name| name.len()).copied().unwrap_or_default();
-    names.iter().all(|name| name.strip_suffix(shortest).is_some_and(|word| word.is_empty() || word.ends_with('-')))
-}
-
-/// Returns how long a document may take to be found; `None` if the setting does not say.
-fn refresh_interval(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: u64 = number.parse().ok()?;
-    let factor = match unit {
-        // A plain number is one of milliseconds.
-        "ms" | "" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        // Smaller units.
-        "micros" | "nanos" => return Some(Duration::from_micros(number)),
-        _ => return None,
-    };
-    number.checked_mul(factor).map(Duration::from_secs)
-}
-
-/// An answer about the whole target, with all of its documents.
-fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
-    let found = whole(response, target)?;
-    let Hits { total, hits } = &found.hits;
-    if total.relation != "eq" || total.value != hits.len() as u64 {
-        let (all, sent) = (total.value, hits.len());
-        return Err(Unproven::TooLarge(format!("{target}: {sent} of {all} documents were sent")));
-    }
-    Ok(found)
-}
-
-/// An answer about the whole target.
-fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
-    let view = response.view(0);
-    let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
-    if response.status != StatusCode::OK {
-        let by_status = by_status(&view);
-        let Ok(Failed { error }) = serde_json::from_slice(&response.body) else { return Err(by_status) };
-        let cause = error.root_cause.first().unwrap_or(&error);
-        let said = view.excerpt(&format!("{} {}", response.status.as_u16(), cause.text(&cause.index)));
-        return Err(match by_status {
-            _ if cause.is_too_large() => Unproven::TooLarge(format!("{target}: {said}")),
-            Unproven::Later { after, .. } => Unproven::Later { reason: format!("{target}: {said}"), after },
-            Unproven::TooLarge(reason) => Unproven::TooLarge(reason),
-            Unproven::NoProof(_) => unproven(said),
-        });
-    }
-    let found: Found<'_> = match serde_json::from_slice(&response.body) {
-        Ok(found) => found,
-        Err(error) if error.is_eof() => return Err(Unproven::TooLarge("the answer breaks off".to_owned())),
-        Err(_) => return Err(unproven("the answer is none of a search".to_owned())),
-    };
-    let Found { timed_out, terminated_early, shards, clusters, error, .. } = &found;
-    if error.is_some() {
-        return Err(unproven("the answer has an error next to its hits".to_owned()));
-    }
-    if *timed_out || *terminated_early {
-        return Err(unproven("the search was ended before it had seen all documents".to_owned()));
-    }
-    let Shards { total, successful, failed, ref failures } = *shards;
-    // Shards of a new index start, and those of a node that is away start elsewhere.
-    let later = |reason: &str| Unproven::Later { reason: format!("{target}: {reason}"), after: None };
-    if failed > 0 || successful < total {
-        let unheard = failed.max(total - successful.min(total));
-        let unheard = format!("{unheard} of {total} shards did not answer");
-        let Some(ShardFailure { index, reason }) = failures.first() else { return Err(later(&unheard)) };
-        let said = format!("{unheard}; {}", view.excerpt(&reason.text(index)));
-        return Err(if reason.is_too_large() { Unproven::TooLarge(format!("{target}: {said}")) } else { later(&said) });
-    }
-    if total == 0 {
-        return Err(no_such_target(target));
-    }
-    if clusters.as_ref().is_some_and(|clusters| clusters.successful < clusters.total) {
-        return Err(later("a cluster that belongs to the target did not answer"));
-    }
-    Ok(found)
-}
-
-fn no_such_target(target: &str) -> Unproven {
-    Unproven::NoProof(format!("{target}: there is no such target"))
 }
 
 #[async_trait]
@@ -822,49 +470,5 @@ impl Lookup for ClusterLookup {
             }
         }
         Ok(places)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_removed_with_an_index_is_known_by_the_numbers_of_the_others() {
-        let hour = |hour: i64| Timestamp::from_micros(hour * 3_600_000_000);
-        for (names, expected) in [
-            (&[".ds-a-2026.11.28-000001"][..], "since 0"),
-            (&[".ds-a-2026.11.27-000001", ".ds-a-2026.11.28-000002"], "since 0"),
-            (&["a-000002", "a-000001", "a-000003"], "since 1"),
-            // Each was created in the hour of its place here, and the clocks may differ by one.
-            (&["a-000002"], "from 1"),
-            (&["a-000007", "a-000005", "a-000006"], "from 2"),
-            (&["a-000001", "a-000002", "a-000004", "a-000005"], "from 3"),
-            (&["shrink-x-a-000003", "a-000004"], "from 1"),
-            (&["a"], "unknown"),
-            (&["a-2026"], "unknown"),
-            (&["a-000001", "blue"], "unknown"),
-            // Two series, of which nobody knows which one documents were sent to.
-            (&["a-000001", "b-000001"], "unknown"),
-            (&["a-000001", "ba-000002"], "unknown"),
-            (&[], "unknown"),
-        ] {
-            let indices = names.iter().zip(0_i64..).map(|(name, created)| (*name, Some(hour(created))));
-            let found = match kept(indices) {
-                Kept::Since(time) | Kept::Alias(time) => format!("since {}", time.micros() / 3_600_000_000),
-                Kept::Everything => "everything".to_owned(),
-                Kept::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
-                Kept::Unknown => "unknown".to_owned(),
-            };
-            assert_eq!(found, expected, "{names:?}");
-        }
-        assert_eq!(kept([("a-000002", None)].into_iter()), Kept::Unknown);
-    }
-
-    #[test]
-    fn a_refresh_interval_is_read() {
-        for (text, expected) in [("1s", Some(1_000)), ("500ms", Some(500)), ("2m", Some(120_000)), ("-1", None)] {
-            assert_eq!(refresh_interval(text), expected.map(Duration::from_millis), "{text}");
-        }
     }
 }

@@ -1,0 +1,90 @@
+//! What the numbers of a target's indices say of documents that were removed.
+
+use std::time::Duration;
+
+use s1_forwarder_engine::sink::lookup::Kept;
+use s1_forwarder_record::Timestamp;
+
+/// The digits of a number that a rollover gives.
+const ROLLED_DIGITS: usize = 6;
+/// The clocks of cluster and console may differ by this.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
+
+/// A rollover numbers indices. As long as the first one is there, nothing was removed with an index. Otherwise all is
+/// there that was created after the oldest index that has all later ones. Other names say nothing, nor do the numbers
+/// of several series.
+pub(super) fn kept<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Kept {
+    let mut series = Vec::new();
+    let mut numbered = |(name, created): (&'n str, Option<Timestamp>)| {
+        let (name, digits) = name.rsplit_once('-').filter(|(_, digits)| digits.len() == ROLLED_DIGITS)?;
+        series.push(without_date(name));
+        Some((digits.parse::<u32>().ok()?, created?))
+    };
+    let Some(mut indices) = indices.map(&mut numbered).collect::<Option<Vec<_>>>() else { return Kept::Unknown };
+    if !is_one(&series) {
+        return Kept::Unknown;
+    }
+    indices.sort_unstable();
+    let next = |(later, earlier): (&(u32, Timestamp), &(u32, Timestamp))| earlier.0 + 1 >= later.0;
+    let rest = indices.iter().rev().zip(indices.iter().rev().skip(1)).take_while(|pair| next(*pair)).count();
+    match indices.len().checked_sub(rest + 1).and_then(|first| indices.get(first)) {
+        None => Kept::Unknown,
+        Some((1, created)) => Kept::Since(*created),
+        Some((_, created)) => {
+            let reason = "an index that documents were sent to before is no longer there (retention?)";
+            Kept::From(created.plus(MAX_CLOCK_DIFFERENCE), reason.to_owned())
+        }
+    }
+}
+
+/// The name of a backing index has the day of its creation before the number.
+fn without_date(name: &str) -> &str {
+    let is_date = |text: &str| text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match name.rsplit_once('-') {
+        Some((series, date)) if is_date(date) => series,
+        _ => name,
+    }
+}
+
+/// True for names of one series. An index that was shrunk or restored has a word before its name.
+fn is_one(names: &[&str]) -> bool {
+    let shortest = names.iter().min_by_key(|name| name.len()).copied().unwrap_or_default();
+    names.iter().all(|name| name.strip_suffix(shortest).is_some_and(|word| word.is_empty() || word.ends_with('-')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_with_an_index_is_known_by_the_numbers_of_the_others() {
+        let hour = |hour: i64| Timestamp::from_micros(hour * 3_600_000_000);
+        for (names, expected) in [
+            (&[".ds-a-2026.11.28-000001"][..], "since 0"),
+            (&[".ds-a-2026.11.27-000001", ".ds-a-2026.11.28-000002"], "since 0"),
+            (&["a-000002", "a-000001", "a-000003"], "since 1"),
+            // Each was created in the hour of its place here, and the clocks may differ by one.
+            (&["a-000002"], "from 1"),
+            (&["a-000007", "a-000005", "a-000006"], "from 2"),
+            (&["a-000001", "a-000002", "a-000004", "a-000005"], "from 3"),
+            (&["shrink-x-a-000003", "a-000004"], "from 1"),
+            (&["a"], "unknown"),
+            (&["a-2026"], "unknown"),
+            (&["a-000001", "blue"], "unknown"),
+            // Two series, of which nobody knows which one documents were sent to.
+            (&["a-000001", "b-000001"], "unknown"),
+            (&["a-000001", "ba-000002"], "unknown"),
+            (&[], "unknown"),
+        ] {
+            let indices = names.iter().zip(0_i64..).map(|(name, created)| (*name, Some(hour(created))));
+            let found = match kept(indices) {
+                Kept::Since(time) | Kept::Alias(time) => format!("since {}", time.micros() / 3_600_000_000),
+                Kept::Everything => "everything".to_owned(),
+                Kept::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
+                Kept::Unknown => "unknown".to_owned(),
+            };
+            assert_eq!(found, expected, "{names:?}");
+        }
+        assert_eq!(kept([("a-000002", None)].into_iter()), Kept::Unknown);
+    }
+}

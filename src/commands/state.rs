@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::output::{Table, print_lines};
 use super::process::{FileOptionArgs, time};
 use super::{ArgumentError, StateArgs, must_exist, note, print_line, with_causes};
-use crate::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart, whole_command};
+use crate::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart, with_lane};
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
 use crate::record::Timestamp;
@@ -390,8 +390,7 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
 
 /// The text of an error about a lane, with the whole command that mends it.
 fn explain(error: &anyhow::Error, lane: &LaneId, state: &StateArgs) -> String {
-    let text = with_causes(error);
-    whole_command(&text, lane, &state.flags()).unwrap_or(text)
+    with_lane(with_causes(error), lane, &state.flags())
 }
 
 /// Prints a checkpoint in each line. Unreadable ones are reported on standard error, and the exit code is 1.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::ledger::Accounting;
-use crate::checkpoint::{CheckpointKey, LaneId, Store, StoredPart, whole_command};
+use crate::checkpoint::{CheckpointKey, LaneId, Store, StoredPart, with_lane};
 use crate::record::Timestamp;
 use crate::usage::{Counts, LatencyBound, Usage, WindowUsage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
@@ -144,11 +144,7 @@ pub enum Completeness {
 impl Row {
     /// Adds lane and flags to the command of a problem, which the store does not know.
     pub fn complete_command(&mut self, state_flags: &str) {
-        if let Some(problem) = &mut self.problem
-            && let Some(whole) = whole_command(problem, &self.id, state_flags)
-        {
-            *problem = whole;
-        }
+        self.problem = self.problem.take().map(|problem| with_lane(problem, &self.id, state_flags));
     }
 
     pub fn lane(&self) -> String {

@@ -96,10 +96,10 @@ impl StateError {
     }
 }
 
-/// Returns the text of a failure, with lane and flags in the command at its end. A store does not know these. `None` if
-/// the text has no such command.
-pub fn whole_command(text: &str, lane: &LaneId, state_flags: &str) -> Option<String> {
-    text.strip_suffix("LANE").map(|text| format!("{text}{lane}{state_flags}"))
+/// Returns the text of a failure. Lane and flags replace `LANE` at its end: a store knows neither of them, and leaves
+/// this place in the command that corrects the failure. Other texts stay as they are.
+pub fn with_lane(text: String, lane: &LaneId, state_flags: &str) -> String {
+    text.strip_suffix("LANE").map(|text| format!("{text}{lane}{state_flags}")).unwrap_or(text)
 }
 
 impl From<StateError> for Failure {

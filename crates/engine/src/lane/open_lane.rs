@@ -16,7 +16,7 @@ use super::send::{SILENCE, report};
 use super::sizing::Sizing;
 use super::verdict::{Exit, Verdict, verdict};
 use super::{Lane, LaneEnd};
-use crate::checkpoint::whole_command;
+use crate::checkpoint::with_lane;
 use crate::console::Endpoint;
 use crate::source::ConsoleHabits;
 
@@ -71,10 +71,7 @@ impl Lane {
     /// Returns the failure with the whole command that corrects it. A store does not know lane and flags of that
     /// command.
     pub(super) fn with_command(&self, failure: Failure) -> Failure {
-        match whole_command(&failure.to_string(), &self.key.lane, &self.state_flags) {
-            Some(reason) => failure.map_reason(|_| reason),
-            None => failure,
-        }
+        failure.map_reason(|reason| with_lane(reason, &self.key.lane, &self.state_flags))
     }
 
     /// Opens the lane's checkpoint, and tries again until that succeeds. With `once`, a few refusals in a row end the

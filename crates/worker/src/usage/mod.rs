@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, StoredPart, whole_command};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, StoredPart, with_lane};
 use s1_forwarder_record::{Clock, Timestamp};
 use s1_forwarder_telemetry::usage::{ClockError, CountedTime, Counts, Delta, OwnClock, Usage, UsageError};
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry, UsageWrite, lane_span};
@@ -452,8 +452,7 @@ impl UsageWriter {
 
 /// The text of an error, with the whole command that mends it.
 fn whole(error: &UsageStoreError, lane: &LaneId, state_flags: &str) -> String {
-    let text = error.to_string();
-    whole_command(&text, lane, state_flags).unwrap_or(text)
+    with_lane(error.to_string(), lane, state_flags)
 }
 
 /// Decodes the stored counts. A new lane has none.

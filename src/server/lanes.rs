@@ -609,10 +609,7 @@ impl LaneRow {
             remap_errors: metrics.map.program_errors.load(Relaxed),
             last_remap_error: metrics.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             remap_repair,
-            sink_warnings: sink_warnings
-                .into_iter()
-                .map(|(reason, batches)| (reason.label().into(), batches))
-                .collect(),
+            sink_warnings: sink_warnings.into_iter().map(|(reason, batches)| (reason.into(), batches)).collect(),
             last_sink_warning: metrics
                 .last_sink_warning()
                 .map(|(time, text)| LastError { time: time.to_string(), text }),

@@ -2,8 +2,7 @@
 
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Outcome, Sink};
-use s1_forwarder::telemetry::WarningReason;
+use s1_forwarder::sink::{Outcome, Sink, WarningReason};
 use serde_json::{Value, json};
 
 use super::{events, with_template};

@@ -8,8 +8,7 @@ use futures_util::future::BoxFuture;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp, Version as Versions};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
-use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, RefusedEvent, Sink};
-use s1_forwarder::telemetry::WarningReason;
+use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, RefusedEvent, Sink, WarningReason};
 use tokio::time::sleep;
 
 use crate::model::Version;

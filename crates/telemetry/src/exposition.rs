@@ -204,7 +204,7 @@ impl Samples {
             }),
             Self::SinkWarnings => written.lanes(lanes, lines, |lane, lines| {
                 for (reason, batches) in lane.sink_warnings() {
-                    lines.lane(lane, &[("reason", reason.label())], batches);
+                    lines.lane(lane, &[("reason", reason)], batches);
                 }
             }),
             Self::Labels(value) => written.lanes(lanes, lines, |lane, lines| {

@@ -17,7 +17,7 @@ use super::notices::Notices;
 use super::recent_latency::RecentLatency;
 use super::shown::{LaneState, TokenProblem};
 use super::silence::Silence;
-use super::sink_warnings::{SinkWarnings, WarningReason, replace_if_different};
+use super::sink_warnings::{SinkWarnings, replace_if_different};
 use super::state_history::{RecentError, StateHistory};
 use crate::usage::LaneUsage;
 
@@ -392,12 +392,12 @@ impl LaneMetrics {
 
     /// Counts a batch that the sink accepted with a warning. Returns true if the text changed, which is worth a log
     /// line.
-    pub fn sink_warned(&self, reason: WarningReason, text: &str, now: Timestamp) -> bool {
+    pub fn sink_warned(&self, reason: &'static str, text: &str, now: Timestamp) -> bool {
         self.rare.lock().get_or_insert_default().sink_warnings.add(reason, text, now)
     }
 
     /// Batches that the sink accepted with a warning, by reason.
-    pub fn sink_warnings(&self) -> BTreeMap<WarningReason, u64> {
+    pub fn sink_warnings(&self) -> BTreeMap<&'static str, u64> {
         self.rare.lock().as_ref().map(|rare| rare.sink_warnings.counts().collect()).unwrap_or_default()
     }
 

@@ -56,7 +56,6 @@ pub use registry::{
 };
 pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
 pub use silence::Silence;
-pub use sink_warnings::WarningReason;
 pub use state_history::RecentError;
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]

@@ -4,65 +4,10 @@ use std::collections::BTreeMap;
 
 use s1_forwarder_record::Timestamp;
 
-/// Why a sink accepted a batch with a warning (label `reason` of `sink_warnings_total`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WarningReason {
-    /// elasticsearch: an ingest pipeline dropped documents.
-    Noop,
-    /// elasticsearch: documents went into another index.
-    Rerouted,
-    /// elasticsearch: documents went into the failure store.
-    FailureStore,
-    /// splunk_hec: a queue is nearly full.
-    SlowDown,
-    /// splunk_hec, logscale: a success has a code that the program does not know.
-    UnknownCode,
-    /// otlp: a success has a message.
-    Message,
-    /// azure_logs: values were truncated to the length of a column.
-    Shortened,
-    /// http: the answer names failures.
-    Failures,
-    /// http: the answer is a page of HTML.
-    Page,
-    /// sekoia: the answer has more ids than there were events.
-    SurplusIds,
-}
-
-impl WarningReason {
-    pub const ALL: [Self; 10] = [
-        Self::Noop,
-        Self::Rerouted,
-        Self::FailureStore,
-        Self::SlowDown,
-        Self::UnknownCode,
-        Self::Message,
-        Self::Shortened,
-        Self::Failures,
-        Self::Page,
-        Self::SurplusIds,
-    ];
-
-    /// The label's value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Noop => "noop",
-            Self::Rerouted => "rerouted",
-            Self::FailureStore => "failure_store",
-            Self::SlowDown => "slow_down",
-            Self::UnknownCode => "unknown_code",
-            Self::Message => "message",
-            Self::Shortened => "shortened",
-            Self::Failures => "failures",
-            Self::Page => "page",
-            Self::SurplusIds => "surplus_ids",
-        }
-    }
-}
-
-/// The batches of a lane that its sink accepted with a warning, since the process started.
+/// The batches of a lane that its sink accepted with a warning, by the label `reason` of `sink_warnings_total`, since the
+/// process started.
 #[derive(Debug, Default)]
-pub(super) struct SinkWarnings(BTreeMap<WarningReason, Reason>);
+pub(super) struct SinkWarnings(BTreeMap<&'static str, Reason>);
 
 #[derive(Debug)]
 struct Reason {
@@ -74,7 +19,7 @@ struct Reason {
 
 impl SinkWarnings {
     /// Counts a batch. Returns true if the text is not that of the last one with this reason.
-    pub(super) fn add(&mut self, reason: WarningReason, text: &str, now: Timestamp) -> bool {
+    pub(super) fn add(&mut self, reason: &'static str, text: &str, now: Timestamp) -> bool {
         let known = self.0.entry(reason).or_insert(Reason { batches: 0, text: String::new(), last: now });
         known.batches += 1;
         known.last = now;
@@ -82,7 +27,7 @@ impl SinkWarnings {
     }
 
     /// The number of batches by reason.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (WarningReason, u64)> {
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(reason, known)| (*reason, known.batches))
     }
 

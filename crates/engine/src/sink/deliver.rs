@@ -18,7 +18,7 @@ use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use s1_forwarder_settings::{FullJitter, RetrySettings};
-use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, LaneMetrics, Meter, WarningReason};
+use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, LaneMetrics, Meter};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ use super::dead_letters::{DeadLetter, DeadLetters};
 use super::throttle::Throttle;
 use super::{
     Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RefusedEvent, Sink, TOO_LARGE, TransactionalSink, Unsent,
-    Warning,
+    Warning, WarningReason,
 };
 use crate::checkpoint::CheckpointUpdate;
 
@@ -389,7 +389,7 @@ impl BatchDelivery<'_> {
     fn warned(&self, warnings: &[Warning]) {
         let Delivery { meter, clock, health, .. } = self.delivery;
         for Warning { reason, text } in warnings {
-            let is_new = meter.metrics.sink_warned(*reason, text, clock.now());
+            let is_new = meter.metrics.sink_warned(reason.label(), text, clock.now());
             if health.logs_warning(*reason, is_new, Instant::now()) {
                 tracing::warn!(reason = reason.label(), warning = text, "the sink accepts events with a warning");
             }

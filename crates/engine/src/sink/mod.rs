@@ -12,6 +12,7 @@ pub mod lookup;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod throttle;
+mod warning;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -21,12 +22,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::UsedProxy;
-use s1_forwarder_telemetry::WarningReason;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 
 pub use batch::{Batch, Event, Unsent};
 pub use deadline::{Deadline, Until, suspended};
+pub use warning::WarningReason;
 
 /// A destination. Each lane has an instance of its own.
 pub trait Sink: Send + Sync + Debug {

@@ -9,7 +9,6 @@ use super::*;
 use crate::Silence;
 use crate::{
     CountedLabels, FileStatus, LaneState, LaneWarnings, METRICS, Misconfiguration, NewTokenProblem, Verification,
-    WarningReason,
 };
 
 /// The metrics that users rely on: name, type, labels.
@@ -205,7 +204,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.pull.requests.count("200");
     lane.send.requests.count("ok");
     lane.sink_latency.add(Duration::from_millis(20), now);
-    lane.sink_warned(WarningReason::Noop, "dropped", now);
+    lane.sink_warned("noop", "dropped", now);
     lane.count_label(&CountedLabels::default(), "customer", "acme", LabelCount { events: 1, bytes: 2 });
     telemetry.process().observe_event_latency(Stream::Threats, "kafka", std::iter::once(Duration::from_secs(2)));
     telemetry.set_token_expiry("acme", Some(now));

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use s1_forwarder_record::Identity;
-use s1_forwarder_telemetry::WarningReason;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::blocked::Blocked;
+use crate::sink::WarningReason;
 
 /// Shortest time between two log lines of a warning of the sink that stays the same.
 const WARN_EVERY: Duration = Duration::from_secs(3_600);

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use s1_forwarder_engine::sink::{Outcome, RefusedEvent, Warning};
-use s1_forwarder_telemetry::WarningReason;
+use s1_forwarder_engine::sink::{Outcome, RefusedEvent, Warning, WarningReason};
 use serde::Deserialize;
 
 use super::indices::Indices;

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use s1_forwarder_engine::sink::Outcome;
+use s1_forwarder_engine::sink::{Outcome, WarningReason};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::SettingKind;
-use s1_forwarder_telemetry::WarningReason;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;

@@ -11,10 +11,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, Probe, RefusedEvent};
+use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, Probe, RefusedEvent, WarningReason};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
-use s1_forwarder_telemetry::WarningReason;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

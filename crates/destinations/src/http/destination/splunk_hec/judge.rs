@@ -1,7 +1,6 @@
 //! Reads Splunk's response (HTTP Event Collector). The code decides, since the texts differ between versions.
 
-use s1_forwarder_engine::sink::Outcome;
-use s1_forwarder_telemetry::WarningReason;
+use s1_forwarder_engine::sink::{Outcome, WarningReason};
 use serde::Deserialize;
 
 use crate::http::ResponseView;

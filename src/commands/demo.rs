@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::output::is_closed_pipe;
 use crate::emulator::{self, Setup};
 use crate::record::Timestamp;
-use crate::server::Server;
+use crate::server::{Server, WorkerView};
 use crate::settings::Period;
 use crate::state::StoreLocation;
 use crate::telemetry::{LaneMetrics, Telemetry};
@@ -77,12 +77,13 @@ async fn show(demo: Args) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("cannot listen on {} (use --listen for another address)", demo.listen))?;
     let base = format!("http://{}", server.address());
+    let shown = server.worker();
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(telemetry.clone(), async {
         // A dropped sender ends the server as well.
         let _ = server_stopped.await;
     }));
-    let worker = start_worker(&directory, telemetry.clone()).await?;
+    let worker = start_worker(&directory, telemetry.clone(), &shown).await?;
 
     let mut terminal = Terminal::new();
     terminal.print(&format!(
@@ -112,13 +113,16 @@ async fn start_console(customer: &Customer) -> anyhow::Result<emulator::Server> 
     emulator::Server::start(console, ([127, 0, 0, 1], 0).into()).await.context("no port for an emulated console")
 }
 
-async fn start_worker(directory: &TempDir, telemetry: Arc<Telemetry>) -> anyhow::Result<Worker> {
+async fn start_worker(directory: &TempDir, telemetry: Arc<Telemetry>, shown: &WorkerView) -> anyhow::Result<Worker> {
     let options = worker::Options {
         pipelines: vec![directory.path().join("pipelines").into()],
         state: StoreLocation::File(directory.path().join("state")),
         ..worker::Options::default()
     };
-    Worker::start(options, telemetry).await.context("the worker does not start")
+    let cannot_start = "the worker does not start";
+    let opened = Worker::open(options, telemetry).await.context(cannot_start)?;
+    shown.set(opened.command_flags(), opened.settings());
+    opened.start().await.context(cannot_start)
 }
 
 /// Writes a pipeline file as a user would, with the token in a separate file.

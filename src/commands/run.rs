@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::output::{Table, print_lines};
 use super::{ArgumentError, ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, note, print_line};
 use crate::checkpoint::LaneId;
-use crate::server::{Server, WebConfig};
+use crate::server::{Server, WebConfig, WorkerView};
 #[cfg(feature = "traces")]
 use crate::settings::{HttpSettings, Reach, Tls};
 use crate::settings::{Period, PeriodError};
@@ -128,11 +128,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(listen) => Some(Serving::start(listen, &args.process, &telemetry).await?),
         None => None,
     };
-    let address = server.as_ref().map(|server| server.address);
     let code = if args.once {
         catch_up(args, telemetry, signals).await?
     } else {
-        serve(&args, telemetry, signals, address).await?
+        serve(&args, telemetry, signals, server.as_ref()).await?
     };
     if let Some(server) = server {
         server.end().await?;
@@ -172,15 +171,17 @@ async fn serve(
     args: &Args,
     telemetry: Arc<Telemetry>,
     mut signals: Signals,
-    address: Option<SocketAddr>,
+    server: Option<&Serving>,
 ) -> anyhow::Result<ExitCode> {
+    let address = server.map(|server| server.address);
     let opened = tokio::select! {
         opened = Worker::open(options(args, address)?, telemetry) => opened?,
         // A file system that the worker opens may not answer.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     // This is not logged earlier: a second worker on the same state never gets here.
-    if let Some(address) = address {
+    if let Some(Serving { address, worker, .. }) = server {
+        worker.set(opened.command_flags(), opened.settings());
         tracing::info!(%address, "listening");
     }
     let mut worker = tokio::select! {
@@ -330,6 +331,7 @@ impl Signals {
 /// The HTTP endpoints. They stay open until everything else has ended.
 struct Serving {
     address: SocketAddr,
+    worker: Arc<WorkerView>,
     end: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -344,7 +346,7 @@ impl Serving {
         if let Some(listen) = &args.listen_probes {
             server = server.with_probes(listen).await.with_context(|| cannot_listen(listen))?;
         }
-        let address = server.address();
+        let (address, worker) = (server.address(), server.worker());
         if let Some(address) = server.probes_address() {
             info!(%address, "listening for probes");
         }
@@ -353,7 +355,7 @@ impl Serving {
             // A dropped sender ends the server as well.
             let _ = ended.await;
         }));
-        Ok(Self { address, end, task })
+        Ok(Self { address, worker, end, task })
     }
 
     async fn end(self) -> anyhow::Result<()> {

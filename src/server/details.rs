@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::lanes::{FileRow, LaneRow, Rows, Status};
 use super::query::LaneQuery;
+use super::worker_view::WorkerView;
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
-use crate::telemetry::{CommandFlags, Telemetry};
+use crate::telemetry::Telemetry;
+use crate::worker::CommandFlags;
 
 /// The response of `/api/v1/pipelines/NAME`, and the content of the pipeline's page. Later releases may add fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,7 +48,7 @@ pub struct PipelineCommands {
 
 impl PipelineCommands {
     fn of(pipeline: &str, file: Option<&Path>, flags: &CommandFlags) -> Self {
-        let CommandFlags { files, state, dead_letters, .. } = flags;
+        let CommandFlags { files, state, dead_letters } = flags;
         let file = file.map_or_else(|| "FILE".to_owned(), arguments) + files;
         // These commands read all pipelines of a place.
         let place = file.replacen(&format!(" --pipeline {pipeline}"), "", 1);
@@ -88,7 +90,7 @@ pub struct HistoryPoint {
 
 impl PipelineDetails {
     /// `None` if this worker knows no such pipeline.
-    pub(super) fn of(telemetry: &Telemetry, pipeline: &str, now: Timestamp) -> Option<Self> {
+    pub(super) fn of(telemetry: &Telemetry, worker: &WorkerView, pipeline: &str, now: Timestamp) -> Option<Self> {
         let mut snapshot = telemetry.snapshot();
         snapshot.lanes.retain(|lane| lane.metrics.pipeline == pipeline);
         snapshot.files.retain(|(_, status)| status.pipeline == pipeline);
@@ -116,10 +118,12 @@ impl PipelineDetails {
         });
         let history = history.collect();
         let everything = LaneQuery { page: 1, ..LaneQuery::default() };
-        let Status { version, time, cluster, files, lanes, .. } = Status::of(&snapshot, &everything, Rows::Lanes, now);
-        let settings = telemetry.settings(pipeline).unwrap_or_default();
+        let flags = worker.flags();
+        let Status { version, time, cluster, files, lanes, .. } =
+            Status::of(&snapshot, &flags, &everything, Rows::Lanes, now);
+        let settings = worker.settings(pipeline).unwrap_or_default();
         let file = snapshot.files.first().map(|(file, _)| &**file);
-        let commands = PipelineCommands::of(pipeline, file, &telemetry.command_flags());
+        let commands = PipelineCommands::of(pipeline, file, &flags);
         let worker = cluster.map(|cluster| cluster.worker);
         let pipeline = pipeline.to_owned();
         Some(Self { version, time, pipeline, worker, files, lanes, errors, history, settings, commands })

@@ -11,8 +11,10 @@ use super::lanes::{LaneRow, PipelineRow, Rows, Status, WorkerAnswer};
 use super::overview::merge_errors;
 use super::query::{Facts, LaneQuery, MAX_WANTED};
 use super::web_config::{PEER_TIMEOUT, WebConfig};
+use super::worker_view::WorkerView;
 use crate::record::Timestamp;
 use crate::telemetry::{ClusterView, Telemetry};
+use crate::worker::CommandFlags;
 
 /// A larger answer is not from a worker.
 const MAX_BYTES: usize = 64 << 20;
@@ -27,16 +29,23 @@ pub(super) struct Fleet(pub Arc<WebConfig>);
 
 impl Fleet {
     /// The lanes or the pipelines of this worker, or of all workers.
-    pub async fn status(&self, telemetry: &Telemetry, query: &LaneQuery, rows: Rows, all: bool) -> Status {
+    pub async fn status(
+        &self,
+        telemetry: &Telemetry,
+        flags: &CommandFlags,
+        query: &LaneQuery,
+        rows: Rows,
+        all: bool,
+    ) -> Status {
         let snapshot = telemetry.snapshot();
         let now = Timestamp::now();
         let view = if all { snapshot.cluster.as_ref() } else { None };
-        let Some(view) = view else { return Status::of(&snapshot, query, rows, now) };
+        let Some(view) = view else { return Status::of(&snapshot, flags, query, rows, now) };
         // Any of the page's rows may be on any worker: each sends its rows up to the end of the page.
         let page = query.rows();
         let limit = query.limit.map(|_| page.end.min(MAX_WANTED));
         let part = LaneQuery { page: 1, limit, ..query.clone() };
-        let mut status = Status::of(&snapshot, &part, rows, now);
+        let mut status = Status::of(&snapshot, flags, &part, rows, now);
         status.lanes.iter_mut().for_each(|lane| lane.worker = Some(view.worker.clone()));
         status.pipelines.iter_mut().for_each(|row| row.worker = Some(view.worker.clone()));
         let asked = LaneQuery { all_workers: Some(false), without_files: true, refresh: None, ..part.clone() };
@@ -84,8 +93,13 @@ impl Fleet {
     }
 
     /// Returns a pipeline of this worker, else of the worker that runs it. `None` if no worker knows it.
-    pub async fn pipeline(&self, telemetry: &Telemetry, pipeline: &str) -> Option<PipelineDetails> {
-        let own = PipelineDetails::of(telemetry, pipeline, Timestamp::now())?;
+    pub async fn pipeline(
+        &self,
+        telemetry: &Telemetry,
+        worker: &WorkerView,
+        pipeline: &str,
+    ) -> Option<PipelineDetails> {
+        let own = PipelineDetails::of(telemetry, worker, pipeline, Timestamp::now())?;
         if !own.lanes.is_empty() {
             return Some(own);
         }

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
 use crate::telemetry::{
-    CommandFlags, HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, RareCount, Silence,
-    TelemetrySnapshot, describe_skipped,
+    HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, RareCount, Silence, TelemetrySnapshot,
+    describe_skipped,
 };
+use crate::worker::CommandFlags;
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
 /// UTC; unknown values are null. Later releases may add fields.
@@ -451,10 +452,10 @@ fn remap_problem(metrics: &LaneMetrics, repair: Option<&str>) -> Option<String> 
 }
 
 /// See [`LaneRow::remap_repair`]. A window ends before its last second.
-fn remap_repair(metrics: &LaneMetrics, snapshot: &TelemetrySnapshot) -> Option<String> {
+fn remap_repair(metrics: &LaneMetrics, snapshot: &TelemetrySnapshot, flags: &CommandFlags) -> Option<String> {
     let (first, last) = metrics.unchanged_records()?;
     let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == metrics.pipeline)?;
-    let CommandFlags { files, state, dead_letters, .. } = &snapshot.command_flags;
+    let CommandFlags { files, state, dead_letters } = flags;
     let (from, to) = (first, last.plus(Duration::from_secs(1)));
     let (file, stream, sink) = (arguments(file), metrics.stream, &metrics.sink);
     Some(format!(
@@ -559,12 +560,12 @@ impl LaneRow {
         of_events.into_iter().chain(self.warnings.iter().cloned()).collect()
     }
 
-    pub(super) fn of(view: &LaneView, snapshot: &TelemetrySnapshot, now: Timestamp) -> Self {
+    pub(super) fn of(view: &LaneView, snapshot: &TelemetrySnapshot, flags: &CommandFlags, now: Timestamp) -> Self {
         let metrics = &view.metrics;
         let state = metrics.state();
         let recent = metrics.usage.recent(now);
         let sink_warnings = metrics.sink_warnings();
-        let remap_repair = remap_repair(metrics, snapshot);
+        let remap_repair = remap_repair(metrics, snapshot, flags);
         let mut warnings = warnings(view);
         warnings.extend(remap_problem(metrics, remap_repair.as_deref()));
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
@@ -584,7 +585,7 @@ impl LaneRow {
             last_error: metrics.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(metrics.last_success()),
             next_attempt: time(metrics.next_attempt()),
-            retry: metrics.retry_command(now),
+            retry: metrics.retry_command(now).map(str::to_owned),
             complete_until: time(metrics.complete_until()),
             lag_seconds: metrics.lag(now).map(|lag| lag.as_secs_f64()),
             newest_record: time(metrics.newest_record()),

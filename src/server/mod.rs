@@ -1,7 +1,7 @@
 //! The HTTP endpoints of a worker: metrics, health, the status page and its JSON.
 //!
-//! Their data comes from [`Telemetry`], which has no settings and so no secrets. All endpoints only read: no request
-//! changes anything.
+//! Their data comes from [`Telemetry`], which has no settings and so no secrets, and from a [`WorkerView`], which shows
+//! none. All endpoints only read: no request changes anything.
 
 mod access;
 mod chart;
@@ -16,6 +16,7 @@ mod page;
 mod pipeline_page;
 mod query;
 mod web_config;
+mod worker_view;
 
 use std::convert::Infallible;
 use std::io;
@@ -46,6 +47,7 @@ pub use lanes::{
     Summary, Verified, WorkerAnswer, cause_of, of_several,
 };
 pub use web_config::{PeerClient, WebConfig, WebConfigError};
+pub use worker_view::WorkerView;
 
 use checks::TooMany;
 use fleet::Fleet;
@@ -65,12 +67,12 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const HEARTBEATS_FOR_SAMPLE: u32 = 5;
 
 /// Addresses bound for the HTTP endpoints; requests are answered once [`Server::serve`] runs.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     probes: Option<TcpListener>,
     web: Arc<WebConfig>,
+    worker: Arc<WorkerView>,
 }
 
 impl Server {
@@ -82,7 +84,7 @@ impl Server {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let web = Arc::new(WebConfig::open().map_err(io::Error::other)?);
-        Ok(Self { listener, address, probes: None, web })
+        Ok(Self { listener, address, probes: None, web, worker: Arc::default() })
     }
 
     /// Binds another address for `/livez` and `/readyz` alone, without TLS.
@@ -97,6 +99,11 @@ impl Server {
     #[must_use]
     pub fn with_web_config(self, web: WebConfig) -> Self {
         Self { web: Arc::new(web), ..self }
+    }
+
+    /// What the pages show of the worker. It may be set later.
+    pub fn worker(&self) -> Arc<WorkerView> {
+        self.worker.clone()
     }
 
     /// The bound address, with the port that the system chose.
@@ -120,7 +127,7 @@ impl Server {
     ) -> io::Result<()> {
         let shutdown = shutdown.shared();
         let heartbeats = send_heartbeats(telemetry.clone());
-        let app = Arc::new(App::new(telemetry, self.web.clone(), self.address.ip().is_loopback()));
+        let app = Arc::new(App::new(telemetry, self.worker, self.web.clone(), self.address.ip().is_loopback()));
         let web = self.web.clone();
         let tls = move || web.current().tls.clone();
         let pages = listener::serve(self.listener, router(app.clone()), LIMITS, tls, shutdown.clone());
@@ -157,6 +164,7 @@ type AppState = State<Arc<App>>;
 /// The state that all requests share.
 struct App {
     telemetry: Arc<Telemetry>,
+    worker: Arc<WorkerView>,
     fleet: Fleet,
     /// Permits for requests that look at all lanes: many readers must not take the memory and the time of the lanes.
     views: Semaphore,
@@ -170,9 +178,10 @@ struct App {
 }
 
 impl App {
-    fn new(telemetry: Arc<Telemetry>, web: Arc<WebConfig>, is_local: bool) -> Self {
+    fn new(telemetry: Arc<Telemetry>, worker: Arc<WorkerView>, web: Arc<WebConfig>, is_local: bool) -> Self {
         Self {
             telemetry,
+            worker,
             fleet: Fleet(web.clone()),
             views: Semaphore::new(CONCURRENT_VIEWS),
             fleet_views: Semaphore::new(CONCURRENT_VIEWS),
@@ -185,7 +194,7 @@ impl App {
     async fn status(&self, query: &LaneQuery, rows: Rows, all_workers: bool) -> Status {
         let permits = if all_workers { &self.fleet_views } else { &self.views };
         let _permit = permits.acquire().await;
-        self.fleet.status(&self.telemetry, query, rows, all_workers).await
+        self.fleet.status(&self.telemetry, &self.worker.flags(), query, rows, all_workers).await
     }
 }
 
@@ -360,10 +369,10 @@ async fn details(app: &App, name: &str, parameters: Parameters) -> Result<(Pipel
     let query = parameters.parse().map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())?;
     let details = if query.all_workers == Some(false) {
         let _permit = app.views.acquire().await;
-        PipelineDetails::of(&app.telemetry, name, Timestamp::now())
+        PipelineDetails::of(&app.telemetry, &app.worker, name, Timestamp::now())
     } else {
         let _permit = app.fleet_views.acquire().await;
-        app.fleet.pipeline(&app.telemetry, name).await
+        app.fleet.pipeline(&app.telemetry, &app.worker, name).await
     };
     let unknown = || (StatusCode::NOT_FOUND, "no such pipeline\n").into_response();
     Ok((details.ok_or_else(unknown)?, query.refresh))

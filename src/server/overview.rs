@@ -11,6 +11,7 @@ use super::lanes::{
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneView, TelemetrySnapshot};
+use crate::worker::CommandFlags;
 
 /// Number of errors that are listed, those of the most lanes first.
 const MAX_ERRORS: usize = 20;
@@ -18,7 +19,13 @@ const MAX_ERRORS: usize = 20;
 const MAX_NAMES: usize = 5;
 
 impl Status {
-    pub(super) fn of(snapshot: &TelemetrySnapshot, query: &LaneQuery, rows: Rows, now: Timestamp) -> Self {
+    pub(super) fn of(
+        snapshot: &TelemetrySnapshot,
+        flags: &CommandFlags,
+        query: &LaneQuery,
+        rows: Rows,
+        now: Timestamp,
+    ) -> Self {
         let cluster = snapshot.cluster.as_ref();
         let mut files = Vec::new();
         if !query.without_files {
@@ -48,13 +55,17 @@ impl Status {
                 matching.sort_by(|(one, _), (other, _)| query.order(one, other));
                 let page = query.rows();
                 lanes.extend(
-                    matching.iter().skip(page.start).take(page.len()).map(|(_, view)| LaneRow::of(view, snapshot, now)),
+                    matching
+                        .iter()
+                        .skip(page.start)
+                        .take(page.len())
+                        .map(|(_, view)| LaneRow::of(view, snapshot, flags, now)),
                 );
                 (matching.len(), Vec::new())
             }
             Rows::Pipelines => {
                 errors = equal_errors(&matching);
-                pipelines(&matching, query, snapshot, now)
+                pipelines(&matching, query, snapshot, flags, now)
             }
         };
         let source_problems = snapshot
@@ -146,6 +157,7 @@ pub(super) fn pipelines(
     lanes: &[(Facts<'_>, &LaneView)],
     query: &LaneQuery,
     snapshot: &TelemetrySnapshot,
+    flags: &CommandFlags,
     now: Timestamp,
 ) -> (usize, Vec<PipelineRow>) {
     let mut rows = Vec::new();
@@ -160,7 +172,7 @@ pub(super) fn pipelines(
     let page = query.rows();
     let shown = rows.iter().skip(page.start).take(page.len());
     let shown =
-        shown.map(|(facts, worst, lanes)| PipelineRow::of(facts, LaneRow::of(worst, snapshot, now), lanes, now));
+        shown.map(|(facts, worst, lanes)| PipelineRow::of(facts, LaneRow::of(worst, snapshot, flags, now), lanes, now));
     (rows.len(), shown.collect())
 }
 

@@ -9,12 +9,14 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{CommandFlags, FileStatus, HealthPart, LaneState, PipelineState, ProcessHealth, Silence};
+use crate::telemetry::{FileStatus, HealthPart, LaneState, PipelineState, ProcessHealth, Silence};
+use crate::worker::CommandFlags;
 
 struct Running {
     base: String,
     client: reqwest::Client,
     telemetry: Arc<Telemetry>,
+    worker: Arc<WorkerView>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<io::Result<()>>,
 }
@@ -29,11 +31,12 @@ impl Running {
         let server = Server::bind("127.0.0.1:0").await.unwrap();
         assert_ne!(server.address().port(), 0);
         let base = format!("http://{}", server.address());
+        let worker = server.worker();
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(server.serve(telemetry.clone(), async {
             let _ = stopped.await;
         }));
-        Self { base, client: reqwest::Client::builder().no_proxy().build().unwrap(), telemetry, stop, served }
+        Self { base, client: reqwest::Client::builder().no_proxy().build().unwrap(), telemetry, worker, stop, served }
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -277,15 +280,6 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
 const HOSTILE: &str = "<script>alert('x')</script>\" onload=\"&";
 const ESCAPED: &str = "&lt;script&gt;alert('x')&lt;/script&gt;&quot; onload=&quot;&amp;";
 
-#[derive(Debug)]
-struct HostileSettings;
-
-impl crate::telemetry::SettingsSource for HostileSettings {
-    fn settings(&self, _: &str) -> Option<Vec<(String, String)>> {
-        Some(vec![(HOSTILE.to_owned(), HOSTILE.to_owned())])
-    }
-}
-
 #[tokio::test]
 async fn outside_text_is_escaped() {
     let running = Running::start().await;
@@ -297,7 +291,7 @@ async fn outside_text_is_escaped() {
         std::path::Path::new(HOSTILE),
         FileStatus::of_test(HOSTILE, PipelineState::NotStarted, Some(HOSTILE)),
     );
-    running.telemetry.set_settings_source(Arc::new(HostileSettings));
+    running.worker.set(CommandFlags::default(), |_| Some(vec![(HOSTILE.to_owned(), HOSTILE.to_owned())]));
     let encoded: String =
         url::form_urlencoded::byte_serialize(HOSTILE.as_bytes()).collect::<String>().replace('+', "%20");
     for (path, times) in [("/".to_owned(), 10), (format!("/pipelines/{encoded}"), 12)] {
@@ -434,14 +428,14 @@ async fn a_pipeline_has_a_page() {
         lane.set_complete_until(now.minus(Duration::from_secs(90)));
         telemetry.sample_rates(now);
     }
-    telemetry.set_command_flags(CommandFlags {
+    let flags = CommandFlags {
         files: " --defaults /d.yaml".to_owned(),
         state: " --state file:/s".to_owned(),
         dead_letters: " --dead-letters file:/l".to_owned(),
-        ..CommandFlags::default()
-    });
+    };
     let file = std::path::absolute("acme.yaml").unwrap().display().to_string();
     let running = Running::serve(telemetry.clone()).await;
+    running.worker.set(flags, |_| None);
     let (status, page) = running.get("/pipelines/acme").await;
     assert_eq!(status, 200);
     for part in [
@@ -718,7 +712,7 @@ impl Fuzzed {
         let lane = telemetry.start_lane("c4nary-pipeline", Stream::Threats, "siem");
         let tokens = token.map(|token| <sha2::Sha256 as sha2::Digest>::digest(token).into()).into_iter().collect();
         let web = Arc::new(WebConfig::with_tokens(tokens));
-        let router = router(Arc::new(App::new(telemetry, web, is_local)));
+        let router = router(Arc::new(App::new(telemetry, Arc::default(), web, is_local)));
         Self { runtime, router, _lane: lane }
     }
 

@@ -14,8 +14,9 @@ use s1_forwarder::pipeline;
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::server::Server;
 use s1_forwarder::state::FileStore;
-use s1_forwarder::telemetry::{FileStatus, LaneState, PipelineState, SettingsSource, SkipReason, Telemetry};
+use s1_forwarder::telemetry::{FileStatus, LaneState, PipelineState, SkipReason, Telemetry};
 use s1_forwarder::usage::{CountedTime, Delta, Usage};
+use s1_forwarder::worker::CommandFlags;
 
 use crate::support::cache::{or_skip, run, servers_wanted};
 use crate::support::process::{Process, program};
@@ -30,21 +31,12 @@ fn browser() -> Result<(PathBuf, PathBuf), String> {
     Ok((chromium, test_servers::puppeteer()?))
 }
 
-#[derive(Debug)]
-struct Settings(Arc<pipeline::Pipeline>);
-
-impl SettingsSource for Settings {
-    fn settings(&self, _: &str) -> Option<Vec<(String, String)>> {
-        Some(self.0.effective())
-    }
-}
-
 const FILE: &str = "console:\n  url: https://usea1-bolt.sentinelone.net\n  token: { file: /run/secrets/bolt/token }\n\
                     streams: { threats: {}, activities: {}, agents: {} }\n\
                     sinks:\n- { type: splunk_hec, name: siem, url: 'https://splunk.example:8088', token: { env: HEC } }\n";
 
 /// A worker in the twelfth hour of its life, with what goes wrong.
-fn busy_worker(directory: &Path) -> Arc<Telemetry> {
+fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
     let telemetry = Arc::new(Telemetry::new());
     let now = Timestamp::now();
     let names = ["acme", "bolt", "cedar", "delta", "ember", "fjord", "grove", "haven", "iris", "juno"];
@@ -111,7 +103,8 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
     std::fs::write(&file, FILE).unwrap();
     let loaded = pipeline::load(&[file], &pipeline::FileOptions::default());
     let bolt = loaded.pipelines.first().unwrap_or_else(|| panic!("{:?}", loaded.problems));
-    telemetry.set_settings_source(Arc::new(Settings(bolt.clone())));
+    let bolt = bolt.clone();
+    server.worker().set(CommandFlags::default(), move |_| Some(bolt.effective()));
     telemetry.health().set_files_read();
     telemetry.health().set_state_store(Ok(()));
     telemetry
@@ -123,7 +116,8 @@ async fn a_browser_shows_the_pages_as_they_are_meant() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", server.address());
-    let served = tokio::spawn(server.serve(busy_worker(directory.path()), std::future::pending()));
+    let telemetry = busy_worker(directory.path(), &server);
+    let served = tokio::spawn(server.serve(telemetry, std::future::pending()));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut node = Command::new("node");
     node.arg(root.join("tests/browser/page.mjs")).arg(chromium).arg(puppeteer).arg(&url);

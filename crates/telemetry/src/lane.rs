@@ -216,8 +216,8 @@ pub struct LaneMetrics {
     pub pipeline: String,
     pub stream: Stream,
     pub sink: String,
-    /// Flags of `s1-forwarder retry` for this process. `None` if it serves no such requests.
-    retry_flags: Option<Arc<str>>,
+    /// See [`Self::set_command_to_retry`].
+    command_to_retry: OnceLock<Box<str>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
     labels: Box<str>,
     pub pull: PullCounts,
@@ -290,7 +290,7 @@ impl LaneMetrics {
             pipeline: pipeline.to_owned(),
             stream,
             sink: sink.to_owned(),
-            retry_flags: None,
+            command_to_retry: OnceLock::new(),
             labels: labels.into(),
             pull: PullCounts::default(),
             map: MapCounts::default(),
@@ -316,8 +316,9 @@ impl LaneMetrics {
         }
     }
 
-    pub(super) fn with_retry_flags(self, retry_flags: Option<Arc<str>>) -> Self {
-        Self { retry_flags, ..self }
+    /// Sets the command that makes the lane's next attempt now. To be called once, if a command reaches this process.
+    pub fn set_command_to_retry(&self, command: String) {
+        let _ = self.command_to_retry.set(command.into());
     }
 
     /// Returns the mean duration in seconds of the requests to the sink that ended in the last minute. `None` if none
@@ -327,16 +328,15 @@ impl LaneMetrics {
     }
 
     /// The command that makes the lane's next attempt now, if the lane fails and waits long for that.
-    pub fn retry_command(&self, now: Timestamp) -> Option<String> {
+    pub fn retry_command(&self, now: Timestamp) -> Option<&str> {
         let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
         let waits = !self.state().is_up() && self.next_attempt().is_some_and(is_long);
         if waits { self.command_to_retry() } else { None }
     }
 
-    /// The command that makes the lane's next attempt now, if one can reach this process.
-    pub(super) fn command_to_retry(&self) -> Option<String> {
-        let Self { pipeline, stream, sink, .. } = self;
-        Some(format!("s1-forwarder retry {pipeline}/{stream}/{sink}{}", self.retry_flags.as_ref()?))
+    /// See [`Self::set_command_to_retry`]. `None` if no command reaches this process.
+    pub(super) fn command_to_retry(&self) -> Option<&str> {
+        self.command_to_retry.get().map(|command| &**command)
     }
 
     /// The labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.

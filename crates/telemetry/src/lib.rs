@@ -51,8 +51,7 @@ pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{
-    ClusterView, CommandFlags, FileStatus, LaneView, NewTokenProblem, PipelineState, SettingsSource, Telemetry,
-    TelemetrySnapshot, TokenStatus,
+    ClusterView, FileStatus, LaneView, NewTokenProblem, PipelineState, Telemetry, TelemetrySnapshot, TokenStatus,
 };
 pub use shown::{LaneEvent, LaneState, Misconfiguration, TokenProblem};
 pub use silence::Silence;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -170,8 +170,6 @@ pub struct TelemetrySnapshot {
     pub lanes: Vec<LaneView>,
     /// Set if several workers share the pipelines.
     pub cluster: Option<ClusterView>,
-    /// See [`Telemetry::set_command_flags`].
-    pub command_flags: CommandFlags,
 }
 
 /// The data that the process reports about itself: lanes, pipeline files, health, and metrics of the whole process.
@@ -183,30 +181,10 @@ pub struct Telemetry {
     cluster: RwLock<Option<ClusterView>>,
     /// By name: `console_requests_total` and `sink_requests_total` are sums over one pipeline's lanes.
     pipelines: RwLock<BTreeMap<String, Pipeline>>,
-    settings: RwLock<Option<Arc<dyn SettingsSource>>>,
     counted_labels: CountedLabels,
     unmapped_fields: UnmappedFields,
-    /// See [`Self::set_command_flags`].
-    command_flags: OnceLock<CommandFlags>,
     /// Problems outside of pipeline files, by path.
     source_problems: RwLock<BTreeMap<PathBuf, String>>,
-}
-
-/// The flags of commands that use the same files and stores as this process, each after a blank.
-#[derive(Debug, Clone, Default)]
-pub struct CommandFlags {
-    /// The flags of `retry`; none if it cannot reach this process.
-    pub retry: Option<Arc<str>>,
-    /// Flags for the reading of pipeline files.
-    pub files: String,
-    pub state: String,
-    pub dead_letters: String,
-}
-
-/// Shows the settings of the pipelines that run, for their pages. The settings' modules are above this one.
-pub trait SettingsSource: std::fmt::Debug + Send + Sync {
-    /// Keys and values, without secrets; `None` if no such pipeline runs.
-    fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>>;
 }
 
 #[derive(Debug, Default)]
@@ -289,8 +267,7 @@ impl Telemetry {
                 lane.metrics.clone()
             }
             Err(index) => {
-                let metrics = LaneMetrics::new(pipeline, stream, sink);
-                let metrics = Arc::new(metrics.with_retry_flags(self.command_flags().retry));
+                let metrics = Arc::new(LaneMetrics::new(pipeline, stream, sink));
                 // Most pipelines have few lanes, and a growing Vec reserves space for four.
                 lanes.reserve_exact(1);
                 lanes
@@ -433,25 +410,6 @@ impl Telemetry {
         *self.source_problems.write() = problems;
     }
 
-    /// Sets the flags of commands. To be called once: the process has one state.
-    pub fn set_command_flags(&self, flags: CommandFlags) {
-        let _ = self.command_flags.set(flags);
-    }
-
-    pub fn command_flags(&self) -> CommandFlags {
-        self.command_flags.get().cloned().unwrap_or_default()
-    }
-
-    pub fn set_settings_source(&self, source: Arc<dyn SettingsSource>) {
-        *self.settings.write() = Some(source);
-    }
-
-    /// See [`SettingsSource::settings`].
-    pub fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>> {
-        let source = self.settings.read().clone();
-        source?.settings(pipeline)
-    }
-
     pub fn snapshot(&self) -> TelemetrySnapshot {
         let files = self.files.read().iter().map(|(file, status)| (file.clone(), status.clone())).collect();
         let pipelines = self.pipelines.read();
@@ -465,8 +423,7 @@ impl Telemetry {
         });
         let source_problems = self.source_problems.read().clone();
         let cluster = self.cluster.read().clone();
-        let command_flags = self.command_flags();
-        TelemetrySnapshot { files, source_problems, lanes: lanes.collect(), cluster, command_flags }
+        TelemetrySnapshot { files, source_problems, lanes: lanes.collect(), cluster }
     }
 
     pub(super) fn files(&self) -> RwLockReadGuard<'_, BTreeMap<PathBuf, FileStatus>> {

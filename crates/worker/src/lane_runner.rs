@@ -131,6 +131,10 @@ impl LaneRunner {
             Some(detached) => detached.meter.clone(),
             None => self.shared.lane_builder.meter(&self.spec),
         };
+        if self.once_timeout.is_none() && self.detached.is_none() {
+            let command = self.shared.lane_builder.command_to_retry(&self.spec.id);
+            command.into_iter().for_each(|command| meter.metrics.set_command_to_retry(command));
+        }
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
         meter.metrics.requeue_in_flight();

@@ -61,7 +61,7 @@ pub use duplicates::{Duplicate, OtherVersion, find_duplicates, find_other_versio
 pub use lane_builder::BuildLaneError;
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
-pub use options::{DEFAULT_LISTEN, Options, REMEMBERED_MAX};
+pub use options::{CommandFlags, DEFAULT_LISTEN, Options, REMEMBERED_MAX};
 pub use owners::{read_other_files, release_name};
 pub use renames::{KnownFiles, LaneAnswer, LaneRequest, LaneRequests, rename_checkpoint};
 pub use replay::{DeadLetterFilter, ReplayError, ReplayReport, replay};
@@ -139,6 +139,17 @@ pub struct OpenedWorker {
 }
 
 impl OpenedWorker {
+    pub fn command_flags(&self) -> CommandFlags {
+        self.shared.options.command_flags()
+    }
+
+    /// Makes a function of a pipeline's name. It returns the keys and values of the pipeline file as they apply,
+    /// without secrets; `None` if no such pipeline runs.
+    pub fn settings(&self) -> impl Fn(&str) -> Option<Vec<(String, String)>> + Send + Sync + use<> {
+        let valid = self.shared.valid.clone();
+        move |pipeline| valid.settings(pipeline)
+    }
+
     /// See [`Worker::start`].
     ///
     /// # Errors

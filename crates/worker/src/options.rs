@@ -56,6 +56,15 @@ pub struct Options {
     pub transport: Option<Arc<dyn Transport>>,
 }
 
+/// The flags of commands that use the same files and stores as this process, each after a blank.
+#[derive(Debug, Clone, Default)]
+pub struct CommandFlags {
+    /// Flags for the reading of pipeline files.
+    pub files: String,
+    pub state: String,
+    pub dead_letters: String,
+}
+
 /// Default of `--remembered-max`.
 pub const REMEMBERED_MAX: u64 = 1_000_000;
 
@@ -93,8 +102,18 @@ impl Options {
         self.dead_letters.as_ref().map_or(String::new(), dead_letters::flag)
     }
 
+    pub(super) fn command_flags(&self) -> CommandFlags {
+        CommandFlags { files: self.file_flags(), state: self.state_flags(), dead_letters: self.dead_letter_flags() }
+    }
+
+    /// Returns the flags of `retry`; `None` if it cannot reach this process through its state.
+    pub(super) fn retry_flags(&self) -> Option<String> {
+        let reaches = matches!(self.state, StoreLocation::File(_));
+        reaches.then(|| format!("{}{}", self.state_flags(), self.url_flag()))
+    }
+
     /// Returns the flag with which a command asks this process. Empty if the command does so by default.
-    pub(super) fn url_flag(&self) -> String {
+    fn url_flag(&self) -> String {
         let Some(mut address) = self.listening else { return String::new() };
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());

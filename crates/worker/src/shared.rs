@@ -17,6 +17,7 @@ use super::spec::LaneSpec;
 use super::start_error::StartError;
 use super::stores::Stores;
 use super::usage::UsageWriter;
+use super::valid_pipelines::ValidPipelines;
 use super::warnings::Warnings;
 use crate::pipeline::Pipeline;
 
@@ -32,6 +33,8 @@ pub struct Shared {
     pub reporter: Reporter,
     pub usage: UsageWriter,
     pub warnings: Arc<Warnings>,
+    /// Empty in a run that ends when its lanes are complete.
+    pub valid: Arc<ValidPipelines>,
 }
 
 impl Shared {
@@ -77,6 +80,7 @@ impl Shared {
             telemetry,
             stores,
             warnings,
+            valid: Arc::default(),
         })
     }
 

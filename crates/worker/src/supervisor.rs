@@ -10,8 +10,7 @@ use s1_forwarder_engine::lane::{LaneEnd, until_lanes_wake};
 use s1_forwarder_engine::sink::Deadline;
 use s1_forwarder_engine::transform::forget_unused_programs;
 use s1_forwarder_failure::catch_panic::result_of;
-use s1_forwarder_state::StoreLocation;
-use s1_forwarder_telemetry::{CommandFlags, HealthPart};
+use s1_forwarder_telemetry::HealthPart;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -30,7 +29,6 @@ use super::resources;
 use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
-use super::valid_pipelines::ValidPipelines;
 use super::warnings::follow_pipelines;
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 
@@ -62,7 +60,6 @@ pub struct Supervisor {
     scan: Option<RunningScan>,
     /// The owners of the names of tenants' files.
     owners: Option<Arc<NameOwners>>,
-    valid: Arc<ValidPipelines>,
     watch: Watch,
     stop: CancellationToken,
     pipelines: HashMap<String, RunningPipeline>,
@@ -135,14 +132,11 @@ impl Supervisor {
         let (files, watch) = pipeline::open(&shared.options.pipelines, &shared.options.files).await;
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
-        let valid = Arc::<ValidPipelines>::default();
-        shared.telemetry.set_settings_source(valid.clone());
         Self {
             shared,
             files: Some(files),
             scan: None,
             owners: owners.map(Arc::new),
-            valid,
             watch,
             stop,
             pipelines: HashMap::new(),
@@ -175,20 +169,11 @@ impl Supervisor {
         if let Some(resources) = self.watch.resources() {
             reporting.spawn(resources::report(self.shared.clone(), resources, ask_retry.clone()));
         }
-        // Lanes that wait long name the command `retry`, if a command can reach this process through its state.
-        let options = &self.shared.options;
-        let reaches = matches!(options.state, StoreLocation::File(_));
-        self.shared.telemetry.set_command_flags(CommandFlags {
-            retry: reaches.then(|| format!("{}{}", options.state_flags(), options.url_flag()).into()),
-            files: options.file_flags(),
-            state: options.state_flags(),
-            dead_letters: options.dead_letter_flags(),
-        });
         reporting.spawn(serve_requests(self.shared.clone(), ask_retry));
         reporting.spawn(follow_pipelines(
             self.shared.warnings.clone(),
-            self.valid.clone(),
-            options.files.tenants.clone(),
+            self.shared.valid.clone(),
+            self.shared.options.files.tenants.clone(),
             self.shared.telemetry.clone(),
         ));
         tokio::select! {
@@ -291,7 +276,7 @@ impl Supervisor {
         match &mut self.scan {
             Some(scan) => scan.publish_all = true,
             None => {
-                let paths = self.valid.all().into_iter().map(|pipeline| pipeline.path.clone()).collect();
+                let paths = self.shared.valid.all().into_iter().map(|pipeline| pipeline.path.clone()).collect();
                 self.publish_file_status(&paths);
             }
         }
@@ -303,7 +288,7 @@ impl Supervisor {
         if self.stop.is_cancelled() {
             return;
         }
-        let mut mine = self.valid.all();
+        let mut mine = self.shared.valid.all();
         mine.retain(|pipeline| self.shard_of(pipeline) == shard);
         let lanes = mine.iter().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
         mine.iter().for_each(|pipeline| self.run_pipeline(pipeline, lanes));
@@ -344,7 +329,7 @@ impl Supervisor {
     fn end_scan(&mut self, files: Files, changes: Changes) {
         let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
         if !changes.is_empty() {
-            self.valid.replace(files.running());
+            self.shared.valid.replace(files.running());
             self.shared.warnings.set_files(files.running(), &self.shared.options.file_flags());
         }
         if !(changes.is_empty() && changes.affected.is_empty()) {
@@ -474,7 +459,7 @@ impl Supervisor {
 
     /// A path with a typing mistake must not look like a worker that is well.
     fn warn_if_idle(&mut self) {
-        if !self.valid.is_empty() {
+        if !self.shared.valid.is_empty() {
             self.warned_idle = None;
         } else if self.warned_idle.is_none_or(|warned| warned.elapsed() >= WARN_IDLE_EVERY) {
             self.warned_idle = Some(Instant::now());
@@ -542,7 +527,7 @@ impl Supervisor {
         for lane in lanes {
             by_pipeline.entry(lane.pipeline.clone()).or_default().push(lane);
         }
-        let mut pipelines = self.valid.all();
+        let mut pipelines = self.shared.valid.all();
         pipelines.retain(|pipeline| by_pipeline.contains_key(&pipeline.name));
         let starting = by_pipeline.values().map(Vec::len).sum();
         for pipeline in pipelines {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use s1_forwarder_telemetry::SettingsSource;
 use tokio::sync::Notify;
 
 use crate::pipeline::Pipeline;
@@ -34,10 +33,9 @@ impl ValidPipelines {
     pub fn is_empty(&self) -> bool {
         self.by_name.read().is_empty()
     }
-}
 
-impl SettingsSource for ValidPipelines {
-    fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>> {
+    /// Returns the keys and values of the pipeline with this name, without secrets; `None` if there is none.
+    pub fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>> {
         let pipeline = self.by_name.read().get(pipeline).cloned();
         pipeline.map(|pipeline| pipeline.effective())
     }

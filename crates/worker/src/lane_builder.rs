@@ -25,7 +25,7 @@ use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::Options;
+use super::options::Options;
 use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
 use super::stores::Stores;

@@ -374,7 +374,7 @@ mod tests {
     use s1_forwarder_telemetry::Silence;
 
     use super::*;
-    use crate::Options;
+    use crate::options::Options;
     use crate::pipeline::{self, FileOptions};
     use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore, StateError, Store};
     use s1_forwarder_engine::console::Response;

@@ -58,7 +58,6 @@ use tracing::{error, info, warn};
 
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 pub use duplicates::{Duplicate, OtherVersion, find_duplicates, find_other_versions};
-pub use lane_builder::BuildLaneError;
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{CommandFlags, DEFAULT_LISTEN, Options, REMEMBERED_MAX};

@@ -127,7 +127,7 @@ pub(super) mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::Options;
+    use crate::options::Options;
     use crate::pipeline::{self, FileOptions};
     use s1_forwarder_engine::checkpoint::MemoryStore;
     use s1_forwarder_engine::console::scripted::{ScriptedTransport, dated};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::Options;
+use super::options::Options;
 use crate::pipeline::{self, Changes, FileOptions, Files, Loaded, Location, Owners, Scan};
 
 const VERSION: u32 = 1;

@@ -24,8 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::BuildLaneError;
-use super::lane_builder::LaneBuilder;
+use super::lane_builder::{BuildLaneError, LaneBuilder};
 use super::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 

@@ -24,12 +24,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use super::lane_builder::LaneStart;
+use super::lane_builder::{BuildLaneError, LaneStart};
+use super::options::Options;
 use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::usage::CommandUsage;
 use super::verify::{VerifyError, live_backend, replays_area};
-use super::{BuildLaneError, Options};
 use crate::pipeline::Pipeline;
 
 /// Settled dead letters are removed from their store when they have this many bytes, and at the end. A kill then

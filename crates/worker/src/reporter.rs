@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::lane_builder::LaneBuilder;
 use super::renames::{MAX_ORPHANS, Renames, advice_of_lost};
-use crate::Options;
+use crate::options::Options;
 
 /// Interval at which lanes are asked for events that the log has not reported yet.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use s1_forwarder_engine::checkpoint::Store;
 use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_state::StoreLocation;
 
-use super::Options;
+use super::options::Options;
 
 /// The stores of the checkpoints of a worker's lanes.
 #[derive(Debug)]

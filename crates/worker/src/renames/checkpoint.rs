@@ -9,7 +9,9 @@ use s1_forwarder_engine::lane::{LaneCheckpoint, claim_copy};
 use s1_forwarder_state::Access;
 use s1_forwarder_telemetry::usage::Usage;
 
-use crate::{Options, repairs_area, replays_area, usage_area};
+use crate::options::Options;
+use crate::usage::usage_area;
+use crate::verify::{repairs_area, replays_area};
 
 /// Renames a lane's checkpoint with its journal, the repairs and replays that complete its ledger, and what it did. The
 /// new name must have no checkpoint. After a crash the call can be repeated.

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::rename_checkpoint;
-use crate::Options;
+use crate::options::Options;
 use crate::shared::Shared;
 
 /// Interval at which a worker looks for requests.

@@ -10,9 +10,10 @@ use s1_forwarder_telemetry::{LaneState, Telemetry};
 use tokio::time::timeout;
 
 use super::*;
+use crate::options::Options;
 use crate::pipeline::{self, FileOptions};
 use crate::shared::Shared;
-use crate::{Options, usage_area};
+use crate::usage::usage_area;
 
 const LEASE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);

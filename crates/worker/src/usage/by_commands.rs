@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::{InDoubt, UsageStoreError};
-use crate::Options;
+use crate::options::Options;
 
 /// Interval at which a long command writes.
 const INTERVAL: Duration = Duration::from_secs(19 * 60);

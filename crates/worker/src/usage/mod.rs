@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::Options;
+use super::options::Options;
 use super::stores::Stores;
 
 pub use by_commands::{CommandUsage, usage_area};

@@ -7,7 +7,7 @@ use s1_forwarder_telemetry::{LaneState, Telemetry};
 use tokio::time::advance;
 
 use super::*;
-use crate::Options;
+use crate::options::Options;
 use crate::shared::Shared;
 
 const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);

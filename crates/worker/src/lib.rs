@@ -17,6 +17,7 @@ mod checks;
 pub mod cluster;
 mod duplicates;
 mod expiry;
+mod file_reports;
 mod lane_builder;
 mod lane_runner;
 mod new_token;

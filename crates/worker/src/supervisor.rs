@@ -1,6 +1,7 @@
 //! Starts and stops lanes as pipeline files and shards change. It is the main loop of a worker.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use s1_forwarder_engine::lane::{LaneEnd, until_lanes_wake};
 use s1_forwarder_engine::sink::Deadline;
 use s1_forwarder_engine::transform::forget_unused_programs;
 use s1_forwarder_failure::catch_panic::result_of;
-use s1_forwarder_telemetry::HealthPart;
+use s1_forwarder_telemetry::{HealthPart, PipelineState};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 
 use super::checks::{self, Checks};
 use super::cluster::{Drained, Membership, ShardChange};
+use super::file_reports::FileReports;
 use super::lane_runner::LaneRunner;
 use super::open_files;
 use super::owners::{NameOwners, rescan};
@@ -30,21 +32,13 @@ use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::warnings::follow_pipelines;
-use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
-
-mod publish;
+use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
 
 /// Interval of the supervisor's heartbeat, and of the process's gauges.
 const TICK: Duration = Duration::from_secs(5);
 
 /// A scan that takes longer is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(15);
-
-/// Files whose problems are logged after a scan. A wrong line in the defaults file makes all files invalid.
-const MAX_LOGGED_FILES: usize = 100;
-
-/// Interval of the warning that there is nothing to run.
-const WARN_IDLE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Timeout for the release of the leases at the end. A lease that is not released expires.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,6 +49,7 @@ const RETRIES: usize = 16;
 /// Watches the pipeline files and the shards of this worker, and starts, restarts and stops lanes accordingly.
 pub struct Supervisor {
     shared: Arc<Shared>,
+    reports: FileReports,
     /// `None` while a scan has them.
     files: Option<Files>,
     scan: Option<RunningScan>,
@@ -70,12 +65,8 @@ pub struct Supervisor {
     shards: HashMap<u32, OwnedShard>,
     /// The shard of each pipeline, whether this worker owns the shard or not. Empty without a cluster.
     shard_by_pipeline: HashMap<String, u32>,
-    /// Time of the last warning that there is nothing to run.
-    warned_idle: Option<Instant>,
     /// True if the log has warned that the lanes may need more open files than the process may have.
     warned_files: bool,
-    /// True if the last scan that found changes found invalid files.
-    has_invalid_files: bool,
 }
 
 /// A shard of this worker. Without a cluster, shard 0 has all pipelines.
@@ -133,6 +124,7 @@ impl Supervisor {
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
         Self {
+            reports: FileReports::new(shared.clone()),
             shared,
             files: Some(files),
             scan: None,
@@ -144,9 +136,7 @@ impl Supervisor {
             cluster,
             shards,
             shard_by_pipeline: HashMap::new(),
-            warned_idle: None,
             warned_files: false,
-            has_invalid_files: false,
         }
     }
 
@@ -277,9 +267,26 @@ impl Supervisor {
             Some(scan) => scan.publish_all = true,
             None => {
                 let paths = self.shared.valid.all().into_iter().map(|pipeline| pipeline.path.clone()).collect();
-                self.publish_file_status(&paths);
+                self.publish(&paths);
             }
         }
+    }
+
+    /// The status of these files may have changed.
+    fn publish(&self, paths: &BTreeSet<PathBuf>) {
+        if let Some(files) = &self.files {
+            self.reports.set_status(files, paths, |pipeline| self.place(pipeline));
+        }
+    }
+
+    /// The state of a valid pipeline, and its shard if several workers share the pipelines.
+    fn place(&self, pipeline: &Pipeline) -> (PipelineState, Option<u32>) {
+        let state = match self.pipelines.contains_key(&pipeline.name) {
+            _ if !pipeline.enabled => PipelineState::Paused,
+            true => PipelineState::Running,
+            false => PipelineState::Elsewhere,
+        };
+        (state, self.cluster.as_ref().map(|cluster| cluster.shard_of(&pipeline.console)))
     }
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
@@ -385,58 +392,13 @@ impl Supervisor {
             info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
             self.run_pipeline(pipeline, lanes);
         }
-        self.log_warnings(changes.started.iter().chain(&changes.changed));
-        let sources = self.files.as_ref().map(Files::problems_of_other_paths).unwrap_or_default();
-        for invalid in changes.invalid.iter().take(MAX_LOGGED_FILES) {
-            log_problems(&invalid.problems);
-            let file = invalid.path.display();
-            match &invalid.still_running {
-                _ if sources.contains_key(&invalid.path) => {
-                    error!(%file, "what runs continues as it is; a restart would start no pipeline that depends on this")
-                }
-                Some(name) => {
-                    error!(pipeline = %name, %file, "the last good version keeps running; a restart would not start it")
-                }
-                None => error!(%file, "not started"),
-            }
+        if let Some(files) = &self.files {
+            self.reports.changed(files, &changes);
         }
-        if let Some(more) = changes.invalid.len().checked_sub(MAX_LOGGED_FILES).filter(|more| *more > 0) {
-            error!(more, "more files are invalid: `check` and the status page name them");
-        }
-        for path in changes.repaired.iter().take(MAX_LOGGED_FILES) {
-            info!(file = %path.display(), "the file is valid again");
-        }
-        self.publish_reload(&changes, &sources);
-        let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let sources = sources.into_iter().map(|(path, problems)| (path, text(problems))).collect();
-        self.shared.telemetry.set_source_problems(sources);
-        self.publish_file_status(&changes.affected);
-        self.warn_if_idle();
+        self.publish(&changes.affected);
+        self.reports.warn_if_idle();
         if !(changes.started.is_empty() && changes.changed.is_empty()) {
             self.warn_of_open_files();
-        }
-    }
-
-    /// Logs the warnings that `check` would give for these files. Beyond `MAX_LOGGED_FILES`, only their number is
-    /// logged.
-    fn log_warnings<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
-        let Some(files) = &self.files else { return };
-        let mut left = MAX_LOGGED_FILES;
-        let mut more = 0;
-        for report in pipelines.filter_map(|pipeline| files.report(&pipeline.path)) {
-            let warnings: Vec<Problem> =
-                report.problems.iter().filter(|problem| !problem.is_error()).cloned().collect();
-            match (warnings.is_empty(), left) {
-                (true, _) => {}
-                (false, 0) => more += 1,
-                (false, _) => {
-                    left -= 1;
-                    log_problems(&warnings);
-                }
-            }
-        }
-        if more > 0 {
-            warn!(more, "more files have warnings: `check` and the status page name them");
         }
     }
 
@@ -455,27 +417,6 @@ impl Supervisor {
             );
         }
         self.warned_files = is_low;
-    }
-
-    /// A path with a typing mistake must not look like a worker that is well.
-    fn warn_if_idle(&mut self) {
-        if !self.shared.valid.is_empty() {
-            self.warned_idle = None;
-        } else if self.warned_idle.is_none_or(|warned| warned.elapsed() >= WARN_IDLE_EVERY) {
-            self.warned_idle = Some(Instant::now());
-            if self.has_invalid_files {
-                return warn!("no pipeline file is valid, so nothing is pulled");
-            }
-            let shared = self.shared.clone();
-            // The file system may not answer.
-            spawn_blocking(move || {
-                let defaults = shared.options.files.defaults.as_deref();
-                let places = shared.options.pipelines.iter();
-                let looked_in: Vec<String> = places.map(|location| location.explain_empty(defaults)).collect();
-                let looked_in = looked_in.join("; ");
-                warn!(looked_in, "there is no valid pipeline file, so nothing is pulled: see --pipelines");
-            });
-        }
     }
 
     /// Starts and stops lanes so that they match `pipeline`. Lanes with unchanged settings keep running. `starting` is
@@ -569,15 +510,5 @@ async fn next_change(cluster: &mut Option<Membership>) -> Option<ShardChange> {
     match cluster {
         Some(cluster) => cluster.changes.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-fn log_problems(problems: &[Problem]) {
-    for problem in problems {
-        if problem.is_error() {
-            error!(file = %problem.file.display(), "{problem}");
-        } else {
-            warn!(file = %problem.file.display(), "{problem}");
-        }
     }
 }

@@ -20,12 +20,18 @@ use crate::checkpoint::with_lane;
 use crate::console::Endpoint;
 use crate::source::ConsoleHabits;
 
+/// Whether a lane has begun.
+pub enum Phase {
+    /// The lane is new and has not learned the console's time. The time at which the lane begins is unknown, and its
+    /// checkpoint is not stored.
+    LearnsTime,
+    Begun,
+}
+
 /// The state that a lane keeps from poll to poll.
 pub struct OpenLane {
     pub checkpoint: LaneCheckpoint,
-    /// False for a new lane that has not learned the console's time. The time at which the lane begins is unknown then,
-    /// and its checkpoint is not stored.
-    pub is_begun: bool,
+    pub phase: Phase,
     pub writer: CheckpointWriter,
     pub sizing: Sizing,
     pub habits: ConsoleHabits,
@@ -96,11 +102,13 @@ impl Lane {
             }
         };
         self.meter().report(LaneEvent::CheckpointStored);
-        let is_begun = opened.is_some();
-        let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
-        if is_begun {
-            report(self.metrics(), &checkpoint.position);
-        }
+        let (phase, checkpoint) = match opened {
+            Some(checkpoint) => {
+                report(self.metrics(), &checkpoint.position);
+                (Phase::Begun, checkpoint)
+            }
+            None => (Phase::LearnsTime, self.first_checkpoint(Timestamp::default(), false)),
+        };
         self.metrics().set_opened(checkpoint.settled);
         self.meter().measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // Whether the console is silent is unknown before a poll has asked it.
@@ -113,7 +121,7 @@ impl Lane {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
             token_changes: self.client.token_changes(),
             checkpoint,
-            is_begun,
+            phase,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
             habits: ConsoleHabits::default(),

@@ -52,10 +52,18 @@ pub struct LaneRunner {
     waits: StartWaits,
     /// When `stop` was asked for, once that is known.
     stopped: OnceLock<Instant>,
-    /// If set, the lane ends when it has caught up, or when it made no progress for this long.
-    once_timeout: Option<Duration>,
-    /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
-    detached: Option<Box<DetachedLane>>,
+    purpose: Purpose,
+}
+
+/// What the lane is for.
+#[derive(Debug)]
+enum Purpose {
+    /// A lane of a worker: it goes on until it is asked to stop.
+    Worker,
+    /// A lane of `run --once`: it ends when it has caught up, or when it made no progress for this long.
+    Once(Duration),
+    /// A lane of `backfill` or `verify`, next to the worker's lanes. It ends as one of [`Self::Once`]. Boxed: few are.
+    Detached(Duration, Box<DetachedLane>),
 }
 
 /// The next step of a lane's runner.
@@ -95,19 +103,30 @@ impl LaneRunner {
             start_after: Duration::ZERO,
             waits: StartWaits::default(),
             stopped: OnceLock::new(),
-            once_timeout: None,
-            detached: None,
+            purpose: Purpose::Worker,
         }
     }
 
     /// The lane ends when it has caught up, or when it made no progress for this long.
     pub fn once(self, timeout: Duration) -> Self {
-        Self { once_timeout: Some(timeout), ..self }
+        Self { purpose: Purpose::Once(timeout), ..self }
     }
 
-    /// The lane runs next to the worker's lanes.
-    pub fn detached(self, lane: DetachedLane) -> Self {
-        Self { detached: Some(Box::new(lane)), ..self }
+    /// The lane runs next to the worker's lanes, and ends as with [`Self::once`].
+    pub fn detached(self, timeout: Duration, lane: DetachedLane) -> Self {
+        Self { purpose: Purpose::Detached(timeout, Box::new(lane)), ..self }
+    }
+
+    /// The longest time without progress of a lane that ends when it has caught up.
+    fn once_timeout(&self) -> Option<Duration> {
+        match self.purpose {
+            Purpose::Worker => None,
+            Purpose::Once(timeout) | Purpose::Detached(timeout, _) => Some(timeout),
+        }
+    }
+
+    fn is_detached(&self) -> bool {
+        matches!(self.purpose, Purpose::Detached(..))
     }
 
     /// Makes the lane run only while this worker has its shard.
@@ -127,21 +146,22 @@ impl LaneRunner {
             let _ = previous.await;
         }
         self.wait(self.start_after).await;
-        let meter = match &self.detached {
-            Some(detached) => detached.meter.clone(),
-            None => self.shared.lane_builder.meter(&self.spec),
+        let meter = match &self.purpose {
+            Purpose::Detached(_, lane) => lane.meter.clone(),
+            Purpose::Worker | Purpose::Once(_) => self.shared.lane_builder.meter(&self.spec),
         };
-        if self.once_timeout.is_none() && self.detached.is_none() {
-            let command = self.shared.lane_builder.command_to_retry(&self.spec.id);
-            command.into_iter().for_each(|command| meter.metrics.set_command_to_retry(command));
+        if let Purpose::Worker = self.purpose
+            && let Some(command) = self.shared.lane_builder.command_to_retry(&self.spec.id)
+        {
+            meter.metrics.set_command_to_retry(command);
         }
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
         meter.metrics.requeue_in_flight();
-        if self.detached.is_none() {
+        if !self.is_detached() {
             // Boxed: it would enlarge the future of each lane.
             let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
-            if self.once_timeout.is_some() {
+            if let Purpose::Once(_) = self.purpose {
                 // This counts the minute that is not over. Otherwise a run that takes less would count nothing.
                 self.shared.usage.count_minute(&meter.metrics);
             }
@@ -150,7 +170,7 @@ impl LaneRunner {
             Box::pin(self.shared.usage.end(&meter.metrics, is_held, deadline)).await;
         }
         self.shared.reporter.log_pending_of(&meter.metrics, None);
-        if self.once_timeout.is_none() {
+        if let Purpose::Worker = self.purpose {
             meter.end();
         }
         end
@@ -210,7 +230,7 @@ impl LaneRunner {
 
     /// Compiles the programs of the lane, and builds and starts it.
     async fn build(&self, meter: &Meter, forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>) -> RunnerStep {
-        if self.detached.is_none() {
+        if !self.is_detached() {
             self.shared.usage.begin(&meter.metrics, self.shard);
         }
         // Boxed: few lanes have any, and it would enlarge the future of each.
@@ -247,7 +267,7 @@ impl LaneRunner {
             }
         };
         match ended {
-            Ok(LaneEnd::TakenOver) if self.detached.is_none() => {
+            Ok(LaneEnd::TakenOver) if !self.is_detached() => {
                 meter.metrics.requeue_in_flight();
                 self.shared.renames.forget_listing().await;
                 RunnerStep::Pause(RESTART_DELAY_AFTER_CONFLICT)
@@ -269,7 +289,7 @@ impl LaneRunner {
     /// # Errors
     /// The end of the lane, if it is given up.
     async fn begin<'a>(&'a self, meter: &'a Meter) -> Result<Option<Running<'a>>, LaneEnd> {
-        if self.detached.is_some() {
+        if self.is_detached() {
             return Ok(None);
         }
         let Self { spec, shared, shard, .. } = self;
@@ -278,7 +298,7 @@ impl LaneRunner {
             lane_builder: &shared.lane_builder,
             meter,
             shard: *shard,
-            once: self.once_timeout.is_some(),
+            once: self.once_timeout().is_some(),
         };
         shared.renames.begin(lane).await.map(Some).ok_or(LaneEnd::Refused)
     }
@@ -290,17 +310,17 @@ impl LaneRunner {
     fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, Failure> {
         let start = LaneStart {
             first_poll_after: self.waits.first_poll,
-            once: self.once_timeout.is_some(),
+            once: self.once_timeout().is_some(),
             deadline: self.deadline.clone(),
             shard: self.shard,
         };
         let build = || self.shared.lane_builder.build_lane(&self.spec, meter, start);
         let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(Failure::transient)?;
         let mut lane = built?;
-        if let Some(DetachedLane { key, wanted, sink_proven, .. }) = self.detached.as_deref() {
-            lane.budget.set_proven(*sink_proven);
-            lane.key = key.clone();
-            lane.wanted = wanted.clone();
+        if let Purpose::Detached(_, detached) = &self.purpose {
+            lane.budget.set_proven(detached.sink_proven);
+            lane.key = detached.key.clone();
+            lane.wanted = detached.wanted.clone();
         }
         meter.report(LaneEvent::LaneBegins);
         Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
@@ -314,7 +334,7 @@ impl LaneRunner {
             sleep(self.shared.options.shutdown_timeout).await;
         };
         let no_progress = async {
-            match self.once_timeout {
+            match self.once_timeout() {
                 // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
                 Some(timeout) => Box::pin(no_progress(metrics, timeout)).await,
                 None => std::future::pending().await,

@@ -335,8 +335,7 @@ impl Job {
         };
         let runner = Box::new(
             LaneRunner::of(Arc::new(spec), self.shared.clone(), self.stop.child_token())
-                .once(self.backfill.once_timeout)
-                .detached(lane),
+                .detached(self.backfill.once_timeout, lane),
         );
         let exit = caught(tokio::spawn(runner.run(None))).await;
         self.sink_proven.fetch_or(meter.metrics.send.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);

@@ -533,7 +533,7 @@ impl Redelivery<'_> {
         let meter = Meter::detached(&shared.telemetry, pipeline, *stream, sink, kind, shared.options.clock);
         let spec = LaneSpec { pull: Arc::new(pull), ..spec.clone() };
         let lane = DetachedLane { key, meter: meter.clone(), wanted, sink_proven: false };
-        let runner = LaneRunner::of(Arc::new(spec), shared.clone(), stop.child_token()).once(timeout).detached(lane);
+        let runner = LaneRunner::of(Arc::new(spec), shared.clone(), stop.child_token()).detached(timeout, lane);
         let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
         let metrics = &meter.metrics;
         usage.take(metrics, StoredPart::Usage);

@@ -20,31 +20,28 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 /// its journal needs a new version, and golden files (`tests/lanes/layouts.rs`). New fields come last, and have their
 /// defaults if an older layout is read.
 const VERSION: u64 = 10;
-/// The first layout with a rhythm.
-const WITH_RHYTHM: u64 = 5;
 /// Number of segments that are read at a time, usually of about 1 MiB each. Reading several from a topic takes as long
 /// as reading one.
 const SEGMENTS_AT_ONCE: usize = 16;
-/// The first layout with a former ledger and a tenant.
-const WITH_FORMER: u64 = 6;
-/// The first layout with sums of what was delivered.
-const WITH_DELIVERED: u64 = 7;
-/// The first layout with a target.
-const WITH_TARGET: u64 = 8;
-/// The first layout with the scope of the token's user.
-const WITH_USER: u64 = 9;
-/// The first layout with the store of dead letters.
-const WITH_DEAD_LETTERS: u64 = 10;
-/// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
+/// The oldest layout that is read.
 const OLDEST: u64 = 3;
 /// How far in the future the time of a record's creation may be, whatever the console's clocks say. The ledger leaves
 /// out records with a later time, since the sums of such hours would not expire.
 const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// The state of a lane that is stored in one write: its position, the ledger, and the settings under which both were
-/// made. The stored form begins with the version and the position. The fields follow in this order, then the type of
-/// the sink, the rhythm, the former ledger, the tenant, the delivered sums of both ledgers, the target, the scope of the
-/// token's user, and the store of dead letters.
+/// made. Its stored form has these parts, one after the other:
+///
+/// | first layout | part |
+/// | --- | --- |
+/// | 3 | the version of the layout; the position; the fields from `host` to `ledger`, and the log |
+/// | 4 | `sink_type` |
+/// | 5 | `rhythm` |
+/// | 6 | `former`, then `tenant` |
+/// | 7 | the sums of what was delivered, of `ledger` and of `former` |
+/// | 8 | `target` |
+/// | 9 | `user` |
+/// | 10 | `dead_letters` |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -348,17 +345,17 @@ impl LaneCheckpoint {
         }
         let (part, rest): (PositionPart<'static>, _) = postcard::take_from_bytes(rest)?;
         let (mut checkpoint, mut rest): (Self, _) = postcard::take_from_bytes(rest)?;
-        if version > OLDEST {
+        if version >= 4 {
             (checkpoint.sink_type, rest) = postcard::take_from_bytes(rest)?;
         }
-        if version >= WITH_RHYTHM {
+        if version >= 5 {
             (checkpoint.rhythm, rest) = postcard::take_from_bytes(rest)?;
         }
-        if version >= WITH_FORMER {
+        if version >= 6 {
             (checkpoint.former, rest) = postcard::take_from_bytes(rest)?;
             (checkpoint.tenant, rest) = postcard::take_from_bytes(rest)?;
         }
-        if version >= WITH_DELIVERED {
+        if version >= 7 {
             let (delivered, of_former);
             ((delivered, of_former), rest) = postcard::take_from_bytes(rest)?;
             checkpoint.ledger.set_delivered(delivered);
@@ -366,13 +363,13 @@ impl LaneCheckpoint {
                 former.set_delivered(of_former);
             }
         }
-        if version >= WITH_TARGET {
+        if version >= 8 {
             (checkpoint.target, rest) = postcard::take_from_bytes(rest)?;
         }
-        if version >= WITH_USER {
+        if version >= 9 {
             (checkpoint.user, rest) = postcard::take_from_bytes(rest)?;
         }
-        if version >= WITH_DEAD_LETTERS {
+        if version >= 10 {
             (checkpoint.dead_letters, rest) = postcard::take_from_bytes(rest)?;
         }
         if !rest.is_empty() {

@@ -7,7 +7,8 @@ use crate::worker::CommandFlags;
 /// Returns the keys and values of the pipeline with this name, without secrets; `None` if no such pipeline runs.
 type Settings = dyn Fn(&str) -> Option<Vec<(String, String)>> + Send + Sync;
 
-/// The data that the pages show of the worker, besides its telemetry. Empty until the worker has opened its state.
+/// The data that the pages show of the worker, besides its telemetry. Empty until the worker has opened its state,
+/// and in `run --once`.
 #[derive(Default)]
 pub struct WorkerView(OnceLock<(CommandFlags, Box<Settings>)>);
 

@@ -1,8 +1,8 @@
 //! The worker: it starts, restarts and stops the lanes of this process. Most commands use parts of it.
 //!
 //! - [`pipeline`] reads the pipeline files, checks them, and watches them for changes.
-//! - `supervisor` compares the lanes that run with those of the files. `lane_runner` keeps one lane running, and
-//!   `lane_builder` builds it with what lanes share.
+//! - `supervisor` compares the lanes that run with those of the files, about which `file_reports` informs the operator.
+//!   `lane_runner` keeps one lane running, and `lane_builder` builds it with what lanes share.
 //! - [`cluster`] divides the pipelines among several workers. `resources` reports to `Pipeline` resources.
 //! - `renames` and `owners` decide which lane a stored checkpoint belongs to.
 //! - `backfill`, `replay` and `verify` do the work of the commands of these names. `once` ends a worker whose lanes are

@@ -66,7 +66,7 @@ struct Part {
     span: Span,
     /// Whether a cursor was followed: the list may have ended too early.
     is_long: bool,
-    /// What is looked for, if the part is read reread.
+    /// What the part is read again for; `None` if it is read first.
     reread: Option<Reread>,
 }
 
@@ -204,7 +204,7 @@ impl Parts {
     }
 
     /// Decides how to go on after a count. If the console counts more records than are known, the poll asks for these
-    /// reread. If the count says nothing, the poll asks for what comes after the last record of the list. Time that
+    /// again. If the count says nothing, the poll asks for what comes after the last record of the list. Time that
     /// stays open is read once more anyway.
     pub fn counted(&mut self, search: CountSearch, selection: &Selection, progress: &Progress) -> AfterList {
         if search.question().is_some() {

@@ -217,7 +217,7 @@ pub struct LaneMetrics {
     pub stream: Stream,
     pub sink: String,
     /// See [`Self::set_command_to_retry`].
-    command_to_retry: OnceLock<Box<str>>,
+    command_to_retry: OnceLock<Arc<[String; 2]>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
     labels: Box<str>,
     pub pull: PullCounts,
@@ -316,9 +316,10 @@ impl LaneMetrics {
         }
     }
 
-    /// Sets the command that makes the lane's next attempt now. To be called once, if a command reaches this process.
-    pub fn set_command_to_retry(&self, command: String) {
-        let _ = self.command_to_retry.set(command.into());
+    /// Sets the command that makes the lane's next attempt now, as the texts before and after the lane's name. To be
+    /// called once, if a command reaches this process. The lanes of a process share the texts.
+    pub fn set_command_to_retry(&self, command: Arc<[String; 2]>) {
+        let _ = self.command_to_retry.set(command);
     }
 
     /// Returns the mean duration in seconds of the requests to the sink that ended in the last minute. `None` if none
@@ -328,15 +329,17 @@ impl LaneMetrics {
     }
 
     /// The command that makes the lane's next attempt now, if the lane fails and waits long for that.
-    pub fn retry_command(&self, now: Timestamp) -> Option<&str> {
+    pub fn retry_command(&self, now: Timestamp) -> Option<String> {
         let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
         let waits = !self.state().is_up() && self.next_attempt().is_some_and(is_long);
         if waits { self.command_to_retry() } else { None }
     }
 
     /// See [`Self::set_command_to_retry`]. `None` if no command reaches this process.
-    pub(super) fn command_to_retry(&self) -> Option<&str> {
-        self.command_to_retry.get().map(|command| &**command)
+    pub(super) fn command_to_retry(&self) -> Option<String> {
+        let Self { pipeline, stream, sink, .. } = self;
+        let [before, after] = &**self.command_to_retry.get()?;
+        Some(format!("{before}{pipeline}/{stream}/{sink}{after}"))
     }
 
     /// The labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.

@@ -58,7 +58,9 @@ pub struct LaneBuilder {
     program_threads: ProgramThreads,
     start_times: StartTimes,
     state_flags: Arc<str>,
-    retry_flags: Option<String>,
+    /// The command that makes the next attempt of a lane now: the texts before and after the lane's name. `None` if no
+    /// command reaches this process.
+    pub command_to_retry: Option<Arc<[String; 2]>>,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -152,7 +154,7 @@ impl LaneBuilder {
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             state_flags: options.state_flags().into(),
-            retry_flags: options.retry_flags(),
+            command_to_retry: options.retry_flags().map(|flags| Arc::new(["s1-forwarder retry ".to_owned(), flags])),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
@@ -165,11 +167,6 @@ impl LaneBuilder {
     /// The flags of a command that uses the same state. A tenant has no access to it.
     pub fn state_flags(&self, spec: &LaneSpec) -> Arc<str> {
         if spec.tenant.is_some() { "".into() } else { self.state_flags.clone() }
-    }
-
-    /// Returns the command that makes the next attempt of a lane now. `None` if no command reaches this process.
-    pub fn command_to_retry(&self, lane: &LaneId) -> Option<String> {
-        self.retry_flags.as_ref().map(|flags| format!("s1-forwarder retry {lane}{flags}"))
     }
 
     /// Returns the meter of a lane that the worker runs. The meter continues the counts of an earlier lane of the same

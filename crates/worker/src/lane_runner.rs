@@ -151,9 +151,9 @@ impl LaneRunner {
             Purpose::Worker | Purpose::Once(_) => self.shared.lane_builder.meter(&self.spec),
         };
         if let Purpose::Worker = self.purpose
-            && let Some(command) = self.shared.lane_builder.command_to_retry(&self.spec.id)
+            && let Some(command) = &self.shared.lane_builder.command_to_retry
         {
-            meter.metrics.set_command_to_retry(command);
+            meter.metrics.set_command_to_retry(command.clone());
         }
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;

@@ -242,7 +242,7 @@ impl Lookup for SearchHead {
         if rows.len() > MAX_LISTED {
             return Err(Unproven::TooLarge(format!("{} events are more than one list may have", rows.len())));
         }
-        // The question by identity finds upper-case letters, and no hyphens.
+        // The question by identity finds upper case, and no hyphens.
         let rows =
             rows.into_iter().filter(|(identity, _, row)| row.event_id.eq_ignore_ascii_case(&identity.to_string()));
         // A time without fraction is sufficient for its hour.

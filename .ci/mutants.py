@@ -269,7 +269,7 @@ def wait(process):
 
 def main():
     root, output = pathlib.Path.cwd(), pathlib.Path("target/mutants.out")
-    listed = json.loads(subprocess.check_output(["cargo", "mutants", "--list", "--json", "--diff"]))
+    listed = json.loads(subprocess.check_output(["cargo", "mutants", "--workspace", "--list", "--json", "--diff"]))
     # Its own `--re` and `--file` let others through.
     listed = [one for one in listed if re.search("|".join(sys.argv[1:]), one["name"])]
     if not listed:

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use s1_forwarder_record::Timestamp;
 
-/// The batches of a lane that its sink accepted with a warning, by the label `reason` of `sink_warnings_total`, since the
-/// process started.
+/// The batches of a lane that its sink accepted with a warning since the process started, by the label `reason` of
+/// `sink_warnings_total`.
 #[derive(Debug, Default)]
 pub(super) struct SinkWarnings(BTreeMap<&'static str, Reason>);
 

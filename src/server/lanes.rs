@@ -585,7 +585,7 @@ impl LaneRow {
             last_error: metrics.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(metrics.last_success()),
             next_attempt: time(metrics.next_attempt()),
-            retry: metrics.retry_command(now),
+            retry: metrics.retry_command_while_waiting(now),
             complete_until: time(metrics.complete_until()),
             lag_seconds: metrics.lag(now).map(|lag| lag.as_secs_f64()),
             newest_record: time(metrics.newest_record()),

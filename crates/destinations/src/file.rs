@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, OFlags};
 use s1_forwarder_engine::sink::append::{Readers, append_lines, lock_of};
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Probe, Sink};
 use s1_forwarder_engine::transform::Schema;
-use s1_forwarder_settings::{FOR_A_SHELL, FilePath, SettingKind, is_for_a_shell};
+use s1_forwarder_settings::{FilePath, SHELL_PATH_ADVICE, SettingKind, is_shell_path};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,8 +58,8 @@ impl SinkType for FileSettings {
         if above(path.path()) > above(self.path.path()) {
             return Err(BuildError::value("path", "a label may not be `..`, which leaves the directory"));
         }
-        if is_for_a_shell(&self.path.to_string()) {
-            return Err(BuildError::value("path", FOR_A_SHELL));
+        if is_shell_path(&self.path.to_string()) {
+            return Err(BuildError::value("path", SHELL_PATH_ADVICE));
         }
         if path.path().file_name().is_none() {
             return Err(BuildError::value("path", format!("`{}` is not the path of a file", self.path)));

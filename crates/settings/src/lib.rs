@@ -12,20 +12,20 @@ mod files;
 mod network;
 mod values;
 
-pub use files::file_path::{FOR_A_SHELL, FilePath, is_for_a_shell, quoted};
-pub use files::file_system::{Answers, ask_file_system};
+pub use files::file_path::{FilePath, SHELL_PATH_ADVICE, is_shell_path, quoted};
+pub use files::file_system::{FileAnswers, ask_file_system};
 pub use files::private::{
-    PRIVATE_FILE_MODE, check_private_directory, create_private_directories, not_followed, private_file,
+    PRIVATE_FILE_MODE, check_private_directory, create_private_directories, explain_symbolic_link, private_file,
 };
 pub use files::read_file::{not_a_regular_file, not_text, read_file, read_regular};
 pub use network::backoff::{FullJitter, RetrySettings};
 pub use network::client_error::{ClientError, Role};
 pub use network::dial::{DialError, Dialer, Dialled};
-pub use network::http::{HttpSettings, LOCAL_WAY, install_crypto_provider, local_client};
+pub use network::http::{HttpSettings, LOCAL_REQUEST_WAY, install_crypto_provider, local_client};
 #[cfg(feature = "kubernetes")]
 pub use network::kubernetes;
 pub use network::pin::{Fingerprint, FingerprintError};
-pub use network::proxy::{Proxy, ProxyError, UsedProxy, begins_twice};
+pub use network::proxy::{Proxy, ProxyError, UsedProxy, has_two_schemes};
 pub use network::reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
 pub use network::renewable_client::{RenewableClient, is_html, wants_tls};
 pub use network::request_error::{

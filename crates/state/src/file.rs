@@ -11,7 +11,7 @@ use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_failure::catch_panic::result_of;
 use s1_forwarder_record::Stream;
 use s1_forwarder_settings::{
-    check_private_directory, create_private_directories, not_followed, private_file, read_file,
+    check_private_directory, create_private_directories, explain_symbolic_link, private_file, read_file,
 };
 use tokio::sync::Semaphore;
 
@@ -54,8 +54,12 @@ impl FileStore {
         create_private_directories(&lanes).map_err(io("create", &lanes))?;
         sync_directory(directory)?;
         let path = directory.join(LOCK);
-        let lock =
-            private_file().create(true).append(true).open(&path).map_err(not_followed).map_err(io("open", &path))?;
+        let lock = private_file()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(explain_symbolic_link)
+            .map_err(io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { lanes, _lock: Some(lock), turns: WeakCache::default() }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.to_owned())),
@@ -141,7 +145,7 @@ impl Store for FileStore {
                 .write(true)
                 .truncate(true)
                 .open(&path)
-                .map_err(not_followed)
+                .map_err(explain_symbolic_link)
                 .map_err(io("create", &path))?;
             file.write_all(PROBE.as_bytes()).and_then(|()| file.sync_data()).map_err(io("write", &path))?;
             remove(&path, fs::remove_file)
@@ -217,7 +221,7 @@ fn append_durably(directory: &Path, append: &Append) -> Result<(), StateError> {
         .write(true)
         .truncate(false)
         .open(&path)
-        .map_err(not_followed)
+        .map_err(explain_symbolic_link)
         .map_err(io("open", &path))?;
     file.set_len(append.offset)
         .and_then(|()| file.seek(SeekFrom::End(0)))
@@ -260,7 +264,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         .create(true)
         .truncate(true)
         .open(&new)
-        .map_err(not_followed)
+        .map_err(explain_symbolic_link)
         .map_err(io("create", &new))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("write", &new))?;
     fs::rename(&new, path).map_err(io("replace", path))?;

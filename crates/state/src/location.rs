@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use s1_forwarder_engine::checkpoint::{StateError, Store};
-use s1_forwarder_settings::{FOR_A_SHELL, is_for_a_shell, is_namespace};
+use s1_forwarder_settings::{SHELL_PATH_ADVICE, is_namespace, is_shell_path};
 use sha2::{Digest, Sha256};
 
 use super::FileStore;
@@ -39,7 +39,7 @@ pub enum LocationError {
         "write it as file:DIR, for example file:/var/lib/s1-forwarder, as kubernetes:[NAMESPACE], or as kafka://BROKERS/TOPIC"
     )]
     Form,
-    #[error("{}", FOR_A_SHELL)]
+    #[error("{}", SHELL_PATH_ADVICE)]
     ForAShell,
     /// This build is without the feature that the location needs.
     #[error("this program was built without {0}")]
@@ -54,7 +54,7 @@ impl FromStr for StoreLocation {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
-            Some(("file", directory)) if is_for_a_shell(directory) => Err(LocationError::ForAShell),
+            Some(("file", directory)) if is_shell_path(directory) => Err(LocationError::ForAShell),
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
             Some(("kubernetes", _)) if cfg!(not(feature = "kubernetes")) => Err(LocationError::NotBuilt("Kubernetes")),
             Some(("kubernetes", namespace)) if namespace.is_empty() || is_namespace(namespace) => {

@@ -210,14 +210,28 @@ impl SharedTime {
     }
 }
 
+/// The command that makes a lane's next attempt now, as the texts before and after the lane's name.
+#[derive(Debug)]
+pub struct RetryCommand {
+    pub before_lane: &'static str,
+    pub after_lane: String,
+}
+
+impl RetryCommand {
+    fn for_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> String {
+        let Self { before_lane, after_lane } = self;
+        format!("{before_lane}{pipeline}/{stream}/{sink}{after_lane}")
+    }
+}
+
 /// Counters and state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
     pub pipeline: String,
     pub stream: Stream,
     pub sink: String,
-    /// See [`Self::set_command_to_retry`].
-    command_to_retry: OnceLock<Arc<[String; 2]>>,
+    /// See [`Self::set_retry_command`].
+    retry_command: OnceLock<Arc<RetryCommand>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
     labels: Box<str>,
     pub pull: PullCounts,
@@ -290,7 +304,7 @@ impl LaneMetrics {
             pipeline: pipeline.to_owned(),
             stream,
             sink: sink.to_owned(),
-            command_to_retry: OnceLock::new(),
+            retry_command: OnceLock::new(),
             labels: labels.into(),
             pull: PullCounts::default(),
             map: MapCounts::default(),
@@ -316,10 +330,9 @@ impl LaneMetrics {
         }
     }
 
-    /// Sets the command that makes the lane's next attempt now, as the texts before and after the lane's name. To be
-    /// called once, if a command reaches this process. The lanes of a process share the texts.
-    pub fn set_command_to_retry(&self, command: Arc<[String; 2]>) {
-        let _ = self.command_to_retry.set(command);
+    /// Sets the command that makes the lane's next attempt now. To be called once, if a command reaches this process.
+    pub fn set_retry_command(&self, command: Arc<RetryCommand>) {
+        let _ = self.retry_command.set(command);
     }
 
     /// Returns the mean duration in seconds of the requests to the sink that ended in the last minute. `None` if none
@@ -329,17 +342,15 @@ impl LaneMetrics {
     }
 
     /// The command that makes the lane's next attempt now, if the lane fails and waits long for that.
-    pub fn retry_command(&self, now: Timestamp) -> Option<String> {
+    pub fn retry_command_while_waiting(&self, now: Timestamp) -> Option<String> {
         let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
         let waits = !self.state().is_up() && self.next_attempt().is_some_and(is_long);
-        if waits { self.command_to_retry() } else { None }
+        if waits { self.retry_command() } else { None }
     }
 
-    /// See [`Self::set_command_to_retry`]. `None` if no command reaches this process.
-    pub(super) fn command_to_retry(&self) -> Option<String> {
-        let Self { pipeline, stream, sink, .. } = self;
-        let [before, after] = &**self.command_to_retry.get()?;
-        Some(format!("{before}{pipeline}/{stream}/{sink}{after}"))
+    /// See [`Self::set_retry_command`]. `None` if no command reaches this process.
+    pub(super) fn retry_command(&self) -> Option<String> {
+        Some(self.retry_command.get()?.for_lane(&self.pipeline, self.stream, &self.sink))
     }
 
     /// The labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.

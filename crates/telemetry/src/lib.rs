@@ -43,8 +43,8 @@ pub use health::{HealthPart, ProcessHealth};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
 pub use lane::{
-    LaneMetrics, LaneWarnings, LimitWaitGuard, MapCounts, PullCounts, RareCount, SendCounts, SkipReason, StatusCounts,
-    Verification, describe_skipped,
+    LaneMetrics, LaneWarnings, LimitWaitGuard, MapCounts, PullCounts, RareCount, RetryCommand, SendCounts, SkipReason,
+    StatusCounts, Verification, describe_skipped,
 };
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};

@@ -335,7 +335,7 @@ impl Meter {
         }
         match state.error() {
             Some(error) => {
-                let retry = state.waits_for_person().then(|| self.metrics.command_to_retry()).flatten();
+                let retry = state.waits_for_person().then(|| self.metrics.retry_command()).flatten();
                 warn!(state = state.name(), reason = state.reason(), %error, retry, "lane is failing");
             }
             None => info!(state = state.name(), previous = previous.name(), "lane is running"),

@@ -21,7 +21,7 @@ use s1_forwarder_engine::transform::{
 use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::ClientError;
-use s1_forwarder_telemetry::{Meter, Telemetry};
+use s1_forwarder_telemetry::{Meter, RetryCommand, Telemetry};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -58,9 +58,8 @@ pub struct LaneBuilder {
     program_threads: ProgramThreads,
     start_times: StartTimes,
     state_flags: Arc<str>,
-    /// The command that makes the next attempt of a lane now: the texts before and after the lane's name. `None` if no
-    /// command reaches this process.
-    pub command_to_retry: Option<Arc<[String; 2]>>,
+    /// `None` if no command reaches this process.
+    pub retry_command: Option<Arc<RetryCommand>>,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -154,7 +153,7 @@ impl LaneBuilder {
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             state_flags: options.state_flags().into(),
-            command_to_retry: options.retry_flags().map(|flags| Arc::new(["s1-forwarder retry ".to_owned(), flags])),
+            retry_command: options.retry_command().map(Arc::new),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,

@@ -151,9 +151,9 @@ impl LaneRunner {
             Purpose::Worker | Purpose::Once(_) => self.shared.lane_builder.meter(&self.spec),
         };
         if let Purpose::Worker = self.purpose
-            && let Some(command) = &self.shared.lane_builder.command_to_retry
+            && let Some(command) = &self.shared.lane_builder.retry_command
         {
-            meter.metrics.set_command_to_retry(command.clone());
+            meter.metrics.set_retry_command(command.clone());
         }
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;

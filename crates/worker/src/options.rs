@@ -11,6 +11,7 @@ use s1_forwarder_engine::sink::dead_letters::DeadLetters;
 use s1_forwarder_record::Clock;
 use s1_forwarder_settings::quoted;
 use s1_forwarder_state::{Access, StoreLocation, dead_letters, process_identity};
+use s1_forwarder_telemetry::RetryCommand;
 
 use super::cluster;
 use crate::pipeline;
@@ -106,10 +107,11 @@ impl Options {
         CommandFlags { files: self.file_flags(), state: self.state_flags(), dead_letters: self.dead_letter_flags() }
     }
 
-    /// Returns the flags of `retry`; `None` if it cannot reach this process through its state.
-    pub(super) fn retry_flags(&self) -> Option<String> {
-        let reaches = matches!(self.state, StoreLocation::File(_));
-        reaches.then(|| format!("{}{}", self.state_flags(), self.url_flag()))
+    /// Returns the command that retries a lane; `None` if it cannot reach this process through its state.
+    pub(super) fn retry_command(&self) -> Option<RetryCommand> {
+        let StoreLocation::File(_) = self.state else { return None };
+        let after_lane = format!("{}{}", self.state_flags(), self.url_flag());
+        Some(RetryCommand { before_lane: "s1-forwarder retry ", after_lane })
     }
 
     /// Returns the flag with which a command asks this process. Empty if the command does so by default.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store, StoredPart};
 use crate::commands::{StateArgs, note, print_line};
 use crate::lane::{InStore, LaneCheckpoint};
-use crate::settings::{PRIVATE_FILE_MODE, not_followed, private_file};
+use crate::settings::{PRIVATE_FILE_MODE, explain_symbolic_link, private_file};
 use crate::state::{Access, process_identity};
 use crate::usage::Usage;
 use crate::worker::{repairs_area, replays_area, usage_area};
@@ -135,7 +135,7 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
 
 /// Creates a file for the owner alone, as the state is: it names customers.
 fn create(file: &Path) -> std::io::Result<File> {
-    let created = private_file().write(true).create(true).truncate(false).open(file).map_err(not_followed)?;
+    let created = private_file().write(true).create(true).truncate(false).open(file).map_err(explain_symbolic_link)?;
     // The path may have existed, and may be no file, such as a pipe.
     let found = created.metadata()?;
     if found.is_file() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use s1_forwarder_settings::{SettingKind, begins_twice};
+use s1_forwarder_settings::{SettingKind, has_two_schemes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
@@ -52,7 +52,7 @@ impl ConsoleUrl {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refused());
         }
-        if begins_twice(&url) {
+        if has_two_schemes(&url) {
             return Err(ConsoleUrlError::BeginsTwice);
         }
         if url.host_str().is_none_or(|name| name.is_empty() || name.contains('%')) {

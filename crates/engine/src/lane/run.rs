@@ -186,7 +186,7 @@ impl Life {
             let seconds = wait.as_secs();
             let state = metrics.state();
             let error = state.error();
-            let retry = metrics.retry_command(self.lane.now());
+            let retry = metrics.retry_command_while_waiting(self.lane.now());
             info!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use s1_forwarder_settings::{FilePath, PRIVATE_FILE_MODE, create_private_directories, not_followed, quoted};
+use s1_forwarder_settings::{FilePath, PRIVATE_FILE_MODE, create_private_directories, explain_symbolic_link, quoted};
 
 /// Number of attempts to lock a file. Other lanes may write for a while, but the holder of the lock must not block the
 /// writer's thread indefinitely.
@@ -69,7 +69,7 @@ pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Resu
 /// If the file cannot be opened or locked, or is a symbolic link.
 pub fn open_locked(path: &FilePath) -> io::Result<File> {
     loop {
-        let file = path.open(&private_options()).map_err(not_followed)?;
+        let file = path.open(&private_options()).map_err(explain_symbolic_link)?;
         file.lock()?;
         if is_at(path, &file)? {
             return Ok(file);
@@ -107,7 +107,7 @@ fn open_with_lock(path: &FilePath) -> io::Result<(File, Option<File>)> {
     let lock_path = lock_of(path);
     let named = |error: io::Error| io::Error::new(error.kind(), format!("its lock {lock_path}: {error}"));
     loop {
-        let lock = lock_path.open(&private_options()).map_err(not_followed).map_err(named)?;
+        let lock = lock_path.open(&private_options()).map_err(explain_symbolic_link).map_err(named)?;
         if lock.metadata().map_err(named)?.mode() & 0o077 != 0 {
             lock.set_permissions(Permissions::from_mode(PRIVATE_FILE_MODE)).map_err(named)?;
         }

@@ -261,12 +261,12 @@ impl JsonSchema for FilePath {
 }
 
 /// Whether a shell would have made another path of the text. No shell reads settings.
-pub fn is_for_a_shell(path: &str) -> bool {
+pub fn is_shell_path(path: &str) -> bool {
     path == "~" || path.starts_with("~/") || path.starts_with('$')
 }
 
 /// Advice about a path that is meant for a shell.
-pub const FOR_A_SHELL: &str = "`~` and variables are not replaced here: write the whole path";
+pub const SHELL_PATH_ADVICE: &str = "`~` and variables are not replaced here: write the whole path";
 
 /// Returns the text as one word of a shell.
 pub fn quoted(text: &str) -> String {

@@ -121,7 +121,7 @@ pub fn ask_file_system<T: Send + 'static>(
     path: &Path,
     ask: impl Fn(&Path) -> Result<T> + Send + Sync + 'static,
 ) -> Result<T> {
-    let mut answers = Answers::new(vec![(path.into(), ())], move |path, ()| Some(ask(path)));
+    let mut answers = FileAnswers::new(vec![(path.into(), ())], move |path, ()| Some(ask(path)));
     answers.next().map_or_else(|| Err(silent()), |(_, answer)| answer)
 }
 
@@ -130,7 +130,7 @@ type Ask<Q, T> = dyn Fn(&Path, &Q) -> Option<Result<T>> + Send + Sync;
 /// The answers of a file system about many paths, in their order, except for those with the answer `None`. One thread
 /// asks for all of them: a thread for each path takes several times as long. A path that does not answer in time costs
 /// this thread, and the next one goes on behind it.
-pub struct Answers<Q, T> {
+pub struct FileAnswers<Q, T> {
     questions: Arc<Vec<(Arc<Path>, Q)>>,
     ask: Arc<Ask<Q, T>>,
     thread: Option<Thread<T>>,
@@ -154,7 +154,7 @@ struct Progress {
     is_abandoned: AtomicBool,
 }
 
-impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
+impl<Q: Send + Sync + 'static, T: Send + 'static> FileAnswers<Q, T> {
     pub fn new(
         questions: Vec<(Arc<Path>, Q)>,
         ask: impl Fn(&Path, &Q) -> Option<Result<T>> + Send + Sync + 'static,
@@ -218,7 +218,7 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
     }
 }
 
-impl<Q: Send + Sync + 'static, T: Send + 'static> Iterator for Answers<Q, T> {
+impl<Q: Send + Sync + 'static, T: Send + 'static> Iterator for FileAnswers<Q, T> {
     type Item = (Arc<Path>, Result<T>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -280,10 +280,10 @@ mod tests {
 
     /// A file system whose paths answer with the lengths of their names, except for those with `dead` in them while
     /// `alive` is not set.
-    fn answers(paths: &[&str], patience: Duration, alive: &Arc<AtomicBool>) -> Answers<(), usize> {
+    fn answers(paths: &[&str], patience: Duration, alive: &Arc<AtomicBool>) -> FileAnswers<(), usize> {
         let questions = paths.iter().map(|path| (Path::new(path).into(), ())).collect();
         let alive = alive.clone();
-        let mut answers = Answers::new(questions, move |path, ()| {
+        let mut answers = FileAnswers::new(questions, move |path, ()| {
             let name = path.file_name()?.to_string_lossy();
             while name.contains("dead") && !alive.load(Ordering::SeqCst) {
                 std::thread::park_timeout(Duration::from_millis(1));
@@ -294,7 +294,7 @@ mod tests {
         answers
     }
 
-    fn collected(answers: Answers<(), usize>) -> Vec<(String, Option<usize>)> {
+    fn collected(answers: FileAnswers<(), usize>) -> Vec<(String, Option<usize>)> {
         answers.map(|(path, answer)| (path.display().to_string(), answer.ok())).collect()
     }
 
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn a_panic_over_one_path_is_its_answer() {
         let questions = ["one", "two", "three"].map(|path| (Path::new(path).into(), ())).into();
-        let answers = Answers::new(questions, |path, ()| {
+        let answers = FileAnswers::new(questions, |path, ()| {
             assert!(path != Path::new("two"), "a mistake");
             Some(Ok(()))
         });

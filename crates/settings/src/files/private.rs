@@ -28,7 +28,7 @@ pub fn private_file() -> OpenOptions {
 }
 
 /// Replaces the error `ELOOP` by one that says that the file is a symbolic link.
-pub fn not_followed(error: Error) -> Error {
+pub fn explain_symbolic_link(error: Error) -> Error {
     if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) {
         return error;
     }
@@ -116,7 +116,7 @@ mod tests {
         let link = directory.path().join("link");
         std::fs::write(&foreign, "foreign").unwrap();
         symlink(&foreign, &link).unwrap();
-        let opened = private_file().write(true).create(true).truncate(true).open(&link).map_err(not_followed);
+        let opened = private_file().write(true).create(true).truncate(true).open(&link).map_err(explain_symbolic_link);
         assert!(opened.unwrap_err().to_string().contains("a symbolic link is in its place"));
         assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "foreign");
     }

@@ -161,7 +161,7 @@ impl HttpSettings {
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the requests of [`local_client`] travel.
-pub const LOCAL_WAY: RequestWay<'static> = RequestWay { proxies: Proxies::None, timeout: LOCAL_TIMEOUT };
+pub const LOCAL_REQUEST_WAY: RequestWay<'static> = RequestWay { proxies: Proxies::None, timeout: LOCAL_TIMEOUT };
 
 /// Returns the client for servers on this machine and its link, such as the metadata servers of clouds. It uses no
 /// proxy.

@@ -32,7 +32,7 @@ pub struct Proxy(Box<url::Url>);
 pub struct ProxyError;
 
 /// Whether a URL begins with a scheme twice, as in `https://https://HOST`: its host is then called `https`.
-pub fn begins_twice(url: &url::Url) -> bool {
+pub fn has_two_schemes(url: &url::Url) -> bool {
     matches!(url.host_str(), Some("http" | "https")) && url.path().starts_with("//")
 }
 
@@ -70,7 +70,7 @@ impl FromStr for Proxy {
         let text = text.trim();
         let with_scheme = if text.contains("://") { Cow::Borrowed(text) } else { Cow::Owned(format!("http://{text}")) };
         let url = url::Url::parse(&with_scheme).map_err(|_| ProxyError)?;
-        let usable = !begins_twice(&url)
+        let usable = !has_two_schemes(&url)
             && matches!(url.scheme(), "http" | "https")
             && url.host_str().is_some_and(|host| !host.is_empty());
         if usable { Ok(Self(Box::new(url))) } else { Err(ProxyError) }

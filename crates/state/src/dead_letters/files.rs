@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::sink::append::{Readers, append_lines, open_locked};
 use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
-use s1_forwarder_settings::{check_private_directory, not_followed, private_file};
+use s1_forwarder_settings::{check_private_directory, explain_symbolic_link, private_file};
 
 use super::line::{StoredDeadLetter, is_intact, parse_line, write_line};
 use super::shares::Shares;
@@ -253,7 +253,7 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// If another process has locked it, or the directory cannot be used.
 pub(super) fn lock(directory: &Path) -> io::Result<File> {
-    let lock = private_file().create(true).append(true).open(directory.join(LOCK)).map_err(not_followed)?;
+    let lock = private_file().create(true).append(true).open(directory.join(LOCK)).map_err(explain_symbolic_link)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
@@ -308,8 +308,9 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
     }
     let file = open_locked(&path.to_owned().into())?;
     let rest = path.with_extension("rest");
-    let mut out =
-        BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest).map_err(not_followed)?);
+    let mut out = BufWriter::new(
+        private_file().write(true).create(true).truncate(true).open(&rest).map_err(explain_symbolic_link)?,
+    );
     let mut lines = BufReader::new(&file);
     let mut line = Vec::new();
     let mut removed = 0;

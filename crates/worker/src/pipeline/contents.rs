@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use s1_forwarder_settings::{Answers, FilePath, not_a_regular_file, not_text, read_regular};
+use s1_forwarder_settings::{FileAnswers, FilePath, not_a_regular_file, not_text, read_regular};
 use sha2::{Digest, Sha256};
 
 use super::yaml::MAX_BYTES;
@@ -58,7 +58,8 @@ pub(super) fn read_contents(
         ErrorKind::FileTooLarge => Contents::Unreadable("larger than 1 MiB".to_owned()),
         _ => Contents::Unreadable(format!("cannot be read: {error}")),
     };
-    let answers = Answers::new(files, move |path, known| read_changed(path, known.as_deref(), are_tenants).transpose());
+    let answers =
+        FileAnswers::new(files, move |path, known| read_changed(path, known.as_deref(), are_tenants).transpose());
     answers.map(move |(path, answer)| (path, answer.unwrap_or_else(unreadable)))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use s1_forwarder_destinations::SinkSettings;
 use s1_forwarder_engine::{console, source, transform};
-use s1_forwarder_settings::{FOR_A_SHELL, SECRET_REF, SecretObject, check_name, is_for_a_shell};
+use s1_forwarder_settings::{SECRET_REF, SHELL_PATH_ADVICE, SecretObject, check_name, is_shell_path};
 use serde::Deserialize;
 
 use super::forms::Forms;
@@ -95,9 +95,9 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
                 match (&mut entry.node.value, base) {
                     _ if is_secret && entry.key == SECRET_REF => resolve_secret(entry, alone, base, path, problems),
                     (Value::Text(file), Base::Directory(directory)) if is_path => {
-                        if is_for_a_shell(file) {
+                        if is_shell_path(file) {
                             let path = join(path, &entry.key);
-                            problems.push(Problem::at(&entry.place, &path, Severity::Error, FOR_A_SHELL));
+                            problems.push(Problem::at(&entry.place, &path, Severity::Error, SHELL_PATH_ADVICE));
                         }
                         *file = directory.join(file.as_str()).to_string_lossy().into_owned()
                     }

@@ -6,7 +6,9 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_failure::Failure;
-use s1_forwarder_settings::{ClientError, HttpSettings, KnownSecrets, LOCAL_WAY, Proxy, RequestWay, Tls, local_client};
+use s1_forwarder_settings::{
+    ClientError, HttpSettings, KnownSecrets, LOCAL_REQUEST_WAY, Proxy, RequestWay, Tls, local_client,
+};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -50,7 +52,7 @@ impl<'a> Connection<'a> {
     fn way(self) -> RequestWay<'a> {
         match self {
             Self::Settings(settings) => settings.way(),
-            Self::Local => LOCAL_WAY,
+            Self::Local => LOCAL_REQUEST_WAY,
         }
     }
 }

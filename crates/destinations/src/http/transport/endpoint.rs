@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use s1_forwarder_settings::{SettingKind, begins_twice};
+use s1_forwarder_settings::{SettingKind, has_two_schemes};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::Url;
@@ -135,7 +135,7 @@ impl FromStr for Endpoint {
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
             return Err(EndpointError::Scheme);
         }
-        if begins_twice(&url) {
+        if has_two_schemes(&url) {
             return Err(EndpointError::BeginsTwice);
         }
         if !url.username().is_empty() || url.password().is_some() {

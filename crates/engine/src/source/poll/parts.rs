@@ -78,7 +78,9 @@ struct Reread {
     counted_until: Timestamp,
     /// Number of records that the poll was not shown before.
     found: u64,
-    /// Number of records that the current walk was shown.
+    /// Number of records that the poll knew when the current walk began, from the walk's beginning on.
+    known: u64,
+    /// Number of records that the current walk was shown. Each counts once.
     listed: u64,
     /// How often the part was read again because its list was short.
     short_lists: u32,
@@ -134,9 +136,11 @@ impl Parts {
         self.found_late < self.late || self.not_shown > 0
     }
 
-    /// Notes that a walk begins.
-    pub fn begin_walk(&mut self) {
+    /// Notes that a walk begins at `from`.
+    pub fn begin_walk(&mut self, from: Timestamp, selection: &Selection) {
         if let Some(reread) = &mut self.current.reread {
+            let span = Span { from: from.max(selection.kept_from()), to: reread.counted_until };
+            reread.known = selection.listed().in_part(span) as u64;
             reread.listed = 0;
         }
     }
@@ -151,12 +155,12 @@ impl Parts {
         self.current = Part::of(self.current.span);
     }
 
-    /// Notes that the console has shown a record.
-    pub fn see(&mut self, shown: Sighting) {
+    /// Notes that the console has shown a record. `is_repeated` says that the current walk may have been shown it before.
+    pub fn see(&mut self, shown: Sighting, is_repeated: bool) {
         if let Some(reread) = &mut self.current.reread
             && shown.order.is_none_or(|order| order < reread.counted_until)
         {
-            reread.listed += 1;
+            reread.listed += u64::from(!is_repeated);
             reread.found += u64::from(shown.is_first);
         }
     }
@@ -168,9 +172,8 @@ impl Parts {
         self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
     }
 
-    /// Decides what follows the end of the current part's list, which may have come too early. `walk_from` is the time
-    /// at which the last walk began.
-    pub fn list_ended(&mut self, selection: &Selection, progress: &Progress, walk_from: Timestamp) -> AfterList {
+    /// Decides what follows the end of the current part's list, which may have come too early.
+    pub fn list_ended(&mut self, selection: &Selection, progress: &Progress) -> AfterList {
         let Part { span, is_long, reread } = self.current;
         let is_at_end = match reread {
             None => !is_long,
@@ -179,9 +182,9 @@ impl Parts {
         };
         match reread {
             _ if is_at_end || !self.is_counted => AfterList::NextPart,
-            Some(reread) if reread.found == 0 && reread.was_list_short(selection, walk_from) => {
+            Some(reread) if reread.found == 0 && reread.was_list_short() => {
                 let short_lists = reread.short_lists + 1;
-                self.read_again(span.from, Reread { found: 0, listed: 0, short_lists, ..reread })
+                self.read_again(span.from, Reread { short_lists, ..reread })
             }
             Some(reread) if reread.found == 0 => self.accept_missing(reread.missing, selection),
             _ => self.count(selection, progress),
@@ -270,10 +273,8 @@ impl Reread {
     /// Returns true if the list ended before it had shown as many records as the poll knows of its time. Such a list is
     /// no proof that the console does not show the others. A console may have deleted records, so that its lists stay
     /// short: after a few tries, the list counts.
-    fn was_list_short(&self, selection: &Selection, walk_from: Timestamp) -> bool {
-        let from = walk_from.max(selection.kept_from());
-        let known = selection.listed().in_part(Span { from, to: self.counted_until });
-        self.short_lists < SHORT_LIST_TRIES && self.listed < known as u64
+    fn was_list_short(&self) -> bool {
+        self.short_lists < SHORT_LIST_TRIES && self.listed < self.known
     }
 }
 

@@ -103,7 +103,11 @@ impl Console {
         self.requests += 1;
         let fault = self.faults.next().unwrap_or(Fault::Nothing);
         if request.parameter("createdAt__lt").is_some() {
-            return if fault == Fault::Interruption { None } else { Some(self.count_of_part(request)) };
+            return match fault {
+                Fault::Interruption => None,
+                Fault::Failure => Some(Err(ConsoleError::transient("busy"))),
+                _ => Some(self.count_of_part(request)),
+            };
         }
         let listed = self.listed(request);
         let cursor = request.parameter("cursor");
@@ -305,5 +309,39 @@ proptest! {
         let mut counts: BTreeMap<String, usize> = lane.delivered.into_iter().collect();
         counts.retain(|id, count| expected.contains_key(id) || *count > 1);
         prop_assert_eq!(counts, expected);
+    }
+}
+
+/// The poll knows of the records that it was shown, so it asks again where a second list ends before it has shown all of
+/// these. It steps over a large record on the way, and then walks on from there.
+#[test]
+fn two_lists_that_end_too_early_around_a_large_record_lose_nothing() {
+    const RECORDS: usize = 14;
+    const REQUESTS: usize = 40;
+    for large in 0..RECORDS {
+        for (first, second) in (0..REQUESTS).flat_map(|first| (first + 1..REQUESTS).map(move |second| (first, second)))
+        {
+            let records = (0..RECORDS).map(|at| {
+                let time = begin().minus(Duration::from_secs(900 - at as u64));
+                Shown { time, visible: time, deleted: None, is_oversized: at == large }
+            });
+            let mut faults = vec![Fault::Nothing; second + 1];
+            faults[first] = Fault::EarlyEnd(1);
+            faults[second] = Fault::EarlyEnd(0);
+            let pull = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Activities) };
+            let mut position = SourcePosition::starting_at(begin().minus(Duration::from_secs(1_000)));
+            position.follow(&pull.passes());
+            let mut lane = Lane { pull, position, habits: ConsoleHabits::default(), delivered: HashMap::new() };
+            let mut console = Console {
+                records: records.collect(),
+                faults: faults.into_iter(),
+                now: begin(),
+                deletes_until: begin(),
+                requests: 0,
+                counts: Counts::Exact,
+            };
+            assert!(lane.poll(&mut console, begin()).unwrap());
+            assert_eq!(lane.delivered.len(), RECORDS, "record {large}, requests {first} and {second}");
+        }
     }
 }

@@ -195,7 +195,7 @@ impl StoredLane {
         checkpoint.dead_letters = KeptDeadLetters {
             flags: " --dead-letters file:/dead".into(),
             last: Some((Identity::of(HOST, pull.stream, "1", ""), time_of(FORMER))),
-            last_elsewhere: Some(time_of(1)),
+            last_elsewhere: Some((Identity::of(HOST, pull.stream, "2", ""), time_of(1))),
         };
         for id in 1..=FORMER {
             let (_, identity) = self.key_of(&record(id, time_of(id), "new"), time_of(id));
@@ -374,7 +374,8 @@ impl Later {
             assert_eq!((stored.ledger.delivered_from(), delivered), (Some(from), before + MORE), "{of}");
         }
         // The lane has another store of dead letters now.
-        let last_elsewhere = (layout >= FIRST_WITH_DEAD_LETTERS).then(|| time_of(FORMER));
+        let former = Identity::of(HOST, self.stored.pull.stream, "1", "");
+        let last_elsewhere = (layout >= FIRST_WITH_DEAD_LETTERS).then(|| (former, time_of(FORMER)));
         let KeptDeadLetters { last, last_elsewhere: found, .. } = stored.dead_letters;
         assert_eq!((last, found), (None, last_elsewhere), "{of}");
         assert_eq!(stored.former.is_some(), has_former, "{of}");

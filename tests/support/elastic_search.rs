@@ -132,6 +132,18 @@ pub enum Indices {
     Alias(i64),
 }
 
+/// When the documents of the index `elsewhere` return to the target: before a question by one of their identities is
+/// answered.
+#[derive(Default)]
+pub enum Return {
+    #[default]
+    Never,
+    /// A question about the target, after this number of others.
+    Target(u32),
+    /// A question about all indices.
+    Everywhere,
+}
+
 #[derive(Default)]
 pub struct ElasticSearch {
     /// Documents by backing index and id.
@@ -140,6 +152,7 @@ pub struct ElasticSearch {
     /// Dropped by an ingest pipeline, or moved to the index `elsewhere`.
     pub drops: bool,
     pub moves: bool,
+    pub returns: Return,
     pub trap: Option<Trap>,
     /// Questions that are answered with 429 first.
     pub busy: u32,
@@ -295,6 +308,33 @@ impl ElasticSearch {
         refusal(429, "es_rejected_execution_exception")
     }
 
+    fn return_moved(&mut self, asked: &BTreeSet<String>, everywhere: bool) {
+        if !self.documents.keys().any(|(index, id)| index == "elsewhere" && asked.contains(id)) {
+            return;
+        }
+        match &mut self.returns {
+            Return::Target(questions) if !everywhere && *questions > 0 => *questions -= 1,
+            Return::Target(_) if !everywhere => self.return_all(),
+            Return::Everywhere if everywhere => self.return_all(),
+            _ => {}
+        }
+    }
+
+    fn return_all(&mut self) {
+        let target = self.write_target();
+        let documents = std::mem::take(&mut self.documents).into_iter();
+        let returned = |((index, id), document)| {
+            let index = if index == "elsewhere" { target.clone() } else { index };
+            ((index, id), document)
+        };
+        self.documents = documents.map(returned).collect();
+    }
+
+    /// The index that new documents of the target get into.
+    fn write_target(&self) -> String {
+        format!(".ds-{TARGET}-{:06}", self.write_index + 1)
+    }
+
     fn bulk(&mut self, asked: &Received) -> Reply {
         let lines: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         self.busy += self.busy_after_delivery;
@@ -304,8 +344,7 @@ impl ElasticSearch {
 
     fn create(&mut self, action: &Value, document: &Value) -> Value {
         let id = action["create"]["_id"].as_str().unwrap().to_owned();
-        let index =
-            if self.moves { "elsewhere".to_owned() } else { format!(".ds-{TARGET}-{:06}", self.write_index + 1) };
+        let index = if self.moves { "elsewhere".to_owned() } else { self.write_target() };
         let key = (index.clone(), id);
         if self.documents.contains_key(&key) {
             return json!({ "create": { "status": 409, "error": { "type": "version_conflict_engine_exception" } } });
@@ -422,6 +461,7 @@ impl ElasticSearch {
         if !everywhere {
             self.questions.push(ids.len());
         }
+        self.return_moved(&ids, everywhere);
         if self.busy > 0 && self.busy.is_multiple_of(2) {
             self.busy -= 1;
             return self.answer_with(Vec::new(), Some(Trap::ShardUnheard));

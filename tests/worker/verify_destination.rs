@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::completeness::hour;
 use crate::support::double::{Double, FaultRule};
-use crate::support::elastic_search::{ElasticSearch, Indices, TARGET, TRAPS, Trap};
+use crate::support::elastic_search::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
 use crate::support::process::until;
 
@@ -456,6 +456,28 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     harness.put_changed("acme", json!({ "streams": { "activities": { "since": "10d" } } }));
     let exit = ask(&harness, &[]).await;
     assert!(lanes(&exit)[0]["not_judged"].to_string().contains("give --present"), "{}", exit.stdout);
+}
+
+/// Events may move to the target while it is asked. What the target has then needs no question about other places, which
+/// may have no answer that proves anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_moves_to_the_target_meanwhile_is_present() {
+    for (returns, trap) in [(Return::Target(1), Some(Trap::UnnamedUnseen)), (Return::Everywhere, None)] {
+        let (harness, elastic) = delivered().await;
+        elastic.contract(|elastic| elastic.moves = true);
+        harness.appear_late(Kind::Activities, hour(5), 4);
+        let exit = harness.verify_until(hour(1), &["--repair", "--resend"]).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+        elastic.contract(|elastic| {
+            elastic.moves = false;
+            elastic.returns = returns;
+            elastic.trap = trap;
+        });
+        let exit = ask(&harness, &[]).await;
+        let lane = &lanes(&exit)[0];
+        assert_eq!((exit.code, sum(lane, "missing"), sum(lane, "elsewhere")), (Some(0), 0, 0), "{lane}");
+        assert_eq!(sum(lane, "owed"), sum(lane, "present"), "{lane}");
+    }
 }
 
 /// A document of an index does not say where it was sent to: any other index that has it counts, whatever the name.

@@ -252,6 +252,19 @@ async fn dead_letters_of_another_store_or_a_former_name_are_not_missing() {
         assert_eq!(exit.code, Some(1), "{lane}");
     }
 
+    // A store that was moved has the dead letters under its new name, and again under the old one. Another has not.
+    let copied = Command::new("cp").arg("-R").args([harness.path("dead"), harness.path("moved")]).status();
+    assert!(copied.unwrap().success());
+    for (store, dead) in [("file:moved", Some(1)), ("file:dead", Some(1)), ("file:third", None)] {
+        assert_eq!(harness.once(&["--dead-letters", store]).await.code, Some(0));
+        let exit = judge(&harness, &delivered, &["--dead-letters", store]).await;
+        let lane = &lanes(&exit)[0];
+        let is_doubt = lane["unseen"].to_string().contains("in another store until 2");
+        assert_eq!((is_doubt, sum(lane, "missing")), (dead.is_none(), 0), "{store}: {lane}");
+        assert_eq!((exit.code, sum(lane, "dead_letters")), (Some(i32::from(is_doubt)), dead.unwrap_or(0)), "{lane}");
+    }
+    assert_eq!(harness.once(&own).await.code, Some(0));
+
     let renamed = harness.command(&["state", "rename", "acme/activities/siem", "acme/activities/other"]).await;
     assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
     let mut sink = harness.sink.settings();

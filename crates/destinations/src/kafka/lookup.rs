@@ -120,8 +120,8 @@ impl Named {
         let is_constant = Accounting::of(lane.stream) == Accounting::Records;
         let by_key = record_id.filter(|_| is_constant).map(|id| Identity::of(&lane.console_host, lane.stream, id, ""));
         let mut doubted: BTreeSet<Identity> = of_headers.iter().chain(&of_event).copied().chain(by_key).collect();
-        let is_many = is_many(payload, lane.schema == Schema::Raw && of_event.is_empty());
-        let mut is_unnamed = is_many && (is_of_lane || record_id.is_some());
+        let may_be_own = is_of_lane || record_id.is_some();
+        let mut is_unnamed = may_be_own && is_many(payload, lane.schema == Schema::Raw && of_event.is_empty());
         if of_event.is_empty() && by_key.is_none() {
             // A program may have removed the identity from the event. An intact record as it came says which event it
             // is. An identity in a header is ours only next to the other headers of the forwarder.

@@ -117,8 +117,8 @@ pub struct KeptDeadLetters {
     pub flags: Box<str>,
     /// The identity of the last dead letter in this store, and when it was settled. `None` if there is none.
     pub last: Option<(Identity, Timestamp)>,
-    /// When the last dead letter in another store was settled. `None` if there is none.
-    pub last_elsewhere: Option<Timestamp>,
+    /// The same of the store before, or of the same store under another name.
+    pub last_elsewhere: Option<(Identity, Timestamp)>,
 }
 
 impl KeptDeadLetters {
@@ -127,7 +127,7 @@ impl KeptDeadLetters {
         if *self.flags == *flags {
             return;
         }
-        self.last_elsewhere = self.last.take().map(|(_, time)| time).or(self.last_elsewhere);
+        self.last_elsewhere = self.last.take().or(self.last_elsewhere);
         self.flags = flags.into();
     }
 }
@@ -489,7 +489,8 @@ mod tests {
         let mut checkpoint = checkpoint(|since| Ledger::begin(since, "activityTypes=27".to_owned(), false));
         checkpoint.tenant = "acme".into();
         checkpoint.user = "account 7".into();
-        checkpoint.dead_letters.last_elsewhere = Some(checkpoint.since_resolved);
+        let identity = Identity::of("console.example", Stream::Activities, "1", "");
+        checkpoint.dead_letters.last_elsewhere = Some((identity, checkpoint.since_resolved));
         count_hourly(&mut checkpoint, 5);
         let now = checkpoint.position.complete_until();
         checkpoint.restart_ledger(now, "siteIds=1".to_owned(), false, now);

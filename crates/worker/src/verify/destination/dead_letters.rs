@@ -12,6 +12,7 @@ use s1_forwarder_state::dead_letters::{self, StoredDeadLetter};
 use s1_forwarder_telemetry::usage::Usage;
 
 use super::super::VerifyError;
+use super::DAY;
 use crate::{Options, usage_area};
 
 /// The identities of dead letters, sorted.
@@ -68,12 +69,14 @@ impl LaneDeadLetters {
                 }
             }
         }
-        let mut own = own.finish().map_err(unread)?;
-        let doubt = match doubt_of_place(options, kept, &mut own, since)? {
+        let own = own.finish().map_err(unread)?;
+        let former = former.finish().map_err(unread)?;
+        let mut dead_letters = Self { own, former, lanes, doubt: None };
+        dead_letters.doubt = match dead_letters.doubt_of_place(options, lane, kept, live, since).await? {
             Some(doubt) => Some(doubt),
             None => doubt_of_counts(options, lane, live, since, read).await?,
         };
-        Ok(Self { own, former: former.finish().map_err(unread)?, lanes, doubt })
+        Ok(dead_letters)
     }
 
     /// Returns how often each identity is a dead letter of the lane.
@@ -89,26 +92,54 @@ impl LaneDeadLetters {
         let place = format!("dead letters of {} (renamed?)", lanes.join(", "));
         Ok(copies.into_iter().map(|copies| (copies > 0).then(|| place.clone())).collect())
     }
-}
 
-/// Returns why the lane's dead letters may be in another store than the one that was read into `own`.
-fn doubt_of_place(
-    options: &Options,
-    kept: &KeptDeadLetters,
-    own: &mut SortedIdentities,
-    since: Timestamp,
-) -> Result<Option<String>, VerifyError> {
-    if let Some(last) = kept.last_elsewhere.filter(|last| *last >= since) {
-        return Ok(Some(format!("until {last:.0} the lane kept its dead letters in another store: they look missing")));
+    /// Returns why the lane's dead letters may be in another store than the one that was read. One store may have
+    /// several names, as where it was moved: what was read has the last dead letter, whatever the name.
+    async fn doubt_of_place(
+        &mut self,
+        options: &Options,
+        lane: &LaneId,
+        kept: &KeptDeadLetters,
+        live: &dyn Store,
+        since: Timestamp,
+    ) -> Result<Option<String>, VerifyError> {
+        if let Some(last) = self.unread_since(kept.last_elsewhere, since)? {
+            return Ok(Some(format!(
+                "the lane kept its dead letters in another store until {last:.0}, or under another name, and they are \
+                 not in this one: they look missing; `--from {:.0}` asks for later events",
+                last.plus(DAY)
+            )));
+        }
+        let Some(last) = self.unread_since(kept.last, since)? else { return Ok(None) };
+        let read = options.dead_letters().map(|location| dead_letters::flags(&location, &options.instance));
+        if read.is_none_or(|flags| *flags != *kept.flags) {
+            return Ok(Some(format!("the worker keeps the lane's dead letters elsewhere: give{}", kept.flags)));
+        }
+        // A command may have delivered it since, so that the counts decide.
+        let Counted { by_commands, .. } = Counted::read(options, lane, live, last).await?;
+        Ok((by_commands == 0).then(|| {
+            format!(
+                "the lane's dead letter of {last:.0} is not there, and no command has delivered it: it was purged, or \
+                 the worker keeps dead letters on another machine"
+            )
+        }))
     }
-    let Some((identity, _)) = kept.last.filter(|(_, last)| *last >= since) else { return Ok(None) };
-    let read = options.dead_letters().map(|location| dead_letters::flags(&location, &options.instance));
-    let is_same = read.is_some_and(|flags| *flags == *kept.flags);
-    // One store may have several names: it has the last dead letter under each of them.
-    if is_same || own.copies(&[identity]).map_err(unread)?.iter().any(|copies| *copies > 0) {
-        return Ok(None);
+
+    /// Returns when a dead letter was settled that is not among those that were read. `None` before `since`.
+    fn unread_since(
+        &mut self,
+        dead_letter: Option<(Identity, Timestamp)>,
+        since: Timestamp,
+    ) -> Result<Option<Timestamp>, VerifyError> {
+        let Some((identity, settled)) = dead_letter.filter(|(_, settled)| *settled >= since) else { return Ok(None) };
+        let copies = [&mut self.own, &mut self.former].map(|read| read.copies(&[identity]));
+        for copies in copies {
+            if copies.map_err(unread)?.iter().any(|copies| *copies > 0) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(settled))
     }
-    Ok(Some(format!("the worker keeps the lane's dead letters elsewhere: give{}", kept.flags)))
 }
 
 /// Returns why more dead letters of the lane may exist than the `read` ones.

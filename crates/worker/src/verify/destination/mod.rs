@@ -536,26 +536,24 @@ impl LaneComparison<'_> {
             return Ok(());
         }
         self.target.refresh().await?;
-        // The target is asked last: an event may move there from another place meanwhile.
-        let mut places = self.elsewhere(&candidates).await?;
-        let copies = self.target.copies_with_known(&identities(&candidates)).await?;
-        candidates = self.judgement.count_found(candidates, &copies, |row, copies| {
-            row.present += 1;
-            row.duplicates += u64::from(copies - 1);
-        });
+        candidates = self.without_present(candidates).await?;
         self.target.refuse_listed(&identities(&candidates))?;
         let gone = self.gone(&candidates).await?;
         candidates = self.judgement.count_found(candidates, &gone, |row, _| {
             row.owed -= 1;
             row.gone += 1;
         });
-        let mut place_of = |candidate: Candidate| {
-            let place = places.remove(&candidate.owed.identity);
+        let places = self.elsewhere(&candidates).await?;
+        let (placed, absent): (Vec<Candidate>, Vec<Candidate>) =
+            candidates.into_iter().partition(|candidate| places.contains_key(&candidate.owed.identity));
+        // An event may have moved from such a place to the target meanwhile.
+        let absent = self.without_present(absent).await?;
+        let lacking = absent.iter().map(|candidate| candidate.hour).collect();
+        let found = placed.into_iter().chain(absent).map(|candidate| {
+            let place = places.get(&candidate.owed.identity).cloned();
             (candidate, place)
-        };
-        let found: Vec<(Candidate, Option<String>)> = candidates.into_iter().map(&mut place_of).collect();
-        let absent = found.iter().filter(|(_, place)| place.is_none());
-        let lacking = absent.map(|(candidate, _)| candidate.hour).collect();
+        });
+        let found = found.collect();
         let is_given = self.target.lookup.is_given();
         if is_given && let Some((full, most)) = full_hours(&self.judgement.report.hours, &lacking) {
             return Err(End::Unseen(format!(
@@ -577,6 +575,15 @@ impl LaneComparison<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Counts the candidates that are at the destination now, and returns the others. `candidates` are sorted.
+    async fn without_present(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, End> {
+        let copies = self.target.copies_with_known(&identities(&candidates)).await?;
+        Ok(self.judgement.count_found(candidates, &copies, |row, copies| {
+            row.present += 1;
+            row.duplicates += u64::from(copies - 1);
+        }))
     }
 
     /// Returns where the candidates are that are outside the target, as far as that can be seen.

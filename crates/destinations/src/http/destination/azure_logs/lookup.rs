@@ -16,7 +16,7 @@ use crate::http::Endpoint;
 use crate::http::lookup::{Questions, by_status, of_spelling, spellings};
 use crate::http::transport::exchange::Response;
 
-/// The most identities of one question: 70 KB of text.
+/// The most identities of one question: 80 KB of text at most.
 const MAX_IDENTITIES: usize = 2_000;
 /// The most events of one list; each is about 80 bytes of an answer.
 const MAX_LISTED: usize = 5_000;

@@ -148,19 +148,6 @@ impl ClusterLookup {
         hits.map(place).collect()
     }
 
-    /// Documents of the target whose identity somebody has written in another way.
-    async fn respelled(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
-        let [plain, hyphenated] = spellings(identities);
-        let upper = [&plain, &hyphenated].map(|texts| texts.iter().map(|text| text.to_ascii_uppercase()).collect());
-        let mut found = Vec::new();
-        for texts in upper.into_iter().chain([hyphenated]) {
-            let response = self.post(&self.name, question_by(&FIELDS, &texts)).await?;
-            let hits = proof(&response, &self.name)?.hits.hits;
-            found.extend(hits.into_iter().filter_map(|hit| hit.placed(identities)));
-        }
-        Ok(found)
-    }
-
     /// Documents that the cluster accepted and put into the failure store of the data stream. Most targets have none,
     /// and most clusters know of none.
     async fn failed(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
@@ -458,7 +445,6 @@ impl Lookup for ClusterLookup {
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await?;
         found.extend(self.failed(identities).await?);
-        found.extend(self.respelled(identities).await?);
         if !self.elsewhere.is_empty() {
             found.extend(self.search(&self.elsewhere.join(","), identities).await?);
         }

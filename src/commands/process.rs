@@ -117,7 +117,7 @@ fn own_directory(text: &str) -> Result<PathBuf, String> {
 fn own_prefix(text: &str) -> Result<String, String> {
     match pipeline::is_own_prefix(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(own) => Err(format!("one tenant's prefix could be the begin of another's: write {own}")),
+        Err(own) => Err(format!("one tenant's prefix could begin another's: write {own}")),
     }
 }
 
@@ -285,7 +285,7 @@ pub struct DeliveryArgs {
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget)]
     pub memory_budget: ByteSize,
 
-    /// Maximum of records that the lanes of one pipeline remember to deliver none twice; a lane that has reached it
+    /// Maximum of records that the lanes of one pipeline remember to avoid duplicates; a lane that has reached it
     /// stops, and loses and repeats nothing [default: 1000000; 300000 with --state kubernetes:]
     ///
     /// A record takes about 32 bytes of memory, and 4 of each checkpoint, or 15 where contents are compared. All

@@ -372,7 +372,7 @@ async fn check_finds_what_a_token_may_do() {
     // What was copied with the token, or stands for it.
     for (token, reason) in [
         ("ApiToken canary-good", r#"the environment variable S1_CLI_TEST_TOKEN begins with \"ApiToken \": remove it"#),
-        ("\"canary-good\"", "stands in quotes: remove them"),
+        ("\"canary-good\"", "is in quotes: remove them"),
         ("${ACME_TOKEN}", "is not replaced here: write { env: ACME_TOKEN }"),
     ] {
         let (code, words, out) = check(token).await;

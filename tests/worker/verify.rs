@@ -190,7 +190,7 @@ async fn the_hours_before_a_change_of_the_scope_are_judged_by_the_former_ledger(
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let same = |column| assert_eq!(number(&exit, "activities", column), number(&before, "activities", column));
     [HOURS, CONSOLE, ACCOUNTED, MISSING].into_iter().for_each(same);
-    assert!(exit.stdout.contains("by the settings of then, from "), "{}", exit.stdout);
+    assert!(exit.stdout.contains("by the settings at that time, from "), "{}", exit.stdout);
 
     // With the same settings what is missing there is delivered too.
     harness.appear_late(Kind::Activities, hour(50), 3);

@@ -128,7 +128,7 @@ async fn what_is_no_proof_claims_nothing() {
     let arguments = ["--present", present.to_str().unwrap(), "--stream", "activities", "--format", "json"];
     let exit = harness.verify_until(hour(3), &arguments).await;
     let lane = &lanes(&exit)[0];
-    assert!(lane["not_judged"].to_string().contains("may not have been to be found yet"), "{lane}");
+    assert!(lane["not_judged"].to_string().contains("may not have been searchable yet"), "{lane}");
     let last = lane["hours"].as_array().unwrap().last().unwrap()["hour"].as_str().unwrap().to_owned();
     assert!(Timestamp::parse(&last).unwrap().micros() < hour(49), "{last}");
 

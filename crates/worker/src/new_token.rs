@@ -323,7 +323,7 @@ pub(super) mod tests {
         for (contents, reason) in [
             (Some(""), "is empty"),
             (None, "cannot read the secret file"),
-            (Some("'former'"), "stands in quotes"),
+            (Some("'former'"), "is in quotes"),
             (Some("ApiToken former"), "begins with"),
             (Some("former\nformer"), "line break"),
         ] {

@@ -107,7 +107,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     print_lines(table(&reports))?;
     for report in &reports {
         if let Some(former) = &report.former {
-            print_line(format!("{}: compared with the former ledger, by the settings of then, {former}", report.lane))?;
+            print_line(format!(
+                "{}: compared with the former ledger, by the settings at that time, {former}",
+                report.lane
+            ))?;
         }
         let VerifyReport { lane, hours, without_delivered, .. } = report;
         if *without_delivered > 0 && Accounting::of(lane.stream) == Accounting::Records {

@@ -141,7 +141,7 @@ impl LaneMemory {
         let is_above_share = records >= max / pipeline.lanes.max(1);
         if pipeline.records >= max && is_above_share {
             return Err(Failure::Full(format!(
-                "the lane remembers {records} records to deliver none twice, and its pipeline {}: --remembered-max allows \
+                "the lane remembers {records} records to avoid duplicates, and its pipeline {}: --remembered-max allows \
                  {max}. The console may invent records. If it does not, raise the limit, or shorten `overlap` and set the \
                  lane to a time: s1-forwarder state set --to TIME LANE",
                 pipeline.records
@@ -152,7 +152,7 @@ impl LaneMemory {
             && (is_above_share || records >= MIN_REMEMBERED / pipeline.lanes.max(1))
         {
             return Err(Failure::Full(format!(
-                "the lane remembers {records} records to deliver none twice, and all lanes {all}, which is what a worker \
+                "the lane remembers {records} records to avoid duplicates, and all lanes {all}, which is what a worker \
                  with this --memory-budget has room for: raise it, or shorten `overlap` of this pipeline and set the lane \
                  to a time: s1-forwarder state set --to TIME LANE"
             )));

@@ -73,7 +73,7 @@ pub fn check_token(text: &str) -> Result<(), String> {
     let assigned = text.split_once('=').filter(|(_, value)| !value.trim_matches('=').is_empty());
     let is_assigned = assigned.is_some_and(|(name, _)| is_variable(&name.to_ascii_uppercase()));
     if text.starts_with(is_quote) || text.ends_with(is_quote) {
-        Err("stands in quotes: remove them".to_owned())
+        Err("is in quotes: remove them".to_owned())
     } else if let Some(scheme) = scheme {
         Err(format!("begins with \"{scheme} \": remove it"))
     } else if let Some(name) = placeholder.filter(|name| is_variable(name)) {
@@ -506,9 +506,9 @@ mod tests {
             (format!("ApiToken {CANARY}"), "begins with \"ApiToken \": remove it"),
             (format!("bearer  {CANARY}\r\n"), "begins with \"Bearer \": remove it"),
             (format!("Authorization: ApiToken {CANARY}"), "begins with \"Authorization: \": remove it"),
-            (format!("\"{CANARY}\"\n"), "stands in quotes: remove them"),
-            (format!("'{CANARY}'"), "stands in quotes: remove them"),
-            (format!("{CANARY}'"), "stands in quotes: remove them"),
+            (format!("\"{CANARY}\"\n"), "is in quotes: remove them"),
+            (format!("'{CANARY}'"), "is in quotes: remove them"),
+            (format!("{CANARY}'"), "is in quotes: remove them"),
             ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
             // The text may be a token: it is not shown.
             ("$ACME_TOKEN".to_owned(), "is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here"),
@@ -516,7 +516,7 @@ mod tests {
             (format!("{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
             (format!("%{CANARY}%"), "not replaced here: write { env: NAME }"),
             (format!("<{CANARY}>"), "not replaced here: write { env: NAME }"),
-            (format!("“{CANARY}”"), "stands in quotes: remove them"),
+            (format!("“{CANARY}”"), "is in quotes: remove them"),
             (format!("token={CANARY}"), "begins with a name and `=`"),
             (format!("S1_TOKEN={CANARY}"), "begins with a name and `=`"),
             (format!("export S1_TOKEN={CANARY}"), "begins with \"export \": remove it"),

@@ -170,8 +170,8 @@ impl Names {
 /// Returns whether each tenant has the variables that begin with the prefix for itself, or all tenants share them.
 ///
 /// # Errors
-/// The prefix to use, where one tenant's could be the begin of another's: `S1_{pipeline}` is `S1_ACME` for `acme`, and
-/// the variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
+/// The prefix to use, where one tenant's prefix could begin another's: `S1_{pipeline}` is `S1_ACME` for `acme`, and the
+/// variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
 pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
     let mut own = prefix.to_owned();
     for placeholder in PLACEHOLDERS {
@@ -420,7 +420,7 @@ impl Check<'_> {
             return;
         }
         let is_allowed = |prefix: &String| {
-            // `S1_ACME_` is also the begin of what `S1_ACME__EU_` is for.
+            // `S1_ACME_` also begins what `S1_ACME__EU_` is for.
             let is_of_another = |rest: &str| prefix.ends_with('_') && rest.starts_with('_');
             !prefix.is_empty() && name.strip_prefix(prefix.as_str()).is_some_and(|rest| !is_of_another(rest))
         };

@@ -325,7 +325,7 @@ impl Job<'_> {
         match self.compare_all(hours, report, stop).await {
             // For example, the token no longer sees the scope.
             Err(VerifyError::Console(error)) if self.other_settings => {
-                report.not_judged.push(format!("from {start} to {end}: for the settings of then: {error}"));
+                report.not_judged.push(format!("from {start} to {end}: for the settings at that time: {error}"));
             }
             compared => compared?,
         }
@@ -548,7 +548,8 @@ impl Redelivery<'_> {
 }
 
 const SUMMED_UP: &str = "the lane has summed up the day meanwhile, or begun another ledger; run `verify` again";
-const OTHER_SETTINGS: &str = "the lane pulls something else now; `backfill` with the settings of then delivers them";
+const OTHER_SETTINGS: &str =
+    "the lane pulls something else now; `backfill` with the settings at that time delivers them";
 
 /// Numbers of records of some hours, for the report: console + purged = accounted + missing.
 #[derive(Debug)]

@@ -431,7 +431,7 @@ impl LaneComparison<'_> {
         let end = requested.end.min(closed).min(settled).max(start);
         if end < requested.end {
             let reason = if settled < closed {
-                "an event that was acknowledged then may not have been to be found yet"
+                "an event that was acknowledged then may not have been searchable yet"
             } else {
                 "within `overlap`, or the lane is not past it yet"
             };

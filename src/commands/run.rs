@@ -19,7 +19,7 @@ use super::{ArgumentError, ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAG
 use crate::checkpoint::LaneId;
 use crate::server::{Server, WebConfig, WorkerView};
 #[cfg(feature = "traces")]
-use crate::settings::{HttpSettings, Reach, Tls};
+use crate::settings::{AddressPolicy, HttpSettings, Tls};
 use crate::settings::{Period, PeriodError};
 #[cfg(feature = "traces")]
 use crate::state::process_identity;
@@ -154,8 +154,12 @@ fn start_traces(endpoint: Option<&url::Url>) -> anyhow::Result<Option<Traces>> {
     if !is_wanted || variable_is("OTEL_SDK_DISABLED", "true") || variable_is("OTEL_TRACES_EXPORTER", "none") {
         return Ok(None);
     }
-    let settings =
-        HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TRACES_TIMEOUT), reach: Reach::Everywhere };
+    let settings = HttpSettings {
+        tls: Tls::default(),
+        proxy: None,
+        timeout: Period(TRACES_TIMEOUT),
+        address_policy: AddressPolicy::Everywhere,
+    };
     Ok(Some(Traces::start(
         endpoint.map(url::Url::as_str),
         &process_identity(),

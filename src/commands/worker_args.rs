@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::ArgumentError;
 use crate::server::{PeerClient, Status, WebConfig};
-use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile};
+use crate::settings::{AddressPolicy, HttpSettings, Period, Secret, Tls, TlsFile};
 use crate::worker::DEFAULT_LISTEN;
 
 /// A larger response is not from a worker.
@@ -60,7 +60,12 @@ impl WorkerArgs {
             _ => {
                 let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::from), ..Tls::default() };
                 let token = self.token_file.clone().map(|file| Secret::File(file.into()).read()).transpose()?;
-                let settings = HttpSettings { tls, proxy: None, timeout: Period(TIMEOUT), reach: Reach::Everywhere };
+                let settings = HttpSettings {
+                    tls,
+                    proxy: None,
+                    timeout: Period(TIMEOUT),
+                    address_policy: AddressPolicy::Everywhere,
+                };
                 Ok(PeerClient::new(reqwest::Client::clone(&*settings.client()?), token.as_ref()))
             }
         }

@@ -8,7 +8,7 @@ use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::{Limits, Sink};
 use s1_forwarder_engine::transform::{OcsfVersion, Schema};
 use s1_forwarder_record::Stream;
-use s1_forwarder_settings::{ByteSize, HttpSettings, Period, Proxy, Reach, RetrySettings, SettingKind, Tls};
+use s1_forwarder_settings::{AddressPolicy, ByteSize, HttpSettings, Period, Proxy, RetrySettings, SettingKind, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -163,14 +163,14 @@ pub struct Common {
     pub tls: Tls,
     /// The addresses that the sink's requests may go to.
     #[serde(skip)]
-    pub reach: Reach,
+    pub address_policy: AddressPolicy,
 }
 
 impl Common {
     pub(super) fn http(&self) -> HttpSettings {
         let tls = self.tls.clone();
         let proxy = self.proxy.clone();
-        HttpSettings { tls, proxy, timeout: self.timeout(), reach: self.reach.clone() }
+        HttpSettings { tls, proxy, timeout: self.timeout(), address_policy: self.address_policy.clone() }
     }
 
     pub fn timeout(&self) -> Period {

@@ -111,7 +111,7 @@ impl Topic {
     ///
     /// # Errors
     /// If the brokers do not answer, or refuse.
-    pub async fn reach(&self) -> Result<(), Failure> {
+    pub async fn check_access(&self) -> Result<(), Failure> {
         self.partitions(REACH_TIMEOUT).await.map(drop)
     }
 

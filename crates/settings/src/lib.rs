@@ -18,6 +18,7 @@ pub use files::private::{
     PRIVATE_FILE_MODE, check_private_directory, create_private_directories, explain_symbolic_link, private_file,
 };
 pub use files::read_file::{not_a_regular_file, not_text, read_file, read_regular};
+pub use network::address_policy::{AddressPolicy, NetworkError, NotReachable, PrivateDestination, PrivateDestinations};
 pub use network::backoff::{FullJitter, RetrySettings};
 pub use network::client_error::{ClientError, Role};
 pub use network::dial::{DialError, Dialer, Dialled};
@@ -26,7 +27,6 @@ pub use network::http::{HttpSettings, LOCAL_REQUEST_WAY, install_crypto_provider
 pub use network::kubernetes;
 pub use network::pin::{Fingerprint, FingerprintError};
 pub use network::proxy::{Proxy, ProxyError, UsedProxy, has_two_schemes};
-pub use network::reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
 pub use network::renewable_client::{RenewableClient, is_html, wants_tls};
 pub use network::request_error::{
     RequestProblem, describe_proxy_refusal, describe_request_error, is_closed_by_plan, is_lost_before_answer,

@@ -137,7 +137,7 @@ impl CheckpointBackend for FileStore {
 
 #[async_trait]
 impl Store for FileStore {
-    async fn reach(&self) -> Result<(), StateError> {
+    async fn check_access(&self) -> Result<(), StateError> {
         let path = self.lanes.with_file_name(PROBE);
         blocking(move || {
             let mut file = private_file()
@@ -451,13 +451,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         let store = FileStore::open(&state).unwrap();
-        store.reach().await.unwrap();
+        store.check_access().await.unwrap();
         assert!(!state.join(PROBE).exists());
         std::fs::rename(&state, directory.path().join("away")).unwrap();
-        let error = store.reach().await.unwrap_err().to_string();
+        let error = store.check_access().await.unwrap_err().to_string();
         assert!(error.starts_with("cannot create ") && error.contains("No such file"), "{error}");
         std::fs::rename(directory.path().join("away"), &state).unwrap();
-        store.reach().await.unwrap();
+        store.check_access().await.unwrap();
     }
 
     /// A lane that is cut off while the disk hangs, and starts again, must not be overtaken by its last write.

@@ -158,8 +158,8 @@ impl Store for KafkaStore {
         self.call(async |topic| topic.ensure().await.map(drop)).await
     }
 
-    async fn reach(&self) -> Result<(), StateError> {
-        self.call(async |topic| topic.reach().await).await
+    async fn check_access(&self) -> Result<(), StateError> {
+        self.call(async |topic| topic.check_access().await).await
     }
 
     async fn close(&self) {

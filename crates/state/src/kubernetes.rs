@@ -293,7 +293,7 @@ impl Store for KubernetesStore {
 
     /// Checks that checkpoints can be written. The API server checks rights, quotas and its own rules, and stores
     /// nothing.
-    async fn reach(&self) -> Result<(), StateError> {
+    async fn check_access(&self) -> Result<(), StateError> {
         let mut probe = ConfigMap::default();
         probe.metadata.name = Some(format!("{}-probe", self.instance));
         probe.labels_mut().extend(object_labels(&self.instance, "probe"));

@@ -160,7 +160,7 @@ impl OpenedWorker {
         let health = telemetry.health();
         let store = shared.stores.main();
         let report = |result| health.set_state_store(result);
-        retry_while_transient("the state store", async || store.reach().await, |_| true, report).await?;
+        retry_while_transient("the state store", async || store.check_access().await, |_| true, report).await?;
         let Options { instance, identity, .. } = &*shared.options;
         let cluster = match &shared.options.cluster {
             Some(settings) => {
@@ -215,7 +215,7 @@ async fn retry_while_transient<T, E: Display>(
 async fn check_store(store: Arc<dyn Store>, telemetry: Arc<Telemetry>) {
     loop {
         sleep(STORE_CHECK).await;
-        let reached = match timeout(STORE_CHECK, store.reach()).await {
+        let reached = match timeout(STORE_CHECK, store.check_access()).await {
             Ok(reached) => reached.map_err(|error| error.to_string()),
             // A file system may hang.
             Err(_) => Err(format!("no answer within {} s", STORE_CHECK.as_secs())),

@@ -120,7 +120,7 @@ impl SinkType for SyslogSettings {
                 host: receiver.host.clone(),
                 port: receiver.port,
                 tls: (carrier == Carrier::Tls).then(|| common.tls.clone()),
-                reach: common.reach.clone(),
+                address_policy: common.address_policy.clone(),
                 timeout: common.timeout().0,
                 plain: "tcp",
             },

@@ -111,7 +111,7 @@ pub trait Store: CheckpointBackend {
     ///
     /// # Errors
     /// If the store does not answer, or refuses.
-    async fn reach(&self) -> Result<(), StateError> {
+    async fn check_access(&self) -> Result<(), StateError> {
         Ok(())
     }
 

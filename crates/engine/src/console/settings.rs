@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s1_forwarder_settings::{HttpSettings, Id, Period, Proxy, Reach, Secrets, SettingKind, Tls};
+use s1_forwarder_settings::{AddressPolicy, HttpSettings, Id, Period, Proxy, Secrets, SettingKind, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ pub struct ConsoleSettings {
     pub tls: Tls,
     /// Where requests may go.
     #[serde(skip)]
-    pub reach: Reach,
+    pub address_policy: AddressPolicy,
 }
 
 impl ConsoleSettings {
@@ -63,6 +63,11 @@ impl ConsoleSettings {
 
     pub(super) fn http(&self) -> HttpSettings {
         let timeout = self.timeout.unwrap_or(Period(DEFAULT_TIMEOUT));
-        HttpSettings { tls: self.tls.clone(), proxy: self.proxy.clone(), timeout, reach: self.reach.clone() }
+        HttpSettings {
+            tls: self.tls.clone(),
+            proxy: self.proxy.clone(),
+            timeout,
+            address_policy: self.address_policy.clone(),
+        }
     }
 }

@@ -302,7 +302,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use s1_forwarder_settings::{PrivateDestinations, Reach, Tls};
+    use s1_forwarder_settings::{AddressPolicy, PrivateDestinations, Tls};
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -320,18 +320,20 @@ mod tests {
         body.finish()
     }
 
-    fn transport(timeout: Duration, reach: Reach) -> HttpTransport {
+    fn transport(timeout: Duration, address_policy: AddressPolicy) -> HttpTransport {
         let tls = Tls::default();
         let timeout = Period(timeout);
-        HttpTransport::new(HttpSettings { tls, proxy: None, timeout, reach }).unwrap()
+        HttpTransport::new(HttpSettings { tls, proxy: None, timeout, address_policy }).unwrap()
     }
 
     #[tokio::test]
     async fn a_tenants_console_is_at_a_public_address() {
         let timeout = Duration::from_secs(5);
-        let tenants = Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy: false };
-        for (reach, expected) in [(tenants, "is not a public address"), (Reach::Everywhere, "Connection refused")] {
-            let transport = transport(timeout, reach);
+        let tenants = AddressPolicy::Tenant { private: PrivateDestinations::default(), is_operators_proxy: false };
+        for (address_policy, expected) in
+            [(tenants, "is not a public address"), (AddressPolicy::Everywhere, "Connection refused")]
+        {
+            let transport = transport(timeout, address_policy);
             let url = "http://127.0.0.1:1/web/api".parse().unwrap();
             let token = SecretString::from("token");
             let request = Request { url, token, body: None, timeout, max_bytes: 1 };
@@ -357,7 +359,7 @@ mod tests {
         let short = Duration::from_millis(200);
         let long = Duration::from_secs(30);
         for (of_client, of_request) in [(long, short), (short, long)] {
-            let transport = transport(of_client, Reach::Everywhere);
+            let transport = transport(of_client, AddressPolicy::Everywhere);
             let token = SecretString::from("token");
             let request = Request { url: url.clone(), token, body: None, timeout: of_request, max_bytes: 8 };
             let answer = tokio::time::timeout(5 * short, transport.send(request)).await.ok();
@@ -391,7 +393,7 @@ mod tests {
             }
         });
         let timeout = Duration::from_secs(30);
-        let transport = transport(timeout, Reach::Everywhere);
+        let transport = transport(timeout, AddressPolicy::Everywhere);
         let request =
             || Request { url: url.clone(), token: SecretString::from("token"), body: None, timeout, max_bytes: 8 };
         for _ in 0..3 {

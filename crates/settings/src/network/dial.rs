@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::Host;
 
+use super::address_policy::{AddressPolicy, NotReachable};
+use super::address_policy::{ResolveError, resolve};
 use super::client_error::ClientError;
-use super::reachable::{NotReachable, Reach};
-use super::reachable::{ResolveError, resolve};
 use super::request_error::describe_connect_error;
 use super::request_way::CONNECT_TIMEOUT;
 use super::tls::Tls;
@@ -29,7 +29,7 @@ pub struct Dialer {
     /// Settings of TLS; `None` without TLS.
     pub tls: Option<Tls>,
     /// Addresses that the server may have.
-    pub reach: Reach,
+    pub address_policy: AddressPolicy,
     /// The longest time for everything until messages can be written.
     pub timeout: Duration,
     /// The scheme of addresses without TLS, for advice.
@@ -66,7 +66,7 @@ impl Dialer {
     /// # Errors
     /// If the name is not known, or a tenant may not use it.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, DialError> {
-        let found = resolve(&self.name(), self.reach.private()).await.map_err(|error| match error {
+        let found = resolve(&self.name(), self.address_policy.private()).await.map_err(|error| match error {
             ResolveError::NotReachable(error) => DialError::NotReachable(error),
             ResolveError::Lookup(reason) => self.unreachable(&io::Error::new(io::ErrorKind::NotFound, reason)),
         })?;

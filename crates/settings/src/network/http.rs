@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use url::Url;
 
+use super::address_policy::{AddressPolicy, NotReachable, Resolver};
 use super::client_error::{ClientError, build_error};
 use super::proxy::Proxy;
 use super::proxy::ProxyVariables;
-use super::reachable::{NotReachable, Reach, Resolver};
 use super::request_way::{CONNECT_TIMEOUT, Proxies, RequestWay};
 use super::tls::{Tls, TlsFiles, authorities, tls_config};
 use crate::values::period::Period;
@@ -24,7 +24,7 @@ pub struct HttpSettings {
     /// Timeout of a complete request.
     pub timeout: Period,
     /// Where requests may go.
-    pub reach: Reach,
+    pub address_policy: AddressPolicy,
 }
 
 /// Time for which an idle connection is kept: longer than the usual 60 s between polls, so that a quiet lane keeps its
@@ -110,7 +110,7 @@ impl HttpSettings {
     /// # Errors
     /// If the settings are a tenant's, and may not reach the address.
     pub fn may_reach(&self, url: &Url) -> Result<(), NotReachable> {
-        self.reach.check(url)?;
+        self.address_policy.check(url)?;
         let host = url.host_str().unwrap_or_default();
         if self.operators_proxies().iter().any(|proxy| proxy == host) && self.way().proxy(url).is_none() {
             return Err(NotReachable::Proxy { host: host.to_owned() });
@@ -120,8 +120,10 @@ impl HttpSettings {
 
     /// Returns the hosts of the proxies that a tenant's settings use and the operator names.
     fn operators_proxies(&self) -> Vec<String> {
-        match (&self.reach, &self.proxy) {
-            (Reach::Everywhere, _) | (Reach::Tenant { is_operators_proxy: false, .. }, Some(_)) => Vec::new(),
+        match (&self.address_policy, &self.proxy) {
+            (AddressPolicy::Everywhere, _) | (AddressPolicy::Tenant { is_operators_proxy: false, .. }, Some(_)) => {
+                Vec::new()
+            }
             (_, Some(proxy)) => proxy.url().host_str().map(str::to_owned).into_iter().collect(),
             (_, None) => ProxyVariables::of_environment().hosts(),
         }
@@ -144,8 +146,10 @@ impl HttpSettings {
             Some(identity) => builder.identity(identity.reqwest),
             None => builder,
         };
-        builder =
-            builder.dns_resolver(Arc::new(Resolver { reach: self.reach.clone(), proxies: self.operators_proxies() }));
+        builder = builder.dns_resolver(Arc::new(Resolver {
+            address_policy: self.address_policy.clone(),
+            proxies: self.operators_proxies(),
+        }));
         let variables = ProxyVariables::of_environment();
         builder = match &self.proxy {
             Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(build_error)?),
@@ -174,7 +178,8 @@ pub fn local_client() -> Result<reqwest::Client, ClientError> {
     if let Some(client) = &*client {
         return Ok(client.clone());
     }
-    let builder = common_builder().dns_resolver(Arc::new(Resolver { reach: Reach::Everywhere, proxies: Vec::new() }));
+    let builder = common_builder()
+        .dns_resolver(Arc::new(Resolver { address_policy: AddressPolicy::Everywhere, proxies: Vec::new() }));
     let built = builder.timeout(LOCAL_TIMEOUT).no_proxy().build().map_err(build_error)?;
     *client = Some(built.clone());
     Ok(built)
@@ -195,18 +200,24 @@ pub(crate) fn common_builder() -> reqwest::ClientBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::reachable::PrivateDestinations;
+    use crate::network::address_policy::PrivateDestinations;
 
     fn settings(tls: Tls) -> HttpSettings {
-        HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)), reach: Reach::Everywhere }
+        HttpSettings {
+            tls,
+            proxy: None,
+            timeout: Period(Duration::from_secs(30)),
+            address_policy: AddressPolicy::Everywhere,
+        }
     }
 
     /// The `token_uri` of a service account's key may name such an address, and no check of the file has seen it.
     #[test]
     fn a_tenants_request_does_not_go_to_a_private_address() {
         let own = settings(Tls::default());
-        let reach = Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy: false };
-        let tenants = HttpSettings { reach, ..own.clone() };
+        let address_policy =
+            AddressPolicy::Tenant { private: PrivateDestinations::default(), is_operators_proxy: false };
+        let tenants = HttpSettings { address_policy, ..own.clone() };
         for text in ["http://169.254.169.254/x", "https:10.0.0.1", "http://[::1]:80/", "http://2130706433/"] {
             let url = text.parse().unwrap();
             assert_eq!(own.may_reach(&url), Ok(()), "{text}");
@@ -222,12 +233,12 @@ mod tests {
     fn a_tenants_own_proxy_is_no_proxy_of_the_operator() {
         let tenants = |is_operators_proxy| HttpSettings {
             proxy: Some("http://Proxy.example:3128".parse().unwrap()),
-            reach: Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy },
+            address_policy: AddressPolicy::Tenant { private: PrivateDestinations::default(), is_operators_proxy },
             ..settings(Tls::default())
         };
         assert_eq!(tenants(true).operators_proxies(), ["proxy.example"]);
         assert_eq!(tenants(false).operators_proxies(), <[&str; 0]>::default());
-        let operators = HttpSettings { reach: Reach::Everywhere, ..tenants(true) };
+        let operators = HttpSettings { address_policy: AddressPolicy::Everywhere, ..tenants(true) };
         assert_eq!(operators.operators_proxies(), <[&str; 0]>::default(), "all names are resolved alike");
         // Everything goes through the proxy.
         assert_eq!(tenants(true).may_reach(&"https://proxy.example/".parse().unwrap()), Ok(()));

@@ -1,5 +1,6 @@
 //! HTTP clients with TLS, proxies, pins and a resolver, the texts of their errors, and calls to Kubernetes.
 
+pub mod address_policy;
 pub mod backoff;
 pub mod client_error;
 pub mod dial;
@@ -9,7 +10,6 @@ pub mod kubernetes;
 pub mod no_proxy;
 pub mod pin;
 pub mod proxy;
-pub mod reachable;
 pub mod renewable_client;
 pub mod request_error;
 pub mod request_way;

@@ -89,10 +89,10 @@ impl Pipeline {
     /// Settings of a tenant. Waits before repetitions grow to at least [`MIN_RETRY_MAX`], since all lanes share the
     /// processors.
     fn restrict(&mut self, reaches: tenant::Reaches) {
-        Arc::make_mut(&mut self.console).reach = reaches.console;
+        Arc::make_mut(&mut self.console).address_policy = reaches.console;
         for sink in &mut self.sinks {
             let common = &mut Arc::make_mut(sink).common;
-            common.reach = reaches.sinks.clone();
+            common.address_policy = reaches.sinks.clone();
             common.retry.max = common.retry.max.max(MIN_RETRY_MAX);
         }
     }

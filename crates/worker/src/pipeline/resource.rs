@@ -164,7 +164,7 @@ mod tests {
     use super::super::resources::{Resource, Resources};
     use super::super::{FileOptions, FileReport, Files, Scan, TenantRules};
     use super::ResourceState;
-    use s1_forwarder_settings::Reach;
+    use s1_forwarder_settings::AddressPolicy;
 
     const RESOURCE: &str = "pipeline acme/console, spec";
 
@@ -255,7 +255,7 @@ mod tests {
         let value = |key: &str| shown.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         assert_eq!(value("sinks[siem].tls.ca_file"), Some("{ secretRef: acme/ca/ca.crt }"));
         assert_eq!(value("sinks[siem].headers.X-Key"), Some("{ secretRef: acme/key/k }"));
-        assert!(matches!(pipeline.console.reach, Reach::Tenant { .. }), "the rules for tenants hold");
+        assert!(matches!(pipeline.console.address_policy, AddressPolicy::Tenant { .. }), "the rules for tenants hold");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use s1_forwarder_settings::{
-    FilePath, NotReachable, Period, PrivateDestinations, Reach, SettingKind, is_identity_token_path, is_own_variable,
+    AddressPolicy, FilePath, NotReachable, Period, PrivateDestinations, SettingKind, is_identity_token_path,
+    is_own_variable,
 };
 use url::Url;
 
@@ -34,8 +35,8 @@ pub struct TenantRules {
 /// The addresses to which a tenant's pipeline may send requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reaches {
-    pub console: Reach,
-    pub sinks: Reach,
+    pub console: AddressPolicy,
+    pub sinks: AddressPolicy,
 }
 
 /// A tenant that shares a token with a neighbour cannot slow the neighbour below this rate.
@@ -107,13 +108,13 @@ impl TenantRules {
     /// Returns the addresses that the pipeline may reach. Those that the operator's defaults name are allowed. `root`
     /// is the tree of the file alone.
     pub(super) fn reaches(&self, root: &Node) -> Reaches {
-        let tenants = |is_operators_proxy| Reach::Tenant { private: self.private.clone(), is_operators_proxy };
+        let tenants = |is_operators_proxy| AddressPolicy::Tenant { private: self.private.clone(), is_operators_proxy };
         let names = |kind| root.get("console").is_some_and(|console| !keys_of(console, "console", &[kind]).is_empty());
         let console = match (names(SettingKind::Address), names(SettingKind::Proxy)) {
-            (false, false) => Reach::Everywhere,
+            (false, false) => AddressPolicy::Everywhere,
             (_, own_proxy) => tenants(!own_proxy),
         };
-        let sinks = if has(root, "sinks") { tenants(false) } else { Reach::Everywhere };
+        let sinks = if has(root, "sinks") { tenants(false) } else { AddressPolicy::Everywhere };
         Reaches { console, sinks }
     }
 
@@ -542,12 +543,12 @@ mod tests {
             rules().reaches(&document::tree(own, &file, &mut Vec::new()).unwrap())
         };
         let tenants =
-            |is_operators_proxy| Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy };
+            |is_operators_proxy| AddressPolicy::Tenant { private: PrivateDestinations::default(), is_operators_proxy };
         for (own, console, sinks) in [
-            ("streams: {}", Reach::Everywhere, Reach::Everywhere),
-            ("console: { url: null, sites: [1] }", Reach::Everywhere, Reach::Everywhere),
-            ("console: { url: 'https://a.example' }", tenants(true), Reach::Everywhere),
-            ("console: { proxy: 'http://a.example' }", tenants(false), Reach::Everywhere),
+            ("streams: {}", AddressPolicy::Everywhere, AddressPolicy::Everywhere),
+            ("console: { url: null, sites: [1] }", AddressPolicy::Everywhere, AddressPolicy::Everywhere),
+            ("console: { url: 'https://a.example' }", tenants(true), AddressPolicy::Everywhere),
+            ("console: { proxy: 'http://a.example' }", tenants(false), AddressPolicy::Everywhere),
             ("{ console: { url: 'https://a.example', proxy: b.example }, sinks: [] }", tenants(false), tenants(false)),
         ] {
             assert_eq!(reaches(own), Reaches { console, sinks }, "{own}");

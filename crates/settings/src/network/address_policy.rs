@@ -29,7 +29,7 @@ pub enum NotReachable {
 
 /// Owner of settings, and so the addresses that their requests may go to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub enum Reach {
+pub enum AddressPolicy {
     /// The operator's settings: everywhere.
     #[default]
     Everywhere,
@@ -41,7 +41,7 @@ pub enum Reach {
     },
 }
 
-impl Reach {
+impl AddressPolicy {
     /// Returns the restrictions of a tenant.
     pub(crate) fn private(&self) -> Option<&PrivateDestinations> {
         match self {
@@ -309,7 +309,7 @@ pub(crate) enum ResolveError {
 /// reach, since a connection uses any of them: a name that changes its address later is refused then.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    pub reach: Reach,
+    pub address_policy: AddressPolicy,
     /// Names of the operator's proxies, which may have any address.
     pub proxies: Vec<String>,
 }
@@ -322,7 +322,7 @@ impl Resolver {
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let private = if self.is_proxy(name.as_str()) { None } else { self.reach.private().cloned() };
+        let private = if self.is_proxy(name.as_str()) { None } else { self.address_policy.private().cloned() };
         Box::pin(async move {
             let found = resolve(name.as_str(), private.as_ref()).await?;
             Ok(Box::new(found.into_iter()) as Addrs)
@@ -467,9 +467,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_refused_by_its_address() {
-        let tenants = |named: &[&str]| Reach::Tenant { private: destinations(named), is_operators_proxy: false };
-        let resolve = async |reach: Reach, proxy: &str| {
-            let resolver = Resolver { reach, proxies: vec![proxy.to_owned()] };
+        let tenants =
+            |named: &[&str]| AddressPolicy::Tenant { private: destinations(named), is_operators_proxy: false };
+        let resolve = async |address_policy: AddressPolicy, proxy: &str| {
+            let resolver = Resolver { address_policy, proxies: vec![proxy.to_owned()] };
             resolver.resolve("localhost".parse().unwrap()).await.map(Iterator::count).map_err(|error| error.to_string())
         };
         for named in [&[][..], &["10.0.0.0/8"]] {
@@ -477,7 +478,7 @@ mod tests {
             assert!(refused.starts_with("localhost is at ") && refused.contains("not a public address"), "{refused}");
         }
         assert!(resolve(tenants(&["127.0.0.0/8", "::1"]), "proxy.example").await.unwrap() > 0);
-        assert!(resolve(Reach::Everywhere, "proxy.example").await.unwrap() > 0);
+        assert!(resolve(AddressPolicy::Everywhere, "proxy.example").await.unwrap() > 0);
         assert!(resolve(tenants(&[]), "localhost").await.unwrap() > 0, "the operator's proxy is where it is");
     }
 }

@@ -12,6 +12,7 @@ use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
+use crate::support::batches::once;
 use crate::support::batches::{batch, context, push, settings, sink};
 use crate::support::harness::Harness;
 use crate::support::kafka::Broker;
@@ -72,10 +73,6 @@ impl Cluster {
             .for_each(|message| *ids.entry(message.key.rsplit('/').next().unwrap().to_owned()).or_default() += 1);
         ids
     }
-}
-
-fn once(ids: std::ops::Range<u32>) -> BTreeMap<String, u32> {
-    ids.map(|id| (id.to_string(), 1)).collect()
 }
 
 #[tokio::test]

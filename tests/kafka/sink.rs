@@ -10,7 +10,7 @@ use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, push, settings, sink, sink_in};
+use crate::support::batches::{batch, context, once, push, settings, sink, sink_in};
 use crate::support::kafka::{Broker, Consumed, read};
 use crate::support::process::until;
 
@@ -34,10 +34,6 @@ fn ids(consumed: &[Consumed]) -> BTreeMap<String, u32> {
         *ids.entry(message.key.rsplit('/').next().unwrap().to_owned()).or_default() += 1;
     }
     ids
-}
-
-fn once(range: std::ops::Range<u32>) -> BTreeMap<String, u32> {
-    range.map(|id| (id.to_string(), 1)).collect()
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::container::Container;
 use crate::support::harness::Harness;
 use crate::support::kubernetes::{Kubernetes, documents};
 use crate::support::process::{Process, until};
-use crate::support::splunk::{Collector, Hec};
+use crate::support::splunk_hec::{Collector, Hec};
 
 /// Applies manifests as `kubectl apply` does: the kinds of all are looked up before the first one is created.
 async fn apply(kubernetes: &Kubernetes, manifests: &[String]) -> Vec<Value> {

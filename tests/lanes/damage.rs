@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::harness::{LaneHarness, START};
 use crate::support::batches::{context, settings};
 use crate::support::receiver::{Receiver, Rules};
-use crate::support::splunk::{Collector, Hec};
+use crate::support::splunk_hec::{Collector, Hec};
 
 /// What is put into the name of a threat.
 const DAMAGES: [&[u8]; 6] = [br"\ud83d", br"\ude00\ud83d", b"\xff", b"\xed\xa0\xbd", b"\n", b"\0"];

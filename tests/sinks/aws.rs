@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::aws::{AwsServers, REGION, ROLE, Signatures, issued, key};
 use crate::support::batches::{batch, context, settings, sink_in};
 use crate::support::double::{Double, FaultRule, Reply};
-use crate::support::elastic::Elastic;
+use crate::support::elasticsearch::Elastic;
 
 /// OpenSearch Service with these signatures.
 async fn domain(signatures: Signatures) -> Double<Elastic> {

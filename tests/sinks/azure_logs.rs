@@ -10,7 +10,7 @@ use s1_forwarder::sink::{Batch, Outcome, Probe};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
-use crate::support::azure::{Azure, RULE, TENANT};
+use crate::support::azure_logs::{Azure, RULE, TENANT};
 use crate::support::batches::{batch, context, push, sink, sink_in};
 use crate::support::deliver::{deliver, reason};
 use crate::support::double::{Double, FaultRule, Reply};

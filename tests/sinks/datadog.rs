@@ -8,9 +8,9 @@ use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, push_at, sink, sink_in};
+use crate::support::datadog::DATADOG;
 use crate::support::deliver::deliver;
 use crate::support::double::FaultRule;
-use crate::support::logs::DATADOG;
 use crate::support::receiver::{Receiver, Rules};
 
 async fn intake() -> Receiver {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::double::{Double, FaultRule, Reply};
-use crate::support::elastic::Elastic;
+use crate::support::elasticsearch::Elastic;
 
 fn keys(elastic: &Double<Elastic>, more: Value) -> Value {
     let mut keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "aWQ6a2V5" });

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
 use crate::support::deliver::{deliver, reason};
 use crate::support::double::{Double, FaultRule, Reply};
-use crate::support::secops::{AUDIENCE, KEY, SecOps};
+use crate::support::google_secops::{AUDIENCE, KEY, SecOps};
 
 fn keys(secops: &Double<SecOps>, more: Value) -> Value {
     let mut keys = json!({

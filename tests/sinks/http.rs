@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64::Engine;
@@ -8,7 +8,7 @@ use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Attempt, Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, push, sink, sink_in};
+use crate::support::batches::{batch, context, once, push, sink, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::double::{FaultRule, Received, Reply};
 use crate::support::oauth::TokenEndpoint;
@@ -19,10 +19,6 @@ fn keys(receiver: &Receiver, more: Value) -> Value {
     let mut keys = json!({ "type": "http", "url": receiver.input() });
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     keys
-}
-
-fn once(ids: std::ops::Range<u32>) -> BTreeMap<String, u32> {
-    ids.map(|id| (id.to_string(), 1)).collect()
 }
 
 async fn send(receiver: &Receiver, more: Value) -> Attempt {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::batches::{batch, context, push_at, settings, sink, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::double::{FaultRule, Reply};
-use crate::support::logs::LOKI;
+use crate::support::loki::LOKI;
 use crate::support::receiver::{Receiver, Rules};
 
 async fn loki() -> Receiver {

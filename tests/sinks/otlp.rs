@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::batches::{batch, push, sink};
 use crate::support::deliver::deliver;
 use crate::support::double::{FaultRule, Reply};
-use crate::support::logs::OTLP;
+use crate::support::otlp::OTLP;
 use crate::support::receiver::{Receiver, Rules};
 
 async fn receiver() -> Receiver {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
 use crate::support::deliver::{deliver, delivery, settle};
 use crate::support::double::FaultRule;
-use crate::support::splunk::{Collector, Hec};
+use crate::support::splunk_hec::{Collector, Hec};
 
 fn keys(collector: &Collector, more: Value) -> Value {
     let mut keys = json!({ "type": "splunk_hec", "url": collector.url(), "token": "t0ken" });

@@ -12,17 +12,12 @@ use s1_forwarder::sink::{Batch, Outcome, Probe};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, push, settings, sink, sink_in};
+use crate::support::batches::{batch, context, push, settings, sink, sink_in, with};
 use crate::support::syslog::{Behaviour, CEF_KEYS, CEF_KEYS_OF, SyslogReceiver, extension, next_message};
 use crate::support::tls::{Authority, TlsFront};
 
 fn keys(address: SocketAddr) -> Value {
     json!({ "type": "syslog", "address": format!("tcp://{address}"), "schema": "raw", "timeout": "5s" })
-}
-
-fn with(mut keys: Value, more: Value) -> Value {
-    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    keys
 }
 
 /// The ids of the events in messages.

@@ -1,10 +1,14 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use s1_forwarder::destinations::{SinkContext, SinkSettings};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp, facts};
-use s1_forwarder::sink::{Batch, Sink};
+use s1_forwarder::sink::{Batch, Outcome, Sink};
 use s1_forwarder::transform::{Origin, Schema, TransformSettings, Transformer};
+
+use super::double::{Contract, Double};
 
 /// The console's host.
 pub const HOST: &str = "usea1-acme.sentinelone.net";
@@ -18,6 +22,11 @@ pub fn kind_of(stream: Stream) -> Kind {
 /// The context of a lane of the pipeline `acme`.
 pub fn context(stream: Stream) -> SinkContext {
     SinkContext { stream, ..SinkContext::sample() }
+}
+
+/// The context of a lane that delivers raw activities.
+pub fn raw_context() -> SinkContext {
+    SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) }
 }
 
 /// A sink from its keys, for the stream `activities`.
@@ -35,8 +44,24 @@ pub fn settings(keys: serde_json::Value) -> SinkSettings {
     serde_json::from_value(keys).unwrap()
 }
 
+/// The error of a sink that cannot be built from these keys.
+pub fn build_error(keys: serde_json::Value) -> String {
+    settings(keys).build(&context(Stream::Threats)).unwrap_err().to_string()
+}
+
+/// `keys` and `more` in one object.
+pub fn with(mut keys: serde_json::Value, more: serde_json::Value) -> serde_json::Value {
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+/// The counts of a ledger after one event of each id.
+pub fn once(ids: Range<u32>) -> BTreeMap<String, u32> {
+    ids.map(|id| (id.to_string(), 1)).collect()
+}
+
 /// Activities with these ids and a body of some hundred bytes.
-pub fn batch(ids: std::ops::Range<u32>) -> Batch {
+pub fn batch(ids: Range<u32>) -> Batch {
     let mut batch = Batch::new(Stream::Activities);
     for id in ids {
         push(&mut batch, &id.to_string(), "the quick brown fox jumps over the lazy dog");
@@ -98,4 +123,16 @@ pub fn raw_records_of(stream: Stream, count: usize, more: &[serde_json::Value]) 
     }
     assert!(batch.len() >= 3, "{stream}");
     batch
+}
+
+/// Asserts that what `lane` delivers arrives once, whole and in the limits. What is larger than they are is not sent.
+pub async fn holds_its_limits(intake: &Double<impl Contract>, lane: &dyn Sink, event_bytes: usize) {
+    assert_eq!(lane.send(&batch(0..100)).await.outcome, Outcome::Delivered);
+    assert_eq!(intake.ledger().counts(), once(0..100));
+    let before = intake.requests().len();
+    let mut large = Batch::new(Stream::Activities);
+    push(&mut large, "large", &"x".repeat(event_bytes));
+    let attempt = lane.send(&large).await;
+    assert_eq!((attempt.outcome.name().as_str(), attempt.status.as_str()), ("TooLarge", "too_large"));
+    assert_eq!(intake.requests().len(), before, "what is too large is not sent");
 }

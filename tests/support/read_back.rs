@@ -6,9 +6,9 @@ use std::fmt::Debug;
 use s1_forwarder::record::Timestamp;
 use serde_json::{Value, json};
 
-use super::azure::{Azure, RULE, TENANT};
+use super::azure_logs::{Azure, RULE, TENANT};
 use super::double::{Contract, Received, Refusal, Reply};
-use super::splunk::Hec;
+use super::splunk_hec::Hec;
 
 /// Operations of the tests on Splunk or on a workspace.
 pub trait ReadBack: Contract + Default {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::double::{Contract, Double, Memory, Received, Refusal, Reply, lines};
 use super::hmac::{hex, hmac_sha256};
@@ -42,6 +42,27 @@ pub struct Format {
 
 /// The accepted events, and the refusal where those are not all.
 pub type Accepted = (Vec<Value>, Result<(), Refusal>);
+
+/// Milliseconds.
+pub const HOUR: i64 = 3_600_000;
+
+/// Returns the current time in milliseconds.
+pub fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+/// Turns a format that accepts all events or none into what a receiver accepts.
+pub fn all_or_nothing(read: Result<Vec<Value>, Refusal>) -> Accepted {
+    match read {
+        Ok(events) => (events, Ok(())),
+        Err(refusal) => (Vec::new(), Err(refusal)),
+    }
+}
+
+/// Returns the event in a text, or an object with the text.
+pub fn event(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| json!({ "text": text }))
+}
 
 /// A running receiver.
 pub type Receiver = Double<Rules>;

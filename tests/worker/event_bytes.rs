@@ -6,12 +6,12 @@ use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::support::datadog::DATADOG;
 use crate::support::double::{Contract, Double};
-use crate::support::elastic::Elastic;
+use crate::support::elasticsearch::Elastic;
 use crate::support::harness::Harness;
-use crate::support::logs::DATADOG;
 use crate::support::receiver::{Receiver, Rules};
-use crate::support::splunk::{Collector, Hec};
+use crate::support::splunk_hec::{Collector, Hec};
 use crate::support::syslog::{Behaviour, SyslogReceiver};
 
 /// The bodies of all requests with events, inflated.

@@ -14,7 +14,7 @@ use crate::support::double::Double;
 use crate::support::harness::Harness;
 use crate::support::receiver::{Receiver, Rules, Signed};
 use crate::support::sekoia::Sekoia;
-use crate::support::splunk::{Collector, Hec};
+use crate::support::splunk_hec::{Collector, Hec};
 
 /// A guide by the name of its page and its file.
 struct Guide {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::support::double::{Contract, Double, Received, Reply};
+use crate::support::google_secops::{KEY, SecOps};
 use crate::support::harness::Harness;
-use crate::support::secops::{KEY, SecOps};
 
 /// A cluster with the assets of Elastic's integration, whose pipeline for activities fails.
 struct Cluster;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::double::{Contract, Double, Received, Reply};
 use crate::support::harness::Harness;
 #[cfg(feature = "remap")]
-use crate::support::readers::{has, promises};
+use crate::support::public_content::{has, promises};
 
 /// A destination that takes only what its content reads.
 struct Recipe(fn(&Received) -> Result<Reply, String>);

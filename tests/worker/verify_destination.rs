@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::completeness::hour;
 use crate::support::double::{Double, FaultRule};
-use crate::support::elastic_search::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
+use crate::support::elasticsearch_lookup::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
 use crate::support::process::until;
 

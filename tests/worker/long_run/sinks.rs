@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::double::{Contract, Memory, Received, Refusal, Reply};
-use crate::support::elastic::Elastic;
+use crate::support::elasticsearch::Elastic;
 use crate::support::receiver::Rules;
 
 /// What the ledger of a double enters for an event.

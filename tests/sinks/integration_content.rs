@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::support::batches::{HOST, context, raw_records, settings};
 use crate::support::deliver::deliver;
 use crate::support::double::{Contract, Double, Received, Reply};
-use crate::support::elastic::Elastic;
+use crate::support::elasticsearch::Elastic;
 
 /// A destination that answers a request without remembering any.
 pub(super) struct Destination(pub(super) fn(&Received) -> Reply);
@@ -752,7 +752,7 @@ async fn google_gets_each_stream_under_the_log_type_whose_parser_reads_it() {
             let keys = json!({
                 "type": "google_secops", "url": secops.url(), "token_url": format!("{}/token", secops.url()),
                 "project": "p", "location": "eu", "instance": "i", "content": content,
-                "service_account": crate::support::secops::KEY,
+                "service_account": crate::support::google_secops::KEY,
             });
             let settings = settings(keys);
             let schema = settings.schema(Schema::Ecs);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::batches::{context, raw_records_of, settings};
 use crate::support::double::{Contract, Double, Received, Reply};
-use crate::support::readers::promises;
+use crate::support::public_content::promises;
 
 struct Service;
 

@@ -13,11 +13,11 @@ use std::net::IpAddr;
 use s1_forwarder::record::{Stream, Timestamp};
 use serde_json::{Value, json};
 
-use super::integrations::{Destination, elasticsearch, integration, sekoia};
+use super::integration_content::{Destination, elasticsearch, integration, sekoia};
 use crate::support::batches::raw_records_of;
 use crate::support::deliver::deliver;
 use crate::support::double::{Double, Reply};
-use crate::support::readers::{has, promises, text, values};
+use crate::support::public_content::{has, promises, text, values};
 
 /// Enough for types of activities that are rare.
 fn count(stream: Stream) -> usize {

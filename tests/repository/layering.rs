@@ -247,3 +247,17 @@ fn paths_of_a_file_are_found() {
     ];
     assert_eq!(named.used, wanted.map(str::to_owned).into());
 }
+
+/// A module is the `mod.rs` of the folder of its modules. Next to a folder that has only `tests.rs` it is `NAME.rs`.
+#[test]
+fn a_module_with_modules_is_a_mod_rs() {
+    let mut files = Vec::new();
+    for folder in ["crates", "src", "tests", "benches"] {
+        source_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    }
+    let files: BTreeSet<PathBuf> = files.into_iter().collect();
+    let with_modules = files.iter().filter(|file| !file.ends_with("tests.rs")).filter_map(|file| file.parent());
+    let other_style: BTreeSet<_> =
+        with_modules.map(|folder| folder.with_extension("rs")).filter(|file| files.contains(file)).collect();
+    assert!(files.len() > 500 && other_style.is_empty(), "{} files; {other_style:#?}", files.len());
+}

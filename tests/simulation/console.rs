@@ -1,6 +1,6 @@
 //! The way to the emulated console: what may happen to a request and to its answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -27,8 +27,8 @@ pub struct Wire {
     pub random: std::sync::Mutex<fastrand::Rng>,
     /// In a row, window by window.
     pub empty_pages: std::sync::Mutex<BTreeMap<String, u32>>,
-    /// Ends of the times whose lists have ended too early.
-    pub ended_early: std::sync::Mutex<BTreeSet<String>>,
+    /// How often the list of a time has ended too early, by the end of that time.
+    pub ended_early: std::sync::Mutex<BTreeMap<String, u32>>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -79,7 +79,8 @@ impl Wire {
 
     /// How many records a page shows that ends its list too early. Only activities are sure to be missed then: of what
     /// has changed meanwhile, the console counts fewer records than the lane knows. The list of a time ends too early
-    /// once: if it did so again when it is asked for the rest, it would look like a list that has no rest.
+    /// once, and up to three times where the console's counts say what is missing: a list that ends before that again and
+    /// again has no rest.
     fn early_end(&self, asked: &emulator::Request, random: &mut fastrand::Rng) -> Option<usize> {
         let plan = &self.simulation.plan.console;
         let can_be_found = matches!(plan.counts, Counts::Exact | Counts::Refused | Counts::Failing);
@@ -91,8 +92,11 @@ impl Wire {
             return None;
         }
         let to = asked.query.split('&').find(|pair| pair.contains("__lte="))?;
-        let is_first = crate::shared::lock(&self.ended_early).insert(to.to_owned());
-        is_first.then(|| random.usize(..plan.page_cap.min(10)))
+        let mut ended_early = crate::shared::lock(&self.ended_early);
+        let ends = ended_early.entry(to.to_owned()).or_default();
+        *ends += 1;
+        let most = if plan.counts == Counts::Exact { 3 } else { 1 };
+        (*ends <= most).then(|| random.usize(..plan.page_cap.min(10)))
     }
 
     /// The answer to a count of a part of the open time. Other counts are exact: where a list ends with `data: null`,

@@ -99,10 +99,11 @@ impl Pager {
         cursor
     }
 
-    /// Notes that the console showed the record with this key. Returns true if it is known that the walk was not shown
-    /// the record before.
-    pub fn show(&mut self, version: u64) -> bool {
-        !self.found_new && self.shown.len() < MANY_SHOWN && self.shown.insert(version)
+    /// Notes that the console showed the record with this key.
+    pub fn show(&mut self, version: u64) {
+        if !self.found_new && self.shown.len() < MANY_SHOWN {
+            self.shown.insert(version);
+        }
     }
 
     /// Notes that a record was new: the console's count will not be compared.

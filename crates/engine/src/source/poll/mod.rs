@@ -434,8 +434,8 @@ impl Poll {
             if let Some(time) = record.order {
                 self.progress.see(time);
             }
-            let is_repeated = !self.pager.show(record.version);
-            self.parts.see(record, is_repeated);
+            self.parts.see(record);
+            self.pager.show(record.version);
             keys.push(record.version);
         }
         if !page.records.is_empty() {
@@ -492,7 +492,6 @@ impl Poll {
         self.progress.newest = from;
         self.phase = Phase::Paging;
         self.null_answers = 0;
-        self.parts.begin_walk(from, &self.selection);
         self.selection.returned.begin_list();
     }
 }
@@ -556,7 +555,6 @@ impl Poll {
         let Progress { ordered, newest, .. } = self.progress;
         let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
         self.pager = Pager::from(from);
-        self.parts.begin_walk(from, &self.selection);
         self.phase = Phase::SteppingOver(OversizedRecord::Searching { at: 0, wanted });
     }
 
@@ -578,8 +576,8 @@ impl Poll {
         let mut page = PulledPage { body: beginning.clone(), is_truncated: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
         let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
-        let is_repeated = !self.pager.show(shown.version);
-        self.parts.see(shown, is_repeated);
+        self.parts.see(shown);
+        self.pager.show(shown.version);
         if let Some(record) = page.records.first() {
             warn!(
                 record = %record.id, max_bytes,

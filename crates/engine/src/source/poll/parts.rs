@@ -12,7 +12,7 @@
 //! | read again, none known to be missing | otherwise | counted |
 //! | read again, some missing | all of these were found | next part |
 //! | read again, some missing | a few were found | counted |
-//! | read again, some missing | none was found, and the list is short | read again, a few times |
+//! | read again, some missing | none was found, and the list may have ended before them | read again, a few times |
 //! | read again, some missing | none was found | next part, with records that are not shown |
 //! | counted | no fewer are missing than when the part was last counted | next part, with records that are not shown |
 //! | counted | some are missing | read again from the first missing one |
@@ -34,8 +34,8 @@ use super::tail::Tail;
 use crate::source::PassPosition;
 use crate::source::pager::Progress;
 
-/// Number of times that a part is read again because its list ended before it had shown what the poll knows of it.
-const SHORT_LIST_TRIES: u32 = 3;
+/// Number of times that a part is read again because its list may have ended before the missing records once more.
+const EARLY_END_TRIES: u32 = 3;
 /// Largest disorder of a list: a record may come after one whose time is this much later.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -76,14 +76,12 @@ struct Reread {
     /// Number of records that the console counts and has not shown. Zero if its count says nothing.
     missing: u64,
     counted_until: Timestamp,
+    /// The time before which all of the missing records are.
+    missing_until: Timestamp,
     /// Number of records that the poll was not shown before.
     found: u64,
-    /// Number of records that the poll knew when the current walk began, from the walk's beginning on.
-    known: u64,
-    /// Number of records that the current walk was shown. Each counts once.
-    listed: u64,
-    /// How often the part was read again because its list was short.
-    short_lists: u32,
+    /// Number of lists that may have ended before the missing records.
+    early_ends: u32,
 }
 
 /// Next step of the poll after the end of a list, or after a count.
@@ -136,15 +134,6 @@ impl Parts {
         self.found_late < self.late || self.not_shown > 0
     }
 
-    /// Notes that a walk begins at `from`.
-    pub fn begin_walk(&mut self, from: Timestamp, selection: &Selection) {
-        if let Some(reread) = &mut self.current.reread {
-            let span = Span { from: from.max(selection.kept_from()), to: reread.counted_until };
-            reread.known = selection.listed().in_part(span) as u64;
-            reread.listed = 0;
-        }
-    }
-
     /// Notes that the list goes on behind a cursor.
     pub fn follow_cursor(&mut self) {
         self.current.is_long = true;
@@ -155,12 +144,11 @@ impl Parts {
         self.current = Part::of(self.current.span);
     }
 
-    /// Notes that the console has shown a record. `is_repeated` says that the current walk may have been shown it before.
-    pub fn see(&mut self, shown: Sighting, is_repeated: bool) {
+    /// Notes that the console has shown a record.
+    pub fn see(&mut self, shown: Sighting) {
         if let Some(reread) = &mut self.current.reread
             && shown.order.is_none_or(|order| order < reread.counted_until)
         {
-            reread.listed += u64::from(!is_repeated);
             reread.found += u64::from(shown.is_first);
         }
     }
@@ -182,9 +170,9 @@ impl Parts {
         };
         match reread {
             _ if is_at_end || !self.is_counted => AfterList::NextPart,
-            Some(reread) if reread.found == 0 && reread.was_list_short() => {
-                let short_lists = reread.short_lists + 1;
-                self.read_again(span.from, Reread { short_lists, ..reread })
+            Some(reread) if reread.found == 0 && is_long && reread.may_have_ended_early(progress) => {
+                let early_ends = reread.early_ends + 1;
+                self.read_again(span.from, Reread { early_ends, ..reread })
             }
             Some(reread) if reread.found == 0 => self.accept_missing(reread.missing, selection),
             _ => self.count(selection, progress),
@@ -214,6 +202,7 @@ impl Parts {
             return AfterList::Count(search);
         }
         let first_missing = search.missing.iter().map(|span| span.from).min();
+        let missing_until = search.missing.iter().map(|span| span.to).max().unwrap_or_default();
         let missing = search.excess;
         let is_unclear = search.counts == 0 || search.has_fewer;
         match first_missing {
@@ -224,7 +213,7 @@ impl Parts {
             Some(from) => {
                 debug!(records = missing, %from, "the console counts more records than its list has shown: it is asked again");
                 let counted_until = self.comparable(selection).to;
-                self.read_again(from, Reread { missing, counted_until, ..Reread::default() })
+                self.read_again(from, Reread { missing, counted_until, missing_until, ..Reread::default() })
             }
             None if is_unclear && self.current.span.from < selection.closed_until() => {
                 let whole = self.comparable(selection);
@@ -270,11 +259,11 @@ impl Part {
 }
 
 impl Reread {
-    /// Returns true if the list ended before it had shown as many records as the poll knows of its time. Such a list is
-    /// no proof that the console does not show the others. A console may have deleted records, so that its lists stay
-    /// short: after a few tries, the list counts.
-    fn was_list_short(&self) -> bool {
-        self.short_lists < SHORT_LIST_TRIES && self.listed < self.known
+    /// Returns true if a list of several pages has shown no record after the missing ones. Such a list is no proof that
+    /// the console does not show these. After a few tries, the list counts.
+    fn may_have_ended_early(&self, progress: &Progress) -> bool {
+        let went_past = progress.ordered && progress.newest >= self.missing_until;
+        self.early_ends < EARLY_END_TRIES && !went_past
     }
 }
 

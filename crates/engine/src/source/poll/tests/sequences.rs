@@ -312,13 +312,13 @@ proptest! {
     }
 }
 
-/// The poll knows of the records that it was shown, so it asks again where a second list ends before it has shown all of
-/// these. It steps over a large record on the way, and then walks on from there.
+/// The console counts the missing records, so the poll asks again where a second list ends before them. On the way it
+/// steps over a large record, from which another walk begins.
 #[test]
 fn two_lists_that_end_too_early_around_a_large_record_lose_nothing() {
     const RECORDS: usize = 14;
     const REQUESTS: usize = 40;
-    for large in 0..RECORDS {
+    for large in (0..RECORDS).step_by(4) {
         for (first, second) in (0..REQUESTS).flat_map(|first| (first + 1..REQUESTS).map(move |second| (first, second)))
         {
             let records = (0..RECORDS).map(|at| {

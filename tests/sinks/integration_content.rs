@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use s1_forwarder::destinations::SinkContext;
-use s1_forwarder::destinations::integration::{Content, INTEGRATIONS};
+use s1_forwarder::destinations::integration::INTEGRATIONS;
 use s1_forwarder::destinations::settings::types;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Stream, Timestamp, facts};
@@ -1010,6 +1010,6 @@ fn the_types_that_have_the_key_are_those_of_the_table() {
         assert_eq!(schema["properties"]["content"].is_object(), listed.contains(sink), "{sink}");
     }
     for sink in listed {
-        assert_eq!(settings(needed(sink)).type_settings.as_sink_type().content(), Content::Forwarder);
+        assert!(settings(needed(sink)).type_settings.as_sink_type().integration().is_none(), "{sink}");
     }
 }

@@ -15,8 +15,9 @@ use s1_forwarder_settings::{FilePath, SHELL_PATH_ADVICE, SettingKind, is_shell_p
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{ADD_ENVELOPE, Common, SinkDefaults, SinkType};
+use super::common_keys::Common;
 use super::line::Line;
+use super::sink_type::{ADD_ENVELOPE, SinkDefaults, SinkProperties, SinkType};
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{BuildError, DestinationHash, SinkContext};
 
@@ -32,7 +33,7 @@ pub struct FileSettings {
     pub envelope: bool,
 }
 
-impl SinkType for FileSettings {
+impl SinkProperties for FileSettings {
     fn defaults(&self) -> SinkDefaults {
         LOCAL_DEFAULTS
     }
@@ -51,7 +52,9 @@ impl SinkType for FileSettings {
         hash.text("path", &path.to_string_lossy());
         Ok(())
     }
+}
 
+impl SinkType for FileSettings {
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let path = self.path.try_map(|template| context.fill("path", template))?;
         let above = |path: &Path| path.components().filter(|component| *component == Component::ParentDir).count();

@@ -19,6 +19,11 @@ pub enum Content {
 }
 
 impl Content {
+    /// Returns the destination's `own` integration if the sink sends its content.
+    pub(crate) fn integration(self, own: &'static Integration) -> Option<&'static Integration> {
+        (self == Self::Integration).then_some(own)
+    }
+
     /// Checks that no envelope is around the records of an integration.
     pub(crate) fn check_envelope(self, has_envelope: bool) -> Result<(), BuildError> {
         if self == Self::Integration && has_envelope {

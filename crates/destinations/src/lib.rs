@@ -7,7 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod build_error;
-mod common;
+mod common_keys;
 mod compression;
 mod context;
 mod destination_hash;
@@ -21,6 +21,7 @@ mod labelled;
 mod line;
 mod safe_part;
 pub mod settings;
+mod sink_type;
 pub mod stdout;
 pub mod syslog;
 

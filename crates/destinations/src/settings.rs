@@ -17,10 +17,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::integration::Content;
 use super::{BuildError, DestinationHasher, DestinationId, SharedSinkResources, SinkContext};
 
-pub use super::common::{BatchSettings, Common, Compression, SinkDefaults, SinkType};
+pub use super::common_keys::{BatchSettings, Common};
+pub use super::sink_type::{Compression, SinkDefaults, SinkProperties, SinkType};
 
 /// One entry of `sinks:`.
 #[derive(Debug, Clone, PartialEq)]
@@ -237,7 +237,7 @@ impl SinkSettings {
     /// Maximum number of concurrent deliveries.
     pub fn concurrency(&self) -> usize {
         let defaults = self.type_settings.as_sink_type().defaults();
-        self.common.concurrency.map_or(defaults.concurrency, super::common::count).min(defaults.concurrency_max)
+        self.common.concurrency.map_or(defaults.concurrency, super::common_keys::count).min(defaults.concurrency_max)
     }
 
     /// How long an event waits for its batch to fill.
@@ -323,7 +323,7 @@ impl SinkSettings {
     pub(crate) fn build_with_fixed_labels(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let sink_type = self.type_settings.as_sink_type();
         let own_schema = self.common.schema.filter(|schema| *schema != Schema::Raw);
-        if let (Content::Integration, Some(schema)) = (sink_type.content(), own_schema) {
+        if let (Some(_), Some(schema)) = (sink_type.integration(), own_schema) {
             let problem = format!(
                 "`{}` excludes `content: integration`: the destination's integration reads the console's own records",
                 schema.name()

@@ -16,8 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::common::{ADD_ENVELOPE, Common, Compression, SinkDefaults, SinkType};
+use super::common_keys::Common;
 use super::line::Line;
+use super::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties, SinkType};
 use super::{BuildError, DestinationHash, SinkContext};
 
 /// The defaults of local sinks, which have no limits of their own.
@@ -40,7 +41,7 @@ pub struct StdoutSettings {
     pub envelope: bool,
 }
 
-impl SinkType for StdoutSettings {
+impl SinkProperties for StdoutSettings {
     fn defaults(&self) -> SinkDefaults {
         LOCAL_DEFAULTS
     }
@@ -57,7 +58,9 @@ impl SinkType for StdoutSettings {
     fn describe_destination(&self, _context: &SinkContext, _key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         Ok(())
     }
+}
 
+impl SinkType for StdoutSettings {
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let limits = common.limits(&LOCAL_DEFAULTS);
         let line = Line::new(self.envelope, context);

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{Check, Finding, console};
 use crate::console::{Client, Limiters};
-use crate::destinations::integration::{Content, INTEGRATIONS};
+use crate::destinations::integration::INTEGRATIONS;
 use crate::destinations::{SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Stream};
@@ -68,9 +68,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 }
             };
             let mut probe = built.probe().await;
-            if sink.type_settings.as_sink_type().content() == Content::Integration
-                && matches!(probe, Probe::Verified(_))
-            {
+            if sink.type_settings.as_sink_type().integration().is_some() && matches!(probe, Probe::Verified(_)) {
                 let client = client.get_or_insert_with(|| {
                     Client::connect(&pipeline.console, limiters, Clock::System).map(Arc::new).ok()
                 });
@@ -110,8 +108,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
 fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
     let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.type_settings.name())?;
     // These destinations get the console's own records by default.
-    let has_own = sink.type_settings.as_sink_type().content() == Content::Integration
-        || sink.type_settings.as_sink_type().default_schema().is_some();
+    let sink_type = sink.type_settings.as_sink_type();
+    let has_own = sink_type.integration().is_some() || sink_type.default_schema().is_some();
     let known = integration.known_of(streams);
     if has_own || known.is_empty() {
         return None;

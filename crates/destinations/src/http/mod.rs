@@ -18,12 +18,10 @@ use std::sync::Arc;
 
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::transform::Schema;
-use s1_forwarder_record::Stream;
 
-use super::common::{Common, SinkDefaults, SinkType};
-use super::integration::Content;
-use super::{BuildError, DestinationHash, SinkContext};
+use super::common_keys::Common;
+use super::sink_type::SinkType;
+use super::{BuildError, SinkContext};
 
 pub use auth::Auth;
 pub use auth::oauth::{ClientCredentials, CredentialsIn};
@@ -55,46 +53,10 @@ pub(crate) use transport::framing::Framing;
 pub(crate) use transport::request::HttpSink;
 
 impl<T: DestinationType> SinkType for T {
-    fn defaults(&self) -> SinkDefaults {
-        T::DEFAULTS
-    }
-
-    fn embeds_raw(&self) -> bool {
-        T::embeds_raw(self)
-    }
-
-    fn default_schema(&self) -> Option<Schema> {
-        T::DEFAULT_SCHEMA
-    }
-
-    fn older_ocsf_reader(&self) -> Option<&'static str> {
-        T::OLDER_OCSF_READER
-    }
-
-    fn content(&self) -> Content {
-        T::content(self)
-    }
-
-    fn probes_each_stream(&self) -> bool {
-        T::probes_each_stream(self)
-    }
-
-    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
-        T::check_streams(self, streams)
-    }
-
-    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {
-        T::describe_destination(self, context, hash)
-    }
-
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let http = common.http();
         let parts = self.parts(context, &http)?;
-        Ok(Arc::new(HttpSink::new(parts, http, common, &T::DEFAULTS, context)?))
-    }
-
-    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        T::without_identity(self, schema)
+        Ok(Arc::new(HttpSink::new(parts, http, common, &self.defaults(), context)?))
     }
 
     fn lookup(&self, common: &Common, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {

@@ -14,7 +14,7 @@ use super::destination::{
 use super::transport::body::body_of;
 use super::transport::response::ResponseView;
 use crate::SinkContext;
-use crate::common::Common;
+use crate::common_keys::Common;
 
 /// The judge of a destination.
 pub type Judge = Box<dyn Fn(&ResponseView<'_>) -> Outcome>;

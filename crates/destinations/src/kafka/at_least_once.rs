@@ -18,7 +18,7 @@ use super::options::Options;
 use super::producer::{PROBE_TIMEOUT, Producers, SharedProducer};
 use super::reports::{self, ReportPolicy};
 use super::settings::{DEFAULTS, KafkaSettings};
-use crate::common::Common;
+use crate::common_keys::Common;
 use crate::{BuildError, SinkContext};
 
 /// After this many fatal errors of producers in a row, the cluster's configuration is wrong.

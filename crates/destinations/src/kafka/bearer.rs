@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::settings::{KafkaAuth, KafkaSettings};
-use crate::common::Common;
+use crate::common_keys::Common;
 use crate::http::{AwsCredentials, AwsSource, Grant, TokenError, TokenSource};
 use crate::{BuildError, SinkContext};
 

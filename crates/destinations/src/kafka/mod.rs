@@ -21,7 +21,8 @@ use parking_lot::Mutex;
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
 
-use super::common::{Common, SinkDefaults, SinkType};
+use super::common_keys::Common;
+use super::sink_type::{SinkDefaults, SinkProperties, SinkType};
 use super::{BuildError, DestinationHash, SinkContext};
 
 pub(crate) use producer::Producers;
@@ -33,7 +34,7 @@ use lookup::TopicLookup;
 use options::Options;
 use transactional::TransactionalKafkaSink;
 
-impl SinkType for KafkaSettings {
+impl SinkProperties for KafkaSettings {
     fn defaults(&self) -> SinkDefaults {
         settings::DEFAULTS
     }
@@ -54,7 +55,9 @@ impl SinkType for KafkaSettings {
         hash.addresses("brokers", &self.brokers).text("topic", &context.fill("topic", &self.topic)?);
         Ok(())
     }
+}
 
+impl SinkType for KafkaSettings {
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let sink = KafkaSink::new(self, common, context)?;
         Ok(match self.delivery {

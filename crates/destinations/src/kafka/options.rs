@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::settings::{Delivery, KafkaSettings};
 use super::text::Text;
 use crate::BuildError;
-use crate::common::{Common, Compression};
+use crate::common_keys::Common;
+use crate::compression::Compression;
 
 #[derive(Debug)]
 pub(crate) struct Options {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::text::Text;
 use crate::BuildError;
-use crate::common::{Compression, SinkDefaults};
 use crate::http::{AwsMskIam, ClientCredentials};
+use crate::sink_type::{Compression, SinkDefaults};
 
 /// `type: kafka`: one message an event, keyed by the record, so that versions of one record stay in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

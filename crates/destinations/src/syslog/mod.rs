@@ -35,9 +35,10 @@ use self::connection::Connection;
 use self::datagrams::Datagrams;
 use self::message::{Encoder, Unsendable};
 use self::settings::{Body, DEFAULTS, Format, Payload};
-use super::common::{Common, SinkDefaults, SinkType};
+use super::common_keys::Common;
 use super::failover::Failover;
-use super::integration::{Content, SYSLOG, SYSLOG_CEF2};
+use super::integration::{Content, Integration, SYSLOG, SYSLOG_CEF2};
+use super::sink_type::{SinkDefaults, SinkProperties, SinkType};
 use super::{BuildError, DestinationHash, SinkContext};
 
 pub use self::settings::SyslogSettings;
@@ -45,7 +46,7 @@ pub use self::settings::SyslogSettings;
 /// The release of a console that does not say it.
 const UNKNOWN: &str = "unknown";
 
-impl SinkType for SyslogSettings {
+impl SinkProperties for SyslogSettings {
     fn implied_schema(&self) -> Option<Schema> {
         match (self.content, self.payload) {
             (Content::Integration, _) => Some(Schema::Raw),
@@ -58,8 +59,8 @@ impl SinkType for SyslogSettings {
         DEFAULTS
     }
 
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(if self.payload == Some(Payload::Cef2) { &SYSLOG_CEF2 } else { &SYSLOG })
     }
 
     fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
@@ -95,7 +96,9 @@ impl SinkType for SyslogSettings {
         hash.addresses("addresses", self.receivers()?.iter().map(ToString::to_string));
         Ok(())
     }
+}
 
+impl SinkType for SyslogSettings {
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let receivers = self.receivers()?;
         let carrier = receivers.first().map_or(Carrier::Tls, |receiver| receiver.carrier);

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::address::{Carrier, SyslogAddress};
 use super::notification::Dialect;
 use crate::BuildError;
-use crate::common::{Compression, SinkDefaults};
 use crate::integration::Content;
+use crate::sink_type::{Compression, SinkDefaults};
 
 /// The largest payload of a UDP datagram over IPv4.
 const MAX_DATAGRAM: u64 = 65_507;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_destinations::integration::{Content, INTEGRATIONS};
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkSettings};
 use s1_forwarder_engine::source::Enrichment;
 use s1_forwarder_engine::transform::{Labels, OcsfVersion, Schema};
@@ -405,7 +404,7 @@ pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
             .default_schema()
             .filter(|own| sink.common.schema.is_none() && *own != schema);
         let Some(own) = own else { continue };
-        if sink.type_settings.as_sink_type().content() == Content::Integration {
+        if sink.type_settings.as_sink_type().integration().is_some() {
             continue;
         }
         let message = format!(
@@ -480,12 +479,7 @@ pub(super) fn batches(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
 /// the addition.
 pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for (index, sink) in pipeline.sinks.iter().enumerate() {
-        let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.type_settings.name());
-        let Some(integration) =
-            integration.filter(|_| sink.type_settings.as_sink_type().content() == Content::Integration)
-        else {
-            continue;
-        };
+        let Some(integration) = sink.type_settings.as_sink_type().integration() else { continue };
         let mut report = Report { root, problems };
         let has = format!("sinks[{index}] has `content: integration`");
         for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {

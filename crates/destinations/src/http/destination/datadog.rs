@@ -14,12 +14,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::{SentTime, TimeLimits};
 use crate::http::transport::framing::{has_member, write_string};
 use crate::http::transport::url_part::host_labels;
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, DATADOG, Integration};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: datadog`: Datadog's logs intake. Datadog does not deduplicate; the attribute `event_id` identifies
@@ -80,32 +80,32 @@ fn default_source() -> String {
     "sentinelone".to_owned()
 }
 
-impl DestinationType for DatadogSettings {
-    type Destination = Datadog;
-
-    const OLDER_OCSF_READER: Option<&'static str> = Some("Datadog's own mappings to OCSF end at 1.3");
+impl SinkProperties for DatadogSettings {
+    fn older_ocsf_reader(&self) -> Option<&'static str> {
+        Some("Datadog's own mappings to OCSF end at 1.3")
+    }
 
     /// Datadog accepts 5 MB and 1,000 logs a request, and truncates a log above 1 MB without an error
     /// (<https://docs.datadoghq.com/api/latest/logs/#send-logs>).
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits {
-            events: 1_000,
-            bytes: 4_800_000,
-            event_bytes: 1_000_000,
-            most_events: 1_000,
-            most_bytes: 5_000_000,
-            ..Limits::NONE
-        },
-        batch_timeout: Duration::from_secs(2),
-        concurrency: 4,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits {
+                events: 1_000,
+                bytes: 4_800_000,
+                event_bytes: 1_000_000,
+                most_events: 1_000,
+                most_bytes: 5_000_000,
+                ..Limits::NONE
+            },
+            batch_timeout: Duration::from_secs(2),
+            concurrency: 4,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+        }
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&DATADOG);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&DATADOG)
     }
 
     fn embeds_raw(&self) -> bool {
@@ -116,6 +116,10 @@ impl DestinationType for DatadogSettings {
         hash.endpoints("url", [&self.endpoint()?]).secret("api_key", &self.api_key).text("source", &self.source);
         Ok(())
     }
+}
+
+impl DestinationType for DatadogSettings {
+    type Destination = Datadog;
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(

@@ -18,7 +18,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::identity::service_account::ServiceAccount;
 use crate::http::transport::url_part::{host_label, id_segment, segment};
@@ -27,6 +26,7 @@ use crate::http::{
     TokenEndpointSettings,
 };
 use crate::integration::{Content, GOOGLE_SECOPS, Integration};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records, which the
@@ -93,27 +93,28 @@ const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// The wait after a 429 without `Retry-After`. The quota counts bytes over five minutes.
 const THROTTLED: Duration = Duration::from_secs(60);
 
-impl DestinationType for GoogleSecopsSettings {
-    type Destination = GoogleSecops;
-
-    const OLDER_OCSF_READER: Option<&'static str> =
-        Some("Google SecOps' parser knows OCSF 1.1, to which 1.3 is nearest");
+impl SinkProperties for GoogleSecopsSettings {
+    fn older_ocsf_reader(&self) -> Option<&'static str> {
+        Some("Google SecOps' parser knows OCSF 1.1, to which 1.3 is nearest")
+    }
 
     /// 4 MB a request. Base64 makes logs a third larger.
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(5),
-        concurrency: 2,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::None, Compression::Gzip],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
+            batch_timeout: Duration::from_secs(5),
+            concurrency: 2,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::None, Compression::Gzip],
+        }
+    }
 
-    const DEFAULT_SCHEMA: Option<Schema> = Some(Schema::Raw);
+    fn default_schema(&self) -> Option<Schema> {
+        Some(Schema::Raw)
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&GOOGLE_SECOPS);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&GOOGLE_SECOPS)
     }
 
     fn probes_each_stream(&self) -> bool {
@@ -137,6 +138,10 @@ impl DestinationType for GoogleSecopsSettings {
         hash.endpoints("url", [&self.log_type(context)?]);
         Ok(())
     }
+}
+
+impl DestinationType for GoogleSecopsSettings {
+    type Destination = GoogleSecops;
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<GoogleSecops>, BuildError> {
         let grant = self.grant(&context.shared.ambient)?;

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::splunk_hec::events::{Events, Metadata};
-use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::transport::framing::{Merged, write_body_as_string, write_string};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: logscale`: a repository of Falcon LogScale, or an NG-SIEM connector.
@@ -66,18 +66,24 @@ pub enum Api {
     Structured,
 }
 
-impl DestinationType for LogscaleSettings {
-    type Destination = Logscale;
-
+impl SinkProperties for LogscaleSettings {
     /// A request should have at most 5 MB, and an event 1 MiB
     /// (<https://library.humio.com/logscale-api/api-ingest.html>).
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { events: 1_000, bytes: 4_000_000, event_bytes: 900_000, most_bytes: 5_000_000, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(1),
-        concurrency: 4,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits {
+                events: 1_000,
+                bytes: 4_000_000,
+                event_bytes: 900_000,
+                most_bytes: 5_000_000,
+                ..Limits::NONE
+            },
+            batch_timeout: Duration::from_secs(1),
+            concurrency: 4,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::None],
+        }
+    }
 
     fn embeds_raw(&self) -> bool {
         true
@@ -88,6 +94,10 @@ impl DestinationType for LogscaleSettings {
         self.metadata().describe_destination(context, hash)?;
         Ok(())
     }
+}
+
+impl DestinationType for LogscaleSettings {
+    type Destination = Logscale;
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Logscale>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Bearer ", &self.token);

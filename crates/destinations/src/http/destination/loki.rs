@@ -15,12 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::{SentTime, TimeLimits};
 use crate::http::transport::framing::write_body_as_string;
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: loki`: Grafana Loki. A lane is one stream in Loki. Loki stores an entry once if it arrives twice with equal
@@ -80,18 +80,18 @@ fn default_max_age() -> Period {
 /// Loki refuses entries that are further ahead of now than `creation_grace_period`, by default ten minutes.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 
-impl DestinationType for LokiSettings {
-    type Destination = Loki;
-
+impl SinkProperties for LokiSettings {
     /// Loki refuses lines above 256 KB (<https://grafana.com/docs/loki/latest/configure/#limits_config>). One batch at
     /// a time: a lane is one stream, and older versions require the entries of a stream in order.
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(1),
-        concurrency: 1,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
+            batch_timeout: Duration::from_secs(1),
+            concurrency: 1,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::None],
+        }
+    }
 
     fn embeds_raw(&self) -> bool {
         true
@@ -107,6 +107,10 @@ impl DestinationType for LokiSettings {
         self.auth.describe(hash);
         Ok(())
     }
+}
+
+impl DestinationType for LokiSettings {
+    type Destination = Loki;
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Loki>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

@@ -22,72 +22,28 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::{Batch, Event, Outcome, Probe};
-use s1_forwarder_engine::transform::Schema;
-use s1_forwarder_record::Stream;
 use s1_forwarder_settings::HttpSettings;
 
-use crate::common::SinkDefaults;
 use crate::http::auth::Authenticator;
 use crate::http::transport::client::SinkClient;
 use crate::http::transport::endpoint::Endpoint;
 use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::transport::framing::Framing;
 use crate::http::transport::response::ResponseView;
-use crate::integration::{Content, Integration};
-use crate::{BuildError, DestinationHash, SinkContext};
+use crate::sink_type::SinkProperties;
+use crate::{BuildError, SinkContext};
 
-/// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::common::SinkType).
-pub(crate) trait DestinationType {
+/// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::sink_type::SinkType).
+pub(crate) trait DestinationType: SinkProperties {
     type Destination: Destination;
-
-    const DEFAULTS: SinkDefaults;
-
-    /// See [`SinkType::default_schema`](crate::common::SinkType::default_schema).
-    const DEFAULT_SCHEMA: Option<Schema> = None;
-
-    /// See [`SinkType::older_ocsf_reader`](crate::common::SinkType::older_ocsf_reader).
-    const OLDER_OCSF_READER: Option<&'static str> = None;
-
-    /// Names that the destination's own SentinelOne integration has for the streams. Types with an integration have the
-    /// setting `content`.
-    const INTEGRATION: Option<&'static Integration> = None;
-
-    /// See [`SinkType::content`](crate::common::SinkType::content).
-    fn content(&self) -> Content {
-        Content::Forwarder
-    }
-
-    /// See [`SinkType::embeds_raw`](crate::common::SinkType::embeds_raw).
-    fn embeds_raw(&self) -> bool;
-
-    /// See [`SinkType::probes_each_stream`](crate::common::SinkType::probes_each_stream).
-    fn probes_each_stream(&self) -> bool {
-        false
-    }
-
-    /// See [`SinkType::check_streams`](crate::common::SinkType::check_streams).
-    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
-        match (self.content(), Self::INTEGRATION) {
-            (Content::Integration, Some(integration)) => integration.check(streams, ""),
-            _ => Ok(()),
-        }
-    }
-
-    /// See [`SinkType::describe_destination`](crate::common::SinkType::describe_destination).
-    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError>;
 
     /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
     ///
     /// # Errors
-    /// As [`SinkType::build`](crate::common::SinkType::build).
+    /// As [`SinkType::build`](crate::sink_type::SinkType::build).
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Self::Destination>, BuildError>;
 
-    /// See [`SinkType::without_identity`](crate::common::SinkType::without_identity).
-    fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
-        None
-    }
-
-    /// See [`SinkType::lookup`](crate::common::SinkType::lookup).
+    /// See [`SinkType::lookup`](crate::sink_type::SinkType::lookup).
     fn lookup(&self, _http: HttpSettings, _context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
         Ok(None)
     }

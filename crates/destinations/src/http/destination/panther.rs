@@ -13,12 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generic::{Format, Generic};
-use crate::common::{ADD_ENVELOPE, Compression, SinkDefaults};
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::integration::{Content, Integration, PANTHER};
 use crate::line::Line;
+use crate::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: panther`: an HTTP source of Panther.
@@ -45,23 +45,21 @@ pub struct PantherSettings {
     pub auth: Auth,
 }
 
-impl DestinationType for PantherSettings {
-    type Destination = Panther;
-
+impl SinkProperties for PantherSettings {
     /// A request has at most 1 MB after compression, including headers
     /// (<https://docs.panther.com/data-onboarding/data-transports/http>).
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(2),
-        concurrency: 2,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
+            batch_timeout: Duration::from_secs(2),
+            concurrency: 2,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::None],
+        }
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&PANTHER);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&PANTHER)
     }
 
     fn embeds_raw(&self) -> bool {
@@ -76,6 +74,10 @@ impl DestinationType for PantherSettings {
         hash.endpoints("url", [&self.url]).secrets(&self.headers);
         Ok(())
     }
+}
+
+impl DestinationType for PantherSettings {
+    type Destination = Panther;
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
         self.content.check_envelope(self.envelope)?;

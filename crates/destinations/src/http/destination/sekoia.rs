@@ -16,11 +16,11 @@ use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, MAPPED, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::transport::framing::{write_body_as_string, write_string};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, Integration, SEKOIA};
+use crate::sink_type::{Compression, MAPPED, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records, which the sink
@@ -65,24 +65,30 @@ pub enum Format {
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-sekoiaio-intake-key");
 
-impl DestinationType for SekoiaSettings {
-    type Destination = Sekoia;
-
+impl SinkProperties for SekoiaSettings {
     /// 10 MiB a request and 250 KB an event, including the escapes of an event as a string.
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(2),
-        concurrency: 2,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits {
+                events: 1_000,
+                bytes: 9_500_000,
+                event_bytes: 250_000,
+                most_bytes: 10 << 20,
+                ..Limits::NONE
+            },
+            batch_timeout: Duration::from_secs(2),
+            concurrency: 2,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::None],
+        }
+    }
 
-    const DEFAULT_SCHEMA: Option<Schema> = Some(Schema::Raw);
+    fn default_schema(&self) -> Option<Schema> {
+        Some(Schema::Raw)
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&SEKOIA);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&SEKOIA)
     }
 
     fn embeds_raw(&self) -> bool {
@@ -97,6 +103,10 @@ impl DestinationType for SekoiaSettings {
         hash.endpoints("url", [&self.url]).secret("intake_key", &self.intake_key);
         Ok(())
     }
+}
+
+impl DestinationType for SekoiaSettings {
+    type Destination = Sekoia;
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
         let is_masked = context.shared.masks_secrets;

@@ -12,10 +12,10 @@ use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{ADD_ENVELOPE, Compression, SinkDefaults};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, Integration, SUMO};
 use crate::line::Line;
+use crate::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: sumo`: one event a line to an HTTP source of Sumo Logic.
@@ -54,23 +54,21 @@ pub struct SumoSettings {
     pub headers: BTreeMap<String, Secret>,
 }
 
-impl DestinationType for SumoSettings {
-    type Destination = Sumo;
-
+impl SinkProperties for SumoSettings {
     /// A request has at most 1 MB before compression. Sumo Logic splits a message above 64 KB
     /// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(2),
-        concurrency: 4,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
+            batch_timeout: Duration::from_secs(2),
+            concurrency: 4,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+        }
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&SUMO);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&SUMO)
     }
 
     fn embeds_raw(&self) -> bool {
@@ -89,6 +87,10 @@ impl DestinationType for SumoSettings {
         }
         Ok(())
     }
+}
+
+impl DestinationType for SumoSettings {
+    type Destination = Sumo;
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
         self.content.check_envelope(self.envelope)?;

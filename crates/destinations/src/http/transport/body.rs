@@ -10,7 +10,7 @@ use s1_forwarder_engine::sink::{Batch, Event, Limits};
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::common::Compression;
+use crate::compression::Compression;
 use crate::http::auth::signature::Signature;
 use crate::http::destination::Destination;
 

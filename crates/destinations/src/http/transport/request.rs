@@ -19,12 +19,13 @@ use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError};
 use super::response::ResponseView;
 use super::size_limiter::SizeLimiter;
-use crate::common::{Common, Compression, SinkDefaults};
+use crate::common_keys::Common;
 use crate::failover::Failover;
 use crate::http::auth::AuthError;
 use crate::http::auth::signature::Signed;
 use crate::http::auth::used_secrets::UsedSecrets;
 use crate::http::destination::{Address, Destination, Parts};
+use crate::sink_type::{Compression, SinkDefaults};
 use crate::{BuildError, SinkContext};
 
 /// The status that says that the credentials are not valid. After a 403 they are valid and lack a permission.

@@ -22,7 +22,6 @@ use serde_json::json;
 
 use self::columns::{COLUMN_BYTES, Declared, declared};
 use self::lookup::Workspace;
-use crate::common::{Compression, SinkDefaults};
 use crate::http::event_time::time_or_now;
 use crate::http::identity::azure::token_url;
 use crate::http::lookup::Questions;
@@ -33,6 +32,7 @@ use crate::http::{
     Parts, ResponseView, SinkClient, TokenEndpointSettings,
 };
 use crate::integration::{AZURE_LOGS, Content, Integration};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, with a data collection rule. Azure Monitor does not deduplicate;
@@ -158,28 +158,26 @@ impl Cloud {
 
 const API_VERSION: &str = "2023-01-01";
 
-impl DestinationType for AzureLogsSettings {
-    type Destination = AzureLogs;
-
+impl SinkProperties for AzureLogsSettings {
     /// 1 MB a call, before and after compression. The limits leave a margin.
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits {
-            bytes: 950_000,
-            event_bytes: 900_000,
-            most_bytes: 1_000_000,
-            wire_bytes: 950_000,
-            ..Limits::NONE
-        },
-        batch_timeout: Duration::from_secs(2),
-        concurrency: 5,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits {
+                bytes: 950_000,
+                event_bytes: 900_000,
+                most_bytes: 1_000_000,
+                wire_bytes: 950_000,
+                ..Limits::NONE
+            },
+            batch_timeout: Duration::from_secs(2),
+            concurrency: 5,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::None],
+        }
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&AZURE_LOGS);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&AZURE_LOGS)
     }
 
     fn probes_each_stream(&self) -> bool {
@@ -201,6 +199,10 @@ impl DestinationType for AzureLogsSettings {
         hash.route([&self.url], &self.headers);
         Ok(())
     }
+}
+
+impl DestinationType for AzureLogsSettings {
+    type Destination = AzureLogs;
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
         let grant = self.grant(&context.shared.ambient)?;

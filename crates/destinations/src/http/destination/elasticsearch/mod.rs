@@ -32,7 +32,6 @@ use self::cluster::{Cluster, Storage};
 use self::document::{Documents, parts};
 use self::indices::Indices;
 use self::lookup::ClusterLookup;
-use crate::common::{Compression, SinkDefaults};
 use crate::http::identity::aws::SERVERLESS;
 use crate::http::lookup::Questions;
 use crate::http::transport::endpoint::addresses;
@@ -40,6 +39,7 @@ use crate::http::{
     Address, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient,
 };
 use crate::integration::{Content, ELASTICSEARCH, Integration};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// The line before a document, around the identity, which has 32 digits.
@@ -119,22 +119,20 @@ fn yes() -> bool {
     true
 }
 
-impl DestinationType for ElasticsearchSettings {
-    type Destination = Elasticsearch;
-
+impl SinkProperties for ElasticsearchSettings {
     /// Clusters accept up to 100 MB, some hosted ones 10 MiB.
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(1),
-        concurrency: 2,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
+            batch_timeout: Duration::from_secs(1),
+            concurrency: 2,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::None],
+        }
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&ELASTICSEARCH);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&ELASTICSEARCH)
     }
 
     fn probes_each_stream(&self) -> bool {
@@ -151,6 +149,10 @@ impl DestinationType for ElasticsearchSettings {
         hash.endpoints("url", addresses.iter().copied()).text("index", &name).route(addresses, &self.headers);
         Ok(())
     }
+}
+
+impl DestinationType for ElasticsearchSettings {
+    type Destination = Elasticsearch;
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
         let mut auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

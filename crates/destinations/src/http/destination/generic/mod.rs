@@ -15,11 +15,11 @@ use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{ADD_ENVELOPE, Compression, SinkDefaults};
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::line::Line;
+use crate::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 use accept::judge_unknown;
@@ -61,16 +61,16 @@ pub enum Format {
     JsonArray,
 }
 
-impl DestinationType for GenericSettings {
-    type Destination = Generic;
-
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(1),
-        concurrency: 4,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-    };
+impl SinkProperties for GenericSettings {
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
+            batch_timeout: Duration::from_secs(1),
+            concurrency: 4,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+        }
+    }
 
     fn embeds_raw(&self) -> bool {
         self.envelope || self.format == Format::JsonArray
@@ -85,6 +85,10 @@ impl DestinationType for GenericSettings {
         self.auth.describe(hash);
         Ok(())
     }
+}
+
+impl DestinationType for GenericSettings {
+    type Destination = Generic;
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

@@ -17,11 +17,11 @@ use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, SinkDefaults};
 use crate::http::transport::response::not_from;
 use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 use encoding::Encoding;
@@ -55,17 +55,17 @@ pub struct OtlpSettings {
     pub auth: Auth,
 }
 
-impl DestinationType for OtlpSettings {
-    type Destination = Otlp;
-
+impl SinkProperties for OtlpSettings {
     /// Receivers behind gRPC accept 4 MiB.
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
-        batch_timeout: Duration::from_secs(1),
-        concurrency: 4,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
+            batch_timeout: Duration::from_secs(1),
+            concurrency: 4,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+        }
+    }
 
     fn embeds_raw(&self) -> bool {
         true
@@ -76,6 +76,10 @@ impl DestinationType for OtlpSettings {
         self.auth.describe(hash);
         Ok(())
     }
+}
+
+impl DestinationType for OtlpSettings {
+    type Destination = Otlp;
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Otlp>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

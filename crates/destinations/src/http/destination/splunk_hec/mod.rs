@@ -21,12 +21,12 @@ use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Compression, SinkDefaults};
 use crate::http::lookup::Questions;
 use crate::http::transport::endpoint::addresses;
 use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::{Address, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::integration::{self, Content, Integration};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 use acks::{AckStatus, Acknowledgement, Acks};
@@ -113,31 +113,31 @@ pub enum EndpointKind {
 
 const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
 
-impl DestinationType for SplunkHecSettings {
-    type Destination = SplunkHec;
-
-    const OLDER_OCSF_READER: Option<&'static str> = Some("Splunk's add-on OCSF-CIM knows OCSF 1.1 to 1.3");
+impl SinkProperties for SplunkHecSettings {
+    fn older_ocsf_reader(&self) -> Option<&'static str> {
+        Some("Splunk's add-on OCSF-CIM knows OCSF 1.1 to 1.3")
+    }
 
     /// Splunk Cloud advises at most 1 MB a request; a collector on premises accepts 800 MiB
     /// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        limits: Limits {
-            events: 1_000,
-            bytes: 1_000_000,
-            event_bytes: 900_000,
-            most_bytes: 838_860_800,
-            ..Limits::NONE
-        },
-        batch_timeout: Duration::from_secs(1),
-        concurrency: 4,
-        concurrency_max: usize::MAX,
-        compressions: &[Compression::Gzip, Compression::None],
-    };
+    fn defaults(&self) -> SinkDefaults {
+        SinkDefaults {
+            limits: Limits {
+                events: 1_000,
+                bytes: 1_000_000,
+                event_bytes: 900_000,
+                most_bytes: 838_860_800,
+                ..Limits::NONE
+            },
+            batch_timeout: Duration::from_secs(1),
+            concurrency: 4,
+            concurrency_max: usize::MAX,
+            compressions: &[Compression::Gzip, Compression::None],
+        }
+    }
 
-    const INTEGRATION: Option<&'static Integration> = Some(&integration::SPLUNK_HEC);
-
-    fn content(&self) -> Content {
-        self.content
+    fn integration(&self) -> Option<&'static Integration> {
+        self.content.integration(&integration::SPLUNK_HEC)
     }
 
     fn probes_each_stream(&self) -> bool {
@@ -159,6 +159,10 @@ impl DestinationType for SplunkHecSettings {
         self.metadata(context)?.describe_destination(context, hash)?;
         Ok(())
     }
+}
+
+impl DestinationType for SplunkHecSettings {
+    type Destination = SplunkHec;
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Splunk ", &self.token);

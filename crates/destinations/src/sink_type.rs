@@ -1,0 +1,124 @@
+//! The properties of a type of sink, and how its sinks are built.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder_engine::sink::lookup::Lookup;
+use s1_forwarder_engine::sink::{Limits, Sink};
+use s1_forwarder_engine::transform::Schema;
+use s1_forwarder_record::Stream;
+
+use super::common_keys::Common;
+use super::integration::Integration;
+use super::{BuildError, DestinationHash, SinkContext};
+
+pub use super::compression::Compression;
+
+/// Defaults of a type of sink, and what bounds the values that a user gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SinkDefaults {
+    pub limits: Limits,
+    /// How long an event waits for its batch to fill.
+    pub batch_timeout: Duration,
+    /// Maximum number of concurrent deliveries.
+    pub concurrency: usize,
+    /// Maximum of `concurrency`: 1 if concurrent batches would break a guaranteed order.
+    pub concurrency_max: usize,
+    /// Supported compressions, the default first.
+    pub compressions: &'static [Compression],
+}
+
+/// Advice where raw events have no identity: the schemas whose events have it.
+pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the event";
+/// The same advice for sinks that also have an envelope.
+pub(super) const ADD_ENVELOPE: &str =
+    "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
+
+/// What generic code asks the settings of a type of sink.
+pub trait SinkProperties {
+    fn defaults(&self) -> SinkDefaults;
+
+    /// Whether the sinks are [`s1_forwarder_engine::sink::TransactionalSink`]s.
+    fn keeps_checkpoints(&self) -> bool {
+        false
+    }
+
+    /// Whether the sinks write raw events into JSON of their own, where one that is not JSON would break its batch. The
+    /// other sinks send the bytes that the console returned.
+    fn embeds_raw(&self) -> bool;
+
+    /// Whether a batch must not have events with different labels.
+    fn separates_labels(&self) -> bool {
+        true
+    }
+
+    /// The schema of the sink's events, whatever `schema` says; `None` if it is that of `schema`.
+    fn implied_schema(&self) -> Option<Schema> {
+        self.integration().map(|_| Schema::Raw)
+    }
+
+    /// The schema of a sink without `schema`; `None`: that of the pipeline.
+    fn default_schema(&self) -> Option<Schema> {
+        None
+    }
+
+    /// Returns a statement about what reads OCSF at the destination; `None` unless that knows only versions older than
+    /// the newest one.
+    fn older_ocsf_reader(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns the integration whose names and framing the events have; `None` if they have the forwarder's.
+    fn integration(&self) -> Option<&'static Integration> {
+        None
+    }
+
+    /// Whether the lanes of a sink differ in what [`Sink::probe`] can find.
+    fn probes_each_stream(&self) -> bool {
+        false
+    }
+
+    /// Checks that the destination has a place for the records of these streams.
+    ///
+    /// # Errors
+    /// With the streams that it does not know.
+    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        self.integration().map_or(Ok(()), |integration| integration.check(streams, ""))
+    }
+
+    /// Says what decides where the events of one lane arrive: address, and index, topic, token, … Nothing that only
+    /// changes how they arrive, such as framing, metadata, or credentials of an account that does not choose the place.
+    ///
+    /// # Errors
+    /// As [`SinkType::build`].
+    fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError>;
+
+    /// Whether the sink writes the console's own notifications: see
+    /// [`PullSettings::for_sink`](s1_forwarder_engine::source::PullSettings::for_sink).
+    fn notifies(&self) -> bool {
+        false
+    }
+
+    /// Returns advice about settings if events of this schema have no identity at the destination. Without one, nothing
+    /// tells whether an event is still there.
+    fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
+        None
+    }
+}
+
+/// The settings of a type of sink: its properties, and how a sink is built from them.
+pub trait SinkType: SinkProperties {
+    /// The sink of one lane. Opens no connection, so that it can also validate settings.
+    ///
+    /// # Errors
+    /// If the settings contradict each other or refer to something that does not exist.
+    fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
+
+    /// Reads the events of one lane back. `None` if that is not made for the type. Opens no connection.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and if the settings have no credentials for it.
+    fn lookup(&self, _common: &Common, _context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        Ok(None)
+    }
+}

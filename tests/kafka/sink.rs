@@ -94,7 +94,7 @@ async fn a_refusal_of_the_topic_stops_the_lane_and_loses_nothing() {
         matches!(&attempt.outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("right to write")),
         "{attempt:?}"
     );
-    assert_eq!(attempt.status, "TopicAuthorizationFailed");
+    assert_eq!(attempt.status.label(), "TopicAuthorizationFailed");
     assert_eq!(lane.send(&batch(0..5)).await.outcome, Outcome::Delivered);
     assert_eq!(ids(&read(&cluster.bootstrap_servers(), "t")), once(0..5));
 }
@@ -107,7 +107,7 @@ async fn what_passes_by_itself_is_left_to_the_library() {
     let passing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
     cluster.request_errors(RDKafkaApiKey::Produce, &[passing; 3]);
     let attempt = lane.send(&batch(0..50)).await;
-    assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "ok"));
+    assert_eq!((attempt.outcome, attempt.status.label()), (Outcome::Delivered, "ok"));
     assert_eq!(ids(&read(&cluster.bootstrap_servers(), "t")), once(0..50));
 }
 
@@ -122,7 +122,7 @@ async fn brokers_that_are_down_are_for_now() {
         matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("127.0.0.1")),
         "{attempt:?}"
     );
-    assert_eq!(attempt.status, "MessageTimedOut");
+    assert_eq!(attempt.status.label(), "MessageTimedOut");
     assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("no answer")));
     cluster.broker_up(1).unwrap();
     while lane.send(&batch(0..5)).await.outcome != Outcome::Delivered {}
@@ -187,7 +187,7 @@ async fn real_every_event_arrives_with_key_value_and_headers() {
     assert_eq!(lane.probe().await, Probe::Verified("topic `s1.activities` with 3 partitions".to_owned()));
     let sent = batch(0..2_000);
     let attempt = lane.send(&sent).await;
-    assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "ok"));
+    assert_eq!((attempt.outcome, attempt.status.label()), (Outcome::Delivered, "ok"));
 
     let consumed = broker.read("s1.activities");
     assert_eq!(ids(&consumed), once(0..2_000));

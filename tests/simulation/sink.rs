@@ -279,7 +279,7 @@ impl Sink for Destination {
             let reported = reply.reported;
             let outcome = reply.outcome;
             self.simulation.note(format_args!("{self:?}: {taken} accepted, reported {reported}: {outcome:?}"));
-            Attempt { outcome, bytes: batch.body_bytes() as u64, event_bytes: None, status: "sim".to_owned() }
+            Attempt::new(outcome, batch.body_bytes() as u64, "sim")
         })
     }
 

@@ -13,7 +13,7 @@ async fn events_are_lines_of_the_file_that_the_path_names() {
     let batch = batch(0..3);
     for _ in 0..2 {
         let attempt = file.send(&batch).await;
-        assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "ok"));
+        assert_eq!((attempt.outcome, attempt.status.label()), (Outcome::Delivered, "ok"));
         assert_eq!(attempt.bytes as usize, batch.body_bytes() + 3);
     }
     let written = std::fs::read_to_string(directory.path().join("acme/activities-acme-eu.ndjson")).unwrap();

@@ -33,7 +33,7 @@ async fn every_framing_and_compression_arrives_whole() {
                 let receiver = Receiver::start(Rules::default()).await;
                 let more = json!({ "format": format, "compression": compression, "envelope": envelope });
                 let attempt = sink(keys(&receiver, more.clone())).send(&batch(0..2_000)).await;
-                assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "200"), "{more}");
+                assert_eq!((attempt.outcome, attempt.status.label()), (Outcome::Delivered, "200"), "{more}");
                 let seen = &receiver.requests()[0];
                 assert_eq!(attempt.bytes as usize, seen.wire_bytes, "{more}");
                 if envelope {
@@ -176,7 +176,7 @@ async fn a_missing_secret_pauses_the_lane() {
         matches!(&attempt.outcome, Outcome::Failed(Failure::SecretUnreadable(reason)) if reason.contains("/nowhere/token")),
         "{attempt:?}"
     );
-    assert_eq!((attempt.status.as_str(), receiver.requests().len()), ("secret", 0));
+    assert_eq!((attempt.status.label(), receiver.requests().len()), ("secret", 0));
 }
 
 fn oauth(endpoint: &TokenEndpoint, secret: Value) -> Value {
@@ -275,7 +275,7 @@ async fn the_answers_of_a_token_endpoint_have_their_classes() {
     let mut outcomes = Vec::new();
     for _ in 0..5 {
         let attempt = lane.send(&batch(0..1)).await;
-        assert_eq!(attempt.status, "token");
+        assert_eq!(attempt.status.label(), "token");
         outcomes.push(attempt.outcome);
     }
     let seventeen = Some(Duration::from_secs(17));
@@ -345,7 +345,7 @@ async fn each_fault_has_its_class() {
             Outcome::Failed(Failure::Transient { after: Some(after), .. }) => format!("Transient {}", after.as_secs()),
             outcome => outcome.name(),
         };
-        assert_eq!((attempt.status.as_str(), class.as_str()), (status, expected), "{fault:?} → {attempt:?}");
+        assert_eq!((attempt.status.label(), class.as_str()), (status, expected), "{fault:?} → {attempt:?}");
         assert!(!format!("{attempt:?}").contains("canary"));
     }
 }
@@ -355,7 +355,7 @@ async fn nobody_listening_is_for_now() {
     let lane = sink(json!({ "type": "http", "url": "http://127.0.0.1:1/canary" }));
     let attempt = lane.send(&batch(0..1)).await;
     assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
-    assert_eq!(attempt.status, "connect");
+    assert_eq!(attempt.status.label(), "connect");
     assert!(matches!(lane.probe().await, Probe::Failed(_)));
     assert!(!format!("{attempt:?}").contains("canary"), "{attempt:?}");
 }
@@ -514,7 +514,7 @@ async fn a_body_larger_than_the_limit_is_not_sent() {
     assert!(receiver.requests()[0].body.len() <= 10_000 && receiver.requests()[0].body.len() > 9_000);
 
     let attempt = lane.send(&batch(100..100 + fits + 2)).await;
-    assert_eq!((attempt.status.as_str(), attempt.bytes, receiver.requests().len()), ("too_large", 0, 1));
+    assert_eq!((attempt.status.label(), attempt.bytes, receiver.requests().len()), ("too_large", 0, 1));
     assert!(reason(&attempt).contains("at most 10000"), "{attempt:?}");
 
     let mut large = Batch::new(Stream::Activities);

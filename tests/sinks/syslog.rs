@@ -150,7 +150,7 @@ async fn batches_share_one_connection_in_their_order() {
     let lane = sink(keys(receiver.address()));
     let batches = [batch(0..50), batch(50..100), batch(100..150), batch(150..200)];
     for attempt in join_all(batches.iter().map(|batch| lane.send(batch))).await {
-        assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "ok"));
+        assert_eq!((attempt.outcome, attempt.status.label()), (Outcome::Delivered, "ok"));
     }
     assert_eq!(lane.send(&batch(200..201)).await.outcome, Outcome::Delivered);
     assert_eq!(ids(&receiver.messages()), (0..201).collect::<Vec<_>>());

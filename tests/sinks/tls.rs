@@ -51,7 +51,7 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
             matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("certificate")),
             "{tls} → {attempt:?}"
         );
-        assert_eq!(attempt.status, "tls");
+        assert_eq!(attempt.status.label(), "tls");
         assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("certificate")));
     }
     assert_eq!(receiver.requests().len(), 1);

@@ -70,7 +70,7 @@ impl LabelledSink {
                     Ok(_) => Outcome::Refused(reason),
                     Err(_) => Outcome::misconfigured(reason),
                 };
-                Attempt { outcome, bytes: 0, event_bytes: None, status: "labels".to_owned() }
+                Attempt::unsent(outcome, "labels")
             }
         }
     }

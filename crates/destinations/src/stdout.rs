@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink};
+use s1_forwarder_engine::sink::{Attempt, AttemptStatus, Batch, Limits, Outcome, Probe, Sink};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_failure::Failure;
@@ -92,7 +92,7 @@ impl Sink for Stdout {
             stdout.flush()
         })
         .map(|attempt| {
-            if attempt.status != CLOSED {
+            if attempt.status != AttemptStatus::Closed {
                 return attempt;
             }
             // A broken pipe never gets another reader.
@@ -106,9 +106,6 @@ impl Sink for Stdout {
         std::future::ready(Probe::Verified("standard output".to_owned())).boxed()
     }
 }
-
-/// Status of an attempt whose reader has gone.
-const CLOSED: &str = "closed";
 
 /// Threads that write at the same time. The runtime has 512 for all that blocks: 192 for lookups, 128 for those that
 /// wait for files. A mount or a reader that hangs must leave some for checkpoints and dead letters.
@@ -147,11 +144,11 @@ pub(crate) async fn write_lines(
         Err(_) => Err(io::Error::other("the writing task ended early")),
     };
     match written {
-        Ok(()) => Attempt { outcome: Outcome::Delivered, bytes, event_bytes: None, status: "ok".to_owned() },
+        Ok(()) => Attempt::new(Outcome::Delivered, bytes, "ok"),
         Err(error) => {
-            let status = if error.kind() == io::ErrorKind::BrokenPipe { CLOSED } else { "io" };
-            let outcome = Outcome::Failed(Failure::of_io(&error, error.to_string()));
-            Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() }
+            let is_closed = error.kind() == io::ErrorKind::BrokenPipe;
+            let status = if is_closed { AttemptStatus::Closed } else { "io".into() };
+            Attempt::unsent(Outcome::Failed(Failure::of_io(&error, error.to_string())), status)
         }
     }
 }

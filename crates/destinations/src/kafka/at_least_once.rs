@@ -104,12 +104,7 @@ impl KafkaSink {
             Ok(producer) => producer,
             Err(failure) => {
                 let status = if matches!(failure, Failure::SecretUnreadable(_)) { "secret" } else { "options" };
-                return Attempt {
-                    outcome: Outcome::Failed(failure),
-                    bytes: 0,
-                    event_bytes: None,
-                    status: status.to_owned(),
-                };
+                return Attempt::unsent(Outcome::Failed(failure), status);
             }
         };
         *self.producer.lock() = Arc::downgrade(&producer);
@@ -142,7 +137,7 @@ impl KafkaSink {
             }
         }
         self.refused.store(matches!(outcome, Outcome::Failed(Failure::Misconfigured(_))), Ordering::Relaxed);
-        Attempt { outcome, bytes, event_bytes: None, status }
+        Attempt::new(outcome, bytes, status)
     }
 
     /// Queues the events and waits for their reports. A future that is dropped before purges the queue: another worker

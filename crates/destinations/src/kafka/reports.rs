@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use s1_forwarder_engine::sink::{Batch, Outcome, Probe, RefusedEvent};
+use s1_forwarder_engine::sink::{AttemptStatus, Batch, Outcome, Probe, RefusedEvent};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{BrokerError, Class, Report, class};
 use tokio::time::Instant;
@@ -54,9 +54,9 @@ impl ReportPolicy {
     }
 }
 
-/// The label of `sink_requests_total`: `ok`, or librdkafka's name of the first error.
-pub(crate) fn status(reports: &[Report]) -> String {
-    reports.iter().find_map(|report| report.code()).map_or("ok".to_owned(), |code| format!("{code:?}"))
+/// Returns `ok`, or librdkafka's name of the first error.
+pub(crate) fn status(reports: &[Report]) -> AttemptStatus {
+    reports.iter().find_map(|report| report.code()).map_or("ok".into(), |code| format!("{code:?}").into())
 }
 
 /// Converts the reports of a batch.

@@ -118,8 +118,6 @@ impl TransactionalKafkaSink {
     }
 
     async fn transact(&self, batch: &Batch, update: CheckpointUpdate) -> Attempt {
-        let attempt =
-            |outcome, status: &str| Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() };
         // Records of an unknown lane aborted a shared transaction. A separate transaction shows whether they are this
         // lane's.
         let mut is_suspect = false;
@@ -134,16 +132,16 @@ impl TransactionalKafkaSink {
             };
             let (slot, lane, alone) = match slot.await {
                 Ok(slot) => slot,
-                Err(error) => return attempt(Outcome::Failed(error), "superseded"),
+                Err(error) => return Attempt::unsent(Outcome::Failed(error), "superseded"),
             };
             let (sent, bytes) = self.plain.messages.send(batch, &slot.producer).await;
             let abort = match lane.commit(slot, sent, update.clone()).await {
                 Ok(None) => {
                     self.plain.policy.forget();
                     self.end_quarantine();
-                    return Attempt { outcome: Outcome::Delivered, bytes, event_bytes: None, status: "ok".to_owned() };
+                    return Attempt::new(Outcome::Delivered, bytes, "ok");
                 }
-                Err(error) => return attempt(Outcome::Failed(error), "superseded"),
+                Err(error) => return Attempt::unsent(Outcome::Failed(error), "superseded"),
                 Ok(Some(abort)) => abort,
             };
             match abort.cause {
@@ -152,11 +150,11 @@ impl TransactionalKafkaSink {
                 AbortCause::Own | AbortCause::Unknown => {
                     self.quarantine(abort.code);
                     let reports = reports_of(batch, &abort);
-                    return attempt(self.refused(batch, &abort, &reports), &reports::status(&reports));
+                    return Attempt::unsent(self.refused(batch, &abort, &reports), reports::status(&reports));
                 }
                 AbortCause::Brokers => {
                     let reason = format!("the transaction was aborted: {}", abort.code);
-                    return attempt(Outcome::retry_later(reason), &format!("{:?}", abort.code));
+                    return Attempt::unsent(Outcome::retry_later(reason), format!("{:?}", abort.code));
                 }
             }
         }

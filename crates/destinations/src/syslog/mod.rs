@@ -287,7 +287,7 @@ impl Syslog {
             Err(lost) => {
                 self.receivers.leave(index);
                 let reason = format!("{address}: {lost}; everything that was not confirmed is sent again");
-                retry(reason, "lost")
+                Attempt::unsent(Outcome::retry_later(reason), "lost")
             }
         }
     }
@@ -409,28 +409,14 @@ fn attempt_of(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
     } else {
         Outcome::Partial { rejected, retry, after: None, warnings: Vec::new() }
     };
-    Attempt { outcome, bytes, event_bytes: Some(event_bytes.into()), status: "ok".to_owned() }
-}
-
-fn retry(reason: String, status: &str) -> Attempt {
-    let outcome = Outcome::retry_later(reason);
-    Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() }
+    Attempt { outcome, bytes, event_bytes: Some(event_bytes.into()), status: "ok".into() }
 }
 
 fn failed(error: &DialError) -> Attempt {
-    match error {
-        DialError::Unreachable(reason) => retry(reason.clone(), "connect"),
-        DialError::Tls(_) => Attempt {
-            outcome: Outcome::Failed(Failure::SecretUnreadable(error.to_string())),
-            bytes: 0,
-            event_bytes: None,
-            status: "tls".to_owned(),
-        },
-        DialError::NotReachable(_) => Attempt {
-            outcome: Outcome::misconfigured(error.to_string()),
-            bytes: 0,
-            event_bytes: None,
-            status: "address".to_owned(),
-        },
-    }
+    let (outcome, status) = match error {
+        DialError::Unreachable(reason) => (Outcome::retry_later(reason), "connect"),
+        DialError::Tls(_) => (Outcome::Failed(Failure::SecretUnreadable(error.to_string())), "tls"),
+        DialError::NotReachable(_) => (Outcome::misconfigured(error.to_string()), "address"),
+    };
+    Attempt::unsent(outcome, status)
 }

@@ -12,7 +12,7 @@ use s1_forwarder_failure::Failure;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use tokio::time::Instant;
 
-use super::{Attempt, Batch, Limits, Outcome, Probe, Sink};
+use super::{Attempt, AttemptStatus, Batch, Limits, Outcome, Probe, Sink};
 
 /// Decides about the n-th attempt (from 0) on a batch; `None` accepts all its events.
 type Judge = Box<dyn FnMut(usize, &Batch) -> Option<Outcome> + Send>;
@@ -162,9 +162,9 @@ impl Sink for MemorySink {
             let bytes = batch.body_bytes() as u64;
             let outcome = outcome.unwrap_or(Outcome::Delivered);
             // A judge gives the status as the reason.
-            let status = if let Outcome::Failed(Failure::Transient { reason, .. }) = &outcome { reason } else { "ok" }
-                .to_owned();
-            Attempt { outcome, bytes, event_bytes: None, status }
+            let status = if let Outcome::Failed(Failure::Transient { reason, .. }) = &outcome { reason } else { "ok" };
+            let status = AttemptStatus::of_label(status);
+            Attempt::new(outcome, bytes, status)
         })
     }
 

@@ -4,6 +4,7 @@
 //! outcome: it waits, sends again, splits, stores dead letters, or stops.
 
 pub mod append;
+mod attempt;
 pub mod batch;
 pub mod dead_letters;
 mod deadline;
@@ -25,6 +26,7 @@ use s1_forwarder_settings::UsedProxy;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 
+pub use attempt::{Attempt, AttemptStatus, TOO_LARGE};
 pub use batch::{Batch, Event, Unsent};
 pub use deadline::{Deadline, Until, suspended};
 pub use warning::WarningReason;
@@ -141,27 +143,11 @@ impl Limits {
     };
 }
 
-/// The status of an attempt that sent nothing because the request exceeds a limit of the destination.
-pub const TOO_LARGE: &str = "too_large";
-
 /// The status of an event that a successful response refuses, if the destination gives the event no status of its own.
 pub const PARTIAL: &str = "partial";
 
 /// The status of an event that was not sent, since a program of the pipeline failed on it.
 pub const PROGRAM: &str = "program";
-
-/// One attempt to deliver a batch, with its outcome and what to count of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
-    pub outcome: Outcome,
-    /// Bytes sent: a request's body after compression; for Kafka, keys and values.
-    pub bytes: u64,
-    /// Bytes of each event as the destination counts them, before compression and without framing. `None` if it counts
-    /// the events' bodies.
-    pub event_bytes: Option<Box<[u32]>>,
-    /// The label of `sink_requests_total`: an HTTP status, a Kafka error name, `ok`, `timeout`, `connect`, …
-    pub status: String,
-}
 
 /// The meaning of an answer for the batch. Indices count the events of the batch from zero.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn attempt(outcome: Outcome) -> Attempt {
-        Attempt { outcome, bytes: 0, event_bytes: None, status: String::new() }
+        Attempt::unsent(outcome, "")
     }
 
     #[tokio::test(start_paused = true)]

@@ -188,13 +188,13 @@ impl SinkClient {
 impl From<NotReachable> for RequestError {
     fn from(error: NotReachable) -> Self {
         let outcome = Outcome::misconfigured(error.to_string());
-        Self { outcome, label: "address".to_owned(), kind: ErrorKind::Unsent }
+        Self { outcome, status: "address".into(), kind: ErrorKind::Unsent }
     }
 }
 
 impl From<AuthError> for RequestError {
     fn from(error: AuthError) -> Self {
-        let (outcome, label) = match error {
+        let (outcome, status) = match error {
             AuthError::Secret(error) => (Outcome::Failed(Failure::SecretUnreadable(error.to_string())), "secret"),
             AuthError::InvalidHeaderValue(name) => {
                 let reason = format!("the secret for `{name}` holds characters that no header can carry");
@@ -202,6 +202,6 @@ impl From<AuthError> for RequestError {
             }
             AuthError::Token(TokenError { outcome }) => (outcome, "token"),
         };
-        Self { outcome, label: label.to_owned(), kind: ErrorKind::Unsent }
+        Self { outcome, status: status.into(), kind: ErrorKind::Unsent }
     }
 }

@@ -1,7 +1,7 @@
 //! One request and its response, without credentials.
 
 use http::{HeaderMap, StatusCode};
-use s1_forwarder_engine::sink::{Outcome, Probe};
+use s1_forwarder_engine::sink::{AttemptStatus, Outcome, Probe};
 use s1_forwarder_settings::{
     KnownSecrets, RequestWay, describe_proxy_refusal, describe_request_error, is_closed_by_plan, is_tls_error,
 };
@@ -35,7 +35,7 @@ impl Response {
 #[derive(Debug)]
 pub(crate) struct RequestError {
     pub(crate) outcome: Outcome,
-    pub(crate) label: String,
+    pub(crate) status: AttemptStatus,
     pub(crate) kind: ErrorKind,
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn exchange(
     let headers = std::mem::take(response.headers_mut());
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         let outcome = Outcome::misconfigured(describe_proxy_refusal(response.url(), way));
-        return Err(RequestError { outcome, label: status.as_u16().to_string(), kind: ErrorKind::NotConnected });
+        return Err(RequestError { outcome, status: status.into(), kind: ErrorKind::NotConnected });
     }
     let mut body = Vec::new();
     while body.len() < max_bytes {
@@ -89,22 +89,18 @@ pub(crate) async fn exchange(
 
 impl RequestError {
     fn of(error: &reqwest::Error, way: &RequestWay<'_>, secrets: &KnownSecrets) -> Self {
-        let label = match error {
-            error if error.is_timeout() => "timeout",
-            error if is_tls_error(error) => "tls",
-            error if error.is_connect() => "connect",
-            _ => "connection",
+        let (status, kind) = match error {
+            error if error.is_timeout() => ("timeout", ErrorKind::TimedOut),
+            error if is_tls_error(error) => ("tls", ErrorKind::NotConnected),
+            error if error.is_connect() => ("connect", ErrorKind::NotConnected),
+            _ => ("connection", ErrorKind::ConnectionLost),
         };
-        let kind = match label {
-            _ if label == "tls" || error.is_connect() => ErrorKind::NotConnected,
-            "timeout" => ErrorKind::TimedOut,
-            _ => ErrorKind::ConnectionLost,
-        };
+        let kind = if error.is_connect() { ErrorKind::NotConnected } else { kind };
         let reason = secrets.scrub(&describe_request_error(error, way).to_string());
-        Self { outcome: Outcome::retry_later(reason), label: label.to_owned(), kind }
+        Self { outcome: Outcome::retry_later(reason), status: status.into(), kind }
     }
 
     pub(crate) fn into_probe(self) -> Probe {
-        Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
+        Probe::Failed(self.outcome.reason().unwrap_or(self.status.label()).to_owned())
     }
 }

@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use hmac::Mac;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink, TOO_LARGE};
+use s1_forwarder_engine::sink::{
+    Attempt, AttemptStatus, Batch, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink,
+};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::{HttpSettings, UsedProxy};
@@ -28,9 +30,6 @@ use crate::http::destination::{Address, Destination, Parts};
 use crate::sink_type::{Compression, SinkDefaults};
 use crate::{BuildError, SinkContext};
 
-/// The status that says that the credentials are not valid. After a 403 they are valid and lack a permission.
-const UNAUTHENTICATED: &str = "401";
-
 /// The sink of one lane.
 #[derive(Debug)]
 pub(crate) struct HttpSink<D> {
@@ -44,11 +43,11 @@ pub(crate) struct HttpSink<D> {
 impl From<EncodeError> for RequestError {
     fn from(error: EncodeError) -> Self {
         let reason = error.to_string();
-        let (outcome, label) = match error {
-            EncodeError::Compress(_) => (Outcome::retry_later(reason), "compress"),
-            EncodeError::TooLarge { .. } => (Outcome::TooLarge(reason), TOO_LARGE),
+        let (outcome, status) = match error {
+            EncodeError::Compress(_) => (Outcome::retry_later(reason), "compress".into()),
+            EncodeError::TooLarge { .. } => (Outcome::TooLarge(reason), AttemptStatus::TooLarge),
         };
-        Self { outcome, label: label.to_owned(), kind: ErrorKind::Unsent }
+        Self { outcome, status, kind: ErrorKind::Unsent }
     }
 }
 
@@ -76,16 +75,17 @@ impl<D: Destination> HttpSink<D> {
     async fn attempt(&self, batch: &Batch) -> Attempt {
         let limit = self.size.limit();
         if batch.len() > limit {
-            let reason = format!("{} events: requests have at most {limit} for a while", batch.len());
-            return unsent(reason);
+            return too_large(format!("{} events: requests have at most {limit} for a while", batch.len()));
         }
         if batch.len() > 1 && self.size.is_too_large(batch.body_bytes()) {
-            return unsent(format!("{} bytes: the destination refused a request of this size", batch.body_bytes()));
+            return too_large(format!("{} bytes: the destination refused a request of this size", batch.body_bytes()));
         }
         let mut used = UsedSecrets::default();
         let first = self.attempt_once(batch, &mut used).await;
         let is_refused = matches!(first.outcome, Outcome::Failed(Failure::Unauthorized(_)));
-        if is_refused && self.client.renew(&used, first.status == UNAUTHENTICATED).await {
+        // After a 403 the credentials are valid and lack a permission.
+        let are_invalid = first.status == AttemptStatus::Http(StatusCode::UNAUTHORIZED);
+        if is_refused && self.client.renew(&used, are_invalid).await {
             return self.attempt_once(batch, &mut UsedSecrets::default()).await;
         }
         first
@@ -96,16 +96,12 @@ impl<D: Destination> HttpSink<D> {
         if !is_prepared.load(Ordering::Relaxed) {
             match destination.prepare(&self.client).await {
                 Ok(is_ready) => is_prepared.store(is_ready, Ordering::Relaxed),
-                Err(outcome) => {
-                    let status = "unprepared".to_owned();
-                    let outcome = name_address(outcome, endpoint);
-                    return Attempt { outcome, bytes: 0, event_bytes: None, status };
-                }
+                Err(outcome) => return Attempt::unsent(name_address(outcome, endpoint), "unprepared"),
             }
         }
         let (Body { bytes: body, event_bytes }, headers) = match self.request(destination, batch, used).await {
             Ok(request) => request,
-            Err(error) => return Attempt { outcome: error.outcome, bytes: 0, event_bytes: None, status: error.label },
+            Err(error) => return Attempt::unsent(error.outcome, error.status),
         };
         let bytes = body.len() as u64;
         let max_bytes = destination.max_response_bytes();
@@ -116,11 +112,11 @@ impl<D: Destination> HttpSink<D> {
                 let outcome = self.learn(destination.judge(&view), &view, batch);
                 let outcome = destination.confirm(outcome, view, &self.client).await;
                 let outcome = name_address(response.scrub(outcome), endpoint);
-                (outcome, response.status.as_u16().to_string(), response.status.is_server_error())
+                (outcome, response.status.into(), response.status.is_server_error())
             }
             Err(error) => {
                 let is_unavailable = error.kind != ErrorKind::Unsent;
-                (self.judge_error(&error, batch), error.label, is_unavailable)
+                (self.judge_error(&error, batch), error.status, is_unavailable)
             }
         };
         if is_unavailable {
@@ -238,8 +234,8 @@ fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
 }
 
 /// The batch has to be halved before it is sent.
-fn unsent(reason: String) -> Attempt {
-    Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, event_bytes: None, status: TOO_LARGE.to_owned() }
+fn too_large(reason: String) -> Attempt {
+    Attempt::unsent(Outcome::TooLarge(reason), AttemptStatus::TooLarge)
 }
 
 /// An id made from the identities of the events, so that a receiver recognises a batch that is sent again.

@@ -8,8 +8,11 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
+use http::StatusCode;
 use s1_forwarder_record::Identity;
 use tokio::time::Instant;
+
+use crate::sink::AttemptStatus;
 
 /// Time without an attempt after which a search ends: its records are gone from the console, or have changed.
 const FORGOTTEN: Duration = Duration::from_secs(3_600);
@@ -31,10 +34,10 @@ pub(super) enum AnswerSubject {
 impl AnswerSubject {
     /// Returns the subject of an answer with this status; `None` if the sink is unavailable or busy, which no event
     /// causes.
-    pub fn of(status: &str) -> Option<Self> {
-        match status.parse() {
-            Ok(200..=299) => Some(Self::Events),
-            Ok(500) => Some(Self::Request),
+    pub fn of(status: &AttemptStatus) -> Option<Self> {
+        match status {
+            AttemptStatus::Http(status) if status.is_success() => Some(Self::Events),
+            AttemptStatus::Http(StatusCode::INTERNAL_SERVER_ERROR) => Some(Self::Request),
             _ => None,
         }
     }
@@ -248,12 +251,13 @@ mod tests {
 
     #[test]
     fn only_a_500_and_a_success_may_be_the_fault_of_an_event() {
+        let of = |status| AnswerSubject::of(&AttemptStatus::of_label(status));
         for status in ["200", "207"] {
-            assert_eq!(AnswerSubject::of(status), Some(AnswerSubject::Events), "{status}");
+            assert_eq!(of(status), Some(AnswerSubject::Events), "{status}");
         }
-        assert_eq!(AnswerSubject::of("500"), Some(AnswerSubject::Request));
+        assert_eq!(of("500"), Some(AnswerSubject::Request));
         for status in ["408", "425", "429", "501", "502", "503", "504", "507", "520", "timeout", "connect", "NoError"] {
-            assert_eq!(AnswerSubject::of(status), None, "{status}");
+            assert_eq!(of(status), None, "{status}");
         }
     }
 

@@ -9,6 +9,7 @@ mod fates;
 mod health;
 mod sorted;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::throttle::Throttle;
 use super::{
-    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RefusedEvent, Sink, TOO_LARGE, TransactionalSink, Unsent,
-    Warning, WarningReason,
+    Attempt, AttemptStatus, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RefusedEvent, Sink, TOO_LARGE,
+    TransactionalSink, Unsent, Warning, WarningReason,
 };
 use crate::checkpoint::CheckpointUpdate;
 
@@ -51,7 +52,7 @@ const BLOCKED: Duration = Duration::from_secs(3_600);
 const BLOCKED_ACCEPTED: Duration = Duration::from_secs(120);
 
 /// Stands for the status of a response that is 200 although the sink is busy.
-const BUSY: &str = "busy";
+const BUSY: AttemptStatus = AttemptStatus::Other(Cow::Borrowed("busy"));
 
 /// Shortest wait before dead letters that could not be stored are tried again.
 const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
@@ -346,7 +347,7 @@ impl BatchDelivery<'_> {
             Some(Transaction { sink, update }) => sink.commit_batch(batch, update(covered)).await,
             None => self.delivery.sink.send(batch).await,
         };
-        self.delivery.meter.sink_request(&attempt.status, begun.elapsed());
+        self.delivery.meter.sink_request(attempt.status.label(), begun.elapsed());
         attempt
     }
 
@@ -379,8 +380,8 @@ impl BatchDelivery<'_> {
             Outcome::Failed(Failure::Transient { reason, after }) => {
                 self.send_again(part, &status, reason, after).await
             }
-            Outcome::Busy(reason) => self.send_again(part, BUSY, reason, None).await,
-            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
+            Outcome::Busy(reason) => self.send_again(part, &BUSY, reason, None).await,
+            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, &status, reason)?,
             Outcome::Failed(failure) => return Err(failure),
         }
         Ok(())
@@ -472,7 +473,7 @@ impl BatchDelivery<'_> {
         &mut self,
         part: Vec<usize>,
         bytes: u64,
-        status: &str,
+        status: &AttemptStatus,
         rejected: Vec<RefusedEvent>,
         retry: Vec<usize>,
         after: Option<Duration>,
@@ -489,7 +490,7 @@ impl BatchDelivery<'_> {
             return;
         }
         if !settles {
-            let reason = format!("the sink accepted none of {} events for now ({status})", again.len());
+            let reason = format!("the sink accepted none of {} events for now ({})", again.len(), status.label());
             return self.send_again(again, status, reason, after).await;
         }
         self.parts.push_front(again);
@@ -500,7 +501,13 @@ impl BatchDelivery<'_> {
 
     /// Sends `part` again after a wait, since the sink accepts nothing of it for now. An event may be to blame: see
     /// [`blocked`].
-    async fn send_again(&mut self, part: Vec<usize>, status: &str, mut reason: String, after: Option<Duration>) {
+    async fn send_again(
+        &mut self,
+        part: Vec<usize>,
+        status: &AttemptStatus,
+        mut reason: String,
+        after: Option<Duration>,
+    ) {
         let is_news = self.look_for_blame(&part, status);
         self.is_unsorted = true;
         if let Some(index) = self.blamed() {
@@ -508,9 +515,9 @@ impl BatchDelivery<'_> {
             // An event that was just found is tried once more, after all others, since a session that fails does not
             // keep its dead letters. The sink must have accepted others since, or it may be down.
             let is_proven = self.accepted > 0 || self.is_proven(index);
-            let is_refusal = is_alone && !is_news && is_proven && AnswerSubject::of(status).is_some();
-            if is_refusal && self.delivery.health.accepts_refusals() {
-                let status = if status.starts_with('2') { PARTIAL } else { status }.to_owned();
+            let subject = AnswerSubject::of(status).filter(|_| is_alone && !is_news && is_proven);
+            if let Some(subject) = subject.filter(|_| self.delivery.health.accepts_refusals()) {
+                let status = if subject == AnswerSubject::Events { PARTIAL } else { status.label() }.to_owned();
                 self.refused.push(RefusedEvent { index, status, reason });
                 return;
             }
@@ -528,7 +535,7 @@ impl BatchDelivery<'_> {
     }
 
     /// Notes that `part` failed. Returns true if it is known now which of its events is to blame.
-    fn look_for_blame(&self, part: &[usize], status: &str) -> bool {
+    fn look_for_blame(&self, part: &[usize], status: &AttemptStatus) -> bool {
         let health = &self.delivery.health;
         let Some(failed) = AnswerSubject::of(status) else {
             health.blocked().unavailable();
@@ -540,13 +547,14 @@ impl BatchDelivery<'_> {
         let is_blamed = |index: &&usize| blamed.is_some() && self.identity(**index) == blamed;
         if let Some(event) = part.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
             let record_id = event.record_id;
+            let status = status.label();
             tracing::warn!(record_id, status, "the sink does not take one record, although it takes others");
         }
         blamed.is_some()
     }
 
-    fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) -> Result<(), Failure> {
-        let unsent = status == TOO_LARGE;
+    fn halve(&mut self, mut part: Vec<usize>, status: &AttemptStatus, reason: String) -> Result<(), Failure> {
+        let unsent = *status == AttemptStatus::TooLarge;
         if !unsent {
             // The sink answers, even if it accepts nothing.
             self.delivery.health.clear_refusing();
@@ -558,8 +566,8 @@ impl BatchDelivery<'_> {
             return Ok(());
         }
         let is_news = part.iter().any(|index| !self.awaits_room(*index));
-        let refused =
-            part.into_iter().map(|index| RefusedEvent { index, status: status.clone(), reason: reason.clone() });
+        let refusal = |index| RefusedEvent { index, status: status.label().to_owned(), reason: reason.clone() };
+        let refused = part.into_iter().map(refusal);
         if unsent {
             self.oversized.extend(refused);
             return Ok(());

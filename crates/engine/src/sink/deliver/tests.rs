@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use http::StatusCode;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use s1_forwarder_telemetry::Telemetry;
 use tokio::sync::watch;
@@ -38,16 +39,16 @@ impl Script {
                 reason: "500 oops".to_owned(),
                 after: *self.bad_for.lock().unwrap(),
             });
-            return Attempt { outcome, bytes: 1, event_bytes: None, status: "500".to_owned() };
+            return Attempt::new(outcome, 1, StatusCode::INTERNAL_SERVER_ERROR);
         }
         self.sent.lock().unwrap().push((names.join(" "), checkpoint.map(<[u8]>::to_vec)));
         let outcome = self.answers.lock().unwrap().pop_front().unwrap_or(Outcome::Delivered);
         let status = match (&outcome, *self.status.lock().unwrap()) {
-            (Outcome::TooLarge(_), _) => TOO_LARGE,
-            (_, "") => "scripted",
-            (_, status) => status,
+            (Outcome::TooLarge(_), _) => AttemptStatus::TooLarge,
+            (_, "") => "scripted".into(),
+            (_, status) => AttemptStatus::of_label(status),
         };
-        Attempt { outcome, bytes: 1, event_bytes: None, status: status.to_owned() }
+        Attempt::new(outcome, 1, status)
     }
 }
 

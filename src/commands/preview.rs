@@ -251,7 +251,7 @@ impl RequestPrinter {
             let mut parts = vec![std::mem::replace(&mut events, rest)];
             while let Some(mut part) = parts.pop() {
                 let batch = self.batch.select(part.clone());
-                match self.sink.masked(&batch).await {
+                match self.sink.render_request(&batch).await {
                     Ok(request) => write_json(&text(request))?,
                     // A lane halves such a batch, too.
                     Err(NoRequest::TooLarge(_)) if part.len() > 1 => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{push_text_at, sink};
@@ -40,7 +40,7 @@ async fn through(
     (0..300).for_each(|id| push_text_at(&mut batch, &id.to_string(), &text, *TIME));
     let lane = sink(keys);
     let probe = lane.probe().await;
-    assert!(matches!(probe, Probe::Verified(_)), "{probe:?}");
+    assert!(matches!(probe, ProbeResult::Verified(_)), "{probe:?}");
     assert_eq!(lane.send(&batch).await.outcome, Outcome::Delivered);
     let collector = collector.clone();
     let records = tokio::task::spawn_blocking(move || collector.records(receiver, mark, 300)).await.unwrap();

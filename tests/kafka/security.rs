@@ -9,7 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::once;
@@ -82,14 +82,14 @@ async fn real_passwords_over_tls_from_a_private_authority() {
     std::fs::write(&secret, "canary\n").unwrap();
     let lane = sink(cluster.sasl("scram", "SCRAM-SHA-512", "alice", json!({ "file": secret })));
     let probe = lane.probe().await;
-    assert!(matches!(&probe, Probe::Failed(reason) if reason.contains("credentials refused")), "{probe:?}");
+    assert!(matches!(&probe, ProbeResult::Failed(reason) if reason.contains("credentials refused")), "{probe:?}");
     let refused = lane.send(&batch(0..10)).await;
     assert!(matches!(&refused.outcome, Outcome::Failed(Failure::Unauthorized(_))), "{refused:?}");
     assert!(!format!("{refused:?}{probe:?}").contains("canary"));
 
     std::fs::write(&secret, "s3cret pass\n").unwrap();
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered, "the password is read again");
-    assert_eq!(lane.probe().await, Probe::Verified("topic `scram` with 3 partitions".to_owned()));
+    assert_eq!(lane.probe().await, ProbeResult::Verified("topic `scram` with 3 partitions".to_owned()));
     assert_eq!(cluster.ids("scram").await, once(0..10));
 
     let plain = sink(cluster.sasl("plain", "PLAIN", "bob", json!("s3cret pass")));

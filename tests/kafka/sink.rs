@@ -6,7 +6,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream};
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult, Sink};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -123,7 +123,7 @@ async fn brokers_that_are_down_are_for_now() {
         "{attempt:?}"
     );
     assert_eq!(attempt.status.label(), "MessageTimedOut");
-    assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("no answer")));
+    assert!(matches!(lane.probe().await, ProbeResult::Failed(reason) if reason.contains("no answer")));
     cluster.broker_up(1).unwrap();
     while lane.send(&batch(0..5)).await.outcome != Outcome::Delivered {}
     assert_eq!(ids(&read(&cluster.bootstrap_servers(), "t")), once(0..5), "what never left is not there twice");
@@ -184,7 +184,7 @@ async fn real(topic: &str, settings: &[(&str, &str)]) -> Option<std::sync::Arc<B
 async fn real_every_event_arrives_with_key_value_and_headers() {
     let Some(broker) = real("s1.activities", &[]).await else { return };
     let lane = sink(keys(&broker.address(), "s1.{stream}", json!({})));
-    assert_eq!(lane.probe().await, Probe::Verified("topic `s1.activities` with 3 partitions".to_owned()));
+    assert_eq!(lane.probe().await, ProbeResult::Verified("topic `s1.activities` with 3 partitions".to_owned()));
     let sent = batch(0..2_000);
     let attempt = lane.send(&sent).await;
     assert_eq!((attempt.outcome, attempt.status.label()), (Outcome::Delivered, "ok"));
@@ -241,7 +241,7 @@ async fn real_an_unknown_topic_is_tolerated_and_then_stops_the_lane() {
     // Otherwise, brokers create it.
     let more = json!({ "options": { "topic.metadata.propagation.max.ms": 1500, "allow.auto.create.topics": false } });
     let lane = sink(keys(&broker.address(), "unknown", more));
-    assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("create the topic")));
+    assert!(matches!(lane.probe().await, ProbeResult::Failed(reason) if reason.contains("create the topic")));
     let first = lane.send(&batch(0..3)).await;
     assert!(
         matches!(&first.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("create the topic")),
@@ -264,7 +264,7 @@ async fn real_a_missing_topic_is_made_by_the_first_event_and_by_no_question() {
     let Some(broker) = real("other", &[]).await else { return };
     let lane = sink(keys(&broker.address(), "asked-for", json!({})));
     for _ in 0..2 {
-        assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("create the topic")));
+        assert!(matches!(lane.probe().await, ProbeResult::Failed(reason) if reason.contains("create the topic")));
     }
     assert!(!broker.topics().contains_key("asked-for"));
     while lane.send(&batch(0..3)).await.outcome != Outcome::Delivered {}

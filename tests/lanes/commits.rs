@@ -16,7 +16,7 @@ use s1_forwarder::failure::Failure;
 use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
+use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, ProbeResult, Sink, TransactionalSink, Until};
 use s1_forwarder::source::{PullSettings, Since, TimeField, Window};
 use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::SkipReason;
@@ -135,11 +135,11 @@ impl Sink for CommittingSink {
         })
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        Box::pin(async { Probe::Verified("memory".to_owned()) })
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
+        Box::pin(async { ProbeResult::Verified("memory".to_owned()) })
     }
 
-    fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
+    fn as_transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         Some(self)
     }
 }
@@ -191,7 +191,7 @@ impl TransactionalSink for CommittingSink {
         })
     }
 
-    fn enter(&self) -> Box<dyn Send> {
+    fn announce_sender(&self) -> Box<dyn Send> {
         Box::new(())
     }
 }

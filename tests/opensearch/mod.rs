@@ -13,7 +13,7 @@ use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult, Sink};
 use s1_forwarder::transform::{self, Origin, Schema, Transformer};
 use serde_json::{Value, json};
 
@@ -122,7 +122,7 @@ async fn what_is_sent_again_is_known_again() {
     let sent = events(&["1", "2", "3"]);
     let found = lane.probe().await;
     assert!(
-        matches!(&found, Probe::Verified(what) if what.contains("by the index template `s1-forwarder`")),
+        matches!(&found, ProbeResult::Verified(what) if what.contains("by the index template `s1-forwarder`")),
         "{found:?}"
     );
     for _ in 0..2 {
@@ -132,7 +132,7 @@ async fn what_is_sent_again_is_known_again() {
     assert_eq!(lane.send(&events(&["3", "4"])).await.outcome, Outcome::Delivered);
     assert_eq!(node.count(name).await, 4);
     let found = lane.probe().await;
-    assert!(matches!(&found, Probe::Verified(what) if what.contains("exists")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Verified(what) if what.contains("exists")), "{found:?}");
     assert_eq!(node.count(name).await, 4, "a probe delivers nothing");
 
     let identity = sent.event(0).unwrap().identity;
@@ -168,11 +168,11 @@ async fn a_probe_reports_what_is_missing() {
         ("s1-index", "`s1-index` is an index"),
     ] {
         let found = lane(&node, Stream::Activities, name).probe().await;
-        assert!(matches!(&found, Probe::Failed(reason) if reason.contains(part)), "{found:?}");
+        assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains(part)), "{found:?}");
     }
     let keys = json!({ "type": "elasticsearch", "url": format!("{}/kibana", node.url()) });
     let found = sink_in(keys, &context(Stream::Activities)).probe().await;
-    assert!(matches!(&found, Probe::Failed(reason) if reason.contains("check `url`")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains("check `url`")), "{found:?}");
 }
 
 /// Every event of every stream finds its place in the index template: no conflict, and each field has the type that ECS

@@ -425,7 +425,7 @@ async fn elastics_pipelines_read_every_record_and_know_it_again() {
 async fn raw_documents(stream: Stream) -> Vec<Value> {
     let keys = json!({ "type": "elasticsearch", "url": "https://h", "schema": "raw" });
     let context = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(stream) };
-    let request = settings(keys).build(&context).unwrap().masked(&raw_records(stream)).await.unwrap();
+    let request = settings(keys).build(&context).unwrap().render_request(&raw_records(stream)).await.unwrap();
     let text = String::from_utf8(request.body).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     lines.chunks(2).map(|pair| json!({ "_id": pair[0]["create"]["_id"], "_source": pair[1] })).collect()

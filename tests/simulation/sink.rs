@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp, Version as Versions};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
-use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, RefusedEvent, Sink, WarningReason};
+use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, ProbeResult, RefusedEvent, Sink, WarningReason};
 use tokio::time::sleep;
 
 use crate::model::Version;
@@ -283,8 +283,8 @@ impl Sink for Destination {
         })
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        Box::pin(async { Probe::Verified(String::new()) })
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
+        Box::pin(async { ProbeResult::Verified(String::new()) })
     }
 }
 

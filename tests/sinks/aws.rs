@@ -7,7 +7,7 @@ use s1_forwarder::destinations::http::Ambient;
 use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Attempt, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Attempt, Outcome, ProbeResult, Sink};
 use serde_json::{Value, json};
 
 use crate::support::aws::{AwsServers, REGION, ROLE, Signatures, issued, key};
@@ -212,7 +212,7 @@ async fn what_is_missing_is_said_with_what_to_do() {
         let attempt = lane.send(&batch(0..1)).await;
         assert!(reason(&attempt).contains(part) && reason(&attempt).contains(hint), "{part}: {attempt:?}");
         let found = lane.probe().await;
-        assert!(matches!(&found, Probe::Failed(reason) if reason.contains(part)), "{found:?}");
+        assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains(part)), "{found:?}");
     }
     let lane = sink_in(json!({ "type": "elasticsearch", "url": elastic.url(), "auth": { "type": "aws" } }), &with(&[]));
     assert!(reason(&lane.send(&batch(0..1)).await).contains("`auth.region` is missing"));
@@ -224,7 +224,7 @@ async fn a_refused_signature_is_not_taken_for_a_missing_right() {
     let elastic = domain(Signatures::of("es", [])).await;
     let auth = json!({ "access_key_id": key().id, "secret_access_key": key().secret });
     let found = sink_in(keys(&elastic, auth), &with(&[])).probe().await;
-    assert!(matches!(&found, Probe::Failed(reason) if reason.contains("credentials are refused")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains("credentials are refused")), "{found:?}");
 }
 
 /// OpenSearch Serverless does not say what it is.

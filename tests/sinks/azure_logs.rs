@@ -6,7 +6,7 @@ use s1_forwarder::destinations::http::Ambient;
 use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -177,7 +177,7 @@ async fn identities_that_are_missing_are_named_with_what_to_do() {
         let attempt = lane.send(&batch(0..1)).await;
         let words = reason(&attempt);
         assert!(parts.iter().all(|part| words.contains(part)) && !words.contains("canary"), "{parts:?}: {words}");
-        assert!(matches!(lane.probe().await, Probe::Failed(found) if found.contains(parts[0])));
+        assert!(matches!(lane.probe().await, ProbeResult::Failed(found) if found.contains(parts[0])));
     }
     assert!(azure.deliveries().is_empty());
 }
@@ -246,7 +246,7 @@ async fn what_is_wrong_pauses_the_lane_and_loses_nothing() {
         let azure = Double::start(Azure { has_role: change.is_none(), ..Azure::default() }).await;
         let lane = sink(keys(&azure, more));
         let found = lane.probe().await;
-        assert!(matches!(&found, Probe::Failed(reason) if reason.contains(expected)), "{found:?}");
+        assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains(expected)), "{found:?}");
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
             matches!(&delivered.result, Err(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) if reason.contains(expected)),
@@ -260,8 +260,8 @@ async fn what_is_wrong_pauses_the_lane_and_loses_nothing() {
 async fn a_probe_delivers_nothing() {
     let azure = Double::start(Azure::default()).await;
     let found = sink(keys(&azure, json!({}))).probe().await;
-    assert!(matches!(found, Probe::Verified(_)), "{found:?}");
+    assert!(matches!(found, ProbeResult::Verified(_)), "{found:?}");
     assert_eq!((rows(&azure).len(), azure.deliveries().len()), (0, 0));
     let nowhere = sink(keys(&azure, json!({ "url": "http://127.0.0.1:1" }))).probe().await;
-    assert!(matches!(nowhere, Probe::Failed(_)));
+    assert!(matches!(nowhere, ProbeResult::Failed(_)));
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -144,10 +144,13 @@ async fn each_misbehaviour_has_its_class() {
 #[tokio::test]
 async fn a_probe_tests_the_key_and_delivers_nothing() {
     let receiver = intake().await;
-    assert!(matches!(sink(keys(&receiver, json!({}))).probe().await, Probe::Verified(_)));
+    assert!(matches!(sink(keys(&receiver, json!({}))).probe().await, ProbeResult::Verified(_)));
     let bad = sink(keys(&receiver, json!({ "api_key": "canary" }))).probe().await;
-    assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("403") && !reason.contains("canary")), "{bad:?}");
+    assert!(
+        matches!(&bad, ProbeResult::Failed(reason) if reason.contains("403") && !reason.contains("canary")),
+        "{bad:?}"
+    );
     let elsewhere = sink(keys(&receiver, json!({ "url": format!("{}/x", receiver.url()) }))).probe().await;
-    assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
+    assert!(matches!(&elsewhere, ProbeResult::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
     assert_eq!(receiver.ledger().counts(), BTreeMap::new());
 }

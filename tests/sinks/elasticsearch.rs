@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -283,7 +283,7 @@ async fn a_node_that_is_unavailable_is_replaced_by_the_next_one() {
     let dead = "http://127.0.0.1:1".to_owned();
     for urls in [[dead.clone(), one.url()], [one.url(), dead]] {
         let lane = sink(keys(urls));
-        assert!(matches!(lane.probe().await, Probe::Failed(_)), "one of them is wrong");
+        assert!(matches!(lane.probe().await, ProbeResult::Failed(_)), "one of them is wrong");
         let delivered = deliver(lane, &batch(0..5)).await;
         assert_eq!((delivered.result, delivered.delivered), (Ok(()), 5));
     }
@@ -292,7 +292,7 @@ async fn a_node_that_is_unavailable_is_replaced_by_the_next_one() {
         elastic.script([FaultRule::Answer(Reply::new(503, ""))]);
     }
     let lane = sink(keys([one.url(), other.url()]));
-    assert!(matches!(lane.probe().await, Probe::Verified(_)));
+    assert!(matches!(lane.probe().await, ProbeResult::Verified(_)));
     let attempts = [lane.send(&batch(5..6)).await, lane.send(&batch(5..6)).await, lane.send(&batch(5..6)).await];
     assert_eq!(attempts[2].outcome, Outcome::Delivered, "{attempts:?}");
     assert_eq!(
@@ -385,5 +385,5 @@ async fn a_probe_reports_what_is_wrong() {
     let found = format!("{:?}", sink(json!({ "type": "elasticsearch", "url": open.url() })).probe().await);
     assert!(found.contains("accepts requests without credentials") && !found.contains("accepts the"), "{found}");
     let nowhere = sink(json!({ "type": "elasticsearch", "url": "http://127.0.0.1:1" })).probe().await;
-    assert!(matches!(nowhere, Probe::Failed(_)));
+    assert!(matches!(nowhere, ProbeResult::Failed(_)));
 }

@@ -1,6 +1,6 @@
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream};
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, settings, sink, sink_in};
@@ -91,9 +91,9 @@ async fn a_full_disk_may_pass_and_a_wrong_path_does_not() {
         panic!("a directory")
     };
     assert!(reason.contains(&directory.path().display().to_string()), "the path is named: {reason}");
-    assert!(matches!(wrong.probe().await, Probe::Failed(_)));
+    assert!(matches!(wrong.probe().await, ProbeResult::Failed(_)));
 
     let fine = sink(json!({ "type": "file", "path": directory.path().join("new/events.ndjson") }));
-    assert!(matches!(fine.probe().await, Probe::Verified(_)));
+    assert!(matches!(fine.probe().await, ProbeResult::Verified(_)));
     assert!(!directory.path().join("new").exists(), "a probe makes nothing");
 }

@@ -4,7 +4,7 @@ use s1_forwarder::destinations::http::Ambient;
 use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -139,8 +139,8 @@ async fn what_is_wrong_stops_the_lane_and_loses_nothing() {
         let secops = Double::start(SecOps { may_not_import, ..SecOps::default() }).await;
         let lane = sink(keys(&secops, more));
         match lane.probe().await {
-            Probe::Failed(reason) => assert!(!probe.is_empty() && reason.contains(probe), "{reason}"),
-            other => assert!(probe.is_empty() && matches!(other, Probe::Verified(_)), "{other:?}"),
+            ProbeResult::Failed(reason) => assert!(!probe.is_empty() && reason.contains(probe), "{reason}"),
+            other => assert!(probe.is_empty() && matches!(other, ProbeResult::Verified(_)), "{other:?}"),
         }
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
@@ -156,7 +156,7 @@ async fn an_account_that_may_only_import_is_not_called_wrong() {
     let secops = Double::start(SecOps { may_not_look: true, ..SecOps::default() }).await;
     let lane = sink(keys(&secops, json!({})));
     let found = lane.probe().await;
-    assert!(matches!(&found, Probe::Reached(reason) if reason.contains("chronicle.logs.import")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Reached(reason) if reason.contains("chronicle.logs.import")), "{found:?}");
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
     assert_eq!(secops.deliveries().len(), 1, "a probe delivers nothing");
 }

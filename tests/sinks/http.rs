@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Attempt, Batch, Outcome, Probe};
+use s1_forwarder::sink::{Attempt, Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, once, push, sink, sink_in};
@@ -356,7 +356,7 @@ async fn nobody_listening_is_for_now() {
     let attempt = lane.send(&batch(0..1)).await;
     assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
     assert_eq!(attempt.status.label(), "connect");
-    assert!(matches!(lane.probe().await, Probe::Failed(_)));
+    assert!(matches!(lane.probe().await, ProbeResult::Failed(_)));
     assert!(!format!("{attempt:?}").contains("canary"), "{attempt:?}");
 }
 
@@ -472,8 +472,8 @@ async fn secrets_that_a_token_endpoint_repeats_are_not_passed_on() {
 async fn a_probe_distinguishes_credentials_from_addresses() {
     let receiver = Receiver::start(Rules { authorization: bearers(&["good"]), ..Rules::default() }).await;
     let lane = |token: &str| sink(keys(&receiver, json!({ "auth": { "type": "bearer", "token": token } })));
-    assert!(matches!(lane("good").probe().await, Probe::Reached(_)));
-    assert!(matches!(lane("bad").probe().await, Probe::Failed(reason) if reason.contains("credentials")));
+    assert!(matches!(lane("good").probe().await, ProbeResult::Reached(_)));
+    assert!(matches!(lane("bad").probe().await, ProbeResult::Failed(reason) if reason.contains("credentials")));
     assert!(receiver.ledger().counts().is_empty(), "nothing is delivered");
 }
 
@@ -484,13 +484,13 @@ async fn a_receiver_that_knows_no_options_is_reached() {
     for status in [200, 404, 405, 501] {
         receiver.script([FaultRule::answer(status, "")]);
         let found = lane.probe().await;
-        assert!(matches!(found, Probe::Reached(_)), "{status}: {found:?}");
+        assert!(matches!(found, ProbeResult::Reached(_)), "{status}: {found:?}");
     }
     receiver.script([FaultRule::answer(503, "")]);
-    assert!(matches!(lane.probe().await, Probe::Failed(_)));
+    assert!(matches!(lane.probe().await, ProbeResult::Failed(_)));
     receiver.script([FaultRule::answer(200, "<!doctype html><title>Log in</title>")]);
     let found = lane.probe().await;
-    assert!(matches!(&found, Probe::Reached(text) if text.contains("a page of HTML")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Reached(text) if text.contains("a page of HTML")), "{found:?}");
 }
 
 fn reason(attempt: &Attempt) -> &str {

@@ -11,7 +11,7 @@ use s1_forwarder::destinations::integration::INTEGRATIONS;
 use s1_forwarder::destinations::settings::types;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Stream, Timestamp, facts};
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult, Sink};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -198,7 +198,7 @@ async fn opensearch_gets_nothing_and_is_named() {
         assert!(reason.contains("this is OpenSearch"), "{reason}");
         assert_eq!((delivered.dead_letters_counted, opensearch.deliveries().len()), (0, 0));
         let found = integration(keys, Stream::Threats).probe().await;
-        assert!(matches!(&found, Probe::Failed(reason) if reason.contains("this is OpenSearch")), "{found:?}");
+        assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains("this is OpenSearch")), "{found:?}");
     }
     // Without the key, nobody asks.
     let opensearch = Double::start(Elastic::opensearch()).await;
@@ -290,22 +290,22 @@ async fn a_probe_proves_that_the_packages_pipeline_reads_the_newest_record() {
     for stream in [Stream::Threats, Stream::Alerts] {
         let found = lane(stream).probe().await;
         let part = format!("has the pipeline `logs-sentinel_one.{}-2.8.2`", stream.singular());
-        assert!(matches!(&found, Probe::Verified(text) if text.contains(&part)), "{found:?}");
-        let good = lane(stream).rehearse(&newest(stream, r#"{"id":"1"}"#)).await.unwrap();
-        assert!(matches!(&good, Probe::Verified(text) if text.contains("reads the newest record")), "{good:?}");
-        let bad = lane(stream).rehearse(&newest(stream, r#"{"id":"broken"}"#)).await.unwrap();
+        assert!(matches!(&found, ProbeResult::Verified(text) if text.contains(&part)), "{found:?}");
+        let good = lane(stream).dry_run(&newest(stream, r#"{"id":"1"}"#)).await.unwrap();
+        assert!(matches!(&good, ProbeResult::Verified(text) if text.contains("reads the newest record")), "{good:?}");
+        let bad = lane(stream).dry_run(&newest(stream, r#"{"id":"broken"}"#)).await.unwrap();
         let part = "cannot read the newest record: [\"field [event.id] already exists\"]";
-        assert!(matches!(&bad, Probe::Failed(text) if text.contains(part)), "{bad:?}");
+        assert!(matches!(&bad, ProbeResult::Failed(text) if text.contains(part)), "{bad:?}");
     }
     let missing = lane(Stream::Groups).probe().await;
     assert!(
-        matches!(&missing, Probe::Failed(text) if text.contains("no ingest pipeline") && text.contains("install the assets")),
+        matches!(&missing, ProbeResult::Failed(text) if text.contains("no ingest pipeline") && text.contains("install the assets")),
         "{missing:?}"
     );
     assert!(elastic.requests().iter().all(|request| !request.path.ends_with("/_bulk")), "nothing is delivered");
     // Other sinks pull no record for it.
     let sumo = integration(json!({ "type": "sumo", "url": elastic.url() }), Stream::Threats);
-    assert_eq!(sumo.rehearse(&Batch::new(Stream::Threats)).await, None);
+    assert_eq!(sumo.dry_run(&Batch::new(Stream::Threats)).await, None);
 }
 
 /// A key that may only write says nothing, and is not wrong.
@@ -318,7 +318,7 @@ async fn a_key_that_may_not_look_is_no_failure() {
     .await;
     let keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" });
     let found = integration(keys, Stream::Threats).probe().await;
-    assert!(matches!(&found, Probe::Reached(text) if text.contains("not permitted to look")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Reached(text) if text.contains("not permitted to look")), "{found:?}");
     let elastic = Double::start(Destination(|request| {
         if request.path.ends_with("/_simulate") {
             Reply::new(403, r#"{"error":{"type":"security_exception"}}"#)
@@ -329,9 +329,9 @@ async fn a_key_that_may_not_look_is_no_failure() {
     .await;
     let keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" });
     let lane = integration(keys, Stream::Threats);
-    assert!(matches!(lane.probe().await, Probe::Verified(_)));
-    let found = lane.rehearse(&newest(Stream::Threats, "{}")).await.unwrap();
-    assert!(matches!(&found, Probe::Reached(text) if text.contains("not permitted to try")), "{found:?}");
+    assert!(matches!(lane.probe().await, ProbeResult::Verified(_)));
+    let found = lane.dry_run(&newest(Stream::Threats, "{}")).await.unwrap();
+    assert!(matches!(&found, ProbeResult::Reached(text) if text.contains("not permitted to try")), "{found:?}");
     // A cluster that says neither what it is nor what the key may do.
     let unknown = Double::start(Destination(|request| match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/") => Reply::new(403, r#"{"error":{"type":"security_exception"}}"#),
@@ -340,7 +340,7 @@ async fn a_key_that_may_not_look_is_no_failure() {
     .await;
     let keys = json!({ "type": "elasticsearch", "url": unknown.url(), "api_key": "k" });
     let found = integration(keys, Stream::Threats).probe().await;
-    assert!(matches!(&found, Probe::Reached(text) if text.contains("or OpenSearch, which has no")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Reached(text) if text.contains("or OpenSearch, which has no")), "{found:?}");
 }
 
 // Splunk
@@ -363,11 +363,11 @@ async fn a_probe_of_splunk_names_an_index_that_is_refused_and_claims_no_other() 
     let keys = |index| json!({ "type": "splunk_hec", "url": splunk.url(), "token": "t", "index": index });
     let good = integration(keys("sentinelone"), Stream::Threats).probe().await;
     assert!(
-        matches!(&good, Probe::Verified(text) if text.contains("only an event can show whether it may write to the index")),
+        matches!(&good, ProbeResult::Verified(text) if text.contains("only an event can show whether it may write to the index")),
         "{good:?}"
     );
     let bad = integration(keys("other"), Stream::Threats).probe().await;
-    assert!(matches!(&bad, Probe::Failed(text) if text.contains("Incorrect index")), "{bad:?}");
+    assert!(matches!(&bad, ProbeResult::Failed(text) if text.contains("Incorrect index")), "{bad:?}");
     assert!(splunk.requests().iter().all(|request| request.status == 400 || request.method == "GET"));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -169,10 +169,10 @@ async fn each_misbehaviour_has_its_class() {
 async fn a_probe_tests_the_tenant_and_stores_nothing() {
     let receiver = loki().await;
     let good = sink(keys(&receiver, json!({}))).probe().await;
-    assert!(matches!(&good, Probe::Reached(reason) if reason.contains("without events")), "{good:?}");
+    assert!(matches!(&good, ProbeResult::Reached(reason) if reason.contains("without events")), "{good:?}");
     let bad = sink(keys(&receiver, json!({ "tenant": "other" }))).probe().await;
-    assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("403")), "{bad:?}");
+    assert!(matches!(&bad, ProbeResult::Failed(reason) if reason.contains("403")), "{bad:?}");
     let elsewhere = sink(keys(&receiver, json!({ "url": format!("{}/x", receiver.url()) }))).probe().await;
-    assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
+    assert!(matches!(&elsewhere, ProbeResult::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
     assert_eq!(receiver.ledger().counts(), BTreeMap::new());
 }

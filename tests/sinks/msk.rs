@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s1_forwarder::sink::{Outcome, Probe};
+use s1_forwarder::sink::{Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::aws::{self, REGION, Signatures};
@@ -31,7 +31,7 @@ async fn a_presigned_request_is_the_token_of_msk_and_is_sent_again_before_the_se
         })
     };
     let lane = sink(keys(json!({})));
-    assert_eq!(lane.probe().await, Probe::Verified("topic `s1.activities` with 1 partitions".to_owned()));
+    assert_eq!(lane.probe().await, ProbeResult::Verified("topic `s1.activities` with 1 partitions".to_owned()));
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
     let stored = broker.stored();
     assert!(stored > 0);
@@ -48,7 +48,7 @@ async fn a_presigned_request_is_the_token_of_msk_and_is_sent_again_before_the_se
     ] {
         let lane = sink(keys(more));
         let probe = tokio::time::timeout(Duration::from_secs(60), lane.probe()).await.unwrap();
-        assert!(matches!(&probe, Probe::Failed(reason) if reason.contains(part)), "{probe:?}");
+        assert!(matches!(&probe, ProbeResult::Failed(reason) if reason.contains(part)), "{probe:?}");
         assert!(!format!("{probe:?}").contains("canary"), "{probe:?}");
     }
     let accepted = broker.accepted();

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use s1_forwarder::failure::Failure;
-use s1_forwarder::sink::{Outcome, Probe};
+use s1_forwarder::sink::{Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, push, sink};
@@ -150,13 +150,13 @@ async fn only_four_statuses_are_tried_again() {
 async fn a_probe_tests_the_credentials_and_delivers_nothing() {
     for encoding in ["protobuf", "json"] {
         let receiver = receiver().await;
-        assert!(matches!(sink(keys(&receiver, encoding, json!({}))).probe().await, Probe::Verified(_)));
+        assert!(matches!(sink(keys(&receiver, encoding, json!({}))).probe().await, ProbeResult::Verified(_)));
         let bad = json!({ "auth": { "type": "bearer", "token": "canary" } });
         let bad = sink(keys(&receiver, encoding, bad)).probe().await;
-        assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("401")), "{bad:?}");
+        assert!(matches!(&bad, ProbeResult::Failed(reason) if reason.contains("401")), "{bad:?}");
         let elsewhere = json!({ "url": format!("{}/x", receiver.url()) });
         let elsewhere = sink(keys(&receiver, encoding, elsewhere)).probe().await;
-        assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
+        assert!(matches!(&elsewhere, ProbeResult::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
         assert_eq!(receiver.ledger().counts(), BTreeMap::new());
     }
 }

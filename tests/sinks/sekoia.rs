@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -118,7 +118,7 @@ async fn a_wrong_key_or_address_stops_the_lane() {
     ] {
         let lane = sink(keys(&intake, more));
         let found = lane.probe().await;
-        assert!(matches!(&found, Probe::Failed(reason) if reason.contains(part)), "{found:?}");
+        assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains(part)), "{found:?}");
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
             matches!(&delivered.result, Err(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) if reason.contains(part)),
@@ -127,7 +127,7 @@ async fn a_wrong_key_or_address_stops_the_lane() {
         assert_eq!(delivered.dead_letters_counted, 0);
     }
     let found = sink(keys(&intake, json!({}))).probe().await;
-    assert!(matches!(found, Probe::Reached(_)), "{found:?}");
+    assert!(matches!(found, ProbeResult::Reached(_)), "{found:?}");
     assert!(intake.contract(|intake| intake.events.is_empty()));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult, Sink};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -144,21 +144,21 @@ async fn tokens_and_channels_are_distinguished() {
         };
         assert!(right, "{attempt:?}");
         let probe = lane.probe().await;
-        assert!(matches!(&probe, Probe::Failed(said) if said.contains(reason)), "{probe:?}");
+        assert!(matches!(&probe, ProbeResult::Failed(said) if said.contains(reason)), "{probe:?}");
     }
     let probe = lane(&collector, json!({})).probe().await;
-    assert!(matches!(&probe, Probe::Verified(_)), "{probe:?}");
+    assert!(matches!(&probe, ProbeResult::Verified(_)), "{probe:?}");
 
     let probe = lane(&collector, json!({ "acknowledgement": {} })).probe().await;
-    assert!(matches!(&probe, Probe::Failed(said) if said.contains("remove `acknowledgement`")), "{probe:?}");
+    assert!(matches!(&probe, ProbeResult::Failed(said) if said.contains("remove `acknowledgement`")), "{probe:?}");
     collector.contract(|hec| hec.acks = true);
     let probe = lane(&collector, json!({})).probe().await;
-    assert!(matches!(&probe, Probe::Failed(said) if said.contains("add `acknowledgement: {}`")), "{probe:?}");
-    assert!(matches!(lane(&collector, json!({ "acknowledgement": {} })).probe().await, Probe::Verified(_)));
+    assert!(matches!(&probe, ProbeResult::Failed(said) if said.contains("add `acknowledgement: {}`")), "{probe:?}");
+    assert!(matches!(lane(&collector, json!({ "acknowledgement": {} })).probe().await, ProbeResult::Verified(_)));
 
     collector.contract(|hec| hec.health = 18);
     let probe = lane(&collector, json!({ "acknowledgement": {} })).probe().await;
-    assert!(matches!(&probe, Probe::Failed(said) if said.contains("but is unavailable")), "{probe:?}");
+    assert!(matches!(&probe, ProbeResult::Failed(said) if said.contains("but is unavailable")), "{probe:?}");
     assert!(collector.ledger().counts().is_empty(), "nothing is delivered");
 }
 
@@ -310,7 +310,7 @@ async fn a_collector_that_is_unavailable_is_replaced_by_the_next_one() {
     keys.as_object_mut().unwrap().remove("url");
     keys["urls"] = json!([one.url(), other.url()]);
     let lane = sink(keys);
-    assert!(matches!(lane.probe().await, Probe::Verified(_)));
+    assert!(matches!(lane.probe().await, ProbeResult::Verified(_)));
     let used = || [&one, &other].map(|collector| collector.ledger().counts().len());
     for id in 0..3 {
         let before = used();

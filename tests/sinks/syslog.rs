@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -209,19 +209,19 @@ async fn tls_is_verified_and_shows_a_client_certificate() {
         let lane = lane(host, tls);
         let outcome = lane.send(&batch(6..7)).await.outcome;
         assert!(lost(&outcome).contains(part), "{outcome:?}");
-        assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains(part)));
+        assert!(matches!(lane.probe().await, ProbeResult::Failed(reason) if reason.contains(part)));
     }
     // With TLS 1.3 the client hears of it after its own handshake.
     let without = lane("localhost", json!({ "ca_file": ca_file }));
     let outcome = without.send(&batch(6..7)).await.outcome;
     assert!(lost(&outcome).contains("certificate") || lost(&outcome).contains("connection"), "{outcome:?}");
-    assert!(matches!(without.probe().await, Probe::Failed(_)));
+    assert!(matches!(without.probe().await, ProbeResult::Failed(_)));
     assert_eq!(ids(&receiver.messages()).len(), 6);
     // A receiver without TLS takes the handshake for the beginning of a message, and waits for its end.
     let plain = SyslogReceiver::start(Behaviour::Stops).await;
     let address = format!("tls://localhost:{}", plain.address().port());
     let found = sink(json!({ "type": "syslog", "address": address, "timeout": "1s" })).probe().await;
-    assert!(matches!(&found, Probe::Failed(reason) if reason.ends_with("if not, write tcp://")), "{found:?}");
+    assert!(matches!(&found, ProbeResult::Failed(reason) if reason.ends_with("if not, write tcp://")), "{found:?}");
 }
 
 /// Its kernel has a part of the batch, which it never read.
@@ -406,7 +406,7 @@ async fn datagrams_are_sent_once() {
         assert!(message.starts_with("<134>1 ") && message.ends_with('}'), "{message}");
         assert_eq!(ids(&[message]), [id]);
     }
-    assert!(matches!(lane.probe().await, Probe::Reached(text) if text.contains("use tls://")));
+    assert!(matches!(lane.probe().await, ProbeResult::Reached(text) if text.contains("use tls://")));
 
     drop(socket);
     assert_eq!(lane.send(&batch(3..4)).await.outcome, Outcome::Delivered, "nobody knows");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use s1_forwarder::emulator::{Console, Server, Setup, Token, system_clock};
 use s1_forwarder::failure::Failure;
-use s1_forwarder::sink::{Outcome, Probe};
+use s1_forwarder::sink::{Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, sink};
@@ -52,7 +52,7 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
             "{tls} → {attempt:?}"
         );
         assert_eq!(attempt.status.label(), "tls");
-        assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("certificate")));
+        assert!(matches!(lane.probe().await, ProbeResult::Failed(reason) if reason.contains("certificate")));
     }
     assert_eq!(receiver.requests().len(), 1);
 }

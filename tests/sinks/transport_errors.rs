@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::sink::Outcome;
 #[cfg(feature = "kafka")]
-use s1_forwarder::sink::Probe;
+use s1_forwarder::sink::ProbeResult;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -391,7 +391,7 @@ async fn brokers_that_are_none_are_told_apart() {
         (web.address.to_string(), "the port speaks another protocol: does `brokers` name Kafka's listener?"),
     ] {
         let lane = sink(json!({ "type": "kafka", "brokers": [broker], "topic": "t", "timeout": "5s" }));
-        let Probe::Failed(reason) = lane.probe().await else { panic!("{broker}") };
+        let ProbeResult::Failed(reason) = lane.probe().await else { panic!("{broker}") };
         assert!(reason.contains(&broker) && reason.contains(advice), "{reason}");
     }
 }
@@ -480,11 +480,11 @@ async fn a_transaction_that_no_broker_answers_says_why() {
         "type": "kafka", "brokers": [brokers], "topic": "t", "delivery": "exactly_once", "checkpoint_topic": "c",
     });
     let lane = sink(settings);
-    let transactions = lane.clone().transactional().unwrap();
+    let transactions = lane.clone().as_transactional().unwrap();
     assert_eq!(transactions.claim(&"acme/activities/bus".parse().unwrap()).await.unwrap(), None);
     let events = batch(0..5);
     assert_eq!(transactions.commit_batch(&events, b"1".to_vec().into()).await.outcome, Outcome::Delivered);
-    assert!(lane.trouble().is_none(), "{:?}", lane.trouble());
+    assert!(lane.stall_reason().is_none(), "{:?}", lane.stall_reason());
     drop(cluster);
     let mut commit = transactions.commit_batch(&events, b"2".to_vec().into());
     let trouble = until("the sink says why", async || {
@@ -493,7 +493,7 @@ async fn a_transaction_that_no_broker_answers_says_why() {
             assert_ne!(attempt.outcome, Outcome::Delivered);
             commit = transactions.commit_batch(&events, b"2".to_vec().into());
         }
-        lane.trouble()
+        lane.stall_reason()
     });
     let trouble = trouble.await.to_string();
     assert!(trouble.contains(&brokers), "{trouble}");

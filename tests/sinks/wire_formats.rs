@@ -2,7 +2,7 @@
 
 use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Outcome, Probe};
+use s1_forwarder::sink::{Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ async fn splunk_hec_gets_objects_and_its_token() {
     let base = receiver.input().replace("/in", "/");
     let lane = sink(json!({ "type": "splunk_hec", "url": base, "token": "t0ken", "index": "edr" }));
     assert_eq!(lane.send(&batch(0..2)).await.outcome, Outcome::Delivered);
-    assert!(matches!(lane.probe().await, Probe::Verified(_)));
+    assert!(matches!(lane.probe().await, ProbeResult::Verified(_)));
 
     let seen = &receiver.requests()[0];
     assert_eq!(seen.path, "/services/collector/event");
@@ -93,7 +93,7 @@ async fn fields_of_hosts_have_the_console_without_its_port() {
             let context = SinkContext { console_host, schema, shared, ..context(Stream::Activities) };
             let mut keys = keys;
             (keys["url"], keys["compression"]) = (json!(url), json!("none"));
-            let request = sink_in(keys.clone(), &context).masked(&batch(0..1)).await.unwrap();
+            let request = sink_in(keys.clone(), &context).render_request(&batch(0..1)).await.unwrap();
             let sent = format!("{:?} {}", request.headers, String::from_utf8(request.body).unwrap());
             assert!(sent.contains(&field) && !sent.contains("8443"), "{keys}: {sent}");
         }

@@ -76,7 +76,7 @@ impl SharedSinkResources {
     }
 
     /// Writes `***` for each secret that is a part of a body, for
-    /// [`Sink::masked`](s1_forwarder_engine::sink::Sink::masked).
+    /// [`Sink::render_request`](s1_forwarder_engine::sink::Sink::render_request).
     pub fn with_masked_secrets(self) -> Self {
         Self { masks_secrets: true, tokens: Arc::new(Tokens::unread()), ..self }
     }

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustix::fs::{Access, AtFlags, CWD, OFlags};
 use s1_forwarder_engine::sink::append::{Readers, append_lines, lock_of};
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Probe, Sink};
+use s1_forwarder_engine::sink::{Attempt, Batch, Limits, ProbeResult, Sink};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_settings::{FilePath, SHELL_PATH_ADVICE, SettingKind, is_shell_path};
 use schemars::JsonSchema;
@@ -96,12 +96,12 @@ impl Sink for File {
         .boxed()
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
         let path = self.path.clone();
         async move {
             match tokio::task::spawn_blocking(move || writable(&path)).await {
                 Ok(probe) => probe,
-                Err(_) => Probe::Failed("the probing task ended early".to_owned()),
+                Err(_) => ProbeResult::Failed("the probing task ended early".to_owned()),
             }
         }
         .boxed()
@@ -109,15 +109,15 @@ impl Sink for File {
 }
 
 /// Checks the file and its lock, or the nearest existing directory, without creating anything.
-fn writable(path: &FilePath) -> Probe {
+fn writable(path: &FilePath) -> ProbeResult {
     let result = can_append(path).and_then(|is_file| {
         let lock = lock_of(path);
         let named = |error: io::Error| io::Error::new(error.kind(), format!("its lock {lock}: {error}"));
         if is_file { can_append(&lock).map(drop).map_err(named) } else { Ok(()) }
     });
     match result {
-        Ok(()) => Probe::Verified(path.to_string()),
-        Err(error) => Probe::Failed(format!("{path}: {error}")),
+        Ok(()) => ProbeResult::Verified(path.to_string()),
+        Err(error) => ProbeResult::Failed(format!("{path}: {error}")),
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
 
     fn failure(path: &Path) -> Option<String> {
         match writable(&path.to_owned().into()) {
-            Probe::Failed(reason) => Some(reason),
+            ProbeResult::Failed(reason) => Some(reason),
             _ => None,
         }
     }

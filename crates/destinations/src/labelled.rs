@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink};
+use s1_forwarder_engine::sink::{Attempt, Batch, Limits, MaskedRequest, NoRequest, Outcome, ProbeResult, Sink};
 use s1_forwarder_engine::transform::Labels;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::UsedProxy;
@@ -86,28 +86,28 @@ impl Sink for LabelledSink {
         self.deliver(batch).boxed()
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
         self.sample.probe()
     }
 
-    fn rehearse<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
-        self.sample.rehearse(batch)
+    fn dry_run<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<ProbeResult>> {
+        self.sample.dry_run(batch)
     }
 
-    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
+    fn render_request<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
         async {
             let sink = match batch.event(0).and_then(|event| event.labels) {
                 Some(labels) => self.instance(labels).map_err(|error| NoRequest::Other(error.to_string()))?,
                 None => self.sample.clone(),
             };
-            sink.masked(batch).await
+            sink.render_request(batch).await
         }
         .boxed()
     }
 
-    fn trouble(&self) -> Option<Failure> {
+    fn stall_reason(&self) -> Option<Failure> {
         let instances = self.instances.lock();
-        instances.values().find_map(|sink| sink.trouble()).or_else(|| self.sample.trouble())
+        instances.values().find_map(|sink| sink.stall_reason()).or_else(|| self.sample.stall_reason())
     }
 
     fn proxies(&self) -> Vec<UsedProxy> {

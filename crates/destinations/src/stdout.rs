@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use s1_forwarder_engine::sink::{Attempt, AttemptStatus, Batch, Limits, Outcome, Probe, Sink};
+use s1_forwarder_engine::sink::{Attempt, AttemptStatus, Batch, Limits, Outcome, ProbeResult, Sink};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_engine::weak_cache::WeakCache;
 use s1_forwarder_failure::Failure;
@@ -102,8 +102,8 @@ impl Sink for Stdout {
         .boxed()
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        std::future::ready(Probe::Verified("standard output".to_owned())).boxed()
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
+        std::future::ready(ProbeResult::Verified("standard output".to_owned())).boxed()
     }
 }
 

@@ -101,7 +101,7 @@ pub struct TransactionalId {
 
 impl TransactionalId {
     /// Counts a lane that is about to send until the guard is dropped.
-    pub fn enter(&self) -> Arc<()> {
+    pub fn announce_sender(&self) -> Arc<()> {
         self.senders.clone()
     }
 
@@ -248,7 +248,7 @@ impl TransactionalId {
     }
 
     /// Returns the last broker error of the past 90 seconds, if nothing was committed since: calls may last minutes.
-    pub fn trouble(&self) -> Option<BrokerError> {
+    pub fn stall_reason(&self) -> Option<BrokerError> {
         self.events.lock().as_ref()?.recent()
     }
 

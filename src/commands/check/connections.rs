@@ -10,7 +10,7 @@ use crate::destinations::integration::INTEGRATIONS;
 use crate::destinations::{SharedSinkResources, SinkSettings};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Stream};
-use crate::sink::{Batch, Probe, Sink};
+use crate::sink::{Batch, ProbeResult, Sink};
 use crate::source::{LatestRecords, PullSettings};
 use crate::transform::{MapError, Origin, RedactionKeys, Steps};
 
@@ -68,18 +68,18 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 }
             };
             let mut probe = built.probe().await;
-            if sink.type_settings.as_sink_type().integration().is_some() && matches!(probe, Probe::Verified(_)) {
+            if sink.type_settings.as_sink_type().integration().is_some() && matches!(probe, ProbeResult::Verified(_)) {
                 let client = client.get_or_insert_with(|| {
                     Client::connect(&pipeline.console, limiters, Clock::System).map(Arc::new).ok()
                 });
-                if let Some(rehearsed) = rehearse(pipeline, sink, stream, &*built, client.as_ref()).await {
-                    probe = probe.and(rehearsed);
+                if let Some(readable) = dry_run(pipeline, sink, stream, &*built, client.as_ref()).await {
+                    probe = probe.and(readable);
                 }
             }
             let (check, detail) = match probe {
-                Probe::Verified(detail) => (Check::Verified, detail),
-                Probe::Reached(detail) => (Check::Reached, detail),
-                Probe::Failed(detail) => (Check::Failed, detail),
+                ProbeResult::Verified(detail) => (Check::Verified, detail),
+                ProbeResult::Reached(detail) => (Check::Reached, detail),
+                ProbeResult::Failed(detail) => (Check::Failed, detail),
             };
             let detail = match sink.without_identity(pipeline.transform.schema) {
                 Some(advice) if check != Check::Failed => {
@@ -121,15 +121,15 @@ fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
 }
 
 /// Returns whether the destination's own content can read the stream's newest record. `None` if this cannot be known.
-async fn rehearse(
+async fn dry_run(
     pipeline: &Pipeline,
     settings: &SinkSettings,
     stream: Stream,
     sink: &dyn Sink,
     client: Option<&Arc<Client>>,
-) -> Option<Probe> {
+) -> Option<ProbeResult> {
     // Most destinations cannot say: no record is pulled for them.
-    sink.rehearse(&Batch::new(stream)).await?;
+    sink.dry_run(&Batch::new(stream)).await?;
     let client = client?;
     let pull = pipeline.pulls.iter().find(|pull| pull.stream == stream)?;
     let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
@@ -147,5 +147,5 @@ async fn rehearse(
     // A problem of the console has a finding of its own.
     read.await.ok()?;
     let event = batch.event(0)?;
-    if event.body.is_empty() { None } else { sink.rehearse(&batch).await }
+    if event.body.is_empty() { None } else { sink.dry_run(&batch).await }
 }

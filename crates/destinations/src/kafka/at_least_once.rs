@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink};
+use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, ProbeResult, Sink};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{ClientSettings, Report, Tokens, find_partitions};
 use tokio::time::Instant;
@@ -161,16 +161,18 @@ impl KafkaSink {
     ///
     /// # Errors
     /// The probe's result when the topic was not found.
-    pub(super) async fn find_topic(&self) -> Result<String, Probe> {
+    pub(super) async fn find_topic(&self) -> Result<String, ProbeResult> {
         let topic = &self.messages.topic;
-        let failed = |failure: Failure| Probe::Failed(failure.to_string());
+        let failed = |failure: Failure| ProbeResult::Failed(failure.to_string());
         let client_settings = self.client_settings().map_err(failed)?;
         match find_partitions(&client_settings, topic, PROBE_TIMEOUT).await.map_err(failed)? {
             Ok(partitions) => Ok(format!("topic `{topic}` with {partitions} partitions")),
             Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
                 if self.messages.has_many_topics() =>
             {
-                Err(Probe::Reached("the brokers respond; the topics depend on labels from the console".to_owned()))
+                Err(ProbeResult::Reached(
+                    "the brokers respond; the topics depend on labels from the console".to_owned(),
+                ))
             }
             Err(error) => Err(reports::probe(topic, error, client_settings.events.cause(error).as_ref())),
         }
@@ -187,12 +189,12 @@ impl Sink for KafkaSink {
     }
 
     /// Messages wait in librdkafka's queue for minutes. Meanwhile it reports what the brokers do.
-    fn trouble(&self) -> Option<Failure> {
+    fn stall_reason(&self) -> Option<Failure> {
         let producer = self.producer.lock().upgrade()?;
         producer.events.recent().map(reports::failure_of_broker)
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        async { self.find_topic().await.map_or_else(|failed| failed, Probe::Verified) }.boxed()
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
+        async { self.find_topic().await.map_or_else(|failed| failed, ProbeResult::Verified) }.boxed()
     }
 }

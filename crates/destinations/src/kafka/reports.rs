@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use s1_forwarder_engine::sink::{AttemptStatus, Batch, Outcome, Probe, RefusedEvent};
+use s1_forwarder_engine::sink::{AttemptStatus, Batch, Outcome, ProbeResult, RefusedEvent};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{BrokerError, Class, Report, class};
 use tokio::time::Instant;
@@ -156,14 +156,14 @@ fn advice(code: Code) -> String {
 }
 
 /// Converts the brokers' error to the result of a probe.
-pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>) -> Probe {
+pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>) -> ProbeResult {
     let failed = match broker_error {
         _ if class(code) != Class::Transient => format!("topic `{topic}`: {}", advice(code)),
         Some(error) if class(error.code) == Class::Credentials => format!("credentials refused: {}", error.reason),
         Some(error) => format!("no answer from the brokers: {}", error.reason),
         None => format!("no answer from the brokers: {code}"),
     };
-    Probe::Failed(failed)
+    ProbeResult::Failed(failed)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink, TransactionalSink};
+use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, ProbeResult, Sink, TransactionalSink};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_kafka::{Abort, AbortCause, IfDamaged, OwnedLane, Report, Topic, TransactionalId, is_refusal};
 use tokio::time::Instant;
@@ -174,10 +174,10 @@ impl TransactionalKafkaSink {
         }
     }
 
-    async fn check(&self) -> Result<String, Probe> {
+    async fn check(&self) -> Result<String, ProbeResult> {
         let topic = self.plain.find_topic().await?;
         let checked = async { self.id.probe(&self.topic()?).await };
-        let checkpoint_topic = checked.await.map_err(|error: Failure| Probe::Failed(error.to_string()))?;
+        let checkpoint_topic = checked.await.map_err(|error: Failure| ProbeResult::Failed(error.to_string()))?;
         Ok(format!("{topic}, {checkpoint_topic}"))
     }
 }
@@ -192,15 +192,15 @@ impl Sink for TransactionalKafkaSink {
     }
 
     /// Calls of a transaction, and those that begin a producer session, last minutes while no broker answers.
-    fn trouble(&self) -> Option<Failure> {
-        self.id.trouble().map(reports::failure_of_broker).or_else(|| self.plain.trouble())
+    fn stall_reason(&self) -> Option<Failure> {
+        self.id.stall_reason().map(reports::failure_of_broker).or_else(|| self.plain.stall_reason())
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        async { self.check().await.map_or_else(|failed| failed, Probe::Verified) }.boxed()
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
+        async { self.check().await.map_or_else(|failed| failed, ProbeResult::Verified) }.boxed()
     }
 
-    fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
+    fn as_transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         Some(self)
     }
 }
@@ -247,8 +247,8 @@ impl TransactionalSink for TransactionalKafkaSink {
         self.transact(batch, update).boxed()
     }
 
-    fn enter(&self) -> Box<dyn Send> {
-        Box::new(self.id.enter())
+    fn announce_sender(&self) -> Box<dyn Send> {
+        Box::new(self.id.announce_sender())
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use s1_forwarder_engine::console::Client;
-use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, Probe, RefusedEvent, Sink, TOO_LARGE};
+use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, ProbeResult, RefusedEvent, Sink, TOO_LARGE};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::{Failure, LastFailure};
 use s1_forwarder_record::{Stream, Timestamp};
@@ -223,13 +223,16 @@ impl Sink for Syslog {
         .boxed()
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
         async move {
             let mut probes = Vec::new();
             for receiver in self.receivers.all() {
                 probes.push(self.probe_one(receiver).await);
             }
-            probes.into_iter().reduce(Probe::and).unwrap_or_else(|| Probe::Failed("there is no receiver".to_owned()))
+            probes
+                .into_iter()
+                .reduce(ProbeResult::and)
+                .unwrap_or_else(|| ProbeResult::Failed("there is no receiver".to_owned()))
         }
         .boxed()
     }
@@ -359,15 +362,15 @@ impl Syslog {
         attempt_of(encoded, Vec::new(), sent)
     }
 
-    async fn probe_one(&self, receiver: &Receiver) -> Probe {
+    async fn probe_one(&self, receiver: &Receiver) -> ProbeResult {
         let Receiver { address, dialer, .. } = receiver;
         if self.carrier == Carrier::Udp {
             return match dialer.addresses().await {
-                Ok(_) => Probe::Reached(format!(
+                Ok(_) => ProbeResult::Reached(format!(
                     "{address}: the name is known; UDP sends each event once and nobody says whether it arrived: use \
                      tls:// where nothing may be lost"
                 )),
-                Err(error) => Probe::Failed(error.to_string()),
+                Err(error) => ProbeResult::Failed(error.to_string()),
             };
         }
         let known = if send_queue::is_known() {
@@ -379,12 +382,12 @@ impl Syslog {
             Ok((mut stream, _)) => {
                 // A client hears only after its own handshake that its certificate was refused.
                 if let Some(reason) = connection::closed_at_once(&mut stream).await {
-                    return Probe::Failed(format!("{address}: {reason}"));
+                    return ProbeResult::Failed(format!("{address}: {reason}"));
                 }
                 connection::close(stream).await;
-                Probe::Reached(format!("{address}: syslog has no acknowledgements, {known}"))
+                ProbeResult::Reached(format!("{address}: syslog has no acknowledgements, {known}"))
             }
-            Err(error) => Probe::Failed(error.to_string()),
+            Err(error) => ProbeResult::Failed(error.to_string()),
         }
     }
 }

@@ -150,7 +150,7 @@ impl Lane {
     /// Returns the sink if it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane. They
     /// leave its checkpoint alone, and deliver at least once.
     fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {
-        if self.pull.window.is_none() { self.delivery.sink.clone().transactional() } else { None }
+        if self.pull.window.is_none() { self.delivery.sink.clone().as_transactional() } else { None }
     }
 
     /// Returns the backend of the lane's checkpoint and, if that is a transactional sink, the backend of the copy.

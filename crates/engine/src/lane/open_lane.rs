@@ -68,7 +68,7 @@ impl Lane {
             if let Ok(opened) = timeout(SILENCE, &mut opening).await {
                 return opened;
             }
-            if let Some(failure) = self.delivery.sink.trouble() {
+            if let Some(failure) = self.delivery.sink.stall_reason() {
                 self.meter().failed(Side::Claim, &failure);
             }
         }

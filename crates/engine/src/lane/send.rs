@@ -108,7 +108,7 @@ impl<'a> SendStage<'a> {
     /// Announces to a transactional sink that batches may follow, until the result is dropped. `None` if the sink is
     /// not transactional.
     pub fn enter(&self) -> Option<Box<dyn Send>> {
-        self.sink.as_ref().map(|sink| sink.enter())
+        self.sink.as_ref().map(|sink| sink.announce_sender())
     }
 
     /// Delivers batches until there are no more and all of them are settled.
@@ -183,7 +183,7 @@ impl<'a> SendStage<'a> {
     fn show_trouble(&self) {
         let Lane { delivery, .. } = self.lane;
         let is_silent = delivery.health.answers().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
-        if is_silent && let Some(failure) = delivery.sink.trouble() {
+        if is_silent && let Some(failure) = delivery.sink.stall_reason() {
             delivery.meter.failed(Side::Sink, &failure);
         }
     }

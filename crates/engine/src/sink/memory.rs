@@ -12,7 +12,7 @@ use s1_forwarder_failure::Failure;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use tokio::time::Instant;
 
-use super::{Attempt, AttemptStatus, Batch, Limits, Outcome, Probe, Sink};
+use super::{Attempt, AttemptStatus, Batch, Limits, Outcome, ProbeResult, Sink};
 
 /// Decides about the n-th attempt (from 0) on a batch; `None` accepts all its events.
 type Judge = Box<dyn FnMut(usize, &Batch) -> Option<Outcome> + Send>;
@@ -168,7 +168,7 @@ impl Sink for MemorySink {
         })
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        Box::pin(async { Probe::Verified("memory".to_owned()) })
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
+        Box::pin(async { ProbeResult::Verified("memory".to_owned()) })
     }
 }

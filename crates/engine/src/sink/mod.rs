@@ -40,11 +40,11 @@ pub trait Sink: Send + Sync + Debug {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt>;
 
     /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
-    fn probe(&self) -> BoxFuture<'_, Probe>;
+    fn probe(&self) -> BoxFuture<'_, ProbeResult>;
 
     /// Tests whether the destination's own content can read these events. Nothing is delivered. `None` if nothing can
     /// tell, which an empty batch shows without a request.
-    fn rehearse<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
+    fn dry_run<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Option<ProbeResult>> {
         std::future::ready(None).boxed()
     }
 
@@ -52,12 +52,12 @@ pub trait Sink: Send + Sync + Debug {
     ///
     /// # Errors
     /// If there is none: the sink does not speak HTTP, or the batch is too large.
-    fn masked<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
+    fn render_request<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
         std::future::ready(Err(NoRequest::Other("it sends no HTTP requests".to_owned()))).boxed()
     }
 
     /// Returns why the attempts under way are not answered; `None` if the sink does not know.
-    fn trouble(&self) -> Option<Failure> {
+    fn stall_reason(&self) -> Option<Failure> {
         None
     }
 
@@ -72,7 +72,7 @@ pub trait Sink: Send + Sync + Debug {
     }
 
     /// Returns this sink if it accepts events only together with the lane's checkpoint; `None` for other sinks.
-    fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
+    fn as_transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         None
     }
 }
@@ -104,7 +104,7 @@ pub trait TransactionalSink: CheckpointBackend {
     fn commit_batch<'a>(&'a self, batch: &'a Batch, update: CheckpointUpdate) -> BoxFuture<'a, Attempt>;
 
     /// Counts the lane as about to send until the guard is dropped. Lanes that commit together wait for each other.
-    fn enter(&self) -> Box<dyn Send>;
+    fn announce_sender(&self) -> Box<dyn Send>;
 }
 
 /// The limits of one batch. Bytes include framing and escapes. They are counted before compression, except
@@ -285,7 +285,7 @@ fn change_warnings(mut warnings: Vec<Warning>, change: impl Fn(String) -> String
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
+pub enum ProbeResult {
     /// Address and credentials are good.
     Verified(String),
     /// The destination answers. Its credentials cannot be tested without a delivery.
@@ -294,7 +294,7 @@ pub enum Probe {
     Failed(String),
 }
 
-impl Probe {
+impl ProbeResult {
     /// Returns what the outcome of a request without events shows about the destination `at`: `accepted` if it would
     /// have accepted events. A destination that refuses the request may only want events in it.
     pub fn of(outcome: &Outcome, at: &impl Display, accepted: Self) -> Self {

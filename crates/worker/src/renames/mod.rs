@@ -123,7 +123,7 @@ impl Beginning<'_> {
             return Ok(true);
         }
         let sink = self.lane_builder.sink_of_shard(self.spec, self.shard)?;
-        match sink.transactional() {
+        match sink.as_transactional() {
             Some(sink) => is_there(sink.load(&key).await),
             None => Ok(false),
         }

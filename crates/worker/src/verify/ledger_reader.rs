@@ -52,7 +52,7 @@ pub fn live_backend(
     store: Arc<dyn Store>,
 ) -> Result<Arc<dyn CheckpointBackend>, BuildLaneError> {
     if spec.sink.type_settings.as_sink_type().keeps_checkpoints()
-        && let Some(sink) = shared.lane_builder.sink(spec)?.transactional()
+        && let Some(sink) = shared.lane_builder.sink(spec)?.as_transactional()
     {
         return Ok(sink);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName};
-use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
+use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult};
 use s1_forwarder_record::Reader;
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
@@ -218,7 +218,7 @@ impl Destination for Datadog {
         out.push(b'}');
     }
 
-    fn surroundings(&self) -> Option<usize> {
+    fn event_overhead_bytes(&self) -> Option<usize> {
         Some(0)
     }
 
@@ -227,9 +227,9 @@ impl Destination for Datadog {
     }
 
     /// An empty array delivers nothing, and is read only if the key is valid.
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
-        let accepted = Probe::Verified(format!("{endpoint} accepts the API key"));
-        let judge = move |response: &ResponseView<'_>| Probe::of(&self.judge(response), endpoint, accepted);
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
+        let accepted = ProbeResult::Verified(format!("{endpoint} accepts the API key"));
+        let judge = move |response: &ResponseView<'_>| ProbeResult::of(&self.judge(response), endpoint, accepted);
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }
 }

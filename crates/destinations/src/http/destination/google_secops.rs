@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
-use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
+use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::{Stream, Timestamp};
@@ -293,21 +293,21 @@ impl Destination for GoogleSecops {
     }
 
     /// Reads the log type. Whether logs may be imported is known only after an import.
-    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let judge = move |response: &ResponseView<'_>| {
             let host = &self.log_type;
             let reason = response.reason();
             match (response.status.as_u16(), self.judge(response)) {
                 (_, Outcome::Delivered) => {
-                    Probe::Verified(format!("{host} accepts the service account and has the log type"))
+                    ProbeResult::Verified(format!("{host} accepts the service account and has the log type"))
                 }
-                (401, _) => Probe::Failed(format!("{host} refuses the service account: {reason}")),
-                (403, _) => Probe::Reached(format!(
+                (401, _) => ProbeResult::Failed(format!("{host} refuses the service account: {reason}")),
+                (403, _) => ProbeResult::Reached(format!(
                     "{host} accepts the service account, which may not read the log type (chronicle.logTypes.get); it \
                      needs chronicle.logs.import: {reason}"
                 )),
-                (404, _) => Probe::Failed(format!("{host} has no such instance or log type: {reason}")),
-                _ => Probe::Failed(format!("{host}: {reason}")),
+                (404, _) => ProbeResult::Failed(format!("{host} has no such instance or log type: {reason}")),
+                _ => ProbeResult::Failed(format!("{host}: {reason}")),
             }
         };
         client.probe_with_empty(Method::GET, &self.log_type, judge).boxed()

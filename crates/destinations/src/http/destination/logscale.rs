@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe, WarningReason};
+use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult, WarningReason};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
@@ -229,7 +229,7 @@ impl Destination for Logscale {
         }
     }
 
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         client.probe_with_empty_post(endpoint).boxed()
     }
 }

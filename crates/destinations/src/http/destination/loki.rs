@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
+use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
@@ -224,9 +224,9 @@ impl Destination for Loki {
     }
 
     /// A push without streams stores nothing, and is read only if credentials and tenant are valid.
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
-        let accepted = Probe::Verified(format!("{endpoint} accepts credentials and tenant"));
-        let judge = move |response: &ResponseView<'_>| Probe::of(&self.judge(response), endpoint, accepted);
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
+        let accepted = ProbeResult::Verified(format!("{endpoint} accepts credentials and tenant"));
+        let judge = move |response: &ResponseView<'_>| ProbeResult::of(&self.judge(response), endpoint, accepted);
         client.probe_with_post(endpoint, self.content_type(), br#"{"streams":[]}"#, judge).boxed()
     }
 }

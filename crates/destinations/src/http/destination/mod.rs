@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::sink::{Batch, Event, Outcome, Probe};
+use s1_forwarder_engine::sink::{Batch, Event, Outcome, ProbeResult};
 use s1_forwarder_settings::HttpSettings;
 
 use crate::http::auth::Authenticator;
@@ -99,7 +99,7 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
     fn event(&self, event: Event<'_>, out: &mut Vec<u8>);
 
     /// Set if the destination counts the bytes that `event` appends, less this number, and not the body of the event.
-    fn surroundings(&self) -> Option<usize> {
+    fn event_overhead_bytes(&self) -> Option<usize> {
         None
     }
 
@@ -136,13 +136,13 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
         std::future::ready(outcome).boxed()
     }
 
-    /// See [`Sink::rehearse`](s1_forwarder_engine::sink::Sink::rehearse).
-    fn rehearse<'a>(&'a self, _batch: &'a Batch, _client: &'a SinkClient) -> BoxFuture<'a, Option<Probe>> {
+    /// See [`Sink::dry_run`](s1_forwarder_engine::sink::Sink::dry_run).
+    fn dry_run<'a>(&'a self, _batch: &'a Batch, _client: &'a SinkClient) -> BoxFuture<'a, Option<ProbeResult>> {
         std::future::ready(None).boxed()
     }
 
     /// See [`Sink::probe`](s1_forwarder_engine::sink::Sink::probe). `endpoint` is the one that batches are posted to.
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe>;
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult>;
 }
 
 /// The first word of the outcome of a response to four events, with the indices of a partial outcome.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName};
-use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, Probe, WarningReason};
+use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, ProbeResult, WarningReason};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{Credential, HttpSettings, Secret};
@@ -207,14 +207,15 @@ impl Destination for Sekoia {
     }
 
     /// Sekoia.io does not document its response to an empty list: only a refusal is conclusive.
-    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let endpoint = &self.probe_endpoint;
-        let accepted = Probe::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"));
+        let accepted =
+            ProbeResult::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"));
         let judge = move |response: &ResponseView<'_>| match response.expect_json("Sekoia.io") {
             Outcome::Failed(Failure::Unauthorized(reason)) => {
-                Probe::Failed(format!("{endpoint} refuses the intake key: {reason}"))
+                ProbeResult::Failed(format!("{endpoint} refuses the intake key: {reason}"))
             }
-            outcome => Probe::of(&outcome, endpoint, accepted),
+            outcome => ProbeResult::of(&outcome, endpoint, accepted),
         };
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }

@@ -126,15 +126,15 @@ async fn encode_with(
         chunk.clear();
         Ok::<_, EncodeError>(())
     };
-    let surroundings = destination.surroundings();
-    let mut event_bytes = surroundings.map(|_| Vec::with_capacity(batch.len()));
+    let overhead = destination.event_overhead_bytes();
+    let mut event_bytes = overhead.map(|_| Vec::with_capacity(batch.len()));
     destination.open(batch, chunk);
     for (index, event) in batch.events().enumerate() {
         let begin = chunk.len();
         write_event(destination, index, event, chunk);
-        if let (Some(event_bytes), Some(surroundings)) = (&mut event_bytes, surroundings) {
+        if let (Some(event_bytes), Some(overhead)) = (&mut event_bytes, overhead) {
             let separator = if index > 0 { destination.framing().separator.len() } else { 0 };
-            let bytes = (chunk.len() - begin).saturating_sub(separator + surroundings);
+            let bytes = (chunk.len() - begin).saturating_sub(separator + overhead);
             event_bytes.push(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
         check("the event", chunk.len() - begin, limits.event_bytes)?;
@@ -257,7 +257,7 @@ mod tests {
 
     use super::*;
     use crate::http::{Endpoint, Framing, ResponseView, SinkClient};
-    use s1_forwarder_engine::sink::{Outcome, Probe};
+    use s1_forwarder_engine::sink::{Outcome, ProbeResult};
 
     /// Events as JSON strings in an array: brackets, separators and escapes make the body longer than its events.
     #[derive(Debug)]
@@ -281,8 +281,8 @@ mod tests {
             response.by_status()
         }
 
-        fn probe<'a>(&'a self, _: &'a Endpoint, _: &'a SinkClient) -> BoxFuture<'a, Probe> {
-            async { Probe::Verified(String::new()) }.boxed()
+        fn probe<'a>(&'a self, _: &'a Endpoint, _: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
+            async { ProbeResult::Verified(String::new()) }.boxed()
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use s1_forwarder_engine::sink::{Outcome, Probe};
+use s1_forwarder_engine::sink::{Outcome, ProbeResult};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{HttpSettings, NotReachable, RenewableClient, UsedProxy};
 use url::Url;
@@ -89,8 +89,8 @@ impl SinkClient {
         endpoint: &Endpoint,
         content_type: &'static str,
         body: &'static [u8],
-        judge: impl FnOnce(&ResponseView<'_>) -> Probe,
-    ) -> Probe {
+        judge: impl FnOnce(&ResponseView<'_>) -> ProbeResult,
+    ) -> ProbeResult {
         let result = self.post(endpoint.url(), content_type, Bytes::from_static(body)).await;
         result.map_or_else(RequestError::into_probe, |response| judge(&response.view(0)))
     }
@@ -100,28 +100,28 @@ impl SinkClient {
         &self,
         method: Method,
         endpoint: &Endpoint,
-        judge: impl FnOnce(&ResponseView<'_>) -> Probe,
-    ) -> Probe {
+        judge: impl FnOnce(&ResponseView<'_>) -> ProbeResult,
+    ) -> ProbeResult {
         let result = self.send_empty(method, endpoint.url()).await;
         result.map_or_else(RequestError::into_probe, |response| judge(&response.view(0)))
     }
 
     /// Probes with a POST without a body, for destinations that check credentials before the body.
-    pub(crate) async fn probe_with_empty_post(&self, endpoint: &Endpoint) -> Probe {
+    pub(crate) async fn probe_with_empty_post(&self, endpoint: &Endpoint) -> ProbeResult {
         let judge = |response: &ResponseView<'_>| match response.by_status() {
             Outcome::Failed(Failure::Unauthorized(_)) if self.auth.signer().is_some() => {
-                Probe::Reached(format!("{endpoint} asks for a signature, which only events have"))
+                ProbeResult::Reached(format!("{endpoint} asks for a signature, which only events have"))
             }
             Outcome::Failed(Failure::Unauthorized(reason)) => {
-                Probe::Failed(format!("{endpoint}: credentials refused: {reason}"))
+                ProbeResult::Failed(format!("{endpoint}: credentials refused: {reason}"))
             }
-            Outcome::Failed(Failure::Misconfigured(reason)) => Probe::Failed(format!("{endpoint}: {reason}")),
+            Outcome::Failed(Failure::Misconfigured(reason)) => ProbeResult::Failed(format!("{endpoint}: {reason}")),
             Outcome::Failed(Failure::Transient { reason, .. }) => {
-                Probe::Failed(format!("{endpoint}: unavailable: {reason}"))
+                ProbeResult::Failed(format!("{endpoint}: unavailable: {reason}"))
             }
-            Outcome::Refused(reason) => Probe::refused_without_events(endpoint, &reason),
-            _ if response.is_html() => Probe::Failed(format!("{endpoint}: {}", response.html_reason())),
-            _ => Probe::Verified(format!("{endpoint} {}", self.accepts())),
+            Outcome::Refused(reason) => ProbeResult::refused_without_events(endpoint, &reason),
+            _ if response.is_html() => ProbeResult::Failed(format!("{endpoint}: {}", response.html_reason())),
+            _ => ProbeResult::Verified(format!("{endpoint} {}", self.accepts())),
         };
         self.probe_with_empty(Method::POST, endpoint, judge).await
     }

@@ -1,7 +1,7 @@
 //! One request and its response, without credentials.
 
 use http::{HeaderMap, StatusCode};
-use s1_forwarder_engine::sink::{AttemptStatus, Outcome, Probe};
+use s1_forwarder_engine::sink::{AttemptStatus, Outcome, ProbeResult};
 use s1_forwarder_settings::{
     KnownSecrets, RequestWay, describe_proxy_refusal, describe_request_error, is_closed_by_plan, is_tls_error,
 };
@@ -100,7 +100,7 @@ impl RequestError {
         Self { outcome: Outcome::retry_later(reason), status: status.into(), kind }
     }
 
-    pub(crate) fn into_probe(self) -> Probe {
-        Probe::Failed(self.outcome.reason().unwrap_or(self.status.label()).to_owned())
+    pub(crate) fn into_probe(self) -> ProbeResult {
+        ProbeResult::Failed(self.outcome.reason().unwrap_or(self.status.label()).to_owned())
     }
 }

@@ -8,7 +8,7 @@ use hmac::Mac;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use s1_forwarder_engine::sink::{
-    Attempt, AttemptStatus, Batch, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink,
+    Attempt, AttemptStatus, Batch, Limits, MaskedRequest, NoRequest, Outcome, ProbeResult, Sink,
 };
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::Timestamp;
@@ -256,11 +256,11 @@ impl<D: Destination> Sink for HttpSink<D> {
         self.attempt(batch).boxed()
     }
 
-    fn rehearse<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
-        self.addresses.current().1.destination.rehearse(batch, &self.client)
+    fn dry_run<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<ProbeResult>> {
+        self.addresses.current().1.destination.dry_run(batch, &self.client)
     }
 
-    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
+    fn render_request<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
         self.masked_request(batch).boxed()
     }
 
@@ -275,7 +275,7 @@ impl<D: Destination> Sink for HttpSink<D> {
     }
 
     /// Probes every address, and fails if one of them does.
-    fn probe(&self) -> BoxFuture<'_, Probe> {
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
         async {
             let probes = self
                 .addresses
@@ -283,7 +283,7 @@ impl<D: Destination> Sink for HttpSink<D> {
                 .iter()
                 .map(|Address { endpoint, destination, .. }| destination.probe(endpoint, &self.client));
             let probes = futures_util::future::join_all(probes).await;
-            probes.into_iter().reduce(Probe::and).unwrap_or_else(|| Probe::Failed("no address".to_owned()))
+            probes.into_iter().reduce(ProbeResult::and).unwrap_or_else(|| ProbeResult::Failed("no address".to_owned()))
         }
         .boxed()
     }

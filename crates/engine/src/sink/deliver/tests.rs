@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
 use crate::sink::dead_letters::{DeadLetterError, DeadLetterStore};
-use crate::sink::{Limits, Probe, Until};
+use crate::sink::{Limits, ProbeResult, Until};
 
 /// Returns the scripted answers, then accepts everything. Records the sent events and their checkpoints.
 #[derive(Debug, Default)]
@@ -65,11 +65,11 @@ impl Sink for Script {
         self.separates_labels.load(Ordering::Relaxed)
     }
 
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        async { Probe::Verified(String::new()) }.boxed()
+    fn probe(&self) -> BoxFuture<'_, ProbeResult> {
+        async { ProbeResult::Verified(String::new()) }.boxed()
     }
 
-    fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
+    fn as_transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         Some(self)
     }
 }
@@ -90,7 +90,7 @@ impl TransactionalSink for Script {
         async move { self.answer(batch, Some(&update.checkpoint)) }.boxed()
     }
 
-    fn enter(&self) -> Box<dyn Send> {
+    fn announce_sender(&self) -> Box<dyn Send> {
         Box::new(())
     }
 }

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe, WarningReason};
+use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult, WarningReason};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
@@ -453,7 +453,7 @@ impl Destination for AzureLogs {
         }
     }
 
-    fn surroundings(&self) -> Option<usize> {
+    fn event_overhead_bytes(&self) -> Option<usize> {
         Some(0)
     }
 
@@ -482,11 +482,11 @@ impl Destination for AzureLogs {
     }
 
     /// An empty array is accepted if token, role, rule and stream are right.
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
-        let accepted = Probe::Verified(format!("{endpoint}: the rule accepts rows of the stream"));
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
+        let accepted = ProbeResult::Verified(format!("{endpoint}: the rule accepts rows of the stream"));
         let judge = move |response: &ResponseView<'_>| match self.judge(response) {
-            Outcome::Refused(reason) => Probe::Failed(format!("{endpoint}: {reason}")),
-            outcome => Probe::of(&outcome, endpoint, accepted),
+            Outcome::Refused(reason) => ProbeResult::Failed(format!("{endpoint}: {reason}")),
+            outcome => ProbeResult::of(&outcome, endpoint, accepted),
         };
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, Probe, WarningReason};
+use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, ProbeResult, WarningReason};
 use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -308,7 +308,7 @@ impl Destination for Elasticsearch {
     }
 
     /// The line before the document, and the end of its own line.
-    fn surroundings(&self) -> Option<usize> {
+    fn event_overhead_bytes(&self) -> Option<usize> {
         Some(ACTION.0.len() + IDENTITY_BYTES + ACTION.1.len() + "\n".len())
     }
 
@@ -359,11 +359,11 @@ impl Destination for Elasticsearch {
         .boxed()
     }
 
-    fn rehearse<'a>(&'a self, batch: &'a Batch, client: &'a SinkClient) -> BoxFuture<'a, Option<Probe>> {
+    fn dry_run<'a>(&'a self, batch: &'a Batch, client: &'a SinkClient) -> BoxFuture<'a, Option<ProbeResult>> {
         async move {
             let dataset = self.cluster.dataset?;
             if batch.is_empty() {
-                return Some(Probe::Verified(String::new()));
+                return Some(ProbeResult::Verified(String::new()));
             }
             let documents = batch.events().map(|event| {
                 let mut document = Vec::new();
@@ -375,7 +375,7 @@ impl Destination for Elasticsearch {
         .boxed()
     }
 
-    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         probe::probe(&self.cluster, client).boxed()
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use s1_forwarder_engine::sink::{Outcome, Probe};
+use s1_forwarder_engine::sink::{Outcome, ProbeResult};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -43,12 +43,12 @@ pub(super) struct Pipeline {
 ///
 /// # Errors
 /// If the pipeline is not the package's, or the cluster does not say which one it is.
-pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClient) -> Result<Pipeline, Probe> {
+pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClient) -> Result<Pipeline, ProbeResult> {
     if let Some(own) = &cluster.ingest_pipeline {
         return Ok(Pipeline { name: own.clone(), creates_stream: false });
     }
     let Cluster { base, name, .. } = cluster;
-    let not_permitted = || Probe::Reached(format!("{base}: not permitted to look at the pipeline of `{name}`"));
+    let not_permitted = || ProbeResult::Reached(format!("{base}: not permitted to look at the pipeline of `{name}`"));
     let settings = base.join(&format!("{name}/_settings/index.default_pipeline"));
     let mut response = ask(client, Method::GET, &settings, "").await?;
     // The first document creates the data stream by its index template.
@@ -60,7 +60,7 @@ pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClie
     match response.status.as_u16() {
         200 => {}
         401 | 403 => return Err(not_permitted()),
-        _ => return Err(Probe::Failed(format!("{base}: {}", response.view(0).reason()))),
+        _ => return Err(ProbeResult::Failed(format!("{base}: {}", response.view(0).reason()))),
     }
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let of_template = |body: &Value| body.pointer("/template/settings/index/default_pipeline").cloned();
@@ -75,7 +75,7 @@ pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClie
         return Ok(Pipeline { name: found, creates_stream: is_missing });
     }
     let has = if found.is_empty() { "no ingest pipeline".to_owned() } else { format!("the ingest pipeline `{found}`") };
-    Err(Probe::Failed(format!(
+    Err(ProbeResult::Failed(format!(
         "{base}: data stream `{name}` has {has}, not that of the SentinelOne integration: {INSTALL}"
     )))
 }
@@ -89,7 +89,7 @@ pub(super) async fn simulate(
     dataset: &str,
     documents: impl Iterator<Item = (String, Vec<u8>)>,
     client: &SinkClient,
-) -> Result<Probe, Probe> {
+) -> Result<ProbeResult, ProbeResult> {
     let Pipeline { name: pipeline, .. } = pipeline(cluster, dataset, client).await?;
     let Cluster { base, name, .. } = cluster;
     let mut docs = Vec::new();
@@ -102,19 +102,21 @@ pub(super) async fn simulate(
     match response.status.as_u16() {
         200 => {}
         401 | 403 => {
-            return Ok(Probe::Reached(format!("{base}: not permitted to try the pipeline `{pipeline}` with a record")));
+            return Ok(ProbeResult::Reached(format!(
+                "{base}: not permitted to try the pipeline `{pipeline}` with a record"
+            )));
         }
-        _ => return Ok(Probe::Failed(format!("{base}: {}", response.view(0).reason()))),
+        _ => return Ok(ProbeResult::Failed(format!("{base}: {}", response.view(0).reason()))),
     }
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let docs = body.get("docs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     Ok(match docs.iter().find_map(problem) {
         Some(problem) => {
             let problem = response.view(0).excerpt(&problem);
-            Probe::Failed(format!("{base}: the pipeline `{pipeline}` cannot read the newest record: {problem}"))
+            ProbeResult::Failed(format!("{base}: the pipeline `{pipeline}` cannot read the newest record: {problem}"))
         }
-        None if docs.is_empty() => Probe::Failed(format!("{base}: {}", response.view(0).reason())),
-        None => Probe::Verified(format!("{base}: the pipeline `{pipeline}` reads the newest record")),
+        None if docs.is_empty() => ProbeResult::Failed(format!("{base}: {}", response.view(0).reason())),
+        None => ProbeResult::Verified(format!("{base}: the pipeline `{pipeline}` reads the newest record")),
     })
 }
 
@@ -128,7 +130,7 @@ fn problem(result: &Value) -> Option<String> {
     is_error.then(|| document.pointer("/error/message").map(Value::to_string).unwrap_or_default())
 }
 
-async fn ask(client: &SinkClient, method: Method, url: &Endpoint, body: &str) -> Result<Response, Probe> {
+async fn ask(client: &SinkClient, method: Method, url: &Endpoint, body: &str) -> Result<Response, ProbeResult> {
     let response = if body.is_empty() {
         client.send_empty(method, url.url()).await
     } else {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use s1_forwarder_engine::sink::Probe;
+use s1_forwarder_engine::sink::ProbeResult;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::http::transport::response::not_from;
 use crate::http::{Endpoint, SinkClient};
 
 /// The checks end with the first that fails.
-pub(super) async fn probe(cluster: &Cluster, client: &SinkClient) -> Probe {
+pub(super) async fn probe(cluster: &Cluster, client: &SinkClient) -> ProbeResult {
     let probe = ClusterProbe { base: &cluster.base, name: &cluster.name, cluster, client };
     probe.run().await.unwrap_or_else(|result| result)
 }
@@ -72,7 +72,7 @@ const TEMPLATES: &str = "index_templates.name,index_templates.index_template.ind
 
 impl ClusterProbe<'_> {
     /// `Err` is a result as well. It ends the probe early.
-    async fn run(&self) -> Result<Probe, Probe> {
+    async fn run(&self) -> Result<ProbeResult, ProbeResult> {
         let Self { base, name, .. } = self;
         let hidden = self.check_cluster().await?;
         let rights = self.rights().await?;
@@ -87,7 +87,7 @@ impl ClusterProbe<'_> {
             let found = format!("`{name}` has the pipeline `{}`", pipeline.name);
             // Elasticsearch tells every user about its privileges, OpenSearch tells nobody.
             if hidden && rights.may_create.is_none() {
-                return Ok(Probe::Reached(format!(
+                return Ok(ProbeResult::Reached(format!(
                     "{base} {}; {found}; not known whether this is Elasticsearch, or OpenSearch, which has no SentinelOne \
                      integration: the credentials may not read the cluster's information",
                     self.client.accepts()
@@ -121,7 +121,7 @@ impl ClusterProbe<'_> {
     }
 
     /// Checks that the index or alias exists, or that the first document creates it.
-    async fn check_index(&self, rights: &Rights, hidden: bool) -> Result<Probe, Probe> {
+    async fn check_index(&self, rights: &Rights, hidden: bool) -> Result<ProbeResult, ProbeResult> {
         let name = self.name;
         let response = self.get(&self.base.join(name).with_query("filter_path", "*.aliases")).await?;
         match response.status.as_u16() {
@@ -140,12 +140,12 @@ impl ClusterProbe<'_> {
         }
     }
 
-    fn hidden(&self, what: &str) -> Probe {
-        Probe::Reached(format!("{} {}, which may not read {what}", self.base, self.client.accepts()))
+    fn hidden(&self, what: &str) -> ProbeResult {
+        ProbeResult::Reached(format!("{} {}, which may not read {what}", self.base, self.client.accepts()))
     }
 
     /// True if a worker would install the index template.
-    async fn missing_template(&self) -> Result<Option<&'static str>, Probe> {
+    async fn missing_template(&self) -> Result<Option<&'static str>, ProbeResult> {
         let Some(template) = self.cluster.template else { return Ok(None) };
         let installed = templates::is_installed(template, self.base, self.client).await;
         let is_missing = installed.map_err(RequestError::into_probe)? == Some(false);
@@ -154,7 +154,7 @@ impl ClusterProbe<'_> {
 
     /// Checks that the URL is a cluster's and that it accepts the credentials. True if they may not read the cluster's
     /// information.
-    async fn check_cluster(&self) -> Result<bool, Probe> {
+    async fn check_cluster(&self) -> Result<bool, ProbeResult> {
         #[derive(Deserialize)]
         struct Cluster {
             #[serde(rename = "version")]
@@ -177,7 +177,7 @@ impl ClusterProbe<'_> {
     }
 
     /// Asks for the privileges of the credentials, which Elasticsearch reports to all users.
-    async fn rights(&self) -> Result<Rights, Probe> {
+    async fn rights(&self) -> Result<Rights, ProbeResult> {
         let body = json!({
             "cluster": ["manage_index_templates"],
             "index": [{ "names": [self.name], "privileges": ["create_doc", "auto_configure"] }],
@@ -199,14 +199,14 @@ impl ClusterProbe<'_> {
     }
 
     /// Checks that the first document would create the data stream.
-    async fn check_template(&self, rights: &Rights) -> Result<Probe, Probe> {
+    async fn check_template(&self, rights: &Rights) -> Result<ProbeResult, ProbeResult> {
         let name = self.name;
         let response = self.get(&self.base.join("_index_template").with_query("filter_path", TEMPLATES)).await?;
         let templates = match (response.status.as_u16(), read::<Templates>(&response)) {
             (200, Some(Templates { index_templates })) => index_templates,
             _ => {
                 let reason = reason(&response);
-                return Ok(Probe::Reached(format!(
+                return Ok(ProbeResult::Reached(format!(
                     "{} {}; data stream `{name}` does not exist, and its index template cannot be read ({reason})",
                     self.base,
                     self.client.accepts()
@@ -246,18 +246,18 @@ impl ClusterProbe<'_> {
         ))
     }
 
-    async fn get(&self, url: &Endpoint) -> Result<Response, Probe> {
+    async fn get(&self, url: &Endpoint) -> Result<Response, ProbeResult> {
         let response = self.client.send_empty(Method::GET, url.url()).await;
         response.map_err(RequestError::into_probe)
     }
 
-    fn good(&self, what: String, rights: &Rights) -> Probe {
+    fn good(&self, what: String, rights: &Rights) -> ProbeResult {
         let write = if rights.may_create == Some(true) { " and may write" } else { "" };
-        Probe::Verified(format!("{} {}{write}; {what}", self.base, self.client.accepts()))
+        ProbeResult::Verified(format!("{} {}{write}; {what}", self.base, self.client.accepts()))
     }
 
-    fn failed(&self, problem: String) -> Probe {
-        Probe::Failed(format!("{}: {problem}", self.base))
+    fn failed(&self, problem: String) -> ProbeResult {
+        ProbeResult::Failed(format!("{}: {problem}", self.base))
     }
 }
 

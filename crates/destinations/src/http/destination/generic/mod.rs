@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
-use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
+use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
@@ -144,18 +144,18 @@ impl Destination for Generic {
     }
 
     /// OPTIONS delivers nothing and every server answers it, but few servers check credentials for it.
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let judge = move |response: &ResponseView<'_>| match (ResponseView { body: b"", ..*response }).by_status() {
             // The server does not know OPTIONS. That says nothing about POST.
             _ if response.status == StatusCode::NOT_IMPLEMENTED => reached(endpoint, response.status),
             Outcome::Failed(Failure::Unauthorized(reason)) => {
-                Probe::Failed(format!("{endpoint}: credentials refused: {reason}"))
+                ProbeResult::Failed(format!("{endpoint}: credentials refused: {reason}"))
             }
             Outcome::Failed(Failure::Misconfigured(reason)) if response.status.is_redirection() => {
-                Probe::Failed(reason)
+                ProbeResult::Failed(reason)
             }
-            Outcome::Failed(Failure::Transient { reason, .. }) => Probe::Failed(format!("{endpoint}: {reason}")),
-            _ if response.status.is_success() && response.is_page() => Probe::Reached(format!(
+            Outcome::Failed(Failure::Transient { reason, .. }) => ProbeResult::Failed(format!("{endpoint}: {reason}")),
+            _ if response.status.is_success() && response.is_page() => ProbeResult::Reached(format!(
                 "{endpoint} answers {} to OPTIONS with a page of HTML, as logins and proxies do: is `url` the receiver's?",
                 response.status.as_u16()
             )),
@@ -165,8 +165,8 @@ impl Destination for Generic {
     }
 }
 
-fn reached(endpoint: &Endpoint, status: StatusCode) -> Probe {
-    Probe::Reached(format!("{endpoint} answers {} to OPTIONS", status.as_u16()))
+fn reached(endpoint: &Endpoint, status: StatusCode) -> ProbeResult {
+    ProbeResult::Reached(format!("{endpoint} answers {} to OPTIONS", status.as_u16()))
 }
 
 #[cfg(test)]

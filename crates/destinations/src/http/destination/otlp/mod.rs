@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, Probe, RefusedEvent, WarningReason};
+use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, PARTIAL, ProbeResult, RefusedEvent, WarningReason};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
@@ -256,7 +256,7 @@ impl Destination for Otlp {
     }
 
     /// A request without records is valid and delivers nothing.
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let empty: &[u8] = match self.encoding {
             Encoding::Protobuf => b"",
             Encoding::Json => b"{}",
@@ -264,11 +264,13 @@ impl Destination for Otlp {
         let accepts = client.accepts();
         let judge = move |response: &ResponseView<'_>| match response.status.as_u16() {
             200..=299 if partial_success(self.response_encoding(response), response.body).is_some() => {
-                Probe::Verified(format!("{endpoint} {accepts}"))
+                ProbeResult::Verified(format!("{endpoint} {accepts}"))
             }
-            400 => Probe::of(&self.judge(response), endpoint, Probe::Verified(format!("{endpoint} {accepts}"))),
-            200..=299 => Probe::Failed(format!("{endpoint}: {}", not_from(OTLP, &response.reason()))),
-            _ => Probe::Failed(format!("{endpoint}: {}", self.reason(response))),
+            400 => {
+                ProbeResult::of(&self.judge(response), endpoint, ProbeResult::Verified(format!("{endpoint} {accepts}")))
+            }
+            200..=299 => ProbeResult::Failed(format!("{endpoint}: {}", not_from(OTLP, &response.reason()))),
+            _ => ProbeResult::Failed(format!("{endpoint}: {}", self.reason(response))),
         };
         client.probe_with_post(endpoint, self.content_type(), empty, judge).boxed()
     }

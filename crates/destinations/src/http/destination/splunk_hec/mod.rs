@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::sink::{Event, Limits, Outcome, Probe};
+use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
@@ -331,7 +331,7 @@ impl Destination for SplunkHec {
         .boxed()
     }
 
-    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         probe::probe(&self.collector, endpoint, self.acks.as_ref(), self.blank.as_deref(), client).boxed()
     }
 }

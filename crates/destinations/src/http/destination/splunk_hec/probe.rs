@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use s1_forwarder_engine::sink::Probe;
+use s1_forwarder_engine::sink::ProbeResult;
 
 use super::acks::Acks;
 use super::judge::{HEC, ResponseBody, advised};
@@ -16,7 +16,7 @@ pub(super) async fn probe(
     acks: Option<&Acks>,
     blank: Option<&str>,
     client: &SinkClient,
-) -> Probe {
+) -> ProbeResult {
     // An empty request is refused as such (code 5) only if the token is valid.
     let found = match ask(client, Method::POST, endpoint, Bytes::new()).await {
         Ok((Some(5), _)) => None,
@@ -24,11 +24,11 @@ pub(super) async fn probe(
         Err(probe) => return probe,
     };
     if let Some(reason) = found {
-        return Probe::Failed(reason);
+        return ProbeResult::Failed(reason);
     }
     if let Some(acks) = acks {
         match ask(client, Method::POST, acks.endpoint(), Bytes::from_static(br#"{"acks":[0]}"#)).await {
-            Ok((Some(code), reason)) => return Probe::Failed(format!("{endpoint}: {}", advised(code, reason))),
+            Ok((Some(code), reason)) => return ProbeResult::Failed(format!("{endpoint}: {}", advised(code, reason))),
             Ok((None, _)) => {}
             Err(probe) => return probe,
         }
@@ -36,7 +36,7 @@ pub(super) async fn probe(
     if let Some(blank) = blank {
         match ask(client, Method::POST, endpoint, Bytes::from(blank.to_owned())).await {
             Ok((code @ Some(6 | 7), reason)) => {
-                return Probe::Failed(format!("{endpoint}: {}", explained(code, reason)));
+                return ProbeResult::Failed(format!("{endpoint}: {}", explained(code, reason)));
             }
             // A collector that refuses the blank event (codes 12 and 13) may not have looked at its index.
             Ok(_) => {}
@@ -46,9 +46,9 @@ pub(super) async fn probe(
     // Other implementations of HEC have no health endpoint: only an unhealthy response counts.
     match ask(client, Method::GET, &collector.join("health"), Bytes::new()).await {
         Ok((Some(18..=20 | 23), reason)) => {
-            Probe::Failed(format!("{endpoint} accepts the token but is unavailable: {reason}"))
+            ProbeResult::Failed(format!("{endpoint} accepts the token but is unavailable: {reason}"))
         }
-        _ => Probe::Verified(format!(
+        _ => ProbeResult::Verified(format!(
             "{endpoint} accepts the token; only an event can show whether it may write to the index"
         )),
     }
@@ -67,7 +67,7 @@ async fn ask(
     method: Method,
     endpoint: &Endpoint,
     body: Bytes,
-) -> Result<(Option<u16>, String), Probe> {
+) -> Result<(Option<u16>, String), ProbeResult> {
     let response = client.send(method, endpoint.url(), HeaderMap::new(), body).await;
     let response = response.map_err(RequestError::into_probe)?;
     let view = response.view(0);

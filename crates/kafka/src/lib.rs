@@ -38,7 +38,7 @@ pub use events::{BrokerError, Events, Tokens};
 pub use items::{ItemKey, Items, LaneSize};
 pub use location::{KafkaLocation, KafkaLocationError};
 pub use location::{is_broker, is_topic};
-pub use read_back::{Retention, SentEvent};
+pub use read_back::{SentEvent, TopicRetention};
 pub use send::{Report, Sent};
 pub use topic::Topic;
 pub use topic_content::IfDamaged;

@@ -23,10 +23,10 @@ pub struct SentEvent<'a> {
     pub payload: &'a [u8],
 }
 
-/// Retention of a topic's messages. A value is `None` if the user may not read it. A limit that may have been lower
+/// TopicRetention of a topic's messages. A value is `None` if the user may not read it. A limit that may have been lower
 /// once is `None` too: removed messages then say nothing of the limit of now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Retention {
+pub struct TopicRetention {
     /// Whether the beginning of a partition was removed.
     pub is_trimmed: bool,
     /// Time since which all messages are there, by their own time, if they are in its order.
@@ -49,7 +49,7 @@ impl Topic {
         &self,
         patience: Duration,
         mut visit: impl FnMut(SentEvent<'_>) -> io::Result<()> + Send + 'static,
-    ) -> Result<Option<Retention>, Failure> {
+    ) -> Result<Option<TopicRetention>, Failure> {
         let Some(settings) = self.settings_if_there().await? else { return Ok(None) };
         let topic = self.clone();
         let read = move || {
@@ -78,7 +78,7 @@ impl Topic {
         let first = times.max().map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)));
         let setting = |name: &str| settings.iter().find(|setting| setting.name == name);
         let limit = |name: &str| setting(name).filter(|setting| setting.is_fixed)?.value.as_ref()?.parse().ok();
-        Ok(Some(Retention {
+        Ok(Some(TopicRetention {
             is_trimmed: !trimmed.is_empty(),
             first,
             policy: setting("cleanup.policy").and_then(|setting| setting.value.clone()),

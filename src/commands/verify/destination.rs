@@ -137,8 +137,8 @@ fn read(path: &Path) -> anyhow::Result<IdentityList> {
         // A pipe has no time of its own.
         let metadata = file.metadata()?;
         let changed = if metadata.is_file() { metadata.modified().ok() } else { None };
-        let copied_at = changed.map_or_else(Timestamp::now, Timestamp::from);
-        IdentityList::read(name.clone(), copied_at, file)
+        let as_of = changed.map_or_else(Timestamp::now, Timestamp::from);
+        IdentityList::read(name.clone(), as_of, file)
     };
     open().with_context(|| format!("{name} cannot be read"))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use s1_forwarder_engine::sink::Outcome;
-use s1_forwarder_engine::sink::lookup::Unproven;
+use s1_forwarder_engine::sink::lookup::Inconclusive;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::Identity;
 use tokio::sync::Mutex;
@@ -21,17 +21,17 @@ const WAIT_BETWEEN_REQUESTS: Duration = Duration::from_millis(500);
 
 /// Asks one question after the other, at most two a second.
 #[derive(Debug)]
-pub(crate) struct Questions {
+pub(crate) struct LookupClient {
     client: SinkClient,
     last: Mutex<Option<Instant>>,
 }
 
-impl Questions {
+impl LookupClient {
     pub(crate) fn new(client: SinkClient) -> Self {
         Self { client, last: Mutex::default() }
     }
 
-    pub(crate) async fn get(&self, url: &Endpoint) -> Result<Response, Unproven> {
+    pub(crate) async fn get(&self, url: &Endpoint) -> Result<Response, Inconclusive> {
         self.wait().await;
         self.client.send_empty(Method::GET, url.url()).await.map_err(RequestError::into)
     }
@@ -41,7 +41,7 @@ impl Questions {
         url: &Endpoint,
         content_type: &'static str,
         question: String,
-    ) -> Result<Response, Unproven> {
+    ) -> Result<Response, Inconclusive> {
         self.wait().await;
         self.client.post(url.url(), content_type, Bytes::from(question)).await.map_err(RequestError::into)
     }
@@ -55,7 +55,7 @@ impl Questions {
     }
 }
 
-impl From<RequestError> for Unproven {
+impl From<RequestError> for Inconclusive {
     fn from(error: RequestError) -> Self {
         of_outcome(error.outcome)
     }
@@ -78,14 +78,14 @@ pub(crate) fn of_spelling(text: &str) -> Option<Identity> {
 }
 
 /// Returns the meaning of an unsuccessful response to a question.
-pub(crate) fn by_status(response: &ResponseView<'_>) -> Unproven {
+pub(crate) fn by_status(response: &ResponseView<'_>) -> Inconclusive {
     of_outcome(response.by_status_anywhere())
 }
 
-fn of_outcome(outcome: Outcome) -> Unproven {
+fn of_outcome(outcome: Outcome) -> Inconclusive {
     match outcome {
-        Outcome::Failed(Failure::Transient { reason, after }) => Unproven::Later { reason, after },
-        Outcome::TooLarge(reason) => Unproven::TooLarge(reason),
-        other => Unproven::NoProof(other.reason().unwrap_or_default().to_owned()),
+        Outcome::Failed(Failure::Transient { reason, after }) => Inconclusive::Later { reason, after },
+        Outcome::TooLarge(reason) => Inconclusive::TooLarge(reason),
+        other => Inconclusive::NoProof(other.reason().unwrap_or_default().to_owned()),
     }
 }

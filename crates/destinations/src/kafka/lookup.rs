@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use memchr::memmem;
 use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::ledger::Accounting;
-use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
+use s1_forwarder_engine::sink::lookup::{IdentitySorter, Inconclusive, Lookup, Retention, SortedIdentities};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{ClientSettings, Retention, SentEvent, Topic};
+use s1_forwarder_kafka::{ClientSettings, SentEvent, Topic, TopicRetention};
 use s1_forwarder_record::{Identity, Timestamp, facts};
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub(super) struct Copy {
     doubted: SortedIdentities,
     /// Messages that do not say which events they are.
     without: u64,
-    retention: Retention,
+    retention: TopicRetention,
 }
 
 impl fmt::Debug for TopicLookup {
@@ -63,9 +63,9 @@ impl fmt::Debug for TopicLookup {
 }
 
 impl TopicLookup {
-    async fn read(&self, patience: Duration) -> Result<Copy, Unproven> {
+    async fn read(&self, patience: Duration) -> Result<Copy, Inconclusive> {
         let at = Timestamp::now();
-        let config = self.options.resolve().map_err(|error| Unproven::NoProof(error.to_string()))?;
+        let config = self.options.resolve().map_err(|error| Inconclusive::NoProof(error.to_string()))?;
         let topic = Topic::of_events(ClientSettings::new(config, None), &self.topic);
         let found = Arc::new(Mutex::new((IdentitySorter::default(), IdentitySorter::default(), 0)));
         let of_reader = found.clone();
@@ -78,10 +78,10 @@ impl TopicLookup {
             doubted.into_iter().try_for_each(|identity| doubts.add(identity))
         });
         let retention = read.await.map_err(|failure| match failure {
-            Failure::Transient { reason, after } => Unproven::Later { reason, after },
-            failure => Unproven::NoProof(failure.to_string()),
+            Failure::Transient { reason, after } => Inconclusive::Later { reason, after },
+            failure => Inconclusive::NoProof(failure.to_string()),
         })?;
-        let no_topic = || Unproven::NoProof(format!("there is no topic `{}`", self.topic));
+        let no_topic = || Inconclusive::NoProof(format!("there is no topic `{}`", self.topic));
         let retention = retention.ok_or_else(no_topic)?;
         let (sorter, doubts, without) = std::mem::take(&mut *found.lock());
         let sorted = sorter.finish().map_err(unreadable)?;
@@ -199,46 +199,46 @@ fn identities_at<'a>(bytes: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = Id
     })
 }
 
-fn not_read() -> Unproven {
-    Unproven::NoProof("the topic was not read".to_owned())
+fn not_read() -> Inconclusive {
+    Inconclusive::NoProof("the topic was not read".to_owned())
 }
 
-fn unreadable(error: io::Error) -> Unproven {
-    Unproven::NoProof(format!("a temporary file: {error}"))
+fn unreadable(error: io::Error) -> Inconclusive {
+    Inconclusive::NoProof(format!("a temporary file: {error}"))
 }
 
 /// Since when all messages are there that were sent.
-fn kept(retention: &Retention, timestamp: MessageTime, now: Timestamp) -> Result<Kept, Unproven> {
-    let Retention { is_trimmed, first, policy, millis, bytes } = retention;
+fn retention_of(topic: &TopicRetention, timestamp: MessageTime, now: Timestamp) -> Result<Retention, Inconclusive> {
+    let TopicRetention { is_trimmed, first, policy, millis, bytes } = topic;
     let Some(policy) = policy else {
         let reason = "the credentials may not read whether the topic is compacted (`DescribeConfigs`)";
-        return Err(Unproven::NoProof(reason.to_owned()));
+        return Err(Inconclusive::NoProof(reason.to_owned()));
     };
     if policy.contains("compact") {
         let reason = "the topic is compacted: it keeps the newest message of each record alone";
-        return Err(Unproven::NoProof(reason.to_owned()));
+        return Err(Inconclusive::NoProof(reason.to_owned()));
     }
     if !is_trimmed {
-        return Ok(Kept::Everything);
+        return Ok(Retention::Everything);
     }
     if timestamp == MessageTime::Event {
         let reason = "the beginning of the topic was removed, and with `timestamp: event` nobody knows up to when";
-        return Err(Unproven::NoProof(reason.to_owned()));
+        return Err(Inconclusive::NoProof(reason.to_owned()));
     }
     let first = first.unwrap_or(now);
     let removed = "the topic has nothing that was sent earlier";
     // The brokers remove by age what was sent before, and so nothing that was created later.
     let by_age = match (millis, bytes) {
-        (Some(millis), Some(bytes)) if *bytes < 0 && *millis < 0 => return Ok(Kept::Everything),
+        (Some(millis), Some(bytes)) if *bytes < 0 && *millis < 0 => return Ok(Retention::Everything),
         (Some(millis), Some(bytes)) if *bytes < 0 => {
-            let kept = Duration::from_millis(u64::try_from(*millis).unwrap_or_default());
-            Some(now.minus(kept.saturating_sub(MAX_CLOCK_DIFFERENCE)))
+            let retention = Duration::from_millis(u64::try_from(*millis).unwrap_or_default());
+            Some(now.minus(retention.saturating_sub(MAX_CLOCK_DIFFERENCE)))
         }
         _ => None,
     };
     Ok(match by_age {
-        Some(by_age) if by_age < first => Kept::From(by_age, format!("{removed} (`retention.ms`)")),
-        _ => Kept::From(first, removed.to_owned()),
+        Some(by_age) if by_age < first => Retention::From(by_age, format!("{removed} (`retention.ms`)")),
+        _ => Retention::From(first, removed.to_owned()),
     })
 }
 
@@ -251,7 +251,7 @@ impl Lookup for TopicLookup {
         format!("topic `{topic}` at {brokers}, by the header `id` or the event's own identity{more}")
     }
 
-    fn most(&self) -> usize {
+    fn max_identities_per_query(&self) -> usize {
         MAX_IDENTITIES
     }
 
@@ -260,37 +260,40 @@ impl Lookup for TopicLookup {
         Duration::ZERO
     }
 
-    fn copied_at(&self) -> Option<Timestamp> {
+    fn as_of(&self) -> Option<Timestamp> {
         self.copy.lock().as_ref().map(|copy| copy.at)
     }
 
-    async fn kept(&self, patience: Duration) -> Result<Kept, Unproven> {
+    async fn retention(&self, patience: Duration) -> Result<Retention, Inconclusive> {
         let copy = self.read(patience).await?;
-        let kept = kept(&copy.retention, self.timestamp, copy.at)?;
+        let retention = retention_of(&copy.retention, self.timestamp, copy.at)?;
         *self.copy.lock() = Some(copy);
-        Ok(kept)
+        Ok(retention)
     }
 
-    async fn refresh(&self, patience: Duration) -> Result<(), Unproven> {
+    async fn refresh(&self, patience: Duration) -> Result<(), Inconclusive> {
         let copy = self.read(patience).await?;
         *self.copy.lock() = Some(copy);
         Ok(())
     }
 
-    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+    async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive> {
         let mut copy = self.copy.lock();
         let copy = copy.as_mut().ok_or_else(not_read)?;
-        copy.sorted.copies(identities).map_err(unreadable)
+        copy.sorted.occurrences(identities).map_err(unreadable)
     }
 
-    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+    async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let without = self.copy.lock().as_ref().map_or(0, |copy| copy.without);
         if without > 0 {
-            return Err(Unproven::NoProof(format!("{}: each may be an event that is not found", self.target_text())));
+            return Err(Inconclusive::NoProof(format!(
+                "{}: each may be an event that is not found",
+                self.target_text()
+            )));
         }
         let mut copy = self.copy.lock();
         let copy = copy.as_mut().ok_or_else(not_read)?;
-        let doubted = copy.doubted.copies(identities).map_err(unreadable)?;
+        let doubted = copy.doubted.occurrences(identities).map_err(unreadable)?;
         let place = format!("`{}`, in messages with other headers", self.topic);
         Ok(doubted.into_iter().map(|copies| (copies > 0).then(|| place.clone())).collect())
     }
@@ -492,10 +495,10 @@ mod tests {
         let now = hour(1_000);
         let found = |is_trimmed, policy: &str, millis: Option<i64>, bytes: Option<i64>, timestamp| {
             let policy = Some(policy.to_owned()).filter(|policy| !policy.is_empty());
-            let retention = Retention { is_trimmed, first: Some(hour(900)), policy, millis, bytes };
-            match kept(&retention, timestamp, now) {
-                Ok(Kept::Everything) => "everything".to_owned(),
-                Ok(Kept::From(time, _)) => format!("from {}", time.micros() / 3_600_000_000),
+            let retention = TopicRetention { is_trimmed, first: Some(hour(900)), policy, millis, bytes };
+            match retention_of(&retention, timestamp, now) {
+                Ok(Retention::Everything) => "everything".to_owned(),
+                Ok(Retention::From(time, _)) => format!("from {}", time.micros() / 3_600_000_000),
                 other => format!("{other:?}").chars().take(3).collect(),
             }
         };

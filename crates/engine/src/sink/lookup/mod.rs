@@ -1,6 +1,6 @@
 //! Asks a destination which events it has, for `verify --destination`.
 //!
-//! An answer that is no proof, such as one of some shards alone, is an [`Unproven`] and changes no number.
+//! An answer that is no proof, such as one of some shards alone, is an [`Inconclusive`] and changes no number.
 
 mod sorted;
 
@@ -15,7 +15,7 @@ pub use sorted::{IdentitySorter, SortedIdentities};
 
 /// The beginning of the events that a destination keeps, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
+pub enum Retention {
     /// The destination has removed nothing because of its age.
     Everything,
     /// The destination has removed nothing that was sent after this time, at which the target was made.
@@ -35,12 +35,12 @@ pub struct Listed {
     pub identity: Identity,
     /// The event's own time.
     pub time: Timestamp,
-    pub copies: u32,
+    pub occurrences: u32,
 }
 
 /// An answer that says nothing about an event that it does not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unproven {
+pub enum Inconclusive {
     /// Fewer identities may be asked for at a time.
     #[error("{0}")]
     TooLarge(String),
@@ -59,14 +59,14 @@ pub trait Lookup: Send + Sync + Debug {
     fn target_text(&self) -> String;
 
     /// Returns the maximum number of identities of one question.
-    fn most(&self) -> usize;
+    fn max_identities_per_query(&self) -> usize;
 
     /// Returns how long an acknowledged event may take to be found.
     fn visible_after(&self) -> Duration;
 
     /// Returns the time of the copy that the answers are from. Later answers are the same. `None` if each answer is of
     /// its own time.
-    fn copied_at(&self) -> Option<Timestamp> {
+    fn as_of(&self) -> Option<Timestamp> {
         None
     }
 
@@ -81,28 +81,28 @@ pub trait Lookup: Send + Sync + Debug {
     ///
     /// # Errors
     /// If the answer proves nothing, or the destination may answer later.
-    async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
-        Ok(Kept::Unknown)
+    async fn retention(&self, _patience: Duration) -> Result<Retention, Inconclusive> {
+        Ok(Retention::Unknown)
     }
 
     /// Takes another copy, if the answers are of a copy.
     ///
     /// # Errors
     /// If no copy can be read. The former copy stays then.
-    async fn refresh(&self, _patience: Duration) -> Result<(), Unproven> {
+    async fn refresh(&self, _patience: Duration) -> Result<(), Inconclusive> {
         Ok(())
     }
 
     /// Returns how often the destination has each of `identities`, in their order. `identities` are sorted.
     ///
     /// # Errors
-    /// [`Unproven::TooLarge`] if fewer identities should be asked for, [`Unproven::Later`] if the destination may
-    /// answer later, and [`Unproven::NoProof`] otherwise.
-    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven>;
+    /// [`Inconclusive::TooLarge`] if fewer identities should be asked for, [`Inconclusive::Later`] if the destination may
+    /// answer later, and [`Inconclusive::NoProof`] otherwise.
+    async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive>;
 
     /// Returns the maximum number of events of one list; 0 if the destination does not list what it has by the event's
     /// own time.
-    fn most_listed(&self) -> usize {
+    fn max_listed(&self) -> usize {
         0
     }
 
@@ -110,15 +110,15 @@ pub trait Lookup: Send + Sync + Debug {
     ///
     /// # Errors
     /// If the answer is not complete, or the destination may answer later.
-    async fn list(&self, _window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+    async fn list(&self, _window: Range<Timestamp>) -> Result<Vec<Listed>, Inconclusive> {
         Ok(Vec::new())
     }
 
     /// Returns where each of `identities` is that is outside the target; `None` if that cannot be seen.
     ///
     /// # Errors
-    /// As [`Self::copies`].
-    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+    /// As [`Self::occurrences`].
+    async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         Ok(vec![None; identities.len()])
     }
 }

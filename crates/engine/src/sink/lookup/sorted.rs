@@ -120,7 +120,7 @@ impl SortedIdentities {
     ///
     /// # Errors
     /// If the temporary file cannot be read.
-    pub fn copies(&mut self, identities: &[Identity]) -> io::Result<Vec<u32>> {
+    pub fn occurrences(&mut self, identities: &[Identity]) -> io::Result<Vec<u32>> {
         let mut read: Option<(usize, Vec<(Identity, u32)>)> = None;
         let mut found = Vec::with_capacity(identities.len());
         for identity in identities {
@@ -247,7 +247,7 @@ mod tests {
             prop_assert_eq!(sorted.distinct(), expected.len() as u64);
             let mut asked: Vec<_> = (0..3_100).map(identity).collect();
             asked.sort_unstable();
-            let found = sorted.copies(&asked).unwrap();
+            let found = sorted.occurrences(&asked).unwrap();
             for (identity, copies) in asked.iter().zip(found) {
                 prop_assert_eq!(copies, expected.get(identity).copied().unwrap_or_default());
             }

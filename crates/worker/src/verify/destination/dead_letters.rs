@@ -80,14 +80,14 @@ impl LaneDeadLetters {
     }
 
     /// Returns how often each identity is a dead letter of the lane.
-    pub fn copies(&mut self, identities: &[Identity]) -> Result<Vec<u32>, VerifyError> {
-        self.own.copies(identities).map_err(unread)
+    pub fn occurrences(&mut self, identities: &[Identity]) -> Result<Vec<u32>, VerifyError> {
+        self.own.occurrences(identities).map_err(unread)
     }
 
     /// Returns, for each identity, the text that it is a dead letter of a lane that may have been this one. `None` if
     /// it is no such dead letter.
     pub fn places(&mut self, identities: &[Identity]) -> Result<Vec<Option<String>>, VerifyError> {
-        let copies = self.former.copies(identities).map_err(unread)?;
+        let copies = self.former.occurrences(identities).map_err(unread)?;
         let lanes: Vec<&str> = self.lanes.iter().map(String::as_str).collect();
         let place = format!("dead letters of {} (renamed?)", lanes.join(", "));
         Ok(copies.into_iter().map(|copies| (copies > 0).then(|| place.clone())).collect())
@@ -132,7 +132,7 @@ impl LaneDeadLetters {
         since: Timestamp,
     ) -> Result<Option<Timestamp>, VerifyError> {
         let Some((identity, settled)) = dead_letter.filter(|(_, settled)| *settled >= since) else { return Ok(None) };
-        let copies = [&mut self.own, &mut self.former].map(|read| read.copies(&[identity]));
+        let copies = [&mut self.own, &mut self.former].map(|read| read.occurrences(&[identity]));
         for copies in copies {
             if copies.map_err(unread)?.iter().any(|copies| *copies > 0) {
                 return Ok(None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flate2::bufread::MultiGzDecoder;
 use parking_lot::Mutex;
-use s1_forwarder_engine::sink::lookup::{IdentitySorter, Lookup, SortedIdentities, Unproven};
+use s1_forwarder_engine::sink::lookup::{IdentitySorter, Inconclusive, Lookup, SortedIdentities};
 use s1_forwarder_record::{Identity, Timestamp};
 
 /// How long an event may take to be found, where nothing else is known.
@@ -46,7 +46,7 @@ const COMPRESSED: [(u64, u32); 5] =
 /// A list of identities: one a line, in any order, and in any text. The first line may be a heading.
 pub struct IdentityList {
     name: String,
-    copied_at: Timestamp,
+    as_of: Timestamp,
     sorted: Mutex<SortedIdentities>,
     /// Identities that come later in a line. They may be of another column, or the list may have several a line.
     later: Mutex<SortedIdentities>,
@@ -67,11 +67,11 @@ impl fmt::Debug for IdentityList {
 }
 
 impl IdentityList {
-    /// Reads all of `file`, which was made at `copied_at` and may be compressed with gzip. Blocks.
+    /// Reads all of `file`, which was made at `as_of` and may be compressed with gzip. Blocks.
     ///
     /// # Errors
     /// If it, or a temporary file, cannot be used, or a part of it is no text.
-    pub fn read(name: String, copied_at: Timestamp, file: impl Read) -> io::Result<Self> {
+    pub fn read(name: String, as_of: Timestamp, file: impl Read) -> io::Result<Self> {
         let mut file = BufReader::with_capacity(64 * 1024, file);
         let mut sorter = IdentitySorter::default();
         let mut later = IdentitySorter::default();
@@ -126,7 +126,7 @@ impl IdentityList {
         let distinct = sorted.distinct();
         let later = Mutex::new(later.finish()?);
         let sorted = Mutex::new(sorted);
-        Ok(Self { name, copied_at, sorted, later, distinct, lines, has_heading, other_lines, first_other })
+        Ok(Self { name, as_of, sorted, later, distinct, lines, has_heading, other_lines, first_other })
     }
 
     /// The number of different identities.
@@ -138,11 +138,11 @@ impl IdentityList {
 #[async_trait]
 impl Lookup for IdentityList {
     fn target_text(&self) -> String {
-        let Self { name, copied_at, distinct, .. } = self;
-        format!("{name}: {distinct} identities, taken as what the destination had at {copied_at}")
+        let Self { name, as_of, distinct, .. } = self;
+        format!("{name}: {distinct} identities, taken as what the destination had at {as_of}")
     }
 
-    fn most(&self) -> usize {
+    fn max_identities_per_query(&self) -> usize {
         MAX_IN_MEMORY
     }
 
@@ -150,12 +150,12 @@ impl Lookup for IdentityList {
         SETTLE
     }
 
-    fn copied_at(&self) -> Option<Timestamp> {
-        Some(self.copied_at)
+    fn as_of(&self) -> Option<Timestamp> {
+        Some(self.as_of)
     }
 
-    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
-        let copies = self.sorted.lock().copies(identities);
+    async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive> {
+        let copies = self.sorted.lock().occurrences(identities);
         copies.map_err(|error| self.unread(&error))
     }
 
@@ -165,18 +165,18 @@ impl Lookup for IdentityList {
 
     /// Finds identities that are in the list, but not as the first of a line. It is not known whether the destination
     /// has these events.
-    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+    async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         if let Some(cap) = self.cut_at() {
             let Self { name, lines, other_lines, .. } = self;
-            return Err(Unproven::NoProof(format!(
+            return Err(Inconclusive::NoProof(format!(
                 "{name} has {lines} lines with an identity and {other_lines} without one: a result may have been cut \
                  at {cap}; give all identities of the lane, copies too and nothing else, or those of another window"
             )));
         }
-        let copies = self.later.lock().copies(identities).map_err(|error| self.unread(&error))?;
+        let copies = self.later.lock().occurrences(identities).map_err(|error| self.unread(&error))?;
         let Self { name, other_lines, first_other, .. } = self;
         if *other_lines > 0 && copies.contains(&0) {
-            return Err(Unproven::NoProof(format!(
+            return Err(Inconclusive::NoProof(format!(
                 "{name}: {other_lines} lines do not have the one identity of an event, or were cut, and the first is \
                  line {first_other}: each may be an event that is not found; remove what is no event, give one \
                  identity a line, and end the last line"
@@ -199,8 +199,8 @@ impl IdentityList {
         [lines, rows].into_iter().find(is_round).or(cap)
     }
 
-    fn unread(&self, error: &io::Error) -> Unproven {
-        Unproven::NoProof(format!("the sorted identities of {}: {error}", self.name))
+    fn unread(&self, error: &io::Error) -> Inconclusive {
+        Inconclusive::NoProof(format!("the sorted identities of {}: {error}", self.name))
     }
 }
 
@@ -505,7 +505,7 @@ mod tests {
     /// How often `TWO` and `ONE` are in the list, its number of identities, and its lines that are no rows of events.
     async fn found(bytes: &[u8]) -> (Vec<u32>, u64, u64) {
         let given = IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), bytes).unwrap();
-        (given.copies(&identities()).await.unwrap(), given.distinct(), given.other_lines)
+        (given.occurrences(&identities()).await.unwrap(), given.distinct(), given.other_lines)
     }
 
     /// With each digit as JSON may have it.
@@ -581,7 +581,7 @@ mod tests {
             // Another letter is between them.
             (format!("{}n{}\n", &ONE[..8], &ONE[8..]), [false, false]),
         ] {
-            let copies = given(text.clone()).later.lock().copies(&identities()).unwrap();
+            let copies = given(text.clone()).later.lock().occurrences(&identities()).unwrap();
             assert_eq!(copies.into_iter().map(|copies| copies > 0).collect::<Vec<_>>(), expected, "{text}");
         }
     }
@@ -615,8 +615,8 @@ mod tests {
             let identities_of: String = (0..lines).map(|line| format!("{:032x}\n", line / copies)).collect();
             let text = format!("{}{identities_of}", "x\n".repeat(others));
             let given = IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
-            assert!(given.copies(&identities()).await.is_ok());
-            let is_whole = given.elsewhere(&identities()).await.is_ok();
+            assert!(given.occurrences(&identities()).await.is_ok());
+            let is_whole = given.find_outside_target(&identities()).await.is_ok();
             assert_eq!(is_whole, is_proof, "{lines} lines, {copies} of each, {others} others");
         }
     }
@@ -636,7 +636,7 @@ mod tests {
         ];
         let is_proof = async |text: &str| {
             let given = IdentityList::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
-            given.elsewhere(&[absent]).await.is_ok()
+            given.find_outside_target(&[absent]).await.is_ok()
         };
         let others = [
             "SnKbLKIBGFGj1urg0001",

@@ -27,7 +27,7 @@ use compact_str::CompactString;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::lane::{KeptDeadLetters, LaneCheckpoint};
-use s1_forwarder_engine::sink::lookup::{Kept, Lookup};
+use s1_forwarder_engine::sink::lookup::{Lookup, Retention};
 use s1_forwarder_engine::source::{PassKeys, PullSettings, Since};
 use s1_forwarder_engine::transform::{Origin, RedactionKeys, Transformer};
 use s1_forwarder_record::{Identity, Timestamp};
@@ -311,20 +311,20 @@ impl LaneComparison<'_> {
     async fn judge(&mut self, account: &Account) -> Result<(), End> {
         let stream = self.spec.id.stream;
         self.kept_dead_letters = account.checkpoint.dead_letters.clone();
-        let (mut hours, mut not_judged) = self.hours(account, &Kept::Everything);
-        let mut kept = Kept::Everything;
+        let (mut hours, mut not_judged) = self.hours(account, &Retention::Everything);
+        let mut retention = Retention::Everything;
         // A target that the lane has not delivered to may not exist.
         if !hours.is_empty() {
-            kept = self.target.kept().await?;
-            (hours, not_judged) = self.hours(account, &kept);
+            retention = self.target.retention().await?;
+            (hours, not_judged) = self.hours(account, &retention);
         }
-        self.judgement.may_lack_beginning = match kept {
-            Kept::Unknown => true,
+        self.judgement.may_lack_beginning = match retention {
+            Retention::Unknown => true,
             // The alias may have been made by hand for the lane, or after the lane had sent events to another target.
-            Kept::Alias(created) => {
+            Retention::Alias(created) => {
                 self.began(&account.checkpoint).is_some_and(|began| began <= created.plus(MAX_CLOCK_DIFFERENCE))
             }
-            Kept::Everything | Kept::Since(_) | Kept::From(..) => false,
+            Retention::Everything | Retention::Since(_) | Retention::From(..) => false,
         };
         self.judgement.report.not_judged.extend(not_judged);
         self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
@@ -385,7 +385,7 @@ impl LaneComparison<'_> {
     }
 
     /// The hours to compare, and why others are not.
-    fn hours(&self, account: &Account, kept: &Kept) -> (Range<Hour>, Vec<String>) {
+    fn hours(&self, account: &Account, retention: &Retention) -> (Range<Hour>, Vec<String>) {
         let now = self.shared.options.clock.now();
         let requested = Hour::from(self.selected.from)..Hour::of(self.selected.to).unwrap_or(Hour(0));
         let began = self.began(&account.checkpoint);
@@ -408,9 +408,9 @@ impl LaneComparison<'_> {
                 "before {start}: until {target_since} the lane delivered to another target, or under another name"
             ));
         }
-        let kept_from = match kept {
-            Kept::From(time, reason) => Some((*time, reason.as_str())),
-            Kept::Since(created) | Kept::Alias(created)
+        let kept_from = match retention {
+            Retention::From(time, reason) => Some((*time, reason.as_str())),
+            Retention::Since(created) | Retention::Alias(created)
                 if began.is_none_or(|began| began.plus(SENT_WITHIN) < *created) =>
             {
                 Some((
@@ -418,7 +418,7 @@ impl LaneComparison<'_> {
                     "the target may have been made after the lane began, and what was sent earlier went to another one then",
                 ))
             }
-            Kept::Since(_) | Kept::Alias(_) | Kept::Everything | Kept::Unknown => None,
+            Retention::Since(_) | Retention::Alias(_) | Retention::Everything | Retention::Unknown => None,
         };
         if let Some((time, reason)) = kept_from
             && start < Hour::from(time)
@@ -445,7 +445,7 @@ impl LaneComparison<'_> {
         let mut open = vec![window(&(hour..hour.plus(1)))];
         while let Some(records) = self.owed.next_part(hour, &mut open).await? {
             self.uncompared.push((hour, HourPart::Records(records)));
-            if self.uncompared_records().count() >= self.target.lookup.most() {
+            if self.uncompared_records().count() >= self.target.lookup.max_identities_per_query() {
                 self.compare().await?;
             }
         }
@@ -464,7 +464,7 @@ impl LaneComparison<'_> {
         let mut asked: Vec<Identity> = self.uncompared_records().map(|owed| owed.identity).collect();
         asked.sort_unstable();
         asked.dedup();
-        let copies = self.target.copies(&asked).await?;
+        let copies = self.target.occurrences(&asked).await?;
         if self.target.lookup.is_given() && is_cut(&copies) {
             return Err(End::Unseen(format!(
                 "{}; the events that it lacks are next to each other in the order of their identities: it may have been \
@@ -521,7 +521,7 @@ impl LaneComparison<'_> {
         if candidates.is_empty() {
             return Ok(candidates);
         }
-        let dead = self.dead_letters().await?.copies(&identities(&candidates))?;
+        let dead = self.dead_letters().await?.occurrences(&identities(&candidates))?;
         Ok(self.judgement.count_found(candidates, &dead, |row, _| {
             row.owed -= 1;
             row.dead_letters += 1;
@@ -543,7 +543,7 @@ impl LaneComparison<'_> {
             row.owed -= 1;
             row.gone += 1;
         });
-        let places = self.elsewhere(&candidates).await?;
+        let places = self.find_outside_target(&candidates).await?;
         let (placed, absent): (Vec<Candidate>, Vec<Candidate>) =
             candidates.into_iter().partition(|candidate| places.contains_key(&candidate.owed.identity));
         // An event may have moved from such a place to the target meanwhile.
@@ -564,8 +564,8 @@ impl LaneComparison<'_> {
         }
         let found = self.judgement.without_doubtful(found, is_given);
         // The target may have been replaced while it was asked.
-        if !found.is_empty() && self.target.lookup.copied_at().is_none() {
-            self.target.kept().await?;
+        if !found.is_empty() && self.target.lookup.as_of().is_none() {
+            self.target.retention().await?;
         }
         let missing = self.judgement.add_absent(found);
         if let Some(list) = self.list.as_mut() {
@@ -579,7 +579,7 @@ impl LaneComparison<'_> {
 
     /// Counts the candidates that are at the destination now, and returns the others. `candidates` are sorted.
     async fn without_present(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, End> {
-        let copies = self.target.copies_with_known(&identities(&candidates)).await?;
+        let copies = self.target.occurrences_with_known(&identities(&candidates)).await?;
         Ok(self.judgement.count_found(candidates, &copies, |row, copies| {
             row.present += 1;
             row.duplicates += u64::from(copies - 1);
@@ -587,9 +587,9 @@ impl LaneComparison<'_> {
     }
 
     /// Returns where the candidates are that are outside the target, as far as that can be seen.
-    async fn elsewhere(&mut self, candidates: &[Candidate]) -> Result<HashMap<Identity, String>, End> {
+    async fn find_outside_target(&mut self, candidates: &[Candidate]) -> Result<HashMap<Identity, String>, End> {
         let identities = identities(candidates);
-        let places = self.target.elsewhere(&identities).await?;
+        let places = self.target.find_outside_target(&identities).await?;
         let of_former_lanes = self.dead_letters().await?.places(&identities)?;
         let placed = places.into_iter().zip(of_former_lanes).map(|(place, other)| place.or(other));
         Ok(identities.into_iter().zip(placed).filter_map(|(identity, place)| Some((identity, place?))).collect())

@@ -212,10 +212,13 @@ impl DestinationRepair<'_> {
         let patience = self.selected.once_timeout;
         let copies = async {
             until_answered(patience, async || lookup.refresh(patience).await).await?;
-            in_parts(lookup.most(), patience, &identities, async |part: &[Identity]| lookup.copies(part).await).await
+            in_parts(lookup.max_identities_per_query(), patience, &identities, async |part: &[Identity]| {
+                lookup.occurrences(part).await
+            })
+            .await
         };
-        let copies = copies.await.unwrap_or_else(|unproven| {
-            warn!(reason = %unproven, "it is not known whether what a repair has delivered is there");
+        let copies = copies.await.unwrap_or_else(|inconclusive| {
+            warn!(reason = %inconclusive, "it is not known whether what a repair has delivered is there");
             Vec::new()
         });
         identities.into_iter().zip(copies).filter(|(_, copies)| *copies > 0).map(|(identity, _)| identity).collect()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Hour, Sum};
-use s1_forwarder_engine::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
+use s1_forwarder_engine::sink::lookup::{IdentitySorter, Inconclusive, Listed, Lookup, Retention, SortedIdentities};
 use s1_forwarder_record::{Identity, Timestamp};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -45,13 +45,13 @@ impl TargetReader {
 
     /// # Errors
     /// If the answer is no proof.
-    pub async fn kept(&self) -> Result<Kept, End> {
-        until_answered(self.patience, async || self.lookup.kept(self.patience).await).await.map_err(unseen)
+    pub async fn retention(&self) -> Result<Retention, End> {
+        until_answered(self.patience, async || self.lookup.retention(self.patience).await).await.map_err(unseen)
     }
 
     /// Returns the time before which all acknowledged events can be found.
     pub fn settled_at(&self, now: Timestamp) -> Timestamp {
-        self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.visible_after())
+        self.lookup.as_of().unwrap_or(now).min(now).minus(self.lookup.visible_after())
     }
 
     /// Waits until answers can have all events that have been acknowledged by now.
@@ -59,7 +59,7 @@ impl TargetReader {
     /// # Errors
     /// If no newer copy can be read.
     pub async fn refresh(&self) -> Result<(), End> {
-        if self.lookup.copied_at().is_none() {
+        if self.lookup.as_of().is_none() {
             sleep(self.lookup.visible_after()).await;
         }
         until_answered(self.patience, async || self.lookup.refresh(self.patience).await).await.map_err(unseen)
@@ -83,7 +83,7 @@ impl TargetReader {
     ) -> Result<BTreeMap<Hour, HasAll>, End> {
         let mut agreeing = BTreeMap::new();
         let mut sorter = IdentitySorter::default();
-        let most = self.lookup.most_listed() as u64;
+        let most = self.lookup.max_listed() as u64;
         let delivered = |hour: Hour| delivered(hour).filter(|sum| most > 0 && sum.count > 0);
         let mut next = hours.start;
         while next < hours.end {
@@ -119,7 +119,7 @@ impl TargetReader {
         events: u64,
         sorter: &mut IdentitySorter,
     ) -> Result<Option<BTreeMap<Hour, (Sum, u64)>>, End> {
-        let most = self.lookup.most_listed() as u64;
+        let most = self.lookup.max_listed() as u64;
         let count = if events <= most { 1 } else { events.div_ceil((most / 2).max(1)) };
         let mut sums: BTreeMap<Hour, (Sum, u64)> = BTreeMap::new();
         for part in split(window(&hours), count) {
@@ -135,7 +135,7 @@ impl TargetReader {
             for same in listed.chunk_by(|one, other| one.identity == other.identity) {
                 same.iter().take(1).try_for_each(|first| sorter.add(first.identity)).map_err(unsorted)?;
                 let Some(hour) = same.first().and_then(|first| Hour::of(first.time)) else { continue };
-                let copies: u64 = same.iter().map(|listed| u64::from(listed.copies)).sum();
+                let copies: u64 = same.iter().map(|listed| u64::from(listed.occurrences)).sum();
                 let (sum, duplicates) = sums.entry(hour).or_default();
                 same.iter().take(1).for_each(|first| sum.add(first.identity));
                 *duplicates += copies.saturating_sub(1);
@@ -144,7 +144,7 @@ impl TargetReader {
         Ok(Some(sums))
     }
 
-    async fn list_part(&mut self, part: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+    async fn list_part(&mut self, part: Range<Timestamp>) -> Result<Vec<Listed>, Inconclusive> {
         let Self { patience, lookup, questions, .. } = self;
         until_answered(*patience, async || {
             *questions += 1;
@@ -157,9 +157,9 @@ impl TargetReader {
     ///
     /// # Errors
     /// If the answer is no proof.
-    pub async fn copies(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
+    pub async fn occurrences(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
         let lookup = self.lookup.clone();
-        self.ask(identities, async |identities: &[Identity]| lookup.copies(identities).await).await
+        self.ask(identities, async |identities: &[Identity]| lookup.occurrences(identities).await).await
     }
 
     /// Returns how often each identity is at the destination. Each answer must also show an event that is known to be
@@ -167,9 +167,9 @@ impl TargetReader {
     ///
     /// # Errors
     /// If the answer is no proof.
-    pub async fn copies_with_known(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
-        let Some(known) = self.known.filter(|_| self.lookup.copied_at().is_none()) else {
-            return self.copies(identities).await;
+    pub async fn occurrences_with_known(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
+        let Some(known) = self.known.filter(|_| self.lookup.as_of().is_none()) else {
+            return self.occurrences(identities).await;
         };
         let lookup = self.lookup.clone();
         let asked = async |identities: &[Identity]| {
@@ -178,7 +178,7 @@ impl TargetReader {
             if let Err(place) = place {
                 asked.insert(place, known);
             }
-            let mut copies = lookup.copies(&asked).await?;
+            let mut copies = lookup.occurrences(&asked).await?;
             let (Ok(at) | Err(at)) = place;
             if copies.get(at).is_none_or(|copies| *copies == 0) {
                 return Err(lacks(known));
@@ -198,7 +198,7 @@ impl TargetReader {
     /// If a list has shown one of them.
     pub fn refuse_listed(&mut self, identities: &[Identity]) -> Result<(), End> {
         let Some(listed) = &mut self.listed else { return Ok(()) };
-        let copies = listed.copies(identities).map_err(unsorted)?;
+        let copies = listed.occurrences(identities).map_err(unsorted)?;
         match identities.iter().zip(copies).find(|(_, copies)| *copies > 0) {
             Some((identity, _)) => Err(unseen(lacks(*identity))),
             None => Ok(()),
@@ -209,28 +209,28 @@ impl TargetReader {
     ///
     /// # Errors
     /// If the answer is no proof.
-    pub async fn elsewhere(&mut self, identities: &[Identity]) -> Result<Vec<Option<String>>, End> {
+    pub async fn find_outside_target(&mut self, identities: &[Identity]) -> Result<Vec<Option<String>>, End> {
         let lookup = self.lookup.clone();
-        self.ask(identities, async |identities: &[Identity]| lookup.elsewhere(identities).await).await
+        self.ask(identities, async |identities: &[Identity]| lookup.find_outside_target(identities).await).await
     }
 
     /// Asks in questions of a size that the destination answers.
     async fn ask<T>(
         &mut self,
         identities: &[Identity],
-        question: impl AsyncFn(&[Identity]) -> Result<Vec<T>, Unproven>,
+        question: impl AsyncFn(&[Identity]) -> Result<Vec<T>, Inconclusive>,
     ) -> Result<Vec<T>, End> {
         let Self { patience, lookup, questions, .. } = self;
         let asked = async |part: &[Identity]| {
             *questions += 1;
             question(part).await
         };
-        in_parts(lookup.most(), *patience, identities, asked).await.map_err(unseen)
+        in_parts(lookup.max_identities_per_query(), *patience, identities, asked).await.map_err(unseen)
     }
 }
 
-fn unseen(unproven: Unproven) -> End {
-    End::Unseen(unproven.to_string())
+fn unseen(inconclusive: Inconclusive) -> End {
+    End::Unseen(inconclusive.to_string())
 }
 
 fn unsorted(error: io::Error) -> End {
@@ -238,8 +238,8 @@ fn unsorted(error: io::Error) -> End {
 }
 
 /// Answers about one target do not contradict each other.
-fn lacks(identity: Identity) -> Unproven {
-    Unproven::NoProof(format!(
+fn lacks(identity: Identity) -> Inconclusive {
+    Inconclusive::NoProof(format!(
         "an answer lacks the event {identity}, which an earlier one had: do several clusters answer, or does the target \
          not find its own events by identity?"
     ))
@@ -251,12 +251,12 @@ fn lacks(identity: Identity) -> Unproven {
 /// The last one of `question`, if it is final or the patience has ended.
 pub async fn until_answered<T>(
     patience: Duration,
-    mut question: impl AsyncFnMut() -> Result<T, Unproven>,
-) -> Result<T, Unproven> {
+    mut question: impl AsyncFnMut() -> Result<T, Inconclusive>,
+) -> Result<T, Inconclusive> {
     let give_up = Instant::now() + patience;
     loop {
         match question().await {
-            Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
+            Err(Inconclusive::Later { reason, after }) if Instant::now() < give_up => {
                 warn!(%reason, "the destination is asked again");
                 sleep(after.unwrap_or(WAIT).max(WAIT)).await;
             }
@@ -268,13 +268,13 @@ pub async fn until_answered<T>(
 /// Asks about `most` identities at a time, and about fewer where the destination takes no more.
 ///
 /// # Errors
-/// As [`until_answered`], and [`Unproven::NoProof`] if an answer has another number of parts than its question.
+/// As [`until_answered`], and [`Inconclusive::NoProof`] if an answer has another number of parts than its question.
 pub async fn in_parts<T>(
     mut most: usize,
     patience: Duration,
     identities: &[Identity],
-    mut question: impl AsyncFnMut(&[Identity]) -> Result<Vec<T>, Unproven>,
-) -> Result<Vec<T>, Unproven> {
+    mut question: impl AsyncFnMut(&[Identity]) -> Result<Vec<T>, Inconclusive>,
+) -> Result<Vec<T>, Inconclusive> {
     let mut answers = Vec::with_capacity(identities.len());
     let mut rest = identities;
     while !rest.is_empty() {
@@ -286,10 +286,10 @@ pub async fn in_parts<T>(
             }
             Ok(_) => {
                 let reason = "an answer has another number of parts than the question";
-                return Err(Unproven::NoProof(reason.to_owned()));
+                return Err(Inconclusive::NoProof(reason.to_owned()));
             }
-            Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
-            Err(unproven) => return Err(unproven),
+            Err(Inconclusive::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
+            Err(inconclusive) => return Err(inconclusive),
         }
     }
     Ok(answers)

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use s1_forwarder_engine::sink::lookup::{Listed, Lookup, Unproven};
+use s1_forwarder_engine::sink::lookup::{Inconclusive, Listed, Lookup};
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::Endpoint;
-use crate::http::lookup::{Questions, by_status, of_spelling, spellings};
+use crate::http::lookup::{LookupClient, by_status, of_spelling, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: 80 KB of text at most.
@@ -23,7 +23,7 @@ const MAX_LISTED: usize = 5_000;
 
 #[derive(Debug)]
 pub(super) struct Workspace {
-    pub(super) questions: Questions,
+    pub(super) client: LookupClient,
     /// The address of the queries.
     pub(super) url: Endpoint,
     pub(super) table: String,
@@ -93,16 +93,16 @@ impl Workspace {
     }
 
     /// The events in a table that fulfil a condition, each once.
-    async fn found(&self, table: &str, condition: &str, most: usize) -> Result<Vec<Found>, Unproven> {
+    async fn found(&self, table: &str, condition: &str, most: usize) -> Result<Vec<Found>, Inconclusive> {
         let query = format!(
             "{table} | where {condition} | summarize n = count(), t = min(EventTime) by EventId | take {}",
             most + 1
         );
         let question = json!({ "query": query }).to_string();
-        let response = self.questions.post(&self.url, "application/json", question).await?;
+        let response = self.client.post(&self.url, "application/json", question).await?;
         let found = proof(&response, table)?;
         if found.len() > most {
-            return Err(Unproven::TooLarge(format!("{table}: more than {most} events are in one answer")));
+            return Err(Inconclusive::TooLarge(format!("{table}: more than {most} events are in one answer")));
         }
         Ok(found)
     }
@@ -115,24 +115,24 @@ impl Workspace {
         condition: &str,
         spelled: &[String],
         identities: &[Identity],
-    ) -> Result<Vec<(usize, u32)>, Unproven> {
+    ) -> Result<Vec<(usize, u32)>, Inconclusive> {
         let condition = format!("{condition} (\"{}\")", spelled.join("\",\""));
         // A spelling may be in lower case, in upper case, or in both.
         let found = self.found(table, &condition, 3 * identities.len()).await?;
         let place = |found: Found| Some((identities.binary_search(&found.identity).ok()?, found.copies));
-        let foreign = || Unproven::NoProof(format!("{table} answers with an event that nobody asked for"));
+        let foreign = || Inconclusive::NoProof(format!("{table} answers with an event that nobody asked for"));
         found.into_iter().map(|found| place(found).ok_or_else(foreign)).collect()
     }
 }
 
 /// The events of an answer about all that the query has to look at.
-fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Unproven> {
+fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Inconclusive> {
     let view = response.view(0);
-    let unproven = |reason: &str| Unproven::NoProof(view.excerpt(&format!("{table}: {reason}")));
+    let inconclusive = |reason: &str| Inconclusive::NoProof(view.excerpt(&format!("{table}: {reason}")));
     if response.status == StatusCode::BAD_REQUEST
         && let Ok(Answer { error: Some(error), .. }) = serde_json::from_slice(&response.body)
     {
-        return Err(unproven(&if error.is_unknown_name() {
+        return Err(inconclusive(&if error.is_unknown_name() {
             format!("there is no such table, or it lacks a column of the forwarder: {}", error.text())
         } else {
             error.text()
@@ -143,17 +143,17 @@ fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Unproven> {
     }
     let Answer { tables, error } = match serde_json::from_slice(&response.body) {
         Ok(answer) => answer,
-        Err(error) if error.is_eof() => return Err(Unproven::TooLarge(format!("{table}: the answer breaks off"))),
-        Err(_) => return Err(unproven("the answer is none of a query")),
+        Err(error) if error.is_eof() => return Err(Inconclusive::TooLarge(format!("{table}: the answer breaks off"))),
+        Err(_) => return Err(inconclusive("the answer is none of a query")),
     };
     if let Some(error) = error {
-        return Err(unproven(&format!("the answer has a part of the result alone: {}", error.text())));
+        return Err(inconclusive(&format!("the answer has a part of the result alone: {}", error.text())));
     }
     let result = tables.iter().find(|table| table.name == "PrimaryResult");
-    let result = result.ok_or_else(|| unproven("the answer has no result"))?;
+    let result = result.ok_or_else(|| inconclusive("the answer has no result"))?;
     let column = |name: &str| result.columns.iter().position(|column| column.name == name);
     let (Some(id), Some(count)) = (column("EventId"), column("n")) else {
-        return Err(unproven("the answer lacks a column that was asked for"));
+        return Err(inconclusive("the answer lacks a column that was asked for"));
     };
     let time = column("t");
     let event = |row: &Vec<Value>| {
@@ -165,7 +165,7 @@ fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Unproven> {
             time: time.and_then(|time| Timestamp::parse(row.get(time)?.as_str()?).ok()),
         })
     };
-    let foreign = || unproven("the answer has a row without identity or count");
+    let foreign = || inconclusive("the answer has a row without identity or count");
     result.rows.iter().map(|row| event(row).ok_or_else(foreign)).collect()
 }
 
@@ -175,7 +175,7 @@ impl Lookup for Workspace {
         format!("table `{}` at {}, by `EventId`", self.table, self.url)
     }
 
-    fn most(&self) -> usize {
+    fn max_identities_per_query(&self) -> usize {
         MAX_IDENTITIES
     }
 
@@ -183,7 +183,7 @@ impl Lookup for Workspace {
         self.visible_after
     }
 
-    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+    async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive> {
         let mut copies = vec![0; identities.len()];
         let [own, _] = spellings(identities);
         let condition = format!("{} and EventId in", self.of_lane());
@@ -195,23 +195,23 @@ impl Lookup for Workspace {
         Ok(copies)
     }
 
-    fn most_listed(&self) -> usize {
+    fn max_listed(&self) -> usize {
         MAX_LISTED
     }
 
-    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Inconclusive> {
         let Range { start, end } = window;
         let of_lane = self.of_lane();
         let condition = format!("{of_lane} and EventTime >= datetime({start}) and EventTime < datetime({end})");
         let found = self.found(&self.table, &condition, MAX_LISTED).await?;
         // The question by identity finds no other spelling.
         let found = found.into_iter().filter(|found| found.id == found.identity.to_string());
-        let listed = |Found { identity, copies, time, .. }| Some(Listed { identity, time: time?, copies });
+        let listed = |Found { identity, copies, time, .. }| Some(Listed { identity, time: time?, occurrences: copies });
         Ok(found.filter_map(listed).collect())
     }
 
     /// A transformation may also have changed the pipeline of an event, or the spelling of its identity.
-    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+    async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let mut places = vec![None; identities.len()];
         let changed = format!("`{}` (table), with another pipeline, stream or spelling", self.table);
         let others = self.elsewhere.iter().map(|table| (table, format!("`{table}` (table)")));

@@ -24,7 +24,7 @@ use self::columns::{COLUMN_BYTES, Declared, declared};
 use self::lookup::Workspace;
 use crate::http::event_time::time_or_now;
 use crate::http::identity::azure::token_url;
-use crate::http::lookup::Questions;
+use crate::http::lookup::LookupClient;
 use crate::http::transport::framing::write_string;
 use crate::http::transport::url_part::{id_segment, segment};
 use crate::http::{
@@ -254,7 +254,7 @@ impl DestinationType for AzureLogsSettings {
         };
         let workspace = id_segment("verify.workspace_id", &verify.workspace_id, "a UUID")?;
         Ok(Some(Arc::new(Workspace {
-            questions: Questions::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
+            client: LookupClient::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
             url: base.join(&format!("v1/workspaces/{workspace}/query")),
             table: table.to_owned(),
             pipeline: context.pipeline.clone(),

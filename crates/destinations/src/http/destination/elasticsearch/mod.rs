@@ -33,7 +33,7 @@ use self::document::{Documents, parts};
 use self::indices::Indices;
 use self::lookup::ClusterLookup;
 use crate::http::identity::aws::SERVERLESS;
-use crate::http::lookup::Questions;
+use crate::http::lookup::LookupClient;
 use crate::http::transport::endpoint::addresses;
 use crate::http::{
     Address, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient,
@@ -216,7 +216,7 @@ impl DestinationType for ElasticsearchSettings {
         };
         let base = base.ok_or_else(|| BuildError::value("url", "is missing"))?;
         Ok(Some(Arc::new(ClusterLookup {
-            questions: Questions::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
+            client: LookupClient::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
             base,
             name,
             data_stream,

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
+use s1_forwarder_engine::sink::lookup::{Inconclusive, Listed, Lookup, Retention};
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use url::form_urlencoded::Serializer;
 
 use crate::http::Endpoint;
-use crate::http::lookup::{Questions, by_status, of_spelling, spellings};
+use crate::http::lookup::{LookupClient, by_status, of_spelling, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: the text of a search has a limit.
@@ -31,7 +31,7 @@ const TOO_MUCH: [&str; 2] = ["delete_by_keyword", "admin_all_objects"];
 
 #[derive(Debug)]
 pub(super) struct SearchHead {
-    pub(super) questions: Questions,
+    pub(super) client: LookupClient,
     pub(super) base: Endpoint,
     pub(super) index: String,
     pub(super) pipeline: String,
@@ -88,7 +88,7 @@ impl SearchHead {
         format!("pipeline={} stream={stream}", json!(pipeline))
     }
 
-    async fn rows(&self, search: &str, from: &str, to: &str) -> Result<Vec<(Identity, u32, Row)>, Unproven> {
+    async fn rows(&self, search: &str, from: &str, to: &str) -> Result<Vec<(Identity, u32, Row)>, Inconclusive> {
         let form = Serializer::new(String::new())
             .append_pair("search", search)
             .append_pair("earliest_time", from)
@@ -98,7 +98,7 @@ impl SearchHead {
             .finish();
         let [first, second] = EXPORTS;
         let post = async |path: &str| {
-            self.questions.post(&self.base.join(path), "application/x-www-form-urlencoded", form.clone()).await
+            self.client.post(&self.base.join(path), "application/x-www-form-urlencoded", form.clone()).await
         };
         let mut response = post(second).await?;
         if response.status == StatusCode::NOT_FOUND {
@@ -108,7 +108,8 @@ impl SearchHead {
             let identity = of_spelling(&row.event_id)?;
             Some((identity, row.count.parse().ok()?, row))
         };
-        let foreign = || Unproven::NoProof("the search answers with a row that has no identity or count".to_owned());
+        let foreign =
+            || Inconclusive::NoProof("the search answers with a row that has no identity or count".to_owned());
         proof(&response)?.into_iter().map(|found| row(found).ok_or_else(foreign)).collect()
     }
 
@@ -121,18 +122,18 @@ impl SearchHead {
         spelled: &[String],
         by: &str,
         identities: &[Identity],
-    ) -> Result<Vec<(usize, u32, String)>, Unproven> {
+    ) -> Result<Vec<(usize, u32, String)>, Inconclusive> {
         let condition = format!("{condition} event_id IN (\"{}\")", spelled.join("\",\""));
         let rows = self.rows(&search("count", indexes, condition.trim_start(), by), "0", END_OF_TIME).await?;
         let place = |(identity, count, row): (Identity, u32, Row)| {
             let place = identities.binary_search(&identity).ok()?;
             Some((place, count, row.index))
         };
-        let foreign = || Unproven::NoProof("the search answers with an event that nobody asked for".to_owned());
+        let foreign = || Inconclusive::NoProof("the search answers with an event that nobody asked for".to_owned());
         rows.into_iter().map(|row| place(row).ok_or_else(foreign)).collect()
     }
 
-    async fn refuse_too_much(&self) -> Result<(), Unproven> {
+    async fn refuse_too_much(&self) -> Result<(), Inconclusive> {
         #[derive(Deserialize)]
         struct Context {
             entry: Vec<Entry>,
@@ -147,12 +148,12 @@ impl SearchHead {
             capabilities: Vec<String>,
         }
         let url = self.base.join("services/authentication/current-context").with_query("output_mode", "json");
-        let response = self.questions.get(&url).await?;
+        let response = self.client.get(&url).await?;
         // Whether the token is good the search says.
         let Ok(Context { entry }) = serde_json::from_slice(&response.body) else { return Ok(()) };
         let mut capabilities = entry.iter().flat_map(|entry| &entry.content.capabilities);
         match capabilities.find(|capability| TOO_MUCH.contains(&capability.as_str())) {
-            Some(capability) => Err(Unproven::NoProof(format!(
+            Some(capability) => Err(Inconclusive::NoProof(format!(
                 "the token of `verify` has the capability `{capability}`: give it one that may only search"
             ))),
             None => Ok(()),
@@ -168,20 +169,20 @@ fn search(aggregates: &str, indexes: &[String], condition: &str, by: &str) -> St
 }
 
 /// The rows of an answer about all that the search has to look at.
-fn proof(response: &Response) -> Result<Vec<Row>, Unproven> {
+fn proof(response: &Response) -> Result<Vec<Row>, Inconclusive> {
     let view = response.view(0);
     if response.status != StatusCode::OK {
         return Err(by_status(&view));
     }
-    let unproven = |reason: &str| Err(Unproven::NoProof(reason.to_owned()));
+    let inconclusive = |reason: &str| Err(Inconclusive::NoProof(reason.to_owned()));
     let mut rows = Vec::new();
     let mut is_whole = false;
     for line in serde_json::Deserializer::from_slice(&response.body).into_iter::<Line>() {
         let Ok(Line { preview, lastrow, result, messages }) = line else {
-            return unproven("the answer of the search breaks off, or is none of a search");
+            return inconclusive("the answer of the search breaks off, or is none of a search");
         };
         if let Some(Message { kind, text }) = messages.iter().find(|message| message.is_of_part()) {
-            return Err(Unproven::NoProof(view.excerpt(&format!("the search says {kind}: {text}"))));
+            return Err(Inconclusive::NoProof(view.excerpt(&format!("the search says {kind}: {text}"))));
         }
         // The row is of a search that still runs.
         if preview {
@@ -190,7 +191,7 @@ fn proof(response: &Response) -> Result<Vec<Row>, Unproven> {
         is_whole |= lastrow;
         rows.extend(result);
     }
-    if is_whole { Ok(rows) } else { unproven("the answer of the search ends before its last row") }
+    if is_whole { Ok(rows) } else { inconclusive("the answer of the search ends before its last row") }
 }
 
 /// Whole seconds since 1970, as a search takes them.
@@ -204,7 +205,7 @@ impl Lookup for SearchHead {
         format!("index `{}` at {}, by `event_id`", self.index, self.base)
     }
 
-    fn most(&self) -> usize {
+    fn max_identities_per_query(&self) -> usize {
         MAX_IDENTITIES
     }
 
@@ -212,12 +213,12 @@ impl Lookup for SearchHead {
         self.visible_after
     }
 
-    async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
+    async fn retention(&self, _patience: Duration) -> Result<Retention, Inconclusive> {
         self.refuse_too_much().await?;
-        Ok(Kept::Unknown)
+        Ok(Retention::Unknown)
     }
 
-    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+    async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive> {
         let mut copies = vec![0; identities.len()];
         let [own, _] = spellings(identities);
         let indexes = std::slice::from_ref(&self.index);
@@ -229,18 +230,18 @@ impl Lookup for SearchHead {
         Ok(copies)
     }
 
-    fn most_listed(&self) -> usize {
+    fn max_listed(&self) -> usize {
         MAX_LISTED
     }
 
-    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Inconclusive> {
         let indexes = std::slice::from_ref(&self.index);
         let search = search("count min(_time) as time", indexes, &self.of_lane(), "event_id");
         // Bounds are whole seconds, and the last one is not searched.
         let to = seconds(window.end.plus(Duration::from_micros(999_999)));
         let rows = self.rows(&search, &seconds(window.start), &to).await?;
         if rows.len() > MAX_LISTED {
-            return Err(Unproven::TooLarge(format!("{} events are more than one list may have", rows.len())));
+            return Err(Inconclusive::TooLarge(format!("{} events are more than one list may have", rows.len())));
         }
         // The question by identity finds upper case, and no hyphens.
         let rows =
@@ -248,13 +249,17 @@ impl Lookup for SearchHead {
         // A time without fraction is sufficient for its hour.
         let listed = |(identity, copies, row): (Identity, u32, Row)| {
             let seconds: i64 = row.time.split('.').next()?.parse().ok()?;
-            Some(Listed { identity, time: Timestamp::from_micros(seconds.checked_mul(1_000_000)?), copies })
+            Some(Listed {
+                identity,
+                time: Timestamp::from_micros(seconds.checked_mul(1_000_000)?),
+                occurrences: copies,
+            })
         };
         Ok(rows.filter_map(listed).collect())
     }
 
     /// An ingest rule may also have changed the pipeline of an event, or the spelling of its identity.
-    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+    async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let mut places = vec![None; identities.len()];
         let indexes: Vec<String> = [&self.index].into_iter().chain(&self.elsewhere).cloned().collect();
         for spelled in spellings(identities) {

@@ -21,7 +21,7 @@ use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::http::lookup::Questions;
+use crate::http::lookup::LookupClient;
 use crate::http::transport::endpoint::addresses;
 use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::{Address, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
@@ -223,7 +223,7 @@ impl DestinationType for SplunkHecSettings {
         }
         let auth = Authenticator::with_headers(&verify.headers)?.with_header(AUTHORIZATION, "Bearer ", &verify.token);
         Ok(Some(Arc::new(SearchHead {
-            questions: Questions::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
+            client: LookupClient::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
             base: verify.url.clone(),
             index,
             pipeline: context.pipeline.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s1_forwarder_engine::sink::lookup::Unproven;
+use s1_forwarder_engine::sink::lookup::Inconclusive;
 use serde_json::Value;
 
 pub(super) const REFRESH: &str = "index.refresh_interval";
@@ -18,25 +18,25 @@ pub(super) const REPLICATION: &str = "index.replication.type";
 
 /// Returns the interval, unless it is longer than `most`: a document is found only after a refresh, whatever was
 /// acknowledged.
-pub(super) fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -> Result<Duration, Unproven> {
+pub(super) fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -> Result<Duration, Inconclusive> {
     if let Some(interval) = refresh_interval(interval).filter(|interval| *interval <= most) {
         return Ok(interval);
     }
-    Err(Unproven::NoProof(format!(
+    Err(Inconclusive::NoProof(format!(
         "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an interval, \
          or set `verify.settle` to more than the interval"
     )))
 }
 
 /// Fails if a setting of an index hides documents from each search.
-pub(super) fn refuse_hiding(name: &str, index: &Value) -> Result<(), Unproven> {
+pub(super) fn refuse_hiding(name: &str, index: &Value) -> Result<(), Inconclusive> {
     if let Some(pipeline) = text(index, SEARCH_PIPELINE).filter(|pipeline| *pipeline != NO_PIPELINE) {
-        return Err(Unproven::NoProof(format!(
+        return Err(Inconclusive::NoProof(format!(
             "`{name}` has the {SEARCH_PIPELINE} `{pipeline}`, and what it leaves out of an answer is not seen"
         )));
     }
     if text(index, FROZEN) == Some("true") {
-        return Err(Unproven::NoProof(format!("`{name}` is frozen, and searches leave it out: unfreeze it")));
+        return Err(Inconclusive::NoProof(format!("`{name}` is frozen, and searches leave it out: unfreeze it")));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use s1_forwarder_engine::sink::lookup::{Kept, Listed, Lookup, Unproven};
+use s1_forwarder_engine::sink::lookup::{Inconclusive, Listed, Lookup, Retention};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::Deserialize;
@@ -27,13 +27,13 @@ use tokio::time::sleep;
 use self::index_settings::{
     CREATED, FROZEN, REFRESH, REPLICATION, SEARCH_PIPELINE, refresh_interval, refuse_hiding, refuse_rare_refresh, text,
 };
-use self::rollover::kept;
+use self::rollover::retention;
 use self::search::{
     Buckets, FIELDS, FILTER, FieldSample, Hit, IN_ECS, IN_FAILURE, IN_LABEL, IN_OCSF, IN_RAW, Samples, Total,
     is_forbidden, no_such_target, proof, question_by, whole,
 };
 use crate::http::Endpoint;
-use crate::http::lookup::{Questions, by_status, spellings};
+use crate::http::lookup::{LookupClient, by_status, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question. With two copies of each, the answer is below 500 KB.
@@ -63,7 +63,7 @@ const AN_IDENTITY: &str = "[0-9a-f]{32}";
 
 #[derive(Debug)]
 pub(super) struct ClusterLookup {
-    pub(super) questions: Questions,
+    pub(super) client: LookupClient,
     pub(super) base: Endpoint,
     /// The data stream, index or alias that documents are sent to.
     pub(super) name: String,
@@ -104,18 +104,18 @@ impl ClusterLookup {
     }
 
     /// Asks one target about all of it.
-    async fn post(&self, target: &str, question: Value) -> Result<Response, Unproven> {
+    async fn post(&self, target: &str, question: Value) -> Result<Response, Inconclusive> {
         let mut url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
         if self.asks_primaries.load(Ordering::Relaxed) {
             url = url.with_query("preference", "_primary");
         }
-        self.questions.post(&url.with_query("filter_path", FILTER), JSON, question.to_string()).await
+        self.client.post(&url.with_query("filter_path", FILTER), JSON, question.to_string()).await
     }
 
-    async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+    async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Inconclusive> {
         let response = self.post(target, self.question(identities)).await?;
         let found = proof(&response, target)?;
-        let foreign = || Unproven::NoProof(format!("{target} answers with a document that nobody asked for"));
+        let foreign = || Inconclusive::NoProof(format!("{target} answers with a document that nobody asked for"));
         found.hits.hits.into_iter().map(|hit| hit.placed(identities).ok_or_else(foreign)).collect()
     }
 
@@ -123,7 +123,7 @@ impl ClusterLookup {
     fn listed(&self, hit: &Hit<'_>) -> Option<Listed> {
         let identity = hit.named(self.field).and_then(|text| text.parse().ok()).or_else(|| hit.id.parse().ok())?;
         let time = Timestamp::parse(hit.source.get(TIME)?.as_str()?).ok()?;
-        Some(Listed { identity, time, copies: 1 })
+        Some(Listed { identity, time, occurrences: 1 })
     }
 
     /// Documents outside the target: an ingest pipeline has changed their index, or the alias had another one. Those of
@@ -132,17 +132,17 @@ impl ClusterLookup {
     ///
     /// # Errors
     /// If the answer does not say of all that the credentials may read. What nobody has looked for is not missing.
-    async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+    async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Inconclusive> {
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
-        let response = self.questions.post(&url, JSON, self.question(identities).to_string()).await?;
+        let response = self.client.post(&url, JSON, self.question(identities).to_string()).await?;
         if is_forbidden(&response) {
             return Ok(Vec::new());
         }
         let found = proof(&response, "all that the credentials may read")?;
         let hits = found.hits.hits.into_iter().filter(|hit| self.data_stream.as_ref().is_none_or(|own| hit.is_of(own)));
         let place = |hit: Hit<'_>| {
-            let unread = Unproven::NoProof(format!("`{}` has an event whose identity cannot be read", hit.index));
+            let unread = Inconclusive::NoProof(format!("`{}` has an event whose identity cannot be read", hit.index));
             hit.placed(identities).ok_or(unread)
         };
         hits.map(place).collect()
@@ -150,13 +150,13 @@ impl ClusterLookup {
 
     /// Documents that the cluster accepted and put into the failure store of the data stream. Most targets have none,
     /// and most clusters know of none.
-    async fn failed(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+    async fn failed(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Inconclusive> {
         let store = format!("{}::failures", self.name);
         let response = self.post(&store, question_by(&[IN_FAILURE], &spellings(identities)[0])).await?;
         if matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) || is_forbidden(&response) {
             return Ok(Vec::new());
         }
-        if whole(&response, &store).is_err_and(|unproven| unproven == no_such_target(&store)) {
+        if whole(&response, &store).is_err_and(|inconclusive| inconclusive == no_such_target(&store)) {
             return Ok(Vec::new());
         }
         let found = proof(&response, &store)?;
@@ -164,17 +164,17 @@ impl ClusterLookup {
     }
 
     /// Returns the cluster's answer about the target.
-    fn metadata(&self, response: &Response) -> Result<Value, Unproven> {
+    fn metadata(&self, response: &Response) -> Result<Value, Inconclusive> {
         if response.status != StatusCode::OK {
             return Err(by_status(&response.view(0)));
         }
         serde_json::from_slice(&response.body)
-            .map_err(|_| Unproven::NoProof(format!("{}: the answer is none of a cluster", self.name)))
+            .map_err(|_| Inconclusive::NoProof(format!("{}: the answer is none of a cluster", self.name)))
     }
 
     /// Whether this is an alias, or a pattern of aliases. Documents that a filter or a routing hides cannot be seen.
-    async fn is_alias(&self, name: &str) -> Result<bool, Unproven> {
-        let response = self.questions.get(&self.base.join(&format!("_alias/{name}"))).await?;
+    async fn is_alias(&self, name: &str) -> Result<bool, Inconclusive> {
+        let response = self.client.get(&self.base.join(&format!("_alias/{name}"))).await?;
         if is_no_alias(&response) {
             return Ok(false);
         }
@@ -184,7 +184,7 @@ impl ClusterLookup {
         for (alias, settings) in aliases.flatten() {
             if let Some(key) = NARROWING.into_iter().find(|key| settings.get(key).is_some()) {
                 let reason = format!("the alias `{alias}` has a `{key}`, and what it hides is not seen");
-                return Err(Unproven::NoProof(reason));
+                return Err(Inconclusive::NoProof(reason));
             }
         }
         Ok(true)
@@ -192,9 +192,9 @@ impl ClusterLookup {
 
     /// An ingest pipeline may have put events into another index, where they are found after a refresh as well. Waits
     /// for this refresh, and fails if it is too rare.
-    async fn await_refresh_elsewhere(&self) -> Result<(), Unproven> {
+    async fn await_refresh_elsewhere(&self) -> Result<(), Inconclusive> {
         let url = self.base.join(&format!("_settings/{REFRESH}")).with_query("flat_settings", "true");
-        let response = self.questions.get(&url.with_query("expand_wildcards", "open,hidden")).await?;
+        let response = self.client.get(&url.with_query("expand_wildcards", "open,hidden")).await?;
         if is_forbidden(&response) {
             return Ok(());
         }
@@ -213,14 +213,14 @@ impl ClusterLookup {
             Ok(Some(interval)) => {
                 let default = refresh_interval(&interval).filter(|interval| *interval <= most);
                 longest = longest.max(default.ok_or_else(|| {
-                    Unproven::NoProof(format!(
+                    Inconclusive::NoProof(format!(
                         "the cluster has the cluster.default.index.refresh_interval {interval}, and an ingest pipeline may \
                          have put events into an index that has no other one: set a shorter one, or `verify.settle` to more"
                     ))
                 })?);
             }
-            Ok(None) | Err(Unproven::NoProof(_)) => {}
-            Err(unproven) => return Err(unproven),
+            Ok(None) | Err(Inconclusive::NoProof(_)) => {}
+            Err(inconclusive) => return Err(inconclusive),
         }
         sleep(longest.saturating_sub(self.visible_after)).await;
         Ok(())
@@ -233,7 +233,7 @@ impl ClusterLookup {
 
     /// A document without an identity that can be searched for may be any event: an ingest pipeline may have replaced
     /// its `_id`, also by one that looks as an identity does. Another text in the field is none.
-    async fn refuse_unnamed(&self) -> Result<(), Unproven> {
+    async fn refuse_unnamed(&self) -> Result<(), Inconclusive> {
         let is_identity = |field: &str| json!({ "regexp": { field: AN_IDENTITY } });
         let named: Vec<Value> = self.own_fields().into_iter().map(is_identity).collect();
         let question = json!({
@@ -245,7 +245,7 @@ impl ClusterLookup {
         let response = self.post(&self.name, question).await?;
         match whole(&response, &self.name)?.hits.total {
             Total { value: 0, relation } if relation == "eq" => Ok(()),
-            Total { value, .. } => Err(Unproven::NoProof(format!(
+            Total { value, .. } => Err(Inconclusive::NoProof(format!(
                 "{value} documents of `{}` have no `{}` that is indexed as 32 lower-case hex digits, and their `_id` \
                  may be another one: each may be an event that is not found",
                 self.name, self.field
@@ -256,7 +256,7 @@ impl ClusterLookup {
     /// A field that has an identity may not find it: its analyzer may make parts of the text, and a field of the
     /// mapping may have another value than the document. Some documents of each index are asked for by the identities
     /// that they have, as events are.
-    async fn refuse_unfindable(&self) -> Result<(), Unproven> {
+    async fn refuse_unfindable(&self) -> Result<(), Inconclusive> {
         let exists = |field: &str| json!({ "exists": { "field": field } });
         let fields: BTreeMap<&str, Value> = self.own_fields().into_iter().map(|field| (field, exists(field))).collect();
         let document = json!({ "top_hits": { "size": SAMPLES, "_source": self.own_fields() } });
@@ -271,9 +271,9 @@ impl ClusterLookup {
         });
         let response = self.post(&self.name, question).await?;
         let found = whole(&response, &self.name)?;
-        let unproven = |reason: &str| Unproven::NoProof(format!("{}: {reason}", self.name));
+        let inconclusive = |reason: &str| Inconclusive::NoProof(format!("{}: {reason}", self.name));
         let Some(Samples { index: Buckets { sum_other_doc_count: 0, buckets } }) = found.aggregations else {
-            return Err(unproven("the answer does not have a document of each index"));
+            return Err(inconclusive("the answer does not have a document of each index"));
         };
         // By field: the identities that are in it, and a document that has each.
         let mut samples: BTreeMap<&str, BTreeSet<(Identity, &str, &str)>> = BTreeMap::new();
@@ -284,7 +284,8 @@ impl ClusterLookup {
                     named.filter_map(|(field, text)| Some((field, text.parse().ok()?))).collect();
                 // If the cluster keeps no source, most documents have their identity as their `_id`.
                 if hit.named(field).is_none() {
-                    let unread = |_| unproven(&format!("`{field}` of a document of `{}` cannot be read", hit.index));
+                    let unread =
+                        |_| inconclusive(&format!("`{field}` of a document of `{}` cannot be read", hit.index));
                     identities.push((field, hit.id.parse().map_err(unread)?));
                 }
                 for (field, identity) in identities {
@@ -301,7 +302,7 @@ impl ClusterLookup {
                 let found = proof(&response, &self.name)?;
                 let found: BTreeSet<(&str, &str)> = found.hits.hits.iter().map(|hit| (&*hit.index, &*hit.id)).collect();
                 if let Some((_, index, _)) = samples.iter().find(|(_, index, id)| !found.contains(&(*index, *id))) {
-                    return Err(unproven(&format!(
+                    return Err(inconclusive(&format!(
                         "`{index}` does not find its own documents by `{field}`, and their `_id` may be another one: \
                          each may be an event that is not found; a `keyword` finds them"
                     )));
@@ -312,7 +313,7 @@ impl ClusterLookup {
     }
 
     /// Fails if a document may be in the cluster and not be found.
-    async fn refuse_hidden(&self) -> Result<(), Unproven> {
+    async fn refuse_hidden(&self) -> Result<(), Inconclusive> {
         self.refuse_unnamed().await?;
         self.refuse_unfindable().await?;
         self.await_refresh_elsewhere().await?;
@@ -323,14 +324,14 @@ impl ClusterLookup {
     }
 
     /// The indices of the target, and since when all that was sent to it is there.
-    async fn indices(&self) -> Result<Kept, Unproven> {
+    async fn indices(&self) -> Result<Retention, Inconclusive> {
         let settings = [REFRESH, CREATED, SEARCH_PIPELINE, FROZEN, REPLICATION].join(",");
         let url = self.base.join(&format!("{}/_settings/{settings}", self.name));
-        let response = self.questions.get(&url.with_query("flat_settings", "true")).await?;
+        let response = self.client.get(&url.with_query("flat_settings", "true")).await?;
         let indices = self.metadata(&response)?;
         let indices: Vec<(&String, &Value)> = indices.as_object().into_iter().flatten().collect();
         if indices.is_empty() {
-            return Err(Unproven::NoProof(format!("{}: the answer names no index", self.name)));
+            return Err(Inconclusive::NoProof(format!("{}: the answer names no index", self.name)));
         }
         let has_default = indices.iter().any(|(_, index)| text(index, REFRESH).is_none());
         let default = if has_default { self.default_refresh().await? } else { None };
@@ -351,24 +352,24 @@ impl ClusterLookup {
             indices.into_iter().map(|(name, index)| (name.clone(), created(index))).collect();
         let first = self.first.get_or_init(|| now.clone());
         if let Some((name, _)) = first.iter().find(|(name, created)| now.get(*name) != Some(*created)) {
-            return Err(Unproven::NoProof(format!(
+            return Err(Inconclusive::NoProof(format!(
                 "`{name}` has gone from `{}` since it was asked about first: ask again",
                 self.name
             )));
         }
-        Ok(kept(now.iter().map(|(name, created)| (name.as_str(), *created))))
+        Ok(retention(now.iter().map(|(name, created)| (name.as_str(), *created))))
     }
 
     /// The interval of indices without their own; `None` where it is that of each release, a second.
-    async fn default_refresh(&self) -> Result<Option<String>, Unproven> {
+    async fn default_refresh(&self) -> Result<Option<String>, Inconclusive> {
         let url = self.base.join("_cluster/settings").with_query("include_defaults", "true");
         let url = url.with_query("filter_path", "*.cluster.default.index.refresh_interval");
-        let response = self.questions.get(&url).await?;
+        let response = self.client.get(&url).await?;
         if response.headers.contains_key(IS_ELASTIC) {
             return Ok(None);
         }
         if matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Unproven::NoProof(format!(
+            return Err(Inconclusive::NoProof(format!(
                 "the credentials may not read the interval of indices that have no {REFRESH}: set it in the index \
                  template, or give the right `cluster:monitor/state`"
             )));
@@ -395,7 +396,7 @@ impl Lookup for ClusterLookup {
         format!("`{}` at {}, by `_id` and `{}`", self.name, self.base, self.field)
     }
 
-    fn most(&self) -> usize {
+    fn max_identities_per_query(&self) -> usize {
         MAX_IDENTITIES
     }
 
@@ -403,15 +404,15 @@ impl Lookup for ClusterLookup {
         self.visible_after
     }
 
-    async fn kept(&self, _patience: Duration) -> Result<Kept, Unproven> {
+    async fn retention(&self, _patience: Duration) -> Result<Retention, Inconclusive> {
         let is_alias = self.is_alias(&self.name).await?;
         Ok(match self.indices().await? {
-            Kept::Since(created) if is_alias => Kept::Alias(created),
-            kept => kept,
+            Retention::Since(created) if is_alias => Retention::Alias(created),
+            retention => retention,
         })
     }
 
-    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+    async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive> {
         let mut copies = vec![0; identities.len()];
         for (identity, _) in self.search(&self.name, identities).await? {
             if let Ok(place) = identities.binary_search(&identity)
@@ -423,11 +424,11 @@ impl Lookup for ClusterLookup {
         Ok(copies)
     }
 
-    fn most_listed(&self) -> usize {
+    fn max_listed(&self) -> usize {
         MAX_LISTED
     }
 
-    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Inconclusive> {
         let Range { start, end } = window;
         let question = json!({
             "size": MAX_LISTED,
@@ -440,7 +441,7 @@ impl Lookup for ClusterLookup {
         Ok(found.hits.hits.iter().filter_map(|hit| self.listed(hit)).collect())
     }
 
-    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+    async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         self.named.get_or_try_init(|| self.refuse_hidden()).await?;
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s1_forwarder_engine::sink::lookup::Kept;
+use s1_forwarder_engine::sink::lookup::Retention;
 use s1_forwarder_record::Timestamp;
 
 /// The digits of a number that a rollover gives.
@@ -13,26 +13,26 @@ const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 /// A rollover numbers indices. As long as the first one is there, nothing was removed with an index. Otherwise all is
 /// there that was created after the oldest index that has all later ones. Other names say nothing, nor do the numbers
 /// of several series.
-pub(super) fn kept<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Kept {
+pub(super) fn retention<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Retention {
     let mut series = Vec::new();
     let mut numbered = |(name, created): (&'n str, Option<Timestamp>)| {
         let (name, digits) = name.rsplit_once('-').filter(|(_, digits)| digits.len() == ROLLED_DIGITS)?;
         series.push(without_date(name));
         Some((digits.parse::<u32>().ok()?, created?))
     };
-    let Some(mut indices) = indices.map(&mut numbered).collect::<Option<Vec<_>>>() else { return Kept::Unknown };
+    let Some(mut indices) = indices.map(&mut numbered).collect::<Option<Vec<_>>>() else { return Retention::Unknown };
     if !is_one(&series) {
-        return Kept::Unknown;
+        return Retention::Unknown;
     }
     indices.sort_unstable();
     let next = |(later, earlier): (&(u32, Timestamp), &(u32, Timestamp))| earlier.0 + 1 >= later.0;
     let rest = indices.iter().rev().zip(indices.iter().rev().skip(1)).take_while(|pair| next(*pair)).count();
     match indices.len().checked_sub(rest + 1).and_then(|first| indices.get(first)) {
-        None => Kept::Unknown,
-        Some((1, created)) => Kept::Since(*created),
+        None => Retention::Unknown,
+        Some((1, created)) => Retention::Since(*created),
         Some((_, created)) => {
             let reason = "an index that documents were sent to before is no longer there (retention?)";
-            Kept::From(created.plus(MAX_CLOCK_DIFFERENCE), reason.to_owned())
+            Retention::From(created.plus(MAX_CLOCK_DIFFERENCE), reason.to_owned())
         }
     }
 }
@@ -77,14 +77,14 @@ mod tests {
             (&[], "unknown"),
         ] {
             let indices = names.iter().zip(0_i64..).map(|(name, created)| (*name, Some(hour(created))));
-            let found = match kept(indices) {
-                Kept::Since(time) | Kept::Alias(time) => format!("since {}", time.micros() / 3_600_000_000),
-                Kept::Everything => "everything".to_owned(),
-                Kept::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
-                Kept::Unknown => "unknown".to_owned(),
+            let found = match retention(indices) {
+                Retention::Since(time) | Retention::Alias(time) => format!("since {}", time.micros() / 3_600_000_000),
+                Retention::Everything => "everything".to_owned(),
+                Retention::From(time, _) => format!("from {}", time.micros() / 3_600_000_000),
+                Retention::Unknown => "unknown".to_owned(),
             };
             assert_eq!(found, expected, "{names:?}");
         }
-        assert_eq!(kept([("a-000002", None)].into_iter()), Kept::Unknown);
+        assert_eq!(retention([("a-000002", None)].into_iter()), Retention::Unknown);
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use s1_forwarder_engine::sink::lookup::Unproven;
+use s1_forwarder_engine::sink::lookup::Inconclusive;
 use s1_forwarder_record::Identity;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -205,53 +205,57 @@ impl Cause {
 }
 
 /// An answer about the whole target, with all of its documents.
-pub(super) fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
+pub(super) fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Inconclusive> {
     let found = whole(response, target)?;
     let Hits { total, hits } = &found.hits;
     if total.relation != "eq" || total.value != hits.len() as u64 {
         let (all, sent) = (total.value, hits.len());
-        return Err(Unproven::TooLarge(format!("{target}: {sent} of {all} documents were sent")));
+        return Err(Inconclusive::TooLarge(format!("{target}: {sent} of {all} documents were sent")));
     }
     Ok(found)
 }
 
 /// An answer about the whole target.
-pub(super) fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Unproven> {
+pub(super) fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Inconclusive> {
     let view = response.view(0);
-    let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
+    let inconclusive = |reason: String| Inconclusive::NoProof(format!("{target}: {reason}"));
     if response.status != StatusCode::OK {
         let by_status = by_status(&view);
         let Ok(Failed { error }) = serde_json::from_slice(&response.body) else { return Err(by_status) };
         let cause = error.root_cause.first().unwrap_or(&error);
         let said = view.excerpt(&format!("{} {}", response.status.as_u16(), cause.text(&cause.index)));
         return Err(match by_status {
-            _ if cause.is_too_large() => Unproven::TooLarge(format!("{target}: {said}")),
-            Unproven::Later { after, .. } => Unproven::Later { reason: format!("{target}: {said}"), after },
-            Unproven::TooLarge(reason) => Unproven::TooLarge(reason),
-            Unproven::NoProof(_) => unproven(said),
+            _ if cause.is_too_large() => Inconclusive::TooLarge(format!("{target}: {said}")),
+            Inconclusive::Later { after, .. } => Inconclusive::Later { reason: format!("{target}: {said}"), after },
+            Inconclusive::TooLarge(reason) => Inconclusive::TooLarge(reason),
+            Inconclusive::NoProof(_) => inconclusive(said),
         });
     }
     let found: Found<'_> = match serde_json::from_slice(&response.body) {
         Ok(found) => found,
-        Err(error) if error.is_eof() => return Err(Unproven::TooLarge("the answer breaks off".to_owned())),
-        Err(_) => return Err(unproven("the answer is none of a search".to_owned())),
+        Err(error) if error.is_eof() => return Err(Inconclusive::TooLarge("the answer breaks off".to_owned())),
+        Err(_) => return Err(inconclusive("the answer is none of a search".to_owned())),
     };
     let Found { timed_out, terminated_early, shards, clusters, error, .. } = &found;
     if error.is_some() {
-        return Err(unproven("the answer has an error next to its hits".to_owned()));
+        return Err(inconclusive("the answer has an error next to its hits".to_owned()));
     }
     if *timed_out || *terminated_early {
-        return Err(unproven("the search was ended before it had seen all documents".to_owned()));
+        return Err(inconclusive("the search was ended before it had seen all documents".to_owned()));
     }
     let Shards { total, successful, failed, ref failures } = *shards;
     // Shards of a new index start, and those of a node that is away start elsewhere.
-    let later = |reason: &str| Unproven::Later { reason: format!("{target}: {reason}"), after: None };
+    let later = |reason: &str| Inconclusive::Later { reason: format!("{target}: {reason}"), after: None };
     if failed > 0 || successful < total {
         let unheard = failed.max(total - successful.min(total));
         let unheard = format!("{unheard} of {total} shards did not answer");
         let Some(ShardFailure { index, reason }) = failures.first() else { return Err(later(&unheard)) };
         let said = format!("{unheard}; {}", view.excerpt(&reason.text(index)));
-        return Err(if reason.is_too_large() { Unproven::TooLarge(format!("{target}: {said}")) } else { later(&said) });
+        return Err(if reason.is_too_large() {
+            Inconclusive::TooLarge(format!("{target}: {said}"))
+        } else {
+            later(&said)
+        });
     }
     if total == 0 {
         return Err(no_such_target(target));
@@ -262,8 +266,8 @@ pub(super) fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a
     Ok(found)
 }
 
-pub(super) fn no_such_target(target: &str) -> Unproven {
-    Unproven::NoProof(format!("{target}: there is no such target"))
+pub(super) fn no_such_target(target: &str) -> Inconclusive {
+    Inconclusive::NoProof(format!("{target}: there is no such target"))
 }
 
 /// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::support::at_destination::{ask_lane as ask, delivered, listed, put, settled, sum};
 use crate::support::harness::{Harness, setting};
 use crate::support::kafka::{Broker, Consumed};
+use crate::support::verify_destination::{ask_lane as ask, delivered, listed, put, settled, sum};
 
 const PARTITIONS: i32 = 3;
 const CASES: usize = 3;

@@ -6,10 +6,10 @@ use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
 use super::with_template;
-use crate::support::at_destination::{ask_lane as ask, delivered, listed, sum};
 use crate::support::completeness::hour;
 use crate::support::harness::Harness;
 use crate::support::opensearch::OpenSearch;
+use crate::support::verify_destination::{ask_lane as ask, delivered, listed, sum};
 
 /// A day of activities in this data stream or index.
 async fn harness(node: &OpenSearch, target: Value) -> Harness {

@@ -1,7 +1,7 @@
 //! `logscale` against a double of LogScale, as Splunk's collector and with structured events.
 
 use s1_forwarder::record::{Identity, Stream};
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, build_error, holds_its_limits, raw_context, sink, sink_in, with};
@@ -84,15 +84,15 @@ async fn logscale_distinguishes_tokens_from_addresses() {
         // One takes a request without events, the other one does not.
         let probe = lane(json!({})).probe().await;
         let is_good = match (api, &probe) {
-            ("hec", Probe::Verified(_)) => true,
-            ("structured", Probe::Reached(reason)) => reason.contains("without events"),
+            ("hec", ProbeResult::Verified(_)) => true,
+            ("structured", ProbeResult::Reached(reason)) => reason.contains("without events"),
             _ => false,
         };
         assert!(is_good, "{api}: {probe:?}");
         let probe = lane(json!({ "token": "other" })).probe().await;
-        assert!(matches!(&probe, Probe::Failed(reason) if reason.contains("credentials refused")), "{probe:?}");
+        assert!(matches!(&probe, ProbeResult::Failed(reason) if reason.contains("credentials refused")), "{probe:?}");
         let probe = lane(json!({ "url": format!("{}/elsewhere", intake.url()) })).probe().await;
-        assert!(matches!(&probe, Probe::Failed(reason) if reason.contains("check `url`")), "{probe:?}");
+        assert!(matches!(&probe, ProbeResult::Failed(reason) if reason.contains("check `url`")), "{probe:?}");
     }
     assert!(intake.events().is_empty());
     for (more, part) in [

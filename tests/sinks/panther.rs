@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, holds_its_limits, once, push, sink, with};
@@ -38,7 +38,7 @@ async fn panther_gets_each_framing_under_each_guard() {
                 let probe = lane.probe().await;
                 let signed = matches!(guard, Guard::Hmac(..));
                 assert!(
-                    matches!((&probe, signed), (Probe::Verified(_), false) | (Probe::Reached(_), true)),
+                    matches!((&probe, signed), (ProbeResult::Verified(_), false) | (ProbeResult::Reached(_), true)),
                     "{probe:?}"
                 );
                 holds_its_limits(&intake, &*lane, 900_000).await;
@@ -47,7 +47,7 @@ async fn panther_gets_each_framing_under_each_guard() {
                 assert_eq!(wrong.send(&batch(0..1)).await.outcome.name(), "Unauthorized", "{more}");
                 if !signed {
                     let probe = wrong.probe().await;
-                    assert!(matches!(&probe, Probe::Failed(reason) if reason.contains("credentials")), "{probe:?}");
+                    assert!(matches!(&probe, ProbeResult::Failed(reason) if reason.contains("credentials")), "{probe:?}");
                 }
             }
         }
@@ -78,7 +78,7 @@ async fn panther_gets_as_much_as_fits_after_compression() {
     let bad = random_batch(20);
     let before = intake.requests().len();
     let attempt = lane.send(&bad).await;
-    assert_eq!((attempt.outcome.name().as_str(), attempt.status.as_str()), ("TooLarge", "too_large"));
+    assert_eq!((attempt.outcome.name().as_str(), attempt.status.label()), ("TooLarge", "too_large"));
     assert_eq!(intake.requests().len(), before, "it was not sent");
     let half = bad.select(0..8);
     assert_eq!(lane.send(&half).await.outcome, Outcome::Delivered);
@@ -93,7 +93,7 @@ async fn panther_reports_the_wrong_address() {
     let intake = Double::start(Panther(Guard::Header("x-panther", "s"))).await;
     let lane = sink(panther_keys(&intake, json!({ "url": format!("{}/http/other", intake.url()) })));
     assert_eq!(lane.send(&batch(0..1)).await.outcome.name(), "Misconfigured");
-    assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("404")));
+    assert!(matches!(lane.probe().await, ProbeResult::Failed(reason) if reason.contains("404")));
 }
 
 /// Twenty events that compress to twice what Panther takes: halved until they fit, each once.

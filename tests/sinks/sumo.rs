@@ -1,7 +1,7 @@
 //! `sumo` against a double of an HTTP source of Sumo Logic.
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, build_error, holds_its_limits, once, push, raw_context, sink, sink_in, with};
@@ -45,12 +45,12 @@ async fn sumo_has_its_credential_in_the_address_or_next_to_it() {
     let url = format!("{}/receiver/v1/http", intake.url());
     let lane = |code: &str, token: &str| sink(json!({ "type": "sumo", "url": url, "code": code, "token": token }));
     let good = lane("c0de", "t0ken");
-    assert!(matches!(good.probe().await, Probe::Verified(_)));
+    assert!(matches!(good.probe().await, ProbeResult::Verified(_)));
     assert!(intake.ledger().counts().is_empty(), "a probe delivers nothing");
     assert_eq!(good.send(&batch(0..2)).await.outcome, Outcome::Delivered);
     for bad in [lane("other-code", "t0ken"), lane("c0de", "other")] {
         assert_eq!(bad.send(&batch(0..1)).await.outcome.name(), "Unauthorized");
-        assert!(matches!(bad.probe().await, Probe::Failed(reason) if reason.contains("credentials refused")));
+        assert!(matches!(bad.probe().await, ProbeResult::Failed(reason) if reason.contains("credentials refused")));
     }
     assert_eq!(intake.ledger().counts(), once(0..2));
 }

@@ -4,7 +4,6 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-pub mod at_destination;
 pub mod aws;
 pub mod azure_logs;
 pub mod batches;
@@ -28,6 +27,7 @@ pub mod kubernetes;
 pub mod ledger;
 pub mod logscale;
 pub mod loki;
+pub mod lookup;
 #[cfg(feature = "kafka")]
 pub mod msk;
 pub mod oauth;
@@ -40,7 +40,6 @@ pub mod process;
 pub mod proxy;
 pub mod public_content;
 pub mod quickstart;
-pub mod read_back;
 pub mod receiver;
 pub mod rsyslog;
 pub mod sekoia;
@@ -52,5 +51,6 @@ pub mod syslog;
 pub mod tls;
 pub mod transfer;
 pub mod usage;
+pub mod verify_destination;
 
 pub use test_servers::cache;

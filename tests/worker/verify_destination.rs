@@ -8,17 +8,17 @@ use s1_forwarder::emulator::{Kind, Quirks, system_clock};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::completeness::hour;
 use crate::support::double::{Double, FaultRule};
 use crate::support::elasticsearch_lookup::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
 use crate::support::process::until;
+use crate::support::verify_destination::{self, ask, lanes, listed, settled, sum};
 
 /// A day of activities, delivered to a cluster that is asked with other credentials.
 async fn delivered() -> (Harness, Double<ElasticSearch>) {
     let elastic = Double::start(ElasticSearch::default()).await;
-    let harness = at_destination::delivered(json!({
+    let harness = verify_destination::delivered(json!({
         "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy",
         "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
     }))
@@ -484,7 +484,7 @@ async fn what_moves_to_the_target_meanwhile_is_present() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_index_has_is_not_missing() {
     let elastic = Double::start(ElasticSearch { name: Some("logs-s1-activities"), ..ElasticSearch::default() }).await;
-    let harness = at_destination::delivered(json!({
+    let harness = verify_destination::delivered(json!({
         "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy", "index": "logs-s1-{stream}",
         "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
     }))
@@ -522,7 +522,7 @@ async fn a_target_that_is_younger_than_the_lane_proves_nothing_of_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_alias_had_in_the_first_hour_of_the_lane_is_not_judged() {
     let elastic = Double::start(ElasticSearch { name: Some("s1-activities"), ..ElasticSearch::default() }).await;
-    let harness = at_destination::delivered(json!({
+    let harness = verify_destination::delivered(json!({
         "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy", "index": "s1-{stream}",
         "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
     }))

@@ -9,10 +9,10 @@ use s1_forwarder::emulator::{Kind, print_time, system_clock};
 use s1_forwarder::record::{Identity, Stream};
 use serde_json::json;
 
-use crate::support::at_destination::{lanes, listed, sum};
 use crate::support::completeness::hour;
 use crate::support::harness::{Harness, setting};
 use crate::support::process::{Process, program};
+use crate::support::verify_destination::{lanes, listed, sum};
 
 const MIB: u64 = 1 << 20;
 /// Beyond what the program takes for few events.

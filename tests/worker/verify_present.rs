@@ -11,10 +11,10 @@ use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::Timestamp;
 use serde_json::json;
 
-use crate::support::at_destination::{lanes, listed, settled, sum};
 use crate::support::completeness::{HOUR, hour, two_streams};
 use crate::support::harness::{Destination as _, Harness};
 use crate::support::process::Exit;
+use crate::support::verify_destination::{lanes, listed, settled, sum};
 
 /// Compares activities with these lines.
 async fn judge(harness: &Harness, lines: &[String], flags: &[&str]) -> Exit {

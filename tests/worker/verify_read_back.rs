@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::double::Double;
 use crate::support::harness::Harness;
-use crate::support::read_back::{ReadBack, Sentinel, Splunk};
+use crate::support::lookup::{LookupDouble, Sentinel, Splunk};
+use crate::support::verify_destination::{self, ask, lanes, listed, settled, sum};
 
 /// A day of activities.
-async fn delivered<D: ReadBack>() -> (Harness, Double<D>) {
+async fn delivered<D: LookupDouble>() -> (Harness, Double<D>) {
     let siem = Double::start(D::default()).await;
-    let harness = at_destination::delivered(D::sink(&siem.url())).await;
+    let harness = verify_destination::delivered(D::sink(&siem.url())).await;
     assert!(siem.contract(|siem| siem.identities().len()) > 1_000);
     (harness, siem)
 }
@@ -22,7 +22,7 @@ fn choose(all: &[String], count: usize) -> BTreeSet<String> {
 }
 
 /// Any events vanish, some are there twice, and any answer may be none: what is named is what has vanished.
-async fn what_vanished_is_named_and_repaired<D: ReadBack>() {
+async fn what_vanished_is_named_and_repaired<D: LookupDouble>() {
     let (harness, siem) = delivered::<D>().await;
     let delivered = siem.contract(|siem| siem.identities());
     let settled = settled(&harness, 22, 3).into_iter().filter(|identity| delivered.contains(identity));
@@ -70,7 +70,7 @@ async fn what_vanished_is_named_and_repaired<D: ReadBack>() {
     }
 }
 
-async fn what_is_no_proof_changes_nothing<D: ReadBack>() {
+async fn what_is_no_proof_changes_nothing<D: LookupDouble>() {
     let (harness, siem) = delivered::<D>().await;
     let delivered = siem.contract(|siem| siem.identities());
     let settled: Vec<String> =

@@ -6,11 +6,11 @@
 
 mod dead_letters;
 mod end;
-mod given;
+mod identity_list;
 mod judgement;
 mod owed_reader;
+mod repair;
 mod report;
-mod returning;
 mod target_reader;
 mod truncation;
 
@@ -44,15 +44,15 @@ use crate::shared::Shared;
 use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
 
-pub use given::IdentityList;
+pub use identity_list::IdentityList;
+pub use repair::RepairLimit;
 pub use report::{DestinationReport, HourRow, MissingEvent, RepairReport};
-pub use returning::RepairLimit;
 
 use dead_letters::LaneDeadLetters;
 use end::End;
 use judgement::{Candidate, Judgement, SENT_WITHIN};
 use owed_reader::{Owed, OwedReader, PART, PartRecords};
-use returning::{DestinationRepair, LaneRepair};
+use repair::{DestinationRepair, LaneRepair};
 use target_reader::{HasAll, TargetReader};
 use truncation::{full_hours, is_cut};
 

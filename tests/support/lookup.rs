@@ -11,7 +11,7 @@ use super::double::{Contract, Received, Refusal, Reply};
 use super::splunk_hec::Hec;
 
 /// Operations of the tests on Splunk or on a workspace.
-pub trait ReadBack: Contract + Default {
+pub trait LookupDouble: Contract + Default {
     type Trap: Debug + Copy;
     const TRAPS: &'static [Self::Trap];
     /// Number of events of four that a question misses after [`Self::moves`].
@@ -215,7 +215,7 @@ impl Splunk {
     }
 }
 
-impl ReadBack for Splunk {
+impl LookupDouble for Splunk {
     type Trap = SplunkTrap;
     const TRAPS: &'static [SplunkTrap] = &[
         SplunkTrap::Warns,
@@ -395,7 +395,7 @@ impl Sentinel {
     }
 }
 
-impl ReadBack for Sentinel {
+impl LookupDouble for Sentinel {
     type Trap = AzureTrap;
     const TRAPS: &'static [AzureTrap] = &[
         AzureTrap::PartialError,

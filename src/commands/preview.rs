@@ -75,7 +75,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Arc::new(Client::connect(&settings, &Limiters::default(), Clock::System)?);
     if let (true, Some(name)) = (args.as_sent, args.sink.as_deref()) {
         let sink = pipeline.sink(name)?;
-        pulls.retain(|pull| sink.takes(pull.stream));
+        pulls.retain(|pull| sink.accepts(pull.stream));
         if pulls.is_empty() {
             return Err(ArgumentError(format!("sink {name} takes none of these streams")).into());
         }

@@ -51,7 +51,7 @@ fn a_file_is_read_whole() {
     assert!(printed.contains(&format!("{:?}", directory.path().join("key"))), "{printed}");
     assert!(printed.contains(&format!("{:?}", directory.path().join("password"))), "{printed}");
     assert_eq!((acme.sinks[0].name(), acme.sinks[1].name()), ("bus", "stdout"));
-    assert!(!acme.sinks[1].takes(Stream::Threats));
+    assert!(!acme.sinks[1].accepts(Stream::Threats));
 }
 
 /// Ten thousand customers have few different streams and mappings.

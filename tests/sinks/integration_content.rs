@@ -948,8 +948,10 @@ fn one_dialect_of_the_consoles_lines_has_unified_alerts() {
         let refused = refusal(keys("cef2"), stream);
         let known = [Stream::Threats, Stream::Activities, Stream::UnifiedAlerts].contains(&stream);
         assert_eq!(refused.is_empty(), known, "{stream}: {refused}");
-        let takes_new_only = settings(keys("cef2")).type_settings.as_sink_type().notifies();
-        assert!(takes_new_only && !settings(needed("syslog")).type_settings.as_sink_type().notifies());
+        let takes_new_only = settings(keys("cef2")).type_settings.as_sink_type().sends_console_notifications();
+        assert!(
+            takes_new_only && !settings(needed("syslog")).type_settings.as_sink_type().sends_console_notifications()
+        );
     }
     let refused = refusal(keys("cef"), Stream::UnifiedAlerts);
     assert!(

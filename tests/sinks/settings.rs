@@ -262,7 +262,7 @@ fn each_type_says_where_its_events_arrive() {
             if let Some((key, value)) = change {
                 keys[key] = value.clone();
             }
-            settings(keys).destination(&context, &hasher).unwrap()
+            settings(keys).process_destination_id(&context, &hasher).unwrap()
         };
         for (changes, moves) in [(moving, true), (staying, false)] {
             for change in changes.as_object().unwrap() {

@@ -191,8 +191,8 @@ impl SinkSettings {
         self.common.name.as_deref().unwrap_or(self.type_settings.name())
     }
 
-    /// True if records of `stream` are sent to this sink.
-    pub fn takes(&self, stream: Stream) -> bool {
+    /// Returns whether records of `stream` are sent to this sink.
+    pub fn accepts(&self, stream: Stream) -> bool {
         self.common.streams.as_ref().is_none_or(|streams| streams.contains(&stream))
     }
 
@@ -274,7 +274,11 @@ impl SinkSettings {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn destination(&self, context: &SinkContext, hasher: &DestinationHasher) -> Result<DestinationId, BuildError> {
+    pub fn process_destination_id(
+        &self,
+        context: &SinkContext,
+        hasher: &DestinationHasher,
+    ) -> Result<DestinationId, BuildError> {
         self.hash(context, hasher, None)
     }
 
@@ -283,7 +287,7 @@ impl SinkSettings {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn target(&self, context: &SinkContext) -> Result<u64, BuildError> {
+    pub fn stored_destination_hash(&self, context: &SinkContext) -> Result<u64, BuildError> {
         Ok(self.hash(context, &DestinationHasher::of_stored(), Some(&context.pipeline))?.number())
     }
 

@@ -39,7 +39,7 @@ pub trait SinkProperties {
     fn defaults(&self) -> SinkDefaults;
 
     /// Whether the sinks are [`s1_forwarder_engine::sink::TransactionalSink`]s.
-    fn keeps_checkpoints(&self) -> bool {
+    fn is_transactional(&self) -> bool {
         false
     }
 
@@ -95,7 +95,7 @@ pub trait SinkProperties {
 
     /// Whether the sink writes the console's own notifications: see
     /// [`PullSettings::for_sink`](s1_forwarder_engine::source::PullSettings::for_sink).
-    fn notifies(&self) -> bool {
+    fn sends_console_notifications(&self) -> bool {
         false
     }
 

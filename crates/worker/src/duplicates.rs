@@ -90,10 +90,10 @@ pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> 
         }
         let version = |pipeline: &Pipeline, sink: &SinkSettings| sink.ocsf_version(pipeline.transform.ocsf_version);
         let mut other = None;
-        for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
+        for pull in pipeline.pulls.iter().filter(|pull| sink.accepts(pull.stream)) {
             let labels = transform.labels.clone();
             let context = SinkContext { labels, ..pipeline.lane_context(sink, pull.stream, shared.clone()) };
-            let Ok(destination) = sink.destination(&context, &hasher) else { continue };
+            let Ok(destination) = sink.process_destination_id(&context, &hasher) else { continue };
             let (first, first_sink) = *firsts.entry(destination).or_insert((&**pipeline, &**sink));
             if version(first, first_sink) != version(pipeline, sink) {
                 other = other.or(Some((first.name.clone(), first_sink.name().to_owned())));
@@ -128,14 +128,14 @@ impl Member<'_> {
     fn lanes(&self, index: usize, shared: &SharedSinkResources, hasher: &DestinationHasher) -> Vec<LaneDestination> {
         let mut lanes = Vec::new();
         for (position, sink) in self.pipeline.sinks.iter().enumerate() {
-            for pull in self.pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
+            for pull in self.pipeline.pulls.iter().filter(|pull| sink.accepts(pull.stream)) {
                 let context = SinkContext {
                     // Labels that come from the console are equal where their templates are.
                     labels: self.pipeline.transform.labels.clone(),
                     ..self.pipeline.lane_context(sink, pull.stream, shared.clone())
                 };
                 // Only an invalid file has a sink without a destination.
-                if let Ok(destination) = sink.destination(&context, hasher) {
+                if let Ok(destination) = sink.process_destination_id(&context, hasher) {
                     lanes.push(LaneDestination { member: index, stream: pull.stream, sink: position, destination });
                 }
             }

@@ -279,13 +279,13 @@ impl LaneBuilder {
         Ok(spec.sink.lookup(&self.sink_context(spec, &client, 0))?)
     }
 
-    /// The lane's target: [`SinkSettings::target`](SinkSettings::target).
+    /// The lane's target: [`SinkSettings::stored_destination_hash`].
     ///
     /// # Errors
     /// As [`Self::build_lane`].
-    pub fn target(&self, spec: &LaneSpec) -> Result<u64, BuildLaneError> {
+    pub fn stored_destination_hash(&self, spec: &LaneSpec) -> Result<u64, BuildLaneError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
-        Ok(spec.sink.target(&self.sink_context(spec, &client, 0))?)
+        Ok(spec.sink.stored_destination_hash(&self.sink_context(spec, &client, 0))?)
     }
 
     /// Builds client and sink. Neither connects yet.
@@ -294,7 +294,7 @@ impl LaneBuilder {
         let context = self.sink_context(spec, &client, shard);
         let sink = spec.sink.build(&context)?;
         let ocsf_version = spec.sink.ocsf_version(spec.transform.ocsf_version);
-        let target = spec.sink.target(&context)?;
+        let target = spec.sink.stored_destination_hash(&context)?;
         Ok(LaneEndpoints { client, schema: context.schema, ocsf_version, sink, target })
     }
 

@@ -35,14 +35,14 @@ impl LaneSpec {
                 id,
                 tenant: pipeline.tenant.clone(),
                 console: pipeline.console.clone(),
-                pull: pull.for_sink(sink.type_settings.as_sink_type().notifies()),
+                pull: pull.for_sink(sink.type_settings.as_sink_type().sends_console_notifications()),
                 transform: pipeline.transform.clone(),
                 sink: sink.clone(),
             })
         };
         let mut lanes = Vec::new();
         for pull in &pipeline.pulls {
-            lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(pull, sink)));
+            lanes.extend(pipeline.sinks.iter().filter(|sink| sink.accepts(pull.stream)).map(|sink| lane(pull, sink)));
         }
         lanes
     }

@@ -50,7 +50,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
     let mut client = None;
     for sink in &pipeline.sinks {
         let mut streams: Vec<Stream> =
-            pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
+            pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.accepts(*stream)).collect();
         let mut unlit = unlit(sink, &streams);
         let each = sink.type_settings.as_sink_type().probes_each_stream();
         if !each {

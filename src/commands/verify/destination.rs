@@ -102,7 +102,7 @@ async fn given(selected: &Selected, present: PathBuf) -> anyhow::Result<LookupSo
     let pulls = &selected.pipeline.pulls;
     let sinks = selected.pipeline.sinks.iter();
     let sinks: Vec<&str> = sinks
-        .filter(|sink| pulls.iter().any(|pull| takes(pull.stream) && sink.takes(pull.stream)))
+        .filter(|sink| pulls.iter().any(|pull| takes(pull.stream) && sink.accepts(pull.stream)))
         .map(|sink| sink.name())
         .collect();
     if selected.sink.is_none() && sinks.len() > 1 {

@@ -39,7 +39,7 @@ impl SinkProperties for KafkaSettings {
         settings::DEFAULTS
     }
 
-    fn keeps_checkpoints(&self) -> bool {
+    fn is_transactional(&self) -> bool {
         self.delivery == Delivery::ExactlyOnce
     }
 

@@ -71,7 +71,7 @@ impl SinkProperties for SyslogSettings {
         }
     }
 
-    fn notifies(&self) -> bool {
+    fn sends_console_notifications(&self) -> bool {
         self.content == Content::Integration
     }
 

@@ -108,12 +108,12 @@ impl PullSettings {
     /// Returns the pull for one sink. A sink that writes the console's own notifications takes each unified alert once,
     /// when it is new. Only such a sink takes the threats of activities.
     #[must_use]
-    pub fn for_sink(self: &Arc<Self>, notifies: bool) -> Arc<Self> {
+    pub fn for_sink(self: &Arc<Self>, sends_console_notifications: bool) -> Arc<Self> {
         let own = match &self.own {
-            StreamOptions::UnifiedAlerts(alerts) if notifies => {
+            StreamOptions::UnifiedAlerts(alerts) if sends_console_notifications => {
                 StreamOptions::UnifiedAlerts(UnifiedAlertFilter { new_only: true, ..alerts.clone() })
             }
-            StreamOptions::Activities(activities) if activities.with_threats && !notifies => {
+            StreamOptions::Activities(activities) if activities.with_threats && !sends_console_notifications => {
                 StreamOptions::Activities(ActivityFilter { with_threats: false, ..activities.clone() })
             }
             _ => return self.clone(),

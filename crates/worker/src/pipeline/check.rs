@@ -309,7 +309,7 @@ pub(super) fn sinks(root: &Node, sinks: &[Option<SinkSettings>], problems: &mut 
         return;
     };
     for stream in pulled.iter().filter_map(|stream| stream.parse::<Stream>().ok()) {
-        if !sinks.iter().any(|sink| sink.takes(stream)) {
+        if !sinks.iter().any(|sink| sink.accepts(stream)) {
             let message = "no sink accepts this stream, so it is not pulled";
             Report { root, problems }.push(&["streams", stream.name()], Severity::Warning, message);
         }
@@ -376,7 +376,7 @@ fn sink_settings(report: &mut Report<'_>, prefix: &str, sink: &SinkSettings) {
 pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let pulls = &pipeline.pulls;
     let takes = |sink: &SinkSettings, name: &str| {
-        pulls.iter().any(|pull| pull.stream.name() == name && sink.takes(pull.stream))
+        pulls.iter().any(|pull| pull.stream.name() == name && sink.accepts(pull.stream))
     };
     let whole = pulls.iter().any(|pull| pull.unified_alerts().is_some_and(|alerts| alerts.products.is_empty()));
     let twice = |sink: &&Arc<SinkSettings>| {
@@ -460,7 +460,7 @@ pub(super) fn batches(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
         let Some(timeout) = sink.common.batch.timeout else { continue };
-        let sooner = pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream) && pull.interval < timeout.0);
+        let sooner = pipeline.pulls.iter().filter(|pull| sink.accepts(pull.stream) && pull.interval < timeout.0);
         let sooner: Vec<_> = sooner.map(|pull| format!("{} ({})", pull.stream.name(), Period(pull.interval))).collect();
         if sooner.is_empty() {
             continue;
@@ -482,7 +482,7 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
         let Some(integration) = sink.type_settings.as_sink_type().integration() else { continue };
         let mut report = Report { root, problems };
         let has = format!("sinks[{index}] has `content: integration`");
-        for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
+        for pull in pipeline.pulls.iter().filter(|pull| sink.accepts(pull.stream)) {
             let stream = pull.stream.name();
             if pull.has_marker() {
                 let message = format!(
@@ -563,7 +563,7 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
         let Some(context) = pipeline.sink_context(sink, SharedSinkResources::default()) else { continue };
         let streams: Vec<Stream> =
-            pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
+            pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.accepts(*stream)).collect();
         let built = sink.type_settings.as_sink_type().check_streams(&streams).and_then(|()| sink.build(&context));
         let Err(error) = built else { continue };
         let key = match &error {

@@ -100,13 +100,13 @@ impl Pipeline {
     /// True if the pipeline has such a lane, paused or not.
     pub fn has_lane(&self, stream: Stream, sink: &str) -> bool {
         let has_stream = self.pulls.iter().any(|pull| pull.stream == stream);
-        has_stream && self.sinks.iter().any(|settings| settings.name() == sink && settings.takes(stream))
+        has_stream && self.sinks.iter().any(|settings| settings.name() == sink && settings.accepts(stream))
     }
 
     /// The context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink accepts no
     /// stream of the pipeline.
     pub fn sink_context(&self, sink: &SinkSettings, shared: SharedSinkResources) -> Option<SinkContext> {
-        let pull = self.pulls.iter().find(|pull| sink.takes(pull.stream))?;
+        let pull = self.pulls.iter().find(|pull| sink.accepts(pull.stream))?;
         Some(self.lane_context(sink, pull.stream, shared))
     }
 

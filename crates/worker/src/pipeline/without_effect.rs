@@ -65,8 +65,9 @@ fn stream(root: &Node, pull: &PullSettings, sinks: &[Arc<SinkSettings>], problem
         let place = &root.nearest(&["streams", name, key]).place;
         problems.push(Problem::at(place, &format!("streams.{name}.{key}"), Severity::Warning, message));
     };
-    let takes_threats =
-        |sink: &Arc<SinkSettings>| sink.takes(pull.stream) && sink.type_settings.as_sink_type().notifies();
+    let takes_threats = |sink: &Arc<SinkSettings>| {
+        sink.accepts(pull.stream) && sink.type_settings.as_sink_type().sends_console_notifications()
+    };
     if pull.addition() == Some(Enrichment::Threats) && !sinks.iter().any(takes_threats) {
         let message = "without effect: only a `syslog` sink with `content: integration` takes what is fetched";
         warn("include", message.to_owned());

@@ -51,7 +51,7 @@ pub fn live_backend(
     spec: &LaneSpec,
     store: Arc<dyn Store>,
 ) -> Result<Arc<dyn CheckpointBackend>, BuildLaneError> {
-    if spec.sink.type_settings.as_sink_type().keeps_checkpoints()
+    if spec.sink.type_settings.as_sink_type().is_transactional()
         && let Some(sink) = shared.lane_builder.sink(spec)?.as_transactional()
     {
         return Ok(sink);

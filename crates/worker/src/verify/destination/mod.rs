@@ -153,8 +153,10 @@ async fn verify_lanes(
             repairs: store.clone(),
             replays: Some(replays.clone()),
         };
-        let target =
-            shared.lane_builder.target(&comparison.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
+        let target = shared
+            .lane_builder
+            .stored_destination_hash(&comparison.spec)
+            .map_err(|error| VerifyError::NoLane(error.to_string()))?;
         let judging = async {
             let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
             account.checkpoint.target.follow(target, shared.options.clock.now());

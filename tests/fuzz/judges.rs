@@ -97,16 +97,16 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
     };
     match outcome {
         Outcome::Delivered => "delivered".to_owned(),
-        Outcome::Partial { rejected, retry, after, warnings } => {
+        Outcome::Partial { refused, retry, after, warnings } => {
             wait(after);
             warnings.iter().for_each(|warning| assert_shown(&warning.text));
-            rejected.iter().for_each(|rejection| assert_shown(&rejection.reason));
+            refused.iter().for_each(|refusal| assert_shown(&refusal.reason));
             let indices: Vec<usize> =
-                rejected.iter().map(|rejection| rejection.index).chain(retry.iter().copied()).collect();
+                refused.iter().map(|refusal| refusal.index).chain(retry.iter().copied()).collect();
             assert!(indices.iter().all(|index| *index < events), "{indices:?} of {events}");
             assert_eq!(indices.iter().collect::<BTreeSet<_>>().len(), indices.len(), "an event has one fate");
             assert!(retry.is_sorted(), "{retry:?}");
-            format!("partial {} {}", rejected.len().min(2), retry.len().min(2))
+            format!("partial {} {}", refused.len().min(2), retry.len().min(2))
         }
         Outcome::RefusedSome { count, reason } => {
             assert_shown(reason);

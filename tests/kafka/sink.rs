@@ -328,9 +328,7 @@ async fn real_what_is_too_large_is_refused_and_the_rest_delivered() {
 
 async fn push_result(lane: &dyn Sink, batch: &Batch) -> (Vec<usize>, Vec<usize>) {
     match lane.send(batch).await.outcome {
-        Outcome::Partial { rejected, retry, .. } => {
-            (rejected.into_iter().map(|rejection| rejection.index).collect(), retry)
-        }
+        Outcome::Partial { refused, retry, .. } => (refused.into_iter().map(|refusal| refusal.index).collect(), retry),
         outcome => panic!("{outcome:?}"),
     }
 }
@@ -353,8 +351,8 @@ async fn real_a_broker_that_is_stopped_and_started_again_costs_nothing() {
     loop {
         match lane.send(&left).await.outcome {
             Outcome::Delivered => break,
-            Outcome::Partial { retry, rejected, .. } => {
-                assert!(rejected.is_empty(), "{rejected:?}");
+            Outcome::Partial { retry, refused, .. } => {
+                assert!(refused.is_empty(), "{refused:?}");
                 left = left.select(retry);
             }
             outcome => assert!(matches!(outcome, Outcome::Failed(Failure::Transient { .. })), "{outcome:?}"),

@@ -59,7 +59,7 @@ async fn partial_acceptance_is_finished_without_repeats() {
     let harness = LaneHarness::new(|setup| setup.activities = 700);
     let sink = MemorySink::new(harness.clock, |attempt, batch| {
         (attempt % 3 != 0).then(|| Outcome::Partial {
-            rejected: Vec::new(),
+            refused: Vec::new(),
             retry: (batch.len() / 2..batch.len()).collect(),
             after: None,
             warnings: Vec::new(),

@@ -79,7 +79,7 @@ impl OnTheWire<'_> {
     }
 }
 
-fn rejection(index: usize, reason: &str) -> RefusedEvent {
+fn refusal(index: usize, reason: &str) -> RefusedEvent {
     RefusedEvent { index, status: "400".to_owned(), reason: reason.to_owned() }
 }
 
@@ -175,8 +175,8 @@ impl Destination {
                 Behaviour::Unauthorized => Outcome::unauthorized("401"),
                 Behaviour::Misconfigured => Outcome::misconfigured("no such index"),
                 Behaviour::RefusesAll if plan.itemised => {
-                    let rejected = (0..versions.len()).map(|place| rejection(place, "no such field")).collect();
-                    Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() }
+                    let refused = (0..versions.len()).map(|place| refusal(place, "no such field")).collect();
+                    Outcome::Partial { refused, retry: Vec::new(), after: None, warnings: Vec::new() }
                 }
                 Behaviour::RefusesAll => Outcome::Refused("no such field".to_owned()),
             };
@@ -203,12 +203,12 @@ impl Destination {
         let retry: Vec<usize> =
             if dice(plan.partial) { good.iter().copied().filter(|_| random.bool()).collect() } else { Vec::new() };
         let taken = good.iter().copied().filter(|place| !retry.contains(place)).collect();
-        let rejected: Vec<_> = poison.into_iter().map(|place| rejection(place, "bad field")).collect();
-        let outcome = match rejected.is_empty() && retry.is_empty() {
+        let refused: Vec<_> = poison.into_iter().map(|place| refusal(place, "bad field")).collect();
+        let outcome = match refused.is_empty() && retry.is_empty() {
             true if random.f64() < plan.warn => Outcome::warned(WarningReason::Message, "slow down"),
             true => Outcome::Delivered,
             false => Outcome::Partial {
-                rejected,
+                refused,
                 retry,
                 after: random.bool().then_some(Duration::from_secs(1)),
                 warnings: Vec::new(),
@@ -233,8 +233,8 @@ impl Destination {
         }
         match &reply.outcome {
             Outcome::Refused(_) | Outcome::TooLarge(_) if versions.len() == 1 => ledger.refuse(versions[0].key),
-            Outcome::Partial { rejected, .. } => {
-                rejected.iter().for_each(|rejection| ledger.refuse(versions[rejection.index].key));
+            Outcome::Partial { refused, .. } => {
+                refused.iter().for_each(|refusal| ledger.refuse(versions[refusal.index].key));
             }
             _ => {}
         }

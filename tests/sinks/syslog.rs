@@ -91,10 +91,10 @@ async fn a_notification_has_the_header_of_the_console() {
         let keys = json!({ "type": "syslog", "address": format!("tcp://{}", receiver.address()) });
         let lane = sink(with(with(keys, json!({ "content": "integration" })), more));
         match lane.send(&events).await.outcome {
-            Outcome::Partial { rejected, retry, .. } => {
-                assert!(retry.is_empty() && rejected.len() == 1 && rejected[0].index == 0, "{rejected:?}");
-                assert_eq!(rejected[0].status, "no_type");
-                assert!(rejected[0].reason.contains("no number in `activityType`"), "{rejected:?}");
+            Outcome::Partial { refused, retry, .. } => {
+                assert!(retry.is_empty() && refused.len() == 1 && refused[0].index == 0, "{refused:?}");
+                assert_eq!(refused[0].status, "no_type");
+                assert!(refused[0].reason.contains("no number in `activityType`"), "{refused:?}");
             }
             outcome => panic!("{outcome:?}"),
         }
@@ -377,11 +377,11 @@ async fn datagrams_after_an_error_go_to_the_next_receiver() {
         let lane = sink_in(keys.clone(), &context);
         let outcome = lane.send(&whole).await.outcome;
         while receiver.try_recv(&mut bytes).is_ok() {}
-        let Outcome::Partial { rejected, retry, .. } = outcome else {
+        let Outcome::Partial { refused, retry, .. } = outcome else {
             assert_eq!(outcome, Outcome::Delivered);
             continue;
         };
-        assert!(rejected.is_empty() && retry[0] > 0 && retry.ends_with(&[19]), "{retry:?}");
+        assert!(refused.is_empty() && retry[0] > 0 && retry.ends_with(&[19]), "{retry:?}");
         assert_eq!(lane.send(&whole.select(retry.clone())).await.outcome, Outcome::Delivered);
         for index in retry {
             let count = receiver.recv(&mut bytes).await.unwrap();
@@ -428,9 +428,9 @@ async fn long_events_are_shortened_to_max_bytes() {
         out.extend_from_slice(format!(r#"{{"{}":1}}"#, "key".repeat(1_000)).as_bytes());
         None
     });
-    let Outcome::Partial { rejected, retry, .. } = lane.send(&events).await.outcome else { panic!() };
-    assert_eq!((rejected[0].index, rejected.len(), retry.len()), (2, 1, 0));
-    assert!(rejected[0].reason.contains("more than `max_bytes: 1024`; raise it"), "{rejected:?}");
+    let Outcome::Partial { refused, retry, .. } = lane.send(&events).await.outcome else { panic!() };
+    assert_eq!((refused[0].index, refused.len(), retry.len()), (2, 1, 0));
+    assert!(refused[0].reason.contains("more than `max_bytes: 1024`; raise it"), "{refused:?}");
     let messages = receiver.messages();
     assert_eq!(ids(&messages), [0, 1]);
     assert!(messages[1].len() <= 1024 && messages[1].contains("…\""), "{}", messages[1]);
@@ -703,9 +703,9 @@ async fn what_identifies_stays_whole_in_cef_and_free_texts_are_cut_before_names(
     let receiver = SyslogReceiver::start(Behaviour::Reads).await;
     let more = json!({ "payload": "cef", "schema": "ecs", "max_bytes": 480 });
     let lane = sink_in(with(keys(receiver.address()), more), &context(Stream::Alerts));
-    let Outcome::Partial { rejected, .. } = lane.send(&whole).await.outcome else { panic!() };
-    let least = rejected[0].reason.strip_prefix("the message has ").and_then(|text| text.split(' ').next());
-    let least: u64 = least.unwrap_or_else(|| panic!("{rejected:?}")).parse().unwrap();
+    let Outcome::Partial { refused, .. } = lane.send(&whole).await.outcome else { panic!() };
+    let least = refused[0].reason.strip_prefix("the message has ").and_then(|text| text.split(' ').next());
+    let least: u64 = least.unwrap_or_else(|| panic!("{refused:?}")).parse().unwrap();
     for (max_bytes, is_enough) in [(least - 1, false), (least, true)] {
         let more = json!({ "payload": "cef", "schema": "ecs", "max_bytes": max_bytes });
         let lane = sink_in(with(keys(receiver.address()), more), &context(Stream::Alerts));

@@ -109,13 +109,13 @@ pub(crate) fn failure_of_broker(error: BrokerError) -> Failure {
 /// Some messages are settled. If an older version of a record is sent again, so are all newer ones, since the newest
 /// must arrive last.
 fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
-    let mut rejected = Vec::new();
+    let mut refused = Vec::new();
     let mut retry = Vec::new();
     let mut again = HashSet::new();
     for ((index, event), failed) in batch.events().enumerate().zip(classes) {
         match failed {
             Some((Class::Message, code)) => {
-                rejected.push(RefusedEvent { index, status: format!("{code:?}"), reason: advice(*code) });
+                refused.push(RefusedEvent { index, status: format!("{code:?}"), reason: advice(*code) });
             }
             None if !again.contains(event.record_id) => {}
             _ => {
@@ -126,7 +126,7 @@ fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
             }
         }
     }
-    Outcome::Partial { rejected, retry, after: None, warnings: Vec::new() }
+    Outcome::Partial { refused, retry, after: None, warnings: Vec::new() }
 }
 
 /// The outcome after a fatal error that a new producer does not resolve.
@@ -198,16 +198,16 @@ mod tests {
         type Row<'a> = (&'a [Report], Option<(Code, &'a str)>, &'a str);
         let table: [Row<'_>; 26] = [
             (&[Delivered, Delivered], None, "Delivered"),
-            (&[Delivered, RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [1] retry []"),
-            (&[RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [0] retry []"),
-            (&[Failed(Code::InvalidRecord), Delivered], None, "rejected [0] retry []"),
-            (&[Failed(Code::InvalidTimestamp), Failed(Code::MessageTimedOut)], None, "rejected [0] retry [1]"),
-            (&[Failed(Code::InvalidRecord), Failed(Code::InvalidDifferentRecord)], None, "rejected [0] retry [1]"),
+            (&[Delivered, RefusedLocally(Code::MessageSizeTooLarge)], None, "refused [1] retry []"),
+            (&[RefusedLocally(Code::MessageSizeTooLarge)], None, "refused [0] retry []"),
+            (&[Failed(Code::InvalidRecord), Delivered], None, "refused [0] retry []"),
+            (&[Failed(Code::InvalidTimestamp), Failed(Code::MessageTimedOut)], None, "refused [0] retry [1]"),
+            (&[Failed(Code::InvalidRecord), Failed(Code::InvalidDifferentRecord)], None, "refused [0] retry [1]"),
             (&[Failed(Code::InvalidRecord); 2], None, "Refused"),
-            (&[Delivered, Failed(Code::InvalidRecord), Failed(Code::InvalidRecord)], None, "rejected [] retry [1, 2]"),
+            (&[Delivered, Failed(Code::InvalidRecord), Failed(Code::InvalidRecord)], None, "refused [] retry [1, 2]"),
             (&[Failed(Code::InvalidMessage); 2], None, "Transient"),
-            (&[Delivered, Failed(Code::MessageTimedOut)], None, "rejected [] retry [1]"),
-            (&[Delivered, Failed(Code::TopicAuthorizationFailed)], None, "rejected [] retry [1]"),
+            (&[Delivered, Failed(Code::MessageTimedOut)], None, "refused [] retry [1]"),
+            (&[Delivered, Failed(Code::TopicAuthorizationFailed)], None, "refused [] retry [1]"),
             (&[Failed(Code::MessageSizeTooLarge); 2], None, "TooLarge"),
             (&[Failed(Code::MessageTimedOut); 2], None, "Transient"),
             (&[Failed(Code::MessageTimedOut)], Some((Code::BrokerTransportFailure, "refused")), "Transient"),
@@ -254,7 +254,7 @@ mod tests {
         let outcome = outcome(&batch, &reports, None, &ReportPolicy::new(Duration::ZERO), Instant::now());
         assert_eq!(
             outcome,
-            Outcome::Partial { rejected: Vec::new(), retry: vec![0, 2, 3], after: None, warnings: Vec::new() }
+            Outcome::Partial { refused: Vec::new(), retry: vec![0, 2, 3], after: None, warnings: Vec::new() }
         );
     }
 

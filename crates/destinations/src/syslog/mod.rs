@@ -202,7 +202,7 @@ struct Encoded {
     bytes: Vec<u8>,
     /// Ends of the messages in `bytes`, each with the index of its event.
     ends: Vec<(usize, usize)>,
-    rejected: Vec<RefusedEvent>,
+    refused: Vec<RefusedEvent>,
     /// Bytes of each event's message without its header.
     event_bytes: Vec<u32>,
 }
@@ -255,7 +255,7 @@ impl Syslog {
         let mut encoded = Encoded {
             bytes: Vec::with_capacity(batch.body_bytes()),
             ends: Vec::new(),
-            rejected: Vec::new(),
+            refused: Vec::new(),
             event_bytes: Vec::new(),
         };
         for (index, event) in batch.events().enumerate() {
@@ -265,7 +265,7 @@ impl Syslog {
                     encoded.event_bytes.push(u32::try_from(bytes).unwrap_or(u32::MAX));
                 }
                 Err(error) => {
-                    encoded.rejected.push(rejection(index, &error));
+                    encoded.refused.push(refusal(index, &error));
                     encoded.event_bytes.push(0);
                 }
             }
@@ -344,7 +344,7 @@ impl Syslog {
                 Ok(bytes) => sent += bytes as u64,
                 Err(error) if is_too_long(&error) => {
                     let reason = format!("the datagram is too long for the network: {error}; set a smaller max_bytes");
-                    encoded.rejected.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
+                    encoded.refused.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
                 Err(error) => {
                     // The system says so of an earlier datagram. This one was not sent.
@@ -392,7 +392,7 @@ impl Syslog {
     }
 }
 
-fn rejection(index: usize, error: &Unsendable) -> RefusedEvent {
+fn refusal(index: usize, error: &Unsendable) -> RefusedEvent {
     let status = match error {
         Unsendable::TooLong { .. } => TOO_LARGE,
         Unsendable::NoType => "no_type",
@@ -406,11 +406,11 @@ fn is_too_long(error: &std::io::Error) -> bool {
 }
 
 fn attempt_of(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
-    let Encoded { rejected, event_bytes, .. } = encoded;
-    let outcome = if rejected.is_empty() && retry.is_empty() {
+    let Encoded { refused, event_bytes, .. } = encoded;
+    let outcome = if refused.is_empty() && retry.is_empty() {
         Outcome::Delivered
     } else {
-        Outcome::Partial { rejected, retry, after: None, warnings: Vec::new() }
+        Outcome::Partial { refused, retry, after: None, warnings: Vec::new() }
     };
     Attempt { outcome, bytes, event_bytes: Some(event_bytes.into()), status: "ok".into() }
 }

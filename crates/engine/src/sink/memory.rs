@@ -120,8 +120,8 @@ impl MemorySink {
     fn accept(&self, batch: &Batch, outcome: &Option<Outcome>) {
         let refused: Vec<usize> = match outcome {
             None | Some(Outcome::Delivered) => Vec::new(),
-            Some(Outcome::Partial { rejected, retry, .. }) => {
-                rejected.iter().map(|rejection| rejection.index).chain(retry.iter().copied()).collect()
+            Some(Outcome::Partial { refused, retry, .. }) => {
+                refused.iter().map(|refusal| refusal.index).chain(retry.iter().copied()).collect()
             }
             Some(_) => return,
         };

@@ -158,11 +158,11 @@ pub enum Outcome {
     DeliveredWithWarnings(Vec<Warning>),
     /// The destination acknowledged every event, and requests a lower rate.
     SlowDown(String),
-    /// Some events were settled. Those in `rejected` will never be accepted. Those in `retry` (ascending) have to be
+    /// Some events were settled. Those in `refused` will never be accepted. Those in `retry` (ascending) have to be
     /// sent again. All others were delivered.
     Partial {
         /// Events that the destination will never accept.
-        rejected: Vec<RefusedEvent>,
+        refused: Vec<RefusedEvent>,
         /// Events to send again.
         retry: Vec<usize>,
         /// The destination's hint how long to wait before the events are sent again.
@@ -262,11 +262,11 @@ impl Outcome {
             Self::Delivered => Self::Delivered,
             Self::DeliveredWithWarnings(warnings) => Self::DeliveredWithWarnings(change_warnings(warnings, &change)),
             Self::SlowDown(reason) => Self::SlowDown(change(reason)),
-            Self::Partial { mut rejected, retry, after, warnings } => {
-                for rejection in &mut rejected {
-                    rejection.reason = change(std::mem::take(&mut rejection.reason));
+            Self::Partial { mut refused, retry, after, warnings } => {
+                for refusal in &mut refused {
+                    refusal.reason = change(std::mem::take(&mut refusal.reason));
                 }
-                Self::Partial { rejected, retry, after, warnings: change_warnings(warnings, &change) }
+                Self::Partial { refused, retry, after, warnings: change_warnings(warnings, &change) }
             }
             Self::RefusedSome { count, reason } => Self::RefusedSome { count, reason: change(reason) },
             Self::Busy(reason) => Self::Busy(change(reason)),
@@ -332,9 +332,9 @@ pub fn in_words(outcome: Outcome) -> String {
     let reasons = |warnings: &[Warning]| -> Vec<_> { warnings.iter().map(|warning| warning.reason.label()).collect() };
     match outcome {
         Outcome::DeliveredWithWarnings(warnings) => reasons(&warnings).join(" "),
-        Outcome::Partial { rejected, retry, after: None, warnings } => {
-            let rejected: Vec<usize> = rejected.into_iter().map(|rejection| rejection.index).collect();
-            let partial = format!("rejected {rejected:?} retry {retry:?}");
+        Outcome::Partial { refused, retry, after: None, warnings } => {
+            let refused: Vec<usize> = refused.into_iter().map(|refusal| refusal.index).collect();
+            let partial = format!("refused {refused:?} retry {retry:?}");
             [vec![partial.as_str()], reasons(&warnings)].concat().join(" ")
         }
         other => other.name(),

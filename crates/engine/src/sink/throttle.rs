@@ -29,7 +29,7 @@ impl Load {
             Outcome::SlowDown(_) | Outcome::Busy(_) => Self::Overloaded(None),
             Outcome::Failed(Failure::Transient { after, .. }) => Self::Overloaded(*after),
             // Events after a refused one are sent again at once, which is not a matter of load.
-            Outcome::Partial { rejected, retry, after, .. } if rejected.is_empty() && !retry.is_empty() => {
+            Outcome::Partial { refused, retry, after, .. } if refused.is_empty() && !retry.is_empty() => {
                 Self::Overloaded(*after)
             }
             Outcome::Partial { .. } | Outcome::RefusedSome { .. } => Self::Normal,
@@ -222,8 +222,8 @@ mod tests {
     #[test]
     fn only_overload_shrinks_the_window() {
         let text = String::new;
-        let partial = |rejected: &[usize], retry: &[usize], after| Outcome::Partial {
-            rejected: rejected
+        let partial = |refused: &[usize], retry: &[usize], after| Outcome::Partial {
+            refused: refused
                 .iter()
                 .map(|index| RefusedEvent { index: *index, status: text(), reason: text() })
                 .collect(),

@@ -108,7 +108,7 @@ impl ResponseView<'_> {
     }
 
     /// The event at `index` will never be accepted, and has the status of the response.
-    pub fn rejection(&self, index: usize, reason: String) -> RefusedEvent {
+    pub fn refusal(&self, index: usize, reason: String) -> RefusedEvent {
         RefusedEvent { index, status: self.status.as_u16().to_string(), reason }
     }
 

@@ -372,9 +372,9 @@ impl BatchDelivery<'_> {
                 self.warned(&[Warning { reason: WarningReason::SlowDown, text }]);
                 self.accept(part, bytes);
             }
-            Outcome::Partial { rejected, retry, after, warnings } => {
+            Outcome::Partial { refused, retry, after, warnings } => {
                 self.warned(&warnings);
-                self.settle_some(part, bytes, &status, rejected, retry, after).await
+                self.settle_some(part, bytes, &status, refused, retry, after).await
             }
             Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
             Outcome::Failed(Failure::Transient { reason, after }) => {
@@ -468,17 +468,17 @@ impl BatchDelivery<'_> {
         self.refused.extend(part.into_iter().map(refusal));
     }
 
-    /// Processes an answer that settled some events. `rejected` and `retry` are indices of `part`.
+    /// Processes an answer that settled some events. `refused` and `retry` are indices of `part`.
     async fn settle_some(
         &mut self,
         part: Vec<usize>,
         bytes: u64,
         status: &AttemptStatus,
-        rejected: Vec<RefusedEvent>,
+        refused: Vec<RefusedEvent>,
         retry: Vec<usize>,
         after: Option<Duration>,
     ) {
-        let Sorted { accepted, mut refused, again, is_untried } = Sorted::of(&part, rejected, retry);
+        let Sorted { accepted, mut refused, again, is_untried } = Sorted::of(&part, refused, retry);
         let settles = again.len() < part.len();
         self.refused.append(&mut refused);
         if !accepted.is_empty() {

@@ -14,20 +14,16 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    /// Sorts the events of `part`. `rejected` and `retry` are indices of `part`. The sink accepted the other events.
+    /// Sorts the events of `part`. `refused` and `retry` are indices of `part`. The sink accepted the other events.
     /// The first answer about an event counts. Indices outside `part` are ignored.
-    pub fn of(part: &[usize], rejected: Vec<RefusedEvent>, retry: Vec<usize>) -> Self {
+    pub fn of(part: &[usize], refused: Vec<RefusedEvent>, retry: Vec<usize>) -> Self {
         let mut is_accepted = vec![true; part.len()];
         let mut take = |place: usize| {
             let is_first = is_accepted.get_mut(place).is_some_and(std::mem::take);
             if is_first { part.get(place).copied() } else { None }
         };
-        let mut refused = Vec::new();
-        for RefusedEvent { index, status, reason } in rejected {
-            if let Some(index) = take(index) {
-                refused.push(RefusedEvent { index, status, reason });
-            }
-        }
+        let of_batch = |refusal: RefusedEvent| Some(RefusedEvent { index: take(refusal.index)?, ..refusal });
+        let refused: Vec<RefusedEvent> = refused.into_iter().filter_map(of_batch).collect();
         let again: Vec<usize> = retry.into_iter().filter_map(take).collect();
         let accepted = part.iter().zip(&is_accepted).filter(|(_, accepted)| **accepted).map(|(index, _)| *index);
         let before_again = part.strip_suffix(again.as_slice()).and_then(<[usize]>::last);
@@ -41,13 +37,13 @@ impl Sorted {
 mod tests {
     use super::*;
 
-    fn rejection(index: usize) -> RefusedEvent {
+    fn refusal(index: usize) -> RefusedEvent {
         RefusedEvent { index, status: "400".to_owned(), reason: "no".to_owned() }
     }
 
-    fn sorted(rejected: &[usize], retry: &[usize]) -> (Vec<usize>, Vec<usize>, Vec<usize>, bool) {
-        let rejected = rejected.iter().copied().map(rejection).collect();
-        let Sorted { accepted, refused, again, is_untried } = Sorted::of(&[10, 11, 12, 13], rejected, retry.to_vec());
+    fn sorted(refused: &[usize], retry: &[usize]) -> (Vec<usize>, Vec<usize>, Vec<usize>, bool) {
+        let refused = refused.iter().copied().map(refusal).collect();
+        let Sorted { accepted, refused, again, is_untried } = Sorted::of(&[10, 11, 12, 13], refused, retry.to_vec());
         (accepted, refused.iter().map(|refusal| refusal.index).collect(), again, is_untried)
     }
 

@@ -219,10 +219,10 @@ impl Case {
     }
 }
 
-fn partial(rejected: &[usize], retry: &[usize], after: Option<u64>) -> Outcome {
-    let rejection = |index: &usize| RefusedEvent { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
-    let rejected = rejected.iter().map(rejection).collect();
-    Outcome::Partial { rejected, retry: retry.to_vec(), after: after.map(Duration::from_secs), warnings: Vec::new() }
+fn partial(refused: &[usize], retry: &[usize], after: Option<u64>) -> Outcome {
+    let refusal = |index: &usize| RefusedEvent { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
+    let refused = refused.iter().map(refusal).collect();
+    Outcome::Partial { refused, retry: retry.to_vec(), after: after.map(Duration::from_secs), warnings: Vec::new() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,10 +373,10 @@ async fn temporarily_refused_events_wait_and_untried_events_do_not() {
     assert_eq!((case.counted(), seen.settled), ((3, 1), vec![0, 1, 2, 3]));
 
     // The delivery waits if the sink tried all events. A sink that settles some of them is not refusing.
-    for (rejected, again, is_refusing) in
+    for (refused, again, is_refusing) in
         [(&[][..], &[0, 1, 2, 3][..], true), (&[], &[1], false), (&[0], &[1, 3], false), (&[2], &[1, 3], false)]
     {
-        let case = Case::new([partial(rejected, again, None)]);
+        let case = Case::new([partial(refused, again, None)]);
         let health = &case.delivery.health;
         let observation = async {
             tokio::task::yield_now().await;
@@ -384,7 +384,7 @@ async fn temporarily_refused_events_wait_and_untried_events_do_not() {
         };
         let (seen, refuses) = tokio::join!(case.deliver(4, None), observation);
         assert!(!seen.waited.is_zero() && seen.result.is_ok(), "temporarily refused events are not sent in a hot loop");
-        assert_eq!(refuses, is_refusing, "{rejected:?} {again:?}");
+        assert_eq!(refuses, is_refusing, "{refused:?} {again:?}");
     }
 
     let case = Case::new([partial(&[], &[1], Some(5))]);

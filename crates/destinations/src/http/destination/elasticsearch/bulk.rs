@@ -215,7 +215,7 @@ fn judge_items<'a>(
     items: impl Iterator<Item = &'a Created<'a>>,
     warning: impl Fn(&Created<'_>) -> Option<Warning>,
 ) -> Outcome {
-    let mut rejected = Vec::new();
+    let mut refused = Vec::new();
     let mut retry = Vec::new();
     let mut settled = 0;
     let mut stop = None;
@@ -249,7 +249,7 @@ fn judge_items<'a>(
             }
             _ => {
                 settled += 1;
-                rejected.push(RefusedEvent { index, status: item.status.to_string(), reason: item.reason(response) });
+                refused.push(RefusedEvent { index, status: item.status.to_string(), reason: item.reason(response) });
             }
         }
     }
@@ -257,7 +257,7 @@ fn judge_items<'a>(
         (0, Some(reason), _) => Outcome::misconfigured(reason),
         (0, None, Some(reason)) if is_busy => Outcome::Busy(reason),
         (0, None, Some(reason)) => Outcome::retry_later(reason),
-        _ if !rejected.is_empty() || !retry.is_empty() => Outcome::Partial { rejected, retry, after: None, warnings },
+        _ if !refused.is_empty() || !retry.is_empty() => Outcome::Partial { refused, retry, after: None, warnings },
         _ if warnings.is_empty() => Outcome::Delivered,
         _ => Outcome::DeliveredWithWarnings(warnings),
     }
@@ -332,24 +332,24 @@ mod tests {
             (items([DROPPED, DROPPED]), "noop"),
             (items([ELSEWHERE, BACKING]), "rerouted"),
             (items([ELSEWHERE, DROPPED]), "rerouted noop"),
-            (items([ELSEWHERE, PARSING]), "rejected [1] retry [] rerouted"),
-            (items([DROPPED, BUSY]), "rejected [] retry [1] noop"),
+            (items([ELSEWHERE, PARSING]), "refused [1] retry [] rerouted"),
+            (items([DROPPED, BUSY]), "refused [] retry [1] noop"),
             (items([KNOWN_ELSEWHERE, BACKING]), "Delivered"),
             (items([CREATED, NOT_STORED]), "Delivered"),
-            (items([STORED, STORE_FAILED]), "rejected [1] retry [] failure_store"),
-            (items([MAPPER, ILLEGAL]), "rejected [0, 1] retry []"),
+            (items([STORED, STORE_FAILED]), "refused [1] retry [] failure_store"),
+            (items([MAPPER, ILLEGAL]), "refused [0, 1] retry []"),
             (items([CIRCUIT, NO_SHARD]), "Transient"),
-            (items([CLUSTER, CREATED]), "rejected [] retry [0]"),
+            (items([CLUSTER, CREATED]), "refused [] retry [0]"),
             (items([FORBIDDEN, FORBIDDEN]), "Misconfigured"),
-            (items([TOO_LARGE, CREATED]), "rejected [0] retry []"),
-            (items([CREATED, BUSY]), "rejected [] retry [1]"),
-            (items([DISK, PARSING]), "rejected [1] retry [0]"),
-            (items([PARSING, STRICT]), "rejected [0, 1] retry []"),
+            (items([TOO_LARGE, CREATED]), "refused [0] retry []"),
+            (items([CREATED, BUSY]), "refused [] retry [1]"),
+            (items([DISK, PARSING]), "refused [1] retry [0]"),
+            (items([PARSING, STRICT]), "refused [0, 1] retry []"),
             (items([BUSY, SHARDS]), "Busy"),
             (items([DISK, CLUSTER]), "Busy"),
             (items([BLOCKED, BLOCKED]), "Misconfigured"),
             (items([MISSING, BUSY]), "Misconfigured"),
-            (items([CREATED, BLOCKED]), "rejected [] retry [1]"),
+            (items([CREATED, BLOCKED]), "refused [] retry [1]"),
             (format!(r#"{{"errors":false,"items":[{CREATED}]}}"#), "Transient"),
             ("<html>a login page</html>".to_owned(), "Misconfigured"),
             (r#"{"took":1,"errors":false}"#.to_owned(), "Misconfigured"),
@@ -415,8 +415,8 @@ mod tests {
             let error = serde_json::json!({ "type": kind, "reason": reason });
             let item = serde_json::json!({ "create": { "status": 400, "error": error } }).to_string();
             assert_eq!(judged(200, &items([&item, &item])), "Misconfigured", "{item}");
-            assert_eq!(judged(200, &items([CREATED, &item])), "rejected [] retry [1]", "{item}");
-            assert_eq!(judged(200, &items([&item, PARSING])), "rejected [1] retry [0]", "{item}");
+            assert_eq!(judged(200, &items([CREATED, &item])), "refused [] retry [1]", "{item}");
+            assert_eq!(judged(200, &items([&item, PARSING])), "refused [1] retry [0]", "{item}");
             assert_eq!(judged_by(judge_all, 200, format!(r#"{{"items":[{item}]}}"#), 1), "Misconfigured", "one event");
             let whole = serde_json::json!({ "error": error, "status": 400 }).to_string();
             assert_eq!(judged(400, &whole), "Misconfigured", "{whole}");
@@ -432,7 +432,7 @@ mod tests {
         for reason in ["failed to parse: no write index is defined", "x: pipeline with id [s1] does not exist"] {
             let error = serde_json::json!({ "type": "illegal_argument_exception", "reason": reason });
             let item = serde_json::json!({ "create": { "status": 400, "error": error } }).to_string();
-            assert_eq!(judged(200, &items([CREATED, &item])), "rejected [1] retry []", "{item}");
+            assert_eq!(judged(200, &items([CREATED, &item])), "refused [1] retry []", "{item}");
         }
     }
 
@@ -458,8 +458,8 @@ mod tests {
         });
         let reason =
             "400 mapper_parsing_exception: failed to parse: Duplicate field 'data_stream' at [Source]".to_owned();
-        let rejected = vec![RefusedEvent { index: 1, status: "400".to_owned(), reason }];
-        assert_eq!(outcome, Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() });
+        let refused = vec![RefusedEvent { index: 1, status: "400".to_owned(), reason }];
+        assert_eq!(outcome, Outcome::Partial { refused, retry: Vec::new(), after: None, warnings: Vec::new() });
     }
 
     #[test]

@@ -193,9 +193,9 @@ impl Otlp {
             // The protocol forbids to send refused records again.
             Some((count, message)) if count >= response.events => {
                 let reason = response.quote(message.as_bytes());
-                let rejection = |index| RefusedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
-                let rejected = (0..response.events).map(rejection).collect();
-                Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() }
+                let refusal = |index| RefusedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
+                let refused = (0..response.events).map(refusal).collect();
+                Outcome::Partial { refused, retry: Vec::new(), after: None, warnings: Vec::new() }
             }
             Some((count, message)) => Outcome::RefusedSome { count, reason: response.quote(message.as_bytes()) },
         }

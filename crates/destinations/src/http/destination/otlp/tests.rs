@@ -30,7 +30,7 @@ fn each_response_in_json_has_its_outcome() {
         (200, r#"{"partialSuccess":{"rejectedLogRecords":"0","errorMessage":"slow down"}}"#, "message"),
         (200, r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}"#, "RefusedSome"),
         (200, r#"{"partialSuccess":{"rejectedLogRecords":2}}"#, "RefusedSome"),
-        (200, r#"{"partialSuccess":{"rejectedLogRecords":"4"}}"#, "rejected [0, 1, 2, 3] retry []"),
+        (200, r#"{"partialSuccess":{"rejectedLogRecords":"4"}}"#, "refused [0, 1, 2, 3] retry []"),
         (200, r#"{"partialSuccess":{"rejectedLogRecords":"-1"}}"#, "Delivered"),
         (200, "<html>a login page</html>", "Misconfigured"),
         (302, "", "Misconfigured"),
@@ -65,7 +65,7 @@ fn each_response_in_protobuf_has_its_outcome() {
         (vec![0x0a, 0], "Delivered"),
         (response(0, "slow down"), "message"),
         (response(2, "too old"), "RefusedSome"),
-        (response(9, ""), "rejected [0, 1, 2, 3] retry []"),
+        (response(9, ""), "refused [0, 1, 2, 3] retry []"),
         (response(-1, ""), "Delivered"),
         (b"<html>a login page</html>".to_vec(), "Misconfigured"),
     ] {

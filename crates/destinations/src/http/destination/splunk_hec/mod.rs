@@ -339,10 +339,10 @@ impl Destination for SplunkHec {
 /// The events that `outcome` calls delivered have to be sent again.
 fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
     match outcome {
-        Outcome::Partial { rejected, warnings, .. } => {
-            let refused = |index: &usize| rejected.iter().any(|rejection| rejection.index == *index);
-            let retry = (0..events).filter(|index| !refused(index)).collect();
-            Outcome::Partial { rejected, retry, after: None, warnings }
+        Outcome::Partial { refused, warnings, .. } => {
+            let is_refused = |index: &usize| refused.iter().any(|refusal| refusal.index == *index);
+            let retry = (0..events).filter(|index| !is_refused(index)).collect();
+            Outcome::Partial { refused, retry, after: None, warnings }
         }
         _ => Outcome::Busy(reason),
     }

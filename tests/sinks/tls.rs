@@ -95,7 +95,7 @@ async fn a_server_is_trusted_by_the_fingerprint_of_its_certificate() {
         matches!(&other.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains(&issued.fingerprint())),
         "the text names the fingerprint: {other:?}"
     );
-    assert_eq!((other.status.as_str(), receiver.requests().len()), ("tls", 1));
+    assert_eq!((other.status.label(), receiver.requests().len()), ("tls", 1));
 }
 
 #[tokio::test]

@@ -133,6 +133,6 @@ pub async fn holds_its_limits(intake: &Double<impl Contract>, lane: &dyn Sink, e
     let mut large = Batch::new(Stream::Activities);
     push(&mut large, "large", &"x".repeat(event_bytes));
     let attempt = lane.send(&large).await;
-    assert_eq!((attempt.outcome.name().as_str(), attempt.status.as_str()), ("TooLarge", "too_large"));
+    assert_eq!((attempt.outcome.name().as_str(), attempt.status.label()), ("TooLarge", "too_large"));
     assert_eq!(intake.requests().len(), before, "what is too large is not sent");
 }

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Target, assert_shown, outline};
 use crate::console::scripted::ScriptedTransport;
 use crate::console::{Client, ConsoleError, Limiters, RequestPermit, Response};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::record::{Clock, Identity, Stream, Timestamp};
 use crate::source::{Action, ConsoleHabits, Poll, PullSettings, SourcePosition};
 use crate::telemetry::{Meter, Telemetry};
@@ -148,7 +148,7 @@ fn assert_error(error: &ConsoleError) {
     let text = error.to_string();
     assert_shown(&text);
     assert!(!text.contains(TOKEN), "{text}");
-    if let Failure::Transient { after: Some(after), .. } = error.clone().into() {
+    if let Failure { kind: FailureKind::Transient, retry_after: Some(after), .. } = error.clone().into() {
         assert!(after.as_secs() <= 600, "{after:?}");
     }
 }

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::{Target, assert_shown, outline};
 use crate::destinations::http::{ResponseView, judges};
 use crate::failure::Failure;
+use crate::failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use crate::sink::Outcome;
 
 const STATUSES: [u16; 20] =
@@ -113,8 +114,8 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
             assert!((1..events).contains(count), "{count} of {events}");
             "some".to_owned()
         }
-        Outcome::Failed(Failure::Transient { reason, after }) => {
-            wait(after);
+        Outcome::Failed(Failure { kind: Transient, reason, retry_after }) => {
+            wait(retry_after);
             assert_shown(reason);
             outline(reason)
         }
@@ -126,7 +127,7 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
         Outcome::SlowDown(reason)
         | Outcome::TooLarge(reason)
         | Outcome::Refused(reason)
-        | Outcome::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) => {
+        | Outcome::Failed(Failure { kind: Unauthorized | Misconfigured, reason, .. }) => {
             assert_shown(reason);
             format!("{} {}", outcome.name(), outline(reason))
         }

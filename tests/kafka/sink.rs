@@ -5,6 +5,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::{Misconfigured, Transient};
 use s1_forwarder::record::{Identity, Stream};
 use s1_forwarder::sink::{Batch, Outcome, ProbeResult, Sink};
 use s1_forwarder::transform::Schema;
@@ -91,7 +92,7 @@ async fn a_refusal_of_the_topic_stops_the_lane_and_loses_nothing() {
     cluster.request_errors(RDKafkaApiKey::Produce, &[refused]);
     let attempt = lane.send(&batch(0..5)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("right to write")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) if reason.contains("right to write")),
         "{attempt:?}"
     );
     assert_eq!(attempt.status.label(), "TopicAuthorizationFailed");
@@ -119,7 +120,7 @@ async fn brokers_that_are_down_are_for_now() {
     cluster.broker_down(1).unwrap();
     let attempt = lane.send(&batch(0..5)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("127.0.0.1")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains("127.0.0.1")),
         "{attempt:?}"
     );
     assert_eq!(attempt.status.label(), "MessageTimedOut");
@@ -157,7 +158,7 @@ async fn a_producer_that_failed_for_good_is_made_again() {
     let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     cluster.request_errors(RDKafkaApiKey::Produce, &[fatal]);
     let attempt = lane.send(&batch(5..10)).await;
-    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
+    assert_eq!(attempt.outcome.failure_kind(), Some(Transient), "{attempt:?}");
     assert_eq!(context.shared.kafka_clients(), 0, "it was let go");
     assert_eq!(lane.send(&batch(5..10)).await.outcome, Outcome::Delivered);
     assert_eq!(ids(&read(&brokers, "t")), once(0..10));
@@ -244,13 +245,13 @@ async fn real_an_unknown_topic_is_tolerated_and_then_stops_the_lane() {
     assert!(matches!(lane.probe().await, ProbeResult::Failed(reason) if reason.contains("create the topic")));
     let first = lane.send(&batch(0..3)).await;
     assert!(
-        matches!(&first.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("create the topic")),
+        matches!(&first.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains("create the topic")),
         "{first:?}"
     );
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let second = lane.send(&batch(0..3)).await;
     assert!(
-        matches!(&second.outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("create the topic")),
+        matches!(&second.outcome, Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) if reason.contains("create the topic")),
         "{second:?}"
     );
 
@@ -285,7 +286,7 @@ async fn real_a_broker_that_is_frozen_for_40_seconds_receives_nothing_twice() {
             match lane.send(&left).await.outcome {
                 Outcome::Delivered => return,
                 Outcome::Partial { retry, .. } => left = left.select(retry),
-                outcome => assert!(matches!(outcome, Outcome::Failed(Failure::Transient { .. })), "{outcome:?}"),
+                outcome => assert_eq!(outcome.failure_kind(), Some(Transient), "{outcome:?}"),
             }
         }
     };
@@ -342,7 +343,7 @@ async fn real_a_broker_that_is_stopped_and_started_again_costs_nothing() {
     assert_eq!(lane.send(&batch(0..1_000)).await.outcome, Outcome::Delivered);
     broker.stop();
     let attempt = lane.send(&batch(1_000..2_000)).await;
-    assert!(matches!(attempt.outcome, Outcome::Failed(Failure::Transient { .. })), "{attempt:?}");
+    assert_eq!(attempt.outcome.failure_kind(), Some(Transient), "{attempt:?}");
     let starting = {
         let broker = broker.clone();
         tokio::task::spawn_blocking(move || broker.run())
@@ -355,7 +356,7 @@ async fn real_a_broker_that_is_stopped_and_started_again_costs_nothing() {
                 assert!(refused.is_empty(), "{refused:?}");
                 left = left.select(retry);
             }
-            outcome => assert!(matches!(outcome, Outcome::Failed(Failure::Transient { .. })), "{outcome:?}"),
+            outcome => assert_eq!(outcome.failure_kind(), Some(Transient), "{outcome:?}"),
         }
     }
     starting.await.unwrap();

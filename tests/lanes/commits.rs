@@ -12,7 +12,7 @@ use s1_forwarder::checkpoint::{
     CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, MemoryStore, StateError,
 };
 use s1_forwarder::emulator::Kind;
-use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::{Failure, FailureKind};
 use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
@@ -177,12 +177,10 @@ impl TransactionalSink for CommittingSink {
             let number = self.commits.fetch_add(1, Ordering::Relaxed);
             let outcome = match number {
                 _ if number % 5 == 4 => Outcome::retry_later("busy"),
-                _ if number % 7 == 6 => {
-                    Outcome::Failed(Failure::Superseded("what was committed is not known".to_owned()))
-                }
+                _ if number % 7 == 6 => Outcome::Failed(Failure::superseded("what was committed is not known")),
                 _ => Outcome::Delivered,
             };
-            if !matches!(outcome, Outcome::Failed(Failure::Transient { .. })) {
+            if outcome.failure_kind() != Some(FailureKind::Transient) {
                 let mut kept = self.kept.lock().unwrap();
                 kept.taken.extend(batch.events().map(|event| event.identity.to_string()));
                 kept.keep(&update);

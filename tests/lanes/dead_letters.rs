@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use s1_forwarder::emulator::Kind;
+use s1_forwarder::failure::FailureKind;
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
@@ -96,7 +97,10 @@ async fn a_sink_that_refuses_everything_stops_the_lane_and_dead_letters_nothing(
     let sink = MemorySink::new(harness.clock, |_, _| Some(Outcome::Refused("no such index".to_owned())));
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(30)).await;
-    assert!(matches!(running.metrics.state(), LaneState::Misconfigured(Misconfiguration::RefusedAll, _)));
+    assert!(matches!(
+        running.metrics.state(),
+        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::RefusedAll), _)
+    ));
     let metrics = running.drain().await;
     assert_eq!(metrics.send.dead_letters.load(Ordering::Relaxed), 0);
     assert_eq!(sink.total(), 0);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
+use s1_forwarder::failure::FailureKind;
 use s1_forwarder::lane::{Lane, LaneEnd, LaneMapping};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
@@ -57,7 +58,9 @@ async fn a_lane_that_stops_at_a_failure_goes_on_at_that_event_with_a_corrected_p
         let lane = || harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
         let running = harness.start(failing(lane(), OnError::Stop, &ids[failing_at..=failing_at]));
         sleep(Duration::from_secs(60)).await;
-        let LaneState::Misconfigured(Misconfiguration::ProgramFailed, error) = running.metrics.state() else {
+        let LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::ProgramFailed), error) =
+            running.metrics.state()
+        else {
             panic!("{:?}", running.metrics.state())
         };
         assert!(error.contains(&format!("failed on record {}, and", ids[failing_at])), "{error}");
@@ -126,7 +129,7 @@ async fn ten_failures_in_a_row_stop_the_lane_and_make_no_dead_letters_of_a_batch
         assert_eq!((metrics.send.dead_letters.load(Ordering::Relaxed), sink.total()), (kept, 0), "{failing_count}");
         match state {
             LaneState::Running => assert!(is_kept),
-            LaneState::Misconfigured(Misconfiguration::ProgramFailed, error) => {
+            LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::ProgramFailed), error) => {
                 assert!(!is_kept && error.contains("events in a row: remap: function call error"), "{error}");
                 assert!(error.ends_with(" --accept-refusals acme/activities/siem"), "{error}");
             }

@@ -73,7 +73,7 @@ async fn partial_acceptance_is_finished_without_repeats() {
 async fn unauthorized_pauses_the_lane_and_loses_nothing() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink = MemorySink::new(harness.clock, |attempt, _| {
-        (attempt < 3).then(|| Outcome::Failed(Failure::Unauthorized("401".to_owned())))
+        (attempt < 3).then(|| Outcome::Failed(Failure::unauthorized("401")))
     });
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(1200)).await;
@@ -284,7 +284,7 @@ async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     let sink = MemorySink::new(harness.clock, |attempt, _| {
         let after = Some(Duration::from_secs(300));
-        (attempt == 0).then(|| Outcome::Failed(Failure::Transient { reason: "429".to_owned(), after }))
+        (attempt == 0).then(|| Outcome::Failed(Failure::transient_after("429", after)))
     });
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(290)).await;
@@ -298,7 +298,7 @@ async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
 async fn a_retry_after_of_nothing_is_no_invitation_to_hammer() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     let sink = MemorySink::new(harness.clock, |_, _| {
-        Some(Outcome::Failed(Failure::Transient { reason: "503".to_owned(), after: Some(Duration::ZERO) }))
+        Some(Outcome::Failed(Failure::transient_after("503", Some(Duration::ZERO))))
     });
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(300)).await;
@@ -334,9 +334,7 @@ async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
     sink.judge_by(move |_, _| {
         let parallel = seen.upgrade().unwrap().parallel_now();
         let busy = parallel > reported.load(Ordering::Relaxed);
-        busy.then(|| {
-            Outcome::Failed(Failure::Transient { reason: "429".to_owned(), after: Some(Duration::from_secs(1)) })
-        })
+        busy.then(|| Outcome::Failed(Failure::transient_after("429", Some(Duration::from_secs(1)))))
     });
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;
@@ -370,8 +368,7 @@ async fn retry_after_holds_the_whole_lane() {
     let begun = Instant::now();
     let half_an_hour = Duration::from_secs(1_800);
     let sink = MemorySink::new(harness.clock, move |attempt, _| {
-        (attempt == 7)
-            .then(|| Outcome::Failed(Failure::Transient { reason: "429".to_owned(), after: Some(half_an_hour) }))
+        (attempt == 7).then(|| Outcome::Failed(Failure::transient_after("429", Some(half_an_hour))))
     });
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;

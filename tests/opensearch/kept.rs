@@ -1,6 +1,7 @@
 //! What the cluster acknowledges and does not keep where it belongs.
 
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::Transient;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Outcome, Sink, WarningReason};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ async fn warnings(node: &OpenSearch, keys: Value, ids: [&str; 3]) -> Vec<(Warnin
 async fn outcome(sink: &dyn Sink, ids: &[&str]) -> Outcome {
     loop {
         match sink.send(&events(ids)).await.outcome {
-            Outcome::Failed(Failure::Transient { .. }) => {}
+            Outcome::Failed(Failure { kind: Transient, .. }) => {}
             outcome => return outcome,
         }
     }

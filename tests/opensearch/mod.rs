@@ -12,6 +12,7 @@ use std::sync::Arc;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::Misconfigured;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::{Batch, Outcome, ProbeResult, Sink};
 use s1_forwarder::transform::{self, Origin, Schema, Transformer};
@@ -80,7 +81,7 @@ async fn a_refusal_of_the_cluster_itself_gives_up_no_document() {
         for ids in [&["1"][..], &["1", "2", "3", "4", "5"]] {
             let delivered = deliver(sink_in(keys.clone(), &context(Stream::Activities)), &events(ids)).await;
             assert!(
-                matches!(&delivered.result, Err(Failure::Misconfigured(reason)) if reason.contains(advice)),
+                matches!(&delivered.result, Err(Failure { kind: Misconfigured, reason, .. }) if reason.contains(advice)),
                 "{more}: {delivered:?}"
             );
             assert!(delivered.dead_letters.is_empty(), "{more}: {delivered:?}");

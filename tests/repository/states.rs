@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use s1_forwarder::failure::FailureKind;
 use s1_forwarder::telemetry::{LaneState, Misconfiguration};
 
 use super::reference_docs::{alerts, root};
@@ -16,10 +17,10 @@ fn states() -> Vec<LaneState> {
         LaneState::ConsoleRefused(String::new()),
         LaneState::SinkFailing(String::new()),
         LaneState::SinkRefused(String::new()),
-        LaneState::Misconfigured(Misconfiguration::SecretUnreadable, String::new()),
-        LaneState::Misconfigured(Misconfiguration::RefusedAll, String::new()),
-        LaneState::Misconfigured(Misconfiguration::ProgramFailed, String::new()),
-        LaneState::Misconfigured(Misconfiguration::ProgramOverran, String::new()),
+        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable), String::new()),
+        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::RefusedAll), String::new()),
+        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::ProgramFailed), String::new()),
+        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::ProgramOverran), String::new()),
         LaneState::Misconfigured(Misconfiguration::TooManyOrphans, String::new()),
         LaneState::Stopped(String::new()),
         LaneState::WaitingForClock(String::new()),
@@ -34,14 +35,7 @@ fn states() -> Vec<LaneState> {
             | LaneState::ConsoleRefused(_)
             | LaneState::SinkFailing(_)
             | LaneState::SinkRefused(_)
-            | LaneState::Misconfigured(
-                Misconfiguration::SecretUnreadable
-                | Misconfiguration::RefusedAll
-                | Misconfiguration::ProgramFailed
-                | Misconfiguration::ProgramOverran
-                | Misconfiguration::TooManyOrphans,
-                _,
-            )
+            | LaneState::Misconfigured(Misconfiguration::Failed(_) | Misconfiguration::TooManyOrphans, _)
             | LaneState::Stopped(_)
             | LaneState::WaitingForClock(_)
             | LaneState::Renamed(_)

@@ -84,7 +84,7 @@ fn refusal(index: usize, reason: &str) -> RefusedEvent {
 }
 
 fn unavailable(reason: &str, after: Option<Duration>) -> Outcome {
-    Outcome::Failed(Failure::Transient { reason: reason.to_owned(), after })
+    Outcome::Failed(Failure::transient_after(reason, after))
 }
 
 impl Destination {

@@ -2,6 +2,7 @@
 //! on demand.
 
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::{Misconfigured, Transient};
 use std::collections::{BTreeMap, BTreeSet};
 
 use s1_forwarder::destinations::SinkContext;
@@ -114,7 +115,9 @@ async fn a_clusters_own_refusal_gives_up_no_document() {
             whole.script([FaultRule::Answer(Reply::new(400, refusal))]);
             for elastic in [itemised, whole] {
                 let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
-                let Err(Failure::Misconfigured(reason)) = &delivered.result else { panic!("{delivered:?}") };
+                let Err(Failure { kind: Misconfigured, reason, .. }) = &delivered.result else {
+                    panic!("{delivered:?}")
+                };
                 assert!(reason.contains(advice), "{reason}");
                 assert!(
                     reason.starts_with(&format!("{}/logs-", elastic.url())) && reason.contains("/_bulk: 400 "),
@@ -139,7 +142,7 @@ async fn a_response_that_breaks_off_is_said_to_and_the_batch_is_halved() {
     elastic.script([FaultRule::Answer(Reply::new(200, begin))]);
     let attempt = sink(keys(&elastic, json!({}))).send(&batch(20..21)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("breaks off after 65 bytes")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains("breaks off after 65 bytes")),
         "{attempt:?}"
     );
 }
@@ -152,7 +155,7 @@ async fn blocked_documents_stop_the_lane_and_are_no_dead_letters() {
         push(&mut sent, "blocked", "poison");
         let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
         assert!(
-            matches!(&delivered.result, Err(Failure::Misconfigured(reason)) if reason.contains(poison.1)),
+            matches!(&delivered.result, Err(Failure { kind: Misconfigured, reason, .. }) if reason.contains(poison.1)),
             "{delivered:?}"
         );
         assert_eq!((delivered.delivered, delivered.dead_letters_counted, count(&elastic)), (20, 0, 20));

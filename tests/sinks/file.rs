@@ -1,4 +1,5 @@
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::{Misconfigured, Transient};
 use s1_forwarder::record::{Identity, Stream};
 use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use serde_json::{Value, json};
@@ -83,11 +84,11 @@ async fn lanes_that_share_a_file_do_not_tear_lines() {
 #[tokio::test]
 async fn a_full_disk_may_pass_and_a_wrong_path_does_not() {
     let full = sink(json!({ "type": "file", "path": "/dev/full" }));
-    assert!(matches!(full.send(&batch(0..1)).await.outcome, Outcome::Failed(Failure::Transient { .. })));
+    assert_eq!(full.send(&batch(0..1)).await.outcome.failure_kind(), Some(Transient));
 
     let directory = tempfile::tempdir().unwrap();
     let wrong = sink(json!({ "type": "file", "path": directory.path() }));
-    let Outcome::Failed(Failure::Misconfigured(reason)) = wrong.send(&batch(0..1)).await.outcome else {
+    let Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) = wrong.send(&batch(0..1)).await.outcome else {
         panic!("a directory")
     };
     assert!(reason.contains(&directory.path().display().to_string()), "the path is named: {reason}");

@@ -3,6 +3,7 @@
 use s1_forwarder::destinations::http::Ambient;
 use s1_forwarder::destinations::{SharedSinkResources, SinkContext};
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::{Misconfigured, Unauthorized};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
@@ -144,7 +145,7 @@ async fn what_is_wrong_stops_the_lane_and_loses_nothing() {
         }
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
-            matches!(&delivered.result, Err(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) if reason.contains(expected)),
+            matches!(&delivered.result, Err(Failure { kind: Unauthorized | Misconfigured, reason, .. }) if reason.contains(expected)),
             "{delivered:?}"
         );
         assert!(delivered.dead_letters_counted == 0 && !format!("{delivered:?}").contains("canary"));

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::Misconfigured;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
@@ -129,7 +130,7 @@ async fn too_many_labels_stop_the_lane_before_anything_is_given_up() {
     let labels: BTreeMap<_, _> = (0..14).map(|number| (format!("label{number}"), "x")).collect();
     let outcome = sink(keys(&receiver, json!({ "labels": labels }))).send(&batch(0..3)).await.outcome;
     assert!(
-        matches!(&outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("limit 15")),
+        matches!(&outcome, Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) if reason.contains("limit 15")),
         "{outcome:?}"
     );
 }

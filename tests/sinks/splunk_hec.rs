@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, ProbeResult, Sink};
 use s1_forwarder::transform::Schema;
@@ -79,7 +80,7 @@ async fn the_raw_endpoint_gets_lines_and_the_rest_in_its_address() {
     assert_eq!(collector.events(), bodies);
     let wrong = lane(&collector, json!({ "endpoint": "raw", "index": "other", "acknowledgement": {} }));
     assert!(
-        matches!(wrong.send(&sent).await.outcome, Outcome::Failed(Failure::Misconfigured(reason)) if reason.contains("index"))
+        matches!(wrong.send(&sent).await.outcome, Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) if reason.contains("index"))
     );
 }
 
@@ -134,7 +135,7 @@ async fn tokens_and_channels_are_distinguished() {
         let lane = lane(&collector, more);
         let attempt = lane.send(&batch(0..1)).await;
         let right = match &attempt.outcome {
-            Outcome::Failed(Failure::Unauthorized(said)) | Outcome::Failed(Failure::Misconfigured(said)) => {
+            Outcome::Failed(Failure { kind: Unauthorized | Misconfigured, reason: said, .. }) => {
                 // The configured part of the path is not shown.
                 let hidden = if said.contains("404") { "/…" } else { "" };
                 let begin = format!("{}{hidden}/services/collector/event: 40", collector.url());
@@ -167,7 +168,7 @@ async fn a_wrong_index_stops_the_lane() {
     let collector = Collector::start(Hec { indexes: BTreeSet::from(["edr".to_owned()]), ..Hec::default() }).await;
     let attempt = lane(&collector, json!({ "index": "erd" })).send(&batch(0..3)).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Failed(Failure::Misconfigured(said)) if said.contains("index")),
+        matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Misconfigured, reason: said, .. }) if said.contains("index")),
         "{attempt:?}"
     );
 }
@@ -207,7 +208,7 @@ async fn what_is_never_acknowledged_is_sent_again() {
 async fn a_page_instead_of_an_acknowledgement_is_named() {
     let collector = Collector::start(Hec { acks: true, ack_page: true, ..Hec::default() }).await;
     let attempt = lane(&collector, acknowledged(json!({}))).send(&batch(0..3)).await;
-    let Outcome::Failed(Failure::Misconfigured(reason)) = &attempt.outcome else { panic!("{attempt:?}") };
+    let Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) = &attempt.outcome else { panic!("{attempt:?}") };
     for part in ["the query for acknowledgements", "<html>load balancer", "/services/collector/ack", "or remove"] {
         assert!(reason.contains(part), "{part}: {reason}");
     }
@@ -281,7 +282,7 @@ async fn an_acknowledgement_of_a_new_request_does_not_settle_an_older_one() {
             collector.script([FaultRule::AcceptAndReset]);
         }
         let new = lane.send(&after).await;
-        assert!(matches!(new.outcome, Outcome::Busy(_) | Outcome::Failed(Failure::Transient { .. })), "{new:?}");
+        assert!(matches!(new.outcome, Outcome::Busy(_) | Outcome::Failed(Failure { kind: Transient, .. })), "{new:?}");
         let old = old.await.unwrap();
         assert!(matches!(old.outcome, Outcome::Busy(_)), "{is_lost}: {old:?}");
         assert_eq!(lane.send(&after).await.outcome, Outcome::Delivered);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use s1_forwarder::destinations::SinkContext;
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::Transient;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::{Batch, Outcome, ProbeResult};
 use s1_forwarder::transform::Schema;
@@ -31,7 +32,7 @@ fn ids(messages: &[String]) -> Vec<u32> {
 
 fn lost(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::Failed(Failure::Transient { reason, .. }) => reason,
+        Outcome::Failed(Failure { kind: Transient, reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
 }

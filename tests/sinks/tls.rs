@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use s1_forwarder::emulator::{Console, Server, Setup, Token, system_clock};
 use s1_forwarder::failure::Failure;
+use s1_forwarder::failure::FailureKind::Transient;
 use s1_forwarder::sink::{Outcome, ProbeResult};
 use serde_json::{Value, json};
 
@@ -48,7 +49,7 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
         let lane = sink(keys(address, &tls));
         let attempt = lane.send(&batch(0..3)).await;
         assert!(
-            matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("certificate")),
+            matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains("certificate")),
             "{tls} → {attempt:?}"
         );
         assert_eq!(attempt.status.label(), "tls");
@@ -69,7 +70,7 @@ async fn a_certificate_that_has_expired_is_named() {
         let front = TlsFront::start(receiver.address(), &issued, None).await;
         let attempt = sink(keys(front.address(), &trusting)).send(&batch(0..3)).await;
         assert!(
-            matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains(part)),
+            matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains(part)),
             "{part}: {attempt:?}"
         );
     }
@@ -92,7 +93,7 @@ async fn a_server_is_trusted_by_the_fingerprint_of_its_certificate() {
 
     let other = sink(keys(front.address(), &tls(json!(["00".repeat(32)])))).send(&batch(0..3)).await;
     assert!(
-        matches!(&other.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains(&issued.fingerprint())),
+        matches!(&other.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains(&issued.fingerprint())),
         "the text names the fingerprint: {other:?}"
     );
     assert_eq!((other.status.label(), receiver.requests().len()), ("tls", 1));
@@ -107,7 +108,7 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
     let front = TlsFront::start(receiver.address(), &servers.issue(&["127.0.0.1"]), Some(&clients)).await;
     let mut tls = trust(&servers, directory.path());
     let without = sink(keys(front.address(), &tls)).send(&batch(0..3)).await;
-    assert!(matches!(without.outcome, Outcome::Failed(Failure::Transient { .. })), "{without:?}");
+    assert_eq!(without.outcome.failure_kind(), Some(Transient), "{without:?}");
 
     // The first certificate is of another authority.
     let (cert_file, key_file) = servers.issue(&["forwarder"]).write(directory.path(), "client");
@@ -116,7 +117,7 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
     let lane = sink(keys(front.address(), &tls));
     for _ in 0..4 {
         let refused = lane.send(&batch(0..3)).await;
-        assert!(matches!(refused.outcome, Outcome::Failed(Failure::Transient { .. })), "not for its size: {refused:?}");
+        assert_eq!(refused.outcome.failure_kind(), Some(Transient), "not for its size: {refused:?}");
     }
     assert_eq!(receiver.requests().len(), 0);
     clients.issue(&["forwarder"]).write(directory.path(), "client");
@@ -125,7 +126,7 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
     loop {
         match lane.send(&batch(0..3)).await.outcome {
             Outcome::Delivered => break,
-            outcome => assert!(matches!(outcome, Outcome::Failed(Failure::Transient { .. })), "{outcome:?}"),
+            outcome => assert_eq!(outcome.failure_kind(), Some(Transient), "{outcome:?}"),
         }
         assert!(begun.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -156,7 +157,7 @@ async fn a_token_endpoint_has_certificates_of_its_own() {
     for lane in [&lane(&json!({})), &stranger] {
         let attempt = lane.send(&batch(0..3)).await;
         assert!(
-            matches!(&attempt.outcome, Outcome::Failed(Failure::Transient { reason, .. }) if reason.contains("token endpoint")),
+            matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains("token endpoint")),
             "{attempt:?}"
         );
     }
@@ -181,7 +182,7 @@ async fn a_sink_goes_through_its_own_proxy_with_its_password() {
     assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
     assert_eq!(proxy.asked(), ["CONNECT siem.example:443"]);
     let refused = through(format!("http://{}", proxy.address())).send(&batch(0..3)).await;
-    assert!(matches!(refused.outcome, Outcome::Failed(Failure::Transient { .. })), "{refused:?}");
+    assert_eq!(refused.outcome.failure_kind(), Some(Transient), "{refused:?}");
     assert!(!format!("{lane:?}").contains("canary"));
 
     let plain = Proxy::start(receiver.address(), None).await;

@@ -77,11 +77,7 @@ pub fn dead_letters(directory: &Path) -> Vec<Value> {
 /// Returns why an attempt failed; "" if it did not.
 pub fn reason(attempt: &Attempt) -> &str {
     match &attempt.outcome {
-        Outcome::Failed(Failure::Unauthorized(reason))
-        | Outcome::Failed(Failure::SecretUnreadable(reason))
-        | Outcome::Failed(Failure::RefusedAll(reason))
-        | Outcome::Failed(Failure::Misconfigured(reason))
-        | Outcome::Failed(Failure::Transient { reason, .. }) => reason,
+        Outcome::Failed(failure) => &failure.reason,
         _ => "",
     }
 }

@@ -12,42 +12,64 @@ use tokio::time::Instant;
 
 /// Reason why something failed, classified by what has to happen next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+#[error("{reason}")]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// Text for the operator.
+    pub reason: String,
+    /// The shortest wait before the next attempt, if the failure is transient and the other side names one.
+    pub retry_after: Option<Duration>,
+}
+
+/// Declares the kinds of failures, each with the constructor of a failure of this kind.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $constructor:ident,)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum FailureKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl FailureKind {
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// Returns the name in logs and as the reason of conditions.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)*
+                }
+            }
+        }
+
+        impl Failure {
+            $($(#[$doc])*
+            pub fn $constructor(reason: impl Into<String>) -> Self {
+                Self::new(FailureKind::$kind, reason)
+            })*
+        }
+    };
+}
+
+kinds! {
     /// Another attempt may succeed: unreachable, throttled, timed out.
-    #[error("{reason}")]
-    Transient {
-        /// Text for the operator.
-        reason: String,
-        /// The shortest wait before the next attempt, if the other side names one.
-        after: Option<Duration>,
-    },
+    Transient = transient,
     /// The credentials are refused.
-    #[error("{0}")]
-    Unauthorized(String),
+    Unauthorized = unauthorized,
     /// A secret or certificate of the settings cannot be read on this side: nobody was asked.
-    #[error("{0}")]
-    SecretUnreadable(String),
+    SecretUnreadable = secret_unreadable,
     /// The sink refused all of many events in a row.
-    #[error("{0}")]
-    RefusedAll(String),
+    RefusedAll = refused_all,
     /// A program of the user failed, and its settings say that the lane stops then.
-    #[error("{0}")]
-    ProgramFailed(String),
+    ProgramFailed = program_failed,
     /// A program of the user took too long too often.
-    #[error("{0}")]
-    ProgramOverran(String),
+    ProgramOverran = program_overran,
     /// The settings are wrong, or a right is missing: every attempt fails until an operator changes that.
-    #[error("{0}")]
-    Misconfigured(String),
+    Misconfigured = misconfigured,
     /// A limit of this process is reached: every attempt fails until an operator changes it.
-    #[error("{0}")]
-    Full(String),
+    Full = full,
     /// The console's clock or this machine's is wrong, or what is stored is in the future: nothing can be asked for.
-    #[error("{0}")]
-    Clock(String),
+    Clock = clock,
     /// Another process has taken over, or it is unknown what took effect: what is stored has to be read again first.
-    #[error("{0}")]
-    Superseded(String),
+    Superseded = superseded,
 }
 
 /// Side of a lane that failed.
@@ -72,39 +94,14 @@ impl Side {
     pub const ALL: [Self; 6] = [Self::Claim, Self::Store, Self::Copy, Self::Console, Self::Sink, Self::DeadLetters];
 }
 
-#[cfg(any(test, feature = "testing"))]
 impl Failure {
-    /// Returns the name of the failure's variant.
-    pub fn name(&self) -> String {
-        format!("{self:?}").split(['(', ' ']).next().unwrap_or_default().to_owned()
+    pub fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), retry_after: None }
     }
-}
 
-#[cfg(any(test, feature = "testing"))]
-impl Failure {
-    /// Returns each failure, from the first on, for tables. A new one belongs into this chain, or tests do not compile.
-    pub fn each() -> Vec<Self> {
-        let reason = String::new;
-        let next = |failure: &Self| match failure {
-            Self::Transient { .. } => Some(Self::Unauthorized(reason())),
-            Self::Unauthorized(_) => Some(Self::SecretUnreadable(reason())),
-            Self::SecretUnreadable(_) => Some(Self::RefusedAll(reason())),
-            Self::RefusedAll(_) => Some(Self::ProgramFailed(reason())),
-            Self::ProgramFailed(_) => Some(Self::ProgramOverran(reason())),
-            Self::ProgramOverran(_) => Some(Self::Misconfigured(reason())),
-            Self::Misconfigured(_) => Some(Self::Full(reason())),
-            Self::Full(_) => Some(Self::Clock(reason())),
-            Self::Clock(_) => Some(Self::Superseded(reason())),
-            Self::Superseded(_) => None,
-        };
-        std::iter::successors(Some(Self::transient("")), next).collect()
-    }
-}
-
-impl Failure {
-    /// Returns a transient failure that names no wait.
-    pub fn transient(reason: impl Into<String>) -> Self {
-        Self::Transient { reason: reason.into(), after: None }
+    /// Returns a transient failure with the wait that the other side names, if it names one.
+    pub fn transient_after(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..Self::transient(reason) }
     }
 
     /// Returns the failure of a read or write. A path that cannot be used is misconfigured; a full disk, for example,
@@ -112,61 +109,20 @@ impl Failure {
     pub fn of_io(error: &io::Error, reason: String) -> Self {
         use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
         match error.kind() {
-            IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => Self::Misconfigured(reason),
+            IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => Self::misconfigured(reason),
             _ => Self::transient(reason),
-        }
-    }
-
-    /// Returns the text, for the operator.
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::Transient { reason, .. }
-            | Self::Unauthorized(reason)
-            | Self::SecretUnreadable(reason)
-            | Self::RefusedAll(reason)
-            | Self::ProgramFailed(reason)
-            | Self::ProgramOverran(reason)
-            | Self::Misconfigured(reason)
-            | Self::Full(reason)
-            | Self::Clock(reason)
-            | Self::Superseded(reason) => reason,
         }
     }
 
     /// Returns the failure with another text.
     #[must_use]
-    pub fn map_reason(mut self, change: impl FnOnce(String) -> String) -> Self {
-        let (Self::Transient { reason, .. }
-        | Self::Unauthorized(reason)
-        | Self::SecretUnreadable(reason)
-        | Self::RefusedAll(reason)
-        | Self::ProgramFailed(reason)
-        | Self::ProgramOverran(reason)
-        | Self::Misconfigured(reason)
-        | Self::Full(reason)
-        | Self::Clock(reason)
-        | Self::Superseded(reason)) = &mut self;
-        *reason = change(std::mem::take(reason));
-        self
+    pub fn map_reason(self, change: impl FnOnce(String) -> String) -> Self {
+        Self { reason: change(self.reason), ..self }
     }
 
     /// Whether every attempt fails until an operator changes something.
     pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Unauthorized(_)
-            | Self::SecretUnreadable(_)
-            | Self::RefusedAll(_)
-            | Self::ProgramFailed(_)
-            | Self::ProgramOverran(_)
-            | Self::Misconfigured(_)
-            | Self::Full(_) => true,
-            Self::Transient { .. } | Self::Clock(_) | Self::Superseded(_) => false,
-        }
-    }
-
-    /// Returns the shortest wait before the next attempt; zero if the other side names none.
-    pub fn after(&self) -> Duration {
-        if let Self::Transient { after: Some(after), .. } = self { *after } else { Duration::ZERO }
+        !matches!(self.kind, FailureKind::Transient | FailureKind::Clock | FailureKind::Superseded)
     }
 }
 

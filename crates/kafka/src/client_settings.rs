@@ -66,14 +66,14 @@ impl ClientSettings {
     /// Creates a client with `more` settings. A consumer ignores settings of producers.
     ///
     /// # Errors
-    /// [`Failure::Misconfigured`] if librdkafka does not accept the settings. The text has no secrets.
+    /// [`Failure::misconfigured`] if librdkafka does not accept the settings. The text has no secrets.
     pub fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
         let mut config: ClientConfig = self.config.clone().into_iter().collect();
         for (key, value) in more {
             config.set(*key, *value);
         }
         config.create_with_context(self.events.clone()).map_err(|error| {
-            Failure::Misconfigured(format!("no Kafka client with these options: {}", creation_problem(error)))
+            Failure::misconfigured(format!("no Kafka client with these options: {}", creation_problem(error)))
         })
     }
 

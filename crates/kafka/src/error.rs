@@ -81,12 +81,12 @@ pub(super) fn failure_of(error: &RdKafkaError, what: &str, broker_error: Option<
         _ => "",
     };
     if !advice.is_empty() {
-        return Failure::Misconfigured(format!("{what}: {code}{advice}"));
+        return Failure::misconfigured(format!("{what}: {code}{advice}"));
     }
     match broker_error {
-        _ if class(code) == Class::Credentials => Failure::Unauthorized(format!("{what}: {code}")),
+        _ if class(code) == Class::Credentials => Failure::unauthorized(format!("{what}: {code}")),
         Some(broker_error) if class(broker_error.code) == Class::Credentials => {
-            Failure::Unauthorized(format!("{what}: {}", broker_error.reason))
+            Failure::unauthorized(format!("{what}: {}", broker_error.reason))
         }
         Some(broker_error) => Failure::transient(format!("{what}: {code}: {}", broker_error.reason)),
         None => Failure::transient(format!("{what}: {code}")),

@@ -114,14 +114,14 @@ impl KafkaLocation {
     /// Returns the settings of a client, with secrets read. `defaults` are more defaults.
     ///
     /// # Errors
-    /// [`Failure::SecretUnreadable`] if a secret of the options cannot be read.
+    /// [`Failure::secret_unreadable`] if a secret of the options cannot be read.
     pub fn client_settings(&self, defaults: &[(&str, &str)]) -> Result<ClientSettings, Failure> {
         let brokers = [("bootstrap.servers", self.brokers.as_str())];
         let defaults = DEFAULTS.iter().chain(defaults).chain(&brokers).copied();
         let credential = |(key, secret): (&String, &Secret)| (key.clone(), options::credential(key, secret));
         let given = self.options.iter().map(credential).collect();
         let config =
-            options::resolve(defaults, &given).map_err(|error| Failure::SecretUnreadable(error.to_string()))?;
+            options::resolve(defaults, &given).map_err(|error| Failure::secret_unreadable(error.to_string()))?;
         Ok(ClientSettings::new(config, None))
     }
 

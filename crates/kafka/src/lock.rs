@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 use tokio::time::Instant;
 
 use super::client_settings::{ANSWER_TIMEOUT, on_thread};
@@ -69,7 +69,7 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
         if let Some(Err(error)) = member.poll(POLL) {
             match failed(error) {
                 // librdkafka repeats the attempt.
-                Failure::Transient { reason, .. } => {
+                Failure { kind: FailureKind::Transient, reason, .. } => {
                     tracing::debug!(group, reason, "a consumer group was not joined yet")
                 }
                 failure => return Err(failure),
@@ -79,7 +79,7 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
         let members: Vec<_> = listed.groups().iter().flat_map(|group| group.members()).collect();
         if let Some(other) = members.iter().find(|member| member.client_id() != *PROCESS_NAME) {
             let (other, host) = (other.client_id(), other.client_host());
-            return Err(Failure::Superseded(format!(
+            return Err(Failure::superseded(format!(
                 "another command removes dead letters from it: {other}, at {host} (if it was killed, its lock expires after ten seconds)"
             )));
         }

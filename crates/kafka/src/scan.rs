@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 use tokio::time::Instant;
 
 use super::Events;
@@ -94,7 +94,7 @@ impl Topic {
                 Some(Err(error)) if code_of(&error) == RDKafkaErrorCode::GroupAuthorizationFailed => {}
                 Some(Err(error)) => match self.failure(&error) {
                     // librdkafka continues to read.
-                    Failure::Transient { reason, .. } => {
+                    Failure { kind: FailureKind::Transient, reason, .. } => {
                         tracing::debug!(topic = self.name, reason, "a read of a topic is delayed");
                         delay = Some(reason);
                     }

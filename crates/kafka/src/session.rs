@@ -155,13 +155,13 @@ impl ProducerSession {
     /// Returns the failure after which lanes have to be opened again. Every end of the session counts: the next session
     /// finds out whether the brokers still refuse.
     pub(super) fn superseded(&self) -> Option<Failure> {
-        self.end.get().map(|end| Failure::Superseded(end.to_string()))
+        self.end.get().map(|end| Failure::superseded(end.to_string()))
     }
 
     async fn commit_first_claim(&self, topic: &Topic, claim: &OwnClaim) -> Result<(), Failure> {
         match self.commit(vec![claim.message(0, false)], false).await {
             Ok(None) => Ok(()),
-            Ok(Some(abort)) => Err(Failure::Misconfigured(format!(
+            Ok(Some(abort)) => Err(Failure::misconfigured(format!(
                 "{}: {}; the user needs the rights Read, Write and Describe on this topic",
                 topic.title, abort.code
             ))),

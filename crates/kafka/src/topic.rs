@@ -187,7 +187,7 @@ impl Topic {
                 Ok(settings) => Ok(Some(settings)),
                 Err(AdminError::Refused(_)) => Ok(None),
                 Err(error @ (AdminError::Option(_) | AdminError::Tls(_))) => {
-                    Err(Failure::Misconfigured(format!("the settings of the {} cannot be read: {error}", self.title)))
+                    Err(Failure::misconfigured(format!("the settings of the {} cannot be read: {error}", self.title)))
                 }
                 Err(error) => Err(Failure::transient(format!("{}: {error}", self.title))),
             };
@@ -219,7 +219,7 @@ impl Topic {
             // Another process was faster.
             Ok(false) => {}
             Err(reason) => {
-                return Err(Failure::Misconfigured(format!(
+                return Err(Failure::misconfigured(format!(
                     "the {} does not exist and cannot be created ({reason}); create it with cleanup.policy=compact",
                     self.title
                 )));
@@ -297,7 +297,7 @@ impl Topic {
     /// Returns the failure for a topic that would delete records. A lane without its checkpoint begins at `since`
     /// again.
     fn would_forget(&self, policy: &str, reason: &str) -> Failure {
-        Failure::Misconfigured(format!(
+        Failure::misconfigured(format!(
             "the {} has cleanup.policy={policy} and would forget {}; set it to compact{reason}",
             self.title, self.holds
         ))

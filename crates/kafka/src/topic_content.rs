@@ -36,7 +36,7 @@ impl Entry {
         match (self.checkpoint, if_damaged) {
             (Some(checkpoint), _) => Ok(checkpoint),
             (None, IfDamaged::TakeAsEmpty) => Ok(Vec::new()),
-            (None, IfDamaged::Refuse) => Err(Failure::Misconfigured(format!(
+            (None, IfDamaged::Refuse) => Err(Failure::misconfigured(format!(
                 "the checkpoint of {lane} is damaged; in the `checkpoint_topic` of a sink, write a message without a \
                  value under this key to restart the lane without it; in a topic of --state: s1-forwarder state \
                  delete LANE"
@@ -147,7 +147,7 @@ impl TopicContent {
         let Some((headers, head)) = self.heads.get(lane) else { return Ok(None) };
         let format: u32 = headers.number("format");
         if format > FORMAT {
-            return Err(Failure::Misconfigured(format!(
+            return Err(Failure::misconfigured(format!(
                 "the checkpoint of {lane} was written by a newer release (format {format}, this one reads up to {FORMAT}); use that release"
             )));
         }

@@ -373,7 +373,7 @@ impl OwnedLane {
         let name = &self.records.lane;
         match self.id.reader.read(topic, [name.clone()]).await?.lane(name)? {
             Some(entry) if entry.owner == self.id.id && entry.stored.sequence == self.sequence() => Ok(()),
-            _ => Err(Failure::Superseded(format!("{name} was started by another process at the same time"))),
+            _ => Err(Failure::superseded(format!("{name} was started by another process at the same time"))),
         }
     }
 
@@ -399,7 +399,7 @@ impl OwnedLane {
         match committed.map_err(|failure| session.superseded().unwrap_or(failure))? {
             None => Ok(()),
             Some(abort) if is_refusal(abort.code) => {
-                Err(Failure::Misconfigured(format!("checkpoint topic `{}`: {}", self.records.topic, abort.code)))
+                Err(Failure::misconfigured(format!("checkpoint topic `{}`: {}", self.records.topic, abort.code)))
             }
             Some(abort) => Err(Failure::transient(format!("a transaction was aborted: {}", abort.code))),
         }

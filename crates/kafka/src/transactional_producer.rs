@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -75,7 +75,7 @@ struct LaneCommit {
 
 /// Returns the failure of a lane whose producer has ended.
 pub(super) fn closed() -> Failure {
-    Failure::Superseded("the Kafka producer was closed".to_owned())
+    Failure::superseded("the Kafka producer was closed")
 }
 
 impl TransactionSlot {
@@ -146,7 +146,7 @@ impl TransactionalProducer {
             let is_committed = self.transaction(first).await?;
             // A late copy of the request would end the next transaction.
             if let Some(reason) = self.end_txn.repeated(is_committed).await {
-                return Err(self.end_session(Failure::Superseded(reason)));
+                return Err(self.end_session(Failure::superseded(reason)));
             }
         }
         Ok(())
@@ -325,7 +325,7 @@ impl TransactionalProducer {
     async fn call<T: Send + 'static>(&self, call: impl FnOnce(&Producer) -> T + Send + 'static) -> Result<T, Failure> {
         let producer = self.producer.clone();
         let called = on_thread(move || call(&producer)).await;
-        called.map_err(|failure| self.end_session(Failure::Superseded(failure.to_string())))
+        called.map_err(|failure| self.end_session(Failure::superseded(failure.to_string())))
     }
 
     /// Ends the session after a fatal error.
@@ -335,9 +335,11 @@ impl TransactionalProducer {
         let code = fatal.as_ref().map_or(code_of(error), |(code, _)| *code);
         let failure = match self.client_settings.failure(error, &format!("transactional id {id}")) {
             _ if class(code) == Class::Fenced => {
-                Failure::Superseded(format!("transactional id {id} was initialised by another producer"))
+                Failure::superseded(format!("transactional id {id} was initialised by another producer"))
             }
-            Failure::Transient { reason, .. } => Failure::Superseded(fatal.map_or(reason, |(_, fatal)| fatal)),
+            Failure { kind: FailureKind::Transient, reason, .. } => {
+                Failure::superseded(fatal.map_or(reason, |(_, fatal)| fatal))
+            }
             failure => failure,
         };
         self.end_session(failure)

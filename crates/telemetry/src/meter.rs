@@ -399,7 +399,7 @@ mod tests {
         let telemetry = Arc::new(Telemetry::new());
         let start = || Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
         let before = start();
-        before.failed(Side::Console, &Failure::Unauthorized("401".to_owned()));
+        before.failed(Side::Console, &Failure::unauthorized("401"));
         before.report(LaneEvent::LaneEnds);
         let after = start();
         for event in [LaneEvent::LaneBegins, LaneEvent::CheckpointStored, LaneEvent::SinkAccepts] {

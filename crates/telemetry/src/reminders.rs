@@ -61,10 +61,10 @@ mod tests {
         let error = || "503 Service Unavailable".to_owned();
         for (side, failure) in [
             (Side::Console, Failure::transient(error())),
-            (Side::Console, Failure::Unauthorized(error())),
+            (Side::Console, Failure::unauthorized(error())),
             (Side::Sink, Failure::transient(error())),
-            (Side::Sink, Failure::Unauthorized(error())),
-            (Side::Sink, Failure::SecretUnreadable("no file".to_owned())),
+            (Side::Sink, Failure::unauthorized(error())),
+            (Side::Sink, Failure::secret_unreadable("no file")),
             (Side::Store, Failure::transient(error())),
         ] {
             let state = LaneState::of(side, &failure);

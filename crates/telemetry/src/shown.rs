@@ -1,7 +1,7 @@
 //! The state that a lane shows, and whether its console accepts its token. Both depend only on what has happened to the
 //! lane.
 
-use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_failure::{Failure, FailureKind, Side};
 
 /// Why a lane has no token that its console accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +44,8 @@ pub enum LaneState {
 /// Why a lane is misconfigured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misconfiguration {
-    /// A secret or certificate of the settings cannot be read.
-    SecretUnreadable,
-    /// The sink refused all of many events in a row.
-    RefusedAll,
-    /// A program of the pipeline failed, and its settings say that the lane stops then.
-    ProgramFailed,
-    /// A program of the pipeline took too long too often.
-    ProgramOverran,
+    /// A failure of this kind.
+    Failed(FailureKind),
     /// Too many checkpoints of the tenant's place belong to no file.
     TooManyOrphans,
 }
@@ -60,10 +54,7 @@ impl Misconfiguration {
     /// The name in logs and as the reason of conditions.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::SecretUnreadable => "SecretUnreadable",
-            Self::RefusedAll => "RefusedAll",
-            Self::ProgramFailed => "ProgramFailed",
-            Self::ProgramOverran => "ProgramOverran",
+            Self::Failed(kind) => kind.name(),
             Self::TooManyOrphans => "TooManyOrphans",
         }
     }
@@ -87,15 +78,15 @@ impl LaneState {
 
     /// The state that a failure on this side causes.
     pub fn of(side: Side, failure: &Failure) -> Self {
-        match (side, failure) {
-            (_, Failure::Superseded(reason)) => Self::Stopped(reason.clone()),
-            (Side::Store | Side::Copy | Side::DeadLetters, _) => Self::Stopped(failure.to_string()),
+        let error = || failure.reason.clone();
+        match (side, failure.kind) {
+            (_, FailureKind::Superseded) | (Side::Store | Side::Copy | Side::DeadLetters, _) => Self::Stopped(error()),
             (Side::Claim, _) => Self::halted(failure),
-            (Side::Console, Failure::Clock(error)) => Self::WaitingForClock(error.clone()),
+            (Side::Console, FailureKind::Clock) => Self::WaitingForClock(error()),
             (Side::Console, _) if failure.is_refusal() => Self::misconfigured(failure, Self::ConsoleRefused),
-            (Side::Console, _) => Self::ConsoleFailing(failure.to_string()),
+            (Side::Console, _) => Self::ConsoleFailing(error()),
             (Side::Sink, _) if failure.is_refusal() => Self::misconfigured(failure, Self::SinkRefused),
-            (Side::Sink, _) => Self::SinkFailing(failure.to_string()),
+            (Side::Sink, _) => Self::SinkFailing(error()),
         }
     }
 
@@ -106,23 +97,26 @@ impl LaneState {
 
     /// `Misconfigured` where the failure is of that kind.
     fn misconfigured(failure: &Failure, otherwise: fn(String) -> Self) -> Self {
-        match failure {
-            Failure::SecretUnreadable(error) => Self::Misconfigured(Misconfiguration::SecretUnreadable, error.clone()),
-            Failure::RefusedAll(error) => Self::Misconfigured(Misconfiguration::RefusedAll, error.clone()),
-            Failure::ProgramFailed(error) => Self::Misconfigured(Misconfiguration::ProgramFailed, error.clone()),
-            Failure::ProgramOverran(error) => Self::Misconfigured(Misconfiguration::ProgramOverran, error.clone()),
-            Failure::Full(error) => Self::Stopped(error.clone()),
-            other => otherwise(other.to_string()),
+        use FailureKind::{Full, ProgramFailed, ProgramOverran, RefusedAll, SecretUnreadable};
+        let error = failure.reason.clone();
+        match failure.kind {
+            kind @ (SecretUnreadable | RefusedAll | ProgramFailed | ProgramOverran) => {
+                Self::Misconfigured(Misconfiguration::Failed(kind), error)
+            }
+            Full => Self::Stopped(error),
+            _ => otherwise(error),
         }
     }
 
     /// True if the lane is tried at a low rate, since a person has to mend something outside of its file.
     pub(super) fn waits_for_person(&self) -> bool {
-        use Misconfiguration::{RefusedAll, SecretUnreadable};
-        matches!(
-            self,
-            Self::ConsoleRefused(_) | Self::SinkRefused(_) | Self::Misconfigured(SecretUnreadable | RefusedAll, _)
-        )
+        match self {
+            Self::ConsoleRefused(_) | Self::SinkRefused(_) => true,
+            Self::Misconfigured(Misconfiguration::Failed(kind), _) => {
+                matches!(kind, FailureKind::SecretUnreadable | FailureKind::RefusedAll)
+            }
+            _ => false,
+        }
     }
 
     /// The value of `lane_up`.
@@ -283,9 +277,9 @@ impl Shown {
     /// Returns why the lane has no token that its console accepts. `None` if the console accepts it, as far as the lane
     /// knows.
     pub fn token_problem(&self) -> Option<TokenProblem> {
-        match self.console.as_deref() {
-            Some(Failure::Unauthorized(_)) => Some(TokenProblem::Refused),
-            Some(Failure::SecretUnreadable(_)) => Some(TokenProblem::Unreadable),
+        match self.console.as_deref()?.kind {
+            FailureKind::Unauthorized => Some(TokenProblem::Refused),
+            FailureKind::SecretUnreadable => Some(TokenProblem::Unreadable),
             _ => None,
         }
     }

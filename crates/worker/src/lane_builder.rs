@@ -130,7 +130,7 @@ impl From<BuildLaneError> for Failure {
             BuildLaneError::Steps(error) => error.key.first().is_some_and(|key| key == "redact"),
         };
         let reason = error.to_string();
-        if is_unreadable { Self::SecretUnreadable(reason) } else { Self::Misconfigured(reason) }
+        if is_unreadable { Self::secret_unreadable(reason) } else { Self::misconfigured(reason) }
     }
 }
 

@@ -7,6 +7,7 @@ use http::Method;
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_engine::sink::lookup::Inconclusive;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Transient;
 use s1_forwarder_record::Identity;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -84,7 +85,9 @@ pub(crate) fn by_status(response: &ResponseView<'_>) -> Inconclusive {
 
 fn of_outcome(outcome: Outcome) -> Inconclusive {
     match outcome {
-        Outcome::Failed(Failure::Transient { reason, after }) => Inconclusive::Later { reason, after },
+        Outcome::Failed(Failure { kind: Transient, reason, retry_after }) => {
+            Inconclusive::Later { reason, after: retry_after }
+        }
         Outcome::TooLarge(reason) => Inconclusive::TooLarge(reason),
         other => Inconclusive::NoProof(other.reason().unwrap_or_default().to_owned()),
     }

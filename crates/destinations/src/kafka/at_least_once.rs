@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, ProbeResult, Sink};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Misconfigured, SecretUnreadable, Transient, Unauthorized};
 use s1_forwarder_kafka::{ClientSettings, Report, Tokens, find_partitions};
 use tokio::time::Instant;
 
@@ -63,7 +64,7 @@ impl KafkaSink {
 
     /// Returns the settings with secrets read.
     pub(super) fn client_settings(&self) -> Result<ClientSettings, Failure> {
-        let config = self.options.resolve().map_err(|error| Failure::SecretUnreadable(error.to_string()))?;
+        let config = self.options.resolve().map_err(|error| Failure::secret_unreadable(error.to_string()))?;
         let tokens = self.bearer.clone().map(|bearer| Arc::new(bearer) as Arc<dyn Tokens>);
         Ok(ClientSettings::new(config, tokens))
     }
@@ -90,9 +91,9 @@ impl KafkaSink {
 
     async fn deliver(&self, batch: &Batch) -> Attempt {
         let first = self.attempt(batch).await;
-        let is_unauthorized = matches!(first.outcome, Outcome::Failed(Failure::Unauthorized(_)));
-        let may_be_outdated = is_unauthorized
-            || matches!(first.outcome, Outcome::Failed(Failure::Misconfigured(_) | Failure::Transient { .. }));
+        let kind = first.outcome.failure_kind();
+        let is_unauthorized = kind == Some(Unauthorized);
+        let may_be_outdated = is_unauthorized || matches!(kind, Some(Misconfigured | Transient));
         if may_be_outdated && self.renew(is_unauthorized).await {
             return self.attempt(batch).await;
         }
@@ -103,7 +104,7 @@ impl KafkaSink {
         let producer = match self.producer().await {
             Ok(producer) => producer,
             Err(failure) => {
-                let status = if matches!(failure, Failure::SecretUnreadable(_)) { "secret" } else { "options" };
+                let status = if failure.kind == SecretUnreadable { "secret" } else { "options" };
                 return Attempt::unsent(Outcome::Failed(failure), status);
             }
         };
@@ -136,7 +137,7 @@ impl KafkaSink {
                 outcome = stop;
             }
         }
-        self.refused.store(matches!(outcome, Outcome::Failed(Failure::Misconfigured(_))), Ordering::Relaxed);
+        self.refused.store(outcome.failure_kind() == Some(Misconfigured), Ordering::Relaxed);
         Attempt::new(outcome, bytes, status)
     }
 

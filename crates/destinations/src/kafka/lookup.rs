@@ -13,6 +13,7 @@ use s1_forwarder_engine::checkpoint::ledger::Accounting;
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, Inconclusive, Lookup, Retention, SortedIdentities};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Transient;
 use s1_forwarder_kafka::{ClientSettings, SentEvent, Topic, TopicRetention};
 use s1_forwarder_record::{Identity, Timestamp, facts};
 use serde::de::IgnoredAny;
@@ -78,7 +79,7 @@ impl TopicLookup {
             doubted.into_iter().try_for_each(|identity| doubts.add(identity))
         });
         let retention = read.await.map_err(|failure| match failure {
-            Failure::Transient { reason, after } => Inconclusive::Later { reason, after },
+            Failure { kind: Transient, reason, retry_after } => Inconclusive::Later { reason, after: retry_after },
             failure => Inconclusive::NoProof(failure.to_string()),
         })?;
         let no_topic = || Inconclusive::NoProof(format!("there is no topic `{}`", self.topic));

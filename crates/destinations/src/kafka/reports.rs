@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use s1_forwarder_engine::sink::{AttemptStatus, Batch, Outcome, ProbeResult, RefusedEvent};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Transient;
 use s1_forwarder_kafka::{BrokerError, Class, Report, class};
 use tokio::time::Instant;
 
@@ -91,7 +92,7 @@ pub(crate) fn outcome(
     let reason = failed.map(|(_, code)| advice(*code)).next().unwrap_or_default();
     // Messages only time out. The broker error contains the cause.
     match broker_error.map(|error| failure_of_broker(error.clone())) {
-        Some(Failure::Transient { reason: cause, .. }) => Outcome::retry_later(format!("{reason}: {cause}")),
+        Some(Failure { kind: Transient, reason: cause, .. }) => Outcome::retry_later(format!("{reason}: {cause}")),
         Some(failure) => Outcome::Failed(failure),
         None => Outcome::retry_later(reason),
     }
@@ -100,8 +101,8 @@ pub(crate) fn outcome(
 /// Returns the failure of waiting messages after a broker error.
 pub(crate) fn failure_of_broker(error: BrokerError) -> Failure {
     match error.code {
-        code if class(code) == Class::Credentials => Failure::Unauthorized(error.reason),
-        Code::SSL => Failure::Misconfigured(error.reason),
+        code if class(code) == Class::Credentials => Failure::unauthorized(error.reason),
+        Code::SSL => Failure::misconfigured(error.reason),
         _ => Failure::transient(error.reason),
     }
 }
@@ -169,6 +170,7 @@ pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s1_forwarder_failure::FailureKind::Misconfigured;
     use s1_forwarder_record::{Identity, Stream};
 
     fn batch(record_ids: &[&str]) -> Batch {
@@ -235,10 +237,8 @@ mod tests {
         let tolerance = ReportPolicy::new(Duration::from_secs(30));
         let at = |code: Code, seconds: u64| {
             let now = start + Duration::from_secs(seconds);
-            matches!(
-                outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now),
-                Outcome::Failed(Failure::Misconfigured(_))
-            )
+            outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now).failure_kind()
+                == Some(Misconfigured)
         };
         assert!(!at(Code::UnknownTopic, 0) && !at(Code::UnknownTopic, 29) && at(Code::UnknownTopic, 30));
         assert!(!at(Code::PolicyViolation, 299) && at(Code::PolicyViolation, 300));
@@ -264,11 +264,11 @@ mod tests {
         assert_eq!(fatal(Code::OutOfOrderSequenceNumber, false), None);
         assert!(matches!(
             fatal(Code::OutOfOrderSequenceNumber, true),
-            Some(Outcome::Failed(Failure::Misconfigured(_)))
+            Some(Outcome::Failed(Failure { kind: Misconfigured, .. }))
         ));
         assert!(matches!(
             fatal(Code::ClusterAuthorizationFailed, false),
-            Some(Outcome::Failed(Failure::Misconfigured(_)))
+            Some(Outcome::Failed(Failure { kind: Misconfigured, .. }))
         ));
     }
 }

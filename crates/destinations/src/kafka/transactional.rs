@@ -12,6 +12,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, ProbeResult, Sink, TransactionalSink};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Unauthorized;
 use s1_forwarder_kafka::{Abort, AbortCause, IfDamaged, OwnedLane, Report, Topic, TransactionalId, is_refusal};
 use tokio::time::Instant;
 
@@ -88,7 +89,7 @@ impl TransactionalKafkaSink {
 
     fn lane(&self) -> Result<Arc<OwnedLane>, Failure> {
         let lane = self.lane.lock().clone();
-        lane.ok_or_else(|| Failure::Superseded("the lane's checkpoint was not read".to_owned()))
+        lane.ok_or_else(|| Failure::superseded("the lane's checkpoint was not read"))
     }
 
     /// Called after the brokers did not accept records of this lane. It shares no transactions for the next
@@ -217,9 +218,7 @@ impl CheckpointBackend for TransactionalKafkaSink {
 
     async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let claimed = match self.take_over().await {
-            Err(failure) if self.plain.renew(matches!(failure, Failure::Unauthorized(_))).await => {
-                self.take_over().await
-            }
+            Err(failure) if self.plain.renew(failure.kind == Unauthorized).await => self.take_over().await,
             other => other,
         };
         claimed.map_err(|failure| state_error(key, failure))

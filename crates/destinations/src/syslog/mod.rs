@@ -418,7 +418,7 @@ fn attempt_of(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
 fn failed(error: &DialError) -> Attempt {
     let (outcome, status) = match error {
         DialError::Unreachable(reason) => (Outcome::retry_later(reason), "connect"),
-        DialError::Tls(_) => (Outcome::Failed(Failure::SecretUnreadable(error.to_string())), "tls"),
+        DialError::Tls(_) => (Outcome::Failed(Failure::secret_unreadable(error.to_string())), "tls"),
         DialError::NotReachable(_) => (Outcome::misconfigured(error.to_string()), "address"),
     };
     Attempt::unsent(outcome, status)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 
 use super::{CheckpointKey, LaneId};
 
@@ -92,7 +92,10 @@ impl StateError {
 
     /// Returns true if this process must not write the checkpoint any more, or must claim it again before it does.
     pub fn is_superseded(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::Failed { failure: Failure::Superseded(_), .. })
+        matches!(
+            self,
+            Self::Conflict { .. } | Self::Failed { failure: Failure { kind: FailureKind::Superseded, .. }, .. }
+        )
     }
 }
 
@@ -107,7 +110,7 @@ impl From<StateError> for Failure {
         let reason = error.to_string();
         match error {
             StateError::Failed { failure, .. } => failure.map_reason(|_| reason),
-            StateError::Conflict { .. } => Self::Superseded(reason),
+            StateError::Conflict { .. } => Self::superseded(reason),
             StateError::Io { source, .. } => Self::of_io(&source, reason),
             StateError::Locked(_) => Self::transient(reason),
             StateError::Damaged { .. }
@@ -115,7 +118,7 @@ impl From<StateError> for Failure {
             | StateError::Journal { .. }
             | StateError::Unknown(_)
             | StateError::Exists(_)
-            | StateError::NotBuilt(_) => Self::Misconfigured(reason),
+            | StateError::NotBuilt(_) => Self::misconfigured(reason),
         }
     }
 }
@@ -137,17 +140,17 @@ mod tests {
             (StateError::Newer { place: "x".to_owned(), version: 9 }, "refusal"),
             (StateError::Journal { key: key(), segment: 1 }, "refusal"),
             (StateError::Conflict { key: key(), owner: "b".to_owned() }, "superseded"),
-            (failed(Failure::Unauthorized("no".to_owned())), "refusal"),
-            (failed(Failure::SecretUnreadable("no file".to_owned())), "refusal"),
-            (failed(Failure::Superseded("b".to_owned())), "superseded"),
+            (failed(Failure::unauthorized("no")), "refusal"),
+            (failed(Failure::secret_unreadable("no file")), "refusal"),
+            (failed(Failure::superseded("b")), "superseded"),
             (failed(Failure::transient("no broker")), "transient"),
         ] {
             let text = error.to_string();
             let superseded = error.is_superseded();
             let failure = Failure::from(error);
-            let found = match &failure {
-                Failure::Transient { .. } => "transient",
-                Failure::Superseded(_) => "superseded",
+            let found = match failure.kind {
+                FailureKind::Transient => "transient",
+                FailureKind::Superseded => "superseded",
                 _ => "refusal",
             };
             assert_eq!((found, failure.to_string()), (class, text));

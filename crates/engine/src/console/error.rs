@@ -125,12 +125,12 @@ impl From<ConsoleError> for Failure {
     fn from(error: ConsoleError) -> Self {
         let reason = error.to_string();
         match error {
-            ConsoleError::Transient { after, .. } => Self::Transient { reason, after },
+            ConsoleError::Transient { after, .. } => Self::transient_after(reason, after),
             ConsoleError::TooLarge(_) | ConsoleError::BadCursor(_) => Self::transient(reason),
-            ConsoleError::Unauthorized(_) => Self::Unauthorized(reason),
-            ConsoleError::NoToken(_) => Self::SecretUnreadable(reason),
+            ConsoleError::Unauthorized(_) => Self::unauthorized(reason),
+            ConsoleError::NoToken(_) => Self::secret_unreadable(reason),
             ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_) => {
-                Self::Misconfigured(reason)
+                Self::misconfigured(reason)
             }
         }
     }
@@ -158,6 +158,7 @@ fn describe(status: StatusCode, body: &[u8], secrets: &KnownSecrets) -> String {
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, header};
+    use s1_forwarder_failure::FailureKind;
 
     use super::*;
 
@@ -224,27 +225,15 @@ mod tests {
     /// A lane acts on the class alone.
     #[test]
     fn each_error_has_the_class_that_sinks_and_stores_use() {
-        let class = |status, with_cursor| match classify(status, Some("7"), "", with_cursor).into() {
-            Failure::Transient { after, .. } => format!("transient {after:?}"),
-            Failure::Unauthorized(_) => "unauthorized".to_owned(),
-            Failure::SecretUnreadable(_)
-            | Failure::RefusedAll(_)
-            | Failure::ProgramFailed(_)
-            | Failure::ProgramOverran(_)
-            | Failure::Full(_)
-            | Failure::Clock(_) => {
-                unreachable!("no status")
-            }
-            Failure::Misconfigured(_) => "misconfigured".to_owned(),
-            Failure::Superseded(_) => "superseded".to_owned(),
+        let class = |status, with_cursor| {
+            let failure = Failure::from(classify(status, Some("7"), "", with_cursor));
+            (failure.kind, failure.retry_after)
         };
-        assert_eq!(
-            (class(429, false), class(404, true)),
-            ("transient Some(7s)".to_owned(), "transient None".to_owned())
-        );
-        assert_eq!(class(401, false), "unauthorized");
+        assert_eq!(class(429, false), (FailureKind::Transient, Some(Duration::from_secs(7))));
+        assert_eq!(class(404, true), (FailureKind::Transient, None));
+        assert_eq!(class(401, false), (FailureKind::Unauthorized, None));
         for status in [400, 403, 404, 501] {
-            assert_eq!(class(status, false), "misconfigured", "{status}");
+            assert_eq!(class(status, false), (FailureKind::Misconfigured, None), "{status}");
         }
     }
 

@@ -63,17 +63,16 @@ impl Clocks {
     /// Returns the time by which a new lane resolves `since`.
     ///
     /// # Errors
-    /// [`Failure::Clock`] while the console's time is unknown, or one of the clocks is surely wrong.
+    /// [`Failure::clock`] while the console's time is unknown, or one of the clocks is surely wrong.
     pub fn beginning(self) -> Result<Timestamp, Failure> {
         if self.theirs.is_none() {
-            return Err(Failure::Clock(
+            return Err(Failure::clock(
                 "the console's answers have no valid `Date`, and a new lane begins by the console's clock: let what is on \
-                 the way pass this header on"
-                    .to_owned(),
+                 the way pass this header on",
             ));
         }
         if self.difference() > MAX_SKEW_AT_BEGIN {
-            return Err(Failure::Clock(format!(
+            return Err(Failure::clock(format!(
                 "{}; a new lane begins when they differ by less than a day",
                 self.words()
             )));
@@ -108,12 +107,12 @@ impl Lane {
     /// bound that is a few seconds ahead is reached soon.
     ///
     /// # Errors
-    /// [`Failure::Clock`] if a clock or the bound is wrong.
+    /// [`Failure::clock`] if a clock or the bound is wrong.
     pub(super) fn may_wait_for(&self, bound: Timestamp) -> Result<(), Failure> {
         let clocks = Clocks::of(&self.client);
         let overlap = self.pull.overlap;
         if bound.since(clocks.later()) > overlap.max(MIN_SKEW) {
-            return Err(Failure::Clock(format!(
+            return Err(Failure::clock(format!(
                 "the lane's position is {bound}, later than the console's clock and this machine's: wait until then, or set \
                  the lane to the TIME up to which the destination has all records (older ones are not delivered): \
                  s1-forwarder state set {} --to TIME{}",
@@ -121,7 +120,7 @@ impl Lane {
             )));
         }
         if clocks.are_apart(overlap) {
-            return Err(Failure::Clock(format!("{}; until then nothing is asked for", clocks.words())));
+            return Err(Failure::clock(format!("{}; until then nothing is asked for", clocks.words())));
         }
         Ok(())
     }

@@ -155,7 +155,7 @@ pub enum LaneCheckpointError {
 
 impl From<LaneCheckpointError> for Failure {
     fn from(error: LaneCheckpointError) -> Self {
-        Self::Misconfigured(error.to_string())
+        Self::misconfigured(error.to_string())
     }
 }
 

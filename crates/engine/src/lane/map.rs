@@ -139,7 +139,7 @@ pub async fn run(
         Err(panic) => panic,
     };
     let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
-    let failure = Failure::Transient { reason, after: Some(AFTER_PANIC) };
+    let failure = Failure::transient_after(reason, Some(AFTER_PANIC));
     lane.meter().report(LaneEvent::Halted(failure.clone()));
     Err(failure)
 }
@@ -371,7 +371,7 @@ impl Filler {
                         && let Some(overruns) = overruns
                     {
                         let reason = mapped.remap_error.as_deref().unwrap_or_default();
-                        *ended = overruns.lock().count(reason, now).map(Failure::ProgramOverran);
+                        *ended = overruns.lock().count(reason, now).map(Failure::program_overran);
                     }
                     let problem = count(meter, *schema, &mapped, &record.id);
                     match mapped.withheld() {
@@ -415,7 +415,7 @@ impl Filler {
             Some(OnError::Stop) => {
                 let reason = open.batch.events().next_back().and_then(|event| event.error).unwrap_or_default();
                 let id = &record.id;
-                *ended = Some(Failure::ProgramFailed(format!(
+                *ended = Some(Failure::program_failed(format!(
                     "a program of the pipeline failed on record {id}, and `on_error` is `stop`; the lane goes on when \
                      its file changes; {reason}"
                 )));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 use s1_forwarder_record::Timestamp;
 use tokio::time::Instant;
 
@@ -37,7 +37,8 @@ struct ScheduledPass {
 
 impl ScheduledPass {
     fn is_refused(&self) -> bool {
-        self.due.is_some() && matches!(self.failure, Some(Failure::Unauthorized(_) | Failure::Misconfigured(_)))
+        let kind = self.failure.as_ref().map(|failure| failure.kind);
+        self.due.is_some() && matches!(kind, Some(FailureKind::Unauthorized | FailureKind::Misconfigured))
     }
 }
 

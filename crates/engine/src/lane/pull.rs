@@ -269,7 +269,7 @@ impl PullStage<'_> {
             refusal => return Err(self.refused(refusal).await),
         };
         let reason = format!("{}{reason}", self.prefix);
-        let failure = Failure::Transient { reason, after };
+        let failure = Failure::transient_after(reason, after);
         self.lane.meter().failed(Side::Console, &failure);
         retry.failures += 1;
         let least = if retry.is_within_window { FAILURES_IN_WINDOW } else { 0 };

@@ -105,7 +105,7 @@ impl LaneMemory {
     /// Checks whether the poll may read more. The poll remembers `apart` entries that the position never will.
     ///
     /// # Errors
-    /// [`Failure::Full`] if the poll may read no more. A lane with less than its share of the pipeline's records may go
+    /// [`Failure::full`] if the poll may read no more. A lane with less than its share of the pipeline's records may go
     /// on.
     pub fn read_more(&self, apart: usize) -> Result<(), Failure> {
         self.set(self.in_position.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
@@ -140,7 +140,7 @@ impl LaneMemory {
         *own = records;
         let is_above_share = records >= max / pipeline.lanes.max(1);
         if pipeline.records >= max && is_above_share {
-            return Err(Failure::Full(format!(
+            return Err(Failure::full(format!(
                 "the lane remembers {records} records to avoid duplicates, and its pipeline {}: --remembered-max allows \
                  {max}. The console may invent records. If it does not, raise the limit, or shorten `overlap` and set the \
                  lane to a time: s1-forwarder state set --to TIME LANE",
@@ -151,7 +151,7 @@ impl LaneMemory {
             && pipeline.records >= MIN_REMEMBERED
             && (is_above_share || records >= MIN_REMEMBERED / pipeline.lanes.max(1))
         {
-            return Err(Failure::Full(format!(
+            return Err(Failure::full(format!(
                 "the lane remembers {records} records to avoid duplicates, and all lanes {all}, which is what a worker \
                  with this --memory-budget has room for: raise it, or shorten `overlap` of this pipeline and set the lane \
                  to a time: s1-forwarder state set --to TIME LANE"
@@ -179,6 +179,8 @@ impl Drop for LaneMemory {
 
 #[cfg(test)]
 mod tests {
+    use s1_forwarder_failure::FailureKind;
+
     use super::*;
 
     const BUDGET: usize = 1 << 30;
@@ -188,7 +190,7 @@ mod tests {
         let remembered = Remembered::new(1_000, BUDGET);
         let [greedy, modest, other] = ["acme", "acme", "globex"].map(|pipeline| remembered.lane(pipeline));
         assert_eq!((greedy.set(999), modest.set(0)), (Ok(()), Ok(())));
-        let Err(Failure::Full(reason)) = greedy.set(1_001) else { panic!("it may go on") };
+        let Err(Failure { kind: FailureKind::Full, reason, .. }) = greedy.set(1_001) else { panic!("it may go on") };
         assert!(reason.contains("1001 records") && reason.contains("--remembered-max allows 1000"), "{reason}");
         assert!(greedy.set(1_000).is_err());
         assert_eq!((modest.set(400), other.set(999)), (Ok(()), Ok(())));
@@ -229,7 +231,9 @@ mod tests {
         let remembered = Remembered::new(many * 10, many as usize * BYTES * BUDGET_DIVISOR);
         let [greedy, other] = ["acme", "globex"].map(|pipeline| remembered.lane(pipeline));
         assert_eq!(greedy.set(many as usize - 1), Ok(()));
-        let Err(Failure::Full(reason)) = greedy.set(many as usize) else { panic!("it may go on") };
+        let Err(Failure { kind: FailureKind::Full, reason, .. }) = greedy.set(many as usize) else {
+            panic!("it may go on")
+        };
         assert!(reason.contains("--memory-budget"), "{reason}");
         assert_eq!(other.set(MIN_REMEMBERED as usize - 1), Ok(()));
         assert!(other.set(MIN_REMEMBERED as usize).is_err());

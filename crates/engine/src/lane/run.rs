@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, select};
-use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_failure::{Failure, FailureKind, Side};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::FullJitter;
 use s1_forwarder_telemetry::{LaneEvent, lane_span};
@@ -363,8 +363,8 @@ impl Life {
     fn show(&self, side: Side, failure: &Failure) {
         let meter = self.lane.meter();
         meter.metrics.requeue_in_flight();
-        match (side, failure) {
-            (_, Failure::Superseded(_)) => meter.taken_over(failure),
+        match (side, failure.kind) {
+            (_, FailureKind::Superseded) => meter.taken_over(failure),
             // Another batch may have been accepted since dead letters could not be stored.
             (Side::Store | Side::DeadLetters, _) => meter.failed(side, failure),
             (Side::Sink, _) if failure.is_refusal() => meter.failed(side, failure),
@@ -377,10 +377,11 @@ impl Life {
         let OpenLane { schedule, token_backoff, sink_backoff, refusals, .. } = open;
         let Lane { random, budget, delivery, once, pull, .. } = &mut *self.lane;
         let after_refused = if *once { AFTER_REFUSED_ONCE } else { AFTER_REFUSED };
+        let retry_after = failure.retry_after.unwrap_or_default();
         match pause {
             Pause::PassGivenUp => return schedule.give_up(pass, failure.clone()),
             Pause::PassFailing => {
-                schedule.pass_failed(pass, failure.clone(), spread(AFTER_GIVING_WAY, random).max(failure.after()));
+                schedule.pass_failed(pass, failure.clone(), spread(AFTER_GIVING_WAY, random).max(retry_after));
             }
             Pause::ClockWrong => {
                 let every = pull.passes().get(pass).map_or(AFTER_GIVING_WAY, |pass| pass.every);
@@ -401,7 +402,7 @@ impl Life {
                 }
                 budget.set_proven(false);
                 let window = (delivery.retry.initial.0, delivery.retry.max.0);
-                schedule.pause(sink_backoff.next(window, random).max(failure.after()));
+                schedule.pause(sink_backoff.next(window, random).max(retry_after));
             }
             Pause::SinkRefusing => {
                 budget.set_proven(false);

@@ -194,7 +194,7 @@ impl<'a> SendStage<'a> {
             accepts_nothing()
         } else {
             let reason = "the sink has accepted nothing for a while".to_owned();
-            Failure::Transient { reason, after: Some(self.lane.delivery.throttle.blocked_for()) }
+            Failure::transient_after(reason, Some(self.lane.delivery.throttle.blocked_for()))
         };
         SideFailure { side, failure }
     }

@@ -54,6 +54,6 @@ impl Lane {
         };
         // From now on, the client uses no new token whose user sees none of these records.
         client.keep_scope(UserScope::of_ids(known));
-        Err(Failure::Unauthorized(reason))
+        Err(Failure::unauthorized(reason))
     }
 }

@@ -1,6 +1,6 @@
 //! The consequences of failures. No other module of a lane decides what follows from a failure.
 
-use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_failure::{Failure, FailureKind, Side};
 
 use super::LaneEnd;
 use super::backoff::ConsecutiveRefusals;
@@ -113,25 +113,27 @@ impl From<NotStored> for SessionFailure {
 /// Returns what the lane does after `failure` of `side`. `refusals` counts the refusals in a row before this failure.
 pub fn verdict(side: Side, failure: &Failure, policy: FailurePolicy, refusals: ConsecutiveRefusals) -> Verdict {
     let is_last = policy.once && refusals.end_a_run_with(failure);
-    match (side, failure) {
+    match (side, failure.kind) {
         (Side::Claim, _) if is_last => LEAVE_REFUSED,
         // Nothing was read or sent, so that the lane can wait for any other process.
         (Side::Claim, _) => Verdict::Again,
-        (_, Failure::Superseded(_)) if policy.reopens => Verdict::Exit(Exit::Reopen),
-        (_, Failure::Superseded(_)) => LEAVE_TAKEN_OVER,
+        (_, FailureKind::Superseded) if policy.reopens => Verdict::Exit(Exit::Reopen),
+        (_, FailureKind::Superseded) => LEAVE_TAKEN_OVER,
         (Side::Store, _) if is_last => LEAVE_REFUSED,
         (Side::Store | Side::Copy, _) => Verdict::Again,
         // Only a change of the pipeline file helps, and that starts another lane.
-        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) if policy.once => REFUSED,
-        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
+        (_, FailureKind::ProgramFailed | FailureKind::ProgramOverran) if policy.once => REFUSED,
+        (_, FailureKind::ProgramFailed | FailureKind::ProgramOverran) => Verdict::Pause(Pause::UntilStopped),
         // The other passes may be complete nevertheless.
-        (Side::Console, Failure::Misconfigured(_)) if policy.once => Verdict::Pause(Pause::PassGivenUp),
+        (Side::Console, FailureKind::Misconfigured) if policy.once => Verdict::Pause(Pause::PassGivenUp),
         _ if is_last => REFUSED,
-        (Side::Console, Failure::Misconfigured(_)) => Verdict::Pause(Pause::PassRefused),
-        (Side::Console, Failure::Unauthorized(_) | Failure::SecretUnreadable(_)) => Verdict::Pause(Pause::TokenRefused),
-        (Side::Console, Failure::Clock(_)) => Verdict::Pause(Pause::ClockWrong),
+        (Side::Console, FailureKind::Misconfigured) => Verdict::Pause(Pause::PassRefused),
+        (Side::Console, FailureKind::Unauthorized | FailureKind::SecretUnreadable) => {
+            Verdict::Pause(Pause::TokenRefused)
+        }
+        (Side::Console, FailureKind::Clock) => Verdict::Pause(Pause::ClockWrong),
         (Side::Console, _) => Verdict::Pause(Pause::PassFailing),
-        (Side::Sink | Side::DeadLetters, Failure::Transient { .. }) => Verdict::Pause(Pause::SinkFailing),
+        (Side::Sink | Side::DeadLetters, FailureKind::Transient) => Verdict::Pause(Pause::SinkFailing),
         (Side::Sink | Side::DeadLetters, _) => Verdict::Pause(Pause::SinkRefusing),
     }
 }
@@ -145,7 +147,7 @@ mod tests {
     /// Returns the count after this number of refusals in a row.
     fn after(refusals: usize) -> ConsecutiveRefusals {
         let mut counted = ConsecutiveRefusals::default();
-        (0..refusals).for_each(|_| counted.count(&Failure::Full(String::new())));
+        (0..refusals).for_each(|_| counted.count(&Failure::full("")));
         counted
     }
 
@@ -158,11 +160,11 @@ mod tests {
             Verdict::Exit(Exit::End(end)) => format!("end:{end:?}"),
             Verdict::Exit(Exit::Leave(end)) => format!("leave:{end:?}"),
         };
-        let line = |failure: &Failure| {
-            let columns = Side::ALL.map(|side| name(verdict(side, failure, mode, refusals)));
-            format!("{} {}", failure.name(), columns.join(" "))
+        let line = |kind: &FailureKind| {
+            let columns = Side::ALL.map(|side| name(verdict(side, &Failure::new(*kind, ""), mode, refusals)));
+            format!("{} {}", kind.name(), columns.join(" "))
         };
-        Failure::each().iter().map(line).collect()
+        FailureKind::ALL.iter().map(line).collect()
     }
 
     fn assert_table(mode: FailurePolicy, refusals: usize, expected: &str) {

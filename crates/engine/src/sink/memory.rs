@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use tokio::time::Instant;
 
@@ -162,7 +162,10 @@ impl Sink for MemorySink {
             let bytes = batch.body_bytes() as u64;
             let outcome = outcome.unwrap_or(Outcome::Delivered);
             // A judge gives the status as the reason.
-            let status = if let Outcome::Failed(Failure::Transient { reason, .. }) = &outcome { reason } else { "ok" };
+            let status = match &outcome {
+                Outcome::Failed(failure) if failure.kind == FailureKind::Transient => &failure.reason,
+                _ => "ok",
+            };
             let status = AttemptStatus::of_label(status);
             Attempt::new(outcome, bytes, status)
         })

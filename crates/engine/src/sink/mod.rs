@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 use s1_forwarder_settings::UsedProxy;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
@@ -178,9 +178,9 @@ pub enum Outcome {
         /// The text for the operator.
         reason: String,
     },
-    /// Nothing was accepted, and no event is to blame. After [`Failure::Transient`], whose wait is the destination's
-    /// `Retry-After`, the same bytes are sent again. After any other, the lane reports it, loses nothing, and retries
-    /// slowly. Reasons have no secrets.
+    /// Nothing was accepted, and no event is to blame. After a [`FailureKind::Transient`], whose wait is the
+    /// destination's `Retry-After`, the same bytes are sent again. After any other, the lane reports it, loses nothing,
+    /// and retries slowly. Reasons have no secrets.
     Failed(Failure),
     /// A response with status 200 accepted nothing, since the destination is busy or unavailable: no event is to blame.
     Busy(String),
@@ -228,19 +228,24 @@ impl Outcome {
 
     /// Returns the outcome for credentials that were refused after they were read again.
     pub fn unauthorized(reason: impl Into<String>) -> Self {
-        Self::Failed(Failure::Unauthorized(reason.into()))
+        Self::Failed(Failure::unauthorized(reason))
     }
 
     /// Returns the outcome for a wrong configuration: index, topic, address.
     pub fn misconfigured(reason: impl Into<String>) -> Self {
-        Self::Failed(Failure::Misconfigured(reason.into()))
+        Self::Failed(Failure::misconfigured(reason))
     }
 
-    /// Returns the name of the variant, or of its failure's variant, for test tables.
+    /// Returns why nothing was accepted, if no event is to blame.
+    pub fn failure_kind(&self) -> Option<FailureKind> {
+        if let Self::Failed(failure) = self { Some(failure.kind) } else { None }
+    }
+
+    /// Returns the name of the variant, or of its failure's kind, for test tables.
     #[cfg(any(test, feature = "testing"))]
     pub fn name(&self) -> String {
         match self {
-            Self::Failed(failure) => failure.name(),
+            Self::Failed(failure) => failure.kind.name().to_owned(),
             other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
         }
     }
@@ -248,7 +253,7 @@ impl Outcome {
     /// Returns the destination's reason; `None` for a delivered batch and for [`Self::Partial`].
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Failed(failure) => Some(failure.reason()),
+            Self::Failed(failure) => Some(&failure.reason),
             Self::RefusedSome { reason, .. } | Self::Busy(reason) | Self::TooLarge(reason) | Self::Refused(reason) => {
                 Some(reason)
             }

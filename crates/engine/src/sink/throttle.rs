@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -27,7 +27,9 @@ impl Load {
         match outcome {
             Outcome::Delivered | Outcome::DeliveredWithWarnings(_) => Self::Normal,
             Outcome::SlowDown(_) | Outcome::Busy(_) => Self::Overloaded(None),
-            Outcome::Failed(Failure::Transient { after, .. }) => Self::Overloaded(*after),
+            Outcome::Failed(Failure { kind: FailureKind::Transient, retry_after, .. }) => {
+                Self::Overloaded(*retry_after)
+            }
             // Events after a refused one are sent again at once, which is not a matter of load.
             Outcome::Partial { refused, retry, after, .. } if refused.is_empty() && !retry.is_empty() => {
                 Self::Overloaded(*after)
@@ -236,7 +238,7 @@ mod tests {
             (Outcome::Delivered, Load::Normal),
             (Outcome::DeliveredWithWarnings(Vec::new()), Load::Normal),
             (Outcome::SlowDown(text()), Load::Overloaded(None)),
-            (Outcome::Failed(Failure::Transient { reason: text(), after: seconds }), Load::Overloaded(seconds)),
+            (Outcome::Failed(Failure::transient_after(text(), seconds)), Load::Overloaded(seconds)),
             (partial(&[], &[1], seconds), Load::Overloaded(seconds)),
             (partial(&[0], &[1], None), Load::Normal),
             (partial(&[0], &[], None), Load::Normal),
@@ -257,7 +259,7 @@ mod tests {
     async fn no_attempt_begins_before_retry_after() {
         let throttle = Throttle::new(4);
         let start = Instant::now();
-        let busy = Outcome::Failed(Failure::Transient { reason: String::new(), after: Some(Duration::from_secs(30)) });
+        let busy = Outcome::Failed(Failure::transient_after("", Some(Duration::from_secs(30))));
         throttle.acquire().await.observe(&attempt(busy));
         assert!(!throttle.blocked_for().is_zero());
         let (first, second) = tokio::join!(throttle.acquire(), throttle.acquire());

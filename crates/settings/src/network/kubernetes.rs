@@ -168,8 +168,8 @@ impl From<KubernetesError> for Failure {
     fn from(error: KubernetesError) -> Self {
         let reason = error.to_string();
         match error {
-            KubernetesError::Access(_) => Self::Misconfigured(reason),
-            KubernetesError::Refused { code: 401, .. } => Self::Unauthorized(reason),
+            KubernetesError::Access(_) => Self::misconfigured(reason),
+            KubernetesError::Refused { code: 401, .. } => Self::unauthorized(reason),
             _ => Self::transient(reason),
         }
     }

@@ -381,7 +381,7 @@ impl SecretStore {
         let text = error.to_string();
         let failure = match error {
             SecretObjectError::Kubernetes(error) => error.into(),
-            SecretObjectError::Unreadable(_) | SecretObjectError::OfEarlierBuild(_) => Failure::Misconfigured(text),
+            SecretObjectError::Unreadable(_) | SecretObjectError::OfEarlierBuild(_) => Failure::misconfigured(text),
             SecretObjectError::Full { .. } | SecretObjectError::Contended(_) => Failure::transient(text),
         };
         DeadLetterError::Failed { place: self.place(), failure }

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_failure::FailureKind;
 use s1_forwarder_record::Stream;
 
 use super::*;
@@ -311,7 +312,8 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
 fn a_lane_has_one_series_with_its_present_state() {
     let telemetry = Arc::new(Telemetry::new());
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
-    let unreadable = LaneState::Misconfigured(Misconfiguration::SecretUnreadable, "no file".to_owned());
+    let unreadable =
+        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable), "no file".to_owned());
     for state in [LaneState::Running, LaneState::SinkFailing("503".to_owned()), unreadable] {
         lane.set_state(Timestamp::now(), state.clone());
         let samples = Scrape::of(&telemetry, Timestamp::now()).samples;

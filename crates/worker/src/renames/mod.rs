@@ -457,7 +457,7 @@ impl Renames {
                 "the file of `{}` has no lane {to}: was its sink renamed too? Name the lanes, as the log does",
                 to.pipeline
             );
-            return Err(Failure::Misconfigured(reason));
+            return Err(Failure::misconfigured(reason));
         }
         renaming.await?;
         let mut known = self.known.lock();

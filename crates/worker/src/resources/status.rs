@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use s1_forwarder_failure::FailureKind;
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::{
-    FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, PipelineState, Silence, TokenProblem,
-    TokenStatus,
+    FileStatus, LaneMetrics, LaneState, LaneWarnings, PipelineState, Silence, TokenProblem, TokenStatus,
 };
 use serde::Serialize;
 
@@ -291,7 +291,7 @@ impl View<'_> {
             return ("False", "Refused", message);
         }
         if let Some((_, message)) = failing(TokenProblem::Unreadable) {
-            return ("False", Misconfiguration::SecretUnreadable.name(), message);
+            return ("False", FailureKind::SecretUnreadable.name(), message);
         }
         if let Some(problem) = &self.token.new_token {
             return ("False", problem.name(), problem.to_string());
@@ -477,7 +477,7 @@ mod tests {
                 ["False SinkRefused", "True Answers", "True Accepted", "False SinkRefused"],
             ),
             (
-                LaneState::Misconfigured(Misconfiguration::SecretUnreadable, error("no file")),
+                LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable), error("no file")),
                 ["False SecretUnreadable", "True Answers", "True Accepted", "False SecretUnreadable"],
             ),
             (LaneState::Stopped(error("full")), ["False Stopped", "True Answers", "True Accepted", "False Stopped"]),
@@ -508,7 +508,10 @@ mod tests {
         assert_eq!(refused.conditions[0].message, "threats/siem: 401 Unauthorized (lanes that fail: 2)");
         let unread = lane(
             Stream::Threats,
-            LaneState::Misconfigured(Misconfiguration::SecretUnreadable, error("there is no such Secret")),
+            LaneState::Misconfigured(
+                Misconfiguration::Failed(FailureKind::SecretUnreadable),
+                error("there is no such Secret"),
+            ),
         );
         unread.set_token_problem(Some(TokenProblem::Unreadable));
         let words = ["False SecretUnreadable", "Unknown NoAnswer", "False SecretUnreadable", "Unknown NoAnswer"];

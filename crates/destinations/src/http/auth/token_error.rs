@@ -2,6 +2,7 @@
 
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 
 /// There is no token.
 #[derive(Debug, Clone)]
@@ -12,7 +13,7 @@ pub(crate) struct TokenError {
 impl TokenError {
     /// A secret of the settings cannot be read.
     pub(crate) fn unreadable(reason: &dyn std::error::Error) -> Self {
-        Self { outcome: Outcome::Failed(Failure::SecretUnreadable(reason.to_string())) }
+        Self { outcome: Outcome::Failed(Failure::secret_unreadable(reason.to_string())) }
     }
 
     /// The credentials are missing, unusable or refused.
@@ -25,9 +26,9 @@ impl TokenError {
         let add = |reason: String| format!("{reason}; {hint}");
         Self {
             outcome: match self.outcome {
-                Outcome::Failed(
-                    failure @ (Failure::Transient { .. } | Failure::Unauthorized(_) | Failure::Misconfigured(_)),
-                ) => Outcome::Failed(failure.map_reason(add)),
+                Outcome::Failed(failure @ Failure { kind: Transient | Unauthorized | Misconfigured, .. }) => {
+                    Outcome::Failed(failure.map_reason(add))
+                }
                 other => other,
             },
         }

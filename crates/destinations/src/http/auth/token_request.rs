@@ -6,6 +6,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use s1_forwarder_settings::{
     ClientError, HttpSettings, KnownSecrets, LOCAL_REQUEST_WAY, Proxy, RequestWay, Tls, local_client,
 };
@@ -122,7 +123,7 @@ impl TokenRequest {
         let text = format!("{prefix}{}", secret.expose_secret());
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             let reason = format!("the secret for `{name}` holds characters that no header can carry");
-            TokenError { outcome: Outcome::Failed(Failure::SecretUnreadable(reason)) }
+            TokenError { outcome: Outcome::Failed(Failure::secret_unreadable(reason)) }
         })?;
         value.set_sensitive(true);
         self.used.push(secret.clone());
@@ -213,9 +214,9 @@ pub(crate) fn by_status_of_azure(response: &ResponseView<'_>) -> Outcome {
 fn name_endpoint(url: &Endpoint, outcome: Outcome) -> Outcome {
     let prefix = format!("token endpoint {url}: ");
     match outcome {
-        Outcome::Failed(
-            failure @ (Failure::Transient { .. } | Failure::Unauthorized(_) | Failure::Misconfigured(_)),
-        ) => Outcome::Failed(failure.map_reason(|reason| prefix + &reason)),
+        Outcome::Failed(failure @ Failure { kind: Transient | Unauthorized | Misconfigured, .. }) => {
+            Outcome::Failed(failure.map_reason(|reason| prefix + &reason))
+        }
         Outcome::TooLarge(reason) | Outcome::Refused(reason) => Outcome::misconfigured(prefix + &reason),
         other => other,
     }

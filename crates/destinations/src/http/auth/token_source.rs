@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Unauthorized;
 use s1_forwarder_settings::{Credential, HttpSettings};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
@@ -124,7 +125,7 @@ impl TokenSource {
         }
         match self.fetch_once().await {
             // The secret may have been rotated.
-            Err(TokenError { outcome: Outcome::Failed(Failure::Unauthorized(_)) })
+            Err(TokenError { outcome: Outcome::Failed(Failure { kind: Unauthorized, .. }) })
                 if self.secret.as_ref().is_some_and(|secret| secret.reload().unwrap_or(false)) =>
             {
                 self.fetch_once().await

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method};
 use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Transient;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
@@ -272,8 +273,8 @@ impl Destination for GoogleSecops {
     /// A request is accepted or refused as a whole, and only the message says why.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match response.expect_refusal(response.expect_json("Google SecOps"), "error", "Google SecOps") {
-            Outcome::Failed(Failure::Transient { reason, after }) if response.status.as_u16() == 429 => {
-                Outcome::Failed(Failure::Transient { reason, after: after.or(Some(THROTTLED)) })
+            Outcome::Failed(Failure { kind: Transient, reason, retry_after }) if response.status.as_u16() == 429 => {
+                Outcome::Failed(Failure::transient_after(reason, retry_after.or(Some(THROTTLED))))
             }
             Outcome::Refused(reason) => {
                 let message = serde_json::from_slice::<ErrorBody>(response.body).map(|body| body.error.message);

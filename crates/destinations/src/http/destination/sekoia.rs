@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName};
 use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, ProbeResult, WarningReason};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Unauthorized;
 use s1_forwarder_settings::{Credential, HttpSettings, Secret};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
@@ -212,7 +213,7 @@ impl Destination for Sekoia {
         let accepted =
             ProbeResult::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"));
         let judge = move |response: &ResponseView<'_>| match response.expect_json("Sekoia.io") {
-            Outcome::Failed(Failure::Unauthorized(reason)) => {
+            Outcome::Failed(Failure { kind: Unauthorized, reason, .. }) => {
                 ProbeResult::Failed(format!("{endpoint} refuses the intake key: {reason}"))
             }
             outcome => ProbeResult::of(&outcome, endpoint, accepted),

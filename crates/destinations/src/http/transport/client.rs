@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use s1_forwarder_engine::sink::{Outcome, ProbeResult};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use s1_forwarder_settings::{HttpSettings, NotReachable, RenewableClient, UsedProxy};
 use url::Url;
 
@@ -109,14 +110,16 @@ impl SinkClient {
     /// Probes with a POST without a body, for destinations that check credentials before the body.
     pub(crate) async fn probe_with_empty_post(&self, endpoint: &Endpoint) -> ProbeResult {
         let judge = |response: &ResponseView<'_>| match response.by_status() {
-            Outcome::Failed(Failure::Unauthorized(_)) if self.auth.signer().is_some() => {
+            Outcome::Failed(Failure { kind: Unauthorized, .. }) if self.auth.signer().is_some() => {
                 ProbeResult::Reached(format!("{endpoint} asks for a signature, which only events have"))
             }
-            Outcome::Failed(Failure::Unauthorized(reason)) => {
+            Outcome::Failed(Failure { kind: Unauthorized, reason, .. }) => {
                 ProbeResult::Failed(format!("{endpoint}: credentials refused: {reason}"))
             }
-            Outcome::Failed(Failure::Misconfigured(reason)) => ProbeResult::Failed(format!("{endpoint}: {reason}")),
-            Outcome::Failed(Failure::Transient { reason, .. }) => {
+            Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) => {
+                ProbeResult::Failed(format!("{endpoint}: {reason}"))
+            }
+            Outcome::Failed(Failure { kind: Transient, reason, .. }) => {
                 ProbeResult::Failed(format!("{endpoint}: unavailable: {reason}"))
             }
             Outcome::Refused(reason) => ProbeResult::refused_without_events(endpoint, &reason),
@@ -195,10 +198,10 @@ impl From<NotReachable> for RequestError {
 impl From<AuthError> for RequestError {
     fn from(error: AuthError) -> Self {
         let (outcome, status) = match error {
-            AuthError::Secret(error) => (Outcome::Failed(Failure::SecretUnreadable(error.to_string())), "secret"),
+            AuthError::Secret(error) => (Outcome::Failed(Failure::secret_unreadable(error.to_string())), "secret"),
             AuthError::InvalidHeaderValue(name) => {
                 let reason = format!("the secret for `{name}` holds characters that no header can carry");
-                (Outcome::Failed(Failure::SecretUnreadable(reason)), "secret")
+                (Outcome::Failed(Failure::secret_unreadable(reason)), "secret")
             }
             AuthError::Token(TokenError { outcome }) => (outcome, "token"),
         };

@@ -11,6 +11,7 @@ use s1_forwarder_engine::sink::{
     Attempt, AttemptStatus, Batch, Limits, MaskedRequest, NoRequest, Outcome, ProbeResult, Sink,
 };
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::{HttpSettings, UsedProxy};
 use sha2::{Digest, Sha256};
@@ -82,7 +83,7 @@ impl<D: Destination> HttpSink<D> {
         }
         let mut used = UsedSecrets::default();
         let first = self.attempt_once(batch, &mut used).await;
-        let is_refused = matches!(first.outcome, Outcome::Failed(Failure::Unauthorized(_)));
+        let is_refused = first.outcome.failure_kind() == Some(Unauthorized);
         // After a 403 the credentials are valid and lack a permission.
         let are_invalid = first.status == AttemptStatus::Http(StatusCode::UNAUTHORIZED);
         if is_refused && self.client.renew(&used, are_invalid).await {
@@ -132,7 +133,9 @@ impl<D: Destination> HttpSink<D> {
         }
         self.size.answered();
         match &outcome {
-            Outcome::Failed(Failure::Misconfigured(_)) if response.status.is_success() => self.size.not_understood(),
+            Outcome::Failed(Failure { kind: Misconfigured, .. }) if response.status.is_success() => {
+                self.size.not_understood()
+            }
             Outcome::RefusedSome { .. } => self.size.partly_refused(),
             Outcome::TooLarge(_) => self.size.refused_size(batch.len(), batch.body_bytes()),
             _ if response.status.is_success() => self.size.understood(),
@@ -152,7 +155,7 @@ impl<D: Destination> HttpSink<D> {
 
     fn halve_if(&self, halves: bool, outcome: Outcome) -> Outcome {
         match outcome {
-            Outcome::Failed(Failure::Transient { reason, .. }) if halves => Outcome::TooLarge(reason),
+            Outcome::Failed(Failure { kind: Transient, reason, .. }) if halves => Outcome::TooLarge(reason),
             outcome => outcome,
         }
     }
@@ -225,9 +228,9 @@ impl<D: Destination> HttpSink<D> {
 fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
     let named = |reason: String| format!("{}: {reason}", endpoint.with_path());
     match outcome {
-        Outcome::Failed(
-            failure @ (Failure::Transient { .. } | Failure::Unauthorized(_) | Failure::Misconfigured(_)),
-        ) => Outcome::Failed(failure.map_reason(named)),
+        Outcome::Failed(failure @ Failure { kind: Transient | Unauthorized | Misconfigured, .. }) => {
+            Outcome::Failed(failure.map_reason(named))
+        }
         Outcome::Busy(reason) => Outcome::Busy(named(reason)),
         other => other,
     }

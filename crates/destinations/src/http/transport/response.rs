@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use s1_forwarder_engine::sink::{Outcome, RefusedEvent};
-use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::{Failure, FailureKind};
 use s1_forwarder_settings::{KnownSecrets, retry_after, wants_tls};
 use serde::de::IgnoredAny;
 
@@ -70,7 +70,9 @@ impl ResponseView<'_> {
     /// The outcome by status alone, for statuses that the destination does not define differently.
     pub fn by_status(&self) -> Outcome {
         match self.by_status_anywhere() {
-            Outcome::Failed(Failure::Misconfigured(reason)) if matches!(self.status.as_u16(), 404 | 405 | 410) => {
+            Outcome::Failed(Failure { kind: FailureKind::Misconfigured, reason, .. })
+                if matches!(self.status.as_u16(), 404 | 405 | 410) =>
+            {
                 Outcome::misconfigured(format!("{reason}; check `url`"))
             }
             outcome => outcome,
@@ -157,7 +159,7 @@ impl ResponseView<'_> {
 
     /// The bytes may be sent again later, after `Retry-After`.
     pub fn retry_later(&self) -> Outcome {
-        Outcome::Failed(Failure::Transient { reason: self.reason(), after: self.retry_after() })
+        Outcome::Failed(Failure::transient_after(self.reason(), self.retry_after()))
     }
 
     /// A redirect is not followed: it usually leads to a login page, which would answer 200.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use s1_forwarder_failure::FailureKind;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_telemetry::{LaneState, Telemetry};
 use tokio::time::{sleep, timeout};
@@ -137,7 +138,7 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
     writer.policy.once = true;
     writer.events_settled(true);
     let refused = writer.flush(&mut checkpoint).await.unwrap_err();
-    assert!(matches!(refused.failure, Failure::Misconfigured(_)), "{refused:?}");
+    assert_eq!(refused.failure.kind, FailureKind::Misconfigured, "{refused:?}");
     assert_eq!(refused.exit, Exit::Leave(LaneEnd::Refused));
     assert_eq!((store.failures.lock().unwrap().len(), saved(&store).len()), (1, 0));
 

@@ -30,8 +30,8 @@ fn stored(store: &MemoryStore) -> u64 {
 async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() {
     for (side, failure) in [
         (Side::Sink, Failure::transient("busy")),
-        (Side::Sink, Failure::RefusedAll("all of them".to_owned())),
-        (Side::Console, Failure::Unauthorized("who".to_owned())),
+        (Side::Sink, Failure::refused_all("all of them")),
+        (Side::Console, Failure::unauthorized("who")),
     ] {
         let store = Arc::<MemoryStore>::default();
         let (mut life, open) = with_unstored_events(&store).await;
@@ -63,7 +63,7 @@ async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
     let store = Arc::<MemoryStore>::default();
     let (mut life, mut open) = with_unstored_events(&store).await;
     life.lane.once = true;
-    let refused = || (Side::Sink, Failure::RefusedAll("all of them".to_owned()));
+    let refused = || (Side::Sink, Failure::refused_all("all of them"));
     let stalled = || (Side::Store, Failure::transient("nothing was accepted"));
     for (side, failure) in [refused(), refused(), stalled(), refused(), refused()] {
         let step = life.after_failure(open, 0, SideFailure { side, failure }).await;
@@ -75,11 +75,11 @@ async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
 /// Only a change of the pipeline file corrects a program, and that starts another lane.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
-    for failure in [Failure::ProgramFailed, Failure::ProgramOverran] {
+    for kind in [FailureKind::ProgramFailed, FailureKind::ProgramOverran] {
         let store = Arc::<MemoryStore>::default();
         let (mut life, open) = with_unstored_events(&store).await;
         let stop = life.stop.clone();
-        let failure = failure("remap: at line 3".to_owned());
+        let failure = Failure::new(kind, "remap: at line 3");
         let mut failed = Box::pin(life.after_failure(open, 0, SideFailure { side: Side::Sink, failure }));
         assert!(timeout(DAY, &mut failed).await.is_err(), "it goes on, and runs the program again");
         assert_eq!(stored(&store), 7);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use s1_forwarder_failure::{Failure, Side};
+use s1_forwarder_failure::{Failure, FailureKind, Side};
 use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use s1_forwarder_settings::{FullJitter, RetrySettings};
@@ -136,14 +136,13 @@ impl Delivery {
             Ok((0, _)) => span.end("delivered", 0, None),
             Ok((dead_letters, _)) => span.end("dead_letters", *dead_letters, None),
             Err(error) => {
-                let outcome = match error.failure() {
-                    Failure::Transient { .. } | Failure::Clock(_) => "failed",
-                    Failure::Superseded(_) => "superseded",
-                    Failure::SecretUnreadable(_) | Failure::ProgramFailed(_) | Failure::ProgramOverran(_) => "not_sent",
-                    Failure::Unauthorized(_)
-                    | Failure::RefusedAll(_)
-                    | Failure::Misconfigured(_)
-                    | Failure::Full(_) => "refused",
+                let outcome = match error.failure().kind {
+                    FailureKind::Transient | FailureKind::Clock => "failed",
+                    FailureKind::Superseded => "superseded",
+                    FailureKind::SecretUnreadable | FailureKind::ProgramFailed | FailureKind::ProgramOverran => {
+                        "not_sent"
+                    }
+                    _ => "refused",
                 };
                 span.end(outcome, 0, Some(&error.to_string()));
             }
@@ -377,8 +376,8 @@ impl BatchDelivery<'_> {
                 self.settle_some(part, bytes, &status, refused, retry, after).await
             }
             Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
-            Outcome::Failed(Failure::Transient { reason, after }) => {
-                self.send_again(part, &status, reason, after).await
+            Outcome::Failed(Failure { kind: FailureKind::Transient, reason, retry_after }) => {
+                self.send_again(part, &status, reason, retry_after).await
             }
             Outcome::Busy(reason) => self.send_again(part, &BUSY, reason, None).await,
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, &status, reason)?,
@@ -650,14 +649,14 @@ impl BatchDelivery<'_> {
         }
         let Some(first) = self.refused.first().or(self.program_failures.first()) else { return Ok(row) };
         if self.refused.is_empty() {
-            return Err(Failure::ProgramFailed(format!(
+            return Err(Failure::program_failed(format!(
                 "a program of the pipeline failed on {in_a_row} events in a row: {}; no event of this batch became a dead \
                  letter; the lane goes on when its file changes; if the events are to blame, {}",
                 first.reason,
                 self.to_keep_refused()
             )));
         }
-        Err(Failure::RefusedAll(format!(
+        Err(Failure::refused_all(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
              letter; if the events are to blame, {}",
             first.reason,
@@ -719,14 +718,12 @@ impl BatchDelivery<'_> {
                 let unstored = refused.iter().skip(stored).map(|letter| letter.identity);
                 self.delivery.health.unstored().extend(unstored);
             }
-            let failure = Failure::from(error);
+            let mut failure = Failure::from(error);
             meter.failed(Side::DeadLetters, &failure);
-            DeliveryError::DeadLetters(match failure {
-                Failure::Transient { reason, after } => {
-                    Failure::Transient { reason, after: after.max(Some(AFTER_DEAD_LETTERS)) }
-                }
-                refusal => refusal,
-            })
+            if failure.kind == FailureKind::Transient {
+                failure.retry_after = failure.retry_after.max(Some(AFTER_DEAD_LETTERS));
+            }
+            DeliveryError::DeadLetters(failure)
         })
     }
 

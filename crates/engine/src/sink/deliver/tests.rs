@@ -35,10 +35,7 @@ impl Script {
         let names: Vec<&str> = batch.events().map(|event| event.record_id).collect();
         if self.bad.lock().unwrap().iter().any(|bad| *bad == "*" || names.contains(bad)) {
             self.sent.lock().unwrap().push((names.join(" "), None));
-            let outcome = Outcome::Failed(Failure::Transient {
-                reason: "500 oops".to_owned(),
-                after: *self.bad_for.lock().unwrap(),
-            });
+            let outcome = Outcome::Failed(Failure::transient_after("500 oops", *self.bad_for.lock().unwrap()));
             return Attempt::new(outcome, 1, StatusCode::INTERNAL_SERVER_ERROR);
         }
         self.sent.lock().unwrap().push((names.join(" "), checkpoint.map(<[u8]>::to_vec)));
@@ -307,7 +304,7 @@ async fn refusals_are_a_misconfiguration_only_if_no_event_was_accepted() {
 
     let case = Case::new([partial(&(0..11).collect::<Vec<_>>(), &[], None)]);
     let seen = case.deliver(11, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::RefusedAll(_)))));
+    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure { kind: FailureKind::RefusedAll, .. }))));
     assert_eq!((seen.settled, case.stored()), (Vec::new(), Vec::new()), "no event became a dead letter");
 }
 
@@ -332,7 +329,11 @@ async fn a_full_dead_letter_store_does_not_make_the_lane_misconfigured() {
         assert!(
             matches!(
                 seen.result,
-                Err(DeliveryError::DeadLetters(Failure::Transient { after: Some(AFTER_DEAD_LETTERS), .. }))
+                Err(DeliveryError::DeadLetters(Failure {
+                    kind: FailureKind::Transient,
+                    retry_after: Some(AFTER_DEAD_LETTERS),
+                    ..
+                }))
             ) && seen.settled.is_empty(),
             "{:?}",
             seen.result
@@ -354,7 +355,8 @@ async fn dead_letters_that_have_room_are_stored_and_the_others_wait_for_room() {
     for (room, expected) in [(Some(10), 49), (Some(10), 49), (Some(10), 49), (None, 0)] {
         *case.store.2.lock().unwrap() = room;
         let seen = case.deliver_ids(&left, None, &CancellationToken::new()).await;
-        let is_full = matches!(&seen.result, Err(DeliveryError::DeadLetters(Failure::Transient { .. })));
+        let is_full =
+            matches!(&seen.result, Err(DeliveryError::DeadLetters(Failure { kind: FailureKind::Transient, .. })));
         assert!(is_full || room.is_none() && seen.result == Ok(()), "{:?}", seen.result);
         let settled: Vec<usize> = seen.settled.iter().map(|index| left[*index]).collect();
         left.retain(|id| !settled.contains(id));
@@ -416,7 +418,7 @@ async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do
     let many = |outcome: fn(String) -> Outcome| (0..23).map(move |_| outcome("no".to_owned()));
     let case = Case::new(many(Outcome::Refused));
     let seen = case.deliver(12, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::RefusedAll(_)))));
+    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure { kind: FailureKind::RefusedAll, .. }))));
     // Two less than each event and each part: the last two are not sent together.
     assert_eq!((seen.settled.len(), case.stored().len(), case.sent().len()), (0, 0, 22));
 
@@ -430,7 +432,7 @@ async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do
 async fn a_refused_request_does_not_cost_a_request_for_each_event() {
     let case = Case::new((0..4_000).map(|_| Outcome::Refused("no such pipeline".to_owned())));
     let seen = case.deliver(2_000, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::RefusedAll(_)))));
+    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure { kind: FailureKind::RefusedAll, .. }))));
     let sent = case.sent();
     assert!(sent.len() < 50 && case.stored().is_empty(), "{} requests", sent.len());
     assert!(sent.contains(&"1999".to_owned()), "one of them was the last event: {sent:?}");
@@ -460,8 +462,7 @@ async fn refusals_that_are_accepted_by_command_become_dead_letters_in_any_number
 
 #[tokio::test(start_paused = true)]
 async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
-    let later =
-        || Outcome::Failed(Failure::Transient { reason: "busy".to_owned(), after: Some(Duration::from_secs(60)) });
+    let later = || Outcome::Failed(Failure::transient_after("busy", Some(Duration::from_secs(60))));
     let refused = Outcome::Refused("no".to_owned());
     let case = Case::new([later(), refused]);
     let health = &case.delivery.health;

@@ -1,6 +1,7 @@
 use http::StatusCode;
 use s1_forwarder_engine::sink::Batch;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 
 use super::*;
@@ -57,15 +58,15 @@ fn the_error_code_is_read_from_the_header_and_retry_after_is_kept() {
     ]);
     let secrets = Default::default();
     let response = |status| ResponseView { status, headers: &headers, body: b"", secrets: &secrets, events: 1 };
-    assert!(matches!(azure.judge(&response(StatusCode::BAD_REQUEST)), Outcome::Failed(Failure::Misconfigured(_))));
+    assert_eq!(azure.judge(&response(StatusCode::BAD_REQUEST)).failure_kind(), Some(Misconfigured));
     let throttled = azure.judge(&response(StatusCode::TOO_MANY_REQUESTS));
     let waits = Some(Duration::from_secs(42));
     assert!(
-        matches!(&throttled, Outcome::Failed(Failure::Transient { after, .. }) if *after == waits),
+        matches!(&throttled, Outcome::Failed(Failure { kind: Transient, retry_after, .. }) if *retry_after == waits),
         "{throttled:?}"
     );
     assert!(
-        matches!(azure.judge(&response(StatusCode::FORBIDDEN)), Outcome::Failed(Failure::Unauthorized(reason)) if reason.contains("30 minutes"))
+        matches!(azure.judge(&response(StatusCode::FORBIDDEN)), Outcome::Failed(Failure { kind: Unauthorized, reason, .. }) if reason.contains("30 minutes"))
     );
 }
 

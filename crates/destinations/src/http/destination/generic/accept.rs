@@ -131,7 +131,10 @@ impl Accept {
                 None => format!("`{pointer}` of the answer is no {kind}"),
             },
         };
-        Err(Outcome::Failed(Failure::RefusedAll(format!("{problem}; check `{key}: {pointer}`: {}", response.reason()))))
+        Err(Outcome::Failed(Failure::refused_all(format!(
+            "{problem}; check `{key}: {pointer}`: {}",
+            response.reason()
+        ))))
     }
 }
 
@@ -263,7 +266,7 @@ mod tests {
             events: 4,
         });
         let text = r#"the answer has no `/result/failed`; check `accept.zero: /result/failed`: 200 OK: {"failed":0}"#;
-        assert_eq!(outcome, Outcome::Failed(Failure::RefusedAll(text.to_owned())));
+        assert_eq!(outcome, Outcome::Failed(Failure::refused_all(text)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use s1_forwarder_engine::sink::{Event, Limits, Outcome, ProbeResult};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use s1_forwarder_settings::{HttpSettings, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,13 +149,13 @@ impl Destination for Generic {
         let judge = move |response: &ResponseView<'_>| match (ResponseView { body: b"", ..*response }).by_status() {
             // The server does not know OPTIONS. That says nothing about POST.
             _ if response.status == StatusCode::NOT_IMPLEMENTED => reached(endpoint, response.status),
-            Outcome::Failed(Failure::Unauthorized(reason)) => {
+            Outcome::Failed(Failure { kind: Unauthorized, reason, .. }) => {
                 ProbeResult::Failed(format!("{endpoint}: credentials refused: {reason}"))
             }
-            Outcome::Failed(Failure::Misconfigured(reason)) if response.status.is_redirection() => {
+            Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) if response.status.is_redirection() => {
                 ProbeResult::Failed(reason)
             }
-            Outcome::Failed(Failure::Transient { reason, .. }) => ProbeResult::Failed(format!("{endpoint}: {reason}")),
+            Outcome::Failed(Failure { kind: Transient, reason, .. }) => ProbeResult::Failed(format!("{endpoint}: {reason}")),
             _ if response.status.is_success() && response.is_page() => ProbeResult::Reached(format!(
                 "{endpoint} answers {} to OPTIONS with a page of HTML, as logins and proxies do: is `url` the receiver's?",
                 response.status.as_u16()

@@ -1,6 +1,7 @@
 use s1_forwarder_engine::sink::Batch;
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::Transient;
 use s1_forwarder_record::{Identity, Stream};
 
 use super::*;
@@ -71,7 +72,7 @@ fn a_429_without_retry_after_waits_a_minute() {
         };
         let outcome = secops.judge(&response);
         assert!(
-            matches!(&outcome, Outcome::Failed(Failure::Transient { after, .. }) if *after == Some(Duration::from_secs(waits))),
+            matches!(&outcome, Outcome::Failed(Failure { kind: Transient, retry_after, .. }) if *retry_after == Some(Duration::from_secs(waits))),
             "{outcome:?}"
         );
     }

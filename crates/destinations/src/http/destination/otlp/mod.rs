@@ -240,8 +240,7 @@ impl Destination for Otlp {
     /// is final, and does not mean that the events are invalid: the lane stops as misconfigured instead of dropping
     /// them.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        let retry =
-            || Outcome::Failed(Failure::Transient { reason: self.reason(response), after: response.retry_after() });
+        let retry = || Outcome::Failed(Failure::transient_after(self.reason(response), response.retry_after()));
         match response.status.as_u16() {
             200..=299 => self.judge_success(response),
             408 | 425 | 429 | 500..=599 if response.names_size() => Outcome::TooLarge(self.reason(response)),

@@ -17,6 +17,7 @@ use http::{HeaderMap, Method};
 use parking_lot::Mutex;
 use s1_forwarder_engine::sink::Outcome;
 use s1_forwarder_failure::Failure;
+use s1_forwarder_failure::FailureKind::{Transient, Unauthorized};
 use s1_forwarder_settings::{Period, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -260,10 +261,10 @@ impl Acks {
                 });
                 Ok(())
             }
-            (_, Outcome::Failed(Failure::Unauthorized(reason))) => {
+            (_, Outcome::Failed(Failure { kind: Unauthorized, reason, .. })) => {
                 Err(Outcome::unauthorized(format!("{QUERY}: {reason}")))
             }
-            (_, Outcome::Failed(Failure::Transient { .. })) => Ok(()),
+            (_, Outcome::Failed(Failure { kind: Transient, .. })) => Ok(()),
             (Some(code), _) => Err(Outcome::misconfigured(format!("{QUERY}: {}", advised(code, view.reason())))),
             (None, _) => Err(Outcome::misconfigured(format!(
                 "{QUERY} is not answered as a HEC does ({}): let `/services/collector/ack` through to the collector that \

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{FileStatus, HealthPart, LaneState, PipelineState, ProcessHealth, Silence};
+use crate::telemetry::{FileStatus, HealthPart, LaneState, LaneStateKind, PipelineState, ProcessHealth, Silence};
 use crate::worker::CommandFlags;
 
 struct Running {
@@ -59,7 +59,7 @@ async fn ready_needs_files_and_state_and_ends_with_draining() {
 
     // A dead console and a dead sink do not make a worker unready.
     let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
-    lane.show(Timestamp::now(), LaneState::SinkFailing("connection refused".to_owned()));
+    lane.show(Timestamp::now(), LaneState::new(LaneStateKind::SinkFailing, "connection refused"));
     assert_eq!(running.get("/readyz").await.0, 200);
 
     running.telemetry.health().set_state_store(Err("disk full".to_owned()));
@@ -201,7 +201,7 @@ async fn lanes_as_json() {
     lane.pull.records.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
     lane.skip_records(crate::telemetry::SkipReason::Duplicate, 5);
     lane.set_complete_until(now.minus(Duration::from_secs(60)));
-    lane.show(now, LaneState::ConsoleRefused("401 Unauthorized".to_owned()));
+    lane.show(now, LaneState::new(LaneStateKind::ConsoleRefused, "401 Unauthorized"));
 
     let (status, text) = running.get("/api/v1/lanes").await;
     assert_eq!(status, 200);
@@ -238,7 +238,7 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
     let telemetry = &running.telemetry;
     telemetry.start_lane("acme", Stream::Threats, "bus");
     let failing = telemetry.start_lane("bolt", Stream::Activities, "siem");
-    failing.show(Timestamp::now(), LaneState::SinkFailing("503 Service Unavailable".to_owned()));
+    failing.show(Timestamp::now(), LaneState::new(LaneStateKind::SinkFailing, "503 Service Unavailable"));
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     telemetry.set_file(
         Path::new("bolt.yaml"),
@@ -285,7 +285,7 @@ async fn outside_text_is_escaped() {
     let running = Running::start().await;
     for pipeline in [HOSTILE, &format!("{HOSTILE}2")] {
         let lane = running.telemetry.start_lane(pipeline, Stream::Threats, HOSTILE);
-        lane.show(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
+        lane.show(Timestamp::now(), LaneState::new(LaneStateKind::Stopped, HOSTILE));
     }
     running.telemetry.set_file(
         std::path::Path::new(HOSTILE),
@@ -342,7 +342,8 @@ async fn lanes_are_filtered_sorted_and_paged() {
         let lane = running.telemetry.start_lane(&format!("p{number:02}"), stream, "bus");
         lane.set_complete_until(now.minus(Duration::from_secs(u64::from(number) * 100)));
         let error = "503".to_owned();
-        lane.show(now, if number % 10 == 0 { LaneState::SinkFailing(error) } else { LaneState::Running });
+        let failing = LaneState::new(LaneStateKind::SinkFailing, error);
+        lane.show(now, if number % 10 == 0 { failing } else { LaneStateKind::Running.into() });
     }
     let names = async |query: &str| {
         let (status, text) = running.get(&format!("/api/v1/lanes{query}")).await;
@@ -383,7 +384,7 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
         let error = if number % 2 == 0 { format!("{number} {error}") } else { error.clone() };
         for stream in [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts] {
             let lane = running.telemetry.start_lane(&name, stream, "siem");
-            lane.show(now, LaneState::ConsoleFailing(error.clone()));
+            lane.show(now, LaneState::new(LaneStateKind::ConsoleFailing, error.clone()));
         }
         running.telemetry.set_file(
             Path::new(&format!("{name}.yaml")),
@@ -418,8 +419,8 @@ async fn a_pipeline_has_a_page() {
     telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     for (second, text) in [(1, "first error"), (2, "second error"), (3, "second error")] {
         let time = begin.plus(Duration::from_secs(second));
-        lane.show(time, LaneState::ConsoleRefused(text.to_owned()));
-        lane.show(time, LaneState::Running);
+        lane.show(time, LaneState::new(LaneStateKind::ConsoleRefused, text));
+        lane.show(time, LaneStateKind::Running.into());
     }
     lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: begin });
     for step in 0..20_u32 {
@@ -476,16 +477,16 @@ async fn a_pipeline_is_one_row_with_its_worst_lane() {
         lane.send.delivered.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
         lane.show(now, state);
     };
-    lane("acme", Stream::Threats, LaneState::Running);
-    lane("acme", Stream::Agents, LaneState::Running);
+    lane("acme", Stream::Threats, LaneStateKind::Running.into());
+    lane("acme", Stream::Agents, LaneStateKind::Running.into());
     let (status, page) = running.get("/").await;
     assert_eq!(status, 200);
     assert!(page.contains("2 up") && page.contains("<title>s1-forwarder</title>"), "{page}");
     assert!(!page.contains("class=\"error\""), "what has no value takes no room: {page}");
 
-    let token = || LaneState::ConsoleRefused("403 Token disabled".to_owned());
-    lane("zeta", Stream::Threats, LaneState::Running);
-    lane("zeta", Stream::Activities, LaneState::SinkFailing("503 busy".to_owned()));
+    let token = || LaneState::new(LaneStateKind::ConsoleRefused, "403 Token disabled");
+    lane("zeta", Stream::Threats, LaneStateKind::Running.into());
+    lane("zeta", Stream::Activities, LaneState::new(LaneStateKind::SinkFailing, "503 busy"));
     lane("zeta", Stream::Agents, token());
     lane("zeta", Stream::Alerts, token());
     let page = running.get("/").await.1;
@@ -520,7 +521,8 @@ async fn equal_errors_of_several_pipelines_are_shown_once() {
         for stream in [Stream::Threats, Stream::Agents] {
             let lane = running.telemetry.start_lane(&format!("p{number}"), stream, "siem");
             let error = if number < 7 { "cannot connect to siem:8088".to_owned() } else { "its own error".to_owned() };
-            lane.show(now.minus(Duration::from_secs(60 * (number + 1))), LaneState::SinkFailing(error));
+            let ago = Duration::from_secs(60 * (number + 1));
+            lane.show(now.minus(ago), LaneState::new(LaneStateKind::SinkFailing, error));
         }
     }
     let page = running.get("/").await.1;
@@ -543,9 +545,9 @@ async fn a_failing_lane_says_for_how_long_and_when_it_tried_last() {
     let now = Timestamp::now();
     let ago = |seconds| now.minus(Duration::from_secs(seconds));
     let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
-    let failing = || LaneState::SinkFailing("503 Service Unavailable".to_owned());
+    let failing = || LaneState::new(LaneStateKind::SinkFailing, "503 Service Unavailable");
     // Another error of the same outage does not begin it again.
-    lane.show(ago(700), LaneState::SinkFailing("connection refused".to_owned()));
+    lane.show(ago(700), LaneState::new(LaneStateKind::SinkFailing, "connection refused"));
     lane.show(ago(600), failing());
     lane.failed_again(ago(58));
     for path in ["/", "/pipelines/acme"] {
@@ -560,7 +562,7 @@ async fn a_failing_lane_says_for_how_long_and_when_it_tried_last() {
     let shown = lanes().await;
     assert_eq!(shown["failing_since"], ago(700).to_string());
     assert_eq!(shown["last_error"]["time"], ago(58).to_string());
-    lane.show(now, LaneState::Running);
+    lane.show(now, LaneStateKind::Running.into());
     assert_eq!(lanes().await["failing_since"], serde_json::Value::Null);
     assert!(!running.get("/").await.1.contains("503 Service Unavailable"), "it is over");
 }
@@ -597,7 +599,7 @@ async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
     assert_eq!(json["summary"]["warned"], 1);
     assert!(running.get("/pipelines/acme").await.1.contains("is 2 d 0 h behind this machine"));
     // One that waits has it as its error.
-    lane.show(Timestamp::now(), LaneState::WaitingForClock("the console's clock is wrong".to_owned()));
+    lane.show(Timestamp::now(), LaneState::new(LaneStateKind::WaitingForClock, "the console's clock is wrong"));
     assert_eq!(status().await["lanes"][0]["warnings"], serde_json::json!([]));
 }
 
@@ -612,12 +614,12 @@ async fn lanes_with_a_warning_come_after_failing_and_silent_ones_and_before_the_
         lane.show(now, state);
         lane
     };
-    lane("behind", 90_000, LaneState::Running);
-    lane("warned", 5, LaneState::Running).clocks.set_console_ahead(-172_800);
-    lane("silent", 1, LaneState::Running).set_silence(Silence::Silent);
-    lane("starts", 2, LaneState::Starting);
-    lane("failing", 0, LaneState::SinkFailing("503".to_owned()));
-    lane("renamed", 0, LaneState::Renamed("run: s1-forwarder state rename".to_owned()));
+    lane("behind", 90_000, LaneStateKind::Running.into());
+    lane("warned", 5, LaneStateKind::Running.into()).clocks.set_console_ahead(-172_800);
+    lane("silent", 1, LaneStateKind::Running.into()).set_silence(Silence::Silent);
+    lane("starts", 2, LaneStateKind::Starting.into());
+    lane("failing", 0, LaneState::new(LaneStateKind::SinkFailing, "503"));
+    lane("renamed", 0, LaneState::new(LaneStateKind::Renamed, "run: s1-forwarder state rename"));
     let page = running.get("/").await.1;
     let place = |name: &str| page.find(&format!("<a href=\"pipelines/{name}\">")).unwrap();
     let order = ["failing", "renamed", "silent", "warned", "starts", "behind"];
@@ -669,7 +671,7 @@ async fn refusals_of_different_numbers_of_events_are_one_error() {
             "the sink refused {events} events in a row and accepted none: {} --accept-refusals {pipeline}/threats/siem",
             "400 ".repeat(100)
         );
-        lane.show(Timestamp::now(), LaneState::SinkRefused(error));
+        lane.show(Timestamp::now(), LaneState::new(LaneStateKind::SinkRefused, error));
     }
     let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines").await.1).unwrap();
     let errors = json["errors"].as_array().unwrap();

@@ -14,7 +14,7 @@ use s1_forwarder::pipeline;
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::server::Server;
 use s1_forwarder::state::FileStore;
-use s1_forwarder::telemetry::{FileStatus, LaneState, PipelineState, SkipReason, Telemetry};
+use s1_forwarder::telemetry::{FileStatus, LaneState, LaneStateKind, PipelineState, SkipReason, Telemetry};
 use s1_forwarder::usage::{CountedTime, Delta, Usage};
 use s1_forwarder::worker::CommandFlags;
 
@@ -73,23 +73,23 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
             };
             lane.set_complete_until(time.minus(Duration::from_secs(lag)));
             lane.succeeded(time);
-            lane.show(time, LaneState::Running);
+            lane.show(time, LaneStateKind::Running.into());
         }
         telemetry.sample_rates(time);
     }
     for (_, lane) in &lanes {
         lane.set_next_attempt(Some(now.plus(Duration::from_secs(40))));
         let state = match (lane.pipeline.as_str(), lane.stream) {
-            ("bolt", Stream::Threats) => LaneState::ConsoleRefused(
-                "the console answered 403 Forbidden: 4030010: Insufficient permissions: <img src=x onerror=alert(1)>"
-                    .to_owned(),
+            ("bolt", Stream::Threats) => LaneState::new(
+                LaneStateKind::ConsoleRefused,
+                "the console answered 403 Forbidden: 4030010: Insufficient permissions: <img src=x onerror=alert(1)>",
             ),
             ("bolt", _) => {
-                LaneState::SinkFailing("cannot connect to splunk.example:8088: Connection refused".to_owned())
+                LaneState::new(LaneStateKind::SinkFailing, "cannot connect to splunk.example:8088: Connection refused")
             }
-            ("delta", Stream::Agents) => LaneState::SinkRefused("401 Unauthorized: invalid token".to_owned()),
+            ("delta", Stream::Agents) => LaneState::new(LaneStateKind::SinkRefused, "401 Unauthorized: invalid token"),
             ("ember", Stream::Threats) => {
-                LaneState::Stopped("cannot write state/lanes: No space left on device".to_owned())
+                LaneState::new(LaneStateKind::Stopped, "cannot write state/lanes: No space left on device")
             }
             _ => continue,
         };

@@ -9,7 +9,7 @@ use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::lane::{Lane, Remembered};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::telemetry::LaneState;
+use s1_forwarder::telemetry::{LaneState, LaneStateKind};
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, START};
@@ -48,9 +48,10 @@ async fn a_console_that_invents_records_without_end_stops_its_own_lane() {
     let honest = harness.lane(harness.pull(Stream::Activities), "honest", others.clone());
     let honest = harness.start(Lane { memory: harness.remembered.lane("globex"), ..honest });
     sleep(Duration::from_secs(90)).await;
-    let LaneState::Stopped(reason) = running.metrics.state() else { panic!("{:?}", running.metrics.state()) };
+    let state = running.metrics.state();
+    let LaneState { kind: LaneStateKind::Stopped, error: Some(reason) } = state else { panic!("{state:?}") };
     assert!(reason.contains("--remembered-max allows 5000"), "{reason}");
-    assert_eq!((others.total(), honest.metrics.state()), (300, LaneState::Running));
+    assert_eq!((others.total(), honest.metrics.state().kind), (300, LaneStateKind::Running));
     let delivered = sink.total() as u64;
     assert!((MAX..=MAX + 2 * PAGE).contains(&delivered), "{delivered} events");
     let checkpoint = harness.checkpoint(Stream::Activities, "hostile").unwrap();

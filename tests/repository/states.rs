@@ -3,46 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use s1_forwarder::failure::FailureKind;
-use s1_forwarder::telemetry::{LaneState, Misconfiguration};
+use s1_forwarder::failure::{Failure, FailureKind, Side};
+use s1_forwarder::telemetry::{LaneState, LaneStateKind, Misconfiguration};
 
 use super::reference_docs::{alerts, root};
 
-/// One value of each state; the compiler refuses a state that is missing here.
+/// Each state, with each of its reasons.
 fn states() -> Vec<LaneState> {
-    let all = [
-        LaneState::Starting,
-        LaneState::Running,
-        LaneState::ConsoleFailing(String::new()),
-        LaneState::ConsoleRefused(String::new()),
-        LaneState::SinkFailing(String::new()),
-        LaneState::SinkRefused(String::new()),
-        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable), String::new()),
-        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::RefusedAll), String::new()),
-        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::ProgramFailed), String::new()),
-        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::ProgramOverran), String::new()),
-        LaneState::Misconfigured(Misconfiguration::TooManyOrphans, String::new()),
-        LaneState::Stopped(String::new()),
-        LaneState::WaitingForClock(String::new()),
-        LaneState::Renamed(String::new()),
-        LaneState::Done,
-    ];
-    for state in &all {
-        match state {
-            LaneState::Starting
-            | LaneState::Running
-            | LaneState::ConsoleFailing(_)
-            | LaneState::ConsoleRefused(_)
-            | LaneState::SinkFailing(_)
-            | LaneState::SinkRefused(_)
-            | LaneState::Misconfigured(Misconfiguration::Failed(_) | Misconfiguration::TooManyOrphans, _)
-            | LaneState::Stopped(_)
-            | LaneState::WaitingForClock(_)
-            | LaneState::Renamed(_)
-            | LaneState::Done => {}
-        }
-    }
-    all.into()
+    use LaneStateKind::{Done, Misconfigured, Renamed, Running, Starting};
+    let failures = FailureKind::ALL.iter().map(|kind| Failure::new(*kind, ""));
+    let failing = failures.flat_map(|failure| [Side::Console, Side::Sink].map(|side| LaneState::of(side, &failure)));
+    let others = [Starting, Running, Renamed, Misconfigured(Misconfiguration::TooManyOrphans), Done];
+    failing.chain(others.map(LaneState::from)).collect()
 }
 
 #[test]
@@ -58,8 +30,8 @@ fn the_table_of_states_has_each_with_its_value_alert_and_cure() {
         .collect();
     let states = states();
     let mut names: Vec<&str> = states.iter().map(LaneState::name).collect();
-    names.dedup();
     names.sort_unstable();
+    names.dedup();
     assert_eq!(names, rows.keys().copied().collect::<Vec<_>>());
     let mut ordered = LaneState::NAMES;
     ordered.sort_unstable();

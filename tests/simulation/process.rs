@@ -17,7 +17,7 @@ use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::source::{PullSettings, StreamOptions};
-use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
+use s1_forwarder::telemetry::{LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
 use s1_forwarder::transform::Schema;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
@@ -235,7 +235,8 @@ impl Process {
     pub async fn restart_stopped(&mut self) {
         for index in 0..self.lanes.len() {
             let lane = &self.lanes[index];
-            let is_refused = |state| matches!(state, LaneState::Misconfigured(..) | LaneState::SinkRefused(_));
+            let is_refused =
+                |state: LaneState| matches!(state.kind, LaneStateKind::Misconfigured(_) | LaneStateKind::SinkRefused);
             let is_stopped = lane.metrics.as_ref().is_some_and(|metrics| is_refused(metrics.state()));
             if is_stopped && self.simulation.lanes[index].plan.poison > 0.0 {
                 self.stop_lane(index).await;

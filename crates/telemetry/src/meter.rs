@@ -10,7 +10,7 @@ use s1_forwarder_record::{Clock, Stream, Timestamp};
 use tracing::{info, warn};
 
 use super::notices::NoticeKind;
-use super::shown::{LaneEvent, LaneState, Shown};
+use super::shown::{LaneEvent, LaneState, LaneStateKind, Shown};
 use super::{LabelCount, LaneMetrics, RareCount, Telemetry};
 use crate::usage::Counts;
 
@@ -310,7 +310,7 @@ impl Meter {
         if is_of_console {
             self.metrics.set_token_problem(reported.shown.token_problem());
         }
-        if state == LaneState::Running {
+        if state.kind == LaneStateKind::Running {
             self.metrics.succeeded(now);
         }
         let previous = self.metrics.state();
@@ -318,7 +318,7 @@ impl Meter {
         if previous == state && attempted.as_ref() == Some(&state) {
             self.metrics.failed_again(now);
         }
-        let is_logged = state == LaneState::Running || !state.is_up();
+        let is_logged = state.kind == LaneStateKind::Running || !state.is_up();
         if self.metrics.set_state(now, state.clone())
             && is_logged
             && let Some(unlogged) = reported.lines.take(now)
@@ -390,7 +390,7 @@ mod tests {
         meter.report(LaneEvent::ConsoleAnswers(Some(pass.clone())));
         assert_eq!((last().count, meter.metrics.state()), (1, LaneState::of(Side::Console, &pass)));
         meter.report(LaneEvent::ConsoleAnswers(None));
-        assert_eq!(meter.metrics.state(), LaneState::Running);
+        assert_eq!(meter.metrics.state().kind, LaneStateKind::Running);
     }
 
     /// A lane that ends, and the next one of its name, have not asked the console.

@@ -260,7 +260,7 @@ impl Telemetry {
             Ok(index) => {
                 let lane = &mut lanes[index];
                 lane.running = true;
-                lane.metrics.set_state(Timestamp::now(), LaneState::Starting);
+                lane.metrics.set_state(Timestamp::now(), LaneState::default());
                 // Another worker may have run it meanwhile.
                 lane.metrics.set_newest_record(None);
                 lane.metrics.set_silence(Silence::Unpolled);
@@ -288,7 +288,7 @@ impl Telemetry {
     /// them.
     pub fn restart_lane(&self, pipeline: &str, stream: Stream, sink: &str) {
         if let Some(lane) = self.lane(pipeline, stream, sink) {
-            lane.set_state(Timestamp::now(), LaneState::Starting);
+            lane.set_state(Timestamp::now(), LaneState::default());
         }
     }
 

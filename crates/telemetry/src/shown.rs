@@ -13,32 +13,62 @@ pub enum TokenProblem {
 }
 
 /// The state of a lane, for the status page and `lane_up`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaneState {
-    /// Waiting for its first poll.
-    Starting,
-    /// Pulling or delivering without error.
-    Running,
-    /// The console fails temporarily; the lane retries.
-    ConsoleFailing(String),
-    /// A clock is wrong, or the lane's position is in the future; the lane asks for the time again and again.
-    WaitingForClock(String),
-    /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
-    ConsoleRefused(String),
-    /// The sink fails temporarily; the lane retries.
-    SinkFailing(String),
-    /// The sink refuses permanently (credentials, configuration); the lane retries at a low rate.
-    SinkRefused(String),
-    /// The settings are to blame, or an object on this side that they name; the lane retries at a low rate.
-    Misconfigured(Misconfiguration, String),
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneState {
+    pub kind: LaneStateKind,
+    /// The error of a failing state, or what the lane waits for.
+    pub error: Option<String>,
+}
+
+/// Declares the kinds of states, the most urgent first, each with its name on the status page and in `/api/v1/lanes`.
+macro_rules! states {
+    ($($(#[$attribute:meta])* $kind:ident $(($cause:ty))? = $name:literal,)*) => {
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub enum LaneStateKind {
+            $($(#[$attribute])* $kind $(($cause))?,)*
+        }
+
+        impl LaneState {
+            /// The name of each state, in the order of their urgency, the worst first. docs/troubleshooting.md explains
+            /// them.
+            pub const NAMES: [&'static str; [$($name,)*].len()] = [$($name,)*];
+
+            /// The name on the status page and in `/api/v1/lanes`.
+            pub const fn name(&self) -> &'static str {
+                match self.kind {
+                    $(LaneStateKind::$kind { .. } => $name,)*
+                }
+            }
+        }
+    };
+}
+
+states! {
     /// The lane cannot continue by itself: checkpoints or dead letters cannot be written, or it remembers as many
     /// records as it may.
-    Stopped(String),
+    Stopped = "stopped",
+    /// The settings are to blame, or an object on this side that they name; the lane retries at a low rate.
+    Misconfigured(Misconfiguration) = "misconfigured",
+    /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
+    ConsoleRefused = "console_refused",
+    /// The sink refuses permanently (credentials, configuration); the lane retries at a low rate.
+    SinkRefused = "sink_refused",
+    /// A clock is wrong, or the lane's position is in the future; the lane asks for the time again and again.
+    WaitingForClock = "waiting_for_clock",
+    /// The console fails temporarily; the lane retries.
+    ConsoleFailing = "console_failing",
+    /// The sink fails temporarily; the lane retries.
+    SinkFailing = "sink_failing",
     /// New, with the checkpoint of a pipeline that was probably renamed to this one: it waits for `state rename`. The
     /// text says for which one.
-    Renamed(String),
+    Renamed = "renamed",
+    /// Waiting for its first poll.
+    #[default]
+    Starting = "starting",
+    /// Pulling or delivering without error.
+    Running = "running",
     /// Ended: drained at shutdown, removed, or complete in `run --once`.
-    Done,
+    Done = "done",
 }
 
 /// Why a lane is misconfigured.
@@ -60,107 +90,76 @@ impl Misconfiguration {
     }
 }
 
+impl From<LaneStateKind> for LaneState {
+    fn from(kind: LaneStateKind) -> Self {
+        Self { kind, error: None }
+    }
+}
+
 impl LaneState {
-    /// The name of each state, in the order of their urgency, the worst first. docs/troubleshooting.md explains them.
-    pub const NAMES: [&'static str; 11] = [
-        "stopped",
-        "misconfigured",
-        "console_refused",
-        "sink_refused",
-        "waiting_for_clock",
-        "console_failing",
-        "sink_failing",
-        "renamed",
-        "starting",
-        "running",
-        "done",
-    ];
+    pub fn new(kind: LaneStateKind, error: impl Into<String>) -> Self {
+        Self { kind, error: Some(error.into()) }
+    }
 
     /// The state that a failure on this side causes.
     pub fn of(side: Side, failure: &Failure) -> Self {
-        let error = || failure.reason.clone();
-        match (side, failure.kind) {
-            (_, FailureKind::Superseded) | (Side::Store | Side::Copy | Side::DeadLetters, _) => Self::Stopped(error()),
-            (Side::Claim, _) => Self::halted(failure),
-            (Side::Console, FailureKind::Clock) => Self::WaitingForClock(error()),
-            (Side::Console, _) if failure.is_refusal() => Self::misconfigured(failure, Self::ConsoleRefused),
-            (Side::Console, _) => Self::ConsoleFailing(error()),
-            (Side::Sink, _) if failure.is_refusal() => Self::misconfigured(failure, Self::SinkRefused),
-            (Side::Sink, _) => Self::SinkFailing(error()),
-        }
+        use LaneStateKind::{ConsoleFailing, ConsoleRefused, SinkFailing, SinkRefused, Stopped, WaitingForClock};
+        let kind = match (side, failure.kind) {
+            (_, FailureKind::Superseded) | (Side::Store | Side::Copy | Side::DeadLetters, _) => Stopped,
+            (Side::Claim, _) => return Self::halted(failure),
+            (Side::Console, FailureKind::Clock) => WaitingForClock,
+            (Side::Console, kind) if failure.is_refusal() => LaneStateKind::misconfigured(kind, ConsoleRefused),
+            (Side::Console, _) => ConsoleFailing,
+            (Side::Sink, kind) if failure.is_refusal() => LaneStateKind::misconfigured(kind, SinkRefused),
+            (Side::Sink, _) => SinkFailing,
+        };
+        Self::new(kind, &failure.reason)
     }
 
     /// The state of a lane that cannot go on by itself, or whose checkpoint cannot be claimed.
     fn halted(failure: &Failure) -> Self {
-        Self::misconfigured(failure, Self::Stopped)
-    }
-
-    /// `Misconfigured` where the failure is of that kind.
-    fn misconfigured(failure: &Failure, otherwise: fn(String) -> Self) -> Self {
-        use FailureKind::{Full, ProgramFailed, ProgramOverran, RefusedAll, SecretUnreadable};
-        let error = failure.reason.clone();
-        match failure.kind {
-            kind @ (SecretUnreadable | RefusedAll | ProgramFailed | ProgramOverran) => {
-                Self::Misconfigured(Misconfiguration::Failed(kind), error)
-            }
-            Full => Self::Stopped(error),
-            _ => otherwise(error),
-        }
+        Self::new(LaneStateKind::misconfigured(failure.kind, LaneStateKind::Stopped), &failure.reason)
     }
 
     /// True if the lane is tried at a low rate, since a person has to mend something outside of its file.
     pub(super) fn waits_for_person(&self) -> bool {
-        match self {
-            Self::ConsoleRefused(_) | Self::SinkRefused(_) => true,
-            Self::Misconfigured(Misconfiguration::Failed(kind), _) => {
-                matches!(kind, FailureKind::SecretUnreadable | FailureKind::RefusedAll)
-            }
-            _ => false,
-        }
+        use FailureKind::{RefusedAll, SecretUnreadable};
+        use LaneStateKind::{ConsoleRefused, Misconfigured, SinkRefused};
+        matches!(
+            self.kind,
+            ConsoleRefused | SinkRefused | Misconfigured(Misconfiguration::Failed(SecretUnreadable | RefusedAll))
+        )
     }
 
     /// The value of `lane_up`.
     pub fn is_up(&self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Renamed(_) | Self::Done)
-    }
-
-    /// The name on the status page and in `/api/v1/lanes`.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::ConsoleFailing(_) => "console_failing",
-            Self::WaitingForClock(_) => "waiting_for_clock",
-            Self::ConsoleRefused(_) => "console_refused",
-            Self::SinkFailing(_) => "sink_failing",
-            Self::SinkRefused(_) => "sink_refused",
-            Self::Misconfigured(..) => "misconfigured",
-            Self::Stopped(_) => "stopped",
-            Self::Renamed(_) => "renamed",
-            Self::Done => "done",
-        }
+        use LaneStateKind::{Done, Renamed, Running, Starting};
+        matches!(self.kind, Starting | Running | Renamed | Done)
     }
 
     /// The reason in one word, where the state has several.
     pub const fn reason(&self) -> Option<&'static str> {
-        match self {
-            Self::Misconfigured(reason, _) => Some(reason.name()),
+        match self.kind {
+            LaneStateKind::Misconfigured(reason) => Some(reason.name()),
             _ => None,
         }
     }
 
-    /// Returns the error of a failing state, or what the lane waits for.
     pub fn error(&self) -> Option<&str> {
-        match self {
-            Self::ConsoleFailing(error)
-            | Self::WaitingForClock(error)
-            | Self::ConsoleRefused(error)
-            | Self::SinkFailing(error)
-            | Self::SinkRefused(error)
-            | Self::Misconfigured(_, error)
-            | Self::Stopped(error)
-            | Self::Renamed(error) => Some(error),
-            Self::Starting | Self::Running | Self::Done => None,
+        self.error.as_deref()
+    }
+}
+
+impl LaneStateKind {
+    /// `Misconfigured` where the failure is of that kind.
+    fn misconfigured(failure: FailureKind, otherwise: Self) -> Self {
+        use FailureKind::{Full, ProgramFailed, ProgramOverran, RefusedAll, SecretUnreadable};
+        match failure {
+            SecretUnreadable | RefusedAll | ProgramFailed | ProgramOverran => {
+                Self::Misconfigured(Misconfiguration::Failed(failure))
+            }
+            Full => Self::Stopped,
+            _ => otherwise,
         }
     }
 }
@@ -195,7 +194,7 @@ impl LaneEvent {
             Self::Failed(side, failure) => Some(LaneState::of(*side, failure)),
             Self::Halted(failure) => Some(LaneState::halted(failure)),
             Self::FindsOrphans(reason) => {
-                Some(LaneState::Misconfigured(Misconfiguration::TooManyOrphans, reason.clone()))
+                Some(LaneState::new(LaneStateKind::Misconfigured(Misconfiguration::TooManyOrphans), reason))
             }
             Self::LaneBegins
             | Self::WaitsForRename(_)
@@ -207,25 +206,16 @@ impl LaneEvent {
     }
 }
 
-/// The phase and the failures of a lane since it began. The lane's parts fail and recover independently.
+/// The failures of a lane since it began, and its state without them. The lane's parts fail and recover independently.
 #[derive(Debug, Default)]
 pub struct Shown {
-    phase: Phase,
+    /// The state while nothing fails.
+    phase: LaneState,
     /// The failures of parts, the most severe first.
     store: Option<LaneState>,
     sink: Option<LaneState>,
     /// Boxed: most lanes never fail.
     console: Option<Box<Failure>>,
-}
-
-/// The phase of a lane that does not fail.
-#[derive(Debug, Default)]
-enum Phase {
-    #[default]
-    Starting,
-    Waiting(String),
-    Running,
-    Done,
 }
 
 impl Shown {
@@ -234,8 +224,10 @@ impl Shown {
         let failing = event.failing_state();
         match event {
             LaneEvent::LaneBegins => *self = Self::default(),
-            LaneEvent::WaitsForRename(reason) => *self = Self { phase: Phase::Waiting(reason), ..Self::default() },
-            LaneEvent::LaneEnds => *self = Self { phase: Phase::Done, ..Self::default() },
+            LaneEvent::WaitsForRename(reason) => {
+                *self = Self { phase: LaneState::new(LaneStateKind::Renamed, reason), ..Self::default() }
+            }
+            LaneEvent::LaneEnds => *self = Self { phase: LaneStateKind::Done.into(), ..Self::default() },
             LaneEvent::FindsOrphans(_) | LaneEvent::Failed(Side::Claim | Side::Store | Side::Copy, _) => {
                 self.store = failing;
             }
@@ -245,18 +237,18 @@ impl Shown {
                 if self.store.take().is_none() {
                     return false;
                 }
-                self.phase = Phase::Running;
+                self.phase = LaneStateKind::Running.into();
             }
             LaneEvent::SinkAccepts => {
                 self.sink = None;
-                self.phase = Phase::Running;
+                self.phase = LaneStateKind::Running.into();
             }
             LaneEvent::ConsoleAnswers(of_other_pass) => {
                 if of_other_pass.is_some() && self.console.as_deref() == of_other_pass.as_ref() {
                     return false;
                 }
                 self.console = of_other_pass.map(Box::new);
-                self.phase = Phase::Running;
+                self.phase = LaneStateKind::Running.into();
             }
         }
         true
@@ -266,12 +258,7 @@ impl Shown {
     pub fn state(&self) -> LaneState {
         let console = self.console.as_deref().map(|failure| LaneState::of(Side::Console, failure));
         let failing = self.store.clone().or_else(|| self.sink.clone()).or(console);
-        failing.unwrap_or_else(|| match &self.phase {
-            Phase::Starting => LaneState::Starting,
-            Phase::Waiting(reason) => LaneState::Renamed(reason.clone()),
-            Phase::Running => LaneState::Running,
-            Phase::Done => LaneState::Done,
-        })
+        failing.unwrap_or_else(|| self.phase.clone())
     }
 
     /// Returns why the lane has no token that its console accepts. `None` if the console accepts it, as far as the lane

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use s1_forwarder_record::Timestamp;
 
-use super::shown::{LaneState, TokenProblem};
+use super::shown::{LaneState, LaneStateKind, TokenProblem};
 
 /// Errors that a lane remembers.
 const RECENT_ERRORS: usize = 8;
 
 /// The state of a lane, and the errors of its earlier states.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct StateHistory {
     pub state: LaneState,
     /// Boxed: most lanes never fail.
@@ -41,12 +41,6 @@ pub struct RecentError {
     pub count: u32,
 }
 
-impl Default for StateHistory {
-    fn default() -> Self {
-        Self { state: LaneState::Starting, failing: None, token_problem: None, errors: Vec::new() }
-    }
-}
-
 impl StateHistory {
     /// Changes the state. Returns true if the kind of state changed, which is worth a log line.
     pub fn set(&mut self, now: Timestamp, state: LaneState) -> bool {
@@ -63,7 +57,7 @@ impl StateHistory {
             if changed {
                 failing.logged = now;
             }
-        } else if state != LaneState::Starting {
+        } else if state.kind != LaneStateKind::Starting {
             // A lane that is started again has not succeeded yet.
             self.failing = None;
         }

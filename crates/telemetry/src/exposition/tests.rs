@@ -9,7 +9,8 @@ use s1_forwarder_record::Stream;
 use super::*;
 use crate::Silence;
 use crate::{
-    CountedLabels, FileStatus, LaneState, LaneWarnings, METRICS, Misconfiguration, NewTokenProblem, Verification,
+    CountedLabels, FileStatus, LaneState, LaneStateKind, LaneWarnings, METRICS, Misconfiguration, NewTokenProblem,
+    Verification,
 };
 
 /// The metrics that users rely on: name, type, labels.
@@ -296,14 +297,14 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
 
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     lane.pull.records.fetch_add(7, Relaxed);
-    lane.set_state(Timestamp::now(), LaneState::Done);
+    lane.set_state(Timestamp::now(), LaneStateKind::Done.into());
     assert_eq!(pulled(&telemetry), Some(7.0));
     telemetry.end_lane(&lane);
     assert_eq!(pulled(&telemetry), None);
     assert!(telemetry.snapshot().lanes.is_empty());
 
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
-    assert_eq!(lane.state(), LaneState::Starting);
+    assert_eq!(lane.state().kind, LaneStateKind::Starting);
     lane.pull.records.fetch_add(1, Relaxed);
     assert_eq!(pulled(&telemetry), Some(8.0));
 }
@@ -312,9 +313,8 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
 fn a_lane_has_one_series_with_its_present_state() {
     let telemetry = Arc::new(Telemetry::new());
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
-    let unreadable =
-        LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable), "no file".to_owned());
-    for state in [LaneState::Running, LaneState::SinkFailing("503".to_owned()), unreadable] {
+    let unreadable = LaneStateKind::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable));
+    for state in [LaneStateKind::Running, LaneStateKind::SinkFailing, unreadable].map(LaneState::from) {
         lane.set_state(Timestamp::now(), state.clone());
         let samples = Scrape::of(&telemetry, Timestamp::now()).samples;
         let of_lane = samples.iter().filter(|((name, _), _)| name == "s1_forwarder_lane_state");

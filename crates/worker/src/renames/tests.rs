@@ -6,7 +6,7 @@ use s1_forwarder_engine::source::SourcePosition;
 use s1_forwarder_record::{Clock, Timestamp};
 use s1_forwarder_state::{FileStore, StoreLocation};
 use s1_forwarder_telemetry::usage::{CountedTime, Delta, Usage};
-use s1_forwarder_telemetry::{LaneState, Telemetry};
+use s1_forwarder_telemetry::{LaneState, LaneStateKind, Telemetry};
 use tokio::time::timeout;
 
 use super::*;
@@ -88,7 +88,7 @@ impl Fixture {
 
     fn text(&self) -> String {
         match self.meter.metrics.state() {
-            LaneState::Renamed(text) => text,
+            LaneState { kind: LaneStateKind::Renamed, error: Some(text) } => text,
             other => panic!("{other:?}"),
         }
     }
@@ -149,7 +149,7 @@ async fn a_renamed_pipeline_waits_for_state_rename_and_says_so() {
     };
     let (begun, ()) = tokio::join!(fixture.begins_within(3 * MINUTE), renamed);
     assert!(begun);
-    assert_eq!(fixture.meter.metrics.state(), LaneState::Starting);
+    assert_eq!(fixture.meter.metrics.state().kind, LaneStateKind::Starting);
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,7 +352,8 @@ async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
     let fixture = Fixture::new(None, "");
     fixture.store.set_unlisted(true);
     assert!(!fixture.begins_within(MINUTE).await);
-    let LaneState::Stopped(text) = fixture.meter.metrics.state() else { panic!("{:?}", fixture.meter.metrics.state()) };
+    let state = fixture.meter.metrics.state();
+    let LaneState { kind: LaneStateKind::Stopped, error: Some(text) } = state else { panic!("{state:?}") };
     assert!(text.contains("cannot list memory"), "{text}");
     let begun = Instant::now();
     assert!(!fixture.begin(true).await, "it is given up");
@@ -452,10 +453,9 @@ async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     put(&fixture, "acme", 1_000).await;
     fixture.put("corp/threats/gone", checkpoint_of("acme", "other.example", SCOPE, "http", 0)).await;
     assert!(!fixture.begins_within(10 * MINUTE).await);
-    let LaneState::Misconfigured(reason, text) = fixture.meter.metrics.state() else {
-        panic!("{:?}", fixture.meter.metrics.state())
-    };
-    assert_eq!(reason.name(), "TooManyOrphans");
+    let state = fixture.meter.metrics.state();
+    assert_eq!(state.reason(), Some("TooManyOrphans"), "{state:?}");
+    let text = state.error().unwrap();
     assert!(text.starts_with("1001 checkpoints of this namespace, directory or file"), "{text}");
     assert!(!fixture.begin(true).await, "with --once it is given up");
     let removed = async {

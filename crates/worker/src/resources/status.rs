@@ -7,7 +7,7 @@ use std::time::Duration;
 use s1_forwarder_failure::FailureKind;
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::{
-    FileStatus, LaneMetrics, LaneState, LaneWarnings, PipelineState, Silence, TokenProblem, TokenStatus,
+    FileStatus, LaneMetrics, LaneState, LaneStateKind, LaneWarnings, PipelineState, Silence, TokenProblem, TokenStatus,
 };
 use serde::Serialize;
 
@@ -220,7 +220,7 @@ impl View<'_> {
     }
 
     fn has_started(&self) -> bool {
-        self.states.iter().any(|state| !matches!(state, LaneState::Starting | LaneState::Renamed(_)))
+        self.states.iter().any(|state| !matches!(state.kind, LaneStateKind::Starting | LaneStateKind::Renamed))
     }
 
     /// Some lane is in such a state, or has polled or delivered without an error.
@@ -248,12 +248,12 @@ impl View<'_> {
             return ("False", "Paused", "`enabled: false`; the checkpoints are kept".to_owned());
         }
         // A lane that waits must not hide one that fails.
-        let is_waiting = |_: &LaneMetrics, state: &LaneState| matches!(state, LaneState::Renamed(_));
+        let is_waiting = |_: &LaneMetrics, state: &LaneState| state.kind == LaneStateKind::Renamed;
         let unready = self.failing(|_, state| !state.is_up()).or_else(|| self.failing(is_waiting));
         if let Some((state, message)) = unready {
             return ("False", self.reason(state), message);
         }
-        let starting = self.states.iter().filter(|state| matches!(state, LaneState::Starting)).count();
+        let starting = self.states.iter().filter(|state| state.kind == LaneStateKind::Starting).count();
         if starting > 0 || self.states.is_empty() {
             return ("False", "Starting", format!("lanes that wait for their first poll: {starting}"));
         }
@@ -261,24 +261,24 @@ impl View<'_> {
     }
 
     fn reason(&self, state: &LaneState) -> &'static str {
-        match state {
-            LaneState::ConsoleFailing(_) => "ConsoleFailing",
-            LaneState::ConsoleRefused(_) => match self.lanes.iter().find_map(|lane| lane.token_problem()) {
+        match state.kind {
+            LaneStateKind::ConsoleFailing => "ConsoleFailing",
+            LaneStateKind::ConsoleRefused => match self.lanes.iter().find_map(|lane| lane.token_problem()) {
                 Some(TokenProblem::Refused) => "TokenRefused",
                 _ => "ConsoleRefused",
             },
-            LaneState::SinkFailing(_) => "SinkFailing",
-            LaneState::SinkRefused(_) => "SinkRefused",
-            LaneState::Misconfigured(reason, _) => reason.name(),
-            LaneState::Stopped(_) => "Stopped",
-            LaneState::WaitingForClock(_) => "WaitingForClock",
-            LaneState::Renamed(_) => "Renamed",
-            LaneState::Starting | LaneState::Running | LaneState::Done => "Running",
+            LaneStateKind::SinkFailing => "SinkFailing",
+            LaneStateKind::SinkRefused => "SinkRefused",
+            LaneStateKind::Misconfigured(reason) => reason.name(),
+            LaneStateKind::Stopped => "Stopped",
+            LaneStateKind::WaitingForClock => "WaitingForClock",
+            LaneStateKind::Renamed => "Renamed",
+            LaneStateKind::Starting | LaneStateKind::Running | LaneStateKind::Done => "Running",
         }
     }
 
     fn console_reachable(&self) -> Judgement {
-        match self.failing(|_, state| matches!(state, LaneState::ConsoleFailing(_))) {
+        match self.failing(|_, state| state.kind == LaneStateKind::ConsoleFailing) {
             Some((_, message)) => ("False", "ConsoleFailing", message),
             None if self.has_succeeded(has_answer) => ("True", "Answers", String::new()),
             None => self.unknown(),
@@ -308,15 +308,15 @@ impl View<'_> {
     }
 
     fn delivering(&self) -> Judgement {
-        let is_such = |lane: &LaneMetrics, state: &LaneState| match state {
-            LaneState::SinkFailing(_) | LaneState::SinkRefused(_) | LaneState::Stopped(_) => true,
+        let is_such = |lane: &LaneMetrics, state: &LaneState| match state.kind {
+            LaneStateKind::SinkFailing | LaneStateKind::SinkRefused | LaneStateKind::Stopped => true,
             // Without the console's token nothing was tried at the sink.
-            LaneState::Misconfigured(..) => lane.token_problem().is_none(),
+            LaneStateKind::Misconfigured(_) => lane.token_problem().is_none(),
             _ => false,
         };
         match self.failing(is_such) {
             Some((state, message)) => ("False", self.reason(state), message),
-            None if self.has_succeeded(|state| matches!(state, LaneState::Running | LaneState::Done)) => {
+            None if self.has_succeeded(|state| matches!(state.kind, LaneStateKind::Running | LaneStateKind::Done)) => {
                 match self.warned(|warnings| warnings.duplicate_of) {
                     Some((lane, of, lanes)) => ("True", "Duplicate", format!("{lane}: duplicate of {of}{lanes}")),
                     None => ("True", "NoFailure", String::new()),
@@ -390,18 +390,18 @@ impl View<'_> {
 
 /// True if the lane's console must have answered.
 fn has_answer(state: &LaneState) -> bool {
-    match state {
-        LaneState::Running
-        | LaneState::Done
-        | LaneState::WaitingForClock(_)
-        | LaneState::ConsoleRefused(_)
-        | LaneState::SinkFailing(_)
-        | LaneState::SinkRefused(_) => true,
-        LaneState::Starting
-        | LaneState::ConsoleFailing(_)
-        | LaneState::Misconfigured(..)
-        | LaneState::Stopped(_)
-        | LaneState::Renamed(_) => false,
+    match state.kind {
+        LaneStateKind::Running
+        | LaneStateKind::Done
+        | LaneStateKind::WaitingForClock
+        | LaneStateKind::ConsoleRefused
+        | LaneStateKind::SinkFailing
+        | LaneStateKind::SinkRefused => true,
+        LaneStateKind::Starting
+        | LaneStateKind::ConsoleFailing
+        | LaneStateKind::Misconfigured(_)
+        | LaneStateKind::Stopped
+        | LaneStateKind::Renamed => false,
     }
 }
 
@@ -417,9 +417,9 @@ mod tests {
         FileStatus { generation: Some(7), ..FileStatus::of_test("acme.console", state, problem) }
     }
 
-    fn lane(stream: Stream, state: LaneState) -> Arc<LaneMetrics> {
+    fn lane(stream: Stream, state: impl Into<LaneState>) -> Arc<LaneMetrics> {
         let lane = LaneMetrics::new("acme.console", stream, "siem");
-        lane.show(NOW, state);
+        lane.show(NOW, state.into());
         Arc::new(lane)
     }
 
@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn conditions_name_duplicates_and_what_the_token_does_not_see() {
-        let lanes = [Stream::Threats, Stream::Agents].map(|stream| lane(stream, LaneState::Running));
+        let lanes = [Stream::Threats, Stream::Agents].map(|stream| lane(stream, LaneStateKind::Running));
         lanes.iter().for_each(|lane| lane.set_silence(Silence::Speaking));
         let conditions = |duplicate_of: Option<&str>, unseen: Option<&str>| {
             let warnings = LaneWarnings { duplicate_of: duplicate_of.map(Into::into), unseen: unseen.map(Into::into) };
@@ -455,32 +455,37 @@ mod tests {
     #[test]
     fn conditions_say_which_part_fails() {
         let running = file(PipelineState::Running, None);
-        let error = |text: &str| text.to_owned();
-        let fine = || lane(Stream::Threats, LaneState::Running);
+        let fine = || lane(Stream::Threats, LaneStateKind::Running);
         let cases = [
-            (LaneState::Running, ["True Running", "True Answers", "True Accepted", "True NoFailure"]),
-            (LaneState::Starting, ["False Starting", "True Answers", "True Accepted", "True NoFailure"]),
+            (LaneStateKind::Running.into(), ["True Running", "True Answers", "True Accepted", "True NoFailure"]),
+            (LaneStateKind::Starting.into(), ["False Starting", "True Answers", "True Accepted", "True NoFailure"]),
             (
-                LaneState::ConsoleFailing(error("no route")),
+                LaneState::new(LaneStateKind::ConsoleFailing, "no route"),
                 ["False ConsoleFailing", "False ConsoleFailing", "True Accepted", "True NoFailure"],
             ),
             (
-                LaneState::ConsoleRefused(error("403")),
+                LaneState::new(LaneStateKind::ConsoleRefused, "403"),
                 ["False ConsoleRefused", "True Answers", "True Accepted", "True NoFailure"],
             ),
             (
-                LaneState::SinkFailing(error("503")),
+                LaneState::new(LaneStateKind::SinkFailing, "503"),
                 ["False SinkFailing", "True Answers", "True Accepted", "False SinkFailing"],
             ),
             (
-                LaneState::SinkRefused(error("401")),
+                LaneState::new(LaneStateKind::SinkRefused, "401"),
                 ["False SinkRefused", "True Answers", "True Accepted", "False SinkRefused"],
             ),
             (
-                LaneState::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable), error("no file")),
+                LaneState::new(
+                    LaneStateKind::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable)),
+                    "no file",
+                ),
                 ["False SecretUnreadable", "True Answers", "True Accepted", "False SecretUnreadable"],
             ),
-            (LaneState::Stopped(error("full")), ["False Stopped", "True Answers", "True Accepted", "False Stopped"]),
+            (
+                LaneState::new(LaneStateKind::Stopped, "full"),
+                ["False Stopped", "True Answers", "True Accepted", "False Stopped"],
+            ),
         ];
         for (state, expected) in cases {
             let found = judged(&status(&running, &[fine(), lane(Stream::Agents, state.clone())]));
@@ -490,17 +495,17 @@ mod tests {
                 "{state:?}"
             );
         }
-        let starting = status(&running, &[lane(Stream::Threats, LaneState::Starting)]);
+        let starting = status(&running, &[lane(Stream::Threats, LaneStateKind::Starting)]);
         assert_eq!(
             judged(&starting)[..4],
             ["False Starting", "Unknown Starting", "Unknown Starting", "Unknown Starting"]
         );
-        let away = lane(Stream::Threats, LaneState::ConsoleFailing(error("no route")));
+        let away = lane(Stream::Threats, LaneState::new(LaneStateKind::ConsoleFailing, "no route"));
         let no_answer = ["False ConsoleFailing", "False ConsoleFailing", "Unknown NoAnswer", "Unknown NoAnswer"];
         assert_eq!(judged(&status(&running, std::slice::from_ref(&away)))[..4], no_answer, "it never answered");
         away.succeeded(NOW);
         assert_eq!(judged(&status(&running, &[away]))[2..4], ["True Accepted", "True NoFailure"], "it did");
-        let refused = lane(Stream::Threats, LaneState::ConsoleRefused(error("401 Unauthorized")));
+        let refused = lane(Stream::Threats, LaneState::new(LaneStateKind::ConsoleRefused, "401 Unauthorized"));
         refused.set_token_problem(Some(TokenProblem::Refused));
         let refused = status(&running, &[refused.clone(), refused]);
         let words = ["False TokenRefused", "True Answers", "False Refused", "Unknown NoAnswer"];
@@ -508,20 +513,20 @@ mod tests {
         assert_eq!(refused.conditions[0].message, "threats/siem: 401 Unauthorized (lanes that fail: 2)");
         let unread = lane(
             Stream::Threats,
-            LaneState::Misconfigured(
-                Misconfiguration::Failed(FailureKind::SecretUnreadable),
-                error("there is no such Secret"),
+            LaneState::new(
+                LaneStateKind::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable)),
+                "there is no such Secret",
             ),
         );
         unread.set_token_problem(Some(TokenProblem::Unreadable));
         let words = ["False SecretUnreadable", "Unknown NoAnswer", "False SecretUnreadable", "Unknown NoAnswer"];
         assert_eq!(judged(&status(&running, &[unread]))[..4], words, "the console was not asked");
-        let renamed = lane(Stream::Agents, LaneState::Renamed(error("it was probably acme")));
+        let renamed = lane(Stream::Agents, LaneState::new(LaneStateKind::Renamed, "it was probably acme"));
         let words = ["False Renamed", "Unknown Starting", "Unknown Starting", "Unknown Starting"];
         let waiting = status(&running, &[renamed.clone(), renamed.clone()]);
         assert_eq!(judged(&waiting)[..4], words, "nobody asked the console");
         assert_eq!(waiting.conditions[0].message, "agents/siem: it was probably acme (lanes that wait: 2)");
-        let failing = lane(Stream::Threats, LaneState::SinkFailing(error("503")));
+        let failing = lane(Stream::Threats, LaneState::new(LaneStateKind::SinkFailing, "503"));
         assert_eq!(judged(&status(&running, &[renamed, failing]))[0], "False SinkFailing", "it is not hidden");
     }
 
@@ -530,7 +535,8 @@ mod tests {
         let invalid = status(&file(PipelineState::NotStarted, Some("streams.threat: unknown key")), &[]);
         assert_eq!(judged(&invalid)[..2], ["False Invalid", "Unknown NotRunning"]);
         assert_eq!(invalid.conditions[0].message, "streams.threat: unknown key");
-        let before = status(&file(PipelineState::Running, Some("wrong")), &[lane(Stream::Threats, LaneState::Running)]);
+        let before =
+            status(&file(PipelineState::Running, Some("wrong")), &[lane(Stream::Threats, LaneStateKind::Running)]);
         assert_eq!(judged(&before)[..2], ["False Invalid", "True Answers"]);
         assert!(before.conditions[0].message.starts_with("the last valid version keeps running"));
         let paused = status(&file(PipelineState::Paused, None), &[]);
@@ -540,7 +546,7 @@ mod tests {
     #[test]
     fn tokens_expire_and_days_are_compared() {
         let running = file(PipelineState::Running, None);
-        let lanes = [lane(Stream::Threats, LaneState::Running)];
+        let lanes = [lane(Stream::Threats, LaneStateKind::Running)];
         let token = |expires| TokenStatus { expires: Some(expires), ..TokenStatus::default() };
         let valid = |expires| judged(&Status::of(&running, &lanes, token(expires), "w", &[], NOW))[2].clone();
         let day = Duration::from_secs(86_400);
@@ -567,7 +573,7 @@ mod tests {
     #[test]
     fn a_silent_lane_is_named_with_its_newest_record() {
         let running = file(PipelineState::Running, None);
-        let lanes = [lane(Stream::Threats, LaneState::Running), lane(Stream::Activities, LaneState::Running)];
+        let lanes = [lane(Stream::Threats, LaneStateKind::Running), lane(Stream::Activities, LaneStateKind::Running)];
         let receiving = || {
             let conditions = status(&running, &lanes).conditions;
             let condition = conditions.into_iter().find(|condition| condition.kind == "Receiving").unwrap();
@@ -591,7 +597,7 @@ mod tests {
     #[test]
     fn a_transition_is_dated_and_only_words_are_changes() {
         let running = file(PipelineState::Running, None);
-        let lanes = [lane(Stream::Threats, LaneState::Running)];
+        let lanes = [lane(Stream::Threats, LaneStateKind::Running)];
         let first = status(&running, &lanes);
         assert_eq!(first.conditions[0].last_transition_time, "2027-01-15T08:00:00Z");
         let later = NOW.plus(Duration::from_secs(60));
@@ -602,7 +608,7 @@ mod tests {
         assert!(!second.differs_from(&first) && second != first);
         assert_eq!((second.progress.lag_seconds, second.progress.delivered), (Some(60), 5));
         assert_eq!(second.progress.complete_until.as_deref(), Some("2027-01-15T08:00:00Z"));
-        lanes[0].show(later, LaneState::SinkFailing("503".to_owned()));
+        lanes[0].show(later, LaneState::new(LaneStateKind::SinkFailing, "503"));
         let third = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &second.conditions, later);
         assert!(third.differs_from(&second));
         assert_eq!(third.conditions[0].last_transition_time, "2027-01-15T08:01:00Z");

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicUsize;
 use async_trait::async_trait;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore, Store};
 use s1_forwarder_record::{Clock, Stream};
-use s1_forwarder_telemetry::{LaneState, Telemetry};
+use s1_forwarder_telemetry::{LaneState, LaneStateKind, Telemetry};
 use tokio::time::advance;
 
 use super::*;
@@ -123,7 +123,7 @@ async fn a_kill_loses_less_than_twenty_minutes_and_counts_nothing_twice() {
         let (counting, _) = process(&store, clock);
         for minute in 0..100 {
             count(&counting, &lane, 1);
-            lane.show(clock.now(), LaneState::ConsoleFailing("500".to_owned()));
+            lane.show(clock.now(), LaneState::new(LaneStateKind::ConsoleFailing, "500"));
             minutes(1).await;
             let counted = all(&stored(&store));
             assert!(counted.events <= minute + 1 && counted.events + 20 > minute, "{counted:?} after {minute}");

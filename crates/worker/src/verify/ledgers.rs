@@ -7,7 +7,7 @@ use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, LaneId};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_state::StoreLocation;
-use s1_forwarder_telemetry::{LaneMetrics, LaneState, Meter, Verification};
+use s1_forwarder_telemetry::{LaneMetrics, LaneStateKind, Meter, Verification};
 use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
@@ -86,7 +86,7 @@ fn has_repairs(shared: &Shared, spec: &LaneSpec) -> bool {
 }
 
 fn is_stopped(shared: &Shared, spec: &LaneSpec) -> bool {
-    metrics_of(shared, spec).is_some_and(|lane| matches!(lane.state(), LaneState::Stopped(_)))
+    metrics_of(shared, spec).is_some_and(|lane| lane.state().kind == LaneStateKind::Stopped)
 }
 
 /// Compares the hours that can be compared, and reports missing records.

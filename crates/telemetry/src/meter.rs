@@ -132,12 +132,12 @@ impl Meter {
         if is_counted { Self { labels: Arc::new(labels.clone()), ..self } } else { self }
     }
 
-    /// The latency of events is measured whose records are newer than `time`; of none without it.
+    /// Measures the latency of events whose records are newer than `time`; of none without it.
     pub fn measure_latency_from(&self, time: Option<Timestamp>) {
         self.latency_from.store(time.map_or(i64::MAX, Timestamp::micros), Ordering::Relaxed);
     }
 
-    /// The sink has acknowledged events of one batch. The caller runs within the lane's span.
+    /// Counts events of one batch that the sink has acknowledged. The caller runs within the lane's span.
     pub fn delivered<'a>(&'a self, events: impl Iterator<Item = DeliveredEvent<'a>> + Clone) {
         let mut counts = Counts::default();
         for event in events.clone() {
@@ -179,7 +179,7 @@ impl Meter {
         }
     }
 
-    /// Events were stored as dead letters.
+    /// Counts events that were stored as dead letters.
     pub fn dead_lettered(&self, dead_letters: u64) {
         if dead_letters > 0 {
             self.metrics.send.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
@@ -192,33 +192,33 @@ impl Meter {
         &self.sink_type
     }
 
-    /// A request to the console ended, with or without a response.
+    /// Counts a finished request to the console, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
         self.metrics.pull.requests.count(status);
         self.telemetry.process().observe_console_request(self.metrics.stream, took);
     }
 
-    /// A request to the sink ended, with or without a response.
+    /// Counts a finished request to the sink, with or without a response.
     pub fn sink_request(&self, status: &str, took: Duration) {
         self.metrics.send.requests.count(status);
         self.metrics.sink_latency.add(took, self.clock.now());
         self.telemetry.process().observe_sink_request(&self.sink_type, took);
     }
 
-    /// A record could not be mapped, for `reason`. The caller runs within the lane's span.
+    /// Counts a record that could not be mapped, for `reason`. The caller runs within the lane's span.
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
         self.metrics.map.errors.fetch_add(1, Ordering::Relaxed);
         self.metrics.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
     }
 
-    /// A program of the user failed on the event of a record. The caller runs within the lane's span.
+    /// Counts an event that a program of the user failed on. The caller runs within the lane's span.
     pub fn program_failed(&self, reason: &str, overran: bool, record_id: &str) {
         let now = self.clock.now();
         self.metrics.remap_failed(now, reason, overran);
         self.metrics.tell(NoticeKind::ProgramErrors, now, reason, record_id);
     }
 
-    /// A record was no valid JSON and was repaired. The caller runs within the lane's span.
+    /// Counts a record that was no valid JSON and was repaired. The caller runs within the lane's span.
     pub fn repaired(&self, record_id: &str) {
         self.metrics.map.repaired.fetch_add(1, Ordering::Relaxed);
         self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
@@ -243,27 +243,27 @@ impl Meter {
         self.metrics.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
     }
 
-    /// A time of a record names no zone.
+    /// Counts a record with a time that names no zone.
     pub fn without_zone(&self) {
         self.metrics.add_rare(RareCount::WithoutZone, 1);
     }
 
-    /// A record has this number of leaves that no mapping knows.
+    /// Counts a record with this number of leaves that no mapping knows.
     pub fn unmapped_fields(&self, leaves: u32) {
         self.telemetry.unmapped_fields().count(self.metrics.stream, leaves);
     }
 
-    /// The log names such a leaf, once. `path` was made for logs. The caller runs within the lane's span.
+    /// Names such a leaf in the log, once. `path` was made for logs. The caller runs within the lane's span.
     pub fn name_unmapped_field(&self, path: &str) {
         self.telemetry.unmapped_fields().name(&self.metrics.pipeline, self.metrics.stream, path);
     }
 
-    /// The console returned a record that an earlier complete poll over its time did not return.
+    /// Measures the delay of a record that an earlier complete poll over its time did not return.
     pub fn arrived_late(&self, delay: Duration) {
         self.telemetry.process().observe_arrival_delay(self.metrics.stream, delay);
     }
 
-    /// The console reported when the pipeline's token expires; `None` if it does not.
+    /// Sets when the pipeline's token expires; `None` if the console does not report it.
     pub fn token_expires(&self, expires: Option<Timestamp>) {
         self.telemetry.set_token_expiry(&self.metrics.pipeline, expires);
     }
@@ -273,13 +273,13 @@ impl Meter {
         self.telemetry.token_expiry(&self.metrics.pipeline)
     }
 
-    /// The console's clock was compared with ours.
+    /// Sets how far the console's clock and ours differ.
     pub fn clocks_differ(&self, ours: Timestamp, theirs: Timestamp) {
         self.metrics.clocks.set_difference(theirs.since(ours).max(ours.since(theirs)), ours);
         self.telemetry.set_clock_difference(&self.metrics.pipeline, theirs.seconds() - ours.seconds());
     }
 
-    /// An attempt failed on this side.
+    /// Reports that an attempt failed on this side.
     pub fn failed(&self, side: Side, failure: &Failure) {
         self.report(LaneEvent::Failed(side, failure.clone()));
     }

@@ -47,7 +47,7 @@ pub use lane::{
     StatusCounts, Verification, describe_skipped,
 };
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
-pub use meter::{DeliveredEvent, Meter};
+pub use meter::{DeliveredEvent, MappingFlags, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{

@@ -43,6 +43,21 @@ pub struct DeliveredEvent<'a> {
     pub labels: Option<&'a Labels>,
 }
 
+/// The properties of a mapped record that a lane counts.
+#[derive(Debug, Clone, Copy)]
+pub struct MappingFlags {
+    /// Whether the table of activity types lacks the type of this activity.
+    pub unknown_type: bool,
+    /// Whether the record was not JSON, and was repaired.
+    pub repaired: bool,
+    /// Whether the record exceeds a bound.
+    pub overflowed: bool,
+    /// Whether a time of the record names no zone.
+    pub without_zone: bool,
+    /// Number of leaves that no mapping knows.
+    pub unknown_leaves: u32,
+}
+
 #[derive(Debug, Default)]
 struct Reported {
     shown: Shown,
@@ -218,16 +233,24 @@ impl Meter {
         self.metrics.tell(NoticeKind::ProgramErrors, now, reason, record_id);
     }
 
-    /// Counts a record that was no valid JSON and was repaired. The caller runs within the lane's span.
-    pub fn repaired(&self, record_id: &str) {
-        self.metrics.map.repaired.fetch_add(1, Ordering::Relaxed);
-        self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
-    }
-
-    /// Counts a record that exceeds a bound. The caller runs within the lane's span.
-    pub fn overflowed(&self, record_id: &str) {
-        self.metrics.add_rare(RareCount::Overflowed, 1);
-        self.metrics.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
+    /// Counts what the mapping of a record has shown. The caller runs within the lane's span.
+    pub fn mapped(&self, flags: MappingFlags, record_id: &str) {
+        let MappingFlags { unknown_type, repaired, overflowed, without_zone, unknown_leaves } = flags;
+        self.metrics.map.unknown_types.fetch_add(u64::from(unknown_type), Ordering::Relaxed);
+        if repaired {
+            self.metrics.map.repaired.fetch_add(1, Ordering::Relaxed);
+            self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
+        }
+        if overflowed {
+            self.metrics.add_rare(RareCount::Overflowed, 1);
+            self.metrics.tell(NoticeKind::Overflows, self.clock.now(), "", record_id);
+        }
+        if without_zone {
+            self.metrics.add_rare(RareCount::WithoutZone, 1);
+        }
+        if unknown_leaves > 0 {
+            self.telemetry.unmapped_fields().count(self.metrics.stream, unknown_leaves);
+        }
     }
 
     /// Counts a record for which not all could be fetched that `include` names, for `reason`. The caller runs within
@@ -243,17 +266,7 @@ impl Meter {
         self.metrics.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
     }
 
-    /// Counts a record with a time that names no zone.
-    pub fn without_zone(&self) {
-        self.metrics.add_rare(RareCount::WithoutZone, 1);
-    }
-
-    /// Counts a record with this number of leaves that no mapping knows.
-    pub fn unmapped_fields(&self, leaves: u32) {
-        self.telemetry.unmapped_fields().count(self.metrics.stream, leaves);
-    }
-
-    /// Names such a leaf in the log, once. `path` was made for logs. The caller runs within the lane's span.
+    /// The log names a leaf that no mapping knows, once. `path` was made for logs. The caller runs within the lane's span.
     pub fn name_unmapped_field(&self, path: &str) {
         self.telemetry.unmapped_fields().name(&self.metrics.pipeline, self.metrics.stream, path);
     }

@@ -2,7 +2,6 @@
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_failure::catch_panic::caught;
-use s1_forwarder_telemetry::{LaneEvent, Meter, SkipReason};
+use s1_forwarder_telemetry::{LaneEvent, MappingFlags, Meter, SkipReason};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{block_in_place, yield_now};
@@ -24,8 +23,8 @@ use super::{Lane, LaneBudget, Reservation};
 use crate::checkpoint::LaneId;
 use crate::program_threads::JobError;
 use crate::sink::deliver::Fates;
-use crate::sink::{Event, Limits, Unsent};
-use crate::source::{PulledPage, PulledRecord};
+use crate::sink::{Limits, Unsent};
+use crate::source::{PulledPage, PulledRecord, Snapshot};
 use crate::transform::{CompleteSnapshot, Dropped, OnError, Origin, Schema, Transformed, Transformer, unknown_leaves};
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
@@ -318,74 +317,49 @@ impl Filler {
     }
 
     fn add_record(&mut self, record: &PulledRecord, page: &PulledPage, now: Instant) {
-        let Self { transformer, schema, meter, open, overruns, ended, .. } = self;
         // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
-        open.include_page(page, record.order);
-        open.record_keys.push(record.record_key);
-        if let Some(snapshot) = page.marker {
-            open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-                let snapshot = CompleteSnapshot { time: snapshot.time, records: snapshot.settled };
-                transformer.map_snapshot(snapshot, record.identity, buffer);
-                None
-            });
-            return open.label_last(transformer);
-        }
+        self.open.include_page(page, record.order);
+        self.open.record_keys.push(record.record_key);
         let bytes = &page.body[record.range.clone()];
-        if page.is_truncated {
-            let PulledRecord { id, identity, time, .. } = record;
-            let body = transformer.truncated(bytes);
-            let record_id = id.as_str();
-            let identity = *identity;
-            let time = *time;
-            let error = None;
-            let labels = transformer.labels();
-            let unsent = Some(Unsent::Truncated);
-            let framed_at = None;
-            let snapshot = None;
-            let event = Event { body: &body, record_id, identity, time, error, labels, unsent, framed_at, snapshot };
-            return open.batch.push(event);
+        match page.marker {
+            Some(snapshot) => self.add_marker(record, snapshot),
+            None if page.is_truncated => self.add_truncated(record, bytes),
+            None => self.add_mapped(record, bytes, now),
         }
-        let stream = open.batch.stream();
-        let mut dropped = None;
-        let mut withheld = None;
+    }
+
+    /// Adds the event that says that a snapshot is complete.
+    fn add_marker(&mut self, record: &PulledRecord, snapshot: Snapshot) {
+        let Self { transformer, open, .. } = self;
+        let snapshot = CompleteSnapshot { time: snapshot.time, records: snapshot.settled };
+        open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+            transformer.map_snapshot(snapshot, record.identity, buffer);
+            None
+        });
+        open.label_last(transformer);
+    }
+
+    /// Adds the beginning of a record that was too large to be pulled. It becomes a dead letter.
+    fn add_truncated(&mut self, record: &PulledRecord, bytes: &[u8]) {
+        let Self { transformer, open, .. } = self;
+        let body = transformer.truncated(bytes);
+        open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+            buffer.extend_from_slice(&body);
+            None
+        });
+        open.label_last(transformer);
+        open.batch.withhold_last(Unsent::Truncated);
+    }
+
+    /// Adds the event of a record, unless the user's settings drop it or stop the lane.
+    fn add_mapped(&mut self, record: &PulledRecord, bytes: &[u8], now: Instant) {
+        let Self { transformer, schema, meter, open, .. } = self;
+        let mut mapped = Transformed::default();
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
             match transformer.transform(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
-                Ok(mapped) => {
-                    dropped = mapped.dropped;
-                    if mapped.repaired {
-                        meter.repaired(&record.id);
-                    }
-                    if mapped.overflowed {
-                        meter.overflowed(&record.id);
-                    }
-                    if mapped.without_zone {
-                        meter.without_zone();
-                    }
-                    if mapped.unknown_leaves > 0 {
-                        meter.unmapped_fields(mapped.unknown_leaves);
-                    }
-                    if mapped.drifted {
-                        unknown_leaves(stream, bytes, &mut |path| meter.name_unmapped_field(path));
-                    }
-                    if mapped.remap_overran
-                        && let Some(overruns) = overruns
-                    {
-                        let reason = mapped.remap_error.as_deref().unwrap_or_default();
-                        *ended = overruns.lock().count(reason, now).map(Failure::program_overran);
-                    }
-                    let problem = count(meter, *schema, &mapped, &record.id);
-                    match mapped.withheld() {
-                        Some(reason) => {
-                            withheld = Some(mapped.on_error);
-                            Some(reason.into())
-                        }
-                        None => {
-                            if mapped.remap_error.is_some() {
-                                record.time.into_iter().for_each(|time| meter.metrics.forwarded_unchanged(time));
-                            }
-                            problem
-                        }
-                    }
+                Ok(transformed) => {
+                    mapped = transformed;
+                    mapped.withheld().map(Into::into).or_else(|| mapped.error_next_to_raw(*schema))
                 }
                 Err(error) => {
                     let error = error.to_string();
@@ -394,7 +368,9 @@ impl Filler {
                 }
             }
         });
-        if let Some(dropped) = dropped {
+        self.report(&mapped, record, bytes, now);
+        let Self { transformer, meter, open, ended, .. } = self;
+        if let Some(dropped) = mapped.dropped {
             let reason = match dropped {
                 Dropped::Condition { .. } => SkipReason::Filtered,
                 Dropped::Remap => SkipReason::Remap,
@@ -409,19 +385,45 @@ impl Filler {
         if transformer.has_other_labels() {
             meter.labelled_other(&record.id);
         }
-        match withheld {
-            None | Some(OnError::Deliver) => {}
-            Some(OnError::DeadLetter) => open.batch.withhold_last(Unsent::ProgramFailed),
-            Some(OnError::Stop) => {
-                let reason = open.batch.events().next_back().and_then(|event| event.error).unwrap_or_default();
-                let id = &record.id;
-                *ended = Some(Failure::program_failed(format!(
-                    "a program of the pipeline failed on record {id}, and `on_error` is `stop`; the lane goes on when \
-                     its file changes; {reason}"
-                )));
-                // The record is not accounted for, so that it is pulled again.
-                open.withdraw_last();
-            }
+        let Some(reason) = mapped.withheld() else { return };
+        if mapped.on_error == OnError::Stop {
+            let id = &record.id;
+            *ended = Some(Failure::program_failed(format!(
+                "a program of the pipeline failed on record {id}, and `on_error` is `stop`; the lane goes on when its \
+                 file changes; {reason}"
+            )));
+            // The record is not accounted for, so that it is pulled again.
+            open.withdraw_last();
+        } else {
+            open.batch.withhold_last(Unsent::ProgramFailed);
+        }
+    }
+
+    /// Reports the problems of a mapped record. Stops the lane if programs took too long too often.
+    fn report(&mut self, mapped: &Transformed, record: &PulledRecord, bytes: &[u8], now: Instant) {
+        let Self { meter, open, overruns, ended, .. } = self;
+        let flags = MappingFlags {
+            unknown_type: mapped.unknown_activity,
+            repaired: mapped.repaired,
+            overflowed: mapped.overflowed,
+            without_zone: mapped.without_zone,
+            unknown_leaves: mapped.unknown_leaves,
+        };
+        meter.mapped(flags, &record.id);
+        if mapped.drifted {
+            unknown_leaves(open.batch.stream(), bytes, &mut |path| meter.name_unmapped_field(path));
+        }
+        let Some(reason) = &mapped.remap_error else { return };
+        if mapped.remap_overran
+            && let Some(overruns) = overruns
+        {
+            *ended = overruns.lock().count(reason, now).map(Failure::program_overran);
+        }
+        meter.program_failed(reason, mapped.remap_overran, &record.id);
+        if mapped.withheld().is_none()
+            && let Some(time) = record.time
+        {
+            meter.metrics.forwarded_unchanged(time);
         }
     }
 
@@ -440,13 +442,4 @@ async fn off_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
     // The semaphore is never closed.
     let _turn = MAP_PERMITS.acquire().await;
     block_in_place(fill)
-}
-
-/// Counts the problems of a mapped record. Returns the error that goes next to a raw event, which has no place for a
-/// tag.
-fn count(meter: &Meter, schema: Schema, mapped: &Transformed, record_id: &str) -> Option<Box<str>> {
-    meter.metrics.map.unknown_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
-    let reason = mapped.remap_error.as_ref()?;
-    meter.program_failed(reason, mapped.remap_overran, record_id);
-    mapped.error_next_to_raw(schema)
 }

@@ -303,7 +303,7 @@ impl Replay<'_> {
         self.usage.take(&delivery.meter.metrics, StoredPart::Usage);
         self.usage.write_if_due().await;
         let done = fates.settled();
-        open.delivered.extend(delivered(lane, &batch, &done, &fates.kept()));
+        open.delivered.extend(delivered(lane, &batch, &done, &fates.dead_lettered()));
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();
         // Events whose refusal ended the delivery.
@@ -465,13 +465,13 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-/// The events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are
-/// dead letters again.
-fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], kept: &[usize]) -> Vec<Replayed> {
+/// The events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `dead_lettered`
+/// are dead letters again.
+fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], dead_lettered: &[usize]) -> Vec<Replayed> {
     if Accounting::of(lane.stream) != Accounting::Records {
         return Vec::new();
     }
-    let delivered = settled.iter().filter(|index| kept.binary_search(index).is_err());
+    let delivered = settled.iter().filter(|index| dead_lettered.binary_search(index).is_err());
     let events = delivered.filter_map(|index| batch.event(*index));
     // The records that are counted have the time of their creation.
     let replayed = |event: Event<'_>| {

@@ -195,16 +195,16 @@ impl LaneCheckpoint {
         }
     }
 
-    /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
+    /// Adds the events at these indices of a batch, which were delivered or stored as dead letters.
     pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
-        let kept = pending.fates.kept();
-        let last_kept = kept.iter().rev().find(|index| settled.contains(index));
-        if let Some((_, identity)) = last_kept.and_then(|index| pending.record(*index)) {
+        let dead_lettered = pending.fates.dead_lettered();
+        let last = dead_lettered.iter().rev().find(|index| settled.contains(index));
+        if let Some((_, identity)) = last.and_then(|index| pending.record(*index)) {
             self.dead_letters.last = Some((identity, now));
         }
         let records = settled.iter().filter_map(|index| {
             let (record_key, identity) = pending.record(*index)?;
-            Some((record_key, identity, kept.binary_search(index).is_err()))
+            Some((record_key, identity, dead_lettered.binary_search(index).is_err()))
         });
         self.account(passes, pending, records, now);
         self.settled += settled.len() as u64;

@@ -1,4 +1,4 @@
-//! Which events of a batch are delivered, kept as dead letters, or not settled yet.
+//! Which events of a batch are delivered, stored as dead letters, or not settled yet.
 
 use parking_lot::Mutex;
 
@@ -12,7 +12,7 @@ pub(super) enum Fate {
     /// The sink has acknowledged the event.
     Delivered,
     /// The event is stored as a dead letter.
-    Kept,
+    DeadLettered,
 }
 
 impl Fates {
@@ -31,8 +31,8 @@ impl Fates {
     }
 
     /// Returns the indices of the events that are stored as dead letters, ascending.
-    pub fn kept(&self) -> Vec<usize> {
-        self.indices(|fate| fate == Fate::Kept)
+    pub fn dead_lettered(&self) -> Vec<usize> {
+        self.indices(|fate| fate == Fate::DeadLettered)
     }
 
     fn indices(&self, is_wanted: impl Fn(Fate) -> bool) -> Vec<usize> {

@@ -750,7 +750,7 @@ impl BatchDelivery<'_> {
         let list = || dead_letters.list_command_for(&meter.metrics);
         meter.metrics.log_dead_letters(time, refused.len() as u64, reason, record_id, list);
         self.unblock(refused.iter().map(|refusal| refusal.index), None);
-        self.fates.mark(refused.iter().map(|refusal| refusal.index), Fate::Kept);
+        self.fates.mark(refused.iter().map(|refusal| refusal.index), Fate::DeadLettered);
     }
 }
 

@@ -52,14 +52,14 @@ impl Drop for AttemptGuard<'_> {
 
 /// Numbers of events in a row of which none arrived.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Row {
+pub(super) struct RefusalRun {
     /// Number of events that the sink refused.
     pub refused: usize,
     /// Number of events on which a program failed.
     pub failed: usize,
 }
 
-impl Row {
+impl RefusalRun {
     pub fn len(self) -> usize {
         self.refused + self.failed
     }
@@ -71,7 +71,7 @@ pub struct SinkHealth {
     answers: Mutex<SinkAnswers>,
     /// Wakes the one session that waits for a change.
     changed: Notify,
-    in_a_row: Mutex<Row>,
+    in_a_row: Mutex<RefusalRun>,
     /// Number of refusals that [`Self::count_refused`] has counted, whatever was accepted meanwhile.
     refused: AtomicUsize,
     /// The time at which a warning of the sink with this reason was last logged.
@@ -80,7 +80,7 @@ pub struct SinkHealth {
     accepts_refusals: bool,
     /// The events that the sink does not take, over all sessions of the lane.
     blocked: Mutex<Blocked>,
-    /// Refused events that could not be stored while the sink accepted others. They do not count as refusals in a row.
+    /// Refused events that could not be stored while the sink accepted others. They do not count as refusals in a run.
     unstored: Mutex<HashSet<Identity>>,
 }
 
@@ -128,7 +128,7 @@ impl SinkHealth {
 
     /// Notes that the sink has accepted an event.
     pub(super) fn accepted(&self) {
-        *self.in_a_row.lock() = Row::default();
+        *self.in_a_row.lock() = RefusalRun::default();
         self.clear_refusing();
     }
 
@@ -157,11 +157,11 @@ impl SinkHealth {
     }
 
     /// Counts events that did not arrive, after the last one that did, and returns their number.
-    pub(super) fn count_refused(&self, row: Row) -> usize {
-        self.refused.fetch_add(row.len(), Ordering::Relaxed);
+    pub(super) fn count_refused(&self, run: RefusalRun) -> usize {
+        self.refused.fetch_add(run.len(), Ordering::Relaxed);
         let mut in_a_row = self.in_a_row.lock();
-        in_a_row.refused += row.refused;
-        in_a_row.failed += row.failed;
+        in_a_row.refused += run.refused;
+        in_a_row.failed += run.failed;
         in_a_row.len()
     }
 
@@ -175,11 +175,11 @@ impl SinkHealth {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Removes `row` from the count, since its events will be sent again.
-    pub(super) fn uncount(&self, row: Row) {
+    /// Removes `run` from the count, since its events will be sent again.
+    pub(super) fn uncount(&self, run: RefusalRun) {
         let mut in_a_row = self.in_a_row.lock();
-        in_a_row.refused = in_a_row.refused.saturating_sub(row.refused);
-        in_a_row.failed = in_a_row.failed.saturating_sub(row.failed);
+        in_a_row.refused = in_a_row.refused.saturating_sub(run.refused);
+        in_a_row.failed = in_a_row.failed.saturating_sub(run.failed);
     }
 }
 

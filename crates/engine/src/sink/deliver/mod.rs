@@ -7,6 +7,7 @@ mod blocked;
 mod error;
 mod fates;
 mod health;
+mod refusal;
 mod sorted;
 
 use std::borrow::Cow;
@@ -37,7 +38,8 @@ pub use health::{SinkAnswers, SinkHealth};
 
 use blocked::{AnswerSubject, part_of};
 use fates::Fate;
-use health::Row;
+use health::RefusalRun;
+use refusal::{Refusal, RefusalCause};
 use sorted::Sorted;
 
 /// Number of events refused in a row, with none accepted, from which the configuration counts as wrong.
@@ -87,20 +89,15 @@ struct BatchDelivery<'a> {
     delivery: &'a Delivery,
     batch: &'a Batch,
     fates: &'a Fates,
-    /// The unsent parts, in order, as indices of the batch.
-    parts: VecDeque<Vec<usize>>,
+    /// The requests to send, in order, as indices of the batch.
+    requests: VecDeque<Vec<usize>>,
     /// The bytes of each event as the destination counts them; `None` if it counts the bodies.
     event_bytes: Option<Vec<u32>>,
     accepted: usize,
-    refused: Vec<RefusedEvent>,
+    /// The events that become dead letters.
+    refused: Vec<Refusal>,
     /// Number of events in `refused` that the sink accepted without naming them. They count as delivered.
     accepted_unnamed: usize,
-    /// Events that were refused without being sent, since they are too large. They do not indicate a problem of the
-    /// sink.
-    oversized: Vec<RefusedEvent>,
-    /// Events on which the user's program failed. They are not sent, and count as refused: a wrong program is as likely
-    /// as a wrong sink.
-    program_failures: Vec<RefusedEvent>,
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
@@ -131,7 +128,7 @@ impl Delivery {
     ) -> Result<Option<Vec<usize>>, DeliveryError> {
         let metrics = &self.meter.metrics;
         let span = BatchSpan::begin(metrics, self.meter.sink_type(), batch.len(), batch.body_bytes());
-        let delivered = self.deliver_parts(batch, fates, random, transaction, stop).await;
+        let delivered = self.deliver_requests(batch, fates, random, transaction, stop).await;
         match &delivered {
             Ok((0, _)) => span.end("delivered", 0, None),
             Ok((dead_letters, _)) => span.end("dead_letters", *dead_letters, None),
@@ -151,7 +148,7 @@ impl Delivery {
     }
 
     /// Returns the number of events that became dead letters, and what the last transaction committed.
-    async fn deliver_parts(
+    async fn deliver_requests(
         &self,
         batch: &Batch,
         fates: &Fates,
@@ -160,20 +157,15 @@ impl Delivery {
         stop: &CancellationToken,
     ) -> Result<(usize, Option<Vec<usize>>), DeliveryError> {
         let waits = self.waits(&mut random);
-        let parts = VecDeque::new();
-        let refused = Vec::new();
-        let oversized = Vec::new();
         let mut delivery = BatchDelivery {
             delivery: self,
             batch,
             fates,
-            parts,
+            requests: VecDeque::new(),
             event_bytes: None,
             accepted: 0,
-            refused,
+            refused: Vec::new(),
             accepted_unnamed: 0,
-            oversized,
-            program_failures: Vec::new(),
             random,
             waits,
             transaction,
@@ -183,21 +175,17 @@ impl Delivery {
             is_unsorted: true,
         };
         delivery.sort_by_size();
-        if let Err(failure) = delivery.send_parts().await {
+        if let Err(failure) = delivery.send_requests().await {
             delivery.store_accepted_refusals().await?;
             return Err(failure.into());
         }
         let counted = delivery.check_refusals()?;
-        delivery.refused.append(&mut delivery.oversized);
-        delivery.refused.append(&mut delivery.program_failures);
         if let Err(error) = delivery.store_refused().await {
             self.health.uncount(counted);
             return Err(error);
         }
         if transaction.is_some() && !delivery.refused.is_empty() {
-            // The committed checkpoint does not contain the dead letters yet.
-            delivery.parts.push_back(Vec::new());
-            delivery.send_parts().await?;
+            delivery.commit_dead_letters().await?;
         }
         Ok((delivery.refused.len(), delivery.committed))
     }
@@ -209,81 +197,95 @@ impl Delivery {
 
 impl BatchDelivery<'_> {
     /// Refuses events that are too large for the sink, and those that a program failed on. The others are the first
-    /// part.
+    /// request.
     fn sort_by_size(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
-        let mut part = Vec::new();
+        let mut sendable = Vec::new();
         for (index, event) in self.batch.events().enumerate() {
-            match event.unsent {
+            let (cause, status, reason) = match event.unsent {
                 Some(Unsent::Truncated) => {
-                    let reason = "the record is too large to be pulled; this is its beginning".to_owned();
-                    self.oversized.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
+                    let reason = "the record is too large to be pulled; this is its beginning";
+                    (RefusalCause::TooLarge, TOO_LARGE, reason.to_owned())
                 }
                 Some(Unsent::ProgramFailed) => {
-                    let reason = event.error.unwrap_or_default().to_owned();
-                    self.program_failures.push(RefusedEvent { index, status: PROGRAM.to_owned(), reason });
+                    (RefusalCause::Program, PROGRAM, event.error.unwrap_or_default().to_owned())
                 }
-                None if event.body.len() <= limit => part.push(index),
+                None if event.body.len() <= limit => {
+                    sendable.push(index);
+                    continue;
+                }
                 None => {
                     let reason = format!("the event has {} bytes, the sink accepts at most {limit}", event.body.len());
-                    self.oversized.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
+                    (RefusalCause::TooLarge, TOO_LARGE, reason)
                 }
-            }
+            };
+            self.refuse(cause, [RefusedEvent { index, status: status.to_owned(), reason }]);
         }
-        self.plan(part);
+        self.plan(sendable);
     }
 
-    /// Adds parts for these events, in as few requests as possible.
+    fn refuse(&mut self, cause: RefusalCause, events: impl IntoIterator<Item = RefusedEvent>) {
+        self.refused.extend(events.into_iter().map(|event| Refusal { cause, event }));
+    }
+
+    /// Adds requests for these events, as few as possible.
     fn plan(&mut self, events: Vec<usize>) {
         if self.delivery.sink.separates_labels() {
-            self.parts.extend(self.by_labels(events));
+            self.requests.extend(self.by_labels(events));
         } else if !events.is_empty() {
-            self.parts.push_back(events);
+            self.requests.push_back(events);
         }
     }
 
     /// Returns the events with the same labels together, in the order of the first event of each group.
-    fn by_labels(&self, part: Vec<usize>) -> Vec<Vec<usize>> {
-        let mut parts: Vec<(Option<&Arc<Labels>>, Vec<usize>)> = Vec::new();
+    fn by_labels(&self, events: Vec<usize>) -> Vec<Vec<usize>> {
+        let mut groups: Vec<(Option<&Arc<Labels>>, Vec<usize>)> = Vec::new();
         let mut places = HashMap::new();
-        for index in part {
+        for index in events {
             let labels = self.batch.event(index).and_then(|event| event.labels);
             let place = *places.entry(labels).or_insert_with(|| {
-                parts.push((labels, Vec::new()));
-                parts.len() - 1
+                groups.push((labels, Vec::new()));
+                groups.len() - 1
             });
-            if let Some((_, part)) = parts.get_mut(place) {
-                part.push(index);
+            if let Some((_, group)) = groups.get_mut(place) {
+                group.push(index);
             }
         }
-        parts.into_iter().map(|(_, part)| part).collect()
+        groups.into_iter().map(|(_, group)| group).collect()
     }
 
-    async fn send_parts(&mut self) -> Result<(), Failure> {
+    /// Commits the checkpoint with the dead letters, by a request without events. The checkpoint that is committed with
+    /// the events does not contain the dead letters.
+    async fn commit_dead_letters(&mut self) -> Result<(), Failure> {
+        self.requests.push_back(Vec::new());
+        self.send_requests().await
+    }
+
+    async fn send_requests(&mut self) -> Result<(), Failure> {
         let Delivery { throttle, health, deadline, .. } = self.delivery;
         loop {
             if std::mem::take(&mut self.is_unsorted) {
                 self.set_apart();
             }
-            let Some(part) = self.parts.pop_front() else { return Ok(()) };
+            let Some(request) = self.requests.pop_front() else { return Ok(()) };
             if !throttle.blocked_for().is_zero() {
                 health.set_refusing(Instant::now());
             }
             let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or_else(stopped)?;
             self.attempted_at = Instant::now();
             let unanswered = health.attempt();
-            let covered = self.covered(&part);
+            let covered = self.covered(&request);
             let attempt = tokio::select! {
                 biased;
                 // A transaction is not cancelled, since its outcome would be unknown. The brokers refuse it if another
                 // worker has the lane.
                 () = deadline.passed(), if self.transaction.is_none() || deadline.has_passed() => None,
-                attempt = self.send(&part, &covered) => Some(attempt),
+                attempt = self.send(&request, &covered) => Some(attempt),
             };
             drop(unanswered);
             let Some(attempt) = attempt else {
                 drop(permit);
-                self.parts.push_front(part);
+                self.requests.push_front(request);
                 self.wait_for_lease().await?;
                 continue;
             };
@@ -292,7 +294,7 @@ impl BatchDelivery<'_> {
             if self.transaction.is_some() && attempt.outcome.is_delivered() {
                 self.committed = Some(covered);
             }
-            self.act_on(part, attempt).await?;
+            self.act_on(request, attempt).await?;
         }
     }
 
@@ -305,10 +307,10 @@ impl BatchDelivery<'_> {
             let event = self.identity(*index);
             event.is_some_and(|event| apart.found.contains(&event) || apart.suspects.contains(&event))
         };
-        if !self.parts.iter().flatten().any(is_concerned) {
+        if !self.requests.iter().flatten().any(is_concerned) {
             return;
         }
-        let mut unsent: Vec<usize> = self.parts.drain(..).flatten().collect();
+        let mut unsent: Vec<usize> = self.requests.drain(..).flatten().collect();
         unsent.sort_unstable();
         let is_of = |events: &HashSet<Identity>, index: &usize| {
             self.batch.event(*index).is_some_and(|event| events.contains(&event.identity))
@@ -320,26 +322,26 @@ impl BatchDelivery<'_> {
         self.plan(tried);
         self.plan(suspects);
         self.plan(others);
-        self.parts.extend(found.into_iter().map(|index| vec![index]));
+        self.requests.extend(found.into_iter().map(|index| vec![index]));
     }
 
-    /// Returns the events that are settled once those of `part` are, ascending; empty without a transaction.
-    fn covered(&self, part: &[usize]) -> Vec<usize> {
+    /// Returns the events that are settled once those of `request` are, ascending; empty without a transaction.
+    fn covered(&self, request: &[usize]) -> Vec<usize> {
         if self.transaction.is_none() {
             return Vec::new();
         }
-        let mut covered = [self.fates.settled().as_slice(), part].concat();
+        let mut covered = [self.fates.settled().as_slice(), request].concat();
         covered.sort_unstable();
         covered
     }
 
-    async fn send(&self, part: &[usize], covered: &[usize]) -> Attempt {
+    async fn send(&self, request: &[usize], covered: &[usize]) -> Attempt {
         let begun = Instant::now();
         let selected;
-        let batch = if part.len() == self.batch.len() {
+        let batch = if request.len() == self.batch.len() {
             self.batch
         } else {
-            selected = self.batch.select(part.iter().copied());
+            selected = self.batch.select(request.iter().copied());
             &selected
         };
         let attempt = match self.transaction {
@@ -351,36 +353,36 @@ impl BatchDelivery<'_> {
     }
 
     /// Settles the events, retries them (after a 429, 5xx or timeout), sends halves, or ends the delivery.
-    async fn act_on(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), Failure> {
+    async fn act_on(&mut self, request: Vec<usize>, attempt: Attempt) -> Result<(), Failure> {
         let Attempt { outcome, bytes, event_bytes, status } = attempt;
         if let Some(event_bytes) = event_bytes {
             let all = self.event_bytes.get_or_insert_with(|| vec![0; self.batch.len()]);
-            for (index, bytes) in part.iter().zip(&event_bytes) {
+            for (index, bytes) in request.iter().zip(&event_bytes) {
                 if let Some(counted) = all.get_mut(*index) {
                     *counted = *bytes;
                 }
             }
         }
         match outcome {
-            Outcome::Delivered => self.accept(part, bytes),
+            Outcome::Delivered => self.accept(request, bytes),
             Outcome::DeliveredWithWarnings(warnings) => {
                 self.warned(&warnings);
-                self.accept(part, bytes);
+                self.accept(request, bytes);
             }
             Outcome::SlowDown(text) => {
                 self.warned(&[Warning { reason: WarningReason::SlowDown, text }]);
-                self.accept(part, bytes);
+                self.accept(request, bytes);
             }
             Outcome::Partial { refused, retry, after, warnings } => {
                 self.warned(&warnings);
-                self.settle_some(part, bytes, &status, refused, retry, after).await
+                self.settle_some(request, bytes, &status, refused, retry, after).await
             }
-            Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
+            Outcome::RefusedSome { count, reason } => self.refuse_all(request, bytes, count, &reason),
             Outcome::Failed(Failure { kind: FailureKind::Transient, reason, retry_after }) => {
-                self.send_again(part, &status, reason, retry_after).await
+                self.send_again(request, &status, reason, retry_after).await
             }
-            Outcome::Busy(reason) => self.send_again(part, &BUSY, reason, None).await,
-            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, &status, reason)?,
+            Outcome::Busy(reason) => self.send_again(request, &BUSY, reason, None).await,
+            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(request, &status, reason)?,
             Outcome::Failed(failure) => return Err(failure),
         }
         Ok(())
@@ -396,15 +398,15 @@ impl BatchDelivery<'_> {
         }
     }
 
-    fn accept(&mut self, part: Vec<usize>, bytes: u64) {
+    fn accept(&mut self, events: Vec<usize>, bytes: u64) {
         let Delivery { meter, health, .. } = self.delivery;
-        meter.metrics.send.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
+        meter.metrics.send.delivered.fetch_add(events.len() as u64, Ordering::Relaxed);
         meter.metrics.send.bytes.fetch_add(bytes, Ordering::Relaxed);
-        meter.delivered(part.iter().filter_map(|index| self.delivered_event(*index)));
-        self.accepted += part.len();
-        self.unblock(part.iter().copied(), Some(self.attempted_at));
+        meter.delivered(events.iter().filter_map(|index| self.delivered_event(*index)));
+        self.accepted += events.len();
+        self.unblock(events.iter().copied(), Some(self.attempted_at));
         self.is_unsorted = true;
-        self.fates.mark(part, Fate::Delivered);
+        self.fates.mark(events, Fate::Delivered);
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         if self.blamed().is_none() {
@@ -434,15 +436,15 @@ impl BatchDelivery<'_> {
         self.identity(index).is_some_and(|event| self.delivery.health.blocked().is_proven(event))
     }
 
-    /// Returns the first event of the batch that the sink does not accept, although it accepts others. Events in
-    /// `refused` are left out.
+    /// Returns the first event of the batch that the sink does not accept, although it accepts others. Events that it
+    /// has refused are left out.
     fn blamed(&self) -> Option<usize> {
         let blocked = self.delivery.health.blocked();
         if blocked.is_empty() {
             return None;
         }
         let is_blamed = |index: &usize| self.identity(*index).is_some_and(|event| blocked.has_found(event));
-        let is_refused = |index: &usize| self.refused.iter().any(|refusal| refusal.index == *index);
+        let is_refused = |index: &usize| self.refused_by(RefusalCause::Sink).any(|refusal| refusal.index == *index);
         self.fates.unsettled().into_iter().find(|index| is_blamed(index) && !is_refused(index))
     }
 
@@ -453,9 +455,9 @@ impl BatchDelivery<'_> {
         Some(DeliveredEvent { bytes, time: event.time, labels: event.labels.map(|labels| &**labels) })
     }
 
-    /// Refuses all events of `part`. The sink refused `count` of them without saying which.
-    fn refuse_all(&mut self, part: Vec<usize>, bytes: u64, count: usize, reason: &str) {
-        let all = part.len();
+    /// Refuses all events of `request`. The sink refused `count` of them without saying which.
+    fn refuse_all(&mut self, request: Vec<usize>, bytes: u64, count: usize, reason: &str) {
+        let all = request.len();
         let reason =
             format!("{count} of {all} events sent together were refused; the sink does not say which: {reason}");
         tracing::warn!(reason, "the sink accepted a part of a batch: all of it is stored as dead letters");
@@ -464,22 +466,22 @@ impl BatchDelivery<'_> {
         self.accepted += all.saturating_sub(count);
         self.accepted_unnamed += all.saturating_sub(count);
         let refusal = |index| RefusedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
-        self.refused.extend(part.into_iter().map(refusal));
+        self.refuse(RefusalCause::Sink, request.into_iter().map(refusal));
     }
 
-    /// Processes an answer that settled some events. `refused` and `retry` are indices of `part`.
+    /// Processes an answer that settled some events. `refused` and `retry` are indices of `request`.
     async fn settle_some(
         &mut self,
-        part: Vec<usize>,
+        request: Vec<usize>,
         bytes: u64,
         status: &AttemptStatus,
         refused: Vec<RefusedEvent>,
         retry: Vec<usize>,
         after: Option<Duration>,
     ) {
-        let Sorted { accepted, mut refused, again, is_untried } = Sorted::of(&part, refused, retry);
-        let settles = again.len() < part.len();
-        self.refused.append(&mut refused);
+        let Sorted { accepted, refused, again, is_untried } = Sorted::of(&request, refused, retry);
+        let settles = again.len() < request.len();
+        self.refuse(RefusalCause::Sink, refused);
         if !accepted.is_empty() {
             self.accept(accepted, bytes);
         } else if settles {
@@ -492,33 +494,32 @@ impl BatchDelivery<'_> {
             let reason = format!("the sink accepted none of {} events for now ({})", again.len(), status.label());
             return self.send_again(again, status, reason, after).await;
         }
-        self.parts.push_front(again);
+        self.requests.push_front(again);
         if after.is_some() || !is_untried {
             self.pause(after).await;
         }
     }
 
-    /// Sends `part` again after a wait, since the sink accepts nothing of it for now. An event may be to blame: see
+    /// Sends `request` again after a wait, since the sink accepts nothing of it for now. An event may be to blame: see
     /// [`blocked`].
     async fn send_again(
         &mut self,
-        part: Vec<usize>,
+        request: Vec<usize>,
         status: &AttemptStatus,
         mut reason: String,
         after: Option<Duration>,
     ) {
-        let is_news = self.look_for_blame(&part, status);
+        let is_news = self.look_for_blame(&request, status);
         self.is_unsorted = true;
         if let Some(index) = self.blamed() {
-            let is_alone = part.as_slice() == [index];
+            let is_alone = request.as_slice() == [index];
             // An event that was just found is tried once more, after all others, since a session that fails does not
             // keep its dead letters. The sink must have accepted others since, or it may be down.
             let is_proven = self.accepted > 0 || self.is_proven(index);
             let subject = AnswerSubject::of(status).filter(|_| is_alone && !is_news && is_proven);
             if let Some(subject) = subject.filter(|_| self.delivery.health.accepts_refusals()) {
                 let status = if subject == AnswerSubject::Events { PARTIAL } else { status.label() }.to_owned();
-                self.refused.push(RefusedEvent { index, status, reason });
-                return;
+                return self.refuse(RefusalCause::Sink, [RefusedEvent { index, status, reason }]);
             }
             let record = self.batch.event(index).map_or("?", |event| event.record_id);
             let begin = if is_alone { "" } else { "before that, " };
@@ -529,22 +530,22 @@ impl BatchDelivery<'_> {
             );
             reason = format!("{reason}; {blame}");
         }
-        self.parts.push_front(part);
+        self.requests.push_front(request);
         self.wait(reason, after).await;
     }
 
-    /// Notes that `part` failed. Returns true if it is known now which of its events is to blame.
-    fn look_for_blame(&self, part: &[usize], status: &AttemptStatus) -> bool {
+    /// Notes that `request` failed. Returns true if it is known now which of its events is to blame.
+    fn look_for_blame(&self, request: &[usize], status: &AttemptStatus) -> bool {
         let health = &self.delivery.health;
         let Some(failed) = AnswerSubject::of(status) else {
             health.blocked().unavailable();
             return false;
         };
         let patience = if health.accepts_refusals() { BLOCKED_ACCEPTED } else { BLOCKED };
-        let events: Vec<Identity> = part.iter().filter_map(|index| self.identity(*index)).collect();
+        let events: Vec<Identity> = request.iter().filter_map(|index| self.identity(*index)).collect();
         let blamed = health.blocked().attempt_failed(&events, failed, self.accepted > 0, self.attempted_at, patience);
         let is_blamed = |index: &&usize| blamed.is_some() && self.identity(**index) == blamed;
-        if let Some(event) = part.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
+        if let Some(event) = request.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
             let record_id = event.record_id;
             let status = status.label();
             tracing::warn!(record_id, status, "the sink does not take one record, although it takes others");
@@ -552,28 +553,24 @@ impl BatchDelivery<'_> {
         blamed.is_some()
     }
 
-    fn halve(&mut self, mut part: Vec<usize>, status: &AttemptStatus, reason: String) -> Result<(), Failure> {
+    fn halve(&mut self, mut request: Vec<usize>, status: &AttemptStatus, reason: String) -> Result<(), Failure> {
         let unsent = *status == AttemptStatus::TooLarge;
         if !unsent {
             // The sink answers, even if it accepts nothing.
             self.delivery.health.clear_refusing();
         }
-        if part.len() > 1 {
-            let second = part.split_off(part.len() / 2);
-            self.parts.push_front(second);
-            self.parts.push_front(part);
+        if request.len() > 1 {
+            let second = request.split_off(request.len() / 2);
+            self.requests.push_front(second);
+            self.requests.push_front(request);
             return Ok(());
         }
-        let is_news = part.iter().any(|index| !self.awaits_room(*index));
+        let is_news = request.iter().any(|index| !self.awaits_room(*index));
+        let cause = if unsent { RefusalCause::TooLarge } else { RefusalCause::Sink };
         let refusal = |index| RefusedEvent { index, status: status.label().to_owned(), reason: reason.clone() };
-        let refused = part.into_iter().map(refusal);
-        if unsent {
-            self.oversized.extend(refused);
-            return Ok(());
-        }
-        self.refused.extend(refused);
-        match self.refused_anew(&self.refused) {
-            _ if !is_news || self.accepted > 0 || self.delivery.health.accepts_refusals() => Ok(()),
+        self.refuse(cause, request.into_iter().map(refusal));
+        match self.refused_anew(RefusalCause::Sink) {
+            _ if unsent || !is_news || self.accepted > 0 || self.delivery.health.accepts_refusals() => Ok(()),
             MISCONFIGURED_FROM => {
                 self.sample_rest();
                 Ok(())
@@ -583,10 +580,14 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Returns the number of refusals that say how the sink is now. Events that wait for room in the dead-letter store
-    /// do not count.
-    fn refused_anew(&self, refused: &[RefusedEvent]) -> usize {
-        refused.iter().filter(|refusal| !self.awaits_room(refusal.index)).count()
+    /// Returns the number of refusals for this cause that say how the sink is now. Events that wait for room in the
+    /// dead-letter store do not count.
+    fn refused_anew(&self, cause: RefusalCause) -> usize {
+        self.refused_by(cause).filter(|refusal| !self.awaits_room(refusal.index)).count()
+    }
+
+    fn refused_by(&self, cause: RefusalCause) -> impl Iterator<Item = &RefusedEvent> {
+        self.refused.iter().filter(move |refusal| refusal.cause == cause).map(|refusal| &refusal.event)
     }
 
     /// Returns whether the event could not be stored when it was refused before. The sink accepted others then.
@@ -598,13 +599,13 @@ impl BatchDelivery<'_> {
     /// Tries events from all over the batch before the others. If the sink refuses these too, the request is to blame,
     /// and to send each event alone would take thousands of requests.
     fn sample_rest(&mut self) {
-        let rest: Vec<usize> = self.parts.drain(..).flatten().collect();
+        let rest: Vec<usize> = self.requests.drain(..).flatten().collect();
         let step = rest.len().div_ceil(SAMPLED - MISCONFIGURED_FROM).max(1);
         let (samples, others): (Vec<_>, Vec<_>) =
             rest.into_iter().enumerate().partition(|(place, _)| place % step == step - 1);
-        self.parts.extend(samples.into_iter().map(|(_, index)| vec![index]));
+        self.requests.extend(samples.into_iter().map(|(_, index)| vec![index]));
         if !others.is_empty() {
-            self.parts.push_back(others.into_iter().map(|(_, index)| index).collect());
+            self.requests.push_back(others.into_iter().map(|(_, index)| index).collect());
         }
     }
 
@@ -632,23 +633,24 @@ impl BatchDelivery<'_> {
 
     /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters. An
     /// event that the programs have dropped ends a row of events that they failed on. Returns the counted refusals.
-    fn check_refusals(&self) -> Result<Row, Failure> {
+    fn check_refusals(&self) -> Result<RefusalRun, Failure> {
         let health = &self.delivery.health;
-        let mut row =
-            Row { refused: self.refused_anew(&self.refused), failed: self.refused_anew(&self.program_failures) };
+        let refused = self.refused_anew(RefusalCause::Sink);
+        let mut run = RefusalRun { refused, failed: self.refused_anew(RefusalCause::Program) };
         if self.batch.programs_worked() {
             health.programs_worked();
-            row.failed = 0;
+            run.failed = 0;
         }
-        if self.accepted != 0 || row.len() == 0 {
-            return Ok(Row::default());
+        if self.accepted != 0 || run.len() == 0 {
+            return Ok(RefusalRun::default());
         }
-        let in_a_row = health.count_refused(row);
+        let in_a_row = health.count_refused(run);
         if in_a_row < MISCONFIGURED_FROM || health.accepts_refusals() {
-            return Ok(row);
+            return Ok(run);
         }
-        let Some(first) = self.refused.first().or(self.program_failures.first()) else { return Ok(row) };
-        if self.refused.is_empty() {
+        let by_sink = self.refused_by(RefusalCause::Sink).next();
+        let Some(first) = by_sink.or(self.refused_by(RefusalCause::Program).next()) else { return Ok(run) };
+        if by_sink.is_none() {
             return Err(Failure::program_failed(format!(
                 "a program of the pipeline failed on {in_a_row} events in a row: {}; no event of this batch became a dead \
                  letter; the lane goes on when its file changes; if the events are to blame, {}",
@@ -675,21 +677,26 @@ impl BatchDelivery<'_> {
     /// Stores the refused events before the delivery ends early, if the operator accepts any number of refusals. So no
     /// later answer changes what becomes of them. Otherwise, a sink whose `Retry-After` ends each session would refuse
     /// the same events again and again, and never be asked about the next one.
-    async fn store_accepted_refusals(&self) -> Result<(), DeliveryError> {
-        let is_kept = self.transaction.is_none() && self.delivery.health.accepts_refusals();
-        if is_kept { self.store_refused().await } else { Ok(()) }
+    async fn store_accepted_refusals(&mut self) -> Result<(), DeliveryError> {
+        if self.transaction.is_some() || !self.delivery.health.accepts_refusals() {
+            return Ok(());
+        }
+        self.refused.retain(|refusal| refusal.cause == RefusalCause::Sink);
+        self.store_refused().await
     }
 
-    async fn store_refused(&self) -> Result<(), DeliveryError> {
+    /// Stores the refused events as dead letters, by cause and in the order of the refusals.
+    async fn store_refused(&mut self) -> Result<(), DeliveryError> {
         let Delivery { meter, clock, dead_letters, .. } = self.delivery;
         if self.refused.is_empty() {
             return Ok(());
         }
+        self.refused.sort_by_key(|refusal| refusal.cause);
         let time = clock.now();
         let refused: Vec<_> = self
             .refused
             .iter()
-            .filter_map(|refusal| {
+            .filter_map(|Refusal { event: refusal, .. }| {
                 let event = self.batch.event(refusal.index)?;
                 Some(DeadLetter {
                     time,
@@ -708,12 +715,12 @@ impl BatchDelivery<'_> {
                 })
             })
             .collect();
-        let kept = dead_letters.keep(&refused).await;
-        let stored = kept.as_ref().map_or_else(|(stored, _)| *stored, |()| refused.len());
+        let result = dead_letters.keep(&refused).await;
+        let stored = result.as_ref().map_or_else(|(stored, _)| *stored, |()| refused.len());
         if let (Some(stored), Some(written)) = (self.refused.get(..stored), refused.get(..stored)) {
             self.stored(time, stored, written);
         }
-        kept.map_err(|(_, error)| {
+        result.map_err(|(_, error)| {
             if self.accepted > 0 {
                 let unstored = refused.iter().skip(stored).map(|letter| letter.identity);
                 self.delivery.health.unstored().extend(unstored);
@@ -728,7 +735,7 @@ impl BatchDelivery<'_> {
     }
 
     /// Counts and settles refused events that are dead letters now.
-    fn stored(&self, time: Timestamp, refused: &[RefusedEvent], written: &[DeadLetter<'_>]) {
+    fn stored(&self, time: Timestamp, refused: &[Refusal], written: &[DeadLetter<'_>]) {
         let Delivery { meter, dead_letters, .. } = self.delivery;
         let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());
@@ -736,12 +743,12 @@ impl BatchDelivery<'_> {
         if accepted > 0 {
             // Which of the events were accepted is unknown. Each has the average size, and the labels are those of the
             // first ones.
-            let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
+            let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.event.index));
             let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
             let up_to = |place: usize| bytes * place as u64 / accepted as u64;
             let unnamed = refused.iter().take(accepted).enumerate();
             meter.delivered(unnamed.filter_map(|(place, refusal)| {
-                let event = self.delivered_event(refusal.index)?;
+                let event = self.delivered_event(refusal.event.index)?;
                 Some(DeliveredEvent { bytes: up_to(place + 1) - up_to(place), time: None, ..event })
             }));
         }
@@ -749,8 +756,8 @@ impl BatchDelivery<'_> {
         dead_letters.show(&meter.metrics);
         let list = || dead_letters.list_command_for(&meter.metrics);
         meter.metrics.log_dead_letters(time, refused.len() as u64, reason, record_id, list);
-        self.unblock(refused.iter().map(|refusal| refusal.index), None);
-        self.fates.mark(refused.iter().map(|refusal| refusal.index), Fate::DeadLettered);
+        self.unblock(refused.iter().map(|refusal| refusal.event.index), None);
+        self.fates.mark(refused.iter().map(|refusal| refusal.event.index), Fate::DeadLettered);
     }
 }
 

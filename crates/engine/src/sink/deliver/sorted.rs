@@ -1,8 +1,8 @@
-//! Sorts the events of a part by the answer of the sink.
+//! Sorts the events of a request by the answer of the sink.
 
 use crate::sink::RefusedEvent;
 
-/// The events of a part, by the sink's answer about each. All numbers are indices of the batch.
+/// The events of a request, by the sink's answer about each. All numbers are indices of the batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sorted {
     pub accepted: Vec<usize>,
@@ -14,19 +14,19 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    /// Sorts the events of `part`. `refused` and `retry` are indices of `part`. The sink accepted the other events.
-    /// The first answer about an event counts. Indices outside `part` are ignored.
-    pub fn of(part: &[usize], refused: Vec<RefusedEvent>, retry: Vec<usize>) -> Self {
-        let mut is_accepted = vec![true; part.len()];
+    /// Sorts the events of `request`. `refused` and `retry` are indices of `request`. The sink accepted the other events.
+    /// The first answer about an event counts. Indices outside `request` are ignored.
+    pub fn of(request: &[usize], refused: Vec<RefusedEvent>, retry: Vec<usize>) -> Self {
+        let mut is_accepted = vec![true; request.len()];
         let mut take = |place: usize| {
             let is_first = is_accepted.get_mut(place).is_some_and(std::mem::take);
-            if is_first { part.get(place).copied() } else { None }
+            if is_first { request.get(place).copied() } else { None }
         };
         let of_batch = |refusal: RefusedEvent| Some(RefusedEvent { index: take(refusal.index)?, ..refusal });
         let refused: Vec<RefusedEvent> = refused.into_iter().filter_map(of_batch).collect();
         let again: Vec<usize> = retry.into_iter().filter_map(take).collect();
-        let accepted = part.iter().zip(&is_accepted).filter(|(_, accepted)| **accepted).map(|(index, _)| *index);
-        let before_again = part.strip_suffix(again.as_slice()).and_then(<[usize]>::last);
+        let accepted = request.iter().zip(&is_accepted).filter(|(_, accepted)| **accepted).map(|(index, _)| *index);
+        let before_again = request.strip_suffix(again.as_slice()).and_then(<[usize]>::last);
         let last_refused = refused.last().map(|refusal| &refusal.index);
         let is_untried = last_refused.is_some() && last_refused == before_again;
         Self { accepted: accepted.collect(), refused, again, is_untried }

@@ -20,6 +20,7 @@ mod lane_of_tests;
 mod map;
 mod open_lane;
 mod pending_batch;
+mod poll_end;
 mod poll_schedule;
 mod programs;
 mod pull;

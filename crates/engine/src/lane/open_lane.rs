@@ -12,7 +12,7 @@ use super::checkpoint_writer::{CheckpointWriter, waits};
 use super::known_threats::KnownThreats;
 use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
-use super::send::{SILENCE, report};
+use super::send::{UNRESPONSIVE_AFTER, report};
 use super::sizing::Sizing;
 use super::verdict::{Exit, Verdict, verdict};
 use super::{Lane, LaneEnd};
@@ -20,18 +20,12 @@ use crate::checkpoint::with_lane;
 use crate::console::Endpoint;
 use crate::source::ConsoleHabits;
 
-/// Whether a lane has begun.
-pub enum Phase {
-    /// The lane is new and has not learned the console's time. The time at which the lane begins is unknown, and its
-    /// checkpoint is not stored.
-    LearnsTime,
-    Begun,
-}
-
 /// The state that a lane keeps from poll to poll.
 pub struct OpenLane {
     pub checkpoint: LaneCheckpoint,
-    pub phase: Phase,
+    /// True if the lane has not learned the console's time. The time at which the lane begins is unknown, and its
+    /// checkpoint is not stored.
+    pub is_new: bool,
     pub writer: CheckpointWriter,
     pub sizing: Sizing,
     pub habits: ConsoleHabits,
@@ -56,16 +50,16 @@ impl OpenLane {
 }
 
 impl Lane {
-    /// Calls [`Self::try_open`]. If a transactional sink does not answer for [`SILENCE`], the lane shows why. It does
-    /// not wait for the minutes that a call may last. After an attempt that `has_failed`, the lane goes on showing that
-    /// failure.
+    /// Calls [`Self::try_open`]. If a transactional sink does not answer for [`UNRESPONSIVE_AFTER`], the lane shows
+    /// why. It does not wait for the minutes that a call may last. After an attempt that `has_failed`, the lane goes on
+    /// showing that failure.
     async fn try_open_and_report(&self, has_failed: bool) -> Result<Option<LaneCheckpoint>, Failure> {
         let mut opening = pin!(self.try_open());
         if has_failed || self.transactional_sink().is_none() {
             return opening.await;
         }
         loop {
-            if let Ok(opened) = timeout(SILENCE, &mut opening).await {
+            if let Ok(opened) = timeout(UNRESPONSIVE_AFTER, &mut opening).await {
                 return opened;
             }
             if let Some(failure) = self.delivery.sink.stall_reason() {
@@ -102,13 +96,11 @@ impl Lane {
             }
         };
         self.meter().report(LaneEvent::CheckpointStored);
-        let (phase, checkpoint) = match opened {
-            Some(checkpoint) => {
-                report(self.metrics(), &checkpoint.position);
-                (Phase::Begun, checkpoint)
-            }
-            None => (Phase::LearnsTime, self.first_checkpoint(Timestamp::default(), false)),
-        };
+        let is_new = opened.is_none();
+        let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
+        if !is_new {
+            report(self.metrics(), &checkpoint.position);
+        }
         self.metrics().set_opened(checkpoint.settled);
         self.meter().measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // Whether the console is silent is unknown before a poll has asked it.
@@ -121,7 +113,7 @@ impl Lane {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
             token_changes: self.client.token_changes(),
             checkpoint,
-            phase,
+            is_new,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
             habits: ConsoleHabits::default(),

@@ -35,7 +35,7 @@ use tracing::{Instrument, Span, info};
 
 use super::backoff::{Backoff, ConsecutiveRefusals, spread};
 use super::checkpoint_writer::waits;
-use super::open_lane::{OpenLane, Phase};
+use super::open_lane::OpenLane;
 use super::pull::Polled;
 use super::session::{Session, SessionEnd};
 use super::verdict::{Exit, FailurePolicy, NotStored, Pause, SessionFailure, SideFailure, Verdict, verdict};
@@ -211,7 +211,7 @@ impl Life {
     /// Runs one session, and plans what follows it.
     async fn poll(&mut self, mut open: Box<OpenLane>, pass: usize) -> LaneStep {
         self.lane.metrics().set_next_attempt(None);
-        if let Phase::LearnsTime = open.phase {
+        if open.is_new {
             return self.learn_clocks(open, pass).await;
         }
         match self.stop.run_until_cancelled(self.lane.check_user(&mut open.checkpoint)).await {

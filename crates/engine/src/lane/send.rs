@@ -7,24 +7,22 @@ use std::time::Duration;
 use s1_forwarder_failure::catch_panic::resume_panic_of;
 use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_telemetry::{LaneMetrics, Silence};
+use s1_forwarder_telemetry::LaneMetrics;
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, warn};
+use tracing::Instrument;
 
 use super::Lane;
 use super::checkpoint_writer::{CheckpointWriter, STORE_TIMEOUT, accepts_nothing};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
-use super::pull::Polled;
-use super::verdict::{NotStored, SessionFailure, SideFailure};
-use crate::checkpoint::ledger::repair_between;
+use super::verdict::{SessionFailure, SideFailure};
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
-use crate::source::{ObservedRecords, Pass, PollContext, PollEnd, SourcePosition};
+use crate::source::{Pass, PollContext, SourcePosition};
 
 /// Time without any delivery after which a lane releases its bytes and returns to its checkpoint. A lane that probes
 /// whether its sink works again does this at the first refusal.
@@ -32,16 +30,16 @@ const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time without an answer of sink or store after which a lane reserves nothing new, until the answer comes. A lane
 /// whose store fails reserves nothing new either.
-pub const SILENCE: Duration = Duration::from_secs(5);
+pub const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(5);
 
 /// The send stage of one lane.
 pub struct SendStage<'a> {
     lane: &'a Lane,
     /// The sink; `None` if it does not commit the lane's checkpoint with the events.
     sink: Option<Arc<dyn TransactionalSink>>,
-    passes: &'a [Pass],
-    checkpoint: &'a mut LaneCheckpoint,
-    writer: &'a mut CheckpointWriter,
+    pub(super) passes: &'a [Pass],
+    pub(super) checkpoint: &'a mut LaneCheckpoint,
+    pub(super) writer: &'a mut CheckpointWriter,
     /// True if the sink was unavailable, and this session finds out whether it works again.
     is_probing: bool,
     random: fastrand::Rng,
@@ -71,10 +69,12 @@ struct Delivered {
 /// The state of sink and store, and the times that the stage waits for in addition to batches and deliveries.
 struct Timers {
     is_refusing: bool,
+    is_sink_unresponsive: bool,
+    /// Whether the sink or the store is unresponsive.
+    is_unresponsive: bool,
     /// The time from which nothing new is reserved, if the sink or the store has not answered until then. `None` if no
     /// answer is awaited.
-    silent_at: Option<Instant>,
-    is_silent: bool,
+    unresponsive_at: Option<Instant>,
     /// The time at which the session ends; `None` if the sink does not refuse, and no checkpoint waits for the store.
     give_up_at: Option<Instant>,
     /// The side, sink or store, that has accepted nothing until `give_up_at`.
@@ -138,8 +138,8 @@ impl<'a> SendStage<'a> {
         let mut is_mapped = false;
         while !is_mapped || !self.in_flight.is_empty() {
             let timers = self.timers();
-            self.show_trouble();
-            budget.pause(timers.is_refusing || timers.is_silent || !self.writer.may_send());
+            self.show_trouble(&timers);
+            budget.pause(timers.is_refusing || timers.is_unresponsive || !self.writer.may_send());
             let accepts_more = !is_mapped && self.in_flight.len() < concurrency && self.writer.may_send();
             let has_in_flight = !self.in_flight.is_empty();
             // If a write is under way or due, the loop wakes up to notice one that hangs.
@@ -150,13 +150,13 @@ impl<'a> SendStage<'a> {
                 Some(done) = self.deliveries.join_next_with_id() => self.on_delivered(done)?,
                 written = self.writer.write_due(self.checkpoint, has_in_flight) => written?,
                 () = delivery.health.changed() => {}
-                () = at(timers.silent_at), if !timers.is_silent => {}
+                () = at(timers.unresponsive_at), if !timers.is_unresponsive => {}
                 () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up).into()),
                 next = mapped.recv(), if accepts_more => match next {
                     Some(pending) => self.spawn_delivery(pending),
                     None => is_mapped = true,
                 },
-                () = sleep(SILENCE), if is_writing || timers.is_silent => {}
+                () = sleep(UNRESPONSIVE_AFTER), if is_writing || timers.is_unresponsive => {}
             }
         }
         Ok(())
@@ -164,26 +164,31 @@ impl<'a> SendStage<'a> {
 
     fn timers(&self) -> Timers {
         let Lane { budget, delivery, .. } = self.lane;
-        let SinkAnswers { refusing_since, silent_since, .. } = delivery.health.answers();
+        let SinkAnswers { refusing_since, unanswered_since, .. } = delivery.health.answers();
         let stalled_since = self.writer.stalled_since();
-        let silent_at = [silent_since, stalled_since].into_iter().flatten().min().map(|since| since + SILENCE);
+        let unresponsive_at =
+            [unanswered_since, stalled_since].map(|since| since.map(|since| since + UNRESPONSIVE_AFTER));
+        let now = Instant::now();
+        let [is_sink_unresponsive, is_store_unresponsive] = unresponsive_at.map(|at| at.is_some_and(|at| at <= now));
         let patience = if self.is_probing && !budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
         let store_timeout = stalled_since.map(|since| since + STORE_TIMEOUT);
         let give_up_at = refusing_since.map(|since| since + patience).into_iter().chain(store_timeout).min();
         Timers {
             is_refusing: refusing_since.is_some(),
-            silent_at,
-            is_silent: silent_at.is_some_and(|at| at <= Instant::now()),
+            is_sink_unresponsive,
+            is_unresponsive: is_sink_unresponsive || is_store_unresponsive,
+            unresponsive_at: unresponsive_at.into_iter().flatten().min(),
             give_up_at,
             gives_up: if give_up_at == store_timeout { Side::Store } else { Side::Sink },
         }
     }
 
-    /// Shows why a silent sink does not answer, without waiting for the attempts, which may last minutes.
-    fn show_trouble(&self) {
+    /// Shows why an unresponsive sink does not answer, without waiting for the attempts, which may last minutes.
+    fn show_trouble(&self, timers: &Timers) {
         let Lane { delivery, .. } = self.lane;
-        let is_silent = delivery.health.answers().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
-        if is_silent && let Some(failure) = delivery.sink.stall_reason() {
+        if timers.is_sink_unresponsive
+            && let Some(failure) = delivery.sink.stall_reason()
+        {
             delivery.meter.failed(Side::Sink, &failure);
         }
     }
@@ -292,80 +297,6 @@ impl<'a> SendStage<'a> {
             self.checkpoint.position.advance(self.passes, context, watermark);
         }
         report(self.lane.metrics(), &self.checkpoint.position);
-    }
-
-    /// Adds the observations of a complete poll to the lane's rhythm, and reports whether the console is silent.
-    fn observe(&mut self, context: PollContext, observed: &ObservedRecords) {
-        let pull = &self.lane.pull;
-        let rhythm = &mut self.checkpoint.rhythm;
-        if pull.window.is_some() {
-            return;
-        }
-        let was_silent = self.lane.metrics().silence().is_silent();
-        let is_main = context.pass == 0 && pull.stream.description().has_own_time() && !pull.is_snapshot();
-        let missed = rhythm.missed(observed, pull.overlap, was_silent).filter(|_| was_silent || is_main);
-        rhythm.complete(observed, context.start, context.pass == 0);
-        self.lane.meter().measure_latency_from(rhythm.latency_from(pull));
-        let metrics = self.lane.metrics();
-        metrics.set_newest_record(rhythm.newest());
-        let silence = rhythm.silence(pull);
-        metrics.set_silence(silence);
-        if let Some((from, to)) = missed {
-            let Lane { file, state_flags, .. } = self.lane;
-            let repair = repair_between(from, to, pull.settles_after(), file, state_flags);
-            let text =
-                format!("the console has shown no records from {from:.0} to {to:.0} although it had some; {repair}");
-            warn!("{text}");
-            metrics.add_repair(text, Some(to));
-        }
-        let is_silent = silence.is_silent();
-        if is_silent != was_silent {
-            let newest_record = rhythm.newest().map(|newest| newest.to_string());
-            let after = rhythm.threshold(pull).map(|threshold| threshold.as_secs());
-            if is_silent {
-                warn!(
-                    newest_record,
-                    after_seconds = after,
-                    "the console is silent: it has shown nothing new for longer than usual"
-                );
-            } else {
-                info!(newest_record, "the console is not silent any more");
-            }
-        }
-    }
-
-    /// Stores how the poll has ended. Everything that it returned is settled.
-    ///
-    /// # Errors
-    /// If the checkpoint could not be written, and another attempt would not help.
-    pub async fn finish(&mut self, polled: &Polled) -> Result<(), NotStored> {
-        let Polled { context, end, observed } = polled;
-        let context = *context;
-        if let (PollEnd::Complete, Some(observed)) = (end, observed) {
-            self.observe(context, observed);
-        }
-        let position = &mut self.checkpoint.position;
-        match end {
-            PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.has_marker()),
-            PollEnd::Unavailable => {
-                // No lane of findings says whether the console is silent.
-                self.lane.metrics().set_silence(Silence::NotJudged);
-                position.pass_over(self.passes, context);
-            }
-            PollEnd::NotDue | PollEnd::Scopes(_) => {}
-        }
-        if matches!(end, PollEnd::Complete | PollEnd::Unavailable) {
-            // A complete snapshot is stored at once: after a kill its event would be sent again.
-            match context.snapshot {
-                Some(_) => self.writer.events_settled(false),
-                None => self.writer.moved_on(),
-            }
-            report(self.lane.metrics(), &self.checkpoint.position);
-        }
-        while !self.writer.is_idle() {
-            self.writer.write_due(self.checkpoint, false).await?;
-        }
-        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use super::open_lane::OpenLane;
 use super::pull::{Polled, PullStage};
 use super::send::SendStage;
 use super::verdict::{SessionFailure, SideFailure};
-use super::{Lane, map};
+use super::{Lane, map, poll_end};
 use crate::source::{MAIN_PASS, Pass, SourcePosition};
 
 /// Maximum pages that wait between source and transform.
@@ -104,7 +104,8 @@ impl<'a> Session<'a> {
             Some(Ok(None)) | None => return SessionEnd::Stopped,
             Some(Err(failure)) => return SessionEnd::Failed(SideFailure { side: Side::Console, failure }.into()),
         };
-        match send.finish(&polled).await {
+        let SendStage { passes, checkpoint, writer, .. } = send;
+        match poll_end::finish(lane, passes, checkpoint, writer, &polled).await {
             Ok(()) => SessionEnd::Complete(polled),
             Err(not_stored) => SessionEnd::Failed(not_stored.into()),
         }

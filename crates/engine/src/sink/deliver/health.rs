@@ -25,18 +25,18 @@ pub struct SinkAnswers {
     unanswered: usize,
     /// The time at which the first of the unanswered attempts began, or at which the sink last answered one. `None` if
     /// no attempt is unanswered.
-    pub silent_since: Option<Instant>,
+    pub unanswered_since: Option<Instant>,
 }
 
 impl SinkAnswers {
     fn begin(&mut self) {
         self.unanswered += 1;
-        self.silent_since.get_or_insert_with(Instant::now);
+        self.unanswered_since.get_or_insert_with(Instant::now);
     }
 
     fn end(&mut self) {
         self.unanswered = self.unanswered.saturating_sub(1);
-        self.silent_since = (self.unanswered > 0).then(Instant::now);
+        self.unanswered_since = (self.unanswered > 0).then(Instant::now);
     }
 }
 

@@ -16,9 +16,9 @@
 //!   comes after it, and stores that time. Nothing is stored before.
 //! - A lane is refused for the last time only with `once`.
 //! - A lane whose store stalled does not pause. A lane that its program stops pauses until it is asked to stop.
-//! - Wait and Flush write checkpoints too. A write that fails permanently leads to End or to Open, as from Poll.
+//! - Wait becomes Write for a checkpoint that fell due, and Flush writes one too. A write that fails permanently leads
+//!   to End or to Open, as from Poll.
 
-use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use s1_forwarder_settings::FullJitter;
 use s1_forwarder_telemetry::{LaneEvent, lane_span};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span, info};
 
 use super::backoff::{Backoff, ConsecutiveRefusals, spread};
@@ -60,8 +61,10 @@ const SHORT_OWNERSHIP: Duration = Duration::from_secs(60);
 enum LaneStep {
     /// Reads its checkpoint, after this wait. No other process can write it from then on.
     Open(Duration),
-    /// Sleeps until a pass is due, and writes the checkpoints that fall due meanwhile.
+    /// Sleeps until this pass or a checkpoint is due.
     Wait(Box<OpenLane>, NextPoll),
+    /// Writes the checkpoint that is due, and waits on.
+    Write(Box<OpenLane>, NextPoll),
     /// Runs a session: polls this pass, and delivers what the poll finds.
     Poll(Box<OpenLane>, usize),
     /// Stores all changes, and ends.
@@ -92,27 +95,23 @@ impl Lane {
             let _share = life.lane.client.join_lane();
             let mut step = LaneStep::Open(Duration::ZERO);
             let end = loop {
-                if let LaneStep::Wait(open, next) = &step {
-                    let asleep = pin!(sleep_until(open.wakes_at(next.at)));
-                    if open.schedule.waits_for_console() {
-                        // Boxed: few lanes wait for another token, and this future would enlarge that of each lane.
-                        let changed = Box::pin(life.lane.client.token_changed_since(open.token_changes));
-                        life.stop.run_until_cancelled(select(asleep, changed)).await;
-                    } else {
-                        life.stop.run_until_cancelled(asleep).await;
-                    }
-                }
                 step = match step {
+                    LaneStep::Open(wait) => in_span(life.lane.span(), life.open(wait)).await,
+                    LaneStep::Wait(open, next) => {
+                        let asleep = pin!(sleep_until(open.wakes_at(next.at)));
+                        if open.schedule.waits_for_console() {
+                            // Boxed: few lanes wait for another token, and this future would enlarge that of each lane.
+                            let changed = Box::pin(life.lane.client.token_changed_since(open.token_changes));
+                            life.stop.run_until_cancelled(select(asleep, changed)).await;
+                        } else {
+                            life.stop.run_until_cancelled(asleep).await;
+                        }
+                        life.after_wait(open, next)
+                    }
+                    LaneStep::Write(open, next) => in_span(life.lane.span(), life.write_due(open, next)).await,
+                    LaneStep::Poll(open, pass) => in_span(life.lane.span(), life.poll(open, pass)).await,
+                    LaneStep::Flush(open, end) => in_span(life.lane.span(), life.flush(open, end)).await,
                     LaneStep::End(end) => break end,
-                    LaneStep::Wait(open, _) if life.stop.is_cancelled() => LaneStep::Flush(open, LaneEnd::Drained),
-                    LaneStep::Wait(open, _) if open.token_changes != life.lane.client.token_changes() => {
-                        life.follow_token(open)
-                    }
-                    LaneStep::Wait(open, next) if next.at <= Instant::now() => LaneStep::Poll(open, next.pass),
-                    step => {
-                        let span = life.lane.span();
-                        life.take(step).instrument(span).await
-                    }
                 };
             };
             if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
@@ -135,18 +134,6 @@ impl Lane {
 }
 
 impl Life {
-    /// Takes a step, and returns the next one. Each step is boxed by itself, and only here. So a lane is small while it
-    /// sleeps, and not much larger while its store does not answer. There are tens of thousands of lanes.
-    fn take(&mut self, step: LaneStep) -> BoxFuture<'_, LaneStep> {
-        match step {
-            LaneStep::Open(wait) => self.open(wait).boxed(),
-            LaneStep::Wait(open, next) => self.write_due(open, next).boxed(),
-            LaneStep::Poll(open, pass) => self.poll(open, pass).boxed(),
-            LaneStep::Flush(open, end) => self.flush(open, end).boxed(),
-            LaneStep::End(end) => ready(LaneStep::End(end)).boxed(),
-        }
-    }
-
     async fn open(&mut self, wait: Duration) -> LaneStep {
         if !wait.is_zero() {
             self.stop.run_until_cancelled(sleep(wait)).await;
@@ -167,6 +154,19 @@ impl Life {
         };
         self.report_next_attempt(at, is_refused);
         LaneStep::Wait(open, NextPoll { pass, at })
+    }
+
+    /// Returns what the lane does once it wakes up.
+    fn after_wait(&self, open: Box<OpenLane>, next: NextPoll) -> LaneStep {
+        if self.stop.is_cancelled() {
+            LaneStep::Flush(open, LaneEnd::Drained)
+        } else if open.token_changes != self.lane.client.token_changes() {
+            self.follow_token(open)
+        } else if next.at <= Instant::now() {
+            LaneStep::Poll(open, next.pass)
+        } else {
+            LaneStep::Write(open, next)
+        }
     }
 
     /// Tries at once the passes that the console refused, since requests use another token now.
@@ -412,6 +412,12 @@ impl Life {
         }
         refusals.count(failure);
     }
+}
+
+/// Runs a step in `span`. Each step is boxed by itself, and only here. So a lane is small while it sleeps, and not much
+/// larger while its store does not answer. There are tens of thousands of lanes.
+fn in_span<'a>(span: Span, step: impl Future<Output = LaneStep> + Send + 'a) -> Instrumented<BoxFuture<'a, LaneStep>> {
+    step.boxed().instrument(span)
 }
 
 #[cfg(test)]

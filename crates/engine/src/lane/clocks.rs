@@ -5,9 +5,11 @@ use std::time::Duration;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_telemetry::HumanDuration;
+use tracing::{info, warn};
 
 use super::Lane;
-use crate::console::Client;
+use crate::checkpoint::ledger::repair_between;
+use crate::console::{Client, ClockChange};
 
 /// Difference up to which two clocks agree, however short the overlap is: `Date` has whole seconds, and an answer takes
 /// time.
@@ -103,6 +105,43 @@ impl Clocks {
 }
 
 impl Lane {
+    /// Returns whether the console's time is known well enough. If it seems to be behind ours, it has to be recent:
+    /// polls may have nothing to ask for, so that no answer would correct it.
+    pub(super) fn knows_time(&self) -> bool {
+        let clocks = Clocks::of(&self.client);
+        clocks.theirs.is_some()
+            && (clocks.behind().is_zero() || !clocks.are_apart(self.pull.overlap) || self.client.has_said_time_lately())
+    }
+
+    /// Reports how the clocks differ.
+    pub(super) fn compare_clocks(&self) {
+        let Self { pull, client, .. } = self;
+        let clocks = Clocks::of(client);
+        let Clocks { ours, theirs: Some(theirs) } = clocks else { return };
+        let meter = self.meter();
+        meter.clocks_differ(ours, theirs);
+        let skewed = clocks.are_apart(pull.overlap);
+        match client.record_clocks(theirs, skewed) {
+            Some(ClockChange::Apart) => warn!(
+                console = %theirs, own = %ours,
+                "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
+            ),
+            // A record with an earlier time than the position less `overlap` is not pulled.
+            Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => {
+                let repair = repair_between(since, theirs, pull.settles_after(), &self.file, &self.state_flags);
+                let text = format!(
+                    "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
+                     then may be older than what lanes look back to; {repair}"
+                );
+                warn!("{text}");
+                meter.metrics.add_repair(text, Some(theirs));
+            }
+            Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
+            None => {}
+        }
+        meter.metrics.clocks.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
+    }
+
     /// Checks whether a poll that starts before `bound`, up to which the lane has read, may ask for nothing and wait. A
     /// bound that is a few seconds ahead is reached soon.
     ///

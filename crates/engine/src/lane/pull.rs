@@ -8,7 +8,7 @@ use s1_forwarder_settings::FullJitter;
 use s1_forwarder_telemetry::LaneEvent;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::clocks::Clocks;
 use super::enrich::Enricher;
@@ -16,8 +16,7 @@ use super::known_threats::KnownThreats;
 use super::map::ReservedPage;
 use super::sizing::{EXPANSION, PagePlan, SMALL_RESERVATION, Sizing};
 use super::{Lane, Reservation};
-use crate::checkpoint::ledger::repair_between;
-use crate::console::{ClockChange, ConsoleError, advice};
+use crate::console::{ConsoleError, advice};
 use crate::source::{
     Action, ConsoleHabits, NotDue, ObservedRecords, Poll, PollContext, PollEnd, PulledPage, Request, SourcePosition,
     is_by_scope,
@@ -150,7 +149,7 @@ impl PullStage<'_> {
         match Clocks::of(client).beginning() {
             Ok(_) => Ok(()),
             Err(failure) => {
-                self.compare_clocks();
+                self.lane.compare_clocks();
                 Err(self.show(failure))
             }
         }
@@ -169,16 +168,6 @@ impl PullStage<'_> {
         let reserved = self.lane.budget.reserve_page(reserve, small).await;
         *page = page.within(reserved.bytes());
         reserved
-    }
-
-    /// Returns whether the console's time is known well enough. If it seems to be behind ours, it has to be recent:
-    /// polls may have nothing to ask for, so that no answer would correct it.
-    fn knows_time(&self) -> bool {
-        let Lane { pull, client, .. } = self.lane;
-        client.time().is_some_and(|theirs| {
-            let clocks = Clocks { ours: client.clock().now(), theirs: Some(theirs) };
-            clocks.behind().is_zero() || !clocks.are_apart(pull.overlap) || client.has_said_time_lately()
-        })
     }
 
     /// Asks for one record, to learn the console's time from the answer.
@@ -202,41 +191,12 @@ impl PullStage<'_> {
 
     /// Returns the start time S of a poll; see [`Clocks::start`].
     async fn start_time(&mut self, must_ask: bool) -> Result<Timestamp, Failure> {
-        if must_ask || !self.knows_time() {
+        if must_ask || !self.lane.knows_time() {
             self.ask_time().await?;
         }
-        self.compare_clocks();
+        self.lane.compare_clocks();
         // An answer without `Date` leaves only our own clock.
         Ok(Clocks::of(&self.lane.client).start(self.lane.pull.overlap))
-    }
-
-    /// Reports how the clocks differ.
-    fn compare_clocks(&self) {
-        let Lane { pull, client, delivery, .. } = self.lane;
-        let clocks = Clocks::of(client);
-        let Clocks { ours, theirs: Some(theirs) } = clocks else { return };
-        delivery.meter.clocks_differ(ours, theirs);
-        let skewed = clocks.are_apart(pull.overlap);
-        match client.record_clocks(theirs, skewed) {
-            Some(ClockChange::Apart) => warn!(
-                console = %theirs, own = %ours,
-                "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
-            ),
-            // A record with an earlier time than the position less `overlap` is not pulled.
-            Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => {
-                let repair =
-                    repair_between(since, theirs, pull.settles_after(), &self.lane.file, &self.lane.state_flags);
-                let text = format!(
-                    "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
-                     then may be older than what lanes look back to; {repair}"
-                );
-                warn!("{text}");
-                delivery.meter.metrics.add_repair(text, Some(theirs));
-            }
-            Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
-            None => {}
-        }
-        delivery.meter.metrics.clocks.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
     }
 
     /// Shows a failure on the console's side, such as a wrong clock, and returns it.

@@ -12,9 +12,9 @@ use crate::checkpoint::encoding::VERSION_HASH;
 /// Time before a sweep at which the first window after the sweep begins.
 pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 
-/// Divisor of the time between two polls. The quotient is the length of the newest part, in which most late records
+/// Divisor of the time between two polls. The quotient is the length of the newest interval, in which most late records
 /// are.
-const NEWEST_PART: u32 = 10;
+const NEWEST_DIVISOR: u32 = 10;
 
 /// One way to read a stream. The first pass of a stream reads new records; others come back for records that it cannot
 /// see. Each has its own [`super::PassPosition`], and a record that one of them delivers enters all of them. Findings
@@ -76,7 +76,7 @@ pub struct PollContext {
     pub snapshot: Option<Timestamp>,
     /// Whether everything is read, whatever was settled before.
     pub sweep: bool,
-    /// Whether the poll reads only parts of the time that the one before it has read: the bound stays where it is.
+    /// Whether the poll reads only intervals of the time that the one before it has read: the bound stays where it is.
     pub leaves_open: bool,
 }
 
@@ -126,8 +126,8 @@ impl Pass {
 
     /// Returns the length of the time before a poll in which most late records are. The next poll reads that time again
     /// if any record came late; the time is never older than `reach` then.
-    pub(super) fn newest_part(&self) -> Duration {
-        (self.every / NEWEST_PART).min(self.reach)
+    pub(super) fn newest_interval(&self) -> Duration {
+        (self.every / NEWEST_DIVISOR).min(self.reach)
     }
 
     /// Returns the distance from its start at which a poll leaves the bound; `None` if the bound stays where it is.

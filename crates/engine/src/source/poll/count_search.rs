@@ -9,19 +9,19 @@ use s1_forwarder_record::Timestamp;
 use super::returned::Returned;
 use crate::source::position::Seconds;
 
-/// Consoles were seen to cap counts above this number. A part has fewer known records, or a capped count would not be
-/// higher than theirs.
+/// Consoles were seen to cap counts above this number. An interval has fewer known records, or a capped count would not
+/// be higher than theirs.
 const MAX_COUNTED: usize = 10_000;
-/// Counts after which a part that has more records than are known is read as it is.
+/// Counts after which an interval that has more records than are known is read as it is.
 const MAX_COUNTS: usize = 8;
-/// Most known records of a part that is read and not divided.
+/// Most known records of an interval that is read and not divided.
 const MAX_UNDIVIDED: usize = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The times from `from` to `to`. Parts that are counted begin and end with whole seconds, so that it does not matter
-/// that the console compares at about 10 ms.
+/// The times from `from` to `to`. Intervals that are counted begin and end with whole seconds, so that it does not
+/// matter that the console compares at about 10 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct TimeRange {
     pub from: Timestamp,
     pub to: Timestamp,
 }
@@ -33,32 +33,32 @@ pub(super) struct KnownRecords<'a> {
     pub returned: Option<&'a Returned>,
 }
 
-/// Counts parts of the time, and halves those that have more records than are known.
+/// Counts intervals of the time, and halves those that have more records than are known.
 #[derive(Debug)]
 pub(super) struct CountSearch {
-    /// Parts to be counted, the next one last.
-    parts: Vec<Span>,
-    /// Halves of a part that has too many records, to be counted before `parts`.
-    suspects: Vec<Span>,
-    /// Parts to be read again: the console has more records there than are known.
-    pub missing: Vec<Span>,
+    /// Intervals to be counted, the next one last.
+    intervals: Vec<TimeRange>,
+    /// Halves of an interval that has too many records, to be counted before `intervals`.
+    suspects: Vec<TimeRange>,
+    /// Intervals to be read again: the console has more records there than are known.
+    pub missing: Vec<TimeRange>,
     pub counts: usize,
     /// Number of records that the console counts and that are not known.
     pub excess: u64,
-    /// Whether the console counts fewer records than are known in one of the first parts. Records that have moved away
-    /// may hide some that are missing.
+    /// Whether the console counts fewer records than are known in one of the first intervals. Records that have moved
+    /// away may hide some that are missing.
     pub has_fewer: bool,
     /// End of the time, in which most missing records will be. It is not divided, and not counted by itself.
-    likely: Span,
+    likely: TimeRange,
 }
 
 impl KnownRecords<'_> {
-    pub fn in_part(&self, span: Span) -> usize {
-        self.by_second(span).map(|(_, count)| count).sum()
+    pub fn in_range(&self, range: TimeRange) -> usize {
+        self.by_second(range).map(|(_, count)| count).sum()
     }
 
     /// Returns seconds and their numbers of records, in no order. A second may come twice.
-    fn by_second(&self, Span { from, to }: Span) -> impl Iterator<Item = (i64, usize)> {
+    fn by_second(&self, TimeRange { from, to }: TimeRange) -> impl Iterator<Item = (i64, usize)> {
         let (from, to) = (from.seconds(), to.seconds());
         let returned = self.returned.map(|returned| returned.counts_between(from, to));
         self.settled.counts_between(from, to).chain(returned.into_iter().flatten())
@@ -66,18 +66,18 @@ impl KnownRecords<'_> {
 }
 
 impl CountSearch {
-    /// Counts `whole` in at most `most_parts` parts, the newest ones.
-    pub fn of(whole: Span, likely: Span, most_parts: usize, known: &KnownRecords<'_>) -> Self {
+    /// Counts `whole` in at most `max_intervals` intervals, the newest ones.
+    pub fn of(whole: TimeRange, likely: TimeRange, max_intervals: usize, known: &KnownRecords<'_>) -> Self {
         let mut search = Self { likely, ..Self::nothing() };
-        search.divide(whole, most_parts, known);
+        search.divide(whole, max_intervals, known);
         search
     }
 
     /// Returns a search that asks for nothing.
     pub fn nothing() -> Self {
-        let likely = Span { from: Timestamp::default(), to: Timestamp::default() };
+        let likely = TimeRange { from: Timestamp::default(), to: Timestamp::default() };
         Self {
-            parts: Vec::new(),
+            intervals: Vec::new(),
             suspects: Vec::new(),
             missing: Vec::new(),
             counts: 0,
@@ -87,12 +87,12 @@ impl CountSearch {
         }
     }
 
-    /// The next part to be counted: its records from its beginning to before its end.
-    pub fn question(&self) -> Option<Span> {
-        self.suspects.last().or(self.parts.last()).copied()
+    /// The next interval to be counted: its records from its beginning to before its end.
+    pub fn question(&self) -> Option<TimeRange> {
+        self.suspects.last().or(self.intervals.last()).copied()
     }
 
-    /// Accepts the count of the part of [`Self::question`]; `None` if the console gives no count. A count below the
+    /// Accepts the count of the interval of [`Self::question`]; `None` if the console gives no count. A count below the
     /// known number is no reason to read: records that changed have moved to a later time. Returns whether some records
     /// are known and the console counts none.
     pub fn counted(&mut self, known: &KnownRecords<'_>, count: Option<u64>) -> bool {
@@ -102,19 +102,19 @@ impl CountSearch {
         };
         self.counts += 1;
         let is_half = !self.suspects.is_empty();
-        let Some(span) = self.suspects.pop().or_else(|| self.parts.pop()) else { return false };
-        let known = known.in_part(span);
+        let Some(range) = self.suspects.pop().or_else(|| self.intervals.pop()) else { return false };
+        let known = known.in_range(range);
         self.has_fewer |= !is_half && count < known as u64;
         if count > known as u64 {
             if !is_half {
                 self.excess += count - known as u64;
             }
-            let ends_with_likely = span.to == self.likely.to && span.from < self.likely.from;
-            let is_short = span.to.since(span.from) <= self.likely.to.since(self.likely.from).max(SECOND);
+            let ends_with_likely = range.to == self.likely.to && range.from < self.likely.from;
+            let is_short = range.to.since(range.from) <= self.likely.to.since(self.likely.from).max(SECOND);
             if known <= MAX_UNDIVIDED && !ends_with_likely || is_short || self.counts >= MAX_COUNTS {
-                self.missing.push(span);
+                self.missing.push(range);
             } else {
-                self.halve(span, ends_with_likely);
+                self.halve(range, ends_with_likely);
             }
         }
         if self.counts >= MAX_COUNTS {
@@ -125,48 +125,48 @@ impl CountSearch {
 
     /// Ends the counts. Suspects are read without one.
     fn end(&mut self) {
-        self.parts.clear();
+        self.intervals.clear();
         self.missing.append(&mut self.suspects);
     }
 
-    /// Divides `whole` into parts whose counts a console does not cap, from the newest on.
-    fn divide(&mut self, whole: Span, most_parts: usize, known: &KnownRecords<'_>) {
+    /// Divides `whole` into intervals whose counts a console does not cap, from the newest on.
+    fn divide(&mut self, whole: TimeRange, max_intervals: usize, known: &KnownRecords<'_>) {
         let mut seconds = BTreeMap::new();
         known.by_second(whole).for_each(|(second, count)| *seconds.entry(second).or_insert(0) += count);
-        let mut part = Span { from: whole.to, to: whole.to };
+        let mut interval = TimeRange { from: whole.to, to: whole.to };
         let mut records = 0;
         let mut left: usize = seconds.values().sum();
         for (second, known) in seconds.into_iter().rev() {
             if records + known >= MAX_COUNTED {
-                if records == 0 || self.parts.len() + 1 == most_parts {
+                if records == 0 || self.intervals.len() + 1 == max_intervals {
                     break;
                 }
-                self.parts.insert(0, part);
-                part.to = part.from;
+                self.intervals.insert(0, interval);
+                interval.to = interval.from;
                 records = 0;
             }
-            part.from = Timestamp::from_micros(second * 1_000_000);
+            interval.from = Timestamp::from_micros(second * 1_000_000);
             records += known;
             left -= known;
         }
         if left == 0 {
             // Before the first known record there may be others too.
-            part.from = whole.from;
+            interval.from = whole.from;
         }
-        self.parts.insert(0, part);
-        self.parts.retain(|part| part.from < part.to);
+        self.intervals.insert(0, interval);
+        self.intervals.retain(|interval| interval.from < interval.to);
     }
 
-    fn halve(&mut self, span: Span, ends_with_likely: bool) {
+    fn halve(&mut self, range: TimeRange, ends_with_likely: bool) {
         let middle = if ends_with_likely {
             self.missing.push(self.likely);
             self.likely.from
         } else {
-            let seconds = span.to.since(span.from).as_secs() / 2;
-            let middle = span.from.plus(Duration::from_secs(seconds));
-            self.suspects.push(Span { from: middle, to: span.to });
+            let seconds = range.to.since(range.from).as_secs() / 2;
+            let middle = range.from.plus(Duration::from_secs(seconds));
+            self.suspects.push(TimeRange { from: middle, to: range.to });
             middle
         };
-        self.suspects.push(Span { from: span.from, to: middle });
+        self.suspects.push(TimeRange { from: range.from, to: middle });
     }
 }

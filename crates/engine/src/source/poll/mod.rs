@@ -1,10 +1,10 @@
 //! One poll of one pass over a stream, as a machine without I/O: [`Poll::next_action`] says what to ask the console,
 //! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
 //!
-//! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `poll/tail.rs` chooses. The poll walks
-//! through each part along the console's cursors. A refused or repeated cursor ends the walk, and another begins where
-//! this one got to. Where the list ends without saying so clearly, the console's own count decides. Where it says so,
-//! `poll/parts.rs` decides whether the part has to be counted and read again.
+//! `poll/plan.rs` decides what a poll reads: [bound, S], or the intervals of it that `poll/tail.rs` chooses. The poll
+//! walks through each interval along the console's cursors. A refused or repeated cursor ends the walk, and another
+//! begins where this one got to. Where the list ends without saying so clearly, the console's own count decides. Where
+//! it says so, `poll/intervals.rs` decides whether the interval has to be counted and read again.
 
 use std::mem;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use s1_forwarder_record::{self as record, Frame, Level, Scope, Timestamp, facts}
 use s1_forwarder_telemetry::Meter;
 use tracing::warn;
 
-use self::count_search::{CountSearch, Span};
+use self::count_search::{CountSearch, TimeRange};
+use self::intervals::{AfterList, Intervals};
 use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
-use self::parts::{AfterList, Parts};
 use self::plan::{Plan, ReadPlan};
 use self::selection::Selection;
 use self::tail::Tail;
@@ -38,9 +38,9 @@ const NULL_TRIES: usize = 3;
 const PRECISION: Duration = Duration::from_millis(20);
 
 mod count_search;
+mod intervals;
 mod oversized;
 mod page;
-mod parts;
 mod plan;
 mod returned;
 mod selection;
@@ -49,7 +49,7 @@ mod tail;
 pub use plan::{ConsoleHabits, NotDue};
 pub use selection::RecordFilter;
 
-/// Reads what the position has not seen of [bound, S], or of the parts of it that are due, page by page.
+/// Reads what the position has not seen of [bound, S], or of the intervals of it that are due, page by page.
 #[derive(Debug)]
 pub struct Poll {
     reader: PageReader,
@@ -57,7 +57,7 @@ pub struct Poll {
     phase: Phase,
     pager: Pager,
     progress: Progress,
-    parts: Parts,
+    intervals: Intervals,
     /// The lists of a window of findings, one after the other.
     scan: Option<FindingsScan>,
     /// Page to be emitted before anything else is asked.
@@ -95,11 +95,11 @@ pub enum Action {
 enum Phase {
     /// All records of a snapshot are settled. Only the event that says so is left.
     Marking(Snapshot),
-    /// Asks by count which part of the open time has records that came late.
+    /// Asks by count which interval of the open time has records that came late.
     FindingLate(Tail),
     /// Reads page after page along the console's cursors.
     Paging,
-    /// The list of a part has come to its end: asks by count which records it has not shown.
+    /// The list of an interval has come to its end: asks by count which records it has not shown.
     FindingMissing(CountSearch),
     /// The console did not say clearly that the list is at its end: its own count decides.
     Counting,
@@ -131,14 +131,14 @@ impl Poll {
         let ordered = pull.is_ordered();
         let host = client.host().into();
         let has_miscounted = habits.has_miscounted(to, plan.pass.reach);
-        let parts = Parts::of(Span { from, to }, plan.is_counted, has_miscounted);
+        let intervals = Intervals::of(TimeRange { from, to }, plan.is_counted, has_miscounted);
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
             selection: Selection::new(host, meter, pull, plan.pass, plan.context, plan.baseline),
             phase: Phase::Paging,
             pager: Pager::from(from),
             progress: Progress { ordered, newest: from, restart_from: from },
-            parts,
+            intervals,
             scan: None,
             ready: None,
             null_answers: 0,
@@ -148,14 +148,14 @@ impl Poll {
             ReadPlan::Marker(snapshot) => poll.phase = Phase::Marking(snapshot),
             ReadPlan::Everything => {}
             ReadPlan::Findings(scan) => poll.scan = Some(scan),
-            ReadPlan::Parts(tail) => poll.find_late(tail),
+            ReadPlan::Intervals(tail) => poll.find_late(tail),
         }
         Ok(poll)
     }
 
     /// Returns what the next poll has to know of the console.
     pub(crate) fn habits(&self) -> ConsoleHabits {
-        let miscounted_at = self.parts.has_wrong_counts().then_some(self.selection.context.start);
+        let miscounted_at = self.intervals.has_wrong_counts().then_some(self.selection.context.start);
         ConsoleHabits { miscounted_at: miscounted_at.or(self.habits.miscounted_at), ..self.habits }
     }
 
@@ -198,7 +198,7 @@ impl Poll {
             findings: self.scan.as_ref(),
             since: self.selection.baseline.since,
             from: self.pager.from,
-            to: self.parts.current().to,
+            to: self.intervals.current().to,
         };
         let start = self.pager.cursor.as_deref().map_or(PageStart::First, PageStart::Cursor);
         let request = match &self.phase {
@@ -206,7 +206,7 @@ impl Poll {
             Phase::Marking(snapshot) => return Action::Emit(self.mark_complete(*snapshot)),
             // The poll leaves these phases if there is nothing to count.
             Phase::FindingLate(Tail { search, .. }) | Phase::FindingMissing(search) => {
-                search.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
+                search.question().map_or_else(|| list.count(), |interval| list.count_in(interval.from, interval.to))
             }
             Phase::Paging => list.page(start, usize::MAX),
             Phase::Counting => list.count(),
@@ -240,14 +240,14 @@ impl Poll {
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
-            Phase::FindingLate(_) | Phase::FindingMissing(_) => self.part_counted(answer),
+            Phase::FindingLate(_) | Phase::FindingMissing(_) => self.interval_counted(answer),
             Phase::ListingScopes(_) => self.scopes_answered(small(answer)),
         }
     }
 
     /// Accepts the answer to a count. A count that cannot be read is not asked for again, and does not keep the poll
     /// from reading. Records that came late are read when their time is closed, and the end of a list is read again.
-    fn part_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
+    fn interval_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
         let page = match &answer {
             Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
             Err(_) => None,
@@ -263,7 +263,7 @@ impl Poll {
             }
             Phase::FindingMissing(mut search) => {
                 search.counted(&self.selection.listed(), count);
-                let after = self.parts.counted(search, &self.selection, &self.progress);
+                let after = self.intervals.counted(search, &self.selection, &self.progress);
                 self.end_list(after);
             }
             phase => self.phase = phase,
@@ -276,8 +276,8 @@ impl Poll {
         if tail.search.question().is_some() {
             self.phase = Phase::FindingLate(tail);
         } else {
-            self.parts.plan(tail, &self.selection.baseline.pass_position);
-            self.next_part();
+            self.intervals.plan(tail, &self.selection.baseline.pass_position);
+            self.next_interval();
         }
     }
 
@@ -324,7 +324,7 @@ impl Poll {
         if is_end {
             self.habits.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
             self.ready = Some(self.empty_page());
-            self.parts.confirm_end();
+            self.intervals.confirm_end();
             self.next_list();
             return Ok(());
         }
@@ -378,18 +378,19 @@ impl Poll {
         Ok(())
     }
 
-    /// Goes on behind the end of a list: to the next list of a window of findings, or to what the part's end asks for.
+    /// Goes on behind the end of a list: to the next list of a window of findings, or to what the interval's end asks
+    /// for.
     fn next_list(&mut self) {
         if self.scan.as_mut().is_some_and(FindingsScan::advance) {
             self.selection.returned.next_list();
             self.restart();
         } else {
-            let after = self.parts.list_ended(&self.selection, &self.progress);
+            let after = self.intervals.list_ended(&self.selection, &self.progress, self.pager.from);
             self.end_list(after);
         }
     }
 
-    /// Does what follows the end of a part's list.
+    /// Does what follows the end of an interval's list.
     fn end_list(&mut self, after: AfterList) {
         match after {
             AfterList::Count(search) => self.phase = Phase::FindingMissing(search),
@@ -398,13 +399,13 @@ impl Poll {
                 self.progress.restart_from = from;
                 self.begin_walk(from);
             }
-            AfterList::NextPart => self.next_part(),
+            AfterList::NextInterval => self.next_interval(),
         }
     }
 
-    fn next_part(&mut self) {
-        match self.parts.begin_next() {
-            Some(span) => self.begin_walk(span.from),
+    fn next_interval(&mut self) {
+        match self.intervals.begin_next() {
+            Some(range) => self.begin_walk(range.from),
             None => self.phase = Phase::Done(PollEnd::Complete),
         }
     }
@@ -434,14 +435,14 @@ impl Poll {
             if let Some(time) = record.order {
                 self.progress.see(time);
             }
-            self.parts.see(record);
+            self.intervals.see(record);
             self.pager.show(record.version);
             keys.push(record.version);
         }
         if !page.records.is_empty() {
             self.pager.found_new();
         }
-        self.parts.count_late(&page);
+        self.intervals.count_late(&page);
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
             self.progress.page_read(self.selection.closed_until());
@@ -465,7 +466,7 @@ impl Poll {
     /// Moves to the next page, or past the end of the list.
     fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
         match self.pager.follow(next_cursor, keys) {
-            Next::Page => self.parts.follow_cursor(),
+            Next::Page => self.intervals.follow_cursor(),
             Next::Nothing => self.next_list(),
             Next::Unclear => self.doubt(),
         }
@@ -492,6 +493,7 @@ impl Poll {
         self.progress.newest = from;
         self.phase = Phase::Paging;
         self.null_answers = 0;
+        self.intervals.begin_walk();
         self.selection.returned.begin_list();
     }
 }
@@ -576,7 +578,7 @@ impl Poll {
         let mut page = PulledPage { body: beginning.clone(), is_truncated: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
         let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
-        self.parts.see(shown);
+        self.intervals.see(shown);
         self.pager.show(shown.version);
         if let Some(record) = page.records.first() {
             warn!(

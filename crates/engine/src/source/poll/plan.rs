@@ -31,11 +31,11 @@ pub(super) struct Plan {
 pub(super) enum ReadPlan {
     /// Nothing: all records of this snapshot are settled, and the event that says so is left.
     Marker(Snapshot),
-    /// All records, as one part.
+    /// All records, as one interval.
     Everything,
     /// New records, records whose time is to be closed, and records that came late. The poll finds late records by
     /// counts first.
-    Parts(Tail),
+    Intervals(Tail),
     /// Lists of findings, one after the other.
     Findings(FindingsScan),
 }
@@ -88,13 +88,13 @@ impl Plan {
         if context.start < from && !matches!(reads, ReadPlan::Marker(_)) {
             return Err(NotDue::Before(from));
         }
-        context.leaves_open = matches!(&reads, ReadPlan::Parts(tail) if tail.closing.is_none());
+        context.leaves_open = matches!(&reads, ReadPlan::Intervals(tail) if tail.closing.is_none());
         Ok(Self { pass: pass.clone(), context, baseline, from, reads, is_counted: is_counted(pull, pass) })
     }
 }
 
-/// Whether a count of a part says how many records the lane has to know of it. It does not if a record changes without
-/// a new time, if versions are counted that are not sent, for findings, and for snapshots.
+/// Whether a count of an interval says how many records the lane has to know of it. It does not if a record changes
+/// without a new time, if versions are counted that are not sent, for findings, and for snapshots.
 fn is_counted(pull: &PullSettings, pass: &Pass) -> bool {
     let is_of_records = matches!(pass.reading, PassKind::New | PassKind::ByCreation) && pull.is_ordered();
     is_of_records && pass.keys == PassKeys::Versions && !pull.drops_unchanged()
@@ -154,6 +154,6 @@ impl ReadPlan {
         let Some(tail) = Tail::of(pass_position, pass, context.start) else { return Self::Everything };
         // If counts are known to be wrong, records that came late are read when their time is closed.
         let asks_counts = is_counted(pull, pass) && !habits.has_miscounted(context.start, pass.reach);
-        Self::Parts(if asks_counts { tail } else { tail.without_counts() })
+        Self::Intervals(if asks_counts { tail } else { tail.without_counts() })
     }
 }

@@ -91,15 +91,16 @@ fn plan(pull: &PullSettings, position: SourcePosition, pass: usize, start: i64, 
         0 => "beginning".to_owned(),
         seconds => (seconds - begin().seconds()).to_string(),
     };
-    let span = |Span { from, to }| format!("{}..{}", at(from), at(to));
-    let whole = span(Span { from, to: context.start });
+    let range = |TimeRange { from, to }| format!("{}..{}", at(from), at(to));
+    let whole = range(TimeRange { from, to: context.start });
     let reads = match reads {
         ReadPlan::Marker(snapshot) => format!("marker of {}", at(snapshot.time)),
         ReadPlan::Everything => format!("all {whole}"),
-        ReadPlan::Parts(tail) => {
-            let counts = tail.search.question().map(|part| format!("counts {}, ", span(part))).unwrap_or_default();
-            let parts: Vec<_> = tail.parts(&baseline.pass_position).into_iter().map(span).collect();
-            format!("{counts}reads {}", parts.join(" and "))
+        ReadPlan::Intervals(tail) => {
+            let counts =
+                tail.search.question().map(|interval| format!("counts {}, ", range(interval))).unwrap_or_default();
+            let intervals: Vec<_> = tail.intervals(&baseline.pass_position).into_iter().map(range).collect();
+            format!("{counts}reads {}", intervals.join(" and "))
         }
         ReadPlan::Findings(mut scan) => {
             let mut lists = Vec::new();

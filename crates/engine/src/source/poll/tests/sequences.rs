@@ -34,7 +34,7 @@ enum Fault {
     Interruption,
 }
 
-/// Counts of the console in a part of the open time.
+/// Counts of the console in an interval of the open time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counts {
     Exact,

@@ -29,12 +29,12 @@ pub(super) fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> S
     position
 }
 
-/// One record a second, up to the last complete poll. No part is due to be closed.
+/// One record a second, up to the last complete poll. No interval is due to be closed.
 pub(super) fn steady() -> SourcePosition {
     position(-400..-30, 1, -30)
 }
 
-/// Returns the part of the open time that the poll wants to be counted; `None` once the poll reads.
+/// Returns the interval of the open time that the poll wants to be counted; `None` once the poll reads.
 fn question(poll: &mut Poll) -> Option<(i64, i64)> {
     let request = asked(poll);
     request.parameter("countOnly")?;
@@ -147,7 +147,7 @@ fn a_count_that_cannot_be_read_keeps_no_poll_from_reading() {
     let expired = ConsoleError::Unauthorized("expired".to_owned());
     assert_eq!(refused.answered(Err(expired.clone()), begin()), Err(expired));
     assert_eq!(question(&mut refused), Some((-330, -30)), "it is asked again with another token");
-    // Half of a part that has more records was not counted.
+    // Half of an interval that has more records was not counted.
     let mut half = poll(&activities(), steady(), begin());
     counted(&mut half, 301);
     counted(&mut half, 298);
@@ -228,9 +228,9 @@ fn what_holds_no_known_record_is_read_without_a_count() {
 fn a_busy_lane_counts_its_newest_records_in_parts() {
     let mut poll = poll(&activities(), position(-330..-30, 1_200, -30), begin());
     let mut questions = Vec::new();
-    while let Some(part) = question(&mut poll) {
-        questions.push(part);
-        counted(&mut poll, (part.1 - part.0) * 1_200);
+    while let Some(interval) = question(&mut poll) {
+        questions.push(interval);
+        counted(&mut poll, (interval.1 - interval.0) * 1_200);
     }
     assert_eq!(questions, [(-38, -30), (-46, -38), (-54, -46), (-62, -54)]);
     let (walks, context) = walks(&mut poll);

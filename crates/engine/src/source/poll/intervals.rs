@@ -1,25 +1,25 @@
-//! The parts of the time that a poll reads, one after the other, and whether the list of each has shown all records.
+//! The intervals of time that a poll reads, one after the other, and whether the list of each has shown all records.
 //!
-//! A *part* is a span of the time, of which the console gives a list. A *walk* (`source/pager.rs`) is one run along the
-//! cursors of that list. A part takes several walks if a cursor is refused. A list may end too early, so the console's
-//! *counts* (`poll/count_search.rs`) are compared with what the poll was shown:
+//! An *interval* is a range of time, of which the console gives a list. A *walk* (`source/pager.rs`) is one run along
+//! the cursors of that list. An interval takes several walks if a cursor is refused. A list may end too early, so the
+//! console's *counts* (`poll/count_search.rs`) are compared with what the poll was shown:
 //!
-//! | state of the part | event | what follows |
+//! | state of the interval | event | what follows |
 //! | --- | --- | --- |
-//! | read first | its list had one page | next part |
+//! | read first | its list had one page | next interval |
 //! | read first | its list had more pages | counted |
-//! | read again, none known to be missing | its list had one page, or nothing new | next part |
+//! | read again, none known to be missing | its list had one page, or nothing new | next interval |
 //! | read again, none known to be missing | otherwise | counted |
-//! | read again, some missing | all of these were found | next part |
+//! | read again, some missing | all of these were found | next interval |
 //! | read again, some missing | a few were found | counted |
-//! | read again, some missing | none was found, and the list may have ended before them | read again, a few times |
-//! | read again, some missing | none was found | next part, with records that are not shown |
-//! | counted | no fewer are missing than when the part was last counted | next part, with records that are not shown |
+//! | read again, some missing | none was found, and the list is short | read again, a few times |
+//! | read again, some missing | none was found | next interval, with records that are not shown |
+//! | counted | no fewer are missing than at its last count | next interval, with records that are not shown |
 //! | counted | some are missing | read again from the first missing one |
-//! | counted | the counts say nothing, and the bound may move past the part | read again from the list's last record |
-//! | counted | otherwise | next part |
+//! | counted | the counts say nothing, and the bound may move past it | read again from the list's last record |
+//! | counted | otherwise | next interval |
 //!
-//! If the counts of a stream cannot be compared, the next part follows each list.
+//! If the counts of a stream cannot be compared, the next interval follows each list.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,24 +27,24 @@ use std::time::Duration;
 use s1_forwarder_record::Timestamp;
 use tracing::{debug, info};
 
-use super::count_search::{CountSearch, Span};
+use super::count_search::{CountSearch, TimeRange};
 use super::page::{PulledPage, PulledRecord};
 use super::selection::{Selection, Sighting};
 use super::tail::Tail;
 use crate::source::PassPosition;
 use crate::source::pager::Progress;
 
-/// Number of times that a part is read again because its list may have ended before the missing records once more.
-const EARLY_END_TRIES: u32 = 3;
+/// Number of times that an interval is read again because its list ended before it had shown what the poll knows of it.
+const SHORT_LIST_TRIES: u32 = 3;
 /// Largest disorder of a list: a record may come after one whose time is this much later.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The parts that a poll reads, in ascending order. The next part begins when the list of the current one has shown all
-/// records, or when asking again has shown none of those that the console counts.
+/// The intervals that a poll reads, in ascending order. The next interval begins when the list of the current one has
+/// shown all records, or when asking again has shown none of those that the console counts.
 #[derive(Debug)]
-pub(super) struct Parts {
-    current: Part,
-    following: VecDeque<Span>,
+pub(super) struct Intervals {
+    current: Interval,
+    following: VecDeque<TimeRange>,
     /// Whether the console's counts can be compared with what is known.
     is_counted: bool,
     /// Whether an earlier poll has found the console's counts wrong, not long ago: they say nothing.
@@ -52,25 +52,25 @@ pub(super) struct Parts {
     /// Number of records that the console counts and does not show, not even when it is asked again.
     pub not_shown: u64,
     /// Time that earlier polls have read and that stays open.
-    open: Option<Span>,
+    open: Option<TimeRange>,
     /// Number of records that the console counts in `open` and the position does not know.
     late: u64,
     /// Number of new records in `open` that the poll was shown.
     found_late: u64,
 }
 
-/// A part that is read page by page, with each cursor that the console gives.
+/// An interval that is read page by page, with each cursor that the console gives.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct Interval {
     /// Both ends are included.
-    span: Span,
+    range: TimeRange,
     /// Whether a cursor was followed: the list may have ended too early.
     is_long: bool,
-    /// What the part is read again for; `None` if it is read first.
+    /// What the interval is read again for; `None` if it is read first.
     reread: Option<Reread>,
 }
 
-/// What a part is read again for. All numbers of records are of those before `counted_until`.
+/// What an interval is read again for. All numbers of records are of those before `counted_until`.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reread {
     /// Number of records that the console counts and has not shown. Zero if its count says nothing.
@@ -80,26 +80,28 @@ struct Reread {
     missing_until: Timestamp,
     /// Number of records that the poll was not shown before.
     found: u64,
-    /// Number of lists that may have ended before the missing records.
-    early_ends: u32,
+    /// Number of records that the current walk was shown.
+    listed: u64,
+    /// How often the interval was read again because its list was short.
+    short_lists: u32,
 }
 
 /// Next step of the poll after the end of a list, or after a count.
 #[derive(Debug)]
 pub(super) enum AfterList {
-    /// The poll asks for the counts of this search. Then [`Parts::counted`] decides.
+    /// The poll asks for the counts of this search. Then [`Intervals::counted`] decides.
     Count(CountSearch),
-    /// The poll reads the current part again, which begins at this time now.
+    /// The poll reads the current interval again, which begins at this time now.
     ReadAgain(Timestamp),
-    /// The poll reads the next part.
-    NextPart,
+    /// The poll reads the next interval.
+    NextInterval,
 }
 
-impl Parts {
-    /// Returns the parts of a poll that reads all of `span` at once.
-    pub fn of(span: Span, is_counted: bool, has_miscounted: bool) -> Self {
+impl Intervals {
+    /// Returns the intervals of a poll that reads all of `range` at once.
+    pub fn of(range: TimeRange, is_counted: bool, has_miscounted: bool) -> Self {
         Self {
-            current: Part::of(span),
+            current: Interval::of(range),
             following: VecDeque::new(),
             is_counted,
             has_miscounted,
@@ -110,23 +112,23 @@ impl Parts {
         }
     }
 
-    /// Plans the parts that `tail` has found. [`Self::begin_next`] begins the first one.
+    /// Plans the intervals that `tail` has found. [`Self::begin_next`] begins the first one.
     pub fn plan(&mut self, tail: Tail, pass_position: &PassPosition) {
         self.open = Some(tail.open);
         self.late = tail.search.excess;
-        self.following = tail.parts(pass_position);
+        self.following = tail.intervals(pass_position);
     }
 
-    /// Returns the span of the part that is read.
-    pub fn current(&self) -> Span {
-        self.current.span
+    /// Returns the range of the interval that is read.
+    pub fn current(&self) -> TimeRange {
+        self.current.range
     }
 
-    /// Goes on to the next part, and returns its span.
-    pub fn begin_next(&mut self) -> Option<Span> {
-        let span = self.following.pop_front()?;
-        self.current = Part::of(span);
-        Some(span)
+    /// Goes on to the next interval, and returns its range.
+    pub fn begin_next(&mut self) -> Option<TimeRange> {
+        let range = self.following.pop_front()?;
+        self.current = Interval::of(range);
+        Some(range)
     }
 
     /// Whether the console has counted records in this poll that it did not show.
@@ -141,7 +143,7 @@ impl Parts {
 
     /// Notes that the console's count of the whole list has confirmed the end of the list.
     pub fn confirm_end(&mut self) {
-        self.current = Part::of(self.current.span);
+        self.current = Interval::of(self.current.range);
     }
 
     /// Notes that the console has shown a record.
@@ -155,40 +157,41 @@ impl Parts {
 
     /// Counts the new records of a page that came late.
     pub fn count_late(&mut self, page: &PulledPage) {
-        let Some(Span { from, to }) = self.open else { return };
+        let Some(TimeRange { from, to }) = self.open else { return };
         let is_late = |record: &&PulledRecord| record.order.is_some_and(|order| (from..to).contains(&order));
         self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
     }
 
-    /// Decides what follows the end of the current part's list, which may have come too early.
-    pub fn list_ended(&mut self, selection: &Selection, progress: &Progress) -> AfterList {
-        let Part { span, is_long, reread } = self.current;
+    /// Decides what follows the end of the current interval's list, which may have come too early. `walk_from` is the
+    /// time at which the last walk began.
+    pub fn list_ended(&mut self, selection: &Selection, progress: &Progress, walk_from: Timestamp) -> AfterList {
+        let Interval { range, is_long, reread } = self.current;
         let is_at_end = match reread {
             None => !is_long,
             Some(Reread { missing: 0, found, .. }) => !is_long || found == 0,
             Some(Reread { missing, found, .. }) => found >= missing,
         };
         match reread {
-            _ if is_at_end || !self.is_counted => AfterList::NextPart,
-            Some(reread) if reread.found == 0 && is_long && reread.may_have_ended_early(progress) => {
-                let early_ends = reread.early_ends + 1;
-                self.read_again(span.from, Reread { early_ends, ..reread })
+            _ if is_at_end || !self.is_counted => AfterList::NextInterval,
+            Some(reread) if reread.found == 0 && reread.was_list_short(selection, walk_from) => {
+                let short_lists = reread.short_lists + 1;
+                self.read_again(range.from, Reread { found: 0, listed: 0, short_lists, ..reread })
             }
             Some(reread) if reread.found == 0 => self.accept_missing(reread.missing, selection),
             _ => self.count(selection, progress),
         }
     }
 
-    /// Asks the console how many records it has in the current part, as far back as the poll remembers them.
+    /// Asks the console how many records it has in the current interval, as far back as the poll remembers them.
     fn count(&mut self, selection: &Selection, progress: &Progress) -> AfterList {
         let whole = self.comparable(selection);
         if whole.from >= whole.to {
-            return AfterList::NextPart;
+            return AfterList::NextInterval;
         }
         let search = if self.not_shown > 0 || self.has_miscounted {
             CountSearch::nothing()
         } else {
-            let likely = Span { from: list_ended_at(progress, whole).unwrap_or(whole.to), to: whole.to };
+            let likely = TimeRange { from: list_ended_at(progress, whole).unwrap_or(whole.to), to: whole.to };
             CountSearch::of(whole, likely, 1, &selection.listed())
         };
         self.counted(search, selection, progress)
@@ -201,8 +204,7 @@ impl Parts {
         if search.question().is_some() {
             return AfterList::Count(search);
         }
-        let first_missing = search.missing.iter().map(|span| span.from).min();
-        let missing_until = search.missing.iter().map(|span| span.to).max().unwrap_or_default();
+        let first_missing = search.missing.iter().map(|range| range.from).min();
         let missing = search.excess;
         let is_unclear = search.counts == 0 || search.has_fewer;
         match first_missing {
@@ -215,29 +217,30 @@ impl Parts {
                 let counted_until = self.comparable(selection).to;
                 self.read_again(from, Reread { missing, counted_until, missing_until, ..Reread::default() })
             }
-            None if is_unclear && self.current.span.from < selection.closed_until() => {
+            None if is_unclear && self.current.range.from < selection.closed_until() => {
                 let whole = self.comparable(selection);
                 let from = list_ended_at(progress, whole).unwrap_or(whole.from);
                 self.read_again(from, Reread { counted_until: whole.to, ..Reread::default() })
             }
-            None => AfterList::NextPart,
+            None => AfterList::NextInterval,
         }
     }
 
-    /// Returns the span of the current part of which the poll remembers all records, in whole seconds. The last records
-    /// before the poll's start are left out: they become visible at this moment, and the next poll looks for them.
-    fn comparable(&self, selection: &Selection) -> Span {
-        let Span { from, to } = self.current.span;
-        let settled_until = selection.context.start.minus(selection.pass().newest_part());
+    /// Returns the range of the current interval of which the poll remembers all records, in whole seconds. The last
+    /// records before the poll's start are left out: they become visible at this moment, and the next poll looks for
+    /// them.
+    fn comparable(&self, selection: &Selection) -> TimeRange {
+        let TimeRange { from, to } = self.current.range;
+        let settled_until = selection.context.start.minus(selection.pass().newest_interval());
         // The console shows records from before a window with the window's first second.
         let begin = selection.pull.window.map_or(from, |window| window.from.max(from));
         let begin = if begin.whole_second() < begin { begin.whole_second().plus(SECOND) } else { begin };
-        Span { from: begin.max(selection.kept_from()), to: to.min(settled_until).whole_second() }
+        TimeRange { from: begin.max(selection.kept_from()), to: to.min(settled_until).whole_second() }
     }
 
     fn read_again(&mut self, from: Timestamp, reread: Reread) -> AfterList {
-        let span = Span { from, to: self.current.span.to };
-        self.current = Part { reread: Some(reread), ..Part::of(span) };
+        let range = TimeRange { from, to: self.current.range.to };
+        self.current = Interval { reread: Some(reread), ..Interval::of(range) };
         AfterList::ReadAgain(from)
     }
 
@@ -247,29 +250,31 @@ impl Parts {
         info!(records = missing, "the console counts more records than it shows");
         self.not_shown += missing;
         selection.count_not_shown(missing);
-        AfterList::NextPart
+        AfterList::NextInterval
     }
 }
 
-impl Part {
-    /// Returns a part that is read first.
-    fn of(span: Span) -> Self {
-        Self { span, is_long: false, reread: None }
+impl Interval {
+    /// Returns an interval that is read first.
+    fn of(range: TimeRange) -> Self {
+        Self { range, is_long: false, reread: None }
     }
 }
 
 impl Reread {
-    /// Returns true if a list of several pages has shown no record after the missing ones. Such a list is no proof that
-    /// the console does not show these. After a few tries, the list counts.
-    fn may_have_ended_early(&self, progress: &Progress) -> bool {
-        let went_past = progress.ordered && progress.newest >= self.missing_until;
-        self.early_ends < EARLY_END_TRIES && !went_past
+    /// Returns true if the list ended before it had shown as many records as the poll knows of its time. Such a list is
+    /// no proof that the console does not show the others. A console may have deleted records, so that its lists stay
+    /// short: after a few tries, the list counts.
+    fn was_list_short(&self, selection: &Selection, walk_from: Timestamp) -> bool {
+        let from = walk_from.max(selection.kept_from());
+        let known = selection.listed().in_range(TimeRange { from, to: self.counted_until });
+        self.short_lists < SHORT_LIST_TRIES && self.listed < known as u64
     }
 }
 
 /// Returns a time in `whole`, shortly before the last record of the list. Returns `None` for a list without an order,
 /// which may lack records anywhere.
-fn list_ended_at(progress: &Progress, whole: Span) -> Option<Timestamp> {
+fn list_ended_at(progress: &Progress, whole: TimeRange) -> Option<Timestamp> {
     let Progress { ordered, newest, .. } = *progress;
     ordered.then(|| newest.minus(SECOND).whole_second().min(whole.to).max(whole.from))
 }

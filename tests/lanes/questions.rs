@@ -98,7 +98,7 @@ fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
     assert_eq!(BTreeSet::from(cases.map(|(stream, _)| stream)), Stream::ALL.into());
     for (stream, passes) in cases {
         let pull = all(stream);
-        let reported: Vec<_> = pull.passes().iter().map(|pass| (pass.every, pass.reach)).collect();
+        let reported: Vec<_> = pull.passes().iter().map(|pass| (pass.every, pass.late_window)).collect();
         assert_eq!(reported, passes, "{stream}");
         assert!(pull.passes().iter().all(|pass| pass.reads_findings() == is_by_scope(stream)), "{stream}");
         assert_eq!(pull.within(window(TimeField::Order)).passes().len(), 1, "a window is read once");

@@ -717,7 +717,10 @@ mod tests {
                 }
             }
             println!("| bytes of a checkpoint in 95 days, with journals: {journals} | ≤ 6000 | {most} |");
-            assert_eq!(lane.position.closed_until(), Some(lane.position.complete().unwrap().minus(passes[0].reach)));
+            assert_eq!(
+                lane.position.closed_until(),
+                Some(lane.position.complete().unwrap().minus(passes[0].late_window))
+            );
         }
     }
 }

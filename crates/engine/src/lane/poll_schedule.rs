@@ -157,7 +157,7 @@ impl PollSchedule {
             Some(now)
         } else if self.once {
             None
-        } else if pass.reading == PassKind::Snapshot && context.snapshot.is_none() {
+        } else if pass.kind == PassKind::Snapshot && context.snapshot.is_none() {
             // By the console's clock the last snapshot was complete and the next not due. By this machine's clock it
             // may be due, which would mean no wait at all.
             let last = pass_position.and_then(|pass_position| pass_position.snapshot);

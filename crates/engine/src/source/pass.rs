@@ -33,9 +33,9 @@ pub struct Pass {
     pub every: Duration,
     /// Longest delay after which a record may appear in the console: `overlap`, or `lookback`. A time of that age is
     /// read once more.
-    pub reach: Duration,
+    pub late_window: Duration,
     pub keys: PassKeys,
-    pub reading: PassKind,
+    pub kind: PassKind,
 }
 
 /// Records that the polls of a pass read.
@@ -43,7 +43,7 @@ pub struct Pass {
 pub enum PassKind {
     /// New records, and those that became visible late.
     New,
-    /// All records within `reach` again: a change of them moves no time.
+    /// All records within `late_window` again: a change of them moves no time.
     Lookback,
     /// All records once more, by their creation: the first pass does not show all of them.
     ByCreation,
@@ -99,46 +99,46 @@ pub struct RecordKey {
 impl Pass {
     /// Whether the pass also reads what the stream's first pass has read before.
     pub fn comes_back(&self) -> bool {
-        matches!(self.reading, PassKind::Lookback | PassKind::ByCreation)
+        matches!(self.kind, PassKind::Lookback | PassKind::ByCreation)
     }
 
     /// Whether the pass reads a scope, or all of them. Each pass of a stream that is [by scope](super::is_by_scope)
     /// does. A closed window is read in one poll, whatever the scopes.
     pub fn reads_findings(&self) -> bool {
-        matches!(self.reading, PassKind::AllFindings | PassKind::FindingsOf(_))
+        matches!(self.kind, PassKind::AllFindings | PassKind::FindingsOf(_))
     }
 
     /// Whether the pass reads the findings of all scopes that the token may see.
     pub fn reads_all_findings(&self) -> bool {
-        self.reading == PassKind::AllFindings
+        self.kind == PassKind::AllFindings
     }
 
     /// Returns the scope whose findings the pass reads; `None` if the pass does not read a single scope.
     pub fn scope(&self) -> Option<&Arc<Scope>> {
-        if let PassKind::FindingsOf(scope) = &self.reading { Some(scope) } else { None }
+        if let PassKind::FindingsOf(scope) = &self.kind { Some(scope) } else { None }
     }
 
     /// Whether a record that another pass delivers enters the position of this one. It does not if the pass reads a
     /// snapshot, of which the record is no part, or findings, which are of one scope.
     pub fn shares_records(&self) -> bool {
-        self.reading != PassKind::Snapshot && !self.reads_findings()
+        self.kind != PassKind::Snapshot && !self.reads_findings()
     }
 
     /// Returns the length of the time before a poll in which most late records are. The next poll reads that time again
-    /// if any record came late; the time is never older than `reach` then.
+    /// if any record came late; the time is never older than `late_window` then.
     pub(super) fn newest_interval(&self) -> Duration {
-        (self.every / NEWEST_DIVISOR).min(self.reach)
+        (self.every / NEWEST_DIVISOR).min(self.late_window)
     }
 
     /// Returns the distance from its start at which a poll leaves the bound; `None` if the bound stays where it is.
-    pub fn reach_in(&self, context: PollContext) -> Option<Duration> {
-        if context.leaves_open { None } else { Some(self.reach) }
+    pub fn bound_distance(&self, context: PollContext) -> Option<Duration> {
+        if context.leaves_open { None } else { Some(self.late_window) }
     }
 
     /// Returns the distance from its start at which a sweep leaves the bound; `None` if the bound stays where it is. A
     /// sweep shows no removals: from the second one on, the window since the last poll is still owed.
-    pub fn reach_in_sweep(&self, is_first: bool) -> Option<Duration> {
-        if is_first { Some(self.reach.max(BEFORE_SWEEP)) } else { None }
+    pub fn bound_distance_of_sweep(&self, is_first: bool) -> Option<Duration> {
+        if is_first { Some(self.late_window.max(BEFORE_SWEEP)) } else { None }
     }
 
     /// The time of a record in the order of this pass.

@@ -130,7 +130,7 @@ impl Poll {
         let to = plan.context.start;
         let ordered = pull.is_ordered();
         let host = client.host().into();
-        let has_miscounted = habits.has_miscounted(to, plan.pass.reach);
+        let has_miscounted = habits.has_miscounted(to, plan.pass.late_window);
         let intervals = Intervals::of(TimeRange { from, to }, plan.is_counted, has_miscounted);
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),

@@ -51,9 +51,9 @@ pub struct ConsoleHabits {
 }
 
 impl ConsoleHabits {
-    /// Whether a poll at `start` of a pass that reaches `reach` back asks for no counts.
-    pub(super) fn has_miscounted(self, start: Timestamp, reach: Duration) -> bool {
-        self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < reach / 2)
+    /// Whether a poll at `start` of a pass that reaches `late_window` back asks for no counts.
+    pub(super) fn has_miscounted(self, start: Timestamp, late_window: Duration) -> bool {
+        self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < late_window / 2)
     }
 }
 
@@ -96,7 +96,7 @@ impl Plan {
 /// Whether a count of an interval says how many records the lane has to know of it. It does not if a record changes
 /// without a new time, if versions are counted that are not sent, for findings, and for snapshots.
 fn is_counted(pull: &PullSettings, pass: &Pass) -> bool {
-    let is_of_records = matches!(pass.reading, PassKind::New | PassKind::ByCreation) && pull.is_ordered();
+    let is_of_records = matches!(pass.kind, PassKind::New | PassKind::ByCreation) && pull.is_ordered();
     is_of_records && pass.keys == PassKeys::Versions && !pull.drops_unchanged()
 }
 
@@ -108,7 +108,7 @@ fn begin(
     context: PollContext,
 ) -> Result<PollContext, NotDue> {
     let start = context.start;
-    match (&pass.reading, pull.findings()) {
+    match (&pass.kind, pull.findings()) {
         (PassKind::Snapshot, _) => {
             let time = position.next_snapshot(pass, start).ok_or_else(|| {
                 let last = position.of_pass(pass).and_then(|pass_position| pass_position.snapshot);
@@ -147,13 +147,13 @@ impl ReadPlan {
             return Self::Marker(snapshot);
         }
         // A pass that looks for changes without a new time has to read all records again.
-        let shows_change_by_time = pass.reading == PassKind::New && pass.keys == PassKeys::Versions;
+        let shows_change_by_time = pass.kind == PassKind::New && pass.keys == PassKeys::Versions;
         if !shows_change_by_time || pull.window.is_some() {
             return Self::Everything;
         }
         let Some(tail) = Tail::of(pass_position, pass, context.start) else { return Self::Everything };
         // If counts are known to be wrong, records that came late are read when their time is closed.
-        let asks_counts = is_counted(pull, pass) && !habits.has_miscounted(context.start, pass.reach);
+        let asks_counts = is_counted(pull, pass) && !habits.has_miscounted(context.start, pass.late_window);
         Self::Intervals(if asks_counts { tail } else { tail.without_counts() })
     }
 }

@@ -341,7 +341,7 @@ impl Selection {
         if leaves_open {
             return;
         }
-        let first_kept = first_kept_second(bound_behind(read_until, start, self.pass.reach));
+        let first_kept = first_kept_second(bound_behind(read_until, start, self.pass.late_window));
         self.first_kept = first_kept.max(self.first_kept);
         self.baseline.forget_before(first_kept);
         // Another version of an agent may follow under a later time, and must not overtake the first.
@@ -368,7 +368,7 @@ impl Selection {
 
     /// Returns the time up to which the bound may move: no record comes late before it.
     pub fn closed_until(&self) -> Timestamp {
-        self.context.start.minus(self.pass.reach)
+        self.context.start.minus(self.pass.late_window)
     }
 
     /// Returns the time from which on the selection remembers every record.

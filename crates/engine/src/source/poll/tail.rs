@@ -41,8 +41,8 @@ impl Tail {
         let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let read_until = pass_position.complete.filter(|complete| *complete < start)?.whole_second();
         let bound = pass_position.bound.whole_second();
-        let closed_until = start.minus(pass.reach);
-        let is_due = closed_until.since(pass_position.bound) >= pass.reach / 2
+        let closed_until = start.minus(pass.late_window);
+        let is_due = closed_until.since(pass_position.bound) >= pass.late_window / 2
             || known.in_range(TimeRange { from: bound, to: closed_until.whole_second() }) >= FULL_PAGE;
         let closing = is_due.then(|| TimeRange { from: bound, to: closed_until.whole_second().plus(SECOND) });
         let open = TimeRange { from: closing.map_or(bound, |closing| closing.to), to: read_until };

@@ -161,16 +161,16 @@ mod tests {
             time_filter: "",
             by: TimeField::Order,
             every: Duration::from_secs(60),
-            reach: Duration::from_secs(86_400),
+            late_window: Duration::from_secs(86_400),
             keys,
-            reading: PassKind::New,
+            kind: PassKind::New,
         };
         let last = PassKeys::Latest;
         let versions = PassKeys::Versions;
         let mut passes =
             [pass(MAIN_PASS, versions), pass("again", last), pass("all", versions), pass("findings", last)];
-        passes[2].reading = PassKind::Snapshot;
-        passes[3].reading = PassKind::AllFindings;
+        passes[2].kind = PassKind::Snapshot;
+        passes[3].kind = PassKind::AllFindings;
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = SourcePosition::starting_at(since);
         position.follow(&passes);

@@ -81,7 +81,7 @@ impl SourcePosition {
             return read.clone();
         }
         let shows_the_same = passes.first().is_some_and(|first| first.by == pass.by);
-        let reached = if pass.comes_back() && shows_the_same { start.minus(pass.reach) } else { self.since };
+        let reached = if pass.comes_back() && shows_the_same { start.minus(pass.late_window) } else { self.since };
         Arc::new(PassPosition::starting_at(self.since.max(reached)))
     }
 
@@ -249,7 +249,7 @@ impl SourcePosition {
             && let Some(index) = self.index(pass)
             && let Some(pass_position) = self.passes.at_mut(index)
         {
-            pass_position.advance(watermark, context.start, pass.reach_in(context));
+            pass_position.advance(watermark, context.start, pass.bound_distance(context));
         }
     }
 
@@ -269,11 +269,11 @@ impl SourcePosition {
         }
         let is_first = pass_position.swept.is_none();
         let is_sweep = pass.reads_findings() && context.sweep;
-        let reach = if is_sweep { pass.reach_in_sweep(is_first) } else { pass.reach_in(context) };
+        let distance = if is_sweep { pass.bound_distance_of_sweep(is_first) } else { pass.bound_distance(context) };
         if is_sweep || pass.reads_findings() && is_first {
             pass_position.swept = Some(context.start);
         }
-        pass_position.finish(context.start, reach);
+        pass_position.finish(context.start, distance);
     }
 
     /// Notes that a poll found nothing to read for the time being: the bounds stay. Bounds of scopes that only a poll

@@ -161,21 +161,21 @@ impl PassPosition {
     /// Notes that a poll that started at `start` settled everything up to `watermark` and has not reached its end.
     ///
     /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
-    /// `reach`, the poll leaves the bound where it is.
-    pub(in crate::source) fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: Option<Duration>) {
+    /// `distance`, the poll leaves the bound where it is.
+    pub(in crate::source) fn advance(&mut self, watermark: Timestamp, start: Timestamp, distance: Option<Duration>) {
         self.watermark = self.watermark.max(watermark.min(start));
-        if let Some(reach) = reach {
-            self.raise_bound(bound_behind(watermark, start, reach));
+        if let Some(distance) = distance {
+            self.raise_bound(bound_behind(watermark, start, distance));
         }
     }
 
     /// Notes that a poll that started at `start` reached its end, and that all its records are settled. Without
-    /// `reach`, the poll leaves the bound where it is: it read only what was new, or had nothing to read.
-    pub(in crate::source) fn finish(&mut self, start: Timestamp, reach: Option<Duration>) {
+    /// `distance`, the poll leaves the bound where it is: it read only what was new, or had nothing to read.
+    pub(in crate::source) fn finish(&mut self, start: Timestamp, distance: Option<Duration>) {
         self.watermark = self.watermark.max(start);
         self.complete = self.complete.max(Some(start));
-        if let Some(reach) = reach {
-            self.raise_bound(start.minus(reach));
+        if let Some(distance) = distance {
+            self.raise_bound(start.minus(distance));
         }
     }
 
@@ -253,8 +253,8 @@ impl PassPosition {
 }
 
 /// The bound of a poll that started at `start` and has read everything up to `watermark`.
-pub(in crate::source) fn bound_behind(watermark: Timestamp, start: Timestamp, reach: Duration) -> Timestamp {
-    watermark.minus(Duration::from_secs(1)).min(start.minus(reach))
+pub(in crate::source) fn bound_behind(watermark: Timestamp, start: Timestamp, late_window: Duration) -> Timestamp {
+    watermark.minus(Duration::from_secs(1)).min(start.minus(late_window))
 }
 
 /// Returns the first second of which keys are kept if this is the bound.

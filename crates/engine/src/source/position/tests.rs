@@ -187,7 +187,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     let sweep = PollContext { sweep: true, ..context(0, start) };
     assert!(all.settle(&passes, sweep).remember(&record_key(1, minute(-3))) && all.key_count() == 0);
     all.finish(&passes, sweep, false);
-    assert_eq!(all.bound(), start.minus(passes[0].reach.max(BEFORE_SWEEP)));
+    assert_eq!(all.bound(), start.minus(passes[0].late_window.max(BEFORE_SWEEP)));
     assert!(!all.is_sweep_due(&passes[0], start.plus(week), week), "a window comes between two");
     all.finish(&passes, context(0, start.plus(Duration::from_secs(300))), false);
     assert!(!all.is_sweep_due(&passes[0], start.plus(week - Duration::from_secs(1)), week));
@@ -204,7 +204,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     position.finish(&passes, context(0, minute(5)), false);
     let due = |after| position.is_sweep_due(&passes[0], minute(0).plus(after), week);
     assert!(!due(week - Duration::from_secs(1)) && due(week));
-    assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].reach)));
+    assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].late_window)));
 }
 
 /// Further findings are delivered twice if windows overlap, rather than fill the memory.

@@ -97,6 +97,6 @@ fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
         return vec![main];
     }
     let ListOrder { sort_by, time_filter } = pull.endpoint().by_creation();
-    let reading = PassKind::Snapshot;
-    vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: TimeField::Creation, reading, ..main }]
+    let kind = PassKind::Snapshot;
+    vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: TimeField::Creation, kind, ..main }]
 }

@@ -57,8 +57,8 @@ const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
 fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let main = Pass { keys: PassKeys::Latest, ..main };
     let every = LOOKBACK_EVERY;
-    let reach = pull.lookback().unwrap_or_default();
-    let reading = PassKind::Lookback;
-    let lookback = Pass { name: LOOKBACK.into(), every, reach, reading, ..main.clone() };
-    if reach.is_zero() { vec![main] } else { vec![main, lookback] }
+    let late_window = pull.lookback().unwrap_or_default();
+    let kind = PassKind::Lookback;
+    let lookback = Pass { name: LOOKBACK.into(), every, late_window, kind, ..main.clone() };
+    if late_window.is_zero() { vec![main] } else { vec![main, lookback] }
 }

@@ -66,9 +66,9 @@ impl PullSettings {
             time_filter,
             by: self.by(),
             every: self.interval,
-            reach: self.overlap,
+            late_window: self.overlap,
             keys: PassKeys::Versions,
-            reading: PassKind::New,
+            kind: PassKind::New,
         };
         if self.window.is_some() { vec![main] } else { (description_of(self.stream).passes)(self, main) }
     }

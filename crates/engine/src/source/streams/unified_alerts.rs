@@ -99,8 +99,8 @@ fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     // This pass reads alerts that were never updated, or became visible too late for the first pass.
     let by = TimeField::Creation;
     let every = pull.interval.max(NET_EVERY);
-    let reach = pull.overlap.max(DAY);
-    let reading = PassKind::ByCreation;
-    let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, reading, ..main.clone() };
+    let late_window = pull.overlap.max(DAY);
+    let kind = PassKind::ByCreation;
+    let net = Pass { name: NET.into(), sort_by, time_filter, by, every, late_window, kind, ..main.clone() };
     vec![main, net]
 }

@@ -101,7 +101,7 @@ fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let pass = |scope: Option<Arc<Scope>>| Pass {
         name: scope.as_deref().map_or(MAIN_PASS.into(), position_name),
         keys: PassKeys::Latest,
-        reading: scope.map_or(PassKind::AllFindings, PassKind::FindingsOf),
+        kind: scope.map_or(PassKind::AllFindings, PassKind::FindingsOf),
         ..main.clone()
     };
     pull.findings().into_iter().flat_map(Findings::scopes).map(pass).collect()

@@ -219,7 +219,7 @@ fn kept_bytes(days: u32, journals: bool) -> u64 {
     let begin = Timestamp::from_micros(1_767_225_600_000_000);
     let before = IN_USE.load(Ordering::Relaxed);
     let mut position = SourcePosition::starting_at(begin);
-    position.follow(&passes);
+    position.add_passes(&passes);
     let ledger = Ledger::begin(begin, String::new(), journals);
     let mut lane = LaneCheckpoint::begin("console.example".into(), "".into(), "1d".into(), begin, position, ledger);
     for minutes in 1..=days * 24 * 60 {

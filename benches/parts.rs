@@ -114,7 +114,7 @@ fn position(criterion: &mut Criterion) {
     };
     let new = || {
         let mut position = SourcePosition::starting_at(Timestamp::from_micros(begin));
-        position.follow(&passes);
+        position.add_passes(&passes);
         position
     };
     let mut full = new();

@@ -90,7 +90,7 @@ fn own_times(path: &str) -> String {
 async fn poll(client: &Client, meter: &Meter, pull: &PullSettings, pass: usize, text: &mut String) {
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(ago(7_200));
-    position.follow(&passes);
+    position.add_passes(&passes);
     let mut poll =
         Poll::new(client, meter.clone(), Arc::new(pull.clone()), &position, pass, START, ConsoleHabits::default())
             .unwrap();

@@ -183,7 +183,7 @@ impl StoredLane {
         let pull = &self.pull;
         let passes = pull.passes();
         let mut position = SourcePosition::starting_at(Timestamp::default());
-        position.follow(&passes);
+        position.add_passes(&passes);
         let ledger = Ledger::begin(Timestamp::default(), pull.narrowed_by(), journals);
         let since = pull.since.to_string().into();
         let mut checkpoint =

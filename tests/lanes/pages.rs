@@ -21,7 +21,7 @@ use super::script::{
 async fn what_is_accounted_for_is_left_out_whatever_its_version() {
     let mut talk = Talk::new(PullSettings::of(Stream::Alerts), no_history);
     let records: Vec<String> = (1..=3).map(|id| alert(id, ago(60), "A")).collect();
-    talk.poll.select(RecordFilter::AllBut(Arc::new([1, 2].into())));
+    talk.poll.set_filter(RecordFilter::AllBut(Arc::new([1, 2].into())));
     let page = talk.reads(&records, None).await;
     assert_eq!((ids(&page), page.shown, page.last), (vec!["3"], 3, true));
     assert_eq!(talk.meter.metrics.skipped(SkipReason::Duplicate), 2);

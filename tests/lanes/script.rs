@@ -52,7 +52,7 @@ impl Talk {
         let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
         let meter = Meter::start(&harness.telemetry, "acme", pull.stream, "siem", "memory", harness.clock);
         let mut begun = SourcePosition::starting_at(Timestamp::default());
-        begun.follow(&pull.passes());
+        begun.add_passes(&pull.passes());
         position(&mut begun, &pull);
         let poll =
             Poll::new(&client, meter.clone(), Arc::new(pull), &begun, pass, START, ConsoleHabits::default()).unwrap();

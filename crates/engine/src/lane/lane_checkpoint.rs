@@ -102,7 +102,7 @@ pub struct Target {
 
 impl Target {
     /// Sets the target that the settings have now. `since` becomes `now` if the target has changed.
-    pub fn follow(&mut self, hash: u64, now: Timestamp) {
+    pub fn set(&mut self, hash: u64, now: Timestamp) {
         if self.hash != 0 && self.hash != hash {
             self.since = now;
         }
@@ -123,7 +123,7 @@ pub struct KeptDeadLetters {
 
 impl KeptDeadLetters {
     /// Sets the store that the lane uses now.
-    pub fn follow(&mut self, flags: &str) {
+    pub fn set_store(&mut self, flags: &str) {
         if *self.flags == *flags {
             return;
         }
@@ -658,7 +658,7 @@ mod tests {
         }
         .passes();
         let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), true));
-        lane.position.follow(&passes);
+        lane.position.add_passes(&passes);
         let now = lane.since_resolved.plus(Duration::from_secs(86_400));
         let context = PollContext { start: now, snapshot: Some(now), ..PollContext::default() };
         let pending = PendingBatch { context, ..PendingBatch::new(Stream::Agents) };
@@ -674,7 +674,7 @@ mod tests {
         let passes = PullSettings::of(Stream::Activities).passes();
         for journals in [false, true] {
             let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
-            lane.position.follow(&passes);
+            lane.position.add_passes(&passes);
             let now = lane.since_resolved;
             let pending = PendingBatch::new(Stream::Activities);
             for hours in 0..2_000_u32 {
@@ -698,7 +698,7 @@ mod tests {
         for journals in [false, true] {
             let mut most = 0;
             let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
-            lane.position.follow(&passes);
+            lane.position.add_passes(&passes);
             for minutes in 1..=95 * 24 * 60 {
                 let start = lane.since_resolved.plus(MINUTE * minutes);
                 let context = PollContext { start, ..PollContext::default() };

@@ -23,7 +23,7 @@ pub struct PollSchedule {
     not_before: Instant,
     once: bool,
     /// True if a pass was given up, which happens only with `once`.
-    is_refused: bool,
+    has_given_up: bool,
 }
 
 #[derive(Debug)]
@@ -53,8 +53,8 @@ impl PollSchedule {
         once: bool,
     ) -> Self {
         let not_before = Instant::now();
-        let mut schedule = Self { passes: Vec::new(), not_before, once, is_refused: false };
-        schedule.follow(passes, position, now);
+        let mut schedule = Self { passes: Vec::new(), not_before, once, has_given_up: false };
+        schedule.replace_passes(passes, position, now);
         for (index, pass) in schedule.passes.iter_mut().enumerate() {
             let first = not_before + first_poll_after;
             pass.due = pass.due.map(|due| if index == 0 || once { first } else { due.max(first) });
@@ -63,7 +63,7 @@ impl PollSchedule {
     }
 
     /// Replaces the passes of the stream. Passes that it had before keep their schedule.
-    pub fn follow(&mut self, passes: &[Pass], position: &SourcePosition, now: Timestamp) {
+    pub fn replace_passes(&mut self, passes: &[Pass], position: &SourcePosition, now: Timestamp) {
         let mut before = std::mem::take(&mut self.passes);
         let entry = |pass: &Pass| {
             if let Some(place) = before.iter().position(|entry| entry.name == pass.name) {
@@ -115,7 +115,7 @@ impl PollSchedule {
 
     /// Gives up the pass, with `once`: it is not polled again.
     pub fn give_up(&mut self, pass: usize, failure: Failure) {
-        self.is_refused = true;
+        self.has_given_up = true;
         if let Some(pass) = self.passes.get_mut(pass) {
             pass.due = None;
             pass.failure = Some(failure);
@@ -123,8 +123,8 @@ impl PollSchedule {
     }
 
     /// Returns whether a pass was given up.
-    pub fn is_refused(&self) -> bool {
-        self.is_refused
+    pub fn has_given_up(&self) -> bool {
+        self.has_given_up
     }
 
     /// Returns whether the last poll of the pass failed.

@@ -111,7 +111,7 @@ impl PullStage<'_> {
         drop(position);
         poll.observe(self.observed.clone());
         if let Some(wanted) = wanted {
-            poll.select(wanted.clone());
+            poll.set_filter(wanted.clone());
         }
         // Boxed: the future that has it is moved some times before it is polled.
         let mut ongoing = Box::new(OngoingPoll {

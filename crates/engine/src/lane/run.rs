@@ -149,7 +149,7 @@ impl Life {
     /// With `is_refused`, a person has to correct what keeps the lane from polling sooner.
     fn plan(&self, open: Box<OpenLane>, is_refused: bool) -> LaneStep {
         let Some((pass, at)) = open.schedule.next() else {
-            let end = if open.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
+            let end = if open.schedule.has_given_up() { LaneEnd::Refused } else { LaneEnd::Complete };
             return LaneStep::Flush(open, end);
         };
         self.report_next_attempt(at, is_refused);
@@ -282,8 +282,8 @@ impl Life {
         if pull != *self.lane.pull {
             self.lane.pull = Arc::new(pull);
             let passes = self.lane.pull.passes();
-            position.follow(&passes);
-            open.schedule.follow(&passes, position, self.lane.now());
+            position.add_passes(&passes);
+            open.schedule.replace_passes(&passes, position, self.lane.now());
         }
         position.forget_others(&self.lane.pull.passes());
     }

@@ -64,7 +64,7 @@ impl Lane {
     /// Returns the checkpoint of a lane that begins at this time.
     pub(super) fn first_checkpoint(&self, since_resolved: Timestamp, has_journals: bool) -> LaneCheckpoint {
         let mut position = SourcePosition::starting_at(since_resolved);
-        position.follow(&self.pull.passes());
+        position.add_passes(&self.pull.passes());
         let ledger = Ledger::begin(since_resolved, self.pull.asked(&self.client), has_journals);
         let host = self.client.host().into();
         let scope = self.client.scope().into();
@@ -78,8 +78,8 @@ impl Lane {
     fn describe(&self, checkpoint: &mut LaneCheckpoint) {
         checkpoint.sink_type = self.meter().sink_type().into();
         checkpoint.tenant = self.tenant.as_deref().unwrap_or_default().into();
-        checkpoint.target.follow(self.target, self.now());
-        checkpoint.dead_letters.follow(self.delivery.dead_letters.flags());
+        checkpoint.target.set(self.target, self.now());
+        checkpoint.dead_letters.set_store(self.delivery.dead_letters.flags());
     }
 
     /// Returns whether the ledger has journals. A backfill has none, since the console's count verifies it. A repair
@@ -99,7 +99,7 @@ impl Lane {
         let mut checkpoint = LaneCheckpoint::decode(stored)?;
         checkpoint.load(backend, &self.key).await?;
         let passes = self.pull.passes();
-        checkpoint.position.follow(&passes);
+        checkpoint.position.add_passes(&passes);
         // A poll of everything that the token may see finds out which scopes of findings the token has.
         if passes.iter().all(|pass| !pass.reads_all_findings()) {
             checkpoint.position.forget_others(&passes);

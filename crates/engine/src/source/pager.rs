@@ -72,7 +72,7 @@ impl Pager {
     }
 
     /// Moves past a page of records with these keys.
-    pub fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) -> Next {
+    pub fn advance(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) -> Next {
         let Some(cursor) = next_cursor else { return Next::Nothing };
         let is_idle = keys.iter().all(|key| self.page_keys.contains(key));
         self.idle_pages = if is_idle { self.idle_pages + 1 } else { 0 };
@@ -100,7 +100,7 @@ impl Pager {
     }
 
     /// Notes that the console showed the record with this key.
-    pub fn show(&mut self, version: u64) {
+    pub fn record_shown(&mut self, version: u64) {
         if !self.found_new && self.shown.len() < MANY_SHOWN {
             self.shown.insert(version);
         }
@@ -120,7 +120,7 @@ impl Pager {
 
 impl Progress {
     /// Notes that a record of this time was read.
-    pub fn see(&mut self, time: Timestamp) {
+    pub fn record_read(&mut self, time: Timestamp) {
         self.ordered &= time.plus(TOLERANCE) >= self.newest;
         self.newest = self.newest.max(time);
     }

@@ -111,7 +111,7 @@ impl ScopeList {
             }
         }
         let new = (before..self.scopes.len()).map(|number| number as u64).collect();
-        match self.pager.follow(page.next_cursor.as_deref(), new) {
+        match self.pager.advance(page.next_cursor.as_deref(), new) {
             Next::Page => Ok(false),
             Next::Nothing => Ok(true),
             Next::Unclear if self.total.is_some_and(|total| total > 0 && total <= self.scopes.len() as u64) => Ok(true),

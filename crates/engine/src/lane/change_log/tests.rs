@@ -81,7 +81,7 @@ impl Lane {
     fn new(pull: &PullSettings, since: Timestamp) -> Self {
         let passes = pull.passes();
         let mut position = SourcePosition::starting_at(since);
-        position.follow(&passes);
+        position.add_passes(&passes);
         let ledger = Ledger::begin(since, String::new(), true);
         let checkpoint =
             LaneCheckpoint::begin("console.example".into(), "".into(), "1d".into(), since, position, ledger);
@@ -178,7 +178,7 @@ impl Lane {
 
     async fn assert_stored(&self) {
         let mut stored = self.stored().await.unwrap();
-        stored.position.follow(&self.passes);
+        stored.position.add_passes(&self.passes);
         // The changes that are to be stored next are not compared.
         stored.position = stored.position.for_poll();
         let mut expected = self.checkpoint.clone();
@@ -509,21 +509,21 @@ proptest! {
                 Step::Lookback(on) if stream == Stream::Alerts => {
                     pull.own = StreamOptions::Alerts(if on { 3600 * SECOND } else { Duration::ZERO });
                     lane.passes = pull.passes();
-                    lane.checkpoint.position.follow(&lane.passes);
+                    lane.checkpoint.position.add_passes(&lane.passes);
                     lane.checkpoint.position.forget_others(&lane.passes);
                 }
                 Step::Scopes(count) if stream == Stream::Vulnerabilities => {
                     let scope = |id: usize| Scope { level: Level::Site, id: id.to_string().into(), name: None };
                     pull = pull.with_found_scopes((0..count).map(|id| Arc::new(scope(id))).collect());
                     lane.passes = pull.passes();
-                    lane.checkpoint.position.follow(&lane.passes);
+                    lane.checkpoint.position.add_passes(&lane.passes);
                     lane.checkpoint.position.forget_others(&lane.passes);
                 }
                 Step::Lookback(_) | Step::Scopes(_) => {}
                 Step::Restart => {
                     runtime.block_on(lane.store(at));
                     lane.checkpoint = runtime.block_on(lane.stored()).unwrap();
-                    lane.checkpoint.position.follow(&lane.passes);
+                    lane.checkpoint.position.add_passes(&lane.passes);
                 }
                 Step::Store => runtime.block_on(lane.store(at)),
             }

@@ -16,7 +16,7 @@ fn start() -> Timestamp {
 /// The checkpoint of a lane of activities that begins an hour before `start`.
 fn new_checkpoint(journals: bool) -> LaneCheckpoint {
     let mut position = SourcePosition::starting_at(start().minus(Duration::from_secs(3600)));
-    position.follow(&PullSettings::of(Stream::Activities).passes());
+    position.add_passes(&PullSettings::of(Stream::Activities).passes());
     let since_resolved = position.bound();
     let ledger = Ledger::begin(since_resolved, String::new(), journals);
     LaneCheckpoint::begin("console.example".into(), "".into(), "1h".into(), since_resolved, position, ledger)

@@ -147,7 +147,7 @@ impl Intervals {
     }
 
     /// Notes that the console has shown a record.
-    pub fn see(&mut self, shown: Sighting) {
+    pub fn record_shown(&mut self, shown: Sighting) {
         if let Some(reread) = &mut self.current.reread
             && shown.order.is_none_or(|order| order < reread.counted_until)
         {

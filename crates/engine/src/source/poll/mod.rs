@@ -160,7 +160,7 @@ impl Poll {
     }
 
     /// Skips the records that are not wanted.
-    pub fn select(&mut self, wanted: RecordFilter) {
+    pub fn set_filter(&mut self, wanted: RecordFilter) {
         self.selection.wanted = Some(wanted);
     }
 
@@ -300,7 +300,7 @@ impl Poll {
             self.accept_page(&body, page, true, now);
             return Ok(());
         };
-        self.go_on(record.page(&body, page.records.len(), page.next_cursor.is_none()), now)?;
+        self.apply_step(record.page(&body, page.records.len(), page.next_cursor.is_none()), now)?;
         // The page behind the record is accepted once the record is known to be in its place.
         if !matches!(self.phase, Phase::SteppingOver(OversizedRecord::Confirming { .. })) {
             self.accept_page(&body, page, false, now);
@@ -415,7 +415,7 @@ impl Poll {
         self.null_answers += 1;
         let is_usual = self.habits.is_null_usual;
         if is_usual || self.null_answers > NULL_TRIES {
-            self.doubt();
+            self.check_end();
         }
         if is_usual { Ok(()) } else { Err(ConsoleError::transient("the console answered 200 with `data: null`")) }
     }
@@ -431,12 +431,12 @@ impl Poll {
         for bytes in &shown.records {
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            let record = self.selection.select(bytes, range, now, &mut page);
+            let record = self.selection.classify(bytes, range, now, &mut page);
             if let Some(time) = record.order {
-                self.progress.see(time);
+                self.progress.record_read(time);
             }
-            self.intervals.see(record);
-            self.pager.show(record.version);
+            self.intervals.record_shown(record);
+            self.pager.record_shown(record.version);
             keys.push(record.version);
         }
         if !page.records.is_empty() {
@@ -450,7 +450,7 @@ impl Poll {
         }
         self.ready = Some(page);
         if follows {
-            self.follow(shown.next_cursor.as_deref(), keys);
+            self.advance(shown.next_cursor.as_deref(), keys);
         }
     }
 
@@ -464,18 +464,18 @@ impl Poll {
     }
 
     /// Moves to the next page, or past the end of the list.
-    fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
-        match self.pager.follow(next_cursor, keys) {
+    fn advance(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
+        match self.pager.advance(next_cursor, keys) {
             Next::Page => self.intervals.follow_cursor(),
             Next::Nothing => self.next_list(),
-            Next::Unclear => self.doubt(),
+            Next::Unclear => self.check_end(),
         }
     }
 
     /// Decides how to go on if this may be the end of the list, or not. If this walk found anything new there may be
     /// more, and another walk from where it got to shows that. After a walk that found nothing the console is asked for
     /// a count.
-    fn doubt(&mut self) {
+    fn check_end(&mut self) {
         if self.pager.may_find_more() {
             self.restart();
         } else {
@@ -506,18 +506,18 @@ impl Poll {
             Phase::SteppingOver(record) => record.met(cut),
             _ => OversizedRecord::begin(&self.selection.pull, cut),
         };
-        self.go_on(after, now)
+        self.apply_step(after, now)
     }
 
     /// Accepts the answer to the second request for the record that is stepped over. The beginning of the record is all
     /// that fits.
     fn oversized_confirmed(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
-        self.go_on(record.confirmed(answer), now)
+        self.apply_step(record.confirmed(answer), now)
     }
 
     /// Goes on stepping over a record, or ends that.
-    fn go_on(&mut self, after: AfterAnswer, now: Timestamp) -> Result<(), ConsoleError> {
+    fn apply_step(&mut self, after: AfterAnswer, now: Timestamp) -> Result<(), ConsoleError> {
         match after {
             AfterAnswer::Ask(record) => self.phase = Phase::SteppingOver(record),
             AfterAnswer::AskAgain(record, failure) => {
@@ -534,7 +534,7 @@ impl Poll {
             }
             AfterAnswer::HandOn(met) => {
                 let page = self.beginning(&met.beginning, &met.beginning, met.max_bytes, now);
-                let record = met.go_on(!page.records.is_empty());
+                let record = met.next_step(!page.records.is_empty());
                 if matches!(record, OversizedRecord::Behind { .. }) {
                     self.ready = Some(page);
                 }
@@ -569,7 +569,7 @@ impl Poll {
         let brief = brief_alert(self.selection.pull.stream, &page, &beginning)?;
         let key = facts(self.selection.pull.stream, brief).identity("", brief).key();
         self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
-        self.follow(page.next_cursor.as_deref(), vec![key]);
+        self.advance(page.next_cursor.as_deref(), vec![key]);
         Ok(())
     }
 
@@ -577,9 +577,9 @@ impl Poll {
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> PulledPage {
         let mut page = PulledPage { body: beginning.clone(), is_truncated: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
-        let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
-        self.intervals.see(shown);
-        self.pager.show(shown.version);
+        let shown = self.selection.classify(brief, 0..beginning.len(), now, &mut page);
+        self.intervals.record_shown(shown);
+        self.pager.record_shown(shown.version);
         if let Some(record) = page.records.first() {
             warn!(
                 record = %record.id, max_bytes,

@@ -47,7 +47,7 @@ pub(super) enum AfterAnswer {
     /// console can skip. If the poll has not come any further, this is a failure.
     SearchNearer { wanted: Bytes, failure: ConsoleError },
     /// The poll hands on the beginning of this record. Whether the record was new says how the search
-    /// [goes on](Met::go_on).
+    /// [goes on](Met::next_step).
     HandOn(Met),
     /// The poll reads on with this page, which comes after the record.
     ReadOn { page: Bytes },
@@ -138,7 +138,7 @@ impl OversizedRecord {
 impl Met {
     /// Returns how the search goes on. `is_new` is set if this poll had not handed the record on before, nor the lane
     /// settled it.
-    pub fn go_on(self, is_new: bool) -> OversizedRecord {
+    pub fn next_step(self, is_new: bool) -> OversizedRecord {
         let Self { at, beginning, wanted, .. } = self;
         match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
             // The record has the wanted one's time and was stepped over before. A cursor from here would lead to the
@@ -271,7 +271,7 @@ mod tests {
             (None, false, true),
         ] {
             let met = Met { at: 3, beginning: record(17), wanted: wanted.clone(), max_bytes: 100 };
-            match met.go_on(is_new) {
+            match met.next_step(is_new) {
                 OversizedRecord::Behind { at: 3, wanted: left, .. } if is_stepped_over => {
                     assert_eq!(left, wanted.filter(|wanted| *wanted != record(17)));
                 }

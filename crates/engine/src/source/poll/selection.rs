@@ -135,7 +135,7 @@ impl Selection {
     }
 
     /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already.
-    pub fn select(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut PulledPage) -> Sighting {
+    pub fn classify(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut PulledPage) -> Sighting {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass.by {
             _ if !self.pull.is_ordered() => None,
@@ -411,7 +411,7 @@ mod tests {
     fn selection(since: usize) -> Selection {
         let pull = PullSettings::of(Stream::Activities);
         let mut position = SourcePosition::starting_at(time(since));
-        position.follow(&pull.passes());
+        position.add_passes(&pull.passes());
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };
         let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
         let host = "console.example".into();

@@ -173,7 +173,7 @@ mod tests {
         passes[3].kind = PassKind::AllFindings;
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = SourcePosition::starting_at(since);
-        position.follow(&passes);
+        position.add_passes(&passes);
         for (offset, key) in keys {
             let time = start().plus(Duration::from_micros(offset.unsigned_abs()));
             let id = *key;

@@ -61,7 +61,7 @@ impl SourcePosition {
 
     /// Adds positions of the stream's passes that are new. A pass that comes back for known records begins with the
     /// next poll (`beginning`).
-    pub fn follow(&mut self, passes: &[Pass]) {
+    pub fn add_passes(&mut self, passes: &[Pass]) {
         for pass in passes.iter().filter(|pass| !pass.comes_back()) {
             self.index_or_begin(pass, passes, self.since);
         }

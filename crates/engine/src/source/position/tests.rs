@@ -22,7 +22,7 @@ fn of_sites(ids: &[&str]) -> PullSettings {
 
 fn position(pull: &PullSettings) -> (Vec<Pass>, SourcePosition) {
     let mut position = SourcePosition::starting_at(minute(-60));
-    position.follow(&pull.passes());
+    position.add_passes(&pull.passes());
     (pull.passes(), position)
 }
 
@@ -112,7 +112,7 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
         PullSettings { own: StreamOptions::Alerts(Duration::from_secs(3600)), ..PullSettings::of(Stream::Alerts) };
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(minute(-500_000));
-    position.follow(&passes);
+    position.add_passes(&passes);
     for (id, at) in [(1, minute(-400_000)), (2, minute(-70)), (3, minute(-50))] {
         assert!(position.settle(&passes, context(0, minute(0))).remember(&record_key(id, at)));
     }
@@ -125,11 +125,11 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
 
     // Switched off, and on again much later.
     let off = PullSettings { own: StreamOptions::Alerts(Duration::ZERO), ..pull }.passes();
-    position.follow(&off);
+    position.add_passes(&off);
     position.forget_others(&off);
     position.finish(&off, context(0, minute(10_000)), false);
     assert_eq!((second(&position), position.pass_positions().count()), (None, 1));
-    position.follow(&passes);
+    position.add_passes(&passes);
     position.settle(&passes, context(0, minute(10_030)));
     assert_eq!(second(&position), Some((minute(9_970), 0)));
     // In a lane that owes less than the pass reaches, the pass begins where the lane does.
@@ -181,7 +181,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     let (passes, mut position) = position(&pull);
     assert!(!position.is_sweep_due(&passes[0], minute(0), week), "it begins later than with everything");
     let mut all = SourcePosition::starting_at(Timestamp::default());
-    all.follow(&passes);
+    all.add_passes(&passes);
     assert!(all.is_sweep_due(&passes[0], minute(0), week));
     let start = minute(100_000);
     let sweep = PollContext { sweep: true, ..context(0, start) };
@@ -231,9 +231,9 @@ fn each_mode_of_agents_keeps_its_position() {
         ..changes
     }
     .passes();
-    position.follow(&snapshots);
+    position.add_passes(&snapshots);
     position.forget_others(&snapshots);
-    position.follow(&passes);
+    position.add_passes(&passes);
     position.forget_others(&passes);
     assert_eq!(position.complete(), Some(minute(0)), "it continues where it was");
 }
@@ -259,7 +259,7 @@ fn contents_that_are_about_to_be_forgotten_are_stored() {
 fn the_first_pass_is_the_first_however_late_it_was_added() {
     let (_, mut position) = position(&of_sites(&["1"]));
     let passes = of_sites(&["2", "1"]).passes();
-    position.follow(&passes);
+    position.add_passes(&passes);
     assert_eq!(position.pass_positions().next().map(|(name, _)| name), Some(passes[0].name.as_str()));
 }
 

@@ -159,7 +159,7 @@ async fn verify_lanes(
             .map_err(|error| VerifyError::NoLane(error.to_string()))?;
         let judging = async {
             let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
-            account.checkpoint.target.follow(target, shared.options.clock.now());
+            account.checkpoint.target.set(target, shared.options.clock.now());
             comparison.run(&account).await
         };
         let judged = match stop.run_until_cancelled(judging.instrument(span)).await {

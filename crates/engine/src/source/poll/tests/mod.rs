@@ -124,7 +124,7 @@ fn who_listens_is_told_what_the_console_shows_and_an_interrupted_poll_has_shown(
     assert_eq!((rhythm.newest(), poll.take_observed().is_none()), (Some(begin()), true));
 
     let mut position = SourcePosition::starting_at(begin().minus(OVERLAP));
-    position.follow(&pull.passes());
+    position.add_passes(&pull.passes());
     position.finish(&pull.passes(), PollContext { start: begin(), ..PollContext::default() }, false);
     let (shown, start) = (begin().plus(Duration::from_secs(50)), begin().plus(Duration::from_secs(100)));
     position.advance(&pull.passes(), PollContext { start, ..PollContext::default() }, shown);

@@ -28,7 +28,7 @@ fn snapshots() -> PullSettings {
 fn snapshot(since: i64, time: i64, finished: usize) -> SourcePosition {
     let passes = snapshots().passes();
     let mut position = new_lane(since);
-    position.follow(&passes);
+    position.add_passes(&passes);
     let context = PollContext { start: second(time), snapshot: Some(second(time)), ..PollContext::default() };
     position.settle(&passes, context);
     for _ in 0..finished {
@@ -58,7 +58,7 @@ fn findings_of_sites() -> PullSettings {
 fn swept(swept: i64, complete: i64) -> SourcePosition {
     let passes = findings().passes();
     let mut position = owes_all();
-    position.follow(&passes);
+    position.add_passes(&passes);
     for (start, sweep) in [(swept, true), (complete, swept == complete)] {
         position.finish(&passes, PollContext { start: second(start), sweep, ..PollContext::default() }, false);
     }
@@ -69,7 +69,7 @@ fn swept(swept: i64, complete: i64) -> SourcePosition {
 fn read(pull: &PullSettings) -> SourcePosition {
     let passes = pull.passes();
     let mut position = new_lane(-5_000);
-    position.follow(&passes);
+    position.add_passes(&passes);
     let context = PollContext { start: second(-30), ..PollContext::default() };
     let key = RecordKey { id: 7, version: 7, content: None, time: second(-100), created: Some(second(-100)) };
     position.settle(&passes, context).remember(&key);

@@ -288,7 +288,7 @@ proptest! {
     ) {
         let pull = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Activities) };
         let mut position = SourcePosition::starting_at(begin());
-        position.follow(&pull.passes());
+        position.add_passes(&pull.passes());
         let mut lane = Lane { pull, position, habits: ConsoleHabits::default(), delivered: HashMap::new() };
         let faults = with_one_early_end(faults, counts);
         let mut console = Console { records, faults: faults.into_iter(), now: begin(), deletes_until: begin(), requests: 0, counts };

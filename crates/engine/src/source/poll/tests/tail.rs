@@ -15,7 +15,7 @@ pub(super) fn activities() -> PullSettings {
 pub(super) fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> SourcePosition {
     let passes = activities().passes();
     let mut position = SourcePosition::starting_at(second(-5_000));
-    position.follow(&passes);
+    position.add_passes(&passes);
     for at in known {
         for place in 0..each {
             let id = 1_000_000 + (at + 5_000) as u64 * 10_000 + place;
@@ -244,7 +244,7 @@ fn streams_that_no_count_describes_are_not_counted() {
         let pull = PullSettings { overlap: OVERLAP, interval: Duration::from_secs(30), ..PullSettings::of(stream) };
         let passes = pull.passes();
         let mut position = SourcePosition::starting_at(second(-5_000));
-        position.follow(&passes);
+        position.add_passes(&passes);
         let key = RecordKey { id: 7, version: 7, content: Some(7), time: second(-100), created: Some(second(-100)) };
         position.settle(&passes, PollContext { start: second(-30), ..PollContext::default() }).remember(&key);
         position.finish(&passes, PollContext { start: second(-30), ..PollContext::default() }, false);

@@ -14,9 +14,9 @@ const BYTES: usize = 32;
 /// Divisor of the memory budget for the bytes in which all lanes together may remember records. These bytes are not
 /// part of the budget.
 const BUDGET_DIVISOR: usize = 2;
-/// Divisor of the memory budget for the bytes that all lanes together may keep of data that they can fetch again. These
-/// bytes are not part of the budget.
-const KEPT_DIVISOR: usize = 8;
+/// Divisor of the memory budget for the bytes that all lanes together may cache of data that they can fetch again.
+/// These bytes are not part of the budget.
+const CACHE_DIVISOR: usize = 8;
 /// Number of records that each pipeline may remember, however many others remember. A long list has as many.
 const MIN_REMEMBERED: u64 = 200_000;
 
@@ -28,20 +28,20 @@ pub struct Remembered {
     /// Maximum number of records that all pipelines together may remember. At this number, a pipeline with at least
     /// [`MIN_REMEMBERED`] remembers no more.
     max_of_all: u64,
-    /// Maximum bytes that all lanes together may keep of data that they can fetch again.
-    max_kept: usize,
-    kept: AtomicUsize,
+    /// Maximum bytes that all lanes together may cache of data that they can fetch again.
+    max_cached: usize,
+    cached_bytes: AtomicUsize,
     sums: Mutex<Sums>,
 }
 
 #[derive(Debug, Default)]
 struct Sums {
     all: u64,
-    pipelines: HashMap<Arc<str>, Pipeline>,
+    pipelines: HashMap<Arc<str>, PipelineCount>,
 }
 
 #[derive(Debug, Default)]
-struct Pipeline {
+struct PipelineCount {
     records: u64,
     lanes: u64,
 }
@@ -57,16 +57,16 @@ pub struct LaneMemory {
     /// Number of records that the poll has returned and the position does not have yet. Only the lane's own task writes
     /// this and `in_position`.
     returned: AtomicUsize,
-    /// Bytes that the lane keeps of data that it can fetch again.
-    kept: AtomicUsize,
+    /// Bytes that the lane caches of data that it can fetch again.
+    cached_bytes: AtomicUsize,
 }
 
 impl Remembered {
     /// Returns an empty memory. `budget` is the number of bytes of `--memory-budget`.
     pub fn new(max: u64, budget: usize) -> Arc<Self> {
         let max_of_all = (budget / BUDGET_DIVISOR / BYTES) as u64;
-        let max_kept = budget / KEPT_DIVISOR;
-        Arc::new(Self { max, max_of_all, max_kept, kept: AtomicUsize::default(), sums: Mutex::default() })
+        let max_cached = budget / CACHE_DIVISOR;
+        Arc::new(Self { max, max_of_all, max_cached, cached_bytes: AtomicUsize::default(), sums: Mutex::default() })
     }
 
     /// Adds a lane of the pipeline, and returns its memory.
@@ -78,8 +78,8 @@ impl Remembered {
         let remembered = self.clone();
         let in_position = AtomicUsize::default();
         let returned = AtomicUsize::default();
-        let kept = AtomicUsize::default();
-        LaneMemory { remembered, pipeline, records: Mutex::default(), in_position, returned, kept }
+        let cached_bytes = AtomicUsize::default();
+        LaneMemory { remembered, pipeline, records: Mutex::default(), in_position, returned, cached_bytes }
     }
 }
 
@@ -113,19 +113,19 @@ impl LaneMemory {
 
     /// Reserves `bytes` for data that the lane can fetch again. Returns false if the lane may not keep them.
     pub fn keep(&self, bytes: usize) -> bool {
-        let Remembered { kept, max_kept, .. } = &*self.remembered;
-        let add = |kept: usize| kept.checked_add(bytes).filter(|kept| kept <= max_kept);
-        let is_kept = kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
-        if is_kept {
-            self.kept.fetch_add(bytes, Ordering::Relaxed);
+        let Remembered { cached_bytes, max_cached, .. } = &*self.remembered;
+        let add = |cached: usize| cached.checked_add(bytes).filter(|cached| cached <= max_cached);
+        let fits = cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        if fits {
+            self.cached_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        is_kept
+        fits
     }
 
     /// Releases `bytes` that [`Self::keep`] has reserved.
     pub fn release(&self, bytes: usize) {
-        self.kept.fetch_sub(bytes, Ordering::Relaxed);
-        self.remembered.kept.fetch_sub(bytes, Ordering::Relaxed);
+        self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.remembered.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn set(&self, records: usize) -> Result<(), Failure> {
@@ -163,7 +163,7 @@ impl LaneMemory {
 
 impl Drop for LaneMemory {
     fn drop(&mut self) {
-        self.release(self.kept.load(Ordering::Relaxed));
+        self.release(self.cached_bytes.load(Ordering::Relaxed));
         let mut sums = self.remembered.sums.lock();
         let records = *self.records.lock();
         sums.all = sums.all.saturating_sub(records);

@@ -79,7 +79,7 @@ struct NextPoll {
 }
 
 /// A lane that runs.
-struct Life {
+struct RunningLane {
     /// Boxed: an `async fn` stores a moved argument twice in its state.
     lane: Box<Lane>,
     stop: CancellationToken,
@@ -90,32 +90,32 @@ struct Life {
 impl Lane {
     /// Runs until it is asked to stop, or, with `once`, has caught up.
     pub fn run(self, stop: CancellationToken) -> impl Future<Output = LaneEnd> + Send + 'static {
-        let mut life = Life { lane: Box::new(self), stop, reopenings: None };
+        let mut running = RunningLane { lane: Box::new(self), stop, reopenings: None };
         async move {
-            let _share = life.lane.client.join_lane();
+            let _share = running.lane.client.join_lane();
             let mut step = LaneStep::Open(Duration::ZERO);
             let end = loop {
                 step = match step {
-                    LaneStep::Open(wait) => in_span(life.lane.span(), life.open(wait)).await,
+                    LaneStep::Open(wait) => in_span(running.lane.span(), running.open(wait)).await,
                     LaneStep::Wait(open, next) => {
                         let asleep = pin!(sleep_until(open.wakes_at(next.at)));
                         if open.schedule.waits_for_console() {
                             // Boxed: few lanes wait for another token, and this future would enlarge that of each lane.
-                            let changed = Box::pin(life.lane.client.token_changed_since(open.token_changes));
-                            life.stop.run_until_cancelled(select(asleep, changed)).await;
+                            let changed = Box::pin(running.lane.client.token_changed_since(open.token_changes));
+                            running.stop.run_until_cancelled(select(asleep, changed)).await;
                         } else {
-                            life.stop.run_until_cancelled(asleep).await;
+                            running.stop.run_until_cancelled(asleep).await;
                         }
-                        life.after_wait(open, next)
+                        running.after_wait(open, next)
                     }
-                    LaneStep::Write(open, next) => in_span(life.lane.span(), life.write_due(open, next)).await,
-                    LaneStep::Poll(open, pass) => in_span(life.lane.span(), life.poll(open, pass)).await,
-                    LaneStep::Flush(open, end) => in_span(life.lane.span(), life.flush(open, end)).await,
+                    LaneStep::Write(open, next) => in_span(running.lane.span(), running.write_due(open, next)).await,
+                    LaneStep::Poll(open, pass) => in_span(running.lane.span(), running.poll(open, pass)).await,
+                    LaneStep::Flush(open, end) => in_span(running.lane.span(), running.flush(open, end)).await,
                     LaneStep::End(end) => break end,
                 };
             };
             if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
-                life.lane.meter().report(LaneEvent::LaneEnds);
+                running.lane.meter().report(LaneEvent::LaneEnds);
             }
             end
         }
@@ -133,7 +133,7 @@ impl Lane {
     }
 }
 
-impl Life {
+impl RunningLane {
     async fn open(&mut self, wait: Duration) -> LaneStep {
         if !wait.is_zero() {
             self.stop.run_until_cancelled(sleep(wait)).await;

@@ -16,7 +16,7 @@ pub struct Batch {
     stream: Stream,
     buffer: Vec<u8>,
     record_ids: String,
-    entries: Vec<Entry>,
+    entries: Vec<EventEntry>,
     /// The time at which a sink first wrote a request with these events. Selections of the batch share it, so that each
     /// attempt writes the same bytes.
     framed_at: Arc<OnceLock<Timestamp>>,
@@ -27,7 +27,7 @@ pub struct Batch {
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct EventEntry {
     body: Range<usize>,
     record_id: Range<usize>,
     identity: Identity,
@@ -126,7 +126,7 @@ impl Batch {
 
     /// Returns the bytes of memory that are allocated for the events.
     pub fn allocated_bytes(&self) -> usize {
-        self.buffer.capacity() + self.record_ids.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.buffer.capacity() + self.record_ids.capacity() + self.entries.capacity() * size_of::<EventEntry>()
     }
 
     /// Appends an event. `write` writes its body into the batch's buffer and returns the mapping error, if any.
@@ -141,7 +141,7 @@ impl Batch {
         let body_start = self.buffer.len();
         self.record_ids.push_str(record_id);
         let error = write(&mut self.buffer);
-        self.entries.push(Entry {
+        self.entries.push(EventEntry {
             body: body_start..self.buffer.len(),
             record_id: id_start..self.record_ids.len(),
             identity,
@@ -219,7 +219,7 @@ impl Batch {
         selected
     }
 
-    fn view<'a>(&'a self, entry: &'a Entry) -> Event<'a> {
+    fn view<'a>(&'a self, entry: &'a EventEntry) -> Event<'a> {
         Event {
             body: &self.buffer[entry.body.clone()],
             record_id: &self.record_ids[entry.record_id.clone()],
@@ -244,7 +244,7 @@ mod tests {
         let mut batch = Batch::new(Stream::Threats);
         assert!(batch.is_empty());
         batch.reserve(10, 1_000);
-        let allocated = 1_000 + 10 * (RECORD_ID_BYTES + size_of::<Entry>());
+        let allocated = 1_000 + 10 * (RECORD_ID_BYTES + size_of::<EventEntry>());
         assert_eq!(batch.allocated_bytes(), allocated);
         for number in 0..3_u8 {
             let identity = Identity::of("console.example", Stream::Threats, &number.to_string(), "");

@@ -28,7 +28,8 @@ pub use latest_records::LatestRecords;
 pub use pass::{Pass, PassKeys, PassKind, PollContext, RecordKey};
 pub use poll::{Action, ConsoleHabits, NotDue, Poll, PollEnd, PulledPage, PulledRecord, RecordFilter};
 pub use position::{
-    Known, MAIN_PASS, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
+    KnownState, MAIN_PASS, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage,
+    SourcePosition,
 };
 pub use pull_settings::PullSettings;
 pub use requests::Request;

@@ -10,15 +10,16 @@ use crate::lane::lane_of_tests::{key, lane};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A lane whose sink has settled seven events that are not stored yet, and which has five records in flight.
-async fn with_unstored_events(store: &Arc<MemoryStore>) -> (Life, Box<OpenLane>) {
-    let mut life = Life { lane: Box::new(lane(store.clone())), stop: CancellationToken::new(), reopenings: None };
-    let begun = life.lane.first_checkpoint(Timestamp::default(), false);
+async fn with_unstored_events(store: &Arc<MemoryStore>) -> (RunningLane, Box<OpenLane>) {
+    let mut running =
+        RunningLane { lane: Box::new(lane(store.clone())), stop: CancellationToken::new(), reopenings: None };
+    let begun = running.lane.first_checkpoint(Timestamp::default(), false);
     store.commit(&key(), begun.encode().into()).await.unwrap();
-    let mut open = life.lane.open().await.unwrap();
+    let mut open = running.lane.open().await.unwrap();
     open.checkpoint.settled = 7;
     open.writer.events_settled(false);
-    life.lane.metrics().pull.records.fetch_add(5, Ordering::Relaxed);
-    (life, open)
+    running.lane.metrics().pull.records.fetch_add(5, Ordering::Relaxed);
+    (running, open)
 }
 
 fn stored(store: &MemoryStore) -> u64 {
@@ -34,9 +35,9 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
         (Side::Console, Failure::unauthorized("who")),
     ] {
         let store = Arc::<MemoryStore>::default();
-        let (mut life, open) = with_unstored_events(&store).await;
-        let metrics = life.lane.metrics().clone();
-        let step = life.after_failure(open, 0, SideFailure { side, failure: failure.clone() }).await;
+        let (mut running, open) = with_unstored_events(&store).await;
+        let metrics = running.lane.metrics().clone();
+        let step = running.after_failure(open, 0, SideFailure { side, failure: failure.clone() }).await;
         let LaneStep::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
         assert!(next.at > Instant::now(), "{failure:?}");
         assert_eq!((stored(&store), metrics.pull.requeued.load(Ordering::Relaxed)), (7, 5), "{failure:?}");
@@ -47,9 +48,9 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored() {
     let store = Arc::<MemoryStore>::default();
-    let (mut life, open) = with_unstored_events(&store).await;
+    let (mut running, open) = with_unstored_events(&store).await;
     let failure = Failure::transient("nothing was accepted");
-    let LaneStep::Wait(open, next) = life.after_failure(open, 0, SideFailure { side: Side::Store, failure }).await
+    let LaneStep::Wait(open, next) = running.after_failure(open, 0, SideFailure { side: Side::Store, failure }).await
     else {
         panic!("it goes on")
     };
@@ -61,12 +62,12 @@ async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored(
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
     let store = Arc::<MemoryStore>::default();
-    let (mut life, mut open) = with_unstored_events(&store).await;
-    life.lane.once = true;
+    let (mut running, mut open) = with_unstored_events(&store).await;
+    running.lane.once = true;
     let refused = || (Side::Sink, Failure::refused_all("all of them"));
     let stalled = || (Side::Store, Failure::transient("nothing was accepted"));
     for (side, failure) in [refused(), refused(), stalled(), refused(), refused()] {
-        let step = life.after_failure(open, 0, SideFailure { side, failure }).await;
+        let step = running.after_failure(open, 0, SideFailure { side, failure }).await;
         let LaneStep::Wait(again, _) = step else { panic!("it has ended") };
         open = again;
     }
@@ -77,10 +78,10 @@ async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
 async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
     for kind in [FailureKind::ProgramFailed, FailureKind::ProgramOverran] {
         let store = Arc::<MemoryStore>::default();
-        let (mut life, open) = with_unstored_events(&store).await;
-        let stop = life.stop.clone();
+        let (mut running, open) = with_unstored_events(&store).await;
+        let stop = running.stop.clone();
         let failure = Failure::new(kind, "remap: at line 3");
-        let mut failed = Box::pin(life.after_failure(open, 0, SideFailure { side: Side::Sink, failure }));
+        let mut failed = Box::pin(running.after_failure(open, 0, SideFailure { side: Side::Sink, failure }));
         assert!(timeout(DAY, &mut failed).await.is_err(), "it goes on, and runs the program again");
         assert_eq!(stored(&store), 7);
         stop.cancel();
@@ -91,9 +92,9 @@ async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_is_stopped_leaves_nothing_in_flight() {
     let store = Arc::<MemoryStore>::default();
-    let (mut life, open) = with_unstored_events(&store).await;
-    let metrics = life.lane.metrics().clone();
-    life.stop.cancel();
-    assert!(matches!(life.poll(open, 0).await, LaneStep::Wait(..)));
+    let (mut running, open) = with_unstored_events(&store).await;
+    let metrics = running.lane.metrics().clone();
+    running.stop.cancel();
+    assert!(matches!(running.poll(open, 0).await, LaneStep::Wait(..)));
     assert_eq!(metrics.pull.requeued.load(Ordering::Relaxed), 5);
 }

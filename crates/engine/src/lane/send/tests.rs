@@ -7,7 +7,7 @@ use crate::checkpoint::ledger::Ledger;
 use crate::lane::lane_of_tests::lane;
 use crate::sink::Batch;
 use crate::sink::deliver::Fates;
-use crate::source::{Known, PullSettings, RecordKey};
+use crate::source::{KnownState, PullSettings, RecordKey};
 
 fn start() -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000)
@@ -66,7 +66,7 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
         assert_eq!(update.journal, journal);
         let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&update.checkpoint).unwrap();
         let pass_position = position.first().unwrap();
-        let is_known = |record_key| pass_position.knows_record(&passes[0], record_key, true) == Known::Settled;
+        let is_known = |record_key| pass_position.knows_record(&passes[0], record_key, true) == KnownState::Settled;
         let known = pending.record_keys.iter().map(is_known);
         let known: Vec<usize> = known.enumerate().filter(|(_, known)| *known).map(|(index, _)| index).collect();
         assert_eq!(

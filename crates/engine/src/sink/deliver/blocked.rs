@@ -47,12 +47,12 @@ impl AnswerSubject {
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
     /// The events that failed alone, while others were accepted.
-    found: Vec<Found>,
+    found: Vec<BlamedEvent>,
     search: Option<Box<Search>>,
 }
 
 #[derive(Debug)]
-struct Found {
+struct BlamedEvent {
     event: Identity,
     at: Instant,
     /// True if the sink has accepted others in an attempt that began later: it is not down.
@@ -135,7 +135,7 @@ impl Blocked {
         }
         search.failed(events, failed, now);
         let blamed = search.blamed()?;
-        self.found.push(Found { event: blamed, at: now, is_proven: false });
+        self.found.push(BlamedEvent { event: blamed, at: now, is_proven: false });
         self.search = None;
         Some(blamed)
     }

@@ -49,9 +49,9 @@ const MISCONFIGURED_FROM: usize = 10;
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
 /// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.
-const BLOCKED: Duration = Duration::from_secs(3_600);
+const BLAME_SEARCH_AFTER: Duration = Duration::from_secs(3_600);
 /// How long a sink may fail for the same events if the operator accepts refusals: the event becomes a dead letter.
-const BLOCKED_ACCEPTED: Duration = Duration::from_secs(120);
+const BLAME_SEARCH_AFTER_ACCEPTED: Duration = Duration::from_secs(120);
 
 /// Stands for the status of a response that is 200 although the sink is busy.
 const BUSY: AttemptStatus = AttemptStatus::Other(Cow::Borrowed("busy"));
@@ -541,7 +541,7 @@ impl BatchDelivery<'_> {
             health.blocked().unavailable();
             return false;
         };
-        let patience = if health.accepts_refusals() { BLOCKED_ACCEPTED } else { BLOCKED };
+        let patience = if health.accepts_refusals() { BLAME_SEARCH_AFTER_ACCEPTED } else { BLAME_SEARCH_AFTER };
         let events: Vec<Identity> = request.iter().filter_map(|index| self.identity(*index)).collect();
         let blamed = health.blocked().attempt_failed(&events, failed, self.accepted > 0, self.attempted_at, patience);
         let is_blamed = |index: &&usize| blamed.is_some() && self.identity(**index) == blamed;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use s1_forwarder_record::Timestamp;
 
 use super::returned::Returned;
-use crate::source::position::Seconds;
+use crate::source::position::KeysBySecond;
 
 /// Consoles were seen to cap counts above this number. An interval has fewer known records, or a capped count would not
 /// be higher than theirs.
@@ -29,7 +29,7 @@ pub(super) struct TimeRange {
 /// The records that a count is compared with, by the second of their time.
 pub(super) struct KnownRecords<'a> {
     /// Settled before the poll.
-    pub settled: &'a Seconds,
+    pub settled: &'a KeysBySecond,
     pub returned: Option<&'a Returned>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::source::position::{MANY_FINDINGS, Seconds};
+use crate::source::position::{KeysBySecond, MANY_FINDINGS};
 use crate::source::{Pass, PassKeys, PullSettings, RecordKey};
 
 /// Records that a poll has returned. The poll returns no version twice. It returns one version of a record that
@@ -11,7 +11,7 @@ use crate::source::{Pass, PassKeys, PullSettings, RecordKey};
 #[derive(Debug)]
 pub(super) enum Returned {
     /// Keys by the second of the record's time, if each version counts as a record.
-    Versions(Seconds),
+    Versions(KeysBySecond),
     /// The version of each record, and the second of the record's time.
     Records(HashMap<u64, (u64, i64)>),
     Findings(ReturnedFindings),
@@ -45,7 +45,7 @@ impl Returned {
         } else if pass.keys == PassKeys::Latest || pull.drops_unchanged() {
             Self::Records(HashMap::new())
         } else {
-            Self::Versions(Seconds::default())
+            Self::Versions(KeysBySecond::default())
         }
     }
 

@@ -14,8 +14,8 @@ use super::count_search::KnownRecords;
 use super::page::{PulledPage, PulledRecord};
 use super::returned::{Before, Returned};
 use crate::checkpoint::encoding::CONTENT_HASH;
-use crate::source::position::{Baseline, Seconds, bound_behind, first_kept_second};
-use crate::source::{Known, ObservedRecords, Pass, PollContext, PullSettings, RecordKey, Snapshot, TimeField};
+use crate::source::position::{Baseline, KeysBySecond, bound_behind, first_kept_second};
+use crate::source::{KnownState, ObservedRecords, Pass, PollContext, PullSettings, RecordKey, Snapshot, TimeField};
 
 /// Longest time that a poll's start is believed to be behind the records that it shows.
 const MAX_LAG: Duration = Duration::from_secs(24 * 3600);
@@ -37,7 +37,7 @@ pub(super) struct Selection {
     pub baseline: Baseline,
     pub returned: Returned,
     /// Records that were settled before the poll and shown to it, if each version counts as a record.
-    shown_again: Seconds,
+    shown_again: KeysBySecond,
     /// Filter of the records that are returned; `None` if all are.
     pub wanted: Option<RecordFilter>,
     /// Collects the times of all records that the console shows.
@@ -76,7 +76,7 @@ impl RecordFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
     /// The poll returns the record, of which the lane knew this.
-    Return(Known),
+    Return(KnownState),
     /// The poll returns the record to be accounted for, and not delivered.
     Exclude(SkipReason),
     Skip(SkipReason),
@@ -115,7 +115,7 @@ impl Selection {
             context,
             baseline,
             returned,
-            shown_again: Seconds::default(),
+            shown_again: KeysBySecond::default(),
             wanted: None,
             observed: None,
             unasked: 0,
@@ -173,7 +173,7 @@ impl Selection {
                 // Later passes see every record again: only the first pass measures how late records are.
                 if let Some(time) = order
                     && context.pass == 0
-                    && known == Known::New
+                    && known == KnownState::New
                     && self.complete().is_some_and(|complete| time <= complete)
                 {
                     self.meter.arrived_late(context.start.since(time));
@@ -200,12 +200,12 @@ impl Selection {
 
     /// Returns what the lane knew of a record when the poll began. An error is the reason to skip the record, whatever
     /// its content. `order` is the record's time in the order of the poll.
-    fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<Known, SkipReason> {
+    fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<KnownState, SkipReason> {
         if self.pull.window.is_some_and(|window| !window.holds(order)) {
             return Err(SkipReason::Filtered);
         }
         match self.baseline.knows(&self.pass, key, order.is_some()) {
-            Known::Settled => Err(SkipReason::Duplicate),
+            KnownState::Settled => Err(SkipReason::Duplicate),
             known => Ok(known),
         }
     }
@@ -231,7 +231,7 @@ impl Selection {
         key: &RecordKey,
         identity: Identity,
         order: Option<Timestamp>,
-        known: Known,
+        known: KnownState,
     ) -> Decision {
         let is_unchanged = self.baseline.contents.has(key);
         if is_unchanged && !self.baseline.contents.is_old(key) {
@@ -297,7 +297,7 @@ impl Selection {
         let start = self.context.start;
         let record_key = RecordKey { id: key, version: key, content: None, time: start, created: None };
         self.count_pulled(page.shown);
-        if self.baseline.knows(&self.pass, &record_key, false) == Known::Settled {
+        if self.baseline.knows(&self.pass, &record_key, false) == KnownState::Settled {
             self.meter.metrics.skip_records(SkipReason::Duplicate, 1);
         } else {
             let time = Some(snapshot.time);
@@ -400,9 +400,9 @@ mod tests {
         let key = RecordKey { id, version: id, content: None, time: time(second), created: None };
         let facts = facts(Stream::Activities, b"{}");
         let order = Some(time(second));
-        assert_eq!(selection.look_up(&key, order), Ok(Known::New));
+        assert_eq!(selection.look_up(&key, order), Ok(KnownState::New));
         let identity = Identity::of("h", Stream::Activities, "1", "");
-        assert_eq!(selection.decide(&facts, &key, identity, order, Known::New), Decision::Return(Known::New));
+        assert_eq!(selection.decide(&facts, &key, identity, order, KnownState::New), Decision::Return(KnownState::New));
         selection.forget_old(shown, time(second));
         selection.returned.len()
     }

@@ -6,7 +6,7 @@ use s1_forwarder_record::Timestamp;
 
 use super::contents::Contents;
 use super::pass_position::PassPosition;
-use super::seconds::Known;
+use super::seconds::KnownState;
 use crate::source::{Pass, RecordKey};
 
 /// State that a lane had settled when a poll began, as far as it concerns the pass of the poll. The poll only reads it.
@@ -23,7 +23,7 @@ pub(in crate::source) struct Baseline {
 
 impl Baseline {
     /// Looks up a record. A record without a time of its own is looked up under every time.
-    pub fn knows(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
+    pub fn knows(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> KnownState {
         self.pass_position.knows_record(pass, record_key, has_time)
     }
 
@@ -33,7 +33,7 @@ impl Baseline {
         let time = record_key.created.unwrap_or(record_key.time);
         self.by_creation.as_ref().is_some_and(|created| {
             time.seconds() < created.first_kept_second()
-                || created.knows(time, record_key.version, None) == Known::Settled
+                || created.knows(time, record_key.version, None) == KnownState::Settled
         })
     }
 

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::encoding::seconds;
 use super::pass_position::Head;
-use super::seconds::Seconds;
+use super::seconds::KeysBySecond;
 
 /// A log with fewer keys is not compacted before it is written.
 const MIN_COMPACTED: usize = 1_000;
@@ -21,7 +21,7 @@ pub(super) struct SharedKeys<'a> {
     /// Whether a record is remembered under one time only: the last one.
     pub moves: bool,
     #[serde(with = "seconds")]
-    pub seconds: Cow<'a, Seconds>,
+    pub seconds: Cow<'a, KeysBySecond>,
 }
 
 /// Changes of a position. Passes are named by their places in the position; the log ends when those change.
@@ -139,7 +139,7 @@ mod tests {
     fn stored(changes: &Changes, first_kept: &[i64]) -> Vec<(Vec<&'static str>, Vec<Key>)> {
         let names = ["first", "second"].map(CompactString::from);
         let shared = changes.shared_keys(&names.each_ref(), first_kept);
-        let keys = |seconds: &Seconds| -> Vec<_> {
+        let keys = |seconds: &KeysBySecond| -> Vec<_> {
             let keys_of = |(second, records): (i64, &Second)| {
                 records.iter().map(move |(key, version)| (second, key, version)).collect::<Vec<_>>()
             };

@@ -34,7 +34,7 @@ pub(super) mod seconds {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::source::position::seconds::{Second, Seconds};
+    use crate::source::position::seconds::{KeysBySecond, Second};
 
     #[derive(Serialize, Deserialize)]
     struct Columns {
@@ -84,7 +84,7 @@ pub(super) mod seconds {
         }
     }
 
-    pub fn serialize<S: Serializer>(seconds: &Seconds, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(seconds: &KeysBySecond, serializer: S) -> Result<S::Ok, S::Error> {
         let mut codes = Vec::new();
         let mut counts = Vec::new();
         let mut keys = Vec::new();
@@ -106,13 +106,13 @@ pub(super) mod seconds {
         Columns { seconds: codes, counts, keys: Keys::of(&keys), versions }.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, Seconds>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, KeysBySecond>, D::Error> {
         let damaged = || D::Error::custom("keys and their times do not match");
         let Columns { seconds, counts, keys, versions } = Columns::deserialize(deserializer)?;
         let mut counts = counts.into_iter();
         let mut keys = keys.read().into_iter();
         let mut versions = versions.into_iter().map(|version| u64::from(u32::from_le_bytes(version)));
-        let mut read = Seconds::default();
+        let mut read = KeysBySecond::default();
         let mut second = 0_i64;
         for code in seconds {
             let several = code & HAS_SEVERAL != 0;

@@ -23,8 +23,8 @@ use super::{Pass, PollContext, RecordKey, TimeField};
 pub(super) use self::baseline::Baseline;
 pub(super) use self::pass_position::{MANY_FINDINGS, bound_behind, first_kept_second};
 pub use self::pass_position::{PassPosition, Snapshot, SnapshotStage};
-pub use self::seconds::Known;
-pub(super) use self::seconds::Seconds;
+pub(super) use self::seconds::KeysBySecond;
+pub use self::seconds::KnownState;
 pub use self::stored::{PositionPart, PositionReader};
 
 /// Names the position of a stream's first pass in checkpoints.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use s1_forwarder_record::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::seconds::{Known, Seconds};
+use super::seconds::{KeysBySecond, KnownState};
 use crate::source::{Pass, RecordKey};
 
 /// Keys are kept this much below the bound: the console compares times at about 10 ms, so a query from the bound may
@@ -31,7 +31,7 @@ pub struct PassPosition {
     pub watermark: Timestamp,
     /// Start of the last poll that reached its end with all records settled.
     pub complete: Option<Timestamp>,
-    pub(super) seconds: Seconds,
+    pub(super) seconds: KeysBySecond,
     /// The snapshot that was begun last.
     pub snapshot: Option<Snapshot>,
     /// Start of the last sweep over all findings.
@@ -76,7 +76,7 @@ impl PassPosition {
             bound: since,
             watermark: since,
             complete: None,
-            seconds: Seconds::default(),
+            seconds: KeysBySecond::default(),
             snapshot: None,
             swept: None,
         }
@@ -118,23 +118,23 @@ impl PassPosition {
     }
 
     /// The keys remembered, by the second of their record's time.
-    pub(in crate::source) fn seconds(&self) -> &Seconds {
+    pub(in crate::source) fn seconds(&self) -> &KeysBySecond {
         &self.seconds
     }
 
     /// Looks up a record. A record without a time of its own is looked up under every time.
-    pub(crate) fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
+    pub(crate) fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> KnownState {
         let (key, version) = pass.key(record_key);
         if has_time { self.knows(pass.order_time(record_key), key, version) } else { self.knows_anywhere(key, version) }
     }
 
     /// Looks up a record of this time. `version` is given if the position stores the last settled version.
-    pub(in crate::source) fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
+    pub(in crate::source) fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> KnownState {
         self.seconds.knows(time.seconds(), key, version)
     }
 
     /// Looks up a record that may be stored under any time.
-    pub(super) fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
+    pub(super) fn knows_anywhere(&self, key: u64, version: Option<u64>) -> KnownState {
         self.seconds.knows_anywhere(key, version)
     }
 
@@ -181,7 +181,7 @@ impl PassPosition {
 
     /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
     pub(super) fn forget_keys(&mut self) {
-        self.seconds = Seconds::default();
+        self.seconds = KeysBySecond::default();
         self.snapshot = None;
         self.complete = None;
     }
@@ -214,7 +214,7 @@ impl PassPosition {
     /// Finishes the current stage of the snapshot.
     pub(super) fn finish_snapshot(&mut self, start: Timestamp, marker: bool) {
         self.complete = self.complete.max(Some(start));
-        self.seconds = Seconds::default();
+        self.seconds = KeysBySecond::default();
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.stage = if marker && snapshot.stage == SnapshotStage::Reading {
                 SnapshotStage::Marking
@@ -236,7 +236,7 @@ impl PassPosition {
 
     /// The position with its times, but without any keys.
     pub(super) fn without_keys(&self) -> Self {
-        Self { seconds: Seconds::default(), ..*self }
+        Self { seconds: KeysBySecond::default(), ..*self }
     }
 
     fn raise_bound(&mut self, bound: Timestamp) {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn has(pass_position: &PassPosition, time: Timestamp, key: u64) -> bool {
-        pass_position.knows(time, key, None) == Known::Settled
+        pass_position.knows(time, key, None) == KnownState::Settled
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
         pass_position.remember_moved(minute(90), 7, Some(1));
         // The clock that was ahead is right again.
         pass_position.remember_moved(minute(0), 7, Some(2));
-        assert_eq!((pass_position.key_count(), pass_position.knows_anywhere(7, Some(2))), (1, Known::Settled));
+        assert_eq!((pass_position.key_count(), pass_position.knows_anywhere(7, Some(2))), (1, KnownState::Settled));
     }
 
     /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
@@ -346,7 +346,7 @@ mod tests {
     fn a_key_is_found_wherever_it_is_kept() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
         pass_position.remember(minute(0), 7, None);
-        let knows = |pass_position: &PassPosition, key| pass_position.knows_anywhere(key, None) == Known::Settled;
+        let knows = |pass_position: &PassPosition, key| pass_position.knows_anywhere(key, None) == KnownState::Settled;
         assert!(knows(&pass_position, 7) && !knows(&pass_position, 8));
         pass_position.finish(minute(4), OVERLAP);
         assert!(knows(&pass_position, 7));
@@ -359,9 +359,9 @@ mod tests {
     fn a_record_that_goes_back_to_what_it_was_has_changed() {
         let mut pass_position = PassPosition::starting_at(minute(-60));
         for version in [1, 2, 1] {
-            assert_ne!(pass_position.knows(minute(-3), 7, Some(version)), Known::Settled);
+            assert_ne!(pass_position.knows(minute(-3), 7, Some(version)), KnownState::Settled);
             assert!(pass_position.remember(minute(-3), 7, Some(version)));
-            assert_eq!(pass_position.knows(minute(-3), 7, Some(version)), Known::Settled);
+            assert_eq!(pass_position.knows(minute(-3), 7, Some(version)), KnownState::Settled);
         }
         assert_eq!(pass_position.key_count(), 1);
         assert!(!pass_position.remember(minute(-3), 7, Some(1)));

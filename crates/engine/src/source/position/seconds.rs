@@ -9,7 +9,7 @@ type Numbers = SmallVec<[u64; 2]>;
 
 /// Knowledge of a position about a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownState {
     New,
     /// Another version of the record was settled last.
     Changed,
@@ -19,7 +19,7 @@ pub enum Known {
 
 /// Keys by the second: they expire by the second, and lists of them delta-code well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::source) struct Seconds {
+pub(in crate::source) struct KeysBySecond {
     seconds: BTreeMap<i64, Second>,
     /// Number of keys in all seconds.
     key_count: usize,
@@ -34,7 +34,7 @@ pub(in crate::source) struct Second {
     pub versions: Numbers,
 }
 
-impl Seconds {
+impl KeysBySecond {
     pub fn key_count(&self) -> usize {
         self.key_count
     }
@@ -65,14 +65,14 @@ impl Seconds {
     }
 
     /// Looks up a record of this second. `version` is given if versions are stored apart from keys.
-    pub fn knows(&self, second: i64, key: u64, version: Option<u64>) -> Known {
-        self.seconds.get(&second).map_or(Known::New, |records| records.knows(key, version))
+    pub fn knows(&self, second: i64, key: u64, version: Option<u64>) -> KnownState {
+        self.seconds.get(&second).map_or(KnownState::New, |records| records.knows(key, version))
     }
 
     /// Looks up a record that may be stored under any second.
-    pub fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
+    pub fn knows_anywhere(&self, key: u64, version: Option<u64>) -> KnownState {
         let known = self.seconds.values().map(|records| records.knows(key, version));
-        known.fold(Known::New, |best, known| if known == Known::New { best } else { known })
+        known.fold(KnownState::New, |best, known| if known == KnownState::New { best } else { known })
     }
 
     /// Remembers a record; false if this version of it was remembered before.
@@ -143,11 +143,11 @@ impl Second {
         self.keys.binary_search(&key).is_ok()
     }
 
-    fn knows(&self, key: u64, version: Option<u64>) -> Known {
-        let Ok(index) = self.keys.binary_search(&key) else { return Known::New };
+    fn knows(&self, key: u64, version: Option<u64>) -> KnownState {
+        let Ok(index) = self.keys.binary_search(&key) else { return KnownState::New };
         match version {
-            Some(version) if self.versions.get(index) != Some(&version) => Known::Changed,
-            _ => Known::Settled,
+            Some(version) if self.versions.get(index) != Some(&version) => KnownState::Changed,
+            _ => KnownState::Settled,
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
 
         #[test]
         fn the_number_of_keys_is_that_of_all_seconds(steps in prop::collection::vec(step(), 1..60)) {
-            let mut seconds = Seconds::default();
+            let mut seconds = KeysBySecond::default();
             for step in steps {
                 match step {
                     Step::Take(second, key, version) => {

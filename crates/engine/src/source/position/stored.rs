@@ -16,7 +16,7 @@ use super::SourcePosition;
 use super::changes::{Changes, SharedKeys};
 use super::encoding::contents;
 use super::pass_position::{Head, PassPosition};
-use super::seconds::Seconds;
+use super::seconds::KeysBySecond;
 
 /// A position as a whole, or a change to it. Parts are applied in their order, beginning with a whole one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +164,6 @@ fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> Option
 }
 
 /// The second of each key.
-fn places(seconds: &Seconds) -> HashMap<u64, i64> {
+fn places(seconds: &KeysBySecond) -> HashMap<u64, i64> {
     seconds.iter().flat_map(|(second, records)| records.iter().map(move |(key, _)| (key, second))).collect()
 }

@@ -47,7 +47,10 @@ async fn panther_gets_each_framing_under_each_guard() {
                 assert_eq!(wrong.send(&batch(0..1)).await.outcome.name(), "Unauthorized", "{more}");
                 if !signed {
                     let probe = wrong.probe().await;
-                    assert!(matches!(&probe, ProbeResult::Failed(reason) if reason.contains("credentials")), "{probe:?}");
+                    assert!(
+                        matches!(&probe, ProbeResult::Failed(reason) if reason.contains("credentials")),
+                        "{probe:?}"
+                    );
                 }
             }
         }

@@ -12,7 +12,7 @@
 //! | read again, none known to be missing | otherwise | counted |
 //! | read again, some missing | all of these were found | next interval |
 //! | read again, some missing | a few were found | counted |
-//! | read again, some missing | none was found, and the list is short | read again, a few times |
+//! | read again, some missing | none was found, and the list may have ended before them | read again, a few times |
 //! | read again, some missing | none was found | next interval, with records that are not shown |
 //! | counted | no fewer are missing than at its last count | next interval, with records that are not shown |
 //! | counted | some are missing | read again from the first missing one |
@@ -34,8 +34,8 @@ use super::tail::Tail;
 use crate::source::PassPosition;
 use crate::source::pager::Progress;
 
-/// Number of times that an interval is read again because its list ended before it had shown what the poll knows of it.
-const SHORT_LIST_TRIES: u32 = 3;
+/// Number of times that an interval is read again because its list may have ended before the missing records once more.
+const EARLY_END_TRIES: u32 = 3;
 /// Largest disorder of a list: a record may come after one whose time is this much later.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -80,10 +80,8 @@ struct Reread {
     missing_until: Timestamp,
     /// Number of records that the poll was not shown before.
     found: u64,
-    /// Number of records that the current walk was shown.
-    listed: u64,
-    /// How often the interval was read again because its list was short.
-    short_lists: u32,
+    /// Number of lists that may have ended before the missing records.
+    early_ends: u32,
 }
 
 /// Next step of the poll after the end of a list, or after a count.
@@ -162,9 +160,8 @@ impl Intervals {
         self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
     }
 
-    /// Decides what follows the end of the current interval's list, which may have come too early. `walk_from` is the
-    /// time at which the last walk began.
-    pub fn list_ended(&mut self, selection: &Selection, progress: &Progress, walk_from: Timestamp) -> AfterList {
+    /// Decides what follows the end of the current interval's list, which may have come too early.
+    pub fn list_ended(&mut self, selection: &Selection, progress: &Progress) -> AfterList {
         let Interval { range, is_long, reread } = self.current;
         let is_at_end = match reread {
             None => !is_long,
@@ -173,9 +170,9 @@ impl Intervals {
         };
         match reread {
             _ if is_at_end || !self.is_counted => AfterList::NextInterval,
-            Some(reread) if reread.found == 0 && reread.was_list_short(selection, walk_from) => {
-                let short_lists = reread.short_lists + 1;
-                self.read_again(range.from, Reread { found: 0, listed: 0, short_lists, ..reread })
+            Some(reread) if reread.found == 0 && is_long && reread.may_have_ended_early(progress) => {
+                let early_ends = reread.early_ends + 1;
+                self.read_again(range.from, Reread { early_ends, ..reread })
             }
             Some(reread) if reread.found == 0 => self.accept_missing(reread.missing, selection),
             _ => self.count(selection, progress),
@@ -205,6 +202,7 @@ impl Intervals {
             return AfterList::Count(search);
         }
         let first_missing = search.missing.iter().map(|range| range.from).min();
+        let missing_until = search.missing.iter().map(|range| range.to).max().unwrap_or_default();
         let missing = search.excess;
         let is_unclear = search.counts == 0 || search.has_fewer;
         match first_missing {
@@ -262,13 +260,11 @@ impl Interval {
 }
 
 impl Reread {
-    /// Returns true if the list ended before it had shown as many records as the poll knows of its time. Such a list is
-    /// no proof that the console does not show the others. A console may have deleted records, so that its lists stay
-    /// short: after a few tries, the list counts.
-    fn was_list_short(&self, selection: &Selection, walk_from: Timestamp) -> bool {
-        let from = walk_from.max(selection.kept_from());
-        let known = selection.listed().in_range(TimeRange { from, to: self.counted_until });
-        self.short_lists < SHORT_LIST_TRIES && self.listed < known as u64
+    /// Returns true if a list of several pages has shown no record after the missing ones. Such a list is no proof that
+    /// the console does not show these. After a few tries, the list counts.
+    fn may_have_ended_early(&self, progress: &Progress) -> bool {
+        let went_past = progress.ordered && progress.newest >= self.missing_until;
+        self.early_ends < EARLY_END_TRIES && !went_past
     }
 }
 

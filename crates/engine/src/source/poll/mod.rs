@@ -385,7 +385,7 @@ impl Poll {
             self.selection.returned.next_list();
             self.restart();
         } else {
-            let after = self.intervals.list_ended(&self.selection, &self.progress, self.pager.from);
+            let after = self.intervals.list_ended(&self.selection, &self.progress);
             self.end_list(after);
         }
     }
@@ -493,7 +493,6 @@ impl Poll {
         self.progress.newest = from;
         self.phase = Phase::Paging;
         self.null_answers = 0;
-        self.intervals.begin_walk();
         self.selection.returned.begin_list();
     }
 }

@@ -155,7 +155,9 @@ impl Destination for Generic {
             Outcome::Failed(Failure { kind: Misconfigured, reason, .. }) if response.status.is_redirection() => {
                 ProbeResult::Failed(reason)
             }
-            Outcome::Failed(Failure { kind: Transient, reason, .. }) => ProbeResult::Failed(format!("{endpoint}: {reason}")),
+            Outcome::Failed(Failure { kind: Transient, reason, .. }) => {
+                ProbeResult::Failed(format!("{endpoint}: {reason}"))
+            }
             _ if response.status.is_success() && response.is_page() => ProbeResult::Reached(format!(
                 "{endpoint} answers {} to OPTIONS with a page of HTML, as logins and proxies do: is `url` the receiver's?",
                 response.status.as_u16()

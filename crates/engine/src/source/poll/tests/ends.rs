@@ -226,7 +226,8 @@ fn a_list_that_ends_again_before_what_is_missing_is_read_again() {
             };
             poll.answered(Ok(answer), begin()).unwrap();
         }
-        assert_eq!((emitted, poll.intervals.not_shown), (records, not_shown), "{:?}", later_lists);
+        assert_eq!((emitted, poll.intervals.not_shown), (records, not_shown), "{later_lists:?}");
+        assert_eq!(lists.next(), None, "{later_lists:?}");
     }
 }
 

@@ -330,7 +330,7 @@ fn two_lists_that_end_too_early_around_a_large_record_lose_nothing() {
             faults[second] = Fault::EarlyEnd(0);
             let pull = PullSettings { overlap: OVERLAP, ..PullSettings::of(Stream::Activities) };
             let mut position = SourcePosition::starting_at(begin().minus(Duration::from_secs(1_000)));
-            position.follow(&pull.passes());
+            position.add_passes(&pull.passes());
             let mut lane = Lane { pull, position, habits: ConsoleHabits::default(), delivered: HashMap::new() };
             let mut console = Console {
                 records: records.collect(),

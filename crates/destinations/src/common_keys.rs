@@ -1,4 +1,4 @@
-//! The keys that all sinks have.
+//! The keys that all sinks have, and the defaults of a type.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,7 +11,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::compression::Compression;
-use super::sink_type::SinkDefaults;
+
+/// Defaults of a type of sink, and what bounds the values that a user gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SinkDefaults {
+    pub limits: Limits,
+    /// How long an event waits for its batch to fill.
+    pub batch_timeout: Duration,
+    /// Maximum number of concurrent deliveries.
+    pub concurrency: usize,
+    /// Maximum of `concurrency`: 1 if concurrent batches would break a guaranteed order.
+    pub concurrency_max: usize,
+    /// Supported compressions, the default first.
+    pub compressions: &'static [Compression],
+}
 
 pub(super) fn count(number: NonZeroU32) -> usize {
     usize::try_from(number.get()).unwrap_or(usize::MAX)

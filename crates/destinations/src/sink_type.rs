@@ -1,10 +1,9 @@
 //! The properties of a type of sink, and how its sinks are built.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::sink::{Limits, Sink};
 use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::Stream;
 
@@ -12,21 +11,8 @@ use super::common_keys::Common;
 use super::integration::Integration;
 use super::{BuildError, DestinationHash, SinkContext};
 
+pub use super::common_keys::SinkDefaults;
 pub use super::compression::Compression;
-
-/// Defaults of a type of sink, and what bounds the values that a user gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SinkDefaults {
-    pub limits: Limits,
-    /// How long an event waits for its batch to fill.
-    pub batch_timeout: Duration,
-    /// Maximum number of concurrent deliveries.
-    pub concurrency: usize,
-    /// Maximum of `concurrency`: 1 if concurrent batches would break a guaranteed order.
-    pub concurrency_max: usize,
-    /// Supported compressions, the default first.
-    pub compressions: &'static [Compression],
-}
 
 /// Advice where raw events have no identity: the schemas whose events have it.
 pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the event";

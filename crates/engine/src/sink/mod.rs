@@ -4,7 +4,7 @@
 //! outcome: it waits, sends again, splits, stores dead letters, or stops.
 
 pub mod append;
-mod attempt;
+mod attempt_status;
 pub mod batch;
 pub mod dead_letters;
 mod deadline;
@@ -26,7 +26,7 @@ use s1_forwarder_settings::UsedProxy;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 
-pub use attempt::{Attempt, AttemptStatus, TOO_LARGE};
+pub use attempt_status::{AttemptStatus, TOO_LARGE};
 pub use batch::{Batch, Event, Unsent};
 pub use deadline::{Deadline, Until, suspended};
 pub use warning::WarningReason;
@@ -148,6 +148,30 @@ pub const PARTIAL: &str = "partial";
 
 /// The status of an event that was not sent, since a program of the pipeline failed on it.
 pub const PROGRAM: &str = "program";
+
+/// One attempt to deliver a batch, with its outcome and what to count of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    pub outcome: Outcome,
+    /// Bytes sent: a request's body after compression; for Kafka, keys and values.
+    pub bytes: u64,
+    /// Bytes of each event as the destination counts them, before compression and without framing. `None` if it counts
+    /// the events' bodies.
+    pub event_bytes: Option<Box<[u32]>>,
+    pub status: AttemptStatus,
+}
+
+impl Attempt {
+    /// Returns an attempt whose destination counts the events' bodies.
+    pub fn new(outcome: Outcome, bytes: u64, status: impl Into<AttemptStatus>) -> Self {
+        Self { outcome, bytes, event_bytes: None, status: status.into() }
+    }
+
+    /// Returns an attempt that sent nothing.
+    pub fn unsent(outcome: Outcome, status: impl Into<AttemptStatus>) -> Self {
+        Self::new(outcome, 0, status)
+    }
+}
 
 /// The meaning of an answer for the batch. Indices count the events of the batch from zero.
 #[derive(Debug, Clone, PartialEq, Eq)]

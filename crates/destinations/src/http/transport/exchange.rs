@@ -72,7 +72,7 @@ pub(crate) async fn exchange(
     let headers = std::mem::take(response.headers_mut());
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         let outcome = Outcome::misconfigured(describe_proxy_refusal(response.url(), way));
-        return Err(RequestError { outcome, status: status.into(), kind: ErrorKind::NotConnected });
+        return Err(RequestError { outcome, status: AttemptStatus::Http(status), kind: ErrorKind::NotConnected });
     }
     let mut body = Vec::new();
     while body.len() < max_bytes {

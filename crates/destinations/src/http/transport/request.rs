@@ -113,7 +113,7 @@ impl<D: Destination> HttpSink<D> {
                 let outcome = self.learn(destination.judge(&view), &view, batch);
                 let outcome = destination.confirm(outcome, view, &self.client).await;
                 let outcome = name_address(response.scrub(outcome), endpoint);
-                (outcome, response.status.into(), response.status.is_server_error())
+                (outcome, AttemptStatus::Http(response.status), response.status.is_server_error())
             }
             Err(error) => {
                 let is_unavailable = error.kind != ErrorKind::Unsent;

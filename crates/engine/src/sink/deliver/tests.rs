@@ -3,7 +3,6 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::StatusCode;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use s1_forwarder_telemetry::Telemetry;
 use tokio::sync::watch;
@@ -36,7 +35,7 @@ impl Script {
         if self.bad.lock().unwrap().iter().any(|bad| *bad == "*" || names.contains(bad)) {
             self.sent.lock().unwrap().push((names.join(" "), None));
             let outcome = Outcome::Failed(Failure::transient_after("500 oops", *self.bad_for.lock().unwrap()));
-            return Attempt::new(outcome, 1, StatusCode::INTERNAL_SERVER_ERROR);
+            return Attempt::new(outcome, 1, AttemptStatus::of_label("500"));
         }
         self.sent.lock().unwrap().push((names.join(" "), checkpoint.map(<[u8]>::to_vec)));
         let outcome = self.answers.lock().unwrap().pop_front().unwrap_or(Outcome::Delivered);

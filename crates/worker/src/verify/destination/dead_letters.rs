@@ -12,8 +12,9 @@ use s1_forwarder_state::dead_letters::{self, StoredDeadLetter};
 use s1_forwarder_telemetry::usage::Usage;
 
 use super::super::VerifyError;
-use super::DAY;
 use crate::{Options, usage_area};
+
+pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// The identities of dead letters, sorted.
 pub struct LaneDeadLetters {

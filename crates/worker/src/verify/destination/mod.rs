@@ -48,7 +48,7 @@ pub use identity_list::IdentityList;
 pub use repair::RepairLimit;
 pub use report::{DestinationReport, HourRow, MissingEvent, RepairReport};
 
-use dead_letters::LaneDeadLetters;
+use dead_letters::{DAY, LaneDeadLetters};
 use end::End;
 use judgement::{Candidate, Judgement, SENT_WITHIN};
 use owed_reader::{Owed, OwedReader, PART, PartRecords};
@@ -58,7 +58,6 @@ use truncation::{full_hours, is_cut};
 
 /// The clocks of console, destination and this machine may differ by this.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// The settings of a comparison with a destination.
 #[derive(Debug)]

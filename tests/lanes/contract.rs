@@ -94,7 +94,7 @@ async fn poll(client: &Client, meter: &Meter, pull: &PullSettings, pass: usize, 
     let mut poll =
         Poll::new(client, meter.clone(), Arc::new(pull.clone()), &position, pass, START, ConsoleHabits::default())
             .unwrap();
-    for _ in 0..20 {
+    for _ in 0..40 {
         match poll.next_action() {
             Action::Ask(request) => {
                 let pause = request.pause();

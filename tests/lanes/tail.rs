@@ -94,7 +94,8 @@ async fn a_record_is_pulled_about_twice_whatever_the_rate() {
 async fn a_console_that_counts_too_many_is_believed_once_in_half_an_overlap() {
     let (pulled, requests) = steady_state(Counts::Off(7), Stream::Activities, Kind::Activities, 40.0).await;
     println!("{pulled:.2} for each one, {requests:.2} requests a poll");
-    assert!(pulled <= 4.5 && requests <= 12.0, "{pulled} for each one, {requests} requests a poll");
+    // The list is read again a few times, since it might have ended too early each time.
+    assert!(pulled <= 4.8 && requests <= 12.0, "{pulled} for each one, {requests} requests a poll");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use s1_forwarder::emulator::{Kind, Quirks, system_clock};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::completeness::hour;
+use crate::support::completeness::{created_between, hour};
 use crate::support::double::{Double, FaultRule};
 use crate::support::elasticsearch_lookup::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
@@ -712,4 +712,60 @@ async fn a_repair_goes_on_after_a_kill_and_waits_for_a_busy_cluster() {
     let exit = ask(&harness, &["--repair"]).await;
     let lane = &lanes(&exit)[0];
     assert_eq!((exit.code, &lane["returned"]["repaired"]), (Some(0), &json!(3)), "{lane}");
+}
+
+/// What an exclusion of then has left out was never owed. The exclusion of now leaves out more records, so that numbers
+/// alone would explain those of then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_exclusion_left_out_is_not_missing() {
+    let elastic = Double::start(ElasticSearch::default()).await;
+    let harness = Harness::new(|setup| {
+        setup.activities = 1_500;
+        setup.span = Duration::from_secs(86_400);
+    })
+    .await;
+    let mut kinds: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    let host = harness.server.address().to_string();
+    for id in created_between(&harness, hour(22), hour(3)) {
+        let record: Value = serde_json::from_slice(&harness.console().record(Kind::Activities, id).unwrap()).unwrap();
+        let identity = Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string();
+        kinds.entry(record["activityType"].as_u64().unwrap()).or_default().insert(identity);
+    }
+    let mut by_number: Vec<_> = kinds.into_iter().collect();
+    by_number.sort_by_key(|(_, identities)| identities.len());
+    let (most, _) = by_number.pop().unwrap();
+    let (then, left_out) = by_number.pop().unwrap();
+    let exclude = |kind: u64| {
+        let sink = json!({
+            "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+            "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+        });
+        let streams = json!({ "activities": { "since": "10d", "exclude_types": [kind] } });
+        harness.put_changed("acme", json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": streams }));
+    };
+    exclude(then);
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+
+    // With the settings of then, exactly what was removed is missing.
+    let there = elastic.contract(|elastic| elastic.in_target());
+    let others = by_number.iter().flat_map(|(_, identities)| identities);
+    let removed: BTreeSet<String> = others.filter(|id| there.contains(*id)).take(1).cloned().collect();
+    assert!(removed.len() == 1 && !left_out.is_empty());
+    remove(&elastic, &removed);
+    let list = harness.path("list");
+    let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+    assert_eq!((exit.code, listed(&list)), (Some(1), removed), "{}", exit.stdout);
+
+    // No hour is judged by its sum, so that each one lacks what was left out then.
+    exclude(most);
+    elastic.contract(|elastic| {
+        elastic.documents.values_mut().for_each(|document| document["@timestamp"] = json!("2020-01-01T00:00:00Z"));
+    });
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair=1000000", "--list", list.to_str().unwrap()]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(listed(&list).is_disjoint(&left_out), "{lane}");
+    assert!(exit.code == Some(1) && lane["not_judged"].to_string().contains("other settings at that time?"), "{lane}");
+    assert_eq!(elastic.deliveries().len(), before, "{lane}");
 }

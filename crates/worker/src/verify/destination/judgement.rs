@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::ledger::Hour;
-use s1_forwarder_record::Timestamp;
+use s1_forwarder_engine::checkpoint::ledger::{Hour, Sum};
+use s1_forwarder_record::{Identity, Timestamp};
 
 use super::super::MAX_EXAMPLES;
 use super::owed_reader::Owed;
@@ -24,6 +24,13 @@ pub struct Candidate {
     pub hour: Hour,
 }
 
+/// The ledger's sums of an hour.
+#[derive(Debug, Clone, Copy)]
+pub struct HourSums {
+    pub accounted: Sum,
+    pub delivered: Sum,
+}
+
 /// The hours of a lane, as far as they were compared.
 pub struct Judgement {
     pub report: DestinationReport,
@@ -38,8 +45,10 @@ pub struct Judgement {
     leading: Leading,
     /// Owed events of such a beginning that are not there.
     absent_before: u64,
-    /// Accounted records that the sink has not acknowledged, of the hours in which the ledger knows that.
-    pub unacknowledged: BTreeMap<Hour, u64>,
+    /// What the ledger has of each hour, where it knows which records were delivered.
+    pub ledger: BTreeMap<Hour, HourSums>,
+    /// Sums of the records that the settings exclude now, and of the dead letters that were read.
+    not_owed: BTreeMap<Hour, Sum>,
     /// Hours of which nothing is claimed, since their events may be absent for another reason.
     left: BTreeSet<Hour>,
     /// Events that a repair has to deliver again. `None` if no repair may do so.
@@ -85,7 +94,8 @@ impl Judgement {
             may_lack_beginning: false,
             leading: Leading::default(),
             absent_before: 0,
-            unacknowledged: BTreeMap::new(),
+            ledger: BTreeMap::new(),
+            not_owed: BTreeMap::new(),
             left: BTreeSet::new(),
             missing: is_for_repair.then(Vec::new),
         }
@@ -122,6 +132,21 @@ impl Judgement {
         }
         self.candidates.extend(absent);
         self.leave_beginning();
+    }
+
+    /// Takes records of the hour that are excluded now, or dead letters.
+    pub fn add_not_owed(&mut self, hour: Hour, identities: impl IntoIterator<Item = Identity>) {
+        let sum = self.not_owed.entry(hour).or_default();
+        identities.into_iter().for_each(|identity| sum.add(identity));
+    }
+
+    /// True if every accounted record that is owed now was delivered, so that one that is not there is missing. The sums
+    /// have the identities, so that equal numbers of other records do not pass. Also true where the ledger has no sums.
+    fn owes_only_delivered(&self, hour: Hour) -> bool {
+        let Some(HourSums { accounted, delivered }) = self.ledger.get(&hour) else { return true };
+        let mut settled = *delivered;
+        settled.merge(&self.not_owed.get(&hour).copied().unwrap_or_default());
+        accounted == delivered || *accounted == settled
     }
 
     pub fn candidates(&self) -> usize {
@@ -194,8 +219,8 @@ impl Judgement {
         missing
     }
 
-    /// Claims nothing of hours in which the ledger has more records that were not delivered than the settings exclude
-    /// and dead letters were read: the others may be what is not there.
+    /// Claims nothing of hours in which the records that the ledger calls not delivered are others than those that the
+    /// settings exclude now, and the dead letters that were read: they may be what is not there.
     pub fn without_doubtful(
         &mut self,
         mut found: Vec<(Candidate, Option<String>)>,
@@ -205,18 +230,15 @@ impl Judgement {
         for (candidate, _) in found.iter().filter(|(_, place)| place.is_none()) {
             *lacking.entry(candidate.hour).or_default() += 1;
         }
-        let is_unexplained = |hour: &Hour| {
-            let explained = self.report.hours.get(hour).map_or(0, |row| row.excluded + row.dead_letters);
-            self.unacknowledged.get(hour).is_some_and(|unacknowledged| *unacknowledged > explained)
-        };
-        let unexplained: BTreeSet<Hour> = lacking.keys().copied().filter(is_unexplained).collect();
+        let unexplained: BTreeSet<Hour> =
+            lacking.keys().copied().filter(|hour| !self.owes_only_delivered(*hour)).collect();
         if let Some(first) = unexplained.first() {
             let absent: u64 = unexplained.iter().filter_map(|hour| lacking.get(hour)).sum();
             self.report.doubted += absent;
             self.report.not_judged.push(format!(
-                "{} hours, the first from {first}: {absent} events are not there, and the ledger has records that were \
-                 neither delivered, nor are excluded now, nor are dead letters that were read: dead letters of another \
-                 store? give the worker's --dead-letters",
+                "{} hours, the first from {first}: {absent} events are not there, and the records that the ledger has \
+                 as not delivered are others than those that are excluded now and the dead letters that were read: \
+                 other settings at that time? purged dead letters? another store? give the worker's --dead-letters",
                 unexplained.len()
             ));
         }

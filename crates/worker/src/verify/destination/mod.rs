@@ -50,7 +50,7 @@ pub use report::{DestinationReport, HourRow, MissingEvent, RepairReport};
 
 use dead_letters::{DAY, LaneDeadLetters};
 use end::End;
-use judgement::{Candidate, Judgement, SENT_WITHIN};
+use judgement::{Candidate, HourSums, Judgement, SENT_WITHIN};
 use owed_reader::{Owed, OwedReader, PART, PartRecords};
 use repair::{DestinationRepair, LaneRepair};
 use target_reader::{HasAll, TargetReader};
@@ -333,11 +333,11 @@ impl LaneComparison<'_> {
             let now = self.shared.options.clock.now();
             self.owed.changed_until = Some(account.settled_until(stream).min(self.target.settled_at(now)));
         }
-        self.judgement.unacknowledged = (hours.start.0..hours.end.0)
+        self.judgement.ledger = (hours.start.0..hours.end.0)
             .map(Hour)
             .filter_map(|hour| {
-                let accounted = account.expected(stream, &(hour..hour.plus(1)));
-                Some((hour, accounted.saturating_sub(account.delivered(hour)?.count)))
+                let accounted = account.totals.sums.get(&hour).copied().unwrap_or_default();
+                Some((hour, HourSums { accounted, delivered: account.delivered(hour)? }))
             })
             .collect();
         let agreeing = self.target.agreeing(hours.clone(), |hour| account.delivered(hour)).await?;
@@ -505,10 +505,11 @@ impl LaneComparison<'_> {
             owed: number,
             present: there.len() as u64,
             duplicates: there.iter().map(|owed| u64::from(copies_of(owed) - 1)).sum(),
-            excluded,
+            excluded: excluded.len() as u64,
             ..HourRow::default()
         };
         self.judgement.add_part(hour, &part);
+        self.judgement.add_not_owed(hour, excluded);
         let absent = absent.into_iter().map(|owed| Candidate { owed, hour }).collect();
         let absent = self.without_dead_letters(absent).await?;
         let there: Vec<Timestamp> = there.iter().map(|owed| owed.created).collect();
@@ -523,6 +524,9 @@ impl LaneComparison<'_> {
             return Ok(candidates);
         }
         let dead = self.dead_letters().await?.occurrences(&identities(&candidates))?;
+        for (Candidate { owed, hour }, _) in candidates.iter().zip(&dead).filter(|(_, copies)| **copies > 0) {
+            self.judgement.add_not_owed(*hour, [owed.identity]);
+        }
         Ok(self.judgement.count_found(candidates, &dead, |row, _| {
             row.owed -= 1;
             row.dead_letters += 1;

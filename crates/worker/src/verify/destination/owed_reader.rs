@@ -36,8 +36,14 @@ pub struct Owed {
 pub struct PartRecords {
     /// Sorted, each once.
     pub owed: Vec<Owed>,
-    /// Number of records that the settings exclude.
-    pub excluded: u64,
+    /// Records that the settings exclude. Sorted, each once.
+    pub excluded: Vec<Identity>,
+}
+
+impl PartRecords {
+    fn is_too_large(&self) -> bool {
+        self.owed.len() + self.excluded.len() > PART
+    }
 }
 
 /// The console's records, as it shows them now.
@@ -101,27 +107,29 @@ impl OwedReader {
             mapped.is_ok_and(|mapped| mapped.dropped.is_some() || mapped.withheld().is_some())
         };
         let visit = |page: &PulledPage| {
-            records.excluded += page.excluded.len() as u64;
+            records.excluded.extend(page.excluded.iter().map(|record| record.identity));
             for record in &page.records {
                 if changed_until.is_some_and(|until| record.record_key.time > until) {
                     continue;
                 }
                 if is_dropped(page, &record.range, record.identity) {
-                    records.excluded += 1;
+                    records.excluded.push(record.identity);
                     continue;
                 }
                 let created = record.record_key.created.unwrap_or(record.record_key.time);
                 let (identity, key) = (record.identity, record.record_key.id);
                 records.owed.push(Owed { identity, id: record.id.clone(), key, created });
             }
-            if records.owed.len() > PART { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if records.is_too_large() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         checker.pages(part, &[], visit).await?;
-        if records.owed.len() > PART {
+        if records.is_too_large() {
             return Ok(None);
         }
         records.owed.sort_unstable();
         records.owed.dedup();
+        records.excluded.sort_unstable();
+        records.excluded.dedup();
         Ok(Some(records))
     }
 

@@ -289,6 +289,73 @@ async fn dead_letters_of_another_store_or_a_former_name_are_not_missing() {
     assert!(exit.stderr.contains("no dead letters were read: "), "{}", exit.stderr);
 }
 
+/// What other commands deliver replays no dead letter: those that were purged are still not missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_does_not_explain_dead_letters_that_were_purged() {
+    let harness = two_streams().await;
+    dead_threats(&harness, 3).await;
+    let purged = harness.command(&["dead-letters", "purge", "--all"]).await;
+    assert_eq!(purged.code, Some(0), "{}", purged.stderr);
+    let late = harness.appear_late(Kind::Threats, hour(20), 4);
+    let exit = harness.verify_until(hour(3), &["--stream", "threats", "--repair"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let delivered: Vec<String> = harness.sink.ledger().counts().into_keys().collect();
+    assert!(late.iter().all(|id| delivered.contains(id)), "{}", exit.stdout);
+    let exit = judge_threats(&harness, &delivered).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("no replay has delivered it")), "{lane}");
+    assert_eq!((exit.code, sum(lane, "missing")), (Some(1), 0), "{lane}");
+}
+
+/// A replay is known by what it has delivered, so that the lane is judged. A purge of one more is no replay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_that_were_replayed_are_present() {
+    for is_purged in [false, true] {
+        let harness = two_streams().await;
+        let late = harness.appear_late(Kind::Threats, hour(20), 2);
+        dead_threats(&harness, 3).await;
+        harness.sink.contract(|rules| rules.event_bytes = None);
+        let limit: &[&str] = if is_purged { &["--limit", "2"] } else { &[] };
+        let replay = [&["dead-letters", "replay", "--pipelines", "pipelines", "--stream", "threats"], limit].concat();
+        let exit = harness.command(&replay).await;
+        let count = if is_purged { 2 } else { 3 };
+        assert!(exit.stdout.contains(&format!("{count} delivered")), "{}{}", exit.stdout, exit.stderr);
+        if is_purged {
+            assert_eq!(harness.command(&["dead-letters", "purge", "--all"]).await.code, Some(0));
+        }
+        let removed = late.first().unwrap();
+        let delivered = harness.sink.ledger().counts().into_keys();
+        let lines: Vec<String> = delivered.filter(|id| id != removed).collect();
+        let lines: Vec<String> = lines.iter().cloned().chain(uncut(lines.len())).collect();
+        let exit = judge_threats(&harness, &lines).await;
+        let lane = &lanes(&exit)[0];
+        let is_doubt = lane["unseen"].to_string().contains("replays are known to have delivered 2");
+        assert_eq!((exit.code, is_doubt), (Some(1), is_purged), "{lane}");
+        assert_eq!(sum(lane, "missing"), u64::from(!is_purged), "{lane}");
+        assert_eq!(exit.stdout.contains(removed), !is_purged, "{lane}");
+    }
+}
+
+/// Delivers all but some threats, which the sink refuses.
+async fn dead_threats(harness: &Harness, count: i64) {
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    for number in 0..count {
+        harness.console().generate_oversized(Kind::Threats, hour(10 + number), 150_000);
+    }
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let listed = harness.command(&["dead-letters", "list", "--stream", "threats", "--format", "json"]).await;
+    assert_eq!(listed.stdout.lines().count() as i64, count, "{}{}", listed.stdout, listed.stderr);
+}
+
+/// Compares threats with these lines.
+async fn judge_threats(harness: &Harness, lines: &[String]) -> Exit {
+    harness.write("present", &format!("{}\n", lines.join("\n")));
+    let present = harness.path("present");
+    let arguments = ["--present", present.to_str().unwrap(), "--stream", "threats", "--format", "json"];
+    harness.verify_until(hour(3), &arguments).await
+}
+
 /// A compressed list on standard input is read as any other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compressed_list_and_a_choice_of_sinks() {

@@ -166,10 +166,11 @@ struct Sendable {
     unsent: Option<Unsent>,
 }
 
-/// A batch of dead letters of one lane, with their numbers in the partition.
+/// A batch of dead letters of one lane, with their numbers in the partition, and when they were stored.
 struct ReplayBatch {
     batch: Batch,
     numbers: Vec<u64>,
+    stored: Vec<Timestamp>,
 }
 
 /// A part of the store, and the numbers of its dead letters that are settled and not removed yet.
@@ -184,6 +185,7 @@ struct OpenPartition {
 /// A dead letter that its sink has acknowledged.
 struct Replayed {
     lane: LaneId,
+    /// When its record was created. If the records of the stream change: when the dead letter was stored.
     created: Timestamp,
     identity: Identity,
 }
@@ -246,10 +248,11 @@ impl Replay<'_> {
                 continue;
             };
             let delivery = replay_lane.delivery;
-            let ReplayBatch { batch, numbers } =
+            let ReplayBatch { batch, numbers, stored } =
                 batches.entry(lane.clone()).or_insert_with(|| ReplayBatch::new(lane.stream));
             push(batch, &letter, unsent);
             numbers.push(number);
+            stored.push(letter.time);
             let limits = delivery.sink.limits();
             let size = batch.size() + batch.len() * limits.framing;
             if (batch.len() >= limits.events || size >= limits.bytes)
@@ -276,7 +279,7 @@ impl Replay<'_> {
         replay_batch: ReplayBatch,
         open: &mut OpenPartition,
     ) -> io::Result<bool> {
-        let ReplayBatch { batch, numbers } = replay_batch;
+        let ReplayBatch { batch, numbers, stored } = replay_batch;
         let fates = Fates::none_of(batch.len());
         let stop = self.stop.child_token();
         let dead_letters = || delivery.meter.metrics.send.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
@@ -303,7 +306,7 @@ impl Replay<'_> {
         self.usage.take(&delivery.meter.metrics, StoredPart::Usage);
         self.usage.write_if_due().await;
         let done = fates.settled();
-        open.delivered.extend(delivered(lane, &batch, &done, &fates.dead_lettered()));
+        open.delivered.extend(delivered(lane, &batch, &stored, &done, &fates.dead_lettered()));
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();
         // Events whose refusal ended the delivery.
@@ -362,7 +365,8 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// The generation of the ledger that has accounted for a dead letter. `None` if none sums up what was delivered.
+    /// The generation of the ledger that has accounted for a dead letter. `None` if it is a ledger of counted records
+    /// that does not sum up what was delivered, or none has accounted for it.
     async fn generation_of(&mut self, replayed: &Replayed) -> Result<Option<u64>, VerifyError> {
         let checkpoint = match self.checkpoints.get(&replayed.lane) {
             Some(known) => known,
@@ -380,7 +384,9 @@ impl Replay<'_> {
         };
         let Some(checkpoint) = checkpoint else { return Ok(None) };
         let former = checkpoint.former.as_ref().map(|former| former.ledger());
-        let is_of = |ledger: &&Ledger| ledger.since() <= replayed.created && ledger.delivered_from().is_some();
+        let needs_sums = Accounting::of(replayed.lane.stream) == Accounting::Records;
+        let has_sums = |ledger: &Ledger| !needs_sums || ledger.delivered_from().is_some();
+        let is_of = |ledger: &&Ledger| ledger.since() <= replayed.created && has_sums(ledger);
         Ok([Some(&checkpoint.ledger), former].into_iter().flatten().find(is_of).map(Ledger::generation))
     }
 
@@ -447,7 +453,7 @@ impl ReplayLane {
 
 impl ReplayBatch {
     fn new(stream: Stream) -> Self {
-        Self { batch: Batch::new(stream), numbers: Vec::new() }
+        Self { batch: Batch::new(stream), numbers: Vec::new(), stored: Vec::new() }
     }
 }
 
@@ -465,20 +471,29 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-/// The events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `dead_lettered`
-/// are dead letters again.
-fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], dead_lettered: &[usize]) -> Vec<Replayed> {
-    if Accounting::of(lane.stream) != Accounting::Records {
-        return Vec::new();
-    }
+/// The events of a batch that the sink has acknowledged, if the ledger of the lane has its records. `stored` has the
+/// time of each dead letter. `dead_lettered` are dead letters again.
+fn delivered(
+    lane: &LaneId,
+    batch: &Batch,
+    stored: &[Timestamp],
+    settled: &[usize],
+    dead_lettered: &[usize],
+) -> Vec<Replayed> {
+    let accounting = Accounting::of(lane.stream);
     let delivered = settled.iter().filter(|index| dead_lettered.binary_search(index).is_err());
-    let events = delivered.filter_map(|index| batch.event(*index));
-    // The records that are counted have the time of their creation.
-    let replayed = |event: Event<'_>| {
-        let created = event.time?;
+    let replayed = |index: &usize| {
+        let event = batch.event(*index)?;
+        let created = match accounting {
+            // The records that are counted have the time of their creation.
+            Accounting::Records => event.time?,
+            // Nothing sums up these records. `verify --destination` needs to know which dead letters were replayed.
+            Accounting::Ids => *stored.get(*index)?,
+            Accounting::Nothing => return None,
+        };
         Some(Replayed { lane: lane.clone(), created, identity: event.identity })
     };
-    events.filter_map(replayed).collect()
+    delivered.filter_map(replayed).collect()
 }
 
 /// Adds the replayed events to the checkpoint under `key`, whose ledger has only replayed events.

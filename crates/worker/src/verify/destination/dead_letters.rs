@@ -4,15 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::Duration;
 
+use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
 use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
-use s1_forwarder_engine::lane::KeptDeadLetters;
+use s1_forwarder_engine::lane::{KeptDeadLetters, LaneCheckpoint};
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, SortedIdentities};
 use s1_forwarder_record::{Identity, Timestamp};
 use s1_forwarder_state::dead_letters::{self, StoredDeadLetter};
 use s1_forwarder_telemetry::usage::Usage;
 
-use super::super::VerifyError;
-use crate::{Options, usage_area};
+use super::super::{VerifyError, replays_area};
+use crate::Options;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
@@ -29,13 +30,15 @@ pub struct LaneDeadLetters {
 
 impl LaneDeadLetters {
     /// Reads the store. `live` has the checkpoints of all lanes, `kept` is of that of the lane. The
-    /// [`doubt`](Self::doubt) is of those that the lane has stored from `since` on.
+    /// [`doubt`](Self::doubt) is of those that the lane has stored from `since` on. If `has_sums`, the ledger tells of
+    /// each hour which records were not delivered, so that their number is no matter.
     pub async fn read(
         options: &Options,
         lane: &LaneId,
         kept: &KeptDeadLetters,
         live: &dyn Store,
         since: Timestamp,
+        has_sums: bool,
     ) -> Result<Self, VerifyError> {
         let mut read = 0;
         let mut own = IdentitySorter::default();
@@ -73,8 +76,9 @@ impl LaneDeadLetters {
         let own = own.finish().map_err(unread)?;
         let former = former.finish().map_err(unread)?;
         let mut dead_letters = Self { own, former, lanes, doubt: None };
-        dead_letters.doubt = match dead_letters.doubt_of_place(options, lane, kept, live, since).await? {
+        dead_letters.doubt = match dead_letters.doubt_of_place(options, lane, kept, since).await? {
             Some(doubt) => Some(doubt),
+            None if has_sums => None,
             None => doubt_of_counts(options, lane, live, since, read).await?,
         };
         Ok(dead_letters)
@@ -101,7 +105,6 @@ impl LaneDeadLetters {
         options: &Options,
         lane: &LaneId,
         kept: &KeptDeadLetters,
-        live: &dyn Store,
         since: Timestamp,
     ) -> Result<Option<String>, VerifyError> {
         if let Some(last) = self.unread_since(kept.last_elsewhere, since)? {
@@ -116,12 +119,15 @@ impl LaneDeadLetters {
         if read.is_none_or(|flags| *flags != *kept.flags) {
             return Ok(Some(format!("the worker keeps the lane's dead letters elsewhere: give{}", kept.flags)));
         }
-        // A command may have delivered it since, so that the counts decide.
-        let Counted { by_commands, .. } = Counted::read(options, lane, live, last).await?;
-        Ok((by_commands == 0).then(|| {
+        // A replay may have delivered it, so that the sums or the counts decide.
+        let from = match Accounting::of(lane.stream) {
+            Accounting::Records => Hour(0),
+            Accounting::Ids | Accounting::Nothing => Hour::of(last).unwrap_or_default(),
+        };
+        Ok((replayed(options, lane, from).await? == 0).then(|| {
             format!(
-                "the lane's dead letter of {last:.0} is not there, and no command has delivered it: it was purged, or \
-                 the worker keeps dead letters on another machine"
+                "the lane's dead letter of {last:.0} is not there, and no replay has delivered it: it was purged, or the \
+                 worker keeps dead letters on another machine"
             )
         }))
     }
@@ -152,40 +158,42 @@ async fn doubt_of_counts(
     read: u64,
 ) -> Result<Option<String>, VerifyError> {
     let Some(location) = options.dead_letters() else { return Ok(None) };
-    let Counted { dead_letters, by_commands } = Counted::read(options, lane, live, since).await?;
-    Ok((dead_letters > read + by_commands).then(|| {
+    let dead_letters = stored(options, lane, live, since).await?;
+    let replayed = replayed(options, lane, Hour::from(since)).await?;
+    Ok((dead_letters > read + replayed).then(|| {
         format!(
             "the lane has stored {dead_letters} dead letters since {since:.0}, {location} has {read} of them, and \
-             commands have delivered {by_commands} events: give the worker's `--dead-letters`; those that were purged \
+             replays are known to have delivered {replayed}: give the worker's `--dead-letters`; those that were purged \
              look like missing ones"
         )
     }))
 }
 
-/// Events of the lane: those that its worker has stored as dead letters since then, and those that commands have
-/// delivered, which include what was replayed.
-struct Counted {
-    dead_letters: u64,
-    by_commands: u64,
+/// Returns how many dead letters the lane's worker has stored since then.
+async fn stored(options: &Options, lane: &LaneId, live: &dyn Store, since: Timestamp) -> Result<u64, VerifyError> {
+    let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Usage };
+    let until = options.clock.now().plus(Duration::from_secs(3_600));
+    let Some(bytes) = live.load(&key).await? else { return Ok(0) };
+    // Damaged counts may have had some.
+    Ok(Usage::decode(&bytes).map_or(1, |usage| usage.within(since, until).counts.dead_letters))
 }
 
-impl Counted {
-    async fn read(options: &Options, lane: &LaneId, live: &dyn Store, since: Timestamp) -> Result<Self, VerifyError> {
-        let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Usage };
-        let until = options.clock.now().plus(Duration::from_secs(3_600));
-        let counts = |bytes: &[u8]| Usage::decode(bytes).map(|usage| usage.within(since, until).counts);
-        let dead_letters = match live.load(&key).await? {
-            // Damaged counts may have had some.
-            Some(bytes) => counts(&bytes).map_or(1, |counts| counts.dead_letters),
-            None => 0,
-        };
-        let commands = options.read_state(Some(usage_area())).await?;
-        let by_commands = match commands.load(&key).await? {
-            Some(bytes) => counts(&bytes).map_or(0, |counts| counts.events),
-            None => 0,
-        };
-        Ok(Self { dead_letters, by_commands })
+/// Returns how many of the dead letters that were stored from this hour on are known to be replayed. The events of other
+/// commands, such as repairs, were no dead letters. The hour is that of storing; for records that are counted it is that
+/// of creation, which is no later, so that none of an earlier dead letter counts.
+async fn replayed(options: &Options, lane: &LaneId, from: Hour) -> Result<u64, VerifyError> {
+    let replays = options.read_state(Some(&replays_area(&lane.pipeline))).await?;
+    let mut replayed = 0;
+    for key in replays.list().await? {
+        if key.lane != *lane || !matches!(key.part, StoredPart::Replays { .. }) {
+            continue;
+        }
+        let Some(bytes) = replays.load(&key).await? else { continue };
+        let ledger = LaneCheckpoint::decode(&bytes)?.ledger;
+        let totals = ledger.sums(&*replays, &key, from..Hour(u32::MAX)).await?;
+        replayed += totals.delivered.values().map(|sum| sum.count).sum::<u64>();
     }
+    Ok(replayed)
 }
 
 async fn has_checkpoint(live: &dyn Store, lane: &LaneId) -> Result<bool, StateError> {

@@ -137,6 +137,7 @@ async fn verify_lanes(
             judgement: Judgement::new(report, repair.is_some()),
             live: live.clone(),
             kept_dead_letters: KeptDeadLetters::default(),
+            has_sums: false,
             dead_letters: None,
             uncompared: Vec::new(),
             list: &mut list,
@@ -246,6 +247,8 @@ struct LaneComparison<'a> {
     live: Arc<dyn Store>,
     /// Where the worker keeps the lane's dead letters.
     kept_dead_letters: KeptDeadLetters,
+    /// The ledger has the sums of delivered records of all hours that are compared.
+    has_sums: bool,
     /// `None` if they were not needed yet.
     dead_letters: Option<LaneDeadLetters>,
     /// Parts of hours that were read, and not compared yet: one question is about many.
@@ -340,6 +343,7 @@ impl LaneComparison<'_> {
                 Some((hour, HourSums { accounted, delivered: account.delivered(hour)? }))
             })
             .collect();
+        self.has_sums = (hours.end.0 - hours.start.0) as usize == self.judgement.ledger.len();
         let agreeing = self.target.agreeing(hours.clone(), |hour| account.delivered(hour)).await?;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
             match agreeing.get(&hour) {
@@ -605,11 +609,12 @@ impl LaneComparison<'_> {
         let dead_letters = match self.dead_letters.take() {
             Some(dead_letters) => dead_letters,
             None => {
-                let Self { shared, spec, live, selected, kept_dead_letters, .. } = self;
+                let Self { shared, spec, live, selected, kept_dead_letters, has_sums, .. } = self;
                 // A day that is over has one count for all of its hours.
                 let since = selected.from.minus(DAY);
                 let mut dead_letters =
-                    LaneDeadLetters::read(&shared.options, &spec.id, kept_dead_letters, &**live, since).await?;
+                    LaneDeadLetters::read(&shared.options, &spec.id, kept_dead_letters, &**live, since, *has_sums)
+                        .await?;
                 if let Some(reason) = dead_letters.doubt.take() {
                     return Err(End::Unseen(reason));
                 }

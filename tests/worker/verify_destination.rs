@@ -8,7 +8,7 @@ use s1_forwarder::emulator::{Kind, Quirks, system_clock};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::completeness::{created_between, hour};
+use crate::support::completeness::{created_at, created_between, hour};
 use crate::support::double::{Double, FaultRule};
 use crate::support::elasticsearch_lookup::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
@@ -768,4 +768,54 @@ async fn what_another_exclusion_left_out_is_not_missing() {
     assert!(listed(&list).is_disjoint(&left_out), "{lane}");
     assert!(exit.code == Some(1) && lane["not_judged"].to_string().contains("other settings at that time?"), "{lane}");
     assert_eq!(elastic.deliveries().len(), before, "{lane}");
+}
+
+/// Threats that changed after what the lane has read are not owed yet, and are not passed over in silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_since_the_lane_has_read_is_named() {
+    let name = "logs-sentinel_one.threats-default";
+    let elastic = Double::start(ElasticSearch { name: Some(name), ..ElasticSearch::default() }).await;
+    let harness = Harness::new(|setup| {
+        setup.threats = 400;
+        setup.span = Duration::from_secs(86_400);
+    })
+    .await;
+    let overlap = |overlap: &str| {
+        let sink = json!({
+            "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+            "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+        });
+        let threats = json!({ "since": "10d", "interval": "300ms", "overlap": overlap });
+        let streams = json!({ "threats": threats, "activities": null });
+        harness.put_changed("acme", json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": streams }));
+    };
+    overlap("5m");
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let owed = sum(&lanes(&ask(&harness, &[]).await)[0], "owed");
+    let created = |id: &u64| {
+        let record = harness.console().record(Kind::Threats, *id).unwrap();
+        created_at(&serde_json::from_slice(&record).unwrap())
+    };
+    let old = harness.console().ids(Kind::Threats).into_iter().filter(|id| (hour(22)..hour(3)).contains(&created(id)));
+    let old: Vec<u64> = old.take(40).collect();
+    assert_eq!(old.len(), 40);
+    for id in old {
+        assert!(harness.console().change_randomly(Kind::Threats, id, system_clock()));
+    }
+
+    // A worker that runs may not have read what changed in the last minutes.
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["not_judged"].to_string().contains(" records changed after 2"), "{lane}");
+    assert!(sum(lane, "owed") < owed, "{lane}");
+    assert_eq!((exit.code, &lane["doubted"], sum(lane, "missing")), (Some(0), &json!(0), 0), "{lane}");
+
+    // It should have read it by now.
+    overlap("1s");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["not_judged"].to_string().contains("40 of them it should have read by now"), "{lane}");
+    assert_eq!((exit.code, &lane["doubted"], sum(lane, "missing")), (Some(1), &json!(40), 0), "{lane}");
 }

@@ -312,7 +312,7 @@ async fn a_repair_does_not_explain_dead_letters_that_were_purged() {
 async fn dead_letters_that_were_replayed_are_present() {
     for is_purged in [false, true] {
         let harness = two_streams().await;
-        let late = harness.appear_late(Kind::Threats, hour(20), 2);
+        let late = harness.appear_late(Kind::Threats, hour(20), 5);
         dead_threats(&harness, 3).await;
         harness.sink.contract(|rules| rules.event_bytes = None);
         let limit: &[&str] = if is_purged { &["--limit", "2"] } else { &[] };
@@ -323,7 +323,7 @@ async fn dead_letters_that_were_replayed_are_present() {
         if is_purged {
             assert_eq!(harness.command(&["dead-letters", "purge", "--all"]).await.code, Some(0));
         }
-        let removed = late.first().unwrap();
+        let removed = late.iter().nth(2).unwrap();
         let delivered = harness.sink.ledger().counts().into_keys();
         let lines: Vec<String> = delivered.filter(|id| id != removed).collect();
         let lines: Vec<String> = lines.iter().cloned().chain(uncut(lines.len())).collect();

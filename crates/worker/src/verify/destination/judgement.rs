@@ -42,6 +42,10 @@ pub struct Judgement {
     /// True if the target may lack the first events: they may have been removed because of their age, or sent to
     /// another target.
     pub may_lack_beginning: bool,
+    /// Records of the window that changed too late to be compared, and those of them that a working lane would have
+    /// read.
+    pub changed: u64,
+    pub overdue: u64,
     leading: Leading,
     /// Owed events of such a beginning that are not there.
     absent_before: u64,
@@ -92,6 +96,8 @@ impl Judgement {
             owed: 0,
             present: 0,
             may_lack_beginning: false,
+            changed: 0,
+            overdue: 0,
             leading: Leading::default(),
             absent_before: 0,
             ledger: BTreeMap::new(),
@@ -264,6 +270,22 @@ impl Judgement {
         self.report
             .not_judged
             .push(format!("from {from} on: {absent} of the newest owed events are not there: did the list end early?"));
+    }
+
+    /// Says how many records are not compared since they changed later than `until`. It is no doubt if a working lane may
+    /// not have delivered them yet.
+    pub fn leave_changed(&mut self, until: Timestamp) {
+        let Self { changed, overdue, report, .. } = self;
+        if *changed == 0 {
+            return;
+        }
+        let mut reason =
+            format!("{changed} records changed after {until:.0}, which the lane may not have delivered yet");
+        if *overdue > 0 {
+            report.doubted += *overdue;
+            reason += &format!("; {overdue} of them it should have read by now: does its worker run?");
+        }
+        report.not_judged.push(reason);
     }
 
     /// Removes the hours of which nothing is claimed, and says which beginning is not judged. Says that dead letters

@@ -51,7 +51,7 @@ pub use report::{DestinationReport, HourRow, MissingEvent, RepairReport};
 use dead_letters::{DAY, LaneDeadLetters};
 use end::End;
 use judgement::{Candidate, HourSums, Judgement, SENT_WITHIN};
-use owed_reader::{Owed, OwedReader, PART, PartRecords};
+use owed_reader::{Changes, Owed, OwedReader, PART, PartRecords};
 use repair::{DestinationRepair, LaneRepair};
 use target_reader::{HasAll, TargetReader};
 use truncation::{full_hours, is_cut};
@@ -333,8 +333,12 @@ impl LaneComparison<'_> {
         self.judgement.report.not_judged.extend(not_judged);
         self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
         if Accounting::of(stream) == Accounting::Ids {
-            let now = self.shared.options.clock.now();
-            self.owed.changed_until = Some(account.settled_until(stream).min(self.target.settled_at(now)));
+            let settled = self.target.settled_at(self.shared.options.clock.now());
+            self.owed.changes = Some(Changes {
+                until: account.settled_until(stream).min(settled),
+                read_until: account.checkpoint.position.complete_until(),
+                due_until: settled.minus(self.spec.pull.settles_after()),
+            });
         }
         self.judgement.ledger = (hours.start.0..hours.end.0)
             .map(Hour)
@@ -364,6 +368,9 @@ impl LaneComparison<'_> {
             }
         }
         self.confirm().await?;
+        if let Some(Changes { until, .. }) = self.owed.changes {
+            self.judgement.leave_changed(until);
+        }
         let Judgement { owed, present, .. } = self.judgement;
         if present == 0 && owed > 0 {
             return Err(End::Unseen(format!(
@@ -501,7 +508,9 @@ impl LaneComparison<'_> {
         copies: &HashMap<Identity, u32>,
     ) -> Result<(), End> {
         let copies_of = |owed: &Owed| copies.get(&owed.identity).copied().unwrap_or_default();
-        let PartRecords { owed, excluded } = records;
+        let PartRecords { owed, excluded, changed, overdue } = records;
+        self.judgement.changed += changed;
+        self.judgement.overdue += overdue;
         let number = owed.len() as u64;
         let (there, absent): (Vec<Owed>, Vec<Owed>) = owed.into_iter().partition(|owed| copies_of(owed) > 0);
         self.target.has_shown(there.iter().max_by_key(|owed| owed.created).map(|owed| owed.identity));

@@ -38,6 +38,21 @@ pub struct PartRecords {
     pub owed: Vec<Owed>,
     /// Records that the settings exclude. Sorted, each once.
     pub excluded: Vec<Identity>,
+    /// Number of records that are left out because they changed after [`Changes::until`].
+    pub changed: u64,
+    /// Number of those that a working lane would have read.
+    pub overdue: u64,
+}
+
+/// Which changes of records a lane has delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct Changes {
+    /// Records that changed later are not owed yet: the lane has yet to pull the change, or the destination to show it.
+    pub until: Timestamp,
+    /// The lane has read what changed until then, but for late records.
+    pub read_until: Timestamp,
+    /// A working lane has delivered what changed until then, and the destination shows it.
+    pub due_until: Timestamp,
 }
 
 impl PartRecords {
@@ -51,15 +66,14 @@ pub struct OwedReader {
     checker: CompletenessChecker,
     /// Finds the records that the settings drop. `None` if they drop none.
     transformer: Option<Transformer>,
-    /// Records that changed later are not owed yet: the lane has yet to pull the change, or the destination to show it.
     /// `None` if no record changes.
-    pub changed_until: Option<Timestamp>,
+    pub changes: Option<Changes>,
 }
 
 impl OwedReader {
     /// `checker` reads only what the settings do not exclude. `transformer` is that of the lane, if it drops records.
     pub fn new(checker: CompletenessChecker, transformer: Option<Transformer>) -> Self {
-        Self { checker, transformer, changed_until: None }
+        Self { checker, transformer, changes: None }
     }
 
     /// True if the settings may drop records after they were mapped.
@@ -97,7 +111,7 @@ impl OwedReader {
     /// `None` if the part has too many records.
     async fn read(&mut self, part: Window) -> Result<Option<PartRecords>, VerifyError> {
         let mut records = PartRecords::default();
-        let Self { checker, transformer, changed_until } = self;
+        let Self { checker, transformer, changes } = self;
         let mut event = Vec::new();
         let mut is_dropped = |page: &PulledPage, range: &Range<usize>, identity: Identity| {
             let (Some(transformer), false) = (transformer.as_mut(), page.is_truncated) else { return false };
@@ -109,7 +123,10 @@ impl OwedReader {
         let visit = |page: &PulledPage| {
             records.excluded.extend(page.excluded.iter().map(|record| record.identity));
             for record in &page.records {
-                if changed_until.is_some_and(|until| record.record_key.time > until) {
+                let changed = record.record_key.time;
+                if let Some(Changes { read_until, due_until, .. }) = changes.filter(|changes| changed > changes.until) {
+                    records.changed += 1;
+                    records.overdue += u64::from(read_until < changed && changed <= due_until);
                     continue;
                 }
                 if is_dropped(page, &record.range, record.identity) {

@@ -23,8 +23,8 @@ pub struct DestinationReport {
     pub hours: BTreeMap<Hour, HourRow>,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
-    /// Owed events that are not there, of hours that are not judged for that: they may be too old, dead letters, or
-    /// after the end of a list.
+    /// Events of which nothing is claimed, and that may be missing: they are not there, and may be too old, dead letters,
+    /// or after the end of a list, or the lane has not read them although it should have.
     pub doubted: u64,
     /// Why no answer is a proof. If set, no hour was compared.
     pub unseen: Option<String>,

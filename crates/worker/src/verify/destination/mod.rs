@@ -562,16 +562,15 @@ impl LaneComparison<'_> {
             row.gone += 1;
         });
         let places = self.find_outside_target(&candidates).await?;
-        let (placed, absent): (Vec<Candidate>, Vec<Candidate>) =
-            candidates.into_iter().partition(|candidate| places.contains_key(&candidate.owed.identity));
         // An event may have moved from such a place to the target meanwhile.
-        let absent = self.without_present(absent).await?;
-        let lacking = absent.iter().map(|candidate| candidate.hour).collect();
-        let found = placed.into_iter().chain(absent).map(|candidate| {
+        candidates = self.without_present(candidates).await?;
+        let found = candidates.into_iter().map(|candidate| {
             let place = places.get(&candidate.owed.identity).cloned();
             (candidate, place)
         });
-        let found = found.collect();
+        let found: Vec<(Candidate, Option<String>)> = found.collect();
+        let absent = found.iter().filter(|(_, place)| place.is_none());
+        let lacking = absent.map(|(candidate, _)| candidate.hour).collect();
         let is_given = self.target.lookup.is_given();
         if is_given && let Some((full, most)) = full_hours(&self.judgement.report.hours, &lacking) {
             return Err(End::Unseen(format!(

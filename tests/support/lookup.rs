@@ -27,7 +27,13 @@ pub trait LookupDouble: Contract + Default {
     /// Makes the question for the lane's events miss these. In turn, an event moves to another place that the settings
     /// name, has another pipeline, or has its identity in upper case or with hyphens.
     fn moves(&mut self, identities: &BTreeSet<String>);
+    /// Gives these events another text as their identity. `None` removes it.
+    fn rename(&mut self, identities: &BTreeSet<String>, text: Option<&str>);
+    /// Stores an event of another lane that has no identity.
+    fn store_unnamed_of_another_lane(&mut self);
     fn set_trap(&mut self, trap: Option<Self::Trap>);
+    /// Answers only the counts of events without an identity in this way.
+    fn set_trap_of_counts(&mut self, trap: Option<Self::Trap>);
     /// The first `busy` questions are answered with "later".
     fn set_busy(&mut self, busy: u32);
 }
@@ -47,6 +53,16 @@ fn respelled(identity: &str, has_hyphens: bool) -> String {
         identity.to_ascii_uppercase()
     }
 }
+
+/// Whether a question can find this text: 32 hex digits, in any case, without or with the hyphens of a UUID.
+fn is_identity(text: &str) -> bool {
+    let digits = text.replace('-', "");
+    let is_hex = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex && (text.len() == 32 || respelled(&digits, true) == text)
+}
+
+/// The regular expression by which queries tell identities from other texts.
+const AN_IDENTITY: &str = "(?i)^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$";
 
 /// The quoted identities of a list.
 fn quoted(list: &str) -> BTreeSet<String> {
@@ -82,6 +98,7 @@ pub struct Splunk {
     hec: Hec,
     events: Vec<Value>,
     trap: Option<SplunkTrap>,
+    trap_of_counts: Option<SplunkTrap>,
     busy: u32,
     /// Splunk is older than 9.0.1.
     pub is_old: bool,
@@ -116,7 +133,14 @@ impl Contract for Splunk {
                 Reply::new(200, json!({ "entry": [{ "content": content }] }).to_string())
             }
             "/services/search/v2/jobs/export" | "/services/search/jobs/export" if !(is_new && self.is_old) => {
-                self.search(asked)
+                let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
+                let search = &form["search"];
+                let is_count = search.ends_with(" NOT event_id=*") || search.ends_with(" | stats sum(n) as count");
+                let trap = self.trap;
+                self.trap = trap.or(self.trap_of_counts.filter(|_| is_count));
+                let reply = self.search(asked, &form);
+                self.trap = trap;
+                reply
             }
             _ => {
                 let reply = self.hec.answer(asked);
@@ -128,12 +152,11 @@ impl Contract for Splunk {
 }
 
 fn id_of(event: &Value) -> &str {
-    event["fields"]["event_id"].as_str().unwrap()
+    event["fields"]["event_id"].as_str().unwrap_or_default()
 }
 
 impl Splunk {
-    fn search(&mut self, asked: &Received) -> Reply {
-        let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
+    fn search(&mut self, asked: &Received, form: &BTreeMap<String, String>) -> Reply {
         if asked.header("authorization") != SEARCHER || self.trap == Some(SplunkTrap::Unauthorized) {
             return Reply::new(401, r#"{"messages":[{"type":"WARN","text":"call not properly authenticated"}]}"#);
         }
@@ -146,7 +169,16 @@ impl Splunk {
         assert!(form["output_mode"] == "json" && form["preview"] == "false", "{form:?}");
         assert!(search.starts_with("| tstats include_reduced_buckets=t count "), "{search}");
         let is_of_lane = search.contains(r#" pipeline="acme" stream=activities "#);
-        assert!(!search.contains('*') && (is_of_lane || search.contains("event_id IN (")), "{search}");
+        let is_without = search.ends_with(" NOT event_id=*");
+        let (search, rest) =
+            search.split_once(" | eval ").map_or((search, None), |(search, rest)| (search, Some(rest)));
+        let counts_changed = format!(r#"n=if(match(event_id, "{AN_IDENTITY}"), 0, count) | stats sum(n) as count"#);
+        assert!(
+            rest.is_none_or(|rest| rest == counts_changed && search.ends_with(" by event_id")),
+            "{search} {rest:?}"
+        );
+        assert!(is_without || !search.contains('*') && search.contains(" by event_id"), "{search}");
+        assert!(is_of_lane || search.contains("event_id IN ("), "{search}");
         let indexes: BTreeSet<&str> = between(search, "where (", ") ").unwrap().split(" OR ").collect();
         let ids = between(search, "event_id IN (", ")").map(quoted);
         let second = |name: &str| form[name].parse::<i64>().unwrap();
@@ -158,6 +190,8 @@ impl Splunk {
             let time = event["time"].as_f64().unwrap();
             let index = event["index"].as_str().unwrap();
             if indexes.contains(format!("index=\"{index}\"").as_str())
+                // A count by a field has no event without it.
+                && fields.get("event_id").is_none() == is_without
                 // Values of indexed fields are found in upper and lower case.
                 && ids.as_ref().is_none_or(|ids| ids.contains(id_of(event).to_ascii_lowercase().as_str()))
                 && window.contains(&(time as i64))
@@ -167,7 +201,13 @@ impl Splunk {
             }
         }
         let row = |((id, index), (count, time)): ((String, String), (u32, f64))| json!({ "event_id": id, "count": count.to_string(), "time": format!("{time:.6}"), "index": index });
-        let mut rows: Vec<Value> = found.into_iter().map(row).collect();
+        let mut rows: Vec<Value> = if is_without || rest.is_some() {
+            let is_counted = |id: &String| is_without || !is_identity(id);
+            let counts = found.iter().filter(|((id, _), _)| is_counted(id)).map(|(_, (count, _))| count);
+            vec![json!({ "count": counts.sum::<u32>().to_string() })]
+        } else {
+            found.into_iter().map(row).collect()
+        };
         match self.trap {
             Some(SplunkTrap::ForeignRow) => rows.push(row((("f".repeat(32), "s1".to_owned()), (1, 0.0)))),
             Some(SplunkTrap::NoCount) => rows.iter_mut().for_each(|row| row["count"] = json!("")),
@@ -242,7 +282,7 @@ impl LookupDouble for Splunk {
 
     fn identities(&self) -> Vec<String> {
         let in_target = self.events.iter().filter(|event| event["index"] == "s1");
-        in_target.map(|event| id_of(event).to_owned()).collect()
+        in_target.map(id_of).filter(|id| is_identity(id)).map(str::to_owned).collect()
     }
 
     fn remove(&mut self, identities: &BTreeSet<String>) {
@@ -265,8 +305,28 @@ impl LookupDouble for Splunk {
         }
     }
 
+    fn rename(&mut self, identities: &BTreeSet<String>, text: Option<&str>) {
+        for event in self.events.iter_mut().filter(|event| identities.contains(id_of(event))) {
+            let fields = event["fields"].as_object_mut().unwrap();
+            match text {
+                Some(text) => fields.insert("event_id".to_owned(), json!(text)),
+                None => fields.remove("event_id"),
+            };
+        }
+    }
+
+    fn store_unnamed_of_another_lane(&mut self) {
+        let mut event = self.events[0].clone();
+        event["fields"] = json!({ "pipeline": "acme", "stream": "threats" });
+        self.events.push(event);
+    }
+
     fn set_trap(&mut self, trap: Option<SplunkTrap>) {
         self.trap = trap;
+    }
+
+    fn set_trap_of_counts(&mut self, trap: Option<SplunkTrap>) {
+        self.trap_of_counts = trap;
     }
 
     fn set_busy(&mut self, busy: u32) {
@@ -298,6 +358,7 @@ pub struct Sentinel {
     /// Rows of the table `Other_CL`.
     other: Vec<Value>,
     trap: Option<AzureTrap>,
+    trap_of_counts: Option<AzureTrap>,
     busy: u32,
 }
 
@@ -316,10 +377,22 @@ impl Contract for Sentinel {
             return Reply::new(200, r#"{"token_type":"Bearer","expires_in":3599,"access_token":"of-reader"}"#);
         }
         match asked.path.as_str() {
-            "/v1/workspaces/0000-1111/query" => self.query(asked),
+            "/v1/workspaces/0000-1111/query" => {
+                let query = asked.json().unwrap()["query"].as_str().unwrap().to_owned();
+                let is_count = query.ends_with(" | summarize n = count()");
+                let trap = self.trap;
+                self.trap = trap.or(self.trap_of_counts.filter(|_| is_count));
+                let reply = self.query(asked, &query);
+                self.trap = trap;
+                reply
+            }
             _ => self.azure.answer(asked),
         }
     }
+}
+
+fn event_id_of(row: &Value) -> &str {
+    row["EventId"].as_str().unwrap_or_default()
 }
 
 fn refused(status: u16, code: &str, inner: &str) -> Reply {
@@ -328,7 +401,7 @@ fn refused(status: u16, code: &str, inner: &str) -> Reply {
 }
 
 impl Sentinel {
-    fn query(&mut self, asked: &Received) -> Reply {
+    fn query(&mut self, asked: &Received, query: &str) -> Reply {
         if asked.header("authorization") != "Bearer of-reader" || self.trap == Some(AzureTrap::Forbidden) {
             return refused(403, "InsufficientAccessError", "");
         }
@@ -336,19 +409,21 @@ impl Sentinel {
             self.busy -= 1;
             return refused(429, "TooManyRequests", "").with("retry-after", "1");
         }
-        let query = asked.json().unwrap()["query"].as_str().unwrap().to_owned();
         let rows = match query.split_once(" | ").unwrap().0 {
             "S1Forwarder_CL" => &self.azure.rows,
             "Other_CL" => &self.other,
             table => panic!("no table {table}"),
         };
+        if query.ends_with(" | summarize n = count()") {
+            return self.count_unnamed(query, rows);
+        }
         let is_of_lane = query.contains(r#"where Pipeline == "acme" and Stream == "activities" and "#);
         assert!(is_of_lane || query.contains("where EventId in~ ("), "{query}");
         assert!(query.contains("summarize n = count(), t = min(EventTime) by EventId | take "), "{query}");
-        let any_case = between(&query, "EventId in~ (", ")").map(quoted);
-        let ids = between(&query, "EventId in (", ")").map(quoted);
-        let from = between(&query, "EventTime >= datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
-        let to = between(&query, "EventTime < datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
+        let any_case = between(query, "EventId in~ (", ")").map(quoted);
+        let ids = between(query, "EventId in (", ")").map(quoted);
+        let from = between(query, "EventTime >= datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
+        let to = between(query, "EventTime < datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
         assert_eq!(
             [ids.is_some(), any_case.is_some(), from.is_some()].into_iter().filter(|is| *is).count(),
             1,
@@ -356,7 +431,7 @@ impl Sentinel {
         );
         let mut found: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
         for row in rows {
-            let [id, time] = ["EventId", "EventTime"].map(|column| row[column].as_str().unwrap());
+            let [id, time] = ["EventId", "EventTime"].map(|column| row[column].as_str().unwrap_or_default());
             let at = Timestamp::parse(time).unwrap();
             if ids.as_ref().is_none_or(|ids| ids.contains(id))
                 && any_case.as_ref().is_none_or(|ids| ids.contains(id.to_ascii_lowercase().as_str()))
@@ -368,10 +443,35 @@ impl Sentinel {
         }
         let mut rows: Vec<Value> = found.iter().map(|(id, (count, time))| json!([id, count, time])).collect();
         rows.truncate(query.rsplit(' ').next().unwrap().parse().unwrap());
-        let mut columns = json!([{ "name": "EventId" }, { "name": "n" }, { "name": "t" }]);
+        self.result(json!([{ "name": "EventId" }, { "name": "n" }, { "name": "t" }]), rows)
+    }
+
+    /// Counts rows that no question by identity finds. An empty text is what a row without a value has.
+    fn count_unnamed(&self, query: &str, rows: &[Value]) -> Reply {
+        let condition = |name: &str, own: &str| format!(r#"(isempty({name}) or {name} == "{own}")"#);
+        let own = [condition("Pipeline", "acme"), condition("Stream", "activities")].join(" and ");
+        let other = r#"column_ifexists("Pipeline", "") == "acme" and column_ifexists("Stream", "") == "activities""#;
+        let is_own = query.starts_with("S1Forwarder_CL ");
+        let of_lane = if is_own { own.as_str() } else { other };
+        let expected = format!(r#" | where {of_lane} | where not(EventId matches regex @"{AN_IDENTITY}") | "#);
+        assert!(query.contains(&expected), "{query}");
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let is = |row: &Value, name: &str, value: &str| {
+            let text = text(row, name);
+            text == value || is_own && text.is_empty()
+        };
+        let of_lane = rows.iter().filter(|row| is(row, "Pipeline", "acme") && is(row, "Stream", "activities"));
+        let count = of_lane.filter(|row| !is_identity(&text(row, "EventId"))).count();
+        self.result(json!([{ "name": "n" }]), vec![json!([count])])
+    }
+
+    fn result(&self, mut columns: Value, mut rows: Vec<Value>) -> Reply {
         match self.trap {
             Some(AzureTrap::ForeignRow) => rows.push(json!(["f".repeat(32), 1, "2026-01-01T00:00:00Z"])),
-            Some(AzureTrap::NoCount) => rows.iter_mut().for_each(|row| row[1] = Value::Null),
+            Some(AzureTrap::NoCount) => {
+                let values = rows.iter_mut().filter_map(Value::as_array_mut).flatten();
+                values.filter(|value| value.is_number()).for_each(|value| *value = Value::Null);
+            }
             Some(AzureTrap::OtherColumns) => columns[0] = json!({ "name": "Column1" }),
             Some(AzureTrap::PartialError) => rows.truncate(rows.len() / 2),
             Some(AzureTrap::UnknownColumn) => return refused(400, "BadArgumentError", "SEM0100"),
@@ -424,22 +524,22 @@ impl LookupDouble for Sentinel {
     }
 
     fn identities(&self) -> Vec<String> {
-        self.azure.rows.iter().map(|row| row["EventId"].as_str().unwrap().to_owned()).collect()
+        self.azure.rows.iter().map(event_id_of).filter(|id| is_identity(id)).map(str::to_owned).collect()
     }
 
     fn remove(&mut self, identities: &BTreeSet<String>) {
-        self.azure.rows.retain(|row| !identities.contains(row["EventId"].as_str().unwrap()));
+        self.azure.rows.retain(|row| !identities.contains(event_id_of(row)));
     }
 
     fn double(&mut self, identities: &BTreeSet<String>) {
-        let is_meant = |row: &&Value| identities.contains(row["EventId"].as_str().unwrap());
+        let is_meant = |row: &&Value| identities.contains(event_id_of(row));
         let again: Vec<Value> = self.azure.rows.iter().filter(is_meant).cloned().collect();
         self.azure.rows.extend(again);
     }
 
     fn moves(&mut self, identities: &BTreeSet<String>) {
         let (moved, rest): (Vec<Value>, Vec<Value>) =
-            self.azure.rows.drain(..).partition(|row| identities.contains(row["EventId"].as_str().unwrap()));
+            self.azure.rows.drain(..).partition(|row| identities.contains(event_id_of(row)));
         self.azure.rows = rest;
         for (number, mut row) in moved.into_iter().enumerate() {
             match number % 4 {
@@ -454,8 +554,25 @@ impl LookupDouble for Sentinel {
         }
     }
 
+    fn rename(&mut self, identities: &BTreeSet<String>, text: Option<&str>) {
+        for row in self.azure.rows.iter_mut().filter(|row| identities.contains(event_id_of(row))) {
+            row["EventId"] = json!(text);
+        }
+    }
+
+    fn store_unnamed_of_another_lane(&mut self) {
+        let mut row = self.azure.rows[0].clone();
+        row["EventId"] = Value::Null;
+        row["Stream"] = json!("threats");
+        self.azure.rows.push(row);
+    }
+
     fn set_trap(&mut self, trap: Option<AzureTrap>) {
         self.trap = trap;
+    }
+
+    fn set_trap_of_counts(&mut self, trap: Option<AzureTrap>) {
+        self.trap_of_counts = trap;
     }
 
     fn set_busy(&mut self, busy: u32) {

@@ -128,6 +128,54 @@ async fn sentinel_claims_nothing_without_proof() {
     what_is_no_proof_changes_nothing::<Sentinel>().await;
 }
 
+/// A rule or a transformation may remove or change the identities of events that are there. They are not missing.
+async fn events_without_identity_claim_nothing<D: LookupDouble>() {
+    let (harness, siem) = delivered::<D>().await;
+    let delivered = siem.contract(|siem| siem.identities());
+    let settled = settled(&harness, 22, 3).into_iter().filter(|identity| delivered.contains(identity));
+    let chosen: Vec<String> = choose(&settled.collect::<Vec<_>>(), 5).into_iter().collect();
+    let removed = BTreeSet::from([chosen[4].clone()]);
+    // Such an event of another lane says nothing about this one.
+    siem.contract(|siem| {
+        siem.remove(&removed);
+        siem.store_unnamed_of_another_lane();
+    });
+    let list = harness.path("list");
+    let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+    assert_eq!((exit.code, listed(&list)), (Some(1), removed), "{}{}", exit.stdout, exit.stderr);
+
+    // An answer that is no count proves nothing. What a token may do comes with no count.
+    for trap in D::TRAPS.iter().filter(|trap| format!("{trap:?}") != "MayDelete") {
+        siem.contract(|siem| siem.set_trap_of_counts(Some(*trap)));
+        let exit = ask(&harness, &[]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(exit.code == Some(1) && lane["unseen"].is_string() && lane["hours"] == json!([]), "{trap:?} {lane}");
+    }
+    siem.contract(|siem| siem.set_trap_of_counts(None));
+
+    let texts = [None, Some(""), Some("***"), Some("0x9d5edec136b76dda4e8607e86dfbcbbc")];
+    for (count, (id, text)) in (1..).zip(chosen.into_iter().zip(texts)) {
+        siem.contract(|siem| siem.rename(&BTreeSet::from([id]), text));
+        let before = siem.deliveries().len();
+        let exit = ask(&harness, &["--repair=1000000"]).await;
+        let lane = &lanes(&exit)[0];
+        let reason = format!("{count} events of this lane have no identity");
+        assert!(lane["unseen"].as_str().is_some_and(|text| text.contains(&reason)), "{text:?} {lane}");
+        assert!(exit.code == Some(1) && lane["hours"] == json!([]) && lane["returned"].is_null(), "{text:?} {lane}");
+        assert_eq!(siem.deliveries().len(), before, "{text:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn splunk_claims_nothing_of_events_without_identity() {
+    events_without_identity_claim_nothing::<Splunk>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinel_claims_nothing_of_events_without_identity() {
+    events_without_identity_claim_nothing::<Sentinel>().await;
+}
+
 /// Before 9.0.1 a search head has the first version of the search alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_splunk_is_asked_too() {

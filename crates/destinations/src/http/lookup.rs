@@ -73,6 +73,19 @@ pub(crate) fn spellings(identities: &[Identity]) -> [Vec<String>; 2] {
     [identities.iter().map(Identity::to_string).collect(), identities.iter().map(hyphenated).collect()]
 }
 
+/// Matches the texts that [`spellings`] finds, in any case.
+pub(crate) const AN_IDENTITY: &str = "(?i)^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$";
+
+/// Fails if events of the lane have no identity that a question finds: each may be any event.
+pub(crate) fn refuse_unnamed(number: u64, place: &str, field: &str) -> Result<(), Inconclusive> {
+    if number == 0 {
+        return Ok(());
+    }
+    Err(Inconclusive::NoProof(format!(
+        "{place}: {number} events of this lane have no identity in `{field}`: each may be an event that is not found"
+    )))
+}
+
 /// Returns the identity that an answer has in one of its spellings.
 pub(crate) fn of_spelling(text: &str) -> Option<Identity> {
     text.replace('-', "").parse().ok()

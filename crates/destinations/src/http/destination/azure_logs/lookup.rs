@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::Endpoint;
-use crate::http::lookup::{LookupClient, by_status, of_spelling, spellings};
+use crate::http::lookup::{AN_IDENTITY, LookupClient, by_status, of_spelling, refuse_unnamed, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: 80 KB of text at most.
@@ -46,6 +46,12 @@ struct Table {
     name: String,
     columns: Vec<Column>,
     rows: Vec<Vec<Value>>,
+}
+
+impl Table {
+    fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
 }
 
 #[derive(Deserialize)]
@@ -98,13 +104,40 @@ impl Workspace {
             "{table} | where {condition} | summarize n = count(), t = min(EventTime) by EventId | take {}",
             most + 1
         );
-        let question = json!({ "query": query }).to_string();
-        let response = self.client.post(&self.url, "application/json", question).await?;
-        let found = proof(&response, table)?;
+        let found = proof(&self.ask(&query).await?, table)?;
         if found.len() > most {
             return Err(Inconclusive::TooLarge(format!("{table}: more than {most} events are in one answer")));
         }
         Ok(found)
+    }
+
+    async fn ask(&self, query: &str) -> Result<Response, Inconclusive> {
+        let question = json!({ "query": query }).to_string();
+        self.client.post(&self.url, "application/json", question).await
+    }
+
+    /// A transformation may have emptied or changed the identity of an event that is there. It may have emptied
+    /// pipeline and stream too. Another table may have rows of others, and lack these columns.
+    async fn refuse_unnamed(&self) -> Result<(), Inconclusive> {
+        let Self { table, pipeline, stream, elsewhere, .. } = self;
+        let pipeline = json!(pipeline);
+        let own =
+            format!("(isempty(Pipeline) or Pipeline == {pipeline}) and (isempty(Stream) or Stream == \"{stream}\")");
+        let of_other = format!(
+            "column_ifexists(\"Pipeline\", \"\") == {pipeline} and column_ifexists(\"Stream\", \"\") == \"{stream}\""
+        );
+        let others = elsewhere.iter().map(|table| (table, &of_other));
+        for (table, of_lane) in [(table, &own)].into_iter().chain(others) {
+            let unnamed = format!("not(EventId matches regex @\"{AN_IDENTITY}\")");
+            let query = format!("{table} | where {of_lane} | where {unnamed} | summarize n = count()");
+            let result = table_of(&self.ask(&query).await?, table)?;
+            let uncounted = || Inconclusive::NoProof(format!("{table}: events without an identity are not counted"));
+            let count = result.column("n").ok_or_else(uncounted)?;
+            let [row] = result.rows.as_slice() else { return Err(uncounted()) };
+            let number = row.get(count).and_then(Value::as_u64).ok_or_else(uncounted)?;
+            refuse_unnamed(number, &format!("table `{table}`"), "EventId")?;
+        }
+        Ok(())
     }
 
     /// Returns the place of each found event in `identities`, and the number of its copies. `spelled` are the
@@ -125,8 +158,8 @@ impl Workspace {
     }
 }
 
-/// The events of an answer about all that the query has to look at.
-fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Inconclusive> {
+/// The result of an answer about all that the query has to look at.
+fn table_of(response: &Response, table: &str) -> Result<Table, Inconclusive> {
     let view = response.view(0);
     let inconclusive = |reason: &str| Inconclusive::NoProof(view.excerpt(&format!("{table}: {reason}")));
     if response.status == StatusCode::BAD_REQUEST
@@ -149,13 +182,19 @@ fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Inconclusive> {
     if let Some(error) = error {
         return Err(inconclusive(&format!("the answer has a part of the result alone: {}", error.text())));
     }
-    let result = tables.iter().find(|table| table.name == "PrimaryResult");
-    let result = result.ok_or_else(|| inconclusive("the answer has no result"))?;
-    let column = |name: &str| result.columns.iter().position(|column| column.name == name);
-    let (Some(id), Some(count)) = (column("EventId"), column("n")) else {
+    let result = tables.into_iter().find(|table| table.name == "PrimaryResult");
+    result.ok_or_else(|| inconclusive("the answer has no result"))
+}
+
+/// The events of an answer.
+fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Inconclusive> {
+    let view = response.view(0);
+    let inconclusive = |reason: &str| Inconclusive::NoProof(view.excerpt(&format!("{table}: {reason}")));
+    let result = table_of(response, table)?;
+    let (Some(id), Some(count)) = (result.column("EventId"), result.column("n")) else {
         return Err(inconclusive("the answer lacks a column that was asked for"));
     };
-    let time = column("t");
+    let time = result.column("t");
     let event = |row: &Vec<Value>| {
         let id = row.get(id)?.as_str()?;
         Some(Found {
@@ -212,6 +251,7 @@ impl Lookup for Workspace {
 
     /// A transformation may also have changed the pipeline of an event, or the spelling of its identity.
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
+        self.refuse_unnamed().await?;
         let mut places = vec![None; identities.len()];
         let changed = format!("`{}` (table), with another pipeline, stream or spelling", self.table);
         let others = self.elsewhere.iter().map(|table| (table, format!("`{table}` (table)")));

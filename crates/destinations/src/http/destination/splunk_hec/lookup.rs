@@ -15,7 +15,7 @@ use serde_json::json;
 use url::form_urlencoded::Serializer;
 
 use crate::http::Endpoint;
-use crate::http::lookup::{LookupClient, by_status, of_spelling, spellings};
+use crate::http::lookup::{AN_IDENTITY, LookupClient, by_status, of_spelling, refuse_unnamed, spellings};
 use crate::http::transport::exchange::Response;
 
 /// The most identities of one question: the text of a search has a limit.
@@ -56,6 +56,8 @@ struct Line {
 /// All values are texts.
 #[derive(Deserialize)]
 struct Row {
+    /// Empty in a row that counts events without an identity.
+    #[serde(default)]
     event_id: String,
     count: String,
     #[serde(default)]
@@ -88,7 +90,7 @@ impl SearchHead {
         format!("pipeline={} stream={stream}", json!(pipeline))
     }
 
-    async fn rows(&self, search: &str, from: &str, to: &str) -> Result<Vec<(Identity, u32, Row)>, Inconclusive> {
+    async fn answer(&self, search: &str, from: &str, to: &str) -> Result<Vec<Row>, Inconclusive> {
         let form = Serializer::new(String::new())
             .append_pair("search", search)
             .append_pair("earliest_time", from)
@@ -104,13 +106,34 @@ impl SearchHead {
         if response.status == StatusCode::NOT_FOUND {
             response = post(first).await?;
         }
+        proof(&response)
+    }
+
+    async fn rows(&self, search: &str, from: &str, to: &str) -> Result<Vec<(Identity, u32, Row)>, Inconclusive> {
         let row = |row: Row| {
             let identity = of_spelling(&row.event_id)?;
             Some((identity, row.count.parse().ok()?, row))
         };
         let foreign =
             || Inconclusive::NoProof("the search answers with a row that has no identity or count".to_owned());
-        proof(&response)?.into_iter().map(|found| row(found).ok_or_else(foreign)).collect()
+        self.answer(search, from, to).await?.into_iter().map(|found| row(found).ok_or_else(foreign)).collect()
+    }
+
+    /// An ingest rule may have removed or changed the identity of an event that is there. A count `by event_id` has no
+    /// event without the field, so these are counted alone.
+    async fn refuse_unnamed(&self, indexes: &[String]) -> Result<(), Inconclusive> {
+        let of_lane = self.of_lane();
+        let without = count_events(indexes, &format!("{of_lane} NOT event_id=*"));
+        let by_identity = search("count", indexes, &of_lane, "event_id");
+        let changed =
+            format!("{by_identity} | eval n=if(match(event_id, \"{AN_IDENTITY}\"), 0, count) | stats sum(n) as count");
+        let mut unnamed = 0_u64;
+        for search in [without, changed] {
+            let rows = self.answer(&search, "0", END_OF_TIME).await?;
+            let [Row { count, .. }] = rows.as_slice() else { return Err(uncounted()) };
+            unnamed = unnamed.saturating_add(count.parse().map_err(|_| uncounted())?);
+        }
+        refuse_unnamed(unnamed, &format!("index `{}`", indexes.join("`, `")), "event_id")
     }
 
     /// Returns the place of each found event in `identities`, the number of its copies, and its index if `by` names it.
@@ -163,9 +186,22 @@ impl SearchHead {
 
 /// Counts the events in these indexes that fulfil a condition, `by` these fields.
 fn search(aggregates: &str, indexes: &[String], condition: &str, by: &str) -> String {
-    let indexes: Vec<String> = indexes.iter().map(|index| format!("index={}", json!(index))).collect();
-    let indexes = indexes.join(" OR ");
+    let indexes = any_of(indexes);
     format!("| tstats include_reduced_buckets=t {aggregates} where ({indexes}) {condition} by {by}")
+}
+
+/// Counts the events in these indexes that fulfil a condition, in one row.
+fn count_events(indexes: &[String], condition: &str) -> String {
+    format!("| tstats include_reduced_buckets=t count where ({}) {condition}", any_of(indexes))
+}
+
+fn any_of(indexes: &[String]) -> String {
+    let indexes: Vec<String> = indexes.iter().map(|index| format!("index={}", json!(index))).collect();
+    indexes.join(" OR ")
+}
+
+fn uncounted() -> Inconclusive {
+    Inconclusive::NoProof("the search does not count the events without an identity".to_owned())
 }
 
 /// The rows of an answer about all that the search has to look at.
@@ -262,6 +298,7 @@ impl Lookup for SearchHead {
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let mut places = vec![None; identities.len()];
         let indexes: Vec<String> = [&self.index].into_iter().chain(&self.elsewhere).cloned().collect();
+        self.refuse_unnamed(&indexes).await?;
         for spelled in spellings(identities) {
             for (place, _, index) in self.found(&indexes, "", &spelled, "event_id index", identities).await? {
                 let changed = if index == self.index { ", with another pipeline, stream or spelling" } else { "" };

@@ -194,6 +194,42 @@ async fn a_list_that_ended_early_is_not_judged_to_its_end() {
     assert!(exit.code == Some(1) && exit.stderr.contains(&line), "{}", exit.stderr);
 }
 
+/// A tool writes an empty or masked line for an event whose column is empty. An empty last line is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_or_masked_line_may_be_any_event() {
+    let harness = two_streams().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let delivered: BTreeSet<String> = harness.sink.ledger().counts().into_keys().collect();
+    let is_within = |id: &String| delivered.contains(id) && ![delivered.first(), delivered.last()].contains(&Some(id));
+    let removed = settled(&harness, 8 * 24 - 3, 3).into_iter().find(is_within).unwrap();
+    let mut lines: Vec<String> = delivered.into_iter().filter(|id| *id != removed).collect();
+    lines.extend(uncut(lines.len()));
+    for masked in ["", " ", "***", "???", "___", "---"] {
+        let mut lines = lines.clone();
+        lines.insert(4, masked.to_owned());
+        let exit = judge(&harness, &lines, &[]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(lane["unseen"].as_str().is_some_and(|text| text.contains("the first is line 5")), "{masked:?} {lane}");
+        assert_eq!((exit.code, &lane["hours"]), (Some(1), &json!([])), "{masked:?} {lane}");
+    }
+    let list = harness.path("list");
+    let last_is_empty = [lines.clone(), vec![String::new()]].concat();
+    let exit = judge(&harness, &last_is_empty, &["--list", list.to_str().unwrap()]).await;
+    assert_eq!((exit.code, listed(&list)), (Some(1), BTreeSet::from([removed])), "{}{}", exit.stdout, exit.stderr);
+
+    // A power of two, with a heading and without one.
+    let power = lines.len().next_power_of_two();
+    lines.resize(power, "f".repeat(32));
+    let heading = "event_id".to_owned();
+    for (heading, rows) in [(None, power), (None, power - 1), (Some(&heading), power), (Some(&heading), power - 1)] {
+        let lines: Vec<String> = heading.into_iter().chain(lines.iter().take(rows)).cloned().collect();
+        let exit = judge(&harness, &lines, &[]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(lane["unseen"].as_str().is_some_and(|text| text.contains("may have been cut")), "{rows} {lane}");
+        assert_eq!((exit.code, &lane["hours"]), (Some(1), &json!([])), "{rows} {lane}");
+    }
+}
+
 /// A label may have any text: that of the documented command finds the header of the event.
 #[test]
 fn the_documented_command_finds_the_first_header_alone() {

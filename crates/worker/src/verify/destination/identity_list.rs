@@ -28,6 +28,8 @@ const CAPS: [u64; 18] = [
     10, 20, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 100_000, 200_000, 500_000,
     1_000_000,
 ];
+/// Tools also truncate at a power of two from this one on, with or without the line of a heading.
+const FIRST_POWER: u32 = 10;
 /// Several results in one list, each truncated at a limit, have a multiple of this number of lines.
 const ROUND: u64 = 50;
 /// One line in this number may have been removed as a copy, if a list has no copies.
@@ -54,7 +56,8 @@ pub struct IdentityList {
     /// Lines with an identity.
     lines: u64,
     has_heading: bool,
-    /// Lines with text that do not have the one identity of an event, or were truncated.
+    has_empty_end: bool,
+    /// Lines that do not have the one identity of an event, or were truncated.
     pub other_lines: u64,
     /// The number of the first of these other lines.
     pub first_other: u64,
@@ -117,16 +120,16 @@ impl IdentityList {
             each_chunk(&mut file, &mut take)?
         }
         let is_open = !matches!(last.get(), b'\n' | b'\r');
-        take(b"\n")?;
         if is_open {
+            take(b"\n")?;
             line.end_of_list();
         }
-        let Line { others: other_lines, first_other, has_heading, .. } = line;
+        let Line { others: other_lines, first_other, has_heading, is_after_empty: has_empty_end, .. } = line;
         let sorted = sorter.finish()?;
         let distinct = sorted.distinct();
         let later = Mutex::new(later.finish()?);
         let sorted = Mutex::new(sorted);
-        Ok(Self { name, as_of, sorted, later, distinct, lines, has_heading, other_lines, first_other })
+        Ok(Self { name, as_of, sorted, later, distinct, lines, has_heading, has_empty_end, other_lines, first_other })
     }
 
     /// The number of different identities.
@@ -191,12 +194,14 @@ impl IdentityList {
     /// Returns the limit at which the result may have been truncated. Rows without an identity count, and so do copies
     /// that somebody may have removed.
     fn cut_at(&self) -> Option<u64> {
-        let Self { lines, other_lines, distinct, has_heading, .. } = *self;
-        let rows = lines.saturating_add(other_lines).saturating_add(u64::from(has_heading));
+        let Self { lines, other_lines, distinct, has_heading, has_empty_end, .. } = *self;
+        let more = u64::from(has_heading) + u64::from(has_empty_end);
+        let rows = lines.saturating_add(other_lines).saturating_add(more);
         let copies = if distinct == lines { lines / (COPIES - 1) } else { 0 };
         let is_round = |rows: &u64| *rows > 0 && rows.is_multiple_of(ROUND);
-        let cap = CAPS.into_iter().find(|cap| (lines..=rows.saturating_add(copies)).contains(cap));
-        [lines, rows].into_iter().find(is_round).or(cap)
+        let powers = (FIRST_POWER..u64::BITS).map(|power| 1 << power).flat_map(|power: u64| [power - 1, power]);
+        let cap = CAPS.into_iter().chain(powers).find(|cap| (lines..=rows.saturating_add(copies)).contains(cap));
+        (lines..=rows).find(is_round).or(cap)
     }
 
     fn unread(&self, error: &io::Error) -> Inconclusive {
@@ -359,6 +364,9 @@ struct Line {
     has_empty: bool,
     /// Number of visible characters that only separate values.
     separators: u64,
+    brackets: u64,
+    /// The last line was empty. It may be the end of the list.
+    is_after_empty: bool,
     base64: Base64,
     /// The number of the line, which begins at 0.
     number: u64,
@@ -384,8 +392,9 @@ impl Line {
         self.is_row |= byte.is_ascii_digit() || byte == b':' || self.word > WORD;
         self.has_text |= is_letter;
         if byte > b' ' {
-            self.has_empty |= matches!(&[self.last_visible, byte], b"\"\"" | b"''" | b"{}");
+            self.has_empty |= matches!(&[self.last_visible, byte], b"\"\"" | b"''" | b"{}" | b"[]");
             self.separators += u64::from(matches!(byte, b',' | b';'));
+            self.brackets += u64::from(matches!(byte, b'[' | b']' | b'{' | b'}'));
             self.last_visible = byte;
             self.length += 1;
         }
@@ -445,6 +454,11 @@ impl Line {
     }
 
     fn end_of_line(&mut self) {
+        // Another line comes after the empty one.
+        if self.is_after_empty {
+            self.doubt();
+        }
+        self.is_after_empty = self.length == 0;
         self.number += 1;
         if self.has_text && self.found == 0 && !self.has_begun && !self.is_row {
             self.has_heading = true;
@@ -454,14 +468,14 @@ impl Line {
         self.has_begun |= self.has_text;
         self.lengths = [self.lengths[1], self.length];
         (self.has_text, self.is_row, self.found, self.length) = (false, false, 0, 0);
-        (self.last_visible, self.has_empty, self.separators) = (0, false, 0);
+        (self.last_visible, self.has_empty, self.separators, self.brackets) = (0, false, 0, 0);
     }
 
-    /// Whether the line has no text, and is the row of an event all the same. Brackets alone are none.
+    /// Whether the line has no text, and may be the row of an event all the same: its identity may be masked. Brackets
+    /// alone, with what separates them, are none.
     fn is_empty_row(&self) -> bool {
-        let is_dash = self.length == 1 && self.last_visible == b'-';
-        let is_empty = self.has_empty || is_dash || self.length > 0 && self.separators == self.length;
-        !self.has_text && is_empty
+        let are_brackets = self.brackets > 0 && self.brackets + self.separators == self.length && !self.has_empty;
+        !self.has_text && self.length > 0 && !are_brackets
     }
 
     /// Ends a list whose last line had no end. The last line of a truncated list is not as long as others.
@@ -524,7 +538,7 @@ mod tests {
         let long = "a".repeat(64);
         for (text, expected) in [
             (format!("{ONE}\n{TWO}\n"), (vec![1, 1], 2, 0)),
-            (format!("\n{ONE}\r\n\n {}", ONE.to_uppercase()), (vec![0, 2], 1, 0)),
+            (format!("\n{ONE}\r\n\n {}", ONE.to_uppercase()), (vec![0, 2], 1, 2)),
             (format!(r#"{{"_id":"{ONE}","other":"{TWO}"}}"#), (vec![0, 1], 1, 0)),
             (format!("pipeline=acme,id={ONE},stream=activities\n"), (vec![0, 1], 1, 0)),
             (format!("identity\n{long}\n{ONE}0\n0{ONE}\n{long},{TWO}\n"), (vec![1, 0], 1, 3)),
@@ -605,7 +619,16 @@ mod tests {
             (998, 1, 0, false),
             (960, 1, 0, false),
             (947, 1, 0, true),
-            (1_001, 1, 0, true),
+            (1_025, 1, 0, true),
+            // Powers of two, and a heading among them.
+            (1_024, 2, 0, false),
+            (1_023, 2, 0, false),
+            (1_022, 2, 0, true),
+            (1_025, 2, 0, true),
+            (2_048, 2, 0, false),
+            (16_383, 2, 0, false),
+            (16_385, 2, 0, true),
+            (7_801, 1, 0, false),
             // An answer an hour, each cut at 50.
             (1_200, 2, 0, false),
             (1_201, 2, 0, true),
@@ -650,6 +673,11 @@ mod tests {
             "{},",
             ",",
             "-",
+            "---",
+            "***",
+            "???",
+            "\"___\",",
+            "[],",
             "message ",
             "(223 rows)",
             r#"{"error":{"root_cause":[{"type":"search_context_missing_exception"}]},"status":404}"#,
@@ -664,6 +692,14 @@ mod tests {
                     assert!(!is_proof(&changed).await, "{name}: {other}");
                 }
             }
+            // Empty, as the row of an event without an identity. An empty last line has none.
+            let (middle, _) = text.match_indices('\n').nth(100).unwrap();
+            for empty in ["\n", " \t\r\n"] {
+                assert!(!is_proof(&format!("{}\n{empty}{}", &text[..middle], &text[middle + 1..])).await, "{name}");
+                assert!(!is_proof(&format!("{empty}{text}")).await, "{name}");
+                assert!(is_proof(&format!("{text}{empty}")).await, "{name}");
+                assert!(!is_proof(&format!("{text}{empty}{empty}")).await, "{name}");
+            }
             // Cut by bytes, amid a line.
             let end = text.match_indices('\n').nth(200).unwrap().0;
             let start = text[..end].rfind('\n').unwrap() + 1;
@@ -677,12 +713,15 @@ mod tests {
     #[test]
     fn the_first_line_without_an_identity_is_named() {
         for (text, expected) in [
-            (format!("{ONE}\n\nx\ny\n"), (2, 3)),
+            (format!("{ONE}\n\nx\ny\n"), (3, 2)),
+            (format!("{ONE}\n\n\n"), (1, 2)),
+            (format!("{ONE}\r\n\r\n"), (0, 0)),
             (format!("{ONE}\r\n{TWO}\r\n{}", &ONE[1..]), (1, 3)),
             (format!("{ONE}\r{TWO}\rx\r"), (1, 3)),
             (format!("\"id\"\n{ONE}\nx"), (1, 3)),
             (ONE.to_owned(), (0, 0)),
-            (format!("[\n\"{ONE}\",\n\"{TWO}\"\n]\n---\n\u{1a}"), (0, 0)),
+            (format!("[\n\"{ONE}\",\n\"{TWO}\"\n],[\n]\n\u{1a}"), (0, 0)),
+            (format!("{ONE}\n---\n"), (1, 2)),
             // A line that is cut after its identity, and one that is not.
             (format!("{{\"a\":\"{ONE}\"}}\n{{\"a\":\"{TWO}\""), (1, 2)),
             (format!("{{\"a\":\"{ONE}\"}}\n{{\"a\":\"{TWO}\"}}"), (0, 0)),

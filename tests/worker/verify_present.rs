@@ -337,7 +337,8 @@ async fn a_repair_does_not_explain_dead_letters_that_were_purged() {
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let delivered: Vec<String> = harness.sink.ledger().counts().into_keys().collect();
     assert!(late.iter().all(|id| delivered.contains(id)), "{}", exit.stdout);
-    let exit = judge_threats(&harness, &delivered).await;
+    let lines: Vec<String> = delivered.iter().cloned().chain(uncut(delivered.len())).collect();
+    let exit = judge_threats(&harness, &lines).await;
     let lane = &lanes(&exit)[0];
     assert!(lane["unseen"].as_str().is_some_and(|reason| reason.contains("no replay has delivered it")), "{lane}");
     assert_eq!((exit.code, sum(lane, "missing")), (Some(1), 0), "{lane}");

@@ -295,6 +295,14 @@ impl Judgement {
         if self.report.missing() > 0 && !has_dead_letters {
             self.report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());
         }
+        let is_unproven = |(hour, row): (&Hour, &HourRow)| row.missing > 0 && !self.ledger.contains_key(hour);
+        if self.report.hours.iter().any(is_unproven) {
+            self.report.not_judged.push(
+                "other settings: the ledger does not know which events were delivered, so what was excluded at that \
+                 time is missing, too, and a repair delivers it"
+                    .to_owned(),
+            );
+        }
         let Some(from) = self.leading.judged_from() else { return };
         let absent = self.absent_before;
         self.report.not_judged.push(format!(

@@ -824,3 +824,50 @@ async fn what_changed_since_the_lane_has_read_is_named() {
     );
     assert_eq!((exit.code, sum(lane, "missing")), (Some(1), 0), "{lane}");
 }
+
+/// What was delivered, and is excluded now or gone from the console, is not asked for. If it is gone from the cluster
+/// too, the sums tell that something is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delivered_events_that_nobody_names_are_not_passed_over() {
+    let (harness, elastic) = delivered().await;
+    let host = harness.server.address().to_string();
+    let there = elastic.contract(|elastic| elastic.in_target());
+    let identity = |id: u64| Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string();
+    let purged = created_between(&harness, hour(10), hour(8)).into_iter().filter(|id| there.contains(&identity(*id)));
+    let purged: Vec<u64> = purged.take(5).collect();
+    assert_eq!(purged.len(), 5);
+    for id in &purged {
+        assert!(harness.console().remove(Kind::Activities, *id));
+    }
+    let is_unnamed = |lane: &Value, count: usize| {
+        lane["not_judged"].to_string().contains(&format!("the ledger has {count} delivered events that the console"))
+    };
+
+    // What only the console has removed is there, by sums. Where no sum can tell, a line says so.
+    let exit = ask(&harness, &[]).await;
+    assert_eq!((exit.code, is_unnamed(&lanes(&exit)[0], 5)), (Some(0), false), "{}", exit.stdout);
+    let all: Vec<String> = there.iter().cloned().chain(["f".repeat(32), "f".repeat(32)]).collect();
+    harness.write("ids", &all.join("\n"));
+    let exit = harness.verify_until(hour(1), &["--present", "ids", "--format", "json"]).await;
+    assert_eq!((exit.code, is_unnamed(&lanes(&exit)[0], 5)), (Some(0), true), "{}", exit.stdout);
+
+    // Gone from both.
+    remove(&elastic, &purged.iter().map(|id| identity(*id)).collect());
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((exit.code, &lane["doubted"], sum(lane, "missing")), (Some(1), &json!(5), 0), "{lane}");
+    assert!(is_unnamed(lane, 5), "{lane}");
+
+    // Excluded since: whatever is gone is not owed by the settings of now.
+    let sink = json!({
+        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    });
+    let transform = json!({ "schema": "ecs", "drop": [".activityType == 3400 || true"] });
+    let streams = json!({ "activities": { "since": "10d" } });
+    harness.put_changed("acme", json!({ "sinks": [sink], "transform": transform, "streams": streams }));
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["doubted"].as_u64().is_some_and(|doubted| doubted > 5), "{lane}");
+    assert_eq!((exit.code, sum(lane, "missing"), &lane["returned"]), (Some(1), 0, &Value::Null), "{lane}");
+}

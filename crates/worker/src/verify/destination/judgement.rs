@@ -272,6 +272,40 @@ impl Judgement {
             .push(format!("from {from} on: {absent} of the newest owed events are not there: did the list end early?"));
     }
 
+    /// Says how many delivered events were not asked for, of the hours that are not judged by sums: the console or the
+    /// settings of now do not name them. It is no doubt if the console may have removed them all, and no hour of the lane
+    /// agrees by sums: then an hour in which all of them are there looks the same.
+    fn leave_unnamed(&mut self) {
+        let lists = self.report.hours.values().any(|row| row.by_sums);
+        let mut doubted: BTreeMap<Hour, u64> = BTreeMap::new();
+        let mut removed: BTreeMap<Hour, u64> = BTreeMap::new();
+        for (hour, row) in self.report.hours.iter().filter(|(hour, row)| !row.by_sums && !self.left.contains(hour)) {
+            let Some(HourSums { accounted, delivered }) = self.ledger.get(hour) else { continue };
+            // A dead letter of a repair was delivered before.
+            let undelivered = accounted.count.saturating_sub(delivered.count);
+            let named = row.owed + row.gone + row.dead_letters.saturating_sub(undelivered);
+            let unnamed = delivered.count.saturating_sub(named);
+            let shown = row.owed + row.gone + row.excluded + row.dead_letters;
+            let is_removal = unnamed <= accounted.count.saturating_sub(shown);
+            if unnamed > 0 {
+                let hours = if is_removal && !lists { &mut removed } else { &mut doubted };
+                hours.insert(*hour, unnamed);
+            }
+        }
+        self.report.doubted += doubted.values().sum::<u64>();
+        for (hours, why) in [
+            (doubted, "that the console or the settings of now do not name: they may be missing"),
+            (removed, "that the console has removed: no hour agrees by sums, so nothing says whether they are there"),
+        ] {
+            if let Some(first) = hours.keys().next() {
+                let (count, unnamed) = (hours.len(), hours.values().sum::<u64>());
+                self.report.not_judged.push(format!(
+                    "{count} hours, the first from {first}: the ledger has {unnamed} delivered events {why}"
+                ));
+            }
+        }
+    }
+
     /// Says how many records are not compared since they changed later than `until`. It is no doubt if a working lane may
     /// not have delivered them yet.
     pub fn leave_changed(&mut self, until: Timestamp) {
@@ -291,6 +325,7 @@ impl Judgement {
     /// Removes the hours of which nothing is claimed, and says which beginning is not judged. Says that dead letters
     /// look missing if none were read.
     pub fn finish(&mut self, has_dead_letters: bool) {
+        self.leave_unnamed();
         self.report.hours.retain(|hour, _| !self.left.contains(hour));
         if self.report.missing() > 0 && !has_dead_letters {
             self.report.not_judged.push("dead letters: without --dead-letters they are missing, too".to_owned());

@@ -347,7 +347,7 @@ impl LaneComparison<'_> {
                 Some((hour, HourSums { accounted, delivered: account.delivered(hour)? }))
             })
             .collect();
-        self.has_sums = (hours.end.0 - hours.start.0) as usize == self.judgement.ledger.len();
+        self.has_sums = self.judgement.ledger.len() as u64 == u64::from(hours.end.0 - hours.start.0);
         let agreeing = self.target.agreeing(hours.clone(), |hour| account.delivered(hour)).await?;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
             match agreeing.get(&hour) {

@@ -126,8 +126,8 @@ impl LaneDeadLetters {
         };
         Ok((replayed(options, lane, from).await? == 0).then(|| {
             format!(
-                "the lane's dead letter of {last:.0} is not there, and no replay has delivered it: it was purged, or the \
-                 worker keeps dead letters on another machine"
+                "the lane's dead letter of {last:.0} is not there, and no replay has delivered it: it was purged, or \
+                 the worker keeps dead letters on another machine"
             )
         }))
     }
@@ -163,8 +163,8 @@ async fn doubt_of_counts(
     Ok((dead_letters > read + replayed).then(|| {
         format!(
             "the lane has stored {dead_letters} dead letters since {since:.0}, {location} has {read} of them, and \
-             replays are known to have delivered {replayed}: give the worker's `--dead-letters`; those that were purged \
-             look like missing ones"
+             replays are known to have delivered {replayed}: give the worker's `--dead-letters`; those that were \
+             purged look like missing ones"
         )
     }))
 }
@@ -178,9 +178,9 @@ async fn stored(options: &Options, lane: &LaneId, live: &dyn Store, since: Times
     Ok(Usage::decode(&bytes).map_or(1, |usage| usage.within(since, until).counts.dead_letters))
 }
 
-/// Returns how many of the dead letters that were stored from this hour on are known to be replayed. The events of other
-/// commands, such as repairs, were no dead letters. The hour is that of storing; for records that are counted it is that
-/// of creation, which is no later, so that none of an earlier dead letter counts.
+/// Returns how many of the dead letters that were stored from this hour on are known to be replayed. The events of
+/// other commands, such as repairs, were no dead letters. The hour is that of storing. For records that are counted it
+/// is that of creation, which is no later, so that none of an earlier dead letter counts.
 async fn replayed(options: &Options, lane: &LaneId, from: Hour) -> Result<u64, VerifyError> {
     let replays = options.read_state(Some(&replays_area(&lane.pipeline))).await?;
     let mut replayed = 0;

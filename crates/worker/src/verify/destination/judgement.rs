@@ -146,8 +146,8 @@ impl Judgement {
         identities.into_iter().for_each(|identity| sum.add(identity));
     }
 
-    /// True if every accounted record that is owed now was delivered, so that one that is not there is missing. The sums
-    /// have the identities, so that equal numbers of other records do not pass. Also true where the ledger has no sums.
+    /// True if every accounted record that is owed now was delivered, so that one that is not there is missing. The
+    /// sums have the identities, so that equal numbers of other records do not pass. Also true without such sums.
     fn owes_only_delivered(&self, hour: Hour) -> bool {
         let Some(HourSums { accounted, delivered }) = self.ledger.get(&hour) else { return true };
         let mut settled = *delivered;
@@ -273,8 +273,8 @@ impl Judgement {
     }
 
     /// Says how many delivered events were not asked for, of the hours that are not judged by sums: the console or the
-    /// settings of now do not name them. It is no doubt if the console may have removed them all, and no hour of the lane
-    /// agrees by sums: then an hour in which all of them are there looks the same.
+    /// settings of now do not name them. It is no doubt if the console may have removed them all, and no hour of the
+    /// lane agrees by sums: then an hour in which all of them are there looks the same.
     fn leave_unnamed(&mut self) {
         let lists = self.report.hours.values().any(|row| row.by_sums);
         let mut doubted: BTreeMap<Hour, u64> = BTreeMap::new();
@@ -306,8 +306,8 @@ impl Judgement {
         }
     }
 
-    /// Says how many records are not compared since they changed later than `until`. It is no doubt if a working lane may
-    /// not have delivered them yet.
+    /// Says how many records are not compared since they changed later than `until`. It is no doubt if a working lane
+    /// may not have delivered them yet.
     pub fn leave_changed(&mut self, until: Timestamp) {
         let Self { changed, overdue, report, .. } = self;
         if *changed == 0 {

@@ -795,7 +795,7 @@ async fn what_changed_since_the_lane_has_read_is_named() {
     let owed = sum(&lanes(&ask(&harness, &[]).await)[0], "owed");
     let created = |id: &u64| {
         let record = harness.console().record(Kind::Threats, *id).unwrap();
-        created_at(&serde_json::from_slice(&record).unwrap())
+        created_at(&serde_json::from_slice::<Value>(&record).unwrap()["threatInfo"])
     };
     let old = harness.console().ids(Kind::Threats).into_iter().filter(|id| (hour(22)..hour(3)).contains(&created(id)));
     let old: Vec<u64> = old.take(40).collect();

@@ -780,16 +780,13 @@ async fn what_changed_since_the_lane_has_read_is_named() {
         setup.span = Duration::from_secs(86_400);
     })
     .await;
-    let overlap = |overlap: &str| {
-        let sink = json!({
-            "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
-            "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
-        });
-        let threats = json!({ "since": "10d", "interval": "300ms", "overlap": overlap });
-        let streams = json!({ "threats": threats, "activities": null });
-        harness.put_changed("acme", json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": streams }));
-    };
-    overlap("5m");
+    let sink = json!({
+        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    });
+    let threats = json!({ "since": "10d", "interval": "300ms", "overlap": "5m" });
+    let streams = json!({ "threats": threats, "activities": null });
+    harness.put_changed("acme", json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": streams }));
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let owed = sum(&lanes(&ask(&harness, &[]).await)[0], "owed");
@@ -810,19 +807,6 @@ async fn what_changed_since_the_lane_has_read_is_named() {
     assert!(lane["not_judged"].to_string().contains(" records changed after 2"), "{lane}");
     assert!(sum(lane, "owed") < owed, "{lane}");
     assert_eq!((exit.code, &lane["doubted"], sum(lane, "missing")), (Some(0), &json!(0), 0), "{lane}");
-
-    // It should have read it by now.
-    overlap("1s");
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    let exit = ask(&harness, &[]).await;
-    let lane = &lanes(&exit)[0];
-    // The console's list does not show all of them.
-    let overdue = lane["doubted"].as_u64().filter(|overdue| (20..=40).contains(overdue)).unwrap();
-    assert!(
-        lane["not_judged"].to_string().contains(&format!("{overdue} of them it should have read by now")),
-        "{lane}"
-    );
-    assert_eq!((exit.code, sum(lane, "missing")), (Some(1), 0), "{lane}");
 }
 
 /// What was delivered, and is excluded now or gone from the console, is not asked for. If it is gone from the cluster

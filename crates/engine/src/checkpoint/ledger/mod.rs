@@ -32,7 +32,7 @@ use crate::checkpoint::journal::Journal;
 
 pub use entries::Sum;
 pub use former::FormerLedger;
-pub use hour::{Hour, repair_between};
+pub use hour::{Hour, MAX_UNSTORED, repair_between};
 pub use totals::LedgerTotals;
 
 pub use s1_forwarder_record::Accounting;

@@ -13,7 +13,7 @@ use s1_forwarder_state::dead_letters::{self, StoredDeadLetter};
 use s1_forwarder_telemetry::usage::Usage;
 
 use super::super::{VerifyError, replays_area};
-use crate::Options;
+use crate::{Options, usage_area};
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
@@ -76,7 +76,7 @@ impl LaneDeadLetters {
         let own = own.finish().map_err(unread)?;
         let former = former.finish().map_err(unread)?;
         let mut dead_letters = Self { own, former, lanes, doubt: None };
-        dead_letters.doubt = match dead_letters.doubt_of_place(options, lane, kept, since).await? {
+        dead_letters.doubt = match dead_letters.doubt_of_place(options, lane, kept, since, has_sums).await? {
             Some(doubt) => Some(doubt),
             None if has_sums => None,
             None => doubt_of_counts(options, lane, live, since, read).await?,
@@ -106,6 +106,7 @@ impl LaneDeadLetters {
         lane: &LaneId,
         kept: &KeptDeadLetters,
         since: Timestamp,
+        has_sums: bool,
     ) -> Result<Option<String>, VerifyError> {
         if let Some(last) = self.unread_since(kept.last_elsewhere, since)? {
             return Ok(Some(format!(
@@ -120,9 +121,12 @@ impl LaneDeadLetters {
             return Ok(Some(format!("the worker keeps the lane's dead letters elsewhere: give{}", kept.flags)));
         }
         // A replay may have delivered it, so that the sums or the counts decide.
+        if has_sums {
+            return Ok(None);
+        }
         let from = match Accounting::of(lane.stream) {
             Accounting::Records => Hour(0),
-            Accounting::Ids | Accounting::Nothing => Hour::of(last).unwrap_or_default(),
+            Accounting::Ids | Accounting::Nothing => Hour::from(since),
         };
         Ok((replayed(options, lane, from).await? == 0).then(|| {
             format!(
@@ -169,13 +173,17 @@ async fn doubt_of_counts(
     }))
 }
 
-/// Returns how many dead letters the lane's worker has stored since then.
+/// Returns how many dead letters the lane's worker and its backfills have stored since then.
 async fn stored(options: &Options, lane: &LaneId, live: &dyn Store, since: Timestamp) -> Result<u64, VerifyError> {
-    let key = CheckpointKey { lane: lane.clone(), part: StoredPart::Usage };
+    let commands = options.read_state(Some(usage_area())).await?;
     let until = options.clock.now().plus(Duration::from_secs(3_600));
-    let Some(bytes) = live.load(&key).await? else { return Ok(0) };
-    // Damaged counts may have had some.
-    Ok(Usage::decode(&bytes).map_or(1, |usage| usage.within(since, until).counts.dead_letters))
+    let mut dead_letters = 0;
+    for (store, part) in [(live, StoredPart::Usage), (&*commands, StoredPart::BackfillUsage)] {
+        let Some(bytes) = store.load(&CheckpointKey { lane: lane.clone(), part }).await? else { continue };
+        // Damaged counts may have had some.
+        dead_letters += Usage::decode(&bytes).map_or(1, |usage| usage.within(since, until).counts.dead_letters);
+    }
+    Ok(dead_letters)
 }
 
 /// Returns how many of the dead letters that were stored from this hour on are known to be replayed. The events of

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Hour, Sum};
-use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_record::Timestamp;
 
 use super::super::MAX_EXAMPLES;
 use super::owed_reader::Owed;
@@ -51,6 +51,8 @@ pub struct Judgement {
     absent_before: u64,
     /// What the ledger has of each hour, where it knows which records were delivered.
     pub ledger: BTreeMap<Hour, HourSums>,
+    /// The hours before this one were compared with a list of the target, if it gives lists.
+    pub listed_until: Hour,
     /// Sums of the records that the settings exclude now, and of the dead letters that were read.
     not_owed: BTreeMap<Hour, Sum>,
     /// Hours of which nothing is claimed, since their events may be absent for another reason.
@@ -101,6 +103,7 @@ impl Judgement {
             leading: Leading::default(),
             absent_before: 0,
             ledger: BTreeMap::new(),
+            listed_until: Hour::default(),
             not_owed: BTreeMap::new(),
             left: BTreeSet::new(),
             missing: is_for_repair.then(Vec::new),
@@ -140,10 +143,9 @@ impl Judgement {
         self.leave_beginning();
     }
 
-    /// Takes records of the hour that are excluded now, or dead letters.
-    pub fn add_not_owed(&mut self, hour: Hour, identities: impl IntoIterator<Item = Identity>) {
-        let sum = self.not_owed.entry(hour).or_default();
-        identities.into_iter().for_each(|identity| sum.add(identity));
+    /// Adds records of the hour that are excluded now, or dead letters.
+    pub fn add_not_owed(&mut self, hour: Hour, records: &Sum) {
+        self.not_owed.entry(hour).or_default().merge(records);
     }
 
     /// True if every accounted record that is owed now was delivered, so that one that is not there is missing. The
@@ -273,8 +275,8 @@ impl Judgement {
     }
 
     /// Says how many delivered events were not asked for, of the hours that are not judged by sums: the console or the
-    /// settings of now do not name them. It is no doubt if the console may have removed them all, and no hour of the
-    /// lane agrees by sums: then an hour in which all of them are there looks the same.
+    /// settings of now do not name them. It is no doubt if the console may have removed them all, and the hour was not
+    /// compared by sums: then an hour in which all of them are there looks the same.
     fn leave_unnamed(&mut self) {
         let lists = self.report.hours.values().any(|row| row.by_sums);
         let mut doubted: BTreeMap<Hour, u64> = BTreeMap::new();
@@ -284,18 +286,23 @@ impl Judgement {
             // A dead letter of a repair was delivered before.
             let undelivered = accounted.count.saturating_sub(delivered.count);
             let named = row.owed + row.gone + row.dead_letters.saturating_sub(undelivered);
-            let unnamed = delivered.count.saturating_sub(named);
+            // A command may have delivered an event again, which counts twice.
+            let unnamed = delivered.count.min(accounted.count).saturating_sub(named);
             let shown = row.owed + row.gone + row.excluded + row.dead_letters;
             let is_removal = unnamed <= accounted.count.saturating_sub(shown);
             if unnamed > 0 {
-                let hours = if is_removal && !lists { &mut removed } else { &mut doubted };
+                let was_listed = lists && *hour < self.listed_until;
+                let hours = if is_removal && !was_listed { &mut removed } else { &mut doubted };
                 hours.insert(*hour, unnamed);
             }
         }
         self.report.doubted += doubted.values().sum::<u64>();
         for (hours, why) in [
             (doubted, "that the console or the settings of now do not name: they may be missing"),
-            (removed, "that the console has removed: no hour agrees by sums, so nothing says whether they are there"),
+            (
+                removed,
+                "that the console has removed: they were not compared by sums, so nothing says whether they are there",
+            ),
         ] {
             if let Some(first) = hours.keys().next() {
                 let (count, unnamed) = (hours.len(), hours.values().sum::<u64>());
@@ -379,5 +386,16 @@ mod tests {
             (Some(Hour(2)), Some(Hour(2)), Some(Hour(3)))
         );
         assert_eq!(Leading::default().judged_from(), None);
+    }
+
+    #[test]
+    fn only_changes_that_the_lane_should_have_read_are_a_doubt() {
+        for (changed, overdue, doubted) in [(0, 0, 0), (3, 0, 0), (3, 2, 2)] {
+            let mut judgement = Judgement::new(DestinationReport::of("acme/threats/siem".parse().unwrap()), false);
+            (judgement.changed, judgement.overdue) = (changed, overdue);
+            judgement.leave_changed(Timestamp::default());
+            let DestinationReport { doubted: found, not_judged, .. } = judgement.report;
+            assert_eq!((found, not_judged.len()), (doubted, usize::from(changed > 0)), "{not_judged:?}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
+use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, MAX_UNSTORED, Sum};
 use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::lane::{KeptDeadLetters, LaneCheckpoint};
 use s1_forwarder_engine::sink::lookup::{Lookup, Retention};
@@ -337,7 +337,8 @@ impl LaneComparison<'_> {
             self.owed.changes = Some(Changes {
                 until: account.settled_until(stream).min(settled),
                 read_until: account.checkpoint.position.complete_until(),
-                due_until: settled.minus(self.spec.pull.settles_after()),
+                // The position of an idle lane is stored later.
+                due_until: settled.minus(self.spec.pull.settles_after() + MAX_UNSTORED),
             });
         }
         self.judgement.ledger = (hours.start.0..hours.end.0)
@@ -348,7 +349,8 @@ impl LaneComparison<'_> {
             })
             .collect();
         self.has_sums = self.judgement.ledger.len() as u64 == u64::from(hours.end.0 - hours.start.0);
-        let agreeing = self.target.agreeing(hours.clone(), |hour| account.delivered(hour)).await?;
+        let (agreeing, listed_until) = self.target.agreeing(hours.clone(), |hour| account.delivered(hour)).await?;
+        self.judgement.listed_until = listed_until;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
             match agreeing.get(&hour) {
                 Some(has_all) => self.uncompared.push((hour, HourPart::Agreed(*has_all))),
@@ -518,11 +520,11 @@ impl LaneComparison<'_> {
             owed: number,
             present: there.len() as u64,
             duplicates: there.iter().map(|owed| u64::from(copies_of(owed) - 1)).sum(),
-            excluded: excluded.len() as u64,
+            excluded: excluded.count,
             ..HourRow::default()
         };
         self.judgement.add_part(hour, &part);
-        self.judgement.add_not_owed(hour, excluded);
+        self.judgement.add_not_owed(hour, &excluded);
         let absent = absent.into_iter().map(|owed| Candidate { owed, hour }).collect();
         let absent = self.without_dead_letters(absent).await?;
         let there: Vec<Timestamp> = there.iter().map(|owed| owed.created).collect();
@@ -538,7 +540,9 @@ impl LaneComparison<'_> {
         }
         let dead = self.dead_letters().await?.occurrences(&identities(&candidates))?;
         for (Candidate { owed, hour }, _) in candidates.iter().zip(&dead).filter(|(_, copies)| **copies > 0) {
-            self.judgement.add_not_owed(*hour, [owed.identity]);
+            let mut dead_letter = Sum::default();
+            dead_letter.add(owed.identity);
+            self.judgement.add_not_owed(*hour, &dead_letter);
         }
         Ok(self.judgement.count_found(candidates, &dead, |row, _| {
             row.owed -= 1;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
 
 use compact_str::CompactString;
-use s1_forwarder_engine::checkpoint::ledger::Hour;
+use s1_forwarder_engine::checkpoint::ledger::{Hour, Sum};
 use s1_forwarder_engine::source::{PullSettings, PulledPage, Window};
 use s1_forwarder_engine::transform::Transformer;
 use s1_forwarder_record::{Identity, Timestamp};
@@ -36,8 +36,8 @@ pub struct Owed {
 pub struct PartRecords {
     /// Sorted, each once.
     pub owed: Vec<Owed>,
-    /// Records that the settings exclude. Sorted, each once.
-    pub excluded: Vec<Identity>,
+    /// The sum of the records that the settings exclude.
+    pub excluded: Sum,
     /// Number of records that are left out because they changed after [`Changes::until`].
     pub changed: u64,
     /// Number of those that a working lane would have read.
@@ -55,9 +55,9 @@ pub struct Changes {
     pub due_until: Timestamp,
 }
 
-impl PartRecords {
-    fn is_too_large(&self) -> bool {
-        self.owed.len() + self.excluded.len() > PART
+impl Changes {
+    fn is_overdue(&self, changed: Timestamp) -> bool {
+        self.read_until < changed && changed <= self.due_until
     }
 }
 
@@ -111,6 +111,7 @@ impl OwedReader {
     /// `None` if the part has too many records.
     async fn read(&mut self, part: Window) -> Result<Option<PartRecords>, VerifyError> {
         let mut records = PartRecords::default();
+        let mut excluded: Vec<Identity> = Vec::new();
         let Self { checker, transformer, changes } = self;
         let mut event = Vec::new();
         let mut is_dropped = |page: &PulledPage, range: &Range<usize>, identity: Identity| {
@@ -121,32 +122,33 @@ impl OwedReader {
             mapped.is_ok_and(|mapped| mapped.dropped.is_some() || mapped.withheld().is_some())
         };
         let visit = |page: &PulledPage| {
-            records.excluded.extend(page.excluded.iter().map(|record| record.identity));
+            excluded.extend(page.excluded.iter().map(|record| record.identity));
             for record in &page.records {
-                let changed = record.record_key.time;
-                if let Some(Changes { read_until, due_until, .. }) = changes.filter(|changes| changed > changes.until) {
-                    records.changed += 1;
-                    records.overdue += u64::from(read_until < changed && changed <= due_until);
+                if is_dropped(page, &record.range, record.identity) {
+                    excluded.push(record.identity);
                     continue;
                 }
-                if is_dropped(page, &record.range, record.identity) {
-                    records.excluded.push(record.identity);
+                let changed = record.record_key.time;
+                if let Some(changes) = changes.filter(|changes| changed > changes.until) {
+                    records.changed += 1;
+                    records.overdue += u64::from(changes.is_overdue(changed));
                     continue;
                 }
                 let created = record.record_key.created.unwrap_or(record.record_key.time);
                 let (identity, key) = (record.identity, record.record_key.id);
                 records.owed.push(Owed { identity, id: record.id.clone(), key, created });
             }
-            if records.is_too_large() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if records.owed.len() + excluded.len() > PART { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         checker.pages(part, &[], visit).await?;
-        if records.is_too_large() {
+        if records.owed.len() + excluded.len() > PART {
             return Ok(None);
         }
         records.owed.sort_unstable();
         records.owed.dedup();
-        records.excluded.sort_unstable();
-        records.excluded.dedup();
+        excluded.sort_unstable();
+        excluded.dedup();
+        excluded.into_iter().for_each(|identity| records.excluded.add(identity));
         Ok(Some(records))
     }
 
@@ -200,4 +202,17 @@ impl OwedReader {
 /// Splits a window into equal parts with about half as many records as one may have.
 fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
     split(whole, records.div_ceil(PART as u64 / 2).max(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_overdue_if_a_working_lane_would_have_read_it() {
+        let [read_until, due_until] = [10, 20].map(Timestamp::from_micros);
+        let changes = Changes { until: read_until, read_until, due_until };
+        let overdue = (8..24).filter(|time| changes.is_overdue(Timestamp::from_micros(*time)));
+        assert!(overdue.eq(11..=20));
+    }
 }

@@ -72,7 +72,8 @@ impl TargetReader {
 
     /// Returns the hours of which the destination has exactly the events that were delivered: its list has their sum.
     /// These hours need neither the console nor a question for identities. Another sum proves nothing, since the time
-    /// of an event may be in another hour than its creation.
+    /// of an event may be in another hour than its creation. The second value is the end of the hours that were
+    /// compared.
     ///
     /// # Errors
     /// If a temporary file cannot be used.
@@ -80,8 +81,9 @@ impl TargetReader {
         &mut self,
         hours: Range<Hour>,
         delivered: impl Fn(Hour) -> Option<Sum>,
-    ) -> Result<BTreeMap<Hour, HasAll>, End> {
+    ) -> Result<(BTreeMap<Hour, HasAll>, Hour), End> {
         let mut agreeing = BTreeMap::new();
+        let mut listed_until = hours.end;
         let mut sorter = IdentitySorter::default();
         let most = self.lookup.max_listed() as u64;
         let delivered = |hour: Hour| delivered(hour).filter(|sum| most > 0 && sum.count > 0);
@@ -95,7 +97,10 @@ impl TargetReader {
                 events += delivered(next).map_or(0, |sum| sum.count);
                 next = next.plus(1);
             }
-            let Some(listed) = self.list(first..next, events, &mut sorter).await? else { break };
+            let Some(listed) = self.list(first..next, events, &mut sorter).await? else {
+                listed_until = first;
+                break;
+            };
             let agrees = |hour: &Hour| {
                 let (sum, duplicates) = listed.get(hour).copied()?;
                 let has_all = HasAll { events: sum.count, duplicates };
@@ -108,7 +113,7 @@ impl TargetReader {
             }
         }
         self.listed = Some(sorter.finish().map_err(unsorted)?);
-        Ok(agreeing)
+        Ok((agreeing, listed_until))
     }
 
     /// Returns the sums of the destination's events, and the copies beyond the first. `None` if it gives no list. All

@@ -63,7 +63,7 @@ fn or_closed(printed: Result<()>) -> Result<()> {
     }
 }
 
-/// True if the reader of the command's output has ended.
+/// Returns whether the reader of the command's output has ended.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

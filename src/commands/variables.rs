@@ -362,7 +362,7 @@ fn is_service_link(name: &str) -> bool {
         || name.contains("_PORT_")
 }
 
-/// True if no flag has this variable with our prefix.
+/// Returns whether no flag has this variable with our prefix.
 fn is_unknown(name: &str) -> bool {
     name.starts_with(PREFIX) && VARIABLES.iter().all(|(known, ..)| *known != name) && !is_service_link(name)
 }

@@ -189,7 +189,7 @@ fn has_status(error: &str, is_meant: impl Fn(u16) -> bool) -> bool {
     status.is_some_and(is_meant)
 }
 
-/// True if the status of the answer in this text is 429 Too Many Requests.
+/// Returns whether the status of the answer in this text is 429 Too Many Requests.
 fn is_rate_limit(error: &str) -> bool {
     error.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| word == "429")
 }

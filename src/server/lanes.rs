@@ -132,7 +132,7 @@ pub struct FileRow {
 }
 
 impl FileRow {
-    /// True if nothing is delivered for the file's pipeline, because the file is invalid or gone.
+    /// Returns whether nothing is delivered for the file's pipeline, because the file is invalid or gone.
     pub fn runs_nothing(&self) -> bool {
         matches!(&*self.state, "not_started" | "removed") && self.problem.is_some()
     }
@@ -433,8 +433,8 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
     warnings
 }
 
-/// True if the lane does not fail, and one of its programs did. While the lane fails, the program's message about
-/// events is outdated.
+/// Returns whether the lane does not fail, and one of its programs did. While the lane fails, the program's message
+/// about events is outdated.
 pub(super) fn has_remap_problem(metrics: &LaneMetrics) -> bool {
     metrics.map.program_errors.load(Relaxed) > 0 && metrics.state_name().1
 }
@@ -500,7 +500,7 @@ impl LaneRow {
         format!("{}/{}/{}", self.pipeline, self.stream, self.sink)
     }
 
-    /// True if this is the name of the lane, or of its pipeline.
+    /// Returns whether this is the name of the lane, or of its pipeline.
     pub fn is_called(&self, name: &str) -> bool {
         self.pipeline == name || self.name() == name
     }
@@ -526,7 +526,7 @@ impl LaneRow {
         urgency(self.up, &self.state, self.silent == Some(true), !self.warnings.is_empty())
     }
 
-    /// True if the lane needs an operator: it fails, or waits for `state rename`.
+    /// Returns whether the lane needs an operator: it fails, or waits for `state rename`.
     pub fn needs_attention(&self) -> bool {
         needs_attention(self.up, &self.state)
     }

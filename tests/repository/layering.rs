@@ -32,7 +32,7 @@ fn module(name: &str) -> String {
 }
 
 /// The files of all crates: `engine::lane::run` is `crates/engine/src/lane/run.rs`, `program::main` is `src/main.rs`.
-fn files() -> BTreeMap<String, syn::File> {
+pub fn files() -> BTreeMap<String, syn::File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap());
     let crates = folders.map(|folder| (folder.file_name().into_string().unwrap(), folder.path().join("src")));

@@ -2,6 +2,7 @@
 
 mod chart_values;
 mod commands;
+mod comments;
 mod crates;
 mod definition;
 mod dependencies;

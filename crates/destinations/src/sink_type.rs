@@ -24,16 +24,16 @@ pub(super) const ADD_ENVELOPE: &str =
 pub trait SinkProperties {
     fn defaults(&self) -> SinkDefaults;
 
-    /// Whether the sinks are [`s1_forwarder_engine::sink::TransactionalSink`]s.
+    /// Returns whether the sinks are [`s1_forwarder_engine::sink::TransactionalSink`]s.
     fn is_transactional(&self) -> bool {
         false
     }
 
-    /// Whether the sinks write raw events into JSON of their own, where one that is not JSON would break its batch. The
-    /// other sinks send the bytes that the console returned.
+    /// Returns whether the sinks write raw events into JSON of their own, where one that is not JSON would break its
+    /// batch. The other sinks send the bytes that the console returned.
     fn embeds_raw(&self) -> bool;
 
-    /// Whether a batch must not have events with different labels.
+    /// Returns whether a batch must not have events with different labels.
     fn separates_labels(&self) -> bool {
         true
     }
@@ -59,7 +59,7 @@ pub trait SinkProperties {
         None
     }
 
-    /// Whether the lanes of a sink differ in what [`Sink::probe`] can find.
+    /// Returns whether the lanes of a sink differ in what [`Sink::probe`] can find.
     fn probes_each_stream(&self) -> bool {
         false
     }
@@ -79,7 +79,7 @@ pub trait SinkProperties {
     /// As [`SinkType::build`].
     fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError>;
 
-    /// Whether the sink writes the console's own notifications: see
+    /// Returns whether the sink writes the console's own notifications: see
     /// [`PullSettings::for_sink`](s1_forwarder_engine::source::PullSettings::for_sink).
     fn sends_console_notifications(&self) -> bool {
         false

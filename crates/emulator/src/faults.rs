@@ -222,7 +222,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// Whether the request fails.
+    /// Returns whether the request fails.
     pub(super) const fn fails(self) -> bool {
         !matches!(
             self,

@@ -139,7 +139,7 @@ impl State {
         Search { kind, table: self.table(kind), query, visible: &visible }.count(token.scope == Scope::Global)
     }
 
-    /// Whether a scope filter has an id that the token cannot see.
+    /// Returns whether a scope filter has an id that the token cannot see.
     pub(super) fn requests_out_of_scope(&self, query: &Query, token: &Token) -> bool {
         let kinds =
             [(IdColumn::Account, Kind::Accounts), (IdColumn::Site, Kind::Sites), (IdColumn::Group, Kind::Groups)];

@@ -160,7 +160,7 @@ impl Conditions {
         Ok(true)
     }
 
-    /// Whether a record matches all filters, except bounds over `sorted`, which the index has applied already.
+    /// Returns whether a record matches all filters, except bounds over `sorted`, which the index has applied already.
     pub fn match_row(&self, kind: Kind, row: &Row, sorted: &Column) -> bool {
         if (row.hidden && !self.include_hidden)
             || (row.removed && !self.include_removals)
@@ -185,7 +185,7 @@ impl Conditions {
         }) && self.texts.iter().all(|(filter, values)| text_matches(*filter, values, contents()))
     }
 
-    /// Whether the only filters are bounds over the indexed column `sorted`, so that counting is cheap.
+    /// Returns whether the only filters are bounds over the indexed column `sorted`, so that counting is cheap.
     pub fn only_bounds_over(&self, sorted: &Column) -> bool {
         self.decommissioned[0]
             && self.ids.is_empty()

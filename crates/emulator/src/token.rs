@@ -24,7 +24,7 @@ impl Scope {
         }
     }
 
-    /// Whether the scope contains a record of this kind, account and site.
+    /// Returns whether the scope contains a record of this kind, account and site.
     pub(super) fn covers(&self, kind: Kind, account: u64, site: u64) -> bool {
         match self {
             Self::Global => true,

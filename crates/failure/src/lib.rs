@@ -120,7 +120,7 @@ impl Failure {
         Self { reason: change(self.reason), ..self }
     }
 
-    /// Whether every attempt fails until an operator changes something.
+    /// Returns whether every attempt fails until an operator changes something.
     pub fn is_refusal(&self) -> bool {
         !matches!(self.kind, FailureKind::Transient | FailureKind::Clock | FailureKind::Superseded)
     }

@@ -54,13 +54,13 @@ pub fn code_of(error: &RdKafkaError) -> Code {
     error.rdkafka_error_code().unwrap_or(Code::Unknown)
 }
 
-/// True when the error concerns the messages or their topic. False for unreachable brokers.
+/// Returns whether the error concerns the messages or their topic. False for unreachable brokers.
 pub fn is_refusal(code: Code) -> bool {
     let refusals = [Class::Message, Class::TooLarge, Class::UnknownTopic, Class::Policy, Class::Topic];
     refusals.contains(&class(code)) || code == Code::OperationNotAttempted
 }
 
-/// True when a partition is new or moves to another broker.
+/// Returns whether a partition is new or moves to another broker.
 pub(super) fn is_moving(code: Code) -> bool {
     matches!(code, Code::NotLeaderForPartition | Code::LeaderNotAvailable)
 }

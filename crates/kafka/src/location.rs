@@ -48,13 +48,13 @@ pub enum KafkaLocationError {
     Option { option: String, problem: String },
 }
 
-/// Whether brokers accept the name for a topic.
+/// Returns whether brokers accept the name for a topic.
 pub fn is_topic(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 
-/// Whether a text can be the address of a broker. librdkafka makes 0 of a port that is no number.
+/// Returns whether a text can be the address of a broker. librdkafka makes 0 of a port that is no number.
 pub fn is_broker(address: &str) -> bool {
     let address = address.split_once("://").map_or(address, |(_, address)| address).trim();
     let port = if address.ends_with(']') { None } else { address.rsplit_once(':') };

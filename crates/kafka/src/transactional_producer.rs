@@ -127,7 +127,7 @@ pub(super) struct TransactionalProducer {
 }
 
 impl TransactionalProducer {
-    /// True if lanes share this producer's transactions. Otherwise, it commits one lane per transaction.
+    /// Returns whether lanes share this producer's transactions. Otherwise, it commits one lane per transaction.
     pub(super) fn is_shared(&self) -> bool {
         self.roles.is_shared(self.index)
     }

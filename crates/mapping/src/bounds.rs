@@ -181,7 +181,7 @@ impl<'t> Cutter<'t> {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Whether the value that is next is an object or a list that no reader accepts at this depth.
+    /// Returns whether the value that is next is an object or a list that no reader accepts at this depth.
     fn is_deep(&mut self, depth: u32) -> bool {
         depth >= MAX_DEPTH && self.next_is_container()
     }

@@ -121,7 +121,7 @@ const MAX_SEEN: usize = 1_000;
 pub(crate) struct Seen(HashSet<u64>);
 
 impl Seen {
-    /// True if one of them is new.
+    /// Returns whether one of them is new.
     pub fn add(&mut self, leaves: &[u64]) -> bool {
         let mut is_new = false;
         for leaf in leaves {
@@ -202,7 +202,7 @@ impl Keys {
         &self.strange
     }
 
-    /// Whether a value of this key must not be copied.
+    /// Returns whether a value of this key must not be copied.
     #[inline]
     pub fn is_secret(&mut self, key: &str) -> bool {
         let is_secret = is_secret(key);
@@ -210,7 +210,7 @@ impl Keys {
         is_secret
     }
 
-    /// True if one of the keys was that of a secret.
+    /// Returns whether one of the keys was that of a secret.
     pub fn has_secret(&self) -> bool {
         self.has_secret
     }
@@ -263,7 +263,7 @@ impl Keys {
 }
 
 impl Shape {
-    /// Whether the value at the beginning of `text` has this shape. A value that is not copied has every shape.
+    /// Returns whether the value at the beginning of `text` has this shape. A value that is not copied has every shape.
     #[inline]
     pub fn fits(self, text: &str) -> bool {
         match (self, text.as_bytes()) {
@@ -283,7 +283,7 @@ impl Shape {
     }
 }
 
-/// Whether an object is anywhere in the list at the beginning of `text`.
+/// Returns whether an object is anywhere in the list at the beginning of `text`.
 fn has_object(text: &[u8]) -> bool {
     let mut depth = 0;
     let mut at = 0;

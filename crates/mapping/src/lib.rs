@@ -55,7 +55,7 @@ pub use self::secrets::REDACTED;
 use self::streams::unread::UnreadFacts;
 pub use self::template::{TextPart, Unclosed, text_parts};
 
-/// Whether the table of activity types has this type. Other types are mapped by the rules for unknown types.
+/// Returns whether the table of activity types has this type. Other types are mapped by the rules for unknown types.
 pub fn knows_activity_type(id: u32) -> bool {
     common::activity_types::find(id).is_some()
 }
@@ -162,8 +162,8 @@ impl Mapper {
         self.labelled.as_ref().map(|labelled| &labelled.labels)
     }
 
-    /// Whether the labels of the last event say `other` in place of the console's texts, since the lane has too many
-    /// different labels.
+    /// Returns whether the labels of the last event say `other` in place of the console's texts, since the lane has too
+    /// many different labels.
     pub fn has_other_labels(&self) -> bool {
         self.labelled.as_ref().is_some_and(|labelled| labelled.is_other)
     }

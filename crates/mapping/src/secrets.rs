@@ -140,7 +140,7 @@ impl<'r> Spelling<'r> {
     }
 }
 
-/// Whether an ASCII character may have an escape with digits.
+/// Returns whether an ASCII character may have an escape with digits.
 fn has_ascii_escape(bytes: &[u8]) -> bool {
     ESCAPE.find_iter(bytes).any(|at| matches!(bytes.get(at + ESCAPE.needle().len()), Some(b'0'..=b'7')))
 }
@@ -235,7 +235,7 @@ fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize
     }
 }
 
-/// Whether a quote after `backslashes` backslashes ends a text whose quotes have `own`.
+/// Returns whether a quote after `backslashes` backslashes ends a text whose quotes have `own`.
 fn ends_text(backslashes: usize, own: usize) -> bool {
     backslashes % (2 * (own + 1)) == own
 }

@@ -370,7 +370,7 @@ macro_rules! block {
         };
 
         impl<'a> $name<'a> {
-            /// Whether every field is absent or a boolean.
+            /// Returns whether every field is absent or a boolean.
             pub fn is_empty(&self) -> bool {
                 true $(&& matches!(self.$field.kind(), $crate::Kind::Absent | $crate::Kind::Bool))* $($(&& self.$inner.is_empty())*)?
             }

@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         Self { text, bytes: text.as_bytes(), at: 0, has_spaces: false }
     }
 
-    /// Whether there was white space between tokens so far.
+    /// Returns whether there was white space between tokens so far.
     pub fn has_spaces(&self) -> bool {
         self.has_spaces
     }

@@ -164,7 +164,7 @@ fn between(quotes: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].into_iter().fold(quotes, |bits, shift| bits ^ (bits << shift))
 }
 
-/// Whether two keys of one length are the same. A call of `memcmp` would take longer.
+/// Returns whether two keys of one length are the same. A call of `memcmp` would take longer.
 #[inline]
 pub(super) fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
     while let (Some((one_word, one_rest)), Some((other_word, other_rest))) =

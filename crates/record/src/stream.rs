@@ -184,7 +184,7 @@ impl Description {
         self.order == [Fact::Created]
     }
 
-    /// Whether records have a time that says when something happened.
+    /// Returns whether records have a time that says when something happened.
     pub fn has_own_time(&self) -> bool {
         self.frequency != Frequency::Inventory
     }

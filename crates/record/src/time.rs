@@ -67,8 +67,8 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Whether the end of something at this time means that it has none: consoles report a year such as 2999 as the
-    /// expiry of a token that never expires.
+    /// Returns whether the end of something at this time means that it has none: consoles report a year such as 2999 as
+    /// the expiry of a token that never expires.
     pub const fn is_never(self) -> bool {
         self.0 >= NEVER
     }

@@ -152,7 +152,7 @@ impl<'a> Escaped<'a> {
         unescape(self.0)
     }
 
-    /// Whether the text equals `word`, ignoring case; `word` is ASCII without escapes.
+    /// Returns whether the text equals `word`, ignoring case; `word` is ASCII without escapes.
     #[inline]
     pub fn is(self, word: &str) -> bool {
         self.0.eq_ignore_ascii_case(word)

@@ -48,7 +48,7 @@ impl History {
         now.micros().div_euclid(i64::try_from(Self::STEP.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// True if the step has no sample yet.
+    /// Returns whether the step has no sample yet.
     pub(super) fn is_due(&self, step: i64) -> bool {
         step != self.last
     }

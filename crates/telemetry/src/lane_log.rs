@@ -29,7 +29,7 @@ impl LaneMetrics {
         }
     }
 
-    /// True if [`Self::log_pending`] may have something to tell.
+    /// Returns whether [`Self::log_pending`] may have something to tell.
     pub fn has_pending(&self) -> bool {
         self.notices.has_any()
     }

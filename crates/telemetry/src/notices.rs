@@ -69,7 +69,7 @@ impl Notices {
         }
     }
 
-    /// True if there was an event of any kind.
+    /// Returns whether there was an event of any kind.
     pub fn has_any(&self) -> bool {
         !self.0.lock().is_empty()
     }

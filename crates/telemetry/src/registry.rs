@@ -342,7 +342,7 @@ impl Telemetry {
         }
     }
 
-    /// True if several workers share the pipelines.
+    /// Returns whether several workers share the pipelines.
     pub(super) fn shares_pipelines(&self) -> bool {
         self.cluster.read().is_some()
     }

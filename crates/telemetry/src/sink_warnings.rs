@@ -38,7 +38,7 @@ impl SinkWarnings {
     }
 }
 
-/// True if `text` was different.
+/// Returns whether `text` was different.
 pub(super) fn replace_if_different(last: &mut String, text: &str) -> bool {
     let changed = *last != text;
     if changed {

@@ -105,7 +105,7 @@ impl<T: Default> From<Instant> for Repeated<T> {
 }
 
 impl<T: Default + Send + 'static> Repeated<T> {
-    /// True if no run is under way and the next one is due.
+    /// Returns whether no run is under way and the next one is due.
     fn is_due(&mut self, now: Instant) -> bool {
         if let Some(ended) = self.running.as_mut().and_then(|running| unconstrained(running).now_or_never()) {
             (self.state, self.due) = ended.unwrap_or_else(|_| (T::default(), now + AFTER_PANIC));

@@ -180,7 +180,7 @@ impl<'a> Scope<'a> {
         self.levels.iter().all(Vec::is_empty)
     }
 
-    /// True if each record of `other` is certain to be in this scope.
+    /// Returns whether each record of `other` is certain to be in this scope.
     fn contains(&self, other: &Self) -> bool {
         if self.names_nothing() {
             return self.token == other.token;

@@ -31,7 +31,7 @@ pub struct KnownToken {
 }
 
 impl KnownToken {
-    /// True if requests use another token by now.
+    /// Returns whether requests use another token by now.
     pub fn is_replaced(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.token_changes() != self.changes)
     }

@@ -59,7 +59,7 @@ pub struct DeadLetterFilter {
 }
 
 impl DeadLetterFilter {
-    /// True if `letter` is selected. The limit is not considered.
+    /// Returns whether `letter` is selected. The limit is not considered.
     pub fn matches(&self, letter: &StoredDeadLetter) -> bool {
         (self.pipelines.is_empty() || self.pipelines.contains(&letter.pipeline))
             && (self.streams.is_empty() || self.streams.contains(&letter.stream))

@@ -42,8 +42,8 @@ pub struct KnownScope {
 }
 
 impl KnownScope {
-    /// True if requests use another token than at the last check, or records have vanished since, as where access is
-    /// taken away from the token.
+    /// Returns whether requests use another token than at the last check, or records have vanished since, as where
+    /// access is taken away from the token.
     pub fn is_outdated(&self, shared: &Shared, lanes: &[Arc<LaneSpec>]) -> bool {
         self.token.is_replaced() || self.vanished != vanished(shared, lanes)
     }

@@ -153,12 +153,12 @@ impl Report {
         report
     }
 
-    /// True if a file, or a location of files, has an error.
+    /// Returns whether a file, or a location of files, has an error.
     pub fn has_invalid_file(&self) -> bool {
         self.problems.iter().any(Problem::is_error)
     }
 
-    /// True if a connection or a test failed.
+    /// Returns whether a connection or a test failed.
     pub fn has_failure(&self) -> bool {
         let mut findings = self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
         findings.any(|finding| finding.check == Check::Failed)

@@ -265,7 +265,8 @@ fn unreadable(id: LaneId, is_backfill: bool, window: Window, error: &UsageStoreE
     Row { problem: Some(error.to_string()), is_backfill, not_known, ..of_lane(id, None, window) }
 }
 
-/// Whether something was counted in a part of the window. If a time was counted, only its latencies can be unknown.
+/// Returns whether something was counted in a part of the window. If a time was counted, only its latencies can be
+/// unknown.
 fn has_counts(period: Option<&WindowUsage>, not_known: &[NotKnown], from: Timestamp, end: Timestamp) -> bool {
     let Some(period) = period else { return false };
     // The counts of commands next to a lane hold also if the lane's own counts are not known.

@@ -159,7 +159,8 @@ fn of_event(payload: &[u8], record_id: Option<&str>, lane: &SinkContext) -> BTre
     identities
 }
 
-/// True if the payload may have several events: it is no object, or one that may have several records as they came.
+/// Returns whether the payload may have several events: it is no object, or one that may have several records as they
+/// came.
 fn is_many(payload: &[u8], may_have_records: bool) -> bool {
     let is_object = payload.first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(payload).is_ok();
     let has_records = || memmem::find_iter(payload, TIMES[0]).nth(1).is_some();

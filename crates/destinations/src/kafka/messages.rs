@@ -83,7 +83,7 @@ impl Messages {
         (sent, bytes)
     }
 
-    /// True if the topic of an event depends on its record.
+    /// Returns whether the topic of an event depends on its record.
     pub(super) fn has_many_topics(&self) -> bool {
         let Some(ByLabels { template, context, .. }) = &self.by_labels else { return false };
         context.console_labels.iter().any(|name| template.contains(&format!("{{label.{name}}}")))

@@ -97,7 +97,7 @@ impl SharedProducer {
         self.queue.client().fatal_error()
     }
 
-    /// True if a partition of the topic has no leader now. The request renews the topic in librdkafka's cache.
+    /// Returns whether a partition of the topic has no leader now. The request renews the topic in librdkafka's cache.
     pub(crate) async fn lacks_leader(&self, topic: &str) -> bool {
         let producer = self.queue.clone();
         let topic = topic.to_owned();

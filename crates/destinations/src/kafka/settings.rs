@@ -136,7 +136,7 @@ pub(super) fn check_topic(key: &'static str, topic: &str) -> Result<(), BuildErr
 }
 
 impl KafkaSettings {
-    /// Whether the sink supplies the tokens of OAUTHBEARER.
+    /// Returns whether the sink supplies the tokens of OAUTHBEARER.
     pub(super) fn has_tokens(&self) -> bool {
         self.oauth.is_some() || self.auth.is_some()
     }

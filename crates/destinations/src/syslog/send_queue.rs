@@ -53,7 +53,8 @@ impl Reading {
     }
 }
 
-/// Whether this system lists send queues. A list counts even if it cannot be opened now for want of file descriptors.
+/// Returns whether this system lists send queues. A list counts even if it cannot be opened now for want of file
+/// descriptors.
 pub(super) fn is_known() -> bool {
     cfg!(target_os = "linux") && std::path::Path::new("/proc/self/net/tcp").exists()
 }

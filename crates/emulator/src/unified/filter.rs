@@ -137,7 +137,7 @@ impl Filter {
         Ok(Self { path, negated, comparator })
     }
 
-    /// Whether a record matches all filters. Parses its body only if needed.
+    /// Returns whether a record matches all filters. Parses its body only if needed.
     pub fn all_match(filters: &[Self], row: &Row) -> bool {
         let tree = std::cell::OnceCell::new();
         filters.iter().all(|filter| filter.matches(row, || tree.get_or_init(|| parse(row))))

@@ -256,7 +256,7 @@ impl Scope {
     }
 }
 
-/// Whether the view `viewType` contains an alert.
+/// Returns whether the view `viewType` contains an alert.
 fn in_view(view: &str, row: &Row) -> bool {
     if view == "ALL" {
         return true;

@@ -90,7 +90,7 @@ impl StateError {
         Self::Failed { what: what.into(), failure: failure.into() }
     }
 
-    /// Returns true if this process must not write the checkpoint any more, or must claim it again before it does.
+    /// Returns whether this process must not write the checkpoint any more, or must claim it again before it does.
     pub fn is_superseded(&self) -> bool {
         matches!(
             self,

@@ -76,7 +76,7 @@ impl Journal {
         std::mem::take(&mut self.segments).into_iter().map(|segment| segment.number)
     }
 
-    /// Returns true if `journal` contains everything that this part refers to.
+    /// Returns whether `journal` contains everything that this part refers to.
     pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
         self.segments.iter().all(|segment| journal.get(&segment.number).is_some_and(|bytes| segment.is(bytes)))
     }

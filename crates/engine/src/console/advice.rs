@@ -29,7 +29,7 @@ pub fn of_foreign_body(body: &[u8]) -> &'static str {
     if wants_tls(body) { WANTS_TLS } else { IS_IT_THE_CONSOLE }
 }
 
-/// Whether a text ends with the advice for an answer from elsewhere. Such a text needs no other advice.
+/// Returns whether a text ends with the advice for an answer from elsewhere. Such a text needs no other advice.
 pub fn is_from_elsewhere(reason: &str) -> bool {
     reason.ends_with(IS_IT_THE_CONSOLE) || reason.ends_with(WANTS_TLS)
 }

@@ -203,7 +203,7 @@ impl Client {
         clock.map(|clock| clock.date.plus(clock.at.elapsed()))
     }
 
-    /// Whether the console said its time within `CLOCK_AGE`.
+    /// Returns whether the console said its time within `CLOCK_AGE`.
     pub fn has_said_time_lately(&self) -> bool {
         self.server_clock.lock().is_some_and(|clock| clock.at.elapsed() < CLOCK_AGE)
     }
@@ -326,7 +326,7 @@ impl Client {
         self.kept_scope.lock().clone()
     }
 
-    /// Whether requests name accounts, sites or groups. Else they read what the token's user may see.
+    /// Returns whether requests name accounts, sites or groups. Else they read what the token's user may see.
     pub fn names_ids(&self) -> bool {
         !self.scope.is_empty()
     }

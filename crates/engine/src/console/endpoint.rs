@@ -123,7 +123,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether the list at `path` is one that the console needs longer for.
+    /// Returns whether the list at `path` is one that the console needs longer for.
     pub(super) fn is_slow(path: &str) -> bool {
         let mut endpoints = Stream::ALL.into_iter().map(Self::of);
         endpoints.any(|endpoint| endpoint.is_slow && endpoint.path == path)

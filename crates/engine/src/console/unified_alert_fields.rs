@@ -125,8 +125,8 @@ fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// True if the error reports that the query does not match the schema. Servers use different texts. Single words such
-/// as "unknown" and "undefined" are also those of outages.
+/// Returns whether the error reports that the query does not match the schema. Servers use different texts. Single
+/// words such as "unknown" and "undefined" are also those of outages.
 pub(super) fn is_validation(error: &str) -> bool {
     let error = error.to_lowercase();
     let phrases = [
@@ -144,7 +144,7 @@ pub(super) fn is_validation(error: &str) -> bool {
     phrases.iter().any(|phrase| error.contains(phrase)) || error.contains("field") && error.contains(" is undefined")
 }
 
-/// True if the error concerns this field, judged by the path in the error or else by the names that it quotes.
+/// Returns whether the error concerns this field, judged by the path in the error or else by the names that it quotes.
 fn is_named(error: &str, (_, path, inner): Newer) -> bool {
     if let Some((_, rest)) = error.split_once("@[")
         && let Some((reported_path, _)) = rest.split_once(']')

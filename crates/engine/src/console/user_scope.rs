@@ -41,13 +41,13 @@ impl UserScope {
         Self { ids: ids.to_owned(), text: ids.to_owned() }
     }
 
-    /// Whether the user sees all of what a user with these ids sees: the level is the same, and each id.
+    /// Returns whether the user sees all of what a user with these ids sees: the level is the same, and each id.
     pub fn has_all(&self, ids: &str) -> bool {
         let ((level, own), (other_level, others)) = (level_and_ids(&self.ids), level_and_ids(ids));
         level == other_level && own.is_superset(&others)
     }
 
-    /// Whether the user sees something of what a user with these ids sees: the level is the same, and one id.
+    /// Returns whether the user sees something of what a user with these ids sees: the level is the same, and one id.
     pub fn shares(&self, ids: &str) -> bool {
         let ((level, own), (other_level, others)) = (level_and_ids(&self.ids), level_and_ids(ids));
         level == other_level && !own.is_disjoint(&others)

@@ -77,7 +77,7 @@ impl ChangeLog {
         position.store_whole();
     }
 
-    /// Returns true if the journal is over [`MAX_LOG_RATIO`] times as large as the position itself, so that most of it
+    /// Returns whether the journal is over [`MAX_LOG_RATIO`] times as large as the position itself, so that most of it
     /// is obsolete. `size` is the number of keys and contents that the position has now.
     fn is_long(&self, size: u64) -> bool {
         let written: u64 = self.journal.segments().map(|segment| segment.length).sum();

@@ -107,7 +107,7 @@ impl CheckpointWriter {
         [Some(&self.main), self.copy.as_deref()].into_iter().flatten().filter_map(BackendWriter::next_due).min()
     }
 
-    /// Returns true if no write of the checkpoint is under way or due. The copy does not count.
+    /// Returns whether no write of the checkpoint is under way or due. The copy does not count.
     pub fn is_idle(&self) -> bool {
         self.main.writing.is_none() && self.main.due().is_none_or(|due| due > Instant::now())
     }

@@ -431,7 +431,7 @@ impl LaneCheckpoint {
         Ok(())
     }
 
-    /// Returns true if `journal` contains everything that the checkpoint refers to.
+    /// Returns whether `journal` contains everything that the checkpoint refers to.
     pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
         self.journals().all(|part| part.is_complete_with(journal))
     }

@@ -203,7 +203,7 @@ mod tests {
         assert!(sums.all == 0 && sums.pipelines.is_empty(), "{sums:?}");
     }
 
-    /// True if the lane counts for `records` records once `cursors` cursors are among them.
+    /// Returns whether the lane counts for `records` records once `cursors` cursors are among them.
     fn is_at(lane: &LaneMemory, records: u64, cursors: usize) -> bool {
         lane.read_more(cursors).is_ok() && *lane.records.lock() == records
     }

@@ -66,7 +66,7 @@ pub trait Sink: Send + Sync + Debug {
         Vec::new()
     }
 
-    /// Returns true if a batch must not have events with different labels.
+    /// Returns whether a batch must not have events with different labels.
     fn separates_labels(&self) -> bool {
         false
     }

@@ -61,7 +61,7 @@ pub(super) fn position_name(scope: &Scope) -> CompactString {
     compact_str::format_compact!("{}={}", scope.level.parameter(), scope.id)
 }
 
-/// Whether a position is that of one scope.
+/// Returns whether a position is that of one scope.
 pub(super) fn is_of_scope(position_name: &str) -> bool {
     position_name.contains('=')
 }

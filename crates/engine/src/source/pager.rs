@@ -87,7 +87,7 @@ impl Pager {
         Next::Unclear
     }
 
-    /// Whether the walk ended with pages that repeat under new cursors.
+    /// Returns whether the walk ended with pages that repeat under new cursors.
     pub fn repeats(&self) -> bool {
         self.repeats && self.idle_pages >= MAX_IDLE_PAGES
     }
@@ -112,7 +112,7 @@ impl Pager {
         self.shown = HashSet::new();
     }
 
-    /// Whether another walk, from where this one got to, may find new records.
+    /// Returns whether another walk, from where this one got to, may find new records.
     pub fn may_find_more(&self) -> bool {
         self.found_new || self.shown.len() >= MANY_SHOWN
     }

@@ -97,18 +97,18 @@ pub struct RecordKey {
 }
 
 impl Pass {
-    /// Whether the pass also reads what the stream's first pass has read before.
+    /// Returns whether the pass also reads what the stream's first pass has read before.
     pub fn comes_back(&self) -> bool {
         matches!(self.kind, PassKind::Lookback | PassKind::ByCreation)
     }
 
-    /// Whether the pass reads a scope, or all of them. Each pass of a stream that is [by scope](super::is_by_scope)
-    /// does. A closed window is read in one poll, whatever the scopes.
+    /// Returns whether the pass reads a scope, or all of them. Each pass of a stream that is [by
+    /// scope](super::is_by_scope) does. A closed window is read in one poll, whatever the scopes.
     pub fn reads_findings(&self) -> bool {
         matches!(self.kind, PassKind::AllFindings | PassKind::FindingsOf(_))
     }
 
-    /// Whether the pass reads the findings of all scopes that the token may see.
+    /// Returns whether the pass reads the findings of all scopes that the token may see.
     pub fn reads_all_findings(&self) -> bool {
         self.kind == PassKind::AllFindings
     }
@@ -118,8 +118,8 @@ impl Pass {
         if let PassKind::FindingsOf(scope) = &self.kind { Some(scope) } else { None }
     }
 
-    /// Whether a record that another pass delivers enters the position of this one. It does not if the pass reads a
-    /// snapshot, of which the record is no part, or findings, which are of one scope.
+    /// Returns whether a record that another pass delivers enters the position of this one. It does not if the pass
+    /// reads a snapshot, of which the record is no part, or findings, which are of one scope.
     pub fn shares_records(&self) -> bool {
         self.kind != PassKind::Snapshot && !self.reads_findings()
     }

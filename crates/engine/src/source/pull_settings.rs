@@ -130,14 +130,14 @@ impl PullSettings {
         self
     }
 
-    /// Whether the console can be asked for records with these ids. The console refuses an id that is not its own
-    /// number, and unified alerts have no numbers.
+    /// Returns whether the console can be asked for records with these ids. The console refuses an id that is not its
+    /// own number, and unified alerts have no numbers.
     pub fn can_ask_for(ids: &[CompactString]) -> bool {
         let is_number = |id: &CompactString| id.bytes().all(|byte| byte.is_ascii_digit());
         ids.iter().all(|id| (18..=19).contains(&id.len()) && is_number(id))
     }
 
-    /// Whether a changed record is sent again only if more than its volatile keys changed.
+    /// Returns whether a changed record is sent again only if more than its volatile keys changed.
     pub fn drops_unchanged(&self) -> bool {
         !self.is_snapshot() && self.window.is_none() && !self.volatile().is_empty()
     }

@@ -161,7 +161,7 @@ impl Request {
         self.pause
     }
 
-    /// Whether the answer is a page of records whose size the sender chooses.
+    /// Returns whether the answer is a page of records whose size the sender chooses.
     pub fn is_page(&self) -> bool {
         matches!(self.size, Size::Page { .. })
     }

@@ -149,7 +149,7 @@ impl PullSettings {
         pull
     }
 
-    /// Whether the settings exclude a record by its type.
+    /// Returns whether the settings exclude a record by its type.
     pub(super) fn excludes(&self, facts: &Facts<'_>) -> bool {
         facts.activity_type.is_some_and(|kind| self.excluded_types().binary_search(&kind).is_ok())
     }

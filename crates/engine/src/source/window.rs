@@ -26,7 +26,7 @@ pub enum TimeField {
 }
 
 impl Window {
-    /// Whether a record of this time is in the window. A record without a time counts as inside.
+    /// Returns whether a record of this time is in the window. A record without a time counts as inside.
     pub fn holds(&self, time: Option<Timestamp>) -> bool {
         time.is_none_or(|time| self.from <= time && time < self.to)
     }

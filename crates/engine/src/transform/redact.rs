@@ -391,7 +391,7 @@ fn at_overflow<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, 
     }
 }
 
-/// Whether this is the text of an object or a list, or a list with one.
+/// Returns whether this is the text of an object or a list, or a list with one.
 fn has_json_text<T: Tree>(tree: &mut T) -> bool {
     let is_json_text = tree.is_text() && tree.to_text().starts_with(['{', '[']);
     is_json_text || tree.elements().is_some_and(|elements| elements.iter_mut().any(has_json_text))
@@ -451,13 +451,13 @@ fn at_copies<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &s
     }
 }
 
-/// Whether the mapping may have made `key` of the record's `name`.
+/// Returns whether the mapping may have made `key` of the record's `name`.
 fn is_copy_of(key: &str, name: &str) -> bool {
     let numbered = key.rsplit_once('_').filter(|(_, number)| number.parse::<u32>().is_ok_and(|number| number > 1));
     is_same_name(key, name) || numbered.is_some_and(|(key, _)| is_same_name(key, name))
 }
 
-/// Whether two names are equal but for the case and for `_`.
+/// Returns whether two names are equal but for the case and for `_`.
 fn is_same_name(one: &str, other: &str) -> bool {
     let folded = |byte: u8| (byte != b'_').then(|| byte.to_ascii_lowercase());
     one.bytes().filter_map(folded).eq(other.bytes().filter_map(folded))
@@ -494,7 +494,7 @@ fn leaves<T: Tree>(tree: Option<&mut T>, replace: &mut dyn FnMut(&str) -> Option
     }
 }
 
-/// Whether [`hash`] may have written the text.
+/// Returns whether [`hash`] may have written the text.
 fn is_hash(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -116,7 +116,7 @@ impl Compiler {
         self
     }
 
-    /// Whether the programs so far take longer to compile than those of one file should.
+    /// Returns whether the programs so far take longer to compile than those of one file should.
     pub fn takes_long(&self) -> bool {
         self.budget.takes_long()
     }
@@ -315,7 +315,7 @@ impl Steps {
         self.redact_with(out, start, known);
     }
 
-    /// Whether there is a program of the user.
+    /// Returns whether there is a program of the user.
     pub fn has_programs(&self) -> bool {
         self.has_programs
     }

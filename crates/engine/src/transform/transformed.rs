@@ -61,7 +61,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    /// Whether all programs have seen the event, and none failed on it.
+    /// Returns whether all programs have seen the event, and none failed on it.
     pub fn saw_all_programs(self) -> bool {
         match self {
             Self::Condition { is_last } => is_last,

@@ -41,7 +41,7 @@ struct Value {
 }
 
 impl Value {
-    /// Whether the value is greater than the text from `at` on.
+    /// Returns whether the value is greater than the text from `at` on.
     fn is_greater(&self, spelling: &Spelling<'_>, at: usize) -> bool {
         if self.text.len() <= BLOCK {
             self.text.as_bytes() > &spelling.bytes[at..]
@@ -269,7 +269,7 @@ impl<'t> Spelling<'t> {
         Some(found.map_or((char::from(first), 1), |char| (char, char.len_utf8())))
     }
 
-    /// Whether a value that ends at a place is a whole word there.
+    /// Returns whether a value that ends at a place is a whole word there.
     fn ends_word(&self, value: &str, at: usize) -> bool {
         let last = value.chars().next_back();
         let next = self.char_at(at).map(|(char, _)| char);
@@ -297,7 +297,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
-/// Whether a word of a value ends after `length` bytes.
+/// Returns whether a word of a value ends after `length` bytes.
 fn is_whole_in(text: &str, length: usize) -> bool {
     let spelling = Spelling::plain(text);
     // Either with percent-encoding or without.
@@ -352,7 +352,7 @@ fn multiply(one: u64, other: u64) -> u64 {
     product as u64
 }
 
-/// Whether a character continues a word. Languages that put no space between words have no such characters.
+/// Returns whether a character continues a word. Languages that put no space between words have no such characters.
 fn is_of_word(character: char) -> bool {
     let is_spaceless = matches!(
         character,

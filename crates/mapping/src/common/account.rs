@@ -65,7 +65,7 @@ impl<'a> Account<'a> {
         Self { domain: None, ..self }
     }
 
-    /// Whether both may be the same user: a domain that is known for one of them only does not tell them apart.
+    /// Returns whether both may be the same user: a domain that is known for one of them only does not tell them apart.
     pub fn may_be(self, other: Self) -> bool {
         let same = |one: Escaped<'_>, other: Escaped<'_>| one.raw().eq_ignore_ascii_case(other.raw());
         same(self.name, other.name) && self.domain.zip(other.domain).is_none_or(|(domain, other)| same(domain, other))
@@ -147,7 +147,7 @@ pub fn is_email(text: Escaped<'_>) -> bool {
 /// A role with one of these words is that of an administrator.
 const ADMINISTRATORS: [&str; 4] = ["admin", "admins", "administrator", "administrators"];
 
-/// Whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrators`, but not `Non-Admin`.
+/// Returns whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrators`, but not `Non-Admin`.
 pub fn is_administrator(role: Value<'_>) -> bool {
     let role = role.escaped().map_or("", Escaped::raw);
     let mut is_negated = false;

@@ -48,7 +48,7 @@ impl Address {
         self.ip.is_loopback()
     }
 
-    /// Whether the address may be that of one machine: neither loopback nor unspecified.
+    /// Returns whether the address may be that of one machine: neither loopback nor unspecified.
     pub fn is_own(&self) -> bool {
         !self.is_loopback() && !self.is_unspecified()
     }
@@ -60,23 +60,24 @@ impl Address {
         }
     }
 
-    /// Whether the address has the form of those that Docker gives to its bridges: `172.17.0.1` to `172.31.0.1`.
+    /// Returns whether the address has the form of those that Docker gives to its bridges: `172.17.0.1` to
+    /// `172.31.0.1`.
     pub fn is_of_docker(&self) -> bool {
         matches!(self.ip, IpAddr::V4(ip) if matches!(ip.octets(), [172, 17..=31, 0, 1]))
     }
 
-    /// Whether the address is one of networks that only a machine itself or its VPN has: those of VirtualBox and of a
-    /// shared connection of Windows, and `100.64.0.0/10`.
+    /// Returns whether the address is one of networks that only a machine itself or its VPN has: those of VirtualBox
+    /// and of a shared connection of Windows, and `100.64.0.0/10`.
     pub fn is_of_virtual_network(&self) -> bool {
         matches!(self.ip, IpAddr::V4(ip) if matches!(ip.octets(), [192, 168, 56 | 137, 1] | [100, 64..=127, ..]))
     }
 
-    /// Whether both are one address.
+    /// Returns whether both are one address.
     pub fn is(&self, other: &Self) -> bool {
         self.ip == other.ip
     }
 
-    /// Whether this is `0.0.0.0` or `::`, which the console has where there is no address.
+    /// Returns whether this is `0.0.0.0` or `::`, which the console has where there is no address.
     pub fn is_unspecified(&self) -> bool {
         self.ip.is_unspecified()
     }

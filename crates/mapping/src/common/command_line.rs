@@ -24,7 +24,7 @@ fn has_exe(text: &str) -> bool {
     text.len() > 4 && stem(text) != text
 }
 
-/// Whether the text can be the name of a program.
+/// Returns whether the text can be the name of a program.
 fn is_word(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+');
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_part)
@@ -78,8 +78,8 @@ fn unix_path(text: &str) -> Option<&str> {
     (!has_spaces).then_some(first)
 }
 
-/// Whether a space in `/opt/My App/tool` or `/home/jane/VirtualBox VMs/x` is one of the path. `/opt/app/run data/x` has
-/// an argument.
+/// Returns whether a space in `/opt/My App/tool` or `/home/jane/VirtualBox VMs/x` is one of the path. `/opt/app/run
+/// data/x` has an argument.
 fn is_continued(first: &str, rest: &str) -> bool {
     let is_capital = |text: &str| text.starts_with(char::is_uppercase);
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'(' | b')');
@@ -161,13 +161,13 @@ fn end_of_exe(text: &str) -> Option<usize> {
     ends.find(|(at, _)| bytes.get(end(*at)..).is_some_and(is_end)).map(|(at, _)| end(at))
 }
 
-/// Whether a word can be an argument of a Windows program: `/c`, `/SL5=1`.
+/// Returns whether a word can be an argument of a Windows program: `/c`, `/SL5=1`.
 pub fn is_switch(word: &str) -> bool {
     word.strip_prefix('/').is_some_and(|word| !word.contains('/'))
 }
 
-/// Whether a command line that does not show where its first word ends is one of this program: it begins with the
-/// program's path or name, or has only arguments.
+/// Returns whether a command line that does not show where its first word ends is one of this program: it begins with
+/// the program's path or name, or has only arguments.
 pub fn is_of(line: Escaped<'_>, program: Image<'_>) -> bool {
     let first = line.raw().trim().split(' ').next().unwrap_or_default();
     first.starts_with('-') || is_switch(first) && !program.text().raw().starts_with('/') || begins_with(line, program)
@@ -177,7 +177,7 @@ pub fn is_of(line: Escaped<'_>, program: Image<'_>) -> bool {
 /// and switches.
 const ENDS_OF_WORDS: [char; 12] = [' ', '\t', '"', '\'', '&', '|', '<', '>', ';', ',', '=', '('];
 
-/// Whether a word after the program of a command line is this file.
+/// Returns whether a word after the program of a command line is this file.
 pub fn has_argument(line: Escaped<'_>, file: Image<'_>) -> bool {
     let rest = executable(line).and_then(|program| line.raw().split_once(program.raw())).map_or("", |(_, rest)| rest);
     let name = file.name.raw();
@@ -189,7 +189,7 @@ pub fn has_argument(line: Escaped<'_>, file: Image<'_>) -> bool {
     words.filter_map(|word| Image::named(Escaped::plain(word))).any(|word| word.is_like(file))
 }
 
-/// Whether a command line begins with the path or the name of this program, which may have spaces.
+/// Returns whether a command line begins with the path or the name of this program, which may have spaces.
 pub fn begins_with(line: Escaped<'_>, program: Image<'_>) -> bool {
     let text = line.raw().trim();
     let text = text.strip_prefix("\\\"").unwrap_or(text);
@@ -201,7 +201,7 @@ pub fn begins_with(line: Escaped<'_>, program: Image<'_>) -> bool {
         || without_drive.is_some_and(|text| are_first_words(text, below_device))
 }
 
-/// Whether a text begins with `program`, with or without `.exe`.
+/// Returns whether a text begins with `program`, with or without `.exe`.
 fn are_first_words(text: &str, program: &str) -> bool {
     // A text that continues with a separator is a path below a directory. A switch may follow a program of Windows.
     let is_path = |rest: &str| {

@@ -17,8 +17,8 @@ pub enum Date {
     Invalid,
 }
 
-/// Whether a date that was read is written as [`Timestamp`] writes one, with any number of digits: every receiver reads
-/// that. A leap second is not: OpenSearch refuses it.
+/// Returns whether a date that was read is written as [`Timestamp`] writes one, with any number of digits: every
+/// receiver reads that. A leap second is not: OpenSearch refuses it.
 pub fn is_plain(text: &str) -> bool {
     let at = |place: usize| text.as_bytes().get(place).copied();
     text.ends_with('Z')
@@ -27,7 +27,7 @@ pub fn is_plain(text: &str) -> bool {
         && text.get(17..19) != Some("60")
 }
 
-/// Whether a time that was read says no zone, so that UTC is a guess.
+/// Returns whether a time that was read says no zone, so that UTC is a guess.
 pub fn is_without_zone(text: &str) -> bool {
     !is_plain(text) && text.parse::<i64>().is_err() && Timestamp::parse(text).is_err()
 }

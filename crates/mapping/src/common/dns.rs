@@ -48,7 +48,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Whether the data is the name of a host.
+    /// Returns whether the data is the name of a host.
     pub fn is_host(&self) -> bool {
         let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         match self.kind {

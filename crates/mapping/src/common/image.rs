@@ -57,8 +57,8 @@ impl<'a> Image<'a> {
         self.path.unwrap_or(self.name)
     }
 
-    /// Whether both have the same name, with or without `.exe`. One of them may have more of the version: `python3` and
-    /// `python3.11`.
+    /// Returns whether both have the same name, with or without `.exe`. One of them may have more of the version:
+    /// `python3` and `python3.11`.
     pub fn is_like(self, other: Self) -> bool {
         let [one, other] = [self, other].map(|image| stem(image.name.raw()));
         let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
@@ -75,8 +75,8 @@ impl<'a> Image<'a> {
         path.strip_suffix(self.name.raw()).filter(|_| is_rooted)
     }
 
-    /// Whether both may be one program: they are alike, and in one directory if both have one. `has_case` says that
-    /// capitals tell names apart.
+    /// Returns whether both may be one program: they are alike, and in one directory if both have one. `has_case` says
+    /// that capitals tell names apart.
     pub fn may_be(self, other: Self, has_case: bool) -> bool {
         let same = |one: &str, other: &str| if has_case { one == other } else { one.eq_ignore_ascii_case(other) };
         let [one_name, other_name] = [self, other].map(|image| stem(image.name.raw()));
@@ -96,12 +96,12 @@ impl<'a> Image<'a> {
         if is_of_command_line { [none, hashes] } else { [hashes, none] }
     }
 
-    /// Whether the name is that of a process of whose file the record has neither a path nor a hash.
+    /// Returns whether the name is that of a process of whose file the record has neither a path nor a hash.
     pub fn has_no_file<const N: usize>(self, path: Value<'_>, hashes: [Value<'_>; N]) -> bool {
         self.addition.is_some() && !is_set(path) && !hashes.into_iter().any(is_set)
     }
 
-    /// Whether the hash is that of the command line: its first digits are those after the name.
+    /// Returns whether the hash is that of the command line: its first digits are those after the name.
     fn is_hash_of_command_line(self, value: Value<'_>) -> bool {
         let Some(Addition::CommandLine(digits)) = self.addition else { return false };
         let Some((_, text)) = value.escaped().and_then(hash) else { return false };
@@ -232,8 +232,8 @@ fn addition<'a>(name: &str, words: &'a str) -> Option<Addition<'a>> {
     is_session.then_some(Addition::Session)
 }
 
-/// Whether a name is a path: `C:\a`, `\Device\a`, `\\host\a`, `.\a`, `%TEMP%\a`, `/bin/a`, `./a`, `~/a`, `C:/a`. Other
-/// names have `/` in them too (`kworker/0:1`).
+/// Returns whether a name is a path: `C:\a`, `\Device\a`, `\\host\a`, `.\a`, `%TEMP%\a`, `/bin/a`, `./a`, `~/a`,
+/// `C:/a`. Other names have `/` in them too (`kworker/0:1`).
 fn is_path(text: &str) -> bool {
     ["/", "./", "../", "~/"].into_iter().any(|root| text.starts_with(root))
         || text.as_bytes().get(1..3) == Some(b":/")

@@ -72,19 +72,19 @@ impl Mac {
         text
     }
 
-    /// Whether this is the MAC address of a loopback interface.
+    /// Returns whether this is the MAC address of a loopback interface.
     pub fn is_zero(&self) -> bool {
         self.number == 0
     }
 
-    /// Whether a program gave it to an interface of its virtual network.
+    /// Returns whether a program gave it to an interface of its virtual network.
     pub fn is_virtual(&self) -> bool {
         self.is_of_many()
             || self.length == 12 && VIRTUAL.iter().any(|(known, bits)| self.number >> (48 - bits) == *known)
     }
 
-    /// Whether many machines have this MAC address: one that nobody was given, and those that are the same at each
-    /// installation of a program, or at each adapter of a kind.
+    /// Returns whether many machines have this MAC address: one that nobody was given, and those that are the same at
+    /// each installation of a program, or at each adapter of a kind.
     pub fn is_of_many(&self) -> bool {
         // One byte that is repeated: zeros, a broadcast, and the interfaces of Calico and of Azure's network for pods.
         let ones = if self.length == 12 { 0x0101_0101_0101 } else { 0x0101_0101_0101_0101 };

@@ -97,7 +97,7 @@ fn machine(value: Value<'_>) -> Option<Choice> {
     MACHINES.find(word.as_str()).filter(|_| !is_database(word))
 }
 
-/// Whether a word is that of a database which a cloud runs and calls a server: `Azure MySQL Flexible Server`. A
+/// Returns whether a word is that of a database which a cloud runs and calls a server: `Azure MySQL Flexible Server`. A
 /// `DB Server` is a machine.
 fn is_database(word: Word) -> bool {
     let mut parts = word.as_str().split(|letter: char| !letter.is_ascii_alphanumeric());
@@ -105,12 +105,12 @@ fn is_database(word: Word) -> bool {
     word.ends_in(&["server"]) && parts.any(is_product)
 }
 
-/// Whether a word is the type of a machine.
+/// Returns whether a word is the type of a machine.
 pub fn is_machine(value: Value<'_>) -> bool {
     machine(value).is_some()
 }
 
-/// Whether a word is that of a set, a group or a cluster.
+/// Returns whether a word is that of a set, a group or a cluster.
 pub fn is_group(value: Value<'_>) -> bool {
     Word::of_value(value).ends_in(&GROUPS)
 }

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-/// Whether the text is one that the console writes in place of a missing value.
+/// Returns whether the text is one that the console writes in place of a missing value.
 pub fn is_missing_word(text: Escaped<'_>) -> bool {
     let is_word = match text.raw().len() {
         // Windows and Linux write a hyphen where there is nobody and nothing.
@@ -23,7 +23,7 @@ pub fn is_missing_word(text: Escaped<'_>) -> bool {
     is_word || text.raw().bytes().all(|byte| byte.is_ascii_whitespace())
 }
 
-/// Whether the value is a text that says something.
+/// Returns whether the value is a text that says something.
 pub fn is_set(value: Value<'_>) -> bool {
     text(value).is_some()
 }
@@ -38,7 +38,7 @@ pub fn trimmed(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().map(Escaped::trim).filter(|text| !is_missing_word(*text))
 }
 
-/// Whether the text names a domain. Windows writes `.` for the machine itself.
+/// Returns whether the text names a domain. Windows writes `.` for the machine itself.
 pub fn is_domain(text: Escaped<'_>) -> bool {
     let is_part_of_name = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
     text.raw().bytes().any(is_part_of_name) && !is_missing_word(text.trim())

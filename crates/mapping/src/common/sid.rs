@@ -68,7 +68,7 @@ const ACCOUNTS: [(&str, &[&str]); 9] = [
     ("-504", &["WDAGUtilityAccount"]),
 ];
 
-/// Whether an account may have this id. The account of a machine (`WS-7$`) has those of its services.
+/// Returns whether an account may have this id. The account of a machine (`WS-7$`) has those of its services.
 pub fn may_be_of(sid: Escaped<'_>, account: Account<'_>) -> bool {
     let name = account.name.decode();
     let is_name = |known: &&str| lower_case(known).eq(lower_case(&name));
@@ -78,12 +78,12 @@ pub fn may_be_of(sid: Escaped<'_>, account: Account<'_>) -> bool {
     }
 }
 
-/// Whether the name is one of SYSTEM's, in the languages of Windows.
+/// Returns whether the name is one of SYSTEM's, in the languages of Windows.
 pub fn is_system(account: Account<'_>) -> bool {
     is_one_of(account, &["S-1-5-18"])
 }
 
-/// Whether the name is that of `LOCAL SERVICE` or `NETWORK SERVICE`, in the languages of Windows.
+/// Returns whether the name is that of `LOCAL SERVICE` or `NETWORK SERVICE`, in the languages of Windows.
 pub fn is_service(account: Account<'_>) -> bool {
     is_one_of(account, &["S-1-5-19", "S-1-5-20"])
 }

@@ -27,7 +27,7 @@ impl TextSet {
         self.many = None;
     }
 
-    /// Returns true if the text is new.
+    /// Returns whether the text is new.
     pub fn add(&mut self, text: Escaped<'_>) -> bool {
         let text = text.raw();
         let fingerprint = fnv1a(text.as_bytes());

@@ -13,7 +13,7 @@ pub fn timestamp(value: Value<'_>) -> Option<Timestamp> {
     }
 }
 
-/// Whether a threat or an alert was created and updated within a minute.
+/// Returns whether a threat or an alert was created and updated within a minute.
 pub fn is_new(created: Value<'_>, updated: Value<'_>) -> bool {
     match (timestamp(created), timestamp(updated)) {
         (Some(created), Some(updated)) => created.since(updated).max(updated.since(created)).as_secs_f64() <= 60.0,
@@ -49,7 +49,7 @@ pub fn suffix(name: Escaped<'_>) -> Option<Escaped<'_>> {
     (is_suffix && !stem.is_empty()).then_some(Escaped::plain(suffix))
 }
 
-/// Whether what follows the last dot is a part of a version and no extension: `python3.11`.
+/// Returns whether what follows the last dot is a part of a version and no extension: `python3.11`.
 pub fn is_version(suffix: Escaped<'_>) -> bool {
     suffix.raw().bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -66,13 +66,13 @@ impl Word {
         self
     }
 
-    /// Whether this word ends in one of these words.
+    /// Returns whether this word ends in one of these words.
     pub fn ends_in(&self, words: &[&str]) -> bool {
         let is_last = |rest: &str| rest.is_empty() || rest.ends_with('_');
         words.iter().any(|last| self.as_str().strip_suffix(last).is_some_and(is_last))
     }
 
-    /// Whether the word of `value` is `word`.
+    /// Returns whether the word of `value` is `word`.
     pub fn is(value: Value<'_>, word: &str) -> bool {
         Self::of_value(value).as_str() == word
     }

@@ -42,7 +42,7 @@ pub fn without_scheme(text: &str) -> &str {
     after("://").or_else(|| after(r":\/\/")).map_or(text, |(_, rest)| rest)
 }
 
-/// Whether a text is `sha256:` and a hash of this kind.
+/// Returns whether a text is `sha256:` and a hash of this kind.
 fn is_digest(text: &str) -> bool {
     let digits = text.strip_prefix("sha256:").unwrap_or_default();
     digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())

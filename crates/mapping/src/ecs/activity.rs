@@ -15,7 +15,7 @@ use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
 
 const MANAGEMENT_UPDATED: u32 = 26;
 
-/// Returns true if the type is not in the table.
+/// Returns whether the type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,

@@ -31,7 +31,7 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(open);
 }
 
-/// Returns true if `registry.path` is the text as received.
+/// Returns whether `registry.path` is the text as received.
 fn write_path(event: &mut Event<'_>, text: Escaped<'_>, of_value: bool) -> bool {
     let (hive, rest) = hive(text).unzip();
     let hive = hive.map(Escaped::plain);

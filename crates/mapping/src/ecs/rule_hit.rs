@@ -11,7 +11,7 @@ use crate::common::missing::first_scalar;
 use crate::common::page;
 use crate::streams::rule_hit::HitParts;
 
-/// Returns true if the type is not in the table.
+/// Returns whether the type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,

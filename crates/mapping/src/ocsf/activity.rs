@@ -23,7 +23,7 @@ use crate::streams::activity::{
     Subject, User, Users,
 };
 
-/// Returns true if the type is not in the table.
+/// Returns whether the type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
@@ -165,8 +165,8 @@ fn process(event: &mut Event<'_>, process: &ReportedProcess<'_>) {
     event.close(open);
 }
 
-/// Whether a class has `src_endpoint` for the address of a console user. In a connection, `src_endpoint` is one of the
-/// ends.
+/// Returns whether a class has `src_endpoint` for the address of a console user. In a connection, `src_endpoint` is one
+/// of the ends.
 fn has_source(class: Class) -> bool {
     match class {
         Class::Authentication | Class::EntityManagement | Class::RoleManagement | Class::UserManagement => true,

@@ -128,7 +128,7 @@ impl Plan {
         (!is_possible).then_some(other)
     }
 
-    /// Whether a connection has an endpoint in addition to the device.
+    /// Returns whether a connection has an endpoint in addition to the device.
     fn has_peer(&self, parts: &ActivityParts<'_, '_>) -> bool {
         if !self.is_firewall {
             return address(parts.address()).is_some();

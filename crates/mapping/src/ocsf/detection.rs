@@ -65,7 +65,7 @@ pub(super) fn device(event: &mut Event<'_>, detection: &Detection<'_>, endpoint:
     has_container
 }
 
-/// Whether there is one of the values that a process needs.
+/// Returns whether there is one of the values that a process needs.
 fn is_process(pid: Value<'_>, id: Value<'_>) -> bool {
     integer(pid).is_some() || is_set(id)
 }

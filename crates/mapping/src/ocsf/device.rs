@@ -15,7 +15,7 @@ use crate::common::os::{ARCHITECTURES, Architecture, BITS};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
 
-/// Whether there is one of the values that a device needs.
+/// Returns whether there is one of the values that a device needs.
 pub(super) fn is_device(endpoint: &Endpoint<'_>) -> bool {
     is_set(endpoint.agent_id)
         || endpoint.names.into_iter().any(is_set)
@@ -258,7 +258,7 @@ fn write_mac(event: &mut Event<'_>, mac: Option<Mac>) {
     }
 }
 
-/// Whether the attribute has the MAC address as the record has it.
+/// Returns whether the attribute has the MAC address as the record has it.
 fn is_mac_as_received(interface: &Interface<'_>) -> bool {
     let text = mac_of(interface).and_then(|mac| mac.of_6_bytes());
     text.is_some_and(|text| interface.mac.escaped() == Some(text.as_escaped()))

@@ -243,12 +243,12 @@ impl Verdict {
         }
     }
 
-    /// Whether there is no malware.
+    /// Returns whether there is no malware.
     pub fn is_harmless(self) -> bool {
         matches!(self, Self::FalsePositive | Self::Benign)
     }
 
-    /// Whether the caption says all that the word of the verdict does.
+    /// Returns whether the caption says all that the word of the verdict does.
     pub fn says(self, word: &str) -> bool {
         let (_, caption) = self.choice();
         self == Self::Unknown || Word::of(Escaped::plain(caption)).as_str() == word

@@ -212,8 +212,8 @@ pub(super) const BRIDGES: Words<bool> = Words {
     ],
 };
 
-/// Whether the interface of this name, as a word, is a tunnel that may have a MAC address: of OpenVPN, ZeroTier (`feth`
-/// on a Mac) or OpenShift.
+/// Returns whether the interface of this name, as a word, is a tunnel that may have a MAC address: of OpenVPN, ZeroTier
+/// (`feth` on a Mac) or OpenShift.
 fn is_tunnel(name: &str) -> bool {
     ["tap", "tun", "zt", "zerotier", "feth"].into_iter().any(|tunnel| name.starts_with(tunnel))
 }

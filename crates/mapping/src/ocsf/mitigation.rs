@@ -29,7 +29,7 @@ impl MitigationReport<'_> {
         self.ended() == Some(Ended::Pending) || is_some(self.counters.pending)
     }
 
-    /// Whether the action did not find its object.
+    /// Returns whether the action did not find its object.
     fn is_not_found(&self) -> bool {
         !self.has_effect() && is_some(self.counters.not_found)
     }

@@ -12,7 +12,7 @@ use super::metadata::{CommonFields, Metadata};
 use crate::common::missing::{first_scalar, is_set};
 use crate::streams::rule_hit::HitParts;
 
-/// Returns true if the type is not in the table.
+/// Returns whether the type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,

@@ -58,8 +58,8 @@ impl UserType {
     }
 }
 
-/// Whether the name of a machine's account, without its `$`, is the name of this host. Windows truncates the account's
-/// name after 15 characters.
+/// Returns whether the name of a machine's account, without its `$`, is the name of this host. Windows truncates the
+/// account's name after 15 characters.
 fn is_account_of(machine: &str, host: Value<'_>) -> bool {
     let Some(host) = text(host).and_then(|host| host.raw().split('.').next()) else { return false };
     let is_cut = machine.chars().count() == 15;

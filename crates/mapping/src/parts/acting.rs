@@ -302,13 +302,13 @@ impl<'a> Clues<'a> {
         }
     }
 
-    /// Whether two names or paths are those of one process. Other systems than Windows tell capitals apart.
+    /// Returns whether two names or paths are those of one process. Other systems than Windows tell capitals apart.
     fn is_same(&self, one: Image<'a>, other: Image<'a>) -> bool {
         one.may_be(other, !self.is_windows(if one.path.is_some() { one } else { other }))
     }
 
-    /// Whether the text is the path or the name of a file or a process. A name without a path may be that of a threat:
-    /// it is a process if it is the originator or an interpreter, or has the extension of a program.
+    /// Returns whether the text is the path or the name of a file or a process. A name without a path may be that of a
+    /// threat: it is a process if it is the originator or an interpreter, or has the extension of a program.
     fn is_image(&self, image: Image<'a>) -> bool {
         let name = image.name.raw();
         if image.path.is_some() || image.addition.is_some() {
@@ -352,7 +352,7 @@ impl<'a> Clues<'a> {
         }
     }
 
-    /// Whether the arguments begin with the file.
+    /// Returns whether the arguments begin with the file.
     fn is_first_argument(&self, file: Image<'a>) -> bool {
         let is_first = |line| command_line::begins_with(line, file);
         first_word(self.arguments).is_some_and(|first| first.is_like(file))
@@ -366,7 +366,8 @@ impl<'a> Clues<'a> {
         }
     }
 
-    /// Whether the arguments begin with a switch of the program. One after `-` may be that of a script, data has none.
+    /// Returns whether the arguments begin with a switch of the program. One after `-` may be that of a script, data
+    /// has none.
     fn has_switch_of_program(&self, is_data: bool, is_windows: bool) -> bool {
         let text = self.arguments.escaped().map_or("", |text| text.raw().trim());
         let first = text.trim_start_matches("\\\"").split([' ', '\t']).next().unwrap_or_default();
@@ -378,29 +379,29 @@ fn is_unix_path(image: Image<'_>) -> bool {
     image.text().raw().starts_with('/')
 }
 
-/// Whether a file is a bundle of macOS: a directory, of which nobody knows what ran. Programs of Linux have such names,
-/// too.
+/// Returns whether a file is a bundle of macOS: a directory, of which nobody knows what ran. Programs of Linux have
+/// such names, too.
 pub fn is_bundle(file: Image<'_>, system: Value<'_>) -> bool {
     suffix(file.name).is_some_and(|extension| is_one_of(extension, &BUNDLES))
         && os_type(system).map_or(is_unix_path(file), |word| word == "macos")
 }
 
-/// Whether a path is below another one, which is a directory then.
+/// Returns whether a path is below another one, which is a directory then.
 fn is_below(image: Image<'_>, directory: Image<'_>) -> bool {
     image.text().raw().strip_prefix(directory.text().raw()).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a first word can only be a program: it has `.exe`, or is below a directory for programs.
+/// Returns whether a first word can only be a program: it has `.exe`, or is below a directory for programs.
 fn is_certain_program(first: Image<'_>) -> bool {
     stem(first.name.raw()) != first.name.raw() || is_below_directory_of_programs(first) || is_of_windows(first)
 }
 
-/// Whether a first word without `.exe` is the name of a program that opens files, or that is named with one.
+/// Returns whether a first word without `.exe` is the name of a program that opens files, or that is named with one.
 fn is_known_program(first: Image<'_>) -> bool {
     is_program_of(first, None) || TOOLS.into_iter().any(|programs| is_program_of(first, Some(programs)))
 }
 
-/// Whether the file is `C:\Windows\system32\svchost` or another program of Windows without its extension.
+/// Returns whether the file is `C:\Windows\system32\svchost` or another program of Windows without its extension.
 fn is_of_windows(image: Image<'_>) -> bool {
     let directory = image.path.and_then(|path| path.raw().get(2..)).map_or("", |path| path);
     let is_directory = |name: &str| directory.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
@@ -433,7 +434,7 @@ fn is_one_of(text: Escaped<'_>, words: &[&str]) -> bool {
     words.iter().any(|word| text.is(word))
 }
 
-/// Whether the file is one of these programs; for `None`, any program that opens files. A version may follow:
+/// Returns whether the file is one of these programs; for `None`, any program that opens files. A version may follow:
 /// `python3.11`.
 fn is_program_of(image: Image<'_>, programs: Option<&[&str]>) -> bool {
     let stem = stem(image.name.raw());

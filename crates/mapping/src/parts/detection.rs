@@ -52,8 +52,8 @@ pub struct Rule<'a> {
 }
 
 impl<'a> Detection<'a> {
-    /// Whether the path of the registry ends in the name of a value: of an event about a value, and of any event with
-    /// data.
+    /// Returns whether the path of the registry ends in the name of a value: of an event about a value, and of any
+    /// event with data.
     pub fn is_registry_value(&self) -> bool {
         let event_type = self.matched.event_type.escaped();
         is_set(self.registry.data) || event_type.is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"))

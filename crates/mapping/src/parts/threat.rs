@@ -76,18 +76,18 @@ impl<'a> DetectedFile<'a> {
         VERIFICATIONS.of(self.verification)
     }
 
-    /// Whether the detection is about a process that has no file of its own.
+    /// Returns whether the detection is about a process that has no file of its own.
     pub fn is_missing(&self) -> bool {
         let is_process = self.image.is_some_and(|image| image.addition.is_some());
         (self.is_fileless || is_process) && !is_set(self.path) && !self.hashes.into_iter().any(is_set)
     }
 
-    /// Whether the file is what is malicious. That of a process with a malicious command line is not.
+    /// Returns whether the file is what is malicious. That of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
         !self.is_missing() && self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
 
-    /// Whether there is a file with a path or a name.
+    /// Returns whether there is a file with a path or a name.
     pub fn is_named(&self) -> bool {
         !self.is_missing() && self.image.is_some()
     }
@@ -112,7 +112,7 @@ impl<'a> DetectedProcess<'a> {
         self.origin.and_then(|origin| origin.user).or(self.user.effective)
     }
 
-    /// Whether the detection of `file` names a process: it is fileless or has an originator.
+    /// Returns whether the detection of `file` names a process: it is fileless or has an originator.
     pub fn is_named(&self, file: &DetectedFile<'a>) -> bool {
         self.acting.process.is_some()
             || self.acting.parent.is_some()

@@ -26,7 +26,7 @@ impl<'a> Engine<'a> {
         first_scalar([self.title, self.key])
     }
 
-    /// Whether key and title are all that the list says of the engine.
+    /// Returns whether key and title are all that the list says of the engine.
     pub fn is_complete(&self) -> bool {
         let is_read = |key: &str, value| matches!(key, "key" | "title") && is_set(value);
         let mut entries = self.element.entries();

@@ -103,12 +103,12 @@ impl<'e> Item<'e> {
         DESCRIPTIONS.map(|(key, _)| self.get(key))
     }
 
-    /// Whether [`Self::descriptions`] or [`Self::created`] has the value.
+    /// Returns whether [`Self::descriptions`] or [`Self::created`] has the value.
     pub fn is_in_related_event(key: &str) -> bool {
         key == "createdAt" || DESCRIPTIONS.iter().any(|(known, _)| *known == key)
     }
 
-    /// Whether a note that is read has the value.
+    /// Returns whether a note that is read has the value.
     pub fn is_in_note(self, key: &str) -> bool {
         match key {
             "text" | "creator" | "creatorId" => true,
@@ -119,7 +119,7 @@ impl<'e> Item<'e> {
     }
 }
 
-/// Whether a value says nothing: `null`, or a text, a list or an object without content.
+/// Returns whether a value says nothing: `null`, or a text, a list or an object without content.
 pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

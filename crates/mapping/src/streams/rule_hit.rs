@@ -17,8 +17,9 @@ use crate::parts::{
 };
 use crate::streams::activity::{LogEntry, RULE_HITS, ScopeLevel, is_decision};
 
-/// Whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types can also
-/// have other keys (`ruleName`), which are not those of a hit. One of another type may be what somebody decided later.
+/// Returns whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types
+/// can also have other keys (`ruleName`), which are not those of a hit. One of another type may be what somebody
+/// decided later.
 pub fn is_hit(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
     let keys = || data.other.iter().map(|(key, _)| key.as_ref());
     let is_known = LogEntry::of(activity).number.is_some_and(|number| RULE_HITS.contains(&number));

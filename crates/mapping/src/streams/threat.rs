@@ -262,7 +262,7 @@ impl<'a> Mitigation<'a> {
         reports(self.reports)
     }
 
-    /// Whether actions failed, which older consoles say only in the reports.
+    /// Returns whether actions failed, which older consoles say only in the reports.
     pub fn has_failed(&self) -> bool {
         self.is_failed || self.reports().any(|report| report.has_failed())
     }

@@ -124,12 +124,12 @@ impl<'a> AlertedFile<'a> {
         VERIFICATIONS.of(self.verification).filter(|_| is_file)
     }
 
-    /// Whether there is only the name of a process, and no file.
+    /// Returns whether there is only the name of a process, and no file.
     pub fn is_missing(&self) -> bool {
         self.image.is_some_and(|image| image.has_no_file(self.path, self.hashes))
     }
 
-    /// Whether the file is what is malicious. That of a process with a malicious command line is not.
+    /// Returns whether the file is what is malicious. That of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
         self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
@@ -311,7 +311,7 @@ impl<'a> UnifiedParts<'a> {
         self.class_categories().iter().copied().chain(by_surface)
     }
 
-    /// Whether the classification is one of malware. That of an unknown word is not.
+    /// Returns whether the classification is one of malware. That of an unknown word is not.
     pub fn is_malware(&self) -> bool {
         self.class_categories().contains(&Category::Malware)
     }
@@ -671,7 +671,7 @@ fn os<'a>(current: Value<'a>, detected: Value<'a>) -> Os<'a> {
     if has_current { is } else { was }
 }
 
-/// Whether a text is this name, followed by this version.
+/// Returns whether a text is this name, followed by this version.
 fn is_same(full: Value<'_>, name: Value<'_>, version: Value<'_>) -> bool {
     let [Some(full), Some(name)] = [full, name].map(|value| value.escaped()) else { return false };
     let rest = full.raw().trim().strip_prefix(name.raw().trim()).map(str::trim);
@@ -739,7 +739,7 @@ fn pod(kubernetes: Value<'_>) -> Pod<'_> {
     }
 }
 
-/// Whether a value, or an element of a list, is not empty.
+/// Returns whether a value, or an element of a list, is not empty.
 fn is_present(value: Value<'_>) -> bool {
     match value.elements().next() {
         Some(_) => value.elements().any(|element| !element.is_empty()),

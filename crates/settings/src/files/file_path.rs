@@ -260,7 +260,7 @@ impl JsonSchema for FilePath {
     }
 }
 
-/// Whether a shell would have made another path of the text. No shell reads settings.
+/// Returns whether a shell would have made another path of the text. No shell reads settings.
 pub fn is_shell_path(path: &str) -> bool {
     path == "~" || path.starts_with("~/") || path.starts_with('$')
 }

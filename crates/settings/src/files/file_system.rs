@@ -58,7 +58,7 @@ struct Hanging {
 }
 
 impl Hanging {
-    /// Whether there are `most` calls, and it is not yet time for one more.
+    /// Returns whether there are `most` calls, and it is not yet time for one more.
     fn refuses(self, most: usize) -> bool {
         let wait =
             RETRY_AFTER * 2_u32.saturating_pow(u32::try_from(self.calls.saturating_sub(most)).unwrap_or(u32::MAX));

@@ -74,7 +74,7 @@ pub fn check_private_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file system begins at the directory.
+/// Returns whether a file system begins at the directory.
 fn is_mounted(directory: &Path, found: &Metadata) -> bool {
     let whole = directory.canonicalize();
     let parent = whole.ok().and_then(|path| path.parent().and_then(|parent| parent.metadata().ok()));

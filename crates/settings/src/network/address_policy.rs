@@ -186,7 +186,7 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
 }
 
-/// Whether an address is in [`CREDENTIALS`], also if a translator may forward to such an address.
+/// Returns whether an address is in [`CREDENTIALS`], also if a translator may forward to such an address.
 fn is_special(address: IpAddr) -> bool {
     let is_listed = |address: IpAddr| CREDENTIALS.iter().any(|network| network.contains(&address));
     match address {
@@ -259,7 +259,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation())
 }
 
-/// Whether an address is public. Only 2000::/3 is given out. Within it, 2001:db8::/32 is for documentation.
+/// Returns whether an address is public. Only 2000::/3 is given out. Within it, 2001:db8::/32 is for documentation.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     first & 0xe000 == 0x2000 && !(first == 0x2001 && second == 0xdb8)

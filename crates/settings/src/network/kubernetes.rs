@@ -79,8 +79,8 @@ impl Kubernetes {
         Ok(Self { client, namespace })
     }
 
-    /// Whether the namespace exists. False only if the API server says that there is no such namespace: workers have no
-    /// right to ask.
+    /// Returns whether the namespace exists. False only if the API server says that there is no such namespace: workers
+    /// have no right to ask.
     pub async fn has_namespace(&self) -> bool {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         !matches!(KubernetesError::of(namespaces.get_opt(&self.namespace)).await, Ok(None))
@@ -148,13 +148,13 @@ impl KubernetesError {
         Self::Unreachable(format!("no answer within {} ms", timeout.as_millis()))
     }
 
-    /// Whether the object changed after it was read, or exists already.
+    /// Returns whether the object changed after it was read, or exists already.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
-    /// Whether the call may succeed later. That includes refusals: an API server that just started does not know all
-    /// roles yet.
+    /// Returns whether the call may succeed later. That includes refusals: an API server that just started does not
+    /// know all roles yet.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Access(_))
     }

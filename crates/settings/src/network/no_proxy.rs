@@ -34,7 +34,7 @@ impl NoProxy {
         Self(text.split(',').filter_map(|entry| Entry::parse(entry.trim())).collect())
     }
 
-    /// Whether a request for this URL uses no proxy.
+    /// Returns whether a request for this URL uses no proxy.
     pub fn contains(&self, url: &Url) -> bool {
         let Some(host) = url.host() else { return false };
         let port = url.port_or_known_default();

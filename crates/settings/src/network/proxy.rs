@@ -31,7 +31,7 @@ pub struct Proxy(Box<url::Url>);
 #[error("not the address of a proxy; write it as http://HOST:PORT or https://HOST:PORT")]
 pub struct ProxyError;
 
-/// Whether a URL begins with a scheme twice, as in `https://https://HOST`: its host is then called `https`.
+/// Returns whether a URL begins with a scheme twice, as in `https://https://HOST`: its host is then called `https`.
 pub fn has_two_schemes(url: &url::Url) -> bool {
     matches!(url.host_str(), Some("http" | "https")) && url.path().starts_with("//")
 }

@@ -255,7 +255,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-/// True if a connection ended before it brought any part of an answer.
+/// Returns whether a connection ended before it brought any part of an answer.
 pub fn is_lost_before_answer(error: &reqwest::Error) -> bool {
     if error.is_connect() || error.is_timeout() || error.is_body() {
         return false;
@@ -272,8 +272,8 @@ pub fn is_lost_before_answer(error: &reqwest::Error) -> bool {
     })
 }
 
-/// True if a server of HTTP/2 closed the connection, or this request's part of it, before it brought any part of an
-/// answer and without an error: as it does after a number of requests, and before it stops.
+/// Returns whether a server of HTTP/2 closed the connection, or this request's part of it, before it brought any part
+/// of an answer and without an error: as it does after a number of requests, and before it stops.
 pub fn is_closed_by_plan(error: &reqwest::Error) -> bool {
     // With HTTP/1, a broken pipe is an error of the system.
     let is_end = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe && error.raw_os_error().is_none();
@@ -284,7 +284,8 @@ pub fn is_closed_by_plan(error: &reqwest::Error) -> bool {
             .any(|cause| cause.downcast_ref().is_some_and(is_end) || cause.downcast_ref().is_some_and(is_reset))
 }
 
-/// True if TLS is among the causes of an error. A server may refuse the client certificate after the request was sent.
+/// Returns whether TLS is among the causes of an error. A server may refuse the client certificate after the request
+/// was sent.
 pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<rustls::Error>())
 }

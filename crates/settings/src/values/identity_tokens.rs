@@ -22,7 +22,7 @@ const VARIABLES: [&str; 4] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
-/// Whether a path is one of an identity token, by its text.
+/// Returns whether a path is one of an identity token, by its text.
 pub fn is_identity_token_path(path: &Path) -> bool {
     let parts: Vec<_> = path.components().map(|component| component.as_os_str()).collect();
     let is_mounted = DIRECTORIES.iter().any(|directory| {
@@ -32,7 +32,7 @@ pub fn is_identity_token_path(path: &Path) -> bool {
     is_mounted || named_by_variables().any(|named| std::path::absolute(&named).is_ok_and(|named| named == path))
 }
 
-/// Whether a file is an identity token: by the path that led to it, or by the file itself whatever its name.
+/// Returns whether a file is an identity token: by the path that led to it, or by the file itself whatever its name.
 pub(crate) fn is_identity_token(file: &File, path: &Path) -> bool {
     let is_named = |opened: &Metadata| {
         named_by_variables().filter_map(|named| named.metadata().ok()).any(|named| is_same(&named, opened))

@@ -270,17 +270,17 @@ impl Search<'_> {
     }
 }
 
-/// Whether dumps write the character between two bytes, or in `0x` before one.
+/// Returns whether dumps write the character between two bytes, or in `0x` before one.
 fn is_between_bytes(char: char) -> bool {
     char.is_ascii_whitespace() || matches!(char, ':' | '-' | ',' | ';' | '.' | '_' | '|' | '0' | 'x' | 'X')
 }
 
-/// Whether a character is of base64, or of those escapes in which `+`, `/` and `=` may be spelt.
+/// Returns whether a character is of base64, or of those escapes in which `+`, `/` and `=` may be spelt.
 fn is_of_base64(char: char) -> bool {
     char.is_ascii_alphanumeric() || matches!(char, '+' | '/' | '-' | '_' | '=' | '%' | '\\' | '&' | '#' | ';')
 }
 
-/// Whether the text ends here, or within an escape that begins here.
+/// Returns whether the text ends here, or within an escape that begins here.
 fn is_at_end(text: &str, at: usize) -> bool {
     let rest = &text[at..];
     rest.is_empty() || (rest.starts_with(['%', '\\', '&', '=']) && rest.len() <= MAX_NAME)

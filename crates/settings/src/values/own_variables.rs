@@ -36,8 +36,8 @@ const NAMES: [&str; 4] = ["IMDS_ENDPOINT", "POD_IP", "SSL_CERT_DIR", "SSL_CERT_F
 /// Ending of such names: variables of proxies hold passwords.
 const SUFFIX: &str = "_PROXY";
 
-/// Whether a variable is a setting of the program itself, of a cloud's identity, of a cluster or of a proxy. Upper and
-/// lower case are alike, since names of proxies are written in both.
+/// Returns whether a variable is a setting of the program itself, of a cloud's identity, of a cluster or of a proxy.
+/// Upper and lower case are alike, since names of proxies are written in both.
 pub fn is_own_variable(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&&*name) || name.ends_with(SUFFIX)

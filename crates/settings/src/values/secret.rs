@@ -93,12 +93,13 @@ pub fn check_token(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a character is white space of any kind, or has no width.
+/// Returns whether a character is white space of any kind, or has no width.
 fn is_blank(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
-/// Whether a text can be the name of a variable, which is no secret. Tokens are longer, and have lower case characters.
+/// Returns whether a text can be the name of a variable, which is no secret. Tokens are longer, and have lower case
+/// characters.
 fn is_variable(name: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=40).contains(&name.len()) && name.bytes().all(is_of_name)

@@ -32,7 +32,7 @@ impl SecretObject {
     }
 }
 
-/// Whether a name is a DNS subdomain.
+/// Returns whether a name is a DNS subdomain.
 fn is_name(name: &str) -> bool {
     let is_end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_label = |label: &str| {

@@ -44,7 +44,7 @@ impl Shares {
         self.max.saturating_sub(self.total() - self.used(pipeline)) / 2
     }
 
-    /// True if the pipeline may have `more` bytes in addition.
+    /// Returns whether the pipeline may have `more` bytes in addition.
     fn admits(&self, pipeline: &str, more: u64) -> bool {
         self.used(pipeline).saturating_add(more) <= self.share(pipeline)
     }

@@ -191,7 +191,7 @@ impl LaneUsage {
         }
     }
 
-    /// True if a worker counts the lane.
+    /// Returns whether a worker counts the lane.
     pub fn is_running(&self) -> bool {
         self.0.lock().running.is_some()
     }

@@ -369,7 +369,7 @@ impl Usage {
         self.forget(hour_of(self.until));
     }
 
-    /// True if [`Self::merge`] has added `other`, and nothing was added to `other` since.
+    /// Returns whether [`Self::merge`] has added `other`, and nothing was added to `other` since.
     pub fn has_merged(&self, other: &Self) -> bool {
         self.merged.contains(&other.write)
     }
@@ -392,8 +392,8 @@ impl Usage {
         }
     }
 
-    /// True if the clock of the process that wrote this was ahead by more than `tolerance`, if the present time is
-    /// `now`.
+    /// Returns whether the clock of the process that wrote this was ahead by more than `tolerance`, if the present time
+    /// is `now`.
     pub fn is_ahead(&self, now: Timestamp, tolerance: Duration) -> bool {
         self.until.since(now) > tolerance.max(MIN_AHEAD)
     }
@@ -461,7 +461,7 @@ impl Usage {
         hours.chain(of_day).fold(0, u64::saturating_add)
     }
 
-    /// True if part of a day is not counted.
+    /// Returns whether part of a day is not counted.
     pub fn has_gap_on_day(&self, now: Timestamp, days_ago: u32) -> bool {
         let day = i64::from((hour_of(now) / DAY).saturating_sub(days_ago));
         let start = |day: i64| Timestamp::from_micros(day * 86_400_000_000);

@@ -271,7 +271,7 @@ impl LeasePlanner {
         self.drain(self.shards as usize)
     }
 
-    /// True when all leases of this worker are released.
+    /// Returns whether all leases of this worker are released.
     pub fn has_left(&self) -> bool {
         let has_heartbeat = self.heartbeat.version.is_some() || self.heartbeat.pending;
         self.leaving && self.owned.is_empty() && self.acquiring.is_empty() && !has_heartbeat

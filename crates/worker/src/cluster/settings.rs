@@ -37,7 +37,7 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// True if a later attempt may succeed.
+    /// Returns whether a later attempt may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             #[cfg(feature = "kubernetes")]

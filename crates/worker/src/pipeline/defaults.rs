@@ -29,7 +29,8 @@ impl Defaults {
         Self { path: path.to_owned(), canonical: None, version: None, tree: None, problems: Vec::new() }
     }
 
-    /// Whether this path leads to the file, which is no pipeline file. A path of its name that does not answer may.
+    /// Returns whether this path leads to the file, which is no pipeline file. A path of its name that does not answer
+    /// may.
     pub fn is_at(&self, path: &Path) -> bool {
         let name = self.canonical.as_ref().unwrap_or(&self.path).file_name();
         name == path.file_name()

@@ -76,7 +76,7 @@ struct Key<'a> {
     is_chosen: bool,
 }
 
-/// True if the author of a file chooses the keys of the mapping at this key.
+/// Returns whether the author of a file chooses the keys of the mapping at this key.
 fn has_chosen_keys(key: &str) -> bool {
     matches!(key, "labels" | "headers" | "options")
 }
@@ -286,7 +286,7 @@ fn required<'a>(root: &'a Node, key: &str, problems: &mut Vec<Problem>) -> Optio
     node
 }
 
-/// True if an unknown key was reported as a misspelling of `key`.
+/// Returns whether an unknown key was reported as a misspelling of `key`.
 fn misspelt(root: &Node, key: &str) -> bool {
     let unknown = root.entries().iter().filter(|entry| !KEYS.contains(&entry.key.as_str()));
     unknown.into_iter().any(|entry| super::read::likely(&entry.key, KEYS) == Some(key))

@@ -92,7 +92,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// True if no pipeline starts, changes or stops.
+    /// Returns whether no pipeline starts, changes or stops.
     pub fn is_empty(&self) -> bool {
         self.started.is_empty() && self.changed.is_empty() && self.stopped.is_empty()
     }
@@ -220,8 +220,8 @@ impl Files {
         &self.owners
     }
 
-    /// True if a tenant's file does not run because its name belongs to another file. [`Self::set_owners`] may change
-    /// this.
+    /// Returns whether a tenant's file does not run because its name belongs to another file. [`Self::set_owners`] may
+    /// change this.
     pub fn has_refused_names(&self) -> bool {
         let mut names = self.tenant_names.iter();
         names.any(|(name, path)| self.owners.get(name).is_some_and(|owner| *owner != absolute(path)))
@@ -231,7 +231,7 @@ impl Files {
         self.tenants.apply_to(path) && !is_resource(path)
     }
 
-    /// True if a file may run under a name that no file runs under.
+    /// Returns whether a file may run under a name that no file runs under.
     fn may_take(&self, name: &str, path: &Path) -> bool {
         if !self.is_tenants_file(path) {
             return true;
@@ -356,7 +356,7 @@ impl Files {
         all.into_iter().collect()
     }
 
-    /// True if a restart would not start the pipeline of some file.
+    /// Returns whether a restart would not start the pipeline of some file.
     pub fn has_invalid_files(&self) -> bool {
         let mut files = self.files.iter();
         files.any(|(path, file)| file.problems.iter().any(Problem::is_error) || self.is_invalid(path, file))
@@ -602,7 +602,7 @@ impl Files {
         if claiming.next().is_some() { None } else { self.startable(first) }
     }
 
-    /// True if the file that runs under `name` may go on.
+    /// Returns whether the file that runs under `name` may go on.
     fn keeps_running(&self, name: &str, running: &Pipeline) -> bool {
         let is_others = self.owners.get(name).is_some_and(|owner| *owner != absolute(&running.path));
         self.keeps_name(name, &running.path) && !(is_others && self.is_tenants_file(&running.path))
@@ -635,7 +635,7 @@ impl Files {
         changed
     }
 
-    /// True if the file that runs under `name` keeps it.
+    /// Returns whether the file that runs under `name` keeps it.
     fn keeps_name(&self, name: &str, path: &Path) -> bool {
         match self.files.get(path).map(|file| &file.valid) {
             None => false,

@@ -56,7 +56,7 @@ impl Form {
         keys.map(|(key, schema)| (key.as_str(), SettingKind::of(schema)))
     }
 
-    /// Whether a tenant's file may give a key that the author of a file chooses.
+    /// Returns whether a tenant's file may give a key that the author of a file chooses.
     pub(super) fn may_have(&self, key: &str) -> bool {
         let allowed = self.schema.get("x-tenant-keys").and_then(Schema::as_array);
         allowed.is_none_or(|allowed| allowed.iter().any(|name| name == key))
@@ -119,8 +119,8 @@ impl Forms {
     }
 }
 
-/// True if the value at `path` may be a list, or if a pipeline file has no such path. In place of a mapping, serde
-/// would accept a list of its values in order. These have no keys, so the rules for tenants would not see them.
+/// Returns whether the value at `path` may be a list, or if a pipeline file has no such path. In place of a mapping,
+/// serde would accept a list of its values in order. These have no keys, so the rules for tenants would not see them.
 pub(super) fn may_be_list(path: &str) -> bool {
     let mut forms = Forms::of_file();
     for part in path.split('.') {

@@ -97,7 +97,7 @@ impl Pipeline {
         }
     }
 
-    /// True if the pipeline has such a lane, paused or not.
+    /// Returns whether the pipeline has such a lane, paused or not.
     pub fn has_lane(&self, stream: Stream, sink: &str) -> bool {
         let has_stream = self.pulls.iter().any(|pull| pull.stream == stream);
         has_stream && self.sinks.iter().any(|settings| settings.name() == sink && settings.accepts(stream))

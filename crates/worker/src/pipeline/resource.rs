@@ -57,7 +57,7 @@ impl ResourceState {
         self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
     }
 
-    /// True if the annotation says that the checkpoints are removed with the resource.
+    /// Returns whether the annotation says that the checkpoints are removed with the resource.
     pub fn removes_checkpoints(&self) -> bool {
         self.checkpoints.as_deref() == Some(REMOVE)
     }

@@ -96,7 +96,7 @@ impl Resources {
         self.listings().values().filter_map(|listing| listing.problem.clone()).collect()
     }
 
-    /// True if the resource at `path` is being deleted.
+    /// Returns whether the resource at `path` is being deleted.
     pub(super) fn is_deleted(&self, path: &Path) -> bool {
         let listings = self.listings();
         listings.values().filter_map(|listing| listing.found.get(path)).any(|resource| resource.state.is_deleted)

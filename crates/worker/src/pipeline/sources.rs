@@ -50,12 +50,12 @@ impl Source {
         Self { path: path.to_owned(), last_found: PathKind::Nothing, listed, left_out }
     }
 
-    /// True if `path` is this path, or is in this directory.
+    /// Returns whether `path` is this path, or is in this directory.
     pub fn contains(&self, path: &Path) -> bool {
         path == self.path || path.parent() == Some(&self.path)
     }
 
-    /// True if `path`, in absolute form, is this path or is in this directory.
+    /// Returns whether `path`, in absolute form, is this path or is in this directory.
     pub fn has_listed(&self, path: &Path) -> bool {
         std::path::absolute(&self.path).is_ok_and(|own| path == own || path.parent() == Some(&own))
     }
@@ -130,8 +130,8 @@ fn list_path(path: &Path, last_found: PathKind, listed: Option<Stamp>) -> io::Re
     Ok(Found { kind: PathKind::Directory, files: Some(files), stamp })
 }
 
-/// Whether the file system is one that changes a directory's times with its entries. Some that show a bucket or an
-/// archive never do.
+/// Returns whether the file system is one that changes a directory's times with its entries. Some that show a bucket or
+/// an archive never do.
 fn keeps_times(directory: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {

@@ -137,7 +137,7 @@ fn innermost(schema: &Value) -> Vec<Value> {
     }
 }
 
-/// Whether a schema is that of an object with a fixed `type`.
+/// Returns whether a schema is that of an object with a fixed `type`.
 fn is_tagged(form: &Value) -> bool {
     form["properties"]["type"]["const"].is_string()
 }
@@ -236,7 +236,7 @@ fn is_one_of(types: &[&str]) -> String {
     format!("self.type in [{}]", types.join(", "))
 }
 
-/// True if CEL sees a value with this schema: it does not see values without a type.
+/// Returns whether CEL sees a value with this schema: it does not see values without a type.
 fn is_visible(schema: &Schema) -> bool {
     let values = schema.get("additionalProperties").and_then(Value::as_object);
     (schema.contains_key("type") || schema.contains_key(INT_OR_STRING)) && values.is_none_or(is_visible)

@@ -58,7 +58,7 @@ const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own na
                              { secretRef: { name: NAME, key: KEY } }";
 
 impl TenantRules {
-    /// Whether the pipeline file at `path` is a tenant's.
+    /// Returns whether the pipeline file at `path` is a tenant's.
     pub(super) fn apply_to(&self, path: &Path) -> bool {
         self.for_files || is_resource(path)
     }

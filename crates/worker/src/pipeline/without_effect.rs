@@ -147,7 +147,7 @@ fn sink(node: &Node, settings: &SinkSettings, found: &mut Vec<(String, String)>)
     }
 }
 
-/// Whether requests go to addresses without TLS alone.
+/// Returns whether requests go to addresses without TLS alone.
 fn is_plain(node: &Node) -> bool {
     let mut urls = node.get("url").into_iter().chain(node.get("urls").map_or(&[][..], Node::list)).peekable();
     urls.peek().is_some()

@@ -353,7 +353,7 @@ impl<'a> Builder<'a> {
 const ODD_BLANK: &str = "the line begins with a blank that is not a space, such as a no-break space (U+00A0) from a web page \
                          or a document: replace it with spaces";
 
-/// Whether YAML takes this blank as a part of a word.
+/// Returns whether YAML takes this blank as a part of a word.
 fn is_odd_blank(char: char) -> bool {
     char.is_whitespace() && !char.is_ascii_whitespace() || matches!(char, '\u{200b}' | '\u{2060}')
 }
@@ -414,7 +414,8 @@ fn explain(info: &str, line: &str) -> String {
     info.to_owned()
 }
 
-/// Whether a line has a placeholder such as `{stream}` as a part of a text outside of quotes. Alone, it is a mapping.
+/// Returns whether a line has a placeholder such as `{stream}` as a part of a text outside of quotes. Alone, it is a
+/// mapping.
 fn has_bare_placeholder(line: &str) -> bool {
     line.match_indices('{').any(|(at, _)| {
         let before = &line[..at];

@@ -47,7 +47,7 @@ impl Known {
         self.orphans = self.lanes.keys().filter(|lane| !self.files.has(lane)).cloned().collect();
     }
 
-    /// Whether a lane waits for the checkpoint of this pipeline.
+    /// Returns whether a lane waits for the checkpoint of this pipeline.
     pub fn is_wanted(&self, pipeline: &str) -> bool {
         self.wanted.iter().any(|(lane, of)| of == pipeline && self.files.has(lane) && !self.runs(lane))
     }
@@ -105,7 +105,8 @@ impl KnownFiles {
         self.names.contains(name)
     }
 
-    /// Whether the lane's checkpoint belongs to a file. The lanes of an invalid one are not known: all of its name do.
+    /// Returns whether the lane's checkpoint belongs to a file. The lanes of an invalid one are not known: all of its
+    /// name do.
     pub fn has(&self, lane: &LaneId) -> bool {
         match self.valid.get(&lane.pipeline) {
             Some(pipeline) => pipeline.has_lane(lane.stream, &lane.sink),
@@ -127,8 +128,8 @@ impl From<LaneCheckpoint> for Origin {
     }
 }
 
-/// Whether a lane may know of a checkpoint of this tenant. A lane of a tenant knows only those of the same tenant, a
-/// lane of the operator knows all.
+/// Returns whether a lane may know of a checkpoint of this tenant. A lane of a tenant knows only those of the same
+/// tenant, a lane of the operator knows all.
 pub fn may_know(lane: &LaneSpec, tenant: &str) -> bool {
     lane.tenant.as_deref().is_none_or(|own| own == tenant)
 }

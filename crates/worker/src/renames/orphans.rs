@@ -26,7 +26,7 @@ impl Renames {
         self.known.lock().orphans.len()
     }
 
-    /// Whether a pipeline without a file has checkpoints that no lane waits for, as far as it is known here.
+    /// Returns whether a pipeline without a file has checkpoints that no lane waits for, as far as it is known here.
     pub fn has_lost(&self, pipeline: &str) -> bool {
         let known = self.known.lock();
         let has_orphans = known.orphans.iter().any(|lane| lane.pipeline == pipeline);
@@ -39,7 +39,7 @@ impl Renames {
         names.into_iter().filter(|name| self.has_lost(name)).collect()
     }
 
-    /// Whether the names of the store's checkpoints are known.
+    /// Returns whether the names of the store's checkpoints are known.
     pub fn has_listed(&self) -> bool {
         self.turn.try_lock().is_ok_and(|listing| listing.done.is_some())
     }

@@ -284,7 +284,7 @@ impl Reporter {
     }
 }
 
-/// Whether an annotation has another text than before; `before` is `None` if that is not known.
+/// Returns whether an annotation has another text than before; `before` is `None` if that is not known.
 fn is_new(before: Option<&Option<String>>, now: Option<&String>) -> bool {
     now.is_some() && before.is_some_and(|before| before.as_ref() != now)
 }
@@ -312,15 +312,16 @@ fn due_finalizer(resource: &ResourceState, file: &FileStatus, has_no_lanes: bool
     }
 }
 
-/// True if `Ready` has another reason than in the last event, by this worker or an earlier one. A lane that starts is
-/// not worth an event. An event that would come too soon is published with a later status.
+/// Returns whether `Ready` has another reason than in the last event, by this worker or an earlier one. A lane that
+/// starts is not worth an event. An event that would come too soon is published with a later status.
 fn is_worth_an_event(status: &Status, written: &Written) -> bool {
     let Some(ready) = status.ready() else { return false };
     let is_new = written.event_reason.as_ref() != Some(&ready.reason);
     ready.reason != "Starting" && is_new && !is_recent(written.event_at, EVENT_PAUSE)
 }
 
-/// Whether this worker writes the status. A file that is invalid has no console, and so no shard; its name chooses one.
+/// Returns whether this worker writes the status. A file that is invalid has no console, and so no shard; its name
+/// chooses one.
 fn is_own(path: &Path, file: &FileStatus, shares: bool, cluster: Option<&ClusterView>) -> bool {
     if !shares {
         return true;

@@ -107,7 +107,7 @@ impl Status {
         }
     }
 
-    /// True if something has changed that should be written at once: not times, counts and texts.
+    /// Returns whether something has changed that should be written at once: not times, counts and texts.
     pub fn differs_from(&self, other: &Self) -> bool {
         let words = |status: &Self| {
             let conditions = status.conditions.iter();
@@ -388,7 +388,7 @@ impl View<'_> {
     }
 }
 
-/// True if the lane's console must have answered.
+/// Returns whether the lane's console must have answered.
 fn has_answer(state: &LaneState) -> bool {
     match state.kind {
         LaneStateKind::Running

@@ -69,7 +69,7 @@ pub enum UsageStoreError {
 }
 
 impl UsageStoreError {
-    /// True if the stored counts cannot be read, now or later.
+    /// Returns whether the stored counts cannot be read, now or later.
     const fn is_unreadable(&self) -> bool {
         matches!(self, Self::Usage(_) | Self::Damaged { .. })
     }

@@ -269,7 +269,7 @@ impl Account {
         from.map(|_| self.totals.delivered.get(&hour).copied().unwrap_or_default())
     }
 
-    /// True if the ledger still has all identities of `hour`.
+    /// Returns whether the ledger still has all identities of `hour`.
     pub fn remembers(&self, hour: Hour, now: Timestamp) -> bool {
         self.ledger().kept_from(now).is_some_and(|from| from <= hour)
     }

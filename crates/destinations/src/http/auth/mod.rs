@@ -197,7 +197,7 @@ impl Authenticator {
         Ok(url)
     }
 
-    /// Whether requests carry credentials; those of TLS are not known here.
+    /// Returns whether requests carry credentials; those of TLS are not known here.
     pub(crate) fn has_credentials(&self) -> bool {
         let has_one = self.headers.iter().any(|header| header.is_credential);
         has_one

@@ -162,7 +162,7 @@ impl Grant {
         }
     }
 
-    /// True if the secret is a token that expires as well.
+    /// Returns whether the secret is a token that expires as well.
     fn secret_is_short_lived(&self) -> bool {
         matches!(self, Self::Client(client) if client.credentials == CredentialsIn::Assertion)
     }

@@ -99,7 +99,8 @@ impl Merged<'_> {
     }
 }
 
-/// Whether the object `event` has a member with this name. Names that the forwarder writes have no needless escapes.
+/// Returns whether the object `event` has a member with this name. Names that the forwarder writes have no needless
+/// escapes.
 pub(crate) fn has_member(event: &[u8], name: &str) -> bool {
     // Nearly always the name occurs nowhere, and the event is not read.
     let occurs = memchr::memmem::find(event, name.as_bytes()).is_some();

@@ -98,9 +98,9 @@ impl ResponseView<'_> {
         }
     }
 
-    /// Whether the body calls the request too large. Behind gRPC and in some gateways such a response is no 413, and
-    /// the same bytes would be refused indefinitely. A response about a full memory or an exhausted quota also names
-    /// sizes, but that condition passes.
+    /// Returns whether the body calls the request too large. Behind gRPC and in some gateways such a response is no
+    /// 413, and the same bytes would be refused indefinitely. A response about a full memory or an exhausted quota also
+    /// names sizes, but that condition passes.
     pub fn names_size(&self) -> bool {
         const SIZE: [&str; 4] = ["larger than max", "message larger than", "request size", "too large"];
         const PASSES: [&str; 5] = ["circuit_breaking", "data too large", "quota", "rate limit", "per second"];

@@ -52,8 +52,8 @@ impl SizeLimiter {
         state.limit.as_ref().map_or(usize::MAX, |limit| limit.events)
     }
 
-    /// Whether a request of several events would be refused, since one of this size, or a smaller one, was refused.
-    /// `bytes` is the size of the events before framing.
+    /// Returns whether a request of several events would be refused, since one of this size, or a smaller one, was
+    /// refused. `bytes` is the size of the events before framing.
     pub(crate) fn is_too_large(&self, bytes: usize) -> bool {
         let mut state = self.0.lock();
         if state.refused.as_ref().is_some_and(|refused| refused.until <= Instant::now()) {

@@ -139,12 +139,12 @@ impl<'a> Facts<'a> {
         of_change.or_else(|| self.time_at(&detected))
     }
 
-    /// Whether the activity or the threat is about an endpoint.
+    /// Returns whether the activity or the threat is about an endpoint.
     pub fn has_endpoint(&self) -> bool {
         self.is_threat || self.host.is_some() || self.text("agentId").is_some()
     }
 
-    /// Whether the line has the form of a line about a threat.
+    /// Returns whether the line has the form of a line about a threat.
     pub fn is_about_malware(&self) -> bool {
         self.is_threat || types::is_detection(self.activity_type) || self.text("data.threatClassification").is_some()
     }

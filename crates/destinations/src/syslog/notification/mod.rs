@@ -288,7 +288,7 @@ fn escaped(text: &str, escape: Escape) -> String {
     escaped
 }
 
-/// Whether a reader may take the character for a blank.
+/// Returns whether a reader may take the character for a blank.
 fn is_blank(character: char) -> bool {
     character.is_control() || character.is_whitespace()
 }

@@ -129,7 +129,7 @@ impl Intervals {
         Some(range)
     }
 
-    /// Whether the console has counted records in this poll that it did not show.
+    /// Returns whether the console has counted records in this poll that it did not show.
     pub fn has_wrong_counts(&self) -> bool {
         self.found_late < self.late || self.not_shown > 0
     }
@@ -260,7 +260,7 @@ impl Interval {
 }
 
 impl Reread {
-    /// Returns true if a list of several pages has shown no record after the missing ones. Such a list is no proof that
+    /// Returns whether a list of several pages has shown no record after the missing ones. Such a list is no proof that
     /// the console does not show these. After a few tries, the list counts.
     fn may_have_ended_early(&self, progress: &Progress) -> bool {
         let went_past = progress.ordered && progress.newest >= self.missing_until;

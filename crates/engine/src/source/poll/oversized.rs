@@ -176,7 +176,7 @@ fn too_far(wanted: Bytes) -> AfterAnswer {
     AfterAnswer::SearchNearer { wanted, failure }
 }
 
-/// Whether `beginning` is the beginning of the record with this id.
+/// Returns whether `beginning` is the beginning of the record with this id.
 fn is_of(beginning: &[u8], id: &str) -> bool {
     !id.is_empty() && memchr::memmem::find(beginning, id.as_bytes()).is_some()
 }
@@ -192,7 +192,7 @@ fn first_record(answer: &Bytes, key: &[u8]) -> Bytes {
     answer.slice(open..)
 }
 
-/// Whether two beginnings are of the same record. Their lengths may differ, as the frames before them may.
+/// Returns whether two beginnings are of the same record. Their lengths may differ, as the frames before them may.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let shared = one.len().min(other.len());
     shared > 0 && one[..shared] == other[..shared]

@@ -51,7 +51,7 @@ pub struct ConsoleHabits {
 }
 
 impl ConsoleHabits {
-    /// Whether a poll at `start` of a pass that reaches `late_window` back asks for no counts.
+    /// Returns whether a poll at `start` of a pass that reaches `late_window` back asks for no counts.
     pub(super) fn has_miscounted(self, start: Timestamp, late_window: Duration) -> bool {
         self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < late_window / 2)
     }
@@ -93,8 +93,8 @@ impl Plan {
     }
 }
 
-/// Whether a count of an interval says how many records the lane has to know of it. It does not if a record changes
-/// without a new time, if versions are counted that are not sent, for findings, and for snapshots.
+/// Returns whether a count of an interval says how many records the lane has to know of it. It does not if a record
+/// changes without a new time, if versions are counted that are not sent, for findings, and for snapshots.
 fn is_counted(pull: &PullSettings, pass: &Pass) -> bool {
     let is_of_records = matches!(pass.kind, PassKind::New | PassKind::ByCreation) && pull.is_ordered();
     is_of_records && pass.keys == PassKeys::Versions && !pull.drops_unchanged()

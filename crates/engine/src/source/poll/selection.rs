@@ -260,7 +260,7 @@ impl Selection {
         }
     }
 
-    /// Whether a record is a change of a settled alert, in a lane that accepts only new alerts.
+    /// Returns whether a record is a change of a settled alert, in a lane that accepts only new alerts.
     fn is_change(&self, key: &RecordKey) -> bool {
         self.pull.takes_new_alerts_only() && self.baseline.has_settled(key)
     }

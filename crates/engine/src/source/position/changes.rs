@@ -51,8 +51,8 @@ impl Changes {
         Self { heads, ..Self::default() }
     }
 
-    /// Whether the log should be compacted before it is written: a key that changes again and again would fill the
-    /// memory.
+    /// Returns whether the log should be compacted before it is written: a key that changes again and again would fill
+    /// the memory.
     pub fn has_doubled(&self) -> bool {
         self.keys.len() > MIN_COMPACTED.max(2 * self.compacted)
     }

@@ -36,13 +36,13 @@ impl Contents {
         self.recent.len() + self.old.len()
     }
 
-    /// Whether the content of the record was delivered last.
+    /// Returns whether the content of the record was delivered last.
     pub fn has(&self, record_key: &RecordKey) -> bool {
         let Some(content) = &record_key.content else { return false };
         self.recent.get(&record_key.id).or_else(|| self.old.get(&record_key.id)) == Some(content)
     }
 
-    /// Whether the content of the record will be forgotten unless it is inserted again.
+    /// Returns whether the content of the record will be forgotten unless it is inserted again.
     pub fn is_old(&self, record_key: &RecordKey) -> bool {
         self.old.contains_key(&record_key.id)
     }

@@ -162,7 +162,7 @@ impl SourcePosition {
         self.complete_until().max(after.unwrap_or_default())
     }
 
-    /// Whether a poll of any pass was complete, or has shown a record.
+    /// Returns whether a poll of any pass was complete, or has shown a record.
     pub(crate) fn was_read(&self) -> bool {
         self.pass_positions()
             .any(|(_, pass_position)| pass_position.complete.is_some() || pass_position.key_count() > 0)
@@ -208,9 +208,9 @@ impl SourcePosition {
         }
     }
 
-    /// Whether a poll of findings at `start` reads all of them: the first one does if the lane owes everything, and
-    /// later ones every `resync`, but not two in a row. If a sweep takes longer than `resync`, removals would never be
-    /// read otherwise.
+    /// Returns whether a poll of findings at `start` reads all of them: the first one does if the lane owes everything,
+    /// and later ones every `resync`, but not two in a row. If a sweep takes longer than `resync`, removals would never
+    /// be read otherwise.
     pub(super) fn is_sweep_due(&self, pass: &Pass, start: Timestamp, resync: Duration) -> bool {
         match self.of_pass(pass).map(|pass_position| (pass_position.swept, pass_position.complete)) {
             Some((Some(swept), complete)) => start.since(swept) >= resync && complete > Some(swept),

@@ -194,12 +194,13 @@ impl PassPosition {
         Some(Self { bound: since, watermark: since, snapshot: Some(snapshot), ..self.without_keys() })
     }
 
-    /// Whether a snapshot waits only for its marker event.
+    /// Returns whether a snapshot waits only for its marker event.
     pub(crate) fn is_marking(&self) -> bool {
         self.snapshot.is_some_and(|snapshot| snapshot.stage == SnapshotStage::Marking)
     }
 
-    /// Whether the position has room for another record. Further findings are delivered twice if windows overlap.
+    /// Returns whether the position has room for another record. Further findings are delivered twice if windows
+    /// overlap.
     pub(super) fn has_room(&self, pass: &Pass) -> bool {
         !pass.reads_findings() || self.key_count() < MANY_FINDINGS
     }

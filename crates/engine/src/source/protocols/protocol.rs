@@ -27,18 +27,18 @@ pub trait Protocol: fmt::Debug + Sync {
     /// Requests the newest records that `pull` selects, without a position.
     fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request;
 
-    /// Whether records are listed by the time that they are asked for by. If they are not, a list says nothing of
-    /// times.
+    /// Returns whether records are listed by the time that they are asked for by. If they are not, a list says nothing
+    /// of times.
     fn is_ordered(&self) -> bool {
         true
     }
 
-    /// Whether the console may want one scope to be asked for at a time.
+    /// Returns whether the console may want one scope to be asked for at a time.
     fn is_by_scope(&self) -> bool {
         false
     }
 
-    /// Whether a record that is too large can be asked for in part. Others are skipped.
+    /// Returns whether a record that is too large can be asked for in part. Others are skipped.
     fn has_parts(&self) -> bool {
         false
     }

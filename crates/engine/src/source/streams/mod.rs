@@ -23,8 +23,8 @@ use super::settings::description_of;
 use super::{Pass, PassKeys, PassKind, PullSettings, Request, SilentAfter, TimeField};
 use crate::console::{Endpoint, ListOrder};
 
-/// Whether the console may want one scope of a stream to be asked for at a time, so that a lane has a position for each
-/// scope.
+/// Returns whether the console may want one scope of a stream to be asked for at a time, so that a lane has a position
+/// for each scope.
 pub fn is_by_scope(stream: Stream) -> bool {
     description_of(stream).protocol.is_by_scope()
 }
@@ -52,7 +52,7 @@ impl PullSettings {
         description_of(self.stream).protocol
     }
 
-    /// Whether the records come in the order of the time that they are asked for by.
+    /// Returns whether the records come in the order of the time that they are asked for by.
     pub fn is_ordered(&self) -> bool {
         self.protocol().is_ordered()
     }
@@ -89,7 +89,8 @@ impl PullSettings {
         if self.is_by_creation() && self.endpoint().created.is_some() { TimeField::Creation } else { TimeField::Order }
     }
 
-    /// Whether this is a window by the time of creation. Snapshots are read by that time, so their windows are too.
+    /// Returns whether this is a window by the time of creation. Snapshots are read by that time, so their windows are
+    /// too.
     fn is_by_creation(&self) -> bool {
         let is_always = self.is_snapshot() || description_of(self.stream).windows_by_creation;
         self.window.is_some_and(|window| is_always || window.time == TimeField::Creation)

@@ -57,7 +57,7 @@ impl Budget {
         self.is_strict = is_strict;
     }
 
-    /// Whether the compiler has had more to do than for the programs of one file.
+    /// Returns whether the compiler has had more to do than for the programs of one file.
     pub fn takes_long(&self) -> bool {
         self.compiler_work.saturating_add(self.work_of_expressions) > MAX_COMPILER_WORK
     }
@@ -398,7 +398,7 @@ impl Guard {
     }
 }
 
-/// Whether the pattern of a call, its second argument, is a text that the program spells out. A second pattern
+/// Returns whether the pattern of a call, its second argument, is a text that the program spells out. A second pattern
 /// overrides the first. A text with `{{ }}` may be as long as a variable.
 fn has_text_as_pattern(call: &FunctionCall) -> bool {
     let arguments = call.arguments.iter().enumerate();
@@ -416,8 +416,8 @@ fn has_text_as_pattern(call: &FunctionCall) -> bool {
     patterns.peek().is_some() && patterns.all(|(_, argument)| is_text(&argument.expr))
 }
 
-/// Whether an argument is measured. Constants are as small as the program, but for texts, which may contain variables.
-/// VRL wants to see some lists itself: the expressions of `match_any`, and `excluded_boundaries`.
+/// Returns whether an argument is measured. Constants are as small as the program, but for texts, which may contain
+/// variables. VRL wants to see some lists itself: the expressions of `match_any`, and `excluded_boundaries`.
 fn is_measured(function: &str, argument: &Node<Expr>) -> bool {
     match argument.inner() {
         Expr::Literal(literal) => matches!(literal.inner(), Literal::String(_)),
@@ -438,7 +438,7 @@ fn event_path(path: &OwnedValuePath) -> String {
     std::iter::once(".".to_owned()).chain(segments).collect()
 }
 
-/// True if an expression is a number whatever the event holds.
+/// Returns whether an expression is a number whatever the event holds.
 fn is_number(node: &Node<Expr>) -> bool {
     const CALLS: [&str; 13] = [
         "abs",

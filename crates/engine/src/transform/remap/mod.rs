@@ -257,7 +257,7 @@ impl Program {
     }
 }
 
-/// Whether an event is nested deeper than a record of the console may be.
+/// Returns whether an event is nested deeper than a record of the console may be.
 pub(super) fn is_too_deep(event: &Value) -> bool {
     fn is_deeper(value: &Value, levels: u32) -> bool {
         match value {
@@ -273,7 +273,7 @@ fn is_function(name: &str) -> bool {
     name == argument::NAME || functions::find(name).is_some()
 }
 
-/// Whether an event of a few bytes would be a value of many: a small object takes a hundred times as much.
+/// Returns whether an event of a few bytes would be a value of many: a small object takes a hundred times as much.
 pub(super) fn is_too_complex(event: &[u8]) -> bool {
     const OBJECT: usize = 800;
     const ELEMENT: usize = 64;

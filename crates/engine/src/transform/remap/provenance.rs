@@ -104,7 +104,7 @@ fn remove_below(members: &mut ObjectMap, path: &[&str]) {
     }
 }
 
-/// Whether each key is one level, as nearly all are.
+/// Returns whether each key is one level, as nearly all are.
 fn is_plain(members: &ObjectMap) -> bool {
     members.keys().all(|key| is_one_level(key))
 }
@@ -126,8 +126,8 @@ fn without_pipeline(labels: Vec<Value>) -> Vec<Value> {
     others
 }
 
-/// Whether a label names the pipeline. Destinations may not care for blanks, for characters that nobody sees, or for
-/// upper and lower case.
+/// Returns whether a label names the pipeline. Destinations may not care for blanks, for characters that nobody sees,
+/// or for upper and lower case.
 fn is_pipeline(label: &Value) -> bool {
     let Some(label) = label.to_str_lossy() else { return false };
     let seen = label.chars().filter(|char| char.is_alphanumeric() || *char == ':').flat_map(char::to_lowercase);

@@ -363,7 +363,7 @@ impl Writer<'_> {
     }
 }
 
-/// Whether a value is at a path below `found`. `[]` may follow the names of lists.
+/// Returns whether a value is at a path below `found`. `[]` may follow the names of lists.
 fn holds(found: Value<'_>, path: &str, value: Value<'_>) -> bool {
     if found.kind() == JsonKind::Array {
         return found.elements().any(|element| holds(element, path, value));
@@ -376,7 +376,7 @@ fn holds(found: Value<'_>, path: &str, value: Value<'_>) -> bool {
     holds(found.get(name), rest, value)
 }
 
-/// Whether the value is a number that 1.3.0 does not have.
+/// Returns whether the value is a number that 1.3.0 does not have.
 fn is_gone(gone: &[u32], value: &str) -> bool {
     value.parse().is_ok_and(|number| gone.contains(&number))
 }

@@ -245,7 +245,7 @@ impl<'a> Statement<'a> {
         self.text.get(..beginning.len()).is_some_and(|text| text.eq_ignore_ascii_case(beginning))
     }
 
-    /// Whether the statement is certain to be about a login or a logout.
+    /// Returns whether the statement is certain to be about a login or a logout.
     fn is_login(self) -> bool {
         let words =
             ["failed to log in", " logged in to the management console", " logged out of the management console"];
@@ -275,7 +275,7 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// Whether the text contains `words`, which are in lower case, ignoring case.
+/// Returns whether the text contains `words`, which are in lower case, ignoring case.
 fn contains(text: &str, words: &str) -> bool {
     text.as_bytes().windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
 }

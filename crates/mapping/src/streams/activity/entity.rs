@@ -121,7 +121,7 @@ impl<'a> Entity<'a> {
         is_set(self.name) || is_set(self.id)
     }
 
-    /// Whether the entity is a role with a name or an id.
+    /// Returns whether the entity is a role with a name or an id.
     pub fn is_role(&self) -> bool {
         self.kind == EntityKind::Role && self.is_named()
     }

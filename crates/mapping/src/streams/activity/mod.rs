@@ -112,7 +112,7 @@ const ALERT_ACTION: u32 = 16005;
 /// Keys of what a user writes about a threat or an alert: a note or a ticket.
 const WRITTEN: [&str; 3] = ["noteText", "noteDetails", "newTicketId"];
 
-/// Whether somebody decided or wrote something about a threat or an alert, which was detected before.
+/// Returns whether somebody decided or wrote something about a threat or an alert, which was detected before.
 pub fn is_decision(data: &ActivityData<'_>) -> bool {
     let is_decided = [
         data.new_analyst_verdict,
@@ -158,17 +158,17 @@ impl<'a> ReportedFile<'a> {
         if self.origin.is_some() { None } else { self.display_name.escaped() }
     }
 
-    /// Whether there is only the name of a process, and no file.
+    /// Returns whether there is only the name of a process, and no file.
     pub fn is_missing(&self) -> bool {
         self.image.is_some_and(|image| image.has_no_file(self.path, self.hashes))
     }
 
-    /// Whether the file is what is malicious. That of a process with a malicious command line is not.
+    /// Returns whether the file is what is malicious. That of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
         self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
 
-    /// Whether there is a file with a path or a name.
+    /// Returns whether there is a file with a path or a name.
     pub fn is_named(&self) -> bool {
         self.image.is_some() && !self.is_missing()
     }
@@ -252,7 +252,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         parts
     }
 
-    /// Whether an agent acted and no user of the console.
+    /// Returns whether an agent acted and no user of the console.
     pub fn is_by_agent(&self) -> bool {
         self.activity.user_id.is_empty() && !self.activity.agent_id.is_empty()
     }
@@ -262,7 +262,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.data.computer_name
     }
 
-    /// Whether the activity names an endpoint.
+    /// Returns whether the activity names an endpoint.
     pub fn is_about_endpoint(&self) -> bool {
         is_set(self.entry.agent_id) || is_set(self.computer_name())
     }

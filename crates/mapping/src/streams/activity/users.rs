@@ -28,7 +28,7 @@ pub struct User<'a> {
 }
 
 impl<'a> User<'a> {
-    /// Whether the user has an id or a name.
+    /// Returns whether the user has an id or a name.
     pub fn is_known(&self) -> bool {
         self.id_text().is_some() || self.account().is_some()
     }
@@ -148,7 +148,7 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// Whether a user of the console acted.
+    /// Returns whether a user of the console acted.
     pub fn has_actor(&self) -> bool {
         self.actor.is_known()
     }
@@ -244,12 +244,12 @@ impl<'a> Distinction<'a> {
         }
     }
 
-    /// Whether the names are those of the actor, and not of the user who was changed or of the owner of a rule.
+    /// Returns whether the names are those of the actor, and not of the user who was changed or of the owner of a rule.
     fn has_own_name(&self) -> bool {
         !self.by_user && !self.is_rule_alert
     }
 
-    /// Whether the role is that of the user who acted. Most activities do not name it.
+    /// Returns whether the role is that of the user who acted. Most activities do not name it.
     fn has_own_role(&self) -> bool {
         // The role of a rule's owner, or a role that was changed.
         if self.is_rule_alert || self.by_user && self.is_role {
@@ -272,7 +272,7 @@ fn first_email<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
     values.into_iter().find(|value| value.escaped().is_some_and(is_email)).unwrap_or_default()
 }
 
-/// Whether the user may be one of `names`.
+/// Returns whether the user may be one of `names`.
 fn may_be_one_of<'a, const N: usize>(user: Value<'a>, names: [Value<'a>; N]) -> bool {
     let Some(user) = Account::of(user) else { return false };
     names.into_iter().filter_map(Account::of).any(|name| user.may_be(name))
@@ -315,7 +315,7 @@ impl<'a> Described<'a> {
         }
     }
 
-    /// Whether the first address in these names is another user's.
+    /// Returns whether the first address in these names is another user's.
     fn is_another(&self, names: [Value<'a>; 3]) -> bool {
         self.email.is_some_and(|email| {
             let other = first_email(names).escaped();

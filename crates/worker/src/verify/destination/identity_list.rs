@@ -213,7 +213,7 @@ fn begins_as_utf_16(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..])
 }
 
-/// Whether a compressed file begins with the last bytes.
+/// Returns whether a compressed file begins with the last bytes.
 fn begins_compressed(recent: u64) -> bool {
     COMPRESSED.iter().any(|(beginning, bytes)| recent & ((1 << (8 * bytes)) - 1) == *beginning)
 }
@@ -471,8 +471,8 @@ impl Line {
         (self.last_visible, self.has_empty, self.separators, self.brackets) = (0, false, 0, 0);
     }
 
-    /// Whether the line has no text, and may be the row of an event all the same: its identity may be masked. Brackets
-    /// alone, with what separates them, are none.
+    /// Returns whether the line has no text, and may be the row of an event all the same: its identity may be masked.
+    /// Brackets alone, with what separates them, are none.
     fn is_empty_row(&self) -> bool {
         let are_brackets = self.brackets > 0 && self.brackets + self.separators == self.length && !self.has_empty;
         !self.has_text && self.length > 0 && !are_brackets

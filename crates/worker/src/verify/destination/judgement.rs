@@ -148,8 +148,8 @@ impl Judgement {
         self.not_owed.entry(hour).or_default().merge(records);
     }
 
-    /// True if every accounted record that is owed now was delivered, so that one that is not there is missing. The
-    /// sums have the identities, so that equal numbers of other records do not pass. Also true without such sums.
+    /// Returns whether every accounted record that is owed now was delivered, so that one that is not there is missing.
+    /// The sums have the identities, so that equal numbers of other records do not pass. Also true without such sums.
     fn owes_only_delivered(&self, hour: Hour) -> bool {
         let Some(HourSums { accounted, delivered }) = self.ledger.get(&hour) else { return true };
         let mut settled = *delivered;

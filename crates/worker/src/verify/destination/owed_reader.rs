@@ -76,7 +76,7 @@ impl OwedReader {
         Self { checker, transformer, changes: None }
     }
 
-    /// True if the settings may drop records after they were mapped.
+    /// Returns whether the settings may drop records after they were mapped.
     pub fn may_drop(&self) -> bool {
         self.transformer.is_some()
     }

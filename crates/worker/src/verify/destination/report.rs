@@ -96,7 +96,7 @@ impl MissingEvent {
 }
 
 impl HourRow {
-    /// True if the hour has nothing to report.
+    /// Returns whether the hour has nothing to report.
     pub fn is_usual(&self) -> bool {
         let Self { missing, duplicates, elsewhere, gone, .. } = self;
         [missing, duplicates, elsewhere, gone].into_iter().all(|count| *count == 0)

@@ -11,9 +11,9 @@ const ROUND: u64 = 10;
 /// Number of hours with an equal number of events that cannot be chance.
 const FULL_HOURS: usize = 3;
 
-/// True if the absent events are adjacent in the order of the identities, as in a sorted list that was truncated or
-/// lost a page. Identities are hashes, so events that were really lost are scattered. `copies` are those of all events,
-/// in this order.
+/// Returns whether the absent events are adjacent in the order of the identities, as in a sorted list that was
+/// truncated or lost a page. Identities are hashes, so events that were really lost are scattered. `copies` are those
+/// of all events, in this order.
 pub fn is_cut(copies: &[u32]) -> bool {
     let runs =
         || copies.chunk_by(|one, other| (*one == 0) == (*other == 0)).filter(|run| run[0] == 0).map(<[u32]>::len);

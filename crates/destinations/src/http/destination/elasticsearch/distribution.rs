@@ -26,7 +26,7 @@ impl Information {
     }
 }
 
-/// Whether the answer to `GET /` is that of OpenSearch.
+/// Returns whether the answer to `GET /` is that of OpenSearch.
 pub(super) fn is_opensearch(response: &Response) -> bool {
     serde_json::from_slice(&response.body).is_ok_and(|information: Information| information.is_opensearch())
 }

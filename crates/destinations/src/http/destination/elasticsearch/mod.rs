@@ -276,7 +276,7 @@ impl ElasticsearchSettings {
     }
 }
 
-/// Whether a data stream or an index may have this name, which has no wildcard.
+/// Returns whether a data stream or an index may have this name, which has no wildcard.
 fn is_name(name: &str) -> bool {
     let illegal =
         |c: char| c.is_ascii_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:%"#.contains(c) || c.is_control();

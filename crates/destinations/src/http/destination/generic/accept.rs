@@ -74,7 +74,7 @@ impl Accept {
         }
     }
 
-    /// Whether the body of a success is read.
+    /// Returns whether the body of a success is read.
     pub(crate) fn reads_body(&self) -> bool {
         self.zero.is_some() || self.empty.is_some()
     }

@@ -75,8 +75,8 @@ struct Message {
 }
 
 impl Message {
-    /// True if the message may say that the answer is one of a part: all types but the two that say how it was made. A
-    /// search that has run for too long is finalized.
+    /// Returns whether the message may say that the answer is one of a part: all types but the two that say how it was
+    /// made. A search that has run for too long is finalized.
     fn is_of_part(&self) -> bool {
         let is_harmless = ["DEBUG", "INFO"].iter().any(|kind| self.kind.eq_ignore_ascii_case(kind));
         !is_harmless || self.text.contains("finalized")

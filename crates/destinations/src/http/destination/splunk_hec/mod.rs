@@ -234,7 +234,7 @@ impl DestinationType for SplunkHecSettings {
     }
 }
 
-/// Whether the text is the name of one index. A wildcard would find the events of other indices.
+/// Returns whether the text is the name of one index. A wildcard would find the events of other indices.
 fn is_index(name: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     !name.is_empty() && name.bytes().all(is_of_name)

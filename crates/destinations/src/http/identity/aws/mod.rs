@@ -160,7 +160,7 @@ impl AwsSigner {
         Ok(credentials)
     }
 
-    /// True if the response refuses the signature, which is then made with other credentials or another time.
+    /// Returns whether the response refuses the signature, which is then made with other credentials or another time.
     pub(crate) fn is_refused(&self, response: &Response) -> bool {
         let is_refused = refuses_signature(response);
         if is_refused {
@@ -175,7 +175,7 @@ impl AwsSigner {
     }
 }
 
-/// True if AWS refuses a signature or its credentials. A missing right has the same status and other words.
+/// Returns whether AWS refuses a signature or its credentials. A missing right has the same status and other words.
 pub(crate) fn refuses_signature(response: &Response) -> bool {
     const WORDS: [&[u8]; 4] = [b"security token", b"signature", b"Signature", b"access key"];
     matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)

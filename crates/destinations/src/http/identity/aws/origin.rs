@@ -174,7 +174,7 @@ async fn credentials(request: TokenRequest) -> Result<Issued<AwsCredentials>, To
     request.read(Connection::Local, "`AccessKeyId`, `SecretAccessKey`, `Token` and `Expiration`", read).await
 }
 
-/// True if the connection is encrypted or stays on this machine and its link.
+/// Returns whether the connection is encrypted or stays on this machine and its link.
 fn may_send_secret(url: &Endpoint) -> bool {
     let host = url.url().host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();

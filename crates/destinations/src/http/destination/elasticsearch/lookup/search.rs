@@ -158,7 +158,7 @@ impl Hit<'_> {
         Some((self.identity(identities)?, self.index.into_owned()))
     }
 
-    /// Whether the document says that it was sent to this data stream.
+    /// Returns whether the document says that it was sent to this data stream.
     pub(super) fn is_of(&self, own: &Value) -> bool {
         ["type", "dataset", "namespace"].into_iter().all(|member| {
             let said = self.named(&format!("data_stream.{member}"));

@@ -117,7 +117,7 @@ pub struct KeptDeadLetters {
     pub flags: Box<str>,
     /// The identity of the last dead letter in this store, and when it was settled. `None` if there is none.
     pub last: Option<(Identity, Timestamp)>,
-    /// The same of the store before, or of the same store under another name.
+    /// The last dead letter in the store before, or in the same store under another name.
     pub last_elsewhere: Option<(Identity, Timestamp)>,
 }
 

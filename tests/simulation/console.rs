@@ -79,8 +79,8 @@ impl Wire {
 
     /// How many records a page shows that ends its list too early. Only activities are sure to be missed then: of what
     /// has changed meanwhile, the console counts fewer records than the lane knows. The list of a time ends too early
-    /// once, and up to three times where the console's counts say what is missing: a list that ends before that again and
-    /// again has no rest.
+    /// once, and up to three times where the console's counts say what is missing: a list that ends before that again
+    /// and again has no rest.
     fn early_end(&self, asked: &emulator::Request, random: &mut fastrand::Rng) -> Option<usize> {
         let plan = &self.simulation.plan.console;
         let can_be_found = matches!(plan.counts, Counts::Exact | Counts::Refused | Counts::Failing);

@@ -458,8 +458,8 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     assert!(lanes(&exit)[0]["not_judged"].to_string().contains("give --present"), "{}", exit.stdout);
 }
 
-/// Events may move to the target while it is asked. What the target has then needs no question about other places, which
-/// may have no answer that proves anything.
+/// Events may move to the target while it is asked. What the target has then needs no question about other places,
+/// which may have no answer that proves anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_moves_to_the_target_meanwhile_is_present() {
     for (returns, trap) in [(Return::Target(1), Some(Trap::UnnamedUnseen)), (Return::Everywhere, None)] {

@@ -23,7 +23,7 @@ pub struct SentEvent<'a> {
     pub payload: &'a [u8],
 }
 
-/// TopicRetention of a topic's messages. A value is `None` if the user may not read it. A limit that may have been lower
+/// Retention of a topic's messages. A value is `None` if the user may not read it. A limit that may have been lower
 /// once is `None` too: removed messages then say nothing of the limit of now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicRetention {

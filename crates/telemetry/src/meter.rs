@@ -266,7 +266,8 @@ impl Meter {
         self.metrics.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
     }
 
-    /// The log names a leaf that no mapping knows, once. `path` was made for logs. The caller runs within the lane's span.
+    /// Names a leaf that no mapping knows in the log, once. `path` was made for logs. The caller runs within the lane's
+    /// span.
     pub fn name_unmapped_field(&self, path: &str) {
         self.telemetry.unmapped_fields().name(&self.metrics.pipeline, self.metrics.stream, path);
     }

@@ -14,8 +14,8 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    /// Sorts the events of `request`. `refused` and `retry` are indices of `request`. The sink accepted the other events.
-    /// The first answer about an event counts. Indices outside `request` are ignored.
+    /// Sorts the events of `request`. `refused` and `retry` are indices of `request`. The sink accepted the other
+    /// events. The first answer about an event counts. Indices outside `request` are ignored.
     pub fn of(request: &[usize], refused: Vec<RefusedEvent>, retry: Vec<usize>) -> Self {
         let mut is_accepted = vec![true; request.len()];
         let mut take = |place: usize| {

@@ -96,8 +96,8 @@ pub trait Lookup: Send + Sync + Debug {
     /// Returns how often the destination has each of `identities`, in their order. `identities` are sorted.
     ///
     /// # Errors
-    /// [`Inconclusive::TooLarge`] if fewer identities should be asked for, [`Inconclusive::Later`] if the destination may
-    /// answer later, and [`Inconclusive::NoProof`] otherwise.
+    /// [`Inconclusive::TooLarge`] if fewer identities should be asked for, [`Inconclusive::Later`] if the destination
+    /// may answer later, and [`Inconclusive::NoProof`] otherwise.
     async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive>;
 
     /// Returns the maximum number of events of one list; 0 if the destination does not list what it has by the event's

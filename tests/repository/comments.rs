@@ -7,7 +7,7 @@ use syn::{Attribute, Expr, Meta, Signature};
 use super::layering::files;
 
 /// Beginnings that other comments have: those of fields, and of conditions.
-const OTHERS: [&str; 4] = ["Whether ", "True if ", "True when ", "Returns true "];
+const OTHERS: [&str; 4] = ["Whether ", "True if ", "True when ", "Returns true if "];
 
 /// The functions whose comments begin in another way, as far as they were visited.
 #[derive(Default)]

@@ -183,7 +183,7 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
     }
 }
 
-/// True if this text has an answer of the console with such a status.
+/// Returns whether this text has an answer of the console with such a status.
 fn has_status(error: &str, is_meant: impl Fn(u16) -> bool) -> bool {
     let status = error.split("the console answered ").nth(1).and_then(|rest| rest.get(..3)?.parse().ok());
     status.is_some_and(is_meant)

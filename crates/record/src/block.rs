@@ -31,10 +31,10 @@ pub trait Block<'a>: Default {
     /// Calls `visitor` with every value: fields in the order of declaration, then `other`.
     fn visit(&self, visitor: &mut impl Visitor<'a>);
 
-    /// Whether the field `name` (in `snake_case`) exists and has a value that `is_left`.
+    /// Returns whether the field `name` (in `snake_case`) exists and has a value that `is_left`.
     fn has_field(&self, name: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 
-    /// Whether [`Block::has_field`] would say so of the field with the console's key.
+    /// Returns whether [`Block::has_field`] would say so of the field with the console's key.
     fn has_key(&self, key: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 }
 

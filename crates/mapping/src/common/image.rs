@@ -142,7 +142,7 @@ impl<'a> NamedFile<'a> {
     }
 }
 
-/// Whether two paths are those of one directory. One may have a device where the other one has a drive.
+/// Returns whether two paths are those of one directory. One may have a device where the other one has a drive.
 fn is_one_directory(one: &str, other: &str, same: impl Fn(&str, &str) -> bool) -> bool {
     let [volume, other_volume] = [one, other].map(length_of_volume);
     let [skipped, other_skipped] = if volume == other_volume { [0, 0] } else { [volume, other_volume] };

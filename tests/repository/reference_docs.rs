@@ -412,9 +412,9 @@ fn type_defaults() -> BTreeMap<String, String> {
             "Defaults of the common keys: `batch.events` {}{}, `batch.bytes` {}{}, `batch.timeout` {flush}, `concurrency` \
              {concurrency}, `compression` {compression}.",
             limits.events,
-            maximum(limits.most_events, limits.most_events.to_string()),
+            maximum(limits.max_events, limits.max_events.to_string()),
             size(limits.bytes),
-            maximum(limits.most_bytes, size(limits.most_bytes)),
+            maximum(limits.max_bytes, size(limits.max_bytes)),
         ));
         texts.insert(kind.name().to_owned(), format!("\n{}\n", text.trim_end()));
     }

@@ -139,7 +139,7 @@ pub struct LanePlan {
     /// Refuses single events of a batch by name, and not the batch.
     pub itemised: bool,
     pub poison: f64,
-    pub most_events: usize,
+    pub max_events: usize,
     pub moods: Vec<Window<Behaviour>>,
     /// Never takes anything, from begin to end.
     pub dead_for_ever: bool,
@@ -374,7 +374,7 @@ impl LanePlan {
             warn: chance(r, 0.3, 0.5),
             itemised: with(r, 0.5),
             poison: chance(r, 0.4, 0.04),
-            most_events: if with(r, 0.2) { 2 } else { usize::MAX },
+            max_events: if with(r, 0.2) { 2 } else { usize::MAX },
             moods,
             dead_for_ever: false,
         }

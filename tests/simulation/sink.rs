@@ -186,7 +186,7 @@ impl Destination {
             let after = dice(0.3).then_some(Duration::from_secs(3));
             return Reply::none(unavailable("503", after));
         }
-        if versions.len() > plan.most_events {
+        if versions.len() > plan.max_events {
             return Reply::none(Outcome::TooLarge("413".to_owned()));
         }
         let poison: Vec<usize> = (0..versions.len()).filter(|place| versions[*place].is_poison(plan)).collect();

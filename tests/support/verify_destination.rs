@@ -1,13 +1,14 @@
 //! Parts that the tests of `verify --destination` and `--present` share, whatever the destination.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::{Identity, Stream};
 use serde_json::{Value, json};
 
-use super::completeness::{created_between, hour};
+use super::completeness::{HOUR, created_at, hour};
 use super::harness::Harness;
 use super::process::Exit;
 
@@ -60,7 +61,20 @@ pub fn listed(list: &Path) -> BTreeSet<String> {
 
 /// The identities of activities that were created between these hours before now.
 pub fn settled(harness: &Harness, from: i64, to: i64) -> Vec<String> {
+    settled_by_hour(harness, from, to).into_values().flatten().collect()
+}
+
+/// The identities that [`settled`] gives, by the hour of creation.
+pub fn settled_by_hour(harness: &Harness, from: i64, to: i64) -> BTreeMap<i64, Vec<String>> {
     let host = harness.server.address().to_string();
-    let ids = created_between(harness, hour(from), hour(to)).into_iter();
-    ids.map(|id| Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string()).collect()
+    let mut hours: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for id in harness.console().ids(Kind::Activities) {
+        let record = harness.console().record(Kind::Activities, id).unwrap();
+        let created = created_at(&serde_json::from_slice(&record).unwrap());
+        if (hour(from)..hour(to)).contains(&created) {
+            let identity = Identity::of(&host, Stream::Activities, &id.to_string(), "");
+            hours.entry(created.div_euclid(HOUR)).or_default().push(identity.to_string());
+        }
+    }
+    hours
 }

@@ -82,11 +82,11 @@ impl Common {
 
     /// The type's limits, with those of `batch`.
     pub fn limits(&self, defaults: &SinkDefaults) -> Limits {
-        let Limits { events, bytes, most_events, most_bytes, wire_bytes, .. } = defaults.limits;
+        let Limits { events, bytes, max_events, max_bytes, wire_bytes, .. } = defaults.limits;
         let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
-        let bytes = asked.unwrap_or(bytes).min(most_bytes);
+        let bytes = asked.unwrap_or(bytes).min(max_bytes);
         Limits {
-            events: self.batch.events.map_or(events, count).min(most_events),
+            events: self.batch.events.map_or(events, count).min(max_events),
             bytes: if self.compression(defaults) == Compression::None { bytes.min(wire_bytes) } else { bytes },
             ..defaults.limits
         }

@@ -322,7 +322,7 @@ fn add_leaves(leaves: &mut Vec<u64>, place: Place, value: Value<'_>, level: u32)
 /// text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
 pub(crate) fn name_of(key: &str) -> &str {
     let digits = key.bytes().filter(u8::is_ascii_digit).count();
-    let most_digits = if key.len() > 20 { 1 } else { 4 };
+    let max_digits = if key.len() > 20 { 1 } else { 4 };
     let cases: Vec<bool> = key.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.is_ascii_uppercase()).collect();
     let changes = cases.windows(2).filter(|pair| pair[0] != pair[1]).count();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
@@ -330,7 +330,7 @@ pub(crate) fn name_of(key: &str) -> &str {
         && key.len() <= MAX_KEY
         && key.bytes().any(|byte| byte.is_ascii_lowercase())
         && key.bytes().all(is_word)
-        && digits <= most_digits
+        && digits <= max_digits
         && changes <= 2 + cases.len() / 4;
     if is_name { key } else { "*" }
 }

@@ -118,9 +118,9 @@ pub struct Limits {
     /// Maximum bytes of a single event. A larger one becomes a dead letter.
     pub event_bytes: usize,
     /// Maximum events that the destination accepts. `batch` cannot raise it.
-    pub most_events: usize,
+    pub max_events: usize,
     /// Maximum bytes that the destination accepts, also for a single event. `batch` cannot raise it.
-    pub most_bytes: usize,
+    pub max_bytes: usize,
     /// Maximum bytes that the destination accepts after compression.
     pub wire_bytes: usize,
     /// Bytes that framing adds to each event.
@@ -135,8 +135,8 @@ impl Limits {
         events: 10_000,
         bytes: usize::MAX,
         event_bytes: usize::MAX,
-        most_events: usize::MAX,
-        most_bytes: usize::MAX,
+        max_events: usize::MAX,
+        max_bytes: usize::MAX,
         wire_bytes: usize::MAX,
         framing: 0,
         copies: 1,

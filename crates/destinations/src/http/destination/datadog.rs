@@ -93,8 +93,8 @@ impl SinkProperties for DatadogSettings {
                 events: 1_000,
                 bytes: 4_800_000,
                 event_bytes: 1_000_000,
-                most_events: 1_000,
-                most_bytes: 5_000_000,
+                max_events: 1_000,
+                max_bytes: 5_000_000,
                 ..Limits::NONE
             },
             batch_timeout: Duration::from_secs(2),

@@ -102,7 +102,7 @@ impl SinkProperties for GoogleSecopsSettings {
     /// 4 MB a request. Base64 makes logs a third larger.
     fn defaults(&self) -> SinkDefaults {
         SinkDefaults {
-            limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
+            limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, max_bytes: 4_000_000, ..Limits::NONE },
             batch_timeout: Duration::from_secs(5),
             concurrency: 2,
             concurrency_max: usize::MAX,

@@ -75,7 +75,7 @@ impl SinkProperties for LogscaleSettings {
                 events: 1_000,
                 bytes: 4_000_000,
                 event_bytes: 900_000,
-                most_bytes: 5_000_000,
+                max_bytes: 5_000_000,
                 ..Limits::NONE
             },
             batch_timeout: Duration::from_secs(1),

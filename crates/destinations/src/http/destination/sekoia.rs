@@ -74,7 +74,7 @@ impl SinkProperties for SekoiaSettings {
                 events: 1_000,
                 bytes: 9_500_000,
                 event_bytes: 250_000,
-                most_bytes: 10 << 20,
+                max_bytes: 10 << 20,
                 ..Limits::NONE
             },
             batch_timeout: Duration::from_secs(2),

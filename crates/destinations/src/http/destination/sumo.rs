@@ -59,7 +59,7 @@ impl SinkProperties for SumoSettings {
     /// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
     fn defaults(&self) -> SinkDefaults {
         SinkDefaults {
-            limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
+            limits: Limits { bytes: 1_000_000, max_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
             batch_timeout: Duration::from_secs(2),
             concurrency: 4,
             concurrency_max: usize::MAX,

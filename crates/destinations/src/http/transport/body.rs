@@ -113,12 +113,12 @@ async fn encode_with(
     limits: &Limits,
     mut signature: Option<&mut Signature>,
 ) -> Result<Body, EncodeError> {
-    let most_bytes = if batch.len() > 1 { limits.bytes } else { limits.most_bytes };
+    let max_bytes = if batch.len() > 1 { limits.bytes } else { limits.max_bytes };
     let mut encoder = Encoder::new(compression, batch, gzip)?;
     let mut written = 0;
     let mut drain = |chunk: &mut Vec<u8>, encoder: &mut Encoder<'_>| {
         written += chunk.len();
-        check("the request before compression", written, most_bytes)?;
+        check("the request before compression", written, max_bytes)?;
         if let Some(signature) = signature.as_mut() {
             signature.update(chunk);
         }
@@ -318,7 +318,7 @@ mod tests {
         let error = outcome(1_000, none, bytes(105_000)).await;
         assert_eq!(error, "the request before compression would have 105001 bytes, the sink accepts at most 105000");
         assert_eq!(outcome(1, none, bytes(10)).await, "106 bytes", "`bytes` does not limit a single event");
-        let error = outcome(1, none, Limits { most_bytes: 105, ..Limits::NONE }).await;
+        let error = outcome(1, none, Limits { max_bytes: 105, ..Limits::NONE }).await;
         assert_eq!(error, "the request before compression would have 106 bytes, the sink accepts at most 105");
         let event_bytes = |event_bytes| Limits { event_bytes, ..Limits::NONE };
         assert_eq!(outcome(2, none, event_bytes(105)).await, "211 bytes");

@@ -271,7 +271,7 @@ fn the_oldest_identities_are_released_if_there_are_too_many() {
 /// three. The hours of a day that ended three days ago are one count.
 #[tokio::test]
 async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
-    for (busy, most_bytes) in [(1, 4_000), (3_600_000, 4_500)] {
+    for (busy, max_bytes) in [(1, 4_000), (3_600_000, 4_500)] {
         let mut ledger = Ledger::begin(ago(24 * 100), String::new(), false);
         for hours in (0..24 * 95).rev() {
             let created = ago(hours);
@@ -283,7 +283,7 @@ async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
             ledger = decode(&encode(&ledger)).unwrap();
         }
         assert!(ledger.recent.is_empty());
-        assert!(encode(&ledger).len() < most_bytes, "{} bytes", encode(&ledger).len());
+        assert!(encode(&ledger).len() < max_bytes, "{} bytes", encode(&ledger).len());
         let first_day = Hour::of(ago(24 * 90)).unwrap().day();
         assert_eq!(
             (ledger.days.keys().next(), ledger.days.get(&first_day.plus(24))),

@@ -114,6 +114,14 @@ pub trait Lookup: Send + Sync + Debug {
         Ok(Vec::new())
     }
 
+    /// Checks that each event of the lane at the destination can be found by its identity.
+    ///
+    /// # Errors
+    /// If the destination may have an event that no question finds, or may answer later.
+    async fn check_findable(&self) -> Result<(), Inconclusive> {
+        Ok(())
+    }
+
     /// Returns where each of `identities` is that is outside the target; `None` if that cannot be seen.
     ///
     /// # Errors

@@ -213,9 +213,12 @@ impl TargetReader {
     /// Returns where each of `identities` is that is outside the target; `None` if that cannot be seen.
     ///
     /// # Errors
-    /// If the answer is no proof.
+    /// If the answer is no proof, or the destination may have events that no question finds.
     pub async fn find_outside_target(&mut self, identities: &[Identity]) -> Result<Vec<Option<String>>, End> {
         let lookup = self.lookup.clone();
+        if !identities.is_empty() {
+            until_answered(self.patience, async || lookup.check_findable().await).await.map_err(unseen)?;
+        }
         self.ask(identities, async |identities: &[Identity]| lookup.find_outside_target(identities).await).await
     }
 

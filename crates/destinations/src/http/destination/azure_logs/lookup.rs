@@ -116,30 +116,6 @@ impl Workspace {
         self.client.post(&self.url, "application/json", question).await
     }
 
-    /// A transformation may have emptied or changed the identity of an event that is there. It may have emptied
-    /// pipeline and stream too. Another table may have rows of others, and lack these columns.
-    async fn refuse_unnamed(&self) -> Result<(), Inconclusive> {
-        let Self { table, pipeline, stream, elsewhere, .. } = self;
-        let pipeline = json!(pipeline);
-        let own =
-            format!("(isempty(Pipeline) or Pipeline == {pipeline}) and (isempty(Stream) or Stream == \"{stream}\")");
-        let of_other = format!(
-            "column_ifexists(\"Pipeline\", \"\") == {pipeline} and column_ifexists(\"Stream\", \"\") == \"{stream}\""
-        );
-        let others = elsewhere.iter().map(|table| (table, &of_other));
-        for (table, of_lane) in [(table, &own)].into_iter().chain(others) {
-            let unnamed = format!("not(EventId matches regex @\"{AN_IDENTITY}\")");
-            let query = format!("{table} | where {of_lane} | where {unnamed} | summarize n = count()");
-            let result = table_of(&self.ask(&query).await?, table)?;
-            let uncounted = || Inconclusive::NoProof(format!("{table}: events without an identity are not counted"));
-            let count = result.column("n").ok_or_else(uncounted)?;
-            let [row] = result.rows.as_slice() else { return Err(uncounted()) };
-            let number = row.get(count).and_then(Value::as_u64).ok_or_else(uncounted)?;
-            refuse_unnamed(number, &format!("table `{table}`"), "EventId")?;
-        }
-        Ok(())
-    }
-
     /// Returns the place of each found event in `identities`, and the number of its copies. `spelled` are the
     /// identities as they are asked for.
     async fn of_identities(
@@ -249,9 +225,32 @@ impl Lookup for Workspace {
         Ok(found.filter_map(listed).collect())
     }
 
+    /// A transformation may have emptied or changed the identity of an event that is there. It may have emptied
+    /// pipeline and stream too. Another table may have rows of others, and lack these columns.
+    async fn check_findable(&self) -> Result<(), Inconclusive> {
+        let Self { table, pipeline, stream, elsewhere, .. } = self;
+        let pipeline = json!(pipeline);
+        let own =
+            format!("(isempty(Pipeline) or Pipeline == {pipeline}) and (isempty(Stream) or Stream == \"{stream}\")");
+        let of_other = format!(
+            "column_ifexists(\"Pipeline\", \"\") == {pipeline} and column_ifexists(\"Stream\", \"\") == \"{stream}\""
+        );
+        let others = elsewhere.iter().map(|table| (table, &of_other));
+        for (table, of_lane) in [(table, &own)].into_iter().chain(others) {
+            let unnamed = format!("not(EventId matches regex @\"{AN_IDENTITY}\")");
+            let query = format!("{table} | where {of_lane} | where {unnamed} | summarize n = count()");
+            let result = table_of(&self.ask(&query).await?, table)?;
+            let uncounted = || Inconclusive::NoProof(format!("{table}: events without an identity are not counted"));
+            let count = result.column("n").ok_or_else(uncounted)?;
+            let [row] = result.rows.as_slice() else { return Err(uncounted()) };
+            let number = row.get(count).and_then(Value::as_u64).ok_or_else(uncounted)?;
+            refuse_unnamed(number, &format!("table `{table}`"), "EventId")?;
+        }
+        Ok(())
+    }
+
     /// A transformation may also have changed the pipeline of an event, or the spelling of its identity.
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
-        self.refuse_unnamed().await?;
         let mut places = vec![None; identities.len()];
         let changed = format!("`{}` (table), with another pipeline, stream or spelling", self.table);
         let others = self.elsewhere.iter().map(|table| (table, format!("`{table}` (table)")));

@@ -165,7 +165,7 @@ impl SinkProperties for AzureLogsSettings {
             limits: Limits {
                 bytes: 950_000,
                 event_bytes: 900_000,
-                most_bytes: 1_000_000,
+                max_bytes: 1_000_000,
                 wire_bytes: 950_000,
                 ..Limits::NONE
             },

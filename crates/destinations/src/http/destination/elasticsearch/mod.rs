@@ -26,7 +26,6 @@ use s1_forwarder_engine::sink::{Batch, Event, Limits, Outcome, ProbeResult, Warn
 use s1_forwarder_settings::{HttpSettings, Period, Secret, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
 
 use self::cluster::{Cluster, Storage};
 use self::document::{Documents, parts};
@@ -223,7 +222,6 @@ impl DestinationType for ElasticsearchSettings {
             field: lookup::field(context.schema, dataset.is_some()),
             visible_after: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
-            named: OnceCell::new(),
             first: OnceLock::new(),
             asks_primaries: AtomicBool::new(false),
         })))

@@ -119,21 +119,9 @@ impl SearchHead {
         self.answer(search, from, to).await?.into_iter().map(|found| row(found).ok_or_else(foreign)).collect()
     }
 
-    /// An ingest rule may have removed or changed the identity of an event that is there. A count `by event_id` has no
-    /// event without the field, so these are counted alone.
-    async fn refuse_unnamed(&self, indexes: &[String]) -> Result<(), Inconclusive> {
-        let of_lane = self.of_lane();
-        let without = count_events(indexes, &format!("{of_lane} NOT event_id=*"));
-        let by_identity = search("count", indexes, &of_lane, "event_id");
-        let changed =
-            format!("{by_identity} | eval n=if(match(event_id, \"{AN_IDENTITY}\"), 0, count) | stats sum(n) as count");
-        let mut unnamed = 0_u64;
-        for search in [without, changed] {
-            let rows = self.answer(&search, "0", END_OF_TIME).await?;
-            let [Row { count, .. }] = rows.as_slice() else { return Err(uncounted()) };
-            unnamed = unnamed.saturating_add(count.parse().map_err(|_| uncounted())?);
-        }
-        refuse_unnamed(unnamed, &format!("index `{}`", indexes.join("`, `")), "event_id")
+    /// Returns all indexes where events may be.
+    fn indexes(&self) -> Vec<String> {
+        [&self.index].into_iter().chain(&self.elsewhere).cloned().collect()
     }
 
     /// Returns the place of each found event in `identities`, the number of its copies, and its index if `by` names it.
@@ -294,11 +282,28 @@ impl Lookup for SearchHead {
         Ok(rows.filter_map(listed).collect())
     }
 
+    /// An ingest rule may have removed or changed the identity of an event that is there. A count `by event_id` has no
+    /// event without the field, so these are counted alone.
+    async fn check_findable(&self) -> Result<(), Inconclusive> {
+        let of_lane = self.of_lane();
+        let indexes = self.indexes();
+        let without = count_events(&indexes, &format!("{of_lane} NOT event_id=*"));
+        let by_identity = search("count", &indexes, &of_lane, "event_id");
+        let changed =
+            format!("{by_identity} | eval n=if(match(event_id, \"{AN_IDENTITY}\"), 0, count) | stats sum(n) as count");
+        let mut unnamed = 0_u64;
+        for search in [without, changed] {
+            let rows = self.answer(&search, "0", END_OF_TIME).await?;
+            let [Row { count, .. }] = rows.as_slice() else { return Err(uncounted()) };
+            unnamed = unnamed.saturating_add(count.parse().map_err(|_| uncounted())?);
+        }
+        refuse_unnamed(unnamed, &format!("index `{}`", indexes.join("`, `")), "event_id")
+    }
+
     /// An ingest rule may also have changed the pipeline of an event, or the spelling of its identity.
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let mut places = vec![None; identities.len()];
-        let indexes: Vec<String> = [&self.index].into_iter().chain(&self.elsewhere).cloned().collect();
-        self.refuse_unnamed(&indexes).await?;
+        let indexes = self.indexes();
         for spelled in spellings(identities) {
             for (place, _, index) in self.found(&indexes, "", &spelled, "event_id index", identities).await? {
                 let changed = if index == self.index { ", with another pipeline, stream or spelling" } else { "" };

@@ -126,7 +126,7 @@ impl SinkProperties for SplunkHecSettings {
                 events: 1_000,
                 bytes: 1_000_000,
                 event_bytes: 900_000,
-                most_bytes: 838_860_800,
+                max_bytes: 838_860_800,
                 ..Limits::NONE
             },
             batch_timeout: Duration::from_secs(1),

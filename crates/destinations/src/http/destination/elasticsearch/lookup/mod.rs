@@ -21,7 +21,6 @@ use s1_forwarder_engine::transform::Schema;
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
 use self::index_settings::{
@@ -74,8 +73,6 @@ pub(super) struct ClusterLookup {
     pub(super) visible_after: Duration,
     /// Names of indices that ingest pipelines put documents into.
     pub(super) elsewhere: Vec<String>,
-    /// Set once each document of the target is known to have an identity that it can be found by.
-    pub(super) named: OnceCell<()>,
     /// The indices of the target when it was asked about first, and when they were made.
     pub(super) first: OnceLock<BTreeMap<String, Option<Timestamp>>>,
     /// Replicas may lack documents for longer than a refresh takes, so the primary shards are asked.
@@ -312,17 +309,6 @@ impl ClusterLookup {
         Ok(())
     }
 
-    /// Fails if a document may be in the cluster and not be found.
-    async fn refuse_hidden(&self) -> Result<(), Inconclusive> {
-        self.refuse_unnamed().await?;
-        self.refuse_unfindable().await?;
-        self.await_refresh_elsewhere().await?;
-        for name in &self.elsewhere {
-            self.is_alias(name).await?;
-        }
-        Ok(())
-    }
-
     /// The indices of the target, and since when all that was sent to it is there.
     async fn indices(&self) -> Result<Retention, Inconclusive> {
         let settings = [REFRESH, CREATED, SEARCH_PIPELINE, FROZEN, REPLICATION].join(",");
@@ -441,8 +427,17 @@ impl Lookup for ClusterLookup {
         Ok(found.hits.hits.iter().filter_map(|hit| self.listed(hit)).collect())
     }
 
+    async fn check_findable(&self) -> Result<(), Inconclusive> {
+        self.refuse_unnamed().await?;
+        self.refuse_unfindable().await?;
+        self.await_refresh_elsewhere().await?;
+        for name in &self.elsewhere {
+            self.is_alias(name).await?;
+        }
+        Ok(())
+    }
+
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
-        self.named.get_or_try_init(|| self.refuse_hidden()).await?;
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await?;
         found.extend(self.failed(identities).await?);

@@ -32,7 +32,7 @@ pub fn mutant() -> usize {
 # binary, the tests of it, and a number of seeds. Unit tests: those of the modules that are broken, after those of the
 # mutant's own module. The tests of lanes that take most of the time, and those of a hundred lanes, come last.
 CRATES = ("engine", "state", "settings")
-MODULES = ("checkpoint::", "source::", "lane::", "sink::batch", "sink::deliver")
+MODULES = ("checkpoint::", "source::", "lane::", "sink::batch", "delivery")
 SCHEDULES = "every_schedule_keeps_the_promises"
 SLOW = (
     "lanes::commits::every_event_is_committed_once_whenever_the_process_is_killed",

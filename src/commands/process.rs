@@ -12,10 +12,10 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args};
 
 use super::ArgumentError;
+use crate::dead_letters::DeadLetters;
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period, PrivateDestination};
-use crate::sink::dead_letters::DeadLetters;
 use crate::state::StoreLocation;
 use crate::telemetry::LogFormat;
 use crate::worker::{Options, REMEMBERED_MAX};

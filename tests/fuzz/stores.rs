@@ -2,9 +2,9 @@
 
 use super::{Target, outline};
 use crate::checkpoint::ledger::Ledger;
+use crate::dead_letters::DeadLetter;
 use crate::lane::{LaneCheckpoint, copy_of};
 use crate::record::{Identity, Stream, Timestamp};
-use crate::sink::dead_letters::DeadLetter;
 use crate::source::SourcePosition;
 use crate::state::dead_letters::fuzzed;
 use crate::state::envelope;

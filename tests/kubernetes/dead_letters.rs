@@ -7,10 +7,10 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use s1_forwarder::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::kubernetes::Kubernetes as Access;
-use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::state::dead_letters::SecretStore;
 use serde_json::{Value, json};
 

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use s1_forwarder::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, DeadLetters};
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
-use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, DeadLetters};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::telemetry::LaneStateKind;
 use tokio::time::sleep;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use s1_forwarder::checkpoint::LaneId;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
+use s1_forwarder::dead_letters::DeadLetters;
+use s1_forwarder::delivery::throttle::Throttle;
+use s1_forwarder::delivery::{Delivery, SinkHealth};
 use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, LaneMapping, Remembered};
 use s1_forwarder::record::{Clock, Timestamp};
 use s1_forwarder::settings::{Period, RetrySettings};
 use s1_forwarder::sink::Deadline;
-use s1_forwarder::sink::dead_letters::DeadLetters;
-use s1_forwarder::sink::deliver::{Delivery, SinkHealth};
-use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::source::{PullSettings, StreamOptions};
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
 use s1_forwarder::transform::Schema;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
+use s1_forwarder::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp, Version as Versions};
-use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, ProbeResult, RefusedEvent, Sink, WarningReason};
 use tokio::time::sleep;
 

@@ -2,11 +2,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use s1_forwarder::delivery::throttle::Throttle;
+use s1_forwarder::delivery::{Delivery, Fates, SinkHealth};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::settings::RetrySettings;
-use s1_forwarder::sink::deliver::{Delivery, Fates, SinkHealth};
-use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Outcome, Sink};
 use s1_forwarder::state::StoreLocation;
 use s1_forwarder::state::dead_letters::{self, files};

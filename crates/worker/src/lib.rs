@@ -2,12 +2,12 @@
 //!
 //! - [`pipeline`] reads the pipeline files, checks them, and watches them for changes.
 //! - `supervisor` compares the lanes that run with those of the files, about which `file_reports` informs the operator.
-//!   `lane_runner` keeps one lane running, and `lane_builder` builds it with what lanes share.
+//!   `lanes` builds each lane with what lanes share, and keeps it running.
 //! - [`cluster`] divides the pipelines among several workers. `resources` reports to `Pipeline` resources.
 //! - `renames` and `owners` decide which lane a stored checkpoint belongs to.
 //! - `backfill`, `replay` and `verify` do the work of the commands of these names. `once` ends a worker whose lanes are
 //!   complete.
-//! - `usage`, `expiry`, `scope`, `new_token` and `duplicates` watch running lanes, and report what they find.
+//! - `checks`, `usage` and `duplicates` watch running lanes, and report what they find.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -16,11 +16,8 @@ mod backfill;
 mod checks;
 pub mod cluster;
 mod duplicates;
-mod expiry;
 mod file_reports;
-mod lane_builder;
-mod lane_runner;
-mod new_token;
+mod lanes;
 mod once;
 mod open_files;
 mod options;
@@ -31,11 +28,8 @@ mod replay;
 mod reporter;
 #[cfg(feature = "kubernetes")]
 mod resources;
-mod scope;
 mod shared;
-mod spec;
 mod start_error;
-mod start_times;
 mod stores;
 mod supervisor;
 mod usage;
@@ -59,13 +53,13 @@ use tracing::{error, info, warn};
 
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 pub use duplicates::{Duplicate, OtherVersion, find_duplicates, find_other_versions};
+pub use lanes::spec::LaneSpec;
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{CommandFlags, DEFAULT_LISTEN, Options, REMEMBERED_MAX};
 pub use owners::{read_other_files, release_name};
 pub use renames::{KnownFiles, LaneAnswer, LaneRequest, LaneRequests, rename_checkpoint};
 pub use replay::{DeadLetterFilter, ReplayError, ReplayReport, replay};
-pub use spec::LaneSpec;
 pub use start_error::StartError;
 pub use usage::{UsageStoreError, usage_area};
 pub use verify::{

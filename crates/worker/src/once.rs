@@ -14,12 +14,12 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::lane_runner::LaneRunner;
 use super::options::Options;
 use super::owners::read_files;
 use super::shared::Shared;
-use super::spec::LaneSpec;
 use super::start_error::StartError;
+use crate::lanes::runner::LaneRunner;
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::Problem;
 
 /// The result of `run --once`.

@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::spec::LaneSpec;
+use crate::lanes::spec::LaneSpec;
 
 /// Open in addition to connections: the listener and its clients, files of the state and of pipelines, and the threads'
 /// own.

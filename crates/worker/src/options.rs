@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store};
 use s1_forwarder_engine::console::Transport;
-use s1_forwarder_engine::sink::dead_letters::DeadLetters;
+use s1_forwarder_engine::dead_letters::DeadLetters;
 use s1_forwarder_record::Clock;
 use s1_forwarder_settings::quoted;
 use s1_forwarder_state::{Access, StoreLocation, dead_letters, process_identity};

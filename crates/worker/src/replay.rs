@@ -10,9 +10,9 @@ use s1_forwarder_engine::checkpoint::ledger::{Accounting, Ledger};
 use s1_forwarder_engine::checkpoint::{
     CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError, Store, StoredPart,
 };
+use s1_forwarder_engine::delivery::{Delivery, Fates};
 use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, LaneMapping, LanePrograms};
 use s1_forwarder_engine::program_threads::JobError;
-use s1_forwarder_engine::sink::deliver::{Delivery, Fates};
 use s1_forwarder_engine::sink::{Batch, Event, PROGRAM, Unsent};
 use s1_forwarder_engine::source::SourcePosition;
 use s1_forwarder_engine::transform::{OcsfVersion, Schema, Steps, to_version};
@@ -24,12 +24,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use super::lane_builder::{BuildLaneError, LaneStart};
 use super::options::Options;
 use super::shared::Shared;
-use super::spec::LaneSpec;
 use super::usage::CommandUsage;
 use super::verify::{VerifyError, live_backend, replays_area};
+use crate::lanes::builder::{BuildLaneError, LaneStart};
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 
 /// Settled dead letters are removed from their store when they have this many bytes, and at the end. A kill then

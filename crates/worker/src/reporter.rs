@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, DeadLetters, StoreFill};
+use s1_forwarder_engine::dead_letters::{DeadLetterError, DeadLetters, StoreFill};
 use s1_forwarder_record::{Clock, Timestamp};
 use s1_forwarder_state::StoreLocation;
 use s1_forwarder_telemetry::{FileStatus, LaneMetrics, Telemetry, lane_span};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::lane_builder::LaneBuilder;
 use super::renames::{MAX_ORPHANS, Renames, advice_of_lost};
+use crate::lanes::builder::LaneBuilder;
 use crate::options::Options;
 
 /// Interval at which lanes are asked for events that the log has not reported yet.

@@ -4,22 +4,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use s1_forwarder_engine::checkpoint::{LaneId, Store};
-use s1_forwarder_engine::sink::dead_letters::DeadLetters;
+use s1_forwarder_engine::dead_letters::DeadLetters;
 use s1_forwarder_state::dead_letters;
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry};
 use tracing::warn;
 
-use super::lane_builder::LaneBuilder;
 use super::options::Options;
 use super::renames::Renames;
 use super::reporter::Reporter;
-use super::spec::LaneSpec;
 use super::start_error::StartError;
 use super::stores::Stores;
 use super::usage::UsageWriter;
 use super::valid_pipelines::ValidPipelines;
-use super::warnings::Warnings;
+use crate::lanes::builder::LaneBuilder;
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::Pipeline;
+use crate::warnings::Warnings;
 
 /// The state that tasks share if they run lanes of a process, or look after them.
 #[derive(Debug)]

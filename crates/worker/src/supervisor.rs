@@ -22,17 +22,17 @@ use tracing::{error, info, warn};
 use super::checks::{self, Checks};
 use super::cluster::{Drained, Membership, ShardChange};
 use super::file_reports::FileReports;
-use super::lane_runner::LaneRunner;
 use super::open_files;
 use super::owners::{NameOwners, rescan};
 use super::renames::serve_requests;
 #[cfg(feature = "kubernetes")]
 use super::resources;
 use super::shared::Shared;
-use super::spec::LaneSpec;
-use super::start_times::for_all;
-use super::warnings::follow_pipelines;
+use crate::lanes::runner::LaneRunner;
+use crate::lanes::spec::LaneSpec;
+use crate::lanes::start_times::for_all;
 use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
+use crate::warnings::follow_pipelines;
 
 /// Interval of the supervisor's heartbeat, and of the process's gauges.
 const TICK: Duration = Duration::from_secs(5);

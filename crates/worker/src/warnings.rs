@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::duplicates::{Duplicate, find_duplicates};
-use super::spec::LaneSpec;
-use super::usage::id_of;
-use super::valid_pipelines::ValidPipelines;
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::{Pipeline, TenantRules, arguments};
+use crate::usage::id_of;
+use crate::valid_pipelines::ValidPipelines;
 
 /// Wait between two comparisons of all pipelines. Files that are written one after the other cause a change each.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -278,7 +278,7 @@ pub async fn follow_pipelines(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::new_token::tests::Rotation;
+    use crate::checks::new_token::tests::Rotation;
 
     #[tokio::test]
     async fn the_end_of_a_warning_says_what_delivers_what_was_not_seen() {

@@ -12,11 +12,11 @@ use super::{Budget, Lane, LaneMapping, Remembered};
 use crate::checkpoint::{CheckpointKey, LaneId, MemoryStore};
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Client, ConsoleSettings, Limiters};
+use crate::dead_letters::DeadLetters;
+use crate::delivery::throttle::Throttle;
+use crate::delivery::{Delivery, SinkHealth};
 use crate::sink::Deadline;
-use crate::sink::dead_letters::DeadLetters;
-use crate::sink::deliver::{Delivery, SinkHealth};
 use crate::sink::memory::MemorySink;
-use crate::sink::throttle::Throttle;
 use crate::source::PullSettings;
 
 /// Returns the key of the checkpoint of [`lane`].

@@ -41,8 +41,8 @@ use s1_forwarder_telemetry::{LaneMetrics, Meter};
 
 use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::console::Client;
+use crate::delivery::Delivery;
 use crate::sink::TransactionalSink;
-use crate::sink::deliver::Delivery;
 use crate::source::{PullSettings, RecordFilter};
 use crate::transform::{Labeler, OcsfVersion, Schema, Steps, TransformSettings};
 

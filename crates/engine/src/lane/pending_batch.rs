@@ -4,8 +4,8 @@ use s1_forwarder_record::{Identity, Stream, Timestamp};
 use tokio::time::Instant;
 
 use super::Reservation;
+use crate::delivery::Fates;
 use crate::sink::Batch;
-use crate::sink::deliver::Fates;
 use crate::source::{PollContext, PulledPage, PulledRecord, RecordKey};
 use crate::transform::Transformer;
 

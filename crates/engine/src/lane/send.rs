@@ -20,8 +20,8 @@ use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
 use super::verdict::{SessionFailure, SideFailure};
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
+use crate::delivery::{DeliveryError, SinkAnswers, Transaction};
 use crate::sink::TransactionalSink;
-use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
 use crate::source::{Pass, PollContext, SourcePosition};
 
 /// Time without any delivery after which a lane releases its bytes and returns to its checkpoint. A lane that probes

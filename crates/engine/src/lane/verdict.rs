@@ -4,7 +4,7 @@ use s1_forwarder_failure::{Failure, FailureKind, Side};
 
 use super::LaneEnd;
 use super::backoff::ConsecutiveRefusals;
-use crate::sink::deliver::DeliveryError;
+use crate::delivery::DeliveryError;
 
 /// A failure that ended a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

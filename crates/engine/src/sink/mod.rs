@@ -1,18 +1,15 @@
-//! The interface of destinations, their limits, and the delivery of a batch.
+//! The interface of destinations, and their limits.
 //!
-//! A sink makes **one** attempt to deliver a batch and converts the answer to an [`Outcome`]. [`deliver`] acts on the
+//! A sink makes **one** attempt to deliver a batch and converts the answer to an [`Outcome`]. [`crate::delivery`] acts on the
 //! outcome: it waits, sends again, splits, stores dead letters, or stops.
 
 pub mod append;
 mod attempt_status;
 pub mod batch;
-pub mod dead_letters;
 mod deadline;
-pub mod deliver;
 pub mod lookup;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
-pub mod throttle;
 mod warning;
 
 use std::fmt::{Debug, Display};

@@ -10,16 +10,12 @@ mod pass;
 mod poll;
 mod position;
 mod protocols;
-mod pull_settings;
 mod requests;
 mod responses;
 mod rhythm;
 mod scope_list;
 mod seen_scope;
 mod settings;
-mod silent_after;
-mod since;
-mod stream_settings;
 mod streams;
 mod window;
 
@@ -31,14 +27,14 @@ pub use position::{
     KnownState, MAIN_PASS, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage,
     SourcePosition,
 };
-pub use pull_settings::PullSettings;
 pub use requests::Request;
 pub use responses::{read_list, read_page};
 pub use rhythm::{ObservedRecords, Rhythm};
 pub use seen_scope::{SeenScope, VisibleScopes, named_scopes};
+pub use settings::pull_settings::PullSettings;
+pub use settings::silent_after::SilentAfter;
+pub use settings::since::Since;
 pub use settings::{Activities, Groups, StreamSettings, Threats};
-pub use silent_after::SilentAfter;
-pub use since::Since;
 pub use streams::{
     ActivityFilter, ActivityInclude, AgentMode, AgentSettings, Agents, Alerts, Enrichment, FindingSeverity,
     StreamOptions, ThreatInclude, UnifiedAlertFilter, UnifiedAlertView, UnifiedAlerts, VOLATILE_AGENT_KEYS,

@@ -14,8 +14,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::LaneId;
+use s1_forwarder_engine::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_engine::sink::append::{Readers, append_lines, open_locked};
-use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_settings::{check_private_directory, explain_symbolic_link, private_file};
 
 use super::line::{StoredDeadLetter, is_intact, parse_line, write_line};

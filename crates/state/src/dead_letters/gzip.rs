@@ -55,7 +55,7 @@ fn key(line: &[u8]) -> Option<(Stream, String, Identity)> {
 mod tests {
     use super::*;
     use crate::dead_letters::line::write_line;
-    use s1_forwarder_engine::sink::dead_letters::DeadLetter;
+    use s1_forwarder_engine::dead_letters::DeadLetter;
     use s1_forwarder_record::Timestamp;
 
     fn line(sink: &str, id: &str, reason: &str) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use s1_forwarder_engine::sink::dead_letters::DeadLetter;
+use s1_forwarder_engine::dead_letters::DeadLetter;
 use s1_forwarder_engine::transform::Labels;
 use s1_forwarder_record::{Identity, Stream, Timestamp};
 use serde::{Deserialize, Serialize};

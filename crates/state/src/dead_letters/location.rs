@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::absolute;
 
-use s1_forwarder_engine::sink::dead_letters::DeadLetters;
+use s1_forwarder_engine::dead_letters::DeadLetters;
 #[cfg(feature = "kubernetes")]
 use s1_forwarder_settings::kubernetes::Kubernetes;
 use s1_forwarder_settings::quoted;

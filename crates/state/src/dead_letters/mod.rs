@@ -26,8 +26,8 @@ mod tests {
     use super::files::{lock, remove};
     use super::*;
     use crate::StoreLocation;
+    use s1_forwarder_engine::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
     use s1_forwarder_engine::sink::append::{Readers, append_lines};
-    use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
     use s1_forwarder_record::Timestamp;
 
     fn dead_letter<'a>(pipeline: &'a str, event: &'a [u8]) -> DeadLetter<'a> {

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use s1_forwarder_engine::checkpoint::LaneId;
-use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
+use s1_forwarder_engine::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 use sha2::{Digest, Sha256};
@@ -551,7 +551,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use s1_forwarder_engine::sink::dead_letters::DeadLetters;
+    use s1_forwarder_engine::dead_letters::DeadLetters;
     use s1_forwarder_record::{Identity, Stream};
     use s1_forwarder_settings::kubernetes::double::{self, ApiServer};
 

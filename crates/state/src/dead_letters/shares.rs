@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use s1_forwarder_engine::sink::dead_letters::{DeadLetterError, StoreFill};
+use s1_forwarder_engine::dead_letters::{DeadLetterError, StoreFill};
 
 /// The bytes that each pipeline has in a store of limited size.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use s1_forwarder_engine::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
+use s1_forwarder_engine::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_failure::{Failure, LastFailure};
 use s1_forwarder_kafka::{ItemKey, Items, KafkaLocation, LaneSize};
 use tokio::sync::{Mutex, mpsc};

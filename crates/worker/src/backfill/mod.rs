@@ -25,12 +25,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use super::lane_runner::{DetachedLane, LaneRunner};
 use super::options::Options;
 use super::shared::Shared;
-use super::spec::LaneSpec;
 use super::start_error::StartError;
 use super::usage::CommandUsage;
+use crate::lanes::runner::{DetachedLane, LaneRunner};
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::{Pipeline, instead};
 
 pub use plan::{TRUSTED_COUNT, count_in_parts};

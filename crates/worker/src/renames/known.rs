@@ -7,8 +7,8 @@ use std::time::Duration;
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::lane::LaneCheckpoint;
 
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::{Loaded, Pipeline};
-use crate::spec::LaneSpec;
 
 /// Number of orphans of one tenant above which its new lanes do not begin.
 pub const MAX_ORPHANS: usize = 1_000;

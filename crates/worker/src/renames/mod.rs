@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::lane_builder::{BuildLaneError, LaneBuilder};
-use super::spec::LaneSpec;
+use crate::lanes::builder::{BuildLaneError, LaneBuilder};
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 
 pub use checkpoint::rename_checkpoint;

@@ -7,7 +7,7 @@ use s1_forwarder_engine::console::ConsoleError;
 use s1_forwarder_engine::lane::LaneCheckpointError;
 use s1_forwarder_settings::ClientError;
 
-use crate::lane_builder::BuildLaneError;
+use crate::lanes::builder::BuildLaneError;
 
 /// The comparison failed.
 #[derive(Debug, thiserror::Error)]

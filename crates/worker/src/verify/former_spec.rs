@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use s1_forwarder_engine::source::StreamOptions;
 
-use crate::spec::LaneSpec;
+use crate::lanes::spec::LaneSpec;
 
 const HIDDEN: &str = "includeHidden";
 

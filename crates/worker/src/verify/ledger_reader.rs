@@ -12,9 +12,9 @@ use s1_forwarder_record::{Stream, Timestamp};
 
 use super::completeness::window;
 use super::error::VerifyError;
-use crate::lane_builder::BuildLaneError;
+use crate::lanes::builder::BuildLaneError;
+use crate::lanes::spec::LaneSpec;
 use crate::shared::Shared;
-use crate::spec::LaneSpec;
 
 /// Attempts to read checkpoint and journal: a running lane may change the journal between the two.
 const MAX_RETRIES: usize = 5;

@@ -14,8 +14,8 @@ use super::completeness::CompletenessChecker;
 use super::error::VerifyError;
 use super::ledger_reader::{Account, LedgerKind, LedgerReader, check_segments, live_backend};
 use super::{Confirmed, confirm, repairs_area};
+use crate::lanes::spec::LaneSpec;
 use crate::shared::Shared;
-use crate::spec::LaneSpec;
 
 /// Wait before the first check.
 pub const FIRST_CHECK: Duration = Duration::from_secs(5);

@@ -28,10 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Options;
-use super::lane_runner::{DetachedLane, LaneRunner};
 use super::shared::Shared;
-use super::spec::LaneSpec;
 use super::usage::CommandUsage;
+use crate::lanes::runner::{DetachedLane, LaneRunner};
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::{Pipeline, instead};
 
 pub use destination::{

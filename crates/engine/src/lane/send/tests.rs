@@ -4,9 +4,9 @@ use s1_forwarder_record::{Clock, Identity, Stream};
 
 use super::*;
 use crate::checkpoint::ledger::Ledger;
+use crate::delivery::Fates;
 use crate::lane::lane_of_tests::lane;
 use crate::sink::Batch;
-use crate::sink::deliver::Fates;
 use crate::source::{KnownState, PullSettings, RecordKey};
 
 fn start() -> Timestamp {

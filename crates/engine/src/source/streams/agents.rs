@@ -12,7 +12,7 @@ use super::{AgentSettings, StreamOptions};
 use crate::console::ListOrder;
 use crate::source::position::SNAPSHOT;
 use crate::source::protocols::List;
-use crate::source::stream_settings::{sorted, stream_settings, text};
+use crate::source::settings::stream_settings::{sorted, stream_settings, text};
 use crate::source::{Pass, PassKind, PullSettings, SilentAfter, Since, TimeField};
 
 stream_settings! {

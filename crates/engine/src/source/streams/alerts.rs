@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::StreamOptions;
 use super::pull_description::{DAY, MINUTE, PullDescription};
 use crate::source::protocols::List;
-use crate::source::stream_settings::{stream_settings, text};
+use crate::source::settings::stream_settings::{stream_settings, text};
 use crate::source::{Pass, PassKeys, PassKind, PullSettings, SilentAfter, Since};
 
 stream_settings! {

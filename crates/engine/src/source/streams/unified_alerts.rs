@@ -11,7 +11,7 @@ use super::pull_description::{DAY, MINUTE, PullDescription};
 use super::{StreamOptions, UnifiedAlertFilter};
 use crate::console::ListOrder;
 use crate::source::protocols::UnifiedAlertList;
-use crate::source::stream_settings::{stream_settings, text};
+use crate::source::settings::stream_settings::{stream_settings, text};
 use crate::source::{Pass, PassKind, PullSettings, SilentAfter, Since, TimeField};
 
 stream_settings! {

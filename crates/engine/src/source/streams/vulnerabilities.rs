@@ -13,7 +13,7 @@ use super::pull_description::PullDescription;
 use crate::source::findings::{DEFAULT_RESYNC, position_name};
 use crate::source::position::MAIN_PASS;
 use crate::source::protocols::FindingLists;
-use crate::source::stream_settings::{stream_settings, text};
+use crate::source::settings::stream_settings::{stream_settings, text};
 use crate::source::{Findings, Pass, PassKeys, PassKind, PullSettings, SilentAfter, Since};
 
 stream_settings! {

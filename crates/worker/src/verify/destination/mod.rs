@@ -39,9 +39,9 @@ use super::completeness::window;
 use super::ledger_reader::{Account, LedgerKind, LedgerReader, live_backend};
 use super::{Selected, VerifyError, VerifyProgress, checker, of_another_console, repairs_area, replays_area};
 use crate::Options;
+use crate::lanes::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
-use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
 
 pub use identity_list::IdentityList;

@@ -21,8 +21,8 @@ use super::judgement::{Candidate, MAX_RETURNED};
 use super::owed_reader::IDS;
 use super::report::{DestinationReport, RepairReport};
 use super::target_reader::{in_parts, until_answered};
+use crate::lanes::spec::LaneSpec;
 use crate::shared::Shared;
-use crate::spec::LaneSpec;
 use crate::usage::CommandUsage;
 
 /// A repair sends more than this only if the operator names the number: a wrong role must not send a year again.

@@ -10,10 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::shared::Shared;
-use super::spec::LaneSpec;
+use crate::lanes::spec::LaneSpec;
+use crate::shared::Shared;
 
-/// How often the sources of tokens are read. With the other times here and [`super::checks::INTERVAL`], a new token is
+/// How often the sources of tokens are read. With the other times here and [`super::INTERVAL`], a new token is
 /// tried within two minutes.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// How often the sources of tokens are read while a new token has not stood for [`SETTLES_AFTER`].
@@ -120,7 +120,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Ne
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub mod tests {
     use bytes::Bytes;
     use http::StatusCode;
     use parking_lot::Mutex;

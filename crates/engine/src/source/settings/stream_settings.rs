@@ -54,9 +54,9 @@ macro_rules! stream_settings {
     };
 }
 
-pub(super) use {stream_settings, text};
+pub(crate) use {stream_settings, text};
 
-pub(super) fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
+pub fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
     let mut items = items.to_vec();
     items.sort_unstable();
     items.dedup();

@@ -10,7 +10,7 @@ use s1_forwarder_failure::{Failure, FailureKind};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Attempt, Outcome};
+use crate::sink::{Attempt, Outcome};
 
 /// The destination's load, as an attempt shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,10 @@
 //! The regular checks of a pipeline that runs: when its token expires, whether there is a new one, whether it sees the
 //! scope, and whether ledgers lack records.
 
+mod expiry;
+pub mod new_token;
+mod scope;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +13,13 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::expiry::{self, KnownExpiry};
-use super::new_token::{self, NewToken};
-use super::scope::{self, KnownScope};
-use super::shared::Shared;
-use super::spec::LaneSpec;
-use super::start_times::for_all;
-use super::verify;
+use crate::lanes::spec::LaneSpec;
+use crate::lanes::start_times::for_all;
+use crate::shared::Shared;
+use crate::verify;
+use expiry::KnownExpiry;
+use new_token::NewToken;
+use scope::KnownScope;
 
 /// Wait before a check that panicked is repeated.
 const AFTER_PANIC: Duration = Duration::from_secs(3600);
@@ -137,7 +141,7 @@ impl<T: Default + Send + 'static> Repeated<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::new_token::tests::Rotation;
+    use crate::checks::new_token::tests::Rotation;
 
     /// The content is not tried for a minute, and each of the waits comes on top of it.
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod fates;
 mod health;
 mod refusal;
 mod sorted;
+pub mod throttle;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -24,13 +25,12 @@ use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, LaneMetrics, 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::dead_letters::{DeadLetter, DeadLetters};
-use super::throttle::Throttle;
-use super::{
+use crate::checkpoint::CheckpointUpdate;
+use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::sink::{
     Attempt, AttemptStatus, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RefusedEvent, Sink, TOO_LARGE,
     TransactionalSink, Unsent, Warning, WarningReason,
 };
-use crate::checkpoint::CheckpointUpdate;
 
 pub use error::DeliveryError;
 pub use fates::Fates;
@@ -41,6 +41,7 @@ use fates::Fate;
 use health::RefusalRun;
 use refusal::{Refusal, RefusalCause};
 use sorted::Sorted;
+use throttle::Throttle;
 
 /// Number of events refused in a row, with none accepted, from which the configuration counts as wrong.
 const MISCONFIGURED_FROM: usize = 10;

@@ -1,5 +1,10 @@
 //! The keys of `streams:` in a pipeline file, and how each stream is pulled.
 
+pub mod pull_settings;
+pub mod silent_after;
+pub mod since;
+pub mod stream_settings;
+
 use std::time::Duration;
 
 use s1_forwarder_record::{Facts, Stream};
@@ -7,14 +12,14 @@ use s1_forwarder_settings::{Period, SettingKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::protocols::List;
-use super::stream_settings::{sorted, stream_settings, text};
-use super::streams::pull_description::{DAY, MINUTE, PullDescription, only_main};
-use super::streams::{agents, alerts, unified_alerts, vulnerabilities};
-use super::{
+use crate::source::protocols::List;
+use crate::source::streams::pull_description::{DAY, MINUTE, PullDescription, only_main};
+use crate::source::streams::{agents, alerts, unified_alerts, vulnerabilities};
+use crate::source::{
     ActivityFilter, ActivityInclude, Agents, Alerts, Enrichment, PullSettings, SilentAfter, Since, StreamOptions,
     ThreatInclude, UnifiedAlerts, Vulnerabilities,
 };
+use stream_settings::{sorted, stream_settings, text};
 
 /// Declares the streams of a pipeline file: the key, the type of its settings, and how it is pulled.
 macro_rules! streams {

@@ -7,9 +7,9 @@ use compact_str::CompactString;
 use s1_forwarder_record::{Level, Scope, Stream, Timestamp};
 use s1_forwarder_settings::Id;
 
-use super::parameters::{Parameter, named};
-use super::{ActivityFilter, SilentAfter, Since, StreamOptions, UnifiedAlertFilter, Window};
 use crate::console::{Client, ConsoleSettings};
+use crate::source::parameters::{Parameter, named};
+use crate::source::{ActivityFilter, SilentAfter, Since, StreamOptions, UnifiedAlertFilter, Window};
 
 /// One stream's settings with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl PullSettings {
     }
 
     /// Returns the filters of a request for a list, as parameters of its query.
-    pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter> {
         named(self.filters())
     }
 

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::expiry::KnownToken;
-use super::shared::Shared;
-use super::spec::LaneSpec;
+use crate::lanes::spec::LaneSpec;
+use crate::shared::Shared;
 
 /// Wait before the comparison: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);

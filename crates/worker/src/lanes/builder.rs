@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkContext};
 use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::{Client, ConsoleSettings, Limiters};
+use s1_forwarder_engine::dead_letters::DeadLetters;
+use s1_forwarder_engine::delivery::throttle::Throttle;
+use s1_forwarder_engine::delivery::{Delivery, SinkHealth};
 use s1_forwarder_engine::lane::{Budget, Lane, LaneMapping, LanePrograms, Remembered};
 use s1_forwarder_engine::program_threads::ProgramThreads;
-use s1_forwarder_engine::sink::dead_letters::DeadLetters;
-use s1_forwarder_engine::sink::deliver::{Delivery, SinkHealth};
 use s1_forwarder_engine::sink::lookup::Lookup;
-use s1_forwarder_engine::sink::throttle::Throttle;
 use s1_forwarder_engine::sink::{Deadline, Sink};
 use s1_forwarder_engine::transform::{
     Compiler, Labeler, OcsfVersion, RedactionKeys, Schema, Steps, StepsError, TransformSettings,
@@ -25,11 +25,11 @@ use s1_forwarder_telemetry::{Meter, RetryCommand, Telemetry};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::options::Options;
 use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
-use super::stores::Stores;
-use super::warnings::Warnings;
+use crate::options::Options;
+use crate::stores::Stores;
+use crate::warnings::Warnings;
 
 /// Permits of the pipelines whose programs are being compiled.
 static COMPILING: Semaphore = Semaphore::const_new(2);

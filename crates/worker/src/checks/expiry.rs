@@ -7,8 +7,8 @@ use s1_forwarder_engine::console::Client;
 use s1_forwarder_record::Timestamp;
 use tracing::{debug, error, info, warn};
 
-use super::shared::Shared;
-use super::spec::LaneSpec;
+use crate::lanes::spec::LaneSpec;
+use crate::shared::Shared;
 
 /// Wait before the first check: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);

@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::lane_builder::LaneStart;
-use super::renames::{Beginning, Running};
-use super::shared::Shared;
+use super::builder::LaneStart;
 use super::spec::LaneSpec;
 use super::start_times::StartWaits;
+use crate::renames::{Beginning, Running};
+use crate::shared::Shared;
 
 /// Wait before the next start of a lane that could not be built, or that panicked.
 const RESTART_DELAY: Duration = Duration::from_secs(10);

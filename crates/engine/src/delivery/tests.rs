@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
-use crate::sink::dead_letters::{DeadLetterError, DeadLetterStore};
+use crate::dead_letters::{DeadLetterError, DeadLetterStore};
 use crate::sink::{Limits, ProbeResult, Until};
 
 /// Returns the scripted answers, then accepts everything. Records the sent events and their checkpoints.

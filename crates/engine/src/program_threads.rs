@@ -78,7 +78,7 @@ impl<J> Turns<J> {
         self.waiting += 1;
     }
 
-    /// The next job, and its pipeline.
+    /// Returns the next job, and its pipeline.
     fn begin(&mut self) -> Option<(Arc<str>, J)> {
         let waiting = self.pipelines.iter_mut().filter(|(_, share)| !share.jobs.is_empty());
         let (pipeline, share) = waiting.min_by_key(|(_, share)| (share.running, share.had))?;
@@ -213,7 +213,7 @@ mod tests {
         "acme".into()
     }
 
-    /// A job that runs until its end is sent.
+    /// Returns a job that runs until its end is sent.
     #[allow(clippy::disallowed_types, reason = "the job is to block its thread")]
     fn blocking() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
         let (end, ended) = mpsc::channel();
@@ -292,8 +292,9 @@ mod tests {
         assert_eq!(threads.run(&pipeline(), || 7).await.unwrap(), 7);
     }
 
-    /// The time of two threads that each pipeline has had, after `of_each_thread` of each. `pipelines` are its lanes,
-    /// and the time that a turn of each takes. A lane's next turn is asked for as soon as the last one has ended.
+    /// Returns the time of two threads that each pipeline has had, after `of_each_thread` of each. `pipelines` are its
+    /// lanes, and the time that a turn of each takes. A lane's next turn is asked for as soon as the last one has
+    /// ended.
     fn shares(pipelines: &[(&str, usize, u64)], of_each_thread: u64) -> HashMap<Arc<str>, u64> {
         let mut turns = Turns::default();
         for (name, lanes, takes) in pipelines {

@@ -186,12 +186,12 @@ impl Client {
         }
     }
 
-    /// The host as it appears in identities.
+    /// Returns the host as it appears in identities.
     pub fn host(&self) -> &str {
         self.url.host()
     }
 
-    /// The accounts, sites and groups that requests are narrowed to, as text for checkpoints.
+    /// Returns the accounts, sites and groups that requests are narrowed to, as text for checkpoints.
     pub fn scope(&self) -> String {
         self.scope.iter().map(|(name, ids)| format!("{name}={ids}")).collect::<Vec<_>>().join("&")
     }
@@ -208,7 +208,7 @@ impl Client {
         self.server_clock.lock().is_some_and(|clock| clock.at.elapsed() < CLOCK_AGE)
     }
 
-    /// The later one of the console's clock and the local one.
+    /// Returns the later one of the console's clock and the local one.
     pub fn latest_time(&self) -> Timestamp {
         let local = self.clock.now();
         self.time().map_or(local, |console| console.max(local))
@@ -230,7 +230,7 @@ impl Client {
         }
     }
 
-    /// The local clock.
+    /// Returns the local clock.
     pub fn clock(&self) -> Clock {
         self.clock
     }
@@ -331,7 +331,7 @@ impl Client {
         !self.scope.is_empty()
     }
 
-    /// The token's expiry time; `None` if the console does not report it.
+    /// Returns the token's expiry time; `None` if the console does not report it.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -395,7 +395,7 @@ impl Client {
         self.url.with(&format!("{ROOT}{path}"), Some(&*text).filter(|text| !text.is_empty()))
     }
 
-    /// The index of the token in use, from 0.
+    /// Returns the index of the token in use, from 0.
     pub fn token_in_use(&self) -> usize {
         self.tokens.in_use()
     }

@@ -22,12 +22,12 @@ impl Tokens {
         Self { credentials, in_use: AtomicUsize::new(0), changes: watch::Sender::default() }
     }
 
-    /// The index of the token in use.
+    /// Returns the index of the token in use.
     pub fn in_use(&self) -> usize {
         self.in_use.load(Ordering::Relaxed)
     }
 
-    /// The indexes of all tokens, the one in use first.
+    /// Returns the indexes of all tokens, the one in use first.
     pub fn indexes(&self) -> impl Iterator<Item = usize> + use<> {
         let in_use = self.in_use();
         let count = self.credentials.len();
@@ -80,7 +80,7 @@ impl Tokens {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// The tokens that were read so far.
+    /// Returns the tokens that were read so far.
     pub fn known(&self) -> Vec<SecretString> {
         self.credentials.iter().filter_map(|token| token.get().ok()).collect()
     }

@@ -36,7 +36,7 @@ pub struct UserScope {
 }
 
 impl UserScope {
-    /// A scope of which only [`Self::ids`] are known.
+    /// Returns a scope of which only [`Self::ids`] are known.
     pub fn of_ids(ids: &str) -> Self {
         Self { ids: ids.to_owned(), text: ids.to_owned() }
     }
@@ -71,7 +71,7 @@ impl UserScope {
     }
 }
 
-/// The parts of [`UserScope::ids`]. A level without ids has an empty one.
+/// Returns the parts of [`UserScope::ids`]. A level without ids has an empty one.
 fn level_and_ids(text: &str) -> (&str, BTreeSet<&str>) {
     let (level, ids) = text.split_once(' ').unwrap_or((text, ""));
     (level, ids.split(", ").collect())

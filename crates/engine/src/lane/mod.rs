@@ -138,12 +138,12 @@ impl Lane {
         &self.delivery.meter
     }
 
-    /// The state and the counters of the lane.
+    /// Returns the state and the counters of the lane.
     fn metrics(&self) -> &Arc<LaneMetrics> {
         &self.delivery.meter.metrics
     }
 
-    /// The time by the clock of this machine.
+    /// Returns the time by the clock of this machine.
     fn now(&self) -> Timestamp {
         self.delivery.clock.now()
     }

@@ -43,13 +43,13 @@ impl Default for Findings {
 }
 
 impl Findings {
-    /// The parameter that narrows every list of findings.
+    /// Returns the parameter that narrows every list of findings.
     pub(super) fn filters(&self) -> Option<(&'static str, String)> {
         (!self.severities.is_empty()).then(|| ("severities", self.severities.clone()))
     }
 
-    /// The scopes, each of which has a position of its own; `None` stands for all that the token may see. It comes
-    /// last, and its polls also find out which scopes the token has.
+    /// Returns the scopes, each of which has a position of its own; `None` stands for all that the token may see. It
+    /// comes last, and its polls also find out which scopes the token has.
     pub(super) fn scopes(&self) -> Vec<Option<Arc<Scope>>> {
         let all = self.scopes.is_empty().then_some(None);
         self.scopes.iter().chain(&self.found).cloned().map(Some).chain(all).collect()
@@ -96,20 +96,20 @@ pub(super) enum AfterRefusal {
 }
 
 impl FindingsScan {
-    /// The lists of one scope.
+    /// Returns the lists of one scope.
     pub fn new(findings: Findings, scope: Option<Arc<Scope>>, sweep: bool) -> Self {
         let filters: &[Filter] = if sweep { &[Filter::All] } else { &[Filter::Updated, Filter::Detected] };
         let lists = filters.iter().map(|filter| (scope.clone(), *filter)).collect();
         Self { findings, lists }
     }
 
-    /// The findings that were detected in a window, in all scopes.
+    /// Returns the findings that were detected in a window, in all scopes.
     pub fn detected(findings: Findings) -> Self {
         let lists = findings.scopes().into_iter().map(|scope| (scope, Filter::Detected)).collect();
         Self { findings, lists }
     }
 
-    /// The scope of the current list.
+    /// Returns the scope of the current list.
     pub fn scope(&self) -> Option<&Arc<Scope>> {
         self.lists.front()?.0.as_ref()
     }
@@ -120,7 +120,7 @@ impl FindingsScan {
         !self.lists.is_empty()
     }
 
-    /// The parameters of the current list, for a window [from, to] of a lane that owes nothing before `since`.
+    /// Returns the parameters of the current list, for a window [from, to] of a lane that owes nothing before `since`.
     pub fn query(&self, since: Timestamp, from: Timestamp, to: Timestamp) -> Vec<(&'static str, String)> {
         let filter = self.lists.front().map_or(Filter::All, |(_, filter)| *filter);
         let (at_least, from, at_most) = match filter {

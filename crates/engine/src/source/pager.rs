@@ -66,7 +66,7 @@ impl Pager {
         }
     }
 
-    /// Number of cursors that the walk has followed.
+    /// Returns the number of cursors that the walk has followed.
     pub fn followed_count(&self) -> usize {
         self.followed.len()
     }
@@ -92,7 +92,7 @@ impl Pager {
         self.repeats && self.idle_pages >= MAX_IDLE_PAGES
     }
 
-    /// A cursor that leads back to this page, in place of one that the console did not give.
+    /// Returns a cursor that leads back to this page, in place of one that the console did not give.
     pub fn lost_cursor(&mut self) -> String {
         let cursor = self.cursor.clone().unwrap_or_default();
         self.followed.insert(hash(&cursor));

@@ -141,7 +141,7 @@ impl Pass {
         if is_first { Some(self.late_window.max(BEFORE_SWEEP)) } else { None }
     }
 
-    /// The time of a record in the order of this pass.
+    /// Returns the time of a record in the order of this pass.
     pub fn order_time(&self, record_key: &RecordKey) -> Timestamp {
         match self.by {
             TimeField::Order => record_key.time,

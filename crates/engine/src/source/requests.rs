@@ -209,7 +209,7 @@ mod tests {
 
     /// Facts about a request, for tests that play the console.
     impl Request {
-        /// A parameter of the query.
+        /// Returns a parameter of the query.
         pub(in crate::source) fn parameter(&self, name: &str) -> Option<&str> {
             let Content::List { query, .. } = &self.content else { return None };
             query.iter().find(|(asked, _)| asked == name).map(|(_, value)| value.as_str())

@@ -82,7 +82,7 @@ fn day_of(time: Timestamp) -> u32 {
 }
 
 impl Rhythm {
-    /// The time of the newest record that the console has shown.
+    /// Returns the time of the newest record that the console has shown.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
     }

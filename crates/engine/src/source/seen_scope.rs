@@ -20,7 +20,7 @@ pub enum SeenScope {
     Unknown(String),
 }
 
-/// The keys of the settings that name a scope, with their ids.
+/// Returns the keys of the settings that name a scope, with their ids.
 pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'static str, Level, &[Id])> {
     let all = [
         ("accounts", Level::Account, &*settings.accounts),

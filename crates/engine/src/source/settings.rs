@@ -27,7 +27,7 @@ macro_rules! streams {
         }
 
         impl StreamSettings {
-            /// The streams named, defaults filled in.
+            /// Returns the streams named, defaults filled in.
             pub fn pulls(&self) -> Vec<PullSettings> {
                 [$(self.$key.as_ref().map($settings::pull)),+].into_iter().flatten().collect()
             }

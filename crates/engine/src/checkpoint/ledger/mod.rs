@@ -183,7 +183,7 @@ impl Ledger {
         self.recent.extend(hour.map(|hour| (hour, key)));
     }
 
-    /// The hours before this one are counted by the day.
+    /// Returns the hours before this one are counted by the day.
     pub fn days_until(&self) -> Hour {
         self.days_until
     }

@@ -87,7 +87,7 @@ impl CountSearch {
         }
     }
 
-    /// The next interval to be counted: its records from its beginning to before its end.
+    /// Returns the next interval to be counted: its records from its beginning to before its end.
     pub fn question(&self) -> Option<TimeRange> {
         self.suspects.last().or(self.intervals.last()).copied()
     }

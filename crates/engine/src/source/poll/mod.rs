@@ -177,12 +177,13 @@ impl Poll {
         self.selection.observed.take()
     }
 
-    /// Number of returned records that the console may show again. It grows with the records that are read.
+    /// Returns the number of returned records that the console may show again. It grows with the records that are read.
     pub fn returned_count(&self) -> usize {
         self.selection.returned.len()
     }
 
-    /// Number of cursors and of records outside of the window that the poll remembers and the lane's position does not.
+    /// Returns the number of cursors and of records outside of the window that the poll remembers and the lane's
+    /// position does not.
     pub(crate) fn remembered_apart(&self) -> usize {
         self.pager.followed_count() + self.selection.unasked
     }
@@ -218,7 +219,7 @@ impl Poll {
         Action::Ask(request.after(if has_pause { PAUSE_BETWEEN_PAGES } else { Duration::ZERO }))
     }
 
-    /// The page of the event that says that a snapshot is complete. The poll ends with it.
+    /// Returns the page of the event that says that a snapshot is complete. The poll ends with it.
     fn mark_complete(&mut self, snapshot: Snapshot) -> PulledPage {
         self.phase = Phase::Done(PollEnd::Complete);
         let mut page = PulledPage { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
@@ -572,7 +573,7 @@ impl Poll {
         Ok(())
     }
 
-    /// The page of a record of which only the beginning was read. `brief` identifies the record.
+    /// Returns the page of a record of which only the beginning was read. `brief` identifies the record.
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> PulledPage {
         let mut page = PulledPage { body: beginning.clone(), is_truncated: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);

@@ -149,7 +149,7 @@ impl Met {
     }
 }
 
-/// The answer to a request for a unified alert in part.
+/// Returns the answer to a request for a unified alert in part.
 pub(super) fn in_part(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(_) => ConsoleError::transient(
@@ -159,7 +159,7 @@ pub(super) fn in_part(answer: Answer) -> Answer {
     })
 }
 
-/// The alert that begins like this, in part.
+/// Returns the alert that begins like this, in part.
 pub(super) fn brief_alert<'a>(
     stream: Stream,
     page: &record::Page<'a>,

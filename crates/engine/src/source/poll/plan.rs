@@ -67,7 +67,8 @@ pub enum NotDue {
 }
 
 impl Plan {
-    /// The poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues `position`.
+    /// Returns the poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues
+    /// `position`.
     ///
     /// # Errors
     /// If nothing is due.

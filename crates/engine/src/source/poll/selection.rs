@@ -217,7 +217,7 @@ impl Selection {
         is_compared && self.shown_again.remember(self.pass.order_time(key).seconds(), key.version, None)
     }
 
-    /// A hash of the record's content, if its versions may differ in nothing of interest.
+    /// Returns a hash of the record's content, if its versions may differ in nothing of interest.
     fn content(&self, record: &[u8]) -> Option<u64> {
         let is_compared = self.pull.drops_unchanged();
         is_compared.then(|| stable_fields_hash(record, self.pull.volatile()) & CONTENT_HASH)

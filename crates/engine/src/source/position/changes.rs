@@ -102,7 +102,7 @@ impl Changes {
         keys
     }
 
-    /// Number of changed keys and contents.
+    /// Returns the number of changed keys and contents.
     pub fn len(&self) -> usize {
         self.keys.len() + self.contents.len()
     }
@@ -135,7 +135,7 @@ mod tests {
     /// Second, key and version.
     type Key = (i64, u64, Option<u64>);
 
-    /// The stored keys, with their passes.
+    /// Returns the stored keys, with their passes.
     fn stored(changes: &Changes, first_kept: &[i64]) -> Vec<(Vec<&'static str>, Vec<Key>)> {
         let names = ["first", "second"].map(CompactString::from);
         let shared = changes.shared_keys(&names.each_ref(), first_kept);

@@ -124,7 +124,7 @@ impl SourcePosition {
         self.shared(pass).map(|pass_position| &**pass_position)
     }
 
-    /// The position of the stream's first pass.
+    /// Returns the position of the stream's first pass.
     pub fn first(&self) -> Option<&PassPosition> {
         self.passes.at(0).map(|pass_position| &**pass_position)
     }
@@ -145,8 +145,8 @@ impl SourcePosition {
         self.first().filter(|first| first.snapshot.is_none()).map(|first| first.bound)
     }
 
-    /// The time up to which the lane is complete: what `lag_seconds` is measured from. A lane that reads scope by scope
-    /// is as far as the last one of them.
+    /// Returns the time up to which the lane is complete: what `lag_seconds` is measured from. A lane that reads scope
+    /// by scope is as far as the last one of them.
     pub fn complete_until(&self) -> Timestamp {
         let scopes = self
             .pass_positions()
@@ -155,7 +155,7 @@ impl SourcePosition {
         scopes.min().unwrap_or_else(|| self.first().map_or(self.since, PassPosition::complete_until))
     }
 
-    /// The newest time of which the first pass settled a record.
+    /// Returns the newest time of which the first pass settled a record.
     pub(crate) fn newest(&self) -> Timestamp {
         let last = self.first().and_then(PassPosition::last_second);
         let after = last.map(|second| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000)));
@@ -168,17 +168,17 @@ impl SourcePosition {
             .any(|(_, pass_position)| pass_position.complete.is_some() || pass_position.key_count() > 0)
     }
 
-    /// Number of keys over all passes.
+    /// Returns the number of keys over all passes.
     pub fn key_count(&self) -> usize {
         self.pass_positions().map(|(_, pass_position)| pass_position.key_count()).sum()
     }
 
-    /// Number of records whose content is remembered.
+    /// Returns the number of records whose content is remembered.
     pub fn content_count(&self) -> usize {
         self.contents.len()
     }
 
-    /// Number of keys and contents: what grows with the records that are remembered.
+    /// Returns the number of keys and contents: what grows with the records that are remembered.
     pub fn size(&self) -> usize {
         self.key_count() + self.content_count()
     }
@@ -287,7 +287,7 @@ impl SourcePosition {
         self.passes.change_times(is_passed_over, |pass_position| pass_position.finish(context.start, None));
     }
 
-    /// The last snapshot, once all its records are settled.
+    /// Returns the last snapshot, once all its records are settled.
     pub fn read_snapshot(&self) -> Option<Snapshot> {
         self.first()?.snapshot.filter(|snapshot| snapshot.stage != SnapshotStage::Reading)
     }

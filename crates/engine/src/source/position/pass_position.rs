@@ -102,22 +102,22 @@ impl PassPosition {
         self.swept = head.swept.map(time);
     }
 
-    /// The time up to which the pass is complete.
+    /// Returns the time up to which the pass is complete.
     pub fn complete_until(&self) -> Timestamp {
         self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
     }
 
-    /// The versions remembered, by the second of their record's time.
+    /// Returns the versions remembered, by the second of their record's time.
     pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
         self.seconds.iter().map(|(_, records)| records.versions())
     }
 
-    /// Number of keys remembered.
+    /// Returns the number of keys remembered.
     pub fn key_count(&self) -> usize {
         self.seconds.key_count()
     }
 
-    /// The keys remembered, by the second of their record's time.
+    /// Returns the keys remembered, by the second of their record's time.
     pub(in crate::source) fn seconds(&self) -> &KeysBySecond {
         &self.seconds
     }
@@ -235,7 +235,7 @@ impl PassPosition {
         self.seconds.last()
     }
 
-    /// The position with its times, but without any keys.
+    /// Returns the position with its times, but without any keys.
     pub(super) fn without_keys(&self) -> Self {
         Self { seconds: KeysBySecond::default(), ..*self }
     }
@@ -253,7 +253,7 @@ impl PassPosition {
     }
 }
 
-/// The bound of a poll that started at `start` and has read everything up to `watermark`.
+/// Returns the bound of a poll that started at `start` and has read everything up to `watermark`.
 pub(in crate::source) fn bound_behind(watermark: Timestamp, start: Timestamp, late_window: Duration) -> Timestamp {
     watermark.minus(Duration::from_secs(1)).min(start.minus(late_window))
 }

@@ -112,7 +112,7 @@ impl PassPositions {
         self.log = Some(Box::new(log));
     }
 
-    /// A copy that logs nothing.
+    /// Returns a copy that logs nothing.
     pub fn without_log(&self) -> Self {
         Self { positions: self.positions.clone(), log: None }
     }
@@ -148,7 +148,7 @@ impl PassPositions {
         self.positions.iter().map(|(name, position)| (name.clone(), position.head()))
     }
 
-    /// The first second of which each pass has keys.
+    /// Returns the first second of which each pass has keys.
     pub fn first_kept_seconds(&self) -> Vec<i64> {
         self.positions.iter().map(|(_, position)| position.first_kept_second()).collect()
     }

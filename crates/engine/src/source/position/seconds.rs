@@ -54,7 +54,7 @@ impl KeysBySecond {
         seconds.map(|(second, records)| (*second, records))
     }
 
-    /// The seconds from `from` to before `to` and the number of keys of each, in ascending order.
+    /// Returns the seconds from `from` to before `to` and the number of keys of each, in ascending order.
     pub fn counts_between(&self, from: i64, to: i64) -> impl DoubleEndedIterator<Item = (i64, usize)> {
         self.between(from, to).map(|(second, records)| (second, records.len()))
     }
@@ -134,7 +134,7 @@ impl Second {
         self.keys.iter().enumerate().map(|(index, key)| (*key, self.versions.get(index).copied()))
     }
 
-    /// The version of each record.
+    /// Returns the version of each record.
     pub fn versions(&self) -> &[u64] {
         if self.versions.is_empty() { &self.keys } else { &self.versions }
     }

@@ -134,7 +134,7 @@ impl PositionReader {
         }
     }
 
-    /// The position, without the keys that it had forgotten meanwhile.
+    /// Returns the position, without the keys that it had forgotten meanwhile.
     pub fn finish(mut self) -> SourcePosition {
         self.position.passes.change_all(PassPosition::forget_old_keys);
         self.position
@@ -163,7 +163,7 @@ fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> Option
     passes.at_mut(index)
 }
 
-/// The second of each key.
+/// Returns the second of each key.
 fn places(seconds: &KeysBySecond) -> HashMap<u64, i64> {
     seconds.iter().flat_map(|(second, records)| records.iter().map(move |(key, _)| (key, second))).collect()
 }

@@ -147,7 +147,8 @@ fn parse_regex_all(context: &mut Context<'_>, mut arguments: Arguments) -> Resol
     Ok(found.into())
 }
 
-/// The groups of a match: those with a name, and on demand all by their numbers, without those that took no part.
+/// Returns the groups of a match: those with a name, and on demand all by their numbers, without those that took no
+/// part.
 fn groups(pattern: &Regex, captures: &Captures<'_>, is_numbered: bool) -> ObjectMap {
     let mut groups = ObjectMap::new();
     if is_numbered {

@@ -90,7 +90,7 @@ impl StateError {
         Self::Failed { what: what.into(), failure: failure.into() }
     }
 
-    /// Returns whether this process must not write the checkpoint any more, or must claim it again before it does.
+    /// Returns whether this process must stop writing the checkpoint, or must claim it again before the next write.
     pub fn is_superseded(&self) -> bool {
         matches!(
             self,
@@ -99,8 +99,8 @@ impl StateError {
     }
 }
 
-/// Returns the text of a failure. Lane and flags replace `LANE` at its end: a store knows neither of them, and leaves
-/// this place in the command that corrects the failure. Other texts stay as they are.
+/// Replaces `LANE` at the end of a failure's text with lane and flags. A store knows neither of them, and leaves this
+/// placeholder in the command that corrects the failure. Other texts stay as they are.
 pub fn with_lane(text: String, lane: &LaneId, state_flags: &str) -> String {
     text.strip_suffix("LANE").map(|text| format!("{text}{lane}{state_flags}")).unwrap_or(text)
 }

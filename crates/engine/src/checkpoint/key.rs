@@ -142,7 +142,7 @@ impl fmt::Display for StoredPart {
 }
 
 impl StoredPart {
-    /// Returns true for the usage of lanes and backfills, which is no checkpoint.
+    /// Returns whether this is the usage of lanes or of backfills, which is no checkpoint.
     pub const fn is_usage(self) -> bool {
         matches!(self, Self::Usage | Self::BackfillUsage)
     }

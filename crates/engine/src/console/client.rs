@@ -196,19 +196,20 @@ impl Client {
         self.scope.iter().map(|(name, ids)| format!("{name}={ids}")).collect::<Vec<_>>().join("&")
     }
 
-    /// Returns the time by the console's clock, and never a later one: the last `Date` header (whole seconds, rounded
-    /// down) plus the time since. Returns `None` before the first response.
+    /// Returns the time by the console's clock: the last `Date` header plus the time since. The header has whole
+    /// seconds, rounded down, so the result is never later than the console's time. Returns `None` before the first
+    /// response.
     pub fn time(&self) -> Option<Timestamp> {
         let clock = *self.server_clock.lock();
         clock.map(|clock| clock.date.plus(clock.at.elapsed()))
     }
 
-    /// Returns whether the console said its time within `CLOCK_AGE`.
+    /// Returns whether the console reported its time within `CLOCK_AGE`.
     pub fn has_said_time_lately(&self) -> bool {
         self.server_clock.lock().is_some_and(|clock| clock.at.elapsed() < CLOCK_AGE)
     }
 
-    /// Returns the later one of the console's clock and the local one.
+    /// Returns the later of the console's time and the local time.
     pub fn latest_time(&self) -> Timestamp {
         let local = self.clock.now();
         self.time().map_or(local, |console| console.max(local))
@@ -235,8 +236,8 @@ impl Client {
         self.clock
     }
 
-    /// Waits until the rate limiter allows a request. Reserve memory afterwards, so that a waiting request reserves
-    /// none.
+    /// Waits until the rate limiter allows a request. Reserve memory afterwards: a waiting request must not reserve
+    /// any.
     pub async fn permit(&self) -> RequestPermit {
         self.limiter.ready().await;
         RequestPermit(())
@@ -294,8 +295,8 @@ impl Client {
         self.request(permit, self.call(&url), None).await
     }
 
-    /// Returns the scope of the user of the token in use; `None` if the console does not say. The console is asked
-    /// again for another token, and after `max_age`.
+    /// Returns the scope of the user of the token in use; `None` if the console does not report it. Asks the console
+    /// again after a change of the token, and after `max_age`.
     ///
     /// # Errors
     /// When the console does not answer, or refuses the token.
@@ -321,12 +322,12 @@ impl Client {
         *self.kept_scope.lock() = Some(scope);
     }
 
-    /// See [`Self::keep_scope`].
+    /// Returns the scope that [`Self::keep_scope`] has kept.
     pub fn kept_scope(&self) -> Option<UserScope> {
         self.kept_scope.lock().clone()
     }
 
-    /// Returns whether requests name accounts, sites or groups. Else they read what the token's user may see.
+    /// Returns whether requests name accounts, sites or groups. Otherwise, they read what the token's user may see.
     pub fn names_ids(&self) -> bool {
         !self.scope.is_empty()
     }
@@ -342,7 +343,7 @@ impl Client {
         expiry_in(&answer)
     }
 
-    /// Returns what the console reports about itself. It is asked once a day, or an hour after an answer without a
+    /// Returns what the console reports about itself. The client asks once a day, or an hour after an answer without a
     /// release.
     pub async fn system(&self) -> System {
         let mut known = self.system.lock().await;
@@ -369,7 +370,7 @@ impl Client {
         Some(System { release, build })
     }
 
-    /// Removes secrets from texts of the console, for use in errors and logs.
+    /// Returns the redactor that removes secrets from the console's texts, for errors and logs.
     pub fn redactor(&self) -> &SecretRedactor {
         &self.redactor
     }
@@ -405,22 +406,22 @@ impl Client {
         self.tokens.changes()
     }
 
-    /// Returns when requests use another token than after this number of changes.
+    /// Waits until [`Self::token_changes`] is no longer `changes`.
     pub async fn token_changed_since(&self, changes: u64) {
         self.tokens.changed_since(changes).await;
     }
 
-    /// Returns the token in use as its file or Secret has it now, if it has changed.
+    /// Reads the token in use again from its file or Secret. Returns it if it has changed.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the token cannot be read.
     pub fn changed_token(&self) -> Result<Option<SecretString>, SecretError> {
         self.tokens.changed(self.tokens.in_use())
     }
 
-    /// Asks the console about a token in place of the one in use. If it is accepted, and its user has the scope that
-    /// [`Self::keep_scope`] says, requests use it from now on. The console is asked again an hour after it refused the
-    /// token.
+    /// Asks the console about a token in place of the one in use. If the console accepts it, and its user shares the
+    /// scope of [`Self::keep_scope`], requests use it from now on. After a refusal, the console is asked again an hour
+    /// later.
     pub async fn try_token(&self, token: &SecretString) -> TokenVerdict {
         self.try_at(self.tokens.in_use(), token, MAX_WAIT).await.unwrap_or(TokenVerdict::Unknown)
     }
@@ -463,9 +464,9 @@ impl Client {
         Ok(verdict)
     }
 
-    /// Returns the scope of a token's user that shares nothing with the scope of [`Self::keep_scope`], or that the
-    /// console does not say. Returns `None` if the user shares something, if requests name ids, or if the kept scope is
-    /// not known.
+    /// Returns the scope of a token's user if it shares nothing with the scope of [`Self::keep_scope`], or if the
+    /// console does not report it. Returns `None` if the scopes share something, if requests name ids, or if no scope
+    /// was kept.
     ///
     /// # Errors
     /// A transient failure of the console, which says nothing about the token.
@@ -524,8 +525,8 @@ impl Client {
         Err(refused.unwrap_or_else(|| ConsoleError::NoToken("there is no token".to_owned())))
     }
 
-    /// Makes one attempt with the token at `index`. A second one follows if the token is refused and its file has a new
-    /// one, which the console accepts.
+    /// Makes one attempt with the token at `index`. Makes a second one if the console refuses the token, and accepts a
+    /// new one that the file has now.
     async fn attempt_with_reload(
         &self,
         index: usize,
@@ -607,7 +608,7 @@ impl Client {
     }
 }
 
-/// The refusal of the token in use, and why another token is not used in its place.
+/// Returns the refusal of the token in use, with the reason why another token is not used in its place.
 fn not_used(refusal: &ConsoleError, which: &str, OtherScope { new, former }: &OtherScope) -> ConsoleError {
     ConsoleError::Unauthorized(format!(
         "{refusal}; the {which} token is not used: the scope of its user is {new}, that of the former one's is {former}; \

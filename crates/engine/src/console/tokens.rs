@@ -34,13 +34,15 @@ impl Tokens {
         std::iter::once(in_use).chain((0..count).filter(move |index| *index != in_use))
     }
 
+    /// Returns the token at `index`.
+    ///
     /// # Errors
     /// When the token cannot be read.
     pub fn get(&self, index: usize) -> Result<SecretString, SecretError> {
         self.credentials[index].get()
     }
 
-    /// Returns the token at `index` as its source has it now, if that is another one than requests use.
+    /// Reads the token at `index` again from its source. Returns it if requests use another one.
     ///
     /// # Errors
     /// When the token cannot be read.
@@ -70,7 +72,7 @@ impl Tokens {
         *self.changes.borrow()
     }
 
-    /// Returns when requests use another token than after this number of changes.
+    /// Waits until [`Self::changes`] is no longer `changes`.
     pub async fn changed_since(&self, changes: u64) {
         // The sender is in `self`: the channel is not closed.
         let _ = self.changes.subscribe().wait_for(|now| *now != changes).await;

@@ -43,10 +43,10 @@ impl Hour {
     }
 }
 
-/// Returns a text that says when and by which command `verify` delivers the records that are missing between `since`
-/// and `until`. `verify` compares whole hours, after they have settled (see `PullSettings::settles_after`) and the lane
-/// has stored a position past them. `file` is the pipeline's file, and `state_flags` are the flags of a command that
-/// uses the same state.
+/// Returns a text for the operator: when to run `verify`, and the command that delivers the records missing between
+/// `since` and `until`. `verify` compares whole hours. Before that, they have to settle (see
+/// `PullSettings::settles_after`), and the lane has to store a position past them. `file` is the pipeline's file, and
+/// `state_flags` are the flags of a command that uses the same state.
 pub fn repair_between(
     since: Timestamp,
     until: Timestamp,

@@ -78,7 +78,7 @@ impl<J> Turns<J> {
         self.waiting += 1;
     }
 
-    /// Returns the next job, and its pipeline.
+    /// Removes and returns the next job, with its pipeline.
     fn begin(&mut self) -> Option<(Arc<str>, J)> {
         let waiting = self.pipelines.iter_mut().filter(|(_, share)| !share.jobs.is_empty());
         let (pipeline, share) = waiting.min_by_key(|(_, share)| (share.running, share.had))?;
@@ -89,7 +89,7 @@ impl<J> Turns<J> {
         Some((pipeline.clone(), job))
     }
 
-    /// A job of the pipeline has ended, and `took` that much of the processor.
+    /// Notes that a job of the pipeline has ended, after `took` of processor time.
     fn end(&mut self, pipeline: &str, took: Duration) {
         if let Some(share) = self.pipelines.get_mut(pipeline) {
             share.running -= 1;
@@ -116,8 +116,8 @@ pub enum JobError {
 }
 
 impl ProgramThreads {
-    /// Runs a job of a pipeline after those that came before it. If the caller stops waiting, a job that has not begun
-    /// never does, and the result of one that has is dropped where it ran.
+    /// Runs a job of a pipeline after the pipeline's earlier jobs. If the caller stops waiting, a job that has not
+    /// begun never begins. If it has begun, its thread drops the result.
     ///
     /// # Errors
     /// When no thread can be started, or the job panicked.
@@ -193,7 +193,7 @@ impl Drop for Handle {
     }
 }
 
-/// What this thread has had of the processor.
+/// Returns the processor time that this thread has used.
 pub(crate) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
@@ -213,7 +213,7 @@ mod tests {
         "acme".into()
     }
 
-    /// Returns a job that runs until its end is sent.
+    /// Returns a job that blocks its thread until the returned sender sends, or is dropped.
     #[allow(clippy::disallowed_types, reason = "the job is to block its thread")]
     fn blocking() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
         let (end, ended) = mpsc::channel();
@@ -292,9 +292,9 @@ mod tests {
         assert_eq!(threads.run(&pipeline(), || 7).await.unwrap(), 7);
     }
 
-    /// Returns the time of two threads that each pipeline has had, after `of_each_thread` of each. `pipelines` are its
-    /// lanes, and the time that a turn of each takes. A lane's next turn is asked for as soon as the last one has
-    /// ended.
+    /// Returns the milliseconds that each pipeline had of both threads, after `of_each_thread` milliseconds of each
+    /// thread. `pipelines` has the name of each pipeline, its number of lanes, and the milliseconds of a lane's turn. A
+    /// lane asks for its next turn as soon as its last one has ended.
     fn shares(pipelines: &[(&str, usize, u64)], of_each_thread: u64) -> HashMap<Arc<str>, u64> {
         let mut turns = Turns::default();
         for (name, lanes, takes) in pipelines {

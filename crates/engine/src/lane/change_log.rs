@@ -85,8 +85,8 @@ impl ChangeLog {
         written > MIN_BYTES.max(whole.saturating_mul(MAX_LOG_RATIO))
     }
 
-    /// Returns the position, from the parts in the journal's segments and the `last` part, which is in the checkpoint.
-    /// `None` if a part is missing or damaged.
+    /// Reads the position from the parts in the journal's segments and the `last` part, which is in the checkpoint.
+    /// Returns `None` if a part is missing or damaged.
     pub fn read(&self, segments: &BTreeMap<u64, Vec<u8>>, last: PositionPart<'static>) -> Option<SourcePosition> {
         let mut reader = PositionReader::default();
         for segment in self.journal.segments() {

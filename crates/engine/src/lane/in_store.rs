@@ -39,7 +39,7 @@ pub enum GoesOnFrom {
 }
 
 impl InStore {
-    /// Returns what `stored` is: the bytes under the lane's name.
+    /// Classifies `stored`, the bytes under the lane's name.
     pub fn of(stored: Option<&[u8]>) -> Self {
         match stored.map(<[u8]>::first) {
             None => Self::Nothing,
@@ -68,8 +68,9 @@ impl InStore {
         self == Self::Nothing
     }
 
-    /// Returns whether the sink's checkpoint counts, and not this entry. A command that deletes or renames the entry
-    /// writes a checkpoint of the state store's own instead. Otherwise the lane would go on from its sink.
+    /// Returns whether the lane goes on from the sink's checkpoint instead of this entry. A command that deletes or
+    /// renames the entry writes a checkpoint of the state store's own instead. Otherwise the lane would go on from its
+    /// sink.
     pub fn yields_to_sink(self) -> bool {
         self == Self::Copy
     }
@@ -85,7 +86,7 @@ pub fn mark_as_copy(checkpoint: &[u8]) -> Vec<u8> {
     [&[COPY], checkpoint].concat()
 }
 
-/// Returns the bytes of a checkpoint, without the mark if they are those of a copy.
+/// Returns the bytes of a checkpoint, without the mark of a copy.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(&[COPY]).unwrap_or(bytes)
 }

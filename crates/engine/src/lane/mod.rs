@@ -133,7 +133,7 @@ pub enum LaneEnd {
 }
 
 impl Lane {
-    /// Reports what happens to the lane.
+    /// Returns the meter, which reports what happens to the lane.
     fn meter(&self) -> &Meter {
         &self.delivery.meter
     }
@@ -143,7 +143,7 @@ impl Lane {
         &self.delivery.meter.metrics
     }
 
-    /// Returns the time by the clock of this machine.
+    /// Returns the time by this machine's clock.
     fn now(&self) -> Timestamp {
         self.delivery.clock.now()
     }
@@ -154,7 +154,8 @@ impl Lane {
         if self.pull.window.is_none() { self.delivery.sink.clone().as_transactional() } else { None }
     }
 
-    /// Returns the backend of the lane's checkpoint and, if that is a transactional sink, the backend of the copy.
+    /// Returns the backend of the lane's checkpoint. If it is a transactional sink, also returns the backend of the
+    /// copy.
     fn backends(&self) -> (Arc<dyn CheckpointBackend>, Option<Arc<dyn CheckpointBackend>>) {
         match self.transactional_sink() {
             Some(sink) => (sink, Some(self.store.clone())),

@@ -21,12 +21,12 @@ const NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs jobs, those of one pipeline in their order. Each pipeline has the same share of the processor, however many
-/// lanes it has. Cloned handles share the threads, which end with the last handle.
+/// Runs jobs, and the jobs of one pipeline in their order. Each pipeline has the same share of the processor, however
+/// many lanes it has. Cloned handles share the threads, which end with the last handle.
 #[derive(Debug, Clone, Default)]
 pub struct ProgramThreads(Arc<Handle>);
 
-/// The threads have the queue only.
+/// The threads hold only the queue, not this handle.
 #[derive(Debug, Default)]
 struct Handle(Arc<Queue>);
 
@@ -45,22 +45,23 @@ struct State {
     closed: bool,
 }
 
-/// The jobs that wait, and whose turn it is: that of the pipeline that has had least of the processor, of those with no
-/// job that runs.
+/// The waiting jobs, and whose turn it is. Pipelines with the fewest running jobs come first, and among them the
+/// pipeline that has used the least processor time.
 struct Turns<J> {
     pipelines: HashMap<Arc<str>, Share<J>>,
     /// The jobs of all pipelines that wait.
     waiting: usize,
-    /// What the pipeline of the last turn had had. One that had no job begins with it, so that nobody saves up turns.
+    /// Processor time of the pipeline of the last turn. A pipeline without jobs starts from it, so that it saves up no
+    /// turns.
     had: Duration,
 }
 
-/// One pipeline's.
+/// The jobs of one pipeline.
 struct Share<J> {
     jobs: VecDeque<J>,
-    /// The number of its jobs that run.
+    /// The number of the pipeline's jobs that run.
     running: usize,
-    /// What it has had of the processor.
+    /// Processor time that the pipeline has used.
     had: Duration,
 }
 

@@ -18,7 +18,7 @@ impl<K, T: ?Sized> Default for WeakCache<K, T> {
 }
 
 impl<K: Eq + Hash, T: ?Sized> WeakCache<K, T> {
-    /// Returns the value of `key` while a caller holds it.
+    /// Returns the value of `key` if a caller still holds it.
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Arc<T>>
     where
         K: Borrow<Q>,

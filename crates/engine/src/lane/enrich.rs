@@ -121,7 +121,7 @@ impl Enricher<'_> {
     }
 
     /// Makes one request for up to [`THREATS`] threats that the lane does not know. An activity goes without its threat
-    /// if the console does not show the threat, or if the request failed.
+    /// if the console does not show the threat, or could not be asked for it.
     async fn add_threats(
         &self,
         page: &mut PulledPage,

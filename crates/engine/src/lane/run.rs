@@ -169,7 +169,7 @@ impl RunningLane {
         }
     }
 
-    /// Tries the passes that the console refused at once, since requests use another token now.
+    /// Tries refused passes again at once, since requests use another token now.
     fn follow_token(&self, mut open: Box<OpenLane>) -> LaneStep {
         open.token_changes = self.lane.client.token_changes();
         open.schedule.retry_refused();

@@ -11,7 +11,7 @@ use crate::console::{ConsoleError, SecretRedactor};
 /// as it is.
 const PARTIAL_TRIES: usize = 3;
 
-/// Reads a page of any stream. Errors next to the data of unified alerts are those of single fields, and are ignored.
+/// Reads a page of any stream. Errors next to the data of unified alerts concern single fields, and are ignored.
 ///
 /// # Errors
 /// When the body is no page, or a page with errors.
@@ -26,7 +26,7 @@ pub fn read_page<'a>(
     }
 }
 
-/// Reads a page of a list, of records or of anything else.
+/// Reads a page of a list of records, or of other objects.
 ///
 /// # Errors
 /// As [`read_page`].

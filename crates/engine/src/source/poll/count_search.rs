@@ -66,7 +66,7 @@ impl KnownRecords<'_> {
 }
 
 impl CountSearch {
-    /// Counts `whole` in at most `max_intervals` intervals, the newest ones.
+    /// Plans to count `whole` in at most `max_intervals` intervals, the newest ones.
     pub fn of(whole: TimeRange, likely: TimeRange, max_intervals: usize, known: &KnownRecords<'_>) -> Self {
         let mut search = Self { likely, ..Self::nothing() };
         search.divide(whole, max_intervals, known);
@@ -87,7 +87,7 @@ impl CountSearch {
         }
     }
 
-    /// Returns the next interval to be counted: its records from its beginning to before its end.
+    /// Returns the next interval to count: its beginning is included, its end is not.
     pub fn question(&self) -> Option<TimeRange> {
         self.suspects.last().or(self.intervals.last()).copied()
     }
@@ -123,7 +123,7 @@ impl CountSearch {
         count == 0 && known > 0
     }
 
-    /// Ends the counts. Suspects are read without one.
+    /// Ends the counts. Suspects are read without a count.
     fn end(&mut self) {
         self.intervals.clear();
         self.missing.append(&mut self.suspects);

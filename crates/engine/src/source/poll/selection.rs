@@ -129,12 +129,12 @@ impl Selection {
         &self.pass
     }
 
-    /// Start of the pass's last complete poll.
+    /// Returns the start of the pass's last complete poll.
     pub fn complete(&self) -> Option<Timestamp> {
         self.baseline.pass_position.complete
     }
 
-    /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already.
+    /// Adds a record to `page` if it is new, and counts it as skipped otherwise. The caller has counted it as pulled.
     pub fn classify(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut PulledPage) -> Sighting {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass.by {
@@ -198,8 +198,8 @@ impl Selection {
         shown
     }
 
-    /// Returns what the lane knew of a record when the poll began. An error is the reason to skip the record, whatever
-    /// its content. `order` is the record's time in the order of the poll.
+    /// Returns what the lane knew about a record when the poll began. An error is the reason to skip the record,
+    /// whatever its content. `order` is the record's time in the order of the poll.
     fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<KnownState, SkipReason> {
         if self.pull.window.is_some_and(|window| !window.holds(order)) {
             return Err(SkipReason::Filtered);
@@ -210,21 +210,21 @@ impl Selection {
         }
     }
 
-    /// Remembers that a settled record was shown. Returns false if the record was shown before, or if no count is
-    /// compared with it.
+    /// Remembers that a settled record was shown. Returns false if it was shown before, or if no count is compared with
+    /// it.
     fn show_again(&mut self, key: &RecordKey, order: Option<Timestamp>) -> bool {
         let is_compared = order.is_some() && matches!(self.returned, Returned::Versions(_));
         is_compared && self.shown_again.remember(self.pass.order_time(key).seconds(), key.version, None)
     }
 
-    /// Returns a hash of the record's content, if its versions may differ in nothing of interest.
+    /// Returns a hash of the record's content without volatile keys; `None` if contents are not compared.
     fn content(&self, record: &[u8]) -> Option<u64> {
         let is_compared = self.pull.drops_unchanged();
         is_compared.then(|| stable_fields_hash(record, self.pull.volatile()) & CONTENT_HASH)
     }
 
-    /// Decides what to do with a record that the lane had not settled, and remembers one that is returned. `order` is
-    /// its time in the order of the poll, and `known` what the lane knew of it.
+    /// Decides what to do with a record that the lane had not settled, and remembers a record that is returned. `order`
+    /// is the record's time in the order of the poll, and `known` is what the lane knew about it.
     fn decide(
         &mut self,
         facts: &Facts<'_>,
@@ -313,12 +313,12 @@ impl Selection {
         }
     }
 
-    /// Counts records that the console counts and does not show.
+    /// Counts records that the console counts but does not show.
     pub fn count_not_shown(&self, records: u64) {
         self.meter.metrics.add_rare(RareCount::NotShown, records);
     }
 
-    /// Counts a time of which the console has shown records and counts none.
+    /// Counts an interval with known records for which the console counts none.
     pub fn count_vanished(&self) {
         self.meter.metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
     }
@@ -361,7 +361,7 @@ impl Selection {
     }
 
     /// Returns the records that the poll was shown. Settled records that the console has deleted are not among them:
-    /// with them, as many records that a list did not show would not be missed.
+    /// each of them would hide a record that a list did not show.
     pub fn listed(&self) -> KnownRecords<'_> {
         KnownRecords { settled: &self.shown_again, returned: Some(&self.returned) }
     }
@@ -376,7 +376,7 @@ impl Selection {
         Timestamp::from_micros(self.first_kept * 1_000_000)
     }
 
-    /// Prepares to read again from this time on: the poll may meet again what it has returned since.
+    /// Prepares to read again from this time on: the poll may meet again the records that it has returned since then.
     pub fn read_again(&mut self, from: Timestamp) {
         self.forgotten_until = from.min(self.forgotten_until);
         self.shown = 0;
@@ -394,7 +394,8 @@ mod tests {
         Timestamp::from_micros(second as i64 * 1_000_000)
     }
 
-    /// Returns a record of this second, forgets old ones after a page of `shown` records, and says how many are left.
+    /// Returns a record of this second, and forgets old records after a page of `shown` records. Returns the number of
+    /// records that are left.
     fn page(selection: &mut Selection, second: usize, shown: usize) -> usize {
         let id = second as u64;
         let key = RecordKey { id, version: id, content: None, time: time(second), created: None };
@@ -420,7 +421,7 @@ mod tests {
         Selection::new(host, meter, Arc::new(pull), pass, context, baseline)
     }
 
-    /// No position has such records, and yet they are in memory.
+    /// No position has such records, but they take memory.
     #[test]
     fn records_that_nobody_asked_for_are_counted_apart() {
         let mut selection = selection(5_000);

@@ -107,17 +107,17 @@ impl PassPosition {
         self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
     }
 
-    /// Returns the versions remembered, by the second of their record's time.
+    /// Returns the remembered versions, by the second of their record's time.
     pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
         self.seconds.iter().map(|(_, records)| records.versions())
     }
 
-    /// Returns the number of keys remembered.
+    /// Returns the number of remembered keys.
     pub fn key_count(&self) -> usize {
         self.seconds.key_count()
     }
 
-    /// Returns the keys remembered, by the second of their record's time.
+    /// Returns the remembered keys, by the second of their record's time.
     pub(in crate::source) fn seconds(&self) -> &KeysBySecond {
         &self.seconds
     }
@@ -138,7 +138,7 @@ impl PassPosition {
         self.seconds.knows_anywhere(key, version)
     }
 
-    /// Remembers a record, and counts it in the snapshot that is being read; false if it was remembered before.
+    /// Remembers a record, and counts it in the snapshot that is being read. Returns false if it was remembered before.
     pub(in crate::source) fn remember(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         let second = time.seconds();
         // A record of an earlier second is never asked for again, so it is not stored.
@@ -158,7 +158,7 @@ impl PassPosition {
         self.remember(time, key, version)
     }
 
-    /// Notes that a poll that started at `start` settled everything up to `watermark` and has not reached its end.
+    /// Notes that a poll that started at `start` settled everything up to `watermark`, but has not reached its end.
     ///
     /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
     /// `distance`, the poll leaves the bound where it is.
@@ -205,7 +205,7 @@ impl PassPosition {
         !pass.reads_findings() || self.key_count() < MANY_FINDINGS
     }
 
-    /// Remembers a record as `pass` does; false if this version of it was remembered before.
+    /// Remembers a record as `pass` does. Returns false if this version of the record was remembered before.
     pub(super) fn remember_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
         let (key, version) = pass.key(record_key);
         let time = pass.order_time(record_key);
@@ -235,7 +235,7 @@ impl PassPosition {
         self.seconds.last()
     }
 
-    /// Returns the position with its times, but without any keys.
+    /// Returns a copy of the position with its times, but without keys.
     pub(super) fn without_keys(&self) -> Self {
         Self { seconds: KeysBySecond::default(), ..*self }
     }

@@ -33,7 +33,7 @@ impl PassPositions {
         self.positions.get(index).map(|(_, position)| position)
     }
 
-    /// Returns the position, whose times the caller may change. A caller that changes its keys has to end the log, too.
+    /// Returns the position, whose times the caller may change. A caller that changes its keys also has to end the log.
     pub fn at_mut(&mut self, index: usize) -> Option<&mut PassPosition> {
         self.positions.get_mut(index).map(|(_, position)| Arc::make_mut(position))
     }
@@ -67,19 +67,20 @@ impl PassPositions {
         }
     }
 
-    /// Changes the times of the positions of these passes.
+    /// Changes the times of the positions of the passes for which `is_one` holds.
     pub fn change_times(&mut self, is_one: impl Fn(&str) -> bool, change: impl Fn(&mut PassPosition)) {
         let changed = self.positions.iter_mut().filter(|(name, _)| is_one(name));
         changed.for_each(|(_, position)| change(Arc::make_mut(position)));
     }
 
-    /// Changes all of each position.
+    /// Changes all of each position, and ends the log.
     pub fn change_all(&mut self, change: impl Fn(&mut PassPosition)) {
         self.end_log();
         self.positions.iter_mut().for_each(|(_, position)| change(Arc::make_mut(position)));
     }
 
-    /// Remembers a record as `pass` does; false if its position knew this version before, or has no room for it.
+    /// Remembers a record as `pass` does. Returns false if its position knew this version before, or has no room for
+    /// it.
     pub fn remember(&mut self, index: usize, pass: &Pass, record_key: &RecordKey) -> bool {
         let Some((_, position)) = self.positions.get_mut(index) else { return false };
         if !position.has_room(pass) || !Arc::make_mut(position).remember_record(pass, record_key) {
@@ -102,7 +103,7 @@ impl PassPositions {
         }
     }
 
-    /// Begins a log of what changes from now on.
+    /// Begins a log of the changes from now on.
     pub fn begin_log(&mut self) {
         self.log = Some(Box::new(Changes::since(self.heads().collect())));
     }

@@ -25,7 +25,7 @@ pub struct PullDescription {
     pub passes: fn(&PullSettings, Pass) -> Vec<Pass>,
 }
 
-/// Returns the passes of a stream that needs no second one.
+/// Returns the passes of a stream that needs only the main pass.
 pub fn only_main(_: &PullSettings, main: Pass) -> Vec<Pass> {
     vec![main]
 }

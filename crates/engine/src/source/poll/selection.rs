@@ -134,7 +134,8 @@ impl Selection {
         self.baseline.pass_position.complete
     }
 
-    /// Adds a record to `page` if it is new, and counts it as skipped otherwise. The caller has counted it as pulled.
+    /// Adds a record to `page` if it is new. Otherwise counts it as skipped or requeued. The caller has counted it as
+    /// pulled.
     pub fn classify(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut PulledPage) -> Sighting {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass.by {

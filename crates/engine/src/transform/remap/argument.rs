@@ -61,7 +61,7 @@ impl Measured {
         measured
     }
 
-    /// Returns the place in the user's source of a place in this one.
+    /// Returns the place in the user's source for the place `offset` in the measured source.
     pub fn original(&self, offset: usize) -> usize {
         let mut before = 0;
         for (at, length) in &self.inserted {
@@ -146,8 +146,8 @@ impl Expression for ArgumentValue {
     }
 }
 
-/// Returns the bytes of a value, with what a list or an object needs for each element, which may be indented when it is
-/// printed. Counting ends above `limit`.
+/// Returns the size of a value in bytes, including what a list or an object needs for each element. An element may be
+/// indented when it is printed. Counting ends above `limit`.
 fn size(value: &Value, limit: usize, depth: usize) -> usize {
     let mut sum = 0;
     match value {

@@ -208,7 +208,7 @@ pub(super) fn bound(name: &str) -> Bound {
     }
 }
 
-/// Returns the name as it is in the list.
+/// Returns `name` from the list of functions that programs may call; `None` if it is not there.
 pub(super) fn find(name: &str) -> Option<&'static str> {
     ALLOWED.iter().find(|allowed| **allowed == name).copied()
 }
@@ -224,7 +224,8 @@ pub(super) fn allowed() -> Vec<Box<dyn Function>> {
     all.map(Own::instead_of).collect()
 }
 
-/// True for a function of VRL that programs cannot call here, to say so instead of `undefined function`.
+/// Returns whether VRL has this function, but programs cannot call it here. The error says so then, instead of
+/// `undefined function`.
 pub(super) fn is_withheld(name: &str) -> bool {
     const NOT_COMPILED: &[&str] = &[
         "decrypt",

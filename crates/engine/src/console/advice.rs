@@ -56,8 +56,8 @@ pub(super) fn of_permission(stream: Stream) -> String {
     )
 }
 
-/// Returns the advice for a list that the console does not have. If the console has shown the list before
-/// (`has_answered`), the list was removed from the console, or an account, site or group that narrowed it was deleted.
+/// Returns the advice for a list that the console does not have. With `has_answered`, the console has shown the list
+/// before. Then the console lost the list, or an account, site or group that narrowed it.
 pub(super) fn of_missing(has_answered: bool, has_scope: bool) -> &'static str {
     match (has_answered, has_scope) {
         (false, false) => "the console does not have this stream: remove it",

@@ -249,7 +249,7 @@ impl Client {
         self.permit().await
     }
 
-    /// Counts a lane among those that share the request limit, until the returned share is dropped.
+    /// Counts a lane that shares the request limit, until the returned share is dropped.
     pub fn join_lane(&self) -> LaneShare {
         self.limiter.join_lane()
     }

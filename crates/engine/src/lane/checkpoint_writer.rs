@@ -83,9 +83,9 @@ impl CheckpointWriter {
         JournalChange { appends: self.appends.clone(), released: checkpoint.ledger.released().to_vec() }
     }
 
-    /// Returns whether the lane may send. While the backend fails, it must not: a kill would repeat everything that is
-    /// sent. While a checkpoint is on its way to a transactional sink, it must not either: that checkpoint must not
-    /// overtake one that is committed with events.
+    /// Returns whether the lane may send. It must not while the backend fails: a kill would repeat everything that is
+    /// sent. It must not while a checkpoint is on its way to a transactional sink. Otherwise, that checkpoint could
+    /// overtake a checkpoint that is committed with events.
     pub fn may_send(&self) -> bool {
         self.main.failing.is_none() && (self.copy.is_none() || self.main.writing.is_none())
     }

@@ -33,8 +33,7 @@ pub enum Readers {
 /// since other lanes and processes may append to it.
 ///
 /// # Errors
-/// If the file cannot be opened, locked or written. Lines that were written are removed again, as far as that is
-/// possible.
+/// If the file cannot be opened, locked or written. Lines that were written are removed again, if possible.
 pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Result<()> {
     let parent = path.path().parent().filter(|directory| !directory.as_os_str().is_empty());
     let directory = parent.unwrap_or(Path::new("."));

@@ -135,10 +135,9 @@ impl Rhythm {
     }
 
     /// Returns the time for which the console showed no records before, although it has some. A poll after a silence
-    /// can show that: its first new record is older than the last poll. If the lane was not known to be silent
-    /// (`was_silent`), the record must be nearly as old as the oldest that this poll can show: a younger record may
-    /// just be late. The time begins at the newest earlier record, and ends `overlap` before the last poll, where this
-    /// poll began to read.
+    /// can show that: its first new record is older than the last poll. A younger record may just be late: if the lane
+    /// was not known to be silent (`was_silent`), the record must be nearly as old as this poll can show. The time
+    /// begins at the newest earlier record, and ends `overlap` before the last poll, where this poll began to read.
     pub fn missed(
         &self,
         observed: &ObservedRecords,

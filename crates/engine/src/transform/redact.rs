@@ -333,8 +333,8 @@ pub(super) fn contradictions(redactions: &[Redaction]) -> impl Iterator<Item = (
     })
 }
 
-/// Visits the places that [`at`] visits. In an event it also visits the values of the record under the record's own
-/// names, and the places where OCSF lists the value once more.
+/// Visits the places that [`at`] visits. In an event, it also visits the record's values under the record's own names,
+/// and the places where OCSF lists the value once more.
 fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut dyn FnMut(&mut T, &str)) {
     let mut is_visited = false;
     if schema == Some(Schema::Ocsf) {
@@ -374,7 +374,7 @@ fn at_overflow_of<T: Tree>(record: &mut T, path: &str, visit: &mut dyn FnMut(&mu
 }
 
 /// Visits the places that [`at_copies`] visits. A text there may be an object or a list that had too many levels: the
-/// redactor cannot tell what is at a path in it.
+/// redactor cannot follow a path in it.
 fn at_overflow<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(elements) = tree.elements() {
         elements.iter_mut().for_each(|element| at_overflow(element, path, visit));

@@ -81,7 +81,7 @@ impl TransformSettings {
         }
     }
 
-    /// Returns the labels as they may be in an event, and the names of those whose values come from the console.
+    /// Returns the labels as they may be in an event, and the names of the labels whose values come from the console.
     pub fn sample_labels(&self) -> (Labels, BTreeSet<String>) {
         let console_labels: BTreeSet<_> = labels_from_console(&self.labels).cloned().collect();
         let sample = |(name, value): (&String, &String)| {

@@ -15,7 +15,7 @@ pub const MAX_UNSTORED: Duration = Duration::from_secs(20 * 60);
 pub struct Hour(pub u32);
 
 impl Hour {
-    /// Returns the hour of `time`; `None` if that is before 1970.
+    /// Returns the hour of `time`; `None` if `time` is before 1970.
     pub fn of(time: Timestamp) -> Option<Self> {
         u32::try_from(time.micros().div_euclid(MICROS)).ok().map(Self)
     }

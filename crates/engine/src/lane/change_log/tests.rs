@@ -221,7 +221,7 @@ async fn a_busy_lane_writes_what_is_new() {
     assert!(kept < 100 << 20, "{kept} bytes of journal");
 }
 
-/// A hundred thousand agents, first all of them and then those that changed.
+/// A hundred thousand agents: first all agents, and then agents that changed.
 #[tokio::test]
 async fn a_lane_of_many_agents_writes_what_is_new() {
     let mut lane = Lane::new(&PullSettings::of(Stream::Agents), Timestamp::default());
@@ -280,7 +280,7 @@ async fn a_journal_of_what_the_position_has_forgotten_does_not_grow() {
     assert!(kept < 2 * MIN_BYTES as usize, "{kept} bytes of journal");
 }
 
-/// A hundred thousand alerts of seven days; then new ones and changes of these.
+/// A hundred thousand alerts of seven days; then new alerts, and changes of the first ones.
 #[tokio::test]
 async fn a_lane_with_a_week_of_alerts_writes_what_is_new() {
     let mut lane = Lane::new(&PullSettings::of(Stream::Alerts), now().minus(7 * DAY));

@@ -55,7 +55,7 @@ pub enum Inconclusive {
 /// Reads one lane's events back from their destination.
 #[async_trait]
 pub trait Lookup: Send + Sync + Debug {
-    /// Returns a text for people about the target: its name, its place, and the means by which it is asked.
+    /// Returns a text for the operator about the target: its name, its place, and the means by which it is asked.
     fn target_text(&self) -> String;
 
     /// Returns the maximum number of identities in one question.

@@ -56,7 +56,7 @@ impl PullSettings {
         self.protocol().is_ordered()
     }
 
-    /// Returns the passes over the stream, with the one that reads new records first.
+    /// Returns the passes over the stream. The main pass, which reads new records, is the first.
     pub fn passes(&self) -> Vec<Pass> {
         let ListOrder { sort_by, time_filter } = self.list_order();
         let main = Pass {

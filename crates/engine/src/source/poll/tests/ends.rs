@@ -135,7 +135,7 @@ fn a_list_that_ends_too_early_is_read_to_its_end() {
     }
 }
 
-/// A poll that ends too early moves the bound past what it has not read.
+/// A poll that ends too early moves the bound past records that it has not read.
 #[test]
 fn nothing_follows_a_list_until_its_end_is_confirmed() {
     // Records older than the overlap are read first, and then new ones.

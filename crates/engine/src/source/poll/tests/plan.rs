@@ -24,8 +24,8 @@ fn snapshots() -> PullSettings {
     }
 }
 
-/// Returns the position of a lane that has begun the snapshot of this time, and has finished this number of its stages:
-/// reading, and the marker.
+/// Returns the position of a lane that has begun the snapshot of this time. It has finished this number of the
+/// snapshot's stages: reading, and the marker.
 fn snapshot(since: i64, time: i64, finished: usize) -> SourcePosition {
     let passes = snapshots().passes();
     let mut position = new_lane(since);

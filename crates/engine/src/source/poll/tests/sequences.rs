@@ -278,7 +278,7 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// For all faults, interruptions and counts, wrong ones included: each record is emitted once, the bound never
+    /// For all faults, interruptions and counts, wrong ones included, each record is emitted once. The bound never
     /// moves back, every poll ends, and every request is within [bound, start].
     #[test]
     fn a_sequence_of_polls_emits_each_record_once(

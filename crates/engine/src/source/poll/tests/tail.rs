@@ -110,7 +110,7 @@ fn what_comes_a_little_late_is_read_with_what_is_new() {
     assert!(poll.habits().miscounted_at.is_some(), "nothing came late there");
 }
 
-/// The poll reads the second of a late record, wherever that is, and little else.
+/// The poll reads the second of a late record, wherever the second is, and little else.
 #[test]
 fn a_late_record_is_found_by_a_few_counts() {
     for late in -330..-30 {
@@ -169,8 +169,8 @@ fn what_is_older_than_the_overlap_is_read_once_more_before_the_bound_moves() {
     assert_eq!(question(&mut not_due), Some((-449, -30)));
 }
 
-/// The console is not asked even if records come late all the same, or if the lane is so busy that the bound moves at
-/// each poll.
+/// The console is not asked even if records come late all the same. It is not asked either if the lane is so busy that
+/// the bound moves at each poll.
 #[test]
 fn a_console_that_counts_too_many_is_not_asked_again_for_half_of_the_overlap() {
     for (count, is_right) in [(301, true), (303, false)] {

@@ -1,5 +1,5 @@
 //! Threads for programs that customers write: a slow program must not hold up the runtime, which pulls, delivers and
-//! answers for everybody. They are started when there is something to do, and nobody waits for them at the end.
+//! answers for all lanes. The threads start when there is a job, and no caller waits for them at the end.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -162,7 +162,7 @@ impl Queue {
     }
 
     fn work(&self) {
-        // The priority is that of this thread only. If it cannot be set, programs run all the same.
+        // Only this thread has the lower priority. If it cannot be set, programs run all the same.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::setpriority_process(None, NICE);
         let mut state = self.state.lock();

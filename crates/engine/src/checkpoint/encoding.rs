@@ -5,7 +5,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// Mask for the bits of a hash of a record's content. The hash is compared with that of the record's last content.
+/// Mask for the bits of a hash of a record's content. The hash is compared with the hash of the record's last content.
 pub const CONTENT_HASH: u64 = (1 << 40) - 1;
 /// Mask for the bits of a hash that names the last version of a record, if only one version is remembered. The hash is
 /// compared with one other.

@@ -25,7 +25,7 @@ pub enum StateError {
     /// Another process has the lock.
     #[error("the state in {} is in use by another process; one process owns it at a time (stop the other one, or give this one another --state)", .0.display())]
     Locked(PathBuf),
-    /// The stored bytes are not those that were written.
+    /// The stored bytes differ from the written ones.
     #[error(
         "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or stop the worker and remove it with \
          the worker's --state: the lane then starts at `since`, and delivers again what it delivered from then on: \

@@ -47,7 +47,7 @@ const CLOCK_AGE: Duration = Duration::from_secs(300);
 /// made none.
 const SYSTEM_AGE: Duration = Duration::from_secs(86_400);
 const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
-/// While a token is refused: least time between two trials of another one that the console refused too.
+/// While a token is refused: least time between two trials of another token that the console refused too.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
 /// Timeout of `system/info`. Mapping waits for its answer.

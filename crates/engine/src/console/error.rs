@@ -39,7 +39,7 @@ pub enum ConsoleError {
     #[error("{0}")]
     Missing(String),
     /// A request with a cursor was refused as such (400, 404, 410, 412), or cursors lead to the same page again and
-    /// again: the poll must start again at its position.
+    /// again. The poll must start again at its position.
     #[error("{0}")]
     BadCursor(String),
     /// 400 and other statuses: the request itself is invalid.

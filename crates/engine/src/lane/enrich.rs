@@ -1,5 +1,5 @@
-//! Fetches the enrichments of the records of a page, within a bound of requests and bytes: notes and timeline of each
-//! threat, or the threats that activities are about.
+//! Fetches the enrichments of the records of a page, within a bound of requests and bytes. They are the notes and
+//! timeline of each threat, or the threats that activities are about.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

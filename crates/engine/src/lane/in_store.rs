@@ -2,7 +2,7 @@
 //!
 //! A transactional sink commits a lane's checkpoint with the events. The lane writes a copy to the state store, for the
 //! case that the sink loses its checkpoint, as with new brokers. But the state store may also have a checkpoint of its
-//! own, which nobody has moved into the sink yet. So the state store decides:
+//! own, which no lane has moved into the sink yet. So the state store decides:
 //!
 //! | the state store has | the sink has a checkpoint | the sink has none |
 //! | --- | --- | --- |

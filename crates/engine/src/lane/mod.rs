@@ -2,7 +2,7 @@
 //!
 //! A lane sleeps between polls as one small future. A poll runs three stages over bounded channels: pull, map, send.
 //! When the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a
-//! task of its own, begun with the first page, and so is each delivery: most polls bring nothing, and start no task at
+//! task of its own, begun with the first page, and so is each delivery. Most polls bring nothing, and start no task at
 //! all. Settled events move the position, and the position goes to the store.
 
 mod backoff;

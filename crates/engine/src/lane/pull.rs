@@ -189,7 +189,8 @@ impl PullStage<'_> {
         }
     }
 
-    /// Returns the start time S of a poll; see [`Clocks::start`]. With `must_ask`, asks the console for its time first.
+    /// Returns the start time S of a poll; see [`Clocks::start`]. Asks the console first with `must_ask`, or if the
+    /// console's time is not known well enough.
     async fn start_time(&mut self, must_ask: bool) -> Result<Timestamp, Failure> {
         if must_ask || !self.lane.knows_time() {
             self.ask_time().await?;
@@ -247,7 +248,7 @@ impl PullStage<'_> {
         let error = if self.has_answered { error.of_known_stream() } else { error };
         let advice = match &error {
             ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
-            // The known time of expiry is that of the former token.
+            // The known time of expiry is the former token's.
             ConsoleError::Unauthorized(_) if matches!(self.lane.client.changed_token(), Ok(Some(_))) => {
                 Some(advice::OF_NEW_TOKEN.to_owned())
             }

@@ -228,7 +228,7 @@ pub struct Warning {
 pub struct RefusedEvent {
     /// Index of the event in the batch.
     pub index: usize,
-    /// The destination's status for this event, such as 400. It may differ from that of the response.
+    /// The destination's status for this event, such as 400. It may differ from the response's status.
     pub status: String,
     /// The text for the operator.
     pub reason: String,

@@ -1,6 +1,6 @@
-//! Reads application findings. They carry no time of their last change, so a poll reads a closed window of their dates,
-//! or, at intervals, sweeps over all of them. The console takes one scope at a time, so a lane reads each scope in
-//! polls of its own. A closed window is read in one poll, scope by scope.
+//! Reads application findings. They carry no time of their last change, so a poll reads a closed window of their dates.
+//! At intervals, a poll sweeps over all findings instead. The console accepts one scope at a time, so a lane reads each
+//! scope in polls of its own. A closed window is read in one poll, scope by scope.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -41,7 +41,7 @@ pub struct Pass {
 /// Records that the polls of a pass read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassKind {
-    /// New records, and those that became visible late.
+    /// New records, and records that became visible late.
     New,
     /// All records within `late_window` again: a change of them moves no time.
     Lookback,
@@ -67,8 +67,8 @@ pub enum PassKeys {
 /// One poll of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PollContext {
-    /// Index of the stream's pass among those of the pull settings. Positions are found by the names of passes, since
-    /// stored ones may be of other settings.
+    /// Index of the stream's pass among the passes of the pull settings. Positions are found by the names of passes,
+    /// since stored positions may be of other settings.
     pub pass: usize,
     /// Start of the poll by the console's clock.
     pub start: Timestamp,

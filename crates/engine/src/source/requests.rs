@@ -1,4 +1,4 @@
-//! Requests for records. `protocols/` builds those of polls, counts, previews and probes.
+//! Requests for records. `protocols/` builds the requests of polls, counts, previews and probes.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(super) enum PageStart<'a> {
     Skip(usize),
 }
 
-/// The records that a poll walks through: those of one pass from `from` to `to`, both included.
+/// The records that a poll walks through: the records of one pass from `from` to `to`, both included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecordList<'a> {
     pub pull: &'a PullSettings,

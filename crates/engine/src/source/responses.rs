@@ -79,7 +79,7 @@ impl PageReader {
             return read_list(body, &self.redactor);
         }
         let Connection { mut page, null_nodes, cursor_missing, errors } = read_connection(body, &self.redactor)?;
-        // An error next to data is that of one field of one alert. The error may pass; when it does not, the page is
+        // An error next to data concerns one field of one alert. The error may pass; when it does not, the page is
         // worth more than the field.
         if let Some(error) = errors.first() {
             self.partial_answers += 1;

@@ -35,7 +35,7 @@ pub struct Rhythm {
 /// Times that one poll has shown. They enter the rhythm if the poll is complete.
 #[derive(Debug, Clone)]
 pub struct ObservedRecords {
-    /// Newest time so far, that of earlier polls included.
+    /// Newest time so far, including times of earlier polls.
     newest: Option<Timestamp>,
     /// The newest time of earlier polls, and the earliest one after it.
     newest_before: Option<Timestamp>,
@@ -96,7 +96,7 @@ impl Rhythm {
     /// Begins to observe the records of a poll.
     pub fn begin_poll(&self, pull: &PullSettings) -> ObservedRecords {
         let is_append_only = pull.stream.description().is_ordered_by_creation();
-        // The records that are read first are history: nobody watched for silence then.
+        // The records that are read first are history: no lane watched for silence then.
         let threshold = self.newest.and_then(|_| self.threshold(pull));
         let longest = threshold.unwrap_or(Duration::MAX);
         let newest = self.newest;
@@ -135,8 +135,8 @@ impl Rhythm {
     }
 
     /// Returns the time for which the console showed no records before, although it has some. A poll after a silence
-    /// can show that: its first new record is older than the last poll. A younger record may just be late: if the lane
-    /// was not known to be silent (`was_silent`), the record must be nearly as old as this poll can show. The time
+    /// can show that: its first new record is older than the last poll. A younger record may just be late. So, if the
+    /// lane was not known to be silent (`was_silent`), the record must be nearly as old as this poll can show. The time
     /// begins at the newest earlier record, and ends `overlap` before the last poll, where this poll began to read.
     pub fn missed(
         &self,
@@ -270,7 +270,7 @@ mod tests {
     fn records_that_were_not_shown_are_told_from_those_that_came_after_a_silence() {
         let hour = |hour: u32| START.plus(HOUR * hour);
         let missed = Some((hour(1), hour(25)));
-        // Hours of the records, and what is missed by a lane that was silent, and by one that was not.
+        // Hours of the records, and what a lane misses that was silent, or was not silent.
         for (shown, by_silent, by_other) in [
             // The record was made after the last poll.
             (vec![30], None, None),

@@ -190,7 +190,7 @@ impl Words {
 
     /// Returns the longest value that is at a place, and ends where a word does.
     fn value_at(&self, spelling: &Spelling<'_>, at: usize) -> Option<&Value> {
-        // The last of the values that are not greater: each value with which the text begins is this one, or one with
+        // The last of the values that are not greater. Each value with which the text begins is this one, or one with
         // which this one begins.
         let after = self.values.partition_point(|value| !value.is_greater(spelling, at));
         let mut candidate = after.checked_sub(1).and_then(|index| self.values.get(index));
@@ -251,7 +251,7 @@ impl<'t> Spelling<'t> {
     }
 
     /// Returns the character at a place, and the number of its bytes. A byte that is no character counts as one, and so
-    /// does a percent-encoded character.
+    /// does a percent-encoded byte.
     fn char_at(&self, at: usize) -> Option<(char, usize)> {
         let rest = self.bytes.get(at..)?;
         let first = *rest.first()?;
@@ -305,7 +305,7 @@ fn is_whole_in(text: &str, length: usize) -> bool {
 /// Number of bytes that are compared one by one.
 const BLOCK: usize = 64;
 
-/// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps: a value may begin like
+/// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps. A value may begin like
 /// each place of a text. The base is random, so that no author of a text knows it.
 #[derive(Debug, Default)]
 struct Hashes {

@@ -1,8 +1,8 @@
 //! The ledger of the records that a lane has accounted for, to compare with the console.
 //!
 //! A ledger is stored in the same write as its checkpoint: a lane that returns to a checkpoint returns to the ledger of
-//! that moment. It sums up records by their hour of creation (count and xor of their identities, for 90 days), and
-//! keeps the identities of the last 48 hours.
+//! that moment. It sums up records by their hour of creation: count and xor of their identities, for 90 days. It keeps
+//! the identities of the last 48 hours.
 //!
 //! The ledger's part of a checkpoint stays small, however busy and however old the lane is. If the store has journals,
 //! older sums and all but the last few identities go there, and the checkpoint says how far the journal counts. The

@@ -64,8 +64,8 @@ struct Search {
     /// The time since which each request with a suspect has failed.
     since: Instant,
     tried_at: Instant,
-    /// The first event of a request that failed. Once smaller requests are tried, all events of the smallest one that
-    /// failed.
+    /// The first event of a request that failed. Once smaller requests are tried, all events of the smallest request
+    /// that failed.
     suspects: Vec<Identity>,
     /// The part of the suspects that is tried next: 1 is all suspects, 2 and 3 are the halves, 4 to 7 the quarters, and
     /// so on. With 0, batches are sent as always.

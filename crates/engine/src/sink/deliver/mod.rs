@@ -1,7 +1,8 @@
 //! Acts on outcomes: waits, sends again, splits, stores dead letters, stops.
 //!
-//! One call delivers one batch. It returns when all events are settled, which means accepted by the sink or stored as
-//! dead letters, or with the failure that ends the lane's session. Between two attempts the lane may stop it.
+//! One call delivers one batch. It returns when all events are settled: accepted by the sink, or stored as dead
+//! letters. Otherwise, it returns with the failure that ends the lane's session. Between two attempts the lane may stop
+//! it.
 
 mod blocked;
 mod error;
@@ -48,7 +49,7 @@ const MISCONFIGURED_FROM: usize = 10;
 /// batch.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
-/// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.
+/// How long a sink may fail for the same events, although it answers, before the lane looks for an event to blame.
 const BLAME_SEARCH_AFTER: Duration = Duration::from_secs(3_600);
 /// How long a sink may fail for the same events if the operator accepts refusals: the event becomes a dead letter.
 const BLAME_SEARCH_AFTER_ACCEPTED: Duration = Duration::from_secs(120);
@@ -742,8 +743,8 @@ impl BatchDelivery<'_> {
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.metrics.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {
-            // Which of the events were accepted is unknown. Each has the average size, and the labels are those of the
-            // first ones.
+            // It is unknown which of the events were accepted. Each has the average size, and the first events give the
+            // labels.
             let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.event.index));
             let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
             let up_to = |place: usize| bytes * place as u64 / accepted as u64;

@@ -1,5 +1,5 @@
-//! Asks the console by count where it has records that a poll does not know: those that came late, and those that a
-//! list did not show.
+//! Asks the console by count where it has records that a poll does not know. Such records came late, or a list did not
+//! show them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) struct KnownRecords<'a> {
     pub returned: Option<&'a Returned>,
 }
 
-/// Counts intervals of the time, and halves those that have more records than are known.
+/// Counts intervals of the time, and halves intervals that have more records than are known.
 #[derive(Debug)]
 pub(super) struct CountSearch {
     /// Intervals to be counted, the next one last.

@@ -39,8 +39,8 @@ const EARLY_END_TRIES: u32 = 3;
 /// Largest disorder of a list: a record may come after one whose time is this much later.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The intervals that a poll reads, in ascending order. The next interval begins when the list of the current one has
-/// shown all records, or when asking again has shown none of those that the console counts.
+/// The intervals that a poll reads, in ascending order. The next interval begins when the list of the current interval
+/// has shown all records. It also begins when asking again has shown none of the records that the console counts.
 #[derive(Debug)]
 pub(super) struct Intervals {
     current: Interval,

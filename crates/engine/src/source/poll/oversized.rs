@@ -1,10 +1,10 @@
 //! Stepping over a record that alone is larger than the memory budget allows.
 //!
 //! The cursor comes after the record in an answer, so cursors lead no further. A search begins at the time that was
-//! read last (findings have no times: at the beginning of their list) and goes record by record with `skip` until it
-//! meets the record. The page after it has a cursor again. The list may move in the meantime, so the record must still
-//! be in its place when that page has come; otherwise the poll begins another pager, and keys tell what was returned
-//! before.
+//! read last; for findings, which have no times, at the beginning of their list. It goes record by record with `skip`
+//! until it meets the record. The page after it has a cursor again. The list may move in the meantime, so the record
+//! must still be in its place when that page has come. Otherwise the poll begins another pager, and keys tell what was
+//! returned before.
 //!
 //! Unified alerts cannot be skipped, but they can be asked for in part: the same page with only ids and times has the
 //! cursor.

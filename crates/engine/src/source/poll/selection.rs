@@ -164,8 +164,8 @@ impl Selection {
                 self.decide(&facts, &record_key, identity, order, known)
             }
         };
-        // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
-        // how far the poll has read.
+        // A record that was listed already may change, and have a time after the end of the window. Such a time says
+        // nothing of how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
         is_first |= matches!(decision, Decision::Return(_) | Decision::Exclude(_));
         let shown = Sighting { order, version: record_key.version, is_first };
@@ -279,8 +279,9 @@ impl Selection {
         let version = if is_constant { id } else { identity.key() };
         let start = self.context.start;
         let time = if !self.pull.is_ordered() {
-            // The list may show a change that came after the start, and the next window but one asks for it again: the
-            // later of two clocks counts, since one may be behind, but not without limit, since one may be years ahead.
+            // The list may show a change that came after the start, and the next window but one asks for it again. The
+            // later of two clocks counts, since one may be behind. It does not count without limit, since one may be
+            // years ahead.
             now.min(start.plus(MAX_LAG)).max(start)
         } else {
             // A record without a time of its own is kept as long as can be.

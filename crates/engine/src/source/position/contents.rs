@@ -1,4 +1,4 @@
-//! Hashes of the records that were delivered, by which a pass finds those that have changed.
+//! Hashes of the records that were delivered, by which a pass finds records that have changed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};

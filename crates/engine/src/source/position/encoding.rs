@@ -1,4 +1,4 @@
-//! Encodings of the parts of a position in a checkpoint that differ from those of serde.
+//! Encodings of the parts of a position in a checkpoint that serde would encode in another way.
 
 /// The content hash of each record, ordered by the record's key.
 pub(super) mod contents {

@@ -1,6 +1,6 @@
-//! Measures the arguments of functions. VRL lets nobody exchange an argument of a call, so the source is changed before
-//! it is compiled: `upcase(.a)` becomes `upcase(measured_argument(.a, "upcase", 2097152, 7))`. An argument is evaluated
-//! once, and its type stays what it was.
+//! Measures the arguments of functions. VRL has no way to exchange an argument of a call, so the source is changed
+//! before it is compiled: `upcase(.a)` becomes `upcase(measured_argument(.a, "upcase", 2097152, 7))`. An argument is
+//! evaluated once, and its type stays what it was.
 
 use vrl::compiler::function::{ArgumentList, Compiled, Error, Example, FunctionCompileContext, Parameter};
 use vrl::compiler::state::{TypeInfo, TypeState};

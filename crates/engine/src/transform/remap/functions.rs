@@ -1,8 +1,8 @@
-//! The functions that a program may call: those of VRL whose result is about as long as their arguments.
+//! The functions that a program may call: functions of VRL whose result is about as long as their arguments.
 //!
 //! VRL's functions of the environment, the system and the network are not compiled in at all. Left out here are `log`,
-//! which writes into the worker's log, functions that decompress or fill, those for other formats of logs, and
-//! `redact`: it searches a text again and again, and nothing can end it meanwhile.
+//! which writes into the worker's log, functions that decompress or fill, and functions for other formats of logs.
+//! `redact` is left out too: it searches a text again and again, and nothing can end it meanwhile.
 
 use vrl::compiler::Function;
 

@@ -35,8 +35,8 @@ const WORK_OF_EXPRESSION: u64 = 1;
 /// The work of adding a part of a text with variables to the parts before it.
 const WORK_OF_PART: u64 = 4;
 
-/// Largest type that the compiler may have to follow: it computes the type of each value, part by part, and a program
-/// can double it in each line.
+/// Largest type that the compiler may have to follow. It computes the type of each value, part by part, and a program
+/// can double the type in each line.
 const MAX_TYPE: u64 = 5_000;
 
 /// Use that the programs of a pipeline have made of their limits.
@@ -308,7 +308,7 @@ impl Guard {
         let after_if = std::mem::replace(&mut self.types, before.clone());
         let other = statement.else_node.map_or(1, |block| self.block(block.into_inner(), depth));
         for (name, size) in after_if {
-            // The type is that of either branch.
+            // The type is the type of either branch.
             if before.get(&name) != Some(&size) {
                 self.assign(name, true, size);
             }

@@ -302,7 +302,7 @@ fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<(Measu
     let measured = guard::check(source, parsed, budget).map_err(|refused| print(refused.into()))?;
     let state = TypeState::default();
     let compile = |source: &str| vrl::compiler::compile_with_state(source, &FUNCTIONS, &state, config(purpose));
-    // The diagnostics are those of the user's source, which is compiled for them.
+    // The user's source is compiled too, for its diagnostics.
     let result = compile(&measured.source).map_err(|refused| print(compile(source).err().unwrap_or(refused)))?;
     if purpose == Purpose::Condition {
         let found = result.program.final_type_info().result;

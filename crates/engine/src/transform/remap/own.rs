@@ -1,6 +1,6 @@
-//! Functions that are evaluated here instead of by VRL, which cannot be ended between two matches: the next search of a
-//! text that has many begins where the last one ended, and may again read all that follows. VRL's `find` compares a
-//! text with each place of another one.
+//! Functions that are evaluated here instead of by VRL, which cannot be ended between two matches. If a text has many
+//! matches, the next search begins where the last one ended, and may again read all that follows. VRL's `find` compares
+//! a text with each place of another one.
 
 use std::borrow::Cow;
 

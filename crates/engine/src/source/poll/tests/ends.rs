@@ -154,7 +154,7 @@ fn nothing_follows_a_list_until_its_end_is_confirmed() {
     ];
     assert_eq!(asked, expected, "what a list lacked may be known, or not");
 
-    // The console has deleted as many of those that are known as the list does not show of the others.
+    // The console has deleted known records, as many as there are others that the list does not show.
     let mut poll = super::poll(&activities(), position(-700..-310, 1, -180), begin());
     let mut console = Console::of(-469..-299).ending_early(3, 0);
     let (emitted, asked) = console.answer_all(&mut poll);

@@ -258,7 +258,7 @@ impl Reservation {
 }
 
 impl Permits {
-    /// Moves this number of units into other permits, and units of the common reserve last.
+    /// Moves this number of units into other permits. Units of the common reserve move last.
     fn split(&mut self, units: usize) -> Self {
         let mut left = units;
         let mut part = |permit: &mut Option<OwnedSemaphorePermit>| {

@@ -69,7 +69,8 @@ impl KnownThreats {
         }
     }
 
-    /// Remembers a threat, in place of older ones if there are too many. Does not if other lanes have all the memory.
+    /// Remembers a threat, in place of older ones if there are too many. Does nothing if other lanes have all the
+    /// memory.
     pub fn remember(&mut self, id: &CompactString, threat: &Bytes, now: Instant, memory: &LaneMemory) {
         if self.threats.contains_key(id) {
             return;

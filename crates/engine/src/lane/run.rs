@@ -100,8 +100,7 @@ impl Lane {
                     LaneStep::Wait(open, next) => {
                         let asleep = pin!(sleep_until(open.wakes_at(next.at)));
                         if open.schedule.waits_for_console() {
-                            // Boxed: few lanes wait for another token, and this future would enlarge each lane's
-                            // future.
+                            // Boxed: few lanes wait for another token, and this future would enlarge every lane.
                             let changed = Box::pin(running.lane.client.token_changed_since(open.token_changes));
                             running.stop.run_until_cancelled(select(asleep, changed)).await;
                         } else {

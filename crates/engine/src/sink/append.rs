@@ -61,8 +61,8 @@ pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Resu
     written
 }
 
-/// Opens or creates a file at `path` that only its owner can read, and locks it. Opens it again if the previous holder
-/// of the lock replaced the file.
+/// Opens or creates a file at `path` that only its owner can access, and locks it. Opens it again if the previous
+/// holder of the lock replaced the file.
 ///
 /// # Errors
 /// If the file cannot be opened or locked, or is a symbolic link.

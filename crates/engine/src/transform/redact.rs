@@ -411,7 +411,7 @@ fn texts<T: Tree>(event: &mut T, schema: Schema, visit: &mut dyn FnMut(&mut T, &
     }
 }
 
-/// Makes a text that [`texts`] visits an object, so that each rule finds its path in it.
+/// Turns a text that [`texts`] visits into an object, so that each rule finds its path in it.
 fn open_text<T: Tree>(parent: &mut T, key: &str) {
     let Some(member) = parent.member(key).filter(|member| member.is_text()) else { return };
     let text = member.to_text();

@@ -108,8 +108,8 @@ impl Compiler {
         Self { pipeline: Some(pipeline.to_owned()), budget: Budget::default() }
     }
 
-    /// Refuses programs that would take too long to compile before it compiles them, also because of their assignments.
-    /// This is for programs of authors who are not trusted.
+    /// With `is_strict`, refuses programs that would take too long to compile, also because of their assignments,
+    /// before it compiles them. This is for programs of authors who are not trusted.
     #[must_use]
     pub fn strict(mut self, is_strict: bool) -> Self {
         self.budget.set_strict(is_strict);
@@ -399,7 +399,7 @@ impl Steps {
     /// Runs the programs and redacts. A dropped event is removed from `out`.
     ///
     /// # Errors
-    /// If a program failed, or reached a limit. The event is then as it was.
+    /// If a program failed, or reached a limit. The event in `out` is unchanged then.
     fn run_programs(
         &self,
         programs: &Programs,

@@ -149,7 +149,7 @@ impl Met {
     }
 }
 
-/// Makes an answer that is too large a transient failure: the request asked only for a part of a unified alert.
+/// Turns an answer that is too large into a transient failure: the request asked only for a part of a unified alert.
 pub(super) fn in_part(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(_) => ConsoleError::transient(

@@ -396,8 +396,8 @@ mod tests {
         Timestamp::from_micros(second as i64 * 1_000_000)
     }
 
-    /// Returns a record of this second, and forgets old records after a page of `shown` records. Returns the number of
-    /// records that are left.
+    /// Makes the poll return a record of this second, and forget old records after a page of `shown` records. Returns
+    /// the number of records that are left.
     fn page(selection: &mut Selection, second: usize, shown: usize) -> usize {
         let id = second as u64;
         let key = RecordKey { id, version: id, content: None, time: time(second), created: None };

@@ -293,7 +293,7 @@ impl Guard {
         nodes.fold(1, |sum: u64, node| sum.saturating_add(self.expression(node, depth)))
     }
 
-    /// Returns the largest size of a block's type. The last expression of a block is its value.
+    /// Returns the largest size of a block's type. A block has the type of its last expression.
     fn block(&mut self, block: Block, depth: usize) -> u64 {
         block.into_inner().into_iter().fold(1, |_, node| self.expression(node, depth))
     }

@@ -273,8 +273,8 @@ fn is_function(name: &str) -> bool {
     name == argument::NAME || functions::find(name).is_some()
 }
 
-/// Returns whether an event of a few bytes would be a value of too many: a small object takes a hundred times its
-/// bytes.
+/// Returns whether an event of few bytes would take too much memory as a value: a small object takes a hundred times
+/// its bytes.
 pub(super) fn is_too_complex(event: &[u8]) -> bool {
     const OBJECT: usize = 800;
     const ELEMENT: usize = 64;

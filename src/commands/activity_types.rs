@@ -41,7 +41,7 @@ impl ActivityType {
         if action.is_empty() { "–".to_owned() } else { action }
     }
 
-    /// The template, with `<username>` for `{{ username }}`.
+    /// Returns the template, with `<username>` for `{{ username }}`.
     fn description(&self, redactor: &SecretRedactor) -> String {
         let template = redactor.excerpt(self.description_template.as_deref().unwrap_or_default());
         let mut words = String::new();

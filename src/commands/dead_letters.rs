@@ -197,7 +197,7 @@ impl Store {
         }
     }
 
-    /// The names in lanes with checkpoints. `None` if the state cannot be read.
+    /// Returns the names in lanes with checkpoints. `None` if the state cannot be read.
     async fn names_of_state(&self) -> Option<Names> {
         let state = self.state.open(&self.instance, Access::Read, None).await.ok()?;
         let mut names = Names::default();
@@ -379,7 +379,7 @@ struct Group {
     last: Timestamp,
 }
 
-/// The most frequent first.
+/// Returns the most frequent first.
 async fn list_groups(store: &Store, filter: &DeadLetterFilter, format: Format) -> anyhow::Result<ExitCode> {
     let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
     let visited =

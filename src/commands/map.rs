@@ -116,7 +116,8 @@ pub(super) fn warn_of_unmatched(transformer: &Transformer) {
     }
 }
 
-/// The transformer for the flags and the pipeline file. `None` if the file is invalid; its problems have been printed.
+/// Returns the transformer for the flags and the pipeline file. `None` if the file is invalid; its problems have been
+/// printed.
 fn transformer(args: &Args) -> anyhow::Result<Option<(Transformer, Schema)>> {
     let given = args.console_host.as_ref().map(|url| url.host().to_owned());
     let Some(path) = &args.pipeline else {

@@ -132,7 +132,7 @@ enum Command {
 }
 
 impl Command {
-    /// The default of `--log-level`.
+    /// Returns the default of `--log-level`.
     fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
@@ -143,17 +143,17 @@ impl Command {
     }
 }
 
-/// The definition of the command line.
+/// Returns the definition of the command line.
 pub fn definition() -> clap::Command {
     definition_without(None)
 }
 
-/// The definition of the command line without one of the environment variables.
+/// Returns the definition of the command line without one of the environment variables.
 fn definition_without(variable: Option<&str>) -> clap::Command {
     variables::assign(Cli::command(), variable)
 }
 
-/// The whole program: parses the command line, runs the command, and returns the exit code.
+/// Returns the whole program: parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let matches = match definition().try_get_matches() {
         Ok(matches) => matches,
@@ -209,7 +209,7 @@ fn prevent_core_dumps() {
     }
 }
 
-/// An error followed by its causes. A cause that the text contains already is not repeated.
+/// Returns an error followed by its causes. A cause that the text contains already is not repeated.
 fn with_causes(error: &anyhow::Error) -> String {
     let causes = error.chain().skip(1).map(ToString::to_string);
     causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })

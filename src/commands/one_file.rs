@@ -90,7 +90,7 @@ pub struct WindowArgs {
 }
 
 impl WindowArgs {
-    /// The pipeline, with the rate limit of `--requests-per-second`.
+    /// Returns the pipeline, with the rate limit of `--requests-per-second`.
     ///
     /// # Errors
     /// If the window is empty, or the file is invalid.

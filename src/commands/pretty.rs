@@ -23,7 +23,7 @@ impl Pretty {
         is_terminal.then(|| Self { coloured: no_color.is_none_or(OsStr::is_empty) })
     }
 
-    /// A line with the title, followed by the event.
+    /// Returns a line with the title, followed by the event.
     pub fn event(self, title: &str, event: &[u8]) -> String {
         let mut out = String::new();
         self.put(&mut out, TITLE, &visible(title));
@@ -82,7 +82,7 @@ impl Pretty {
     }
 }
 
-/// The length of the string at the start of `text`, including both quotation marks.
+/// Returns the length of the string at the start of `text`, including both quotation marks.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {

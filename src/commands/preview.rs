@@ -286,7 +286,7 @@ impl RequestPrinter {
     }
 }
 
-/// The request as HTTP writes it, and an empty line.
+/// Returns the request as HTTP writes it, and an empty line.
 fn text(request: MaskedRequest) -> Vec<u8> {
     let MaskedRequest { method, url, headers, body } = request;
     let mut text = format!("{method} {url}\n");

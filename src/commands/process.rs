@@ -168,7 +168,7 @@ impl FileArgs {
         })
     }
 
-    /// One file, without defaults.
+    /// Returns one file, without defaults.
     pub(super) fn of_file(file: PathBuf) -> Self {
         Self { paths: vec![file.into()], pipelines: Vec::new(), options: FileOptionArgs::default() }
     }
@@ -209,7 +209,7 @@ pub struct StateArgs {
 }
 
 impl StateArgs {
-    /// The flags of a command that uses the same state.
+    /// Returns the flags of a command that uses the same state.
     pub fn flags(&self) -> String {
         let Self { state, instance } = self.clone();
         Options { state, instance, ..Options::default() }.state_flags()
@@ -352,7 +352,7 @@ pub fn location_of_dead_letters(options: &Options) -> Result<StoreLocation, Argu
 }
 
 impl DeliveryArgs {
-    /// The options of a worker, or of a command that delivers next to one.
+    /// Returns the options of a worker, or of a command that delivers next to one.
     ///
     /// # Errors
     /// If there is no place for dead letters.
@@ -372,7 +372,7 @@ impl DeliveryArgs {
         Ok(options)
     }
 
-    /// A limit of dead letters that is none, or leaves no room for them.
+    /// Returns a limit of dead letters that is none, or leaves no room for them.
     fn without_effect(&self, location: &StoreLocation) -> Option<String> {
         let max = self.dead_letters_max.0;
         match location {

@@ -258,7 +258,7 @@ fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, Argume
     })
 }
 
-/// A row for each lane, and for each file that has none because it is invalid.
+/// Returns a row for each lane, and for each file that has none because it is invalid.
 fn summary(report: &OnceReport) -> Table {
     let header = ["LANE", "PULLED", "DELIVERED", "SKIPPED", "REQUEUED", "DEAD LETTERS", "RESULT"];
     let mut table = Table::new(&header);

@@ -40,7 +40,7 @@ impl Unmapped {
         });
     }
 
-    /// The tables, sorted; a sentence where there is nothing.
+    /// Returns the tables, sorted; a sentence where there is nothing.
     pub fn text(&self, stream: Stream) -> String {
         let stream = stream.name();
         let mut parts = Vec::new();

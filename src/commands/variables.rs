@@ -228,7 +228,7 @@ fn suggest(error: &mut clap::Error) {
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
 }
 
-/// The command that is refused, such as `state delete`; empty for the program itself.
+/// Returns the command that is refused, such as `state delete`; empty for the program itself.
 fn command_of(error: &clap::Error) -> String {
     let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return String::new() };
     let usage = usage.to_string();
@@ -237,7 +237,7 @@ fn command_of(error: &clap::Error) -> String {
     words.take_while(is_name).collect::<Vec<_>>().join(" ")
 }
 
-/// The variable without which this error would not be.
+/// Returns the variable without which this error would not be.
 fn variable_of(error: &clap::Error) -> Option<&'static str> {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8) {
         return None;
@@ -320,7 +320,7 @@ fn warn_of_shared(prefix: &str) {
     }
 }
 
-/// The command that runs, which may be the subcommand of another one.
+/// Returns the command that runs, which may be the subcommand of another one.
 fn innermost<'a>(
     mut command: Option<&'a clap::Command>,
     mut matches: &'a ArgMatches,
@@ -332,7 +332,7 @@ fn innermost<'a>(
     (command, matches)
 }
 
-/// The values of an argument as they were given; none if the command has no such argument.
+/// Returns the values of an argument as they were given; none if the command has no such argument.
 fn raw<'a>(matches: &'a ArgMatches, id: &str) -> impl Iterator<Item = &'a OsStr> {
     matches.try_get_raw(id).ok().flatten().into_iter().flatten()
 }
@@ -367,7 +367,7 @@ fn is_unknown(name: &str) -> bool {
     name.starts_with(PREFIX) && VARIABLES.iter().all(|(known, ..)| *known != name) && !is_service_link(name)
 }
 
-/// The file, or the pipeline files of a directory.
+/// Returns the file, or the pipeline files of a directory.
 fn files_at(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_owned()] };
     let is_yaml = |path: &PathBuf| matches!(path.extension().and_then(OsStr::to_str), Some("yaml" | "yml"));

@@ -73,7 +73,7 @@ impl WorkerArgs {
 }
 
 impl RemoteWorker {
-    /// The answer to `/api/v1/lanes?QUERY`.
+    /// Returns the answer to `/api/v1/lanes?QUERY`.
     ///
     /// # Errors
     /// If no worker responds, and why.

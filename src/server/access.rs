@@ -102,7 +102,7 @@ impl Access {
         Ok(is_right)
     }
 
-    /// The values of `WWW-Authenticate`.
+    /// Returns the values of `WWW-Authenticate`.
     pub fn challenges(&self) -> impl Iterator<Item = HeaderValue> {
         let basic = (!self.users.is_empty()).then_some(r#"Basic realm="s1-forwarder", charset="UTF-8""#);
         let bearer = (!self.tokens.is_empty()).then_some(r#"Bearer realm="s1-forwarder""#);

@@ -12,7 +12,7 @@ const HEIGHT: f32 = 150.0;
 /// Room for the labels at the top and at the bottom.
 const MARGIN: f32 = 22.0;
 
-/// The course of one value over the points that have it. `format` writes a value with its unit.
+/// Returns the course of one value over the points that have it. `format` writes a value with its unit.
 pub(super) fn chart(
     title: &str,
     points: &[HistoryPoint],

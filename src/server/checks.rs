@@ -46,7 +46,7 @@ pub(super) struct Turn {
     address: IpAddr,
 }
 
-/// The part of an address that one client cannot change at will: of IPv6 the network.
+/// Returns the part of an address that one client cannot change at will: of IPv6 the network.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -137,7 +137,7 @@ mod tests {
         [10, 0, 0, number].into()
     }
 
-    /// A request that waits.
+    /// Returns a request that waits.
     fn ask(checks: &Checks, number: u8) -> BoxFuture<'_, Result<Turn, TooMany>> {
         let mut asked = checks.turn(address(number)).boxed();
         assert!((&mut asked).now_or_never().is_none(), "the turn is somebody else's");

@@ -28,7 +28,7 @@ const CONCURRENCY: usize = 16;
 pub(super) struct Fleet(pub Arc<WebConfig>);
 
 impl Fleet {
-    /// The lanes or the pipelines of this worker, or of all workers.
+    /// Returns the lanes or the pipelines of this worker, or of all workers.
     pub async fn status(
         &self,
         telemetry: &Telemetry,

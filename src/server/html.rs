@@ -73,7 +73,7 @@ impl Document<'_> {
     }
 }
 
-/// A table whose columns have no links.
+/// Returns a table whose columns have no links.
 pub(super) fn table(caption: &str, columns: &[&str], rows: &Markup) -> Markup {
     html! {
         table {
@@ -84,7 +84,7 @@ pub(super) fn table(caption: &str, columns: &[&str], rows: &Markup) -> Markup {
     }
 }
 
-/// The class of a state's text.
+/// Returns the class of a state's text.
 pub(super) fn state_class(state: &str, up: bool) -> &'static str {
     match state {
         "starting" | "renamed" | "done" => "soft",
@@ -109,8 +109,8 @@ pub(super) fn lane_state(lane: &LaneRow, now: Timestamp) -> Markup {
     }
 }
 
-/// A second row with the error of a lane, how long it has lasted, and when the lane tried last and tries next. `count`
-/// lanes have it.
+/// Returns a second row with the error of a lane, how long it has lasted, and when the lane tried last and tries next.
+/// `count` lanes have it.
 pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Timestamp) -> Markup {
     let tried = lane.last_error.as_ref().filter(|last| lane.error.as_ref() == Some(&last.text));
     let next = lane.next_attempt.as_deref();
@@ -139,7 +139,7 @@ pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Times
     }
 }
 
-/// The time since then, with the full time as tooltip.
+/// Returns the time since then, with the full time as tooltip.
 pub(super) fn elapsed(since: Option<&str>, now: Timestamp) -> Markup {
     let time = since.and_then(|since| Timestamp::parse(since).ok());
     let (Some(since), Some(time)) = (since, time) else { return html! { "an unknown time" } };
@@ -150,7 +150,7 @@ pub(super) fn lag(seconds: Option<f64>) -> Markup {
     html! { @if let Some(seconds) = seconds { (HumanDuration::of_seconds(seconds)) } @else { "–" } }
 }
 
-/// The first characters of a text that may be long.
+/// Returns the first characters of a text that may be long.
 pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(text)).into(),
@@ -158,7 +158,7 @@ pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// The beginning of a text, and the whole command at its end.
+/// Returns the beginning of a text, and the whole command at its end.
 pub(super) fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
     let command = text.rfind("s1-forwarder ").or_else(|| text.rfind(ACCEPT_REFUSALS));
     match command.map(|at| text.split_at(at)) {
@@ -168,7 +168,7 @@ pub(super) fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// The day of an RFC 3339 time, or a word instead of a time. Within a day, how long it is until then, or was.
+/// Returns the day of an RFC 3339 time, or a word instead of a time. Within a day, how long it is until then, or was.
 pub(super) fn day(text: &str, now: Timestamp) -> Markup {
     let is_near = |time: Timestamp| time.since(now).max(now.since(time)) < DAY;
     if Timestamp::parse(text).is_ok_and(is_near) {
@@ -177,12 +177,12 @@ pub(super) fn day(text: &str, now: Timestamp) -> Markup {
     html! { (text.get(..10).unwrap_or(text)) }
 }
 
-/// A time in UTC without the part after the second.
+/// Returns a time in UTC without the part after the second.
 pub(super) fn without_fraction(time: &str) -> String {
     time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
-/// A time as "… ago" or "in …", with the full time as tooltip; else `otherwise`.
+/// Returns a time as "… ago" or "in …", with the full time as tooltip; else `otherwise`.
 pub(super) fn relative_time(text: Option<&str>, now: Timestamp, otherwise: &str) -> Markup {
     let time = text.and_then(|text| Timestamp::parse(text).ok());
     let (Some(text), Some(time)) = (text, time) else { return html! { (otherwise) } };

@@ -169,7 +169,7 @@ const RENAMED: &str = "renamed";
 /// Flag of the command that an error may end with, before the lane's name.
 pub(super) const ACCEPT_REFUSALS: &str = "--accept-refusals ";
 
-/// A lane's error as that of several lanes: a command at its end names no lane.
+/// Returns a lane's error as that of several lanes: a command at its end names no lane.
 pub fn of_several(error: &str) -> Cow<'_, str> {
     match error.rsplit_once(ACCEPT_REFUSALS) {
         Some((text, _)) => format!("{text}{ACCEPT_REFUSALS}PIPELINE/STREAM/SINK").into(),
@@ -467,13 +467,13 @@ fn expiry(time: Timestamp) -> String {
     if time.is_never() { "never".to_owned() } else { time.to_string() }
 }
 
-/// The dead letters that the pages show and sort by: those that are stored, or those of this process where the store's
-/// number is not known. [`LaneRow::shown_dead_letters`] is the same of an answer.
+/// Returns the dead letters that the pages show and sort by: those that are stored, or those of this process where the
+/// store's number is not known. [`LaneRow::shown_dead_letters`] is the same of an answer.
 pub(super) fn shown_dead_letters(metrics: &LaneMetrics) -> u64 {
     metrics.dead_letters_stored().unwrap_or_else(|| metrics.send.dead_letters.load(Relaxed))
 }
 
-/// A number of events, which may be larger if counts were lost.
+/// Returns a number of events, which may be larger if counts were lost.
 pub(super) fn at_least((events, has_gap): (Option<u64>, bool)) -> String {
     let least = if has_gap { "≥ " } else { "" };
     events.map_or("–".to_owned(), |events| format!("{least}{events}"))
@@ -484,12 +484,12 @@ impl LaneRow {
         self.dead_letters_stored.unwrap_or(self.dead_letters)
     }
 
-    /// The events of today and yesterday for a table cell.
+    /// Returns the events of today and yesterday for a table cell.
     pub fn describe_days(&self) -> [String; 2] {
         [(self.events_today, self.today_has_gap), (self.events_yesterday, self.yesterday_has_gap)].map(at_least)
     }
 
-    /// The command that makes the lane try now, or all `count` lanes of its pipeline that fail alike.
+    /// Returns the command that makes the lane try now, or all `count` lanes of its pipeline that fail alike.
     pub fn retry_of(&self, count: usize) -> Option<String> {
         let command = self.retry.as_ref()?;
         Some(if count > 1 { command.replacen(&self.name(), &self.pipeline, 1) } else { command.clone() })
@@ -505,7 +505,7 @@ impl LaneRow {
         self.pipeline == name || self.name() == name
     }
 
-    /// The skipped records for a table cell.
+    /// Returns the skipped records for a table cell.
     pub fn describe_skipped(&self) -> String {
         describe_skipped(self.skipped.iter().map(|(reason, count)| (&**reason, *count)))
     }

@@ -273,7 +273,8 @@ impl Connections {
         self.by_number.values().filter(|other| other.network == network).count()
     }
 
-    /// The number of the connection that gives way to a new one of `network`. `is_crowded`: the network has too many.
+    /// Returns the number of the connection that gives way to a new one of `network`. `is_crowded`: the network has too
+    /// many.
     fn victim(&self, network: IpAddr, is_crowded: bool) -> Option<u64> {
         let all = || self.by_number.iter().filter(|(_, other)| other.network == network || !is_crowded);
         let idle = all().filter_map(|(number, other)| match other.stage {

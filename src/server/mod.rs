@@ -106,12 +106,12 @@ impl Server {
         self.worker.clone()
     }
 
-    /// The bound address, with the port that the system chose.
+    /// Returns the bound address, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The bound address of the probes, if they have their own.
+    /// Returns the bound address of the probes, if they have their own.
     pub fn probes_address(&self) -> Option<SocketAddr> {
         self.probes.as_ref().and_then(|probes| probes.local_addr().ok())
     }
@@ -204,8 +204,8 @@ const CONCURRENT_VIEWS: usize = 4;
 /// A client that tries passwords must not fill the log.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The kubelet has no credentials, and cannot present a certificate. A connection is for one probe, so that none holds
-/// a place until the next one.
+/// Returns the kubelet has no credentials, and cannot present a certificate. A connection is for one probe, so that
+/// none holds a place until the next one.
 fn probes(app: Arc<App>) -> Router {
     let close = |mut response: Response| {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -364,7 +364,7 @@ async fn pipeline_page(
     }
 }
 
-/// A pipeline, and the seconds after which the browser reloads its page.
+/// Returns a pipeline, and the seconds after which the browser reloads its page.
 async fn details(app: &App, name: &str, parameters: Parameters) -> Result<(PipelineDetails, Option<u16>), Response> {
     let query = parameters.parse().map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())?;
     let details = if query.all_workers == Some(false) {

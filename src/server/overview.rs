@@ -151,8 +151,8 @@ fn sum_of_known(numbers: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     numbers.flatten().reduce(u64::saturating_add)
 }
 
-/// The number of pipelines among these lanes, which are in the order of their names, and the pipelines on the page that
-/// the query asks for.
+/// Returns the number of pipelines among these lanes, which are in the order of their names, and the pipelines on the
+/// page that the query asks for.
 pub(super) fn pipelines(
     lanes: &[(Facts<'_>, &LaneView)],
     query: &LaneQuery,
@@ -176,7 +176,7 @@ pub(super) fn pipelines(
     (rows.len(), shown.collect())
 }
 
-/// The errors of these lanes: one for each cause.
+/// Returns the errors of these lanes: one for each cause.
 pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors> {
     // Lanes are grouped by the hash of the text: ten thousand long errors are not copied, and few differ.
     let hasher = RandomState::new();

@@ -285,7 +285,7 @@ fn pipelines(status: &Status, query: &LaneQuery, now: Timestamp) -> Markup {
     }
 }
 
-/// The head of a column. A second click on its link reverses the order.
+/// Returns the head of a column. A second click on its link reverses the order.
 fn column(title: &str, sort: Option<Sort>, query: &LaneQuery) -> Markup {
     let Some(sort) = sort else { return html! { th scope="col" { (title) } } };
     let is_current = query.sort() == sort;
@@ -299,7 +299,7 @@ fn column(title: &str, sort: Option<Sort>, query: &LaneQuery) -> Markup {
     html! { th scope="col" aria-sort=[order] { a href={ (link) "#pipelines" } { (title) } (mark) } }
 }
 
-/// The filter. It works without scripts: the browser sends the fields as the query of a link.
+/// Returns the filter. It works without scripts: the browser sends the fields as the query of a link.
 fn form(query: &LaneQuery) -> Markup {
     let states = [
         ("", "all"),

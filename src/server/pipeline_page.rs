@@ -170,7 +170,7 @@ struct Cause<'a> {
     streams: Vec<&'a str>,
 }
 
-/// The one with the newest error first.
+/// Returns the one with the newest error first.
 fn causes(errors: &[Incident]) -> Vec<Cause<'_>> {
     let mut causes: Vec<(String, Cause<'_>)> = Vec::new();
     for error in errors {
@@ -200,7 +200,7 @@ fn code(text: &str) -> Markup {
     }
 }
 
-/// The most urgent lanes first.
+/// Returns the most urgent lanes first.
 fn lanes(lanes: &[LaneRow], now: Timestamp) -> Markup {
     let mut sorted: Vec<&LaneRow> = lanes.iter().collect();
     sorted.sort_by_key(|lane| Reverse(lane.urgency()));

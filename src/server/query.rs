@@ -76,7 +76,7 @@ impl Sort {
     pub const ALL: [Self; 7] =
         [Self::State, Self::Name, Self::Lag, Self::Rate, Self::LastSuccess, Self::DeadLetters, Self::TokenExpiry];
 
-    /// The value of `sort`.
+    /// Returns the value of `sort`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -165,7 +165,7 @@ impl Parameters {
 pub(super) const MAX_WANTED: usize = 10_000;
 
 impl LaneQuery {
-    /// The query of a link to a list like this one. Values at their defaults are left out.
+    /// Returns the query of a link to a list like this one. Values at their defaults are left out.
     pub fn link(&self) -> String {
         let mut link = "?".to_owned();
         let mut add = |key: &str, value: &str| {
@@ -190,7 +190,7 @@ impl LaneQuery {
         link
     }
 
-    /// The rows of the page, counted from 0.
+    /// Returns the rows of the page, counted from 0.
     pub fn rows(&self) -> std::ops::Range<usize> {
         let Some(limit) = self.limit else { return 0..usize::MAX };
         let first = (self.page - 1).saturating_mul(limit);
@@ -325,7 +325,7 @@ impl<'a> Facts<'a> {
         Some(self.last_success).filter(|micros| *micros != i64::MIN).map(Timestamp::from_micros)
     }
 
-    /// The more urgent is the greater; of equal ones, that with the larger lag.
+    /// Returns the more urgent is the greater; of equal ones, that with the larger lag.
     pub fn by_urgency(&self, other: &Self) -> Ordering {
         self.urgency().cmp(&other.urgency()).then(self.lag.total_cmp(&other.lag))
     }

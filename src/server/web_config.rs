@@ -125,7 +125,7 @@ pub struct PeerClient {
 }
 
 impl PeerClient {
-    /// A client from outside, with a bearer token.
+    /// Returns a client from outside, with a bearer token.
     pub fn new(client: reqwest::Client, token: Option<&SecretString>) -> Self {
         let token = token.and_then(|token| bearer(token.expose_secret()));
         Self { client, scheme: "http", token, proxies: Proxies::Environment }
@@ -151,7 +151,7 @@ impl PeerClient {
         describe_request_error(error, &RequestWay { proxies: self.proxies, timeout }).what
     }
 
-    /// A page of another worker.
+    /// Returns a page of another worker.
     pub(super) async fn ask(&self, address: &str, path: &str) -> Result<reqwest::Response, reqwest::Error> {
         self.get(&format!("{}://{address}{path}", self.scheme), PEER_TIMEOUT).await
     }
@@ -260,7 +260,7 @@ fn tls_files(tls: TlsSettings, peers: Option<Peers>, directory: &Path) -> Result
     })
 }
 
-/// The reason never shows the text: it may be the password itself.
+/// Returns the reason never shows the text: it may be the password itself.
 fn check_hash(text: &str) -> Result<(), String> {
     let parts = bcrypt::HashParts::from_str(text)
         .map_err(|_| "its value is not a bcrypt hash ($2b$…), such as `htpasswd -nBC 10 USER` prints".to_owned())?;
@@ -291,7 +291,7 @@ pub struct WebConfig {
 }
 
 impl WebConfig {
-    /// A listener without TLS and authentication.
+    /// Returns a listener without TLS and authentication.
     ///
     /// # Errors
     /// If the client library fails.

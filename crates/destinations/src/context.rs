@@ -94,7 +94,7 @@ impl SharedSinkResources {
         self.transactional_ids.close().await;
     }
 
-    /// Number of open Kafka clients.
+    /// Returns the number of open Kafka clients.
     pub fn kafka_clients(&self) -> usize {
         #[cfg(feature = "kafka")]
         return self.producers.count() + self.transactional_ids.count();
@@ -104,7 +104,7 @@ impl SharedSinkResources {
 }
 
 impl SinkContext {
-    /// The lane `acme/threats/siem` of a process of its own, without access to its console.
+    /// Returns the lane `acme/threats/siem` of a process of its own, without access to its console.
     #[cfg(any(test, feature = "testing"))]
     pub fn sample() -> Self {
         Self {
@@ -122,7 +122,7 @@ impl SinkContext {
         }
     }
 
-    /// The console's host for fields of hosts, which have no port.
+    /// Returns the console's host for fields of hosts, which have no port.
     pub(crate) fn hostname(&self) -> &str {
         hostname(&self.console_host)
     }

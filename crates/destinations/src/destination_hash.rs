@@ -46,8 +46,8 @@ impl fmt::Debug for DestinationHasher {
 }
 
 impl DestinationHasher {
-    /// A secret counts by its value with `reads_secrets`, which may block, and else by where it is. One that cannot be
-    /// read counts by where it is too.
+    /// Returns a secret counts by its value with `reads_secrets`, which may block, and else by where it is. One that
+    /// cannot be read counts by where it is too.
     pub fn new(reads_secrets: bool) -> Self {
         // Keyed by the system's randomness.
         let random = RandomState::new();
@@ -145,7 +145,7 @@ impl DestinationHash<'_> {
         self
     }
 
-    /// A credential that decides where events arrive, such as the token of an intake.
+    /// Returns a credential that decides where events arrive, such as the token of an intake.
     pub fn secret(&mut self, name: &str, secret: &Secret) -> &mut Self {
         if self.hasher.secrets == Secrets::Nothing {
             return self;

@@ -232,7 +232,7 @@ impl Integration {
         self.names.iter().find(|(known, _)| *known == stream).map(|(_, name)| *name)
     }
 
-    /// The name that [`Self::name`] returns.
+    /// Returns the name that [`Self::name`] returns.
     ///
     /// # Errors
     /// If the integration does not know the stream.
@@ -257,7 +257,7 @@ impl Integration {
         }
     }
 
-    /// The `streams` that a sink can take together.
+    /// Returns the `streams` that a sink can take together.
     pub fn known_of(&self, streams: &[Stream]) -> Vec<Stream> {
         let is_repeated = |stream: Stream| {
             self.repeats.as_ref().is_some_and(|repeats| repeats.stream == stream && streams.contains(&repeats.other))

@@ -19,7 +19,7 @@ impl Line {
         Self { envelope: None }
     }
 
-    /// An envelope is `{id, pipeline, stream, labels, record}`, with `error` if the record could not be mapped.
+    /// Returns an envelope is `{id, pipeline, stream, labels, record}`, with `error` if the record could not be mapped.
     pub(crate) fn new(envelope: bool, context: &SinkContext) -> Self {
         let origin = || {
             let labels = serde_json::json!(context.labels);

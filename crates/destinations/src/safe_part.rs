@@ -75,7 +75,7 @@ pub(super) fn safe_part(key: &str, value: &str) -> String {
     }
 }
 
-/// The whole value of `key`, some parts of which are made of texts from the console.
+/// Returns the whole value of `key`, some parts of which are made of texts from the console.
 pub(super) fn safe_name(key: &str, name: String) -> String {
     match key {
         // Names of indices and data streams begin with a letter or a digit.

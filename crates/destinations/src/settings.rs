@@ -65,7 +65,7 @@ macro_rules! types {
                 }
             }
 
-            /// The type's own keys, without literal secrets.
+            /// Returns the type's own keys, without literal secrets.
             fn own_keys(&self) -> Value {
                 let keys = match self {
                     $($(#[$attribute])* Self::$variant(settings) => serde_json::to_value(settings),)*
@@ -74,12 +74,12 @@ macro_rules! types {
                 keys.unwrap_or_default()
             }
 
-            /// The type's defaults of the keys that every sink has.
+            /// Returns the type's defaults of the keys that every sink has.
             pub fn defaults(&self) -> SinkDefaults {
                 self.as_sink_type().defaults()
             }
 
-            /// The value of `type:`.
+            /// Returns the value of `type:`.
             pub fn name(&self) -> &'static str {
                 match self {
                     $($(#[$attribute])* Self::$variant(_) => $name,)*
@@ -123,12 +123,12 @@ types! {
     "stdout" => Stdout(super::stdout::StdoutSettings),
 }
 
-/// The values of `type:`.
+/// Returns the values of `type:`.
 pub fn types() -> &'static [&'static str] {
     TYPES
 }
 
-/// The type that a name of `type:` probably means.
+/// Returns the type that a name of `type:` probably means.
 pub fn intended_type(name: &str) -> Option<&'static str> {
     let name = name.trim().to_lowercase().replace(['-', ' '], "_");
     let (intended, _) = OTHER_NAMES.iter().find(|(_, others)| others.contains(&name.as_str()))?;
@@ -196,20 +196,20 @@ impl SinkSettings {
         self.common.streams.as_ref().is_none_or(|streams| streams.contains(&stream))
     }
 
-    /// The schema of the sink's events; `default` is that of the pipeline.
+    /// Returns the schema of the sink's events; `default` is that of the pipeline.
     pub fn schema(&self, default: Schema) -> Schema {
         let sink_type = self.type_settings.as_sink_type();
         let own = sink_type.implied_schema().or(self.common.schema);
         own.or(sink_type.default_schema()).unwrap_or(default)
     }
 
-    /// The version of the sink's events if they are OCSF; `default` is that of the pipeline.
+    /// Returns the version of the sink's events if they are OCSF; `default` is that of the pipeline.
     pub fn ocsf_version(&self, default: OcsfVersion) -> OcsfVersion {
         self.common.ocsf_version.unwrap_or(default)
     }
 
-    /// The context of a lane to this sink that maps as `transform` says. It is in the first shard, and without access
-    /// to the console at `console_host`.
+    /// Returns the context of a lane to this sink that maps as `transform` says. It is in the first shard, and without
+    /// access to the console at `console_host`.
     pub fn context(
         &self,
         lane: LaneId,
@@ -245,7 +245,7 @@ impl SinkSettings {
         self.common.batch.timeout.map_or(self.type_settings.as_sink_type().defaults().batch_timeout, |period| period.0)
     }
 
-    /// All keys with the values that apply, defaults included, without literal secrets.
+    /// Returns all keys with the values that apply, defaults included, without literal secrets.
     pub fn effective(&self) -> Value {
         let defaults = self.type_settings.as_sink_type().defaults();
         let limits = self.common.limits(&defaults);
@@ -282,8 +282,8 @@ impl SinkSettings {
         self.hash(context, hasher, None)
     }
 
-    /// A number that identifies where the events of one lane arrive, and the name that they have there. It is equal in
-    /// all processes, and stored, so no secret enters it.
+    /// Returns a number that identifies where the events of one lane arrive, and the name that they have there. It is
+    /// equal in all processes, and stored, so no secret enters it.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -320,7 +320,7 @@ impl SinkSettings {
         self.type_settings.as_sink_type().lookup(&self.common, context)
     }
 
-    /// The sink of one lane for events that all have the labels of `context`.
+    /// Returns the sink of one lane for events that all have the labels of `context`.
     ///
     /// # Errors
     /// As [`Self::build`].

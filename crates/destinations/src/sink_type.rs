@@ -38,12 +38,12 @@ pub trait SinkProperties {
         true
     }
 
-    /// The schema of the sink's events, whatever `schema` says; `None` if it is that of `schema`.
+    /// Returns the schema of the sink's events, whatever `schema` says; `None` if it is that of `schema`.
     fn implied_schema(&self) -> Option<Schema> {
         self.integration().map(|_| Schema::Raw)
     }
 
-    /// The schema of a sink without `schema`; `None`: that of the pipeline.
+    /// Returns the schema of a sink without `schema`; `None`: that of the pipeline.
     fn default_schema(&self) -> Option<Schema> {
         None
     }
@@ -94,7 +94,7 @@ pub trait SinkProperties {
 
 /// The settings of a type of sink: its properties, and how a sink is built from them.
 pub trait SinkType: SinkProperties {
-    /// The sink of one lane. Opens no connection, so that it can also validate settings.
+    /// Returns the sink of one lane. Opens no connection, so that it can also validate settings.
     ///
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.

@@ -48,7 +48,7 @@ pub(super) struct State {
 }
 
 impl Console {
-    /// A console with the history of `setup` and the token [`Setup::TOKEN`].
+    /// Returns a console with the history of `setup` and the token [`Setup::TOKEN`].
     pub fn new(setup: &Setup) -> Self {
         let mut state = State {
             tables: Default::default(),
@@ -162,12 +162,12 @@ impl Console {
         self.lock().table_mut(kind).remove(id)
     }
 
-    /// The body of a record as it is served.
+    /// Returns the body of a record as it is served.
     pub fn record(&self, kind: Kind, id: u64) -> Option<Vec<u8>> {
         self.lock().table(kind).find(id).map(|row| row.body.to_vec())
     }
 
-    /// The records that a list request without filters returns for this scope, ordered by id.
+    /// Returns the records that a list request without filters returns for this scope, ordered by id.
     pub fn visible_versions(&self, kind: Kind, scope: &Scope) -> Vec<RecordVersion> {
         let state = self.lock();
         let shown = |row: &&Row| {
@@ -176,22 +176,22 @@ impl Console {
         state.table(kind).rows().filter(shown).map(Row::version).collect()
     }
 
-    /// The versions that newer ones have replaced, the oldest first.
+    /// Returns the versions that newer ones have replaced, the oldest first.
     pub fn replaced_versions(&self, kind: Kind) -> Vec<RecordVersion> {
         self.lock().table(kind).replaced().to_vec()
     }
 
-    /// The number of records, including hidden and decommissioned ones.
+    /// Returns the number of records, including hidden and decommissioned ones.
     pub fn count(&self, kind: Kind) -> usize {
         self.lock().table(kind).len()
     }
 
-    /// The ids of all records, including hidden and decommissioned ones.
+    /// Returns the ids of all records, including hidden and decommissioned ones.
     pub fn ids(&self, kind: Kind) -> Vec<u64> {
         self.lock().table(kind).rows().map(|row| row.id).collect()
     }
 
-    /// The last 10,000 answered requests, the oldest first.
+    /// Returns the last 10,000 answered requests, the oldest first.
     pub fn request_log(&self) -> Vec<LoggedRequest> {
         self.lock().request_log.iter().cloned().collect()
     }

@@ -18,7 +18,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The value of `pagination.nextCursor`, with percent-encoded padding.
+    /// Returns the value of `pagination.nextCursor`, with percent-encoded padding.
     pub fn encode(&self) -> String {
         let order = if self.descending { "desc" } else { "asc" };
         let mut text = format!(

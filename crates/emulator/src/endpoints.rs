@@ -84,8 +84,8 @@ impl State {
         }
     }
 
-    /// The token of a request if it is valid. Missing, malformed, unknown, revoked and expired tokens are treated
-    /// alike.
+    /// Returns the token of a request if it is valid. Missing, malformed, unknown, revoked and expired tokens are
+    /// treated alike.
     fn token(&self, request: &Request, now: i64) -> Option<Token> {
         let accepts_bearer = request.path.ends_with(unified::PATH);
         let secret = request.header(AUTHORIZATION).and_then(|header| token::secret_of(header, accepts_bearer))?;

@@ -166,7 +166,7 @@ impl Faults {
         self
     }
 
-    /// The named set of `emulate --faults`.
+    /// Returns the named set of `emulate --faults`.
     ///
     /// # Errors
     /// When the name is unknown.
@@ -283,7 +283,7 @@ impl FaultInjector {
         window.1 <= limit
     }
 
-    /// The faults of this request: at most one that fails it, and any number of others.
+    /// Returns the faults of this request: at most one that fails it, and any number of others.
     pub fn inject(&mut self, token: &str, path: &str, kind: Kind, with_cursor: bool) -> Vec<Fault> {
         let mut injected = Vec::new();
         let failures = self.consecutive.entry((token.to_owned(), path.to_owned())).or_default();

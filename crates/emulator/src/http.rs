@@ -29,7 +29,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A GET with a token. `target` is path and query below `/web/api/v2.1`, such as `/threats?limit=10`.
+    /// Returns a GET with a token. `target` is path and query below `/web/api/v2.1`, such as `/threats?limit=10`.
     pub fn get(target: &str, token: &str) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut headers = HeaderMap::new();
@@ -110,7 +110,7 @@ impl Answer {
         Self::error(StatusCode::NOT_FOUND, 4_040_010, "Requested resource was not found", Some(""))
     }
 
-    /// An answer of the proxy in front of the console, which sends HTML.
+    /// Returns an answer of the proxy in front of the console, which sends HTML.
     pub(super) fn html(status: StatusCode) -> Self {
         let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
         let body = format!(

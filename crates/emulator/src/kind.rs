@@ -189,27 +189,27 @@ impl Column {
 }
 
 impl Kind {
-    /// The path below `/web/api/v2.1`.
+    /// Returns the path below `/web/api/v2.1`.
     pub const fn path(self) -> &'static str {
         self.description().path
     }
 
-    /// The largest `limit`.
+    /// Returns the largest `limit`.
     pub const fn max_limit(self) -> usize {
         self.description().max_limit
     }
 
-    /// The table's name in cursors.
+    /// Returns the table's name in cursors.
     pub const fn table(self) -> &'static str {
         self.description().table
     }
 
-    /// The resolution of this kind's timestamps in microseconds.
+    /// Returns the resolution of this kind's timestamps in microseconds.
     pub(super) const fn time_resolution(self) -> i64 {
         if self.description().places.in_millis { 1_000 } else { 1 }
     }
 
-    /// The column of a value of `sortBy`; `None` if the console does not accept it.
+    /// Returns the column of a value of `sortBy`; `None` if the console does not accept it.
     pub(super) fn sort_column(self, name: &str) -> Option<Column> {
         let description = self.description();
         if name == "id" {
@@ -220,7 +220,7 @@ impl Kind {
         own.or_else(key).or_else(|| sort_of_object(description.sort_objects, name))
     }
 
-    /// The column of a time filter; `createdAt__gte` has the name `createdAt` and the operator `gte`.
+    /// Returns the column of a time filter; `createdAt__gte` has the name `createdAt` and the operator `gte`.
     pub(super) fn time_column(self, name: &str, operator: &str) -> Option<Column> {
         let is_accepted = match operator {
             "gt" | "gte" | "lt" | "lte" => true,
@@ -230,13 +230,13 @@ impl Kind {
         if is_accepted { find(self.description().times, name) } else { None }
     }
 
-    /// The effect of a filter parameter; `None` if the endpoint does not have it.
+    /// Returns the effect of a filter parameter; `None` if the endpoint does not have it.
     pub(super) fn filter(self, name: &str) -> Option<Filter> {
         find(self.description().filters, name).or_else(|| find(SCOPE_FILTERS, name))
     }
 }
 
-/// The value at a dotted path.
+/// Returns the value at a dotted path.
 pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(value, |value, key| value.get(key))
 }
@@ -245,7 +245,7 @@ fn find<T: Clone>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|(_, entry)| entry.clone())
 }
 
-/// The value of `sortBy` joins an object and one of its keys.
+/// Returns the value of `sortBy` joins an object and one of its keys.
 fn sort_of_object(objects: &[&str], name: &str) -> Option<Column> {
     let object = objects.iter().find(|object| name.starts_with(**object))?;
     let key = name.strip_prefix(*object)?;

@@ -159,7 +159,7 @@ impl State {
     }
 }
 
-/// The answer that replaces the page, if the fault has one.
+/// Returns the answer that replaces the page, if the fault has one.
 pub(super) fn error_answer(fault: Fault, now: i64) -> Option<Answer> {
     Some(match fault {
         Fault::Unauthorized => Answer::unauthorized(),

@@ -67,7 +67,7 @@ impl LiveGenerator {
         self.schedule();
     }
 
-    /// The next event that is due by `now`.
+    /// Returns the next event that is due by `now`.
     pub fn next(&mut self, now: i64) -> Option<Event> {
         if self.rate <= 0.0 || self.due > now {
             return None;
@@ -83,7 +83,7 @@ impl LiveGenerator {
         Some(event)
     }
 
-    /// A random number below `count`.
+    /// Returns a random number below `count`.
     pub fn random_index(&mut self, count: usize) -> usize {
         self.random.below(count as u64) as usize
     }

@@ -90,7 +90,7 @@ impl<'t> Search<'t> {
         page
     }
 
-    /// The entries within the time filters over this column.
+    /// Returns the entries within the time filters over this column.
     fn bounded(&self, column: Indexed) -> &'t [Entry] {
         let index = self.table.index(column);
         let mut low = i64::MIN;
@@ -104,7 +104,8 @@ impl<'t> Search<'t> {
         index.get(start..end).unwrap_or_default()
     }
 
-    /// A page in the order of a column without an index. It sorts the whole table, which is slow for large ones.
+    /// Returns a page in the order of a column without an index. It sorts the whole table, which is slow for large
+    /// ones.
     fn sorted_page(&self, limit: usize) -> Page<'t> {
         let mut found: Vec<(SortValue, u64, &Row)> = self
             .table
@@ -128,7 +129,7 @@ impl<'t> Search<'t> {
         Page { rows: shown.into_iter().map(|(.., row)| row).collect(), last, more }
     }
 
-    /// The number of matching records on all pages.
+    /// Returns the number of matching records on all pages.
     pub fn count(&self, everything_visible: bool) -> u64 {
         let counted = match indexed(&self.query.sort) {
             Some(column) => {
@@ -147,7 +148,7 @@ impl<'t> Search<'t> {
         counted as u64
     }
 
-    /// The page's `nextCursor`; `None` leaves the key out.
+    /// Returns the page's `nextCursor`; `None` leaves the key out.
     pub fn next_cursor(&self, page: &Page<'_>, quirks: &Quirks) -> Option<Value> {
         match page.rows.last() {
             Some(row) if page.more || quirks.last_page == LastPage::ExtraPage => Some(Value::from(
@@ -170,7 +171,7 @@ impl<'t> Search<'t> {
     }
 }
 
-/// The body of the answer. `around` is what `data` has before the records and after them.
+/// Returns the body of the answer. `around` is what `data` has before the records and after them.
 pub(super) fn write(around: (&str, &str), bodies: &[Cow<'_, [u8]>], pagination: &Value, errors_null: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(bodies.iter().map(|record| record.len() + 1).sum::<usize>() + 512);
     body.extend_from_slice(br#"{"data":"#);

@@ -99,7 +99,7 @@ impl Query {
         Ok(read)
     }
 
-    /// The console's name of the sort column.
+    /// Returns the console's name of the sort column.
     pub fn sort_column_name(&self, kind: Kind) -> String {
         format!("{}.{}", kind.table(), self.sort_name)
     }
@@ -220,7 +220,7 @@ fn has_all_scopes(kind: Kind, column: IdColumn) -> bool {
     kind.description().special.of_tenant && matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group)
 }
 
-/// The parsed record; null if it is invalid.
+/// Returns the parsed record; null if it is invalid.
 pub(super) fn parse(row: &Row) -> Value {
     serde_json::from_slice(&row.body).unwrap_or(Value::Null)
 }
@@ -265,7 +265,7 @@ fn ids(name: &str, value: &str, max: usize) -> Result<HashSet<u64>, Box<Answer>>
     Ok(ids)
 }
 
-/// The inclusive bounds of a time filter.
+/// Returns the inclusive bounds of a time filter.
 fn bounds(name: &str, operator: &str, value: &str, quirks: &Quirks) -> Result<(i64, i64), Box<Answer>> {
     let read = |text: &str| {
         let time = time::parse_parameter(text).ok_or_else(|| invalid(&format!("{name}: Not a valid datetime.")))?;

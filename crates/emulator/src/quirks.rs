@@ -113,7 +113,7 @@ impl Default for Quirks {
 }
 
 impl Quirks {
-    /// The bound of a time filter as the console compares it.
+    /// Returns the bound of a time filter as the console compares it.
     pub(super) fn rounded_time(&self, micros: i64) -> i64 {
         if self.times_rounded_to_10_ms { micros - micros.rem_euclid(10_000) } else { micros }
     }

@@ -20,7 +20,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`; 0 if `limit` is 0.
+    /// Returns a number below `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
@@ -30,7 +30,7 @@ impl Random {
         range.start + self.below(width as u64) as i64
     }
 
-    /// A number in [0, 1).
+    /// Returns a number in [0, 1).
     pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -39,12 +39,12 @@ impl Random {
         probability > 0.0 && self.unit() < probability
     }
 
-    /// One of the choices, of which there must be at least one.
+    /// Returns one of the choices, of which there must be at least one.
     pub fn choose<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// One of the choices, with probabilities proportional to their weights.
+    /// Returns one of the choices, with probabilities proportional to their weights.
     pub fn choose_weighted<'a, T>(&mut self, choices: &'a [(u32, T)]) -> &'a T {
         let total: u64 = choices.iter().map(|(weight, _)| u64::from(*weight)).sum();
         let mut remaining = self.below(total);
@@ -66,7 +66,7 @@ impl Random {
         text
     }
 
-    /// A random UUID, version 4.
+    /// Returns a random UUID, version 4.
     pub fn uuid(&mut self) -> String {
         let high = self.next();
         let low = self.next();

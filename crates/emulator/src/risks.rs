@@ -10,7 +10,7 @@ use super::query::Query;
 use super::token::{Scope, Token};
 
 impl State {
-    /// The error for sites without a licence, several scopes, or a page that is too large.
+    /// Returns the error for sites without a licence, several scopes, or a page that is too large.
     pub fn risks_error(&self, query: &Query, token: &Token) -> Option<Answer> {
         let scopes = [IdColumn::Account, IdColumn::Site, IdColumn::Group];
         let mut scope_filters = query.conditions.ids.iter().filter(|(column, _)| scopes.contains(column)).peekable();
@@ -38,7 +38,7 @@ impl State {
         too_large.then(|| Answer::html(StatusCode::GATEWAY_TIMEOUT))
     }
 
-    /// The fault of a site that the request names.
+    /// Returns the fault of a site that the request names.
     pub fn site_fault(&self, query: &Query) -> Option<Fault> {
         let sites = query.conditions.ids.iter().filter(|(column, _)| *column == IdColumn::Site);
         let is_named = |site: &u64| sites.clone().any(|(_, ids)| ids.contains(site));

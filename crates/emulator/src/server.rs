@@ -79,7 +79,7 @@ impl Server {
         self.address
     }
 
-    /// The base URL for a pipeline file.
+    /// Returns the base URL for a pipeline file.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -36,7 +36,7 @@ impl Setup {
     /// The token of a new console, with global scope and without expiry.
     pub const TOKEN: &'static str = "emulator-token";
 
-    /// A console without history.
+    /// Returns a console without history.
     pub fn new(now: i64) -> Self {
         Self {
             seed: 1,

@@ -162,12 +162,12 @@ impl Table {
         self.slot(id).map(|slot| &self.rows[slot as usize])
     }
 
-    /// The records that are returned only on request.
+    /// Returns the records that are returned only on request.
     pub fn hidden_by_default(&self) -> impl Iterator<Item = &Row> {
         self.hidden_by_default.iter().map(|slot| &self.rows[*slot as usize])
     }
 
-    /// The index entry of a record of this table.
+    /// Returns the index entry of a record of this table.
     pub fn entry(&self, column: Indexed, row: &Row) -> Entry {
         let value = match column {
             Indexed::Id => id_value(row.id),
@@ -177,7 +177,7 @@ impl Table {
         Entry { value, id: row.id, slot: self.slot(row.id).unwrap_or(u32::MAX) }
     }
 
-    /// The versions that newer ones have replaced, the oldest first.
+    /// Returns the versions that newer ones have replaced, the oldest first.
     pub fn replaced(&self) -> &[RecordVersion] {
         &self.replaced
     }
@@ -235,7 +235,7 @@ impl Table {
     }
 }
 
-/// An id as a sort value.
+/// Returns an id as a sort value.
 pub(super) fn id_value(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
@@ -245,7 +245,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0)
 }
 
-/// The id of a record: a number, or a hash of a UUID; 0 for "" and null.
+/// Returns the id of a record: a number, or a hash of a UUID; 0 for "" and null.
 fn record_id(id: &Value) -> u64 {
     match number(id) {
         0 => unified_id(id.as_str().unwrap_or_default()),
@@ -253,7 +253,7 @@ fn record_id(id: &Value) -> u64 {
     }
 }
 
-/// The numeric id of a unified alert: a hash of its UUID, or 0 for "".
+/// Returns the numeric id of a unified alert: a hash of its UUID, or 0 for "".
 pub(super) fn unified_id(text: &str) -> u64 {
     if text.is_empty() {
         return 0;

@@ -6,7 +6,7 @@ pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
 pub const DAY: i64 = 24 * HOUR;
 
-/// The system clock in microseconds since 1970.
+/// Returns the system clock in microseconds since 1970.
 pub fn system_clock() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
@@ -37,7 +37,7 @@ pub fn parse_parameter(text: &str) -> Option<i64> {
     parse(text)
 }
 
-/// The form of the `Date` header, in whole seconds.
+/// Returns the form of the `Date` header, in whole seconds.
 pub fn print_http(micros: i64) -> String {
     let seconds = u64::try_from(micros.div_euclid(SECOND)).unwrap_or(0);
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))

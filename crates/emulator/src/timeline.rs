@@ -11,7 +11,7 @@ use super::store::Row;
 use super::token::{FIRST_USER, Token};
 
 impl State {
-    /// The timeline of a threat (activities without names of sites and accounts) or its notes.
+    /// Returns the timeline of a threat (activities without names of sites and accounts) or its notes.
     pub(super) fn threat_details(&self, threat: &str, request: &Request, token: &Token, timeline: bool) -> Answer {
         if let Some(refused) = self.permission_error(Kind::Threats, token) {
             return refused;

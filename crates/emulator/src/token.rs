@@ -15,7 +15,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The value in `GET /user`.
+    /// Returns the value in `GET /user`.
     pub(super) const fn level(&self) -> &'static str {
         match self {
             Self::Global => "tenant",
@@ -55,7 +55,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token with global scope that does not expire.
+    /// Returns a token with global scope that does not expire.
     pub fn new(secret: &str) -> Self {
         Self {
             secret: secret.to_owned(),
@@ -89,7 +89,8 @@ impl Token {
     }
 }
 
-/// The token of an `Authorization` header. The scheme is not case-sensitive. Unified alerts also accept `Bearer`.
+/// Returns the token of an `Authorization` header. The scheme is not case-sensitive. Unified alerts also accept
+/// `Bearer`.
 pub(super) fn secret_of(header: &str, accepts_bearer: bool) -> Option<&str> {
     let (scheme, secret) = header.trim().split_once(' ')?;
     let is_scheme = |name: &str| scheme.eq_ignore_ascii_case(name);

@@ -1,5 +1,5 @@
 //! Threads for programs that customers write: a slow program must not hold up the runtime, which pulls, delivers and
-//! answers for everybody. They are started when there is something to do, and nobody waits for them at the end.
+//! answers for all lanes. The threads start when there is a job, and no caller waits for them at the end.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -21,12 +21,12 @@ const NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs jobs, those of one pipeline in their order. Each pipeline has the same share of the processor, however many
-/// lanes it has. Cloned handles share the threads, which end with the last handle.
+/// Runs jobs, and the jobs of one pipeline in their order. Each pipeline has the same share of the processor, however
+/// many lanes it has. Cloned handles share the threads, which end with the last handle.
 #[derive(Debug, Clone, Default)]
 pub struct ProgramThreads(Arc<Handle>);
 
-/// The threads have the queue only.
+/// The threads hold only the queue, not this handle.
 #[derive(Debug, Default)]
 struct Handle(Arc<Queue>);
 
@@ -45,22 +45,23 @@ struct State {
     closed: bool,
 }
 
-/// The jobs that wait, and whose turn it is: that of the pipeline that has had least of the processor, of those with no
-/// job that runs.
+/// The waiting jobs, and whose turn it is. Pipelines with the fewest running jobs come first, and among them the
+/// pipeline that has used the least processor time.
 struct Turns<J> {
     pipelines: HashMap<Arc<str>, Share<J>>,
     /// The jobs of all pipelines that wait.
     waiting: usize,
-    /// What the pipeline of the last turn had had. One that had no job begins with it, so that nobody saves up turns.
+    /// Processor time of the pipeline of the last turn. A pipeline without jobs starts from it, so that it saves up no
+    /// turns.
     had: Duration,
 }
 
-/// One pipeline's.
+/// The jobs of one pipeline.
 struct Share<J> {
     jobs: VecDeque<J>,
-    /// The number of its jobs that run.
+    /// The number of the pipeline's jobs that run.
     running: usize,
-    /// What it has had of the processor.
+    /// Processor time that the pipeline has used.
     had: Duration,
 }
 
@@ -78,7 +79,7 @@ impl<J> Turns<J> {
         self.waiting += 1;
     }
 
-    /// The next job, and its pipeline.
+    /// Removes and returns the next job, with its pipeline.
     fn begin(&mut self) -> Option<(Arc<str>, J)> {
         let waiting = self.pipelines.iter_mut().filter(|(_, share)| !share.jobs.is_empty());
         let (pipeline, share) = waiting.min_by_key(|(_, share)| (share.running, share.had))?;
@@ -89,7 +90,7 @@ impl<J> Turns<J> {
         Some((pipeline.clone(), job))
     }
 
-    /// A job of the pipeline has ended, and `took` that much of the processor.
+    /// Notes that a job of the pipeline has ended, after `took` of processor time.
     fn end(&mut self, pipeline: &str, took: Duration) {
         if let Some(share) = self.pipelines.get_mut(pipeline) {
             share.running -= 1;
@@ -116,8 +117,8 @@ pub enum JobError {
 }
 
 impl ProgramThreads {
-    /// Runs a job of a pipeline after those that came before it. If the caller stops waiting, a job that has not begun
-    /// never does, and the result of one that has is dropped where it ran.
+    /// Runs a job of a pipeline after the pipeline's earlier jobs. If the caller stops waiting, a job that has not
+    /// begun never begins. If it has begun, its thread drops the result.
     ///
     /// # Errors
     /// When no thread can be started, or the job panicked.
@@ -161,7 +162,7 @@ impl Queue {
     }
 
     fn work(&self) {
-        // The priority is that of this thread only. If it cannot be set, programs run all the same.
+        // Only this thread has the lower priority. If it cannot be set, programs run all the same.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::setpriority_process(None, NICE);
         let mut state = self.state.lock();
@@ -193,7 +194,7 @@ impl Drop for Handle {
     }
 }
 
-/// What this thread has had of the processor.
+/// Returns the processor time that this thread has used.
 pub(crate) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
@@ -213,7 +214,7 @@ mod tests {
         "acme".into()
     }
 
-    /// A job that runs until its end is sent.
+    /// Returns a job that blocks its thread until the returned sender sends, or is dropped.
     #[allow(clippy::disallowed_types, reason = "the job is to block its thread")]
     fn blocking() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
         let (end, ended) = mpsc::channel();
@@ -292,8 +293,9 @@ mod tests {
         assert_eq!(threads.run(&pipeline(), || 7).await.unwrap(), 7);
     }
 
-    /// The time of two threads that each pipeline has had, after `of_each_thread` of each. `pipelines` are its lanes,
-    /// and the time that a turn of each takes. A lane's next turn is asked for as soon as the last one has ended.
+    /// Returns the milliseconds that each pipeline had of both threads, after `of_each_thread` milliseconds of each
+    /// thread. `pipelines` has the name of each pipeline, its number of lanes, and the milliseconds of a lane's turn. A
+    /// lane asks for its next turn as soon as its last one has ended.
     fn shares(pipelines: &[(&str, usize, u64)], of_each_thread: u64) -> HashMap<Arc<str>, u64> {
         let mut turns = Turns::default();
         for (name, lanes, takes) in pipelines {

@@ -18,7 +18,7 @@ impl<K, T: ?Sized> Default for WeakCache<K, T> {
 }
 
 impl<K: Eq + Hash, T: ?Sized> WeakCache<K, T> {
-    /// The value of `key`, if somebody uses it.
+    /// Returns the value of `key` if a caller still holds it.
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Arc<T>>
     where
         K: Borrow<Q>,
@@ -26,7 +26,7 @@ impl<K: Eq + Hash, T: ?Sized> WeakCache<K, T> {
         self.0.lock().get(key).and_then(Weak::upgrade)
     }
 
-    /// The value of `key`, or else what `make` returns. Nobody else uses the map meanwhile.
+    /// Returns the value of `key`, or else what `make` returns. The map is locked while `make` runs.
     pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
         let mut values = self.0.lock();
         if let Some(value) = values.get(&key).and_then(Weak::upgrade) {
@@ -42,12 +42,12 @@ impl<K: Eq + Hash, T: ?Sized> WeakCache<K, T> {
         value
     }
 
-    /// The values that somebody uses.
+    /// Returns the values that callers hold.
     pub fn values(&self) -> Vec<Arc<T>> {
         self.0.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Forgets `key` at once if nobody uses its value.
+    /// Forgets `key` at once if no caller holds its value.
     pub fn forget_unused<Q: Eq + Hash + ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,

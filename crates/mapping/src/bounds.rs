@@ -163,7 +163,7 @@ impl<'t> Cutter<'t> {
         }
     }
 
-    /// The value that is next, as JSON for the overflow.
+    /// Returns the value that is next, as JSON for the overflow.
     fn left_over(&mut self) -> Option<String> {
         let is_deep = self.next_is_container();
         let value = self.skip()?;

@@ -161,7 +161,7 @@ fn is_redundant(finding: &Value, path: &[String], text: &str) -> bool {
     }
 }
 
-/// The path of a leaf in the vendor namespace, unless a name on it was changed to be unique.
+/// Returns the path of a leaf in the vendor namespace, unless a name on it was changed to be unique.
 fn vendor_path(schema: Schema, stream: Stream, path: &[String]) -> String {
     if schema == Schema::Ocsf {
         return path.join("\n");

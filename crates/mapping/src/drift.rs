@@ -64,7 +64,7 @@ impl Fields {
         self.0.contains_key("**")
     }
 
-    /// An object with all of them.
+    /// Returns an object with all of them.
     fn to_json(&self) -> serde_json::Value {
         if self.0.is_empty() {
             return 1.into();
@@ -73,7 +73,7 @@ impl Fields {
     }
 }
 
-/// The fields that the record types of a stream do not have, and all of an activity's `data`.
+/// Returns the fields that the record types of a stream do not have, and all of an activity's `data`.
 fn known(stream: Stream) -> &'static Fields {
     static KNOWN: LazyLock<BTreeMap<&str, Fields>> = LazyLock::new(|| {
         let mut known: BTreeMap<&str, Fields> =
@@ -92,8 +92,9 @@ fn known(stream: Stream) -> &'static Fields {
     KNOWN.get(stream.name()).unwrap_or(&NONE)
 }
 
-/// All known fields of a stream's records, by their names in the vendor namespace of ECS: objects down to values, which
-/// are 1. `*` is any name, `**` whatever is below. A record has none of them that is in a field of the schema.
+/// Returns all known fields of a stream's records, by their names in the vendor namespace of ECS: objects down to
+/// values, which are 1. `*` is any name, `**` whatever is below. A record has none of them that is in a field of the
+/// schema.
 pub fn vendor_fields(stream: Stream) -> serde_json::Map<String, serde_json::Value> {
     let text = text_of_known(stream);
     let mut names = Names::default();
@@ -162,7 +163,7 @@ impl<'a> Visitor<'a> for Names {
     }
 }
 
-/// A record with the fields that its type does not have.
+/// Returns a record with the fields that its type does not have.
 fn text_of_known(stream: Stream) -> String {
     let known = known(stream);
     if known.0.is_empty() { "{}".to_owned() } else { known.to_json().to_string() }
@@ -245,7 +246,7 @@ fn keys_of<'a, B: Block<'a>>(_: &B) -> &'static KeyTable {
     B::keys()
 }
 
-/// The places of the known keys of a stream, in events whose vendor namespace has keys in this case.
+/// Returns the places of the known keys of a stream, in events whose vendor namespace has keys in this case.
 pub(crate) fn places(stream: Stream, key_case: KeyCase) -> &'static Places {
     static ALL: LazyLock<BTreeMap<(&str, bool), Places>> = LazyLock::new(|| {
         let cases = [KeyCase::Snake, KeyCase::AsReceived];
@@ -256,14 +257,14 @@ pub(crate) fn places(stream: Stream, key_case: KeyCase) -> &'static Places {
     ALL.get(&(stream.name(), key_case == KeyCase::Snake)).unwrap_or(&NONE)
 }
 
-/// The place that another key has if it gets the name of this block.
+/// Returns the place that another key has if it gets the name of this block.
 fn place_by_name(path: &[Member]) -> Place {
     let Some(((name, _), way)) = path.split_last() else { return Place::TOP };
     let outer = way.iter().fold(Place::TOP, |place, (_, key)| place.below(fnv1a(key.as_bytes())));
     outer.below(fnv1a(name.as_bytes()))
 }
 
-/// The places that the writers come across in a record with all known fields.
+/// Returns the places that the writers come across in a record with all known fields.
 fn learn(stream: Stream, key_case: KeyCase) -> Places {
     let text = text_of_known(stream);
     let mut keys = learn_what(Keys::learning(), |json| {

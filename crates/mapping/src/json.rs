@@ -31,7 +31,7 @@ impl<'o> Json<'o> {
         Self { out, names, keys: Keys::default() }
     }
 
-    /// All that was written so far.
+    /// Returns all that was written so far.
     pub fn written(&self) -> &[u8] {
         self.out
     }

@@ -21,7 +21,7 @@ impl Place {
     /// The record itself.
     pub const TOP: Self = Self(!MIX);
 
-    /// The place of a field; [`Self::ANY`] for other values.
+    /// Returns the place of a field; [`Self::ANY`] for other values.
     #[inline]
     pub fn of_field(value: Value<'_>) -> Self {
         Self(u64::from(value.slot()).wrapping_mul(MIX))
@@ -188,7 +188,7 @@ impl Keys {
         copied
     }
 
-    /// The shape of the values of this place.
+    /// Returns the shape of the values of this place.
     #[inline]
     pub fn shape(&self, place: Place) -> Shape {
         match self.known {
@@ -197,7 +197,7 @@ impl Keys {
         }
     }
 
-    /// The leaves that were written below keys that may be unknown, by a hash of their paths.
+    /// Returns the leaves that were written below keys that may be unknown, by a hash of their paths.
     pub fn strange(&self) -> &[u64] {
         &self.strange
     }
@@ -215,8 +215,8 @@ impl Keys {
         self.has_secret
     }
 
-    /// The place of a key inside `outer`, by its fingerprint, and the shape of its values. The place is `None` if the
-    /// key is strange.
+    /// Returns the place of a key inside `outer`, by its fingerprint, and the shape of its values. The place is `None`
+    /// if the key is strange.
     #[inline]
     pub fn place(&mut self, outer: Place, fingerprint: u64) -> (Option<Place>, Shape) {
         if outer == Place::ANY {
@@ -318,8 +318,8 @@ fn add_leaves(leaves: &mut Vec<u64>, place: Place, value: Value<'_>, level: u32)
     }
 }
 
-/// The key, or `*` if nobody seems to have named a field so, and it may be a person, a host, a customer or a random
-/// text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
+/// Returns the key, or `*` if nobody seems to have named a field so, and it may be a person, a host, a customer or a
+/// random text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
 pub(crate) fn name_of(key: &str) -> &str {
     let digits = key.bytes().filter(u8::is_ascii_digit).count();
     let max_digits = if key.len() > 20 { 1 } else { 4 };

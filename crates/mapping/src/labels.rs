@@ -191,7 +191,7 @@ impl Labeler {
         Labelled { labels, is_other: true }
     }
 
-    /// The labels with these texts in the places of [`Self::fields`].
+    /// Returns the labels with these texts in the places of [`Self::fields`].
     fn with<'a>(&'a self, value: impl Fn(usize) -> &'a str) -> Labels {
         let value = |level, field| {
             let index = self.fields.iter().position(|known| *known == (level, field));
@@ -204,7 +204,7 @@ impl Labeler {
 }
 
 impl Sets {
-    /// The labels that are kept under a key.
+    /// Returns the labels that are kept under a key.
     fn kept(&mut self, key: &str) -> Option<Arc<Labels>> {
         let set = self.known.get_mut(key)?.as_mut()?;
         set.used = self.records;

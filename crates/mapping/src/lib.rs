@@ -60,7 +60,7 @@ pub fn knows_activity_type(id: u32) -> bool {
     common::activity_types::find(id).is_some()
 }
 
-/// The value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.9.0`, `ocsf-1.3.0`, `raw`.
+/// Returns the value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.9.0`, `ocsf-1.3.0`, `raw`.
 pub const fn schema_name(schema: Schema, ocsf_version: OcsfVersion) -> &'static str {
     match (schema, ocsf_version) {
         (Schema::Ecs, _) => ecs::NAME,
@@ -70,7 +70,8 @@ pub const fn schema_name(schema: Schema, ocsf_version: OcsfVersion) -> &'static 
     }
 }
 
-/// The tables of the console's words, for the manual of a schema: a field, and each word with what it means there.
+/// Returns the tables of the console's words, for the manual of a schema: a field, and each word with what it means
+/// there.
 #[doc(hidden)]
 pub fn word_tables(schema: Schema) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let tables = match schema {
@@ -157,7 +158,7 @@ impl Mapper {
         Self { labeler, ..self }
     }
 
-    /// The labels of the last event, if events differ in them.
+    /// Returns the labels of the last event, if events differ in them.
     pub fn labels(&self) -> Option<&Arc<Labels>> {
         self.labelled.as_ref().map(|labelled| &labelled.labels)
     }
@@ -180,7 +181,7 @@ impl Mapper {
         self.labelled = Some(labelled);
     }
 
-    /// The bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
+    /// Returns the bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
     pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
         self.label(record);
         without_secrets(self.redacts_secrets, record)
@@ -318,7 +319,7 @@ fn unreadable(error: JsonError) -> String {
     format!("the record cannot be read: {error}")
 }
 
-/// The record without secrets of the console, if `redacts` says so.
+/// Returns the record without secrets of the console, if `redacts` says so.
 fn without_secrets(redacts: bool, record: &[u8]) -> Cow<'_, [u8]> {
     if redacts { secrets::redact(record) } else { Cow::Borrowed(record) }
 }

@@ -111,7 +111,7 @@ pub(super) trait SchemaMapper {
     fn map_error(&mut self, record: &[u8], known: &UnreadFacts, identity: Identity, reason: &str, out: &mut Vec<u8>);
 }
 
-/// The record as text, if it is UTF-8 and begins like a JSON object.
+/// Returns the record as text, if it is UTF-8 and begins like a JSON object.
 pub(super) fn check(record: &[u8]) -> Result<&str, String> {
     let text = simdutf8::compat::from_utf8(record).map_err(|error| format!("the record is not UTF-8: {error}"))?;
     match text.trim_start().as_bytes().first() {

@@ -36,7 +36,7 @@ impl Misfits {
         self.0.push((name.to_vec(), outer));
     }
 
-    /// A JSON object with all of them under their names, and none is left. `None` if there is none.
+    /// Returns a JSON object with all of them under their names, and none is left. `None` if there is none.
     pub fn take(&mut self) -> Option<String> {
         if self.0.is_empty() {
             return None;

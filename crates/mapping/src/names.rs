@@ -79,7 +79,7 @@ impl DistinctNames {
         self.free(out, from, &is_used).unwrap_or_else(|| self.number(out, from, is_used))
     }
 
-    /// The end of the output, if no other value has this name.
+    /// Returns the end of the output, if no other value has this name.
     #[inline]
     fn free(&self, out: &[u8], from: usize, is_used: &impl Fn(&str) -> bool) -> Option<Name> {
         let name = &out[from..];

@@ -17,7 +17,7 @@ pub enum Schema {
 }
 
 impl Schema {
-    /// The name in pipeline files.
+    /// Returns the name in pipeline files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ecs => "ecs",
@@ -41,7 +41,7 @@ pub enum OcsfVersion {
 }
 
 impl OcsfVersion {
-    /// The name in pipeline files, and in `metadata.version`.
+    /// Returns the name in pipeline files, and in `metadata.version`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::V1_9 => "1.9.0",

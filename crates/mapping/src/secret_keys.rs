@@ -18,7 +18,7 @@ pub(super) fn is_secret(key: &str) -> bool {
     SECRET_KEYS.into_iter().any(|secret| key.eq_ignore_ascii_case(secret))
 }
 
-/// The key of a record, as JSON has it between quotes.
+/// Returns the key of a record, as JSON has it between quotes.
 #[cold]
 fn unescaped(key: &str) -> Cow<'_, str> {
     serde_json::from_str(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), Cow::Owned)

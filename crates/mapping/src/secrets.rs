@@ -58,8 +58,8 @@ fn has_secret_in_text(record: &[u8]) -> bool {
     ENDS.iter().any(|end| end.find_iter(&text).any(|at| is_quoted(at + end.needle().len())))
 }
 
-/// The record with `[redacted]` in the place of secrets, also in JSON that is the text of a value. Valid JSON stays
-/// valid; other bytes are searched too.
+/// Returns the record with `[redacted]` in the place of secrets, also in JSON that is the text of a value. Valid JSON
+/// stays valid; other bytes are searched too.
 pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
     let spelling = Spelling::of(record);
     let text = &*spelling.text;
@@ -134,7 +134,7 @@ impl<'r> Spelling<'r> {
         Self { record, text, places }
     }
 
-    /// The place in the record of a place in the text, or the end of the record.
+    /// Returns the place in the record of a place in the text, or the end of the record.
     fn place(&self, at: usize) -> usize {
         if self.places.is_empty() { at } else { self.places.get(at).copied().unwrap_or(self.record.len()) }
     }
@@ -145,7 +145,7 @@ fn has_ascii_escape(bytes: &[u8]) -> bool {
     ESCAPE.find_iter(bytes).any(|at| matches!(bytes.get(at + ESCAPE.needle().len()), Some(b'0'..=b'7')))
 }
 
-/// The ASCII character that `u0073` at the beginning stands for after a backslash.
+/// Returns the ASCII character that `u0073` at the beginning stands for after a backslash.
 fn escaped_ascii(bytes: &[u8]) -> Option<u8> {
     let [b'u', b'0', b'0', high, low, ..] = bytes else { return None };
     let code = char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?;
@@ -160,8 +160,8 @@ struct Secret<'r> {
     quote: &'r [u8],
 }
 
-/// The value, if the text that ends there is the key of a secret, and the value does not begin before `copied`. `null`
-/// and `""` stay.
+/// Returns the value, if the text that ends there is the key of a secret, and the value does not begin before `copied`.
+/// `null` and `""` stay.
 fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_>> {
     let after = record.get(end..)?;
     let backslashes = after.iter().take_while(|byte| **byte == b'\\').count();
@@ -200,8 +200,9 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
     (from < to).then_some(Secret { from, to, quote })
 }
 
-/// The end of a text whose quotes have `backslashes` backslashes. A quote with more of them is within the text, unless
-/// what comes before it is a whole number of backslashes. A text that was cut off ends with the text that it is in.
+/// Returns the end of a text whose quotes have `backslashes` backslashes. A quote with more of them is within the text,
+/// unless what comes before it is a whole number of backslashes. A text that was cut off ends with the text that it is
+/// in.
 fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut quotes = memchr::memchr_iter(b'"', &record[from..]).map(|at| from + at);
     quotes.find_map(|quote| {
@@ -210,7 +211,7 @@ fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     })
 }
 
-/// The end of an object or a list in a text whose quotes have `backslashes` backslashes.
+/// Returns the end of an object or a list in a text whose quotes have `backslashes` backslashes.
 fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut depth = 0;
     let mut at = from;
@@ -240,7 +241,8 @@ fn ends_text(backslashes: usize, own: usize) -> bool {
     backslashes % (2 * (own + 1)) == own
 }
 
-/// The end of a text that is around one whose quotes have `backslashes`, if a quote after `found` of them ends it.
+/// Returns the end of a text that is around one whose quotes have `backslashes`, if a quote after `found` of them ends
+/// it.
 fn outer_end(quote: usize, found: usize, backslashes: usize) -> Option<usize> {
     let mut own = backslashes;
     while own > 0 {
@@ -256,7 +258,7 @@ fn backslashes_before(record: &[u8], at: usize) -> usize {
     record[..at].iter().rev().take_while(|byte| **byte == b'\\').count()
 }
 
-/// The length of white space, in a text also of its escapes.
+/// Returns the length of white space, in a text also of its escapes.
 fn skip_blanks(bytes: &[u8], backslashes: usize) -> usize {
     let mut at = 0;
     loop {

@@ -13,7 +13,7 @@ pub enum TextPart<'a> {
 #[error("a `{{` without its `}}`")]
 pub struct Unclosed;
 
-/// The parts of a text in order. Plain parts are never empty. Nothing follows an error.
+/// Returns the parts of a text in order. Plain parts are never empty. Nothing follows an error.
 pub fn text_parts(text: &str) -> impl Iterator<Item = Result<TextPart<'_>, Unclosed>> {
     let mut rest = text;
     std::iter::from_fn(move || {

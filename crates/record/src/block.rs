@@ -12,13 +12,13 @@ pub trait Block<'a>: Default {
     /// How many fields the block has, those of its blocks included.
     const FIELDS: u16;
 
-    /// The number of the field at `index` in [`Self::keys`], or of the first field of the block there.
+    /// Returns the number of the field at `index` in [`Self::keys`], or of the first field of the block there.
     fn offset(index: usize) -> u16;
 
-    /// The keys of the fields.
+    /// Returns the keys of the fields.
     fn keys() -> &'static KeyTable;
 
-    /// The field of the key at `index` in [`Self::keys`].
+    /// Returns the field of the key at `index` in [`Self::keys`].
     fn slot(&mut self, index: usize) -> Slot<'_, 'a>;
 
     /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
@@ -164,12 +164,12 @@ impl KeyTable {
         Self { slots, keys, first, next }
     }
 
-    /// The list that the table was built from.
+    /// Returns the list that the table was built from.
     pub fn names(&self) -> &'static [&'static str] {
         self.keys
     }
 
-    /// The index of `key` in the list that the table was built from.
+    /// Returns the index of `key` in the list that the table was built from.
     #[inline]
     pub fn find(&self, key: &str) -> Option<usize> {
         if key.is_empty() {
@@ -187,7 +187,7 @@ impl KeyTable {
     }
 }
 
-/// The indices of [`KeyTable::first`] and [`KeyTable::next`].
+/// Returns the indices of [`KeyTable::first`] and [`KeyTable::next`].
 const fn alphabetical(keys: &[&str]) -> (u8, [u8; 256]) {
     let mut first = 0;
     let mut next = [0; 256];
@@ -236,7 +236,8 @@ const fn hash(key: &[u8]) -> usize {
     mixed % 512
 }
 
-/// The offset of each block after `own` fields, then the number of all fields. `inner` are the fields of the blocks.
+/// Returns the offset of each block after `own` fields, then the number of all fields. `inner` are the fields of the
+/// blocks.
 pub const fn offsets<const N: usize>(own: u16, inner: &[u16]) -> [u16; N] {
     let mut offsets = [own; N];
     let mut index = 0;

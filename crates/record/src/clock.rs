@@ -18,7 +18,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// A clock that shows `start` now and moves with tokio's.
+    /// Returns a clock that shows `start` now and moves with tokio's.
     pub fn simulated(start: Timestamp) -> Self {
         Self::Simulated { start, begun: Instant::now() }
     }

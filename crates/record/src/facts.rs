@@ -50,8 +50,8 @@ pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
 }
 
 impl Facts<'_> {
-    /// The identity of this version of the record; `record` is the JSON that the facts were read from. A record without
-    /// an id is identified by a hash of its content.
+    /// Returns the identity of this version of the record; `record` is the JSON that the facts were read from. A record
+    /// without an id is identified by a hash of its content.
     pub fn identity(&self, host: &str, record: &[u8]) -> Identity {
         if self.id.is_empty() {
             return Identity::of(host, self.stream, &record_digest(record), "");
@@ -59,23 +59,24 @@ impl Facts<'_> {
         Identity::of(host, self.stream, &self.id, &self.version)
     }
 
-    /// The console's id, else a hash of the content: the last part of a Kafka key.
+    /// Returns the console's id, else a hash of the content: the last part of a Kafka key.
     pub fn record_id(&self, record: &[u8]) -> Cow<'_, str> {
         if self.id.is_empty() { Cow::Owned(record_digest(record)) } else { Cow::Borrowed(&self.id) }
     }
 }
 
-/// The SHA-256 of the record's bytes without line breaks, in hex.
+/// Returns the SHA-256 of the record's bytes without line breaks, in hex.
 fn record_digest(record: &[u8]) -> String {
     hex::encode(Sha256::digest(compact(record)))
 }
 
-/// The record's bytes without any line breaks, which the identity of a record without an id is made of.
+/// Returns the record's bytes without any line breaks, which the identity of a record without an id is made of.
 fn compact(record: &[u8]) -> Cow<'_, [u8]> {
     rewrite_breaks(record, |_, _| {})
 }
 
-/// The record's bytes on one line, which `schema: raw` sends. A line break in a string is not JSON; it is escaped.
+/// Returns the record's bytes on one line, which `schema: raw` sends. A line break in a string is not JSON; it is
+/// escaped.
 pub fn one_line(record: &[u8]) -> Cow<'_, [u8]> {
     rewrite_breaks(record, |bytes, line_break| {
         bytes.extend_from_slice(if line_break == b'\n' { br"\n" } else { br"\r" });
@@ -182,7 +183,7 @@ pub fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a 
     }
 }
 
-/// The first value under `name` in an object, else nothing.
+/// Returns the first value under `name` in an object, else nothing.
 pub fn member<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
     let mut found: &[u8] = b"";
     for_each_entry(object, |key, value| {

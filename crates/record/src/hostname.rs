@@ -1,6 +1,6 @@
 //! The host of a console without its port, for fields of hosts.
 
-/// The console's name or address for fields of hosts, which have no port: that of `console.example:8443` is
+/// Returns the console's name or address for fields of hosts, which have no port: that of `console.example:8443` is
 /// `console.example`, that of `[2001:db8::1]:8443` is `2001:db8::1`. Identities have the host with its port.
 pub fn hostname(console_host: &str) -> &str {
     match console_host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -37,7 +37,7 @@ impl Identity {
         self.0
     }
 
-    /// The 32 hex digits.
+    /// Returns the 32 hex digits.
     pub fn hex(self) -> [u8; 32] {
         // Written for each event: formatting byte by byte takes ten times as long.
         let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
@@ -48,7 +48,7 @@ impl Identity {
         text
     }
 
-    /// The first 64 bits, which a position remembers.
+    /// Returns the first 64 bits, which a position remembers.
     pub fn key(self) -> u64 {
         let mut first = [0; 8];
         first.copy_from_slice(&self.0[..8]);

@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
         self.has_spaces
     }
 
-    /// The next byte that is not white space, without consuming it.
+    /// Returns the next byte that is not white space, without consuming it.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
         is_next
     }
 
-    /// The error for the current position.
+    /// Returns the error for the current position.
     pub fn syntax_error(&self) -> JsonError {
         if self.at >= self.bytes.len() { JsonError::Truncated(self.at) } else { JsonError::Unexpected(self.at) }
     }

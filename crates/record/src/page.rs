@@ -147,7 +147,7 @@ fn read_pagination<'a>(value: &'a [u8], page: &mut Page<'a>) {
     page.total_items = text("totalItems").and_then(|total| total.parse().ok());
 }
 
-/// The text of a scalar; `None` also if it is not UTF-8.
+/// Returns the text of a scalar; `None` also if it is not UTF-8.
 pub(super) fn text_of(value: &[u8]) -> Option<Cow<'_, str>> {
     std::str::from_utf8(value).ok().and_then(|text| Value::new(text).text())
 }

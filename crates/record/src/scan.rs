@@ -3,7 +3,7 @@
 
 use wide::u8x16;
 
-/// The position of the first quote, backslash or control character at or after `at`, else the length.
+/// Returns the position of the first quote, backslash or control character at or after `at`, else the length.
 #[inline]
 pub fn string_stop(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
@@ -25,7 +25,7 @@ pub fn string_stop(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The position after the string whose opening quote is at `at`; `None` if the string does not end.
+/// Returns the position after the string whose opening quote is at `at`; `None` if the string does not end.
 #[inline]
 pub fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
@@ -39,7 +39,7 @@ pub fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The position of the first byte at or after `at` that is not white space.
+/// Returns the position of the first byte at or after `at` that is not white space.
 #[inline]
 pub(super) fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\t' | b'\r') = bytes.get(at) {
@@ -48,7 +48,8 @@ pub(super) fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The position after the value that begins at `at`, by strings and brackets alone; `None` if the value does not end.
+/// Returns the position after the value that begins at `at`, by strings and brackets alone; `None` if the value does
+/// not end.
 pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => return string_end(bytes, at),
@@ -72,7 +73,7 @@ pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     blocks.end_in(&last).map(|end| at + chunks.len() * 64 + end)
 }
 
-/// A bit for each byte of the block that is a quote or a backslash, the lowest for the first.
+/// Returns a bit for each byte of the block that is a quote or a backslash, the lowest for the first.
 #[inline]
 pub fn quotes_and_backslashes(block: &[u8; 64]) -> u64 {
     let mut stops = 0;
@@ -97,7 +98,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// The position in this block after the bracket that closes the first one.
+    /// Returns the position in this block after the bracket that closes the first one.
     #[inline]
     fn end_in(&mut self, block: &[u8; 64]) -> Option<usize> {
         let mut quotes = 0;
@@ -140,7 +141,7 @@ impl Blocks {
         None
     }
 
-    /// The bytes that a backslash escapes.
+    /// Returns the bytes that a backslash escapes.
     #[inline]
     fn escaped(&mut self, backslashes: u64) -> u64 {
         let mut escaped = std::mem::take(&mut self.escapes_first);
@@ -158,7 +159,8 @@ impl Blocks {
     }
 }
 
-/// The bits from each odd one on, up to the even one that follows it: what is between quotes, with the opening one.
+/// Returns the bits from each odd one on, up to the even one that follows it: what is between quotes, with the opening
+/// one.
 #[inline]
 fn between(quotes: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].into_iter().fold(quotes, |bits, shift| bits ^ (bits << shift))
@@ -214,7 +216,7 @@ mod tests {
         }
     }
 
-    /// The end of a value, found byte by byte.
+    /// Returns the end of a value, found byte by byte.
     fn end_by_byte(bytes: &[u8], mut at: usize) -> Option<usize> {
         let mut depth = 0;
         let mut in_string = false;

@@ -19,7 +19,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The query parameter that narrows a request to ids of this level.
+    /// Returns the query parameter that narrows a request to ids of this level.
     pub const fn parameter(self) -> &'static str {
         match self {
             Self::Account => "accountIds",

@@ -73,7 +73,7 @@ impl<R: BufRead> RecordSplitter<R> {
         Self { input, stream, text: Vec::new(), ahead: None, records: VecDeque::new(), lines: 0, offset: 0, counted: 0 }
     }
 
-    /// The next record; `None` at the end.
+    /// Returns the next record; `None` at the end.
     ///
     /// # Errors
     /// When the input cannot be read, or a place in it is neither a record nor an array or page of records.
@@ -184,7 +184,7 @@ impl<R: BufRead> RecordSplitter<R> {
         self.records.push_back(start..self.text.trim_ascii_end().len());
     }
 
-    /// Whether an object without an end begins as a page does. Its first key may be on another line.
+    /// Returns whether an object without an end begins as a page does. Its first key may be on another line.
     fn begins_page(&mut self, start: usize) -> io::Result<bool> {
         let inside = start + 1;
         loop {
@@ -198,7 +198,7 @@ impl<R: BufRead> RecordSplitter<R> {
         Ok(key_end.is_some_and(|end| is_page_key(&self.text[key + 1..end - 1])))
     }
 
-    /// Whether the record in `text`, which has no end, goes on after it: no record begins on the next line.
+    /// Returns whether the record in `text`, which has no end, goes on after it: no record begins on the next line.
     fn goes_on(&mut self) -> io::Result<bool> {
         let is_one_line = self.text.trim_ascii_end().len() <= memchr::memchr(b'\n', &self.text).unwrap_or(usize::MAX);
         let mut ahead = Vec::new();

@@ -94,7 +94,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The name, as the console writes it.
+    /// Returns the name, as the console writes it.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Value(name, _) | Self::Object(name, _) => name,

@@ -47,7 +47,7 @@ impl Timestamp {
         Self(self.0.div_euclid(step) * step)
     }
 
-    /// The time of the system clock.
+    /// Returns the time of the system clock.
     pub fn now() -> Self {
         Self::from(std::time::SystemTime::now())
     }
@@ -62,7 +62,7 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// The duration from `earlier` to `self`; zero if `self` is not later.
+    /// Returns the duration from `earlier` to `self`; zero if `self` is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -110,8 +110,8 @@ impl Timestamp {
     }
 }
 
-/// A fast path for the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which every
-/// record has several times. `None` leaves the text to the general parser.
+/// Returns a fast path for the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which
+/// every record has several times. `None` leaves the text to the general parser.
 fn parse_plain(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
         text.get(from..to)?.iter().try_fold(0_i64, |number, byte| {

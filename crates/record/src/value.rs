@@ -41,31 +41,31 @@ impl<'a> Value<'a> {
         Self { raw, slot: 0 }
     }
 
-    /// The value of the field with this number.
+    /// Returns the value of the field with this number.
     #[inline]
     pub(crate) const fn of_field(raw: &'a str, slot: u16) -> Self {
         Self { raw, slot }
     }
 
-    /// The number of its field in the record; 0 if it is no field's value.
+    /// Returns the number of its field in the record; 0 if it is no field's value.
     #[inline]
     pub const fn slot(self) -> u16 {
         self.slot
     }
 
-    /// The value without its number: who uses it leaves the field for others.
+    /// Returns the value without its number: who uses it leaves the field for others.
     #[inline]
     pub const fn kept(self) -> Self {
         Self { slot: 0, ..self }
     }
 
-    /// The JSON text as received.
+    /// Returns the JSON text as received.
     #[inline]
     pub const fn raw(self) -> &'a str {
         self.raw
     }
 
-    /// The type, judged by the first byte.
+    /// Returns the type, judged by the first byte.
     #[inline]
     pub fn kind(self) -> Kind {
         match self.raw.as_bytes().first() {
@@ -89,7 +89,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text of a scalar, escaped as received; `None` as for [`Value::text`].
+    /// Returns the text of a scalar, escaped as received; `None` as for [`Value::text`].
     #[inline]
     pub fn escaped(self) -> Option<Escaped<'a>> {
         match self.kind() {
@@ -102,28 +102,28 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text of a scalar: a string without quotes and escapes, the digits of a number, or `true` or `false`.
+    /// Returns the text of a scalar: a string without quotes and escapes, the digits of a number, or `true` or `false`.
     /// `None` for empty values, arrays and objects.
     #[inline]
     pub fn text(self) -> Option<Cow<'a, str>> {
         self.escaped().map(Escaped::decode)
     }
 
-    /// The elements of an array; nothing for other types.
+    /// Returns the elements of an array; nothing for other types.
     #[inline]
     pub fn elements(self) -> Elements<'a> {
         let at = if self.kind() == Kind::Array { 1 } else { self.raw.len() };
         Elements { raw: self.raw, at }
     }
 
-    /// The entries of an object in source order; nothing for other types.
+    /// Returns the entries of an object in source order; nothing for other types.
     #[inline]
     pub fn entries(self) -> Entries<'a> {
         let at = if self.kind() == Kind::Object { 1 } else { self.raw.len() };
         Entries { raw: self.raw, at }
     }
 
-    /// The first value under `name` in an object, else an absent value.
+    /// Returns the first value under `name` in an object, else an absent value.
     #[inline]
     pub fn get(self, name: &str) -> Value<'a> {
         self.entries().find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default()
@@ -141,7 +141,7 @@ impl<'a> Escaped<'a> {
         Self(text)
     }
 
-    /// The text between the quotes.
+    /// Returns the text between the quotes.
     #[inline]
     pub const fn raw(self) -> &'a str {
         self.0
@@ -171,13 +171,13 @@ impl<'a> Escaped<'a> {
         Some((Self(&self.0[..at]), Self(&self.0[at + 2..])))
     }
 
-    /// The text after the last `\` or `/`: the file name of a path.
+    /// Returns the text after the last `\` or `/`: the file name of a path.
     #[inline]
     pub fn last_segment(self) -> Self {
         separators(self.0).last().map_or(self, |(_, end)| Self(&self.0[end..]))
     }
 
-    /// The parts of a list, trimmed; `separator` is not a quote, a backslash or an escaped character.
+    /// Returns the parts of a list, trimmed; `separator` is not a quote, a backslash or an escaped character.
     pub fn split(self, separator: char) -> impl Iterator<Item = Self> {
         self.0.split(separator).map(|part| Self(part.trim())).filter(|part| !part.0.is_empty())
     }
@@ -234,7 +234,7 @@ pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The character that `escape` begins with, and the length of its escape in bytes.
+/// Returns the character that `escape` begins with, and the length of its escape in bytes.
 fn unescape_one(escape: &str) -> (char, usize) {
     let character = match escape.as_bytes().get(1) {
         Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
@@ -307,7 +307,7 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The key whose opening quote is at `at`, and the position after it.
+    /// Returns the key whose opening quote is at `at`, and the position after it.
     #[inline]
     fn key(&self, at: usize) -> Option<(Cow<'a, str>, usize)> {
         let bytes = self.raw.as_bytes();

@@ -54,7 +54,8 @@ fn is_hidden(c: char) -> bool {
         )
 }
 
-/// The beginning of a foreign text on one line: characters that are not [`visible`], and line breaks, become blanks.
+/// Returns the beginning of a foreign text on one line: characters that are not [`visible`], and line breaks, become
+/// blanks.
 pub fn excerpt(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || is_hidden(c)).filter(|word| !word.is_empty());
     let mut line = String::new();

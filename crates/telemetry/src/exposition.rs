@@ -127,7 +127,7 @@ const FAMILIES: &[Family] = &[
 const CHUNK_BYTES: usize = 32 * 1024;
 
 impl Telemetry {
-    /// The text of a scrape in chunks.
+    /// Returns the text of a scrape in chunks.
     pub fn exposition(self: Arc<Self>, now: Timestamp) -> impl Iterator<Item = String> + Send + 'static {
         let process = self.process().text();
         let lanes = self.pipelines().values().flat_map(Pipeline::running).cloned().collect();

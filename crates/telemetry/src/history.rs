@@ -43,7 +43,7 @@ impl History {
     /// Samples that memory is reserved for at a time: an hour.
     const GROWTH: usize = 12;
 
-    /// The number of the step that `now` is in.
+    /// Returns the number of the step that `now` is in.
     pub(super) fn step(now: Timestamp) -> i64 {
         now.micros().div_euclid(i64::try_from(Self::STEP.as_micros()).unwrap_or(i64::MAX))
     }
@@ -78,7 +78,7 @@ impl History {
         });
     }
 
-    /// The oldest sample first.
+    /// Returns the oldest sample first.
     pub(super) fn samples(&self) -> Vec<HistorySample> {
         let end = Timestamp::from_micros(self.last.saturating_mul(Self::STEP.as_micros() as i64));
         let count = self.samples.len();

@@ -38,7 +38,7 @@ impl LabelCount {
 }
 
 impl CountedLabels {
-    /// A name that is given twice counts once.
+    /// Returns a name that is given twice counts once.
     pub fn new(mut names: Vec<String>) -> Self {
         names.sort_unstable();
         names.dedup();

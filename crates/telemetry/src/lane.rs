@@ -42,7 +42,7 @@ pub enum SkipReason {
 impl SkipReason {
     pub const ALL: [Self; 4] = [Self::Filtered, Self::Duplicate, Self::Unchanged, Self::Remap];
 
-    /// The reason in words, for tables and summaries.
+    /// Returns the reason in words, for tables and summaries.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Filtered => "filtered",
@@ -52,7 +52,7 @@ impl SkipReason {
         }
     }
 
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Filtered => "filtered",
@@ -294,7 +294,7 @@ struct RepairText {
 }
 
 impl LaneMetrics {
-    /// All counters are zero, the state is `Starting`.
+    /// Returns all counters are zero, the state is `Starting`.
     pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
         let mut labels = String::new();
         for (name, text) in [("pipeline", pipeline), ("stream", stream.name()), ("sink", sink)] {
@@ -341,7 +341,7 @@ impl LaneMetrics {
         self.sink_latency.requests(now).mean()
     }
 
-    /// The command that makes the lane's next attempt now, if the lane fails and waits long for that.
+    /// Returns the command that makes the lane's next attempt now, if the lane fails and waits long for that.
     pub fn retry_command_while_waiting(&self, now: Timestamp) -> Option<String> {
         let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
         let waits = !self.state().is_up() && self.next_attempt().is_some_and(is_long);
@@ -353,7 +353,7 @@ impl LaneMetrics {
         Some(self.retry_command.get()?.for_lane(&self.pipeline, self.stream, &self.sink))
     }
 
-    /// The labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.
+    /// Returns the labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.
     pub(super) fn labels(&self) -> &str {
         &self.labels
     }
@@ -369,12 +369,12 @@ impl LaneMetrics {
         self.skipped[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The sum over all reasons.
+    /// Returns the sum over all reasons.
     pub fn skipped_total(&self) -> u64 {
         self.skipped_by_reason().map(|(_, count)| count).sum()
     }
 
-    /// The label of each reason and its count.
+    /// Returns the label of each reason and its count.
     pub fn skipped_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
         SkipReason::ALL.into_iter().map(|reason| (reason.label(), self.skipped(reason)))
     }
@@ -415,7 +415,7 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map(|rare| rare.sink_warnings.counts().collect()).unwrap_or_default()
     }
 
-    /// The time and the text of the last one.
+    /// Returns the time and the text of the last one.
     pub fn last_sink_warning(&self) -> Option<(Timestamp, String)> {
         self.rare.lock().as_ref()?.sink_warnings.last()
     }
@@ -458,7 +458,7 @@ impl LaneMetrics {
         }
     }
 
-    /// The time and the reason of the last failure of the user's program.
+    /// Returns the time and the reason of the last failure of the user's program.
     pub fn last_remap_error(&self) -> Option<(Timestamp, String)> {
         let rare = self.rare.lock();
         let rare = rare.as_ref().filter(|rare| !rare.remap_error.is_empty())?;
@@ -473,7 +473,7 @@ impl LaneMetrics {
         *known = Some((first.min(record), last.max(record)));
     }
 
-    /// The times of the earliest and the latest record of [`Self::forwarded_unchanged`].
+    /// Returns the times of the earliest and the latest record of [`Self::forwarded_unchanged`].
     pub fn unchanged_records(&self) -> Option<(Timestamp, Timestamp)> {
         self.rare.lock().as_ref()?.unchanged_records
     }
@@ -564,7 +564,7 @@ impl LaneMetrics {
         *self.snapshot.lock() = Some(Box::new((time, records)));
     }
 
-    /// The last complete snapshot: its time and its number of records.
+    /// Returns the last complete snapshot: its time and its number of records.
     pub fn snapshot(&self) -> Option<(Timestamp, u64)> {
         self.snapshot.lock().as_deref().copied()
     }
@@ -585,7 +585,7 @@ impl LaneMetrics {
         self.lag_since().map(|time| now.since(time))
     }
 
-    /// The time that [`Self::lag`] counts from.
+    /// Returns the time that [`Self::lag`] counts from.
     pub fn lag_since(&self) -> Option<Timestamp> {
         self.complete_until().filter(|time| time.micros() > 0)
     }
@@ -627,7 +627,8 @@ impl LaneMetrics {
         self.history.lock().failed_again(now);
     }
 
-    /// The lane waits for its turn within the request limit that `lanes` lanes share, until the guard is dropped.
+    /// Returns the lane waits for its turn within the request limit that `lanes` lanes share, until the guard is
+    /// dropped.
     pub fn begin_limit_wait(&self, now: Timestamp, lanes: Arc<AtomicUsize>) -> LimitWaitGuard<'_> {
         *self.limit_wait.lock() = Some(Box::new(LimitWait { since: now, lanes }));
         LimitWaitGuard(self)
@@ -667,12 +668,12 @@ impl LaneMetrics {
         self.history.lock().token_problem
     }
 
-    /// The last error and when it occurred.
+    /// Returns the last error and when it occurred.
     pub fn last_error(&self) -> Option<(Timestamp, String)> {
         self.history.lock().errors.last().map(|error| (error.time, error.text.to_string()))
     }
 
-    /// The last errors, the oldest first.
+    /// Returns the last errors, the oldest first.
     pub fn recent_errors(&self) -> Vec<RecentError> {
         self.history.lock().errors.clone()
     }

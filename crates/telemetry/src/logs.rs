@@ -171,7 +171,7 @@ impl Visit for MemberWriter<'_> {
 /// Bytes of a field that are logged.
 const MAX_FIELD: usize = 16 * 1024;
 
-/// The beginning of a text that is too long for a log.
+/// Returns the beginning of a text that is too long for a log.
 fn beginning(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_FIELD {
         return Cow::Borrowed(text);
@@ -217,7 +217,7 @@ impl Visit for TextWriter<'_> {
     }
 }
 
-/// The fields of `members`, which [`JsonMembers`] wrote.
+/// Returns the fields of `members`, which [`JsonMembers`] wrote.
 fn parse_fields(members: &str) -> Result<Map<String, Value>, fmt::Error> {
     serde_json::from_str(&format!("{{{}}}", members.trim_start_matches(','))).map_err(|_| fmt::Error)
 }

@@ -86,7 +86,7 @@ impl Default for LogLines {
 }
 
 impl LogLines {
-    /// The number of changes that were not logged before this one; `None` if this one is not logged either.
+    /// Returns the number of changes that were not logged before this one; `None` if this one is not logged either.
     fn take(&mut self, now: Timestamp) -> Option<u64> {
         let earned = now.since(self.added).as_secs() / LINE_PERIOD.as_secs();
         if earned > 0 {
@@ -202,7 +202,7 @@ impl Meter {
         }
     }
 
-    /// The type of the lane's sink.
+    /// Returns the type of the lane's sink.
     pub fn sink_type(&self) -> &str {
         &self.sink_type
     }
@@ -282,7 +282,7 @@ impl Meter {
         self.telemetry.set_token_expiry(&self.metrics.pipeline, expires);
     }
 
-    /// The last value of [`Self::token_expires`] from any lane of the pipeline.
+    /// Returns the last value of [`Self::token_expires`] from any lane of the pipeline.
     pub fn known_token_expiry(&self) -> Option<Timestamp> {
         self.telemetry.token_expiry(&self.metrics.pipeline)
     }

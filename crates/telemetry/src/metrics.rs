@@ -13,7 +13,7 @@ pub enum MetricType {
 }
 
 impl MetricType {
-    /// The word after `# TYPE`.
+    /// Returns the word after `# TYPE`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -35,7 +35,7 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// The name as a scrape shows it.
+    /// Returns the name as a scrape shows it.
     pub fn full_name(&self) -> String {
         format!("{METRIC_PREFIX}{}", self.name)
     }

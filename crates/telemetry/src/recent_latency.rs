@@ -37,7 +37,7 @@ impl RecentLatency {
         halves.now.seconds += took.as_secs_f32();
     }
 
-    /// The requests of the last minute, or of its last half.
+    /// Returns the requests of the last minute, or of its last half.
     pub fn requests(&self, now: Timestamp) -> RequestTimes {
         let halves = self.0.lock().as_deref().map(|halves| halves.at(now)).unwrap_or_default();
         halves.now.and(halves.before)

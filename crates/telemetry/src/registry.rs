@@ -29,7 +29,7 @@ pub enum PipelineState {
 }
 
 impl PipelineState {
-    /// The name on the status page and in `/api/v1/lanes`.
+    /// Returns the name on the status page and in `/api/v1/lanes`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -59,7 +59,7 @@ pub struct FileStatus {
 }
 
 impl FileStatus {
-    /// The status of a pipeline whose file is gone.
+    /// Returns the status of a pipeline whose file is gone.
     pub fn removed(pipeline: String, problem: String) -> Self {
         let state = PipelineState::Removed;
         Self { pipeline, state, shard: None, problem: Some(problem), warnings: Vec::new(), generation: None }
@@ -88,7 +88,7 @@ pub struct ClusterView {
 }
 
 impl ClusterView {
-    /// The worker that holds a shard; `None` during a handover.
+    /// Returns the worker that holds a shard; `None` during a handover.
     pub fn holder(&self, shard: u32) -> Option<&str> {
         let holder = self.workers.iter().find(|(_, shards)| shards.contains(&shard));
         holder.map(|(worker, _)| worker.as_str())
@@ -138,7 +138,7 @@ impl Display for NewTokenProblem {
 }
 
 impl NewTokenProblem {
-    /// The reason of a condition.
+    /// Returns the reason of a condition.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Refused => "NewTokenRefused",
@@ -251,8 +251,8 @@ impl Telemetry {
         &self.health
     }
 
-    /// The counters of the lane with this name, in state `Starting`. If the lane existed before, its counters continue,
-    /// so that no counter decreases over a reload.
+    /// Returns the counters of the lane with this name, in state `Starting`. If the lane existed before, its counters
+    /// continue, so that no counter decreases over a reload.
     pub fn start_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Arc<LaneMetrics> {
         let mut pipelines = self.pipelines.write();
         let lanes = &mut pipelines.entry(pipeline.to_owned()).or_default().lanes;
@@ -277,7 +277,7 @@ impl Telemetry {
         }
     }
 
-    /// The lane with this name, if it runs.
+    /// Returns the lane with this name, if it runs.
     pub fn lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Option<Arc<LaneMetrics>> {
         let pipelines = self.pipelines.read();
         let named = |lane: &&RegisteredLane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
@@ -292,14 +292,14 @@ impl Telemetry {
         }
     }
 
-    /// The lanes of a pipeline that run, sorted by stream and sink.
+    /// Returns the lanes of a pipeline that run, sorted by stream and sink.
     pub fn lanes_of(&self, pipeline: &str) -> Vec<Arc<LaneMetrics>> {
         let pipelines = self.pipelines.read();
         let lanes = pipelines.get(pipeline).map(|pipeline| pipeline.lanes.as_slice()).unwrap_or_default();
         lanes.iter().filter(|lane| lane.running).map(|lane| lane.metrics.clone()).collect()
     }
 
-    /// All lanes that run.
+    /// Returns all lanes that run.
     pub fn running_lanes(&self) -> Vec<Arc<LaneMetrics>> {
         self.pipelines.read().values().flat_map(Pipeline::running).cloned().collect()
     }
@@ -376,7 +376,7 @@ impl Telemetry {
         }
     }
 
-    /// Number of pipelines with a [`TokenStatus::new_token`].
+    /// Returns the number of pipelines with a [`TokenStatus::new_token`].
     pub fn unused_tokens(&self) -> usize {
         self.pipelines.read().values().filter(|pipeline| pipeline.token.new_token.is_some()).count()
     }
@@ -400,7 +400,7 @@ impl Telemetry {
         }
     }
 
-    /// The last hours of a pipeline, the oldest sample first; empty if it does not run here.
+    /// Returns the last hours of a pipeline, the oldest sample first; empty if it does not run here.
     pub fn history(&self, pipeline: &str) -> Vec<HistorySample> {
         self.pipelines.read().get(pipeline).map(|pipeline| pipeline.history.samples()).unwrap_or_default()
     }
@@ -456,7 +456,7 @@ impl Pipeline {
         self.history.push(step, delivered, lag);
     }
 
-    /// The lanes that sums are made of: every lane that ever ran, as long as one still runs.
+    /// Returns the lanes that sums are made of: every lane that ever ran, as long as one still runs.
     pub(super) fn summed(&self) -> impl Iterator<Item = &LaneMetrics> {
         let any = self.lanes.iter().any(|lane| lane.running);
         self.lanes.iter().filter(move |_| any).map(|lane| &*lane.metrics)

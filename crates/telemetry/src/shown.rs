@@ -33,7 +33,7 @@ macro_rules! states {
             /// them.
             pub const NAMES: [&'static str; [$($name,)*].len()] = [$($name,)*];
 
-            /// The name on the status page and in `/api/v1/lanes`.
+            /// Returns the name on the status page and in `/api/v1/lanes`.
             pub const fn name(&self) -> &'static str {
                 match self.kind {
                     $(LaneStateKind::$kind { .. } => $name,)*
@@ -81,7 +81,7 @@ pub enum Misconfiguration {
 }
 
 impl Misconfiguration {
-    /// The name in logs and as the reason of conditions.
+    /// Returns the name in logs and as the reason of conditions.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Failed(kind) => kind.name(),
@@ -101,7 +101,7 @@ impl LaneState {
         Self { kind, error: Some(error.into()) }
     }
 
-    /// The state that a failure on this side causes.
+    /// Returns the state that a failure on this side causes.
     pub fn of(side: Side, failure: &Failure) -> Self {
         use LaneStateKind::{ConsoleFailing, ConsoleRefused, SinkFailing, SinkRefused, Stopped, WaitingForClock};
         let kind = match (side, failure.kind) {
@@ -116,7 +116,7 @@ impl LaneState {
         Self::new(kind, &failure.reason)
     }
 
-    /// The state of a lane that cannot go on by itself, or whose checkpoint cannot be claimed.
+    /// Returns the state of a lane that cannot go on by itself, or whose checkpoint cannot be claimed.
     fn halted(failure: &Failure) -> Self {
         Self::new(LaneStateKind::misconfigured(failure.kind, LaneStateKind::Stopped), &failure.reason)
     }
@@ -137,7 +137,7 @@ impl LaneState {
         matches!(self.kind, Starting | Running | Renamed | Done)
     }
 
-    /// The reason in one word, where the state has several.
+    /// Returns the reason in one word, where the state has several.
     pub const fn reason(&self) -> Option<&'static str> {
         match self.kind {
             LaneStateKind::Misconfigured(reason) => Some(reason.name()),

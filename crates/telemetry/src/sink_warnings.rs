@@ -26,12 +26,12 @@ impl SinkWarnings {
         replace_if_different(&mut known.text, text)
     }
 
-    /// The number of batches by reason.
+    /// Returns the number of batches by reason.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(reason, known)| (*reason, known.batches))
     }
 
-    /// The time and the text of the last warning of any reason.
+    /// Returns the time and the text of the last warning of any reason.
     pub(super) fn last(&self) -> Option<(Timestamp, String)> {
         let last = self.0.values().max_by_key(|reason| reason.last)?;
         Some((last.last, last.text.clone()))

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The directory `name` of the cache, which `make` has filled; or why there is none.
+/// Returns the directory `name` of the cache, which `make` has filled; or why there is none.
 pub fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
     let cache = match std::env::var_os("S1_FORWARDER_TEST_CACHE") {
         Some(cache) => PathBuf::from(cache),
@@ -34,7 +34,7 @@ pub fn servers_wanted() -> Result<(), String> {
     }
 }
 
-/// Whether these programs are installed and wanted; `version` is what makes one print its version.
+/// Returns whether these programs are installed and wanted; `version` is what makes one print its version.
 pub fn installed(tools: &[&str], version: &str) -> Result<(), String> {
     servers_wanted()?;
     for tool in tools {

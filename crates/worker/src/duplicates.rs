@@ -24,9 +24,9 @@ pub struct Duplicate {
     pub shown: Option<LaneId>,
 }
 
-/// The lanes that are a duplicate of another one: console, stream and destination are equal, and the scope of one lane
-/// is or contains that of the other, as far as the files say it. `pipelines` are sorted by name. Paused ones do not
-/// count. With `reads_secrets` this may block.
+/// Returns the lanes that are a duplicate of another one: console, stream and destination are equal, and the scope of
+/// one lane is or contains that of the other, as far as the files say it. `pipelines` are sorted by name. Paused ones
+/// do not count. With `reads_secrets` this may block.
 pub fn find_duplicates(
     pipelines: &[Arc<Pipeline>],
     tenants: &TenantRules,
@@ -75,8 +75,8 @@ pub struct OtherVersion {
     pub of: (String, String),
 }
 
-/// The sinks that write to the place of an earlier one whose events are of another version of OCSF. `pipelines` are
-/// sorted by name. With `reads_secrets` this may block.
+/// Returns the sinks that write to the place of an earlier one whose events are of another version of OCSF. `pipelines`
+/// are sorted by name. With `reads_secrets` this may block.
 pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> Vec<OtherVersion> {
     let hasher = DestinationHasher::new(reads_secrets);
     let shared = SharedSinkResources::default();
@@ -225,7 +225,7 @@ fn others<'a, 'b>(
     others
 }
 
-/// The first of some lanes, and the first one of another pipeline.
+/// Returns the first of some lanes, and the first one of another pipeline.
 fn first_two(of: &[usize], lanes: &[LaneDestination]) -> Vec<usize> {
     let first = of.iter().min().copied();
     let is_of_another = |lane: &&usize| first.is_some_and(|first| lanes[first].member != lanes[**lane].member);
@@ -233,7 +233,7 @@ fn first_two(of: &[usize], lanes: &[LaneDestination]) -> Vec<usize> {
     first.into_iter().chain(second).collect()
 }
 
-/// The pairs of different scopes of which the first contains the second.
+/// Returns the pairs of different scopes of which the first contains the second.
 fn containing(scopes: &[&Scope<'_>]) -> Vec<(usize, usize)> {
     let mut with_id: HashMap<(usize, &Id), Vec<usize>> = HashMap::new();
     let mut whole: HashMap<DestinationId, usize> = HashMap::new();

@@ -97,7 +97,7 @@ impl Worker {
         Self::open(options, telemetry).await?.start().await
     }
 
-    /// The first step of [`Self::start`]: opens the state, and acquires its lock if it has one.
+    /// Returns the first step of [`Self::start`]: opens the state, and acquires its lock if it has one.
     ///
     /// # Errors
     /// If the state cannot be used.

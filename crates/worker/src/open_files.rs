@@ -28,8 +28,8 @@ pub(super) fn limit() -> Option<usize> {
     usize::try_from(getrlimit(Resource::Nofile).current?).ok()
 }
 
-/// The open files that these lanes may need when none of them is busy: a connection to each console, one for each sink
-/// of a pipeline, and others.
+/// Returns the open files that these lanes may need when none of them is busy: a connection to each console, one for
+/// each sink of a pipeline, and others.
 pub(super) fn needed<'a>(lanes: impl Iterator<Item = &'a LaneSpec>) -> usize {
     let mut consoles = HashSet::new();
     let mut sinks = HashSet::new();

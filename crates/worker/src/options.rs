@@ -76,7 +76,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
 const DEAD_LETTERS: &str = "dead-letters";
 
 impl Options {
-    /// The flags of a command that uses the same state as this process.
+    /// Returns the flags of a command that uses the same state as this process.
     pub fn state_flags(&self) -> String {
         let state = quoted(&match &self.state {
             StoreLocation::File(directory) => {
@@ -92,7 +92,7 @@ impl Options {
         format!(" --state {state}{instance}")
     }
 
-    /// The flags of a command that reads pipeline files as this process does.
+    /// Returns the flags of a command that reads pipeline files as this process does.
     pub fn file_flags(&self) -> String {
         let defaults = self.files.defaults.as_ref().map(|file| absolute(file).unwrap_or_else(|_| file.clone()));
         defaults.map_or(String::new(), |file| format!(" --defaults {}", quoted(&file.display().to_string())))
@@ -134,7 +134,7 @@ impl Options {
         self.state.open(&self.instance, Access::Read, area).await
     }
 
-    /// The location of dead letters: the configured one, else next to the state.
+    /// Returns the location of dead letters: the configured one, else next to the state.
     pub fn dead_letters(&self) -> Option<StoreLocation> {
         let default = || match &self.state {
             StoreLocation::File(directory) => Some(StoreLocation::File(directory.join(DEAD_LETTERS))),

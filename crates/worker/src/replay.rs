@@ -365,8 +365,8 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// The generation of the ledger that has accounted for a dead letter. `None` if it is a ledger of counted records
-    /// that does not sum up what was delivered, or none has accounted for it.
+    /// Returns the generation of the ledger that has accounted for a dead letter. `None` if it is a ledger of counted
+    /// records that does not sum up what was delivered, or none has accounted for it.
     async fn generation_of(&mut self, replayed: &Replayed) -> Result<Option<u64>, VerifyError> {
         let checkpoint = match self.checkpoints.get(&replayed.lane) {
             Some(known) => known,
@@ -471,8 +471,8 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-/// The events of a batch that the sink has acknowledged, if the ledger of the lane has its records. `stored` has the
-/// time of each dead letter. `dead_lettered` are dead letters again.
+/// Returns the events of a batch that the sink has acknowledged, if the ledger of the lane has its records. `stored`
+/// has the time of each dead letter. `dead_lettered` are dead letters again.
 fn delivered(
     lane: &LaneId,
     batch: &Batch,

@@ -103,7 +103,7 @@ impl Reporter {
         Ok(lanes.values().sum())
     }
 
-    /// The command that lists all dead letters.
+    /// Returns the command that lists all dead letters.
     pub fn list_dead_letters(&self) -> String {
         self.dead_letters.list_command()
     }

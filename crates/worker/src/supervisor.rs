@@ -279,7 +279,7 @@ impl Supervisor {
         }
     }
 
-    /// The state of a valid pipeline, and its shard if several workers share the pipelines.
+    /// Returns the state of a valid pipeline, and its shard if several workers share the pipelines.
     fn place(&self, pipeline: &Pipeline) -> (PipelineState, Option<u32>) {
         let state = match self.pipelines.contains_key(&pipeline.name) {
             _ if !pipeline.enabled => PipelineState::Paused,

@@ -169,8 +169,8 @@ impl Warnings {
         }
     }
 
-    /// The token of a pipeline sees the scope, or may not say so. Logs and returns what to do about what it did not
-    /// see, of a stream or of all.
+    /// Returns the token of a pipeline sees the scope, or may not say so. Logs and returns what to do about what it did
+    /// not see, of a stream or of all.
     pub fn clear_unseen(
         &self,
         pipeline: &str,

@@ -96,7 +96,7 @@ async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> 
     }
 }
 
-/// All records of the stream in the pipeline's scope.
+/// Returns all records of the stream in the pipeline's scope.
 async fn count(client: &Client, pull: &PullSettings) -> Result<u64, ConsoleError> {
     let window = Window { from: Timestamp::default(), to: client.latest_time(), time: TimeField::Creation };
     pull.count(client, window, None).await
@@ -114,7 +114,7 @@ fn counted(subject: &str, count: Result<u64, ConsoleError>, settings: &ConsoleSe
     }
 }
 
-/// The proxy on the way to the console. An operator may not know of one that the environment names.
+/// Returns the proxy on the way to the console. An operator may not know of one that the environment names.
 fn via(proxy: &UsedProxy, reached: &Result<Reached, ReachError>) -> Finding {
     let detail = format!("{proxy} on the way to the console");
     match reached {
@@ -144,7 +144,7 @@ fn read_tokens(settings: &ConsoleSettings) -> Result<(), SecretError> {
     settings.token.iter().try_for_each(|token| token.read_token().map(drop))
 }
 
-/// The error is the finding for a token that the console refuses.
+/// Returns the error is the finding for a token that the console refuses.
 async fn token(client: &Client) -> Result<Finding, Finding> {
     let mut finding = match client.token_expiry().await {
         Ok(expiry) => {

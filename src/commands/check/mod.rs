@@ -46,7 +46,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// A check of one file.
+    /// Returns a check of one file.
     pub(super) fn of_file(file: PathBuf, offline: bool, format: Format) -> Self {
         Self { files: FileArgs::of_file(file), offline, settings: false, format }
     }

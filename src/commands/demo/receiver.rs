@@ -85,7 +85,7 @@ impl Receiver {
         first
     }
 
-    /// The number of received events, and of distinct ones.
+    /// Returns the number of received events, and of distinct ones.
     pub(super) fn counts(&self) -> (u64, u64) {
         let received = self.received.lock();
         (received.events, received.distinct.len() as u64)

@@ -29,7 +29,7 @@ pub(super) struct Example {
 }
 
 impl Example {
-    /// The example of a sink type, without further sinks.
+    /// Returns the example of a sink type, without further sinks.
     pub fn of(sink_type: &str) -> Option<Self> {
         let (_, text) = EXAMPLES.iter().find(|(name, _)| *name == sink_type)?;
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -48,7 +48,7 @@ impl Example {
         self.lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
-    /// The keys of the sink up to the first blank line, with their values in YAML.
+    /// Returns the keys of the sink up to the first blank line, with their values in YAML.
     pub fn keys(&self) -> Vec<(String, String)> {
         let first = self.lines[self.sink..].iter().take_while(|line| !line.is_empty());
         let pairs = first.filter_map(|line| {
@@ -59,7 +59,7 @@ impl Example {
         pairs.collect()
     }
 
-    /// The value of a key of the sink, in YAML.
+    /// Returns the value of a key of the sink, in YAML.
     pub fn value(&self, key: &str) -> Option<String> {
         self.keys().into_iter().find(|(found, _)| found == key).map(|(_, value)| value)
     }
@@ -94,7 +94,7 @@ impl Example {
         self
     }
 
-    /// The streams that it pulls.
+    /// Returns the streams that it pulls.
     pub fn stream_names(&self) -> Vec<Stream> {
         let lines = self.lines.iter().skip_while(|line| !line.starts_with("streams:")).skip(1);
         let names = lines.take_while(|line| line.starts_with(' ')).filter_map(|line| line.trim().split_once(':'));
@@ -126,7 +126,7 @@ impl Example {
     }
 }
 
-/// The path in `{ file: PATH }`, also within another mapping.
+/// Returns the path in `{ file: PATH }`, also within another mapping.
 pub(super) fn file_of(value: &str) -> Option<&str> {
     let (_, rest) = value.split_once("{ file: ")?;
     Some(rest.split_once('}')?.0.trim())
@@ -151,7 +151,7 @@ fn with_comment(line: String, comment: &str) -> String {
     }
 }
 
-/// A text in YAML, in quotes if it needs them.
+/// Returns a text in YAML, in quotes if it needs them.
 fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
     if text.bytes().all(is_plain) && !text.starts_with('-') {

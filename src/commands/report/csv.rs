@@ -56,7 +56,7 @@ impl Output for Csv {
     }
 }
 
-/// A cell with words. One that begins as a formula does gets an apostrophe, which spreadsheets do not show.
+/// Returns a cell with words. One that begins as a formula does gets an apostrophe, which spreadsheets do not show.
 fn text(words: &str) -> String {
     if words.is_empty() {
         return String::new();

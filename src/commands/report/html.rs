@@ -115,7 +115,7 @@ impl Output for Page {
     }
 }
 
-/// A number in groups of three digits, with narrow spaces.
+/// Returns a number in groups of three digits, with narrow spaces.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();

@@ -139,7 +139,7 @@ async fn list(store: &dyn Store, by_commands: &dyn Store) -> anyhow::Result<BTre
 }
 
 impl Args {
-    /// The names of the pipelines in the files given; `None` without files.
+    /// Returns the names of the pipelines in the files given; `None` without files.
     async fn pipelines_of_files(&self) -> anyhow::Result<Option<BTreeSet<String>>> {
         if self.paths.is_empty() {
             return Ok(None);

@@ -27,7 +27,8 @@ impl Window {
         self.to.min(self.now)
     }
 
-    /// The end of the hours that count. Of the present hour, all that has happened counts in a window that ends now.
+    /// Returns the end of the hours that count. Of the present hour, all that has happened counts in a window that ends
+    /// now.
     fn counted_until(&self) -> Timestamp {
         let hour = hour_of(self.end());
         let ends_now = self.to.plus(A_MOMENT) >= self.now;
@@ -188,13 +189,13 @@ impl Row {
     }
 }
 
-/// A number in words that may be larger if counts were lost. One that is not known stays as it is.
+/// Returns a number in words that may be larger if counts were lost. One that is not known stays as it is.
 pub fn at_least(number: String, has_gap: bool) -> String {
     let is_known = number.starts_with(|first: char| first.is_ascii_digit());
     if has_gap && is_known { format!("≥ {number}") } else { number }
 }
 
-/// A percentile in words, such as `≤ 30 s`.
+/// Returns a percentile in words, such as `≤ 30 s`.
 pub fn bound_text(bound: Option<LatencyBound>) -> String {
     match bound {
         None => "-".to_owned(),
@@ -208,7 +209,7 @@ pub fn bound_text(bound: Option<LatencyBound>) -> String {
     }
 }
 
-/// The rows of a lane: its own, and one for its backfills if there were any.
+/// Returns the rows of a lane: its own, and one for its backfills if there were any.
 pub async fn read(
     store: &Arc<dyn Store>,
     by_commands: &Arc<dyn Store>,
@@ -352,7 +353,7 @@ mod tests {
         Window { from: days_ago(from), to: days_ago(to), now: NOW }
     }
 
-    /// An event of a second each hour, between these days.
+    /// Returns an event of a second each hour, between these days.
     fn usage(from: u32, to: u32) -> Usage {
         let mut usage = Usage::default();
         for hour in (to * 24..from * 24).rev() {

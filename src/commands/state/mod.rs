@@ -388,7 +388,7 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
     LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {key}"))
 }
 
-/// The text of an error about a lane, with the whole command that mends it.
+/// Returns the text of an error about a lane, with the whole command that mends it.
 fn explain(error: &anyhow::Error, lane: &LaneId, state: &StateArgs) -> String {
     with_lane(with_causes(error), lane, &state.flags())
 }
@@ -460,7 +460,7 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The lane with this name, or the lanes of the pipeline with this name.
+/// Returns the lane with this name, or the lanes of the pipeline with this name.
 async fn lanes_of(store: &dyn Store, name: &str) -> anyhow::Result<Vec<LaneId>> {
     if name.contains('/') {
         return Ok(vec![name.parse()?]);
@@ -471,7 +471,7 @@ async fn lanes_of(store: &dyn Store, name: &str) -> anyhow::Result<Vec<LaneId>> 
     Ok(lanes)
 }
 
-/// Each checkpoint that `state rename` is about, and its new name.
+/// Returns each checkpoint that `state rename` is about, and its new name.
 async fn new_names(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<Vec<(LaneId, LaneId)>> {
     let is_lane = from.contains('/');
     let mut names = Vec::new();
@@ -493,7 +493,7 @@ fn worker_options(StateArgs { state, instance }: &StateArgs) -> Options {
     Options { state: state.clone(), instance: instance.clone(), ..Options::default() }
 }
 
-/// A lane that cannot be renamed does not prevent that the others are.
+/// Returns a lane that cannot be renamed does not prevent that the others are.
 async fn rename(store: &dyn Store, state: &StateArgs, from: &str, to: &str) -> anyhow::Result<()> {
     let options = worker_options(state);
     let mut failures = Vec::new();

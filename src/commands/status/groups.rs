@@ -106,7 +106,7 @@ impl Group<'_> {
         shown.join(", ") + &more
     }
 
-    /// The command that ends the wait of these lanes.
+    /// Returns the command that ends the wait of these lanes.
     fn retry(&self) -> Option<String> {
         let command = self.lanes.iter().find_map(|lane| Some((lane, lane.retry.as_ref()?)));
         let (lane, command) = command?;
@@ -117,7 +117,7 @@ impl Group<'_> {
     }
 }
 
-/// The words of a text in lines of at most `width` characters. A longer word has a line of its own.
+/// Returns the words of a text in lines of at most `width` characters. A longer word has a line of its own.
 fn wrapped(text: &str, width: Option<usize>) -> Vec<String> {
     let width = width.unwrap_or(usize::MAX);
     let mut lines = vec![String::new()];

@@ -230,7 +230,7 @@ impl Args {
         Ok(())
     }
 
-    /// The lanes that fail with one cause, and the others, which get a row each.
+    /// Returns the lanes that fail with one cause, and the others, which get a row each.
     fn group<'a>(&self, lanes: &'a [LaneRow]) -> (Vec<Group<'a>>, Vec<&'a LaneRow>) {
         if self.all || self.wide {
             return (Vec::new(), lanes.iter().collect());
@@ -279,7 +279,7 @@ pub(super) fn unknown_names(names: &[String], status: &Status) -> Vec<String> {
     names.iter().filter_map(problem).collect()
 }
 
-/// A number of lanes in the last line, unless there are none.
+/// Returns a number of lanes in the last line, unless there are none.
 fn counted(lanes: usize, what: &str) -> String {
     if lanes == 0 { String::new() } else { format!(", {lanes} {what}") }
 }

@@ -22,12 +22,12 @@ pub type Judge = Box<dyn Fn(&ResponseView<'_>) -> Outcome>;
 /// Makes the body of a request with these events.
 type MakeBody = Box<dyn Fn(&Batch) -> Vec<u8>>;
 
-/// The judge of each destination, for the fuzzing. A test compares the names with the types of sinks.
+/// Returns the judge of each destination, for the fuzzing. A test compares the names with the types of sinks.
 pub fn judges() -> Vec<(&'static str, Judge)> {
     destinations(Schema::Ecs).into_iter().map(|(name, judge, _)| (name, judge)).collect()
 }
 
-/// Each destination for tests, with the settings that change its framing.
+/// Returns each destination for tests, with the settings that change its framing.
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 fn destinations(schema: Schema) -> Vec<(&'static str, Judge, MakeBody)> {
     let named = |name, (judge, body): (Judge, MakeBody)| (name, judge, body);

@@ -89,7 +89,7 @@ impl Messages {
         context.console_labels.iter().any(|name| template.contains(&format!("{{label.{name}}}")))
     }
 
-    /// The topics of the events.
+    /// Returns the topics of the events.
     pub(super) fn topics<'a>(&'a self, batch: &'a Batch) -> BTreeSet<Cow<'a, str>> {
         match self.by_labels {
             Some(_) => batch.events().map(|event| self.topic_of(event)).collect(),
@@ -104,7 +104,7 @@ impl Messages {
         }
     }
 
-    /// A record without an id has no order to keep. Its key is the identity, so that such records spread over
+    /// Returns a record without an id has no order to keep. Its key is the identity, so that such records spread over
     /// partitions.
     fn key(&self, event: Event<'_>) -> String {
         match event.record_id {
@@ -134,7 +134,7 @@ impl Messages {
 }
 
 impl ByLabels {
-    /// A valid topic for any labels, but not the one of the checkpoints.
+    /// Returns a valid topic for any labels, but not the one of the checkpoints.
     fn topic(&self, labels: &Labels) -> String {
         let mut topic = self.context.fill_with("topic", &self.template, labels).unwrap_or_default();
         if topic.is_empty() || self.reserved.as_ref() == Some(&topic) {

@@ -92,7 +92,7 @@ impl SharedProducer {
         self.queue.purge(PurgeConfig::default().queue().non_blocking());
     }
 
-    /// The error after which the producer accepts no more messages.
+    /// Returns the error after which the producer accepts no more messages.
     pub(crate) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.queue.client().fatal_error()
     }

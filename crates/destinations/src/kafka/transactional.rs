@@ -161,7 +161,7 @@ impl TransactionalKafkaSink {
         }
     }
 
-    /// The outcome of a transaction that this lane's messages aborted.
+    /// Returns the outcome of a transaction that this lane's messages aborted.
     fn refused(&self, batch: &Batch, abort: &Abort, reports: &[Report]) -> Outcome {
         let mut of_checkpoint = abort.reports.iter().filter(|(event, _)| event.is_none());
         let code = of_checkpoint.find_map(|(_, report)| report.code());

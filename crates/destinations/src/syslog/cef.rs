@@ -59,9 +59,9 @@ static PATHS: LazyLock<HashMap<Stream, Paths>> = LazyLock::new(|| {
     Stream::ALL.iter().map(|stream| (*stream, paths(*stream))).collect()
 });
 
-/// The event as CEF of at most `room` bytes. A longer one is shortened, each text only as far as necessary, and what
-/// was cut is marked. First go the texts of [`Cut::Early`] from the last one, `msg`, to the first, then the header's
-/// name, then the values of [`Cut::Late`] from the last to the first.
+/// Returns the event as CEF of at most `room` bytes. A longer one is shortened, each text only as far as necessary, and
+/// what was cut is marked. First go the texts of [`Cut::Early`] from the last one, `msg`, to the first, then the
+/// header's name, then the values of [`Cut::Late`] from the last to the first.
 ///
 /// # Errors
 /// The fewest bytes that the event takes, if these are more.
@@ -131,7 +131,7 @@ impl Message<'_> {
     }
 }
 
-/// The values of the stream's fields, in their order.
+/// Returns the values of the stream's fields, in their order.
 fn values(event: Value<'_>, stream: Stream) -> Vec<Entry<'_>> {
     let Some(paths) = PATHS.get(&stream) else { return Vec::new() };
     // The value with the lowest rank so far, for each field.
@@ -200,7 +200,7 @@ fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
     }
 }
 
-/// A header ends its parts with `|`. It has no line breaks.
+/// Returns a header ends its parts with `|`. It has no line breaks.
 fn escaped_header(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -39,7 +39,7 @@ pub(super) struct Peer {
 }
 
 impl Datagrams {
-    /// The socket in use. A new one if there is none, or if the address is no longer one of the receiver's.
+    /// Returns the socket in use. A new one if there is none, or if the address is no longer one of the receiver's.
     ///
     /// # Errors
     /// If the receiver has no address that can be used.
@@ -82,7 +82,7 @@ impl Datagrams {
     }
 }
 
-/// A socket for the first address that the system can send to, beginning after the one that was left.
+/// Returns a socket for the first address that the system can send to, beginning after the one that was left.
 async fn connect(addresses: &[SocketAddr], left: Option<SocketAddr>) -> Result<Peer, DialError> {
     let first = addresses.iter().position(|address| Some(*address) == left).map_or(0, |index| index + 1);
     let mut failure = "the name has no address".to_owned();

@@ -126,7 +126,7 @@ impl Encoder {
         header
     }
 
-    /// The bytes that are left for the payload.
+    /// Returns the bytes that are left for the payload.
     fn room(&self, header: usize) -> usize {
         self.max_bytes.saturating_sub(header)
     }

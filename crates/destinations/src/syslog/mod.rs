@@ -295,7 +295,7 @@ impl Syslog {
         }
     }
 
-    /// The open connection, or a new one to a receiver that answers.
+    /// Returns the open connection, or a new one to a receiver that answers.
     async fn connection(&self) -> Result<(usize, Arc<Connection>), Attempt> {
         let called_at = Instant::now();
         let mut current = self.connection.lock().await;

@@ -59,7 +59,7 @@ pub(super) fn is_known() -> bool {
     cfg!(target_os = "linux") && std::path::Path::new("/proc/self/net/tcp").exists()
 }
 
-/// A reading that began after the call.
+/// Returns a reading that began after the call.
 pub(super) async fn next_reading() -> Arc<Reading> {
     let asked = Instant::now();
     let mut last = LAST.lock().await;

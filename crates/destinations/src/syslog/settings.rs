@@ -138,7 +138,7 @@ pub(super) enum Body {
 }
 
 impl SyslogSettings {
-    /// The receivers, all with the same carrier.
+    /// Returns the receivers, all with the same carrier.
     pub(super) fn receivers(&self) -> Result<Vec<SyslogAddress>, BuildError> {
         let receivers = match (&self.address, self.addresses.as_slice()) {
             (Some(address), []) => vec![address.clone()],
@@ -200,7 +200,7 @@ impl SyslogSettings {
         })
     }
 
-    /// The framing, which datagrams do not have.
+    /// Returns the framing, which datagrams do not have.
     pub(super) fn framing(&self, carrier: Carrier) -> Result<Option<Framing>, BuildError> {
         match (carrier, self.framing) {
             (Carrier::Udp, Some(_)) => {

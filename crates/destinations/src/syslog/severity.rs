@@ -15,7 +15,7 @@ pub(super) enum Severity {
 }
 
 impl Severity {
-    /// The severity of an ECS event.
+    /// Returns the severity of an ECS event.
     pub fn of_ecs(event: Value<'_>) -> Self {
         match number(event.get("event").get("severity")) {
             Some(severity) if severity > 73.0 => Self::Critical,
@@ -26,7 +26,7 @@ impl Severity {
         }
     }
 
-    /// The severity in CEF.
+    /// Returns the severity in CEF.
     pub fn cef(self) -> &'static str {
         match self {
             Self::Unknown => "0",
@@ -37,7 +37,7 @@ impl Severity {
         }
     }
 
-    /// The severity in syslog: critical 2, error 3, warning 4, informational 6.
+    /// Returns the severity in syslog: critical 2, error 3, warning 4, informational 6.
     fn syslog(self) -> u8 {
         match self {
             Self::Unknown | Self::Low => INFORMATIONAL,
@@ -51,7 +51,7 @@ impl Severity {
 /// The severity of events that name none.
 const INFORMATIONAL: u8 = 6;
 
-/// The event's severity as that of syslog.
+/// Returns the event's severity as that of syslog.
 pub(super) fn of_syslog(event: Value<'_>, schema: Schema) -> u8 {
     match schema {
         Schema::Ecs => Severity::of_ecs(event).syslog(),
@@ -67,7 +67,7 @@ pub(super) fn of_syslog(event: Value<'_>, schema: Schema) -> u8 {
     }
 }
 
-/// A number that is not negative, or a text that begins with a digit and is one.
+/// Returns a number that is not negative, or a text that begins with a digit and is one.
 fn number(value: Value<'_>) -> Option<f64> {
     let text = value.text()?;
     let text = text.trim();

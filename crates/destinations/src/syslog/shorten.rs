@@ -28,9 +28,9 @@ const EXACT_PREFIXES: [&str; 2] = ["S-1-", "arn:"];
 /// Longest text in characters and longest list, for each attempt.
 const STEPS: [(usize, usize); 5] = [(1024, 64), (256, 16), (64, 8), (32, 4), (16, 2)];
 
-/// An event as JSON whose `size` is at most `room`, or the shortest form of it. First it loses the copy of the record,
-/// if it has one. Then its texts and lists are shortened step by step, until it fits. What was shortened ends with `…`.
-/// Ids, hashes, addresses and times are not shortened. `None` if it is no JSON object.
+/// Returns an event as JSON whose `size` is at most `room`, or the shortest form of it. First it loses the copy of the
+/// record, if it has one. Then its texts and lists are shortened step by step, until it fits. What was shortened ends
+/// with `…`. Ids, hashes, addresses and times are not shortened. `None` if it is no JSON object.
 pub(super) fn json(event: &[u8], schema: Schema, room: usize, size: impl Fn(&str) -> usize) -> Option<String> {
     let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
     let tags = match schema {
@@ -116,7 +116,7 @@ pub(super) struct Entry<'a> {
     pub(super) value: Cow<'a, str>,
 }
 
-/// The line in at most `room` bytes. `shorten` gets the excess of a longer one.
+/// Returns the line in at most `room` bytes. `shorten` gets the excess of a longer one.
 ///
 /// # Errors
 /// The fewest bytes that the line takes, if these are more.

@@ -330,7 +330,7 @@ fn account(random: &mut Random, kind: u32, user: &User, admin: &User) -> Content
     }
 }
 
-/// The keys of all activities about a threat: those of `known`, or of one that is in no list.
+/// Returns the keys of all activities about a threat: those of `known`, or of one that is in no list.
 fn about_threat(random: &mut Random, endpoint: &Endpoint, known: Option<&KnownThreat>) -> KnownThreat {
     let (file, classification, confidence, _) = *random.choose(MALWARE);
     let path = content::path(random, endpoint.os.kind, &endpoint.user, file);
@@ -524,7 +524,7 @@ fn rule(random: &mut Random, kind: u32, user: &User, at: i64, endpoint: &Endpoin
     }
 }
 
-/// A hit of a rule: all keys are in lower case.
+/// Returns a hit of a rule: all keys are in lower case.
 fn hit(random: &mut Random, org: &Organization, owner: &User, at: i64, endpoint: &Endpoint) -> Content {
     let index = random.below(RULES.len() as u64) as usize;
     let (name, severity, query) = RULES[index];

@@ -185,7 +185,7 @@ pub(super) fn generate(generator: &mut Generator, index: usize, now: i64) -> New
     NewRecord::new(Kind::Agents, body, account.id, group.id)
 }
 
-/// An agent whose list of interfaces fills about `bytes` bytes.
+/// Returns an agent whose list of interfaces fills about `bytes` bytes.
 fn with_many_interfaces(generator: &mut Generator, at: i64, bytes: usize) -> NewRecord {
     let index = generator.random.below(generator.org.agents.len() as u64) as usize;
     let mut record = generate(generator, index, at);
@@ -222,7 +222,7 @@ fn check_in(random: &mut Random, record: &mut Value, at: i64) {
     }
 }
 
-/// A network interface, for agents with thousands of them.
+/// Returns a network interface, for agents with thousands of them.
 fn interface(generator: &mut Generator, at: i64) -> Value {
     let id = generator.id(at);
     json!({

@@ -15,7 +15,7 @@ pub(super) const MALWARE: &[(&str, &str, &str, &str)] = &[
     ("miner", "Cryptominer", "malicious", "Unknown"),
 ];
 
-/// A file path for a family of operating systems.
+/// Returns a file path for a family of operating systems.
 pub(super) fn path(random: &mut Random, os: &str, user: &str, name: &str) -> String {
     match os {
         "windows" | "windows_legacy" => {
@@ -27,7 +27,7 @@ pub(super) fn path(random: &mut Random, os: &str, user: &str, name: &str) -> Str
     }
 }
 
-/// The command line of a malicious process.
+/// Returns the command line of a malicious process.
 pub(super) fn arguments(random: &mut Random) -> String {
     let token = random.hex(24);
     (*random.choose(&[
@@ -47,12 +47,12 @@ pub(super) const RULES: &[(&str, &str, &str)] = &[
     ("Lookup of a dynamic DNS name", "Info", "DnsRequest EndsWith \".dyn.example\""),
 ];
 
-/// The id of a rule of `RULES`.
+/// Returns the id of a rule of `RULES`.
 pub(super) fn rule_id(index: usize) -> String {
     (1_411_223_344_556_677_001_u64 + index as u64).to_string()
 }
 
-/// A random index of [`Organization::agents`].
+/// Returns a random index of [`Organization::agents`].
 pub(super) fn agent_index(random: &mut Random, org: &Organization) -> usize {
     random.below(org.agents.len() as u64) as usize
 }

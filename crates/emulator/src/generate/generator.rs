@@ -25,7 +25,7 @@ impl Generator {
         Self { org, random, made: 0, threats: Recent::default(), alerts: Recent::default(), older }
     }
 
-    /// A new id of 17 to 19 digits that rises roughly with time: milliseconds, then a counter.
+    /// Returns a new id of 17 to 19 digits that rises roughly with time: milliseconds, then a counter.
     pub(super) fn id(&mut self, at: i64) -> u64 {
         const FIRST: i64 = 1_492_819_200_000;
         self.made += 1;

@@ -61,7 +61,7 @@ impl Generator {
         scope::all(&self.org, &mut self.random)
     }
 
-    /// The agent of the organisation at `index`, in its state at `now`.
+    /// Returns the agent of the organisation at `index`, in its state at `now`.
     pub fn agent(&mut self, index: usize, now: i64) -> NewRecord {
         agent::generate(self, index, now)
     }
@@ -74,12 +74,12 @@ impl Generator {
         set_time(kind, record, at);
     }
 
-    /// A record whose body has at least `bytes` bytes, where there are such.
+    /// Returns a record whose body has at least `bytes` bytes, where there are such.
     pub fn oversized(&mut self, kind: Kind, at: i64, bytes: usize) -> Option<NewRecord> {
         kind.description().oversized.map(|oversized| oversized(self, at, bytes))
     }
 
-    /// A new record similar to an existing one.
+    /// Returns a new record similar to an existing one.
     pub fn similar_to(&mut self, kind: Kind, row: &Row, at: i64) -> NewRecord {
         let mut body: Value = serde_json::from_slice(&row.body).unwrap_or_default();
         body["id"] = Value::from(self.id(at).to_string());

@@ -40,12 +40,12 @@ pub(crate) fn set_time(kind: Kind, record: &mut Value, at: i64) {
     }
 }
 
-/// The value at a path with dots.
+/// Returns the value at a path with dots.
 fn place<'a>(record: &'a mut Value, path: &str) -> &'a mut Value {
     path.split('.').fold(record, |value, key| &mut value[key])
 }
 
-/// A text with this probability, else "" or null: consoles send both for missing values.
+/// Returns a text with this probability, else "" or null: consoles send both for missing values.
 pub(super) fn text_empty_or_null(random: &mut Random, probability: f64, text: impl FnOnce() -> String) -> Value {
     if random.chance(probability) {
         Value::from(text())
@@ -56,7 +56,7 @@ pub(super) fn text_empty_or_null(random: &mut Random, probability: f64, text: im
     }
 }
 
-/// A text with this probability, else null.
+/// Returns a text with this probability, else null.
 pub(super) fn text_or_null(random: &mut Random, probability: f64, text: impl FnOnce() -> String) -> Value {
     if random.chance(probability) { Value::from(text()) } else { Value::Null }
 }

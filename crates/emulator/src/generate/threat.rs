@@ -89,7 +89,7 @@ pub(crate) const THREATS: Description = Description {
     special: Special::NOTHING,
 };
 
-/// A threat detected at `at`, in its state at `now`.
+/// Returns a threat detected at `at`, in its state at `now`.
 fn generate_at(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
     let mut record = generate(generator, at);
     let mut changed = at + generator.random.within(SECOND..120 * SECOND);

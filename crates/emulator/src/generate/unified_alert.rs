@@ -37,7 +37,7 @@ pub(crate) const UNIFIED_ALERTS: Description = Description {
     special: Special::NOTHING,
 };
 
-/// A unified alert detected at `at`, in its state at `now`.
+/// Returns a unified alert detected at `at`, in its state at `now`.
 fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
     let counter = generator.id(at);
     let external = generator.id(at);

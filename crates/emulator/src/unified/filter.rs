@@ -70,7 +70,7 @@ enum Comparator {
     Exists(bool),
 }
 
-/// The path of a sort field.
+/// Returns the path of a sort field.
 pub(super) fn sort_path(field: &str) -> Result<&'static str, FilterError> {
     path(field)
 }
@@ -179,7 +179,7 @@ impl Comparator {
     }
 }
 
-/// The values at a path, including those in a list on the path.
+/// Returns the values at a path, including those in a list on the path.
 fn values(contents: &Value, path: &str) -> Vec<Value> {
     if let Some((list, key)) = path.split_once('.')
         && let Some(Value::Array(items)) = contents.get(list)

@@ -117,7 +117,7 @@ impl Release<'_> {
         exists.then_some(field)
     }
 
-    /// The validation errors of an operation.
+    /// Returns the validation errors of an operation.
     pub fn errors(&self, operation: &Operation) -> Vec<Value> {
         let mut errors = Vec::new();
         for name in operation.types.iter().filter(|name| !INPUT_TYPES.contains(&name.as_str())) {
@@ -169,12 +169,12 @@ impl Release<'_> {
     }
 }
 
-/// One entry of `errors`.
+/// Returns one entry of `errors`.
 pub(super) fn error(message: &str) -> Value {
     json!({ "message": message, "locations": [{ "line": 1, "column": 1 }], "extensions": { "classification": "ValidationError" } })
 }
 
-/// The selected fields of a value; missing fields are null.
+/// Returns the selected fields of a value; missing fields are null.
 pub(super) fn project(value: &Value, selections: &[Selection]) -> Value {
     match value {
         Value::Array(items) => items.iter().map(|item| project(item, selections)).collect(),

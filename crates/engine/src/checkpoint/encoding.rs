@@ -5,7 +5,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// Mask for the bits of a hash of a record's content. The hash is compared with that of the record's last content.
+/// Mask for the bits of a hash of a record's content. The hash is compared with the hash of the record's last content.
 pub const CONTENT_HASH: u64 = (1 << 40) - 1;
 /// Mask for the bits of a hash that names the last version of a record, if only one version is remembered. The hash is
 /// compared with one other.
@@ -23,7 +23,7 @@ pub fn from_fixed([a, b, c, d, e]: Fixed) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
 }
 
-/// Reads ascending numbers that were written as the differences between neighbours, each with what belongs to it.
+/// Reads ascending numbers that were written as the differences between neighbours, each with its value.
 ///
 /// # Errors
 /// The errors of the deserializer, and one for a number that would be too large.
@@ -41,6 +41,8 @@ pub fn numbered<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D)
 pub mod sorted {
     use serde::{Deserializer, Serializer};
 
+    /// Writes ascending numbers as the differences between neighbours.
+    ///
     /// # Errors
     /// The errors of the serializer.
     pub fn serialize<S: Serializer>(numbers: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
@@ -49,6 +51,8 @@ pub mod sorted {
             .collect_seq(numbers.iter().map(|number| number.wrapping_sub(std::mem::replace(&mut previous, *number))))
     }
 
+    /// Reads ascending numbers that [`serialize`] has written.
+    ///
     /// # Errors
     /// The errors of the deserializer, and one for a number that would be too large.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {

@@ -25,7 +25,7 @@ pub enum StateError {
     /// Another process has the lock.
     #[error("the state in {} is in use by another process; one process owns it at a time (stop the other one, or give this one another --state)", .0.display())]
     Locked(PathBuf),
-    /// The stored bytes are not those that were written.
+    /// The stored bytes differ from the written ones.
     #[error(
         "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or stop the worker and remove it with \
          the worker's --state: the lane then starts at `since`, and delivers again what it delivered from then on: \
@@ -90,7 +90,7 @@ impl StateError {
         Self::Failed { what: what.into(), failure: failure.into() }
     }
 
-    /// Returns whether this process must not write the checkpoint any more, or must claim it again before it does.
+    /// Returns whether this process must stop writing the checkpoint, or must claim it again before the next write.
     pub fn is_superseded(&self) -> bool {
         matches!(
             self,
@@ -99,8 +99,8 @@ impl StateError {
     }
 }
 
-/// Returns the text of a failure. Lane and flags replace `LANE` at its end: a store knows neither of them, and leaves
-/// this place in the command that corrects the failure. Other texts stay as they are.
+/// Replaces `LANE` at the end of a failure's text with lane and flags. A store knows neither of them, and leaves this
+/// placeholder in the command that corrects the failure. Other texts stay as they are.
 pub fn with_lane(text: String, lane: &LaneId, state_flags: &str) -> String {
     text.strip_suffix("LANE").map(|text| format!("{text}{lane}{state_flags}")).unwrap_or(text)
 }

@@ -83,6 +83,8 @@ impl Journal {
 }
 
 impl Segment {
+    /// Reads the segment, up to the length that the checkpoint refers to.
+    ///
     /// # Errors
     /// If the segment cannot be read, or is not as it was written: a running lane may have changed it meanwhile.
     pub async fn read(&self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<Vec<u8>, StateError> {

@@ -51,7 +51,7 @@ impl FromStr for LaneId {
 /// The key of a lane of the worker is written `pipeline/stream/sink`. Commands store their entries in areas of their
 /// own, with a suffix after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER`
 /// (or `-part-`) for repairs, `+replays-GENERATION` for replayed dead letters, and `+returned` and `+returning` for
-/// events that a destination had lost. The usage of a lane is stored as `+usage`, and that of its backfills as
+/// events that a destination had lost. The usage of a lane is stored as `+usage`, and the usage of its backfills as
 /// `+backfill-usage`. No sink's name has a `+`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckpointKey {
@@ -76,9 +76,9 @@ pub enum StoredPart {
         generation: u64,
         /// The hour of creation that was read again.
         hour: Hour,
-        /// True if all records of the hour were delivered again, and not only those that were missing.
+        /// True if all records of the hour were delivered again, and not only the missing ones.
         whole: bool,
-        /// The number of this repair among those of the hour.
+        /// The number of this repair among the repairs of the hour.
         number: u32,
     },
     /// The dead letters that replays have delivered.
@@ -142,7 +142,7 @@ impl fmt::Display for StoredPart {
 }
 
 impl StoredPart {
-    /// Returns true for the usage of lanes and backfills, which is no checkpoint.
+    /// Returns whether this is the usage of lanes or of backfills, which is no checkpoint.
     pub const fn is_usage(self) -> bool {
         matches!(self, Self::Usage | Self::BackfillUsage)
     }

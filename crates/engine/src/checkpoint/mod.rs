@@ -43,7 +43,7 @@ pub trait CheckpointBackend: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`StateError::Conflict`] if another process has written the checkpoint since it was claimed: this process must
-    /// not write it any more. Others if the store failed. Whether the update was stored is unknown then.
+    /// not write it any more. Others if the store failed. It is unknown then whether the update was stored.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError>;
 
     /// Returns whether the backend stores journals: the parts of positions and [`ledger`]s that would make each
@@ -55,7 +55,7 @@ pub trait CheckpointBackend: Send + Sync + Debug {
     /// Returns the bytes of a journal segment. They may be more than the checkpoint refers to.
     ///
     /// # Errors
-    /// If the store cannot be read. A missing segment is `None`, and no error.
+    /// If the store cannot be read. A missing segment is no error, but `None`.
     async fn read_journal(&self, _: &CheckpointKey, _: u64) -> Result<Option<Vec<u8>>, StateError> {
         Ok(None)
     }
@@ -99,7 +99,7 @@ pub trait Store: CheckpointBackend {
     /// [`StateError::Unknown`] if there is no checkpoint, and others if the store failed.
     async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError>;
 
-    /// Makes sure that the store can be written, if that takes more than writing.
+    /// Creates what the store needs before the first write; does nothing if it needs nothing.
     ///
     /// # Errors
     /// If the store cannot be written.

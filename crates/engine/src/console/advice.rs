@@ -6,7 +6,7 @@ use s1_forwarder_settings::wants_tls;
 
 use super::Endpoint;
 
-/// Returns the advice for an answer whose status says nothing of the stream.
+/// Returns the advice for an answer whose status does not depend on the stream.
 pub(super) fn of_status(status: StatusCode) -> Option<&'static str> {
     match status.as_u16() {
         300..=399 => Some(IS_IT_THE_CONSOLE),
@@ -24,7 +24,7 @@ pub const IS_IT_THE_CONSOLE: &str = "is `console.url` the console's own address?
 /// Advice for a port that got a request without TLS.
 const WANTS_TLS: &str = "the port wants TLS: write https:// in `console.url`";
 
-/// Returns the advice for a body that no console writes, which is not about the token or a stream.
+/// Returns the advice for a body that no console writes. It concerns the address, not the token or a stream.
 pub fn of_foreign_body(body: &[u8]) -> &'static str {
     if wants_tls(body) { WANTS_TLS } else { IS_IT_THE_CONSOLE }
 }
@@ -40,7 +40,7 @@ pub(super) fn without_address(reason: String) -> String {
     stripped.map(str::to_owned).unwrap_or(reason)
 }
 
-/// Replaces the advice about the console's address with what may have refused.
+/// Replaces the advice about the console's address with the hint that a proxy or firewall may have refused.
 pub(super) fn with_firewall(reason: String) -> String {
     if !is_from_elsewhere(&reason) {
         return reason;
@@ -56,8 +56,8 @@ pub(super) fn of_permission(stream: Stream) -> String {
     )
 }
 
-/// Returns the advice for a list that the console does not have. A list that the console has shown before is gone with
-/// what it was narrowed to, or from the console.
+/// Returns the advice for a list that the console does not have. With `has_answered`, the console has shown the list
+/// before. Then the console lost the list, or an account, site or group that narrowed it.
 pub(super) fn of_missing(has_answered: bool, has_scope: bool) -> &'static str {
     match (has_answered, has_scope) {
         (false, false) => "the console does not have this stream: remove it",

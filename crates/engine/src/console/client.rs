@@ -47,7 +47,7 @@ const CLOCK_AGE: Duration = Duration::from_secs(300);
 /// made none.
 const SYSTEM_AGE: Duration = Duration::from_secs(86_400);
 const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
-/// While a token is refused: least time between two trials of another one that the console refused too.
+/// While a token is refused: least time between two trials of another token that the console refused too.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
 /// Timeout of `system/info`. Mapping waits for its answer.
@@ -186,29 +186,30 @@ impl Client {
         }
     }
 
-    /// The host as it appears in identities.
+    /// Returns the host as it appears in identities.
     pub fn host(&self) -> &str {
         self.url.host()
     }
 
-    /// The accounts, sites and groups that requests are narrowed to, as text for checkpoints.
+    /// Returns the accounts, sites and groups that requests are narrowed to, as text for checkpoints.
     pub fn scope(&self) -> String {
         self.scope.iter().map(|(name, ids)| format!("{name}={ids}")).collect::<Vec<_>>().join("&")
     }
 
-    /// Returns the time by the console's clock, and never a later one: the last `Date` header (whole seconds, rounded
-    /// down) plus the time since. Returns `None` before the first response.
+    /// Returns the time by the console's clock: the last `Date` header plus the time since. The header has whole
+    /// seconds, rounded down, so the result is never later than the console's time. Returns `None` before the first
+    /// response.
     pub fn time(&self) -> Option<Timestamp> {
         let clock = *self.server_clock.lock();
         clock.map(|clock| clock.date.plus(clock.at.elapsed()))
     }
 
-    /// Returns whether the console said its time within `CLOCK_AGE`.
+    /// Returns whether the console reported its time within `CLOCK_AGE`.
     pub fn has_said_time_lately(&self) -> bool {
         self.server_clock.lock().is_some_and(|clock| clock.at.elapsed() < CLOCK_AGE)
     }
 
-    /// The later one of the console's clock and the local one.
+    /// Returns the later of the console's time and the local time.
     pub fn latest_time(&self) -> Timestamp {
         let local = self.clock.now();
         self.time().map_or(local, |console| console.max(local))
@@ -230,13 +231,13 @@ impl Client {
         }
     }
 
-    /// The local clock.
+    /// Returns the local clock.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Waits until the rate limiter allows a request. Reserve memory afterwards, so that a waiting request reserves
-    /// none.
+    /// Waits until the rate limiter allows a request. Reserve memory afterwards: a waiting request must not reserve
+    /// any.
     pub async fn permit(&self) -> RequestPermit {
         self.limiter.ready().await;
         RequestPermit(())
@@ -248,7 +249,7 @@ impl Client {
         self.permit().await
     }
 
-    /// Counts a lane among those that share the request limit, until the returned share is dropped.
+    /// Counts a lane that shares the request limit, until the returned share is dropped.
     pub fn join_lane(&self) -> LaneShare {
         self.limiter.join_lane()
     }
@@ -294,8 +295,8 @@ impl Client {
         self.request(permit, self.call(&url), None).await
     }
 
-    /// Returns the scope of the user of the token in use; `None` if the console does not say. The console is asked
-    /// again for another token, and after `max_age`.
+    /// Returns the scope of the user of the token in use; `None` if the console does not report it. Asks the console
+    /// again after a change of the token, and after `max_age`.
     ///
     /// # Errors
     /// When the console does not answer, or refuses the token.
@@ -321,17 +322,17 @@ impl Client {
         *self.kept_scope.lock() = Some(scope);
     }
 
-    /// See [`Self::keep_scope`].
+    /// Returns the scope that [`Self::keep_scope`] has kept.
     pub fn kept_scope(&self) -> Option<UserScope> {
         self.kept_scope.lock().clone()
     }
 
-    /// Returns whether requests name accounts, sites or groups. Else they read what the token's user may see.
+    /// Returns whether requests name accounts, sites or groups. Otherwise, they read what the token's user may see.
     pub fn names_ids(&self) -> bool {
         !self.scope.is_empty()
     }
 
-    /// The token's expiry time; `None` if the console does not report it.
+    /// Returns the token's expiry time; `None` if the console does not report it.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -342,7 +343,7 @@ impl Client {
         expiry_in(&answer)
     }
 
-    /// Returns what the console reports about itself. It is asked once a day, or an hour after an answer without a
+    /// Returns what the console reports about itself. The client asks once a day, or an hour after an answer without a
     /// release.
     pub async fn system(&self) -> System {
         let mut known = self.system.lock().await;
@@ -369,7 +370,7 @@ impl Client {
         Some(System { release, build })
     }
 
-    /// Removes secrets from texts of the console, for use in errors and logs.
+    /// Returns the redactor that removes secrets from the console's texts, for errors and logs.
     pub fn redactor(&self) -> &SecretRedactor {
         &self.redactor
     }
@@ -395,7 +396,7 @@ impl Client {
         self.url.with(&format!("{ROOT}{path}"), Some(&*text).filter(|text| !text.is_empty()))
     }
 
-    /// The index of the token in use, from 0.
+    /// Returns the index of the token in use, from 0.
     pub fn token_in_use(&self) -> usize {
         self.tokens.in_use()
     }
@@ -405,22 +406,22 @@ impl Client {
         self.tokens.changes()
     }
 
-    /// Returns when requests use another token than after this number of changes.
+    /// Waits until [`Self::token_changes`] is no longer `changes`.
     pub async fn token_changed_since(&self, changes: u64) {
         self.tokens.changed_since(changes).await;
     }
 
-    /// Returns the token in use as its file or Secret has it now, if it has changed.
+    /// Reads the token in use again from its file or Secret. Returns it if it has changed.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the token cannot be read.
     pub fn changed_token(&self) -> Result<Option<SecretString>, SecretError> {
         self.tokens.changed(self.tokens.in_use())
     }
 
-    /// Asks the console about a token in place of the one in use. If it is accepted, and its user has the scope that
-    /// [`Self::keep_scope`] says, requests use it from now on. The console is asked again an hour after it refused the
-    /// token.
+    /// Asks the console about a token in place of the one in use. If the console accepts it, and its user shares the
+    /// scope of [`Self::keep_scope`], requests use it from now on. After a refusal, the console is asked again an hour
+    /// later.
     pub async fn try_token(&self, token: &SecretString) -> TokenVerdict {
         self.try_at(self.tokens.in_use(), token, MAX_WAIT).await.unwrap_or(TokenVerdict::Unknown)
     }
@@ -463,9 +464,9 @@ impl Client {
         Ok(verdict)
     }
 
-    /// Returns the scope of a token's user that shares nothing with the scope of [`Self::keep_scope`], or that the
-    /// console does not say. Returns `None` if the user shares something, if requests name ids, or if the kept scope is
-    /// not known.
+    /// Returns the scope of a token's user if it shares nothing with the scope of [`Self::keep_scope`], or if the
+    /// console does not report it. Returns `None` if the scopes share something, if requests name ids, or if no scope
+    /// was kept.
     ///
     /// # Errors
     /// A transient failure of the console, which says nothing about the token.
@@ -524,8 +525,8 @@ impl Client {
         Err(refused.unwrap_or_else(|| ConsoleError::NoToken("there is no token".to_owned())))
     }
 
-    /// Makes one attempt with the token at `index`. A second one follows if the token is refused and its file has a new
-    /// one, which the console accepts.
+    /// Makes one attempt with the token at `index`. Makes a second one if the console refuses the token, and accepts a
+    /// new one that the file has now.
     async fn attempt_with_reload(
         &self,
         index: usize,
@@ -607,7 +608,7 @@ impl Client {
     }
 }
 
-/// The refusal of the token in use, and why another token is not used in its place.
+/// Returns the refusal of the token in use, with the reason why another token is not used in its place.
 fn not_used(refusal: &ConsoleError, which: &str, OtherScope { new, former }: &OtherScope) -> ConsoleError {
     ConsoleError::Unauthorized(format!(
         "{refusal}; the {which} token is not used: the scope of its user is {new}, that of the former one's is {former}; \

@@ -110,12 +110,12 @@ impl Endpoint {
         }
     }
 
-    /// See [`Endpoint::permission`].
+    /// Returns the [`Endpoint::permission`] of a stream.
     pub const fn permission(stream: Stream) -> &'static str {
         Self::of(stream).permission
     }
 
-    /// Returns the order by creation if the console has a filter by it, or else the order of the stream.
+    /// Returns the order by creation if the console has a filter by creation, or else the order of the stream.
     pub const fn by_creation(&self) -> ListOrder {
         match self.created {
             Some(created) => created,
@@ -123,7 +123,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether the list at `path` is one that the console needs longer for.
+    /// Returns whether the console needs longer for the list at `path` than for others.
     pub(super) fn is_slow(path: &str) -> bool {
         let mut endpoints = Stream::ALL.into_iter().map(Self::of);
         endpoints.any(|endpoint| endpoint.is_slow && endpoint.path == path)

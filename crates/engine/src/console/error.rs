@@ -39,7 +39,7 @@ pub enum ConsoleError {
     #[error("{0}")]
     Missing(String),
     /// A request with a cursor was refused as such (400, 404, 410, 412), or cursors lead to the same page again and
-    /// again: the poll must start again at its position.
+    /// again. The poll must start again at its position.
     #[error("{0}")]
     BadCursor(String),
     /// 400 and other statuses: the request itself is invalid.
@@ -48,8 +48,9 @@ pub enum ConsoleError {
 }
 
 impl ConsoleError {
-    /// Returns what to change so that records of this stream can be read, unless the text says it. `has_answered`: the
-    /// console has shown the stream before. `has_scope`: the pipeline names accounts, sites or groups.
+    /// Returns what the operator has to change so that the token can read this stream, unless the text says it.
+    /// `has_answered`: the console has shown the stream before. `has_scope`: the pipeline names accounts, sites or
+    /// groups.
     pub fn advice(&self, stream: Stream, has_answered: bool, has_scope: bool) -> Option<String> {
         match self {
             Self::Forbidden(reason) | Self::Missing(reason) if advice::is_from_elsewhere(reason) => None,
@@ -59,8 +60,8 @@ impl ConsoleError {
         }
     }
 
-    /// Returns the error about a stream that the console has shown before. The console's address was right then, so
-    /// that a body that no console writes does not speak against the address.
+    /// Returns the error without advice about the console's address, for a stream that the console has shown before.
+    /// The address was right then, even if no console writes such a body.
     #[must_use]
     pub fn of_known_stream(self) -> Self {
         match self {

@@ -98,7 +98,7 @@ impl Limiter {
         LaneShare(self.shared.lanes.clone())
     }
 
-    /// Returns the number of lanes that share the limiter.
+    /// Returns the counter of the lanes that share the limiter.
     pub fn lanes(&self) -> Arc<AtomicUsize> {
         self.shared.lanes.clone()
     }

@@ -30,7 +30,7 @@ pub fn proxy(settings: &ConsoleSettings) -> Option<UsedProxy> {
     settings.http().way().proxy(&settings.url.with("/", None))
 }
 
-/// Tests whether anything responds at the console's address. No token is sent: each response is good, since some
+/// Tests whether anything responds at the console's address. No token is sent. Any response counts, since some
 /// deployments hide the endpoint.
 ///
 /// # Errors

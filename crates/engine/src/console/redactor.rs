@@ -17,7 +17,7 @@ pub struct SecretRedactor {
 }
 
 impl SecretRedactor {
-    /// Returns a redactor that knows, whenever it is asked, every token that was read so far.
+    /// Returns a redactor of proxy secrets and tokens, including tokens that are read later.
     pub(super) fn new(tokens: Arc<Tokens>, proxy_secrets: KnownSecrets) -> Self {
         Self { tokens: Some(tokens), proxy_secrets: proxy_secrets.into() }
     }

@@ -48,7 +48,7 @@ impl Transport for ScriptedTransport {
     }
 }
 
-/// Returns the headers of an answer that a console with this time gives.
+/// Returns the headers of an answer from a console whose time is `time`.
 pub fn dated(time: Timestamp) -> HeaderMap {
     let since_1970 = time.since(Timestamp::default());
     let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + since_1970);
@@ -70,7 +70,7 @@ impl ResponseQueue {
         ScriptedTransport::new(move |request| std::future::ready(queue.answer(request)))
     }
 
-    /// Returns a transport whose console has this clock.
+    /// Returns a transport that answers from the list, with the time of `clock` in each answer.
     pub fn dated_transport(self: &Arc<Self>, clock: Clock) -> ScriptedTransport {
         let queue = self.clone();
         ScriptedTransport::new(move |request| {

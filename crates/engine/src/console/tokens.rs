@@ -22,25 +22,27 @@ impl Tokens {
         Self { credentials, in_use: AtomicUsize::new(0), changes: watch::Sender::default() }
     }
 
-    /// The index of the token in use.
+    /// Returns the index of the token in use.
     pub fn in_use(&self) -> usize {
         self.in_use.load(Ordering::Relaxed)
     }
 
-    /// The indexes of all tokens, the one in use first.
+    /// Returns the indexes of all tokens, the one in use first.
     pub fn indexes(&self) -> impl Iterator<Item = usize> + use<> {
         let in_use = self.in_use();
         let count = self.credentials.len();
         std::iter::once(in_use).chain((0..count).filter(move |index| *index != in_use))
     }
 
+    /// Returns the token at `index`.
+    ///
     /// # Errors
     /// When the token cannot be read.
     pub fn get(&self, index: usize) -> Result<SecretString, SecretError> {
         self.credentials[index].get()
     }
 
-    /// Returns the token at `index` as its source has it now, if that is another one than requests use.
+    /// Reads the token at `index` again from its source. Returns it if requests use another one.
     ///
     /// # Errors
     /// When the token cannot be read.
@@ -70,7 +72,7 @@ impl Tokens {
         *self.changes.borrow()
     }
 
-    /// Returns when requests use another token than after this number of changes.
+    /// Waits until [`Self::changes`] is no longer `changes`.
     pub async fn changed_since(&self, changes: u64) {
         // The sender is in `self`: the channel is not closed.
         let _ = self.changes.subscribe().wait_for(|now| *now != changes).await;
@@ -80,7 +82,7 @@ impl Tokens {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// The tokens that were read so far.
+    /// Returns the tokens that were read so far.
     pub fn known(&self) -> Vec<SecretString> {
         self.credentials.iter().filter_map(|token| token.get().ok()).collect()
     }

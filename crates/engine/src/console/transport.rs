@@ -96,7 +96,7 @@ pub trait Transport: Send + Sync + Debug {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
 }
 
-/// Returns the outcome of `exchange` within the request's timeout, for transports without one of their own.
+/// Awaits `exchange` within the request's timeout, for transports that have no timeout.
 ///
 /// # Errors
 /// The errors of `exchange`, and one if it took too long.
@@ -118,6 +118,8 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
+    /// Creates the transport.
+    ///
     /// # Errors
     /// If a file of `tls:` cannot be read or is invalid.
     pub fn new(settings: HttpSettings) -> Result<Self, ClientError> {

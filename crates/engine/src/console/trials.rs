@@ -40,8 +40,8 @@ struct Trial {
 }
 
 impl Trials {
-    /// Returns the verdict about the token, if it is younger than `max_age`, or else that of `ask`. Other callers that
-    /// want a verdict wait meanwhile.
+    /// Returns the known verdict about the token if it is younger than `max_age`, or else the verdict of `ask`. Other
+    /// callers wait meanwhile.
     pub async fn verdict(
         &self,
         token: &SecretString,

@@ -95,8 +95,8 @@ impl UnknownFields {
         (query, selected)
     }
 
-    /// Removes the fields that `errors` name from later queries. Removes all newer fields if `errors` name none. False
-    /// if there is nothing to remove.
+    /// Removes the fields that `errors` name from later queries. Removes all newer fields if `errors` name none.
+    /// Returns false if there is nothing to remove.
     pub fn learn(&self, errors: &[String], selected: &[usize]) -> bool {
         if !errors.iter().any(|error| is_validation(error)) {
             return false;
@@ -126,7 +126,7 @@ fn name(path: &str) -> &str {
 }
 
 /// Returns whether the error reports that the query does not match the schema. Servers use different texts. Single
-/// words such as "unknown" and "undefined" are also those of outages.
+/// words such as "unknown" and "undefined" prove nothing: errors in an outage have them too.
 pub(super) fn is_validation(error: &str) -> bool {
     let error = error.to_lowercase();
     let phrases = [

@@ -10,10 +10,12 @@ use super::unified_alert_fields::{BRIEF, is_validation};
 use super::{Client, ConsoleError, RequestPermit};
 
 impl Client {
-    /// Requests one page of unified alerts with every field that the console has. Fields that it does not know are left
-    /// out of this query and all later ones. The returned body has data, and may have errors in addition.
+    /// Requests one page of unified alerts with every field that the console has. Fields that the console does not know
+    /// are left out of this query, and of later ones for `LEFT_OUT_FOR`. The returned body has data, and may have
+    /// errors in addition.
     ///
-    /// `variables` are those of the query except for `scope`. `brief` selects only the fields that identify each alert.
+    /// `variables` has all variables of the query except `scope`. `brief` selects only the fields that identify each
+    /// alert.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -44,7 +46,7 @@ impl Client {
         }
     }
 
-    /// Returns the scope for GraphQL, which takes one type of scope: the narrowest that the pipeline names.
+    /// Returns the scope for GraphQL, which accepts one type of scope: the narrowest that the pipeline names.
     fn alert_scope(&self) -> Value {
         let Some((name, ids)) = self.scope.last() else { return Value::Null };
         let level = match *name {

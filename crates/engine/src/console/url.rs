@@ -69,12 +69,12 @@ impl ConsoleUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
-    /// Returns the host in lower case, with its port if that is not the scheme's default: the form used in identities.
+    /// Returns the host in lower case, with its port if it is not the scheme's default: the form used in identities.
     pub fn host(&self) -> &str {
         self.0.authority()
     }
 
-    /// Returns the URL of something on the console.
+    /// Returns the URL of a path on the console.
     pub fn with(&self, path: &str, query: Option<&str>) -> Url {
         let mut url = Url::clone(&self.0);
         url.set_path(path);

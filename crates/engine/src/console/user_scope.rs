@@ -36,24 +36,24 @@ pub struct UserScope {
 }
 
 impl UserScope {
-    /// A scope of which only [`Self::ids`] are known.
+    /// Returns a scope of which only [`Self::ids`] is known.
     pub fn of_ids(ids: &str) -> Self {
         Self { ids: ids.to_owned(), text: ids.to_owned() }
     }
 
-    /// Returns whether the user sees all of what a user with these ids sees: the level is the same, and each id.
+    /// Returns whether the user sees everything that a user with these ids sees: the same level, and each id.
     pub fn has_all(&self, ids: &str) -> bool {
         let ((level, own), (other_level, others)) = (level_and_ids(&self.ids), level_and_ids(ids));
         level == other_level && own.is_superset(&others)
     }
 
-    /// Returns whether the user sees something of what a user with these ids sees: the level is the same, and one id.
+    /// Returns whether the user sees something that a user with these ids sees: the same level, and at least one id.
     pub fn shares(&self, ids: &str) -> bool {
         let ((level, own), (other_level, others)) = (level_and_ids(&self.ids), level_and_ids(ids));
         level == other_level && !own.is_disjoint(&others)
     }
 
-    /// Returns the scope in the answer about a user; `None` if the console does not say.
+    /// Returns the scope in the answer about a user; `None` if the console does not report it.
     pub(super) fn read(answer: &[u8], redactor: &SecretRedactor) -> Option<Self> {
         let User { scope, scope_roles } = serde_json::from_slice::<Envelope>(answer).ok()?.data?;
         let level = scope?;
@@ -71,7 +71,7 @@ impl UserScope {
     }
 }
 
-/// The parts of [`UserScope::ids`]. A level without ids has an empty one.
+/// Splits [`UserScope::ids`] into level and ids. A level without ids has one empty id.
 fn level_and_ids(text: &str) -> (&str, BTreeSet<&str>) {
     let (level, ids) = text.split_once(' ').unwrap_or((text, ""));
     (level, ids.split(", ").collect())

@@ -97,7 +97,7 @@ pub enum DeadLetterError {
 }
 
 impl DeadLetterError {
-    /// Returns whether the store has no room. Fewer dead letters may find room.
+    /// Returns whether the store has no room for all. It may have room for fewer dead letters.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::ShareFull { .. } | Self::SecretFull { .. } | Self::LargerThanSecret { .. })
     }
@@ -128,7 +128,7 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// [`DeadLetterError`] if the store has no room for them, does not answer, or is not set up.
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;
 
-    /// Returns what the store has; `None` if that is unknown.
+    /// Returns the fill level of the store; `None` if it is unknown.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -136,7 +136,8 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Returns the time between two calls of [`Self::usage`]: other processes also change the store.
+    /// Returns the time between two calls of [`Self::usage`], which are needed since other processes also change the
+    /// store.
     fn measure_interval(&self) -> Duration {
         Duration::from_secs(60)
     }

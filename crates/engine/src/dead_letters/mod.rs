@@ -28,7 +28,7 @@ impl DeadLetters {
     /// Default of `--dead-letters-max`, in bytes.
     pub const DEFAULT_MAX: u64 = 1 << 30;
 
-    /// Keeps dead letters in `store`. `flags`, each after a blank, are those with which a command finds the store.
+    /// Keeps dead letters in `store`. `flags` are the flags with which a command finds the store, each after a blank.
     pub fn in_store(store: impl DeadLetterStore + 'static, flags: impl Into<String>) -> Self {
         Self { store: Some(Arc::new(store)), flags: flags.into(), stored: Mutex::default() }
     }
@@ -68,8 +68,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Reads what the store has, which other processes also change. `None` if there is no store, or the store does not
-    /// know.
+    /// Reads the fill level of the store, which other processes also change. Returns `None` if there is no store, or if
+    /// the store does not know its level.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -88,7 +88,8 @@ impl DeadLetters {
         self.store.as_ref().map_or(Duration::MAX, |store| store.measure_interval())
     }
 
-    /// Sets the number of stored dead letters that the lane reports: the last measurement, and those kept since.
+    /// Sets the number of stored dead letters that the lane reports: the last measurement, and dead letters kept since
+    /// then.
     pub fn show(&self, metrics: &LaneMetrics) {
         let id = LaneId { pipeline: metrics.pipeline.clone(), stream: metrics.stream, sink: metrics.sink.clone() };
         // The number is set under the lock: an older number must not replace a newer one.

@@ -14,7 +14,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Adds dead letters that were kept, by their lanes.
+    /// Counts dead letters that were kept, by their lanes.
     pub fn keep(&mut self, kept: impl IntoIterator<Item = LaneId>) {
         for lane in kept {
             *self.lanes.entry(lane.clone()).or_default() += 1;
@@ -27,8 +27,8 @@ impl Stored {
         self.changed.clear();
     }
 
-    /// Ends the measurement, which has found these numbers. A number that is too high for a minute is better than one
-    /// that hides a dead letter.
+    /// Ends the measurement, which has `found` a number for each lane. A number that is too high for a minute is better
+    /// than a number that hides a dead letter.
     pub fn end(&mut self, found: &BTreeMap<LaneId, u64>) {
         let before = std::mem::replace(&mut self.lanes, found.clone());
         for lane in std::mem::take(&mut self.changed) {

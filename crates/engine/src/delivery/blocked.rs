@@ -64,8 +64,8 @@ struct Search {
     /// The time since which each request with a suspect has failed.
     since: Instant,
     tried_at: Instant,
-    /// The first event of a request that failed. Once smaller requests are tried, all events of the smallest one that
-    /// failed.
+    /// The first event of a request that failed. Once smaller requests are tried, all events of the smallest request
+    /// that failed.
     suspects: Vec<Identity>,
     /// The part of the suspects that is tried next: 1 is all suspects, 2 and 3 are the halves, 4 to 7 the quarters, and
     /// so on. With 0, batches are sent as always.
@@ -96,14 +96,13 @@ impl Blocked {
         self.found.iter().any(|found| found.event == event)
     }
 
-    /// Returns whether the event was found, and the sink has accepted others since.
+    /// Returns whether the event was found, and the sink has accepted other events since then.
     pub fn is_proven(&self, event: Identity) -> bool {
         self.found.iter().any(|found| found.event == event && found.is_proven)
     }
 
     /// Notes that the sink accepted none of these events in an attempt that began at `now`. With `has_accepted`, the
-    /// sink accepted others that were read together with them. Returns the event that is to blame, if that is known
-    /// now.
+    /// sink accepted other events of the same batch. Returns the event to blame, if it is known now.
     pub fn attempt_failed(
         &mut self,
         events: &[Identity],
@@ -145,8 +144,8 @@ impl Blocked {
         self.search = None;
     }
 
-    /// Forgets events that need not be sent again. They were accepted by an attempt that began at `accepted_at`, or
-    /// refused if that is `None`.
+    /// Forgets events that need not be sent again. An attempt that began at `accepted_at` has delivered them; if it is
+    /// `None`, the sink has refused them.
     pub fn forget_settled(&mut self, events: &HashSet<Identity>, accepted_at: Option<Instant>) {
         self.found.retain(|found| !events.contains(&found.event));
         for found in &mut self.found {
@@ -165,7 +164,7 @@ impl Blocked {
         }
     }
 
-    /// Returns the events to send apart; `None` if batches are sent as always.
+    /// Returns the events to send apart; `None` if batches are sent as usual.
     pub fn apart(&self) -> Option<Apart> {
         let search = self.search.as_ref().filter(|search| search.sends_apart());
         if search.is_none() && self.found.is_empty() {
@@ -180,8 +179,9 @@ impl Blocked {
 }
 
 impl Search {
-    /// Returns whether an event is to blame, and not the sink. The sink must have accepted others meanwhile. After a
-    /// request that failed as a whole, it must have accepted them after `patience`, when smaller ones are tried.
+    /// Returns whether an event is to blame, and not the sink. The sink must have accepted other events since the
+    /// search began. If requests fail as a whole, it must have accepted them after `patience`, when smaller requests
+    /// are tried.
     fn blames_an_event(&self) -> bool {
         let since = self.since + if self.failed == AnswerSubject::Events { Duration::ZERO } else { self.patience };
         self.accepted_at.is_some_and(|at| at >= since)
@@ -219,7 +219,7 @@ impl Search {
     }
 }
 
-/// Returns the places of a [`Search::part`] among `events` events.
+/// Returns the indices of a [`Search::part`] among `events` suspects.
 pub(super) fn part_of(events: usize, part: usize) -> Range<usize> {
     let parts = 1 << part.max(1).ilog2();
     let number = part.max(1) - parts;

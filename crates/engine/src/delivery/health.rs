@@ -85,7 +85,8 @@ pub struct SinkHealth {
 }
 
 impl SinkHealth {
-    /// With `accepts_refusals`, any number of refusals in a row become dead letters, and none ends the lane.
+    /// Creates the health of a sink. With `accepts_refusals`, any number of refusals in a row become dead letters, and
+    /// none ends the lane.
     pub fn new(accepts_refusals: bool) -> Self {
         Self { accepts_refusals, ..Self::default() }
     }
@@ -95,7 +96,7 @@ impl SinkHealth {
         *self.answers.lock()
     }
 
-    /// Returns when [`Self::answers`] has changed since the last call. One task at a time may wait.
+    /// Waits until [`Self::answers`] has changed since the last call. One task at a time may wait.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -109,7 +110,7 @@ impl SinkHealth {
         }
     }
 
-    /// Notes that the sink refuses for now, as an attempt that began at `begun` shows.
+    /// Notes that the sink refuses for now, as shown by an attempt that began at `begun`.
     pub(super) fn set_refusing(&self, begun: Instant) {
         self.change(|answers| _ = answers.refusing_since.get_or_insert(begun));
     }
@@ -120,8 +121,8 @@ impl SinkHealth {
         AttemptGuard(self)
     }
 
-    /// Notes that the sink does not refuse everything: it has settled something, or nothing is known about it in a new
-    /// session.
+    /// Notes that the sink does not refuse everything: it has settled something, or a new session knows nothing about
+    /// it.
     pub fn clear_refusing(&self) {
         self.change(|answers| answers.refusing_since = None);
     }
@@ -151,12 +152,12 @@ impl SinkHealth {
         self.blocked.lock()
     }
 
-    /// Notes that the user's programs have dropped an event, so that they are not wrong for all events.
+    /// Notes that the user's programs have dropped an event: they do not fail on all events.
     pub fn programs_worked(&self) {
         self.in_a_row.lock().failed = 0;
     }
 
-    /// Counts events that did not arrive, after the last one that did, and returns their number.
+    /// Adds `run` to the events that did not arrive since the last one that did. Returns the number of all of them.
     pub(super) fn count_refused(&self, run: RefusalRun) -> usize {
         self.refused.fetch_add(run.len(), Ordering::Relaxed);
         let mut in_a_row = self.in_a_row.lock();
@@ -165,12 +166,12 @@ impl SinkHealth {
         in_a_row.len()
     }
 
-    /// See [`Self::unstored`].
+    /// Returns the refused events that could not be stored while the sink accepted others.
     pub(super) fn unstored(&self) -> MutexGuard<'_, HashSet<Identity>> {
         self.unstored.lock()
     }
 
-    /// Returns the number of events refused so far, of batches of which the sink has accepted none.
+    /// Returns the number of events refused so far, in batches of which the sink accepted no event.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }

@@ -1,7 +1,8 @@
 //! Acts on outcomes: waits, sends again, splits, stores dead letters, stops.
 //!
-//! One call delivers one batch. It returns when all events are settled, which means accepted by the sink or stored as
-//! dead letters, or with the failure that ends the lane's session. Between two attempts the lane may stop it.
+//! One call delivers one batch. It returns when all events are settled: accepted by the sink, or stored as dead
+//! letters. Otherwise, it returns with the failure that ends the lane's session. Between two attempts the lane may stop
+//! it.
 
 mod blocked;
 mod error;
@@ -49,7 +50,7 @@ const MISCONFIGURED_FROM: usize = 10;
 /// batch.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
-/// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.
+/// How long a sink may fail for the same events, although it answers, before the lane looks for an event to blame.
 const BLAME_SEARCH_AFTER: Duration = Duration::from_secs(3_600);
 /// How long a sink may fail for the same events if the operator accepts refusals: the event becomes a dead letter.
 const BLAME_SEARCH_AFTER_ACCEPTED: Duration = Duration::from_secs(120);
@@ -112,13 +113,14 @@ struct BatchDelivery<'a> {
 }
 
 impl Delivery {
-    /// Delivers `batch` without a time limit. `stop` ends it between two attempts, never during one, so no event is
-    /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once. With it, the
-    /// result is the events that the last committed checkpoint covers, ascending; `None` if none was committed.
+    /// Delivers `batch` without a time limit. `stop` ends the delivery between two attempts, never during one, so no
+    /// event is sent twice because of it. Without `transaction`, a transactional sink delivers at least once. With
+    /// `transaction`, returns the events that the last committed checkpoint covers, ascending; `None` if none was
+    /// committed.
     ///
     /// # Errors
-    /// When another attempt would not succeed, when refused events cannot be stored, or, as a transient failure, when
-    /// the delivery was stopped. The events that are not settled are neither lost nor dead letters.
+    /// When another attempt would not succeed, or refused events cannot be stored. A delivery that was stopped is a
+    /// transient failure. Events that are not settled are neither lost nor dead letters.
     pub async fn deliver(
         &self,
         batch: &Batch,
@@ -197,8 +199,8 @@ impl Delivery {
 }
 
 impl BatchDelivery<'_> {
-    /// Refuses events that are too large for the sink, and those that a program failed on. The others are the first
-    /// request.
+    /// Refuses events that are too large for the sink, and events on which a program failed. The other events are the
+    /// first request.
     fn sort_by_size(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
         let mut sendable = Vec::new();
@@ -238,7 +240,7 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Returns the events with the same labels together, in the order of the first event of each group.
+    /// Groups events with the same labels, in the order of the first event of each group.
     fn by_labels(&self, events: Vec<usize>) -> Vec<Vec<usize>> {
         let mut groups: Vec<(Option<&Arc<Labels>>, Vec<usize>)> = Vec::new();
         let mut places = HashMap::new();
@@ -255,8 +257,8 @@ impl BatchDelivery<'_> {
         groups.into_iter().map(|(_, group)| group).collect()
     }
 
-    /// Commits the checkpoint with the dead letters, by a request without events. The checkpoint that is committed with
-    /// the events does not contain the dead letters.
+    /// Commits the checkpoint with the dead letters, by a request without events. The checkpoint that was committed
+    /// with the events does not contain them.
     async fn commit_dead_letters(&mut self) -> Result<(), Failure> {
         self.requests.push_back(Vec::new());
         self.send_requests().await
@@ -326,7 +328,7 @@ impl BatchDelivery<'_> {
         self.requests.extend(found.into_iter().map(|index| vec![index]));
     }
 
-    /// Returns the events that are settled once those of `request` are, ascending; empty without a transaction.
+    /// Returns the events that are settled once the events of `request` are, ascending; empty without a transaction.
     fn covered(&self, request: &[usize]) -> Vec<usize> {
         if self.transaction.is_none() {
             return Vec::new();
@@ -353,7 +355,7 @@ impl BatchDelivery<'_> {
         attempt
     }
 
-    /// Settles the events, retries them (after a 429, 5xx or timeout), sends halves, or ends the delivery.
+    /// Settles the events of `request`, retries them (after a 429, 5xx or timeout), sends halves, or ends the delivery.
     async fn act_on(&mut self, request: Vec<usize>, attempt: Attempt) -> Result<(), Failure> {
         let Attempt { outcome, bytes, event_bytes, status } = attempt;
         if let Some(event_bytes) = event_bytes {
@@ -432,7 +434,7 @@ impl BatchDelivery<'_> {
         self.batch.event(index).map(|event| event.identity)
     }
 
-    /// Returns whether the sink has accepted others since the event was found.
+    /// Returns whether the sink has accepted other events since the event was found.
     fn is_proven(&self, index: usize) -> bool {
         self.identity(index).is_some_and(|event| self.delivery.health.blocked().is_proven(event))
     }
@@ -501,8 +503,8 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Sends `request` again after a wait, since the sink accepts nothing of it for now. An event may be to blame: see
-    /// [`blocked`].
+    /// Sends `request` again after a wait, since the sink accepts none of its events for now. An event may be to blame:
+    /// see [`blocked`].
     async fn send_again(
         &mut self,
         request: Vec<usize>,
@@ -535,7 +537,7 @@ impl BatchDelivery<'_> {
         self.wait(reason, after).await;
     }
 
-    /// Notes that `request` failed. Returns true if it is known now which of its events is to blame.
+    /// Notes that `request` failed. Returns whether it is known now which event of the request is to blame.
     fn look_for_blame(&self, request: &[usize], status: &AttemptStatus) -> bool {
         let health = &self.delivery.health;
         let Some(failed) = AnswerSubject::of(status) else {
@@ -581,8 +583,8 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Returns the number of refusals for this cause that say how the sink is now. Events that wait for room in the
-    /// dead-letter store do not count.
+    /// Returns the number of refusals for this cause that show the present state of the sink. Events that wait for room
+    /// in the dead-letter store do not count.
     fn refused_anew(&self, cause: RefusalCause) -> usize {
         self.refused_by(cause).filter(|refusal| !self.awaits_room(refusal.index)).count()
     }
@@ -591,14 +593,14 @@ impl BatchDelivery<'_> {
         self.refused.iter().filter(move |refusal| refusal.cause == cause).map(|refusal| &refusal.event)
     }
 
-    /// Returns whether the event could not be stored when it was refused before. The sink accepted others then.
+    /// Returns whether the event could not be stored when it was refused before. The sink accepted other events then.
     fn awaits_room(&self, index: usize) -> bool {
         let unstored = self.delivery.health.unstored();
         !unstored.is_empty() && self.identity(index).is_some_and(|event| unstored.contains(&event))
     }
 
-    /// Tries events from all over the batch before the others. If the sink refuses these too, the request is to blame,
-    /// and to send each event alone would take thousands of requests.
+    /// Tries events from all over the batch before the others. If the sink refuses these too, the request is to blame.
+    /// To send each event alone would take thousands of requests.
     fn sample_rest(&mut self) {
         let rest: Vec<usize> = self.requests.drain(..).flatten().collect();
         let step = rest.len().div_ceil(SAMPLED - MISCONFIGURED_FROM).max(1);
@@ -624,7 +626,7 @@ impl BatchDelivery<'_> {
         self.stop.run_until_cancelled(sleep(wait)).await;
     }
 
-    /// Waits until the lease is renewed. Another worker may take the lane over, so the attempt was cancelled.
+    /// Waits until the lease is renewed. The attempt was cancelled, since another worker may take the lane over.
     async fn wait_for_lease(&self) -> Result<(), Failure> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
         self.delivery.health.set_refusing(Instant::now());
@@ -632,8 +634,8 @@ impl BatchDelivery<'_> {
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }
 
-    /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters. An
-    /// event that the programs have dropped ends a row of events that they failed on. Returns the counted refusals.
+    /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters. A
+    /// row of events on which programs failed ends when the programs drop an event. Returns the counted refusals.
     fn check_refusals(&self) -> Result<RefusalRun, Failure> {
         let health = &self.delivery.health;
         let refused = self.refused_anew(RefusalCause::Sink);
@@ -676,8 +678,8 @@ impl BatchDelivery<'_> {
     }
 
     /// Stores the refused events before the delivery ends early, if the operator accepts any number of refusals. So no
-    /// later answer changes what becomes of them. Otherwise, a sink whose `Retry-After` ends each session would refuse
-    /// the same events again and again, and never be asked about the next one.
+    /// later answer changes their fate. Otherwise, a sink whose `Retry-After` ends each session would refuse the same
+    /// events again and again, and would never get the next event.
     async fn store_accepted_refusals(&mut self) -> Result<(), DeliveryError> {
         if self.transaction.is_some() || !self.delivery.health.accepts_refusals() {
             return Ok(());
@@ -742,8 +744,8 @@ impl BatchDelivery<'_> {
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.metrics.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {
-            // Which of the events were accepted is unknown. Each has the average size, and the labels are those of the
-            // first ones.
+            // It is unknown which of the events were accepted. Each has the average size, and the first events give the
+            // labels.
             let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.event.index));
             let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
             let up_to = |place: usize| bytes * place as u64 / accepted as u64;

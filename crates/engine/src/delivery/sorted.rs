@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(sorted(&[], &[0, 1, 2, 3]), (vec![], vec![], vec![10, 11, 12, 13], false));
     }
 
-    /// Such a sink works off the batch in its order, and ends at the first event that it refuses.
+    /// Such a sink processes a batch in its order, and ends at the first event that it refuses.
     #[test]
     fn the_events_after_the_last_refused_one_are_untried_if_all_of_them_are_to_be_sent_again() {
         assert_eq!(sorted(&[1], &[2, 3]), (vec![10], vec![11], vec![12, 13], true));

@@ -177,8 +177,8 @@ impl Case {
         DeliveryResult { result: result.map(drop), committed, settled: fates.settled(), waited: begun.elapsed() }
     }
 
-    /// A session of a lane whose sink has failed before: it sends the first fifty of what is left, and ends at the
-    /// first refusal. A minute follows.
+    /// Runs a session of a lane whose sink has failed before. It sends the first fifty events that are left, and ends
+    /// at the first refusal. Then waits a minute.
     async fn session(&self, left: &mut Vec<usize>) {
         let health = &self.delivery.health;
         let stop = CancellationToken::new();
@@ -208,7 +208,7 @@ impl Case {
         self.store.0.lock().unwrap().clone()
     }
 
-    /// The metrics of delivered events and dead letters.
+    /// Returns the numbers of delivered events and of dead letters in the metrics.
     fn counted(&self) -> (u64, u64) {
         let metrics = &self.delivery.meter.metrics;
         (metrics.send.delivered.load(Ordering::Relaxed), metrics.send.dead_letters.load(Ordering::Relaxed))
@@ -343,7 +343,7 @@ async fn a_full_dead_letter_store_does_not_make_the_lane_misconfigured() {
     assert_eq!((case.counted(), case.stored().len()), ((0, 3), 3));
 }
 
-/// The sink accepted other events. The rest of the batch, refused again, does not make the sink a wrong one.
+/// The sink accepted other events. The rest of the batch, refused again, does not make the sink misconfigured.
 #[tokio::test(start_paused = true)]
 async fn dead_letters_that_have_room_are_stored_and_the_others_wait_for_room() {
     let refused: Vec<usize> = (1..60).collect();
@@ -480,7 +480,8 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     assert!(health.answers().refusing_since.is_none());
 }
 
-/// A batch of four, of which the last two fail indefinitely with this status after the others were accepted.
+/// Returns a case with a batch of four. Its last two events fail indefinitely with this status, after the others were
+/// accepted.
 fn blocked(status: &'static str) -> Case {
     let later = || Outcome::retry_later("500 illegal_state_exception: why");
     let case = Case::new(std::iter::once(partial(&[], &[2, 3], None)).chain((0..10_000).map(|_| later())));
@@ -582,7 +583,7 @@ async fn each_record_for_which_requests_fail_is_a_dead_letter_if_refusals_are_ac
     }
 }
 
-/// A cluster under pressure takes other batches, and answers 200 with 429 for each document of this one.
+/// A cluster under pressure accepts other batches, and answers 200 with 429 for each document of this one.
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_is_busy_blames_no_event_and_drops_none() {
     for accepts in [false, true] {

@@ -70,12 +70,12 @@ impl Window {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Raises the limit by one for as many calls as the limit is.
+    /// Raises the limit by one over as many calls as the limit is.
     fn grow(&mut self) {
         self.size = (self.size + 1.0 / self.size.floor()).min(self.max);
     }
 
-    /// Halves the limit, once for all attempts that were in flight together.
+    /// Halves the limit, but only once for all attempts that were in flight together.
     fn shrink(&mut self, decreases_at_begin: u64) {
         if decreases_at_begin == self.decreases {
             self.size = (self.size / 2.0).floor().max(1.0);
@@ -92,8 +92,8 @@ struct State {
 }
 
 impl State {
-    /// Begins an attempt, or returns the time until which none may begin. That is `None` if none may begin until
-    /// another one ends.
+    /// Begins an attempt, or returns the time before which no attempt may begin. The time is `None` if another attempt
+    /// has to end first.
     fn try_begin(&mut self) -> Result<u64, Option<Instant>> {
         if self.blocked_until.is_some_and(|until| until > Instant::now()) {
             return Err(self.blocked_until);
@@ -119,13 +119,13 @@ pub(crate) struct Permit<'a> {
 }
 
 impl Throttle {
-    /// Allows at most `max` concurrent attempts.
+    /// Creates a throttle that allows at most `max` concurrent attempts.
     pub fn new(max: usize) -> Self {
         let state = State { window: Window::new(max), blocked_until: None };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Returns how long no attempt may begin, from `Retry-After`.
+    /// Returns how long no attempt may begin because of `Retry-After`.
     pub fn blocked_for(&self) -> Duration {
         let blocked_until = self.state.lock().blocked_until;
         blocked_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))

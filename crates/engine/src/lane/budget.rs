@@ -195,8 +195,8 @@ impl LaneBudget {
         }
     }
 
-    /// Pauses the lane, or ends its pause. A paused lane reserves nothing, as from the sink's first refusal until the
-    /// sink accepts something again.
+    /// Pauses the lane, or ends its pause. A paused lane reserves nothing, for example from the sink's first refusal
+    /// until the sink accepts something again.
     pub fn pause(&self, paused: bool) {
         self.change(|entry| entry.paused = paused);
     }
@@ -207,7 +207,7 @@ impl LaneBudget {
     }
 
     /// Sets whether the sink has proven itself. Until then, the lane has one reservation at a time. Otherwise, ninety
-    /// dead sinks of a hundred would take the budget before it shows that they are dead.
+    /// dead sinks of a hundred would take the budget before they are known to be dead.
     pub fn set_proven(&self, proven: bool) {
         self.change(|entry| entry.proven = proven);
     }
@@ -240,8 +240,8 @@ impl Reservation {
         self.bytes
     }
 
-    /// Moves `bytes` of this reservation into another one. If there are too few, the rest is counted beyond the budget:
-    /// the bytes are in memory already.
+    /// Moves `bytes` of this reservation into another one. If this reservation has fewer, the rest is counted beyond
+    /// the budget: the bytes are in memory already.
     pub fn split(&mut self, bytes: usize) -> Self {
         let moved = bytes.min(self.bytes);
         let permits = self.permits.split(units(moved) as usize);
@@ -258,7 +258,7 @@ impl Reservation {
 }
 
 impl Permits {
-    /// Moves this number of units into other permits, those of the common reserve last.
+    /// Moves this number of units into other permits. Units of the common reserve move last.
     fn split(&mut self, units: usize) -> Self {
         let mut left = units;
         let mut part = |permit: &mut Option<OwnedSemaphorePermit>| {

@@ -18,7 +18,7 @@ use crate::source::{PositionPart, PositionReader, SourcePosition};
 const MAX_IN_CHECKPOINT: usize = 128;
 /// Maximum number of changed keys and contents in the checkpoint. If there are more, all of them move to the journal.
 const MAX_CHANGES: usize = 32;
-/// Ratio of the bytes in the journal to those of the whole position. Above it, and above `MIN_BYTES`, the whole
+/// Ratio of the bytes in the journal to the bytes of the whole position. Above it, and above `MIN_BYTES`, the whole
 /// position is written again.
 const MAX_LOG_RATIO: u64 = 16;
 const MIN_BYTES: u64 = 64 << 10;
@@ -85,8 +85,8 @@ impl ChangeLog {
         written > MIN_BYTES.max(whole.saturating_mul(MAX_LOG_RATIO))
     }
 
-    /// Returns the position, from the parts in the journal's segments and the `last` part, which is in the checkpoint.
-    /// `None` if a part is missing or damaged.
+    /// Reads the position from the parts in the journal's segments and the `last` part, which is in the checkpoint.
+    /// Returns `None` if a part is missing or damaged.
     pub fn read(&self, segments: &BTreeMap<u64, Vec<u8>>, last: PositionPart<'static>) -> Option<SourcePosition> {
         let mut reader = PositionReader::default();
         for segment in self.journal.segments() {

@@ -12,9 +12,9 @@ pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
     mark_as_copy(&checkpoint.without_journal().encode())
 }
 
-/// Claims the entry of a lane in the state store if it is a copy, and returns its bytes; `None` if it is not. A command
-/// does this before it writes a checkpoint in place of the copy. If the copy stayed, the lane would go on from its
-/// sink.
+/// Claims the entry of a lane in the state store if it is a copy, and returns its bytes; `None` if it is not a copy. A
+/// command does this before it writes a checkpoint in place of the copy. If the copy stayed, the lane would go on from
+/// its sink.
 ///
 /// # Errors
 /// When the state store cannot be read, or another process keeps writing the copy.

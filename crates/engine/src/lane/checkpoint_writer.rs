@@ -83,21 +83,21 @@ impl CheckpointWriter {
         JournalChange { appends: self.appends.clone(), released: checkpoint.ledger.released().to_vec() }
     }
 
-    /// Returns false while the lane must not send. While the backend fails, a kill would repeat everything that is
-    /// sent. While a checkpoint is on its way to a transactional sink, it must not overtake one that is committed with
-    /// events.
+    /// Returns whether the lane may send. It must not while the backend fails: a kill would repeat everything that is
+    /// sent. It must not while a checkpoint is on its way to a transactional sink. Otherwise, that checkpoint could
+    /// overtake a checkpoint that is committed with events.
     pub fn may_send(&self) -> bool {
         self.main.failing.is_none() && (self.copy.is_none() || self.main.writing.is_none())
     }
 
-    /// Returns when the first of the attempts began that have not stored the checkpoint. `None` if no attempt is under
-    /// way, and the last one did not fail.
+    /// Returns the time at which the first attempt since the last stored checkpoint began. `None` if no attempt is
+    /// under way, and the last one did not fail.
     pub fn stalled_since(&self) -> Option<Instant> {
         let BackendWriter { failing, writing, begun_at, .. } = &self.main;
         failing.as_ref().map(|failing| failing.since).or(writing.as_ref().map(|_| *begun_at))
     }
 
-    /// Returns true while the checkpoint is to be written, or is being written.
+    /// Returns whether the checkpoint is to be written, or is being written.
     pub fn has_changes(&self) -> bool {
         self.main.has_changes()
     }
@@ -112,9 +112,10 @@ impl CheckpointWriter {
         self.main.writing.is_none() && self.main.due().is_none_or(|due| due > Instant::now())
     }
 
-    /// Writes the checkpoint, or its copy, when it is due. Returns when the write has succeeded or failed, or once if
-    /// it takes too long. Never returns if nothing is to be written. While events are `in_flight`, a transactional sink
-    /// gets no checkpoint alone. Cancel safe: the next call continues a write that has begun.
+    /// Writes the checkpoint, or its copy, when it is due. Returns when the write has succeeded or failed. If a write
+    /// takes longer than [`STORE_TIMEOUT`], returns too, but only once. Never returns if nothing is to be written.
+    /// While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: the next call
+    /// continues a write that has begun.
     ///
     /// # Errors
     /// If the writer makes no other attempt. The error says what the lane does then.
@@ -190,8 +191,8 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Begins to write the checkpoint, or continues. Returns when the write has succeeded or failed, or once if it
-    /// takes too long.
+    /// Begins to write the checkpoint, or continues. Returns when the write has succeeded or failed. If it takes longer
+    /// than [`STORE_TIMEOUT`], returns too, but only once.
     ///
     /// # Errors
     /// As [`Self::write_due`].

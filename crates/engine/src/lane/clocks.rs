@@ -105,8 +105,8 @@ impl Clocks {
 }
 
 impl Lane {
-    /// Returns whether the console's time is known well enough. If it seems to be behind ours, it has to be recent:
-    /// polls may have nothing to ask for, so that no answer would correct it.
+    /// Returns whether the console's time is known well enough. If it seems to be behind ours, it has to be recent.
+    /// Otherwise, if polls have nothing to ask for, no answer would correct it.
     pub(super) fn knows_time(&self) -> bool {
         let clocks = Clocks::of(&self.client);
         clocks.theirs.is_some()

@@ -1,5 +1,5 @@
-//! Fetches the enrichments of the records of a page, within a bound of requests and bytes: notes and timeline of each
-//! threat, or the threats that activities are about.
+//! Fetches the enrichments of the records of a page, within a bound of requests and bytes. They are the notes and
+//! timeline of each threat, or the threats that activities are about.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Enricher<'a> {
 }
 
 impl Enricher<'_> {
-    /// Returns the maximum number of records of a page.
+    /// Returns the maximum number of records in a page.
     pub fn page(&self) -> usize {
         match self.addition {
             Enrichment::Lists(_) => PAGE_WITH_LISTS,
@@ -51,8 +51,8 @@ impl Enricher<'_> {
         }
     }
 
-    /// Returns the bytes to reserve in addition to those of a page with `records`, for a lane whose fair share is
-    /// `share`.
+    /// Returns the bytes to reserve in addition to the page itself, for its number of `records` and a lane whose fair
+    /// share is `share` bytes.
     pub fn reserve(&self, share: usize, records: usize) -> usize {
         match self.addition {
             Enrichment::Lists(include) => include.len() * PAGE_WITH_LISTS * COPIES * self.largest(share),
@@ -60,7 +60,7 @@ impl Enricher<'_> {
         }
     }
 
-    /// Returns the maximum bytes of an answer.
+    /// Returns the maximum size of an answer in bytes.
     fn largest(&self, share: usize) -> usize {
         match self.addition {
             Enrichment::Lists(include) => {
@@ -121,7 +121,7 @@ impl Enricher<'_> {
     }
 
     /// Makes one request for up to [`THREATS`] threats that the lane does not know. An activity goes without its threat
-    /// if the console does not show it, or could not be asked for it.
+    /// if the console does not show the threat, or could not be asked for it.
     async fn add_threats(
         &self,
         page: &mut PulledPage,

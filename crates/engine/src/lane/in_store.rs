@@ -2,7 +2,7 @@
 //!
 //! A transactional sink commits a lane's checkpoint with the events. The lane writes a copy to the state store, for the
 //! case that the sink loses its checkpoint, as with new brokers. But the state store may also have a checkpoint of its
-//! own, which nobody has moved into the sink yet. So the state store decides:
+//! own, which no lane has moved into the sink yet. So the state store decides:
 //!
 //! | the state store has | the sink has a checkpoint | the sink has none |
 //! | --- | --- | --- |
@@ -39,7 +39,7 @@ pub enum GoesOnFrom {
 }
 
 impl InStore {
-    /// Returns what `stored` is: the bytes under the lane's name.
+    /// Classifies `stored`, the bytes under the lane's name.
     pub fn of(stored: Option<&[u8]>) -> Self {
         match stored.map(<[u8]>::first) {
             None => Self::Nothing,
@@ -68,8 +68,9 @@ impl InStore {
         self == Self::Nothing
     }
 
-    /// Returns whether the sink's checkpoint counts, and not this entry. A command that deletes or renames the entry
-    /// writes a checkpoint of the state store's own instead. Otherwise the lane would go on from its sink.
+    /// Returns whether the lane goes on from the sink's checkpoint instead of this entry. A command that deletes or
+    /// renames the entry writes a checkpoint of the state store's own instead. Otherwise the lane would go on from its
+    /// sink.
     pub fn yields_to_sink(self) -> bool {
         self == Self::Copy
     }
@@ -85,7 +86,7 @@ pub fn mark_as_copy(checkpoint: &[u8]) -> Vec<u8> {
     [&[COPY], checkpoint].concat()
 }
 
-/// Returns the bytes of a checkpoint, without the mark if they are those of a copy.
+/// Returns the bytes of a checkpoint, without the mark of a copy.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(&[COPY]).unwrap_or(bytes)
 }

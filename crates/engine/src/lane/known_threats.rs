@@ -69,7 +69,8 @@ impl KnownThreats {
         }
     }
 
-    /// Remembers a threat in place of older ones if there are too many, unless other lanes have all the memory.
+    /// Remembers a threat, in place of older ones if there are too many. Does nothing if other lanes have all the
+    /// memory.
     pub fn remember(&mut self, id: &CompactString, threat: &Bytes, now: Instant, memory: &LaneMemory) {
         if self.threats.contains_key(id) {
             return;
@@ -96,10 +97,10 @@ impl KnownThreats {
     }
 }
 
-/// Reads the threats in a page of them. Returns the id of each, and its enrichment of records.
+/// Reads a page of threats. Returns the id of each threat, and the enrichment that records get from it.
 ///
 /// # Errors
-/// When the body is no page.
+/// When the body is not a page.
 pub fn read(body: &[u8], redactor: &SecretRedactor) -> Result<Vec<(CompactString, Bytes)>, ConsoleError> {
     let page = read_list(body, redactor)?;
     let threats = page.records.iter().filter_map(|record| {
@@ -137,8 +138,8 @@ fn constant(threat: &Value) -> Value {
     Value::Object(kept)
 }
 
-/// Parses a record, or an item of a list. Notes are texts that people paste, so an item that is not JSON is repaired as
-/// a record is. `None` if it cannot be repaired.
+/// Parses a record, or an item of a list. Notes are texts that people paste, so an item that is not JSON is repaired
+/// like a record. Returns `None` if it cannot be repaired.
 pub fn read_item(item: &[u8]) -> Option<Value> {
     serde_json::from_slice(item).ok().or_else(|| serde_json::from_str(&repair(item)?).ok())
 }

@@ -101,7 +101,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Sets the target that the settings have now. `since` becomes `now` if the target has changed.
+    /// Sets the target of the present settings. `since` becomes `now` if the target has changed.
     pub fn set(&mut self, hash: u64, now: Timestamp) {
         if self.hash != 0 && self.hash != hash {
             self.since = now;
@@ -195,7 +195,7 @@ impl LaneCheckpoint {
         }
     }
 
-    /// Adds the events at these indices of a batch, which were delivered or stored as dead letters.
+    /// Adds the events at the indices `settled` of a batch, which were delivered or stored as dead letters.
     pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
         let dead_lettered = pending.fates.dead_lettered();
         let last = dead_lettered.iter().rev().find(|index| settled.contains(index));
@@ -210,13 +210,14 @@ impl LaneCheckpoint {
         self.settled += settled.len() as u64;
     }
 
-    /// Adds the records that are not delivered with a batch.
+    /// Adds the records of a batch that are not delivered.
     pub fn exclude(&mut self, passes: &[Pass], pending: &PendingBatch, now: Timestamp) {
         let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity, false));
         self.account(passes, pending, excluded, now);
     }
 
-    /// Adds records to position and ledger: key and identity of each, and whether the sink has acknowledged it.
+    /// Adds records to position and ledger. `records` has key and identity of each, and whether the sink acknowledged
+    /// it.
     pub(super) fn account<'a>(
         &mut self,
         passes: &[Pass],
@@ -263,7 +264,7 @@ impl LaneCheckpoint {
         appends
     }
 
-    /// Moves the lane to the time `to`. If that is earlier, the lane pulls records again; if it is later, the lane
+    /// Moves the lane to the time `to`. If `to` is earlier, the lane pulls records again; if it is later, the lane
     /// skips records. The position leaves the journal.
     pub fn restart(&mut self, to: Timestamp, now: Timestamp) {
         // The new ledger counts no record twice, and does not report the records before `to` as missing.
@@ -277,8 +278,8 @@ impl LaneCheckpoint {
     }
 
     /// Starts the ledger again, for records created from `since` on. The sums up to the lane's position stay as the
-    /// former ledger, unless the present former ledger has at least as many hours. So a wrong setting that is soon
-    /// corrected does not remove the older sums.
+    /// former ledger, unless the present former ledger has at least as many hours. So an operator who soon corrects a
+    /// wrong setting does not lose the older sums.
     pub fn restart_ledger(&mut self, since: Timestamp, asked: String, journals: bool, now: Timestamp) {
         let position = &self.position;
         let until = position.closed_until().unwrap_or_else(|| position.complete_until()).min(since);
@@ -396,7 +397,7 @@ impl LaneCheckpoint {
         self.read_position(&segments).then_some(()).ok_or(damaged)
     }
 
-    /// Reads the position from the journal's segments. Returns false if they are missing or damaged.
+    /// Reads the position from the journal's segments. Returns false if a segment is missing or damaged.
     pub fn read_position(&mut self, segments: &BTreeMap<u64, Vec<u8>>) -> bool {
         let Some(last) = &self.last_part else { return true };
         let Some(position) = self.log.read(segments, (**last).clone()) else { return false };
@@ -431,7 +432,7 @@ impl LaneCheckpoint {
         Ok(())
     }
 
-    /// Returns whether `journal` contains everything that the checkpoint refers to.
+    /// Returns whether `journal` has everything that the checkpoint refers to.
     pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
         self.journals().all(|part| part.is_complete_with(journal))
     }
@@ -477,7 +478,7 @@ mod tests {
         checkpoint
     }
 
-    /// Adds a complete poll at `time`, which has shown a record of that time.
+    /// Adds a complete poll at `time`, which has shown a record with this time.
     fn observe(checkpoint: &mut LaneCheckpoint, time: Timestamp) {
         let mut observed = checkpoint.rhythm.begin_poll(&PullSettings::of(Stream::Activities));
         observed.add(time, time);

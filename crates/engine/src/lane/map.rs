@@ -427,7 +427,7 @@ impl Filler {
         }
     }
 
-    /// Returns the bytes of the open batch as it will be framed.
+    /// Returns the size in bytes of the open batch, framing included.
     fn framed_size(&self) -> usize {
         self.open.batch.size() + self.open.batch.len() * self.limits.framing
     }

@@ -2,7 +2,7 @@
 //!
 //! A lane sleeps between polls as one small future. A poll runs three stages over bounded channels: pull, map, send.
 //! When the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a
-//! task of its own, begun with the first page, and so is each delivery: most polls bring nothing, and start no task at
+//! task of its own, begun with the first page, and so is each delivery. Most polls bring nothing, and start no task at
 //! all. Settled events move the position, and the position goes to the store.
 
 mod backoff;
@@ -133,17 +133,17 @@ pub enum LaneEnd {
 }
 
 impl Lane {
-    /// Reports what happens to the lane.
+    /// Returns the meter, which reports what happens to the lane.
     fn meter(&self) -> &Meter {
         &self.delivery.meter
     }
 
-    /// The state and the counters of the lane.
+    /// Returns the state and the counters of the lane.
     fn metrics(&self) -> &Arc<LaneMetrics> {
         &self.delivery.meter.metrics
     }
 
-    /// The time by the clock of this machine.
+    /// Returns the time by this machine's clock.
     fn now(&self) -> Timestamp {
         self.delivery.clock.now()
     }
@@ -154,7 +154,8 @@ impl Lane {
         if self.pull.window.is_none() { self.delivery.sink.clone().as_transactional() } else { None }
     }
 
-    /// Returns the backend of the lane's checkpoint and, if that is a transactional sink, the backend of the copy.
+    /// Returns the backend of the lane's checkpoint. If it is a transactional sink, also returns the backend of the
+    /// copy.
     fn backends(&self) -> (Arc<dyn CheckpointBackend>, Option<Arc<dyn CheckpointBackend>>) {
         match self.transactional_sink() {
             Some(sink) => (sink, Some(self.store.clone())),

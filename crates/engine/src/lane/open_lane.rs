@@ -43,7 +43,7 @@ pub struct OpenLane {
 }
 
 impl OpenLane {
-    /// Returns when the lane next has something to do: a checkpoint or the next poll is due.
+    /// Returns the time at which a checkpoint or the next poll is due, whichever is first.
     pub fn wakes_at(&self, next_poll: Instant) -> Instant {
         self.writer.due().map_or(next_poll, |due| due.min(next_poll))
     }
@@ -68,13 +68,12 @@ impl Lane {
         }
     }
 
-    /// Returns the failure with the whole command that corrects it. A store does not know lane and flags of that
-    /// command.
+    /// Completes the command in the failure that corrects it. A store does not know lane and flags of that command.
     pub(super) fn with_command(&self, failure: Failure) -> Failure {
         failure.map_reason(|reason| with_lane(reason, &self.key.lane, &self.state_flags))
     }
 
-    /// Opens the lane's checkpoint, and tries again until that succeeds. With `once`, a few refusals in a row end the
+    /// Opens the lane's checkpoint, and tries again until it is open. With `once`, a few refusals in a row end the
     /// lane.
     pub(super) async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
         let mut waits = waits(&mut self.random);

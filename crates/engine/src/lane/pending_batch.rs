@@ -62,7 +62,7 @@ impl PendingBatch {
         Some((self.record_keys.get(index)?, self.batch.event(index)?.identity))
     }
 
-    /// Gives the last event the labels that its transformer has found.
+    /// Gives the last event the labels from its transformer.
     pub fn label_last(&mut self, transformer: &Transformer) {
         if let Some(labels) = transformer.labels() {
             self.batch.label_last(labels.clone());
@@ -77,8 +77,8 @@ impl PendingBatch {
         self.newest = self.newest.max(order);
     }
 
-    /// Takes the records of a page that are not delivered, and returns their newest time. Only the page's last batch
-    /// covers that time: the watermark must not pass records that a later batch has.
+    /// Moves the records that are not delivered from a page into the batch, and returns their newest time. Only the
+    /// page's last batch covers that time: the watermark must not pass records that a later batch has.
     pub fn exclude(&mut self, page: &mut PulledPage) -> Option<Timestamp> {
         self.context = page.context;
         let newest = page.excluded.iter().filter_map(|record| record.order).max();
@@ -152,7 +152,8 @@ mod tests {
         pending
     }
 
-    /// A batch that forgot that the console's answers were not in order would move the watermark over what is missing.
+    /// If a batch forgot that the console's answers were not in order, it would move the watermark past missing
+    /// records.
     #[test]
     fn an_event_that_is_moved_to_the_next_batch_takes_along_what_is_known_of_its_page() {
         let mut full = batch_of(1..4);

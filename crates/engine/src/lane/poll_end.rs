@@ -12,7 +12,7 @@ use super::verdict::NotStored;
 use crate::checkpoint::ledger::repair_between;
 use crate::source::{ObservedRecords, Pass, PollContext, PollEnd, Rhythm};
 
-/// Stores how the poll has ended. Everything that it returned is settled.
+/// Stores how the poll has ended. All records of the poll must be settled.
 ///
 /// # Errors
 /// If the checkpoint could not be written, and another attempt would not help.

@@ -62,7 +62,7 @@ impl PollSchedule {
         schedule
     }
 
-    /// Replaces the passes of the stream. Passes that it had before keep their schedule.
+    /// Replaces the passes of the stream. Passes that the stream had before keep their schedule.
     pub fn replace_passes(&mut self, passes: &[Pass], position: &SourcePosition, now: Timestamp) {
         let mut before = std::mem::take(&mut self.passes);
         let entry = |pass: &Pass| {
@@ -104,7 +104,7 @@ impl PollSchedule {
         self.passes.iter().any(ScheduledPass::is_refused)
     }
 
-    /// Makes the passes due that the console refused, since it may accept the token that is in use now.
+    /// Makes the passes due that the console refused: it may accept the token that is in use now.
     pub fn retry_refused(&mut self) {
         let now = Instant::now();
         for pass in self.passes.iter_mut().filter(|pass| pass.is_refused()) {
@@ -138,8 +138,8 @@ impl PollSchedule {
         passes.filter_map(|(_, pass)| pass.failure.clone()).next()
     }
 
-    /// Plans the next poll of a pass after one that did not fail. That poll began at `begun`, which was `begun_at` by
-    /// the machine's clock.
+    /// Plans the next poll of a pass after a poll that did not fail. The last poll began at `begun`, which was
+    /// `begun_at` by the machine's clock.
     pub fn done(
         &mut self,
         passes: &[Pass],
@@ -169,8 +169,7 @@ impl PollSchedule {
     }
 }
 
-/// Returns the time from the beginning of a poll to that of the next: the period, shortened so that lanes wake up
-/// together.
+/// Returns the time between the beginnings of two polls: the period, shortened so that lanes wake up together.
 fn until_next(begun_at: Timestamp, period: Duration) -> Duration {
     until_step(begun_at, period, (period / STEPS_IN_PERIOD).min(MAX_STEP))
 }

@@ -137,7 +137,7 @@ impl PullStage<'_> {
         }
     }
 
-    /// Learns the clocks for a new lane. Returns when both are known, and agree well enough to begin.
+    /// Learns the clocks for a new lane. Returns when both are known, and agree well enough for a new lane to begin.
     ///
     /// # Errors
     /// As [`Self::run`], or if a clock is wrong.
@@ -189,7 +189,8 @@ impl PullStage<'_> {
         }
     }
 
-    /// Returns the start time S of a poll; see [`Clocks::start`].
+    /// Returns the start time S of a poll; see [`Clocks::start`]. Asks the console first with `must_ask`, or if the
+    /// console's time is not known well enough.
     async fn start_time(&mut self, must_ask: bool) -> Result<Timestamp, Failure> {
         if must_ask || !self.lane.knows_time() {
             self.ask_time().await?;
@@ -247,7 +248,7 @@ impl PullStage<'_> {
         let error = if self.has_answered { error.of_known_stream() } else { error };
         let advice = match &error {
             ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
-            // The known time of expiry is that of the former token.
+            // The known time of expiry is the former token's.
             ConsoleError::Unauthorized(_) if matches!(self.lane.client.changed_token(), Ok(Some(_))) => {
                 Some(advice::OF_NEW_TOKEN.to_owned())
             }
@@ -376,8 +377,8 @@ impl RetryState {
         Self { waits, failures: 0, timeouts: 0, cursors: 0, is_within_window: false }
     }
 
-    /// Resets the failures after a page. Returns whether the earlier failures are over. A page without new records does
-    /// not excuse cursors that led nowhere: the poll may be going in circles.
+    /// Resets the failures after a page. Returns whether the earlier failures are over. A page without new records is
+    /// no proof after cursors that led nowhere: the poll may be going in circles.
     fn answered(&mut self, found_new: bool, random: &mut fastrand::Rng) -> bool {
         let is_over = found_new || self.cursors == 0;
         if is_over {

@@ -95,7 +95,7 @@ impl LaneMemory {
         self.returned.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// Notes that the sink has settled `records` of those returned, and that the position has `in_position` now.
+    /// Notes that the sink has settled `records` of the returned records. The position has `in_position` records now.
     pub fn move_into_position(&self, records: usize, in_position: usize) {
         self.in_position.store(in_position, Ordering::Relaxed);
         let left = self.returned.load(Ordering::Relaxed).saturating_sub(records);
@@ -105,13 +105,13 @@ impl LaneMemory {
     /// Checks whether the poll may read more. The poll remembers `apart` entries that the position never will.
     ///
     /// # Errors
-    /// [`Failure::full`] if the poll may read no more. A lane with less than its share of the pipeline's records may go
-    /// on.
+    /// [`Failure::full`] if the poll must not read more. A lane with less than its share of the pipeline's records may
+    /// go on.
     pub fn read_more(&self, apart: usize) -> Result<(), Failure> {
         self.set(self.in_position.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
     }
 
-    /// Reserves `bytes` for data that the lane can fetch again. Returns false if the lane may not keep them.
+    /// Reserves `bytes` for data that the lane can fetch again. Returns false if there is no room for the data.
     pub fn keep(&self, bytes: usize) -> bool {
         let Remembered { cached_bytes, max_cached, .. } = &*self.remembered;
         let add = |cached: usize| cached.checked_add(bytes).filter(|cached| cached <= max_cached);
@@ -203,7 +203,7 @@ mod tests {
         assert!(sums.all == 0 && sums.pipelines.is_empty(), "{sums:?}");
     }
 
-    /// Returns whether the lane counts for `records` records once `cursors` cursors are among them.
+    /// Returns whether the lane counts for `records` records if `cursors` of them are cursors.
     fn is_at(lane: &LaneMemory, records: u64, cursors: usize) -> bool {
         lane.read_more(cursors).is_ok() && *lane.records.lock() == records
     }

@@ -100,7 +100,7 @@ impl Lane {
                     LaneStep::Wait(open, next) => {
                         let asleep = pin!(sleep_until(open.wakes_at(next.at)));
                         if open.schedule.waits_for_console() {
-                            // Boxed: few lanes wait for another token, and this future would enlarge that of each lane.
+                            // Boxed: few lanes wait for another token, and this future would enlarge every lane.
                             let changed = Box::pin(running.lane.client.token_changed_since(open.token_changes));
                             running.stop.run_until_cancelled(select(asleep, changed)).await;
                         } else {
@@ -146,7 +146,7 @@ impl RunningLane {
     }
 
     /// Returns the step that waits for the pass that is due first, or that ends the lane if no pass is polled again.
-    /// With `is_refused`, a person has to correct what keeps the lane from polling sooner.
+    /// With `is_refused`, the lane cannot poll sooner unless an operator corrects the cause.
     fn plan(&self, open: Box<OpenLane>, is_refused: bool) -> LaneStep {
         let Some((pass, at)) = open.schedule.next() else {
             let end = if open.schedule.has_given_up() { LaneEnd::Refused } else { LaneEnd::Complete };
@@ -156,7 +156,7 @@ impl RunningLane {
         LaneStep::Wait(open, NextPoll { pass, at })
     }
 
-    /// Returns what the lane does once it wakes up.
+    /// Returns the next step of a lane that wakes up.
     fn after_wait(&self, open: Box<OpenLane>, next: NextPoll) -> LaneStep {
         if self.stop.is_cancelled() {
             LaneStep::Flush(open, LaneEnd::Drained)
@@ -169,14 +169,14 @@ impl RunningLane {
         }
     }
 
-    /// Tries at once the passes that the console refused, since requests use another token now.
+    /// Tries refused passes again at once, since requests use another token now.
     fn follow_token(&self, mut open: Box<OpenLane>) -> LaneStep {
         open.token_changes = self.lane.client.token_changes();
         open.schedule.retry_refused();
         self.plan(open, false)
     }
 
-    /// Shows when a waiting lane goes on. If the lane was refused, which a person has to correct, the log shows it too.
+    /// Shows when a waiting lane goes on. The log shows it too after a refusal, whose cause an operator has to correct.
     fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
         let metrics = self.lane.metrics();
         let wait = next_poll.saturating_duration_since(Instant::now());
@@ -269,8 +269,8 @@ impl RunningLane {
         self.lane.meter().report(LaneEvent::ConsoleAnswers(open.schedule.failure(None)));
     }
 
-    /// Goes on with the scopes that a poll of everything that the token may see has found. If that poll was complete,
-    /// the lane goes on without scopes. If the poll read nothing, the lane keeps its scopes.
+    /// Goes on with the scopes that a poll of all findings has found. If that poll was complete, the lane goes on
+    /// without scopes. If the poll read nothing, the lane keeps its scopes.
     fn follow_scopes(&mut self, end: PollEnd, open: &mut OpenLane) {
         let found = match end {
             PollEnd::Complete => Vec::new(),
@@ -288,8 +288,8 @@ impl RunningLane {
         position.forget_others(&self.lane.pull.passes());
     }
 
-    /// Returns the step after a checkpoint that could not be written. Changes that are not stored are given up: another
-    /// attempt would not help.
+    /// Returns the step after a checkpoint that could not be written. The lane gives up changes that are not stored:
+    /// another attempt would not help.
     fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> LaneStep {
         let NotStored { failure, exit } = not_stored;
         self.lane.metrics().set_next_attempt(None);
@@ -346,7 +346,7 @@ impl RunningLane {
         }
     }
 
-    /// Reads the checkpoint again: the session with a transactional sink has ended.
+    /// Returns the step that reads the checkpoint again: the session with a transactional sink has ended.
     fn reopen(&mut self, open: &OpenLane) -> LaneStep {
         self.lane.first_poll_after = Duration::ZERO;
         if open.opened_at.elapsed() >= SHORT_OWNERSHIP {
@@ -372,7 +372,7 @@ impl RunningLane {
         }
     }
 
-    /// Plans the next poll after a session that failed. Pauses are longer while the token or the sink fails.
+    /// Plans the next poll after a session that failed. Pauses grow while the token or the sink fails.
     fn pause(&mut self, open: &mut OpenLane, pass: usize, pause: Pause, failure: &Failure) {
         let OpenLane { schedule, token_backoff, sink_backoff, refusals, .. } = open;
         let Lane { random, budget, delivery, once, pull, .. } = &mut *self.lane;
@@ -414,8 +414,8 @@ impl RunningLane {
     }
 }
 
-/// Runs a step in `span`. Each step is boxed by itself, and only here. So a lane is small while it sleeps, and not much
-/// larger while its store does not answer. There are tens of thousands of lanes.
+/// Runs a step in `span`. Each step is boxed by itself, and only here. There are tens of thousands of lanes: this keeps
+/// a lane small while it sleeps, and almost as small while its store does not answer.
 fn in_span<'a>(span: Span, step: impl Future<Output = LaneStep> + Send + 'a) -> Instrumented<BoxFuture<'a, LaneStep>> {
     step.boxed().instrument(span)
 }

@@ -246,7 +246,7 @@ impl<'a> SendStage<'a> {
         self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending) });
     }
 
-    /// Returns the maker of checkpoints for the batch that is sent next.
+    /// Returns the object that makes the checkpoints for the batch that is sent next.
     fn transaction_checkpoint(&mut self, pending: &Arc<PendingBatch>) -> TransactionCheckpoint {
         TransactionCheckpoint {
             journal: self.writer.journal_change(self.checkpoint),
@@ -314,7 +314,7 @@ struct TransactionCheckpoint {
 }
 
 impl TransactionCheckpoint {
-    /// Returns the stored form of the checkpoint that is true once the events at these indices are settled.
+    /// Returns the stored form of the checkpoint after the events at these indices are settled.
     fn update(&self, settled: &[usize]) -> CheckpointUpdate {
         let (checkpoint, journal) = self.settle(settled);
         CheckpointUpdate { checkpoint: checkpoint.encode(), journal }
@@ -342,7 +342,7 @@ impl TransactionCheckpoint {
     }
 }
 
-/// Returns at `time`, and never if that is `None`.
+/// Waits until `time`, or indefinitely if it is `None`.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

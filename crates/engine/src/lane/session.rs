@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
         Self { lane, pull, send, position, pass }
     }
 
-    /// Returns when the console's time is known, and a new lane may begin.
+    /// Waits until the console's time is known, and a new lane may begin.
     ///
     /// # Errors
     /// When the console refuses, or a clock is wrong.
@@ -75,7 +75,8 @@ impl<'a> Session<'a> {
         self.pull.learn_clocks().await
     }
 
-    /// Runs until the poll has ended and all that it returned is settled, or until that is not possible.
+    /// Runs until the poll has ended and all records that it returned are settled, or until a stage fails or is
+    /// stopped.
     pub async fn run(self, stop: &CancellationToken) -> SessionEnd {
         let Self { lane, pull, mut send, position, pass } = self;
         let (pages, pulled) = mpsc::channel(PAGES);

@@ -37,7 +37,7 @@ pub struct PagePlan {
 }
 
 impl PagePlan {
-    /// Returns the page, with fewer records if only `reserved` bytes were reserved for it.
+    /// Returns the plan, with fewer records if only `reserved` bytes were reserved for the page.
     pub fn within(self, reserved: usize) -> Self {
         if reserved >= self.reserve {
             return self;

@@ -15,8 +15,8 @@ use crate::source::{Rhythm, Since, SourcePosition, TimeField};
 
 impl Lane {
     /// Claims the lane's checkpoint, or stores a new one that begins at `since`. If the state store lacks the copy,
-    /// writes it too, before anything is pulled. `None` if the lane is new and may not begin yet: it has to learn its
-    /// console's time first.
+    /// writes the copy too, before anything is pulled. Returns `None` if the lane is new and has to learn its console's
+    /// time before it begins.
     ///
     /// # Errors
     /// If the checkpoint cannot be claimed, read or stored, with the reason.
@@ -42,8 +42,8 @@ impl Lane {
         Ok(Some(checkpoint))
     }
 
-    /// Stores the checkpoint of a new lane. `None` if its clocks do not allow it to begin yet; a closed window does not
-    /// depend on them.
+    /// Stores the checkpoint of a new lane. Returns `None` if its clocks do not allow it to begin yet. A closed window
+    /// does not depend on clocks.
     async fn begin(&self, backend: &dyn CheckpointBackend) -> Result<Option<LaneCheckpoint>, Failure> {
         let now = match self.pull.window {
             Some(window) => window.to,
@@ -89,7 +89,7 @@ impl Lane {
         backend.keeps_journals() && !is_backfill
     }
 
-    /// Returns the checkpoint from the stored bytes, adapted to the lane's present settings.
+    /// Decodes the stored checkpoint, and adapts it to the lane's present settings.
     async fn go_on(&self, backend: &dyn CheckpointBackend, stored: &[u8]) -> Result<LaneCheckpoint, Failure> {
         let host = Box::from(self.client.host());
         let scope = self.client.scope().into_boxed_str();

@@ -10,9 +10,9 @@ use super::lane_checkpoint::LaneCheckpoint;
 use crate::console::{ConsoleError, UserScope};
 
 impl Lane {
-    /// Compares the scope of the token's user with the scope that the lane has read. A lane that has read none takes
-    /// the scope of its pipeline's other lanes, or the one that the worker has seen. If no scope is known, the lane
-    /// does not ask the console.
+    /// Compares the scope of the token's user with the scope that the lane has read. A lane that has read no scope
+    /// adopts the scope of its pipeline's other lanes, or the scope that the worker has seen. If no scope is known, the
+    /// lane does not ask the console.
     ///
     /// # Errors
     /// If the two scopes have nothing in common, or the console does not say whose records the token reads.

@@ -144,7 +144,7 @@ mod tests {
 
     const WORKER: FailurePolicy = FailurePolicy { once: false, reopens: false };
 
-    /// Returns the count after this number of refusals in a row.
+    /// Returns the counter after this number of refusals in a row.
     fn after(refusals: usize) -> ConsecutiveRefusals {
         let mut counted = ConsecutiveRefusals::default();
         (0..refusals).for_each(|_| counted.count(&Failure::full("")));

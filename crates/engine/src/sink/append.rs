@@ -33,8 +33,7 @@ pub enum Readers {
 /// since other lanes and processes may append to it.
 ///
 /// # Errors
-/// If the file cannot be opened, locked or written. Lines that were written are removed again, as far as that is
-/// possible.
+/// If the file cannot be opened, locked or written. Lines that were written are removed again, if possible.
 pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Result<()> {
     let parent = path.path().parent().filter(|directory| !directory.as_os_str().is_empty());
     let directory = parent.unwrap_or(Path::new("."));
@@ -62,8 +61,8 @@ pub fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Resu
     written
 }
 
-/// Opens or creates a file of the owner alone at `path` and locks it. Opens it again if the previous holder of the lock
-/// replaced it.
+/// Opens or creates a file at `path` that only its owner can access, and locks it. Opens it again if the previous
+/// holder of the lock replaced the file.
 ///
 /// # Errors
 /// If the file cannot be opened or locked, or is a symbolic link.
@@ -139,7 +138,8 @@ fn lock_in_time(file: &File, path: &FilePath) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::TimedOut, message))
 }
 
-/// Removes an incomplete last line, which a crash left and nobody acknowledged. Returns the length of the file.
+/// Removes an incomplete last line. A crash left it, and no caller got an acknowledgement for it. Returns the length of
+/// the file.
 fn remove_incomplete_line(file: &mut File) -> io::Result<u64> {
     const STEP: u64 = 64 * 1024;
     let length = file.seek(SeekFrom::End(0))?;

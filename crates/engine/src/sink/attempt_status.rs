@@ -21,7 +21,7 @@ pub enum AttemptStatus {
 }
 
 impl AttemptStatus {
-    /// Returns the label of `sink_requests_total`.
+    /// Returns the value of the label `status` of `sink_requests_total`.
     pub fn label(&self) -> &str {
         match self {
             Self::Http(status) => status.as_str(),

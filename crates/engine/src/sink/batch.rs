@@ -95,8 +95,8 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// Returns when a request with these events was first written: the moment of the first call, also for selections of
-    /// the batch.
+    /// Returns the time at which a request with these events was first written: the time of the first call, also for
+    /// selections of the batch.
     pub fn framed_at(&self) -> Timestamp {
         *self.framed_at.get_or_init(Timestamp::now)
     }
@@ -187,7 +187,7 @@ impl Batch {
         last
     }
 
-    /// Notes that the user's programs have seen an event that came with these, and dropped it.
+    /// Notes that the user's programs have dropped an event that came with the events of this batch.
     pub fn set_programs_worked(&mut self) {
         self.programs_worked = true;
     }
@@ -269,7 +269,8 @@ mod tests {
         assert_eq!(events, [(&b"{\"a\":1}"[..], "12", None), (&b"{\"a\":1}"[..], "12", Some(Unsent::Truncated))]);
     }
 
-    /// Parts of a batch are sent again with its time. The event that did not fit begins the next batch.
+    /// Parts of a batch keep the batch's time when they are sent again. The event that did not fit begins the next
+    /// batch.
     #[test]
     fn the_time_of_framing_is_that_of_a_batch_and_its_parts() {
         let mut batch = Batch::new(Stream::Threats);

@@ -40,8 +40,8 @@ impl Until {
     }
 }
 
-/// Returns how long the machine has been suspended since its start, in whole milliseconds, since the two clocks are
-/// read one after the other.
+/// Returns how long the machine has been suspended since its start. The result has whole milliseconds, since the two
+/// clocks are read one after the other.
 pub fn suspended() -> Duration {
     #[cfg(target_os = "linux")]
     let suspended = {
@@ -69,7 +69,7 @@ impl Deadline {
         self.0.as_ref().is_some_and(|until| until.borrow().has_come())
     }
 
-    /// Resolves when the deadline has passed, even if it is renewed before. Never resolves without a deadline.
+    /// Waits until the deadline has passed; a renewal in time makes the wait longer. Never resolves without a deadline.
     pub async fn passed(&self) {
         let Some(until) = &self.0 else { return std::future::pending().await };
         loop {
@@ -81,7 +81,7 @@ impl Deadline {
         }
     }
 
-    /// Resolves when the deadline is in the future again.
+    /// Waits until the deadline is in the future again. Resolves at once without a deadline.
     pub async fn renewed(&self) {
         let Some(mut until) = self.0.clone() else { return };
         if until.wait_for(|deadline| !deadline.has_come()).await.is_err() {

@@ -72,7 +72,7 @@ impl MemorySink {
         })
     }
 
-    /// Accepts every event.
+    /// Creates a sink that accepts every event.
     pub fn accepting(clock: Clock) -> Arc<Self> {
         Self::new(clock, |_, _| None)
     }
@@ -88,7 +88,7 @@ impl MemorySink {
         sink
     }
 
-    /// Replaces the judge.
+    /// Replaces the judge, which decides the outcome of each attempt.
     pub fn judge_by(&self, judge: impl FnMut(usize, &Batch) -> Option<Outcome> + Send + 'static) {
         *lock(&self.judge) = Box::new(judge);
     }

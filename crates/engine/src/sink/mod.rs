@@ -32,20 +32,20 @@ pub use warning::WarningReason;
 pub trait Sink: Send + Sync + Debug {
     fn limits(&self) -> Limits;
 
-    /// Makes one attempt. The future may be dropped at any time, as when a lane does not drain in time. Events in
-    /// flight may or may not have arrived then.
+    /// Makes one attempt. The lane may drop the future at any time, for example when it does not drain in time. Events
+    /// in flight may or may not have arrived then.
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt>;
 
     /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
     fn probe(&self) -> BoxFuture<'_, ProbeResult>;
 
-    /// Tests whether the destination's own content can read these events. Nothing is delivered. `None` if nothing can
-    /// tell, which an empty batch shows without a request.
+    /// Tests whether the destination's own content can read these events. Nothing is delivered. Returns `None` if no
+    /// test is possible; with an empty batch, the sink finds that out without a request.
     fn dry_run<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Option<ProbeResult>> {
         std::future::ready(None).boxed()
     }
 
-    /// Returns the request that would deliver the batch, for people to look at.
+    /// Returns the request that would deliver the batch, for the operator to read.
     ///
     /// # Errors
     /// If there is none: the sink does not speak HTTP, or the batch is too large.
@@ -225,7 +225,7 @@ pub struct Warning {
 pub struct RefusedEvent {
     /// Index of the event in the batch.
     pub index: usize,
-    /// The destination's status for this event, such as 400. It may differ from that of the response.
+    /// The destination's status for this event, such as 400. It may differ from the response's status.
     pub status: String,
     /// The text for the operator.
     pub reason: String,
@@ -242,7 +242,7 @@ impl Outcome {
         matches!(self, Self::Delivered | Self::DeliveredWithWarnings(_) | Self::SlowDown(_))
     }
 
-    /// Returns the outcome of a batch whose same bytes may be accepted later. The destination names no wait.
+    /// Returns the outcome of a batch that may be accepted later with the same bytes. The destination names no wait.
     pub fn retry_later(reason: impl Into<String>) -> Self {
         Self::Failed(Failure::transient(reason))
     }
@@ -321,8 +321,8 @@ pub enum ProbeResult {
 }
 
 impl ProbeResult {
-    /// Returns what the outcome of a request without events shows about the destination `at`: `accepted` if it would
-    /// have accepted events. A destination that refuses the request may only want events in it.
+    /// Returns what the outcome of a request without events shows about the destination `at`: `accepted`, if the
+    /// destination would have accepted events. A destination that refuses the request may only want events in it.
     pub fn of(outcome: &Outcome, at: &impl Display, accepted: Self) -> Self {
         match (outcome, outcome.reason()) {
             (_, None) => accepted,

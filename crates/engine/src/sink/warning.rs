@@ -26,7 +26,7 @@ pub enum WarningReason {
 }
 
 impl WarningReason {
-    /// The label's value.
+    /// Returns the value of the label `reason`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Noop => "noop",

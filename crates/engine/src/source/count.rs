@@ -8,7 +8,7 @@ use super::{PullSettings, Window};
 use crate::console::{Client, ConsoleError};
 
 impl PullSettings {
-    /// Returns the number of records that the console counts in `window`, without those that the program drops itself
+    /// Returns the number of records that the console counts in `window`, without records that the program drops itself
     /// (`exclude_types`). Consoles were seen to cap counts above ten thousand.
     ///
     /// # Errors

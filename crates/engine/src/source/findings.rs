@@ -1,6 +1,6 @@
-//! Reads application findings. They carry no time of their last change, so a poll reads a closed window of their dates,
-//! or, at intervals, sweeps over all of them. The console takes one scope at a time, so a lane reads each scope in
-//! polls of its own. A closed window is read in one poll, scope by scope.
+//! Reads application findings. They carry no time of their last change, so a poll reads a closed window of their dates.
+//! At intervals, a poll sweeps over all findings instead. The console accepts one scope at a time, so a lane reads each
+//! scope in polls of its own. A closed window is read in one poll, scope by scope.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,13 +43,13 @@ impl Default for Findings {
 }
 
 impl Findings {
-    /// The parameter that narrows every list of findings.
+    /// Returns the parameter that narrows every list of findings.
     pub(super) fn filters(&self) -> Option<(&'static str, String)> {
         (!self.severities.is_empty()).then(|| ("severities", self.severities.clone()))
     }
 
-    /// The scopes, each of which has a position of its own; `None` stands for all that the token may see. It comes
-    /// last, and its polls also find out which scopes the token has.
+    /// Returns the scopes, each of which has its own position. `None` stands for everything that the token may see. It
+    /// comes last, and its polls also find out which scopes the token has.
     pub(super) fn scopes(&self) -> Vec<Option<Arc<Scope>>> {
         let all = self.scopes.is_empty().then_some(None);
         self.scopes.iter().chain(&self.found).cloned().map(Some).chain(all).collect()
@@ -61,7 +61,7 @@ pub(super) fn position_name(scope: &Scope) -> CompactString {
     compact_str::format_compact!("{}={}", scope.level.parameter(), scope.id)
 }
 
-/// Returns whether a position is that of one scope.
+/// Returns whether a position is the position of one scope.
 pub(super) fn is_of_scope(position_name: &str) -> bool {
     position_name.contains('=')
 }
@@ -96,31 +96,31 @@ pub(super) enum AfterRefusal {
 }
 
 impl FindingsScan {
-    /// The lists of one scope.
+    /// Creates the scan of one scope: a sweep has one list, and any other scan two.
     pub fn new(findings: Findings, scope: Option<Arc<Scope>>, sweep: bool) -> Self {
         let filters: &[Filter] = if sweep { &[Filter::All] } else { &[Filter::Updated, Filter::Detected] };
         let lists = filters.iter().map(|filter| (scope.clone(), *filter)).collect();
         Self { findings, lists }
     }
 
-    /// The findings that were detected in a window, in all scopes.
+    /// Creates the scan of the findings that were detected in a window, with a list for each scope.
     pub fn detected(findings: Findings) -> Self {
         let lists = findings.scopes().into_iter().map(|scope| (scope, Filter::Detected)).collect();
         Self { findings, lists }
     }
 
-    /// The scope of the current list.
+    /// Returns the scope of the current list.
     pub fn scope(&self) -> Option<&Arc<Scope>> {
         self.lists.front()?.0.as_ref()
     }
 
-    /// Goes on to the next list; false when there is none.
+    /// Goes on to the next list. Returns false if there is none.
     pub fn advance(&mut self) -> bool {
         self.lists.pop_front();
         !self.lists.is_empty()
     }
 
-    /// The parameters of the current list, for a window [from, to] of a lane that owes nothing before `since`.
+    /// Returns the parameters of the current list, for a window [from, to] of a lane that owes nothing before `since`.
     pub fn query(&self, since: Timestamp, from: Timestamp, to: Timestamp) -> Vec<(&'static str, String)> {
         let filter = self.lists.front().map_or(Filter::All, |(_, filter)| *filter);
         let (at_least, from, at_most) = match filter {
@@ -163,7 +163,7 @@ impl FindingsScan {
         AfterRefusal::Fail
     }
 
-    /// Reads a window's list of all scopes as one list for each of these.
+    /// Replaces a window's list of all scopes with one list for each of `scopes`.
     pub fn split(&mut self, scopes: Vec<Arc<Scope>>) {
         self.lists = scopes.into_iter().map(|scope| (Some(scope), Filter::Detected)).collect();
     }

@@ -21,7 +21,7 @@ pub struct LatestRecords {
 const SPARE: usize = 200;
 
 impl LatestRecords {
-    /// Prepares to read at most `limit` records.
+    /// Prepares to read at most `limit` records. Asks for nothing yet.
     pub fn new(client: Arc<Client>, pull: PullSettings, limit: usize) -> Self {
         Self { client, pull, cursor: None, left: limit }
     }

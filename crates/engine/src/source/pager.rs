@@ -66,7 +66,7 @@ impl Pager {
         }
     }
 
-    /// Number of cursors that the walk has followed.
+    /// Returns the number of cursors that the walk has followed.
     pub fn followed_count(&self) -> usize {
         self.followed.len()
     }
@@ -92,7 +92,7 @@ impl Pager {
         self.repeats && self.idle_pages >= MAX_IDLE_PAGES
     }
 
-    /// A cursor that leads back to this page, in place of one that the console did not give.
+    /// Returns a cursor that leads back to this page, in place of a cursor that the console did not give.
     pub fn lost_cursor(&mut self) -> String {
         let cursor = self.cursor.clone().unwrap_or_default();
         self.followed.insert(hash(&cursor));
@@ -112,7 +112,7 @@ impl Pager {
         self.shown = HashSet::new();
     }
 
-    /// Returns whether another walk, from where this one got to, may find new records.
+    /// Returns whether another walk may find new records, from where this walk has got to.
     pub fn may_find_more(&self) -> bool {
         self.found_new || self.shown.len() >= MANY_SHOWN
     }

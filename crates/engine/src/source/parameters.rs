@@ -6,13 +6,13 @@ use std::borrow::Cow;
 pub(super) type Parameter = (Cow<'static, str>, String);
 pub(super) type Parameters = Vec<Parameter>;
 
-/// The parameters of a page in this order.
+/// Returns the parameters of a page with this sort order.
 pub(super) fn order(sort_by: &str, direction: &str) -> Parameters {
     let pairs = [("sortBy", sort_by), ("sortOrder", direction), ("skipCount", "true")];
     pairs.into_iter().map(|(name, value)| (name.into(), value.to_owned())).collect()
 }
 
-/// The parameters of a count.
+/// Returns the parameters of a request that only counts.
 pub(super) fn count_only() -> Parameters {
     vec![("countOnly".into(), "true".to_owned())]
 }

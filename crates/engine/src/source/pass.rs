@@ -41,7 +41,7 @@ pub struct Pass {
 /// Records that the polls of a pass read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassKind {
-    /// New records, and those that became visible late.
+    /// New records, and records that became visible late.
     New,
     /// All records within `late_window` again: a change of them moves no time.
     Lookback,
@@ -67,8 +67,8 @@ pub enum PassKeys {
 /// One poll of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PollContext {
-    /// Index of the stream's pass among those of the pull settings. Positions are found by the names of passes, since
-    /// stored ones may be of other settings.
+    /// Index of the stream's pass among the passes of the pull settings. Positions are found by the names of passes,
+    /// since stored positions may be of other settings.
     pub pass: usize,
     /// Start of the poll by the console's clock.
     pub start: Timestamp,
@@ -102,7 +102,7 @@ impl Pass {
         matches!(self.kind, PassKind::Lookback | PassKind::ByCreation)
     }
 
-    /// Returns whether the pass reads a scope, or all of them. Each pass of a stream that is [by
+    /// Returns whether the pass reads findings, of one scope or of all. Each pass of a stream that is [by
     /// scope](super::is_by_scope) does. A closed window is read in one poll, whatever the scopes.
     pub fn reads_findings(&self) -> bool {
         matches!(self.kind, PassKind::AllFindings | PassKind::FindingsOf(_))
@@ -118,30 +118,30 @@ impl Pass {
         if let PassKind::FindingsOf(scope) = &self.kind { Some(scope) } else { None }
     }
 
-    /// Returns whether a record that another pass delivers enters the position of this one. It does not if the pass
+    /// Returns whether a record that another pass delivers enters the position of this pass. It does not if this pass
     /// reads a snapshot, of which the record is no part, or findings, which are of one scope.
     pub fn shares_records(&self) -> bool {
         self.kind != PassKind::Snapshot && !self.reads_findings()
     }
 
-    /// Returns the length of the time before a poll in which most late records are. The next poll reads that time again
-    /// if any record came late; the time is never older than `late_window` then.
+    /// Returns the length of the time before a poll in which most late records are. If any record came late, the next
+    /// poll reads that time again; the time is never older than `late_window` then.
     pub(super) fn newest_interval(&self) -> Duration {
         (self.every / NEWEST_DIVISOR).min(self.late_window)
     }
 
-    /// Returns the distance from its start at which a poll leaves the bound; `None` if the bound stays where it is.
+    /// Returns how far before its start a poll leaves the bound; `None` if the bound stays where it is.
     pub fn bound_distance(&self, context: PollContext) -> Option<Duration> {
         if context.leaves_open { None } else { Some(self.late_window) }
     }
 
-    /// Returns the distance from its start at which a sweep leaves the bound; `None` if the bound stays where it is. A
-    /// sweep shows no removals: from the second one on, the window since the last poll is still owed.
+    /// Returns how far before its start a sweep leaves the bound; `None` if the bound stays where it is. A sweep shows
+    /// no removals: from the second sweep on, the lane still owes the window since the last poll.
     pub fn bound_distance_of_sweep(&self, is_first: bool) -> Option<Duration> {
         if is_first { Some(self.late_window.max(BEFORE_SWEEP)) } else { None }
     }
 
-    /// The time of a record in the order of this pass.
+    /// Returns the time by which this pass orders a record.
     pub fn order_time(&self, record_key: &RecordKey) -> Timestamp {
         match self.by {
             TimeField::Order => record_key.time,

@@ -1,4 +1,4 @@
-//! Requests for records. `protocols/` builds those of polls, counts, previews and probes.
+//! Requests for records. `protocols/` builds the requests of polls, counts, previews and probes.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(super) enum PageStart<'a> {
     Skip(usize),
 }
 
-/// The records that a poll walks through: those of one pass from `from` to `to`, both included.
+/// The records that a poll walks through: the records of one pass from `from` to `to`, both included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecordList<'a> {
     pub pull: &'a PullSettings,
@@ -93,7 +93,7 @@ impl RecordList<'_> {
 }
 
 impl PageStart<'_> {
-    /// Returns the parameter of a list that begins here.
+    /// Returns the parameter for a list that begins here; `None` at the beginning.
     pub fn parameter(self) -> Option<Parameter> {
         match self {
             Self::First => None,
@@ -209,13 +209,13 @@ mod tests {
 
     /// Facts about a request, for tests that play the console.
     impl Request {
-        /// A parameter of the query.
+        /// Returns the value of a parameter of the query.
         pub(in crate::source) fn parameter(&self, name: &str) -> Option<&str> {
             let Content::List { query, .. } = &self.content else { return None };
             query.iter().find(|(asked, _)| asked == name).map(|(_, value)| value.as_str())
         }
 
-        /// Path and variables, the most records and the most bytes.
+        /// Returns the path, or the variables, with the maximum number of records and of bytes.
         pub(in crate::source) fn outline(&self) -> (String, usize, usize) {
             let (limit, max_bytes) = match self.size {
                 Size::Page { max_limit } => (max_limit, usize::MAX),

@@ -11,7 +11,7 @@ use crate::console::{ConsoleError, SecretRedactor};
 /// as it is.
 const PARTIAL_TRIES: usize = 3;
 
-/// Reads a page of any stream. Errors next to the data of unified alerts are those of single fields, and are ignored.
+/// Reads a page of any stream. Errors next to the data of unified alerts concern single fields, and are ignored.
 ///
 /// # Errors
 /// When the body is no page, or a page with errors.
@@ -26,7 +26,7 @@ pub fn read_page<'a>(
     }
 }
 
-/// Reads a page of a list, of records or of anything else.
+/// Reads a page of a list of records, or of other objects.
 ///
 /// # Errors
 /// As [`read_page`].
@@ -79,7 +79,7 @@ impl PageReader {
             return read_list(body, &self.redactor);
         }
         let Connection { mut page, null_nodes, cursor_missing, errors } = read_connection(body, &self.redactor)?;
-        // An error next to data is that of one field of one alert. The error may pass; when it does not, the page is
+        // An error next to data concerns one field of one alert. The error may pass; when it does not, the page is
         // worth more than the field.
         if let Some(error) = errors.first() {
             self.partial_answers += 1;

@@ -35,7 +35,7 @@ pub struct Rhythm {
 /// Times that one poll has shown. They enter the rhythm if the poll is complete.
 #[derive(Debug, Clone)]
 pub struct ObservedRecords {
-    /// Newest time so far, that of earlier polls included.
+    /// Newest time so far, including times of earlier polls.
     newest: Option<Timestamp>,
     /// The newest time of earlier polls, and the earliest one after it.
     newest_before: Option<Timestamp>,
@@ -82,7 +82,7 @@ fn day_of(time: Timestamp) -> u32 {
 }
 
 impl Rhythm {
-    /// The time of the newest record that the console has shown.
+    /// Returns the time of the newest record that the console has shown.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
     }
@@ -96,7 +96,7 @@ impl Rhythm {
     /// Begins to observe the records of a poll.
     pub fn begin_poll(&self, pull: &PullSettings) -> ObservedRecords {
         let is_append_only = pull.stream.description().is_ordered_by_creation();
-        // The records that are read first are history: nobody watched for silence then.
+        // The records that are read first are history: no lane watched for silence then.
         let threshold = self.newest.and_then(|_| self.threshold(pull));
         let longest = threshold.unwrap_or(Duration::MAX);
         let newest = self.newest;
@@ -110,8 +110,8 @@ impl Rhythm {
         }
     }
 
-    /// Adds what a complete poll that started at `start` has shown. `is_main` is set if the poll is of the pass that
-    /// reads new records.
+    /// Adds the records that a complete poll, started at `start`, has shown. `is_main` is set for a poll of the pass
+    /// that reads new records.
     pub fn complete(&mut self, observed: &ObservedRecords, start: Timestamp, is_main: bool) {
         let ObservedRecords { newest, days, longest, is_append_only, .. } = observed;
         days.0.iter().for_each(|(day, pause)| self.days.insert(*day, *pause));
@@ -134,10 +134,10 @@ impl Rhythm {
         self.days.0.retain(|(day, _)| day.saturating_add(DAYS) > last);
     }
 
-    /// Returns the time of which the console has shown no records although it had some, if a poll shows that after a
-    /// silence. The first new record is older than the last poll then. If the lane was not silent as far as was known
-    /// (`was_silent`), it is nearly as old as what this poll can show: a record may just be late. The time begins at
-    /// the newest earlier record, and ends `overlap` before the last poll, where this poll began to read.
+    /// Returns the time for which the console showed no records before, although it has some. A poll after a silence
+    /// can show that: its first new record is older than the last poll. A younger record may just be late. So, if the
+    /// lane was not known to be silent (`was_silent`), the record must be nearly as old as this poll can show. The time
+    /// begins at the newest earlier record, and ends `overlap` before the last poll, where this poll began to read.
     pub fn missed(
         &self,
         observed: &ObservedRecords,
@@ -184,8 +184,8 @@ impl Rhythm {
 }
 
 impl ObservedRecords {
-    /// Notes that the poll goes on from `position`. If an earlier poll was interrupted on the way there, it has shown
-    /// records that the rhythm does not have: the time up to there was no pause.
+    /// Notes that the poll goes on from `position`. An earlier poll may have been interrupted after it showed records
+    /// up to there. The rhythm lacks these records: the time up to there was no pause.
     pub fn resume(&mut self, position: &PassPosition) {
         let is_resumed = position.complete.is_some_and(|complete| complete < position.watermark);
         if is_resumed && self.is_append_only && self.newest.is_some() {
@@ -270,7 +270,7 @@ mod tests {
     fn records_that_were_not_shown_are_told_from_those_that_came_after_a_silence() {
         let hour = |hour: u32| START.plus(HOUR * hour);
         let missed = Some((hour(1), hour(25)));
-        // Hours of the records, and what is missed by a lane that was silent, and by one that was not.
+        // Hours of the records, and what a lane misses that was silent, or was not silent.
         for (shown, by_silent, by_other) in [
             // The record was made after the last poll.
             (vec![30], None, None),
@@ -363,7 +363,7 @@ mod tests {
         }
     }
 
-    /// The console did not answer, or the sink or the worker was away: no poll was complete in five days.
+    /// The console did not answer, or sink or worker were unavailable: no poll was complete in five days.
     #[test]
     fn an_outage_in_which_nobody_could_ask_does_not_raise_the_threshold() {
         for stream in [Stream::Activities, Stream::Agents] {
@@ -374,7 +374,8 @@ mod tests {
         }
     }
 
-    /// The worker was away for 20 hours, and its first poll was interrupted: it has delivered what it had read.
+    /// The worker was down for 20 hours, and its first poll was interrupted: it has delivered the records that it had
+    /// read.
     #[test]
     fn a_poll_that_was_interrupted_leaves_no_pause() {
         let at = |hour: u32| START.plus(HOUR * hour);

@@ -91,7 +91,7 @@ impl ScopeList {
         }
     }
 
-    /// Adds the scopes of a page; true when it is the last one.
+    /// Adds the scopes of a page. Returns true if it is the last page.
     fn add(&mut self, body: &[u8], redactor: &SecretRedactor) -> Result<bool, ConsoleError> {
         let page = read_list(body, redactor)?;
         if page.null_data {

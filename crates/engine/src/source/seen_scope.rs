@@ -20,7 +20,7 @@ pub enum SeenScope {
     Unknown(String),
 }
 
-/// The keys of the settings that name a scope, with their ids.
+/// Returns the settings that name scopes, each with its key, level and ids.
 pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'static str, Level, &[Id])> {
     let all = [
         ("accounts", Level::Account, &*settings.accounts),
@@ -43,7 +43,8 @@ pub enum VisibleScopes {
 }
 
 impl VisibleScopes {
-    /// Asks the console, within the rate limit. `name` is the level's key of the settings.
+    /// Asks the console which scopes of `level` the token sees, within the rate limit. `name` is the level's key in the
+    /// settings.
     pub async fn of(client: &Client, name: &str, level: Level) -> Self {
         let unknown = |reason: String| Self::Unknown { reason, may_pass: false };
         match visible_scopes(client, level).await {
@@ -59,7 +60,7 @@ impl VisibleScopes {
 }
 
 impl SeenScope {
-    /// Compares the ids with what the token sees. `name` is the key of the settings.
+    /// Compares the ids with the scopes that the token sees. `name` is the ids' key in the settings.
     pub fn of(name: &str, ids: &[Id], visible: &VisibleScopes) -> Self {
         match visible {
             VisibleScopes::Scopes(seen) => Self::compare(name, ids, seen),

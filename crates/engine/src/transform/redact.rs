@@ -53,8 +53,10 @@ enum Action {
 }
 
 impl Redactor {
+    /// Compiles the redactions, and reads their keys.
+    ///
     /// # Errors
-    /// Which entry cannot be used, and why.
+    /// The index of an entry that cannot be used, and why.
     pub fn new(redactions: &[Redaction], keys: RedactionKeys) -> Result<Self, (usize, String)> {
         let rule = |redaction: &Redaction| {
             check(redaction)?;
@@ -87,7 +89,7 @@ impl Redactor {
         self.rules.iter().filter(|rule| !rule.matched.load(Ordering::Relaxed)).map(|rule| rule.path.as_str())
     }
 
-    /// Returns the texts that replace others at the paths of an event that was redacted before, and of its record.
+    /// Returns the replacements at the paths of an event that was redacted before, and of its record.
     pub fn replacements<T: Tree>(&self, event: &mut T, schema: Schema) -> HashSet<String> {
         let mut found = HashSet::new();
         let mut records = originals(event);
@@ -155,7 +157,7 @@ impl Redactor {
         }
     }
 
-    /// Redacts an event or a record. `schema` is that of an event, and `None` for a record.
+    /// Redacts an event or a record. `schema` is the event's schema, and `None` for a record.
     fn tree<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, known: &HashSet<String>, words: &Words) {
         // Two paths may lead to one place.
         let mut replacements = HashSet::new();
@@ -193,14 +195,14 @@ impl Redactor {
     }
 }
 
-/// Returns a text, and the names in it: a user is also named without domain.
+/// Returns a text, and the names in it: a user may also be named without the domain.
 fn names_in(text: &str) -> impl Iterator<Item = &str> {
     let without_domain = text.rsplit_once('\\').map(|(_, name)| name);
     let without_host = without_domain.unwrap_or(text).split_once('@').map(|(name, _)| name);
     [Some(text), without_domain, without_host].into_iter().flatten()
 }
 
-/// Returns the member of an event whose members have names of the record, and not only those of the schema.
+/// Returns the member of an event whose keys come from the record, and not only from the schema.
 fn vendor_member(schema: Schema) -> Option<&'static str> {
     match schema {
         Schema::Ecs => Some("sentinel_one"),
@@ -209,8 +211,8 @@ fn vendor_member(schema: Schema) -> Option<&'static str> {
     }
 }
 
-/// Replaces words in the names that a record may have made of a value. Names at the top are the console's: they stay,
-/// even if a user is called so.
+/// Replaces words in the names that a record may have made of a value. The console gives the names at the top: they
+/// stay, even if a user has such a name.
 fn rename_in_record<T: Tree>(record: &mut T, words: &Words) {
     if !words.is_empty() {
         record.for_each_member(&mut |member| words.rename_in(member));
@@ -234,7 +236,7 @@ fn read_key(key: &Secret) -> Result<SecretString, String> {
     Ok(key)
 }
 
-/// Returns the records that an event keeps as texts; `None` for a text that is no record.
+/// Returns the records that an event keeps as texts; `None` for a text that is not a record.
 fn originals<T: Tree>(event: &mut T) -> Vec<Option<T>> {
     let mut records = Vec::new();
     for path in ORIGINALS {
@@ -248,7 +250,7 @@ fn originals<T: Tree>(event: &mut T) -> Vec<Option<T>> {
     records
 }
 
-/// Calls `change`, and puts back the identity of the event.
+/// Calls `change`, and then restores the identity of the event.
 fn keep_identities<T: Tree>(event: &mut T, change: impl FnOnce(&mut T)) {
     let mut identities = Vec::new();
     for path in IDENTITIES {
@@ -266,8 +268,10 @@ fn keep_identities<T: Tree>(event: &mut T, change: impl FnOnce(&mut T)) {
     }
 }
 
+/// Checks a redaction without reading its key.
+///
 /// # Errors
-/// Why this is not a redaction.
+/// The reason why this is not a redaction.
 pub(super) fn check(redaction: &Redaction) -> Result<(), String> {
     let Redaction { path, with, key, everywhere } = redaction;
     check_path(path)?;
@@ -309,7 +313,7 @@ fn check_path(path: &str) -> Result<(), String> {
 }
 
 /// Returns `user.name` for `$.user.name` and `$['user'][*].name`. A path passes through lists by itself, and a path to
-/// an object leads to all its members. Returns `None` for what no path says, such as `$..name`.
+/// an object leads to all its members. Returns `None` if no path says the same, as for `$..name`.
 fn from_json_path(path: &str) -> Option<String> {
     let path = path.trim_start_matches('$');
     let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']').trim_matches(['\'', '"']));
@@ -319,7 +323,7 @@ fn from_json_path(path: &str) -> Option<String> {
     (is_plain && !names.is_empty()).then(|| names.join("."))
 }
 
-/// Returns the entries that would do something else than an earlier one at the same path, and why that cannot be.
+/// Returns the entries that contradict an earlier entry for the same path, each with its problem.
 pub(super) fn contradictions(redactions: &[Redaction]) -> impl Iterator<Item = (usize, String)> {
     let mut firsts: HashMap<&str, usize> = HashMap::new();
     redactions.iter().enumerate().filter_map(move |(index, redaction)| {
@@ -329,8 +333,8 @@ pub(super) fn contradictions(redactions: &[Redaction]) -> impl Iterator<Item = (
     })
 }
 
-/// Visits the places that [`at`] visits. In an event it also visits the values of the record under the record's own
-/// names, and the places where OCSF lists the value once more.
+/// Visits the places that [`at`] visits. In an event, it also visits the record's values under the record's own names,
+/// and the places where OCSF lists the value once more.
 fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut dyn FnMut(&mut T, &str)) {
     let mut is_visited = false;
     if schema == Some(Schema::Ocsf) {
@@ -369,8 +373,8 @@ fn at_overflow_of<T: Tree>(record: &mut T, path: &str, visit: &mut dyn FnMut(&mu
     }
 }
 
-/// Visits the places that [`at_copies`] visits. A text there may be an object or a list that had too many levels:
-/// nobody knows what is at a path of it.
+/// Visits the places that [`at_copies`] visits. A text there may be an object or a list that had too many levels: the
+/// redactor cannot follow a path in it.
 fn at_overflow<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(elements) = tree.elements() {
         elements.iter_mut().for_each(|element| at_overflow(element, path, visit));
@@ -391,7 +395,7 @@ fn at_overflow<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, 
     }
 }
 
-/// Returns whether this is the text of an object or a list, or a list with one.
+/// Returns whether `tree` is the text of an object or a list, or a list with such a text.
 fn has_json_text<T: Tree>(tree: &mut T) -> bool {
     let is_json_text = tree.is_text() && tree.to_text().starts_with(['{', '[']);
     is_json_text || tree.elements().is_some_and(|elements| elements.iter_mut().any(has_json_text))
@@ -407,7 +411,7 @@ fn texts<T: Tree>(event: &mut T, schema: Schema, visit: &mut dyn FnMut(&mut T, &
     }
 }
 
-/// Makes an object of a text that [`texts`] visits, so that each rule finds its path in it.
+/// Turns a text that [`texts`] visits into an object, so that each rule finds its path in it.
 fn open_text<T: Tree>(parent: &mut T, key: &str) {
     let Some(member) = parent.member(key).filter(|member| member.is_text()) else { return };
     let text = member.to_text();
@@ -451,19 +455,19 @@ fn at_copies<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &s
     }
 }
 
-/// Returns whether the mapping may have made `key` of the record's `name`.
+/// Returns whether the mapping may have made `key` from the record's `name`.
 fn is_copy_of(key: &str, name: &str) -> bool {
     let numbered = key.rsplit_once('_').filter(|(_, number)| number.parse::<u32>().is_ok_and(|number| number > 1));
     is_same_name(key, name) || numbered.is_some_and(|(key, _)| is_same_name(key, name))
 }
 
-/// Returns whether two names are equal but for the case and for `_`.
+/// Returns whether two names are equal except for case and `_`.
 fn is_same_name(one: &str, other: &str) -> bool {
     let folded = |byte: u8| (byte != b'_').then(|| byte.to_ascii_lowercase());
     one.bytes().filter_map(folded).eq(other.bytes().filter_map(folded))
 }
 
-/// Calls `visit` with each object that has the last key of `path`, and this key. Lists are passed through. A key may
+/// Calls `visit` with each object that has the last key of `path`, and with this key. Passes through lists. A key may
 /// have dots itself.
 fn at<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(elements) = tree.elements() {

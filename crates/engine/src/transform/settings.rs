@@ -60,7 +60,7 @@ pub enum OnError {
 }
 
 impl OnError {
-    /// Returns what becomes of the event, for people.
+    /// Returns a text for the operator about what becomes of the event.
     pub fn consequence(self) -> &'static str {
         match self {
             Self::Deliver => "it is forwarded as it was mapped",
@@ -71,7 +71,7 @@ impl OnError {
 }
 
 impl TransformSettings {
-    /// Returns the settings of the mapping itself. `schema` is the sink's, or else that of these settings.
+    /// Returns the settings of the mapping itself. `schema` is the sink's schema, or else the schema of these settings.
     pub(super) fn mapping(&self, schema: Schema) -> MappingSettings {
         MappingSettings {
             schema,
@@ -81,7 +81,7 @@ impl TransformSettings {
         }
     }
 
-    /// Returns the labels as they may be in an event, and the names of those whose values come from the console.
+    /// Returns the labels as they may be in an event, and the names of the labels whose values come from the console.
     pub fn sample_labels(&self) -> (Labels, BTreeSet<String>) {
         let console_labels: BTreeSet<_> = labels_from_console(&self.labels).cloned().collect();
         let sample = |(name, value): (&String, &String)| {

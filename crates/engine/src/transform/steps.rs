@@ -108,20 +108,20 @@ impl Compiler {
         Self { pipeline: Some(pipeline.to_owned()), budget: Budget::default() }
     }
 
-    /// Refuses programs that would take too long to compile before they are compiled, also for their assignments. This
-    /// is for programs of somebody who is not trusted.
+    /// With `is_strict`, refuses programs that would take too long to compile, also because of their assignments,
+    /// before it compiles them. This is for programs of authors who are not trusted.
     #[must_use]
     pub fn strict(mut self, is_strict: bool) -> Self {
         self.budget.set_strict(is_strict);
         self
     }
 
-    /// Returns whether the programs so far take longer to compile than those of one file should.
+    /// Returns whether the programs so far take longer to compile than the programs of one file should.
     pub fn takes_long(&self) -> bool {
         self.budget.takes_long()
     }
 
-    /// Checks `remap` of a sink.
+    /// Checks the `remap` of a sink.
     ///
     /// # Errors
     /// The compiler's diagnostics.
@@ -193,12 +193,12 @@ impl StepsError {
     }
 }
 
-/// Parses an event; `None` if this is none.
+/// Parses an event; `None` if the bytes are not a JSON object.
 fn parse(event: &[u8]) -> Option<Json> {
     std::str::from_utf8(event).ok().and_then(Json::parse).filter(Json::is_object)
 }
 
-/// Drops programs that were compiled, and that no lane has begun to use.
+/// Drops compiled programs that no lane has begun to use for a while.
 pub fn forget_unused_programs() {
     #[cfg(feature = "remap")]
     {
@@ -315,7 +315,7 @@ impl Steps {
         self.redact_with(out, start, known);
     }
 
-    /// Returns whether there is a program of the user.
+    /// Returns whether the steps have a program of the user.
     pub fn has_programs(&self) -> bool {
         self.has_programs
     }
@@ -328,7 +328,7 @@ impl Steps {
         !self.redactor.is_empty()
     }
 
-    /// Redacts the event that begins at `start`: one of a record that could not be mapped, for example.
+    /// Redacts the event that begins at `start`, for example the event of a record that could not be mapped.
     pub(super) fn redact(&self, out: &mut Vec<u8>, start: usize) {
         self.redact_with(out, start, &HashSet::new());
     }
@@ -356,6 +356,8 @@ impl Steps {
 
 #[cfg(feature = "remap")]
 impl Programs {
+    /// Compiles the programs again.
+    ///
     /// # Errors
     /// If there is no thread for the compiler.
     fn again(&self) -> Result<Self, String> {
@@ -382,8 +384,8 @@ impl Steps {
         }
     }
 
-    /// Frees what regular expressions remember of the texts that they have searched. Without a new program they
-    /// would keep it as long as the lane lives.
+    /// Frees what regular expressions remember of the texts that they have searched, by compiling the programs again.
+    /// Otherwise the old programs would keep it as long as the lane lives.
     fn forget(&self, programs: &Programs) {
         match programs.again() {
             Ok(programs) => {
@@ -397,7 +399,7 @@ impl Steps {
     /// Runs the programs and redacts. A dropped event is removed from `out`.
     ///
     /// # Errors
-    /// If a program failed, or reached a limit. The event is as it was then.
+    /// If a program failed, or reached a limit. The event in `out` is unchanged then.
     fn run_programs(
         &self,
         programs: &Programs,
@@ -463,7 +465,7 @@ impl Steps {
         Ok(None)
     }
 
-    /// Handles a failure. The event stays as it was, but for a tag where it is forwarded.
+    /// Handles a failure. The event stays as it was, except for redactions, and for a tag if it is forwarded.
     fn fail(
         &self,
         out: &mut Vec<u8>,

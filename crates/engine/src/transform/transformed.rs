@@ -31,7 +31,7 @@ pub struct Transformed {
 }
 
 impl Transformed {
-    /// Returns why a program failed on an event that is not forwarded.
+    /// Returns the reason why a program failed on an event that is not forwarded.
     pub fn withheld(&self) -> Option<&str> {
         if self.on_error == OnError::Deliver { None } else { self.remap_error.as_deref() }
     }

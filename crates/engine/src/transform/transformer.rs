@@ -23,7 +23,7 @@ pub struct Transformer {
 
 impl Transformer {
     /// Returns a transformer that only maps. The steps that `settings` has after the mapping are compiled apart, and
-    /// given to [`Self::with_steps`]. `schema` is the sink's, or else that of `settings`.
+    /// given to [`Self::with_steps`]. `schema` is the sink's schema, or else the schema of `settings`.
     pub fn new(settings: &TransformSettings, schema: Schema, origin: Origin) -> Self {
         Self {
             mapping: mapping::Mapper::new(&settings.mapping(schema), origin),
@@ -33,7 +33,7 @@ impl Transformer {
         }
     }
 
-    /// Takes the labels from `labeler`, which the transformers of a lane share.
+    /// Uses the labels of `labeler`, which the transformers of a lane share.
     pub fn with_labeler(self, labeler: Option<Arc<Labeler>>) -> Self {
         Self { mapping: self.mapping.with_labeler(labeler), ..self }
     }
@@ -49,12 +49,12 @@ impl Transformer {
         Self { mapping: self.mapping.with_raw_read(steps.is_some()), steps, ..self }
     }
 
-    /// Converts OCSF events to this version, once all steps were applied to the newest one.
+    /// Converts OCSF events to this version, after all steps were applied to the newest version.
     pub fn with_ocsf_version(self, ocsf_version: OcsfVersion) -> Self {
         Self { ocsf_version, ..self }
     }
 
-    /// See [`s1_forwarder_mapping::Mapper::has_other_labels`].
+    /// Returns the result of [`s1_forwarder_mapping::Mapper::has_other_labels`].
     pub fn has_other_labels(&self) -> bool {
         self.mapping.has_other_labels()
     }
@@ -69,7 +69,8 @@ impl Transformer {
         self.steps.iter().flat_map(|steps| steps.unmatched_redactions()).map(str::to_owned).collect()
     }
 
-    /// Returns the bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
+    /// Returns the bytes of a truncated record, without secrets. With redactions, returns none of the bytes: the paths
+    /// in a truncated record are unknown.
     pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
         let shown = self.mapping.truncated(record);
         if self.steps.as_ref().is_some_and(|steps| steps.redacts()) {
@@ -83,8 +84,9 @@ impl Transformer {
         self.mapping.set_scope(scope);
     }
 
-    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Transformed::dropped`] says
-    /// so. A record that is not JSON is repaired first, but raw bytes only if a step or the sink has to read them.
+    /// Appends exactly one event to `out`, without a line break in or after it. Appends no event if
+    /// [`Transformed::dropped`] says so. A record that is not JSON is repaired first, but raw bytes only if a step or
+    /// the sink has to read them.
     ///
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.
@@ -92,8 +94,8 @@ impl Transformer {
         self.transform(record, None, None, out)
     }
 
-    /// Maps a record as [`Self::map`] does, with its identity if it is known already, and with `enrichment`, a JSON
-    /// object that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
+    /// Maps a record as [`Self::map`] does, with its identity if it is known already. `enrichment` is a JSON object
+    /// that was fetched for the record. With schema `raw`, it becomes the record's last key, `_enrichment`.
     ///
     /// # Errors
     /// As [`Self::map`].
@@ -120,8 +122,8 @@ impl Transformer {
         result
     }
 
-    /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
-    /// `snapshot`. No step of the user is applied to it.
+    /// Appends the event that reports a complete snapshot. With schema `raw`, it is an object with the single key
+    /// `snapshot`. The user's steps are not applied to it.
     pub fn map_snapshot(&mut self, snapshot: CompleteSnapshot, identity: Identity, out: &mut Vec<u8>) {
         let start = out.len();
         self.mapping.map_snapshot(snapshot, identity, out);

@@ -15,7 +15,7 @@ pub(super) trait Tree: Sized {
     fn keys(&self, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String>;
     /// Calls `visit` with all values of an object.
     fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self));
-    /// Gives the members of an object the names that `rename` returns. A name that is taken gets a number.
+    /// Gives the members of an object the names that `rename` returns. A name that is in use gets a number.
     fn rename_members(&mut self, rename: &dyn Fn(&str) -> Option<String>);
     /// Returns the elements, if this is a list.
     fn elements(&mut self) -> Option<&mut Vec<Self>>;
@@ -40,8 +40,8 @@ pub(super) trait Tree: Sized {
         String::from_utf8(out).unwrap_or_default()
     }
 
-    /// Parses a value. The values of equal keys are a list under that key: a path leads to each of them. An object or a
-    /// list with too many levels around it is `[redacted]`: nobody searches it.
+    /// Parses a value. The values of equal keys become a list under that key: a path leads to each of them. An object
+    /// or a list with too many levels around it becomes `[redacted]`: rules do not search it.
     fn parse(text: &str) -> Option<Self> {
         parse(text, TooDeep::Redact)
     }
@@ -124,7 +124,7 @@ fn list<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Opt
     Some(T::of_list(elements))
 }
 
-/// Consumes a comma or the bracket that closes. `None` if neither is next.
+/// Consumes a comma and returns true, or the closing bracket and returns false. Returns `None` if neither is next.
 fn goes_on(reader: &mut Reader<'_>, closing: u8) -> Option<bool> {
     if reader.consume(b',') { Some(true) } else { reader.consume(closing).then_some(false) }
 }

@@ -50,8 +50,7 @@ impl Value {
         }
     }
 
-    /// Returns the number of bytes that a text from `at` on has in common with this value, and which of the two is
-    /// greater.
+    /// Returns the number of bytes that a text from `at` on has in common with this value, and the order of the two.
     fn compare(&self, spelling: &Spelling<'_>, at: usize) -> (usize, Ordering) {
         let value = self.text.as_bytes();
         let rest = &spelling.bytes[at..];
@@ -72,8 +71,8 @@ impl Value {
 }
 
 impl Words {
-    /// Adds a value in the spellings that JSON in a text and forms have for it. Shorter values would be found in texts
-    /// that do not mean them.
+    /// Adds a value in the spellings that JSON in a text and forms have for it. Does not add a short value: it would be
+    /// found in texts that do not mean it.
     pub fn add(&mut self, value: &str, replacement: &str) {
         let value = value.trim();
         if value.chars().count() < MIN_WORD {
@@ -191,7 +190,7 @@ impl Words {
 
     /// Returns the longest value that is at a place, and ends where a word does.
     fn value_at(&self, spelling: &Spelling<'_>, at: usize) -> Option<&Value> {
-        // The last of the values that are not greater: each value with which the text begins is this one, or one with
+        // The last of the values that are not greater. Each value with which the text begins is this one, or one with
         // which this one begins.
         let after = self.values.partition_point(|value| !value.is_greater(spelling, at));
         let mut candidate = after.checked_sub(1).and_then(|index| self.values.get(index));
@@ -251,8 +250,8 @@ impl<'t> Spelling<'t> {
         (bytes.len() < text.len()).then_some(Self { text, bytes: Cow::Owned(bytes), places, hashes: OnceCell::new() })
     }
 
-    /// Returns the character at a place, and the number of its bytes. Bytes that are no character stand for themselves,
-    /// and a percent-encoded one is one character.
+    /// Returns the character at a place, and the number of its bytes. A byte that is no character counts as one, and so
+    /// does a percent-encoded byte.
     fn char_at(&self, at: usize) -> Option<(char, usize)> {
         let rest = self.bytes.get(at..)?;
         let first = *rest.first()?;
@@ -276,8 +275,7 @@ impl<'t> Spelling<'t> {
         !(last.is_some_and(is_of_word) && next.is_some_and(is_of_word))
     }
 
-    /// Returns the place of a byte in the text. The byte may be behind the end of the text. Values are whole
-    /// characters.
+    /// Returns the place of a byte in the text, also for a byte after the end of the text. Values are whole characters.
     fn place(&self, at: usize) -> usize {
         if self.places.is_empty() { at } else { self.places.get(at).copied().unwrap_or(self.text.len()) }
     }
@@ -297,7 +295,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
-/// Returns whether a word of a value ends after `length` bytes.
+/// Returns whether a word of the value `text` ends after `length` bytes.
 fn is_whole_in(text: &str, length: usize) -> bool {
     let spelling = Spelling::plain(text);
     // Either with percent-encoding or without.
@@ -307,8 +305,8 @@ fn is_whole_in(text: &str, length: usize) -> bool {
 /// Number of bytes that are compared one by one.
 const BLOCK: usize = 64;
 
-/// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps: a value may begin like
-/// each place of a text. Nobody knows the base.
+/// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps. A value may begin like
+/// each place of a text. The base is random, so that no author of a text knows it.
 #[derive(Debug, Default)]
 struct Hashes {
     /// Sums of the beginnings. Empty for a text within a block.

@@ -56,7 +56,7 @@ impl<'a> Account<'a> {
         Some(if is_email(account.text) { account.without_domain() } else { account })
     }
 
-    /// The e-mail address in `Jane Doe (jane@acme.example)`.
+    /// Returns the e-mail address in `Jane Doe (jane@acme.example)`.
     pub fn email(self) -> Option<Escaped<'a>> {
         self.is_address.then_some(self.text)
     }
@@ -98,13 +98,13 @@ impl<'a> ProcessUser<'a> {
     }
 }
 
-/// The text after `label:`, in any case.
+/// Returns the text after `label:`, in any case.
 fn after_label<'a>(text: Escaped<'a>, label: &str) -> Option<&'a str> {
     let (word, rest) = text.raw().split_at_checked(label.len())?;
     if word.eq_ignore_ascii_case(label) { rest.strip_prefix(':') } else { None }
 }
 
-/// A text with a space is the name of a person and not that of an account. The person's address may follow.
+/// Returns a text with a space is the name of a person and not that of an account. The person's address may follow.
 pub fn display_name(value: Value<'_>) -> Option<Escaped<'_>> {
     let text = value.escaped()?;
     match name_and_address(text) {

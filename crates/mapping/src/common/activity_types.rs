@@ -103,8 +103,8 @@ pub fn find(id: u32) -> Option<&'static ActivityType> {
     TYPES.binary_search_by_key(&id, |row| row.id).ok().map(|index| &TYPES[index])
 }
 
-/// The action of a type of which only the number and perhaps the group is published. What such an activity is about
-/// would be a guess.
+/// Returns the action of a type of which only the number and perhaps the group is published. What such an activity is
+/// about would be a guess.
 pub fn unpublished_action(id: u32) -> Option<&'static str> {
     static ACTIONS: LazyLock<Vec<(u32, &'static str)>> = LazyLock::new(unpublished_actions);
     ACTIONS.binary_search_by_key(&id, |row| row.0).ok().map(|index| ACTIONS[index].1)
@@ -166,7 +166,7 @@ fn words(cell: &'static str) -> impl Iterator<Item = &'static str> {
     cell.split('|').filter(|word| !word.is_empty())
 }
 
-/// The cells of a CSV line; a cell in quotes may contain commas.
+/// Returns the cells of a CSV line; a cell in quotes may contain commas.
 fn cells(line: &'static str) -> Vec<&'static str> {
     let mut cells = Vec::new();
     let mut rest = line;

@@ -31,7 +31,7 @@ impl Address {
         Some(address)
     }
 
-    /// The address that a value is, without those that mean that there is none.
+    /// Returns the address that a value is, without those that mean that there is none.
     pub fn of_value(value: Value<'_>) -> Option<Self> {
         Self::of(value.escaped()?).filter(|address| !address.is_unspecified())
     }

@@ -20,7 +20,7 @@ pub struct TechniqueId<'a> {
 }
 
 impl<'a> TechniqueId<'a> {
-    /// An id in another form (`t1059.001`, `T1059/001`) has to be known.
+    /// Returns an id in another form (`t1059.001`, `T1059/001`) has to be known.
     pub fn of(text: Escaped<'a>) -> Option<Self> {
         let text = text.trim().raw();
         let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -42,13 +42,13 @@ impl<'a> TechniqueId<'a> {
         }
     }
 
-    /// The first id in a text such as `T1486 - Data Encrypted for Impact`.
+    /// Returns the first id in a text such as `T1486 - Data Encrypted for Impact`.
     fn within(text: Escaped<'a>) -> Option<Self> {
         let words = text.raw().split(|character: char| !character.is_ascii_alphanumeric() && character != '.');
         words.map(|word| word.trim_end_matches('.')).find_map(|word| Self::of(Escaped::plain(word)))
     }
 
-    /// The id in the address of a page: `…/techniques/T1059/001/`, once `…/wiki/Technique/T1059`.
+    /// Returns the id in the address of a page: `…/techniques/T1059/001/`, once `…/wiki/Technique/T1059`.
     fn of_link(link: Escaped<'a>) -> Option<Self> {
         let path = link.raw().split(['#', '?']).next().unwrap_or_default();
         let mut parts = path.split(['/', '\\']).map(str::trim).filter(|part| !part.is_empty());
@@ -68,7 +68,7 @@ static NAMES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     lines.filter_map(|line| line.split_once(',')).collect()
 });
 
-/// The id of the technique with this number or, if `sub` is not "", of its sub-technique.
+/// Returns the id of the technique with this number or, if `sub` is not "", of its sub-technique.
 fn known(technique: &str, sub: &str) -> Option<&'static str> {
     let numbers = |id: &'static str| {
         let id = id.trim_start_matches('T');
@@ -78,7 +78,7 @@ fn known(technique: &str, sub: &str) -> Option<&'static str> {
     index.ok().map(|index| NAMES[index].0)
 }
 
-/// The name of a technique or sub-technique, unless ATT&CK has retired or not yet added it.
+/// Returns the name of a technique or sub-technique, unless ATT&CK has retired or not yet added it.
 pub fn technique_name(id: &str) -> Option<&'static str> {
     NAMES.binary_search_by_key(&id, |row| row.0).ok().map(|index| NAMES[index].1)
 }
@@ -103,13 +103,13 @@ pub struct Attack<'a> {
 }
 
 impl<'a> Attack<'a> {
-    /// The name of the technique as received, which may be in the place of its id.
+    /// Returns the name of the technique as received, which may be in the place of its id.
     pub fn name(&self) -> Option<Escaped<'a>> {
         let is_name = |text: &Escaped<'a>| matches!(Technique::of(*text), Some(Technique::Named(_)));
         self.technique_name.or_else(|| self.technique.filter(is_name))
     }
 
-    /// The technique: by an id in its place, in its name or in its link. A text without an id is its name.
+    /// Returns the technique: by an id in its place, in its name or in its link. A text without an id is its name.
     pub fn named(&self) -> Option<Technique<'a>> {
         let named = [self.technique, self.technique_name].into_iter().flatten().find_map(Technique::of);
         match named {

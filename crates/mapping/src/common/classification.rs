@@ -66,12 +66,13 @@ pub const CATEGORIES: Words<&[Category]> = Words {
     ],
 };
 
-/// The categories of a classification; `None` for a word that is not in the table.
+/// Returns the categories of a classification; `None` for a word that is not in the table.
 pub fn known_categories(classification: Value<'_>) -> Option<&'static [Category]> {
     CATEGORIES.of(classification)
 }
 
-/// The categories of a threat: without a known classification it is malware, which the stream of threats is about.
+/// Returns the categories of a threat: without a known classification it is malware, which the stream of threats is
+/// about.
 pub fn categories(classification: Value<'_>) -> &'static [Category] {
     known_categories(classification).unwrap_or(MALWARE)
 }

@@ -7,8 +7,8 @@ use super::image::{Image, stem};
 /// Names of shells, which a login has after a hyphen (`-bash`).
 const SHELLS: [&str; 9] = ["bash", "sh", "zsh", "dash", "ksh", "ash", "csh", "tcsh", "fish"];
 
-/// The path or the name of the program at the beginning of a command line. `None` if its end is not certain: a path
-/// without quotes may contain spaces.
+/// Returns the path or the name of the program at the beginning of a command line. `None` if its end is not certain: a
+/// path without quotes may contain spaces.
 pub fn executable(line: Escaped<'_>) -> Option<Escaped<'_>> {
     let text = line.raw().trim();
     // A quote in escaped text is `\"`.
@@ -58,7 +58,7 @@ const ROOTS_WITH_SPACES: [&str; 8] =
 /// Bundles of macOS. No argument has such a directory without being a path from the root.
 const BUNDLES: [&str; 6] = [".app/", ".framework/", ".bundle/", ".plugin/", ".appex/", ".xpc/"];
 
-/// The path of a program of Linux or macOS, which may have spaces.
+/// Returns the path of a program of Linux or macOS, which may have spaces.
 fn unix_path(text: &str) -> Option<&str> {
     let first = first_of(text);
     if first == text || DIRECTORIES.iter().any(|directory| first.contains(directory)) {
@@ -88,7 +88,7 @@ fn is_continued(first: &str, rest: &str) -> bool {
     is_capital && directory.is_some_and(|directory| directory.split(' ').all(|word| word.bytes().all(is_name)))
 }
 
-/// The program of a bundle that has the name of the bundle: `/A/My Tool.app/Contents/MacOS/My Tool`.
+/// Returns the program of a bundle that has the name of the bundle: `/A/My Tool.app/Contents/MacOS/My Tool`.
 fn program_of_bundle(text: &str) -> Option<&str> {
     const PROGRAMS: &str = ".app/Contents/MacOS/";
     text.match_indices(PROGRAMS).find_map(|(at, _)| {
@@ -111,7 +111,7 @@ fn is_windows_path(text: &str) -> bool {
         || text.strip_prefix('%').and_then(|rest| rest.split_once('%')).is_some_and(|(_, rest)| rest.starts_with(r"\\"))
 }
 
-/// The path of a Windows program, which may have spaces, and need not have `.exe`.
+/// Returns the path of a Windows program, which may have spaces, and need not have `.exe`.
 fn windows_path(text: &str) -> Option<&str> {
     let is_argument = |word: &str| word.starts_with(['/', '\'', '\\', '%']) || word.get(1..2) == Some(":");
     let path = before_argument(text, is_argument);
@@ -134,7 +134,7 @@ fn windows_path(text: &str) -> Option<&str> {
     (!rest.contains('\\') && is_of_windows).then_some(first)
 }
 
-/// The text before the first word that is a switch or an argument. A hyphen alone may be one of a name.
+/// Returns the text before the first word that is a switch or an argument. A hyphen alone may be one of a name.
 fn before_argument(text: &str, is_argument: impl Fn(&str) -> bool) -> &str {
     let is_switch = |word: &str| word.strip_prefix('-').is_some_and(|rest| !rest.starts_with(' '));
     let mut spaces = text.match_indices([' ', '\t']);
@@ -151,7 +151,7 @@ fn last_of(text: &str) -> &str {
     text.rsplit([' ', '\t']).next().unwrap_or_default()
 }
 
-/// The end of the first name with `.exe`.
+/// Returns the end of the first name with `.exe`.
 fn end_of_exe(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut ends = bytes.windows(4).enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(b".exe"));

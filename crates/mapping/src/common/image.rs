@@ -52,7 +52,7 @@ impl<'a> Image<'a> {
         (!is_missing_word(path)).then_some(Self { name: path.last_segment(), path: Some(path), addition })
     }
 
-    /// The path, else the name.
+    /// Returns the path, else the name.
     pub fn text(self) -> Escaped<'a> {
         self.path.unwrap_or(self.name)
     }
@@ -68,7 +68,7 @@ impl<'a> Image<'a> {
         !short.is_empty() && beginning.eq_ignore_ascii_case(short) && (version.is_empty() || is_version(version))
     }
 
-    /// The directory, unless the path is one within another directory, or begins with a variable.
+    /// Returns the directory, unless the path is one within another directory, or begins with a variable.
     pub fn directory(self) -> Option<&'a str> {
         let path = self.path?.raw();
         let is_rooted = path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':');
@@ -88,7 +88,7 @@ impl<'a> Image<'a> {
         self.is_like(other) && is_one_name && is_one_place()
     }
 
-    /// The hashes of the file, and those of the command line. All hashes of a record are of one thing.
+    /// Returns the hashes of the file, and those of the command line. All hashes of a record are of one thing.
     pub fn hashes<const N: usize>(image: Option<Self>, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
         let none = [Value::default(); N];
         let is_of_command_line =
@@ -157,7 +157,7 @@ fn is_one_directory(one: &str, other: &str, same: impl Fn(&str, &str) -> bool) -
     }
 }
 
-/// The names in a path. In escaped text, a backslash has two characters; `\\?\` precedes some drives.
+/// Returns the names in a path. In escaped text, a backslash has two characters; `\\?\` precedes some drives.
 fn steps(path: &str) -> impl Iterator<Item = &str> {
     path.split(['/', '\\']).filter(|step| !matches!(*step, "" | "?" | "??"))
 }
@@ -171,7 +171,7 @@ fn length_of_volume(path: &str) -> usize {
     }
 }
 
-/// A name without `.exe`.
+/// Returns a name without `.exe`.
 pub fn stem(name: &str) -> &str {
     match name.split_at_checked(name.len().saturating_sub(4)) {
         Some((stem, end)) if end.eq_ignore_ascii_case(".exe") => stem,
@@ -179,15 +179,15 @@ pub fn stem(name: &str) -> &str {
     }
 }
 
-/// A name in whose place there may be a path. A title may have a path in it, which is part of the sentence.
+/// Returns a name in whose place there may be a path. A title may have a path in it, which is part of the sentence.
 pub fn without_directory(text: Escaped<'_>) -> Escaped<'_> {
     let raw = text.raw();
     let is_rooted = raw.starts_with(['/', '\\', '.', '~', '%']) || raw.as_bytes().get(1) == Some(&b':');
     if is_rooted { Image::named(text).map_or(text, |image| image.name) } else { text }
 }
 
-/// A name, or a title such as `cmd.exe (interactive session) detected as Malware`, without what the console adds to the
-/// end of the name. Within a name, such words are those of a file.
+/// Returns a name, or a title such as `cmd.exe (interactive session) detected as Malware`, without what the console
+/// adds to the end of the name. Within a name, such words are those of a file.
 pub fn without_additions(text: Escaped<'_>) -> Cow<'_, str> {
     let (text, _) = split(text);
     let raw = text.raw();

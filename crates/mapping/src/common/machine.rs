@@ -115,8 +115,8 @@ pub fn is_group(value: Value<'_>) -> bool {
     Word::of_value(value).ends_in(&GROUPS)
 }
 
-/// The word for a node of Kubernetes, else the first word that is the type of a machine. A word that only says that
-/// there is one comes last. A laptop is a workstation too, so its word comes before that.
+/// Returns the word for a node of Kubernetes, else the first word that is the type of a machine. A word that only says
+/// that there is one comes last. A laptop is a workstation too, so its word comes before that.
 pub fn machine_type<const N: usize>(words: [Value<'_>; N]) -> Value<'_> {
     let is_node = |word: Value<'_>| Word::is(word, "kubernetes_node");
     let is_type = |word: Value<'_>| machine(word).is_some_and(|(id, _)| id != 0);

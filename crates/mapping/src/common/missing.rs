@@ -28,12 +28,12 @@ pub fn is_set(value: Value<'_>) -> bool {
     text(value).is_some()
 }
 
-/// The text of a value that says something.
+/// Returns the text of a value that says something.
 pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| !is_missing_word(*text))
 }
 
-/// The text of a value without the blanks around it, if it says something.
+/// Returns the text of a value without the blanks around it, if it says something.
 pub fn trimmed(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().map(Escaped::trim).filter(|text| !is_missing_word(*text))
 }
@@ -44,12 +44,12 @@ pub fn is_domain(text: Escaped<'_>) -> bool {
     text.raw().bytes().any(is_part_of_name) && !is_missing_word(text.trim())
 }
 
-/// The value if it names a domain, else an absent value.
+/// Returns the value if it names a domain, else an absent value.
 pub fn domain(value: Value<'_>) -> Value<'_> {
     if value.escaped().is_some_and(is_domain) { value } else { Value::default() }
 }
 
-/// The first scalar that is neither empty nor a placeholder, else an absent value.
+/// Returns the first scalar that is neither empty nor a placeholder, else an absent value.
 pub fn first_scalar<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
     values.into_iter().find(|value| is_set(*value)).unwrap_or_default()
 }

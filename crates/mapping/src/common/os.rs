@@ -123,7 +123,7 @@ pub const MAKES: Words<Make> = Words {
     ],
 };
 
-/// The architecture that the word for it says, else what is in the name of the processor or of the system: an
+/// Returns the architecture that the word for it says, else what is in the name of the processor or of the system: an
 /// architecture, or the make of a processor. "64 bit" alone says nothing of the make.
 pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) -> Option<Architecture> {
     ARCHITECTURES.of(word).or_else(|| {
@@ -140,8 +140,8 @@ pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) 
     })
 }
 
-/// The [`architecture`] of a record that has no word for it. The name of a system has no make of a processor, and most
-/// have no architecture.
+/// Returns the [`architecture`] of a record that has no word for it. The name of a system has no make of a processor,
+/// and most have no architecture.
 pub fn architecture_of_system<const N: usize>(names: [Value<'_>; N]) -> Option<Architecture> {
     let has_one = |name: &Value<'_>| {
         name.escaped().is_some_and(|text| ["64", "86", "arm"].into_iter().any(|part| text.raw().contains(part)))
@@ -149,7 +149,8 @@ pub fn architecture_of_system<const N: usize>(names: [Value<'_>; N]) -> Option<A
     names.into_iter().filter(has_one).find_map(|name| architecture(Value::default(), [name]))
 }
 
-/// The make that a name says, and the bits if it names an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev 4`.
+/// Returns the make that a name says, and the bits if it names an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev
+/// 4`.
 fn make_and_width(name: Value<'_>) -> Option<(Make, Option<&'static str>)> {
     let text = name.escaped()?;
     let is_separator = |character: char| !character.is_alphanumeric() && character != '_';

@@ -34,7 +34,7 @@ impl<'a> RemoteOrigin<'a> {
     }
 }
 
-/// The user at the beginning of the text. Other words in its place are no user.
+/// Returns the user at the beginning of the text. Other words in its place are no user.
 fn account(text: &str) -> Option<Account<'_>> {
     let text = text.split_once('(').map_or(text, |(user, _)| user).trim();
     Account::of_text(Escaped::plain(text)).filter(|account| match account.domain {
@@ -45,7 +45,7 @@ fn account(text: &str) -> Option<Account<'_>> {
     })
 }
 
-/// A name of a process or a file; `None` if the console wrote a remote origin there.
+/// Returns a name of a process or a file; `None` if the console wrote a remote origin there.
 pub fn name_of(value: Value<'_>) -> Option<Escaped<'_>> {
     if RemoteOrigin::of(value).is_some() { None } else { value.escaped() }
 }

@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The spelling of vulnerability databases.
+    /// Returns the spelling of vulnerability databases.
     pub fn capitalised(self) -> &'static str {
         match self {
             Self::Informational => "Informational",

@@ -32,17 +32,17 @@ pub enum DetectionType {
 pub const DETECTION_TYPES: Words<DetectionType> =
     Words { field: "event.category", rows: &[("static", DetectionType::Static), ("dynamic", DetectionType::Dynamic)] };
 
-/// The size of a file, the number of a process or of processors. The console has 0 where it knows none.
+/// Returns the size of a file, the number of a process or of processors. The console has 0 where it knows none.
 pub fn unless_zero(value: Value<'_>) -> Value<'_> {
     if value.escaped().is_some_and(|text| text.is("0")) { Value::default() } else { value }
 }
 
-/// The extension of a file's name, without the dot.
+/// Returns the extension of a file's name, without the dot.
 pub fn extension(name: Escaped<'_>) -> Option<Escaped<'_>> {
     suffix(name).filter(|suffix| !is_version(*suffix))
 }
 
-/// The extension of a file's name, or the last part of its version.
+/// Returns the extension of a file's name, or the last part of its version.
 pub fn suffix(name: Escaped<'_>) -> Option<Escaped<'_>> {
     let (stem, suffix) = name.raw().rsplit_once('.')?;
     let is_suffix = (1..=10).contains(&suffix.len()) && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -31,12 +31,12 @@ impl Word {
         word
     }
 
-    /// The word of a scalar; "" for other values.
+    /// Returns the word of a scalar; "" for other values.
     pub fn of_value(value: Value<'_>) -> Self {
         Self::of(value.escaped().unwrap_or(Escaped::plain("")))
     }
 
-    /// The word of a scalar that says something; "" for other values.
+    /// Returns the word of a scalar that says something; "" for other values.
     pub fn of_set(value: Value<'_>) -> Self {
         Self::of(trimmed(value).unwrap_or(Escaped::plain("")))
     }

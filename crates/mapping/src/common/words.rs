@@ -18,12 +18,12 @@ pub struct Words<T: 'static> {
 pub type Choice = (u16, &'static str);
 
 impl<T: Copy> Words<T> {
-    /// The meaning of a value; `None` for a word that the table does not have.
+    /// Returns the meaning of a value; `None` for a word that the table does not have.
     pub fn of(&self, value: Value<'_>) -> Option<T> {
         self.find(Word::of_value(value).as_str())
     }
 
-    /// The meaning of a word in lower case with `_` between its parts.
+    /// Returns the meaning of a word in lower case with `_` between its parts.
     pub fn find(&self, word: &str) -> Option<T> {
         // Most words differ in their first letter.
         let first = word.as_bytes().first();
@@ -73,7 +73,7 @@ pub fn print_choices(words: &Words<Choice>) -> PrintedWords {
     words.print(|choice| print_choice(*choice))
 }
 
-/// A caption with its number.
+/// Returns a caption with its number.
 pub fn print_choice((id, caption): Choice) -> String {
     format!("{caption} ({id})")
 }

@@ -14,8 +14,8 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port. A
-    /// text with blanks or other characters that no image has is not split.
+    /// Returns the text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's
+    /// port. A text with blanks or other characters that no image has is not split.
     pub fn of(text: &'a str) -> Self {
         let text = without_scheme(text.trim());
         if is_digest(text) {
@@ -34,7 +34,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// The name of an image or the id of a container without the scheme of its runtime: `docker-pullable://nginx`,
+/// Returns the name of an image or the id of a container without the scheme of its runtime: `docker-pullable://nginx`,
 /// `containerd://6c94`. JSON may have `\/` for a slash.
 pub fn without_scheme(text: &str) -> &str {
     let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'.'));
@@ -54,7 +54,8 @@ fn is_part(text: &str) -> bool {
     !text.is_empty() && text.split(r"\/").all(is_plain)
 }
 
-/// The labels of a container or a pod, from a list or from one text with commas. A comma in quotes is one of a value.
+/// Returns the labels of a container or a pod, from a list or from one text with commas. A comma in quotes is one of a
+/// value.
 pub fn labels(value: Value<'_>) -> impl Iterator<Item = Escaped<'_>> {
     let in_text = value.escaped().into_iter().flat_map(|text| {
         let mut is_quoted = false;

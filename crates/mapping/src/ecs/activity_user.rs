@@ -81,7 +81,7 @@ pub(super) const ATTRIBUTES: Words<UserAttribute> = Words {
     ],
 };
 
-/// The field of an attribute below `user.changes`.
+/// Returns the field of an attribute below `user.changes`.
 pub(super) fn field(attribute: UserAttribute) -> &'static str {
     match attribute {
         UserAttribute::Email => "email",

@@ -15,7 +15,7 @@ impl Event<'_> {
     }
 }
 
-/// The word of `event.category`. ECS uses `threat` for indicator feeds, not for detections on a host.
+/// Returns the word of `event.category`. ECS uses `threat` for indicator feeds, not for detections on a host.
 pub(super) fn category_word(category: Category) -> &'static str {
     match category {
         Category::Authentication => "authentication",
@@ -37,7 +37,7 @@ pub(super) fn category_word(category: Category) -> &'static str {
     }
 }
 
-/// The word of `event.type`.
+/// Returns the word of `event.type`.
 pub(super) fn type_word(event_type: EventType) -> &'static str {
     match event_type {
         EventType::Access => "access",

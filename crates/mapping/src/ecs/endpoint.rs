@@ -26,7 +26,7 @@ pub(super) fn write_architecture(event: &mut Event<'_>, endpoint: &Endpoint<'_>)
     }
 }
 
-/// The word of `host.architecture`.
+/// Returns the word of `host.architecture`.
 pub(super) fn architecture(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::X86 => "x86",
@@ -121,7 +121,7 @@ fn macs(event: &mut Event<'_>, value: Value<'_>) {
     event.json.close(list);
 }
 
-/// A MAC address that is no other machine's.
+/// Returns a MAC address that is no other machine's.
 fn own_mac(text: Escaped<'_>) -> Option<Mac> {
     Mac::of(text).filter(|mac| !mac.is_of_many())
 }

@@ -46,8 +46,8 @@ fn write_items<'e>(
     vendor.list(name, items);
 }
 
-/// An item with the names of the vendor namespace, without empty values and ids of the threat. `misfit` gets what does
-/// not have the shape of its place.
+/// Returns an item with the names of the vendor namespace, without empty values and ids of the threat. `misfit` gets
+/// what does not have the shape of its place.
 fn item_of(item: Item<'_>, threat_ids: &[String], mut misfit: impl FnMut(&str, &Value)) -> Value {
     let mut named = Map::new();
     let mut described = Map::new();

@@ -360,7 +360,7 @@ impl<'o> Event<'o> {
     }
 }
 
-/// The value of `event.severity`: the scale that Elastic Security uses for its rules.
+/// Returns the value of `event.severity`: the scale that Elastic Security uses for its rules.
 pub(super) fn severity_score(severity: Severity) -> &'static str {
     match severity {
         Severity::Informational | Severity::Low => "21",

@@ -10,7 +10,7 @@ impl Event<'_> {
     }
 }
 
-/// The word of `event.outcome`.
+/// Returns the word of `event.outcome`.
 pub(super) fn word(outcome: EventOutcome) -> &'static str {
     match outcome {
         EventOutcome::Success => "success",
@@ -19,7 +19,7 @@ pub(super) fn word(outcome: EventOutcome) -> &'static str {
     }
 }
 
-/// The outcome of a detection.
+/// Returns the outcome of a detection.
 pub(super) fn of_detection(outcome: Option<Outcome>, has_failed: bool) -> EventOutcome {
     match outcome {
         Some(Outcome::Mitigated | Outcome::Blocked | Outcome::Benign) => EventOutcome::Success,

@@ -95,7 +95,7 @@ fn vendor_object(
     vendor.close(threat);
 }
 
-/// The ids that timeline items repeat.
+/// Returns the ids that timeline items repeat.
 fn repeated_ids(parts: &ThreatParts<'_>) -> Vec<String> {
     let owner = &parts.endpoint.owner;
     let ids = [parts.record_id, parts.threat_id, parts.endpoint.agent_id];
@@ -135,8 +135,8 @@ fn event_object(
     event.close(open);
 }
 
-/// A file that was found without being run is `file`; another detection that names a process is `process`. A threat
-/// from another host is an intrusion.
+/// Returns a file that was found without being run is `file`; another detection that names a process is `process`. A
+/// threat from another host is an intrusion.
 fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = Category> {
     let class = categories(parts.classification);
     let is_static = DETECTION_TYPES.of(parts.detection_type) == Some(DetectionType::Static);

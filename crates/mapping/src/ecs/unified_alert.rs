@@ -53,7 +53,7 @@ pub(super) fn map(
     vendor.close(alert);
 }
 
-/// The ids of the same detection in other streams.
+/// Returns the ids of the same detection in other streams.
 fn join_keys<'a>(parts: &UnifiedParts<'a>) -> JoinKeys<'a> {
     JoinKeys {
         agent_uuid: first_scalar(parts.endpoint.agent_uuids),

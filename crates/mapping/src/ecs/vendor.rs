@@ -68,7 +68,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         Self { event, open: [object, vendor], names: smallvec![UNEXPECTED, OVERFLOW] }
     }
 
-    /// The event, for a value of this name.
+    /// Returns the event, for a value of this name.
     fn named(&mut self, name: &'static str) -> &mut Event<'o> {
         self.names.push(name);
         self.event
@@ -183,7 +183,7 @@ pub(super) fn open_with_identity(json: &mut Json<'_>, identity: Identity) -> Ope
     open
 }
 
-/// The value of `sentinel_one.<stream>.severity`.
+/// Returns the value of `sentinel_one.<stream>.severity`.
 pub(super) fn severity_word(severity: Severity) -> &'static str {
     match severity {
         Severity::Informational => "informational",

@@ -96,7 +96,7 @@ fn note(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
     event.close(list);
 }
 
-/// The type of a user, by the role. Only users of the console have one.
+/// Returns the type of a user, by the role. Only users of the console have one.
 fn type_of(user: &User<'_>) -> UserType {
     let roles = [user.role, user.role_name];
     if roles.into_iter().any(is_administrator) {
@@ -271,7 +271,7 @@ fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
     mark_account(event, users.target.name);
 }
 
-/// The right that activities of this number are about.
+/// Returns the right that activities of this number are about.
 fn privilege(number: u32) -> Option<&'static str> {
     match number {
         REMOTE_SHELL_RIGHT => Some("Remote Shell"),

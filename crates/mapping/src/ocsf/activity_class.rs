@@ -15,7 +15,8 @@ use crate::streams::activity::{
     UserAction, Users,
 };
 
-/// The type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the table.
+/// Returns the type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the
+/// table.
 pub(super) fn type_of(number: u32) -> Option<(u64, String)> {
     let row = find(number)?.ocsf;
     Some(Class::of(row.class).type_of(row.activity))
@@ -101,7 +102,7 @@ impl Plan {
         self.verdict = Verdict::of(threat.verdict).or(of_type);
     }
 
-    /// The class to use instead if the record has not what this one requires.
+    /// Returns the class to use instead if the record has not what this one requires.
     fn fallback(&self, class: &ActivityClass, parts: &ActivityParts<'_, '_>, users: &Users<'_>) -> Option<Class> {
         let entry = &parts.entry;
         let is_possible = match self.class {
@@ -183,7 +184,7 @@ const ASSIGN_ROLES: u8 = 16;
 const ADD_CREDENTIALS: u8 = 18;
 const REMOVE_CREDENTIALS: u8 = 19;
 
-/// The status of a class that is no finding.
+/// Returns the status of a class that is no finding.
 pub(super) fn status_of(outcome: EventOutcome) -> u16 {
     match outcome {
         EventOutcome::Unknown => 0,
@@ -192,7 +193,7 @@ pub(super) fn status_of(outcome: EventOutcome) -> u16 {
     }
 }
 
-/// A type that is not in the table: by what the record is about.
+/// Returns a type that is not in the table: by what the record is about.
 fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {
     match class.subject {
         Subject::Detection => OcsfType { status: Some(1), disposition: Some(15), ..row(Class::DetectionFinding, 1) },

@@ -99,7 +99,7 @@ fn processor(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint
     event.close(list);
 }
 
-/// The maker that a word of a processor's name ends with: `11th Gen Intel(R)`, `AuthenticAMD`.
+/// Returns the maker that a word of a processor's name ends with: `11th Gen Intel(R)`, `AuthenticAMD`.
 fn vendor_of(model: Escaped<'_>) -> Option<&'static str> {
     let ends = |word: &str, vendor: &str| {
         let begin = word.len().saturating_sub(vendor.len());

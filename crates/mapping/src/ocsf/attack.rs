@@ -22,7 +22,7 @@ pub(super) struct AttackBuffers {
 /// The attacks of a record: a list that two attributes repeat.
 pub(super) struct Attacks<'s>(&'s mut AttackBuffers);
 
-/// The text, if it says something.
+/// Returns the text, if it says something.
 fn present(text: Option<Escaped<'_>>) -> Option<&str> {
     text.filter(|text| !is_missing_word(*text)).map(Escaped::raw)
 }

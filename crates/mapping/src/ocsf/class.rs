@@ -257,7 +257,7 @@ impl Class {
         Self::FileRemediationActivity,
     ];
 
-    /// The class with this number, else the base event.
+    /// Returns the class with this number, else the base event.
     pub fn of(uid: u32) -> Self {
         Self::ALL.into_iter().find(|class| class.uid() == uid).unwrap_or(Self::BaseEvent)
     }
@@ -285,7 +285,7 @@ impl Class {
         }
     }
 
-    /// The name of an activity; `None` for [`OTHER`].
+    /// Returns the name of an activity; `None` for [`OTHER`].
     pub fn activity(self, id: u8) -> Option<&'static str> {
         self.definition().activities.get(usize::from(id).checked_sub(1)?).copied()
     }

@@ -11,7 +11,7 @@ use crate::common::words::{Choice, Words};
 use crate::parts::{Engine, Engines};
 
 impl<'a> Engines<'a> {
-    /// The name of the first engine.
+    /// Returns the name of the first engine.
     pub(super) fn first(self) -> Option<Escaped<'a>> {
         self.each().find_map(|engine| engine.name().escaped())
     }

@@ -15,7 +15,7 @@ pub(super) const NAMES: [&str; 4] = ["notes", "timeline", "notes_count", "enrich
 const MAX_NOTES: usize = 100;
 const MAX_EVENTS: usize = 200;
 
-/// The newest items, in the order of their creation.
+/// Returns the newest items, in the order of their creation.
 fn newest<'e>(items: impl Iterator<Item = Item<'e>>, most: usize) -> Vec<Item<'e>> {
     let mut items: Vec<_> = items.collect();
     items.sort_by_key(|item| item.created());
@@ -138,8 +138,8 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
     }
 }
 
-/// An item without empty values and without what the event has of it: a note, or a related event. A class does not
-/// tell the type.
+/// Returns an item without empty values and without what the event has of it: a note, or a related event. A class does
+/// not tell the type.
 fn left(item: Item<'_>, is_there: impl Fn(&str) -> bool) -> Value {
     let is_left = |(key, value): &(&String, &Value)| !(is_empty(value) || value.is_string() && is_there(key));
     let entries: Map<_, _> =

@@ -136,7 +136,7 @@ impl<'o> Event<'o> {
         self.profiles |= 1 << profile as u8;
     }
 
-    /// The names of the profiles whose attributes were written.
+    /// Returns the names of the profiles whose attributes were written.
     pub fn profiles(&self) -> impl Iterator<Item = &'static str> + use<> {
         let profiles = self.profiles;
         Profile::ALL.into_iter().filter(move |(profile, _)| profiles & (1 << *profile as u8) != 0).map(|(_, name)| name)
@@ -245,7 +245,7 @@ impl<'o> Event<'o> {
         true
     }
 
-    /// The time that a value says, for an attribute.
+    /// Returns the time that a value says, for an attribute.
     pub fn read_time(&mut self, value: Value<'_>) -> Option<Timestamp> {
         let time = time(value)?;
         self.json.keys.without_zone |= value.escaped().is_some_and(|text| date::is_without_zone(text.raw()));
@@ -356,7 +356,7 @@ pub(super) fn severity_id(severity: Severity) -> u16 {
     severity as u16 + 1
 }
 
-/// The time that a value says, if it is one.
+/// Returns the time that a value says, if it is one.
 pub(super) fn time(value: Value<'_>) -> Option<Timestamp> {
     let text = value.escaped().filter(|text| !is_missing_word(*text))?;
     match date::read(text.raw()) {
@@ -369,7 +369,7 @@ pub(super) fn integer(value: Value<'_>) -> Option<i64> {
     value.escaped()?.trim().raw().parse().ok().filter(|number| *number >= 0)
 }
 
-/// The address that a value is, without those that mean that there is none.
+/// Returns the address that a value is, without those that mean that there is none.
 pub(super) fn address(value: Value<'_>) -> Option<Address> {
     Address::of_value(value)
 }

@@ -82,7 +82,7 @@ impl Event<'_> {
     }
 }
 
-/// The state of a signature, by the word that names one, else by the certificate.
+/// Returns the state of a signature, by the word that names one, else by the certificate.
 pub(super) fn state(signature: Option<Signature>, is_valid: Option<bool>) -> Choice {
     match (signature, is_valid) {
         (Some(Signature::Expired), _) => (2, "Expired"),

@@ -175,7 +175,7 @@ pub(super) fn print_disposition(id: u16) -> String {
     print_choice((id, disposition_caption(id).unwrap_or_default()))
 }
 
-/// The activity of a finding with this incident status.
+/// Returns the activity of a finding with this incident status.
 pub(super) fn activity(is_new: bool, status: Value<'_>) -> u8 {
     if is_new {
         CREATE
@@ -194,7 +194,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Number and caption.
+    /// Returns the number and caption.
     pub fn choice(self) -> Choice {
         match self {
             Self::Allowed => (1, "Allowed"),
@@ -226,7 +226,7 @@ impl Verdict {
         VERDICTS.of(value)
     }
 
-    /// Number and caption.
+    /// Returns the number and caption.
     pub fn choice(self) -> Choice {
         match self {
             Self::Unknown => (0, "Unknown"),

@@ -39,7 +39,7 @@ pub(super) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// The metadata of an activity.
+    /// Returns the metadata of an activity.
     pub fn of_entry(entry: &LogEntry<'a>, correlation: Value<'a>) -> Self {
         Self {
             record_id: entry.id,

@@ -76,8 +76,8 @@ impl Effect {
     }
 }
 
-/// The strongest of these actions, which were successful, in their order. What was quarantined after it was restored
-/// is quarantined.
+/// Returns the strongest of these actions, which were successful, in their order. What was quarantined after it was
+/// restored is quarantined.
 fn strongest<'a>(actions: impl Iterator<Item = Value<'a>>) -> Option<Effect> {
     let mut strongest = None;
     for effect in actions.map(Effect::of) {

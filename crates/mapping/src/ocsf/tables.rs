@@ -65,7 +65,7 @@ fn captions(attribute: &Value) -> impl Iterator<Item = (u64, &str)> {
     entries.iter().map(|(id, caption)| (id.parse().unwrap(), caption.as_str().unwrap()))
 }
 
-/// The captions of an enumeration from `first` on, without those of 0 and 99 unless they are asked for.
+/// Returns the captions of an enumeration from `first` on, without those of 0 and 99 unless they are asked for.
 fn list(attribute: &Value, first: u64) -> Vec<&str> {
     let mut captions: Vec<_> = captions(attribute).filter(|(id, _)| (first..99).contains(id)).collect();
     captions.sort_unstable();

@@ -23,8 +23,8 @@ pub(super) enum UserType {
 }
 
 impl UserType {
-    /// The type of who is logged in to an endpoint with these names. A name that ends in `$` is that of a machine or of
-    /// a managed service account.
+    /// Returns the type of who is logged in to an endpoint with these names. A name that ends in `$` is that of a
+    /// machine or of a managed service account.
     pub fn of_owner(account: Account<'_>, hosts: [Value<'_>; 2]) -> Self {
         let name = account.name.raw();
         let is_numbered = |prefix: &str| {
@@ -46,7 +46,7 @@ impl UserType {
         }
     }
 
-    /// Number and caption.
+    /// Returns the number and caption.
     pub fn choice(self) -> Choice {
         match self {
             Self::Unknown => (0, "Unknown"),

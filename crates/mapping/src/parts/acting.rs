@@ -153,8 +153,8 @@ enum FileKind {
 }
 
 impl<'a> Acting<'a> {
-    /// The processes of a threat. Arguments and user are those of the malicious process, which is never the one that
-    /// wrote or found a file. A process without a path that is the originator has the path of the originator.
+    /// Returns the processes of a threat. Arguments and user are those of the malicious process, which is never the one
+    /// that wrote or found a file. A process without a path that is the originator has the path of the originator.
     pub fn of(clues: &Clues<'a>) -> Self {
         let acting = Self::decided(clues);
         match (acting.process, clues.originator) {
@@ -228,9 +228,9 @@ impl<'a> Acting<'a> {
         }
     }
 
-    /// The processes of a unified alert. Its command line is that of the process, so the first word names it; the file
-    /// is the image of the process, or what the process ran or opened. `has_run` says that a process was detected: its
-    /// image is then a program that the command line does not name as an argument.
+    /// Returns the processes of a unified alert. Its command line is that of the process, so the first word names it;
+    /// the file is the image of the process, or what the process ran or opened. `has_run` says that a process was
+    /// detected: its image is then a program that the command line does not name as an argument.
     pub fn of_command_line(
         line: Value<'a>,
         file: NamedFile<'a>,
@@ -281,7 +281,7 @@ impl<'a> Acting<'a> {
     }
 }
 
-/// The program that a command line begins with. A script or a document is none.
+/// Returns the program that a command line begins with. A script or a document is none.
 fn first_word(line: Value<'_>) -> Option<Image<'_>> {
     let first = line.escaped().and_then(command_line::executable).and_then(Image::named);
     first.filter(|first| openers(suffix(first.name)).is_none())
@@ -414,7 +414,7 @@ fn is_below_directory_of_programs(image: Image<'_>) -> bool {
     path.starts_with('/') && UNIX_DIRECTORIES.iter().any(|directory| path.contains(directory))
 }
 
-/// A name without the digits of a version at its end.
+/// Returns a name without the digits of a version at its end.
 fn without_version(name: &str) -> &str {
     match name.rsplit_once('.') {
         Some((rest, version)) if !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -424,7 +424,7 @@ fn without_version(name: &str) -> &str {
     }
 }
 
-/// The programs that open what has this extension.
+/// Returns the programs that open what has this extension.
 fn openers(extension: Option<Escaped<'_>>) -> Option<&'static [&'static str]> {
     let extension = extension.filter(|extension| !extension.is("exe"))?;
     OPENERS.iter().find(|(extensions, _)| is_one_of(extension, extensions)).map(|(_, programs)| *programs)

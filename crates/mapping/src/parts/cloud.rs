@@ -22,7 +22,7 @@ pub struct Cloud<'a> {
 }
 
 impl<'a> Cloud<'a> {
-    /// The region and the availability zone.
+    /// Returns the region and the availability zone.
     pub fn region_and_zone(&self) -> [Option<Escaped<'a>>; 2] {
         let location = self.location.escaped();
         let zone = self.zone.escaped();

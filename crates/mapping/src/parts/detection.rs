@@ -59,7 +59,8 @@ impl<'a> Detection<'a> {
         is_set(self.registry.data) || event_type.is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"))
     }
 
-    /// The address of the source, and the other one that is known. The machine that logged in is the source of a login.
+    /// Returns the address of the source, and the other one that is known. The machine that logged in is the source of
+    /// a login.
     pub fn source_ips(&self) -> [Value<'a>; 2] {
         let is_login = self.matched.kind == Some(EventKind::Login);
         if is_login && Address::of_value(self.machine_ip).is_some() {
@@ -88,14 +89,15 @@ pub struct Login<'a> {
 }
 
 impl<'a> Login<'a> {
-    /// A login without the id and the domain of another account: the console may have those of who asked for it.
+    /// Returns a login without the id and the domain of another account: the console may have those of who asked for
+    /// it.
     pub fn new(name: Value<'a>, sid: Value<'a>, domain: Value<'a>, is_administrator: Value<'a>) -> Self {
         let is_one = Account::of(name).zip(sid.escaped()).is_none_or(|(account, sid)| sid::may_be_of(sid, account));
         let [sid, domain] = if is_one { [sid, domain] } else { [Value::default(); 2] };
         Self { name, domain, sid, is_administrator }
     }
 
-    /// A value of a login. Windows writes Nobody's id for that of a failed login.
+    /// Returns a value of a login. Windows writes Nobody's id for that of a failed login.
     pub fn text(value: Value<'a>) -> Option<Escaped<'a>> {
         value.escaped().filter(|text| !text.is("S-1-0-0") && !is_missing_word(*text))
     }
@@ -112,7 +114,7 @@ pub struct Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
-    /// The path of the key, unless the other path is longer by the name of a value.
+    /// Returns the path of the key, unless the other path is longer by the name of a value.
     pub fn longest_path(&self) -> Value<'a> {
         let is_within = match (text(self.key_path), text(self.path)) {
             (Some(key), Some(path)) => path.raw().strip_prefix(key.raw()).is_some_and(|rest| rest.starts_with(r"\\")),
@@ -209,7 +211,7 @@ pub struct TargetProcess<'a> {
 }
 
 impl<'a> Process<'a> {
-    /// All hashes, of which those of a command line are no hashes of the image.
+    /// Returns all hashes, of which those of a command line are no hashes of the image.
     pub fn with_hashes(self, hashes: [Value<'a>; 3]) -> Self {
         let mut images = [self.name, self.executable].into_iter().filter_map(Image::at);
         let decorated = images.find(|image| image.addition.is_some());

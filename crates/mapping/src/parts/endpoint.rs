@@ -34,7 +34,7 @@ pub struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// The first name that says something.
+    /// Returns the first name that says something.
     pub fn name(&self) -> Value<'a> {
         first_scalar(self.names)
     }
@@ -99,7 +99,7 @@ impl<'a> Interactive<'a> {
         first_scalar([name, self.principal_name, self.email, other])
     }
 
-    /// The e-mail address, if it is one.
+    /// Returns the e-mail address, if it is one.
     pub fn address(&self) -> Value<'a> {
         if self.email.escaped().is_some_and(is_email) { self.email } else { Value::default() }
     }

@@ -71,7 +71,7 @@ impl<'a> DetectedFile<'a> {
         self.hashes[1]
     }
 
-    /// The signature of the file; `None` if the console does not say whether it has one.
+    /// Returns the signature of the file; `None` if the console does not say whether it has one.
     pub fn signature(&self) -> Option<Signature> {
         VERIFICATIONS.of(self.verification)
     }
@@ -107,7 +107,7 @@ pub struct DetectedProcess<'a> {
 }
 
 impl<'a> DetectedProcess<'a> {
-    /// The user who came from another host, else the one of the process.
+    /// Returns the user who came from another host, else the one of the process.
     pub fn actor(&self) -> Option<Account<'a>> {
         self.origin.and_then(|origin| origin.user).or(self.user.effective)
     }

@@ -13,7 +13,7 @@ pub struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// The id without the scheme of its runtime.
+    /// Returns the id without the scheme of its runtime.
     pub fn id_text(&self) -> Option<Escaped<'a>> {
         self.id.escaped().map(|text| Escaped::plain(without_scheme(text.raw())))
     }

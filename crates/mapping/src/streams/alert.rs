@@ -46,7 +46,7 @@ impl<'a> AlertParts<'a> {
         is_new(self.created, self.updated)
     }
 
-    /// The time of the event: that of a new alert, later that of its change.
+    /// Returns the time of the event: that of a new alert, later that of its change.
     pub fn times(&self) -> [Value<'a>; 3] {
         if self.is_new() {
             [self.created, self.reported.kept(), self.updated.kept()]
@@ -60,7 +60,7 @@ impl<'a> AlertParts<'a> {
         [("", trimmed(detection.rule.name)), (" on ", trimmed(detection.endpoint.name())), (": ", self.subject())]
     }
 
-    /// The process that the message names: the one that was started, else the one that acted.
+    /// Returns the process that the message names: the one that was started, else the one that acted.
     fn subject(&self) -> Option<Escaped<'a>> {
         let Detection { matched, target, process, .. } = &self.detection;
         let started = if matched.kind == Some(EventKind::ProcessCreation) { target.name } else { Value::default() };
@@ -150,7 +150,7 @@ fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a> {
     Matched::new(info.event_type, info.indicator_category, login, target)
 }
 
-/// The endpoint as it is now, with its version, its system and its owner as they were at the detection.
+/// Returns the endpoint as it is now, with its version, its system and its owner as they were at the detection.
 fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
     let current = &alert.agent_realtime_info;
     let detected = &alert.agent_detection_info;

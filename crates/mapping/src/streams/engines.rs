@@ -6,7 +6,7 @@ use crate::common::missing::{first_scalar, is_set};
 use crate::parts::{Engine, Engines};
 
 impl<'a> Engines<'a> {
-    /// The engines that detected, without those of which only a title is known.
+    /// Returns the engines that detected, without those of which only a title is known.
     pub fn detected(self) -> impl Iterator<Item = Engine<'a>> {
         self.list.elements().map(|element| Engine {
             key: first_scalar([element.get("key"), element]),

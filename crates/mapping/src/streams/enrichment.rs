@@ -76,7 +76,7 @@ impl<'e> Item<'e> {
         Timestamp::parse_of_record(self.get("updatedAt")?).ok()
     }
 
-    /// The author of a note.
+    /// Returns the author of a note.
     pub fn creator(self) -> Option<&'e str> {
         self.get("creator")
     }
@@ -85,7 +85,7 @@ impl<'e> Item<'e> {
         self.get("creatorId")
     }
 
-    /// The text of a note.
+    /// Returns the text of a note.
     pub fn text(self) -> Option<&'e str> {
         self.get("text")
     }

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 use s1_forwarder_record::Value;
 
-/// A value of a record that is no field of it.
+/// Returns a value of a record that is no field of it.
 fn other<'a>(others: &[(Cow<'a, str>, Value<'a>)], key: &str) -> Value<'a> {
     others.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
 }

@@ -61,7 +61,7 @@ fn owner_of_level<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
     }
 }
 
-/// The owner of the endpoint. What `data` says of it stays there: it need not be that of the endpoint.
+/// Returns the owner of the endpoint. What `data` says of it stays there: it need not be that of the endpoint.
 fn owner<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
     let none = Value::default();
     Owner {

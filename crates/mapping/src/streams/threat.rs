@@ -191,7 +191,7 @@ impl<'a> ThreatParts<'a> {
         is_new(self.created, self.updated)
     }
 
-    /// The time of the event: that of the detection while the threat is new, later that of its change.
+    /// Returns the time of the event: that of the detection while the threat is new, later that of its change.
     pub fn times(&self) -> [Value<'a>; 3] {
         // Other fields have these two as well, and mark them.
         let identified = self.identified.kept();
@@ -352,8 +352,8 @@ fn process<'a>(threat: &Threat<'a>, file: &DetectedFile<'a>) -> DetectedProcess<
     }
 }
 
-/// The endpoint as it is now, else as it was at the detection. Only the detection has addresses in addition to those of
-/// the interfaces.
+/// Returns the endpoint as it is now, else as it was at the detection. Only the detection has addresses in addition to
+/// those of the interfaces.
 fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
     let current = &threat.agent_realtime_info;
     let detected = &threat.agent_detection_info;

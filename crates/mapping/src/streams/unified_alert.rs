@@ -118,7 +118,8 @@ impl<'a> AlertedFile<'a> {
         self.hashes[1]
     }
 
-    /// The signature of the file; `None` if the console does not say whether it has one, or if there is no file.
+    /// Returns the signature of the file; `None` if the console does not say whether it has one, or if there is no
+    /// file.
     pub fn signature(&self) -> Option<Signature> {
         let is_file = self.image.is_some() || self.hashes.into_iter().any(is_set);
         VERIFICATIONS.of(self.verification).filter(|_| is_file)
@@ -301,7 +302,7 @@ const ADDRESSES: [&str; 4] = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"];
 const EXTERNAL_ADDRESS: &str = "consoleIpAddress";
 
 impl<'a> UnifiedParts<'a> {
-    /// The categories of the classification, else of the attacked surface.
+    /// Returns the categories of the classification, else of the attacked surface.
     pub fn categories(&self) -> impl Iterator<Item = Category> {
         let is_known = known_categories(self.classification).is_some();
         let is_network = Word::is(self.classification, "network");
@@ -388,7 +389,7 @@ impl<'a> UnifiedParts<'a> {
         }
     }
 
-    /// The severity that the console gave. A verdict does not change it.
+    /// Returns the severity that the console gave. A verdict does not change it.
     pub fn known_severity(&self) -> Option<Severity> {
         Severity::of_value(self.severity)
     }
@@ -399,7 +400,7 @@ impl<'a> UnifiedParts<'a> {
         is_new(created, self.updated)
     }
 
-    /// The time of the event: that of the detection while the alert is new, later that of its change.
+    /// Returns the time of the event: that of the detection while the alert is new, later that of its change.
     pub fn times(&self) -> [Value<'a>; 3] {
         let [detected, updated, created] = [self.detected, self.updated, self.created].map(Value::kept);
         if self.is_new() { [detected, updated, created] } else { [updated, detected, created] }
@@ -409,12 +410,12 @@ impl<'a> UnifiedParts<'a> {
         self.assets[0].elements().map(AssetEntry)
     }
 
-    /// The user that the asset is.
+    /// Returns the user that the asset is.
     pub fn identity(&self) -> Option<Account<'a>> {
         if self.asset.class == AssetClass::User { Account::of(self.endpoint.name()) } else { None }
     }
 
-    /// The one asset of an older console, which has it in the place of the list.
+    /// Returns the one asset of an older console, which has it in the place of the list.
     pub fn only_asset(&self) -> Option<AssetEntry<'a>> {
         self.assets[0].elements().next().is_none().then_some(AssetEntry(self.asset.current))
     }
@@ -457,7 +458,7 @@ impl<'a> UnifiedParts<'a> {
         })
     }
 
-    /// The attacks of the indicators, with ids and names.
+    /// Returns the attacks of the indicators, with ids and names.
     pub fn attacks(&self) -> impl Iterator<Item = Attack<'a>> {
         let attacks = self.indicators.elements().flat_map(|indicator| indicator.get("attacks").elements());
         attacks.map(|attack| {
@@ -494,12 +495,12 @@ impl<'a> UnifiedParts<'a> {
         PRODUCTS.of(self.product) == Some(Product::Engine)
     }
 
-    /// The id of the same detection among the threats: the agent's engines give that of the threat.
+    /// Returns the id of the same detection among the threats: the agent's engines give that of the threat.
     pub fn threat_id(&self) -> Value<'a> {
         if self.is_engine() { self.console_id() } else { Value::default() }
     }
 
-    /// The id of the same detection among the alerts: custom rules give that of the alert.
+    /// Returns the id of the same detection among the alerts: custom rules give that of the alert.
     pub fn alert_id(&self) -> Value<'a> {
         let is_custom_rule = PRODUCTS.of(self.product) == Some(Product::CustomRule);
         if is_custom_rule { self.console_id() } else { Value::default() }
@@ -554,7 +555,7 @@ impl<'a> States<'a> {
     }
 }
 
-/// The asset with `primary: true`, else the first one.
+/// Returns the asset with `primary: true`, else the first one.
 fn primary(assets: Value<'_>) -> Value<'_> {
     let mut all = assets.elements();
     all.find(|asset| boolean(asset.get("primary")) == Some(true))
@@ -562,7 +563,7 @@ fn primary(assets: Value<'_>) -> Value<'_> {
         .unwrap_or_default()
 }
 
-/// The words for what an asset is, the most specific one first. Older consoles have `type`.
+/// Returns the words for what an asset is, the most specific one first. Older consoles have `type`.
 fn kinds(current: Value<'_>) -> [Value<'_>; 5] {
     let [category, subcategory] = ["category", "subcategory"].map(|key| current.get(key));
     let is_vague = Word::of_value(subcategory).as_str().starts_with("other_");
@@ -588,7 +589,7 @@ const USERS: [&str; 10] = [
 const VAGUE: [&str; 4] = ["identity", "account", "other", "other_identity"];
 
 impl AssetClass {
-    /// The type of a machine makes an asset a host, and so do an operating system and an agent. The agent of an
+    /// Returns the type of a machine makes an asset a host, and so do an operating system and an agent. The agent of an
     /// identity is that of the machine that reported it, and the system of a group is that of its machines.
     fn of(current: Value<'_>, detected: Value<'_>) -> Self {
         let kinds = kinds(current);
@@ -623,7 +624,7 @@ fn asset<'a>(current: Value<'a>, detected: Value<'a>) -> Asset<'a> {
     }
 }
 
-/// The id of the agent is not in the record.
+/// Returns the id of the agent is not in the record.
 fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     let States { current, detected, cloud, .. } = *states;
     let none = Value::default();
@@ -649,8 +650,8 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     }
 }
 
-/// The system as it is now, else as it was at the detection. What is now has name and version in one text, so the two
-/// are those of the detection as long as they are the same.
+/// Returns the system as it is now, else as it was at the detection. What is now has name and version in one text, so
+/// the two are those of the detection as long as they are the same.
 fn os<'a>(current: Value<'a>, detected: Value<'a>) -> Os<'a> {
     let none = Value::default();
     let of = |state: Value<'a>, types| Os {
@@ -678,7 +679,7 @@ fn is_same(full: Value<'_>, name: Value<'_>, version: Value<'_>) -> bool {
     rest == Some(version.escaped().map_or("", |version| version.raw().trim()))
 }
 
-/// A flat object with provider-specific details.
+/// Returns a flat object with provider-specific details.
 fn of_details(cloud: Value<'_>) -> Cloud<'_> {
     let details = cloud.get("providerDetails");
     Cloud {

@@ -54,7 +54,7 @@ fn at<'a>(record: Value<'a>, path: Path) -> Value<'a> {
     path.iter().fold(record, |value, key| value.get(key))
 }
 
-/// The severity of a detection. Other records say nothing of theirs.
+/// Returns the severity of a detection. Other records say nothing of theirs.
 fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
     match stream.description().severity {
         SeverityKeys::Nowhere => None,

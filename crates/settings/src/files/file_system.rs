@@ -278,8 +278,8 @@ mod tests {
     /// Time in which a loaded machine starts a thread.
     const SHORT: Duration = Duration::from_secs(2);
 
-    /// A file system whose paths answer with the lengths of their names, except for those with `dead` in them while
-    /// `alive` is not set.
+    /// Returns a file system whose paths answer with the lengths of their names, except for those with `dead` in them
+    /// while `alive` is not set.
     fn answers(paths: &[&str], patience: Duration, alive: &Arc<AtomicBool>) -> FileAnswers<(), usize> {
         let questions = paths.iter().map(|path| (Path::new(path).into(), ())).collect();
         let alive = alive.clone();

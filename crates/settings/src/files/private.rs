@@ -37,9 +37,9 @@ pub fn explain_symbolic_link(error: Error) -> Error {
     Error::new(error.kind(), message)
 }
 
-/// Whether a directory may be used for files that nobody else may choose: others than its owner and root could have put
-/// links there. A directory that does not exist may be used, and so may one that is mounted, such as an `emptyDir` of
-/// Kubernetes: its administrator decides who gets it.
+/// Returns whether a directory may be used for files that nobody else may choose: others than its owner and root could
+/// have put links there. A directory that does not exist may be used, and so may one that is mounted, such as an
+/// `emptyDir` of Kubernetes: its administrator decides who gets it.
 ///
 /// # Errors
 /// If it may not, with what to do; or if it cannot be looked at.

@@ -195,8 +195,8 @@ fn is_special(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 addresses that an IPv6 address may stand for where a network translates it by a prefix of its own: the
-/// prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052, section 2.2), or 16 as that of 6to4. Translators of public
+/// Returns the IPv4 addresses that an IPv6 address may stand for where a network translates it by a prefix of its own:
+/// the prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052, section 2.2), or 16 as that of 6to4. Translators of public
 /// prefixes mostly have 96, and in fewer bits an address of somebody's choice may look like it.
 fn translations(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let bytes = address.octets();

@@ -105,7 +105,8 @@ impl HttpSettings {
         RequestWay { proxies, timeout: self.timeout.0 }
     }
 
-    /// Whether a request may go to `url`. An address in place of a name is not resolved, so that nothing else sees it.
+    /// Returns whether a request may go to `url`. An address in place of a name is not resolved, so that nothing else
+    /// sees it.
     ///
     /// # Errors
     /// If the settings are a tenant's, and may not reach the address.

@@ -57,7 +57,7 @@ pub enum SecretError {
 /// Words that people copy together with a token. The forwarder adds the scheme that a header needs.
 const SCHEMES: [&str; 8] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "Basic", "Authorization:", "export"];
 
-/// Whether a text can be a token: an API token, or a key that identifies the forwarder to a destination.
+/// Returns whether a text can be a token: an API token, or a key that identifies the forwarder to a destination.
 ///
 /// # Errors
 /// The reason, and what to do, if the text has something around or instead of the token.

@@ -122,7 +122,7 @@ impl Table {
 }
 
 impl Usage {
-    /// The stored form, of at most 12,000 bytes.
+    /// Returns the stored form, of at most 12,000 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.encode_once();
         let mut thinned = self.clone();
@@ -254,8 +254,8 @@ fn all_of<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, UsageError> {
     }
 }
 
-/// The comparisons of the first layout, which kept of their times whether they were late. Late ones count as later than
-/// others.
+/// Returns the comparisons of the first layout, which kept of their times whether they were late. Late ones count as
+/// later than others.
 fn first_verified(bits: Vec<(u32, u32)>, late: Vec<(u32, u32)>) -> Result<BTreeMap<u32, u32>, UsageError> {
     let bits = of_pairs(bits)?;
     let late = of_pairs(late)?;
@@ -274,7 +274,7 @@ fn first_verified(bits: Vec<(u32, u32)>, late: Vec<(u32, u32)>) -> Result<BTreeM
     Ok(verified)
 }
 
-/// A map whose keys are differences.
+/// Returns a map whose keys are differences.
 fn pairs<T: Copy>(map: &BTreeMap<u32, T>) -> Vec<(u32, T)> {
     differences(map.keys()).into_iter().zip(map.values().copied()).collect()
 }
@@ -304,7 +304,7 @@ fn signed_sums(differences: impl Iterator<Item = i32>) -> Result<Vec<u32>, Usage
         .collect()
 }
 
-/// The numbers of which these are the differences.
+/// Returns the numbers of which these are the differences.
 fn sums(differences: impl Iterator<Item = u32>) -> Result<Vec<u32>, UsageError> {
     let mut sum = 0_u32;
     differences

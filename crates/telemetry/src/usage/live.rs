@@ -144,7 +144,7 @@ impl LaneUsage {
         true
     }
 
-    /// The worker counts no more. Returns its session, if it had begun.
+    /// Returns the worker counts no more. Returns its session, if it had begun.
     pub fn end(&self) -> Option<(Timestamp, u32)> {
         self.0.lock().running.take().map(|running| (running.since, running.shard))
     }

@@ -40,19 +40,19 @@ const LONG_AWAY: Duration = Duration::from_secs(31 * 86_400);
 const HOUR: i64 = 3_600_000_000;
 const DAY: u32 = 24;
 
-/// A whole hour of UTC, counted from 1970; 0 before.
+/// Returns a whole hour of UTC, counted from 1970; 0 before.
 pub fn hour_of(time: Timestamp) -> u32 {
     u32::try_from(time.micros().div_euclid(HOUR)).unwrap_or(0)
 }
 
-/// The hours that are in a window as a whole.
+/// Returns the hours that are in a window as a whole.
 pub fn whole_hours(from: Timestamp, to: Timestamp) -> Range<u32> {
     let begun = hour_of(from);
     let first = if hour_start(begun) < from { begun + 1 } else { begun };
     first..hour_of(to).max(first)
 }
 
-/// The beginning of an hour.
+/// Returns the beginning of an hour.
 pub fn hour_start(hour: u32) -> Timestamp {
     Timestamp::from_micros(i64::from(hour) * HOUR)
 }
@@ -90,7 +90,7 @@ impl LatencyBuckets {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// The bound of the bucket in which this part of the events ends, in thousandths. `None` without events.
+    /// Returns the bound of the bucket in which this part of the events ends, in thousandths. `None` without events.
     pub fn percentile(&self, thousandths: u64) -> Option<LatencyBound> {
         let measured = u128::from(self.measured());
         let rank = (measured * u128::from(thousandths)).div_ceil(1_000).max(1);
@@ -153,7 +153,7 @@ impl Delta {
         self.hours.is_empty() && self.verified.is_empty()
     }
 
-    /// The counts of the hour of `now`.
+    /// Returns the counts of the hour of `now`.
     pub fn at(&mut self, now: Timestamp) -> &mut Counts {
         self.of_hour(hour_of(now))
     }
@@ -204,7 +204,7 @@ impl Delta {
         other.verified.iter().for_each(|(hour, comparison)| self.compare(*hour, *comparison));
     }
 
-    /// The events of some days.
+    /// Returns the events of some days.
     fn events_of_days(&self, days: impl RangeBounds<u32>) -> u64 {
         self.hours.iter().filter(|(hour, _)| days.contains(&(hour / DAY))).map(|(_, counts)| counts.events).sum()
     }
@@ -453,7 +453,7 @@ impl Usage {
         self.gaps.iter().map(move |gap| (gap.0.max(from), gap.1.min(to))).filter(|gap| gap.0 < gap.1)
     }
 
-    /// The events of a day that ended `days_ago` days before that of `now` ended.
+    /// Returns the events of a day that ended `days_ago` days before that of `now` ended.
     pub fn events_of_day(&self, now: Timestamp, days_ago: u32) -> u64 {
         let day = (hour_of(now) / DAY).saturating_sub(days_ago);
         let hours = self.hours.range(day * DAY..(day + 1) * DAY).map(|(_, counts)| counts.events);

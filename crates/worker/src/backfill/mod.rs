@@ -165,7 +165,7 @@ pub async fn run_backfill(
 }
 
 impl Backfill {
-    /// The area of plans and checkpoints. The same command has the same area.
+    /// Returns the area of plans and checkpoints. The same command has the same area.
     fn backfill_area(&self) -> PathBuf {
         let plain = |time: Timestamp| time.to_string().replace([':', '-'], "");
         let window = format!("{}-{}", plain(self.from), plain(self.to));
@@ -174,7 +174,7 @@ impl Backfill {
     }
 }
 
-/// The lanes of the stream and sink. The pipeline may be paused.
+/// Returns the lanes of the stream and sink. The pipeline may be paused.
 fn specs(backfill: &Backfill) -> Result<Vec<Arc<LaneSpec>>, BackfillError> {
     let Backfill { pipeline, stream, sink, .. } = backfill;
     let enabled = Pipeline { enabled: true, ..(**pipeline).clone() };
@@ -266,7 +266,7 @@ impl Job {
         Window { from: self.backfill.from, to: self.backfill.to, time: TimeField::Order }
     }
 
-    /// The plan of the previous run, or a new one. It is stored before anything is pulled.
+    /// Returns the plan of the previous run, or a new one. It is stored before anything is pulled.
     async fn plan(&self, client: &Client) -> Result<BackfillPlan, BackfillError> {
         let made_under = made_under(&self.spec, client);
         let key = self.key(StoredPart::BackfillPlan);
@@ -380,7 +380,7 @@ impl Job {
         Ok(if windows.is_empty() { BackfillEnd::Complete { counted } } else { BackfillEnd::Short { counted, windows } })
     }
 
-    /// The console's count. Transient failures are retried for the `once_timeout`.
+    /// Returns the console's count. Transient failures are retried for the `once_timeout`.
     async fn count(&self, client: &Client, window: Window) -> Result<u64, BackfillError> {
         let meter = self.meter();
         let started = Instant::now();
@@ -399,7 +399,7 @@ impl Job {
         }
     }
 
-    /// A meter that is on no status page and in no metric.
+    /// Returns a meter that is on no status page and in no metric.
     fn meter(&self) -> Meter {
         let LaneId { pipeline, stream, sink } = &self.spec.id;
         let sink_type = self.spec.sink.type_settings.name();
@@ -417,7 +417,7 @@ impl Job {
 }
 
 impl BackfillPlan {
-    /// The part of the requested window that the slices cover.
+    /// Returns the part of the requested window that the slices cover.
     fn window(&self, requested: Window) -> Window {
         let to = self.slices.last().map_or(requested.to, |slice| slice.window().to);
         Window { to, ..requested }

@@ -71,8 +71,8 @@ pub async fn split<E, F: Future<Output = Result<u64, E>>>(
     }
 }
 
-/// The sum of the counts of parts that are small enough to be exact. `known` is the console's count of the whole
-/// window.
+/// Returns the sum of the counts of parts that are small enough to be exact. `known` is the console's count of the
+/// whole window.
 ///
 /// # Errors
 /// The first error of `count`.

@@ -161,12 +161,12 @@ pub mod tests {
             Self::with("{ file: token }, sites: ['100000000000000001']")
         }
 
-        /// The file names no scope.
+        /// Returns the file names no scope.
         pub fn without_ids() -> Self {
             Self::with("{ file: token }")
         }
 
-        /// The file names no scope, and a second token.
+        /// Returns the file names no scope, and a second token.
         pub fn with_second(token: &str) -> Self {
             Self::with(&format!("[{{ file: token }}, '{token}']"))
         }

@@ -49,7 +49,7 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// The name of the `worker` must be different after a restart.
+    /// Returns the name of the `worker` must be different after a restart.
     pub fn new(kubernetes: &Kubernetes, instance: &str, worker: &str, settings: &ClusterSettings) -> Self {
         Self {
             api: Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace),
@@ -63,7 +63,7 @@ impl Leases {
         }
     }
 
-    /// The addresses of the workers' HTTP endpoints, by name, as far as they are known.
+    /// Returns the addresses of the workers' HTTP endpoints, by name, as far as they are known.
     pub fn addresses(&self) -> BTreeMap<String, String> {
         self.addresses.lock().clone()
     }

@@ -41,15 +41,15 @@ impl Membership {
         self.leave.cancel();
     }
 
-    /// The shard of a pipeline with these settings. Pipelines with the same console and token share a request limit, so
-    /// they must be in one shard.
+    /// Returns the shard of a pipeline with these settings. Pipelines with the same console and token share a request
+    /// limit, so they must be in one shard.
     pub fn shard_of(&self, settings: &console::ConsoleSettings) -> u32 {
         let text = format!("{}\n{}", settings.url.host(), settings.token.first().reference());
         shard_of_text(&text, self.shards)
     }
 }
 
-/// One of `shards`, the same for each worker.
+/// Returns one of `shards`, the same for each worker.
 pub fn shard_of_text(text: &str, shards: u32) -> u32 {
     let digest = Sha256::digest(text);
     let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));

@@ -168,7 +168,7 @@ struct ListingState {
 }
 
 impl LeasePlanner {
-    /// The name of the `worker` must be different after a restart.
+    /// Returns the name of the `worker` must be different after a restart.
     pub fn new(worker: &str, shards: u32, lease: Duration) -> Self {
         Self {
             worker: worker.to_owned(),
@@ -184,7 +184,7 @@ impl LeasePlanner {
         }
     }
 
-    /// The calls to send now. Must be called several times in a third of the lease time, and after each answer.
+    /// Returns the calls to send now. Must be called several times in a third of the lease time, and after each answer.
     pub fn calls(&mut self, now: MonotonicTime) -> Vec<Call> {
         let mut calls = Vec::new();
         let third = self.lease / 3;
@@ -277,17 +277,17 @@ impl LeasePlanner {
         self.leaving && self.owned.is_empty() && self.acquiring.is_empty() && !has_heartbeat
     }
 
-    /// The time at which deliveries for a shard of this worker must end.
+    /// Returns the time at which deliveries for a shard of this worker must end.
     pub fn deadline(&self, shard: u32) -> Option<MonotonicTime> {
         self.owned.get(&shard).map(|lease| self.delivery_deadline(lease.renewed_at))
     }
 
-    /// The shards of this worker.
+    /// Returns the shards of this worker.
     pub fn owned(&self) -> impl Iterator<Item = u32> {
         self.owned.keys().copied()
     }
 
-    /// The worker of each shard: exact for this worker, else as the last listing shows it.
+    /// Returns the worker of each shard: exact for this worker, else as the last listing shows it.
     pub fn holders(&self, now: MonotonicTime) -> BTreeMap<u32, &str> {
         // Left out if expired: the record may name this worker, if the answer to its `Acquire` was lost.
         let valid = self.observed_shards.iter().filter(|(_, observed)| !observed.has_expired(now));
@@ -416,7 +416,7 @@ impl LeasePlanner {
         (calls, events)
     }
 
-    /// The number of shards that this worker should have.
+    /// Returns the number of shards that this worker should have.
     fn quota(&self, now: MonotonicTime) -> usize {
         let members = self.members(now);
         let holders = self.holders(now);

@@ -163,7 +163,7 @@ impl LaneBuilder {
         }
     }
 
-    /// The flags of a command that uses the same state. A tenant has no access to it.
+    /// Returns the flags of a command that uses the same state. A tenant has no access to it.
     pub fn state_flags(&self, spec: &LaneSpec) -> Arc<str> {
         if spec.tenant.is_some() { "".into() } else { self.state_flags.clone() }
     }
@@ -255,7 +255,7 @@ impl LaneBuilder {
         spawn_blocking(steps).await.ok()?.ok()?
     }
 
-    /// The steps after the mapping, which are compiled once for all lanes of a pipeline.
+    /// Returns the steps after the mapping, which are compiled once for all lanes of a pipeline.
     fn steps(&self, spec: &LaneSpec, schema: Schema) -> Result<Option<Arc<Steps>>, BuildLaneError> {
         let remap = spec.sink.common.remap.clone();
         let source = StepsSource { settings: spec.transform.clone(), schema, remap };
@@ -279,7 +279,7 @@ impl LaneBuilder {
         Ok(spec.sink.lookup(&self.sink_context(spec, &client, 0))?)
     }
 
-    /// The lane's target: [`SinkSettings::stored_destination_hash`].
+    /// Returns the lane's target: [`SinkSettings::stored_destination_hash`].
     ///
     /// # Errors
     /// As [`Self::build_lane`].
@@ -303,7 +303,7 @@ impl LaneBuilder {
         SinkContext { shard, console: Some(client.clone()), ..context }
     }
 
-    /// The waits of one of `lanes` lanes that start together.
+    /// Returns the waits of one of `lanes` lanes that start together.
     pub fn start_waits(&self, lanes: usize, spec: &LaneSpec) -> StartWaits {
         self.start_times.next(spec.console.url.host(), lanes, spec.pull.interval, &mut self.fork_random())
     }
@@ -313,7 +313,7 @@ impl LaneBuilder {
         longest.mul_f64(self.fork_random().f64())
     }
 
-    /// The client that all lanes of the pipeline share.
+    /// Returns the client that all lanes of the pipeline share.
     ///
     /// # Errors
     /// If the settings of TLS or proxy do not make a client, as when a certificate cannot be read.
@@ -332,7 +332,7 @@ impl LaneBuilder {
         Ok(self.clients.get_or_insert_with(source, || client))
     }
 
-    /// A random generator that is derived from the worker's seed.
+    /// Returns a random generator that is derived from the worker's seed.
     pub fn fork_random(&self) -> fastrand::Rng {
         self.random.lock().fork()
     }

@@ -107,17 +107,17 @@ impl LaneRunner {
         }
     }
 
-    /// The lane ends when it has caught up, or when it made no progress for this long.
+    /// Returns the lane ends when it has caught up, or when it made no progress for this long.
     pub fn once(self, timeout: Duration) -> Self {
         Self { purpose: Purpose::Once(timeout), ..self }
     }
 
-    /// The lane runs next to the worker's lanes, and ends as with [`Self::once`].
+    /// Returns the lane runs next to the worker's lanes, and ends as with [`Self::once`].
     pub fn detached(self, timeout: Duration, lane: DetachedLane) -> Self {
         Self { purpose: Purpose::Detached(timeout, Box::new(lane)), ..self }
     }
 
-    /// The longest time without progress of a lane that ends when it has caught up.
+    /// Returns the longest time without progress of a lane that ends when it has caught up.
     fn once_timeout(&self) -> Option<Duration> {
         match self.purpose {
             Purpose::Worker => None,
@@ -213,7 +213,7 @@ impl LaneRunner {
         }
     }
 
-    /// The result of `work`.
+    /// Returns the result of `work`.
     ///
     /// # Errors
     /// The lane's end, if it is asked to stop or has to be aborted before that.

@@ -24,7 +24,7 @@ pub struct LaneSpec {
 }
 
 impl LaneSpec {
-    /// One lane per stream of the pipeline and sink that accepts the stream; no lane if the pipeline is paused.
+    /// Returns one lane per stream of the pipeline and sink that accepts the stream; no lane if the pipeline is paused.
     pub fn of(pipeline: &Pipeline) -> Vec<Arc<Self>> {
         if !pipeline.enabled {
             return Vec::new();
@@ -47,7 +47,7 @@ impl LaneSpec {
         lanes
     }
 
-    /// The span of everything that is done for the lane: its log lines carry the lane's name.
+    /// Returns the span of everything that is done for the lane: its log lines carry the lane's name.
     pub fn span(&self) -> Span {
         lane_span(&self.id.pipeline, self.id.stream, &self.id.sink)
     }

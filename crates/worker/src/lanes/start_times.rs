@@ -66,7 +66,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    /// The most of `waits` in a part of the interval.
+    /// Returns the most of `waits` in a part of the interval.
     fn most(waits: &[Duration], part: Duration) -> usize {
         let within = |from: Duration| waits.iter().filter(|wait| **wait >= from && **wait < from + part).count();
         waits.iter().map(|wait| within(*wait)).max().unwrap()

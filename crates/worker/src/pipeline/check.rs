@@ -545,7 +545,7 @@ pub(super) fn steps(root: &Node, pipeline: &Pipeline, is_tenants: bool, problems
     }
 }
 
-/// The node at keys and indices of lists, or the innermost one on the path to it.
+/// Returns the node at keys and indices of lists, or the innermost one on the path to it.
 fn element<'a>(mut node: &'a Node, keys: &[String]) -> &'a Node {
     for key in keys {
         let inner = node.get(key).or_else(|| node.list().get(key.parse::<usize>().ok()?));
@@ -579,7 +579,7 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
     }
 }
 
-/// The node at a dotted key. The parts may have dots themselves, as in `options.sasl.password`.
+/// Returns the node at a dotted key. The parts may have dots themselves, as in `options.sasl.password`.
 pub(super) fn follow<'a>(node: &'a Node, key: &str) -> &'a Node {
     if let Some(inner) = node.get(key) {
         return inner;

@@ -82,7 +82,7 @@ fn read_changed(path: &Path, known: Option<&Version>, is_tenants: bool) -> io::R
     Ok(Some(Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))))
 }
 
-/// The error of a file that is not there. A link that leads nowhere was not removed: it is broken.
+/// Returns the error of a file that is not there. A link that leads nowhere was not removed: it is broken.
 fn of_link(path: &Path, error: io::Error) -> io::Error {
     match std::fs::read_link(path) {
         Ok(target) if error.kind() == ErrorKind::NotFound => {
@@ -112,7 +112,7 @@ impl Text {
         Self { hash, generation: None, text }
     }
 
-    /// The text of a resource. Another generation is another version, even of the same text.
+    /// Returns the text of a resource. Another generation is another version, even of the same text.
     #[cfg(any(test, feature = "kubernetes"))]
     pub fn of_generation(self, generation: Option<i64>) -> Self {
         let mut hash = Sha256::new_with_prefix(self.hash);

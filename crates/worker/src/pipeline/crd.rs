@@ -13,7 +13,7 @@ const MAX_SINKS: usize = 16;
 /// Most batches of a resource that one lane sends at a time, as of any tenant's file.
 const MAX_CONCURRENCY: u64 = 64;
 
-/// The CustomResourceDefinition.
+/// Returns the CustomResourceDefinition.
 pub fn definition() -> Value {
     let version = json!({
         "name": VERSION,
@@ -180,7 +180,7 @@ fn status() -> Value {
     json!({ "type": "object", "description": "Written by the worker that runs the pipeline, at most every 30 seconds and when something changes.", "properties": properties })
 }
 
-/// The definition as YAML.
+/// Returns the definition as YAML.
 pub fn definition_text() -> String {
     let mut text = "# Made by `s1-forwarder schema --kubernetes`.\n".to_owned();
     write(&definition(), 0, &mut text);

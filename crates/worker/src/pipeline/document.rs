@@ -18,7 +18,7 @@ use super::{Case, Pipeline, check, resource, without_effect};
 
 const KEYS: [&str; 8] = ["name", "renamed_from", "enabled", "console", "streams", "transform", "sinks", "tests"];
 
-/// The tree of a file, with relative paths resolved against the file's directory.
+/// Returns the tree of a file, with relative paths resolved against the file's directory.
 pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) -> Option<Node> {
     let (root, mut found) = yaml::parse(text, file);
     problems.append(&mut found);
@@ -272,7 +272,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mu
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)
 }
 
-/// The value of `key`, unless it is empty.
+/// Returns the value of `key`, unless it is empty.
 fn given<'a>(root: &'a Node, key: &str) -> Option<&'a Node> {
     root.get(key).filter(|node| !matches!(node.value, Value::Null))
 }
@@ -292,7 +292,7 @@ fn misspelt(root: &Node, key: &str) -> bool {
     unknown.into_iter().any(|entry| super::read::likely(&entry.key, KEYS) == Some(key))
 }
 
-/// The keys that the schema of a struct requires, without the `type` of a sink, which is read separately.
+/// Returns the keys that the schema of a struct requires, without the `type` of a sink, which is read separately.
 fn required_by(schema: &serde_json::Value) -> Vec<String> {
     let required = schema.get("required").and_then(serde_json::Value::as_array);
     let keys = required.into_iter().flatten().filter_map(serde_json::Value::as_str);
@@ -342,7 +342,7 @@ fn streams(node: &Node, problems: &mut Vec<Problem>) -> Option<source::StreamSet
 /// More than anybody has, and few enough that the problems of all can be read.
 const MAX_SINKS: usize = 500;
 
-/// One element per sink, `None` for a sink with a problem.
+/// Returns one element per sink, `None` for a sink with a problem.
 fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<SinkSettings>> {
     let Value::List(elements) = &list.value else {
         let message = format!("expected a list (each sink starts with `- type: …`), found {}", list.kind());
@@ -375,8 +375,8 @@ fn name_types(problem: &mut Problem, sink: &Node, key: &str) {
     }
 }
 
-/// The common keys of sinks and the keys of the sink's type are read separately, since neither reader knows the other's
-/// keys.
+/// Returns the common keys of sinks and the keys of the sink's type are read separately, since neither reader knows the
+/// other's keys.
 fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<SinkSettings> {
     let mut refuse = |place, key: &str, message: String| {
         problems.push(Problem::at(place, key, Severity::Error, message));

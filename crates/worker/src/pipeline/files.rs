@@ -310,13 +310,13 @@ impl Files {
         by_path
     }
 
-    /// The pipelines that run, sorted by name.
+    /// Returns the pipelines that run, sorted by name.
     pub fn running(&self) -> impl Iterator<Item = &Arc<Pipeline>> {
         self.running.values()
     }
 
-    /// The names of all pipelines: of valid files, paused ones included, of those whose last valid version runs, and of
-    /// invalid ones. An unreadable file has its default name.
+    /// Returns the names of all pipelines: of valid files, paused ones included, of those whose last valid version
+    /// runs, and of invalid ones. An unreadable file has its default name.
     pub fn names(&self) -> BTreeSet<String> {
         let mut names: BTreeSet<String> = self.running.keys().cloned().collect();
         names.extend(self.claims.iter().map(|(name, _)| name.clone()));
@@ -328,7 +328,7 @@ impl Files {
         names
     }
 
-    /// The pipeline that runs from this file. It may be an earlier version of the file.
+    /// Returns the pipeline that runs from this file. It may be an earlier version of the file.
     pub fn running_version(&self, path: &Path) -> Option<&Arc<Pipeline>> {
         self.running.get(self.running_names.get(path)?)
     }
@@ -362,7 +362,7 @@ impl Files {
         files.any(|(path, file)| file.problems.iter().any(Problem::is_error) || self.is_invalid(path, file))
     }
 
-    /// The paths to check: new ones and known ones.
+    /// Returns the paths to check: new ones and known ones.
     fn list(&mut self) -> Vec<Arc<Path>> {
         let mut paths = self.resources.paths();
         self.unlisted = self.resources.problems();
@@ -384,7 +384,8 @@ impl Files {
         known.cloned().chain(paths.iter().map(|path| shared_path(&self.files, path))).collect()
     }
 
-    /// The contents of files and resources, except for those that are known. With `even_if_equal`, of all of them.
+    /// Returns the contents of files and resources, except for those that are known. With `even_if_equal`, of all of
+    /// them.
     fn read(&self, paths: Vec<Arc<Path>>, even_if_equal: bool) -> impl Iterator<Item = (Arc<Path>, Contents)> + use<> {
         let mut resources = Vec::new();
         let mut files = Vec::new();
@@ -444,7 +445,7 @@ impl Files {
         true
     }
 
-    /// The running version of a resource that is being deleted, paused, so that its lanes drain.
+    /// Returns the running version of a resource that is being deleted, paused, so that its lanes drain.
     fn paused_for_deletion(&self, path: &Path) -> Option<Arc<Pipeline>> {
         if !self.resources.is_deleted(path) {
             return None;
@@ -514,7 +515,7 @@ impl Files {
         }
     }
 
-    /// The other valid files of the same place with the same `renamed_from` as this one.
+    /// Returns the other valid files of the same place with the same `renamed_from` as this one.
     fn rivals_of<'a>(&'a self, path: &'a Path, pipeline: &'a Pipeline) -> impl Iterator<Item = &'a Arc<Path>> {
         let source = pipeline.renamed_from.as_deref().unwrap_or_default();
         let from = (source.to_owned(), Path::new("").into());
@@ -523,26 +524,26 @@ impl Files {
         same.map(|(_, other)| other).filter(move |other| ***other != *path && tenant(other) == pipeline.tenant)
     }
 
-    /// The names of [`Self::rivals_of`].
+    /// Returns the names of [`Self::rivals_of`].
     fn rivals(&self, path: &Path) -> Vec<String> {
         let valid = self.files.get(path).and_then(|file| file.valid.as_ref());
         let rivals = valid.into_iter().flat_map(|valid| self.rivals_of(path, valid));
         rivals.filter_map(|rival| self.claimed(rival)).collect()
     }
 
-    /// The pipeline in the file, if the file is valid and no other one has the same `renamed_from`.
+    /// Returns the pipeline in the file, if the file is valid and no other one has the same `renamed_from`.
     fn startable(&self, path: &Path) -> Option<Arc<Pipeline>> {
         let valid = self.files.get(path)?.valid.clone()?;
         let has_rival = self.rivals_of(path, &valid).next().is_some();
         (!has_rival).then_some(valid)
     }
 
-    /// The valid files with this name.
+    /// Returns the valid files with this name.
     fn claiming<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Path>> {
         with_name(&self.claims, name)
     }
 
-    /// The name in the file, if it is valid.
+    /// Returns the name in the file, if it is valid.
     fn claimed(&self, path: &Path) -> Option<String> {
         Some(self.files.get(path)?.valid.as_ref()?.name.clone())
     }
@@ -583,7 +584,7 @@ impl Files {
         changes
     }
 
-    /// The file that runs under `name` from now on.
+    /// Returns the file that runs under `name` from now on.
     fn owner_of(&self, name: &str) -> Option<Arc<Pipeline>> {
         // Nobody but the author of a resource chooses its name, which begins with its namespace.
         let resource = self.claiming(name).find(|path| is_resource(path));
@@ -723,7 +724,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The path as the key of its file, if there is one: each scan has a list of all paths.
+/// Returns the path as the key of its file, if there is one: each scan has a list of all paths.
 fn shared_path(files: &HashMap<Arc<Path>, Box<File>>, path: &Path) -> Arc<Path> {
     files.get_key_value(path).map_or_else(|| path.into(), |(path, _)| path.clone())
 }

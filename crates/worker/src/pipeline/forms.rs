@@ -50,7 +50,7 @@ impl Form {
         }
     }
 
-    /// The keys that the schema names, with their kinds.
+    /// Returns the keys that the schema names, with their kinds.
     pub(super) fn keys(&self) -> impl Iterator<Item = (&'static str, Option<SettingKind>)> + use<> {
         let keys = self.schema.get("properties").and_then(Schema::as_object).into_iter().flatten();
         keys.map(|(key, schema)| (key.as_str(), SettingKind::of(schema)))
@@ -64,7 +64,7 @@ impl Form {
 }
 
 impl Forms {
-    /// The forms of a whole file.
+    /// Returns the forms of a whole file.
     pub(super) fn of_file() -> Self {
         static SCHEMA: LazyLock<Schema> = LazyLock::new(schema);
         let mut forms = Self::default();
@@ -91,7 +91,7 @@ impl Forms {
         self.of_each(|form| Some(Form::of(form.schema.get("items")?, form.kind)))
     }
 
-    /// The forms that `node` may have by its `type`.
+    /// Returns the forms that `node` may have by its `type`.
     pub(super) fn of_node(mut self, node: &Node) -> Self {
         let given = node.get("type").and_then(Node::text);
         self.0.retain(|form| match (&form.schema["properties"]["type"]["const"], given) {
@@ -101,7 +101,7 @@ impl Forms {
         self
     }
 
-    /// The values that `type` may have.
+    /// Returns the values that `type` may have.
     pub(super) fn types(&self) -> Vec<&'static str> {
         self.iter().filter_map(|form| form.schema["properties"]["type"]["const"].as_str()).collect()
     }

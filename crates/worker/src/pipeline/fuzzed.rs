@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::document;
 use super::problem::Problem;
 
-/// The problems of a text as a pipeline file, for the fuzzing.
+/// Returns the problems of a text as a pipeline file, for the fuzzing.
 pub fn fuzzed(text: &str) -> Vec<Problem> {
     let file: Arc<Path> = Path::new("acme.yaml").into();
     let mut problems = Vec::new();

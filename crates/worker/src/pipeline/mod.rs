@@ -103,14 +103,14 @@ impl Pipeline {
         has_stream && self.sinks.iter().any(|settings| settings.name() == sink && settings.accepts(stream))
     }
 
-    /// The context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink accepts no
-    /// stream of the pipeline.
+    /// Returns the context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink
+    /// accepts no stream of the pipeline.
     pub fn sink_context(&self, sink: &SinkSettings, shared: SharedSinkResources) -> Option<SinkContext> {
         let pull = self.pulls.iter().find(|pull| sink.accepts(pull.stream))?;
         Some(self.lane_context(sink, pull.stream, shared))
     }
 
-    /// The context of the sink's lane of this stream, without a lane.
+    /// Returns the context of the sink's lane of this stream, without a lane.
     pub fn lane_context(&self, sink: &SinkSettings, stream: Stream, shared: SharedSinkResources) -> SinkContext {
         let lane = LaneId { pipeline: self.name.clone(), stream, sink: sink.name().to_owned() };
         sink.context(lane, &self.transform, self.console.url.host(), shared)

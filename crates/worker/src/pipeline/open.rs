@@ -10,8 +10,8 @@ use super::resources::Resources;
 use super::watch::Watch;
 use super::{Files, Scan};
 
-/// The pipeline files at `locations`, not read yet, and a watch of their changes. The watch starts before the first
-/// scan, so that no change between the two is missed.
+/// Returns the pipeline files at `locations`, not read yet, and a watch of their changes. The watch starts before the
+/// first scan, so that no change between the two is missed.
 pub async fn open(locations: &[Location], options: &FileOptions) -> (Files, Watch) {
     let locations = split(locations);
     let options = options.clone();

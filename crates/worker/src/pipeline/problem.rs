@@ -65,7 +65,7 @@ impl Problem {
         }
     }
 
-    /// An error in the file as a whole.
+    /// Returns an error in the file as a whole.
     pub(super) fn file(file: &Path, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             file: file.to_owned(),
@@ -77,7 +77,7 @@ impl Problem {
         }
     }
 
-    /// A required key is missing.
+    /// Returns a required key is missing.
     pub(super) fn missing_key(place: &Place, key: &str, missing: &str) -> Self {
         Self::at(place, key, Severity::Error, format!("{MISSING}`{missing}`"))
     }
@@ -130,7 +130,7 @@ impl fmt::Display for Problem {
 /// Files of one name that an error lists.
 const MAX_LISTED: usize = 3;
 
-/// The first few paths. Thousands of files may have one name, and each of them names the others.
+/// Returns the first few paths. Thousands of files may have one name, and each of them names the others.
 pub(super) fn listed<'a>(mut paths: impl Iterator<Item = &'a Path>) -> String {
     let named: Vec<String> = paths.by_ref().take(MAX_LISTED).map(|path| path.display().to_string()).collect();
     let more = if paths.next().is_some() { ", and others" } else { "" };

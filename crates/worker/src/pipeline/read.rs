@@ -53,7 +53,7 @@ pub(super) fn read_with<'de, T>(
     if failed { None } else { value }
 }
 
-/// The keys that a struct accepts, from its derived implementation.
+/// Returns the keys that a struct accepts, from its derived implementation.
 pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     struct Ask<'a>(&'a mut &'static [&'static str]);
     impl<'de> Deserializer<'de> for Ask<'_> {
@@ -83,7 +83,7 @@ pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
 /// A longer word is no misspelt key. The time to compare two words grows with both lengths.
 const MAX_MISSPELT: usize = 64;
 
-/// The known word that was probably intended.
+/// Returns the known word that was probably intended.
 pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_MISSPELT {
         return None;

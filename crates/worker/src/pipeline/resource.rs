@@ -124,7 +124,7 @@ mod object {
     }
 
     impl PipelineResource {
-        /// The pipeline file. A resource that is being deleted is paused: its lanes drain.
+        /// Returns the pipeline file. A resource that is being deleted is paused: its lanes drain.
         pub fn text(&self) -> String {
             let mut spec = self.spec.clone();
             if let (Some(spec), true) = (spec.as_object_mut(), self.metadata.deletion_timestamp.is_some()) {
@@ -168,7 +168,7 @@ mod tests {
 
     const RESOURCE: &str = "pipeline acme/console, spec";
 
-    /// The resource at [`RESOURCE`].
+    /// Returns the resource at [`RESOURCE`].
     fn found(text: &str, state: ResourceState) -> BTreeMap<PathBuf, Resource> {
         let text = Text::new(text.as_bytes().to_vec()).of_generation(Some(7));
         BTreeMap::from([(RESOURCE.into(), Resource { text, state: Arc::new(state) })])

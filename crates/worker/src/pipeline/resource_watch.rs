@@ -70,7 +70,7 @@ struct Listing {
     pending: Arc<Pending>,
 }
 
-/// The path and the pipeline file of a resource.
+/// Returns the path and the pipeline file of a resource.
 fn resource_of(object: &PipelineResource) -> (PathBuf, Resource) {
     let text = Text::new(object.text().into_bytes()).of_generation(object.metadata.generation);
     (path_to(object), Resource { text, state: Arc::new(object.state()) })

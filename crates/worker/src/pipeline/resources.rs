@@ -38,7 +38,7 @@ pub(super) struct Resource {
     pub state: Arc<ResourceState>,
 }
 
-/// The path of a resource's pipeline file.
+/// Returns the path of a resource's pipeline file.
 pub(super) fn path_of(namespace: &str, name: &str) -> PathBuf {
     format!("{PREFIX}{namespace}/{name}{SUFFIX}").into()
 }
@@ -48,7 +48,7 @@ pub fn resource_at(path: &Path) -> Option<(&str, &str)> {
     path.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('/')
 }
 
-/// The arguments with which a command reads the pipeline at `path`, in any directory.
+/// Returns the arguments with which a command reads the pipeline at `path`, in any directory.
 pub fn arguments(path: &Path) -> String {
     match resource_at(path) {
         Some((namespace, name)) => format!("kubernetes-resources:{namespace} --pipeline {namespace}.{name}"),
@@ -60,8 +60,8 @@ pub fn is_resource(path: &Path) -> bool {
     resource_at(path).is_some()
 }
 
-/// The default name of a pipeline: its file's name without extension. That of a resource begins with its namespace,
-/// which has no dots, so that resources of two namespaces never have one name.
+/// Returns the default name of a pipeline: its file's name without extension. That of a resource begins with its
+/// namespace, which has no dots, so that resources of two namespaces never have one name.
 pub fn stem(path: &Path) -> String {
     match resource_at(path) {
         Some((namespace, name)) => format!("{namespace}.{name}"),
@@ -70,7 +70,7 @@ pub fn stem(path: &Path) -> String {
 }
 
 impl Resources {
-    /// All resources, by the paths of their pipeline files.
+    /// Returns all resources, by the paths of their pipeline files.
     pub fn list(&self) -> Vec<(PathBuf, Arc<ResourceState>)> {
         let listings = self.listings();
         let found = listings.values().flat_map(|listing| &listing.found);

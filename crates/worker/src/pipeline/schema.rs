@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::Case;
 
-/// The JSON Schema of a pipeline file: every key with its type, default and meaning, without references. It serves
-/// editors and docs/configuration.md.
+/// Returns the JSON Schema of a pipeline file: every key with its type, default and meaning, without references. It
+/// serves editors and docs/configuration.md.
 pub fn schema() -> Value {
     let sinks: Vec<_> = s1_forwarder_destinations::settings::types()
         .iter()

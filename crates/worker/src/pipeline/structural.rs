@@ -39,8 +39,8 @@ fn is_operators(schema: &Value) -> bool {
     SettingKind::of(schema).is_some_and(|kind| OPERATORS.contains(&kind))
 }
 
-/// The structural schema of `schema`, which stands at `key`. Defaults become part of the descriptions: the API server
-/// would write them into the resource, where they would precede those of `--defaults`.
+/// Returns the structural schema of `schema`, which stands at `key`. Defaults become part of the descriptions: the API
+/// server would write them into the resource, where they would precede those of `--defaults`.
 pub(super) fn structural(schema: &Value, key: &str) -> Schema {
     let given = schema.as_object().cloned().unwrap_or_default();
     let mut result = match title(schema) {
@@ -90,7 +90,7 @@ fn free() -> Schema {
     object(json!({ FREE: true }))
 }
 
-/// A text that must match, with the same words as `check`.
+/// Returns a text that must match, with the same words as `check`.
 fn checked(pattern: &str, problem: &str) -> Schema {
     let rule = json!({
         "rule": format!("self.matches('{pattern}')"),
@@ -106,7 +106,7 @@ fn object(value: Value) -> Schema {
     }
 }
 
-/// The forms of a schema that has several; without `null`.
+/// Returns the forms of a schema that has several; without `null`.
 fn alternatives(schema: &Value) -> Option<Vec<Value>> {
     let forms = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
     Some(forms.iter().filter(|form| form["type"] != "null").cloned().collect())
@@ -129,7 +129,7 @@ fn one_of(forms: Vec<Value>, key: &str) -> Schema {
     if forms.iter().all(is_tagged) { tagged(&forms) } else { free() }
 }
 
-/// The forms of a schema, and theirs; without `null`.
+/// Returns the forms of a schema, and theirs; without `null`.
 fn innermost(schema: &Value) -> Vec<Value> {
     match alternatives(schema) {
         Some(forms) => forms.iter().flat_map(innermost).collect(),
@@ -142,7 +142,7 @@ fn is_tagged(form: &Value) -> bool {
     form["properties"]["type"]["const"].is_string()
 }
 
-/// The words of an enumeration, each with its description.
+/// Returns the words of an enumeration, each with its description.
 fn words(form: &Value) -> Option<Vec<(String, String)>> {
     let description = form["description"].as_str().unwrap_or_default();
     let word = |word: &Value| Some((word.as_str()?.to_owned(), description.to_owned()));
@@ -164,7 +164,7 @@ fn enumeration(words: &[(String, String)]) -> Schema {
     schema
 }
 
-/// One object for objects that differ in their `type`.
+/// Returns one object for objects that differ in their `type`.
 pub(super) fn tagged(forms: &[Value]) -> Schema {
     let mut properties: BTreeMap<String, Schema> = BTreeMap::new();
     // By key, the types that have the key (`types_of`), and those that need it (`needed_by`).
@@ -246,7 +246,7 @@ fn escape(key: &str) -> String {
     if RESERVED.contains(&key) { format!("__{key}__") } else { key.to_owned() }
 }
 
-/// One schema for a key that two types have.
+/// Returns one schema for a key that two types have.
 fn merge(mut one: Schema, other: Schema) -> Schema {
     let form = |schema: &Schema| {
         let keys = ["type", "items", "additionalProperties", INT_OR_STRING, FREE];
@@ -292,7 +292,7 @@ fn merge(mut one: Schema, other: Schema) -> Schema {
     one
 }
 
-/// A schema with one form.
+/// Returns a schema with one form.
 fn typed(given: &Schema, key: &str) -> Schema {
     let mut result: Schema = given.iter().filter(|(key, _)| KEPT.contains(&key.as_str())).map(own).collect();
     let types: Vec<&str> = match given.get("type") {

@@ -63,9 +63,9 @@ impl TenantRules {
         self.for_files || is_resource(path)
     }
 
-    /// The directory or, for a resource, the namespace of the tenant whose file is at `path`. Files of one tenant may
-    /// know of each other. With the placeholder `{pipeline}` each file has an author of its own. `None` for the
-    /// operator's files.
+    /// Returns the directory or, for a resource, the namespace of the tenant whose file is at `path`. Files of one
+    /// tenant may know of each other. With the placeholder `{pipeline}` each file has an author of its own. `None` for
+    /// the operator's files.
     pub fn tenant_of(&self, path: &Path) -> Option<PathBuf> {
         if let Some((namespace, _)) = resource_at(path) {
             return Some(namespace.into());
@@ -183,9 +183,9 @@ pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
     if own == prefix { Ok(PLACEHOLDERS.iter().any(|placeholder| prefix.contains(placeholder))) } else { Err(own) }
 }
 
-/// A name in that of an environment variable: in upper case, with two underscores for each `-`. A name with other
-/// characters has no such form, since two names would have the same. Neither has one that begins or ends with `-`,
-/// next to the underscores of a prefix.
+/// Returns a name in that of an environment variable: in upper case, with two underscores for each `-`. A name with
+/// other characters has no such form, since two names would have the same. Neither has one that begins or ends with
+/// `-`, next to the underscores of a prefix.
 fn variable_part(name: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_clear = name.bytes().all(is_plain) && !name.starts_with('-') && !name.ends_with('-');
@@ -196,7 +196,7 @@ fn has(node: &Node, key: &str) -> bool {
     node.get(key).is_some_and(|value| !matches!(value.value, Value::Null))
 }
 
-/// The keys of `node`, the value of `section`, that have a value of one of these kinds.
+/// Returns the keys of `node`, the value of `section`, that have a value of one of these kinds.
 fn keys_of<'a>(node: &'a Node, section: &str, kinds: &[SettingKind]) -> Vec<&'a str> {
     let forms = Forms::of_file().of_key(section);
     let is_one = |key: &str| kinds.iter().any(|kind| forms.of_key(key).has(*kind));

@@ -100,7 +100,7 @@ impl Pipeline {
     }
 }
 
-/// The value at a dotted path. Keys may have dots, and a number is an index of a list.
+/// Returns the value at a dotted path. Keys may have dots, and a number is an index of a list.
 fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     let inner = |key: &str| value.get(key).or_else(|| value.get(key.parse::<usize>().ok()?));
     let whole = inner(path);

@@ -78,7 +78,7 @@ impl Watch {
         }
     }
 
-    /// The `Pipeline` resources; `None` if there are none to watch.
+    /// Returns the `Pipeline` resources; `None` if there are none to watch.
     pub fn resources(&self) -> Option<Resources> {
         self.resources.clone()
     }
@@ -136,7 +136,7 @@ impl Directories {
     }
 }
 
-/// A single file is watched through its directory, since another file may replace it.
+/// Returns a single file is watched through its directory, since another file may replace it.
 fn directory_of(path: &Path) -> io::Result<PathBuf> {
     if ask_file_system(path, |path| Ok(path.is_dir()))? {
         return Ok(path.to_owned());

@@ -59,7 +59,7 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
-    /// The node at `keys`, or the innermost one on the path to it: the place of a problem with a default.
+    /// Returns the node at `keys`, or the innermost one on the path to it: the place of a problem with a default.
     pub fn nearest(&self, keys: &[&str]) -> &Node {
         let mut node = self;
         for key in keys {
@@ -86,7 +86,7 @@ impl Node {
         }
     }
 
-    /// The type in words, for messages that must not show the value.
+    /// Returns the type in words, for messages that must not show the value.
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
@@ -372,7 +372,7 @@ fn size(node: &Node) -> usize {
         + node.list().iter().map(size).sum::<usize>()
 }
 
-/// The levels below a node.
+/// Returns the levels below a node.
 fn height(node: &Node) -> usize {
     let inner = node.entries().iter().map(|entry| &entry.node).chain(node.list());
     inner.map(|node| 1 + height(node)).max().unwrap_or_default()
@@ -430,7 +430,8 @@ fn has_bare_placeholder(line: &str) -> bool {
     })
 }
 
-/// An unquoted scalar, by the core schema of YAML 1.2. Integers that are too large stay text, so that they stay exact.
+/// Returns an unquoted scalar, by the core schema of YAML 1.2. Integers that are too large stay text, so that they stay
+/// exact.
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,

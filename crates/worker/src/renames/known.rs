@@ -59,8 +59,8 @@ impl Known {
         self.orphans.iter().filter(is_other).filter(has_no_file)
     }
 
-    /// The orphans whose console may be `host`, and of which the lane may know; first the one whose sink has the same
-    /// name.
+    /// Returns the orphans whose console may be `host`, and of which the lane may know; first the one whose sink has
+    /// the same name.
     pub fn candidates_at(&self, of: &LaneSpec, host: &str) -> Vec<LaneId> {
         let fits = |origin: &Origin| *origin.host == *host && may_know(of, &origin.tenant);
         let may_fit = |lane: &&LaneId| self.origins.get(*lane).is_none_or(fits);

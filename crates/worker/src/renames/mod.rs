@@ -111,7 +111,7 @@ impl Beginning<'_> {
         self.lane_builder.stores.of_shard(self.shard)
     }
 
-    /// Whether store or sink has a checkpoint of the lane. A damaged one counts.
+    /// Returns whether store or sink has a checkpoint of the lane. A damaged one counts.
     async fn has_checkpoint(&self) -> Result<bool, Failure> {
         let key = self.id().clone().into();
         let is_there = |loaded: Result<Option<Vec<u8>>, StateError>| match loaded {
@@ -325,9 +325,9 @@ impl Renames {
         Ok(())
     }
 
-    /// The checkpoint of a lane without a file that has the same console, scope, stream and type of sink, and of which
-    /// the lane may know. One of an earlier release, without the type of its sink, fits all types. Of several, the one
-    /// that has come furthest.
+    /// Returns the checkpoint of a lane without a file that has the same console, scope, stream and type of sink, and
+    /// of which the lane may know. One of an earlier release, without the type of its sink, fits all types. Of several,
+    /// the one that has come furthest.
     async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, Failure> {
         let (host, scope) = lane.host_and_scope()?;
         let candidates = self.known.lock().candidates_at(lane.spec, &host);
@@ -470,7 +470,7 @@ impl Renames {
     }
 }
 
-/// A lane's checkpoint, and its content unless it is of another release. `None` if there is none.
+/// Returns a lane's checkpoint, and its content unless it is of another release. `None` if there is none.
 async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, StateError> {
     let Some(bytes) = store.load(&lane.clone().into()).await? else { return Ok(None) };
     let found = Found { lane, stamp: Sha256::digest(&bytes).into(), others: 0 };

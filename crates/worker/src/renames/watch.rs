@@ -28,14 +28,14 @@ impl Limits {
         Self { lease: options.lease, wait: options.renamed_wait, least: Duration::ZERO }
     }
 
-    /// The limits of a lane that takes the checkpoint by itself. Another worker on the same store may read its files
-    /// later than this one, except where the store has one worker.
+    /// Returns the limits of a lane that takes the checkpoint by itself. Another worker on the same store may read its
+    /// files later than this one, except where the store has one worker.
     pub fn of_taking_over(self, options: &Options) -> Self {
         let is_shared = !matches!(options.state, StoreLocation::File(_));
         Self { least: if is_shared { FILES_APART } else { Duration::ZERO }, ..self }
     }
 
-    /// A lane that has not written for this time has ended: its worker has lost the lease.
+    /// Returns a lane that has not written for this time has ended: its worker has lost the lease.
     fn still(self) -> Duration {
         (self.lease * 2).max(self.least)
     }

@@ -92,8 +92,8 @@ impl Api {
     }
 }
 
-/// A resource that was deleted meanwhile needs nothing more. One that was changed is tried again when its new version
-/// has been read.
+/// Returns a resource that was deleted meanwhile needs nothing more. One that was changed is tried again when its new
+/// version has been read.
 fn outdated_is_fine(result: Result<PipelineResource, KubernetesError>) -> Result<(), KubernetesError> {
     match result {
         Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),

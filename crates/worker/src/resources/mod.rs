@@ -213,7 +213,7 @@ impl Reporter {
         is_due.then(|| Due::Status(Box::new(status)))
     }
 
-    /// The checkpoints of all deleted resources. The store is asked once for any number of them.
+    /// Returns the checkpoints of all deleted resources. The store is asked once for any number of them.
     async fn checkpoints_to_remove(&self, due: &[Request]) -> Result<Vec<CheckpointKey>, String> {
         let pipelines: BTreeSet<&str> = due
             .iter()

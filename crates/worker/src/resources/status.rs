@@ -180,7 +180,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The first lane in such a state, with its error, and how many more there are.
+    /// Returns the first lane in such a state, with its error, and how many more there are.
     fn failing(&self, is_such: impl Fn(&LaneMetrics, &LaneState) -> bool) -> Option<(&LaneState, String)> {
         let lanes = self.lanes.iter().map(|lane| &**lane).zip(self.states);
         let mut failing = lanes.filter(|(lane, state)| is_such(lane, state));
@@ -194,7 +194,7 @@ impl View<'_> {
         Some((state, message))
     }
 
-    /// Each type of condition.
+    /// Returns each type of condition.
     fn judgements(&self) -> [(&'static str, Judgement); 6] {
         let of_lanes = |judge: fn(&Self) -> Judgement| match self.idle() {
             Some(reason) => ("Unknown", reason, String::new()),
@@ -210,7 +210,7 @@ impl View<'_> {
         ]
     }
 
-    /// The reason for the conditions about lanes where none runs.
+    /// Returns the reason for the conditions about lanes where none runs.
     fn idle(&self) -> Option<&'static str> {
         match self.file.state {
             PipelineState::Running => None,
@@ -229,7 +229,7 @@ impl View<'_> {
         lanes.any(|(lane, state)| lane.last_success().is_some() || is_such(state))
     }
 
-    /// The reason of a condition that nothing is known about.
+    /// Returns the reason of a condition that nothing is known about.
     fn unknown(&self) -> Judgement {
         let reason = if self.has_started() { "NoAnswer" } else { "Starting" };
         ("Unknown", reason, String::new())
@@ -350,7 +350,7 @@ impl View<'_> {
 }
 
 impl View<'_> {
-    /// The first lane with such a warning, the warning, and how many lanes have one.
+    /// Returns the first lane with such a warning, the warning, and how many lanes have one.
     fn warned(&self, warning: impl Fn(LaneWarnings) -> Option<Arc<str>>) -> Option<(String, Arc<str>, String)> {
         let mut warned = self.lanes.iter().filter_map(|lane| Some((lane, warning(lane.warnings())?)));
         let (lane, text) = warned.next()?;
@@ -361,7 +361,7 @@ impl View<'_> {
         Some((format!("{}/{}", lane.stream.name(), lane.sink), text, lanes))
     }
 
-    /// Whether the console shows new records. It may have none, or the token may not see them any more.
+    /// Returns whether the console shows new records. It may have none, or the token may not see them any more.
     fn receiving(&self) -> Judgement {
         if let Some((_, text, _)) = self.warned(|warnings| warnings.unseen) {
             return ("False", "ScopeNotSeen", text.to_string());

@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(19 * 60);
 const LOCKED_WAIT: Duration = Duration::from_millis(50);
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The area of the state with what commands did.
+/// Returns the area of the state with what commands did.
 pub fn usage_area() -> &'static Path {
     Path::new("usage")
 }

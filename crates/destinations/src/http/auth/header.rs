@@ -22,7 +22,7 @@ const RESERVED: [&str; 13] = [
     "upgrade",
 ];
 
-/// A header's name that the settings give.
+/// Returns a header's name that the settings give.
 ///
 /// # Errors
 /// If the text is not a name, or is the name of a header that the client sets itself.

@@ -112,7 +112,8 @@ pub(crate) enum AuthError {
 }
 
 impl Authenticator {
-    /// The `headers` of a sink, without other credentials. A header of the destination's own replaces one of them.
+    /// Returns the `headers` of a sink, without other credentials. A header of the destination's own replaces one of
+    /// them.
     pub(crate) fn with_headers(headers: &BTreeMap<String, Secret>) -> Result<Self, BuildError> {
         let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, aws: None, path: None };
         for (name, value) in headers {
@@ -185,7 +186,7 @@ impl Authenticator {
         self
     }
 
-    /// The URL of a request, including the secret in its path.
+    /// Returns the URL of a request, including the secret in its path.
     pub(crate) fn address(&self, url: &Url, used: &mut UsedSecrets) -> Result<Url, AuthError> {
         let mut url = url.clone();
         if let Some(path) = &self.path {

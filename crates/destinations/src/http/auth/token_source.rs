@@ -48,7 +48,7 @@ impl Tokens {
         Self { is_unread: true, ..Self::default() }
     }
 
-    /// The source for these settings. It is dropped with the last sink that uses it. `http` are the sink's own
+    /// Returns the source for these settings. It is dropped with the last sink that uses it. `http` are the sink's own
     /// settings, whose proxy and timeout apply to the token endpoint as well.
     pub(crate) fn source(&self, grant: Grant, http: &HttpSettings) -> Result<Arc<TokenSource>, BuildError> {
         let http = grant.endpoint().http(http, self.is_unread)?;
@@ -69,7 +69,7 @@ impl Tokens {
     }
 }
 
-/// The source that is `equal`, or the one that `new` makes.
+/// Returns the source that is `equal`, or the one that `new` makes.
 fn shared<T>(sources: &Mutex<Vec<Weak<T>>>, equal: impl Fn(&T) -> bool, new: impl FnOnce() -> T) -> Arc<T> {
     let mut sources = sources.lock();
     sources.retain(|source| source.strong_count() > 0);
@@ -82,7 +82,7 @@ fn shared<T>(sources: &Mutex<Vec<Weak<T>>>, equal: impl Fn(&T) -> bool, new: imp
 }
 
 impl TokenEndpointSettings {
-    /// The settings for requests to the token endpoint. `http` are those of the sink.
+    /// Returns the settings for requests to the token endpoint. `http` are those of the sink.
     fn http(&self, http: &HttpSettings, is_unread: bool) -> Result<HttpSettings, BuildError> {
         let proxy = self.proxy.as_ref().or(http.proxy.as_ref()).cloned();
         let http = HttpSettings { tls: self.tls.clone(), proxy, ..http.clone() };
@@ -103,12 +103,12 @@ pub(crate) struct TokenSource {
 }
 
 impl TokenSource {
-    /// A valid token.
+    /// Returns a valid token.
     pub(crate) async fn token(&self) -> Result<SecretString, TokenError> {
         Ok(self.token_with_expiry().await?.0)
     }
 
-    /// A valid token, and when it expires.
+    /// Returns a valid token, and when it expires.
     pub(crate) async fn token_with_expiry(&self) -> Result<(SecretString, Instant), TokenError> {
         self.token.get(|| self.fetch()).await
     }
@@ -152,7 +152,7 @@ impl TokenSource {
 }
 
 impl Grant {
-    /// The secret that the token is given for.
+    /// Returns the secret that the token is given for.
     fn credential(&self) -> Option<Credential> {
         match self {
             Self::Client(client) => Some(Credential::new(client.client_secret.clone())),

@@ -144,7 +144,7 @@ impl DatadogSettings {
         Ok(base.join("api/v2/logs"))
     }
 
-    /// The members that are equal in every log of a lane.
+    /// Returns the members that are equal in every log of a lane.
     fn constant_members(&self, context: &SinkContext) -> Result<String, BuildError> {
         let mut tags = BTreeMap::from([("pipeline", context.pipeline.clone()), ("stream", context.stream.to_string())]);
         tags.extend(context.labels.iter().map(|(name, value)| (name.as_str(), value.clone())));
@@ -226,7 +226,7 @@ impl Destination for Datadog {
         response.expect_refusal(response.expect_json("Datadog"), "errors", "Datadog")
     }
 
-    /// An empty array delivers nothing, and is read only if the key is valid.
+    /// Returns an empty array delivers nothing, and is read only if the key is valid.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let accepted = ProbeResult::Verified(format!("{endpoint} accepts the API key"));
         let judge = move |response: &ResponseView<'_>| ProbeResult::of(&self.judge(response), endpoint, accepted);

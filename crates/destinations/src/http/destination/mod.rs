@@ -37,7 +37,7 @@ use crate::{BuildError, SinkContext};
 pub(crate) trait DestinationType: SinkProperties {
     type Destination: Destination;
 
-    /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
+    /// Returns the destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
     ///
     /// # Errors
     /// As [`SinkType::build`](crate::sink_type::SinkType::build).
@@ -145,7 +145,7 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult>;
 }
 
-/// The first word of the outcome of a response to four events, with the indices of a partial outcome.
+/// Returns the first word of the outcome of a response to four events, with the indices of a partial outcome.
 #[cfg(test)]
 pub(crate) fn judged(destination: &impl Destination, status: u16, body: impl AsRef<[u8]>) -> String {
     crate::http::transport::response::judged_by(|response| destination.judge(response), status, body, 4)

@@ -17,17 +17,17 @@ use crate::http::transport::endpoint::Endpoint;
 pub struct Ambient(Environment);
 
 impl Ambient {
-    /// The identity in an environment with these variables alone.
+    /// Returns the identity in an environment with these variables alone.
     pub fn of(variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
         Self(Environment::of(variables))
     }
 
-    /// The managed identity of Azure; `client_id` selects a user-assigned one.
+    /// Returns the managed identity of Azure; `client_id` selects a user-assigned one.
     pub(crate) fn managed_identity(&self, scope: &str, client_id: Option<&str>) -> Grant {
         ManagedIdentity::new(&self.0, scope, client_id).map_or_else(Grant::Unavailable, Grant::ManagedIdentity)
     }
 
-    /// The workload identity of a pod in Azure. The arguments replace parts of it.
+    /// Returns the workload identity of a pod in Azure. The arguments replace parts of it.
     pub(crate) fn workload_identity(
         &self,
         tenant_id: Option<&str>,
@@ -40,12 +40,12 @@ impl Ambient {
             .map_or_else(Grant::Unavailable, Grant::Client)
     }
 
-    /// The service account of Google's metadata server.
+    /// Returns the service account of Google's metadata server.
     pub(crate) fn google_metadata(&self, scope: &str) -> Grant {
         GoogleMetadata::new(&self.0, scope).map_or_else(Grant::Unavailable, Grant::GoogleMetadata)
     }
 
-    /// A configuration of Google's workload identity federation, which names files and addresses of the worker.
+    /// Returns a configuration of Google's workload identity federation, which names files and addresses of the worker.
     pub(crate) fn external_account(
         &self,
         configuration: Secret,
@@ -56,7 +56,7 @@ impl Ambient {
         Grant::ExternalAccount(ExternalAccount { configuration, scope, token_url, endpoint })
     }
 
-    /// The credentials of AWS.
+    /// Returns the credentials of AWS.
     pub(crate) fn aws(&self, settings: &Aws) -> AwsGrant {
         AwsGrant::new(settings, &self.0)
     }

@@ -109,7 +109,7 @@ pub(crate) fn workload_identity(
     })
 }
 
-/// The token endpoint of a tenant.
+/// Returns the token endpoint of a tenant.
 pub(crate) fn token_url(authority: &Endpoint, tenant_id: &str) -> Endpoint {
     authority.join(&format!("{}/oauth2/v2.0/token", path_segment(tenant_id)))
 }

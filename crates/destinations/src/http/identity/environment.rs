@@ -15,7 +15,7 @@ pub(crate) struct Environment {
 }
 
 impl Default for Environment {
-    /// The environment of this process.
+    /// Returns the environment of this process.
     fn default() -> Self {
         Self { variable: Arc::new(|name| std::env::var(name).ok()) }
     }
@@ -28,25 +28,25 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// An environment with these variables alone.
+    /// Returns an environment with these variables alone.
     pub(crate) fn of(variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
         let variables: BTreeMap<String, String> =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         Self { variable: Arc::new(move |name| variables.get(name).cloned()) }
     }
 
-    /// A variable that is set and not empty.
+    /// Returns a variable that is set and not empty.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         (self.variable)(name).filter(|value| !value.trim().is_empty())
     }
 
-    /// A variable with a URL.
+    /// Returns a variable with a URL.
     pub(crate) fn url(&self, name: &str) -> Result<Option<Endpoint>, String> {
         let url = self.variable(name).map(|url| url.parse());
         url.transpose().map_err(|error| format!("the environment variable {name}: {error}"))
     }
 
-    /// A variable with a URL, or its default.
+    /// Returns a variable with a URL, or its default.
     pub(crate) fn url_or(&self, name: &str, default: &str) -> Result<Endpoint, String> {
         match self.url(name)? {
             Some(url) => Ok(url),

@@ -162,7 +162,7 @@ pub(crate) fn write_event(destination: &impl Destination, index: usize, event: E
     destination.event(event, out);
 }
 
-/// The body of a request with these events, without compression.
+/// Returns the body of a request with these events, without compression.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn body_of(destination: &impl Destination, batch: &Batch) -> Vec<u8> {
     let mut out = Vec::new();
@@ -174,7 +174,7 @@ pub(crate) fn body_of(destination: &impl Destination, batch: &Batch) -> Vec<u8> 
     out
 }
 
-/// The bytes that framing adds to an event. Escapes may add more.
+/// Returns the bytes that framing adds to an event. Escapes may add more.
 pub(crate) fn framing_bytes(destination: &impl Destination) -> usize {
     const EMPTY: &[u8] = b"{}";
     let event = Event {
@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// Each event is a quote and 100 random alphanumeric characters.
+    /// Returns each event is a quote and 100 random alphanumeric characters.
     fn batch(events: usize) -> Batch {
         let mut batch = Batch::new(Stream::Activities);
         let mut random = fastrand::Rng::with_seed(7);

@@ -50,12 +50,12 @@ impl SinkClient {
         Ok(Self { client, headers, auth })
     }
 
-    /// A request without a body; see [`send`](Self::send).
+    /// Returns a request without a body; see [`send`](Self::send).
     pub(crate) async fn send_empty(&self, method: Method, url: &Url) -> Result<Response, RequestError> {
         self.send(method, url, HeaderMap::new(), Bytes::new()).await
     }
 
-    /// A POST; see [`send`](Self::send).
+    /// Returns a POST; see [`send`](Self::send).
     pub(crate) async fn post(
         &self,
         url: &Url,
@@ -66,7 +66,7 @@ impl SinkClient {
         self.send(Method::POST, url, headers, body).await
     }
 
-    /// One request with credentials. If they are refused and new ones are available, it is sent once more.
+    /// Returns one request with credentials. If they are refused and new ones are available, it is sent once more.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -144,7 +144,7 @@ impl SinkClient {
         self.auth.masked_address(endpoint)
     }
 
-    /// The proxy that a request for this URL goes through.
+    /// Returns the proxy that a request for this URL goes through.
     pub(crate) fn proxy(&self, url: &Url) -> Option<UsedProxy> {
         self.client.settings().way().proxy(url)
     }

@@ -25,7 +25,7 @@ impl Response {
 }
 
 impl Response {
-    /// The outcome without the secrets of the request in its texts.
+    /// Returns the outcome without the secrets of the request in its texts.
     pub(crate) fn scrub(&self, outcome: Outcome) -> Outcome {
         outcome.map_texts(|text| self.secrets.scrub(&text))
     }

@@ -126,7 +126,7 @@ impl<D: Destination> HttpSink<D> {
         Attempt { outcome, bytes, event_bytes, status }
     }
 
-    /// The outcome of a response, with what it says about the size of requests.
+    /// Returns the outcome of a response, with what it says about the size of requests.
     fn learn(&self, outcome: Outcome, response: &ResponseView<'_>, batch: &Batch) -> Outcome {
         if response.status == StatusCode::GATEWAY_TIMEOUT {
             return self.halve_if(self.size.timed_out(response.events), outcome);
@@ -189,7 +189,7 @@ impl<D: Destination> HttpSink<D> {
         Ok((body, headers))
     }
 
-    /// The headers that describe a batch.
+    /// Returns the headers that describe a batch.
     fn headers(&self, destination: &D, id: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(destination.content_type()));
@@ -236,12 +236,12 @@ fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
     }
 }
 
-/// The batch has to be halved before it is sent.
+/// Returns the batch has to be halved before it is sent.
 fn too_large(reason: String) -> Attempt {
     Attempt::unsent(Outcome::TooLarge(reason), AttemptStatus::TooLarge)
 }
 
-/// An id made from the identities of the events, so that a receiver recognises a batch that is sent again.
+/// Returns an id made from the identities of the events, so that a receiver recognises a batch that is sent again.
 fn batch_id(batch: &Batch) -> String {
     let mut hash = Sha256::new();
     for event in batch.events() {

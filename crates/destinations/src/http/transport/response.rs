@@ -52,7 +52,8 @@ impl ResponseView<'_> {
         self.quote(self.body)
     }
 
-    /// The status and the beginning of `text`, a part of the response. Treats `text` as [`reason`](Self::reason) does.
+    /// Returns the status and the beginning of `text`, a part of the response. Treats `text` as
+    /// [`reason`](Self::reason) does.
     pub fn quote(&self, text: &[u8]) -> String {
         let status = match self.status.canonical_reason() {
             Some(reason) => format!("{} {reason}", self.status.as_u16()),
@@ -62,12 +63,12 @@ impl ResponseView<'_> {
         if text.is_empty() { status } else { format!("{status}: {text}") }
     }
 
-    /// The beginning of `text`, a part of the response, on one line and without secrets.
+    /// Returns the beginning of `text`, a part of the response, on one line and without secrets.
     pub fn excerpt(&self, text: &str) -> String {
         self.secrets.excerpt(text)
     }
 
-    /// The outcome by status alone, for statuses that the destination does not define differently.
+    /// Returns the outcome by status alone, for statuses that the destination does not define differently.
     pub fn by_status(&self) -> Outcome {
         match self.by_status_anywhere() {
             Outcome::Failed(Failure { kind: FailureKind::Misconfigured, reason, .. })
@@ -79,7 +80,7 @@ impl ResponseView<'_> {
         }
     }
 
-    /// The outcome by the status of a server whose address is not the sink's `url`.
+    /// Returns the outcome by the status of a server whose address is not the sink's `url`.
     pub fn by_status_anywhere(&self) -> Outcome {
         match self.status.as_u16() {
             200..=299 => Outcome::Delivered,
@@ -109,7 +110,7 @@ impl ResponseView<'_> {
         names(&SIZE) && !names(&PASSES)
     }
 
-    /// The event at `index` will never be accepted, and has the status of the response.
+    /// Returns the event at `index` will never be accepted, and has the status of the response.
     pub fn refusal(&self, index: usize, reason: String) -> RefusedEvent {
         RefusedEvent { index, status: self.status.as_u16().to_string(), reason }
     }
@@ -147,22 +148,22 @@ impl ResponseView<'_> {
         }
     }
 
-    /// The text for a response that [`is_html`](Self::is_html).
+    /// Returns the text for a response that [`is_html`](Self::is_html).
     pub fn html_reason(&self) -> String {
         format!("answers with a page ({}); check `url`", self.reason())
     }
 
-    /// The outcome of a success that `destination` would not give.
+    /// Returns the outcome of a success that `destination` would not give.
     pub fn unexpected(&self, destination: &str) -> Outcome {
         Outcome::misconfigured(not_from(destination, &self.reason()))
     }
 
-    /// The bytes may be sent again later, after `Retry-After`.
+    /// Returns the bytes may be sent again later, after `Retry-After`.
     pub fn retry_later(&self) -> Outcome {
         Outcome::Failed(Failure::transient_after(self.reason(), self.retry_after()))
     }
 
-    /// A redirect is not followed: it usually leads to a login page, which would answer 200.
+    /// Returns a redirect is not followed: it usually leads to a login page, which would answer 200.
     fn redirect(&self) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let target = location.and_then(|location| url::Url::parse(location).ok());
@@ -172,12 +173,12 @@ impl ResponseView<'_> {
     }
 }
 
-/// The text for a response that `destination` would not give. `reason` quotes the response.
+/// Returns the text for a response that `destination` would not give. `reason` quotes the response.
 pub(crate) fn not_from(destination: &str, reason: &str) -> String {
     format!("does not answer as {destination} does ({reason}); check `url`")
 }
 
-/// The first word of the outcome of a response, with the indices of a partial outcome.
+/// Returns the first word of the outcome of a response, with the indices of a partial outcome.
 #[cfg(test)]
 pub(crate) fn judged_by(
     judge: impl Fn(&ResponseView<'_>) -> Outcome,

@@ -33,7 +33,7 @@ pub(crate) fn path_segment(text: &str) -> String {
     utf8_percent_encode(text, UNCHANGED).to_string()
 }
 
-/// An id as a segment of a path: nothing in it has a meaning there.
+/// Returns an id as a segment of a path: nothing in it has a meaning there.
 pub(crate) fn id_segment(key: &str, text: &str, example: &str) -> Result<String, BuildError> {
     let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     if !text.bytes().all(is_of_id) || segment(key, text).is_err() {

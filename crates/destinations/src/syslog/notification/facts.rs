@@ -35,7 +35,7 @@ impl<'a> Members<'a> {
         Self { record: members, blocks }
     }
 
-    /// The value at `key`, or at `block.key`.
+    /// Returns the value at `key`, or at `block.key`.
     fn get(&self, path: &str) -> Value<'a> {
         let found = match path.split_once('.') {
             None => self.record.get(path),
@@ -83,23 +83,23 @@ impl<'a> Facts<'a> {
         Some(facts)
     }
 
-    /// The text of a scalar of the record itself; `None` if it is missing, empty or the word `null`.
+    /// Returns the text of a scalar of the record itself; `None` if it is missing, empty or the word `null`.
     fn text(&self, path: &str) -> Option<Cow<'a, str>> {
         text_of(self.members.get(path))
     }
 
-    /// The values at these paths of the record, then those of its threat.
+    /// Returns the values at these paths of the record, then those of its threat.
     fn values<'p>(&self, paths: &'p [&str]) -> impl Iterator<Item = Value<'a>> + use<'_, 'a, 'p> {
         let sources = [Some(&self.members), self.threat.as_ref()];
         sources.into_iter().flatten().flat_map(|members| paths.iter().map(|path| members.get(path)))
     }
 
-    /// The text of the first path that has one, of the record or else of its threat.
+    /// Returns the text of the first path that has one, of the record or else of its threat.
     pub fn first(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
         self.values(paths).find_map(text_of)
     }
 
-    /// The text of the first path that has one. Objects and lists are JSON.
+    /// Returns the text of the first path that has one. Objects and lists are JSON.
     pub fn first_or_json(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
         paths.iter().find_map(|path| {
             let value = self.members.get(path);
@@ -149,7 +149,7 @@ impl<'a> Facts<'a> {
         self.is_threat || types::is_detection(self.activity_type) || self.text("data.threatClassification").is_some()
     }
 
-    /// The endpoint's operating system, such as `Windows 11 Pro`.
+    /// Returns the endpoint's operating system, such as `Windows 11 Pro`.
     pub fn os(&self) -> Option<Cow<'a, str>> {
         let name = self.first(&[
             "agentRealtimeInfo.agentOsName",
@@ -175,13 +175,13 @@ impl<'a> Facts<'a> {
         ])
     }
 
-    /// The user who acted.
+    /// Returns the user who acted.
     pub fn actor(&self) -> Option<Cow<'a, str>> {
         let named = self.first(&["data.byUser", "data.username", "data.userName", "threatInfo.initiatingUsername"]);
         named.or_else(|| if types::is_about_a_user(self.activity_type) { self.text("description") } else { None })
     }
 
-    /// The user who was acted upon.
+    /// Returns the user who was acted upon.
     pub fn target(&self) -> Option<Cow<'a, str>> {
         self.text("data.byUser")?;
         self.first(&["data.username", "data.userName"])
@@ -217,7 +217,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The scope whose notification it is, as far as the record tells.
+    /// Returns the scope whose notification it is, as far as the record tells.
     pub fn scope(&self) -> Cow<'a, str> {
         Cow::Borrowed(match (self.site_id(), self.account_id()) {
             (Some(_), _) => "SITE",
@@ -238,7 +238,7 @@ impl<'a> Facts<'a> {
         self.first(&["data.newConfidenceLevel", "data.confidenceLevel", "threatInfo.confidenceLevel"])
     }
 
-    /// The threat's mitigation at the moment of the notification.
+    /// Returns the threat's mitigation at the moment of the notification.
     pub fn mitigation_status(&self) -> Option<Cow<'a, str>> {
         let known = match self.activity_type {
             19 | 4003 | 4108 | 4109 => Some("not_mitigated"),
@@ -260,7 +260,7 @@ impl<'a> Facts<'a> {
         known.map(Cow::Borrowed).or_else(of_threat)
     }
 
-    /// Whether the threat was stopped before it ran; `None` if that is not known.
+    /// Returns whether the threat was stopped before it ran; `None` if that is not known.
     pub fn is_preemptive(&self) -> Option<bool> {
         if types::is_detection(self.activity_type) {
             return Some(self.activity_type == types::BLOCKED);
@@ -285,7 +285,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// A hash in lower case; `None` if a text of this many digits is none.
+    /// Returns a hash in lower case; `None` if a text of this many digits is none.
     pub fn hash(&self, paths: &[&str], digits: usize) -> Option<Cow<'a, str>> {
         let is_hash = |text: &Cow<'_, str>| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let hash = self.values(paths).find_map(|value| text_of(value).filter(is_hash))?;
@@ -322,7 +322,7 @@ impl<'a> Facts<'a> {
         self.members.get("agentRealtimeInfo.networkInterfaces").elements()
     }
 
-    /// The endpoint's addresses: the first of IPv4, then those of IPv6, then the others. Readers want them so.
+    /// Returns the endpoint's addresses: the first of IPv4, then those of IPv6, then the others. Readers want them so.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let mut texts: Vec<Cow<'_, str>> = Vec::new();
         for interface in self.interfaces() {
@@ -348,7 +348,7 @@ impl<'a> Facts<'a> {
         [first, &six, others].concat()
     }
 
-    /// The hardware addresses of the endpoint, in lower case with colons.
+    /// Returns the hardware addresses of the endpoint, in lower case with colons.
     pub fn macs(&self) -> Vec<String> {
         let mut macs = Vec::new();
         for interface in self.interfaces() {
@@ -364,7 +364,7 @@ impl<'a> Facts<'a> {
         self.interfaces().find_map(|interface| interface.get("name").text())
     }
 
-    /// The keys of the engines that detected the threat.
+    /// Returns the keys of the engines that detected the threat.
     pub fn engines(&self) -> Option<Cow<'a, str>> {
         let name = |engine: Value<'a>| engine.get("key").text().or_else(|| engine.get("title").text());
         let engines = self.values(&["threatInfo.detectionEngines"]).flat_map(Value::elements);
@@ -372,14 +372,14 @@ impl<'a> Facts<'a> {
         if engines.is_empty() { None } else { Some(Cow::Owned(engines.join(","))) }
     }
 
-    /// The numbers of the threat's indicators, in ascending order.
+    /// Returns the numbers of the threat's indicators, in ascending order.
     pub fn indicators(&self) -> BTreeSet<u64> {
         let indicators = self.values(&["indicators"]).flat_map(Value::elements);
         let ids = indicators.flat_map(|indicator| indicator.get("ids").elements());
         ids.filter_map(|id| id.text()?.parse().ok()).collect()
     }
 
-    /// The category of the notification.
+    /// Returns the category of the notification.
     pub fn category(&self) -> Cow<'a, str> {
         Cow::Borrowed(match self.origin.dialect {
             Dialect::Cef => "SystemEvent",
@@ -388,12 +388,12 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The text of a scalar; `None` if it is missing, empty or the word `null`.
+/// Returns the text of a scalar; `None` if it is missing, empty or the word `null`.
 fn text_of(value: Value<'_>) -> Option<Cow<'_, str>> {
     value.text().filter(|text| text != "null" && !text.trim().is_empty())
 }
 
-/// A number without sign and leading zeros: a type is compared by its digits.
+/// Returns a number without sign and leading zeros: a type is compared by its digits.
 fn number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }

@@ -50,8 +50,8 @@ impl<'a> Notification<'a> {
         }
     }
 
-    /// The line without the header of syslog, in at most `room` bytes. A longer one is shortened, each text only as far
-    /// as necessary: first the free texts from the last to the first, then the name, then other words.
+    /// Returns the line without the header of syslog, in at most `room` bytes. A longer one is shortened, each text
+    /// only as far as necessary: first the free texts from the last to the first, then the name, then other words.
     ///
     /// # Errors
     /// The fewest bytes that it takes, if these are more.
@@ -210,8 +210,8 @@ fn cef_entries<'a>(facts: &Facts<'a>) -> Vec<Entry<'a>> {
     keys.iter().copied().chain(of_type(facts.activity_type)).filter_map(|key| entry(key, facts)).collect()
 }
 
-/// A reader takes away the part behind the product, whatever it is. Where there is no slot that is a key: then the
-/// vendor stands first, which is a constant.
+/// Returns a reader takes away the part behind the product, whatever it is. Where there is no slot that is a key: then
+/// the vendor stands first, which is a constant.
 fn cef2_entries<'a>(facts: &Facts<'a>, has_slot: bool) -> Vec<Entry<'a>> {
     let keys = KEYS.iter().chain(of_type(facts.activity_type)).chain(LAST);
     let mut entries: Vec<_> = keys.filter_map(|key| entry(key, facts)).collect();
@@ -221,7 +221,7 @@ fn cef2_entries<'a>(facts: &Facts<'a>, has_slot: bool) -> Vec<Entry<'a>> {
     entries
 }
 
-/// The keys that only some types have.
+/// Returns the keys that only some types have.
 fn of_type(activity_type: i64) -> impl Iterator<Item = &'static Key> {
     let of_type = OF_TYPES.iter().filter(move |(types, _)| types.iter().any(|types| types.contains(&activity_type)));
     of_type.flat_map(|(_, keys)| *keys)

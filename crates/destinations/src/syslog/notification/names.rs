@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::facts::Facts;
 
-/// The name: what readers compare it with, else the activity's own sentence.
+/// Returns the name: what readers compare it with, else the activity's own sentence.
 pub(super) fn of<'a>(facts: &Facts<'a>) -> Cow<'a, str> {
     compared(facts)
         .or_else(|| facts.first(&["primaryDescription"]))
@@ -54,7 +54,7 @@ fn with<'a>(name: &'static str, joint: &str, subject: Option<Cow<'a, str>>) -> C
     }
 }
 
-/// The user who was acted upon, with the e-mail address if it is known: `Jo Doe (jo@example.com)`.
+/// Returns the user who was acted upon, with the e-mail address if it is known: `Jo Doe (jo@example.com)`.
 fn account(facts: &Facts<'_>) -> Option<String> {
     let user = facts.target();
     match (user, facts.email()) {

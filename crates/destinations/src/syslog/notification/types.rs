@@ -20,7 +20,7 @@ pub(super) fn is_about_a_user(activity_type: i64) -> bool {
     matches!(activity_type, 23 | 24 | 25 | 37)
 }
 
-/// The category in which the console lists the notification, in capitals.
+/// Returns the category in which the console lists the notification, in capitals.
 pub(super) fn category(activity_type: i64) -> &'static str {
     match activity_type {
         2 | 18..=20 | 4003 | 4108 | 4109 | 4112 => "MALWARE",

@@ -44,8 +44,8 @@ impl FormerLedger {
         start..Hour::of(self.until).unwrap_or_default().max(start)
     }
 
-    /// Drops sums that are too old. Returns the bytes that have to be written to the journal before the checkpoint: all
-    /// sums.
+    /// Drops sums that are too old. Returns the bytes of all sums, which have to be written to the journal before the
+    /// checkpoint.
     pub fn take_appends(&mut self, current: &mut Ledger, now: Timestamp) -> Vec<Append> {
         let Self { ledger, .. } = self;
         ledger.forget_old_sums(now);

@@ -15,7 +15,7 @@ pub const MAX_UNSTORED: Duration = Duration::from_secs(20 * 60);
 pub struct Hour(pub u32);
 
 impl Hour {
-    /// Returns the hour of `time`; `None` if that is before 1970.
+    /// Returns the hour of `time`; `None` if `time` is before 1970.
     pub fn of(time: Timestamp) -> Option<Self> {
         u32::try_from(time.micros().div_euclid(MICROS)).ok().map(Self)
     }
@@ -43,10 +43,10 @@ impl Hour {
     }
 }
 
-/// Returns a text that says when and by which command `verify` delivers the records that are missing between `since`
-/// and `until`. `verify` compares whole hours, after they have settled (see `PullSettings::settles_after`) and the lane
-/// has stored a position past them. `file` is the pipeline's file, and `state_flags` are the flags of a command that
-/// uses the same state.
+/// Returns a text for the operator: when to run `verify`, and the command that delivers the records missing between
+/// `since` and `until`. `verify` compares whole hours. Before that, they have to settle (see
+/// `PullSettings::settles_after`), and the lane has to store a position past them. `file` is the pipeline's file, and
+/// `state_flags` are the flags of a command that uses the same state.
 pub fn repair_between(
     since: Timestamp,
     until: Timestamp,

@@ -53,14 +53,14 @@ impl HourSums {
         Some(self.older.append(newest.minus(1), entries::sums(&leaving), next_segment))
     }
 
-    /// Returns what [`Self::take_append`] does, but for all sums.
+    /// Moves all sums to the journal. Returns the bytes to write there before the checkpoint; `None` if there are none.
     pub fn take_all(&mut self, next_segment: &mut u64) -> Option<Append> {
         let sums = std::mem::take(&mut self.recent);
         let newest = *sums.keys().next_back()?;
         Some(self.older.append(newest, entries::sums(&sums), next_segment))
     }
 
-    /// Returns the sums of `hours`, those in the journal of `key` included.
+    /// Returns the sums of `hours`, including sums in the journal of `key`.
     ///
     /// # Errors
     /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.

@@ -1,8 +1,8 @@
 //! The ledger of the records that a lane has accounted for, to compare with the console.
 //!
 //! A ledger is stored in the same write as its checkpoint: a lane that returns to a checkpoint returns to the ledger of
-//! that moment. It sums up records by their hour of creation (count and xor of their identities, for 90 days), and
-//! keeps the identities of the last 48 hours.
+//! that moment. It sums up records by their hour of creation: count and xor of their identities, for 90 days. It keeps
+//! the identities of the last 48 hours.
 //!
 //! The ledger's part of a checkpoint stays small, however busy and however old the lane is. If the store has journals,
 //! older sums and all but the last few identities go there, and the checkpoint says how far the journal counts. The
@@ -154,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// Sums up the records that are delivered from now on, if an earlier release did not. No record created after
+    /// Sums up deliveries from now on, if the ledger is from an earlier release that did not. No record created after
     /// `newest` has been accounted for.
     pub fn sum_deliveries(&mut self, newest: Timestamp) {
         if self.has_journals() {
@@ -183,7 +183,7 @@ impl Ledger {
         self.recent.extend(hour.map(|hour| (hour, key)));
     }
 
-    /// The hours before this one are counted by the day.
+    /// Returns the hour before which hours are counted by the day.
     pub fn days_until(&self) -> Hour {
         self.days_until
     }
@@ -193,13 +193,12 @@ impl Ledger {
         !(self.sums.is_empty() && self.days.is_empty())
     }
 
-    /// Returns the number of the next segment. The other parts of the lane's journal get the numbers of their segments
-    /// here too.
+    /// Returns the number of the next segment. Other parts of the lane's journal number their segments from here too.
     pub fn next_segment(&mut self) -> &mut u64 {
         &mut self.next_segment
     }
 
-    /// Adds segments of the lane's journal to those that are to be removed. No checkpoint refers to them any more.
+    /// Marks segments of the lane's journal for removal. No checkpoint refers to them any more.
     pub fn release(&mut self, segments: impl IntoIterator<Item = u64>) {
         self.released.extend(segments);
     }

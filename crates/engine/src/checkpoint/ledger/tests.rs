@@ -156,7 +156,7 @@ async fn the_totals_of_two_ledgers_add_up() {
     assert_eq!((both.sums[&hour], both.identities[&hour].len()), (sum, 5));
 }
 
-/// A missing record is detected even if there is another record instead.
+/// A missing record is detected even if another record is in its place.
 #[test]
 fn a_sum_identifies_its_records() {
     let sum_of = |numbers: &[u64]| {
@@ -212,7 +212,7 @@ async fn sums_are_read_without_identities() {
     assert!(ledger.totals(&store, &lane(), Hour(0)..Hour(0)).await.is_ok(), "no hour has an identity");
 }
 
-/// One more than the limit moves them to the journal.
+/// One sum, or one identity, above the limit moves sums or identities to the journal.
 #[test]
 fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
     let mut ledger = Ledger::begin(ago(24 * 60), String::new(), true);
@@ -238,7 +238,7 @@ fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
     assert!(ledger.recent.is_empty());
 }
 
-/// A repair would deliver the identities of a segment again that is released too early.
+/// If a segment were released too early, a repair would deliver its records again.
 #[test]
 fn a_segment_stays_for_as_long_as_an_hour_in_it_is_kept() {
     let mut ledger = Ledger::begin(ago(100), String::new(), true);

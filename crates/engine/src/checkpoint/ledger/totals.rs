@@ -35,7 +35,7 @@ impl LedgerTotals {
 }
 
 impl Ledger {
-    /// Returns the sums of `hours`, those in the journal of `key` included, without identities.
+    /// Returns the sums of `hours`, including sums in the journal of `key`, but no identities.
     ///
     /// # Errors
     /// As [`Self::totals`].
@@ -58,7 +58,7 @@ impl Ledger {
         Ok(totals)
     }
 
-    /// Returns the totals of `hours`, those in the journal of `key` included. A busy lane may have 256 MiB of
+    /// Returns the totals of `hours`, including totals in the journal of `key`. A busy lane may have 256 MiB of
     /// identities.
     ///
     /// # Errors

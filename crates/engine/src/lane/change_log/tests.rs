@@ -94,7 +94,7 @@ impl Lane {
         format!("acme/{}/siem", self.stream).parse().unwrap()
     }
 
-    /// Returns an id as consoles make them: the milliseconds, and 22 bits more.
+    /// Returns an id as consoles make them: the milliseconds, and 22 more bits.
     fn id(&mut self, created: Timestamp) -> u64 {
         (u64::try_from(created.millis()).unwrap() - 1_288_834_974_657) << 22 | self.random.u64(..1 << 22)
     }
@@ -121,8 +121,8 @@ impl Lane {
         self.batches += 1;
     }
 
-    /// Settles a batch that a transactional sink commits in two parts, as `lane/send.rs` does. A kill after either
-    /// finds what was committed.
+    /// Settles a batch that a transactional sink commits in two parts, as `lane/send.rs` does. A lane that is killed
+    /// after either part finds what was committed.
     async fn commit_in_two(&mut self, context: PollContext, records: &[RecordKey], at: Timestamp) {
         let begun = self.journal_change(at);
         let before = self.checkpoint.clone();
@@ -169,7 +169,7 @@ impl Lane {
         std::mem::take(&mut *self.store.bytes.lock()) / std::mem::take(&mut self.batches).max(1)
     }
 
-    /// Stores the checkpoint once more, and looks whether it comes back as it is.
+    /// Stores the checkpoint once more, and checks that it reads back unchanged. Returns [`Self::bytes_a_batch`].
     async fn stored_bytes_a_batch(&mut self, at: Timestamp) -> u64 {
         self.store(at).await;
         self.assert_stored().await;
@@ -221,7 +221,7 @@ async fn a_busy_lane_writes_what_is_new() {
     assert!(kept < 100 << 20, "{kept} bytes of journal");
 }
 
-/// A hundred thousand agents, first all of them and then those that changed.
+/// A hundred thousand agents: first all agents, and then agents that changed.
 #[tokio::test]
 async fn a_lane_of_many_agents_writes_what_is_new() {
     let mut lane = Lane::new(&PullSettings::of(Stream::Agents), Timestamp::default());
@@ -280,7 +280,7 @@ async fn a_journal_of_what_the_position_has_forgotten_does_not_grow() {
     assert!(kept < 2 * MIN_BYTES as usize, "{kept} bytes of journal");
 }
 
-/// A hundred thousand alerts of seven days; then new ones and changes of these.
+/// A hundred thousand alerts of seven days; then new alerts, and changes of the first ones.
 #[tokio::test]
 async fn a_lane_with_a_week_of_alerts_writes_what_is_new() {
     let mut lane = Lane::new(&PullSettings::of(Stream::Alerts), now().minus(7 * DAY));
@@ -388,7 +388,7 @@ async fn an_alert_that_changes_twice_between_two_writes_is_stored_as_it_was_last
     lane.assert_stored().await;
 }
 
-/// A lane with a damaged journal would deliver again the records that it does not know any more.
+/// If a lane accepted a damaged journal, it would deliver again the records that it does not know any more.
 #[tokio::test]
 async fn a_damaged_journal_is_refused_and_one_that_is_longer_is_not() {
     let mut lane = Lane::new(&PullSettings::of(Stream::Alerts), now());

@@ -128,7 +128,7 @@ async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() 
     assert_eq!(saved(&store).len(), 2);
 }
 
-/// Only a run that ends is refused: a worker tries until an operator has mended the store.
+/// Only a run with `once` ends after refusals: a worker tries until an operator has mended the store.
 #[tokio::test(start_paused = true)]
 async fn a_store_has_refused_after_three_refusals_in_a_row() {
     let denied =
@@ -248,7 +248,7 @@ async fn a_transactional_sink_gets_what_no_delivery_has_committed() {
     }
 }
 
-/// The lane depends on the sink, and the page shows what it depends on.
+/// The lane depends on the sink, so its state shows the failure of the sink.
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     let (_, mut writer, mut checkpoint) = new_writer([full()], Duration::ZERO);

@@ -9,7 +9,7 @@ use crate::lane::lane_of_tests::{key, lane};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A lane whose sink has settled seven events that are not stored yet, and which has five records in flight.
+/// Returns a lane whose sink has settled seven events that are not stored yet, and which has five records in flight.
 async fn with_unstored_events(store: &Arc<MemoryStore>) -> (RunningLane, Box<OpenLane>) {
     let mut running =
         RunningLane { lane: Box::new(lane(store.clone())), stop: CancellationToken::new(), reopenings: None };
@@ -26,7 +26,7 @@ fn stored(store: &MemoryStore) -> u64 {
     LaneCheckpoint::decode(&store.checkpoints()[&key()]).unwrap().settled
 }
 
-/// The pause may be long. A kill would repeat what was settled, and the records in flight are in no memory any more.
+/// The pause may be long. A kill would repeat settled events, and the records in flight are in no memory any more.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() {
     for (side, failure) in [
@@ -44,7 +44,7 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
     }
 }
 
-/// The store accepts something again. That was no failure of the sink, so nothing is left to wait for.
+/// The store accepts writes again. The sink did not fail, so the lane has nothing left to wait for.
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored() {
     let store = Arc::<MemoryStore>::default();

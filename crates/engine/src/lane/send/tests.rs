@@ -13,7 +13,7 @@ fn start() -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000)
 }
 
-/// The checkpoint of a lane of activities that begins an hour before `start`.
+/// Returns the checkpoint of a lane of activities that begins an hour before `start`.
 fn new_checkpoint(journals: bool) -> LaneCheckpoint {
     let mut position = SourcePosition::starting_at(start().minus(Duration::from_secs(3600)));
     position.add_passes(&PullSettings::of(Stream::Activities).passes());
@@ -22,7 +22,7 @@ fn new_checkpoint(journals: bool) -> LaneCheckpoint {
     LaneCheckpoint::begin("console.example".into(), "".into(), "1h".into(), since_resolved, position, ledger)
 }
 
-/// A batch of activities of these times, with ids from 1 on.
+/// Returns a batch of activities of these times, with ids from 1 on.
 fn pending_batch(times: &[Timestamp]) -> PendingBatch {
     let mut batch = Batch::new(Stream::Activities);
     let record_keys = (1..).zip(times).map(|(id, time)| {
@@ -49,7 +49,7 @@ fn transaction_checkpoint(
     TransactionCheckpoint { before, journal, passes, pending: pending.clone(), now }
 }
 
-/// A sink that commits the checkpoint with the events gets the one that is true once it has accepted them.
+/// A sink that commits the checkpoint with the events gets the checkpoint that counts once the events are accepted.
 #[test]
 fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more() {
     let passes = PullSettings::of(Stream::Activities).passes();
@@ -77,7 +77,7 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
     assert_eq!(before, unchanged);
 }
 
-/// A later part begins from the same state, and may need what an earlier one no longer needs.
+/// Each part begins from the same state: a later part may need a segment that an earlier part no longer needs.
 #[test]
 fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
     let passes = PullSettings::of(Stream::Activities).passes();

@@ -55,29 +55,29 @@ pub enum Inconclusive {
 /// Reads one lane's events back from their destination.
 #[async_trait]
 pub trait Lookup: Send + Sync + Debug {
-    /// Returns a text for people about the target: its name, where it is, and by what it is asked.
+    /// Returns a text for the operator about the target: its name, its place, and the means by which it is asked.
     fn target_text(&self) -> String;
 
-    /// Returns the maximum number of identities of one question.
+    /// Returns the maximum number of identities in one question.
     fn max_identities_per_query(&self) -> usize;
 
     /// Returns how long an acknowledged event may take to be found.
     fn visible_after(&self) -> Duration;
 
-    /// Returns the time of the copy that the answers are from. Later answers are the same. `None` if each answer is of
-    /// its own time.
+    /// Returns the time of the copy that the answers are from. Later answers are the same. Returns `None` if each
+    /// answer is from the time at which it was asked for.
     fn as_of(&self) -> Option<Timestamp> {
         None
     }
 
-    /// Returns whether the answers are of a list that somebody else has asked for. Nothing says that such a list is
-    /// whole.
+    /// Returns whether the answers are from a list that the operator provides. Nothing shows whether such a list is
+    /// complete.
     fn is_given(&self) -> bool {
         false
     }
 
-    /// Returns since when the destination has the events that it got. A copy that makes no progress for as long as
-    /// `patience` is given up.
+    /// Returns the time since which the destination has kept the events that it received. Gives up a copy that makes no
+    /// progress for `patience`.
     ///
     /// # Errors
     /// If the answer proves nothing, or the destination may answer later.
@@ -85,7 +85,7 @@ pub trait Lookup: Send + Sync + Debug {
         Ok(Retention::Unknown)
     }
 
-    /// Takes another copy, if the answers are of a copy.
+    /// Makes a new copy, if the answers are from a copy.
     ///
     /// # Errors
     /// If no copy can be read. The former copy stays then.
@@ -100,8 +100,7 @@ pub trait Lookup: Send + Sync + Debug {
     /// may answer later, and [`Inconclusive::NoProof`] otherwise.
     async fn occurrences(&self, identities: &[Identity]) -> Result<Vec<u32>, Inconclusive>;
 
-    /// Returns the maximum number of events of one list; 0 if the destination does not list what it has by the event's
-    /// own time.
+    /// Returns the maximum number of events of one list; 0 if the destination cannot list events by their own time.
     fn max_listed(&self) -> usize {
         0
     }
@@ -122,7 +121,7 @@ pub trait Lookup: Send + Sync + Debug {
         Ok(())
     }
 
-    /// Returns where each of `identities` is that is outside the target; `None` if that cannot be seen.
+    /// Returns the place of each of `identities` that is outside the target; `None` if no such place can be seen.
     ///
     /// # Errors
     /// As [`Self::occurrences`].

@@ -54,6 +54,8 @@ impl IdentitySorter {
         Self { files: Vec::new(), open: Vec::new(), in_memory }
     }
 
+    /// Adds an identity.
+    ///
     /// # Errors
     /// If a temporary file cannot be written.
     pub fn add(&mut self, identity: Identity) -> io::Result<()> {
@@ -73,6 +75,8 @@ impl IdentitySorter {
         Ok(())
     }
 
+    /// Sorts all added identities, and counts their copies.
+    ///
     /// # Errors
     /// If a temporary file cannot be read or written.
     pub fn finish(mut self) -> io::Result<SortedIdentities> {
@@ -116,7 +120,7 @@ impl SortedIdentities {
         self.distinct
     }
 
-    /// Returns how often each of `identities` occurs. They must be sorted.
+    /// Returns how often each of `identities` occurs. `identities` must be sorted.
     ///
     /// # Errors
     /// If the temporary file cannot be read.

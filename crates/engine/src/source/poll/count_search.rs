@@ -1,5 +1,5 @@
-//! Asks the console by count where it has records that a poll does not know: those that came late, and those that a
-//! list did not show.
+//! Asks the console by count where it has records that a poll does not know. Such records came late, or a list did not
+//! show them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) struct KnownRecords<'a> {
     pub returned: Option<&'a Returned>,
 }
 
-/// Counts intervals of the time, and halves those that have more records than are known.
+/// Counts intervals of the time, and halves intervals that have more records than are known.
 #[derive(Debug)]
 pub(super) struct CountSearch {
     /// Intervals to be counted, the next one last.
@@ -66,7 +66,7 @@ impl KnownRecords<'_> {
 }
 
 impl CountSearch {
-    /// Counts `whole` in at most `max_intervals` intervals, the newest ones.
+    /// Plans to count `whole` in at most `max_intervals` intervals, the newest ones.
     pub fn of(whole: TimeRange, likely: TimeRange, max_intervals: usize, known: &KnownRecords<'_>) -> Self {
         let mut search = Self { likely, ..Self::nothing() };
         search.divide(whole, max_intervals, known);
@@ -87,7 +87,7 @@ impl CountSearch {
         }
     }
 
-    /// The next interval to be counted: its records from its beginning to before its end.
+    /// Returns the next interval to count: its beginning is included, its end is not.
     pub fn question(&self) -> Option<TimeRange> {
         self.suspects.last().or(self.intervals.last()).copied()
     }
@@ -123,7 +123,7 @@ impl CountSearch {
         count == 0 && known > 0
     }
 
-    /// Ends the counts. Suspects are read without one.
+    /// Ends the counts. Suspects are read without a count.
     fn end(&mut self) {
         self.intervals.clear();
         self.missing.append(&mut self.suspects);

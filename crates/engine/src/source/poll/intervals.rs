@@ -39,8 +39,8 @@ const EARLY_END_TRIES: u32 = 3;
 /// Largest disorder of a list: a record may come after one whose time is this much later.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The intervals that a poll reads, in ascending order. The next interval begins when the list of the current one has
-/// shown all records, or when asking again has shown none of those that the console counts.
+/// The intervals that a poll reads, in ascending order. The next interval begins when the list of the current interval
+/// has shown all records. It also begins when asking again has shown none of the records that the console counts.
 #[derive(Debug)]
 pub(super) struct Intervals {
     current: Interval,
@@ -194,9 +194,9 @@ impl Intervals {
         self.counted(search, selection, progress)
     }
 
-    /// Decides how to go on after a count. If the console counts more records than are known, the poll asks for these
-    /// again. If the count says nothing, the poll asks for what comes after the last record of the list. Time that
-    /// stays open is read once more anyway.
+    /// Decides how to go on after a count. If the console counts more records than are known, the poll asks for the
+    /// missing records again. If the count says nothing, the poll asks for what comes after the last record of the
+    /// list. Time that stays open is read once more anyway.
     pub fn counted(&mut self, search: CountSearch, selection: &Selection, progress: &Progress) -> AfterList {
         if search.question().is_some() {
             return AfterList::Count(search);
@@ -225,8 +225,7 @@ impl Intervals {
     }
 
     /// Returns the range of the current interval of which the poll remembers all records, in whole seconds. The last
-    /// records before the poll's start are left out: they become visible at this moment, and the next poll looks for
-    /// them.
+    /// records before the poll's start are left out: they are just becoming visible, and the next poll looks for them.
     fn comparable(&self, selection: &Selection) -> TimeRange {
         let TimeRange { from, to } = self.current.range;
         let settled_until = selection.context.start.minus(selection.pass().newest_interval());
@@ -253,15 +252,15 @@ impl Intervals {
 }
 
 impl Interval {
-    /// Returns an interval that is read first.
+    /// Returns an interval that was not read before.
     fn of(range: TimeRange) -> Self {
         Self { range, is_long: false, reread: None }
     }
 }
 
 impl Reread {
-    /// Returns whether a list of several pages has shown no record after the missing ones. Such a list is no proof that
-    /// the console does not show these. After a few tries, the list counts.
+    /// Returns whether a list of several pages has shown no record after the missing ones. Such a list does not prove
+    /// that the console hides the missing records. After a few tries, the list counts.
     fn may_have_ended_early(&self, progress: &Progress) -> bool {
         let went_past = progress.ordered && progress.newest >= self.missing_until;
         self.early_ends < EARLY_END_TRIES && !went_past

@@ -112,7 +112,8 @@ enum Phase {
 
 impl Poll {
     /// Returns a poll of the stream's `pass`-th pass. It starts at `start` by the console's clock and continues
-    /// `position`, of which it keeps what concerns this pass. `learned` is what earlier polls know of the console.
+    /// `position`, of which it keeps what concerns this pass. `habits` is what earlier polls have learned about the
+    /// console.
     ///
     /// # Errors
     /// If nothing is due.
@@ -153,18 +154,18 @@ impl Poll {
         Ok(poll)
     }
 
-    /// Returns what the next poll has to know of the console.
+    /// Returns what the next poll has to know about the console.
     pub(crate) fn habits(&self) -> ConsoleHabits {
         let miscounted_at = self.intervals.has_wrong_counts().then_some(self.selection.context.start);
         ConsoleHabits { miscounted_at: miscounted_at.or(self.habits.miscounted_at), ..self.habits }
     }
 
-    /// Skips the records that are not wanted.
+    /// Makes the poll skip records that are not `wanted`.
     pub fn set_filter(&mut self, wanted: RecordFilter) {
         self.selection.wanted = Some(wanted);
     }
 
-    /// Tells `observed` of every record that the console shows.
+    /// Makes the poll report to `observed` every record that the console shows.
     pub(crate) fn observe(&mut self, mut observed: ObservedRecords) {
         if self.selection.context.pass == 0 {
             observed.resume(&self.selection.baseline.pass_position);
@@ -177,12 +178,13 @@ impl Poll {
         self.selection.observed.take()
     }
 
-    /// Number of returned records that the console may show again. It grows with the records that are read.
+    /// Returns the number of returned records that the console may show again. It grows with the records that are read.
     pub fn returned_count(&self) -> usize {
         self.selection.returned.len()
     }
 
-    /// Number of cursors and of records outside of the window that the poll remembers and the lane's position does not.
+    /// Returns the number of cursors, and of records outside of the window, that only the poll remembers. The lane's
+    /// position does not.
     pub(crate) fn remembered_apart(&self) -> usize {
         self.pager.followed_count() + self.selection.unasked
     }
@@ -218,7 +220,7 @@ impl Poll {
         Action::Ask(request.after(if has_pause { PAUSE_BETWEEN_PAGES } else { Duration::ZERO }))
     }
 
-    /// The page of the event that says that a snapshot is complete. The poll ends with it.
+    /// Returns the page with the event that says that a snapshot is complete, and ends the poll.
     fn mark_complete(&mut self, snapshot: Snapshot) -> PulledPage {
         self.phase = Phase::Done(PollEnd::Complete);
         let mut page = PulledPage { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
@@ -226,8 +228,8 @@ impl Poll {
         page
     }
 
-    /// Accepts the answer to the request that [`Self::next_action`] gave. `now` is the later one of the console's clock
-    /// and the local one. Pass in an answer that is too large only if less cannot be requested: then a single record is
+    /// Accepts the answer to the request that [`Self::next_action`] gave. `now` is the later of the console's time and
+    /// the local time. Pass in an answer that is too large only if less cannot be requested: then a single record is
     /// too large.
     ///
     /// # Errors
@@ -271,7 +273,7 @@ impl Poll {
         Ok(())
     }
 
-    /// Asks for the counts of the open time, and begins to read once nothing is left to be counted.
+    /// Asks for the next count of the open time, or begins to read if nothing is left to count.
     fn find_late(&mut self, tail: Tail) {
         if tail.search.question().is_some() {
             self.phase = Phase::FindingLate(tail);
@@ -378,8 +380,8 @@ impl Poll {
         Ok(())
     }
 
-    /// Goes on behind the end of a list: to the next list of a window of findings, or to what the interval's end asks
-    /// for.
+    /// Goes on after the end of a list. The next step is the next list of a window of findings, or depends on how the
+    /// interval ended.
     fn next_list(&mut self) {
         if self.scan.as_mut().is_some_and(FindingsScan::advance) {
             self.selection.returned.next_list();
@@ -420,7 +422,7 @@ impl Poll {
         if is_usual { Ok(()) } else { Err(ConsoleError::transient("the console answered 200 with `data: null`")) }
     }
 
-    /// Hands on the new records of a page. With `follows` the page belongs to the walk, and the next one comes after
+    /// Hands on the new records of a page. With `follows`, the page belongs to the walk, and the next page comes after
     /// it.
     fn accept_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
         let mut page = PulledPage { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
@@ -472,9 +474,9 @@ impl Poll {
         }
     }
 
-    /// Decides how to go on if this may be the end of the list, or not. If this walk found anything new there may be
-    /// more, and another walk from where it got to shows that. After a walk that found nothing the console is asked for
-    /// a count.
+    /// Decides how to go on if this may be the end of the list, or not. If this walk found anything new, there may be
+    /// more, and another walk from where it got to shows that. After a walk that found nothing, the poll asks for a
+    /// count.
     fn check_end(&mut self) {
         if self.pager.may_find_more() {
             self.restart();
@@ -508,14 +510,14 @@ impl Poll {
         self.apply_step(after, now)
     }
 
-    /// Accepts the answer to the second request for the record that is stepped over. The beginning of the record is all
-    /// that fits.
+    /// Accepts the answer to the second request for the record that is stepped over. Only the beginning of the record
+    /// fits.
     fn oversized_confirmed(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
         self.apply_step(record.confirmed(answer), now)
     }
 
-    /// Goes on stepping over a record, or ends that.
+    /// Takes the next step over a record, or goes on after it.
     fn apply_step(&mut self, after: AfterAnswer, now: Timestamp) -> Result<(), ConsoleError> {
         match after {
             AfterAnswer::Ask(record) => self.phase = Phase::SteppingOver(record),
@@ -559,7 +561,7 @@ impl Poll {
         self.phase = Phase::SteppingOver(OversizedRecord::Searching { at: 0, wanted });
     }
 
-    /// Accepts the page of one alert that is too large, which came again with only its id and times.
+    /// Accepts the page of one alert that is too large. This page has only the alert's id and times.
     fn alert_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let phase = mem::replace(&mut self.phase, Phase::Paging);
         let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
@@ -572,7 +574,7 @@ impl Poll {
         Ok(())
     }
 
-    /// The page of a record of which only the beginning was read. `brief` identifies the record.
+    /// Returns the page of a record of which only the beginning was read. `brief` identifies the record.
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> PulledPage {
         let mut page = PulledPage { body: beginning.clone(), is_truncated: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
@@ -589,7 +591,7 @@ impl Poll {
     }
 }
 
-/// Returns an answer that should be small. One that is not is a failure that may pass.
+/// Returns an answer that should be small. If it is too large, that is a transient failure.
 fn small(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(cut) => ConsoleError::transient(cut.to_string()),

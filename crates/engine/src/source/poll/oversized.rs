@@ -1,10 +1,10 @@
 //! Stepping over a record that alone is larger than the memory budget allows.
 //!
 //! The cursor comes after the record in an answer, so cursors lead no further. A search begins at the time that was
-//! read last (findings have no times: at the beginning of their list) and goes record by record with `skip` until it
-//! meets the record. The page after it has a cursor again. The list may move in the meantime, so the record must still
-//! be in its place when that page has come; otherwise the poll begins another pager, and keys tell what was returned
-//! before.
+//! read last; for findings, which have no times, at the beginning of their list. It goes record by record with `skip`
+//! until it meets the record. The page after it has a cursor again. The list may move in the meantime, so the record
+//! must still be in its place when that page has come. Otherwise the poll begins another pager, and keys tell what was
+//! returned before.
 //!
 //! Unified alerts cannot be skipped, but they can be asked for in part: the same page with only ids and times has the
 //! cursor.
@@ -136,8 +136,8 @@ impl OversizedRecord {
 }
 
 impl Met {
-    /// Returns how the search goes on. `is_new` is set if this poll had not handed the record on before, nor the lane
-    /// settled it.
+    /// Returns how the search goes on. `is_new` is set if this poll had not handed the record on before, and the lane
+    /// had not settled it.
     pub fn next_step(self, is_new: bool) -> OversizedRecord {
         let Self { at, beginning, wanted, .. } = self;
         match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
@@ -149,7 +149,7 @@ impl Met {
     }
 }
 
-/// The answer to a request for a unified alert in part.
+/// Turns an answer that is too large into a transient failure: the request asked only for a part of a unified alert.
 pub(super) fn in_part(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(_) => ConsoleError::transient(
@@ -159,7 +159,7 @@ pub(super) fn in_part(answer: Answer) -> Answer {
     })
 }
 
-/// The alert that begins like this, in part.
+/// Returns the part of an alert in `page`. Fails if it is not the alert that starts with `beginning`.
 pub(super) fn brief_alert<'a>(
     stream: Stream,
     page: &record::Page<'a>,
@@ -185,14 +185,14 @@ fn listed(cut: &TruncatedBody) -> Bytes {
     first_record(&cut.beginning, b"\"data\"")
 }
 
-/// Returns the first record of an answer, as much as there is of it. The record comes after `key`.
+/// Returns the first record of an answer, as far as the answer has it. The record comes after `key`.
 fn first_record(answer: &Bytes, key: &[u8]) -> Bytes {
     let after = memchr::memmem::find(answer, key).map_or(0, |at| at + key.len());
     let open = answer[after..].iter().position(|byte| *byte == b'{').map_or(answer.len(), |at| after + at);
     answer.slice(open..)
 }
 
-/// Returns whether two beginnings are of the same record. Their lengths may differ, as the frames before them may.
+/// Returns whether two beginnings are of the same record. Their lengths may differ, since the frames before them may.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let shared = one.len().min(other.len());
     shared > 0 && one[..shared] == other[..shared]
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(first(""), "");
     }
 
-    /// A list that moved shows another record in the same place: stepping over that one would lose it.
+    /// A list that moved shows another record in the same place: stepping over the other record would lose it.
     #[test]
     fn a_record_is_known_by_its_beginning_and_an_alert_by_its_id() {
         let record = br#"{"id":"17","name":"aaaaaa"#;
@@ -259,8 +259,8 @@ mod tests {
         assert!(matches!(behind.met(&cut), AfterAnswer::SearchNearer { wanted: again, .. } if again == wanted));
     }
 
-    /// A known record is passed over while another is searched for. A walk from here would meet that one, search for
-    /// it, and begin again.
+    /// The poll passes over a known record while it searches for another. A walk from here would meet the wanted
+    /// record, search for it, and begin again.
     #[test]
     fn a_record_that_is_met_is_stepped_over_if_it_is_new_or_the_wanted_one() {
         let record = |id| Bytes::from(format!(r#"{{"id":"{id}","name":"aaaaaa"#));

@@ -67,7 +67,8 @@ pub enum NotDue {
 }
 
 impl Plan {
-    /// The poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues `position`.
+    /// Plans the poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues
+    /// `position`.
     ///
     /// # Errors
     /// If nothing is due.
@@ -93,8 +94,8 @@ impl Plan {
     }
 }
 
-/// Returns whether a count of an interval says how many records the lane has to know of it. It does not if a record
-/// changes without a new time, if versions are counted that are not sent, for findings, and for snapshots.
+/// Returns whether a count of an interval tells how many records the lane has to know there. It does not for findings
+/// and snapshots, if a record changes without a new time, or if versions are counted that are not sent.
 fn is_counted(pull: &PullSettings, pass: &Pass) -> bool {
     let is_of_records = matches!(pass.kind, PassKind::New | PassKind::ByCreation) && pull.is_ordered();
     is_of_records && pass.keys == PassKeys::Versions && !pull.drops_unchanged()

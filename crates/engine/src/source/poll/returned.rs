@@ -92,7 +92,7 @@ impl Returned {
         }
     }
 
-    /// Returns the seconds from `from` to before `to` and the number of records of each, if each version counts as a
+    /// Returns the seconds from `from` to before `to`, with the number of records of each, if each version counts as a
     /// record.
     pub fn counts_between(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, usize)> {
         let seconds = if let Self::Versions(seconds) = self { Some(seconds.counts_between(from, to)) } else { None };
@@ -109,7 +109,7 @@ impl Returned {
 }
 
 impl ReturnedFindings {
-    /// Adds a finding. Findings are listed in the order of their ids, so that the largest one stands for those for
+    /// Adds a finding. Findings are listed in the order of their ids, so the largest id stands for the findings for
     /// which there is no room.
     fn add(&mut self, id: u64, version: u64) -> Before {
         if let Some(returned) = self.versions.get(&id) {

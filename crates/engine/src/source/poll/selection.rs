@@ -129,12 +129,13 @@ impl Selection {
         &self.pass
     }
 
-    /// Start of the pass's last complete poll.
+    /// Returns the start of the pass's last complete poll.
     pub fn complete(&self) -> Option<Timestamp> {
         self.baseline.pass_position.complete
     }
 
-    /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already.
+    /// Adds a record to `page` if it is new. Otherwise counts it as skipped or requeued. The caller has counted it as
+    /// pulled.
     pub fn classify(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut PulledPage) -> Sighting {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass.by {
@@ -163,8 +164,8 @@ impl Selection {
                 self.decide(&facts, &record_key, identity, order, known)
             }
         };
-        // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
-        // how far the poll has read.
+        // A record that was listed already may change, and have a time after the end of the window. Such a time says
+        // nothing of how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
         is_first |= matches!(decision, Decision::Return(_) | Decision::Exclude(_));
         let shown = Sighting { order, version: record_key.version, is_first };
@@ -198,8 +199,8 @@ impl Selection {
         shown
     }
 
-    /// Returns what the lane knew of a record when the poll began. An error is the reason to skip the record, whatever
-    /// its content. `order` is the record's time in the order of the poll.
+    /// Returns what the lane knew about a record when the poll began. An error is the reason to skip the record,
+    /// whatever its content. `order` is the record's time in the order of the poll.
     fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<KnownState, SkipReason> {
         if self.pull.window.is_some_and(|window| !window.holds(order)) {
             return Err(SkipReason::Filtered);
@@ -210,21 +211,21 @@ impl Selection {
         }
     }
 
-    /// Remembers that a settled record was shown. Returns false if the record was shown before, or if no count is
-    /// compared with it.
+    /// Remembers that a settled record was shown. Returns false if it was shown before, or if no count is compared with
+    /// it.
     fn show_again(&mut self, key: &RecordKey, order: Option<Timestamp>) -> bool {
         let is_compared = order.is_some() && matches!(self.returned, Returned::Versions(_));
         is_compared && self.shown_again.remember(self.pass.order_time(key).seconds(), key.version, None)
     }
 
-    /// A hash of the record's content, if its versions may differ in nothing of interest.
+    /// Returns a hash of the record's content without volatile keys; `None` if contents are not compared.
     fn content(&self, record: &[u8]) -> Option<u64> {
         let is_compared = self.pull.drops_unchanged();
         is_compared.then(|| stable_fields_hash(record, self.pull.volatile()) & CONTENT_HASH)
     }
 
-    /// Decides what to do with a record that the lane had not settled, and remembers one that is returned. `order` is
-    /// its time in the order of the poll, and `known` what the lane knew of it.
+    /// Decides what to do with a record that the lane had not settled, and remembers a record that is returned. `order`
+    /// is the record's time in the order of the poll, and `known` is what the lane knew about it.
     fn decide(
         &mut self,
         facts: &Facts<'_>,
@@ -278,8 +279,9 @@ impl Selection {
         let version = if is_constant { id } else { identity.key() };
         let start = self.context.start;
         let time = if !self.pull.is_ordered() {
-            // The list may show a change that came after the start, and the next window but one asks for it again: the
-            // later of two clocks counts, since one may be behind, but not without limit, since one may be years ahead.
+            // The list may show a change that came after the start, and the next window but one asks for it again. The
+            // later of two clocks counts, since one may be behind. It does not count without limit, since one may be
+            // years ahead.
             now.min(start.plus(MAX_LAG)).max(start)
         } else {
             // A record without a time of its own is kept as long as can be.
@@ -313,12 +315,12 @@ impl Selection {
         }
     }
 
-    /// Counts records that the console counts and does not show.
+    /// Counts records that the console counts but does not show.
     pub fn count_not_shown(&self, records: u64) {
         self.meter.metrics.add_rare(RareCount::NotShown, records);
     }
 
-    /// Counts a time of which the console has shown records and counts none.
+    /// Counts an interval with known records for which the console counts none.
     pub fn count_vanished(&self) {
         self.meter.metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
     }
@@ -361,7 +363,7 @@ impl Selection {
     }
 
     /// Returns the records that the poll was shown. Settled records that the console has deleted are not among them:
-    /// with them, as many records that a list did not show would not be missed.
+    /// each of them would hide a record that a list did not show.
     pub fn listed(&self) -> KnownRecords<'_> {
         KnownRecords { settled: &self.shown_again, returned: Some(&self.returned) }
     }
@@ -376,7 +378,7 @@ impl Selection {
         Timestamp::from_micros(self.first_kept * 1_000_000)
     }
 
-    /// Prepares to read again from this time on: the poll may meet again what it has returned since.
+    /// Prepares to read again from this time on: the poll may meet again the records that it has returned since then.
     pub fn read_again(&mut self, from: Timestamp) {
         self.forgotten_until = from.min(self.forgotten_until);
         self.shown = 0;
@@ -394,7 +396,8 @@ mod tests {
         Timestamp::from_micros(second as i64 * 1_000_000)
     }
 
-    /// Returns a record of this second, forgets old ones after a page of `shown` records, and says how many are left.
+    /// Makes the poll return a record of this second, and forget old records after a page of `shown` records. Returns
+    /// the number of records that are left.
     fn page(selection: &mut Selection, second: usize, shown: usize) -> usize {
         let id = second as u64;
         let key = RecordKey { id, version: id, content: None, time: time(second), created: None };
@@ -420,7 +423,7 @@ mod tests {
         Selection::new(host, meter, Arc::new(pull), pass, context, baseline)
     }
 
-    /// No position has such records, and yet they are in memory.
+    /// No position has such records, but they take memory.
     #[test]
     fn records_that_nobody_asked_for_are_counted_apart() {
         let mut selection = selection(5_000);

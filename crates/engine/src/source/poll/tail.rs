@@ -35,8 +35,8 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Plans a poll of `pass` at `start`. Returns `None` if the poll reads everything from the bound on: nothing of it
-    /// was read, all of it is closed, or it has no known records.
+    /// Plans a poll of `pass` at `start`. Returns `None` if the poll reads everything from the bound on. It does if
+    /// nothing there was read before, if all of that time is closed, or if it has no known records.
     pub fn of(pass_position: &PassPosition, pass: &Pass, start: Timestamp) -> Option<Self> {
         let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let read_until = pass_position.complete.filter(|complete| *complete < start)?.whole_second();
@@ -61,8 +61,8 @@ impl Tail {
         Self { search: CountSearch::nothing(), ..self }
     }
 
-    /// Returns the intervals that the poll reads, in ascending order. Intervals with no known records between them are
-    /// one.
+    /// Returns the intervals that the poll reads, in ascending order. Intervals without known records between them are
+    /// merged.
     pub fn intervals(self, pass_position: &PassPosition) -> VecDeque<TimeRange> {
         let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let mut late = self.search.missing;

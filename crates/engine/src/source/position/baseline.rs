@@ -27,8 +27,8 @@ impl Baseline {
         self.pass_position.knows_record(pass, record_key, has_time)
     }
 
-    /// Returns whether a record whose key is the same for all its versions was settled, or is older than all records
-    /// that are remembered by creation.
+    /// Returns whether a record was settled, or is older than all records that are remembered by creation. The key of
+    /// the record is the same for all its versions.
     pub fn has_settled(&self, record_key: &RecordKey) -> bool {
         let time = record_key.created.unwrap_or(record_key.time);
         self.by_creation.as_ref().is_some_and(|created| {

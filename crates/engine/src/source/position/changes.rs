@@ -57,8 +57,8 @@ impl Changes {
         self.keys.len() > MIN_COMPACTED.max(2 * self.compacted)
     }
 
-    /// Adds a key that the pass at this place remembers. Passes that remember the same of a record, one after the
-    /// other, share it.
+    /// Adds a key that the pass at this place remembers. Passes that remember a record in the same way, one after the
+    /// other, share the entry.
     pub fn push(&mut self, pass: usize, moves: bool, second: i64, key: u64, version: Option<u64>) {
         if let Some(last) = self.keys.last_mut()
             && (last.moves, last.second, last.key, last.version) == (moves, second, key, version)
@@ -80,8 +80,8 @@ impl Changes {
         }
     }
 
-    /// Keeps only the last change of each key, unless its pass has forgotten the key meanwhile. `first_kept` are the
-    /// first seconds of which the passes have keys.
+    /// Keeps only the last change of each key, unless its pass has forgotten the key meanwhile. `first_kept` has the
+    /// first second of which each pass keeps keys.
     pub fn compact(&mut self, first_kept: &[i64]) {
         self.keys = self.last_changes(first_kept);
         self.compacted = self.keys.len();
@@ -102,13 +102,13 @@ impl Changes {
         keys
     }
 
-    /// Number of changed keys and contents.
+    /// Returns the number of changed keys and contents.
     pub fn len(&self) -> usize {
         self.keys.len() + self.contents.len()
     }
 
-    /// Returns the stored form of the last change of each key. No pass has a key twice, so the order of the keys says
-    /// nothing. `names` are the names of the passes, and `first_kept` their first seconds.
+    /// Returns the stored form of the last change of each key. No pass has a key twice, so the order of keys does not
+    /// matter. `names` are the names of the passes, and `first_kept` their first seconds.
     pub fn shared_keys(&self, names: &[&CompactString], first_kept: &[i64]) -> Vec<SharedKeys<'static>> {
         let mut places: Vec<SmallVec<[usize; 2]>> = Vec::new();
         let mut shared: Vec<SharedKeys<'static>> = Vec::new();
@@ -135,7 +135,7 @@ mod tests {
     /// Second, key and version.
     type Key = (i64, u64, Option<u64>);
 
-    /// The stored keys, with their passes.
+    /// Returns the stored keys, with their passes.
     fn stored(changes: &Changes, first_kept: &[i64]) -> Vec<(Vec<&'static str>, Vec<Key>)> {
         let names = ["first", "second"].map(CompactString::from);
         let shared = changes.shared_keys(&names.each_ref(), first_kept);

@@ -1,4 +1,4 @@
-//! Hashes of the records that were delivered, by which a pass finds those that have changed.
+//! Hashes of the records that were delivered, by which a pass finds records that have changed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -36,7 +36,7 @@ impl Contents {
         self.recent.len() + self.old.len()
     }
 
-    /// Returns whether the content of the record was delivered last.
+    /// Returns whether the record's content is the content that was last delivered.
     pub fn has(&self, record_key: &RecordKey) -> bool {
         let Some(content) = &record_key.content else { return false };
         self.recent.get(&record_key.id).or_else(|| self.old.get(&record_key.id)) == Some(content)

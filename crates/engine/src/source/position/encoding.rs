@@ -1,4 +1,4 @@
-//! Encodings of the parts of a position in a checkpoint that differ from those of serde.
+//! Encodings of the parts of a position in a checkpoint that serde would encode in another way.
 
 /// The content hash of each record, ordered by the record's key.
 pub(super) mod contents {
@@ -153,7 +153,7 @@ mod tests {
         Timestamp::from_micros(1_700_000_000_000_000)
     }
 
-    /// Two passes: the first remembers versions, the second the last version of each record.
+    /// Returns a position of two passes. The first remembers versions, the second the last version of each record.
     fn position(keys: &[(i64, u64)], complete: bool) -> SourcePosition {
         let pass = |name: &str, keys| Pass {
             name: name.into(),

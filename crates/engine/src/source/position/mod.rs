@@ -59,8 +59,8 @@ impl SourcePosition {
         Self { since, ..Self::default() }
     }
 
-    /// Adds positions of the stream's passes that are new. A pass that comes back for known records begins with the
-    /// next poll (`beginning`).
+    /// Adds positions for the stream's new passes. A pass that comes back for known records begins with the next poll
+    /// (`beginning`).
     pub fn add_passes(&mut self, passes: &[Pass]) {
         for pass in passes.iter().filter(|pass| !pass.comes_back()) {
             self.index_or_begin(pass, passes, self.since);
@@ -72,7 +72,7 @@ impl SourcePosition {
 
     /// Returns the position at which a pass begins that was never polled, for a poll that starts at `start`. A scope of
     /// findings that was found continues what was read of all scopes. A pass that comes back begins no further back
-    /// than it reaches. A pass in another order shows records that the first one never does, so it begins where the
+    /// than it reaches. A pass in another order shows records that the first pass never does, so it begins where the
     /// lane does.
     fn beginning(&self, pass: &Pass, passes: &[Pass], start: Timestamp) -> Arc<PassPosition> {
         if let Some(all) = passes.iter().find(|other| other.reads_all_findings())
@@ -100,8 +100,8 @@ impl SourcePosition {
         })
     }
 
-    /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
-    /// of the stream goes on where it was.
+    /// Forgets positions of scopes, and of passes that come back, that the stream does not have now. Another mode of
+    /// the stream goes on where it was.
     pub(crate) fn forget_others(&mut self, passes: &[Pass]) {
         let is_by_scope = passes.iter().any(Pass::reads_findings);
         self.passes.retain(|name| {
@@ -124,17 +124,17 @@ impl SourcePosition {
         self.shared(pass).map(|pass_position| &**pass_position)
     }
 
-    /// The position of the stream's first pass.
+    /// Returns the position of the stream's first pass.
     pub fn first(&self) -> Option<&PassPosition> {
         self.passes.at(0).map(|pass_position| &**pass_position)
     }
 
-    /// Lower end of the first pass's next poll, included.
+    /// Returns the lower end of the first pass's next poll, included.
     pub fn bound(&self) -> Timestamp {
         self.first().map_or(self.since, |first| first.bound)
     }
 
-    /// Start of the first pass's last poll that reached its end with all records settled.
+    /// Returns the start of the first pass's last poll that reached its end with all records settled.
     pub fn complete(&self) -> Option<Timestamp> {
         self.first()?.complete
     }
@@ -145,8 +145,8 @@ impl SourcePosition {
         self.first().filter(|first| first.snapshot.is_none()).map(|first| first.bound)
     }
 
-    /// The time up to which the lane is complete: what `lag_seconds` is measured from. A lane that reads scope by scope
-    /// is as far as the last one of them.
+    /// Returns the time up to which the lane is complete: `lag_seconds` is measured from it. A lane that reads scope by
+    /// scope is only as far as the scope that is furthest behind.
     pub fn complete_until(&self) -> Timestamp {
         let scopes = self
             .pass_positions()
@@ -155,7 +155,8 @@ impl SourcePosition {
         scopes.min().unwrap_or_else(|| self.first().map_or(self.since, PassPosition::complete_until))
     }
 
-    /// The newest time of which the first pass settled a record.
+    /// Returns the end of the last second of which the first pass has a key, or [`Self::complete_until`] if it is
+    /// later.
     pub(crate) fn newest(&self) -> Timestamp {
         let last = self.first().and_then(PassPosition::last_second);
         let after = last.map(|second| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000)));
@@ -168,17 +169,17 @@ impl SourcePosition {
             .any(|(_, pass_position)| pass_position.complete.is_some() || pass_position.key_count() > 0)
     }
 
-    /// Number of keys over all passes.
+    /// Returns the number of keys over all passes.
     pub fn key_count(&self) -> usize {
         self.pass_positions().map(|(_, pass_position)| pass_position.key_count()).sum()
     }
 
-    /// Number of records whose content is remembered.
+    /// Returns the number of records whose content is remembered.
     pub fn content_count(&self) -> usize {
         self.contents.len()
     }
 
-    /// Number of keys and contents: what grows with the records that are remembered.
+    /// Returns the number of keys and contents, which grows with the records that are remembered.
     pub fn size(&self) -> usize {
         self.key_count() + self.content_count()
     }
@@ -197,8 +198,8 @@ impl SourcePosition {
         Some(Baseline { since: self.since, pass_position, by_creation, contents: self.contents.clone() })
     }
 
-    /// Returns the time of the snapshot that a poll at `start` reads: the unfinished one, or else that of `start`.
-    /// Returns `None` if that one is done.
+    /// Returns the time of the snapshot that a poll at `start` reads: the unfinished snapshot, or else the snapshot due
+    /// at `start`. Returns `None` if that snapshot is done.
     pub(super) fn next_snapshot(&self, pass: &Pass, start: Timestamp) -> Option<Timestamp> {
         let due = start.aligned_to(pass.every);
         match self.of_pass(pass).and_then(|pass_position| pass_position.snapshot) {
@@ -208,9 +209,9 @@ impl SourcePosition {
         }
     }
 
-    /// Returns whether a poll of findings at `start` reads all of them: the first one does if the lane owes everything,
-    /// and later ones every `resync`, but not two in a row. If a sweep takes longer than `resync`, removals would never
-    /// be read otherwise.
+    /// Returns whether a poll of findings at `start` is a sweep, which reads all findings. The first poll is a sweep if
+    /// the lane owes everything. Later sweeps come every `resync`, but not two in a row. Otherwise, if a sweep took
+    /// longer than `resync`, removals would never be read.
     pub(super) fn is_sweep_due(&self, pass: &Pass, start: Timestamp, resync: Duration) -> bool {
         match self.of_pass(pass).map(|pass_position| (pass_position.swept, pass_position.complete)) {
             Some((Some(swept), complete)) => start.since(swept) >= resync && complete > Some(swept),
@@ -218,8 +219,8 @@ impl SourcePosition {
         }
     }
 
-    /// Begins to add what a poll has returned. The passes that remember it begin if they were never polled, and the
-    /// snapshot that the poll reads begins if the last poll read another one.
+    /// Begins to add records that a poll has returned. The passes that remember these records begin if they were never
+    /// polled. The snapshot that the poll reads begins if the last poll read another snapshot.
     pub fn settle<'a>(&'a mut self, passes: &'a [Pass], context: PollContext) -> Settling<'a> {
         let mut remembering = SmallVec::new();
         let mut returned_by = None;
@@ -242,7 +243,7 @@ impl SourcePosition {
         Settling { position: self, context, passes: remembering, returned_by }
     }
 
-    /// Notes that a poll has settled everything up to `watermark` and has not reached its end.
+    /// Notes that a poll has settled everything up to `watermark`, but has not reached its end.
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
         let Some(pass) = passes.get(context.pass) else { return };
         if !pass.reads_findings()
@@ -253,7 +254,7 @@ impl SourcePosition {
         }
     }
 
-    /// Notes that a poll reached its end, and that all its records are settled. With `marker` an event follows a
+    /// Notes that a poll reached its end, and that all its records are settled. With `marker`, an event follows a
     /// complete snapshot.
     pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
         if self.contents.age(context.start) {
@@ -277,7 +278,7 @@ impl SourcePosition {
     }
 
     /// Notes that a poll found nothing to read for the time being: the bounds stay. Bounds of scopes that only a poll
-    /// of all findings finds stay too.
+    /// of all findings can find stay too.
     pub(crate) fn pass_over(&mut self, passes: &[Pass], context: PollContext) {
         let Some(pass) = passes.get(context.pass) else { return };
         let is_passed_over = |name: &str| {
@@ -287,7 +288,7 @@ impl SourcePosition {
         self.passes.change_times(is_passed_over, |pass_position| pass_position.finish(context.start, None));
     }
 
-    /// The last snapshot, once all its records are settled.
+    /// Returns the last snapshot, once all its records are settled.
     pub fn read_snapshot(&self) -> Option<Snapshot> {
         self.first()?.snapshot.filter(|snapshot| snapshot.stage != SnapshotStage::Reading)
     }
@@ -300,8 +301,8 @@ impl SourcePosition {
 }
 
 impl Settling<'_> {
-    /// Remembers a record in each pass that may show it, except in a sweep. False if the pass that returned it knew it
-    /// before, or has no room for it.
+    /// Remembers a record in each pass that may show it, except in a sweep. Returns false if the pass that returned the
+    /// record knew it before, or has no room for it.
     pub fn remember(&mut self, record_key: &RecordKey) -> bool {
         if self.context.sweep {
             // A sweep reads hundreds of thousands of records, and the next sweep returns them again.

@@ -19,8 +19,8 @@ pub(in crate::source) const MANY_FINDINGS: usize = 50_000;
 ///
 /// The rules and the case behind each are in `docs/dev/delivery.md`; in short:
 /// - a poll asks for [bound, S], S being its start by the console's clock, or for parts of it (`source/poll/tail.rs`);
-/// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`), one that did not to
-///   min(watermark, S − reach), and one that did not read all that is older leaves it;
+/// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`); one that did not moves it to
+///   min(watermark, S − reach); one that did not read all older records leaves it;
 /// - the bound never moves back, and a key is forgotten only when its record's time is before the bound. (A snapshot
 ///   begins again each time.)
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,22 +102,22 @@ impl PassPosition {
         self.swept = head.swept.map(time);
     }
 
-    /// The time up to which the pass is complete.
+    /// Returns the time up to which the pass is complete.
     pub fn complete_until(&self) -> Timestamp {
         self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
     }
 
-    /// The versions remembered, by the second of their record's time.
+    /// Returns the remembered versions, by the second of their record's time.
     pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
         self.seconds.iter().map(|(_, records)| records.versions())
     }
 
-    /// Number of keys remembered.
+    /// Returns the number of remembered keys.
     pub fn key_count(&self) -> usize {
         self.seconds.key_count()
     }
 
-    /// The keys remembered, by the second of their record's time.
+    /// Returns the remembered keys, by the second of their record's time.
     pub(in crate::source) fn seconds(&self) -> &KeysBySecond {
         &self.seconds
     }
@@ -138,7 +138,7 @@ impl PassPosition {
         self.seconds.knows_anywhere(key, version)
     }
 
-    /// Remembers a record, and counts it in the snapshot that is being read; false if it was remembered before.
+    /// Remembers a record, and counts it in the snapshot that is being read. Returns false if it was remembered before.
     pub(in crate::source) fn remember(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         let second = time.seconds();
         // A record of an earlier second is never asked for again, so it is not stored.
@@ -158,7 +158,7 @@ impl PassPosition {
         self.remember(time, key, version)
     }
 
-    /// Notes that a poll that started at `start` settled everything up to `watermark` and has not reached its end.
+    /// Notes that a poll that started at `start` settled everything up to `watermark`, but has not reached its end.
     ///
     /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
     /// `distance`, the poll leaves the bound where it is.
@@ -205,7 +205,7 @@ impl PassPosition {
         !pass.reads_findings() || self.key_count() < MANY_FINDINGS
     }
 
-    /// Remembers a record as `pass` does; false if this version of it was remembered before.
+    /// Remembers a record as `pass` does. Returns false if this version of the record was remembered before.
     pub(super) fn remember_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
         let (key, version) = pass.key(record_key);
         let time = pass.order_time(record_key);
@@ -235,7 +235,7 @@ impl PassPosition {
         self.seconds.last()
     }
 
-    /// The position with its times, but without any keys.
+    /// Returns a copy of the position with its times, but without keys.
     pub(super) fn without_keys(&self) -> Self {
         Self { seconds: KeysBySecond::default(), ..*self }
     }
@@ -253,7 +253,7 @@ impl PassPosition {
     }
 }
 
-/// The bound of a poll that started at `start` and has read everything up to `watermark`.
+/// Returns the bound of a poll that started at `start` and has read everything up to `watermark`.
 pub(in crate::source) fn bound_behind(watermark: Timestamp, start: Timestamp, late_window: Duration) -> Timestamp {
     watermark.minus(Duration::from_secs(1)).min(start.minus(late_window))
 }

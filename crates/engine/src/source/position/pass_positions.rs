@@ -33,7 +33,7 @@ impl PassPositions {
         self.positions.get(index).map(|(_, position)| position)
     }
 
-    /// Returns the position, whose times the caller may change. A caller that changes its keys has to end the log, too.
+    /// Returns the position, whose times the caller may change. A caller that changes its keys also has to end the log.
     pub fn at_mut(&mut self, index: usize) -> Option<&mut PassPosition> {
         self.positions.get_mut(index).map(|(_, position)| Arc::make_mut(position))
     }
@@ -67,19 +67,20 @@ impl PassPositions {
         }
     }
 
-    /// Changes the times of the positions of these passes.
+    /// Changes the times of the positions of the passes for which `is_one` holds.
     pub fn change_times(&mut self, is_one: impl Fn(&str) -> bool, change: impl Fn(&mut PassPosition)) {
         let changed = self.positions.iter_mut().filter(|(name, _)| is_one(name));
         changed.for_each(|(_, position)| change(Arc::make_mut(position)));
     }
 
-    /// Changes all of each position.
+    /// Changes all of each position, and ends the log.
     pub fn change_all(&mut self, change: impl Fn(&mut PassPosition)) {
         self.end_log();
         self.positions.iter_mut().for_each(|(_, position)| change(Arc::make_mut(position)));
     }
 
-    /// Remembers a record as `pass` does; false if its position knew this version before, or has no room for it.
+    /// Remembers a record as `pass` does. Returns false if its position knew this version before, or has no room for
+    /// it.
     pub fn remember(&mut self, index: usize, pass: &Pass, record_key: &RecordKey) -> bool {
         let Some((_, position)) = self.positions.get_mut(index) else { return false };
         if !position.has_room(pass) || !Arc::make_mut(position).remember_record(pass, record_key) {
@@ -102,7 +103,7 @@ impl PassPositions {
         }
     }
 
-    /// Begins a log of what changes from now on.
+    /// Begins a log of the changes from now on.
     pub fn begin_log(&mut self) {
         self.log = Some(Box::new(Changes::since(self.heads().collect())));
     }
@@ -112,7 +113,7 @@ impl PassPositions {
         self.log = Some(Box::new(log));
     }
 
-    /// A copy that logs nothing.
+    /// Returns a copy that logs nothing.
     pub fn without_log(&self) -> Self {
         Self { positions: self.positions.clone(), log: None }
     }
@@ -148,7 +149,7 @@ impl PassPositions {
         self.positions.iter().map(|(name, position)| (name.clone(), position.head()))
     }
 
-    /// The first second of which each pass has keys.
+    /// Returns the first second of which each pass has keys.
     pub fn first_kept_seconds(&self) -> Vec<i64> {
         self.positions.iter().map(|(_, position)| position.first_kept_second()).collect()
     }

@@ -32,7 +32,7 @@ pub struct PositionPart<'a> {
 }
 
 impl SourcePosition {
-    /// Begins to record what changes.
+    /// Begins to record changes.
     pub(crate) fn record_changes(&mut self) {
         self.passes.begin_log();
     }
@@ -50,7 +50,7 @@ impl SourcePosition {
         self.passes.log().map(Changes::len)
     }
 
-    /// Returns the stored form of what has changed, and of the first pass. Other passes are in it if their times have
+    /// Returns the stored form of the changes. It always has the first pass, and other passes if their times have
     /// changed.
     pub fn changes(&self) -> Vec<u8> {
         let Some(changes) = self.passes.log() else { return self.whole() };
@@ -134,14 +134,14 @@ impl PositionReader {
         }
     }
 
-    /// The position, without the keys that it had forgotten meanwhile.
+    /// Returns the position, without the keys that it had forgotten since they were stored.
     pub fn finish(mut self) -> SourcePosition {
         self.position.passes.change_all(PassPosition::forget_old_keys);
         self.position
     }
 
-    /// Returns the position after `last`, which is a part that has changed and is to be stored again with what changes
-    /// next.
+    /// Applies `last`, a part with changes, and returns the position. These changes are stored again with the next
+    /// ones.
     pub(crate) fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
         let mut changes = Changes::since(self.position.passes.heads().collect());
         self.apply(last.clone());
@@ -163,7 +163,7 @@ fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> Option
     passes.at_mut(index)
 }
 
-/// The second of each key.
+/// Returns the second of each key.
 fn places(seconds: &KeysBySecond) -> HashMap<u64, i64> {
     seconds.iter().flat_map(|(second, records)| records.iter().map(move |(key, _)| (key, second))).collect()
 }

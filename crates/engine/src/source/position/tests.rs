@@ -14,7 +14,7 @@ fn record_key(id: u64, time: Timestamp) -> RecordKey {
     RecordKey { id, version: id + 1000, content: None, time, created: Some(time) }
 }
 
-/// Findings of these sites, which a poll of all findings has found.
+/// Returns the pull of findings of these sites, which a poll of all findings has found.
 fn of_sites(ids: &[&str]) -> PullSettings {
     let scopes = ids.iter().map(|id| Arc::new(Scope { level: Level::Site, id: (*id).into(), name: None }));
     PullSettings::of(Stream::Vulnerabilities).with_found_scopes(scopes.collect())
@@ -263,7 +263,7 @@ fn the_first_pass_is_the_first_however_late_it_was_added() {
     assert_eq!(position.pass_positions().next().map(|(name, _)| name), Some(passes[0].name.as_str()));
 }
 
-/// A scope that has a pass of its own is passed over by that one alone.
+/// A scope that has a pass of its own is passed over by that pass alone.
 #[test]
 fn what_is_passed_over_is_what_the_poll_would_have_read() {
     let (before, position) = position(&of_sites(&["1", "2"]));

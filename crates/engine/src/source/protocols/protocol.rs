@@ -21,24 +21,24 @@ pub trait Protocol: fmt::Debug + Sync {
     /// Returns requests whose counts add up to the number of records in `window`.
     fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request>;
 
-    /// Requests one record, or none: whether the token may read it, and the console's time.
+    /// Requests one record, or none, to learn whether the token may read the stream, and the console's time.
     fn probe(&self, stream: Stream, max_bytes: usize) -> Request;
 
     /// Requests the newest records that `pull` selects, without a position.
     fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request;
 
-    /// Returns whether records are listed by the time that they are asked for by. If they are not, a list says nothing
-    /// of times.
+    /// Returns whether a list is in the order of the time by which records are asked for. If it is not, a list says
+    /// nothing about times.
     fn is_ordered(&self) -> bool {
         true
     }
 
-    /// Returns whether the console may want one scope to be asked for at a time.
+    /// Returns whether the console may require requests for one scope at a time.
     fn is_by_scope(&self) -> bool {
         false
     }
 
-    /// Returns whether a record that is too large can be asked for in part. Others are skipped.
+    /// Returns whether a record that is too large can be asked for in part. Otherwise, the poll steps over it.
     fn has_parts(&self) -> bool {
         false
     }

@@ -64,7 +64,7 @@ fn in_time(list: &RecordList<'_>, start: PageStart<'_>) -> Map<String, Value> {
     variables(list.pull, (list.pass.time_filter, "ASC"), Some(list.from), Some(list.to), cursor)
 }
 
-/// Returns the variables of a query for the alerts that `pull` selects, sorted and filtered by one of their times.
+/// Returns the variables of a query for the alerts that `pull` selects, sorted and filtered by the time field `by`.
 fn variables(
     pull: &PullSettings,
     (by, order): (&str, &str),

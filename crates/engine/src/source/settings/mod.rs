@@ -32,7 +32,7 @@ macro_rules! streams {
         }
 
         impl StreamSettings {
-            /// The streams named, defaults filled in.
+            /// Returns the pulls of the streams that the settings name, with defaults filled in.
             pub fn pulls(&self) -> Vec<PullSettings> {
                 [$(self.$key.as_ref().map($settings::pull)),+].into_iter().flatten().collect()
             }
@@ -87,7 +87,7 @@ impl Threats {
 }
 
 impl PullSettings {
-    /// Returns what is fetched in addition to the records, if anything.
+    /// Returns the data that is fetched in addition to the records; `None` if there is none.
     pub fn addition(&self) -> Option<Enrichment<'_>> {
         match &self.own {
             StreamOptions::Threats(include) if !include.is_empty() => Some(Enrichment::Lists(include)),
@@ -139,12 +139,12 @@ impl PullSettings {
         if let StreamOptions::Activities(activities) = &self.own { Some(activities) } else { None }
     }
 
-    /// See [`ActivityFilter::exclude_types`].
+    /// Returns [`ActivityFilter::exclude_types`]; empty for other streams.
     pub fn excluded_types(&self) -> &[u32] {
         self.activities().map_or(&[], |activities| &activities.exclude_types)
     }
 
-    /// Returns the pull that also has the records that the settings exclude by their type.
+    /// Returns the pull without exclusions: it has the records that the settings exclude by their type, too.
     #[must_use]
     pub fn without_exclusions(&self) -> Self {
         let mut pull = self.clone();

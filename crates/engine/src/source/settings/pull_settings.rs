@@ -57,7 +57,7 @@ impl PullSettings {
     }
 
     /// Narrows the pull to the scopes that `console` names: its groups, else its sites, else its accounts. Findings are
-    /// asked for by one of them at a time.
+    /// requested for one scope at a time.
     #[must_use]
     pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
         let lists =
@@ -74,7 +74,7 @@ impl PullSettings {
         self
     }
 
-    /// Returns the pull that also goes through the scopes that the token was found to have, if the settings name none.
+    /// Returns the pull that also reads each of the scopes `found` for the token, if the settings name no scope.
     #[must_use]
     pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
         let mut pull = self.clone();
@@ -84,13 +84,13 @@ impl PullSettings {
         pull
     }
 
-    /// Returns the pull of the records of `window` alone, once. Nothing comes late into a closed window. So there is no
-    /// overlap, and a position keeps few keys however many records the window has.
+    /// Returns the pull of the records of `window` alone, once. No record comes late into a closed window. So there is
+    /// no overlap, and a position keeps few keys however many records the window has.
     pub fn within(&self, window: Window) -> Self {
         self.part(window, window)
     }
 
-    /// Returns the pull of a part of a window, as [`Self::within`] does for a whole one. Records that are named by
+    /// Returns the pull of a part of a window, as [`Self::within`] does for a whole window. Records that are named by
     /// their snapshot get the name of the last snapshot before the end of the whole window, whatever the parts.
     pub fn part(&self, window: Window, whole: Window) -> Self {
         let named_by = self.is_snapshot().then(|| whole.to.aligned_to(self.interval));
@@ -98,15 +98,15 @@ impl PullSettings {
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
-    /// Returns the time after which a working lane has delivered a record, however late within the overlap the console
-    /// shows it. The lane reads the last `overlap` again in one and a half of it at most, and one poll begins after the
-    /// other.
+    /// Returns the time after which a working lane has delivered a record, even if the console shows it late within the
+    /// overlap. The lane reads the last `overlap` again within one and a half times `overlap`. One poll begins after
+    /// the other.
     pub fn settles_after(&self) -> Duration {
         self.overlap + self.overlap / 2 + 2 * self.interval
     }
 
-    /// Returns the pull for one sink. A sink that writes the console's own notifications takes each unified alert once,
-    /// when it is new. Only such a sink takes the threats of activities.
+    /// Returns the pull for one sink. A sink that writes the console's own notifications accepts each unified alert
+    /// once, when it is new. Only such a sink gets the threats of activities.
     #[must_use]
     pub fn for_sink(self: &Arc<Self>, sends_console_notifications: bool) -> Arc<Self> {
         let own = match &self.own {

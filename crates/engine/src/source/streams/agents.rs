@@ -66,17 +66,17 @@ impl PullSettings {
         if let StreamOptions::Agents(agents) = &self.own { Some(agents) } else { None }
     }
 
-    /// See [`AgentSettings::snapshot`].
+    /// Returns [`AgentSettings::snapshot`]; false for other streams.
     pub fn is_snapshot(&self) -> bool {
         self.agents().is_some_and(|agents| agents.snapshot)
     }
 
-    /// See [`AgentSettings::marker`].
+    /// Returns [`AgentSettings::marker`]; false for other streams.
     pub fn has_marker(&self) -> bool {
         self.agents().is_some_and(|agents| agents.marker)
     }
 
-    /// See [`AgentSettings::volatile`].
+    /// Returns [`AgentSettings::volatile`]; empty for other streams.
     pub fn volatile(&self) -> &[String] {
         self.agents().map_or(&[], |agents| &agents.volatile)
     }

@@ -31,7 +31,7 @@ impl Alerts {
 }
 
 impl PullSettings {
-    /// Returns how long after their creation alerts are read again.
+    /// Returns how long after their creation alerts are read again; `None` for other streams.
     pub fn lookback(&self) -> Option<Duration> {
         if let StreamOptions::Alerts(lookback) = self.own { Some(lookback) } else { None }
     }

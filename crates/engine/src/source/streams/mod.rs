@@ -23,14 +23,13 @@ use super::settings::description_of;
 use super::{Pass, PassKeys, PassKind, PullSettings, Request, SilentAfter, TimeField};
 use crate::console::{Endpoint, ListOrder};
 
-/// Returns whether the console may want one scope of a stream to be asked for at a time, so that a lane has a position
-/// for each scope.
+/// Returns whether the console may require requests for one scope at a time. A lane then has a position for each scope.
 pub fn is_by_scope(stream: Stream) -> bool {
     description_of(stream).protocol.is_by_scope()
 }
 
 impl PullSettings {
-    /// Returns the pull of a stream with nothing but defaults.
+    /// Returns the pull of a stream with default settings.
     pub fn of(stream: Stream) -> Self {
         let description = description_of(stream);
         Self {
@@ -52,12 +51,12 @@ impl PullSettings {
         description_of(self.stream).protocol
     }
 
-    /// Returns whether the records come in the order of the time that they are asked for by.
+    /// Returns whether the records come in the order of the time by which they are asked for.
     pub fn is_ordered(&self) -> bool {
         self.protocol().is_ordered()
     }
 
-    /// Returns the passes over the stream, with the one that reads new records first.
+    /// Returns the passes over the stream. The main pass, which reads new records, is the first.
     pub fn passes(&self) -> Vec<Pass> {
         let ListOrder { sort_by, time_filter } = self.list_order();
         let main = Pass {
@@ -73,7 +72,7 @@ impl PullSettings {
         if self.window.is_some() { vec![main] } else { (description_of(self.stream).passes)(self, main) }
     }
 
-    /// Returns path and parameters of the requests.
+    /// Returns the endpoint, which has path and parameters of the requests.
     pub(super) fn endpoint(&self) -> &'static Endpoint {
         Endpoint::of(self.stream)
     }
@@ -83,8 +82,8 @@ impl PullSettings {
         if self.is_by_creation() { self.endpoint().by_creation() } else { self.endpoint().order }
     }
 
-    /// Returns the time by which the console is asked for these records. Without a filter by creation, it is the
-    /// order's.
+    /// Returns the time by which the console is asked for these records. Without a filter by creation, it is the time
+    /// of the order.
     pub(super) fn by(&self) -> TimeField {
         if self.is_by_creation() && self.endpoint().created.is_some() { TimeField::Creation } else { TimeField::Order }
     }
@@ -98,7 +97,8 @@ impl PullSettings {
 }
 
 impl Request {
-    /// Requests one record of a stream, or none: whether the token may read it, and the console's time.
+    /// Requests one record of a stream, or none, to learn whether the token may read the stream, and the console's
+    /// time.
     pub fn probe(stream: Stream, max_bytes: usize) -> Self {
         description_of(stream).protocol.probe(stream, max_bytes)
     }

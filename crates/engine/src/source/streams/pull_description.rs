@@ -20,12 +20,12 @@ pub struct PullDescription {
     pub windows_by_creation: bool,
     /// Returns the settings that only this stream has, with their defaults.
     pub own: fn() -> StreamOptions,
-    /// Returns the passes over the stream, with the one that reads new records first. That pass is given: it may be the
+    /// Returns the passes over the stream. The given main pass, which reads new records, is the first. It may be the
     /// only one.
     pub passes: fn(&PullSettings, Pass) -> Vec<Pass>,
 }
 
-/// Returns the passes of a stream that needs no second one.
+/// Returns the passes of a stream that needs only the main pass.
 pub fn only_main(_: &PullSettings, main: Pass) -> Vec<Pass> {
     vec![main]
 }

@@ -72,7 +72,7 @@ impl PullSettings {
         if let StreamOptions::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
     }
 
-    /// See [`UnifiedAlertFilter::new_only`].
+    /// Returns [`UnifiedAlertFilter::new_only`]; false for other streams.
     pub(in crate::source) fn takes_new_alerts_only(&self) -> bool {
         self.unified_alerts().is_some_and(|alerts| alerts.new_only)
     }

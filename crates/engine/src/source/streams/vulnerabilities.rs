@@ -54,7 +54,7 @@ pub enum FindingSeverity {
 }
 
 impl FindingSeverity {
-    /// The word as the console spells it.
+    /// Returns the word as the console spells it.
     const fn word(self) -> &'static str {
         match self {
             Self::Critical => "CRITICAL",

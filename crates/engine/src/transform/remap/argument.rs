@@ -1,6 +1,6 @@
-//! Measures the arguments of functions. VRL lets nobody exchange an argument of a call, so the source is changed before
-//! it is compiled: `upcase(.a)` becomes `upcase(measured_argument(.a, "upcase", 2097152, 7))`. An argument is evaluated
-//! once, and its type stays what it was.
+//! Measures the arguments of functions. VRL has no way to exchange an argument of a call, so the source is changed
+//! before it is compiled: `upcase(.a)` becomes `upcase(measured_argument(.a, "upcase", 2097152, 7))`. An argument is
+//! evaluated once, and its type stays what it was.
 
 use vrl::compiler::function::{ArgumentList, Compiled, Error, Example, FunctionCompileContext, Parameter};
 use vrl::compiler::state::{TypeInfo, TypeState};
@@ -61,7 +61,7 @@ impl Measured {
         measured
     }
 
-    /// Returns the place in the user's source of a place in this one.
+    /// Returns the place in the user's source for the place `offset` in the measured source.
     pub fn original(&self, offset: usize) -> usize {
         let mut before = 0;
         for (at, length) in &self.inserted {
@@ -146,8 +146,8 @@ impl Expression for ArgumentValue {
     }
 }
 
-/// Returns the bytes of a value, with what a list or an object needs for each element, which may be indented when it is
-/// printed. Counting ends above `limit`.
+/// Returns the size of a value in bytes, including what a list or an object needs for each element. An element may be
+/// indented when it is printed. Counting ends above `limit`.
 fn size(value: &Value, limit: usize, depth: usize) -> usize {
     let mut sum = 0;
     match value {

@@ -1,8 +1,8 @@
-//! The functions that a program may call: those of VRL whose result is about as long as their arguments.
+//! The functions that a program may call: functions of VRL whose result is about as long as their arguments.
 //!
 //! VRL's functions of the environment, the system and the network are not compiled in at all. Left out here are `log`,
-//! which writes into the worker's log, functions that decompress or fill, those for other formats of logs, and
-//! `redact`: it searches a text again and again, and nothing can end it meanwhile.
+//! which writes into the worker's log, functions that decompress or fill, and functions for other formats of logs.
+//! `redact` is left out too: it searches a text again and again, and nothing can end it meanwhile.
 
 use vrl::compiler::Function;
 
@@ -208,7 +208,7 @@ pub(super) fn bound(name: &str) -> Bound {
     }
 }
 
-/// Returns the name as it is in the list.
+/// Returns `name` from the list of functions that programs may call; `None` if it is not there.
 pub(super) fn find(name: &str) -> Option<&'static str> {
     ALLOWED.iter().find(|allowed| **allowed == name).copied()
 }
@@ -224,7 +224,8 @@ pub(super) fn allowed() -> Vec<Box<dyn Function>> {
     all.map(Own::instead_of).collect()
 }
 
-/// True for a function of VRL that programs cannot call here, to say so instead of `undefined function`.
+/// Returns whether VRL has this function, but programs cannot call it here. The error says so then, instead of
+/// `undefined function`.
 pub(super) fn is_withheld(name: &str) -> bool {
     const NOT_COMPILED: &[&str] = &[
         "decrypt",

@@ -35,8 +35,8 @@ const WORK_OF_EXPRESSION: u64 = 1;
 /// The work of adding a part of a text with variables to the parts before it.
 const WORK_OF_PART: u64 = 4;
 
-/// Largest type that the compiler may have to follow: it computes the type of each value, part by part, and a program
-/// can double it in each line.
+/// Largest type that the compiler may have to follow. It computes the type of each value, part by part, and a program
+/// can double the type in each line.
 const MAX_TYPE: u64 = 5_000;
 
 /// Use that the programs of a pipeline have made of their limits.
@@ -52,12 +52,12 @@ pub(in crate::transform) struct Budget {
 }
 
 impl Budget {
-    /// Sets whether expressions as such count as well before anything is compiled.
+    /// Sets whether work for expressions as such also counts towards the limit, before anything is compiled.
     pub fn set_strict(&mut self, is_strict: bool) {
         self.is_strict = is_strict;
     }
 
-    /// Returns whether the compiler has had more to do than for the programs of one file.
+    /// Returns whether the compiler has had more work than the programs of one file may cause.
     pub fn takes_long(&self) -> bool {
         self.compiler_work.saturating_add(self.work_of_expressions) > MAX_COMPILER_WORK
     }
@@ -67,7 +67,7 @@ impl Budget {
         is_too_much || self.compiler_work > MAX_COMPILER_WORK
     }
 
-    /// Returns what is used with another program, which has this `cost`; `None` if that is too much.
+    /// Returns the use that includes another program of this `cost`; `None` if it is over a limit.
     pub fn with(&self, cost: Self) -> Option<Self> {
         let Self { regexes, compiler_work, work_of_expressions, is_strict: _ } = cost;
         let with = Self {
@@ -79,7 +79,7 @@ impl Budget {
         (!with.is_spent() && with.regexes <= MAX_REGEXES).then_some(with)
     }
 
-    /// Returns what was used since `before`.
+    /// Returns the use since `before`.
     pub(super) fn since(&self, before: Self) -> Self {
         Self {
             regexes: self.regexes - before.regexes,
@@ -90,10 +90,10 @@ impl Budget {
     }
 }
 
-/// Returns the source with the calls that measure its arguments.
+/// Checks a program. Returns its source with the calls that measure arguments.
 ///
 /// # Errors
-/// What is refused, with its place.
+/// Each refused part, with its place.
 pub(super) fn check(source: &str, program: Program, budget: &mut Budget) -> Result<Measured, Vec<Diagnostic>> {
     let mut guard =
         Guard { found: Vec::new(), work: Vec::new(), types: BTreeMap::new(), arguments: Vec::new(), budget: *budget };
@@ -133,21 +133,21 @@ impl Guard {
         self.found.push(Diagnostic::error(0, message).with_primary(label, span));
     }
 
-    /// Reports once what many parts of a program have in common.
+    /// Reports a message only once, since many parts of a program may cause it.
     fn refuse_once(&mut self, span: Span, message: String, label: &str) {
         if !self.found.iter().any(|found| found.message() == message) {
             self.refuse(span, message, label);
         }
     }
 
-    /// Counts what the compiler does for a call or a block.
+    /// Counts the compiler's work for a call or a block.
     fn compiler_work(&mut self, span: Span, weight: u64, depth: usize) {
         let work = self.work(weight, depth);
         self.budget.compiler_work = self.budget.compiler_work.saturating_add(work);
         self.refuse_if_spent(span, "assign to fewer paths before so many calls and conditions");
     }
 
-    /// Counts what the compiler does for each expression.
+    /// Counts the compiler's work for an expression.
     fn work_of_expression(&mut self, span: Span, weight: u64, depth: usize) {
         let work = self.work(weight, depth);
         self.budget.work_of_expressions = self.budget.work_of_expressions.saturating_add(work);
@@ -293,7 +293,7 @@ impl Guard {
         nodes.fold(1, |sum: u64, node| sum.saturating_add(self.expression(node, depth)))
     }
 
-    /// Returns the largest size of a block's type. The value of a block is that of its last expression.
+    /// Returns the largest size of a block's type. A block has the type of its last expression.
     fn block(&mut self, block: Block, depth: usize) -> u64 {
         block.into_inner().into_iter().fold(1, |_, node| self.expression(node, depth))
     }
@@ -308,7 +308,7 @@ impl Guard {
         let after_if = std::mem::replace(&mut self.types, before.clone());
         let other = statement.else_node.map_or(1, |block| self.block(block.into_inner(), depth));
         for (name, size) in after_if {
-            // The type is that of either branch.
+            // The type is the type of either branch.
             if before.get(&name) != Some(&size) {
                 self.assign(name, true, size);
             }
@@ -366,9 +366,9 @@ impl Guard {
         }
     }
 
-    /// Refuses other forms of a read-only path than the compiler knows. Destinations read a dot in a key as a level, so
-    /// that `."labels.pipeline"` would be a second `labels.pipeline`. An index would make a list of the object, without
-    /// what the object holds. `provenance.rs` puts back what a program can change all the same.
+    /// Refuses forms of a read-only path that the compiler does not know. Destinations read a dot in a key as a level,
+    /// so `."labels.pipeline"` would be a second `labels.pipeline`. An index would make a list of the object, without
+    /// the object's content. `provenance.rs` restores what a program can change all the same.
     fn spelling(&mut self, span: Span, path: &OwnedValuePath) {
         let spelt = event_path(path);
         let has_dot = |segment: &OwnedSegment| matches!(segment, OwnedSegment::Field(name) if name.contains('.'));
@@ -398,8 +398,8 @@ impl Guard {
     }
 }
 
-/// Returns whether the pattern of a call, its second argument, is a text that the program spells out. A second pattern
-/// overrides the first. A text with `{{ }}` may be as long as a variable.
+/// Returns whether the pattern of a call, its second argument, is a literal text. A second pattern overrides the first.
+/// A text with `{{ }}` may be as long as a variable.
 fn has_text_as_pattern(call: &FunctionCall) -> bool {
     let arguments = call.arguments.iter().enumerate();
     let mut patterns = arguments
@@ -416,8 +416,8 @@ fn has_text_as_pattern(call: &FunctionCall) -> bool {
     patterns.peek().is_some() && patterns.all(|(_, argument)| is_text(&argument.expr))
 }
 
-/// Returns whether an argument is measured. Constants are as small as the program, but for texts, which may contain
-/// variables. VRL wants to see some lists itself: the expressions of `match_any`, and `excluded_boundaries`.
+/// Returns whether an argument is measured. Constants are as small as the program, except for texts, which may contain
+/// variables. VRL has to see some lists itself: the expressions of `match_any`, and `excluded_boundaries`.
 fn is_measured(function: &str, argument: &Node<Expr>) -> bool {
     match argument.inner() {
         Expr::Literal(literal) => matches!(literal.inner(), Literal::String(_)),
@@ -438,7 +438,7 @@ fn event_path(path: &OwnedValuePath) -> String {
     std::iter::once(".".to_owned()).chain(segments).collect()
 }
 
-/// Returns whether an expression is a number whatever the event holds.
+/// Returns whether an expression is a number, whatever the event has.
 fn is_number(node: &Node<Expr>) -> bool {
     const CALLS: [&str; 13] = [
         "abs",

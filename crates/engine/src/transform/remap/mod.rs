@@ -159,7 +159,7 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
-    /// Compiles a program within what the others of its pipeline have left of `budget`.
+    /// Compiles a program within the part of `budget` that the pipeline's other programs have left.
     ///
     /// # Errors
     /// The compiler's diagnostics, with lines, columns and carets.
@@ -181,7 +181,7 @@ impl Program {
         Ok(Self { source: source.to_owned(), purpose, measured, compiled, cost })
     }
 
-    /// Compiles the program again. The new one has nothing of what the regular expressions remember of texts.
+    /// Compiles the program again. The regular expressions of the new program remember nothing of texts.
     ///
     /// # Errors
     /// If there is no thread for the compiler.
@@ -189,7 +189,7 @@ impl Program {
         Self::compile(&self.source, self.purpose, &mut Budget::default())
     }
 
-    /// Runs the program on `event`, within what is left of the event's limits.
+    /// Runs the program on `event`, within the rest of the event's limits.
     pub fn run(&self, event: &mut Value, control: &mut Control) -> Run {
         let mut runtime = Runtime::new(RuntimeState::default());
         let mut metadata = Value::Object(Default::default());
@@ -273,7 +273,8 @@ fn is_function(name: &str) -> bool {
     name == argument::NAME || functions::find(name).is_some()
 }
 
-/// Returns whether an event of a few bytes would be a value of many: a small object takes a hundred times as much.
+/// Returns whether an event of few bytes would take too much memory as a value: a small object takes a hundred times
+/// its bytes.
 pub(super) fn is_too_complex(event: &[u8]) -> bool {
     const OBJECT: usize = 800;
     const ELEMENT: usize = 64;
@@ -301,7 +302,7 @@ fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<(Measu
     let measured = guard::check(source, parsed, budget).map_err(|refused| print(refused.into()))?;
     let state = TypeState::default();
     let compile = |source: &str| vrl::compiler::compile_with_state(source, &FUNCTIONS, &state, config(purpose));
-    // The diagnostics are those of the user's source, which is compiled for them.
+    // The user's source is compiled too, for its diagnostics.
     let result = compile(&measured.source).map_err(|refused| print(compile(source).err().unwrap_or(refused)))?;
     if purpose == Purpose::Condition {
         let found = result.program.final_type_info().result;
@@ -332,7 +333,7 @@ fn config(purpose: Purpose) -> CompileConfig {
     config
 }
 
-/// Returns the compiler's text. Each place is `program:LINE:COLUMN`: the file that has the program has other lines.
+/// Returns the compiler's text. Each place is `program:LINE:COLUMN`, since the pipeline file has other line numbers.
 fn print(diagnostics: &str) -> String {
     // The nearest word that the compiler knows is rarely what was meant.
     let is_said = |line: &&str| !line.contains("VRL REPL") && !line.contains(r#"did you mean "null"?"#);

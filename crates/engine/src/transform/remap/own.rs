@@ -1,6 +1,6 @@
-//! Functions that are evaluated here instead of by VRL, which cannot be ended between two matches: the next search of a
-//! text that has many begins where the last one ended, and may again read all that follows. VRL's `find` compares a
-//! text with each place of another one.
+//! Functions that are evaluated here instead of by VRL, which cannot be ended between two matches. If a text has many
+//! matches, the next search begins where the last one ended, and may again read all that follows. VRL's `find` compares
+//! a text with each place of another one.
 
 use std::borrow::Cow;
 
@@ -103,7 +103,7 @@ fn required(arguments: &mut Arguments) -> Value {
     next(arguments).unwrap_or(Value::Null)
 }
 
-/// `find(value, pattern, from)`
+/// Implements `find(value, pattern, from)`.
 fn find(_: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     let value = required(&mut arguments);
     let pattern = required(&mut arguments);
@@ -122,7 +122,7 @@ fn find(_: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     Ok(found.and_then(|found| i64::try_from(found).ok()).into())
 }
 
-/// `join(value, separator)`
+/// Implements `join(value, separator)`.
 fn join(_: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     let elements = required(&mut arguments).try_array()?;
     let separator = next(&mut arguments);
@@ -133,7 +133,7 @@ fn join(_: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     Ok(texts.join(&*separator).into())
 }
 
-/// `parse_regex_all(value, pattern, numeric_groups)`
+/// Implements `parse_regex_all(value, pattern, numeric_groups)`.
 fn parse_regex_all(context: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     let value = required(&mut arguments);
     let text = value.try_bytes_utf8_lossy()?;
@@ -147,7 +147,8 @@ fn parse_regex_all(context: &mut Context<'_>, mut arguments: Arguments) -> Resol
     Ok(found.into())
 }
 
-/// The groups of a match: those with a name, and on demand all by their numbers, without those that took no part.
+/// Returns the named groups of a match; a group that took no part is null. With `is_numbered`, also returns all groups
+/// that took part, by their numbers.
 fn groups(pattern: &Regex, captures: &Captures<'_>, is_numbered: bool) -> ObjectMap {
     let mut groups = ObjectMap::new();
     if is_numbered {
@@ -163,7 +164,7 @@ fn groups(pattern: &Regex, captures: &Captures<'_>, is_numbered: bool) -> Object
     groups
 }
 
-/// `replace(value, pattern, with, count)`
+/// Implements `replace(value, pattern, with, count)`.
 fn replace(context: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     let value = required(&mut arguments);
     let text = value.try_bytes_utf8_lossy()?;
@@ -192,7 +193,7 @@ fn replace(context: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     Ok(replaced.into())
 }
 
-/// `split(value, pattern, limit)`
+/// Implements `split(value, pattern, limit)`.
 fn split(context: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
     let value = required(&mut arguments);
     let text = value.try_bytes_utf8_lossy()?;

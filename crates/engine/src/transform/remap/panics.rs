@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// Runs a program. Returns `None` if it panics. Nothing prints the panic: its text may have values of the event, and
-/// each event would have its own.
+/// each event may cause one.
 pub(super) fn caught<T>(program: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

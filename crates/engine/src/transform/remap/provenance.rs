@@ -69,9 +69,9 @@ impl Provenance {
     }
 }
 
-/// Removes keys that are another spelling of `path`, or of a part of it. If something above them is another spelling
-/// (`spelt`), all keys that lead to the path are removed. Destinations read a dot in a key as a level, and some pass
-/// over a level without a name. So `labels.pipeline` and `.labels.` would have a second value of the path.
+/// Removes keys that are another spelling of `path`, or of a part of it. If a key above them is another spelling
+/// (`spelt`), removes all keys that lead to the path. Destinations read a dot in a key as a level, and some pass over a
+/// level without a name. So `labels.pipeline` and `.labels.` would have a second value of the path.
 fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
     if !spelt && is_plain(members) {
         return remove_below(members, path);
@@ -94,7 +94,7 @@ fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
     });
 }
 
-/// Applies [`remove_spellings`] below an object whose own keys are spelt as a path has them.
+/// Applies [`remove_spellings`] below an object whose own keys are spelt as in the path.
 fn remove_below(members: &mut ObjectMap, path: &[&str]) {
     if let [first, below @ ..] = path
         && !below.is_empty()
@@ -113,7 +113,7 @@ fn is_one_level(key: &str) -> bool {
     !key.is_empty() && !key.as_bytes().contains(&b'.')
 }
 
-/// Removes the labels of the pipeline. Destinations read lists in a list as one.
+/// Removes the labels of the pipeline. Destinations read a list in a list as one list.
 fn without_pipeline(labels: Vec<Value>) -> Vec<Value> {
     let mut others = Vec::with_capacity(labels.len());
     for label in labels {
@@ -126,8 +126,7 @@ fn without_pipeline(labels: Vec<Value>) -> Vec<Value> {
     others
 }
 
-/// Returns whether a label names the pipeline. Destinations may not care for blanks, for characters that nobody sees,
-/// or for upper and lower case.
+/// Returns whether a label names the pipeline. Destinations may ignore blanks, invisible characters, and case.
 fn is_pipeline(label: &Value) -> bool {
     let Some(label) = label.to_str_lossy() else { return false };
     let seen = label.chars().filter(|char| char.is_alphanumeric() || *char == ':').flat_map(char::to_lowercase);

@@ -13,7 +13,8 @@ const WORK_OF_PLACE: u64 = 16;
 /// Shortest text that every expression must be able to search. Other expressions are refused.
 const MIN_TEXT: u64 = 1024;
 
-/// Returns the work for each byte of a text. The compiler reports an expression that does not compile.
+/// Returns the work of a search for each byte of a text. Returns 0 if the expression does not compile: the compiler
+/// reports that.
 ///
 /// # Errors
 /// When the expression is too large.

@@ -15,7 +15,7 @@ use std::time::Duration;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Texts and lists as large as a function takes them. `text` needs the most steps of a search.
+/// Returns texts and lists as large as a function accepts them. `text` needs the most steps of a search.
 fn inputs() -> Vec<(&'static str, Value)> {
     let mut random = fastrand::Rng::with_seed(7);
     let text: String = (0..MAX_PARSED).map(|_| if random.bool() { 'a' } else { 'b' }).collect();
@@ -69,7 +69,7 @@ const QUADRATIC: &str = "r'[ab]*?a[ab]{1,60}?[cd]|[ab]'";
 /// Every match has many groups.
 const GROUPS: &str = "r'(?P<a>(?P<b>(?P<c>(?P<d>(?P<e>(?P<f>(?P<g>(?P<h>[ab]))))))))'";
 
-/// Calls of each function with its worst arguments.
+/// Returns calls of each function with its worst arguments.
 fn calls() -> Vec<String> {
     let once = [
         "match(text, R)",
@@ -206,7 +206,7 @@ fn only_a_text_without_variables_is_a_literal_pattern() {
     );
 }
 
-/// A console's record must not stop the lane of a program that it makes panic.
+/// A record of the console that makes a program panic must not stop the program's lane.
 #[test]
 fn a_function_that_panics_is_a_failure_of_the_program() {
     let source = "bytes = decode_base64!(\"/w==\")\n.x = starts_with(bytes, bytes, case_sensitive: false)";
@@ -219,7 +219,7 @@ fn a_function_that_panics_is_a_failure_of_the_program() {
     );
 }
 
-/// An expression remembers how texts went, up to some MiB for each thread.
+/// An expression remembers how searches of texts went, up to some MiB for each thread.
 #[test]
 fn what_expressions_remember_of_texts_is_given_back() {
     use crate::transform::{RedactionKeys, Schema, Steps, TransformSettings, Transformed};

@@ -39,8 +39,8 @@ fn base_event() -> &'static Class {
     &CLASSES[0]
 }
 
-/// The class of 1.3.0 that the activities of a class of 1.9.0 have at first sight. `None` for a class that no mapping
-/// writes.
+/// Returns the class of 1.3.0 that the activities of a class of 1.9.0 have at first sight. `None` for a class that no
+/// mapping writes.
 pub(super) fn of(uid: u32) -> Option<&'static Class> {
     let same = match uid {
         PERIPHERAL_ACTIVITY => BASE_EVENT,
@@ -260,7 +260,7 @@ impl Writer<'_> {
     }
 }
 
-/// The device that a connection was made to, which 1.3.0 demands.
+/// Returns the device that a connection was made to, which 1.3.0 demands.
 fn destination(event: &Object<'_>) -> Option<String> {
     let (device, source) = (event.get("device"), event.get("src_endpoint"));
     let mut destination = Object::default();
@@ -285,7 +285,7 @@ mod tests {
 
     use super::*;
 
-    /// The activities of a class by the words of their names.
+    /// Returns the activities of a class by the words of their names.
     fn activities(schema: &str, class: u32) -> BTreeMap<Vec<String>, u32> {
         let schema: Value = serde_json::from_str(schema).unwrap();
         let names = &schema["meta"]["classes"][class.to_string()]["activity_id"]["enum"];

@@ -49,7 +49,7 @@ impl Row {
     }
 }
 
-/// The first eight bytes of a name as a number that is in the order of names. Most rows differ in it.
+/// Returns the first eight bytes of a name as a number that is in the order of names. Most rows differ in it.
 const fn head(name: &str) -> u64 {
     let name = name.as_bytes();
     if let Some(first) = name.first_chunk::<8>() {
@@ -73,7 +73,7 @@ impl Kind {
 }
 
 impl Class {
-    /// The name of an activity, if the class has it.
+    /// Returns the name of an activity, if the class has it.
     pub fn activity(&self, id: u32) -> Option<&'static str> {
         self.activities.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
     }

@@ -91,14 +91,14 @@ impl<'a> Object<'a> {
         index.and_then(|index| self.members.get_mut(index)).map(|member| member.name = Cow::Borrowed(to)).is_some()
     }
 
-    /// The members as a JSON object.
+    /// Returns the members as a JSON object.
     pub fn json(&self) -> String {
         let members = self.members.iter().map(|member| format!("\"{}\":{}", escape(&member.name), member.value));
         format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     }
 }
 
-/// The text of a value, if it is one and says something.
+/// Returns the text of a value, if it is one and says something.
 pub(super) fn text(value: Value<'_>) -> Option<Escaped<'_>> {
     if value.kind() == Kind::String { value.escaped() } else { None }
 }

@@ -53,7 +53,7 @@ pub(super) fn write<'a>(
     Some(out)
 }
 
-/// A name that nothing in `unmapped` has. A record may have any key.
+/// Returns a name that nothing in `unmapped` has. A record may have any key.
 fn key(unmapped: Value<'_>) -> String {
     let mut key = KEPT.to_owned();
     while unmapped.raw().contains(&key) {
@@ -62,7 +62,7 @@ fn key(unmapped: Value<'_>) -> String {
     key
 }
 
-/// The bit of a profile.
+/// Returns the bit of a profile.
 fn profile(name: &str) -> u16 {
     table::PROFILES.iter().position(|known| *known == name).map_or(0, |index| 1 << index)
 }
@@ -381,8 +381,8 @@ fn is_gone(gone: &[u32], value: &str) -> bool {
     value.parse().is_ok_and(|number| gone.contains(&number))
 }
 
-/// A number, or a list of numbers, with 99 (Other) for those that 1.3.0 does not have. Their captions in 1.9.0 stay
-/// next to them.
+/// Returns a number, or a list of numbers, with 99 (Other) for those that 1.3.0 does not have. Their captions in 1.9.0
+/// stay next to them.
 fn without<'a>(gone: &[u32], value: &'a str) -> Cow<'a, str> {
     let list = Value::new(value);
     if list.elements().any(|element| is_gone(gone, element.raw())) {

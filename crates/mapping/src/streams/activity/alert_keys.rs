@@ -30,12 +30,12 @@ pub const OLD_ASSIGNEE_EMAIL: AlertKeys =
 pub const NOTE: AlertKeys = AlertKeys(&["noteText", "payload.noteText", "payload.changes.noteText"]);
 
 impl AlertKeys {
-    /// The first value in `data` that says something.
+    /// Returns the first value in `data` that says something.
     pub fn find<'a>(&self, data: Value<'a>) -> Value<'a> {
         self.0.iter().map(|path| at(data, path, is_set)).find(|value| is_set(*value)).unwrap_or_default()
     }
 
-    /// The first value in `data` that says something, else the word in its place (`UNKNOWN`).
+    /// Returns the first value in `data` that says something, else the word in its place (`UNKNOWN`).
     pub fn find_word<'a>(&self, data: Value<'a>) -> Value<'a> {
         let mut word = Value::default();
         for path in self.0 {
@@ -51,7 +51,7 @@ impl AlertKeys {
     }
 }
 
-/// The first value at a path below an object for which `is` holds. A key may have several steps of the path.
+/// Returns the first value at a path below an object for which `is` holds. A key may have several steps of the path.
 fn at<'a>(object: Value<'a>, path: &str, is: fn(Value<'_>) -> bool) -> Value<'a> {
     let mut found = object.entries().filter_map(|(key, value)| match after(path, &key)? {
         "" => Some(value),

@@ -414,7 +414,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     }
 }
 
-/// The vendor does not document this type, so its description is used.
+/// Returns the vendor does not document this type, so its description is used.
 fn login_outcome(activity: &Activity<'_>) -> EventOutcome {
     let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text.raw(), words));
     if says("fail") {

@@ -143,7 +143,7 @@ impl<'a> Entity<'a> {
         }
     }
 
-    /// The id of the policy, unless it is that of what has the policy.
+    /// Returns the id of the policy, unless it is that of what has the policy.
     fn own_policy_id(&self, parts: &ActivityParts<'_, '_>) -> Value<'a> {
         let owner = &self.owner;
         let others = [owner.account_ids[0], owner.site_ids[0], owner.group_ids[0], self.id, parts.activity.user_id];
@@ -151,7 +151,7 @@ impl<'a> Entity<'a> {
         if is_of_another { Value::default() } else { self.policy_id }
     }
 
-    /// The name that the record gives to what is of this kind, and to nothing else.
+    /// Returns the name that the record gives to what is of this kind, and to nothing else.
     fn name_of(&self, kind: EntityKind, parts: &ActivityParts<'_, 'a>, users: &Users<'a>) -> Value<'a> {
         let data = parts.data;
         match kind {

@@ -31,12 +31,12 @@ impl ScopeLevel {
         SCOPE_LEVELS.of(level).unwrap_or(Self::Group)
     }
 
-    /// The name of a site in `data`, if the activity can be about one.
+    /// Returns the name of a site in `data`, if the activity can be about one.
     pub fn site(self, name: Value<'_>) -> Value<'_> {
         if self == Self::Account { Value::default() } else { name }
     }
 
-    /// The name of a group in `data`, if the activity can be about one.
+    /// Returns the name of a group in `data`, if the activity can be about one.
     pub fn group(self, name: Value<'_>) -> Value<'_> {
         if self == Self::Group { name } else { Value::default() }
     }

@@ -153,7 +153,7 @@ pub struct ReportedFile<'a> {
 }
 
 impl<'a> ReportedFile<'a> {
-    /// The name as the console shows it.
+    /// Returns the name as the console shows it.
     pub fn shown_name(&self) -> Option<Escaped<'a>> {
         if self.origin.is_some() { None } else { self.display_name.escaped() }
     }
@@ -231,7 +231,7 @@ pub struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// The value of each attribute of a user that was changed as a whole.
+    /// Returns the value of each attribute of a user that was changed as a whole.
     pub fn of_user(&self) -> [(UserAttribute, Option<Escaped<'a>>); 4] {
         let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| self.value.get(key).escaped());
         [
@@ -257,7 +257,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.activity.user_id.is_empty() && !self.activity.agent_id.is_empty()
     }
 
-    /// The name of the endpoint.
+    /// Returns the name of the endpoint.
     pub fn computer_name(&self) -> Value<'a> {
         self.data.computer_name
     }
@@ -267,7 +267,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         is_set(self.entry.agent_id) || is_set(self.computer_name())
     }
 
-    /// The endpoint. `ipAddress` is its address if an agent acted, else that of the user.
+    /// Returns the endpoint. `ipAddress` is its address if an agent acted, else that of the user.
     pub fn endpoint(&self) -> Endpoint<'a> {
         let Self { activity, data, .. } = self;
         let none = Value::default();
@@ -303,7 +303,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// The account, the site and the group that the activity is about, by its level.
+    /// Returns the account, the site and the group that the activity is about, by its level.
     pub fn owner_of_level(&self) -> Owner<'a> {
         let Self { activity, data, .. } = self;
         let level = ScopeLevel::of(data.scope_level);
@@ -316,7 +316,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// The address of who acted.
+    /// Returns the address of who acted.
     pub fn address(&self) -> Value<'a> {
         self.data.ip_address
     }
@@ -330,7 +330,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.activity.comments
     }
 
-    /// The reason that a record gives. Consoles give that of a failed login in either of two keys.
+    /// Returns the reason that a record gives. Consoles give that of a failed login in either of two keys.
     pub fn reason(&self, has_failed: bool) -> Value<'a> {
         let message = self.entry.message.escaped();
         let is_reason = |value: &Value<'a>| is_set(*value) && value.escaped() != message && boolean(*value).is_none();
@@ -338,7 +338,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         [self.data.reason, comments].into_iter().find(is_reason).unwrap_or_default()
     }
 
-    /// The word of what was sent to the console, such as a report.
+    /// Returns the word of what was sent to the console, such as a report.
     pub fn global_status(&self) -> Value<'a> {
         self.data.global_status
     }
@@ -359,7 +359,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.entry.number.is_some_and(|number| UNIFIED_ALERTS.contains(&number))
     }
 
-    /// A value of an activity about a unified alert.
+    /// Returns a value of an activity about a unified alert.
     fn of_alert(&self, keys: &AlertKeys) -> Value<'a> {
         if self.is_about_unified_alert() { keys.find(self.entry.data) } else { Value::default() }
     }
@@ -397,12 +397,12 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// The id and the address of the user whom an alert was given to.
+    /// Returns the id and the address of the user whom an alert was given to.
     pub fn assignee(&self) -> [Value<'a>; 2] {
         [&alert_keys::NEW_ASSIGNEE_ID, &alert_keys::NEW_ASSIGNEE_EMAIL].map(|keys| self.of_alert(keys))
     }
 
-    /// The address of the user whom an alert was taken from.
+    /// Returns the address of the user whom an alert was taken from.
     pub fn former_assignee(&self) -> Value<'a> {
         self.of_alert(&alert_keys::OLD_ASSIGNEE_EMAIL)
     }
@@ -414,7 +414,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         first_scalar([self.activity.comments, self.of_alert(&alert_keys::NOTE), of_threat])
     }
 
-    /// The ticket that was given to a threat.
+    /// Returns the ticket that was given to a threat.
     pub fn ticket(&self) -> Value<'a> {
         self.other("newTicketId")
     }
@@ -437,7 +437,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// The malicious process, which has these arguments. Without arguments, a file is only a file.
+    /// Returns the malicious process, which has these arguments. Without arguments, a file is only a file.
     pub fn acting<'s>(&self, file: &ReportedFile<'s>, arguments: &'s Arguments<'_>) -> Acting<'s>
     where
         'a: 's,
@@ -461,7 +461,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Exclusion { value: data.value, kind: data.exclusion_type, platforms: [data.os_family, activity.os_family] }
     }
 
-    /// A rule that is for any process has `any` in the place of one.
+    /// Returns a rule that is for any process has `any` in the place of one.
     pub fn process(&self) -> ReportedProcess<'a> {
         let data = self.data;
         let [executable, name] = [data.application, data.process_name]
@@ -469,12 +469,12 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         ReportedProcess { executable, name, pid: unless_zero(data.process_id) }
     }
 
-    /// The arguments of a malicious process.
+    /// Returns the arguments of a malicious process.
     pub fn arguments(&self) -> Arguments<'a> {
         Arguments::of(self.data.escaped_malicious_process_arguments)
     }
 
-    /// The rule that acted or was changed.
+    /// Returns the rule that acted or was changed.
     pub fn rule(&self) -> Rule<'a> {
         let data = self.data;
         Rule { id: data.rule_id, name: data.rule_name, description: data.rule_description, ..Rule::default() }
@@ -484,7 +484,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Connection::of(self.data)
     }
 
-    /// Whether a device was connected; false if it was disconnected.
+    /// Returns whether a device was connected; false if it was disconnected.
     pub fn is_connected(&self) -> Option<bool> {
         DEVICE_EVENTS.of(self.data.event_type)
     }
@@ -504,12 +504,12 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// The version of the package that an activity is about.
+    /// Returns the version of the package that an activity is about.
     pub fn package_version(&self) -> Value<'a> {
         first_scalar([self.data.new_agent_version, self.activity.agent_updated_version, self.data.version])
     }
 
-    /// The name of an app of the marketplace.
+    /// Returns the name of an app of the marketplace.
     pub fn app_name(&self) -> Value<'a> {
         self.other("appName")
     }
@@ -518,7 +518,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Change { attribute: self.data.attr, value: self.data.new_value }
     }
 
-    /// A value of `data` that is no field.
+    /// Returns a value of `data` that is no field.
     fn other(&self, key: &str) -> Value<'a> {
         other(&self.data.other, key)
     }

@@ -38,18 +38,18 @@ impl<'a> User<'a> {
         if is_set(self.id) { self.id.escaped() } else { self.described.id }
     }
 
-    /// The address after the name, else `email`, else the address in `description`.
+    /// Returns the address after the name, else `email`, else the address in `description`.
     pub fn email_text(&self) -> Option<Escaped<'a>> {
         let after_name = self.name.escaped().and_then(name_and_address).map(|(_, address)| address);
         after_name.or(self.email.escaped()).or(self.described.email)
     }
 
-    /// The account that the name says, else the one that the address in a text says.
+    /// Returns the account that the name says, else the one that the address in a text says.
     pub fn account(&self) -> Option<Account<'a>> {
         Account::of_console(self.name).or_else(|| Account::of_text(self.described.email?).map(Account::without_domain))
     }
 
-    /// The full name in the record, else a name that is one of a person.
+    /// Returns the full name in the record, else a name that is one of a person.
     pub fn full_name(&self) -> Option<Escaped<'a>> {
         if is_set(self.full_name) { self.full_name.escaped() } else { display_name(self.name) }
     }
@@ -153,8 +153,8 @@ impl<'a> Users<'a> {
         self.actor.is_known()
     }
 
-    /// The user of [`Self::target`], for OCSF, which requires a name: that of the one who acted, with the role, if the
-    /// record has no other.
+    /// Returns the user of [`Self::target`], for OCSF, which requires a name: that of the one who acted, with the role,
+    /// if the record has no other.
     pub fn changed(&self) -> User<'a> {
         let name = first_scalar([self.name, self.email, self.recovery_email, self.target.full_name]);
         let is_actor = is_set(name) && name.escaped() == self.actor.name.escaped();
@@ -162,7 +162,7 @@ impl<'a> Users<'a> {
         User { name, email: self.email_of(name), role, ..self.target }
     }
 
-    /// The user that OCSF's User Management is about: who was changed, or who did something to the own account.
+    /// Returns the user that OCSF's User Management is about: who was changed, or who did something to the own account.
     pub fn managed(&self) -> User<'a> {
         if self.is_own && self.has_actor() {
             User { email: self.email_of(self.actor.name), ..self.actor }
@@ -171,7 +171,7 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// The address of a user who was changed and has this name.
+    /// Returns the address of a user who was changed and has this name.
     fn email_of(&self, name: Value<'a>) -> Value<'a> {
         first_email([name, self.email, self.recovery_email])
     }
@@ -304,7 +304,7 @@ impl<'a> Described<'a> {
         }
     }
 
-    /// The address of the user with whom a sentence begins, and who did what it says.
+    /// Returns the address of the user with whom a sentence begins, and who did what it says.
     fn of_sentence(message: Value<'a>) -> Self {
         let text = message.escaped().map_or("", Escaped::raw);
         let rest = SUBJECTS.into_iter().find_map(|subject| text.strip_prefix(subject)).unwrap_or_default();

@@ -291,7 +291,7 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) -> bool {
     text.len() <= COLUMN_BYTES
 }
 
-/// An object or a list without the parts that do not fit, the largest first, so that the rest is still JSON.
+/// Returns an object or a list without the parts that do not fit, the largest first, so that the rest is still JSON.
 fn shortened(value: &[u8]) -> Vec<u8> {
     let (open, close) = if value.starts_with(b"[") { (b'[', b']') } else { (b'{', b'}') };
     let parts = parts(value);
@@ -313,7 +313,7 @@ fn shortened(value: &[u8]) -> Vec<u8> {
     [&[open][..], &kept.join(&b','), &[close]].concat()
 }
 
-/// The elements of a list, or the members of an object with their names.
+/// Returns the elements of a list, or the members of an object with their names.
 fn parts(container: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     let inner = container.get(1..container.len().saturating_sub(1)).unwrap_or_default();

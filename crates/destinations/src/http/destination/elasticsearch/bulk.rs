@@ -114,7 +114,7 @@ impl Created<'_> {
         }
     }
 
-    /// The index that the cluster put the document into, unless that is the failure store.
+    /// Returns the index that the cluster put the document into, unless that is the failure store.
     fn stored_in(&self) -> Option<&str> {
         let is_stored = (200..=299).contains(&self.status) && !self.is_dropped() && !self.is_in_failure_store();
         self.index.as_deref().filter(|_| is_stored)
@@ -174,14 +174,14 @@ pub(super) fn judge(response: &ResponseView<'_>, indices: &Indices, is_foreign: 
     judge_items(response, items.iter().map(|item| &item.create), warning)
 }
 
-/// The indices of stored documents of which it is not known whether they belong to the target.
+/// Returns the indices of stored documents of which it is not known whether they belong to the target.
 pub(super) fn unknown_indices(response: &ResponseView<'_>, indices: &Indices) -> BTreeSet<String> {
     let Ok(Bulk { items }) = serde_json::from_slice(response.body) else { return BTreeSet::new() };
     let stored = items.iter().filter_map(|item| item.create.stored_in());
     stored.filter(|index| indices.is_unknown(index)).map(str::to_owned).collect()
 }
 
-/// A 400 for the whole request.
+/// Returns a 400 for the whole request.
 fn judge_refusal(response: &ResponseView<'_>, reason: String) -> Outcome {
     let Ok(Refused { error }) = serde_json::from_slice(response.body) else {
         return response.expect_refusal(Outcome::Refused(reason), "error", "Elasticsearch");
@@ -198,7 +198,7 @@ fn begins_as_bulk(body: &[u8]) -> bool {
     br#"{"took""#.iter().all(|expected| start.next() == Some(expected))
 }
 
-/// A gateway limits the size of responses. That of fewer documents is shorter, and those that exist already are
+/// Returns a gateway limits the size of responses. That of fewer documents is shorter, and those that exist already are
 /// recognised by their `_id`.
 fn truncated(response: &ResponseView<'_>) -> Outcome {
     let reason = format!(
@@ -274,7 +274,7 @@ mod tests {
         judge(response, &indices, Indices::may_be_foreign)
     }
 
-    /// The outcome of a response to two documents.
+    /// Returns the outcome of a response to two documents.
     fn judged(status: u16, body: &str) -> String {
         judged_by(judge_all, status, body, 2)
     }

@@ -52,7 +52,7 @@ impl Indices {
         !self.is_own_name(index) && self.known.lock().get(index) != Some(&true)
     }
 
-    /// The index that all warnings name: a warning is logged when its text changes.
+    /// Returns the index that all warnings name: a warning is logged when its text changes.
     pub(super) fn example<'a>(&'a self, index: &'a str) -> &'a str {
         self.example.get().map_or(index, String::as_str)
     }

@@ -39,7 +39,7 @@ pub(super) struct Pipeline {
     pub(super) creates_stream: bool,
 }
 
-/// The ingest pipeline of the data stream, which turns records into the package's documents.
+/// Returns the ingest pipeline of the data stream, which turns records into the package's documents.
 ///
 /// # Errors
 /// If the pipeline is not the package's, or the cluster does not say which one it is.

@@ -79,7 +79,7 @@ impl Accept {
         self.zero.is_some() || self.empty.is_some()
     }
 
-    /// The outcome of a response with a status of 2xx.
+    /// Returns the outcome of a response with a status of 2xx.
     pub(crate) fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         let status = response.status.as_u16();
         if !self.statuses.is_empty() && !self.statuses.contains(&status) {
@@ -138,7 +138,7 @@ impl Accept {
     }
 }
 
-/// The body without a byte order mark, which some receivers write before JSON.
+/// Returns the body without a byte order mark, which some receivers write before JSON.
 fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
@@ -155,8 +155,8 @@ fn as_length(value: &Value) -> Option<f64> {
 /// Names with which receivers report events that they did not take, in a success.
 const FAILURES: [&str; 4] = ["failed", "errors", "failures", "invalid"];
 
-/// The outcome of a success if the sink has no `accept`. The answer may say that events were not taken; what a receiver
-/// means by it is unknown, so nothing is sent again.
+/// Returns the outcome of a success if the sink has no `accept`. The answer may say that events were not taken; what a
+/// receiver means by it is unknown, so nothing is sent again.
 pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
     if response.is_page() {
         return page();
@@ -175,7 +175,7 @@ pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
     }
 }
 
-/// The outcome of a success with a page for people. A receiver may answer so.
+/// Returns the outcome of a success with a page for people. A receiver may answer so.
 fn page() -> Outcome {
     Outcome::warned(
         WarningReason::Page,

@@ -42,7 +42,7 @@ fn varint(value: u64, out: &mut Vec<u8>) {
     out.extend(encoded.into_iter().take(bytes));
 }
 
-/// The encoded number and how many of the bytes it takes.
+/// Returns the encoded number and how many of the bytes it takes.
 fn encode_varint(mut value: u64) -> ([u8; 10], usize) {
     let mut encoded = [0; 10];
     let mut bytes = 1;
@@ -66,7 +66,7 @@ pub(super) enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message with their numbers. `None` if the bytes are not a message.
+/// Returns the fields of a message with their numbers. `None` if the bytes are not a message.
 pub(super) fn fields(mut message: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
     let mut found = Vec::new();
     while !message.is_empty() {

@@ -105,7 +105,7 @@ impl Writer {
     }
 }
 
-/// The attributes of a record.
+/// Returns the attributes of a record.
 fn attributes(event: Event<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let record_id = Some(event.record_id).filter(|id| !id.is_empty());
     [

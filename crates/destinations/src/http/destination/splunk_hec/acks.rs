@@ -125,7 +125,7 @@ struct AckResponse {
 }
 
 impl Acknowledgement {
-    /// The channel of a lane: the configured one, or a random UUID.
+    /// Returns the channel of a lane: the configured one, or a random UUID.
     pub(super) fn channel(&self) -> Result<String, BuildError> {
         for (key, period) in [("interval", self.interval), ("timeout", self.timeout)] {
             if period.0.is_zero() {
@@ -140,7 +140,7 @@ impl Acknowledgement {
     }
 }
 
-/// A UUID of version 4, variant 1.
+/// Returns a UUID of version 4, variant 1.
 fn random_channel() -> String {
     let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
@@ -199,7 +199,7 @@ impl Acks {
         result
     }
 
-    /// The request with this id, once. `None` if its id was issued twice.
+    /// Returns the request with this id, once. `None` if its id was issued twice.
     pub(super) fn pending_request(&self, id: u64) -> Option<PendingRequest> {
         self.requests.lock().registered.remove(&id)
     }

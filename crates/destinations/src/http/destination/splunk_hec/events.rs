@@ -67,7 +67,7 @@ pub(crate) struct Events {
 /// The objects of a record that may name its site; the first is the record itself.
 const SITES: [&str; 3] = ["", "agentRealtimeInfo", "agentDetectionInfo"];
 
-/// The JSON text of the site's name, if the record has one.
+/// Returns the JSON text of the site's name, if the record has one.
 fn site(record: &[u8]) -> Option<&[u8]> {
     let objects = SITES.iter().map(|name| if name.is_empty() { record } else { member(record, name) });
     objects.map(|object| member(object, "siteName")).find(|value| value.starts_with(b"\"") && *value != b"\"\"")

@@ -336,7 +336,7 @@ impl Destination for SplunkHec {
     }
 }
 
-/// The events that `outcome` calls delivered have to be sent again.
+/// Returns the events that `outcome` calls delivered have to be sent again.
 fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
     match outcome {
         Outcome::Partial { refused, warnings, .. } => {

@@ -61,7 +61,7 @@ fn explained(code: Option<u16>, reason: String) -> String {
     }
 }
 
-/// The code of the response, and its reason.
+/// Returns the code of the response, and its reason.
 async fn ask(
     client: &SinkClient,
     method: Method,

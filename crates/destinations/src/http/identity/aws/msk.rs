@@ -57,7 +57,7 @@ impl AwsMskIam {
 }
 
 impl AwsSource {
-    /// A token for MSK, when it expires, and the credentials that it was made with.
+    /// Returns a token for MSK, when it expires, and the credentials that it was made with.
     pub(crate) async fn msk_token(&self) -> Result<(SecretString, Instant, AwsCredentials), TokenError> {
         let (credentials, valid_until) = self.credentials.get(|| self.fetch()).await?;
         let Found { region, .. } = self.found()?;

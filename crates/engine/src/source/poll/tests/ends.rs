@@ -16,7 +16,7 @@ struct Console {
 
 const PAGE: usize = 10;
 
-/// The id of a record, as in the position.
+/// Returns the id of the record of a second, as in the position.
 fn id(at: i64) -> u64 {
     (1_000_000 + (at + 5_000) * 10_000) as u64
 }
@@ -70,7 +70,7 @@ impl Console {
         Ok(list(&page, next.as_deref()).into())
     }
 
-    /// Answers a poll to its end. Returns the number of the records that it emits, and how it asks.
+    /// Answers a poll to its end. Returns the number of records that it emits, and the requests that it makes.
     fn answer_all(&mut self, poll: &mut Poll) -> (usize, Vec<String>) {
         let mut emitted = 0;
         loop {
@@ -135,7 +135,7 @@ fn a_list_that_ends_too_early_is_read_to_its_end() {
     }
 }
 
-/// A poll that ends too early moves the bound past what it has not read.
+/// A poll that ends too early moves the bound past records that it has not read.
 #[test]
 fn nothing_follows_a_list_until_its_end_is_confirmed() {
     // Records older than the overlap are read first, and then new ones.
@@ -154,7 +154,7 @@ fn nothing_follows_a_list_until_its_end_is_confirmed() {
     ];
     assert_eq!(asked, expected, "what a list lacked may be known, or not");
 
-    // The console has deleted as many of those that are known as the list does not show of the others.
+    // The console has deleted known records, as many as there are others that the list does not show.
     let mut poll = super::poll(&activities(), position(-700..-310, 1, -180), begin());
     let mut console = Console::of(-469..-299).ending_early(3, 0);
     let (emitted, asked) = console.answer_all(&mut poll);
@@ -167,8 +167,8 @@ fn nothing_follows_a_list_until_its_end_is_confirmed() {
     assert_eq!(emitted, 400, "{asked:?}");
 }
 
-/// The console may count records that it shows nobody. The poll finds that by reading again, and loses no record and no
-/// state.
+/// The console may count records that it never shows. The poll finds that out by reading again, and loses no record and
+/// no state.
 #[test]
 fn what_is_counted_and_never_shown_is_accepted_for_half_an_overlap() {
     let mut poll = new_lane(-400);

@@ -27,7 +27,7 @@ const ALL_CLOSED: Duration = Duration::from_secs(800);
 /// No poll of these tests needs as many requests.
 const MAX_REQUESTS: usize = 5_000;
 
-/// When the first poll starts.
+/// Returns the time at which the first poll starts.
 fn begin() -> Timestamp {
     Timestamp::from_micros(1_790_000_000_000_000)
 }
@@ -103,7 +103,7 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
     }
 }
 
-/// Cursors and records that nobody asked for are never in the lane's position, and are in memory while the poll lasts.
+/// The lane's position never has cursors, or records outside of the window. They take memory while the poll lasts.
 #[test]
 fn cursors_and_records_that_nobody_asked_for_are_counted() {
     let mut poll = first_poll(&PullSettings::of(Stream::Activities));
@@ -150,7 +150,8 @@ fn a_refused_cursor_restarts_the_poll_at_the_end_of_the_complete_records() {
     }
 }
 
-/// Cursors may lead to a page again, as where many records have one time. Only pages that repeat on and on are unclear.
+/// Cursors may lead to a page again, for example if many records have one time. Only pages that keep repeating are
+/// unclear.
 #[test]
 fn a_page_that_repeats_under_new_cursors_is_as_unclear_as_an_empty_one() {
     let records: Vec<String> = (1..=3).map(|id| activity(id, begin(), 0)).collect();
@@ -200,7 +201,7 @@ fn unified_alerts_are_counted_without_a_cursor() {
     assert!(counting.starts_with("true ") && counting.contains(r#""after":null"#) && limit == 1, "{counting}");
 }
 
-/// A poll of a token of several scopes, at the moment when the console has asked for one of them.
+/// Returns a poll whose token has several scopes, when the console has just asked for one of them.
 fn asking_for_scopes() -> Poll {
     let mut poll = first_poll(&PullSettings::of(Stream::Vulnerabilities));
     let refusal = ConsoleError::BadRequest("choose a single scope".to_owned());
@@ -279,7 +280,7 @@ fn an_answer_without_scopes_is_a_failure() {
     assert!(reason.contains("console.sites"), "{reason}");
 }
 
-/// A window is not asked for from its end to its beginning.
+/// A poll must not ask for a window whose end is before its beginning.
 #[test]
 fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
     let pull = Arc::new(PullSettings::of(Stream::Activities));
@@ -309,13 +310,13 @@ fn a_time_after_the_end_of_the_window_does_not_end_the_order() {
 
 const PAGE: u64 = 1_000;
 
-/// A page of findings in the order of their ids.
+/// Returns a page of findings in the order of their ids.
 fn findings(page: u64, next: Option<&str>) -> String {
     let finding = |id| format!(r#"{{"id":"{}","status":"Detected"}}"#, 10_000_000 + id);
     list(&(page * PAGE..(page + 1) * PAGE).map(finding).collect::<Vec<_>>(), next)
 }
 
-/// A poll that has read this number of pages of all findings.
+/// Returns a poll that has read this number of pages of all findings.
 fn sweep(pages: u64) -> Poll {
     let mut poll =
         poll(&PullSettings::of(Stream::Vulnerabilities), SourcePosition::starting_at(Timestamp::default()), begin());

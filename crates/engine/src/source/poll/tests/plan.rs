@@ -6,12 +6,12 @@ use crate::source::{AgentSettings, Findings, StreamOptions, TimeField, Window};
 
 const NOTHING: ConsoleHabits = ConsoleHabits { is_null_usual: false, miscounted_at: None };
 
-/// A lane that has read nothing and begins at `since`.
+/// Returns the position of a lane that has read nothing and begins at `since`.
 fn new_lane(since: i64) -> SourcePosition {
     SourcePosition::starting_at(second(since))
 }
 
-/// A lane that owes everything.
+/// Returns the position of a lane that owes everything.
 fn owes_all() -> SourcePosition {
     SourcePosition::starting_at(Timestamp::default())
 }
@@ -24,7 +24,8 @@ fn snapshots() -> PullSettings {
     }
 }
 
-/// A lane that has begun the snapshot of this time, and finished this number of its stages: reading, and the marker.
+/// Returns the position of a lane that has begun the snapshot of this time. It has finished this number of the
+/// snapshot's stages: reading, and the marker.
 fn snapshot(since: i64, time: i64, finished: usize) -> SourcePosition {
     let passes = snapshots().passes();
     let mut position = new_lane(since);
@@ -37,7 +38,7 @@ fn snapshot(since: i64, time: i64, finished: usize) -> SourcePosition {
     position
 }
 
-/// All findings, with a sweep every 100 seconds.
+/// Returns the pull of all findings, with a sweep every 100 seconds.
 fn findings() -> PullSettings {
     let findings = Findings { resync: Duration::from_secs(100), ..Findings::default() };
     PullSettings {
@@ -54,7 +55,8 @@ fn findings_of_sites() -> PullSettings {
     PullSettings { own: StreamOptions::Vulnerabilities(findings), ..pull }
 }
 
-/// A lane of findings whose last sweep began at `swept`, and whose last complete poll began at `complete`.
+/// Returns the position of a lane of findings whose last sweep began at `swept`, and whose last complete poll began at
+/// `complete`.
 fn swept(swept: i64, complete: i64) -> SourcePosition {
     let passes = findings().passes();
     let mut position = owes_all();
@@ -65,7 +67,8 @@ fn swept(swept: i64, complete: i64) -> SourcePosition {
     position
 }
 
-/// A lane that knows one record, of 100 seconds ago. All passes have read everything up to 30 seconds ago.
+/// Returns the position of a lane that knows one record, of 100 seconds ago. All passes have read everything up to 30
+/// seconds ago.
 fn read(pull: &PullSettings) -> SourcePosition {
     let passes = pull.passes();
     let mut position = new_lane(-5_000);
@@ -79,7 +82,7 @@ fn read(pull: &PullSettings) -> SourcePosition {
     position
 }
 
-/// The plan of a poll in words. Times are in seconds from [`begin`].
+/// Returns the plan of a poll in words. Times are in seconds from [`begin`].
 fn plan(pull: &PullSettings, position: SourcePosition, pass: usize, start: i64, habits: ConsoleHabits) -> String {
     let plan = match Plan::of(pull, &position, pass, second(start), habits) {
         Ok(plan) => plan,

@@ -61,7 +61,7 @@ struct Console {
 }
 
 impl Console {
-    /// The records of a window, in the console's order: it sorts and compares by 10 ms.
+    /// Returns the records of a window in the console's order: it sorts and compares by 10 ms.
     fn listed(&self, request: &Request) -> Vec<(i64, usize)> {
         let precise = |time: Timestamp| time.micros() / 10_000;
         let bound = |name| precise(Timestamp::parse(request.parameter(name).unwrap()).unwrap());
@@ -97,7 +97,7 @@ impl Console {
         Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#).into())
     }
 
-    /// Returns `None` for an interruption.
+    /// Answers a request. Returns `None` for an interruption.
     fn answer(&mut self, request: &Request) -> Option<Result<Bytes, ConsoleError>> {
         self.now = self.now.plus(Duration::from_secs(2));
         self.requests += 1;
@@ -167,7 +167,7 @@ struct Lane {
 }
 
 impl Lane {
-    /// One poll that starts at `start`. False when it was interrupted.
+    /// Makes one poll that starts at `start`. Returns false if it was interrupted.
     fn poll(&mut self, console: &mut Console, start: Timestamp) -> Result<bool, TestCaseError> {
         let passes = self.pull.passes();
         let since = self.position.bound().whole_second();
@@ -258,8 +258,8 @@ fn counts() -> impl Strategy<Value = Counts> {
     ]
 }
 
-/// Leaves only the first of the lists that end too early, and none where the console counts too few records. Another
-/// one where the list is asked for again would hide the first, and so would the count.
+/// Keeps only the first list that ends too early, and none if the console counts too few records. If the list that is
+/// read again ended early too, it would hide the first. So would a low count.
 fn with_one_early_end(faults: Vec<Fault>, counts: Counts) -> Vec<Fault> {
     let mut is_possible = !matches!(counts, Counts::Off(..0) | Counts::Late(_));
     let kept = |fault| match fault {
@@ -269,7 +269,7 @@ fn with_one_early_end(faults: Vec<Fault>, counts: Counts) -> Vec<Fault> {
     faults.into_iter().map(kept).collect()
 }
 
-/// 500 sequences; `PROPTEST_CASES` says otherwise.
+/// Returns a configuration of 500 sequences, or as many as `PROPTEST_CASES` says.
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").map_or(500, |cases| cases.parse().unwrap());
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -278,7 +278,7 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// For all faults, interruptions and counts, wrong ones included: each record is emitted once, the bound never
+    /// For all faults, interruptions and counts, wrong ones included, each record is emitted once. The bound never
     /// moves back, every poll ends, and every request is within [bound, start].
     #[test]
     fn a_sequence_of_polls_emits_each_record_once(
@@ -312,7 +312,7 @@ proptest! {
     }
 }
 
-/// The console counts the missing records, so the poll asks again where a second list ends before them. On the way it
+/// The console counts the missing records, so the poll asks again after a second list ends before them. On the way it
 /// steps over a large record, from which another walk begins.
 #[test]
 fn two_lists_that_end_too_early_around_a_large_record_lose_nothing() {

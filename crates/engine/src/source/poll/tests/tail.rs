@@ -10,8 +10,8 @@ pub(super) fn activities() -> PullSettings {
     PullSettings { overlap: OVERLAP, interval: Duration::from_secs(30), ..PullSettings::of(Stream::Activities) }
 }
 
-/// A position with `each` records in each of `known`'s seconds. Its bound is that of a complete poll at `closed`, and
-/// its last complete poll was 30 s before [`begin`].
+/// Returns a position with `each` records in each of `known`'s seconds. Its bound is the bound of a complete poll at
+/// `closed`, and its last complete poll was 30 s before [`begin`].
 pub(super) fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> SourcePosition {
     let passes = activities().passes();
     let mut position = SourcePosition::starting_at(second(-5_000));
@@ -29,12 +29,12 @@ pub(super) fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> S
     position
 }
 
-/// One record a second, up to the last complete poll. No interval is due to be closed.
+/// Returns a position with one record a second, up to the last complete poll. No interval is due to be closed.
 pub(super) fn steady() -> SourcePosition {
     position(-400..-30, 1, -30)
 }
 
-/// Returns the interval of the open time that the poll wants to be counted; `None` once the poll reads.
+/// Returns the interval of the open time whose count the poll asks for; `None` once the poll reads.
 fn question(poll: &mut Poll) -> Option<(i64, i64)> {
     let request = asked(poll);
     request.parameter("countOnly")?;
@@ -97,8 +97,8 @@ fn a_poll_that_leaves_the_time_open_moves_no_bound() {
     assert_eq!(position.closed_until(), Some(second(-330)));
 }
 
-/// Most late records come seconds late. The time that was read last is read again with what is new, and costs no
-/// request.
+/// Most late records come seconds late. The poll reads the time that it read last again, together with what is new:
+/// that costs no request.
 #[test]
 fn what_comes_a_little_late_is_read_with_what_is_new() {
     let mut poll = poll(&activities(), steady(), begin());
@@ -110,7 +110,7 @@ fn what_comes_a_little_late_is_read_with_what_is_new() {
     assert!(poll.habits().miscounted_at.is_some(), "nothing came late there");
 }
 
-/// The poll reads the second of a late record, wherever that is, and little else.
+/// The poll reads the second of a late record, wherever the second is, and little else.
 #[test]
 fn a_late_record_is_found_by_a_few_counts() {
     for late in -330..-30 {
@@ -169,8 +169,8 @@ fn what_is_older_than_the_overlap_is_read_once_more_before_the_bound_moves() {
     assert_eq!(question(&mut not_due), Some((-449, -30)));
 }
 
-/// The console is not asked even if records come late all the same, or if the lane is so busy that the bound moves at
-/// each poll.
+/// The console is not asked even if records come late all the same. It is not asked either if the lane is so busy that
+/// the bound moves at each poll.
 #[test]
 fn a_console_that_counts_too_many_is_not_asked_again_for_half_of_the_overlap() {
     for (count, is_right) in [(301, true), (303, false)] {

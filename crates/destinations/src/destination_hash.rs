@@ -46,8 +46,8 @@ impl fmt::Debug for DestinationHasher {
 }
 
 impl DestinationHasher {
-    /// Returns a secret counts by its value with `reads_secrets`, which may block, and else by where it is. One that
-    /// cannot be read counts by where it is too.
+    /// Creates a hasher. With `reads_secrets`, which may block, a secret counts by its value, otherwise by its place. A
+    /// secret that cannot be read counts by its place, too.
     pub fn new(reads_secrets: bool) -> Self {
         // Keyed by the system's randomness.
         let random = RandomState::new();
@@ -145,7 +145,7 @@ impl DestinationHash<'_> {
         self
     }
 
-    /// Returns a credential that decides where events arrive, such as the token of an intake.
+    /// Adds a credential that decides where events arrive, such as the token of an intake.
     pub fn secret(&mut self, name: &str, secret: &Secret) -> &mut Self {
         if self.hasher.secrets == Secrets::Nothing {
             return self;

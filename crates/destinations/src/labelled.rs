@@ -17,7 +17,7 @@ use super::{BuildError, SinkContext, SinkSettings};
 const LABEL_BYTES: usize = 256;
 
 impl SinkSettings {
-    /// Returns the sink of one lane. Opens no connection, so that it can also validate settings.
+    /// Builds the sink of one lane. Opens no connection, so that it can also validate settings.
     ///
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// Returns each key that may have a label, alone and with text around it.
+    /// Returns sinks with a label in each key that may have one, alone and with text around it.
     fn sinks() -> Vec<SinkSettings> {
         const URL: &str = "https://siem.example";
         let of = |template: &str| {

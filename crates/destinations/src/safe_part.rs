@@ -75,7 +75,7 @@ pub(super) fn safe_part(key: &str, value: &str) -> String {
     }
 }
 
-/// Returns the whole value of `key`, some parts of which are made of texts from the console.
+/// Makes the whole value of `key` valid. Some parts of it are texts from the console.
 pub(super) fn safe_name(key: &str, name: String) -> String {
     match key {
         // Names of indices and data streams begin with a letter or a digit.
@@ -102,7 +102,7 @@ pub(super) fn safe_name(key: &str, name: String) -> String {
     }
 }
 
-/// At most `longest` bytes. What is cut off is replaced by a hash, so that two long names stay different.
+/// Shortens a text to `longest` bytes. A hash replaces the removed part, so that two long names stay different.
 fn shortened(mut text: String, longest: usize) -> String {
     if text.len() <= longest {
         return text;

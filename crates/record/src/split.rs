@@ -198,7 +198,8 @@ impl<R: BufRead> RecordSplitter<R> {
         Ok(key_end.is_some_and(|end| is_page_key(&self.text[key + 1..end - 1])))
     }
 
-    /// Returns whether the record in `text`, which has no end, goes on after it: no record begins on the next line.
+    /// Returns whether the record in `text`, which has no end, continues after `text`. It does if no record begins on
+    /// the next line.
     fn goes_on(&mut self) -> io::Result<bool> {
         let is_one_line = self.text.trim_ascii_end().len() <= memchr::memchr(b'\n', &self.text).unwrap_or(usize::MAX);
         let mut ahead = Vec::new();

@@ -110,8 +110,8 @@ impl Timestamp {
     }
 }
 
-/// Returns a fast path for the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which
-/// every record has several times. `None` leaves the text to the general parser.
+/// Parses the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction. This fast path pays
+/// off, since every record has several such times. `None` leaves the text to the general parser.
 fn parse_plain(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
         text.get(from..to)?.iter().try_fold(0_i64, |number, byte| {

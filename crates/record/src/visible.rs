@@ -54,7 +54,7 @@ fn is_hidden(c: char) -> bool {
         )
 }
 
-/// Returns the beginning of a foreign text on one line: characters that are not [`visible`], and line breaks, become
+/// Returns the beginning of a foreign text on one line. Line breaks, and characters that are not [`visible`], become
 /// blanks.
 pub fn excerpt(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || is_hidden(c)).filter(|word| !word.is_empty());

@@ -150,7 +150,8 @@ fn transaction_timeout(settings: &KafkaSettings, common: &Common) -> Result<Stri
     Ok(given.unwrap_or(message + TRANSACTION_MARGIN.as_millis()).to_string())
 }
 
-/// Returns the files of `tls:`, by the options for their contents: a producer with other contents is another producer.
+/// Returns the files of `tls:` by the options for their contents. Producers with different contents are different
+/// producers.
 fn tls_files(common: &Common) -> impl Iterator<Item = (String, Credential)> {
     let Tls { ca_file, cert_file, key_file, .. } = &common.tls;
     let files = [(ca_file, "ssl.ca.pem"), (cert_file, "ssl.certificate.pem"), (key_file, "ssl.key.pem")];

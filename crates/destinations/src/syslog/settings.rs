@@ -200,7 +200,7 @@ impl SyslogSettings {
         })
     }
 
-    /// Returns the framing, which datagrams do not have.
+    /// Returns the framing; `None` for datagrams, which have none.
     pub(super) fn framing(&self, carrier: Carrier) -> Result<Option<Framing>, BuildError> {
         match (carrier, self.framing) {
             (Carrier::Udp, Some(_)) => {

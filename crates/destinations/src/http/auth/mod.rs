@@ -112,8 +112,8 @@ pub(crate) enum AuthError {
 }
 
 impl Authenticator {
-    /// Returns the `headers` of a sink, without other credentials. A header of the destination's own replaces one of
-    /// them.
+    /// Creates an authenticator with the `headers` of a sink and no other credentials. A header that the destination
+    /// sets itself replaces one of the same name.
     pub(crate) fn with_headers(headers: &BTreeMap<String, Secret>) -> Result<Self, BuildError> {
         let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, aws: None, path: None };
         for (name, value) in headers {

@@ -226,7 +226,7 @@ impl Destination for Datadog {
         response.expect_refusal(response.expect_json("Datadog"), "errors", "Datadog")
     }
 
-    /// Returns an empty array delivers nothing, and is read only if the key is valid.
+    /// Posts an empty array, which delivers nothing. Datadog reads it only if the key is valid.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let accepted = ProbeResult::Verified(format!("{endpoint} accepts the API key"));
         let judge = move |response: &ResponseView<'_>| ProbeResult::of(&self.judge(response), endpoint, accepted);

@@ -37,7 +37,7 @@ use crate::{BuildError, SinkContext};
 pub(crate) trait DestinationType: SinkProperties {
     type Destination: Destination;
 
-    /// Returns the destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
+    /// Builds the destination of one lane, and the way to reach it. `http` is for requests to a token endpoint.
     ///
     /// # Errors
     /// As [`SinkType::build`](crate::sink_type::SinkType::build).

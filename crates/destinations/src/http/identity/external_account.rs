@@ -142,7 +142,7 @@ impl Configuration {
 }
 
 impl Source {
-    /// Returns the token, read again each time: its issuer replaces it before it expires.
+    /// Reads the token. Each call reads it again, since its issuer replaces it before it expires.
     async fn read(&self, connection: Connection<'_>) -> Result<SecretString, TokenError> {
         const EXPECTED: &str = "the token that `credential_source.format` describes";
         match (&self.file, &self.url) {

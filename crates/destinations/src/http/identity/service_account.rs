@@ -62,7 +62,7 @@ impl ServiceAccount {
 }
 
 impl Key {
-    /// Returns a JSON web token under RS256 (RFC 7515).
+    /// Returns a JSON web token, signed with RS256 (RFC 7515).
     fn assertion(&self, scope: &str, now: i64) -> Result<String, String> {
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": self.private_key_id });
         let claims = json!({

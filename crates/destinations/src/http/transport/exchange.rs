@@ -25,7 +25,7 @@ impl Response {
 }
 
 impl Response {
-    /// Returns the outcome without the secrets of the request in its texts.
+    /// Removes the secrets of the request from the texts of the outcome.
     pub(crate) fn scrub(&self, outcome: Outcome) -> Outcome {
         outcome.map_texts(|text| self.secrets.scrub(&text))
     }

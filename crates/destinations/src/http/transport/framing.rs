@@ -107,7 +107,7 @@ pub(crate) fn has_member(event: &[u8], name: &str) -> bool {
     occurs && std::str::from_utf8(event).is_ok_and(|event| members(event).any(|(member, _)| member == name))
 }
 
-/// Returns the names of the members of an object, with their values.
+/// Returns the members of an object, each with its name and value.
 fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut reader = Reader::new(object);
     let mut begins = reader.consume(b'{');

@@ -110,7 +110,8 @@ impl ResponseView<'_> {
         names(&SIZE) && !names(&PASSES)
     }
 
-    /// Returns the event at `index` will never be accepted, and has the status of the response.
+    /// Returns the refusal of the event at `index`, with the status of the response. The destination will never accept
+    /// the event.
     pub fn refusal(&self, index: usize, reason: String) -> RefusedEvent {
         RefusedEvent { index, status: self.status.as_u16().to_string(), reason }
     }
@@ -158,12 +159,12 @@ impl ResponseView<'_> {
         Outcome::misconfigured(not_from(destination, &self.reason()))
     }
 
-    /// Returns the bytes may be sent again later, after `Retry-After`.
+    /// Returns a transient failure: the same bytes may be sent again after `Retry-After`.
     pub fn retry_later(&self) -> Outcome {
         Outcome::Failed(Failure::transient_after(self.reason(), self.retry_after()))
     }
 
-    /// Returns a redirect is not followed: it usually leads to a login page, which would answer 200.
+    /// Describes a redirect, which is not followed: it usually leads to a login page, which would answer 200.
     fn redirect(&self) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let target = location.and_then(|location| url::Url::parse(location).ok());

@@ -74,7 +74,7 @@ impl<'a> Alert<'a> {
         value.text().filter(|text| says_something(text))
     }
 
-    /// Returns the keys that have a value, with that.
+    /// Returns the keys that have a value, each with its value.
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, Cut, Cow<'a, str>)> {
         KEYS.iter().filter_map(|(key, cut, paths)| {
             let value = paths.iter().find_map(|path| self.text(path))?;

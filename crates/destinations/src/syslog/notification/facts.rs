@@ -88,13 +88,13 @@ impl<'a> Facts<'a> {
         text_of(self.members.get(path))
     }
 
-    /// Returns the values at these paths of the record, then those of its threat.
+    /// Returns the values at these paths of the record, then those at the same paths of its threat.
     fn values<'p>(&self, paths: &'p [&str]) -> impl Iterator<Item = Value<'a>> + use<'_, 'a, 'p> {
         let sources = [Some(&self.members), self.threat.as_ref()];
         sources.into_iter().flatten().flat_map(|members| paths.iter().map(|path| members.get(path)))
     }
 
-    /// Returns the text of the first path that has one, of the record or else of its threat.
+    /// Returns the text of the first path that has one, in the record or else in its threat.
     pub fn first(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
         self.values(paths).find_map(text_of)
     }
@@ -217,7 +217,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Returns the scope whose notification it is, as far as the record tells.
+    /// Returns the scope of the notification, as far as the record names it.
     pub fn scope(&self) -> Cow<'a, str> {
         Cow::Borrowed(match (self.site_id(), self.account_id()) {
             (Some(_), _) => "SITE",
@@ -285,7 +285,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Returns a hash in lower case; `None` if a text of this many digits is none.
+    /// Returns the first text of this many hex digits, in lower case.
     pub fn hash(&self, paths: &[&str], digits: usize) -> Option<Cow<'a, str>> {
         let is_hash = |text: &Cow<'_, str>| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let hash = self.values(paths).find_map(|value| text_of(value).filter(is_hash))?;
@@ -322,7 +322,8 @@ impl<'a> Facts<'a> {
         self.members.get("agentRealtimeInfo.networkInterfaces").elements()
     }
 
-    /// Returns the endpoint's addresses: the first of IPv4, then those of IPv6, then the others. Readers want them so.
+    /// Returns the endpoint's addresses in the order that readers want: the first of IPv4, then those of IPv6, then the
+    /// other ones of IPv4.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let mut texts: Vec<Cow<'_, str>> = Vec::new();
         for interface in self.interfaces() {
@@ -364,7 +365,7 @@ impl<'a> Facts<'a> {
         self.interfaces().find_map(|interface| interface.get("name").text())
     }
 
-    /// Returns the keys of the engines that detected the threat.
+    /// Returns the keys of the engines that detected the threat, separated by commas.
     pub fn engines(&self) -> Option<Cow<'a, str>> {
         let name = |engine: Value<'a>| engine.get("key").text().or_else(|| engine.get("title").text());
         let engines = self.values(&["threatInfo.detectionEngines"]).flat_map(Value::elements);
@@ -379,7 +380,7 @@ impl<'a> Facts<'a> {
         ids.filter_map(|id| id.text()?.parse().ok()).collect()
     }
 
-    /// Returns the category of the notification.
+    /// Returns the category of the notification, which is constant in CEF:0.
     pub fn category(&self) -> Cow<'a, str> {
         Cow::Borrowed(match self.origin.dialect {
             Dialect::Cef => "SystemEvent",
@@ -393,7 +394,7 @@ fn text_of(value: Value<'_>) -> Option<Cow<'_, str>> {
     value.text().filter(|text| text != "null" && !text.trim().is_empty())
 }
 
-/// Returns a number without sign and leading zeros: a type is compared by its digits.
+/// Parses a number without a plus sign and leading zeros: a type is compared by its digits.
 fn number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }

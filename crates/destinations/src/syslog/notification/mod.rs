@@ -50,11 +50,11 @@ impl<'a> Notification<'a> {
         }
     }
 
-    /// Returns the line without the header of syslog, in at most `room` bytes. A longer one is shortened, each text
+    /// Returns the line without the header of syslog, in at most `room` bytes. Each text of a longer line is shortened
     /// only as far as necessary: first the free texts from the last to the first, then the name, then other words.
     ///
     /// # Errors
-    /// The fewest bytes that it takes, if these are more.
+    /// The fewest bytes that the line takes, if they are more than `room`.
     pub fn line(&self, room: usize) -> Result<String, usize> {
         let line = match self {
             Self::Activity(facts) => Line::of(facts),
@@ -79,7 +79,7 @@ struct Line<'a> {
 }
 
 fn entry_of<'a>(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Entry<'a> {
-    // A longer one is no id.
+    // A longer value is no id.
     let cut = if value.len() > shorten::MAX_EXACT && cut == Cut::Never { Cut::Late } else { cut };
     Entry { key, label: None, cut, value }
 }
@@ -165,11 +165,11 @@ const CEF_THREAT: &[&str] = &["rt", "fileHash", "filePath", "duid", "osName", "c
 /// The keys of CEF:0 about anything else, in the console's order.
 const CEF_OTHER: &[&str] = &["suser", "duser", "userEmail", "ip", "duid", "osName", "cat", "rt"];
 
-/// The keys behind both.
+/// The keys after those of both lists.
 const CEF_SCOPE: &[&str] =
     &["activityID", "activityType", "siteId", "siteName", "accountId", "accountName", "notificationScope"];
 
-/// The keys of CEF:2 that CEF:0 has behind its own: readers of CEF:0 know them.
+/// The keys of CEF:2 that CEF:0 has after its own keys: readers of CEF:0 know them.
 const CEF_MORE: &[&str] = &[
     "suser",
     "fileName",
@@ -210,8 +210,8 @@ fn cef_entries<'a>(facts: &Facts<'a>) -> Vec<Entry<'a>> {
     keys.iter().copied().chain(of_type(facts.activity_type)).filter_map(|key| entry(key, facts)).collect()
 }
 
-/// Returns a reader takes away the part behind the product, whatever it is. Where there is no slot that is a key: then
-/// the vendor stands first, which is a constant.
+/// Returns the entries of a line in CEF:2. A reader removes the part after the product, whatever it is. Without a slot,
+/// that part is a key, so the vendor, which is a constant, comes first.
 fn cef2_entries<'a>(facts: &Facts<'a>, has_slot: bool) -> Vec<Entry<'a>> {
     let keys = KEYS.iter().chain(of_type(facts.activity_type)).chain(LAST);
     let mut entries: Vec<_> = keys.filter_map(|key| entry(key, facts)).collect();

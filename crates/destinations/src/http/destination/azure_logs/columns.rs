@@ -291,7 +291,8 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) -> bool {
     text.len() <= COLUMN_BYTES
 }
 
-/// Returns an object or a list without the parts that do not fit, the largest first, so that the rest is still JSON.
+/// Shortens an object or a list to [`COLUMN_BYTES`]. It leaves out whole parts, the largest first, so that the rest is
+/// still JSON.
 fn shortened(value: &[u8]) -> Vec<u8> {
     let (open, close) = if value.starts_with(b"[") { (b'[', b']') } else { (b'{', b'}') };
     let parts = parts(value);

@@ -17,7 +17,7 @@ use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::transport::response::not_from;
 use crate::http::{Endpoint, SinkClient};
 
-/// Returns the checks end with the first that fails.
+/// Checks the cluster, the data stream and the credentials. The first check that fails ends the probe.
 pub(super) async fn probe(cluster: &Cluster, client: &SinkClient) -> ProbeResult {
     let probe = ClusterProbe { base: &cluster.base, name: &cluster.name, cluster, client };
     probe.run().await.unwrap_or_else(|result| result)

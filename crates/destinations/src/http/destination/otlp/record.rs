@@ -105,7 +105,7 @@ impl Writer {
     }
 }
 
-/// Returns the attributes of a record.
+/// Returns the attributes of a log record that have a value.
 fn attributes(event: Event<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let record_id = Some(event.record_id).filter(|id| !id.is_empty());
     [

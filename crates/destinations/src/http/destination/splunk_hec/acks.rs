@@ -140,7 +140,7 @@ impl Acknowledgement {
     }
 }
 
-/// Returns a UUID of version 4, variant 1.
+/// Returns a random UUID of version 4, variant 1.
 fn random_channel() -> String {
     let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
@@ -199,7 +199,7 @@ impl Acks {
         result
     }
 
-    /// Returns the request with this id, once. `None` if its id was issued twice.
+    /// Removes the request with this id and returns it. `None` if the collector issued the id twice.
     pub(super) fn pending_request(&self, id: u64) -> Option<PendingRequest> {
         self.requests.lock().registered.remove(&id)
     }

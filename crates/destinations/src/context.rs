@@ -70,7 +70,7 @@ impl SharedSinkResources {
         }
     }
 
-    /// Replaces the environment that the identities of clouds are taken from.
+    /// Replaces the environment from which the sinks read cloud identities.
     pub fn with_ambient(self, ambient: Ambient) -> Self {
         Self { ambient, ..self }
     }

@@ -21,8 +21,8 @@ impl DestinationId {
     }
 }
 
-/// Makes hashes that can be compared with one another. The key is random and never stored, so that nobody outside of
-/// the process can test a guess of a secret with a hash.
+/// Makes hashes that can be compared with one another. The key is random and never stored, so that no other process can
+/// test a guess of a secret with a hash.
 pub struct DestinationHasher {
     key: [u8; 32],
     secrets: Secrets,
@@ -95,7 +95,7 @@ impl DestinationHash<'_> {
         self
     }
 
-    /// Addresses that are used one instead of the other, in any order.
+    /// Adds addresses that are used one instead of the other, in any order.
     pub fn addresses<T: AsRef<str>>(&mut self, name: &str, addresses: impl IntoIterator<Item = T>) -> &mut Self {
         let addresses =
             addresses.into_iter().map(|address| address.as_ref().trim_end_matches('/').to_ascii_lowercase());

@@ -97,7 +97,7 @@ pub(crate) const SPLUNK_HEC: Integration = Integration {
     repeats: None,
 };
 
-/// The names follow no pattern: they are those of two of Microsoft's rules.
+/// The names follow no pattern: they are the names of two of Microsoft's rules.
 pub(crate) const AZURE_LOGS: Integration = Integration {
     sink: "azure_logs",
     title: "Microsoft's solution",

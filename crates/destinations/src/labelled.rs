@@ -51,7 +51,7 @@ impl LabelledSink {
         let context = SinkContext { labels: Labels::clone(labels), ..self.context.clone() };
         let sink = self.settings.build_with_fixed_labels(&context)?;
         let mut instances = self.instances.lock();
-        // The labeler bounds the sets of a lane in number and bytes. What nobody else holds was given up by it.
+        // The labeler bounds the sets of a lane in number and bytes. It has given up the sets that only this map holds.
         instances.retain(|labels, _| Arc::strong_count(labels) > 1);
         instances.insert(labels.clone(), sink.clone());
         Ok(sink)
@@ -211,7 +211,7 @@ mod tests {
         for (labels, built) in sets.iter().zip(&built) {
             assert!(Arc::ptr_eq(&sink.instance(labels).unwrap(), built), "{labels:?}");
         }
-        // The labels of a dead letter are equal to those of the lane, and not the same.
+        // The labels of a dead letter are equal to the lane's labels, but not the same object.
         assert!(Arc::ptr_eq(&sink.instance(&set(7)).unwrap(), &built[7]));
         // The sink drops the sets that the lane has given up.
         sets.truncate(10);

@@ -43,7 +43,7 @@ fn rule(key: &str) -> Rule {
     }
 }
 
-/// `value` as a part of the value of `key`. Different values may become one: ids stay different, names may not.
+/// Returns `value` as a part of the value of `key`. Different values may become one: ids stay different, names may not.
 pub(super) fn safe_part(key: &str, value: &str) -> String {
     let rule = rule(key);
     match rule {

@@ -31,8 +31,8 @@ pub struct SinkSettings {
     pub type_settings: TypeSettings,
 }
 
-/// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of
-/// a destination follow that of its type.
+/// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of a
+/// destination follow the name of its type.
 macro_rules! types {
     ($($(#[$attribute:meta])* $name:literal $(| $other:literal)* => $variant:ident($settings:ty),)*) => {
         /// The types of sinks (`type:`), each with its own keys.
@@ -135,7 +135,7 @@ pub fn intended_type(name: &str) -> Option<&'static str> {
     Some(intended)
 }
 
-/// JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
+/// Returns the JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
 pub fn schema(type_name: &str) -> Option<Value> {
     let mut generator =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
@@ -186,7 +186,7 @@ impl<'de> Deserialize<'de> for SinkSettings {
 }
 
 impl SinkSettings {
-    /// `name`, else the type.
+    /// Returns `name`, or else the type.
     pub fn name(&self) -> &str {
         self.common.name.as_deref().unwrap_or(self.type_settings.name())
     }
@@ -234,13 +234,13 @@ impl SinkSettings {
         }
     }
 
-    /// Maximum number of concurrent deliveries.
+    /// Returns the maximum number of concurrent deliveries.
     pub fn concurrency(&self) -> usize {
         let defaults = self.type_settings.as_sink_type().defaults();
         self.common.concurrency.map_or(defaults.concurrency, super::common_keys::count).min(defaults.concurrency_max)
     }
 
-    /// How long an event waits for its batch to fill.
+    /// Returns how long an event waits for its batch to fill.
     pub fn batch_timeout(&self) -> Duration {
         self.common.batch.timeout.map_or(self.type_settings.as_sink_type().defaults().batch_timeout, |period| period.0)
     }

@@ -107,7 +107,7 @@ impl Sink for Stdout {
     }
 }
 
-/// Threads that write at the same time. The runtime has 512 for all that blocks: 192 for lookups, 128 for those that
+/// Threads that write at the same time. The runtime has 512 for all blocking calls: 192 for lookups, 128 for calls that
 /// wait for files. A mount or a reader that hangs must leave some for checkpoints and dead letters.
 const MAX_WRITERS: usize = 128;
 static WRITERS: Semaphore = Semaphore::const_new(MAX_WRITERS);

@@ -190,7 +190,7 @@ mod tests {
             Self { end_txn: EndTxn::new(&options(&[]), receiver), statistics }
         }
 
-        /// librdkafka emits statistics now.
+        /// Emits statistics as librdkafka does.
         fn emit(&self, sent: u64, lost: u64) {
             let age = self.end_txn.created_at.elapsed();
             self.statistics.send_replace(Counts { age, sent, lost });

@@ -71,8 +71,8 @@ pub(super) struct Setting {
     pub(super) value: Option<String>,
     /// Whether the topic has a value of its own, which may be read.
     pub(super) is_own: bool,
-    /// Whether the value is that of the brokers' file, or of their release. Any other may have been given while they
-    /// ran.
+    /// Whether the value is from the brokers' file, or from their release. Any other value may have been set while the
+    /// brokers ran.
     pub(super) is_fixed: bool,
 }
 

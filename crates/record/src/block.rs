@@ -21,7 +21,7 @@ pub trait Block<'a>: Default {
     /// Returns the field or block of the key at `index` in [`Self::keys`].
     fn slot(&mut self, index: usize) -> Slot<'_, 'a>;
 
-    /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
+    /// Returns the values without a field: unknown keys, repeated keys, and other values in place of objects.
     fn other(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
 
     /// Calls `visit` with each field and each block that a record may have. The arguments are its [`Member`]s from the
@@ -43,12 +43,12 @@ pub type Member = (&'static str, &'static str);
 
 /// Receives the values of a block.
 pub trait Visitor<'a> {
-    /// A field; `name` is in `snake_case`, `key` is the console's.
+    /// Receives a field; `name` is in `snake_case`, `key` is the console's.
     fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>);
 
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>);
 
-    /// A value without a field, from [`Block::other`] of `owner`.
+    /// Receives a value without a field, from [`Block::other`] of `owner`.
     fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>);
 }
 
@@ -63,7 +63,7 @@ pub enum Slot<'s, 'a> {
 
 /// Reads a block from its opening brace on: the object-safe side of [`Block`].
 pub trait ReadBlock<'a>: std::fmt::Debug {
-    /// False when the block was read before: if a key is repeated, its first value counts.
+    /// Returns whether the block was not read before: if a key is repeated, its first value counts.
     fn is_unread(&self) -> bool;
 
     /// Reads the block whose first field has the number `first_slot`.
@@ -73,7 +73,7 @@ pub trait ReadBlock<'a>: std::fmt::Debug {
     fn read(&mut self, reader: &mut Reader<'a>, first_slot: u16) -> Result<(), JsonError>;
 }
 
-/// Most fields of a record, with those of its blocks.
+/// Most fields of a record, including the fields of its blocks.
 pub const MAX_FIELDS: u16 = 511;
 
 /// Fills `block` from the next value, which must be an object. Its first field has the number `first_slot`.

@@ -280,7 +280,7 @@ mod tests {
         }
     }
 
-    /// The pass ends where nothing is missing, so what follows may be anything; before that all of it counts.
+    /// The pass ends where nothing is missing, so anything may follow. Everything before that counts.
     #[test]
     fn facts_are_found_wherever_they_are() {
         let id = r#""id":"7""#;

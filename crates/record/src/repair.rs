@@ -46,7 +46,7 @@ pub fn read_object(text: &str) -> Result<(), JsonError> {
     reader.end()
 }
 
-/// What begins with a letter that no JSON token begins with, or with a minus. Returns its length.
+/// Repairs a word that begins with a letter that no JSON token begins with, or with a minus. Returns its length.
 fn repair_number(text: &str, out: &mut String) -> usize {
     for word in ["NaN", "Infinity", "-NaN", "-Infinity"] {
         let goes_on = |rest: &str| rest.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());

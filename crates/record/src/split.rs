@@ -155,7 +155,7 @@ impl<R: BufRead> RecordSplitter<R> {
             if self.goes_on()? {
                 return Ok(Some((start, SplitProblem::SeveralLines)));
             }
-            // A line that was cut off, which must not hide the next one.
+            // A truncated line, which must not hide the next one.
             self.take_line(start);
             return Ok(None);
         };
@@ -251,7 +251,7 @@ fn is_page_key(key: &[u8]) -> bool {
     matches!(key, b"data" | b"pagination" | b"errors")
 }
 
-/// A page has `data` and few other keys. An activity has `data` among many others.
+/// Returns whether an object is a page. A page has `data` and few other keys. An activity has `data` among many others.
 fn is_page(object: &[u8]) -> bool {
     let mut has_data = false;
     let mut has_others = false;

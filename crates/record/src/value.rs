@@ -189,7 +189,7 @@ impl<'a> Escaped<'a> {
     }
 }
 
-/// Start and end of each path separator in escaped text.
+/// Returns start and end of each path separator in escaped text.
 fn separators(escaped: &str) -> impl Iterator<Item = (usize, usize)> {
     let bytes = escaped.as_bytes();
     let mut at = 0;

@@ -183,7 +183,8 @@ fn default_options(
         ("linger.ms", "20".to_owned()),
         // The lane retries a message that was not delivered in time.
         ("message.timeout.ms", message_timeout(settings, common).as_millis().to_string()),
-        // The memory budget bounds the messages of running deliveries. This bounds those of cancelled deliveries.
+        // The memory budget bounds the messages of running deliveries. This bounds the messages of cancelled
+        // deliveries.
         ("queue.buffering.max.messages", "1000000".to_owned()),
         ("queue.buffering.max.kbytes", (256 * 1024).to_string()),
         // Searches the usual paths for the system's certificate authorities.

@@ -107,8 +107,8 @@ pub(crate) fn failure_of_broker(error: BrokerError) -> Failure {
     }
 }
 
-/// Some messages are settled. If an older version of a record is sent again, so are all newer ones, since the newest
-/// must arrive last.
+/// Returns the outcome if some messages are settled. If an older version of a record is sent again, so are all newer
+/// ones, since the newest must arrive last.
 fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
     let mut refused = Vec::new();
     let mut retry = Vec::new();
@@ -140,7 +140,7 @@ pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option
     Some(Outcome::misconfigured(reason))
 }
 
-/// librdkafka's text of the error, with advice for known ones.
+/// Returns librdkafka's text of the error, with advice for known ones.
 fn advice(code: Code) -> String {
     let advice = match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => "; create the topic, or correct `topic`",

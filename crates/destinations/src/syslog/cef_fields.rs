@@ -1,5 +1,5 @@
-//! Which fields of an ECS event become which keys of CEF: those of ArcSight's dictionary (implementation standard,
-//! version 26). A row names several fields where the first one that has a value counts.
+//! Maps the fields of an ECS event to keys of ArcSight's CEF dictionary (implementation standard, version 26). A row
+//! names several fields where the first one that has a value counts.
 
 use s1_forwarder_record::Stream;
 

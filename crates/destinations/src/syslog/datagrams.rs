@@ -1,5 +1,5 @@
-//! Datagrams to one receiver. Its name may have several addresses, and others later: nobody closes a connection when it
-//! moves, so the name is looked up again from time to time, and after each error.
+//! Datagrams to one receiver. Its name may have several addresses, and others later. No connection shows that the
+//! receiver has moved, so the name is looked up again from time to time, and after each error.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long the addresses of a name are taken as true.
+/// How long the addresses of a name count as valid.
 const VALID: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]

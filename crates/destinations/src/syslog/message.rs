@@ -48,8 +48,8 @@ pub(super) enum Unsendable {
 }
 
 impl Encoder {
-    /// Appends the message of `event` with its frame, and returns its bytes without frame and header. `version` is
-    /// that of the console, for the header of CEF, if it is known.
+    /// Appends the message of `event` with its frame, and returns its bytes without frame and header. `version` is the
+    /// console's version, for the header of CEF, if it is known.
     ///
     /// # Errors
     /// If the event has no message of the allowed length. Nothing is appended then.

@@ -1,4 +1,4 @@
-//! A value that expires, such as a token. It is renewed before that, by one of those who share it at a time.
+//! A value that expires, such as a token. One of the callers that share the value renews it before it expires.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

@@ -53,7 +53,7 @@ pub(crate) trait DestinationType: SinkProperties {
 #[derive(Debug)]
 pub(crate) struct Parts<D> {
     pub(crate) auth: Authenticator,
-    /// Headers of every request, in addition to those that all destinations share.
+    /// Headers of every request, in addition to the headers that all destinations share.
     pub(crate) headers: HeaderMap,
     /// Addresses with equal destinations, to any of which batches may be posted. Never empty.
     pub(crate) addresses: Vec<Address<D>>,

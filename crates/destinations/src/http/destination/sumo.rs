@@ -186,7 +186,7 @@ impl Destination for Sumo {
 
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match response.status.as_u16() {
-            // The body took longer than a request may take. Part of it may be stored.
+            // The body took longer than the limit for a request. Part of it may be stored.
             408 if response.events > 1 => Outcome::TooLarge(response.reason()),
             _ => response.expect_no_html(),
         }

@@ -28,7 +28,7 @@ impl Endpoint {
         &self.url
     }
 
-    /// Host and path for an error text; `…` stands for the configured part of the path.
+    /// Returns host and path for an error text; `…` stands for the configured part of the path.
     pub fn with_path(&self) -> String {
         let path = self.url.path();
         let configured = path.strip_suffix(&self.appended).unwrap_or(path);

@@ -52,8 +52,8 @@ pub(crate) enum ErrorKind {
     TimedOut,
 }
 
-/// Sends one request on this way, which is the client's, and reads at most `max_bytes` of the response's body. A
-/// success whose body ends early is an error. `secrets` are those of the request.
+/// Sends one request over `way`, the client's, and reads at most `max_bytes` of the response's body. A success whose
+/// body ends early is an error. `secrets` are the secrets of the request.
 pub(crate) async fn exchange(
     request: reqwest::RequestBuilder,
     way: &RequestWay<'_>,

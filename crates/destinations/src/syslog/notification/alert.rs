@@ -18,7 +18,7 @@ pub(in crate::syslog) struct Alert<'a> {
 /// Begins the paths below the [asset](Alert::asset).
 const ASSET: &str = "asset";
 
-/// The keys in the console's order. The value is that of the first path that has one.
+/// The keys in the console's order. The first path that has a value counts.
 const KEYS: &[(&str, Cut, &[&str])] = &[
     ("alertId", Cut::Never, &["id"]),
     ("alertName", Cut::Late, &["name"]),

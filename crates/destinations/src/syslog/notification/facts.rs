@@ -9,7 +9,7 @@ use s1_forwarder_record::{Kind, Stream, Timestamp, Value};
 use super::origin::{Dialect, Origin};
 use super::types;
 
-/// The objects of a record whose members are notified: that of an activity, and three of a threat.
+/// The objects of a record whose members are notified: `data` of an activity, and three of a threat.
 const BLOCKS: [&str; 4] = ["data", "threatInfo", "agentRealtimeInfo", "agentDetectionInfo"];
 
 /// The members of a record and of its [`BLOCKS`]. Of equal keys the first counts.
@@ -195,7 +195,8 @@ impl<'a> Facts<'a> {
         self.text("data.role")
     }
 
-    /// From 1 to 10. The console itself writes 1 for everything, and readers derive theirs from it.
+    /// Returns the severity from 1 to 10. The console itself writes 1 for everything, and readers derive theirs from
+    /// it.
     pub fn severity(&self) -> u8 {
         match self.activity_type {
             19 | 4108 => 10,
@@ -269,7 +270,7 @@ impl<'a> Facts<'a> {
         Some(text.eq_ignore_ascii_case("true"))
     }
 
-    /// Label and number of the mitigation status.
+    /// Returns label and number of the mitigation status.
     pub fn status_label(&self) -> Option<(&'static str, &'static str)> {
         let status = self.mitigation_status()?;
         let is_suspicious = self.confidence().is_some_and(|level| level.eq_ignore_ascii_case("suspicious"));
@@ -399,7 +400,7 @@ fn number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
-/// A status, such as `marked_as_benign`.
+/// Returns whether a text may be a status, such as `marked_as_benign`.
 fn is_word(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }

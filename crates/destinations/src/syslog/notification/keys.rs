@@ -256,12 +256,12 @@ fn received_at(facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     plain(time)
 }
 
-/// `2026-03-01 10:20:30.123456`, in UTC.
+/// Formats a time as `2026-03-01 10:20:30.123456`, in UTC.
 fn plain(time: Timestamp) -> Option<Cow<'static, str>> {
     format(time, "%Y-%m-%d %H:%M:%S.%6f").map(Cow::Owned)
 }
 
-/// In UTC, with English names. `None` for a time that no calendar has.
+/// Formats a time in UTC, with English names. `None` for a time that no calendar has.
 pub(in crate::syslog) fn format(time: Timestamp, form: &str) -> Option<String> {
     Some(jiff::Timestamp::from_microsecond(time.micros()).ok()?.strftime(form).to_string())
 }

@@ -240,7 +240,7 @@ enum Escape {
     CefHeader,
     /// A value of CEF:0.
     CefValue,
-    /// The part behind the product of CEF:2.
+    /// The part after the product of CEF:2.
     Cef2Header,
     /// A value of CEF:2, which knows no escapes: a pipe becomes a broken bar.
     Cef2Value,
@@ -262,8 +262,8 @@ impl Dialect {
     }
 }
 
-/// Values are an attacker's: none ends its key, begins another one, or begins another line. Readers look for the last
-/// `CEF:` with a digit.
+/// Escapes a text. An attacker may choose values: none ends its key, begins another key, or begins another line.
+/// Readers look for the last `CEF:` with a digit.
 fn escaped(text: &str, escape: Escape) -> String {
     let mut escaped = String::with_capacity(text.len());
     for (at, character) in text.char_indices() {

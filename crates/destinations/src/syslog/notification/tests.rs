@@ -241,7 +241,7 @@ fn a_threat_is_a_line_of_its_state() {
 
 const CEF_HEADER: &str = r"^CEF:0(\|([^|\\]|\\.)*){6}\|";
 
-/// The keys of a line, as its readers take them apart.
+/// Returns the keys of a line, as its readers split them.
 fn parts(line: &str, dialect: Dialect) -> Vec<(String, String)> {
     match dialect {
         Dialect::Cef => {
@@ -508,7 +508,7 @@ fn alert_line(record: &Json, room: usize) -> Result<String, usize> {
     line_in(record, &origin(Dialect::Cef2, Stream::UnifiedAlerts), room)
 }
 
-/// The endpoint is the primary asset, and the scope that of now.
+/// The endpoint is the primary asset, and the scope is the current one.
 #[test]
 fn a_unified_alert_has_the_type_and_the_keys_that_the_console_has_for_it() {
     assert_eq!(

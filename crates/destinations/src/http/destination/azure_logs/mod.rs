@@ -364,7 +364,7 @@ impl Row {
 
     fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
         let time = time_or_now(event);
-        // Writing into a Vec cannot fail. A time long past is replaced by that of receipt, but for the second column.
+        // Writing into a Vec cannot fail. The time of receipt replaces a time long past, except in the second column.
         let _ = write!(out, r#"{{"TimeGenerated":"{time}","EventTime":"{time}","EventId":"{}","#, event.identity);
         out.extend_from_slice(self.constant.as_bytes());
         if let Some(error) = event.error {

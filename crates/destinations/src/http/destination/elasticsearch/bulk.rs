@@ -83,7 +83,7 @@ const TEMPLATE: &str = "correct the index template or its component templates";
 const SHARDS: &str = "the cluster creates no index: delete indices, add nodes or raise its limit of shards";
 
 impl ClusterError {
-    /// Type, reason and first cause, for the operator.
+    /// Returns type, reason and first cause, for the operator.
     fn text(&self, response: &ResponseView<'_>) -> String {
         let reason = self.reason.as_deref().unwrap_or_default();
         let text = response.excerpt(&format!("{}: {reason}", self.kind));

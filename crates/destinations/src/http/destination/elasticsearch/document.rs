@@ -126,7 +126,7 @@ fn set_ingested(time: Timestamp, start: usize, out: &mut Vec<u8>) {
     out.splice(start + offset..start + offset, text.into_bytes());
 }
 
-/// The record as text, with its origin.
+/// Writes the record as text, with its origin.
 fn write_raw(origin: &str, event: Event<'_>, document: &mut Merged<'_>) {
     document.member("@timestamp", |out| write_time(event, out));
     // Writing into a Vec cannot fail.

@@ -62,8 +62,8 @@ impl Indices {
         !self.is_own_name(index) && !self.known.lock().contains_key(index)
     }
 
-    /// Asks the cluster which indices the target names. An alias names some, and an index is added to it when it rolls
-    /// over. Where the credentials may not read that, `unknown` are taken for the target's.
+    /// Asks the cluster which indices the target names. An alias names some, and a rollover adds an index to it. If the
+    /// credentials may not read them, `unknown` indices count as the target's.
     pub(super) async fn learn(&self, unknown: BTreeSet<String>, client: &SinkClient) {
         let url = self.base.join(&self.target).with_query("filter_path", "*.aliases");
         let Ok(response) = client.send_empty(Method::GET, url.url()).await else { return };

@@ -71,7 +71,7 @@ const TEMPLATES: &str = "index_templates.name,index_templates.index_template.ind
                          index_templates.index_template.priority,index_templates.index_template.data_stream";
 
 impl ClusterProbe<'_> {
-    /// `Err` is a result as well. It ends the probe early.
+    /// Runs the checks. `Err` is a result as well. It ends the probe early.
     async fn run(&self) -> Result<ProbeResult, ProbeResult> {
         let Self { base, name, .. } = self;
         let hidden = self.check_cluster().await?;
@@ -85,7 +85,7 @@ impl ClusterProbe<'_> {
                 return Err(self.failed(no_auto_configure(name)));
             }
             let found = format!("`{name}` has the pipeline `{}`", pipeline.name);
-            // Elasticsearch tells every user about its privileges, OpenSearch tells nobody.
+            // Elasticsearch reports its privileges to every user, OpenSearch to none.
             if hidden && rights.may_create.is_none() {
                 return Ok(ProbeResult::Reached(format!(
                     "{base} {}; {found}; not known whether this is Elasticsearch, or OpenSearch, which has no SentinelOne \
@@ -144,7 +144,7 @@ impl ClusterProbe<'_> {
         ProbeResult::Reached(format!("{} {}, which may not read {what}", self.base, self.client.accepts()))
     }
 
-    /// True if a worker would install the index template.
+    /// Returns the name of the index template, if it is missing.
     async fn missing_template(&self) -> Result<Option<&'static str>, ProbeResult> {
         let Some(template) = self.cluster.template else { return Ok(None) };
         let installed = templates::is_installed(template, self.base, self.client).await;
@@ -152,8 +152,8 @@ impl ClusterProbe<'_> {
         Ok(is_missing.then_some(template.name))
     }
 
-    /// Checks that the URL is a cluster's and that it accepts the credentials. True if they may not read the cluster's
-    /// information.
+    /// Checks that the URL is a cluster's and that it accepts the credentials. Returns true if they may not read the
+    /// cluster's information.
     async fn check_cluster(&self) -> Result<bool, ProbeResult> {
         #[derive(Deserialize)]
         struct Cluster {

@@ -299,7 +299,7 @@ mod tests {
                 expected,
                 "{content_type} {body}"
             );
-            // A user who names statuses may not know that a login page answers with them, too.
+            // An operator who names statuses may not know that a login page answers with them, too.
             let named = Accept { statuses: vec![200], ..Accept::default() };
             assert_eq!(s1_forwarder_engine::sink::in_words(named.judge(&response)), expected, "{content_type} {body}");
         }

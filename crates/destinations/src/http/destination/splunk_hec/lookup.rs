@@ -1,7 +1,7 @@
 //! Asks a search head which events it has, by the indexed field `event_id`.
 //!
-//! A search answers with status 200 before it has run: what makes the answer one of a part comes later, as a message
-//! between its rows or as a stream that ends before the last one.
+//! A search answers with status 200 before it has run. The sign that an answer is incomplete comes later: a message
+//! between its rows, or a stream that ends before the last row.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl Message {
 }
 
 impl SearchHead {
-    /// The condition that an event is one of the lane.
+    /// Returns the condition for the events of the lane.
     fn of_lane(&self) -> String {
         let Self { pipeline, stream, .. } = self;
         format!("pipeline={} stream={stream}", json!(pipeline))
@@ -119,8 +119,9 @@ impl SearchHead {
         self.answer(search, from, to).await?.into_iter().map(|found| row(found).ok_or_else(foreign)).collect()
     }
 
-    /// An ingest rule may have removed or changed the identity of an event that is there. A count `by event_id` has no
-    /// event without the field, so these are counted alone.
+    /// Fails if events have no identity that a question finds. An ingest rule may have removed or changed the identity
+    /// of an event that is there. A count `by event_id` has no event without the field, so these events are counted
+    /// separately.
     async fn refuse_unnamed(&self, indexes: &[String]) -> Result<(), Inconclusive> {
         let of_lane = self.of_lane();
         let without = count_events(indexes, &format!("{of_lane} NOT event_id=*"));
@@ -204,7 +205,7 @@ fn uncounted() -> Inconclusive {
     Inconclusive::NoProof("the search does not count the events without an identity".to_owned())
 }
 
-/// The rows of an answer about all that the search has to look at.
+/// Returns the rows of an answer about everything that the search has to look at.
 fn proof(response: &Response) -> Result<Vec<Row>, Inconclusive> {
     let view = response.view(0);
     if response.status != StatusCode::OK {
@@ -230,7 +231,7 @@ fn proof(response: &Response) -> Result<Vec<Row>, Inconclusive> {
     if is_whole { Ok(rows) } else { inconclusive("the answer of the search ends before its last row") }
 }
 
-/// Whole seconds since 1970, as a search takes them.
+/// Returns whole seconds since 1970, the form that a search accepts.
 fn seconds(time: Timestamp) -> String {
     time.seconds().to_string()
 }

@@ -119,7 +119,7 @@ impl DestinationHash<'_> {
     }
 
     /// Adds what leads to one of several destinations behind an address, such as a proxy's: the paths, which are no
-    /// secrets there, and the headers. It counts where it is stored: elsewhere the URL counts, and a header may be
+    /// secrets there, and the headers. It counts in stored hashes only: elsewhere the URL counts, and a header may be
     /// another credential for the same place. Usually there is nothing of that kind, and the hash stays as it was.
     pub(super) fn route<'e, 's>(
         &mut self,

@@ -20,7 +20,7 @@ enum Rule {
 
 /// Longest part of a name in bytes: with several parts, a file, a topic and an index stay within their 249 to 255.
 const MAX_PART: usize = 100;
-/// Longest value of a field of Sumo Logic, and shorter than what proxies take as a header.
+/// Longest value of a field of Sumo Logic, and shorter than proxies' limits for a header.
 const MAX_HEADER: usize = 200;
 /// Longest name of a file, which leaves room for what the file system may add.
 const MAX_COMPONENT: usize = 240;

@@ -72,8 +72,8 @@ pub trait SinkProperties {
         self.integration().map_or(Ok(()), |integration| integration.check(streams, ""))
     }
 
-    /// Adds what decides where the events of one lane arrive: address, and index, topic, token, … Leaves out what only
-    /// changes how they arrive, such as framing, metadata, or credentials of an account that does not choose the place.
+    /// Adds what decides where the events of one lane arrive, such as address, index, topic or token. Leaves out what
+    /// only changes how they arrive: framing, metadata, or credentials of an account that does not choose the place.
     ///
     /// # Errors
     /// As [`SinkType::build`].

@@ -345,7 +345,7 @@ mod tests {
         }
     }
 
-    /// Runs a broker that takes the token `canary` and answers each request for a topic with a code. It knows the
+    /// Runs a broker that accepts the token `canary` and answers each request for a topic with a code. It knows the
     /// controller by its port. Returns its own port.
     async fn broker(controller: Option<u16>, code: i16, message: &'static str) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

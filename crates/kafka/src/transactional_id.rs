@@ -105,7 +105,7 @@ impl TransactionalId {
         self.senders.clone()
     }
 
-    /// Checks the topic and the right to transactions. Nothing is committed under the id that it takes for this.
+    /// Checks the topic and the right to transactions. Commits nothing under the id of the check.
     ///
     /// # Errors
     /// If the topic cannot be used, or the user has no right to transactions.

@@ -105,7 +105,7 @@ fn rewrite_breaks(record: &[u8], in_string: impl Fn(&mut Vec<u8>, u8)) -> Cow<'_
     Cow::Owned(bytes)
 }
 
-/// The values of a record that are facts, by fact; "" where there is none.
+/// The values of a record that are facts, by fact; "" for a fact that is missing.
 #[derive(Default)]
 struct RawFields<'a>([&'a [u8]; Fact::COUNT]);
 

@@ -85,8 +85,8 @@ pub fn quotes_and_backslashes(block: &[u8; 64]) -> u64 {
     stops
 }
 
-/// Finds the end of an object or a list in blocks of 64 bytes. A bit of a mask stands for a byte of the block, the
-/// lowest for the first. Branches that depend on each string and bracket would cost more.
+/// Finds the end of an object or a list in blocks of 64 bytes. Each bit of a mask is a byte of the block, the lowest
+/// bit the first byte. Branches that depend on each string and bracket would cost more.
 #[derive(Default)]
 struct Blocks {
     /// Brackets that are open.
@@ -193,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_string_stops_where_its_bytes_say(text in prop::collection::vec(any::<u8>(), 0..70), at in 0..70_usize) {
-            // Stops, and what is next to them, are rare.
+            // Stops, and bytes next to them, are rare.
             let near = [b'"', b'\\', 0, 0x1f, b' ', b'!'];
             let rare = |byte: u8| byte.checked_sub(250).map_or(b'x' | byte, |index| near[usize::from(index)]);
             let bytes: Vec<u8> = text.into_iter().map(rare).chain(*b"\"").collect();

@@ -390,7 +390,7 @@ mod tests {
     }
 
     proptest! {
-        /// Places are right, and each line that holds one record gives it, whatever stands between them.
+        /// Places are right, and each line that holds one record gives it, whatever is between the lines.
         #[test]
         fn no_input_panics_and_each_record_has_its_place(
             tokens in prop::collection::vec(

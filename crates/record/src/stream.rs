@@ -22,7 +22,7 @@ macro_rules! streams {
             /// Every stream.
             pub const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant),+];
 
-            /// What is true of its records.
+            /// Returns what is true of the stream's records.
             pub const fn description(self) -> &'static Description {
                 match self {
                     $(Self::$variant => &$description,)+

@@ -35,7 +35,7 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Returns whether a character is a control character, or one of Unicode that is invisible, separates lines, or changes
-/// the direction of the text after it.
+/// the direction of text.
 fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();

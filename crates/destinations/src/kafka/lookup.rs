@@ -229,7 +229,7 @@ fn retention_of(topic: &TopicRetention, timestamp: MessageTime, now: Timestamp) 
     }
     let first = first.unwrap_or(now);
     let removed = "the topic has nothing that was sent earlier";
-    // The brokers remove by age what was sent before, and so nothing that was created later.
+    // The brokers remove by age messages that were sent before. They remove no event that was created later.
     let by_age = match (millis, bytes) {
         (Some(millis), Some(bytes)) if *bytes < 0 && *millis < 0 => return Ok(Retention::Everything),
         (Some(millis), Some(bytes)) if *bytes < 0 => {
@@ -257,7 +257,7 @@ impl Lookup for TopicLookup {
         MAX_IDENTITIES
     }
 
-    /// An acknowledged message is there.
+    /// An acknowledged message is visible at once.
     fn visible_after(&self) -> Duration {
         Duration::ZERO
     }
@@ -331,7 +331,7 @@ mod tests {
             assert_eq!(named, [ONE.parse().unwrap()].into(), "{text}");
         }
         for (text, expected) in [
-            // Encoded, wrapped or cut.
+            // Encoded, wrapped or truncated.
             ("CEF:0|SentinelOne|sentinel one agent|1".to_owned(), None),
             ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), None),
             (format!(r#"{{"schema":{{"type":"bytes"}},"payload":"{long}"}}"#), None),

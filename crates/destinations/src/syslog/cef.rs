@@ -113,7 +113,7 @@ impl fmt::Display for Message<'_> {
 }
 
 impl Message<'_> {
-    /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
+    /// Shortens texts until `excess` escaped bytes are gone, or no text is left to truncate.
     fn shorten(&mut self, excess: usize) {
         let excess = shorten_entries(&mut self.extension, Cut::Early, excess, escaped_value);
         let excess = excess - shorten_by(&mut self.name, excess, escaped_header);

@@ -168,7 +168,7 @@ fn body_of(event: Event<'_>) -> Value<'_> {
     Value::new(std::str::from_utf8(event.body).unwrap_or_default())
 }
 
-/// `Mar  1 10:20:30`, in UTC.
+/// Formats a time as `Mar  1 10:20:30`, in UTC.
 fn short_time(time: Timestamp) -> String {
     let moment = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or_default();
     moment.strftime("%b %e %H:%M:%S").to_string()

@@ -1,7 +1,7 @@
 //! `syslog`: one message for each event over TLS, TCP or UDP, as JSON, CEF, or a notification of the console.
 //!
-//! Syslog has no acknowledgements. Over TLS and TCP a batch counts as delivered when the receiver's kernel has accepted
-//! it, and the connection is still open a second later (see `connection.rs`). UDP sends once.
+//! Syslog has no acknowledgements. Over TLS and TCP, a batch counts as delivered on two conditions: the receiver's
+//! kernel has accepted it, and the connection is still open a second later (see `connection.rs`). UDP sends once.
 
 mod address;
 mod cef;
@@ -347,7 +347,7 @@ impl Syslog {
                     encoded.refused.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
                 Err(error) => {
-                    // The system says so of an earlier datagram. This one was not sent.
+                    // The system reports the error of an earlier datagram. This one was not sent.
                     datagrams.leave(&peer).await;
                     self.receivers.leave(receiver);
                     if place == 0 {
@@ -400,7 +400,7 @@ fn refusal(index: usize, error: &Unsendable) -> RefusedEvent {
     RefusedEvent { index, status: status.to_owned(), reason: error.to_string() }
 }
 
-/// The receiver named no error for anything it may have sent.
+/// Returns whether the datagram is too long to send. Such an error says nothing of datagrams that were sent earlier.
 fn is_too_long(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
 }

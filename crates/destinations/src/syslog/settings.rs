@@ -57,7 +57,7 @@ pub struct SyslogSettings {
     pub max_bytes: ByteSize,
 }
 
-/// The name that stands in the header of [`Format::SentinelOne`].
+/// The name in the header of [`Format::SentinelOne`].
 const SENTINEL: &str = "sentinel";
 
 fn max_bytes() -> ByteSize {

@@ -131,7 +131,7 @@ pub(super) fn fit<T: Display>(mut line: T, room: usize, shorten: impl FnOnce(&mu
     if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
 }
 
-/// Shortens the values that are cut at this time, the last first. Returns how many of the `excess` bytes are left.
+/// Shortens the values of `which`, the last first. Returns how many of the `excess` bytes are left.
 pub(super) fn shorten_entries(
     entries: &mut [Entry<'_>],
     which: Cut,

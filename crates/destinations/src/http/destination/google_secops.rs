@@ -180,7 +180,7 @@ impl GoogleSecopsSettings {
         Ok(format!("projects/{project}/locations/{location}/instances/{instance}"))
     }
 
-    /// URL of the log type.
+    /// Returns the URL of the log type.
     fn log_type(&self, context: &SinkContext) -> Result<Endpoint, BuildError> {
         let base = match &self.url {
             Some(url) => url.clone(),

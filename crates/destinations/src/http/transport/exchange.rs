@@ -63,7 +63,7 @@ pub(crate) async fn exchange(
     let failed = |error| RequestError::of(&error, way, &secrets);
     let again = request.try_clone();
     let mut response = match (request.send().await, again) {
-        // On a new connection, and once: the server may have stopped, or cannot stand this request.
+        // On a new connection, and once: the server may have stopped, or may fail on this request.
         (Err(error), Some(again)) if is_closed_by_plan(&error) => again.send().await,
         (answer, _) => answer,
     }

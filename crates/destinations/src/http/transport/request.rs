@@ -277,7 +277,7 @@ impl<D: Destination> Sink for HttpSink<D> {
         proxies
     }
 
-    /// Probes every address, and fails if one of them does.
+    /// Probes every address. Fails if one probe fails.
     fn probe(&self) -> BoxFuture<'_, ProbeResult> {
         async {
             let probes = self

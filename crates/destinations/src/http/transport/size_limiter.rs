@@ -97,7 +97,7 @@ impl SizeLimiter {
     }
 
     /// Learns that the connection was lost while a request was sent. Returns whether the request has to be sent in
-    /// halves: a peer may close the connection on a large body before its response can be read.
+    /// halves. A server or proxy may close the connection on a large body before its response can be read.
     pub(crate) fn connection_lost(&self, events: usize) -> bool {
         let mut state = self.0.lock();
         state.lost_connections += 1;

@@ -54,7 +54,7 @@ const KEYS: &[(&str, Cut, &[&str])] = &[
 ];
 
 impl<'a> Alert<'a> {
-    /// `None` without an id.
+    /// Reads an alert; `None` without an id.
     pub fn of(record: Value<'a>) -> Option<Self> {
         record.get("id").text()?;
         let assets = record.get("assets");

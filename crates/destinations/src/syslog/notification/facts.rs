@@ -65,7 +65,7 @@ pub(in crate::syslog) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// `None` for an activity without a type.
+    /// Reads the facts of a record; `None` for an activity without a type.
     pub fn of(record: Value<'a>, origin: &'a Origin<'a>) -> Option<Self> {
         let is_threat = origin.stream == Stream::Threats;
         let members = Members::of(record);

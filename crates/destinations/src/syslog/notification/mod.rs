@@ -34,7 +34,8 @@ pub(super) enum Notification<'a> {
 }
 
 impl<'a> Notification<'a> {
-    /// `None` for a record that readers cannot tell from others: an activity without a type, an alert without an id.
+    /// Reads the subject of a record. `None` for a record that readers cannot tell from others: an activity without a
+    /// type, an alert without an id.
     pub fn of(record: Value<'a>, origin: &'a Origin<'a>) -> Option<Self> {
         match origin.stream {
             Stream::UnifiedAlerts => Alert::of(record).map(Self::UnifiedAlert),
@@ -51,7 +52,8 @@ impl<'a> Notification<'a> {
     }
 
     /// Returns the line without the header of syslog, in at most `room` bytes. Each text of a longer line is shortened
-    /// only as far as necessary: first the free texts from the last to the first, then the name, then other words.
+    /// only as far as necessary. The free texts come first, from the last to the first, then the name, then other
+    /// words.
     ///
     /// # Errors
     /// The fewest bytes that the line takes, if they are more than `room`.
@@ -68,8 +70,8 @@ impl<'a> Notification<'a> {
 #[derive(Debug)]
 struct Line<'a> {
     dialect: Dialect,
-    /// The operating system of the endpoint, else the console's build or host. CEF:2 has the former only, and the type
-    /// of an alert.
+    /// The operating system of the endpoint, else the console's build or host. CEF:2 has only the operating system, and
+    /// the type of an alert.
     slot: Option<Cow<'a, str>>,
     activity_type: i64,
     /// The name in the header of CEF:0.
@@ -117,7 +119,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
+    /// Shortens texts until `excess` escaped bytes are gone, or no text is left to truncate.
     fn shorten(&mut self, excess: usize) {
         let (header, value) = (self.dialect.header(), self.dialect.value());
         let mut excess = shorten_entries(&mut self.entries, Cut::Early, excess, |text| escaped(text, value));
@@ -288,7 +290,7 @@ fn escaped(text: &str, escape: Escape) -> String {
     escaped
 }
 
-/// Returns whether a reader may take the character for a blank.
+/// Returns whether a reader may treat the character as a blank.
 fn is_blank(character: char) -> bool {
     character.is_control() || character.is_whitespace()
 }

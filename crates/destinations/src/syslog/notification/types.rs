@@ -10,7 +10,7 @@ pub(super) const FIREWALL: i64 = 5232;
 /// A unified alert was created.
 pub(super) const UNIFIED_ALERT: i64 = 16000;
 
-/// Returns whether a threat was detected.
+/// Returns whether the activity is the detection of a threat.
 pub(super) fn is_detection(activity_type: i64) -> bool {
     matches!(activity_type, 18 | 19 | 20 | 4003 | 4108 | 4109)
 }

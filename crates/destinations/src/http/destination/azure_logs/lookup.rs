@@ -250,7 +250,8 @@ impl Lookup for Workspace {
         Ok(found.filter_map(listed).collect())
     }
 
-    /// A transformation may also have changed the pipeline of an event, or the spelling of its identity.
+    /// Looks in all tables for each spelling of the identities, whatever the pipeline: a transformation may have
+    /// changed both.
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         self.refuse_unnamed().await?;
         let mut places = vec![None; identities.len()];

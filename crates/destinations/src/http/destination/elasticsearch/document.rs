@@ -26,9 +26,10 @@ enum Form {
     Ecs,
     /// The event has no `@timestamp`, which data streams require.
     WithTime,
-    /// `content: integration`: what is between the time and the identity, and between that and the record.
+    /// `content: integration`: the text between the time and the identity, and the text between the identity and the
+    /// record.
     Package(Package),
-    /// `schema: raw`: what is between the identity and the text of the record.
+    /// `schema: raw`: the text between the identity and the text of the record.
     Raw(String),
 }
 

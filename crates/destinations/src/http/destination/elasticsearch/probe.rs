@@ -144,7 +144,7 @@ impl ClusterProbe<'_> {
         ProbeResult::Reached(format!("{} {}, which may not read {what}", self.base, self.client.accepts()))
     }
 
-    /// Returns the name of the index template, if it is missing.
+    /// Returns the name of the index template if it is missing, so that a worker would install it.
     async fn missing_template(&self) -> Result<Option<&'static str>, ProbeResult> {
         let Some(template) = self.cluster.template else { return Ok(None) };
         let installed = templates::is_installed(template, self.base, self.client).await;

@@ -34,7 +34,7 @@ struct Head {
 }
 
 impl Writer {
-    /// `attributes` of the resource.
+    /// `attributes` are the attributes of the resource.
     pub(super) fn new(encoding: Encoding, attributes: &BTreeMap<String, String>) -> Self {
         let mut resource = Vec::new();
         let mut scope = Vec::new();

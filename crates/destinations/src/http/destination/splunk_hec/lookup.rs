@@ -295,7 +295,8 @@ impl Lookup for SearchHead {
         Ok(rows.filter_map(listed).collect())
     }
 
-    /// An ingest rule may also have changed the pipeline of an event, or the spelling of its identity.
+    /// Looks in all indexes for each spelling of the identities, whatever the pipeline: an ingest rule may have changed
+    /// both.
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let mut places = vec![None; identities.len()];
         let indexes: Vec<String> = [&self.index].into_iter().chain(&self.elsewhere).cloned().collect();

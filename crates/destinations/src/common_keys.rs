@@ -80,7 +80,7 @@ impl Common {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
-    /// Returns the type's limits, with those of `batch`.
+    /// Returns the limits of the type, overridden by the settings of `batch`.
     pub fn limits(&self, defaults: &SinkDefaults) -> Limits {
         let Limits { events, bytes, max_events, max_bytes, wire_bytes, .. } = defaults.limits;
         let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));

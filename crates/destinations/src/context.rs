@@ -70,7 +70,7 @@ impl SharedSinkResources {
         }
     }
 
-    /// Replaces the environment that the identities of clouds are taken from.
+    /// Replaces the environment from which the sinks read cloud identities.
     pub fn with_ambient(self, ambient: Ambient) -> Self {
         Self { ambient, ..self }
     }
@@ -104,7 +104,7 @@ impl SharedSinkResources {
 }
 
 impl SinkContext {
-    /// Returns the lane `acme/threats/siem` of a process of its own, without access to its console.
+    /// Returns the context of the lane `acme/threats/siem` in a process of its own, without access to the console.
     #[cfg(any(test, feature = "testing"))]
     pub fn sample() -> Self {
         Self {
@@ -122,7 +122,7 @@ impl SinkContext {
         }
     }
 
-    /// Returns the console's host for fields of hosts, which have no port.
+    /// Returns the console's host without its port, for fields of hosts.
     pub(crate) fn hostname(&self) -> &str {
         hostname(&self.console_host)
     }

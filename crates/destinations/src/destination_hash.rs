@@ -21,8 +21,8 @@ impl DestinationId {
     }
 }
 
-/// Makes hashes that can be compared with one another. The key is random and never stored, so that nobody outside of
-/// the process can test a guess of a secret with a hash.
+/// Makes hashes that can be compared with one another. The key is random and never stored, so that no other process can
+/// test a guess of a secret with a hash.
 pub struct DestinationHasher {
     key: [u8; 32],
     secrets: Secrets,
@@ -46,8 +46,8 @@ impl fmt::Debug for DestinationHasher {
 }
 
 impl DestinationHasher {
-    /// Returns a secret counts by its value with `reads_secrets`, which may block, and else by where it is. One that
-    /// cannot be read counts by where it is too.
+    /// Creates a hasher. With `reads_secrets`, which may block, a secret counts by its value, otherwise by its place. A
+    /// secret that cannot be read counts by its place, too.
     pub fn new(reads_secrets: bool) -> Self {
         // Keyed by the system's randomness.
         let random = RandomState::new();
@@ -95,7 +95,7 @@ impl DestinationHash<'_> {
         self
     }
 
-    /// Addresses that are used one instead of the other, in any order.
+    /// Adds addresses that are used one instead of the other, in any order.
     pub fn addresses<T: AsRef<str>>(&mut self, name: &str, addresses: impl IntoIterator<Item = T>) -> &mut Self {
         let addresses =
             addresses.into_iter().map(|address| address.as_ref().trim_end_matches('/').to_ascii_lowercase());
@@ -119,7 +119,7 @@ impl DestinationHash<'_> {
     }
 
     /// Adds what leads to one of several destinations behind an address, such as a proxy's: the paths, which are no
-    /// secrets there, and the headers. It counts where it is stored: elsewhere the URL counts, and a header may be
+    /// secrets there, and the headers. It counts in stored hashes only: elsewhere the URL counts, and a header may be
     /// another credential for the same place. Usually there is nothing of that kind, and the hash stays as it was.
     pub(super) fn route<'e, 's>(
         &mut self,
@@ -145,7 +145,7 @@ impl DestinationHash<'_> {
         self
     }
 
-    /// Returns a credential that decides where events arrive, such as the token of an intake.
+    /// Adds a credential that decides where events arrive, such as the token of an intake.
     pub fn secret(&mut self, name: &str, secret: &Secret) -> &mut Self {
         if self.hasher.secrets == Secrets::Nothing {
             return self;

@@ -121,8 +121,8 @@ fn writable(path: &FilePath) -> ProbeResult {
     }
 }
 
-/// Returns whether a lane may append to a file, or create it. True if a file is, or would be, at the path. A device at
-/// the path has no lock, so the result is false.
+/// Returns whether a lane may append to a file at the path, or create one. A device at the path has no lock, so the
+/// result is false.
 fn can_append(path: &FilePath) -> io::Result<bool> {
     // Opening a pipe would wait for a reader.
     let options = || {

@@ -97,7 +97,7 @@ pub(crate) const SPLUNK_HEC: Integration = Integration {
     repeats: None,
 };
 
-/// The names follow no pattern: they are those of two of Microsoft's rules.
+/// The names follow no pattern: they are the names of two of Microsoft's rules.
 pub(crate) const AZURE_LOGS: Integration = Integration {
     sink: "azure_logs",
     title: "Microsoft's solution",
@@ -212,7 +212,7 @@ pub(crate) const SYSLOG_CEF2: Integration = Integration {
     ..SYSLOG
 };
 
-/// All of them, in the order in which they are documented. The first one of a sink is its default.
+/// All integrations, in the order of the documentation. The first one of a sink is its default.
 pub const INTEGRATIONS: [&Integration; 10] = [
     &ELASTICSEARCH,
     &SPLUNK_HEC,
@@ -227,12 +227,12 @@ pub const INTEGRATIONS: [&Integration; 10] = [
 ];
 
 impl Integration {
-    /// `None` if the integration does not know the stream.
+    /// Returns the name of the stream; `None` if the integration does not know the stream.
     pub fn name(&self, stream: Stream) -> Option<&'static str> {
         self.names.iter().find(|(known, _)| *known == stream).map(|(_, name)| *name)
     }
 
-    /// Returns the name that [`Self::name`] returns.
+    /// Returns the name of the stream, as [`Self::name`] does.
     ///
     /// # Errors
     /// If the integration does not know the stream.
@@ -257,7 +257,7 @@ impl Integration {
         }
     }
 
-    /// Returns the `streams` that a sink can take together.
+    /// Returns the streams of `streams` that one sink can accept together.
     pub fn known_of(&self, streams: &[Stream]) -> Vec<Stream> {
         let is_repeated = |stream: Stream| {
             self.repeats.as_ref().is_some_and(|repeats| repeats.stream == stream && streams.contains(&repeats.other))

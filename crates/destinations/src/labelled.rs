@@ -17,7 +17,7 @@ use super::{BuildError, SinkContext, SinkSettings};
 const LABEL_BYTES: usize = 256;
 
 impl SinkSettings {
-    /// Returns the sink of one lane. Opens no connection, so that it can also validate settings.
+    /// Builds the sink of one lane. Opens no connection, so that it can also validate settings.
     ///
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.
@@ -51,7 +51,7 @@ impl LabelledSink {
         let context = SinkContext { labels: Labels::clone(labels), ..self.context.clone() };
         let sink = self.settings.build_with_fixed_labels(&context)?;
         let mut instances = self.instances.lock();
-        // The labeler bounds the sets of a lane in number and bytes. What nobody else holds was given up by it.
+        // The labeler bounds the sets of a lane in number and bytes. It has given up the sets that only this map holds.
         instances.retain(|labels, _| Arc::strong_count(labels) > 1);
         instances.insert(labels.clone(), sink.clone());
         Ok(sink)
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// Returns each key that may have a label, alone and with text around it.
+    /// Returns sinks with a label in each key that may have one, alone and with text around it.
     fn sinks() -> Vec<SinkSettings> {
         const URL: &str = "https://siem.example";
         let of = |template: &str| {
@@ -211,7 +211,7 @@ mod tests {
         for (labels, built) in sets.iter().zip(&built) {
             assert!(Arc::ptr_eq(&sink.instance(labels).unwrap(), built), "{labels:?}");
         }
-        // The labels of a dead letter are equal to those of the lane, and not the same.
+        // The labels of a dead letter are equal to the lane's labels, but not the same object.
         assert!(Arc::ptr_eq(&sink.instance(&set(7)).unwrap(), &built[7]));
         // The sink drops the sets that the lane has given up.
         sets.truncate(10);

@@ -19,7 +19,8 @@ impl Line {
         Self { envelope: None }
     }
 
-    /// Returns an envelope is `{id, pipeline, stream, labels, record}`, with `error` if the record could not be mapped.
+    /// Creates the format of a lane's lines. An envelope is `{id, pipeline, stream, labels, record}`, with `error` if
+    /// the record could not be mapped.
     pub(crate) fn new(envelope: bool, context: &SinkContext) -> Self {
         let origin = || {
             let labels = serde_json::json!(context.labels);

@@ -20,7 +20,7 @@ enum Rule {
 
 /// Longest part of a name in bytes: with several parts, a file, a topic and an index stay within their 249 to 255.
 const MAX_PART: usize = 100;
-/// Longest value of a field of Sumo Logic, and shorter than what proxies take as a header.
+/// Longest value of a field of Sumo Logic, and shorter than proxies' limits for a header.
 const MAX_HEADER: usize = 200;
 /// Longest name of a file, which leaves room for what the file system may add.
 const MAX_COMPONENT: usize = 240;
@@ -43,7 +43,7 @@ fn rule(key: &str) -> Rule {
     }
 }
 
-/// `value` as a part of the value of `key`. Different values may become one: ids stay different, names may not.
+/// Returns `value` as a part of the value of `key`. Different values may become one: ids stay different, names may not.
 pub(super) fn safe_part(key: &str, value: &str) -> String {
     let rule = rule(key);
     match rule {
@@ -75,7 +75,7 @@ pub(super) fn safe_part(key: &str, value: &str) -> String {
     }
 }
 
-/// Returns the whole value of `key`, some parts of which are made of texts from the console.
+/// Makes the whole value of `key` valid. Some parts of it are texts from the console.
 pub(super) fn safe_name(key: &str, name: String) -> String {
     match key {
         // Names of indices and data streams begin with a letter or a digit.
@@ -102,7 +102,7 @@ pub(super) fn safe_name(key: &str, name: String) -> String {
     }
 }
 
-/// At most `longest` bytes. What is cut off is replaced by a hash, so that two long names stay different.
+/// Shortens a text to `longest` bytes. A hash replaces the removed part, so that two long names stay different.
 fn shortened(mut text: String, longest: usize) -> String {
     if text.len() <= longest {
         return text;

@@ -31,8 +31,8 @@ pub struct SinkSettings {
     pub type_settings: TypeSettings,
 }
 
-/// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of
-/// a destination follow that of its type.
+/// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of a
+/// destination follow the name of its type.
 macro_rules! types {
     ($($(#[$attribute:meta])* $name:literal $(| $other:literal)* => $variant:ident($settings:ty),)*) => {
         /// The types of sinks (`type:`), each with its own keys.
@@ -74,7 +74,7 @@ macro_rules! types {
                 keys.unwrap_or_default()
             }
 
-            /// Returns the type's defaults of the keys that every sink has.
+            /// Returns the type's defaults for the keys that every sink has.
             pub fn defaults(&self) -> SinkDefaults {
                 self.as_sink_type().defaults()
             }
@@ -123,7 +123,7 @@ types! {
     "stdout" => Stdout(super::stdout::StdoutSettings),
 }
 
-/// Returns the values of `type:`.
+/// Returns all values that `type:` may have.
 pub fn types() -> &'static [&'static str] {
     TYPES
 }
@@ -135,7 +135,7 @@ pub fn intended_type(name: &str) -> Option<&'static str> {
     Some(intended)
 }
 
-/// JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
+/// Returns the JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
 pub fn schema(type_name: &str) -> Option<Value> {
     let mut generator =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
@@ -186,7 +186,7 @@ impl<'de> Deserialize<'de> for SinkSettings {
 }
 
 impl SinkSettings {
-    /// `name`, else the type.
+    /// Returns `name`, or else the type.
     pub fn name(&self) -> &str {
         self.common.name.as_deref().unwrap_or(self.type_settings.name())
     }
@@ -196,20 +196,20 @@ impl SinkSettings {
         self.common.streams.as_ref().is_none_or(|streams| streams.contains(&stream))
     }
 
-    /// Returns the schema of the sink's events; `default` is that of the pipeline.
+    /// Returns the schema of the sink's events; `default` is the pipeline's schema.
     pub fn schema(&self, default: Schema) -> Schema {
         let sink_type = self.type_settings.as_sink_type();
         let own = sink_type.implied_schema().or(self.common.schema);
         own.or(sink_type.default_schema()).unwrap_or(default)
     }
 
-    /// Returns the version of the sink's events if they are OCSF; `default` is that of the pipeline.
+    /// Returns the OCSF version of the sink's events, if they are OCSF; `default` is the pipeline's version.
     pub fn ocsf_version(&self, default: OcsfVersion) -> OcsfVersion {
         self.common.ocsf_version.unwrap_or(default)
     }
 
-    /// Returns the context of a lane to this sink that maps as `transform` says. It is in the first shard, and without
-    /// access to the console at `console_host`.
+    /// Returns the context of a lane to this sink that maps as `transform` says. The lane is in the first shard, and
+    /// has no access to the console at `console_host`.
     pub fn context(
         &self,
         lane: LaneId,
@@ -234,13 +234,13 @@ impl SinkSettings {
         }
     }
 
-    /// Maximum number of concurrent deliveries.
+    /// Returns the maximum number of concurrent deliveries.
     pub fn concurrency(&self) -> usize {
         let defaults = self.type_settings.as_sink_type().defaults();
         self.common.concurrency.map_or(defaults.concurrency, super::common_keys::count).min(defaults.concurrency_max)
     }
 
-    /// How long an event waits for its batch to fill.
+    /// Returns how long an event waits for its batch to fill.
     pub fn batch_timeout(&self) -> Duration {
         self.common.batch.timeout.map_or(self.type_settings.as_sink_type().defaults().batch_timeout, |period| period.0)
     }
@@ -282,8 +282,8 @@ impl SinkSettings {
         self.hash(context, hasher, None)
     }
 
-    /// Returns a number that identifies where the events of one lane arrive, and the name that they have there. It is
-    /// equal in all processes, and stored, so no secret enters it.
+    /// Returns a number that identifies where the events of one lane arrive, and the name that they have there. The
+    /// number is equal in all processes. It is stored, so no secret enters it.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -320,7 +320,7 @@ impl SinkSettings {
         self.type_settings.as_sink_type().lookup(&self.common, context)
     }
 
-    /// Returns the sink of one lane for events that all have the labels of `context`.
+    /// Builds the sink of one lane for events that all have the labels of `context`.
     ///
     /// # Errors
     /// As [`Self::build`].

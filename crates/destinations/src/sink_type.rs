@@ -38,18 +38,18 @@ pub trait SinkProperties {
         true
     }
 
-    /// Returns the schema of the sink's events, whatever `schema` says; `None` if it is that of `schema`.
+    /// Returns the schema that the sink's events have whatever the key `schema` says; `None` if the key decides.
     fn implied_schema(&self) -> Option<Schema> {
         self.integration().map(|_| Schema::Raw)
     }
 
-    /// Returns the schema of a sink without `schema`; `None`: that of the pipeline.
+    /// Returns the schema of a sink without the key `schema`; `None` for the pipeline's schema.
     fn default_schema(&self) -> Option<Schema> {
         None
     }
 
-    /// Returns a statement about what reads OCSF at the destination; `None` unless that knows only versions older than
-    /// the newest one.
+    /// Returns a statement about the reader of OCSF at the destination, if the reader knows only older versions than
+    /// the newest one. Otherwise `None`.
     fn older_ocsf_reader(&self) -> Option<&'static str> {
         None
     }
@@ -67,13 +67,13 @@ pub trait SinkProperties {
     /// Checks that the destination has a place for the records of these streams.
     ///
     /// # Errors
-    /// With the streams that it does not know.
+    /// With the streams that the destination does not know.
     fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
         self.integration().map_or(Ok(()), |integration| integration.check(streams, ""))
     }
 
-    /// Says what decides where the events of one lane arrive: address, and index, topic, token, … Nothing that only
-    /// changes how they arrive, such as framing, metadata, or credentials of an account that does not choose the place.
+    /// Adds what decides where the events of one lane arrive, such as address, index, topic or token. Leaves out what
+    /// only changes how they arrive: framing, metadata, or credentials of an account that does not choose the place.
     ///
     /// # Errors
     /// As [`SinkType::build`].
@@ -94,7 +94,7 @@ pub trait SinkProperties {
 
 /// The settings of a type of sink: its properties, and how a sink is built from them.
 pub trait SinkType: SinkProperties {
-    /// Returns the sink of one lane. Opens no connection, so that it can also validate settings.
+    /// Builds the sink of one lane. Opens no connection, so that it can also validate settings.
     ///
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.

@@ -54,7 +54,7 @@ impl SinkProperties for StdoutSettings {
         (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
     }
 
-    /// Returns the process has one standard output.
+    /// Adds nothing, since the process has one standard output.
     fn describe_destination(&self, _context: &SinkContext, _key: &mut DestinationHash<'_>) -> Result<(), BuildError> {
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Sink for Stdout {
     }
 }
 
-/// Threads that write at the same time. The runtime has 512 for all that blocks: 192 for lookups, 128 for those that
+/// Threads that write at the same time. The runtime has 512 for all blocking calls: 192 for lookups, 128 for calls that
 /// wait for files. A mount or a reader that hangs must leave some for checkpoints and dead letters.
 const MAX_WRITERS: usize = 128;
 static WRITERS: Semaphore = Semaphore::const_new(MAX_WRITERS);
@@ -115,10 +115,10 @@ static WRITERS: Semaphore = Semaphore::const_new(MAX_WRITERS);
 /// Threads of one pipeline that write at the same time.
 const MAX_WRITERS_OF_PIPELINE: usize = 8;
 
-/// The turns of a pipeline's writers.
+/// Turns of a pipeline's writers.
 pub(crate) type Writers = Arc<Semaphore>;
 
-/// Returns the writers of a pipeline, whose sinks may all be on one mount that hangs.
+/// Returns the turns of a pipeline's writers: all sinks of a pipeline may be on one mount that hangs.
 pub(crate) fn writers_of(pipeline: &str) -> Writers {
     static OF_PIPELINES: LazyLock<WeakCache<String, Semaphore>> = LazyLock::new(WeakCache::default);
     OF_PIPELINES.get_or_insert_with(pipeline.to_owned(), || Arc::new(Semaphore::new(MAX_WRITERS_OF_PIPELINE)))

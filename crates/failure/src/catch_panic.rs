@@ -20,8 +20,8 @@ pub fn catch_panic<T>(subject: &dyn Display, run: impl FnOnce() -> T) -> Result<
         .map_err(|panic| format!("internal error with {subject}, please report it: {}", text(&*panic)))
 }
 
-/// Returns the result of a task that nobody aborts, and panics with what the task panicked with. It stays pending while
-/// the runtime is shutting down, which cancels the task and soon its caller.
+/// Returns the result of a task that no caller aborts, and panics with the task's panic. It stays pending while the
+/// runtime is shutting down, which cancels the task and soon its caller.
 pub async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
     match caught(task).await {
         Ok(result) => result,
@@ -29,8 +29,8 @@ pub async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>>) -> T
     }
 }
 
-/// Returns the result of a task that nobody aborts, with its panic as an error. It stays pending while the runtime is
-/// shutting down.
+/// Returns the result of a task that no caller aborts, with its panic as an error. It stays pending while the runtime
+/// is shutting down.
 ///
 /// # Errors
 /// When the task panicked.
@@ -41,7 +41,7 @@ pub async fn caught<T>(task: impl Future<Output = Result<T, JoinError>>) -> Resu
     }
 }
 
-/// Panics with what a task panicked with. The end of the runtime only cancels tasks.
+/// Panics with the panic of a task. The end of the runtime only cancels tasks.
 pub fn resume_panic_of(error: JoinError) {
     if let Ok(panic) = error.try_into_panic() {
         resume_unwind(panic);
@@ -53,7 +53,7 @@ fn text(panic: &(dyn Any + Send)) -> &str {
     formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
-/// Panics like a mistake of the program, for the test of the worker.
+/// Panics as a bug of the program would, for the test of the worker.
 #[cfg(any(test, feature = "testing"))]
 fn panic_for(subject: &dyn Display) {
     let subject = subject.to_string();

@@ -54,7 +54,7 @@ kinds! {
     Transient = transient,
     /// The credentials are refused.
     Unauthorized = unauthorized,
-    /// A secret or certificate of the settings cannot be read on this side: nobody was asked.
+    /// A secret or certificate of the settings cannot be read by this process. No request was sent.
     SecretUnreadable = secret_unreadable,
     /// The sink refused all of many events in a row.
     RefusedAll = refused_all,
@@ -66,9 +66,10 @@ kinds! {
     Misconfigured = misconfigured,
     /// A limit of this process is reached: every attempt fails until an operator changes it.
     Full = full,
-    /// The console's clock or this machine's is wrong, or what is stored is in the future: nothing can be asked for.
+    /// The console's clock or this machine's is wrong, or a stored time is in the future: no query is possible.
     Clock = clock,
-    /// Another process has taken over, or it is unknown what took effect: what is stored has to be read again first.
+    /// Another process has taken over, or it is unknown which write took effect. The stored state has to be read again
+    /// first.
     Superseded = superseded,
 }
 
@@ -126,8 +127,8 @@ impl Failure {
     }
 }
 
-/// The failure of the last attempt at something that callers share, such as a connection. One of them tries at a time;
-/// those that waited for a failed attempt get its failure, instead of failing one after the other.
+/// The failure of the last attempt at something that callers share, such as a connection. One caller tries at a time.
+/// Callers that waited for a failed attempt get its failure, instead of failing one after the other.
 #[derive(Debug)]
 pub struct LastFailure<F = Failure>(Option<(Instant, F)>);
 

@@ -1,8 +1,9 @@
 //! Detects that librdkafka sent EndTxn, the request that ends a transaction, more than once.
 //!
 //! If a connection fails before the answer, librdkafka sends the request again. A broker may still get the first copy
-//! later. It has the producer's current epoch, so it ends the transaction that is open then: a commit without the
-//! checkpoint, or an abort whose events are lost. Only a new initialisation of the id makes the brokers refuse it.
+//! later. This copy has the producer's current epoch, so it ends the transaction that is open then. The result is a
+//! commit without the checkpoint, or an abort whose events are lost. Only a new initialisation of the id makes the
+//! brokers refuse the copy.
 //!
 //! librdkafka waits for `retry.backoff.ms` before it sends a request again. So a call that takes less than half of that
 //! repeated nothing. After a longer call, librdkafka's statistics show what was sent.
@@ -190,7 +191,7 @@ mod tests {
             Self { end_txn: EndTxn::new(&options(&[]), receiver), statistics }
         }
 
-        /// librdkafka emits statistics now.
+        /// Emits statistics as librdkafka does.
         fn emit(&self, sent: u64, lost: u64) {
             let age = self.end_txn.created_at.elapsed();
             self.statistics.send_replace(Counts { age, sent, lost });

@@ -79,7 +79,7 @@ pub fn credential(key: &str, secret: &Secret) -> Credential {
     if key.ends_with(".pem") { Credential::document(secret.clone()) } else { Credential::new(secret.clone()) }
 }
 
-/// Returns all settings of a client, with secrets read: the defaults, overridden by what is given.
+/// Returns all settings of a client, with secrets read: the defaults, overridden by the given options.
 ///
 /// # Errors
 /// If a secret cannot be read.

@@ -36,7 +36,7 @@ impl Roles {
         }
     }
 
-    /// True while the quarantine producer may be unable to commit.
+    /// Returns whether the quarantine producer may be unable to commit.
     pub(super) fn is_degraded(&self) -> bool {
         self.is_degraded.load(Ordering::SeqCst)
     }

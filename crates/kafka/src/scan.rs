@@ -105,7 +105,7 @@ impl Topic {
         Ok(true)
     }
 
-    /// True if nothing was ever written to the topic. Blocks.
+    /// Returns whether nothing was ever written to the topic. Blocks.
     pub(super) fn is_unused(&self, partitions: i32) -> Result<bool, Failure> {
         let consumer = self.consumer("read_uncommitted")?;
         for partition in 0..partitions {

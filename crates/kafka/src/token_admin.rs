@@ -71,8 +71,8 @@ pub(super) struct Setting {
     pub(super) value: Option<String>,
     /// Whether the topic has a value of its own, which may be read.
     pub(super) is_own: bool,
-    /// Whether the value is that of the brokers' file, or of their release. Any other may have been given while they
-    /// ran.
+    /// Whether the value is from the brokers' file, or from their release. Any other value may have been set while the
+    /// brokers ran.
     pub(super) is_fixed: bool,
 }
 
@@ -345,7 +345,7 @@ mod tests {
         }
     }
 
-    /// Runs a broker that takes the token `canary` and answers each request for a topic with a code. It knows the
+    /// Runs a broker that accepts the token `canary` and answers each request for a topic with a code. It knows the
     /// controller by its port. Returns its own port.
     async fn broker(controller: Option<u16>, code: i16, message: &'static str) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -30,6 +30,8 @@ pub enum IfDamaged {
 }
 
 impl Entry {
+    /// Returns the checkpoint. A damaged one is empty with [`IfDamaged::TakeAsEmpty`].
+    ///
     /// # Errors
     /// If the checkpoint of `lane` is damaged and `if_damaged` refuses that.
     pub fn checkpoint(self, lane: &str, if_damaged: IfDamaged) -> Result<Vec<u8>, Failure> {
@@ -141,6 +143,8 @@ impl TopicContent {
         }
     }
 
+    /// Assembles the checkpoint of a lane from its chunks; `None` if the topic has none.
+    ///
     /// # Errors
     /// If a newer release wrote the checkpoint.
     pub(super) fn lane(&self, lane: &str) -> Result<Option<Entry>, Failure> {
@@ -270,8 +274,8 @@ mod tests {
         }
     }
 
-    /// The records of an earlier release: the checkpoint of one lane is whole, with its journal, that of the other one
-    /// is in chunks. `exactly_once` has the same in its `checkpoint_topic`.
+    /// The records of an earlier release. The checkpoint of one lane is whole, with its journal; the checkpoint of the
+    /// other lane is in chunks. `exactly_once` has the same in its `checkpoint_topic`.
     #[test]
     fn golden_records_are_read_and_those_of_a_whole_checkpoint_are_written_alike() {
         let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/layouts");

@@ -90,7 +90,7 @@ pub struct TransactionalId {
     /// One more reference for each lane that is about to send.
     senders: Arc<()>,
     open: Mutex<Option<Arc<ProducerSession>>>,
-    /// Reports of librdkafka to the producers of the session, or to those of the session that is being started.
+    /// Reports of librdkafka to the producers of the current session, or of the session that is being started.
     events: Mutex<Option<Events>>,
     /// Locked while the id is initialised. The start and failure of the last attempt.
     failed: tokio::sync::Mutex<LastFailure>,
@@ -105,7 +105,7 @@ impl TransactionalId {
         self.senders.clone()
     }
 
-    /// Checks the topic and the right to transactions. Nothing is committed under the id that it takes for this.
+    /// Checks the topic and the right to transactions. Commits nothing under the id of the check.
     ///
     /// # Errors
     /// If the topic cannot be used, or the user has no right to transactions.
@@ -187,8 +187,10 @@ impl TransactionalId {
         self.fence(topic, &before).await
     }
 
+    /// Checks that no other process holds `id`.
+    ///
     /// # Errors
-    /// If another process holds `id`. `what` this process has held before, so it waits.
+    /// If another process holds `id`. This process has held `what` before, so it waits.
     async fn refuse_held(&self, topic: &Topic, what: &str, id: &str) -> Result<(), Failure> {
         let found = self.reader.read(topic, [claim_key(id)]).await?;
         match self.ids.holders.other_holder(id, found.claim(id)) {
@@ -228,8 +230,10 @@ impl TransactionalId {
         self.reader.read_if_there(topic, [name.to_owned()]).await?.lane(name)
     }
 
+    /// Reads a segment of a lane's journal; `None` if the segment is missing.
+    ///
     /// # Errors
-    /// If the topic cannot be read. A missing segment is `None`, and no error.
+    /// If the topic cannot be read.
     pub async fn segment(&self, topic: &Topic, name: &str, segment: u64) -> Result<Option<Vec<u8>>, Failure> {
         let key = segment_key(name, segment);
         Ok(self.reader.read(topic, [key.clone()]).await?.segment(&key))
@@ -339,7 +343,7 @@ impl OwnedLane {
         self.session.slot(alone).await
     }
 
-    /// True while lanes whose partitions are unavailable must not join a shared transaction, which could not end.
+    /// Returns whether lanes whose partitions are unavailable must not join a shared transaction, which could not end.
     pub fn is_degraded(&self) -> bool {
         self.session.roles.is_degraded()
     }

@@ -132,7 +132,7 @@ impl TransactionalProducer {
         self.roles.is_shared(self.index)
     }
 
-    /// True after a permanent failure of one of the session's producers.
+    /// Returns whether one of the session's producers has failed permanently.
     pub(super) fn has_session_ended(&self) -> bool {
         self.end.get().is_some()
     }
@@ -276,7 +276,7 @@ impl TransactionalProducer {
     /// Aborts the transaction. Its lanes get their outcomes first if the abort takes long: nothing can commit it any
     /// more. The brokers do not end a transaction while one of its partitions is unavailable, and accept no other
     /// messages under this id until then. So the producers change roles when messages were not acknowledged in time,
-    /// and the lanes go on with the other one.
+    /// and the lanes continue with the other producer.
     async fn abort(&mut self, commits: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut is_aborted = self.abort_once(begun).await?;

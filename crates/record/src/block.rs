@@ -9,23 +9,23 @@ use super::value::{Value, unescape};
 /// A JSON object of a record whose fields are known by name. `null`, `""`, `[]` and `{}` count as absent. Unknown keys,
 /// and values of an unexpected shape, are kept in `other`: a record never fails because of its fields.
 pub trait Block<'a>: Default {
-    /// How many fields the block has, those of its blocks included.
+    /// Number of fields in the block, including the fields of its blocks.
     const FIELDS: u16;
 
-    /// Returns the number of the field at `index` in [`Self::keys`], or of the first field of the block there.
+    /// Returns the number of the field at `index` in [`Self::keys`], or of the first field of the block at `index`.
     fn offset(index: usize) -> u16;
 
     /// Returns the keys of the fields.
     fn keys() -> &'static KeyTable;
 
-    /// Returns the field of the key at `index` in [`Self::keys`].
+    /// Returns the field or block of the key at `index` in [`Self::keys`].
     fn slot(&mut self, index: usize) -> Slot<'_, 'a>;
 
-    /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
+    /// Returns the values without a field: unknown keys, repeated keys, and other values in place of objects.
     fn other(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
 
-    /// Calls `visit` with each field and each block that a record may have: the [`Member`]s on the way to it and
-    /// itself, and whether it is a block. `path` is that of this block.
+    /// Calls `visit` with each field and each block that a record may have. The arguments are its [`Member`]s from the
+    /// outermost block to itself, and whether it is a block. `path` is the path of this block.
     fn describe(path: &mut Vec<Member>, visit: &mut dyn FnMut(&[Member], bool));
 
     /// Calls `visitor` with every value: fields in the order of declaration, then `other`.
@@ -34,7 +34,7 @@ pub trait Block<'a>: Default {
     /// Returns whether the field `name` (in `snake_case`) exists and has a value that `is_left`.
     fn has_field(&self, name: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 
-    /// Returns whether [`Block::has_field`] would say so of the field with the console's key.
+    /// Returns what [`Block::has_field`] returns, for the field with the console's key.
     fn has_key(&self, key: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 }
 
@@ -43,12 +43,12 @@ pub type Member = (&'static str, &'static str);
 
 /// Receives the values of a block.
 pub trait Visitor<'a> {
-    /// A field; `name` is in `snake_case`, `key` is the console's.
+    /// Receives a field; `name` is in `snake_case`, `key` is the console's.
     fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>);
 
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>);
 
-    /// A value without a field, from [`Block::other`] of `owner`.
+    /// Receives a value without a field, from [`Block::other`] of `owner`.
     fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>);
 }
 
@@ -63,7 +63,7 @@ pub enum Slot<'s, 'a> {
 
 /// Reads a block from its opening brace on: the object-safe side of [`Block`].
 pub trait ReadBlock<'a>: std::fmt::Debug {
-    /// False when the block was read before: if a key is repeated, its first value counts.
+    /// Returns whether the block was not read before: if a key is repeated, its first value counts.
     fn is_unread(&self) -> bool;
 
     /// Reads the block whose first field has the number `first_slot`.
@@ -73,7 +73,7 @@ pub trait ReadBlock<'a>: std::fmt::Debug {
     fn read(&mut self, reader: &mut Reader<'a>, first_slot: u16) -> Result<(), JsonError>;
 }
 
-/// Most fields of a record, with those of its blocks.
+/// Most fields of a record, including the fields of its blocks.
 pub const MAX_FIELDS: u16 = 511;
 
 /// Fills `block` from the next value, which must be an object. Its first field has the number `first_slot`.
@@ -142,7 +142,8 @@ pub fn read_inside<'a, Outer: Block<'a>, Inner: Block<'a> + ReadBlock<'a>>(text:
 pub struct KeyTable {
     slots: [u8; 512],
     keys: &'static [&'static str],
-    /// The index of the first key in alphabetical order, and for each key that of the next one, for the last its own.
+    /// The index of the first key in alphabetical order. `next` has the index of each key's successor; the last key has
+    /// its own index there.
     first: u8,
     next: [u8; 256],
 }
@@ -187,7 +188,7 @@ impl KeyTable {
     }
 }
 
-/// Returns the indices of [`KeyTable::first`] and [`KeyTable::next`].
+/// Returns the values of [`KeyTable::first`] and [`KeyTable::next`].
 const fn alphabetical(keys: &[&str]) -> (u8, [u8; 256]) {
     let mut first = 0;
     let mut next = [0; 256];
@@ -236,8 +237,8 @@ const fn hash(key: &[u8]) -> usize {
     mixed % 512
 }
 
-/// Returns the offset of each block after `own` fields, then the number of all fields. `inner` are the fields of the
-/// blocks.
+/// Returns the offset of each block after `own` fields, then the number of all fields. `inner` are the numbers of
+/// fields of the blocks.
 pub const fn offsets<const N: usize>(own: u16, inner: &[u16]) -> [u16; N] {
     let mut offsets = [own; N];
     let mut index = 0;

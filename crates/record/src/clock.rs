@@ -18,7 +18,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// Returns a clock that shows `start` now and moves with tokio's.
+    /// Creates a clock that shows `start` now and moves with tokio's clock.
     pub fn simulated(start: Timestamp) -> Self {
         Self::Simulated { start, begun: Instant::now() }
     }

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::facts::for_each_entry;
 
-/// Returns a hash of a record's top-level entries without the keys in `volatile` (which is sorted). The order of keys
-/// does not matter. Checkpoints store the hash, so it must not change between releases.
+/// Hashes a record's top-level entries without the keys in `volatile`, which is sorted. The order of the entries does
+/// not matter. Checkpoints store the hash, so it must not change between releases.
 pub fn stable_fields_hash(record: &[u8], volatile: &[String]) -> u64 {
     let mut entries = Vec::with_capacity(100);
     for_each_entry(record, |key, value| {

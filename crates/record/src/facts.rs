@@ -50,7 +50,7 @@ pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
 }
 
 impl Facts<'_> {
-    /// Returns the identity of this version of the record; `record` is the JSON that the facts were read from. A record
+    /// Returns the identity of this version of the record. `record` is the JSON that the facts were read from. A record
     /// without an id is identified by a hash of its content.
     pub fn identity(&self, host: &str, record: &[u8]) -> Identity {
         if self.id.is_empty() {
@@ -59,7 +59,7 @@ impl Facts<'_> {
         Identity::of(host, self.stream, &self.id, &self.version)
     }
 
-    /// Returns the console's id, else a hash of the content: the last part of a Kafka key.
+    /// Returns the last part of a Kafka key: the console's id, or else a hash of the content.
     pub fn record_id(&self, record: &[u8]) -> Cow<'_, str> {
         if self.id.is_empty() { Cow::Owned(record_digest(record)) } else { Cow::Borrowed(&self.id) }
     }
@@ -70,12 +70,12 @@ fn record_digest(record: &[u8]) -> String {
     hex::encode(Sha256::digest(compact(record)))
 }
 
-/// Returns the record's bytes without any line breaks, which the identity of a record without an id is made of.
+/// Returns the record's bytes without any line breaks. The identity of a record without an id is made of them.
 fn compact(record: &[u8]) -> Cow<'_, [u8]> {
     rewrite_breaks(record, |_, _| {})
 }
 
-/// Returns the record's bytes on one line, which `schema: raw` sends. A line break in a string is not JSON; it is
+/// Returns the record's bytes on one line, which `schema: raw` sends. A line break in a string, which is not JSON, is
 /// escaped.
 pub fn one_line(record: &[u8]) -> Cow<'_, [u8]> {
     rewrite_breaks(record, |bytes, line_break| {
@@ -83,7 +83,7 @@ pub fn one_line(record: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// Leaves out line breaks between tokens. `in_string` writes what takes the place of one in a string.
+/// Leaves out line breaks between tokens. `in_string` writes the replacement of a line break in a string.
 fn rewrite_breaks(record: &[u8], in_string: impl Fn(&mut Vec<u8>, u8)) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\n', b'\r', record).is_none() {
         return Cow::Borrowed(record);
@@ -105,7 +105,7 @@ fn rewrite_breaks(record: &[u8], in_string: impl Fn(&mut Vec<u8>, u8)) -> Cow<'_
     Cow::Owned(bytes)
 }
 
-/// The values of a record that are facts, by fact; "" where there is none.
+/// The values of a record that are facts, by fact; "" for a fact that is missing.
 #[derive(Default)]
 struct RawFields<'a>([&'a [u8]; Fact::COUNT]);
 
@@ -183,7 +183,7 @@ pub fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a 
     }
 }
 
-/// Returns the first value under `name` in an object, else nothing.
+/// Returns the first value under `name` in an object, or an empty slice.
 pub fn member<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
     let mut found: &[u8] = b"";
     for_each_entry(object, |key, value| {
@@ -280,7 +280,7 @@ mod tests {
         }
     }
 
-    /// The pass ends where nothing is missing, so what follows may be anything; before that all of it counts.
+    /// The pass ends where nothing is missing, so anything may follow. Everything before that counts.
     #[test]
     fn facts_are_found_wherever_they_are() {
         let id = r#""id":"7""#;

@@ -1,7 +1,7 @@
 //! The host of a console without its port, for fields of hosts.
 
-/// Returns the console's name or address for fields of hosts, which have no port: that of `console.example:8443` is
-/// `console.example`, that of `[2001:db8::1]:8443` is `2001:db8::1`. Identities have the host with its port.
+/// Returns the console's name or address without its port, for fields of hosts. The result for `console.example:8443`
+/// is `console.example`, for `[2001:db8::1]:8443` it is `2001:db8::1`. Identities have the host with its port.
 pub fn hostname(console_host: &str) -> &str {
     match console_host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,

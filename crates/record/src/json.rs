@@ -6,7 +6,8 @@ use super::scan::{is_same, skip_space, string_stop, value_end};
 /// Levels of a record. Deeper values are an error; records of the console have eight levels.
 pub const MAX_DEPTH: u32 = 120;
 
-/// Levels of an event: those of a record, and those that its event has around them. Most readers of JSON accept 127.
+/// Levels of an event: the levels of a record, and the levels that its event has around them. Most readers of JSON
+/// accept 127.
 pub const MAX_EVENT_DEPTH: u32 = MAX_DEPTH + 7;
 
 /// The text is not JSON. Offsets are in bytes from its start.
@@ -66,6 +67,8 @@ impl<'a> Reader<'a> {
         if self.at >= self.bytes.len() { JsonError::Truncated(self.at) } else { JsonError::Unexpected(self.at) }
     }
 
+    /// Checks that the text has ended.
+    ///
     /// # Errors
     /// When anything but white space follows.
     pub fn end(&mut self) -> Result<(), JsonError> {
@@ -168,7 +171,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// After a value: consumes closing brackets, then the comma (and key) before the next value. False when the
+    /// Consumes closing brackets after a value, then the comma (and key) before the next value. Returns false if the
     /// outermost container was closed.
     #[inline]
     fn next_member(&mut self, objects: &mut u128, depth: &mut u32) -> Result<bool, JsonError> {

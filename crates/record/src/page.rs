@@ -17,7 +17,7 @@ pub struct Page<'a> {
     pub next_cursor: Option<Cow<'a, str>>,
     /// `pagination.totalItems`, if it is a number.
     pub total_items: Option<u64>,
-    /// The entries of `errors` that are not empty, each as `code: title: detail` of what it has.
+    /// The entries of `errors` that are not empty, each as `code: title: detail` with the parts that it has.
     pub errors: Vec<String>,
 }
 

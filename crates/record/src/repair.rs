@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use super::json::{JsonError, Reader};
 use super::scan::string_stop;
 
-/// Takes the place of what is no character.
+/// Replaces the escape of an unpaired surrogate.
 const REPLACEMENT: &str = "\u{fffd}";
 
-/// Returns the record as a JSON object, or `None` if it cannot be made one. Bytes that are not UTF-8 and unpaired
-/// surrogates become U+FFFD. Control characters and backslashes in strings are escaped where JSON wants that. `NaN` and
-/// infinities become `null`.
+/// Converts the record to a JSON object, or returns `None` if that is impossible. Bytes that are not UTF-8 and unpaired
+/// surrogates become U+FFFD. Control characters and backslashes in strings are escaped where JSON requires it. `NaN`
+/// and infinities become `null`.
 ///
 /// Only a record that [`Reader`] refuses is to be repaired. Strings end where the scanner of pages says, so that a
 /// repaired record has the same keys and values.
@@ -46,7 +46,7 @@ pub fn read_object(text: &str) -> Result<(), JsonError> {
     reader.end()
 }
 
-/// What begins with a letter that no JSON token begins with, or with a minus. Returns its length.
+/// Repairs a word that begins with a letter that no JSON token begins with, or with a minus. Returns its length.
 fn repair_number(text: &str, out: &mut String) -> usize {
     for word in ["NaN", "Infinity", "-NaN", "-Infinity"] {
         let goes_on = |rest: &str| rest.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -86,7 +86,7 @@ fn repair_string(text: &str, out: &mut String) -> Option<usize> {
     }
 }
 
-/// Returns a valid form of the escape that `text` begins with, and its length as received.
+/// Returns a valid form of the escape that `text` begins with, and the length of the escape as received.
 fn repair_escape(text: &str) -> (Cow<'_, str>, usize) {
     match text.as_bytes().get(1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => (Cow::Borrowed(&text[..2]), 2),
@@ -101,7 +101,7 @@ fn repair_escape(text: &str) -> (Cow<'_, str>, usize) {
     }
 }
 
-/// Returns the UTF-16 unit that `text` begins with, escaped as `\uXXXX`.
+/// Parses the UTF-16 unit that `text` begins with, escaped as `\uXXXX`.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix(r"\u")?.get(..4)?;
     // `from_str_radix` also takes a sign.

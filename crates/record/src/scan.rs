@@ -73,7 +73,7 @@ pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     blocks.end_in(&last).map(|end| at + chunks.len() * 64 + end)
 }
 
-/// Returns a bit for each byte of the block that is a quote or a backslash, the lowest for the first.
+/// Returns a mask with a bit for each quote and each backslash of the block. The lowest bit is the first byte.
 #[inline]
 pub fn quotes_and_backslashes(block: &[u8; 64]) -> u64 {
     let mut stops = 0;
@@ -85,8 +85,8 @@ pub fn quotes_and_backslashes(block: &[u8; 64]) -> u64 {
     stops
 }
 
-/// Finds the end of an object or a list in blocks of 64 bytes. A bit of a mask stands for a byte of the block, the
-/// lowest for the first. Branches that depend on each string and bracket would cost more.
+/// Finds the end of an object or a list in blocks of 64 bytes. Each bit of a mask is a byte of the block, the lowest
+/// bit the first byte. Branches that depend on each string and bracket would cost more.
 #[derive(Default)]
 struct Blocks {
     /// Brackets that are open.
@@ -98,7 +98,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// Returns the position in this block after the bracket that closes the first one.
+    /// Returns the position after the bracket that closes the first one, if it is in this block.
     #[inline]
     fn end_in(&mut self, block: &[u8; 64]) -> Option<usize> {
         let mut quotes = 0;
@@ -141,7 +141,7 @@ impl Blocks {
         None
     }
 
-    /// Returns the bytes that a backslash escapes.
+    /// Returns a mask of the bytes that a backslash escapes.
     #[inline]
     fn escaped(&mut self, backslashes: u64) -> u64 {
         let mut escaped = std::mem::take(&mut self.escapes_first);
@@ -159,8 +159,8 @@ impl Blocks {
     }
 }
 
-/// Returns the bits from each odd one on, up to the even one that follows it: what is between quotes, with the opening
-/// one.
+/// Returns the bits from each odd quote up to the even quote that follows: the text between quotes, with the opening
+/// quote.
 #[inline]
 fn between(quotes: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].into_iter().fold(quotes, |bits, shift| bits ^ (bits << shift))
@@ -193,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_string_stops_where_its_bytes_say(text in prop::collection::vec(any::<u8>(), 0..70), at in 0..70_usize) {
-            // Stops, and what is next to them, are rare.
+            // Stops, and bytes next to them, are rare.
             let near = [b'"', b'\\', 0, 0x1f, b' ', b'!'];
             let rare = |byte: u8| byte.checked_sub(250).map_or(b'x' | byte, |index| near[usize::from(index)]);
             let bytes: Vec<u8> = text.into_iter().map(rare).chain(*b"\"").collect();
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// Returns the end of a value, found byte by byte.
+    /// Finds the end of a value byte by byte.
     fn end_by_byte(bytes: &[u8], mut at: usize) -> Option<usize> {
         let mut depth = 0;
         let mut in_string = false;

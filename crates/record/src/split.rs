@@ -155,7 +155,7 @@ impl<R: BufRead> RecordSplitter<R> {
             if self.goes_on()? {
                 return Ok(Some((start, SplitProblem::SeveralLines)));
             }
-            // A line that was cut off, which must not hide the next one.
+            // A truncated line, which must not hide the next one.
             self.take_line(start);
             return Ok(None);
         };
@@ -198,7 +198,8 @@ impl<R: BufRead> RecordSplitter<R> {
         Ok(key_end.is_some_and(|end| is_page_key(&self.text[key + 1..end - 1])))
     }
 
-    /// Returns whether the record in `text`, which has no end, goes on after it: no record begins on the next line.
+    /// Returns whether the record in `text`, which has no end, continues after `text`. It does if no record begins on
+    /// the next line.
     fn goes_on(&mut self) -> io::Result<bool> {
         let is_one_line = self.text.trim_ascii_end().len() <= memchr::memchr(b'\n', &self.text).unwrap_or(usize::MAX);
         let mut ahead = Vec::new();
@@ -250,7 +251,7 @@ fn is_page_key(key: &[u8]) -> bool {
     matches!(key, b"data" | b"pagination" | b"errors")
 }
 
-/// A page has `data` and few other keys. An activity has `data` among many others.
+/// Returns whether an object is a page. A page has `data` and few other keys. An activity has `data` among many others.
 fn is_page(object: &[u8]) -> bool {
     let mut has_data = false;
     let mut has_others = false;
@@ -389,7 +390,7 @@ mod tests {
     }
 
     proptest! {
-        /// Places are right, and each line that holds one record gives it, whatever stands between them.
+        /// Places are right, and each line that holds one record gives it, whatever is between the lines.
         #[test]
         fn no_input_panics_and_each_record_has_its_place(
             tokens in prop::collection::vec(

@@ -22,7 +22,7 @@ macro_rules! streams {
             /// Every stream.
             pub const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant),+];
 
-            /// What is true of its records.
+            /// Returns what is true of the stream's records.
             pub const fn description(self) -> &'static Description {
                 match self {
                     $(Self::$variant => &$description,)+
@@ -136,7 +136,7 @@ pub enum Version {
 /// What can be compared with the console for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accounting {
-    /// Records never change: those of an hour can be counted, and each has one identity.
+    /// Records never change: the records of an hour can be counted, and each has one identity.
     Records,
     /// Records change: whether each id was delivered at least once.
     Ids,
@@ -151,8 +151,8 @@ pub enum Frequency {
     Daily,
     /// When something happens.
     Irregular,
-    /// An inventory or a list of settings: it is shown again and again, and changes when somebody changes it. No time
-    /// of a record says when something happened.
+    /// An inventory or a list of settings. The console shows it repeatedly, and it changes when an operator changes it.
+    /// No time of a record says when something happened.
     Inventory,
 }
 
@@ -179,7 +179,7 @@ pub enum SeverityKeys {
 }
 
 impl Description {
-    /// Records keep the time that the stream is ordered by.
+    /// Returns whether records keep the time that the stream is ordered by.
     pub fn is_ordered_by_creation(&self) -> bool {
         self.order == [Fact::Created]
     }

@@ -26,22 +26,22 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole milliseconds since 1970, rounded down.
+    /// Returns whole milliseconds since 1970, rounded down.
     pub const fn millis(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
-    /// Whole seconds since 1970, rounded down.
+    /// Returns whole seconds since 1970, rounded down.
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
 
-    /// Rounded down to a whole second.
+    /// Rounds down to a whole second.
     pub const fn whole_second(self) -> Self {
         Self(self.0.div_euclid(1_000_000) * 1_000_000)
     }
 
-    /// Rounded down to a multiple of `step` since 1970.
+    /// Rounds down to a multiple of `step` since 1970.
     pub fn aligned_to(self, step: Duration) -> Self {
         let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
         Self(self.0.div_euclid(step) * step)
@@ -52,12 +52,12 @@ impl Timestamp {
         Self::from(std::time::SystemTime::now())
     }
 
-    /// Earlier by `duration`, saturating.
+    /// Returns the time `duration` earlier, saturating.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// Later by `duration`, saturating.
+    /// Returns the time `duration` later, saturating.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
@@ -67,8 +67,8 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Returns whether the end of something at this time means that it has none: consoles report a year such as 2999 as
-    /// the expiry of a token that never expires.
+    /// Returns whether an end at this time means no end. Consoles report a year such as 2999 as the expiry of a token
+    /// that never expires.
     pub const fn is_never(self) -> bool {
         self.0 >= NEVER
     }
@@ -110,8 +110,8 @@ impl Timestamp {
     }
 }
 
-/// Returns a fast path for the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which
-/// every record has several times. `None` leaves the text to the general parser.
+/// Parses the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction. This fast path pays
+/// off, since every record has several such times. `None` leaves the text to the general parser.
 fn parse_plain(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
         text.get(from..to)?.iter().try_fold(0_i64, |number, byte| {

@@ -41,19 +41,19 @@ impl<'a> Value<'a> {
         Self { raw, slot: 0 }
     }
 
-    /// Returns the value of the field with this number.
+    /// Creates the value of the field with this number.
     #[inline]
     pub(crate) const fn of_field(raw: &'a str, slot: u16) -> Self {
         Self { raw, slot }
     }
 
-    /// Returns the number of its field in the record; 0 if it is no field's value.
+    /// Returns the number of the value's field in the record; 0 if the value belongs to no field.
     #[inline]
     pub const fn slot(self) -> u16 {
         self.slot
     }
 
-    /// Returns the value without its number: who uses it leaves the field for others.
+    /// Returns the value without its number. A caller that uses it leaves the field to others.
     #[inline]
     pub const fn kept(self) -> Self {
         Self { slot: 0, ..self }
@@ -79,7 +79,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// True for an absent value, `null`, `""`, `[]` and `{}`.
+    /// Returns whether the value is absent, `null`, `""`, `[]` or `{}`.
     #[inline]
     pub fn is_empty(self) -> bool {
         match self.raw.as_bytes() {
@@ -177,7 +177,8 @@ impl<'a> Escaped<'a> {
         separators(self.0).last().map_or(self, |(_, end)| Self(&self.0[end..]))
     }
 
-    /// Returns the parts of a list, trimmed; `separator` is not a quote, a backslash or an escaped character.
+    /// Returns the parts of a list, trimmed and without empty ones. `separator` is not a quote, a backslash or an
+    /// escaped character.
     pub fn split(self, separator: char) -> impl Iterator<Item = Self> {
         self.0.split(separator).map(|part| Self(part.trim())).filter(|part| !part.0.is_empty())
     }
@@ -188,7 +189,7 @@ impl<'a> Escaped<'a> {
     }
 }
 
-/// Start and end of each path separator in escaped text.
+/// Returns start and end of each path separator in escaped text.
 fn separators(escaped: &str) -> impl Iterator<Item = (usize, usize)> {
     let bytes = escaped.as_bytes();
     let mut at = 0;
@@ -234,7 +235,7 @@ pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Returns the character that `escape` begins with, and the length of its escape in bytes.
+/// Decodes the escape that `escape` begins with. Returns its character and its length in bytes.
 fn unescape_one(escape: &str) -> (char, usize) {
     let character = match escape.as_bytes().get(1) {
         Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),

@@ -6,13 +6,13 @@ use std::fmt::Write;
 /// Characters of a foreign text that are shown to the operator.
 const CHARACTERS: usize = 200;
 
-/// Escapes what would control a terminal or change the order of its text: words of others must not. The escapes are
-/// those of JSON, so that JSON stays what it is.
+/// Escapes characters that would control a terminal or change the order of its text: foreign texts must not. The
+/// escapes are JSON's, so that JSON stays valid.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
 
-/// [`visible`] for a text of several lines, which may have tabs.
+/// Escapes as [`visible`] does, for a text of several lines, which may have tabs.
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| !matches!(c, '\n' | '\t') && is_hidden(c))
 }
@@ -34,7 +34,8 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A control character, or one of Unicode that is invisible, separates lines, or changes the direction of what follows.
+/// Returns whether a character is a control character, or one of Unicode that is invisible, separates lines, or changes
+/// the direction of text.
 fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -54,7 +55,7 @@ fn is_hidden(c: char) -> bool {
         )
 }
 
-/// Returns the beginning of a foreign text on one line: characters that are not [`visible`], and line breaks, become
+/// Returns the beginning of a foreign text on one line. Line breaks, and characters that are not [`visible`], become
 /// blanks.
 pub fn excerpt(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || is_hidden(c)).filter(|word| !word.is_empty());

@@ -21,7 +21,7 @@ pub(crate) struct SentTime {
 }
 
 impl TimeLimits {
-    /// Returns the event's own time within the limits, else the current one.
+    /// Returns the event's own time if it is within the limits, otherwise the current time.
     pub(crate) fn time_of(self, event: Event<'_>) -> SentTime {
         self.time_at(event.time, Timestamp::now())
     }
@@ -36,7 +36,7 @@ impl TimeLimits {
     }
 }
 
-/// Returns the event's own time. Destinations that require a time get the current one for events without.
+/// Returns the event's own time, or the current time if the event has none and the destination requires one.
 pub(crate) fn time_or_now(event: Event<'_>) -> Timestamp {
     event.time.unwrap_or_else(Timestamp::now)
 }

@@ -62,8 +62,8 @@ impl From<RequestError> for Inconclusive {
     }
 }
 
-/// The spellings of identities, each a list for one question: a transformation may have changed that of an event. The
-/// destination does not distinguish case.
+/// Returns the spellings of identities, each a list for one question: a transformation may have changed the spelling of
+/// an event's identity. The destination does not distinguish case.
 pub(crate) fn spellings(identities: &[Identity]) -> [Vec<String>; 2] {
     let hyphenated = |identity: &Identity| {
         let mut text = identity.to_string();

@@ -22,7 +22,7 @@ pub type Judge = Box<dyn Fn(&ResponseView<'_>) -> Outcome>;
 /// Makes the body of a request with these events.
 type MakeBody = Box<dyn Fn(&Batch) -> Vec<u8>>;
 
-/// Returns the judge of each destination, for the fuzzing. A test compares the names with the types of sinks.
+/// Returns the judge of each destination, for fuzzing. A test compares the names with the types of sinks.
 pub fn judges() -> Vec<(&'static str, Judge)> {
     destinations(Schema::Ecs).into_iter().map(|(name, judge, _)| (name, judge)).collect()
 }

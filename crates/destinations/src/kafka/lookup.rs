@@ -29,7 +29,7 @@ const MAX_IDENTITIES: usize = 100_000;
 const DIGITS: usize = 32;
 /// Names of the members in which events in ECS and in OCSF have their identity.
 const MEMBERS: [&[u8]; 2] = [b"\"identity", b"\"uid"];
-/// Keys of times in the console's records. A record that somebody has reduced may have lost the second one, its
+/// Keys of times in the console's records. A record that another system has reduced may lack the second one, its
 /// version.
 const TIMES: [&[u8]; 2] = [b"createdAt", b"updatedAt"];
 /// A longer text without a blank may be an encoded event. A digest of 256 bits is shorter.
@@ -50,7 +50,7 @@ pub(super) struct TopicLookup {
 pub(super) struct Copy {
     at: Timestamp,
     sorted: SortedIdentities,
-    /// Identities in messages that may be copies of the lane's, in which somebody has changed something.
+    /// Identities in messages that may be copies of the lane's messages, changed by another system.
     doubted: SortedIdentities,
     /// Messages that do not say which events they are.
     without: u64,
@@ -96,7 +96,7 @@ impl TopicLookup {
 struct Named {
     /// Identities of the lane's event in the message.
     own: BTreeSet<Identity>,
-    /// The message may be one of these events, if somebody has changed it.
+    /// The message may be one of these events, changed by another system.
     doubted: BTreeSet<Identity>,
     /// The message may be any event of the lane.
     is_unnamed: bool,
@@ -138,14 +138,14 @@ impl Named {
     }
 }
 
-/// The id of the record, if the key is one of the lane's records.
+/// Returns the id of the record, if the key is one of the lane's records.
 fn record_id<'m>(key: &'m [u8], lane: &SinkContext) -> Option<&'m str> {
     let key = std::str::from_utf8(key).ok()?.strip_prefix(lane.console_host.as_str())?;
     key.strip_prefix('/')?.strip_prefix(lane.stream.name())?.strip_prefix('/')
 }
 
-/// The identities that the payload names: that of the event, and perhaps ids of other things. A record as it came has
-/// id and version.
+/// Returns the identities that the payload names: the identity of the event, and perhaps ids of other things. An
+/// unchanged record has id and version.
 fn of_event(payload: &[u8], record_id: Option<&str>, lane: &SinkContext) -> BTreeSet<Identity> {
     let mut identities: BTreeSet<Identity> = MEMBERS.iter().flat_map(|name| identities_at(payload, name)).collect();
     let times = if Accounting::of(lane.stream) == Accounting::Ids { &TIMES[..] } else { &TIMES[..1] };
@@ -167,8 +167,8 @@ fn is_many(payload: &[u8], may_have_records: bool) -> bool {
     !payload.is_empty() && (!is_object || (may_have_records && has_records()))
 }
 
-/// The identities in JSON, whatever their names. `None` if the payload may have others: it is no JSON, or has something
-/// that may be encoded.
+/// Returns the identities in JSON, whatever their names. `None` if the payload may have others: it is no JSON, or has a
+/// text that may be encoded.
 fn identities_in(payload: &[u8]) -> Option<BTreeSet<Identity>> {
     let value: Value = serde_json::from_slice(payload).ok()?;
     let mut identities = BTreeSet::new();
@@ -186,13 +186,13 @@ fn identities_in(payload: &[u8]) -> Option<BTreeSet<Identity>> {
     Some(identities)
 }
 
-/// A text that may be base64 or hex of something, or the text of JSON with escapes.
+/// Returns whether a text may be base64 or hex of something, or the text of JSON with escapes.
 fn is_encoded(text: &str) -> bool {
     let is_separator = |c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c));
     text.contains("\\u00") || text.split(is_separator).any(|word| word.len() > MAX_WORD)
 }
 
-/// The values of members of this name that may be identities, in JSON that may be a text of other JSON.
+/// Returns the values of members of this name that may be identities, in JSON that may be a text of other JSON.
 fn identities_at<'a>(bytes: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = Identity> + 'a {
     memmem::find_iter(bytes, name).filter_map(move |at| {
         let rest = bytes.get(at + name.len()..)?;
@@ -209,7 +209,7 @@ fn unreadable(error: io::Error) -> Inconclusive {
     Inconclusive::NoProof(format!("a temporary file: {error}"))
 }
 
-/// Since when all messages are there that were sent.
+/// Returns since when the topic has all messages that were sent.
 fn retention_of(topic: &TopicRetention, timestamp: MessageTime, now: Timestamp) -> Result<Retention, Inconclusive> {
     let TopicRetention { is_trimmed, first, policy, millis, bytes } = topic;
     let Some(policy) = policy else {
@@ -229,7 +229,7 @@ fn retention_of(topic: &TopicRetention, timestamp: MessageTime, now: Timestamp) 
     }
     let first = first.unwrap_or(now);
     let removed = "the topic has nothing that was sent earlier";
-    // The brokers remove by age what was sent before, and so nothing that was created later.
+    // The brokers remove by age messages that were sent before. They remove no event that was created later.
     let by_age = match (millis, bytes) {
         (Some(millis), Some(bytes)) if *bytes < 0 && *millis < 0 => return Ok(Retention::Everything),
         (Some(millis), Some(bytes)) if *bytes < 0 => {
@@ -257,7 +257,7 @@ impl Lookup for TopicLookup {
         MAX_IDENTITIES
     }
 
-    /// An acknowledged message is there.
+    /// An acknowledged message is visible at once.
     fn visible_after(&self) -> Duration {
         Duration::ZERO
     }
@@ -331,7 +331,7 @@ mod tests {
             assert_eq!(named, [ONE.parse().unwrap()].into(), "{text}");
         }
         for (text, expected) in [
-            // Encoded, wrapped or cut.
+            // Encoded, wrapped or truncated.
             ("CEF:0|SentinelOne|sentinel one agent|1".to_owned(), None),
             ("eyJAdGltZXN0YW1wIjoiMjAyNi0wMS0wMVQwMDowMDowMFoifQ==".to_owned(), None),
             (format!(r#"{{"schema":{{"type":"bytes"}},"payload":"{long}"}}"#), None),
@@ -442,8 +442,8 @@ mod tests {
         }
     }
 
-    /// Whatever becomes of headers and payload, a message whose key is that of a record makes its event a doubt, and
-    /// where the key does not say which version it is, any event.
+    /// Headers and payload may have any content. A message with the key of a record makes its event a doubt. If the key
+    /// does not say which version it is, the message may be any event.
     #[test]
     fn a_message_with_the_key_of_a_record_is_never_foreign() {
         let activity = br#"{"id":"7","activityType":27,"createdAt":"2026-01-01T00:00:00Z"}"#;

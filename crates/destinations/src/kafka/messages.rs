@@ -19,7 +19,7 @@ pub(super) struct Messages {
     timestamp: MessageTime,
     raw: bool,
     key_prefix: String,
-    /// Without those of labels that come from the console.
+    /// Without the headers of labels that come from the console.
     headers: Vec<(String, String)>,
     by_labels: Option<ByLabels>,
 }
@@ -89,7 +89,7 @@ impl Messages {
         context.console_labels.iter().any(|name| template.contains(&format!("{{label.{name}}}")))
     }
 
-    /// Returns the topics of the events.
+    /// Returns the distinct topics of the events.
     pub(super) fn topics<'a>(&'a self, batch: &'a Batch) -> BTreeSet<Cow<'a, str>> {
         match self.by_labels {
             Some(_) => batch.events().map(|event| self.topic_of(event)).collect(),
@@ -104,8 +104,8 @@ impl Messages {
         }
     }
 
-    /// Returns a record without an id has no order to keep. Its key is the identity, so that such records spread over
-    /// partitions.
+    /// Returns the key of a message. A record without an id has no order to keep, so its key is the identity. Such
+    /// records spread over partitions.
     fn key(&self, event: Event<'_>) -> String {
         match event.record_id {
             "" => format!("{}{}", self.key_prefix, event.identity),
@@ -134,7 +134,7 @@ impl Messages {
 }
 
 impl ByLabels {
-    /// Returns a valid topic for any labels, but not the one of the checkpoints.
+    /// Returns a topic that is valid for any labels and is not the topic of the checkpoints.
     fn topic(&self, labels: &Labels) -> String {
         let mut topic = self.context.fill_with("topic", &self.template, labels).unwrap_or_default();
         if topic.is_empty() || self.reserved.as_ref() == Some(&topic) {

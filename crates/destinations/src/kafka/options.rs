@@ -150,7 +150,8 @@ fn transaction_timeout(settings: &KafkaSettings, common: &Common) -> Result<Stri
     Ok(given.unwrap_or(message + TRANSACTION_MARGIN.as_millis()).to_string())
 }
 
-/// Returns the files of `tls:`, by the options for their contents: a producer with other contents is another producer.
+/// Returns the files of `tls:` by the options for their contents. Producers with different contents are different
+/// producers.
 fn tls_files(common: &Common) -> impl Iterator<Item = (String, Credential)> {
     let Tls { ca_file, cert_file, key_file, .. } = &common.tls;
     let files = [(ca_file, "ssl.ca.pem"), (cert_file, "ssl.certificate.pem"), (key_file, "ssl.key.pem")];
@@ -182,7 +183,8 @@ fn default_options(
         ("linger.ms", "20".to_owned()),
         // The lane retries a message that was not delivered in time.
         ("message.timeout.ms", message_timeout(settings, common).as_millis().to_string()),
-        // The memory budget bounds the messages of running deliveries. This bounds those of cancelled deliveries.
+        // The memory budget bounds the messages of running deliveries. This bounds the messages of cancelled
+        // deliveries.
         ("queue.buffering.max.messages", "1000000".to_owned()),
         ("queue.buffering.max.kbytes", (256 * 1024).to_string()),
         // Searches the usual paths for the system's certificate authorities.

@@ -11,7 +11,7 @@ use s1_forwarder_failure::FailureKind::Transient;
 use s1_forwarder_kafka::{BrokerError, Class, Report, class};
 use tokio::time::Instant;
 
-/// Returns the errors of a batch's reports, each with its class. None for a delivered message.
+/// Returns the errors of a batch's reports, each with its class. `None` for a delivered message.
 fn classes_of(reports: &[Report]) -> Vec<Option<(Class, Code)>> {
     let count = |code| reports.iter().filter(|report| report.code() == Some(code)).count();
     // Brokers refuse a request because of some of its records. Newer brokers name these records, and librdkafka reports
@@ -107,8 +107,8 @@ pub(crate) fn failure_of_broker(error: BrokerError) -> Failure {
     }
 }
 
-/// Some messages are settled. If an older version of a record is sent again, so are all newer ones, since the newest
-/// must arrive last.
+/// Returns the outcome if some messages are settled. If an older version of a record is sent again, so are all newer
+/// ones, since the newest must arrive last.
 fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
     let mut refused = Vec::new();
     let mut retry = Vec::new();
@@ -130,7 +130,7 @@ fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
     Outcome::Partial { refused, retry, after: None, warnings: Vec::new() }
 }
 
-/// Returns the outcome after a fatal error that a new producer does not resolve.
+/// Returns the outcome after a fatal error; `None` if a new producer may resolve the error.
 pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option<Outcome> {
     let reason = match class(code) {
         Class::Topic | Class::Cluster => advice(code),
@@ -140,7 +140,7 @@ pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option
     Some(Outcome::misconfigured(reason))
 }
 
-/// librdkafka's text of the error, with advice for known ones.
+/// Returns librdkafka's text of the error, with advice for known ones.
 fn advice(code: Code) -> String {
     let advice = match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => "; create the topic, or correct `topic`",

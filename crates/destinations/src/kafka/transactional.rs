@@ -92,7 +92,7 @@ impl TransactionalKafkaSink {
         lane.ok_or_else(|| Failure::superseded("the lane's checkpoint was not read"))
     }
 
-    /// Called after the brokers did not accept records of this lane. It shares no transactions for the next
+    /// Quarantines the lane after the brokers did not accept its records. It shares no transactions for the next
     /// [`QUARANTINE`].
     fn quarantine(&self, code: Code) {
         if self.quarantined_until.lock().replace(Instant::now() + QUARANTINE).is_none() {
@@ -192,7 +192,7 @@ impl Sink for TransactionalKafkaSink {
         self.plain.send(batch)
     }
 
-    /// Calls of a transaction, and those that begin a producer session, last minutes while no broker answers.
+    /// Calls of a transaction, and calls that begin a producer session, last minutes while no broker answers.
     fn stall_reason(&self) -> Option<Failure> {
         self.id.stall_reason().map(reports::failure_of_broker).or_else(|| self.plain.stall_reason())
     }

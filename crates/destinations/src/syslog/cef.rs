@@ -59,12 +59,12 @@ static PATHS: LazyLock<HashMap<Stream, Paths>> = LazyLock::new(|| {
     Stream::ALL.iter().map(|stream| (*stream, paths(*stream))).collect()
 });
 
-/// Returns the event as CEF of at most `room` bytes. A longer one is shortened, each text only as far as necessary, and
-/// what was cut is marked. First go the texts of [`Cut::Early`] from the last one, `msg`, to the first, then the
-/// header's name, then the values of [`Cut::Late`] from the last to the first.
+/// Writes the event as CEF of at most `room` bytes. Each text of a longer event is shortened only as far as necessary,
+/// and marked. The texts of [`Cut::Early`] are shortened first, from the last one, `msg`, to the first. The header's
+/// name follows, then the values of [`Cut::Late`] from the last to the first.
 ///
 /// # Errors
-/// The fewest bytes that the event takes, if these are more.
+/// The fewest bytes that the event takes, if they are more than `room`.
 pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room: usize) -> Result<String, usize> {
     let about = event.get("event");
     let class = about.get("action").text().unwrap_or(Cow::Borrowed(device.stream.name()));
@@ -113,7 +113,7 @@ impl fmt::Display for Message<'_> {
 }
 
 impl Message<'_> {
-    /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
+    /// Shortens texts until `excess` escaped bytes are gone, or no text is left to truncate.
     fn shorten(&mut self, excess: usize) {
         let excess = shorten_entries(&mut self.extension, Cut::Early, excess, escaped_value);
         let excess = excess - shorten_by(&mut self.name, excess, escaped_header);
@@ -200,7 +200,7 @@ fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
     }
 }
 
-/// Returns a header ends its parts with `|`. It has no line breaks.
+/// Escapes a text of the header, whose parts end with `|`. A line break becomes a blank.
 fn escaped_header(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,5 +1,5 @@
-//! Which fields of an ECS event become which keys of CEF: those of ArcSight's dictionary (implementation standard,
-//! version 26). A row names several fields where the first one that has a value counts.
+//! Maps the fields of an ECS event to keys of ArcSight's CEF dictionary (implementation standard, version 26). A row
+//! names several fields where the first one that has a value counts.
 
 use s1_forwarder_record::Stream;
 
@@ -15,19 +15,19 @@ pub(super) struct Field {
     pub paths: &'static [&'static str],
 }
 
-/// When a value is cut so that its message fits.
+/// When a value is truncated so that its message fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// Cut before others: sentences, commands, paths.
+    /// Truncated before others: sentences, commands, paths.
     Early,
-    /// Cut after others: names and other words.
+    /// Truncated after others: names and other words.
     Late,
-    /// Never cut: an id, a hash, an address, a time or a number is worth nothing in part.
+    /// Never truncated: an id, a hash, an address, a time or a number is worth nothing in part.
     Never,
 }
 
 impl Field {
-    /// Makes the value one that is cut before others.
+    /// Lets the value be truncated before others.
     const fn early(self) -> Self {
         Self { cut: Cut::Early, ..self }
     }

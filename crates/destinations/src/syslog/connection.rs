@@ -1,6 +1,6 @@
-//! One connection to a receiver. Syslog has no acknowledgements, so what was written counts as delivered when the
-//! receiver's kernel has acknowledged its bytes, and the connection is still open a second later: a receiver that dies
-//! with bytes unread resets the connection.
+//! One connection to a receiver. Syslog has no acknowledgements. Written bytes count as delivered when the receiver's
+//! kernel has acknowledged them and the connection is still open a second later. A receiver that dies with bytes unread
+//! resets the connection.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// `ends` are those of the TCP connection below `stream`.
+    /// `ends` are the ends of the TCP connection below `stream`.
     pub fn new(stream: Box<dyn Dialled>, ends: Ends) -> Self {
         let (reader, stream) = split(stream);
         let loss = Arc::new(Loss::default());
@@ -80,8 +80,8 @@ impl Connection {
         self.loss.token.is_cancelled()
     }
 
-    /// Writes whole messages, and waits until they count as delivered. `longest` is how long the receiver may take
-    /// nothing. One that takes a little at a time is waited for.
+    /// Writes whole messages, and waits until they count as delivered. A receiver that accepts nothing for `longest`
+    /// fails; a slow one is waited for.
     ///
     /// # Errors
     /// When the connection was lost before. The messages may have arrived.
@@ -151,7 +151,7 @@ impl Drop for Connection {
     }
 }
 
-/// `None` when nothing could be written for `longest`.
+/// Writes all bytes. `None` if nothing could be written for `longest`.
 async fn write_all(
     stream: &mut (impl AsyncWrite + Unpin),
     mut bytes: &[u8],

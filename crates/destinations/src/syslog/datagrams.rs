@@ -1,5 +1,5 @@
-//! Datagrams to one receiver. Its name may have several addresses, and others later: nobody closes a connection when it
-//! moves, so the name is looked up again from time to time, and after each error.
+//! Datagrams to one receiver. Its name may have several addresses, and others later. No connection shows that the
+//! receiver has moved, so the name is looked up again from time to time, and after each error.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long the addresses of a name are taken as true.
+/// How long the addresses of a name count as valid.
 const VALID: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -39,7 +39,8 @@ pub(super) struct Peer {
 }
 
 impl Datagrams {
-    /// Returns the socket in use. A new one if there is none, or if the address is no longer one of the receiver's.
+    /// Returns the socket in use. Opens a new one if there is none, or if the receiver no longer has the socket's
+    /// address.
     ///
     /// # Errors
     /// If the receiver has no address that can be used.
@@ -72,7 +73,7 @@ impl Datagrams {
         Ok(peer)
     }
 
-    /// An error came for this socket: the next one goes to another address, if there is one.
+    /// Leaves the address of this socket after an error. The next socket uses another address, if there is one.
     pub async fn leave(&self, peer: &Peer) {
         let mut state = self.state.lock().await;
         if state.open.as_ref().is_some_and(|open| open.peer.address == peer.address) {
@@ -82,7 +83,7 @@ impl Datagrams {
     }
 }
 
-/// Returns a socket for the first address that the system can send to, beginning after the one that was left.
+/// Opens a socket for the first address that the system can send to, beginning after the address that was left.
 async fn connect(addresses: &[SocketAddr], left: Option<SocketAddr>) -> Result<Peer, DialError> {
     let first = addresses.iter().position(|address| Some(*address) == left).map_or(0, |index| index + 1);
     let mut failure = "the name has no address".to_owned();

@@ -48,8 +48,8 @@ pub(super) enum Unsendable {
 }
 
 impl Encoder {
-    /// Appends the message of `event` with its frame, and returns its bytes without frame and header. `version` is
-    /// that of the console, for the header of CEF, if it is known.
+    /// Appends the message of `event` with its frame, and returns its bytes without frame and header. `version` is the
+    /// console's version, for the header of CEF, if it is known.
     ///
     /// # Errors
     /// If the event has no message of the allowed length. Nothing is appended then.
@@ -168,7 +168,7 @@ fn body_of(event: Event<'_>) -> Value<'_> {
     Value::new(std::str::from_utf8(event.body).unwrap_or_default())
 }
 
-/// `Mar  1 10:20:30`, in UTC.
+/// Formats a time as `Mar  1 10:20:30`, in UTC.
 fn short_time(time: Timestamp) -> String {
     let moment = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or_default();
     moment.strftime("%b %e %H:%M:%S").to_string()

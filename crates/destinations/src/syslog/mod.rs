@@ -1,7 +1,7 @@
 //! `syslog`: one message for each event over TLS, TCP or UDP, as JSON, CEF, or a notification of the console.
 //!
-//! Syslog has no acknowledgements. Over TLS and TCP a batch counts as delivered when the receiver's kernel has taken it
-//! and the connection is still open a second later (see `connection.rs`). UDP sends once.
+//! Syslog has no acknowledgements. Over TLS and TCP, a batch counts as delivered on two conditions: the receiver's
+//! kernel has accepted it, and the connection is still open a second later (see `connection.rs`). UDP sends once.
 
 mod address;
 mod cef;
@@ -159,7 +159,7 @@ struct Receiver {
     address: SyslogAddress,
     dialer: Dialer,
     /// The last connection with a batch was lost. Some receivers close their side of each connection at once and go on
-    /// reading, so the next one has to stay open for a moment before it gets the batch again.
+    /// reading. So the next connection has to stay open for a moment before it gets the batch again.
     has_lost: AtomicBool,
     /// The sockets for UDP.
     datagrams: Datagrams,
@@ -327,7 +327,7 @@ impl Syslog {
         Err(failure.unwrap_or_else(|| DialError::Unreachable("there is no receiver".to_owned())))
     }
 
-    /// Sends each message once. Of a datagram that was sent nobody knows whether it arrived.
+    /// Sends each message once. The sink cannot know whether a datagram arrived.
     async fn send_datagrams(&self, mut encoded: Encoded) -> Attempt {
         let (receiver, Receiver { address, dialer, datagrams, .. }) = self.receivers.current();
         let peer = match datagrams.peer(async || dialer.addresses().await).await {
@@ -347,7 +347,7 @@ impl Syslog {
                     encoded.refused.push(RefusedEvent { index, status: TOO_LARGE.to_owned(), reason });
                 }
                 Err(error) => {
-                    // The system says so of an earlier datagram. This one was not sent.
+                    // The system reports the error of an earlier datagram. This one was not sent.
                     datagrams.leave(&peer).await;
                     self.receivers.leave(receiver);
                     if place == 0 {
@@ -400,7 +400,7 @@ fn refusal(index: usize, error: &Unsendable) -> RefusedEvent {
     RefusedEvent { index, status: status.to_owned(), reason: error.to_string() }
 }
 
-/// The receiver named no error for anything it may have sent.
+/// Returns whether the datagram is too long to send. Such an error says nothing of datagrams that were sent earlier.
 fn is_too_long(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
 }

@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(next_reading().await.queue(nobody), Queue::Unknown);
         let unread = Reading { begun: Instant::now(), queues: None };
         assert_eq!(unread.queue(ends), Queue::Unknown, "it may have something");
-        // More than both kernels take while nobody reads.
+        // More than both kernels buffer while the peer does not read.
         let sent = tokio::spawn(async move { (stream.write_all(&vec![0; 64 << 20]).await, stream) });
         tokio::time::timeout(Duration::from_secs(30), async {
             while next_reading().await.queue(ends) == Queue::Bytes(0) {}

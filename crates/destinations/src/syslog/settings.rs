@@ -57,7 +57,7 @@ pub struct SyslogSettings {
     pub max_bytes: ByteSize,
 }
 
-/// The name that stands in the header of [`Format::SentinelOne`].
+/// The name in the header of [`Format::SentinelOne`].
 const SENTINEL: &str = "sentinel";
 
 fn max_bytes() -> ByteSize {
@@ -200,7 +200,7 @@ impl SyslogSettings {
         })
     }
 
-    /// Returns the framing, which datagrams do not have.
+    /// Returns the framing; `None` for datagrams, which have none.
     pub(super) fn framing(&self, carrier: Carrier) -> Result<Option<Framing>, BuildError> {
         match (carrier, self.framing) {
             (Carrier::Udp, Some(_)) => {

@@ -51,7 +51,7 @@ impl Severity {
 /// The severity of events that name none.
 const INFORMATIONAL: u8 = 6;
 
-/// Returns the event's severity as that of syslog.
+/// Returns the event's severity in syslog.
 pub(super) fn of_syslog(event: Value<'_>, schema: Schema) -> u8 {
     match schema {
         Schema::Ecs => Severity::of_ecs(event).syslog(),
@@ -67,7 +67,7 @@ pub(super) fn of_syslog(event: Value<'_>, schema: Schema) -> u8 {
     }
 }
 
-/// Returns a number that is not negative, or a text that begins with a digit and is one.
+/// Parses a number, or a text that is a number. Both must begin with a digit, so the number is not negative.
 fn number(value: Value<'_>) -> Option<f64> {
     let text = value.text()?;
     let text = text.trim();

@@ -28,9 +28,9 @@ const EXACT_PREFIXES: [&str; 2] = ["S-1-", "arn:"];
 /// Longest text in characters and longest list, for each attempt.
 const STEPS: [(usize, usize); 5] = [(1024, 64), (256, 16), (64, 8), (32, 4), (16, 2)];
 
-/// Returns an event as JSON whose `size` is at most `room`, or the shortest form of it. First it loses the copy of the
-/// record, if it has one. Then its texts and lists are shortened step by step, until it fits. What was shortened ends
-/// with `…`. Ids, hashes, addresses and times are not shortened. `None` if it is no JSON object.
+/// Returns an event as JSON whose `size` is at most `room`, or its shortest form. First the event loses the copy of the
+/// record, if it has one. Then its texts and lists are shortened step by step until it fits. A shortened text, or list
+/// of texts, ends with `…`. Ids, hashes, addresses and times are not shortened. `None` if the event is no JSON object.
 pub(super) fn json(event: &[u8], schema: Schema, room: usize, size: impl Fn(&str) -> usize) -> Option<String> {
     let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
     let tags = match schema {
@@ -87,8 +87,9 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
     }
 }
 
-/// Ids, hashes, addresses and times: digits, also hexadecimal ones, and what stands between them. Also a security
-/// identifier of Windows and a name of a resource in AWS. A part of one is worth nothing.
+/// Returns whether a text is an id, a hash, an address or a time: digits, also hexadecimal ones, and the characters
+/// between them. Also a security identifier of Windows and a name of a resource in AWS. A part of such a text is worth
+/// nothing.
 fn is_exact(text: &str) -> bool {
     let is_digits = text.chars().all(|character| character.is_ascii_hexdigit() || "-:.,+TZ".contains(character));
     let is_name = EXACT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) && !text.contains(char::is_whitespace);
@@ -116,10 +117,10 @@ pub(super) struct Entry<'a> {
     pub(super) value: Cow<'a, str>,
 }
 
-/// Returns the line in at most `room` bytes. `shorten` gets the excess of a longer one.
+/// Returns the line in at most `room` bytes. `shorten` is called with the excess of a longer line.
 ///
 /// # Errors
-/// The fewest bytes that the line takes, if these are more.
+/// The fewest bytes that the line takes, if they are more than `room`.
 pub(super) fn fit<T: Display>(mut line: T, room: usize, shorten: impl FnOnce(&mut T, usize)) -> Result<String, usize> {
     let whole = line.to_string();
     if whole.len() <= room {
@@ -130,7 +131,7 @@ pub(super) fn fit<T: Display>(mut line: T, room: usize, shorten: impl FnOnce(&mu
     if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
 }
 
-/// Shortens the values that are cut at this time, the last first. Returns how many of the `excess` bytes are left.
+/// Shortens the values of `which`, the last first. Returns how many of the `excess` bytes are left.
 pub(super) fn shorten_entries(
     entries: &mut [Entry<'_>],
     which: Cut,

@@ -22,7 +22,7 @@ const RESERVED: [&str; 13] = [
     "upgrade",
 ];
 
-/// Returns a header's name that the settings give.
+/// Parses the name of a header from the settings.
 ///
 /// # Errors
 /// If the text is not a name, or is the name of a header that the client sets itself.

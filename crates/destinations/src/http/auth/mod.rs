@@ -65,8 +65,8 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// Adds the account whose credentials these are, which may decide where events arrive: of one address, as of a
-    /// gateway, each account may have its own place.
+    /// Adds the account of the credentials, which may decide where events arrive. Behind one address, such as a
+    /// gateway's, each account may have its own place.
     pub(crate) fn describe(&self, hash: &mut DestinationHash<'_>) {
         match self {
             Self::None => {}
@@ -112,8 +112,8 @@ pub(crate) enum AuthError {
 }
 
 impl Authenticator {
-    /// Returns the `headers` of a sink, without other credentials. A header of the destination's own replaces one of
-    /// them.
+    /// Creates an authenticator with the `headers` of a sink and no other credentials. A header that the destination
+    /// sets itself replaces one of the same name.
     pub(crate) fn with_headers(headers: &BTreeMap<String, Secret>) -> Result<Self, BuildError> {
         let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, aws: None, path: None };
         for (name, value) in headers {
@@ -198,7 +198,7 @@ impl Authenticator {
         Ok(url)
     }
 
-    /// Returns whether requests carry credentials; those of TLS are not known here.
+    /// Returns whether requests carry credentials. The credentials of TLS are not known here.
     pub(crate) fn has_credentials(&self) -> bool {
         let has_one = self.headers.iter().any(|header| header.is_credential);
         has_one
@@ -252,7 +252,7 @@ impl Authenticator {
         }
     }
 
-    /// [`Self::address`] as [`Endpoint::masked`] prints it.
+    /// Returns [`Self::address`] as [`Endpoint::masked`] prints it.
     pub(crate) fn masked_address(&self, endpoint: &Endpoint) -> String {
         let masked = endpoint.masked();
         if self.path.is_none() {
@@ -264,7 +264,7 @@ impl Authenticator {
         }
     }
 
-    /// Adds a signature over the whole request, where the credentials are such.
+    /// Adds a signature over the whole request, if the credentials sign requests.
     pub(crate) async fn sign(
         &self,
         method: &Method,
@@ -287,9 +287,9 @@ impl Authenticator {
         used.signature_is_refused = self.aws.as_ref().is_some_and(|aws| aws.is_refused(response));
     }
 
-    /// After a refusal: reads the secrets again. `is_invalid`: the destination says that the credentials are not valid,
-    /// so the token is discarded. A token that lacks a permission is kept, since other lanes share it. True if the next
-    /// attempt has other credentials.
+    /// Reads the secrets again after a refusal. `is_invalid`: the destination says that the credentials are not valid,
+    /// so the token is discarded. A token that lacks a permission is kept, since other lanes share it. Returns whether
+    /// the next attempt has other credentials.
     pub(crate) async fn renew(&self, used: &UsedSecrets, is_invalid: bool) -> bool {
         let credentials = self.headers.iter().map(|header| header.credential.as_ref());
         let credentials = credentials.chain(self.basic.iter().map(|basic| &basic.1));

@@ -1,4 +1,4 @@
-//! A value that expires, such as a token. It is renewed before that, by one of those who share it at a time.
+//! A value that expires, such as a token. One of the callers that share the value renews it before it expires.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl<T> Default for Renewable<T> {
 }
 
 impl<T: Clone> Renewable<T> {
-    /// Returns a valid value, and when it expires. `fetch` gets a new one where that is necessary.
+    /// Returns a valid value, and when it expires. Calls `fetch` if the value has to be renewed.
     pub(crate) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<(T, Instant), TokenError>
     where
         F: Future<Output = Result<Issued<T>, TokenError>>,

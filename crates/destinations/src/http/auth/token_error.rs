@@ -11,12 +11,12 @@ pub(crate) struct TokenError {
 }
 
 impl TokenError {
-    /// Returns a secret of the settings cannot be read.
+    /// Creates the error for a secret of the settings that cannot be read.
     pub(crate) fn unreadable(reason: &dyn std::error::Error) -> Self {
         Self { outcome: Outcome::Failed(Failure::secret_unreadable(reason.to_string())) }
     }
 
-    /// Returns the credentials are missing, unusable or refused.
+    /// Creates the error for credentials that are missing, unusable or refused.
     pub(crate) fn refused(reason: impl Into<String>) -> Self {
         Self { outcome: Outcome::unauthorized(reason) }
     }

@@ -43,13 +43,13 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Sources that nobody asks, for requests that are only looked at.
+    /// Creates sources that fetch no token, for requests that are shown and not sent.
     pub(crate) fn unread() -> Self {
         Self { is_unread: true, ..Self::default() }
     }
 
-    /// Returns the source for these settings. It is dropped with the last sink that uses it. `http` are the sink's own
-    /// settings, whose proxy and timeout apply to the token endpoint as well.
+    /// Returns the source for these settings. It is dropped with the last sink that uses it. The proxy and the timeout
+    /// of `http`, the sink's own settings, apply to the token endpoint as well.
     pub(crate) fn source(&self, grant: Grant, http: &HttpSettings) -> Result<Arc<TokenSource>, BuildError> {
         let http = grant.endpoint().http(http, self.is_unread)?;
         let equal = |source: &TokenSource| source.grant == grant && source.http == http;
@@ -61,7 +61,7 @@ impl Tokens {
         }))
     }
 
-    /// [`source`](Self::source) for credentials of AWS.
+    /// Returns the source for credentials of AWS, as [`source`](Self::source) does for tokens.
     pub(crate) fn aws(&self, grant: AwsGrant, http: &HttpSettings) -> Result<Arc<AwsSource>, BuildError> {
         let http = grant.endpoint.http(http, self.is_unread)?;
         let equal = |source: &AwsSource| source.grant == grant && source.http == http;
@@ -69,7 +69,7 @@ impl Tokens {
     }
 }
 
-/// Returns the source that is `equal`, or the one that `new` makes.
+/// Returns the source that is `equal`, or a new one from `new`.
 fn shared<T>(sources: &Mutex<Vec<Weak<T>>>, equal: impl Fn(&T) -> bool, new: impl FnOnce() -> T) -> Arc<T> {
     let mut sources = sources.lock();
     sources.retain(|source| source.strong_count() > 0);
@@ -82,7 +82,7 @@ fn shared<T>(sources: &Mutex<Vec<Weak<T>>>, equal: impl Fn(&T) -> bool, new: imp
 }
 
 impl TokenEndpointSettings {
-    /// Returns the settings for requests to the token endpoint. `http` are those of the sink.
+    /// Returns the settings for requests to the token endpoint. `http` are the sink's settings.
     fn http(&self, http: &HttpSettings, is_unread: bool) -> Result<HttpSettings, BuildError> {
         let proxy = self.proxy.as_ref().or(http.proxy.as_ref()).cloned();
         let http = HttpSettings { tls: self.tls.clone(), proxy, ..http.clone() };
@@ -152,7 +152,7 @@ impl TokenSource {
 }
 
 impl Grant {
-    /// Returns the secret that the token is given for.
+    /// Returns the secret that is exchanged for a token.
     fn credential(&self) -> Option<Credential> {
         match self {
             Self::Client(client) => Some(Credential::new(client.client_secret.clone())),

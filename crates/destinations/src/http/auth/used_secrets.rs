@@ -24,8 +24,8 @@ impl UsedSecrets {
         self.known.push(secret);
     }
 
-    /// Adds the value of a header, and its parts: a peer that refuses it may repeat the token without its scheme, or
-    /// the password that `Basic` has in base64. Any header may be the credential of some destination.
+    /// Adds the value of a header, and its parts. A peer that refuses the value may repeat the token without its
+    /// scheme, or the password that `Basic` has in base64. Any header may be the credential of some destination.
     pub(crate) fn push_header(&mut self, value: SecretString) {
         let text = value.expose_secret();
         let mut is_basic = false;

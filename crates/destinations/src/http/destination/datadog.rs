@@ -66,10 +66,10 @@ pub struct DatadogSettings {
 const ACCEPTED_TIMES: TimeLimits =
     TimeLimits { past: Duration::from_secs(17 * 3_600), future: Duration::from_secs(3_600) };
 
-/// The attribute of an own time that is not sent as the log's. Datadog takes no official date from this name.
+/// The attribute for an event's own time if the log has another time. Datadog reads no official date from this name.
 const OWN_TIME: &str = "event_time";
 
-/// How a mapped event begins. Datadog takes the official date from `@timestamp` as well.
+/// How a mapped event begins. Datadog reads the official date from `@timestamp` as well.
 const ECS_TIME: &str = r#"{"@timestamp":"#;
 
 fn default_site() -> String {
@@ -206,7 +206,7 @@ impl Destination for Datadog {
         let message = String::from_utf8_lossy(event.body);
         let after_time = if replaced.is_some() { message.strip_prefix(ECS_TIME) } else { None };
         match after_time {
-            // The event's own member of that name holds. The log has the own time next to the message, too.
+            // The event's own member of that name counts. The log has the own time next to the message, too.
             Some(rest) if has_member(event.body, OWN_TIME) => {
                 let time = Reader::new(rest).value().unwrap_or_default();
                 let others = rest.get(time.len()..).unwrap_or_default().trim_start_matches(',');
@@ -226,7 +226,7 @@ impl Destination for Datadog {
         response.expect_refusal(response.expect_json("Datadog"), "errors", "Datadog")
     }
 
-    /// Returns an empty array delivers nothing, and is read only if the key is valid.
+    /// Posts an empty array, which delivers nothing. Datadog reads it only if the key is valid.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let accepted = ProbeResult::Verified(format!("{endpoint} accepts the API key"));
         let judge = move |response: &ResponseView<'_>| ProbeResult::of(&self.judge(response), endpoint, accepted);

@@ -180,7 +180,7 @@ impl GoogleSecopsSettings {
         Ok(format!("projects/{project}/locations/{location}/instances/{instance}"))
     }
 
-    /// URL of the log type.
+    /// Returns the URL of the log type.
     fn log_type(&self, context: &SinkContext) -> Result<Endpoint, BuildError> {
         let base = match &self.url {
             Some(url) => url.clone(),
@@ -270,7 +270,7 @@ impl Destination for GoogleSecops {
         out.extend_from_slice(self.log_end.as_bytes());
     }
 
-    /// Returns a request is accepted or refused as a whole, and only the message says why.
+    /// A request is accepted or refused as a whole, and only the message says why.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match response.expect_refusal(response.expect_json("Google SecOps"), "error", "Google SecOps") {
             Outcome::Failed(Failure { kind: Transient, reason, retry_after }) if response.status.as_u16() == 429 => {

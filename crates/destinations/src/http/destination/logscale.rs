@@ -67,7 +67,7 @@ pub enum Api {
 }
 
 impl SinkProperties for LogscaleSettings {
-    /// Returns a request should have at most 5 MB, and an event 1 MiB
+    /// A request should have at most 5 MB, and an event 1 MiB
     /// (<https://library.humio.com/logscale-api/api-ingest.html>).
     fn defaults(&self) -> SinkDefaults {
         SinkDefaults {

@@ -152,7 +152,7 @@ impl LokiSettings {
     }
 }
 
-/// Returns a valid name for a label. Names that begin with two underscores are reserved by Loki.
+/// Converts a name to a valid name of a label. Loki reserves names that begin with two underscores.
 fn label_name(name: &str) -> String {
     let name = name.trim_start_matches('_').replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("_{name}") }
@@ -211,8 +211,8 @@ impl Destination for Loki {
         out.push(b']');
     }
 
-    /// Returns a 400 names the refused entries only in words, and Loki has stored the others. They are sent again and
-    /// stored once.
+    /// A 400 names the refused entries only in words, and Loki has stored the others. They are sent again, and Loki
+    /// stores them once.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         let body = String::from_utf8_lossy(response.body).to_lowercase();
         match response.expect_json("Loki") {
@@ -223,7 +223,7 @@ impl Destination for Loki {
         }
     }
 
-    /// Returns a push without streams stores nothing, and is read only if credentials and tenant are valid.
+    /// Pushes no streams, which stores nothing. Loki reads the push only if credentials and tenant are valid.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let accepted = ProbeResult::Verified(format!("{endpoint} accepts credentials and tenant"));
         let judge = move |response: &ResponseView<'_>| ProbeResult::of(&self.judge(response), endpoint, accepted);

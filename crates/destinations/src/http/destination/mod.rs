@@ -37,7 +37,7 @@ use crate::{BuildError, SinkContext};
 pub(crate) trait DestinationType: SinkProperties {
     type Destination: Destination;
 
-    /// Returns the destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
+    /// Builds the destination of one lane, and the way to reach it. `http` is for requests to a token endpoint.
     ///
     /// # Errors
     /// As [`SinkType::build`](crate::sink_type::SinkType::build).
@@ -53,7 +53,7 @@ pub(crate) trait DestinationType: SinkProperties {
 #[derive(Debug)]
 pub(crate) struct Parts<D> {
     pub(crate) auth: Authenticator,
-    /// Headers of every request, in addition to those that all destinations share.
+    /// Headers of every request, in addition to the headers that all destinations share.
     pub(crate) headers: HeaderMap,
     /// Addresses with equal destinations, to any of which batches may be posted. Never empty.
     pub(crate) addresses: Vec<Address<D>>,

@@ -46,7 +46,7 @@ pub struct PantherSettings {
 }
 
 impl SinkProperties for PantherSettings {
-    /// Returns a request has at most 1 MB after compression, including headers
+    /// A request has at most 1 MB after compression, including headers
     /// (<https://docs.panther.com/data-onboarding/data-transports/http>).
     fn defaults(&self) -> SinkDefaults {
         SinkDefaults {

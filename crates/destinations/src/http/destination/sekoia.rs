@@ -180,13 +180,13 @@ impl Destination for Sekoia {
         }
     }
 
-    /// Returns the response has an id for each event: 40 bytes with its quotes.
+    /// The response has an id for each event: 40 bytes with its quotes.
     fn max_response_bytes(&self) -> usize {
         1 << 20
     }
 
-    /// Returns the response has an id for each accepted event. If some are missing, it does not say which. To send the
-    /// batch again would store the other events twice.
+    /// The response has an id for each accepted event. If ids are missing, it does not say for which events. To send
+    /// the batch again would store the other events twice.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match response.by_status() {
             Outcome::Delivered => {}

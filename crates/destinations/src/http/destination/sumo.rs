@@ -55,7 +55,7 @@ pub struct SumoSettings {
 }
 
 impl SinkProperties for SumoSettings {
-    /// Returns a request has at most 1 MB before compression. Sumo Logic splits a message above 64 KB
+    /// A request has at most 1 MB before compression. Sumo Logic splits a message above 64 KB
     /// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
     fn defaults(&self) -> SinkDefaults {
         SinkDefaults {
@@ -107,7 +107,7 @@ impl DestinationType for SumoSettings {
 }
 
 impl SumoSettings {
-    /// Returns the template of the category.
+    /// Returns the template of `source_category`, or its default.
     fn category(&self) -> &str {
         let default = match self.content {
             Content::Forwarder => "sentinelone/{stream}",
@@ -153,8 +153,9 @@ impl SumoSettings {
     }
 }
 
-/// Returns the fields by which Cloud SIEM finds its mapping: the path of a parser, or what a parser would set. `name`
-/// is one of [`SUMO`]'s. Source: <https://help.sumologic.com/docs/cse/ingestion/cse-ingestion-best-practices/>.
+/// Returns the fields by which Cloud SIEM finds its mapping: the path of a parser, or the fields that a parser would
+/// set. `name` is one of the names of [`SUMO`].
+/// Source: <https://help.sumologic.com/docs/cse/ingestion/cse-ingestion-best-practices/>.
 fn cloud_siem_fields(name: &'static str) -> Vec<(&'static str, &'static str)> {
     let mut fields = vec![("_siemForward", "true")];
     if name.starts_with('/') {
@@ -185,7 +186,7 @@ impl Destination for Sumo {
 
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match response.status.as_u16() {
-            // The body took longer than a request may take. Part of it may be stored.
+            // The body took longer than the limit for a request. Part of it may be stored.
             408 if response.events > 1 => Outcome::TooLarge(response.reason()),
             _ => response.expect_no_html(),
         }

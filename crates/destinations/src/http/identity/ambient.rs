@@ -27,7 +27,7 @@ impl Ambient {
         ManagedIdentity::new(&self.0, scope, client_id).map_or_else(Grant::Unavailable, Grant::ManagedIdentity)
     }
 
-    /// Returns the workload identity of a pod in Azure. The arguments replace parts of it.
+    /// Returns the workload identity of a pod in Azure. Arguments replace parts of it.
     pub(crate) fn workload_identity(
         &self,
         tenant_id: Option<&str>,
@@ -45,7 +45,8 @@ impl Ambient {
         GoogleMetadata::new(&self.0, scope).map_or_else(Grant::Unavailable, Grant::GoogleMetadata)
     }
 
-    /// Returns a configuration of Google's workload identity federation, which names files and addresses of the worker.
+    /// Returns the identity of a configuration for Google's workload identity federation. The configuration names files
+    /// and addresses of the worker.
     pub(crate) fn external_account(
         &self,
         configuration: Secret,

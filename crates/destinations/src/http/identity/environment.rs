@@ -28,25 +28,25 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// Returns an environment with these variables alone.
+    /// Creates an environment with these variables alone.
     pub(crate) fn of(variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
         let variables: BTreeMap<String, String> =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         Self { variable: Arc::new(move |name| variables.get(name).cloned()) }
     }
 
-    /// Returns a variable that is set and not empty.
+    /// Returns the value of a variable, or `None` if it is missing or blank.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         (self.variable)(name).filter(|value| !value.trim().is_empty())
     }
 
-    /// Returns a variable with a URL.
+    /// Parses the URL in a variable; `None` if the variable is missing or blank.
     pub(crate) fn url(&self, name: &str) -> Result<Option<Endpoint>, String> {
         let url = self.variable(name).map(|url| url.parse());
         url.transpose().map_err(|error| format!("the environment variable {name}: {error}"))
     }
 
-    /// Returns a variable with a URL, or its default.
+    /// Parses the URL in a variable, or `default` if the variable is missing or blank.
     pub(crate) fn url_or(&self, name: &str, default: &str) -> Result<Endpoint, String> {
         match self.url(name)? {
             Some(url) => Ok(url),

@@ -1,5 +1,5 @@
-//! Workload identity federation of Google Cloud: the token of another identity provider is exchanged for one of Google
-//! (RFC 8693), which may then impersonate a service account.
+//! Workload identity federation of Google Cloud. The token of another identity provider is exchanged for a token of
+//! Google (RFC 8693), which may then impersonate a service account.
 
 use std::collections::BTreeMap;
 
@@ -142,7 +142,7 @@ impl Configuration {
 }
 
 impl Source {
-    /// Returns the token, read again each time: its issuer replaces it before it expires.
+    /// Reads the token. Each call reads it again, since its issuer replaces it before it expires.
     async fn read(&self, connection: Connection<'_>) -> Result<SecretString, TokenError> {
         const EXPECTED: &str = "the token that `credential_source.format` describes";
         match (&self.file, &self.url) {
@@ -189,7 +189,7 @@ fn endpoint(key: &str, url: &str) -> Result<Endpoint, TokenError> {
     url.parse().map_err(|error| TokenError::refused(format!("`{key}` of the `external_account`: {error}")))
 }
 
-/// True for addresses of this machine or its link.
+/// Returns whether the address is one of this machine or its link.
 fn is_local(url: &Endpoint) -> bool {
     match url.url().host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_link_local(),

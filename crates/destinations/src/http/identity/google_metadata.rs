@@ -17,7 +17,7 @@ pub(crate) struct GoogleMetadata {
 const HOST: &str = "metadata.google.internal";
 
 impl GoogleMetadata {
-    /// Returns the error says what is wrong with the environment.
+    /// Fails with a text that says what is wrong with the environment.
     pub(crate) fn new(ambient: &Environment, scope: &str) -> Result<Self, String> {
         const VARIABLE: &str = "GCE_METADATA_HOST";
         let host = ambient.variable(VARIABLE).unwrap_or_else(|| HOST.to_owned());

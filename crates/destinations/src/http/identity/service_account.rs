@@ -62,7 +62,7 @@ impl ServiceAccount {
 }
 
 impl Key {
-    /// Returns a JSON web token under RS256 (RFC 7515).
+    /// Returns a JSON web token, signed with RS256 (RFC 7515).
     fn assertion(&self, scope: &str, now: i64) -> Result<String, String> {
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": self.private_key_id });
         let claims = json!({
@@ -78,7 +78,7 @@ impl Key {
     }
 }
 
-/// RSA with SHA-256 and PKCS #1 version 1.5 padding, with the TLS library.
+/// Signs by RSA with SHA-256 and PKCS #1 version 1.5 padding, with the TLS library.
 fn sign(private_key: &str, message: &[u8]) -> Result<Vec<u8>, String> {
     let invalid = || "`private_key` of the service account's key is not an RSA key in PEM".to_owned();
     let key = PrivateKeyDer::from_pem_slice(private_key.as_bytes()).map_err(|_| invalid())?;

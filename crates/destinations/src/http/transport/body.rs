@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// Returns each event is a quote and 100 random alphanumeric characters.
+    /// Returns a batch. Each event is a quote and 100 random alphanumeric characters.
     fn batch(events: usize) -> Batch {
         let mut batch = Batch::new(Stream::Activities);
         let mut random = fastrand::Rng::with_seed(7);

@@ -50,12 +50,12 @@ impl SinkClient {
         Ok(Self { client, headers, auth })
     }
 
-    /// Returns a request without a body; see [`send`](Self::send).
+    /// Sends a request without a body; see [`send`](Self::send).
     pub(crate) async fn send_empty(&self, method: Method, url: &Url) -> Result<Response, RequestError> {
         self.send(method, url, HeaderMap::new(), Bytes::new()).await
     }
 
-    /// Returns a POST; see [`send`](Self::send).
+    /// Sends a POST; see [`send`](Self::send).
     pub(crate) async fn post(
         &self,
         url: &Url,
@@ -66,7 +66,7 @@ impl SinkClient {
         self.send(Method::POST, url, headers, body).await
     }
 
-    /// Returns one request with credentials. If they are refused and new ones are available, it is sent once more.
+    /// Sends one request with credentials. If the server refuses them and new ones are available, sends it once more.
     pub(crate) async fn send(
         &self,
         method: Method,

@@ -28,7 +28,7 @@ impl Endpoint {
         &self.url
     }
 
-    /// Host and path for an error text; `…` stands for the configured part of the path.
+    /// Returns host and path for an error text; `…` stands for the configured part of the path.
     pub fn with_path(&self) -> String {
         let path = self.url.path();
         let configured = path.strip_suffix(&self.appended).unwrap_or(path);
@@ -36,7 +36,7 @@ impl Endpoint {
         format!("{self}{hidden}{}", self.appended)
     }
 
-    /// Returns the URL with `***` for the configured path and query, which may hold secrets.
+    /// Returns the URL with `***` in place of the configured path and query, which may hold secrets.
     pub fn masked(&self) -> String {
         let path = self.with_path().replacen('…', "***", 1);
         let query = self.url.query().unwrap_or_default();
@@ -95,7 +95,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Returns the addresses of a sink that has `url` or `urls`.
+/// Returns the addresses of a sink, which has either `url` or `urls`.
 pub(crate) fn addresses<'a>(url: Option<&'a Endpoint>, urls: &'a [Endpoint]) -> Result<Vec<&'a Endpoint>, BuildError> {
     match (url, urls) {
         (Some(url), []) => Ok(vec![url]),

@@ -25,7 +25,7 @@ impl Response {
 }
 
 impl Response {
-    /// Returns the outcome without the secrets of the request in its texts.
+    /// Removes the secrets of the request from the texts of the outcome.
     pub(crate) fn scrub(&self, outcome: Outcome) -> Outcome {
         outcome.map_texts(|text| self.secrets.scrub(&text))
     }
@@ -52,8 +52,8 @@ pub(crate) enum ErrorKind {
     TimedOut,
 }
 
-/// Sends one request on this way, which is the client's, and reads at most `max_bytes` of the response's body. A
-/// success whose body ends early is an error. `secrets` are those of the request.
+/// Sends one request over `way`, the client's, and reads at most `max_bytes` of the response's body. A success whose
+/// body ends early is an error. `secrets` are the secrets of the request.
 pub(crate) async fn exchange(
     request: reqwest::RequestBuilder,
     way: &RequestWay<'_>,
@@ -63,7 +63,7 @@ pub(crate) async fn exchange(
     let failed = |error| RequestError::of(&error, way, &secrets);
     let again = request.try_clone();
     let mut response = match (request.send().await, again) {
-        // On a new connection, and once: the server may have stopped, or cannot stand this request.
+        // On a new connection, and once: the server may have stopped, or may fail on this request.
         (Err(error), Some(again)) if is_closed_by_plan(&error) => again.send().await,
         (answer, _) => answer,
     }

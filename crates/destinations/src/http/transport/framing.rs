@@ -30,8 +30,8 @@ pub(crate) fn write_body_as_string(event: Event<'_>, out: &mut Vec<u8>) {
     write_string(&String::from_utf8_lossy(event.body), out);
 }
 
-/// One object with members of the sink and those of an event. The event's own value counts, since a `remap` may have
-/// set it. If a name occurs twice, some destinations refuse the document, and others take either value.
+/// One object with members of the sink and members of an event. The event's own value counts, since a `remap` may have
+/// set it. If a name occurs twice, some destinations refuse the document, and others accept either value.
 #[derive(Debug)]
 pub(crate) struct Merged<'a> {
     event: &'a [u8],
@@ -107,7 +107,7 @@ pub(crate) fn has_member(event: &[u8], name: &str) -> bool {
     occurs && std::str::from_utf8(event).is_ok_and(|event| members(event).any(|(member, _)| member == name))
 }
 
-/// Returns the names of the members of an object, with their values.
+/// Returns the members of an object, each with its name and value.
 fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut reader = Reader::new(object);
     let mut begins = reader.consume(b'{');
@@ -122,7 +122,7 @@ fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// `transform.labels` as further members of a JSON object: `,"label.NAME":"VALUE"` for each.
+/// Returns `transform.labels` as further members of a JSON object: `,"label.NAME":"VALUE"` for each.
 pub(crate) fn label_members(context: &SinkContext) -> String {
     let members = context.labels.iter();
     members.map(|(name, value)| format!(",{}:{}", json!(format!("label.{name}")), json!(value))).collect()

@@ -126,7 +126,7 @@ impl<D: Destination> HttpSink<D> {
         Attempt { outcome, bytes, event_bytes, status }
     }
 
-    /// Returns the outcome of a response, with what it says about the size of requests.
+    /// Learns from a response about the size of requests. Returns `outcome`, or a request to halve the batch.
     fn learn(&self, outcome: Outcome, response: &ResponseView<'_>, batch: &Batch) -> Outcome {
         if response.status == StatusCode::GATEWAY_TIMEOUT {
             return self.halve_if(self.size.timed_out(response.events), outcome);
@@ -236,7 +236,7 @@ fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
     }
 }
 
-/// Returns the batch has to be halved before it is sent.
+/// Returns an attempt that sent nothing, since the batch has to be halved first.
 fn too_large(reason: String) -> Attempt {
     Attempt::unsent(Outcome::TooLarge(reason), AttemptStatus::TooLarge)
 }
@@ -277,7 +277,7 @@ impl<D: Destination> Sink for HttpSink<D> {
         proxies
     }
 
-    /// Probes every address, and fails if one of them does.
+    /// Probes every address. Fails if one probe fails.
     fn probe(&self) -> BoxFuture<'_, ProbeResult> {
         async {
             let probes = self

@@ -36,8 +36,8 @@ impl ResponseView<'_> {
         s1_forwarder_settings::is_html(self.body)
     }
 
-    /// A page for people, as a login has it. Unlike [`is_html`](Self::is_html) it holds for receivers that may answer
-    /// with anything, such as XML, or `ok` with the type that a web framework gives to every text.
+    /// Returns whether the body is a page for people, as a login has it. Unlike [`is_html`](Self::is_html), it fits
+    /// receivers that may answer with anything: XML, or `ok` with the type that a web framework gives to every text.
     pub fn is_page(&self) -> bool {
         let body = self.body.trim_ascii_start();
         let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii_start();
@@ -47,7 +47,7 @@ impl ResponseView<'_> {
         begins("<!doctype html") || begins("<html") || (is_typed && body.contains(&b'<'))
     }
 
-    /// Status and beginning of the body, for the operator. Control characters and line breaks become blanks.
+    /// Returns status and beginning of the body, for the operator. Control characters and line breaks become blanks.
     pub fn reason(&self) -> String {
         self.quote(self.body)
     }
@@ -110,13 +110,14 @@ impl ResponseView<'_> {
         names(&SIZE) && !names(&PASSES)
     }
 
-    /// Returns the event at `index` will never be accepted, and has the status of the response.
+    /// Returns the refusal of the event at `index`, with the status of the response. The destination will never accept
+    /// the event.
     pub fn refusal(&self, index: usize, reason: String) -> RefusedEvent {
         RefusedEvent { index, status: self.status.as_u16().to_string(), reason }
     }
 
-    /// [`by_status`](Self::by_status) of a destination whose success has an empty or a JSON body. Any other body does
-    /// not come from that destination.
+    /// Returns [`by_status`](Self::by_status) of a destination whose success has an empty or a JSON body. Any other
+    /// body does not come from that destination.
     pub fn expect_json(&self, destination: &str) -> Outcome {
         match self.by_status() {
             Outcome::Delivered if !self.body.is_empty() && serde_json::from_slice::<IgnoredAny>(self.body).is_err() => {
@@ -126,8 +127,8 @@ impl ResponseView<'_> {
         }
     }
 
-    /// Returns `outcome`, but for a refusal without `key`, which all refusals of `destination` have: it comes from
-    /// something on the way, and says nothing of the events.
+    /// Returns `outcome`, except for a refusal without `key`, which all refusals of `destination` have. Such a refusal
+    /// comes from a proxy or gateway on the way, and says nothing of the events.
     pub fn expect_refusal(&self, outcome: Outcome, key: &str, destination: &str) -> Outcome {
         let is_own = || match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(self.body) {
             Ok(body) => body.contains_key(key),
@@ -140,7 +141,7 @@ impl ResponseView<'_> {
         }
     }
 
-    /// [`by_status`](Self::by_status) of a destination whose success may have any body but HTML.
+    /// Returns [`by_status`](Self::by_status) of a destination whose success may have any body but HTML.
     pub fn expect_no_html(&self) -> Outcome {
         match self.by_status() {
             Outcome::Delivered if self.is_html() => Outcome::misconfigured(self.html_reason()),
@@ -158,12 +159,12 @@ impl ResponseView<'_> {
         Outcome::misconfigured(not_from(destination, &self.reason()))
     }
 
-    /// Returns the bytes may be sent again later, after `Retry-After`.
+    /// Returns a transient failure: the same bytes may be sent again after `Retry-After`.
     pub fn retry_later(&self) -> Outcome {
         Outcome::Failed(Failure::transient_after(self.reason(), self.retry_after()))
     }
 
-    /// Returns a redirect is not followed: it usually leads to a login page, which would answer 200.
+    /// Describes a redirect, which is not followed: it usually leads to a login page, which would answer 200.
     fn redirect(&self) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let target = location.and_then(|location| url::Url::parse(location).ok());

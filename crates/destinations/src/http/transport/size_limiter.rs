@@ -43,7 +43,7 @@ struct Limit {
 }
 
 impl SizeLimiter {
-    /// Maximum number of events in a request for now.
+    /// Returns the maximum number of events in a request for now.
     pub(crate) fn limit(&self) -> usize {
         let mut state = self.0.lock();
         if state.limit.as_ref().and_then(|limit| limit.until).is_some_and(|until| until <= Instant::now()) {
@@ -62,27 +62,27 @@ impl SizeLimiter {
         state.refused.as_ref().is_some_and(|refused| bytes >= refused.bytes)
     }
 
-    /// The destination refused a request with these events and bytes as too large.
+    /// Learns that the destination refused a request with these events and bytes as too large.
     pub(crate) fn refused_size(&self, events: usize, bytes: usize) {
         let mut state = self.0.lock();
         let until = Instant::now() + SMALL_FOR;
         if events < 2 {
-            // This event was too large, and those that were sent with it may not be.
+            // This event was too large. The events that were sent with it may not be too large.
             state.refused = None;
         } else if state.refused.as_ref().is_none_or(|refused| bytes < refused.bytes) {
             state.refused = Some(Box::new(RefusedSize { bytes, until }));
         }
     }
 
-    /// A request was answered in time.
+    /// Learns that a request was answered in time.
     pub(crate) fn answered(&self) {
         let mut state = self.0.lock();
         state.timeouts = 0;
         state.lost_connections = 0;
     }
 
-    /// A request got no answer in time. True if it has to be sent in halves: a destination that stores the events and
-    /// answers late would get all of them again and again.
+    /// Learns that a request got no answer in time. Returns whether it has to be sent in halves: a destination that
+    /// stores the events and answers late would get all of them repeatedly.
     pub(crate) fn timed_out(&self, events: usize) -> bool {
         let mut state = self.0.lock();
         state.timeouts += 1;
@@ -96,27 +96,27 @@ impl SizeLimiter {
         true
     }
 
-    /// The connection was lost while a request was sent. True if it has to be sent in halves: a server or proxy may
-    /// close the connection on a large body before its response can be read.
+    /// Learns that the connection was lost while a request was sent. Returns whether the request has to be sent in
+    /// halves. A server or proxy may close the connection on a large body before its response can be read.
     pub(crate) fn connection_lost(&self, events: usize) -> bool {
         let mut state = self.0.lock();
         state.lost_connections += 1;
         state.lost_connections >= LOST_CONNECTIONS && events > 1
     }
 
-    /// The destination accepted some events of a request and did not say which. For a while each request has one event,
-    /// so that refused events are known.
+    /// Learns that the destination accepted some events of a request and did not say which. For a while each request
+    /// has one event, so that refused events are known.
     pub(crate) fn partly_refused(&self) {
         self.0.lock().limit = Some(Box::new(Limit { events: 1, until: Some(Instant::now() + SMALL_FOR) }));
     }
 
-    /// A success has an unexpected body. Its events may be stored, so only one event at a time is sent until an answer
-    /// is understood.
+    /// Learns that a success has an unexpected body. Its events may be stored, so only one event at a time is sent
+    /// until an answer is understood.
     pub(crate) fn not_understood(&self) {
         self.0.lock().limit = Some(Box::new(Limit { events: 1, until: None }));
     }
 
-    /// An answer was understood.
+    /// Learns that an answer was understood.
     pub(crate) fn understood(&self) {
         let mut state = self.0.lock();
         if state.limit.as_ref().is_some_and(|limit| limit.until.is_none()) {

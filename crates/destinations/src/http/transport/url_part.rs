@@ -8,18 +8,19 @@ use crate::BuildError;
 /// Longer than any name of a host.
 const MAX_HOST: usize = 253;
 
-/// `text` as a label of a host's name, such as the region in `sts.eu-west-1.amazonaws.com`.
+/// Returns `text` as a label of a host's name, such as the region in `sts.eu-west-1.amazonaws.com`.
 pub(crate) fn host_label<'a>(key: &str, text: &'a str, example: &str) -> Result<&'a str, BuildError> {
     if is_label(text) { Ok(text) } else { Err(unlike(key, text, example)) }
 }
 
-/// `text` as one or more labels of a host's name, such as the site in `http-intake.logs.us5.datadoghq.com`.
+/// Returns `text` as one or more labels of a host's name, such as the site in `http-intake.logs.us5.datadoghq.com`.
 pub(crate) fn host_labels<'a>(key: &str, text: &'a str, example: &str) -> Result<&'a str, BuildError> {
     let are_labels = text.len() <= MAX_HOST && text.split('.').all(is_label);
     if are_labels { Ok(text) } else { Err(unlike(key, text, example)) }
 }
 
-/// `text`, which may hold labels of an event, as a segment of a path. Segments of dots alone would leave the path.
+/// Returns `text`, which may hold labels of an event, as a segment of a path. Segments of dots alone would leave the
+/// path.
 pub(crate) fn segment(key: &str, text: &str) -> Result<String, BuildError> {
     if matches!(text, "" | "." | "..") {
         return Err(BuildError::value(key, format!("`{text}` cannot be a part of the URL's path")));
@@ -27,13 +28,13 @@ pub(crate) fn segment(key: &str, text: &str) -> Result<String, BuildError> {
     Ok(path_segment(text))
 }
 
-/// `text` as one segment of a URL's path.
+/// Returns `text` as one segment of a URL's path.
 pub(crate) fn path_segment(text: &str) -> String {
     const UNCHANGED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
     utf8_percent_encode(text, UNCHANGED).to_string()
 }
 
-/// Returns an id as a segment of a path: nothing in it has a meaning there.
+/// Returns an id as a segment of a path, if no character of the id has a meaning in a path.
 pub(crate) fn id_segment(key: &str, text: &str, example: &str) -> Result<String, BuildError> {
     let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     if !text.bytes().all(is_of_id) || segment(key, text).is_err() {

@@ -18,7 +18,7 @@ pub(in crate::syslog) struct Alert<'a> {
 /// Begins the paths below the [asset](Alert::asset).
 const ASSET: &str = "asset";
 
-/// The keys in the console's order. The value is that of the first path that has one.
+/// The keys in the console's order. The first path that has a value counts.
 const KEYS: &[(&str, Cut, &[&str])] = &[
     ("alertId", Cut::Never, &["id"]),
     ("alertName", Cut::Late, &["name"]),
@@ -54,7 +54,7 @@ const KEYS: &[(&str, Cut, &[&str])] = &[
 ];
 
 impl<'a> Alert<'a> {
-    /// `None` without an id.
+    /// Reads an alert; `None` without an id.
     pub fn of(record: Value<'a>) -> Option<Self> {
         record.get("id").text()?;
         let assets = record.get("assets");
@@ -74,7 +74,7 @@ impl<'a> Alert<'a> {
         value.text().filter(|text| says_something(text))
     }
 
-    /// Returns the keys that have a value, with that.
+    /// Returns the keys that have a value, each with its value.
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, Cut, Cow<'a, str>)> {
         KEYS.iter().filter_map(|(key, cut, paths)| {
             let value = paths.iter().find_map(|path| self.text(path))?;

@@ -9,7 +9,7 @@ use s1_forwarder_record::{Kind, Stream, Timestamp, Value};
 use super::origin::{Dialect, Origin};
 use super::types;
 
-/// The objects of a record whose members are notified: that of an activity, and three of a threat.
+/// The objects of a record whose members are notified: `data` of an activity, and three of a threat.
 const BLOCKS: [&str; 4] = ["data", "threatInfo", "agentRealtimeInfo", "agentDetectionInfo"];
 
 /// The members of a record and of its [`BLOCKS`]. Of equal keys the first counts.
@@ -65,7 +65,7 @@ pub(in crate::syslog) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// `None` for an activity without a type.
+    /// Reads the facts of a record; `None` for an activity without a type.
     pub fn of(record: Value<'a>, origin: &'a Origin<'a>) -> Option<Self> {
         let is_threat = origin.stream == Stream::Threats;
         let members = Members::of(record);
@@ -88,13 +88,13 @@ impl<'a> Facts<'a> {
         text_of(self.members.get(path))
     }
 
-    /// Returns the values at these paths of the record, then those of its threat.
+    /// Returns the values at these paths of the record, then those at the same paths of its threat.
     fn values<'p>(&self, paths: &'p [&str]) -> impl Iterator<Item = Value<'a>> + use<'_, 'a, 'p> {
         let sources = [Some(&self.members), self.threat.as_ref()];
         sources.into_iter().flatten().flat_map(|members| paths.iter().map(|path| members.get(path)))
     }
 
-    /// Returns the text of the first path that has one, of the record or else of its threat.
+    /// Returns the text of the first path that has one, in the record or else in its threat.
     pub fn first(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
         self.values(paths).find_map(text_of)
     }
@@ -195,7 +195,8 @@ impl<'a> Facts<'a> {
         self.text("data.role")
     }
 
-    /// From 1 to 10. The console itself writes 1 for everything, and readers derive theirs from it.
+    /// Returns the severity from 1 to 10. The console itself writes 1 for everything, and readers derive theirs from
+    /// it.
     pub fn severity(&self) -> u8 {
         match self.activity_type {
             19 | 4108 => 10,
@@ -217,7 +218,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Returns the scope whose notification it is, as far as the record tells.
+    /// Returns the scope of the notification, as far as the record names it.
     pub fn scope(&self) -> Cow<'a, str> {
         Cow::Borrowed(match (self.site_id(), self.account_id()) {
             (Some(_), _) => "SITE",
@@ -269,7 +270,7 @@ impl<'a> Facts<'a> {
         Some(text.eq_ignore_ascii_case("true"))
     }
 
-    /// Label and number of the mitigation status.
+    /// Returns label and number of the mitigation status.
     pub fn status_label(&self) -> Option<(&'static str, &'static str)> {
         let status = self.mitigation_status()?;
         let is_suspicious = self.confidence().is_some_and(|level| level.eq_ignore_ascii_case("suspicious"));
@@ -285,7 +286,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Returns a hash in lower case; `None` if a text of this many digits is none.
+    /// Returns the first text of this many hex digits, in lower case.
     pub fn hash(&self, paths: &[&str], digits: usize) -> Option<Cow<'a, str>> {
         let is_hash = |text: &Cow<'_, str>| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let hash = self.values(paths).find_map(|value| text_of(value).filter(is_hash))?;
@@ -322,7 +323,8 @@ impl<'a> Facts<'a> {
         self.members.get("agentRealtimeInfo.networkInterfaces").elements()
     }
 
-    /// Returns the endpoint's addresses: the first of IPv4, then those of IPv6, then the others. Readers want them so.
+    /// Returns the endpoint's addresses in the order that readers want: the first of IPv4, then those of IPv6, then the
+    /// other ones of IPv4.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let mut texts: Vec<Cow<'_, str>> = Vec::new();
         for interface in self.interfaces() {
@@ -364,7 +366,7 @@ impl<'a> Facts<'a> {
         self.interfaces().find_map(|interface| interface.get("name").text())
     }
 
-    /// Returns the keys of the engines that detected the threat.
+    /// Returns the keys of the engines that detected the threat, separated by commas.
     pub fn engines(&self) -> Option<Cow<'a, str>> {
         let name = |engine: Value<'a>| engine.get("key").text().or_else(|| engine.get("title").text());
         let engines = self.values(&["threatInfo.detectionEngines"]).flat_map(Value::elements);
@@ -379,7 +381,7 @@ impl<'a> Facts<'a> {
         ids.filter_map(|id| id.text()?.parse().ok()).collect()
     }
 
-    /// Returns the category of the notification.
+    /// Returns the category of the notification, which is constant in CEF:0.
     pub fn category(&self) -> Cow<'a, str> {
         Cow::Borrowed(match self.origin.dialect {
             Dialect::Cef => "SystemEvent",
@@ -393,12 +395,12 @@ fn text_of(value: Value<'_>) -> Option<Cow<'_, str>> {
     value.text().filter(|text| text != "null" && !text.trim().is_empty())
 }
 
-/// Returns a number without sign and leading zeros: a type is compared by its digits.
+/// Parses a number without a plus sign and leading zeros: a type is compared by its digits.
 fn number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
-/// A status, such as `marked_as_benign`.
+/// Returns whether a text may be a status, such as `marked_as_benign`.
 fn is_word(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }

@@ -34,24 +34,24 @@ impl Key {
         value.filter(|value| says_something(value))
     }
 
-    /// Makes the value of the key one that is cut before others.
+    /// Lets the key's value be truncated before other values.
     const fn early(self) -> Self {
         Self { cut: Cut::Early, ..self }
     }
 }
 
-/// Readers take `None` for a value that is missing.
+/// Returns whether a value is neither blank nor `None`, which readers take for a missing value.
 pub(super) fn says_something(value: &str) -> bool {
     let is_blank = value.chars().all(|character| character.is_whitespace() || character.is_control());
     !is_blank && value != "None"
 }
 
-/// Returns an id, a hash, an address, a time or a number: never cut.
+/// Creates the key of an id, a hash, an address, a time or a number, which are never truncated.
 const fn exact(name: &'static str, paths: &'static [&'static str]) -> Key {
     Key { name, cut: Cut::Never, from: From::Paths(paths) }
 }
 
-/// Returns a name or another word.
+/// Creates the key of a name or another word.
 const fn text(name: &'static str, paths: &'static [&'static str]) -> Key {
     Key { name, cut: Cut::Late, from: From::Paths(paths) }
 }
@@ -247,7 +247,7 @@ fn type_of<'a>(facts: &Facts<'a>) -> Option<Cow<'a, str>> {
     Some(Cow::Owned(facts.activity_type.to_string()))
 }
 
-/// Returns the value of `rt`. CEF:0 has another form of it where it is not about a threat.
+/// Returns the value of `rt`. CEF:0 has another form of the time in notifications that are not about a threat.
 fn received_at(facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     let time = facts.time?;
     if facts.origin.dialect == Dialect::Cef && !facts.is_about_malware() {
@@ -256,17 +256,17 @@ fn received_at(facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     plain(time)
 }
 
-/// `2026-03-01 10:20:30.123456`, in UTC.
+/// Formats a time as `2026-03-01 10:20:30.123456`, in UTC.
 fn plain(time: Timestamp) -> Option<Cow<'static, str>> {
     format(time, "%Y-%m-%d %H:%M:%S.%6f").map(Cow::Owned)
 }
 
-/// In UTC, with English names. `None` for a time that no calendar has.
+/// Formats a time in UTC, with English names. `None` for a time that no calendar has.
 pub(in crate::syslog) fn format(time: Timestamp, form: &str) -> Option<String> {
     Some(jiff::Timestamp::from_microsecond(time.micros()).ok()?.strftime(form).to_string())
 }
 
-/// Returns a list as Python prints one: `['10.0.0.1', 'fe80::1']`.
+/// Formats a list as Python prints one: `['10.0.0.1', 'fe80::1']`.
 fn quoted_list<'a>(items: Vec<impl std::fmt::Display>) -> Option<Cow<'a, str>> {
     let quoted: Vec<String> = items.iter().map(|item| format!("'{item}'")).collect();
     if quoted.is_empty() { None } else { Some(Cow::Owned(format!("[{}]", quoted.join(", ")))) }

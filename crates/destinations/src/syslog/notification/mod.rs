@@ -34,7 +34,8 @@ pub(super) enum Notification<'a> {
 }
 
 impl<'a> Notification<'a> {
-    /// `None` for a record that readers cannot tell from others: an activity without a type, an alert without an id.
+    /// Reads the subject of a record. `None` for a record that readers cannot tell from others: an activity without a
+    /// type, an alert without an id.
     pub fn of(record: Value<'a>, origin: &'a Origin<'a>) -> Option<Self> {
         match origin.stream {
             Stream::UnifiedAlerts => Alert::of(record).map(Self::UnifiedAlert),
@@ -50,11 +51,12 @@ impl<'a> Notification<'a> {
         }
     }
 
-    /// Returns the line without the header of syslog, in at most `room` bytes. A longer one is shortened, each text
-    /// only as far as necessary: first the free texts from the last to the first, then the name, then other words.
+    /// Returns the line without the header of syslog, in at most `room` bytes. Each text of a longer line is shortened
+    /// only as far as necessary. The free texts come first, from the last to the first, then the name, then other
+    /// words.
     ///
     /// # Errors
-    /// The fewest bytes that it takes, if these are more.
+    /// The fewest bytes that the line takes, if they are more than `room`.
     pub fn line(&self, room: usize) -> Result<String, usize> {
         let line = match self {
             Self::Activity(facts) => Line::of(facts),
@@ -68,8 +70,8 @@ impl<'a> Notification<'a> {
 #[derive(Debug)]
 struct Line<'a> {
     dialect: Dialect,
-    /// The operating system of the endpoint, else the console's build or host. CEF:2 has the former only, and the type
-    /// of an alert.
+    /// The operating system of the endpoint, else the console's build or host. CEF:2 has only the operating system, and
+    /// the type of an alert.
     slot: Option<Cow<'a, str>>,
     activity_type: i64,
     /// The name in the header of CEF:0.
@@ -79,7 +81,7 @@ struct Line<'a> {
 }
 
 fn entry_of<'a>(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Entry<'a> {
-    // A longer one is no id.
+    // A longer value is no id.
     let cut = if value.len() > shorten::MAX_EXACT && cut == Cut::Never { Cut::Late } else { cut };
     Entry { key, label: None, cut, value }
 }
@@ -117,7 +119,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
+    /// Shortens texts until `excess` escaped bytes are gone, or no text is left to truncate.
     fn shorten(&mut self, excess: usize) {
         let (header, value) = (self.dialect.header(), self.dialect.value());
         let mut excess = shorten_entries(&mut self.entries, Cut::Early, excess, |text| escaped(text, value));
@@ -165,11 +167,11 @@ const CEF_THREAT: &[&str] = &["rt", "fileHash", "filePath", "duid", "osName", "c
 /// The keys of CEF:0 about anything else, in the console's order.
 const CEF_OTHER: &[&str] = &["suser", "duser", "userEmail", "ip", "duid", "osName", "cat", "rt"];
 
-/// The keys behind both.
+/// The keys after those of both lists.
 const CEF_SCOPE: &[&str] =
     &["activityID", "activityType", "siteId", "siteName", "accountId", "accountName", "notificationScope"];
 
-/// The keys of CEF:2 that CEF:0 has behind its own: readers of CEF:0 know them.
+/// The keys of CEF:2 that CEF:0 has after its own keys: readers of CEF:0 know them.
 const CEF_MORE: &[&str] = &[
     "suser",
     "fileName",
@@ -210,8 +212,8 @@ fn cef_entries<'a>(facts: &Facts<'a>) -> Vec<Entry<'a>> {
     keys.iter().copied().chain(of_type(facts.activity_type)).filter_map(|key| entry(key, facts)).collect()
 }
 
-/// Returns a reader takes away the part behind the product, whatever it is. Where there is no slot that is a key: then
-/// the vendor stands first, which is a constant.
+/// Returns the entries of a line in CEF:2. A reader removes the part after the product, whatever it is. Without a slot,
+/// that part is a key, so the vendor, which is a constant, comes first.
 fn cef2_entries<'a>(facts: &Facts<'a>, has_slot: bool) -> Vec<Entry<'a>> {
     let keys = KEYS.iter().chain(of_type(facts.activity_type)).chain(LAST);
     let mut entries: Vec<_> = keys.filter_map(|key| entry(key, facts)).collect();
@@ -240,7 +242,7 @@ enum Escape {
     CefHeader,
     /// A value of CEF:0.
     CefValue,
-    /// The part behind the product of CEF:2.
+    /// The part after the product of CEF:2.
     Cef2Header,
     /// A value of CEF:2, which knows no escapes: a pipe becomes a broken bar.
     Cef2Value,
@@ -262,8 +264,8 @@ impl Dialect {
     }
 }
 
-/// Values are an attacker's: none ends its key, begins another one, or begins another line. Readers look for the last
-/// `CEF:` with a digit.
+/// Escapes a text. An attacker may choose values: none ends its key, begins another key, or begins another line.
+/// Readers look for the last `CEF:` with a digit.
 fn escaped(text: &str, escape: Escape) -> String {
     let mut escaped = String::with_capacity(text.len());
     for (at, character) in text.char_indices() {
@@ -288,7 +290,7 @@ fn escaped(text: &str, escape: Escape) -> String {
     escaped
 }
 
-/// Returns whether a reader may take the character for a blank.
+/// Returns whether a reader may treat the character as a blank.
 fn is_blank(character: char) -> bool {
     character.is_control() || character.is_whitespace()
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::facts::Facts;
 
-/// Returns the name: what readers compare it with, else the activity's own sentence.
+/// Returns the name that readers compare, or else the activity's own sentence.
 pub(super) fn of<'a>(facts: &Facts<'a>) -> Cow<'a, str> {
     compared(facts)
         .or_else(|| facts.first(&["primaryDescription"]))

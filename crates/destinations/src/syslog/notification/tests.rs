@@ -241,7 +241,7 @@ fn a_threat_is_a_line_of_its_state() {
 
 const CEF_HEADER: &str = r"^CEF:0(\|([^|\\]|\\.)*){6}\|";
 
-/// The keys of a line, as its readers take them apart.
+/// Returns the keys of a line, as its readers split them.
 fn parts(line: &str, dialect: Dialect) -> Vec<(String, String)> {
     match dialect {
         Dialect::Cef => {
@@ -325,12 +325,12 @@ fn no_value_forges_a_key_a_type_or_a_line() {
     }
 }
 
-/// The conditions of public readers, over many types: what they take a line, a name, a type and a time by.
+/// The conditions of public readers, over many types: how they recognise a line, a name, a type and a time.
 #[test]
 fn each_type_meets_the_conditions_of_its_readers() {
     let empty_value = Regex::new(r"=( |\||$)").unwrap();
     let cef0 = [
-        // A part behind the product, two parts in front of the name.
+        // A part after the product, two parts before the name.
         r"^CEF:0\|SentinelOne\|Mgmt\|[^|]+\|-?\d+\|[^|]+\|\d+\|",
         r" activityType=\d+( |$)",
         r" notificationScope=(SITE|ACCOUNT|GLOBAL)( |$)",
@@ -396,7 +396,7 @@ fn a_fetched_threat_adds_keys_and_replaces_none() {
         assert!(with.contains(entry), "{entry:?} is the activity's own: {line}");
     }
     assert!(with.len() > without.len() + 10 && !line.contains("threatMitigationStatus"), "{line}");
-    // Exabeam's parser of CEF:2 takes a line by these three.
+    // Exabeam's parser of CEF:2 recognises a line by these three.
     let detection = cef2(&with_threat(detection()));
     for key in ["|threatClassification=", "|threatDetectingEngine=", "|threatClassifier="] {
         assert!(detection.contains(key), "{key}: {detection}");
@@ -508,7 +508,7 @@ fn alert_line(record: &Json, room: usize) -> Result<String, usize> {
     line_in(record, &origin(Dialect::Cef2, Stream::UnifiedAlerts), room)
 }
 
-/// The endpoint is the primary asset, and the scope that of now.
+/// The endpoint is the primary asset, and the scope is the current one.
 #[test]
 fn a_unified_alert_has_the_type_and_the_keys_that_the_console_has_for_it() {
     assert_eq!(

@@ -10,12 +10,12 @@ pub(super) const FIREWALL: i64 = 5232;
 /// A unified alert was created.
 pub(super) const UNIFIED_ALERT: i64 = 16000;
 
-/// A threat was detected.
+/// Returns whether the activity is the detection of a threat.
 pub(super) fn is_detection(activity_type: i64) -> bool {
     matches!(activity_type, 18 | 19 | 20 | 4003 | 4108 | 4109)
 }
 
-/// A user of the console was added, changed or deleted, or got a role.
+/// Returns whether a user of the console was added, changed or deleted, or got a role.
 pub(super) fn is_about_a_user(activity_type: i64) -> bool {
     matches!(activity_type, 23 | 24 | 25 | 37)
 }

@@ -192,7 +192,7 @@ pub(super) struct Declared {
     has_aliases: bool,
 }
 
-/// `None` for a stream that has no table.
+/// Returns the declared columns of a stream; `None` if the stream has no table.
 pub(super) fn declared(stream: Stream) -> Option<Declared> {
     let has_aliases = stream == Stream::Activities;
     let (columns, unreadable): (&[Column], _) = match stream {
@@ -208,7 +208,7 @@ pub(super) fn declared(stream: Stream) -> Option<Declared> {
 }
 
 impl Declared {
-    /// Writes the record as a row. Returns false if something of it was left out because a column has no room for it.
+    /// Writes the record as a row. Returns false if a part of it was left out because a column has no room for it.
     pub(super) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) -> bool {
         let mut is_whole = true;
         // One bit for each column: of a key that occurs twice, the first value counts.
@@ -246,7 +246,8 @@ fn begin_column(name: &str, begin: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\":");
 }
 
-/// `data` of an activity, with the names that Microsoft's function reads where the console has only its own.
+/// Returns `data` of an activity with the names that Microsoft's function reads where the console has only its own
+/// names.
 fn with_aliases(data: &[u8]) -> Cow<'_, [u8]> {
     let mut members: [Option<&[u8]>; 2 * ALIASES.len()] = [None; 2 * ALIASES.len()];
     for_each_entry(data, |key, value| {
@@ -273,7 +274,7 @@ fn with_aliases(data: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Objects, lists, numbers and booleans become texts in columns for texts.
+/// Writes a value. Objects, lists, numbers and booleans become texts in columns for texts.
 fn write_value(kind: Type, value: &[u8], out: &mut Vec<u8>) -> bool {
     let is_whole = value.len() <= COLUMN_BYTES;
     let is_container = value.starts_with(b"{") || value.starts_with(b"[");
@@ -291,7 +292,8 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) -> bool {
     text.len() <= COLUMN_BYTES
 }
 
-/// Returns an object or a list without the parts that do not fit, the largest first, so that the rest is still JSON.
+/// Shortens an object or a list to [`COLUMN_BYTES`]. It leaves out whole parts, the largest first, so that the rest is
+/// still JSON.
 fn shortened(value: &[u8]) -> Vec<u8> {
     let (open, close) = if value.starts_with(b"[") { (b'[', b']') } else { (b'{', b'}') };
     let parts = parts(value);
@@ -389,7 +391,7 @@ mod tests {
         assert_eq!(unreadable, (json!({ "threatInfo": r#""broken""# }), true));
     }
 
-    /// Azure Monitor would cut the text, and nobody could read it as JSON.
+    /// Azure Monitor would truncate the text, and readers could not parse it as JSON.
     #[test]
     fn what_a_column_has_no_room_for_is_left_out_in_whole_parts() {
         let indicators: Vec<_> = (0..20).map(|id| json!({ "id": id, "text": "x".repeat(4_000) })).collect();

@@ -69,7 +69,7 @@ struct Failure {
 }
 
 impl Failure {
-    /// Code and message, followed by those of the inner error.
+    /// Returns code and message, followed by code and message of the inner error.
     fn text(&self) -> String {
         let Self { code, message, innererror } = self;
         let inner = innererror.as_ref().map_or_else(String::new, |inner| format!(": {}", inner.text()));
@@ -92,13 +92,13 @@ struct Found {
 }
 
 impl Workspace {
-    /// The condition that an event is one of the lane.
+    /// Returns the condition for the events of the lane.
     fn of_lane(&self) -> String {
         let Self { pipeline, stream, .. } = self;
         format!("Pipeline == {} and Stream == \"{stream}\"", json!(pipeline))
     }
 
-    /// The events in a table that fulfil a condition, each once.
+    /// Returns the events in a table that fulfil a condition, each once.
     async fn found(&self, table: &str, condition: &str, most: usize) -> Result<Vec<Found>, Inconclusive> {
         let query = format!(
             "{table} | where {condition} | summarize n = count(), t = min(EventTime) by EventId | take {}",
@@ -134,7 +134,7 @@ impl Workspace {
     }
 }
 
-/// The result of an answer about all that the query has to look at.
+/// Returns the result of an answer about everything that the query has to look at.
 fn table_of(response: &Response, table: &str) -> Result<Table, Inconclusive> {
     let view = response.view(0);
     let inconclusive = |reason: &str| Inconclusive::NoProof(view.excerpt(&format!("{table}: {reason}")));
@@ -162,7 +162,7 @@ fn table_of(response: &Response, table: &str) -> Result<Table, Inconclusive> {
     result.ok_or_else(|| inconclusive("the answer has no result"))
 }
 
-/// The events of an answer.
+/// Returns the events of an answer.
 fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Inconclusive> {
     let view = response.view(0);
     let inconclusive = |reason: &str| Inconclusive::NoProof(view.excerpt(&format!("{table}: {reason}")));
@@ -226,7 +226,8 @@ impl Lookup for Workspace {
     }
 
     /// A transformation may have emptied or changed the identity of an event that is there. It may have emptied
-    /// pipeline and stream too. Another table may have rows of others, and lack these columns.
+    /// pipeline and stream too. Another table may have rows of other
+    /// sources, and lack these columns.
     async fn check_findable(&self) -> Result<(), Inconclusive> {
         let Self { table, pipeline, stream, elsewhere, .. } = self;
         let pipeline = json!(pipeline);
@@ -249,7 +250,8 @@ impl Lookup for Workspace {
         Ok(())
     }
 
-    /// A transformation may also have changed the pipeline of an event, or the spelling of its identity.
+    /// Looks in all tables for each spelling of the identities, whatever the pipeline: a transformation may have
+    /// changed both.
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let mut places = vec![None; identities.len()];
         let changed = format!("`{}` (table), with another pipeline, stream or spelling", self.table);

@@ -146,7 +146,7 @@ impl Cloud {
         }
     }
 
-    /// Returns the service that answers queries. It is the scope of its tokens, too.
+    /// Returns the address of the service that answers queries. The scope of its tokens begins with the address.
     const fn queries(self) -> &'static str {
         match self {
             Self::Public => "https://api.loganalytics.azure.com",
@@ -364,7 +364,7 @@ impl Row {
 
     fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
         let time = time_or_now(event);
-        // Writing into a Vec cannot fail. A time long past is replaced by that of receipt, but for the second column.
+        // Writing into a Vec cannot fail. The time of receipt replaces a time long past, except in the second column.
         let _ = write!(out, r#"{{"TimeGenerated":"{time}","EventTime":"{time}","EventId":"{}","#, event.identity);
         out.extend_from_slice(self.constant.as_bytes());
         if let Some(error) = event.error {
@@ -457,7 +457,7 @@ impl Destination for AzureLogs {
         Some(0)
     }
 
-    /// Returns a request is accepted or refused as a whole.
+    /// A request is accepted or refused as a whole.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         let outcome = response.expect_refusal(response.expect_json("Azure Monitor"), "error", "Azure Monitor");
         match (response.status.as_u16(), outcome) {
@@ -481,7 +481,7 @@ impl Destination for AzureLogs {
         std::future::ready(outcome).boxed()
     }
 
-    /// Returns an empty array is accepted if token, role, rule and stream are right.
+    /// Posts an empty array. The service accepts it if token, role, rule and stream are right.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let accepted = ProbeResult::Verified(format!("{endpoint}: the rule accepts rows of the stream"));
         let judge = move |response: &ResponseView<'_>| match self.judge(response) {
@@ -495,7 +495,7 @@ impl Destination for AzureLogs {
 const ROLE: &str = "the application needs the role Monitoring Metrics Publisher on the rule; a new assignment takes up to \
                     30 minutes to have effect";
 
-/// Returns the code is in a header and in the body, which a gateway may replace.
+/// Returns the error code from the header, or from the body, which a gateway may replace.
 fn error_code(response: &ResponseView<'_>) -> Option<String> {
     let header = response.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
     header.or_else(|| serde_json::from_slice::<ErrorBody>(response.body).ok().map(|body| body.error.code))

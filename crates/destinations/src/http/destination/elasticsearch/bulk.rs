@@ -83,7 +83,7 @@ const TEMPLATE: &str = "correct the index template or its component templates";
 const SHARDS: &str = "the cluster creates no index: delete indices, add nodes or raise its limit of shards";
 
 impl ClusterError {
-    /// Type, reason and first cause, for the operator.
+    /// Returns type, reason and first cause, for the operator.
     fn text(&self, response: &ResponseView<'_>) -> String {
         let reason = self.reason.as_deref().unwrap_or_default();
         let text = response.excerpt(&format!("{}: {reason}", self.kind));
@@ -114,7 +114,8 @@ impl Created<'_> {
         }
     }
 
-    /// Returns the index that the cluster put the document into, unless that is the failure store.
+    /// Returns the index that stores the document. `None` if the document was refused, dropped or put into the failure
+    /// store.
     fn stored_in(&self) -> Option<&str> {
         let is_stored = (200..=299).contains(&self.status) && !self.is_dropped() && !self.is_in_failure_store();
         self.index.as_deref().filter(|_| is_stored)
@@ -153,7 +154,7 @@ impl Created<'_> {
 /// [`Indices::may_be_foreign`].
 pub(super) type IsForeign = fn(&Indices, &str) -> bool;
 
-/// In a successful response each document has its own status.
+/// Judges a response. If it is successful, each document has its own status.
 pub(super) fn judge(response: &ResponseView<'_>, indices: &Indices, is_foreign: IsForeign) -> Outcome {
     match response.by_status() {
         Outcome::Delivered => {}
@@ -174,14 +175,14 @@ pub(super) fn judge(response: &ResponseView<'_>, indices: &Indices, is_foreign: 
     judge_items(response, items.iter().map(|item| &item.create), warning)
 }
 
-/// Returns the indices of stored documents of which it is not known whether they belong to the target.
+/// Returns the indices of stored documents for which it is unknown whether they belong to the target.
 pub(super) fn unknown_indices(response: &ResponseView<'_>, indices: &Indices) -> BTreeSet<String> {
     let Ok(Bulk { items }) = serde_json::from_slice(response.body) else { return BTreeSet::new() };
     let stored = items.iter().filter_map(|item| item.create.stored_in());
     stored.filter(|index| indices.is_unknown(index)).map(str::to_owned).collect()
 }
 
-/// Returns a 400 for the whole request.
+/// Judges a 400 for the whole request.
 fn judge_refusal(response: &ResponseView<'_>, reason: String) -> Outcome {
     let Ok(Refused { error }) = serde_json::from_slice(response.body) else {
         return response.expect_refusal(Outcome::Refused(reason), "error", "Elasticsearch");
@@ -198,8 +199,8 @@ fn begins_as_bulk(body: &[u8]) -> bool {
     br#"{"took""#.iter().all(|expected| start.next() == Some(expected))
 }
 
-/// Returns a gateway limits the size of responses. That of fewer documents is shorter, and those that exist already are
-/// recognised by their `_id`.
+/// Judges a response that breaks off, usually at the size limit of a gateway. The response to fewer documents is
+/// shorter. The cluster recognises documents that exist already by their `_id`.
 fn truncated(response: &ResponseView<'_>) -> Outcome {
     let reason = format!(
         "the cluster's response breaks off after {} bytes ({}): look for a gateway or proxy that limits responses",

@@ -26,9 +26,10 @@ enum Form {
     Ecs,
     /// The event has no `@timestamp`, which data streams require.
     WithTime,
-    /// `content: integration`: what is between the time and the identity, and between that and the record.
+    /// `content: integration`: the text between the time and the identity, and the text between the identity and the
+    /// record.
     Package(Package),
-    /// `schema: raw`: what is between the identity and the text of the record.
+    /// `schema: raw`: the text between the identity and the text of the record.
     Raw(String),
 }
 
@@ -126,7 +127,7 @@ fn set_ingested(time: Timestamp, start: usize, out: &mut Vec<u8>) {
     out.splice(start + offset..start + offset, text.into_bytes());
 }
 
-/// The record as text, with its origin.
+/// Writes the record as text, with its origin.
 fn write_raw(origin: &str, event: Event<'_>, document: &mut Merged<'_>) {
     document.member("@timestamp", |out| write_time(event, out));
     // Writing into a Vec cannot fail.

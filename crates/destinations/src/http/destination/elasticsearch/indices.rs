@@ -33,8 +33,8 @@ impl Indices {
         &self.target
     }
 
-    /// The target itself, or a backing index of it as both products name them: `.ds-NAME-000001`,
-    /// `.ds-NAME-2026.11.28-000001`.
+    /// Returns whether the index is the target, or a backing index of the target as both products name it:
+    /// `.ds-NAME-000001`, `.ds-NAME-2026.11.28-000001`.
     fn is_own_name(&self, index: &str) -> bool {
         let backing = index.strip_prefix(".ds-").and_then(|name| name.strip_prefix(&self.target)?.strip_prefix('-'));
         // Another data stream may have a name that begins as this one.
@@ -42,17 +42,18 @@ impl Indices {
             || backing.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-')))
     }
 
-    /// The cluster has said that the index does not belong to the target.
+    /// Returns whether the cluster has said that the index does not belong to the target.
     pub(super) fn is_foreign(&self, index: &str) -> bool {
         !self.is_own_name(index) && self.known.lock().get(index) == Some(&false)
     }
 
-    /// The cluster has said that the index does not belong to the target, or has not been asked.
+    /// Returns whether the cluster has said that the index does not belong to the target, or has not been asked.
     pub(super) fn may_be_foreign(&self, index: &str) -> bool {
         !self.is_own_name(index) && self.known.lock().get(index) != Some(&true)
     }
 
-    /// Returns the index that all warnings name: a warning is logged when its text changes.
+    /// Returns the index that all warnings name. It stays the same, since a warning is logged again when its text
+    /// changes.
     pub(super) fn example<'a>(&'a self, index: &'a str) -> &'a str {
         self.example.get().map_or(index, String::as_str)
     }
@@ -61,8 +62,8 @@ impl Indices {
         !self.is_own_name(index) && !self.known.lock().contains_key(index)
     }
 
-    /// Asks the cluster which indices the target names. An alias names some, and an index is added to it when it rolls
-    /// over. Where the credentials may not read that, `unknown` are taken for the target's.
+    /// Asks the cluster which indices the target names. An alias names some, and a rollover adds an index to it. If the
+    /// credentials may not read them, `unknown` indices count as the target's.
     pub(super) async fn learn(&self, unknown: BTreeSet<String>, client: &SinkClient) {
         let url = self.base.join(&self.target).with_query("filter_path", "*.aliases");
         let Ok(response) = client.send_empty(Method::GET, url.url()).await else { return };

@@ -229,7 +229,7 @@ impl DestinationType for ElasticsearchSettings {
 }
 
 impl ElasticsearchSettings {
-    /// Returns the name of the stream in Elastic's own integration, where that is the content.
+    /// Returns the name of the stream in Elastic's own integration, or `None` without `content: integration`.
     fn dataset(&self, context: &SinkContext) -> Result<Option<&'static str>, BuildError> {
         Ok(match self.content {
             Content::Forwarder => None,
@@ -305,7 +305,7 @@ impl Destination for Elasticsearch {
         out.push(b'\n');
     }
 
-    /// Returns the line before the document, and the end of its own line.
+    /// Returns the bytes of the line before the document and of the document's own line break.
     fn event_overhead_bytes(&self) -> Option<usize> {
         Some(ACTION.0.len() + IDENTITY_BYTES + ACTION.1.len() + "\n".len())
     }

@@ -14,7 +14,7 @@ use crate::http::{Endpoint, SinkClient};
 pub(super) const NO_PACKAGE: &str = "this is OpenSearch, which has no SentinelOne integration: `content: integration` is \
                                      for Elasticsearch; leave the key out, and the events are mapped to ECS";
 
-/// Nothing is sent to OpenSearch: its documents would stay as they are.
+/// Refuses OpenSearch. Nothing is sent there, since its documents would stay as they are.
 pub(super) async fn refuse_opensearch(base: &Endpoint, client: &SinkClient) -> Result<(), Outcome> {
     let response = client.send_empty(Method::GET, base.url()).await.map_err(|error| error.outcome)?;
     match response.status {

@@ -17,7 +17,7 @@ use crate::http::transport::exchange::{RequestError, Response};
 use crate::http::transport::response::not_from;
 use crate::http::{Endpoint, SinkClient};
 
-/// Returns the checks end with the first that fails.
+/// Checks the cluster, the data stream and the credentials. The first check that fails ends the probe.
 pub(super) async fn probe(cluster: &Cluster, client: &SinkClient) -> ProbeResult {
     let probe = ClusterProbe { base: &cluster.base, name: &cluster.name, cluster, client };
     probe.run().await.unwrap_or_else(|result| result)
@@ -71,7 +71,7 @@ const TEMPLATES: &str = "index_templates.name,index_templates.index_template.ind
                          index_templates.index_template.priority,index_templates.index_template.data_stream";
 
 impl ClusterProbe<'_> {
-    /// `Err` is a result as well. It ends the probe early.
+    /// Runs the checks. `Err` is a result as well. It ends the probe early.
     async fn run(&self) -> Result<ProbeResult, ProbeResult> {
         let Self { base, name, .. } = self;
         let hidden = self.check_cluster().await?;
@@ -85,7 +85,7 @@ impl ClusterProbe<'_> {
                 return Err(self.failed(no_auto_configure(name)));
             }
             let found = format!("`{name}` has the pipeline `{}`", pipeline.name);
-            // Elasticsearch tells every user about its privileges, OpenSearch tells nobody.
+            // Elasticsearch reports its privileges to every user, OpenSearch to none.
             if hidden && rights.may_create.is_none() {
                 return Ok(ProbeResult::Reached(format!(
                     "{base} {}; {found}; not known whether this is Elasticsearch, or OpenSearch, which has no SentinelOne \
@@ -144,7 +144,7 @@ impl ClusterProbe<'_> {
         ProbeResult::Reached(format!("{} {}, which may not read {what}", self.base, self.client.accepts()))
     }
 
-    /// True if a worker would install the index template.
+    /// Returns the name of the index template if it is missing, so that a worker would install it.
     async fn missing_template(&self) -> Result<Option<&'static str>, ProbeResult> {
         let Some(template) = self.cluster.template else { return Ok(None) };
         let installed = templates::is_installed(template, self.base, self.client).await;
@@ -152,8 +152,8 @@ impl ClusterProbe<'_> {
         Ok(is_missing.then_some(template.name))
     }
 
-    /// Checks that the URL is a cluster's and that it accepts the credentials. True if they may not read the cluster's
-    /// information.
+    /// Checks that the URL is a cluster's and that it accepts the credentials. Returns true if they may not read the
+    /// cluster's information.
     async fn check_cluster(&self) -> Result<bool, ProbeResult> {
         #[derive(Deserialize)]
         struct Cluster {

@@ -51,8 +51,8 @@ pub(super) const ADVICE: &str = "install the templates of deploy/opensearch as d
 /// `None` if the cluster does not say.
 pub(super) type IsInstalled = Option<bool>;
 
-/// Returns the template for a data stream of this name. The cluster goes by the name alone too, whatever schema the
-/// events have.
+/// Returns the template for a data stream of this name. The cluster, too, selects by the name alone, whatever schema
+/// the events have.
 pub(super) fn of(data_stream: &str) -> Option<&'static Template> {
     [&ECS, &OCSF].into_iter().find(|template| matches(template.pattern, data_stream))
 }
@@ -95,7 +95,7 @@ pub(super) async fn install(template: &Template, base: &Endpoint, client: &SinkC
     true
 }
 
-/// Returns the response to the first request that failed, or to the last one.
+/// Installs the template. Returns the response to the first request that failed, or to the last one.
 async fn try_install(template: &Template, base: &Endpoint, client: &SinkClient) -> Result<Response, RequestError> {
     let cluster = client.send_empty(Method::GET, base.url()).await?;
     let Ok(information) = serde_json::from_slice::<Information>(&cluster.body) else { return Ok(cluster) };

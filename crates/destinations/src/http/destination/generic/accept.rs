@@ -143,7 +143,7 @@ fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// Some receivers write numbers of 64 bits as text.
+/// Reads a number. Some receivers write numbers of 64 bits as text.
 fn as_number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
@@ -152,11 +152,11 @@ fn as_length(value: &Value) -> Option<f64> {
     value.as_array().map(|list| list.len() as f64)
 }
 
-/// Names with which receivers report events that they did not take, in a success.
+/// Names under which receivers report, in a success, events that they did not accept.
 const FAILURES: [&str; 4] = ["failed", "errors", "failures", "invalid"];
 
-/// Returns the outcome of a success if the sink has no `accept`. The answer may say that events were not taken; what a
-/// receiver means by it is unknown, so nothing is sent again.
+/// Returns the outcome of a success if the sink has no `accept`. The answer may say that the receiver did not accept
+/// events. What the receiver means by it is unknown, so nothing is sent again.
 pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
     if response.is_page() {
         return page();
@@ -175,7 +175,7 @@ pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
     }
 }
 
-/// Returns the outcome of a success with a page for people. A receiver may answer so.
+/// Returns the outcome of a success with a page of HTML: a warning, since a receiver may answer so.
 fn page() -> Outcome {
     Outcome::warned(
         WarningReason::Page,
@@ -299,7 +299,7 @@ mod tests {
                 expected,
                 "{content_type} {body}"
             );
-            // A user who names statuses may not know that a login page answers with them, too.
+            // An operator who names statuses may not know that a login page answers with them, too.
             let named = Accept { statuses: vec![200], ..Accept::default() };
             assert_eq!(s1_forwarder_engine::sink::in_words(named.judge(&response)), expected, "{content_type} {body}");
         }

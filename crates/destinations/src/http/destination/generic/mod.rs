@@ -131,7 +131,7 @@ impl Destination for Generic {
         }
     }
 
-    /// Returns a receiver may name each event in its answer.
+    /// A receiver may name each event in its answer.
     fn max_response_bytes(&self) -> usize {
         if self.accept.as_ref().is_some_and(Accept::reads_body) { 1 << 20 } else { 64 * 1024 }
     }

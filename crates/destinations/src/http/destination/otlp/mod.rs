@@ -94,7 +94,7 @@ impl DestinationType for OtlpSettings {
 }
 
 impl OtlpSettings {
-    /// Returns the attributes of the resource: the origin of the records.
+    /// Returns the attributes of the resource, which name the origin of the records.
     fn attributes(&self, context: &SinkContext) -> Result<BTreeMap<String, String>, BuildError> {
         let mut attributes = BTreeMap::from([
             ("service.name".to_owned(), "sentinelone".to_owned()),
@@ -176,7 +176,7 @@ fn read_response(body: &[u8]) -> Option<PartialSuccess> {
 }
 
 impl Otlp {
-    /// Returns the encoding of the response: the request's, unless `Content-Type` differs.
+    /// Returns the encoding of the response. It is the request's encoding, unless `Content-Type` names another.
     fn response_encoding(&self, response: &ResponseView<'_>) -> Encoding {
         match response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
             Some(text) if text.starts_with("application/json") => Encoding::Json,
@@ -201,7 +201,7 @@ impl Otlp {
         }
     }
 
-    /// Returns the message of an error. In protobuf it is field 2 of a `google.rpc.Status`.
+    /// Returns the message of an error. In protobuf, the message is field 2 of a `google.rpc.Status`.
     fn reason(&self, response: &ResponseView<'_>) -> String {
         let is_protobuf = self.response_encoding(response) == Encoding::Protobuf;
         let status = is_protobuf.then(|| protobuf::fields(response.body)).flatten();
@@ -236,8 +236,8 @@ impl Destination for Otlp {
         self.writer.record(event, out);
     }
 
-    /// Returns the protocol names four statuses after which the same bytes may be sent again. Any other failure of the
-    /// server is final, and does not mean that the events are invalid: the lane stops as misconfigured instead of
+    /// The protocol names four statuses after which the same bytes may be sent again. Any other failure of the server
+    /// is final, and does not mean that the events are invalid. The lane then stops as misconfigured instead of
     /// dropping them.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         let retry = || Outcome::Failed(Failure::transient_after(self.reason(response), response.retry_after()));
@@ -254,7 +254,7 @@ impl Destination for Otlp {
         }
     }
 
-    /// Returns a request without records is valid and delivers nothing.
+    /// Sends a request without records, which is valid and delivers nothing.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, ProbeResult> {
         let empty: &[u8] = match self.encoding {
             Encoding::Protobuf => b"",

@@ -42,7 +42,7 @@ fn varint(value: u64, out: &mut Vec<u8>) {
     out.extend(encoded.into_iter().take(bytes));
 }
 
-/// Returns the encoded number and how many of the bytes it takes.
+/// Encodes a number. Returns a buffer, and how many bytes of it the number takes.
 fn encode_varint(mut value: u64) -> ([u8; 10], usize) {
     let mut encoded = [0; 10];
     let mut bytes = 1;

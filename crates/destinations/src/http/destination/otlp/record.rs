@@ -34,7 +34,7 @@ struct Head {
 }
 
 impl Writer {
-    /// `attributes` of the resource.
+    /// `attributes` are the attributes of the resource.
     pub(super) fn new(encoding: Encoding, attributes: &BTreeMap<String, String>) -> Self {
         let mut resource = Vec::new();
         let mut scope = Vec::new();
@@ -105,7 +105,7 @@ impl Writer {
     }
 }
 
-/// Returns the attributes of a record.
+/// Returns the attributes of a log record that have a value.
 fn attributes(event: Event<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let record_id = Some(event.record_id).filter(|id| !id.is_empty());
     [

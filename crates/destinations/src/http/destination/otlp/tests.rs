@@ -8,7 +8,7 @@ fn otlp(encoding: Encoding, retry_server_errors: bool) -> Otlp {
     Otlp { encoding, writer, retry_server_errors }
 }
 
-/// `ExportLogsServiceResponse` with this partial success.
+/// Returns an `ExportLogsServiceResponse` with this partial success.
 fn response(rejected: i64, message: &str) -> Vec<u8> {
     let mut out = Vec::new();
     protobuf::message(1, &mut out, |out| {

@@ -2,7 +2,7 @@
 //! is asked for the id of a request.
 //!
 //! Ids count per channel and indexer. An id that is issued again means one of two things: the collector was restarted,
-//! or two indexers answer at one URL. An acknowledgement may then be that of another request with the same id, so all
+//! or two indexers answer at one URL. An acknowledgement may then be for another request with the same id, so all
 //! pending requests are sent again. A request whose response is lost may have an id that is pending, with the same
 //! consequence. For the same reason the collector is only asked while no request is under way: each id that it has
 //! issued is known then.
@@ -110,7 +110,7 @@ impl Requests {
         self.registered.insert(id, receiver);
     }
 
-    /// No acknowledgement counts for the requests so far.
+    /// Lets no acknowledgement count for the requests so far.
     fn distrust(&mut self) {
         self.pending.clear();
     }
@@ -140,7 +140,7 @@ impl Acknowledgement {
     }
 }
 
-/// Returns a UUID of version 4, variant 1.
+/// Returns a random UUID of version 4, variant 1.
 fn random_channel() -> String {
     let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
@@ -199,7 +199,7 @@ impl Acks {
         result
     }
 
-    /// Returns the request with this id, once. `None` if its id was issued twice.
+    /// Removes the request with this id and returns it. `None` if the collector issued the id twice.
     pub(super) fn pending_request(&self, id: u64) -> Option<PendingRequest> {
         self.requests.lock().registered.remove(&id)
     }

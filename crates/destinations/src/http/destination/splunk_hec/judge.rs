@@ -60,7 +60,7 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
     }
 }
 
-/// `reason` with advice for the code.
+/// Returns `reason` with advice for the code.
 pub(super) fn advised(code: u16, reason: String) -> String {
     let advice = match code {
         1..=4 | 21 | 22 => "check `token`, and that it is enabled",

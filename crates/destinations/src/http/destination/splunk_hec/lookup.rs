@@ -1,7 +1,7 @@
 //! Asks a search head which events it has, by the indexed field `event_id`.
 //!
-//! A search answers with status 200 before it has run: what makes the answer one of a part comes later, as a message
-//! between its rows or as a stream that ends before the last one.
+//! A search answers with status 200 before it has run. The sign that an answer is incomplete comes later: a message
+//! between its rows, or a stream that ends before the last row.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl Message {
 }
 
 impl SearchHead {
-    /// The condition that an event is one of the lane.
+    /// Returns the condition for the events of the lane.
     fn of_lane(&self) -> String {
         let Self { pipeline, stream, .. } = self;
         format!("pipeline={} stream={stream}", json!(pipeline))
@@ -192,7 +192,7 @@ fn uncounted() -> Inconclusive {
     Inconclusive::NoProof("the search does not count the events without an identity".to_owned())
 }
 
-/// The rows of an answer about all that the search has to look at.
+/// Returns the rows of an answer about everything that the search has to look at.
 fn proof(response: &Response) -> Result<Vec<Row>, Inconclusive> {
     let view = response.view(0);
     if response.status != StatusCode::OK {
@@ -218,7 +218,7 @@ fn proof(response: &Response) -> Result<Vec<Row>, Inconclusive> {
     if is_whole { Ok(rows) } else { inconclusive("the answer of the search ends before its last row") }
 }
 
-/// Whole seconds since 1970, as a search takes them.
+/// Returns whole seconds since 1970, the form that a search accepts.
 fn seconds(time: Timestamp) -> String {
     time.seconds().to_string()
 }
@@ -283,7 +283,7 @@ impl Lookup for SearchHead {
     }
 
     /// An ingest rule may have removed or changed the identity of an event that is there. A count `by event_id` has no
-    /// event without the field, so these are counted alone.
+    /// event without the field, so these events are counted separately.
     async fn check_findable(&self) -> Result<(), Inconclusive> {
         let of_lane = self.of_lane();
         let indexes = self.indexes();
@@ -300,7 +300,8 @@ impl Lookup for SearchHead {
         refuse_unnamed(unnamed, &format!("index `{}`", indexes.join("`, `")), "event_id")
     }
 
-    /// An ingest rule may also have changed the pipeline of an event, or the spelling of its identity.
+    /// Looks in all indexes for each spelling of the identities, whatever the pipeline: an ingest rule may have changed
+    /// both.
     async fn find_outside_target(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Inconclusive> {
         let mut places = vec![None; identities.len()];
         let indexes = self.indexes();

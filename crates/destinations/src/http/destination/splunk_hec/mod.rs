@@ -336,7 +336,8 @@ impl Destination for SplunkHec {
     }
 }
 
-/// Returns the events that `outcome` calls delivered have to be sent again.
+/// Returns the outcome of a request without an acknowledgement: the events that `outcome` calls delivered have to be
+/// sent again.
 fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
     match outcome {
         Outcome::Partial { refused, warnings, .. } => {

@@ -61,7 +61,7 @@ fn explained(code: Option<u16>, reason: String) -> String {
     }
 }
 
-/// Returns the code of the response, and its reason.
+/// Sends a request. Returns the code of the response, and its reason.
 async fn ask(
     client: &SinkClient,
     method: Method,

@@ -78,7 +78,7 @@ pub(crate) struct AwsSource {
     pub(crate) grant: AwsGrant,
     pub(crate) http: HttpSettings,
     credentials: Renewable<AwsCredentials>,
-    /// Seconds from the clock of this machine to that of AWS, which refuses signatures of another time.
+    /// Seconds from this machine's clock to the clock of AWS, which refuses signatures of another time.
     clock_offset: AtomicI64,
 }
 

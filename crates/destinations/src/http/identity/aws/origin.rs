@@ -24,7 +24,7 @@ use crate::http::transport::url_part::path_segment;
 pub(super) enum Origin {
     /// Access key of the settings or the environment.
     Key { id: String, secret: Secret, session_token: Option<Secret> },
-    /// A role that is assumed with the token in a file, such as that of a Kubernetes service account.
+    /// A role that is assumed with the token in a file, such as the token of a Kubernetes service account.
     WebIdentity { token: PathBuf, role_arn: String, session: String },
     /// The credentials server of ECS tasks and of EKS pods.
     Container { url: Endpoint, token: Option<Secret> },
@@ -36,7 +36,7 @@ const CONTAINER: &str = "http://169.254.170.2";
 const INSTANCE: &str = "http://169.254.169.254";
 const INSTANCE_IPV6: &str = "http://[fd00:ec2::254]";
 
-/// Servers of credentials that are asked without TLS, in addition to those of this machine.
+/// Servers of credentials that are asked without TLS, in addition to the servers of this machine.
 const CONTAINERS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
 
 /// A key without an end is read again after this time: its file may have been replaced.
@@ -50,7 +50,7 @@ const NO_INSTANCE: &str = "the environment has no credentials of AWS (AWS_ACCESS
                            are used; in a container on one, its metadata hop limit must be at least 2";
 
 impl Origin {
-    /// In the order of the AWS SDKs. The error says what is wrong with the environment.
+    /// Finds the credentials in the order of the AWS SDKs. The error says what is wrong with the environment.
     pub(super) fn new(settings: &Aws, ambient: &Environment) -> Result<Self, String> {
         let literal = |name| ambient.variable(name).map(Secret::Literal);
         if let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {

@@ -63,7 +63,7 @@ pub(super) fn presign(
     Ok(url.into())
 }
 
-/// Headers that are signed in addition to `host` and those of the signature. A proxy may change others.
+/// Headers that are signed in addition to `host` and the headers of the signature. A proxy may change other headers.
 const SIGNED: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH];
 
 /// Adds the headers of a signature over method, address, body and the headers above. Some services demand the digest

@@ -44,8 +44,7 @@ impl Role {
     }
 }
 
-/// Returns a role that is assumed with the token of another identity provider, such as that of a Kubernetes service
-/// account.
+/// Assumes a role with the token of another identity provider, such as the token of a Kubernetes service account.
 pub(super) async fn assume_with_web_identity(
     arn: &str,
     session: &str,
@@ -87,14 +86,14 @@ fn read(xml: &str) -> Option<Issued<AwsCredentials>> {
     issued(credentials, element(xml, "Expiration"), SystemTime::now())
 }
 
-/// Returns the text of the first element of this name. The texts that are read hold no markup and no entities.
+/// Returns the text of the first element of this name. The elements that are read have no markup and no entities.
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.trim())
 }
 
-/// Returns a refusal has a code and a message in XML, most with the status 400 or 403.
+/// Judges a response. A refusal has a code and a message in XML, most with the status 400 or 403.
 fn judge(response: &ResponseView<'_>) -> Outcome {
     const LATER: [&str; 3] = ["Throttling", "IDPCommunicationError", "RequestLimitExceeded"];
     let xml = String::from_utf8_lossy(response.body);

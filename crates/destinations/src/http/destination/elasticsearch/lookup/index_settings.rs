@@ -41,7 +41,7 @@ pub(super) fn refuse_hiding(name: &str, index: &Value) -> Result<(), Inconclusiv
     Ok(())
 }
 
-/// A setting of an index.
+/// Returns a setting of an index.
 pub(super) fn text<'v>(index: &'v Value, name: &str) -> Option<&'v str> {
     index.get("settings")?.get(name)?.as_str()
 }

@@ -2,7 +2,7 @@
 //!
 //! Most answers that are no proof come with status 200: some shards failed, a target that is not there, a search that
 //! was ended early. A closed index is seen only where it is named exactly, so no question has a wildcard or ignores
-//! what is unavailable, except the one that looks outside the target: that one only ever finds.
+//! unavailable targets. The question outside the target is the exception: it only ever finds.
 
 mod index_settings;
 mod rollover;
@@ -48,7 +48,7 @@ const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
 const IS_ELASTIC: &str = "x-elastic-product";
 /// Longest refresh interval of other indices that is waited for, unless documents get more time to become visible.
 const MAX_REFRESH_ELSEWHERE: Duration = Duration::from_secs(60);
-/// How the names of the indices of data streams begin. Others with a dot are those of the cluster itself.
+/// How the names of the indices of data streams begin. Other names with a dot belong to the cluster itself.
 const BACKING: &str = ".ds-";
 /// Properties of an alias that hide documents.
 const NARROWING: [&str; 2] = ["filter", "search_routing"];
@@ -90,7 +90,7 @@ pub(super) fn field(schema: Schema, is_package: bool) -> &'static str {
 }
 
 impl ClusterLookup {
-    /// The documents with these identities, which are sorted.
+    /// Returns the question for the documents with these identities, which are sorted.
     fn question(&self, identities: &[Identity]) -> Value {
         let [ids, _] = spellings(identities);
         let mut question = question_by(&FIELDS, &ids);
@@ -100,7 +100,7 @@ impl ClusterLookup {
         question
     }
 
-    /// Asks one target about all of it.
+    /// Asks about all of one target.
     async fn post(&self, target: &str, question: Value) -> Result<Response, Inconclusive> {
         let mut url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
         if self.asks_primaries.load(Ordering::Relaxed) {
@@ -116,19 +116,20 @@ impl ClusterLookup {
         found.hits.hits.into_iter().map(|hit| hit.placed(identities).ok_or_else(foreign)).collect()
     }
 
-    /// `None` if the document has no identity, or no time.
+    /// Returns the listed document; `None` if it has no identity, or no time.
     fn listed(&self, hit: &Hit<'_>) -> Option<Listed> {
         let identity = hit.named(self.field).and_then(|text| text.parse().ok()).or_else(|| hit.id.parse().ok())?;
         let time = Timestamp::parse(hit.source.get(TIME)?.as_str()?).ok()?;
         Some(Listed { identity, time, occurrences: 1 })
     }
 
-    /// Documents outside the target: an ingest pipeline has changed their index, or the alias had another one. Those of
-    /// other pipelines may have the same identities: where the lane's documents name their data stream, no others
-    /// count.
+    /// Finds documents outside the target: an ingest pipeline has changed their index, or the alias had another one.
+    /// Documents of other pipelines may have the same identities. Where the lane's documents name their data stream, no
+    /// others count.
     ///
     /// # Errors
-    /// If the answer does not say of all that the credentials may read. What nobody has looked for is not missing.
+    /// If the answer is not about everything that the credentials may read. A document that no question looked for is
+    /// not missing.
     async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Inconclusive> {
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
@@ -169,7 +170,8 @@ impl ClusterLookup {
             .map_err(|_| Inconclusive::NoProof(format!("{}: the answer is none of a cluster", self.name)))
     }
 
-    /// Whether this is an alias, or a pattern of aliases. Documents that a filter or a routing hides cannot be seen.
+    /// Returns whether this is an alias, or a pattern of aliases. Documents that a filter or a routing hides cannot be
+    /// seen.
     async fn is_alias(&self, name: &str) -> Result<bool, Inconclusive> {
         let response = self.client.get(&self.base.join(&format!("_alias/{name}"))).await?;
         if is_no_alias(&response) {
@@ -187,8 +189,8 @@ impl ClusterLookup {
         Ok(true)
     }
 
-    /// An ingest pipeline may have put events into another index, where they are found after a refresh as well. Waits
-    /// for this refresh, and fails if it is too rare.
+    /// Waits for the refresh of other indices: an ingest pipeline may have put events there, which are found only after
+    /// it. Fails if the refresh is too rare.
     async fn await_refresh_elsewhere(&self) -> Result<(), Inconclusive> {
         let url = self.base.join(&format!("_settings/{REFRESH}")).with_query("flat_settings", "true");
         let response = self.client.get(&url.with_query("expand_wildcards", "open,hidden")).await?;
@@ -223,13 +225,13 @@ impl ClusterLookup {
         Ok(())
     }
 
-    /// The fields by which each document of the target can be found.
+    /// Returns the fields by which each document of the target can be found.
     fn own_fields(&self) -> BTreeSet<&'static str> {
         [self.field, IN_ECS, IN_OCSF, IN_LABEL].into()
     }
 
-    /// A document without an identity that can be searched for may be any event: an ingest pipeline may have replaced
-    /// its `_id`, also by one that looks as an identity does. Another text in the field is none.
+    /// Fails if a document has no identity that can be searched for, since it may be any event. An ingest pipeline may
+    /// have replaced its `_id`, even by one that looks like an identity. Another text in the field is no identity.
     async fn refuse_unnamed(&self) -> Result<(), Inconclusive> {
         let is_identity = |field: &str| json!({ "regexp": { field: AN_IDENTITY } });
         let named: Vec<Value> = self.own_fields().into_iter().map(is_identity).collect();
@@ -250,9 +252,9 @@ impl ClusterLookup {
         }
     }
 
-    /// A field that has an identity may not find it: its analyzer may make parts of the text, and a field of the
-    /// mapping may have another value than the document. Some documents of each index are asked for by the identities
-    /// that they have, as events are.
+    /// Fails if a field with an identity does not find it. Its analyzer may split the text, and a field of the mapping
+    /// may have another value than the document. Some documents of each index are asked for by the identities that they
+    /// have, as events are.
     async fn refuse_unfindable(&self) -> Result<(), Inconclusive> {
         let exists = |field: &str| json!({ "exists": { "field": field } });
         let fields: BTreeMap<&str, Value> = self.own_fields().into_iter().map(|field| (field, exists(field))).collect();
@@ -309,7 +311,7 @@ impl ClusterLookup {
         Ok(())
     }
 
-    /// The indices of the target, and since when all that was sent to it is there.
+    /// Checks the indices of the target. Returns since when all documents that were sent to the target are there.
     async fn indices(&self) -> Result<Retention, Inconclusive> {
         let settings = [REFRESH, CREATED, SEARCH_PIPELINE, FROZEN, REPLICATION].join(",");
         let url = self.base.join(&format!("{}/_settings/{settings}", self.name));
@@ -346,7 +348,7 @@ impl ClusterLookup {
         Ok(retention(now.iter().map(|(name, created)| (name.as_str(), *created))))
     }
 
-    /// The interval of indices without their own; `None` where it is that of each release, a second.
+    /// Returns the refresh interval of indices without their own; `None` for the default of each release, a second.
     async fn default_refresh(&self) -> Result<Option<String>, Inconclusive> {
         let url = self.base.join("_cluster/settings").with_query("include_defaults", "true");
         let url = url.with_query("filter_path", "*.cluster.default.index.refresh_interval");
@@ -366,7 +368,7 @@ impl ClusterLookup {
     }
 }
 
-/// The cluster says that the target is no alias. A gateway may answer with 404 in its place.
+/// Returns whether the cluster says that the target is no alias. A gateway may answer with 404 in its place.
 fn is_no_alias(response: &Response) -> bool {
     #[derive(Deserialize)]
     struct Refusal {

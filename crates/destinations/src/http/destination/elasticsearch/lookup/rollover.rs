@@ -10,9 +10,9 @@ const ROLLED_DIGITS: usize = 6;
 /// The clocks of cluster and console may differ by this.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
 
-/// A rollover numbers indices. As long as the first one is there, nothing was removed with an index. Otherwise all is
-/// there that was created after the oldest index that has all later ones. Other names say nothing, nor do the numbers
-/// of several series.
+/// Returns the retention of a target by its indices, which a rollover numbers. While the first index is there, no index
+/// was removed. Otherwise everything is there that was created after the oldest index that has all later ones. Other
+/// names say nothing, nor do the numbers of several series.
 pub(super) fn retention<'n>(indices: impl Iterator<Item = (&'n str, Option<Timestamp>)>) -> Retention {
     let mut series = Vec::new();
     let mut numbered = |(name, created): (&'n str, Option<Timestamp>)| {
@@ -37,7 +37,7 @@ pub(super) fn retention<'n>(indices: impl Iterator<Item = (&'n str, Option<Times
     }
 }
 
-/// The name of a backing index has the day of its creation before the number.
+/// Removes the day of creation, which the name of a backing index has before the number.
 fn without_date(name: &str) -> &str {
     let is_date = |text: &str| text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match name.rsplit_once('-') {
@@ -46,7 +46,7 @@ fn without_date(name: &str) -> &str {
     }
 }
 
-/// True for names of one series. An index that was shrunk or restored has a word before its name.
+/// Returns whether the names are of one series. An index that was shrunk or restored has a word before its name.
 fn is_one(names: &[&str]) -> bool {
     let shortest = names.iter().min_by_key(|name| name.len()).copied().unwrap_or_default();
     names.iter().all(|name| name.strip_suffix(shortest).is_some_and(|word| word.is_empty() || word.ends_with('-')))
@@ -71,7 +71,7 @@ mod tests {
             (&["a"], "unknown"),
             (&["a-2026"], "unknown"),
             (&["a-000001", "blue"], "unknown"),
-            // Two series, of which nobody knows which one documents were sent to.
+            // Two series: it is unknown which one documents were sent to.
             (&["a-000001", "b-000001"], "unknown"),
             (&["a-000001", "ba-000002"], "unknown"),
             (&[], "unknown"),

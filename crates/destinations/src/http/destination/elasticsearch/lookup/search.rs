@@ -30,7 +30,7 @@ pub(super) const FILTER: &str = "timed_out,terminated_early,_shards.total,_shard
 /// Parts of what a cluster says of a question that exceeds a setting of an index, or of its nodes.
 const TOO_LARGE: [&str; 3] = ["max_terms_count", "max_result_window", "maxClauseCount"];
 
-/// The documents with one of these texts in one of these fields.
+/// Returns the question for documents with one of these texts in one of these fields.
 pub(super) fn question_by(fields: &[&str], texts: &[String]) -> Value {
     let should: Vec<Value> = fields.iter().map(|field| json!({ "terms": { *field: texts } })).collect();
     let source = [fields, &["data_stream"]].concat();
@@ -99,7 +99,7 @@ pub(super) struct TopHits<'a> {
 #[derive(Deserialize)]
 struct Shards {
     total: u64,
-    /// Shards that answered, also those that had nothing to search.
+    /// Shards that answered, including shards that had nothing to search.
     successful: u64,
     failed: u64,
     /// One failure for each index and reason.
@@ -166,7 +166,7 @@ impl Hit<'_> {
         })
     }
 
-    /// The text of this field.
+    /// Returns the text of this field.
     pub(super) fn named(&self, field: &str) -> Option<&str> {
         let pointer = format!("/{}", field.replace('.', "/"));
         self.source.pointer(&pointer).or_else(|| self.source.get(field))?.as_str()
@@ -192,19 +192,19 @@ struct Cause {
 }
 
 impl Cause {
-    /// Fewer identities may not exceed what the question has exceeded.
+    /// Returns whether fewer identities may not exceed the limit that the question has exceeded.
     fn is_too_large(&self) -> bool {
         TOO_LARGE.iter().any(|setting| self.reason.contains(setting))
     }
 
-    /// The reason, with the index that gives it.
+    /// Returns the reason, with the index that gives it.
     fn text(&self, index: &str) -> String {
         let Self { kind, reason, .. } = self;
         if index.is_empty() { format!("{kind}: {reason}") } else { format!("`{index}`: {kind}: {reason}") }
     }
 }
 
-/// An answer about the whole target, with all of its documents.
+/// Returns an answer about the whole target, with all of its documents.
 pub(super) fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Inconclusive> {
     let found = whole(response, target)?;
     let Hits { total, hits } = &found.hits;
@@ -215,7 +215,7 @@ pub(super) fn proof<'a>(response: &'a Response, target: &str) -> Result<Found<'a
     Ok(found)
 }
 
-/// An answer about the whole target.
+/// Returns an answer about the whole target.
 pub(super) fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a>, Inconclusive> {
     let view = response.view(0);
     let inconclusive = |reason: String| Inconclusive::NoProof(format!("{target}: {reason}"));
@@ -244,7 +244,7 @@ pub(super) fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a
         return Err(inconclusive("the search was ended before it had seen all documents".to_owned()));
     }
     let Shards { total, successful, failed, ref failures } = *shards;
-    // Shards of a new index start, and those of a node that is away start elsewhere.
+    // Shards of a new index start, and the shards of an unavailable node start elsewhere.
     let later = |reason: &str| Inconclusive::Later { reason: format!("{target}: {reason}"), after: None };
     if failed > 0 || successful < total {
         let unheard = failed.max(total - successful.min(total));
@@ -270,8 +270,8 @@ pub(super) fn no_such_target(target: &str) -> Inconclusive {
     Inconclusive::NoProof(format!("{target}: there is no such target"))
 }
 
-/// The credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and a blocked index
-/// is none that they may not read.
+/// Returns whether the credentials may read the target alone. A gateway may answer with 403 in the cluster's place, and
+/// a blocked index is not one that the credentials may not read.
 pub(super) fn is_forbidden(response: &Response) -> bool {
     response.status == StatusCode::FORBIDDEN
         && serde_json::from_slice(&response.body).is_ok_and(|failed: Failed| failed.error.kind == "security_exception")

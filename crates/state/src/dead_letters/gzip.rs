@@ -13,14 +13,18 @@ use super::line::parse_line;
 /// Most bytes of lines before compression: they are decompressed in memory.
 pub const MAX_LINES: usize = 128 << 20;
 
+/// Compresses lines.
+///
 /// # Errors
-/// Those of the encoder. Writing to memory gives none.
+/// The errors of the encoder. Writing to memory gives none.
 pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(lines)?;
     encoder.finish()
 }
 
+/// Decompresses lines, of at most [`MAX_LINES`] bytes.
+///
 /// # Errors
 /// If `compressed` is damaged.
 pub fn decompress(compressed: &[u8]) -> io::Result<Vec<u8>> {

@@ -142,7 +142,7 @@ fn checksum(bytes: &[u8]) -> String {
     format!("{:08x}", crc32fast::hash(bytes))
 }
 
-/// Returns whether the checksum at the end of a line is that of the bytes before it.
+/// Returns whether the checksum at the end of a line matches the bytes before it.
 pub fn is_intact(line: &[u8]) -> bool {
     let Some((checked, digits)) =
         line.strip_suffix(END).and_then(|line| line.split_at_checked(line.len().saturating_sub(8)))

@@ -187,7 +187,7 @@ impl Iterator for Chunks {
 }
 
 impl Samples {
-    /// Writes the samples after those that are `written`, until the chunk is full. True if none is left.
+    /// Writes the samples after those that are `written`, until the chunk is full. Returns true if none is left.
     fn write(&self, scrape: &Scrape, written: &mut Written, lines: &mut Lines) -> bool {
         let Scrape { telemetry, lanes, now } = scrape;
         match self {

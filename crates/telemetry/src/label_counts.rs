@@ -38,7 +38,7 @@ impl LabelCount {
 }
 
 impl CountedLabels {
-    /// Returns a name that is given twice counts once.
+    /// Selects the labels to count. A name that is given twice counts once.
     pub fn new(mut names: Vec<String>) -> Self {
         names.sort_unstable();
         names.dedup();

@@ -55,7 +55,7 @@ impl UnmappedFields {
         self.0.lock().get(&stream).map_or(0, |leaves| leaves.count)
     }
 
-    /// A record has this number of leaves that no mapping knows.
+    /// Counts a record's leaves that no mapping knows.
     pub fn count(&self, stream: Stream, leaves: u32) {
         self.0.lock().entry(stream).or_default().count += u64::from(leaves);
     }

@@ -99,7 +99,7 @@ impl FileReports {
         }
     }
 
-    /// A path with a typing mistake must not look like a worker that is well.
+    /// Warns if no pipeline is valid: a path with a typing mistake must not look like a worker without problems.
     pub fn warn_if_idle(&mut self) {
         if !self.shared.valid.is_empty() {
             self.warned_idle = None;

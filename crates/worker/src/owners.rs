@@ -48,7 +48,7 @@ fn key() -> CheckpointKey {
 }
 
 impl NameOwners {
-    /// `None` where all files are the operator's.
+    /// Opens the stored names. `None` if all files are the operator's.
     ///
     /// # Errors
     /// If the state cannot be used.

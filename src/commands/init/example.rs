@@ -94,7 +94,7 @@ impl Example {
         self
     }
 
-    /// Returns the streams that it pulls.
+    /// Returns the streams that the example pulls.
     pub fn stream_names(&self) -> Vec<Stream> {
         let lines = self.lines.iter().skip_while(|line| !line.starts_with("streams:")).skip(1);
         let names = lines.take_while(|line| line.starts_with(' ')).filter_map(|line| line.trim().split_once(':'));

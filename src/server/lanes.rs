@@ -206,9 +206,9 @@ pub struct LaneRow {
     pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
-    /// Probable problems of the lane although it does not fail: it is the duplicate of another one, its token does not
-    /// see all of the scope, a clock is wrong, the console refuses a new token, records did not come, or a program
-    /// failed on events.
+    /// Probable problems of the lane although it does not fail. It is the duplicate of another lane, or its token does
+    /// not see all of the scope. A clock is wrong, or the console refuses a new token. Records did not come, or a
+    /// program failed on events.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.

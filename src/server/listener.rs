@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::network;
 
-/// Limits of a listener. A client that would exceed one takes the place of a connection without a request: the longest
-/// idle one, or else the oldest that has sent none. If all are busy, the network with the most connections loses its
-/// oldest one, so that a few addresses cannot keep all others out. A network that has as many connections as it may
-/// gets no place of others.
+/// Limits of a listener. A client that would exceed one takes the place of a connection without a request. That is the
+/// longest idle one, or else the oldest that has sent none. If all are busy, the network with the most connections
+/// loses its oldest one, so that a few addresses cannot keep all others out. A network that has as many connections as
+/// it may gets no place of others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Connections at a time.

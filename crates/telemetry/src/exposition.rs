@@ -336,7 +336,7 @@ fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
     lines.sample(&[("state", "removed")], removed);
 }
 
-/// Few pipelines have a warning.
+/// Writes the warnings of pipelines. Few pipelines have one.
 fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
     let mut line = |pipeline: &str, warning| lines.sample(&[("pipeline", pipeline), ("warning", warning)], 1_u64);
     let files = telemetry.files();

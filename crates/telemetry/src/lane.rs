@@ -512,7 +512,7 @@ impl LaneMetrics {
         rare.iter().flat_map(|rare| &rare.repairs).filter(is_open).map(|repair| repair.text.clone()).collect()
     }
 
-    /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
+    /// Sets the time up to which the lane is complete. It is the start of the last poll that reached its end and whose
     /// records are all delivered, else the watermark.
     pub fn set_complete_until(&self, time: Timestamp) {
         self.complete_until.set(Some(time));

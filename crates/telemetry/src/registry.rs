@@ -355,7 +355,7 @@ impl Telemetry {
         *self.cluster.write() = Some(view);
     }
 
-    /// `None` if the token does not expire, or the console does not report when.
+    /// Sets when the token expires. `None` if it does not expire, or the console does not report when.
     pub fn set_token_expiry(&self, pipeline: &str, expires: Option<Timestamp>) {
         self.pipelines.write().entry(pipeline.to_owned()).or_default().token.expires = expires;
     }

@@ -1,5 +1,5 @@
-//! The regular checks of a pipeline that runs: when its token expires, whether there is a new one, whether it sees the
-//! scope, and whether ledgers lack records.
+//! The regular checks of a pipeline that runs. They find out when its token expires, whether there is a new one,
+//! whether it sees the scope, and whether ledgers lack records.
 
 use std::sync::Arc;
 use std::time::Duration;

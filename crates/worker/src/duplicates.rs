@@ -1,5 +1,5 @@
-//! Finds lanes that send the same records to the same place as a lane of another pipeline, such as the lanes of a
-//! copied pipeline file.
+//! Finds lanes that send the same records to the same place as a lane of another pipeline. A copied pipeline file has
+//! such lanes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ pub struct Duplicate {
     pub shown: Option<LaneId>,
 }
 
-/// Returns the lanes that are a duplicate of another one. Both have the same console, stream and destination, and the
-/// scope of one lane is or contains the scope of the other, as far as the files say it. `pipelines` are sorted by name.
+/// Returns the lanes that are a duplicate of another one. Both have the same console, stream and destination. The scope
+/// of one lane is or contains the scope of the other, as far as the files say it. `pipelines` are sorted by name.
 /// Paused pipelines do not count. With `reads_secrets` this may block.
 pub fn find_duplicates(
     pipelines: &[Arc<Pipeline>],

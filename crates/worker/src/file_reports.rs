@@ -69,7 +69,7 @@ impl FileReports {
         self.shared.telemetry.set_source_problems(sources);
     }
 
-    /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of
+    /// Updates the status page and the metric `pipelines` for these files only. With thousands of files, an update of
     /// all for each change would be slow. `place` returns the state of a valid pipeline, and its shard.
     pub fn set_status(
         &self,

@@ -1,7 +1,7 @@
 //! The examples in `pipelines/`, and changes to them that keep their comments.
 //!
-//! All have the same layout, which a test checks: two blanks before the keys of `console` and the elements of `sinks`,
-//! four before the keys of a sink.
+//! All have the same layout, which a test checks. There are two blanks before the keys of `console` and the elements of
+//! `sinks`, and four before the keys of a sink.
 
 use crate::console::ConsoleUrl;
 use crate::record::Stream;

@@ -1,5 +1,5 @@
-//! Addresses that requests may go to. Pipeline files from other hands than the operator's must not reach what only the
-//! worker can: the metadata servers of clouds, services of its cluster, itself.
+//! Addresses that requests may go to. Pipeline files that are not the operator's must not reach what only the worker
+//! can: the metadata servers of clouds, services of its cluster, itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

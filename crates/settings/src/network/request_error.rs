@@ -1,5 +1,5 @@
-//! Explains why a request got no complete response, to the person who has to mend it: which address failed, on which
-//! way, and what to change.
+//! Explains to an operator why a request got no complete response: which address failed, on which way, and what to
+//! change.
 
 use std::borrow::Cow;
 use std::error::Error;

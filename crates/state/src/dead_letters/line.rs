@@ -216,7 +216,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/layouts/stores").join(name)
     }
 
-    /// Something in each member of a line, and each of the three forms of an event.
+    /// Returns dead letters with something in each member of a line, and with each of the three forms of an event.
     fn samples(labels: &Labels) -> [DeadLetter<'_>; 3] {
         let text = DeadLetter::sample("acme", b"a line\nand one more");
         let bytes = DeadLetter { truncated: true, ..DeadLetter::sample("acme", b"\xff\x00") };

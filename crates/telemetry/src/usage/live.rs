@@ -19,8 +19,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 const RETRY_MOST: Duration = Duration::from_secs(8 * 60);
 const RETRY_UNREADABLE_MOST: Duration = Duration::from_secs(64 * 60);
 
-/// The counts of one lane of this process since the last write: about a hundred bytes, and 150 more for each hour that
-/// is not written yet.
+/// The counts of one lane of this process since the last write. They take about a hundred bytes, and 150 more for each
+/// hour that is not written yet.
 #[derive(Debug, Default)]
 pub struct LaneUsage(Mutex<Live>);
 

@@ -428,7 +428,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 }
 
-/// Warns of secrets below `node` by their keys alone: serde reads internally tagged types as a whole, so that the types
+/// Warns of secrets below `node` by their keys alone. serde reads internally tagged types as a whole, so that the types
 /// of their values are not seen.
 pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Problem>) {
     for entry in node.entries() {

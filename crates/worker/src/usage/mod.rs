@@ -1,6 +1,6 @@
 //! Stores the counts of the worker's lanes next to their checkpoints.
 //!
-//! One task looks after all lanes: a lane has no timer, and no object of its own in memory but the counts that are not
+//! One task looks after all lanes. A lane has no timer, and no object of its own in memory but the counts that are not
 //! written yet. A write reads the stored counts and adds to them. A lane does not wait for any of this while it runs. A
 //! lane that ends has the rest of the shutdown timeout for its last write.
 

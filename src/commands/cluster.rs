@@ -59,8 +59,8 @@ impl ClusterArgs {
         self.lease.0
     }
 
-    /// Returns the settings of a worker with this state; `None` if it shares no pipelines. `once` is `run --once`.
-    /// `listening` is the address that the worker's HTTP endpoints are bound to.
+    /// Returns the settings of a worker with this state; `None` if the worker shares no pipelines. `once` is
+    /// `run --once`. `listening` is the address that the worker's HTTP endpoints are bound to.
     ///
     /// # Errors
     /// If the flags contradict each other.

@@ -197,7 +197,7 @@ impl Store {
         }
     }
 
-    /// Returns the names in lanes with checkpoints. `None` if the state cannot be read.
+    /// Returns the names of the pipelines and sinks of lanes with checkpoints. `None` if the state cannot be read.
     async fn names_of_state(&self) -> Option<Names> {
         let state = self.state.open(&self.instance, Access::Read, None).await.ok()?;
         let mut names = Names::default();
@@ -207,8 +207,10 @@ impl Store {
         Some(names)
     }
 
+    /// Checks the names of the filter.
+    ///
     /// # Errors
-    /// If the filter has a name that neither the dead letters nor the state know: it is a typing mistake.
+    /// If neither the dead letters nor the state know a name of the filter: it is a typing mistake.
     async fn check_names(&self, filter: &DeadLetterFilter, visited: &Visited) -> anyhow::Result<()> {
         // With a limit, not all of the dead letters were read.
         if visited.is_limited || visited.names.unknown(filter).is_none() {
@@ -220,8 +222,8 @@ impl Store {
         bail!("no {kind} `{name}`: it has no dead letters in {self}, and no checkpoints in {}; {instead}", self.state)
     }
 
-    /// Fails for a name that is unknown to a replay, which sends to the lanes of the files. Other names may be those of
-    /// remaining dead letters.
+    /// Fails for a name that is unknown to a replay, which sends to the lanes of the files. The remaining dead letters
+    /// may have other names.
     async fn check_names_for_replay(&self, filter: &DeadLetterFilter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
         let mut names = Names::default();
         for pipeline in files {
@@ -379,7 +381,7 @@ struct Group {
     last: Timestamp,
 }
 
-/// Returns the most frequent first.
+/// Prints the groups of dead letters, the most frequent first.
 async fn list_groups(store: &Store, filter: &DeadLetterFilter, format: Format) -> anyhow::Result<ExitCode> {
     let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
     let visited =

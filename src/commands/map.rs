@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A path with a typing mistake redacts nothing.
+/// Warns of paths that redact nothing, such as a path with a typing mistake.
 pub(super) fn warn_of_unmatched(transformer: &Transformer) {
     for path in transformer.unmatched_redactions() {
         note(format!("redact: no event had `{path}`"));
@@ -258,7 +258,7 @@ impl<W: Write> Run<W> {
     }
 }
 
-/// Another stream whose mapping knows far more of the record's fields.
+/// Returns another stream whose mapping knows far more of the record's fields.
 fn likelier(stream: Stream, record: &[u8]) -> Option<Stream> {
     let unknown = |stream| {
         let mut leaves = 0_usize;

@@ -70,7 +70,7 @@ fn must_exist(state: &StoreLocation) -> Result<(), ArgumentError> {
 /// Time for blocking calls to finish when the process ends.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// A thread for blocking calls ends after this time without one. The threads take turns: with tokio's ten seconds, one
+/// A thread for blocking calls ends after this time without one. The threads take turns. With tokio's ten seconds, one
 /// call in ten seconds for each keeps all of them, and their number only grows while many lanes write checkpoints.
 const IDLE_THREAD: Duration = Duration::from_millis(200);
 
@@ -153,7 +153,7 @@ fn definition_without(variable: Option<&str>) -> clap::Command {
     variables::assign(Cli::command(), variable)
 }
 
-/// Returns the whole program: parses the command line, runs the command, and returns the exit code.
+/// Runs the whole program: parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let matches = match definition().try_get_matches() {
         Ok(matches) => matches,
@@ -198,8 +198,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A core dump would hold the tokens of all customers. The limit of one byte, unlike zero, also holds where the system
-/// pipes core dumps to a program (core(5)).
+/// Prevents core dumps, which would hold the tokens of all customers. The limit of one byte, unlike zero, also holds
+/// where the system pipes core dumps to a program (core(5)).
 fn prevent_core_dumps() {
     let Rlimit { current, maximum } = getrlimit(Resource::Core);
     let one = Some(maximum.map_or(1, |maximum| maximum.min(1)));

@@ -79,7 +79,7 @@ pub fn note_lines(text: impl Display) {
     let _ = writeln!(stderr().lock(), "{}", visible_lines(&text.to_string()));
 }
 
-/// Without the indentation, words of others could look like a line of the program's.
+/// Returns visible words with further lines indented: otherwise foreign words could look like a line of the program.
 fn words(text: &str) -> String {
     let mut lines = text.split('\n');
     let mut out = visible(lines.next().unwrap_or_default()).into_owned();
@@ -90,7 +90,7 @@ fn words(text: &str) -> String {
     out
 }
 
-/// [`visible_lines`], but for colours.
+/// Returns visible lines as [`visible_lines`] does, but keeps colours.
 fn visible_in_colour(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -175,7 +175,7 @@ pub fn write_pretty(event: &str) -> Result<()> {
     out.flush()
 }
 
-/// Standard output for lines of JSON, with escapes if it is a terminal.
+/// Returns standard output for lines of JSON, with escapes if it is a terminal.
 pub fn json_lines() -> Box<dyn Write> {
     let out = io::BufWriter::with_capacity(1 << 16, stdout().lock());
     if stdout().is_terminal() { Box::new(JsonLines { out, line: Vec::new() }) } else { Box::new(out) }

@@ -17,8 +17,8 @@ pub struct Pretty {
 }
 
 impl Pretty {
-    /// `None` if the output is not a terminal: a program that reads it needs one event per line. `no_color` is the
-    /// value of `NO_COLOR`.
+    /// Returns the printer. `None` if the output is not a terminal: a program that reads it needs one event per line.
+    /// `no_color` is the value of `NO_COLOR`.
     pub fn for_output(is_terminal: bool, no_color: Option<&OsStr>) -> Option<Self> {
         is_terminal.then(|| Self { coloured: no_color.is_none_or(OsStr::is_empty) })
     }

@@ -58,6 +58,8 @@ pub struct Args {
     rate: RateArgs,
 }
 
+/// Runs `preview`.
+///
 /// # Errors
 /// If the file is invalid, or the console does not respond.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {

@@ -168,7 +168,7 @@ impl FileArgs {
         })
     }
 
-    /// Returns one file, without defaults.
+    /// Returns the arguments for one file, without defaults.
     pub(super) fn of_file(file: PathBuf) -> Self {
         Self { paths: vec![file.into()], pipelines: Vec::new(), options: FileOptionArgs::default() }
     }
@@ -372,7 +372,7 @@ impl DeliveryArgs {
         Ok(options)
     }
 
-    /// Returns a limit of dead letters that is none, or leaves no room for them.
+    /// Returns a warning if the limit of dead letters has no effect, or leaves no room for dead letters.
     fn without_effect(&self, location: &StoreLocation) -> Option<String> {
         let max = self.dead_letters_max.0;
         match location {

@@ -44,8 +44,10 @@ pub struct Args {
     state: StateArgs,
 }
 
+/// Runs `retry`.
+///
 /// # Errors
-/// If no worker responds, if it does not know a name, and if it does not answer the request.
+/// If no worker responds, or the worker does not know a name, or does not answer the request.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let StateArgs { state, instance } = args.state;
     match &state {

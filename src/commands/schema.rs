@@ -16,6 +16,8 @@ pub struct Args {
     kubernetes: bool,
 }
 
+/// Runs `schema`.
+///
 /// # Errors
 /// If the schema cannot be printed.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {

@@ -27,6 +27,8 @@ pub struct ManArgs {
     directory: PathBuf,
 }
 
+/// Prints the completions.
+///
 /// # Errors
 /// If the completions cannot be printed.
 pub fn completions(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
@@ -38,6 +40,8 @@ pub fn completions(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes the manual pages.
+///
 /// # Errors
 /// If the directory does not exist, or a page cannot be written.
 pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {

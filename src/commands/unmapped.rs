@@ -40,7 +40,7 @@ impl Unmapped {
         });
     }
 
-    /// Returns the tables, sorted; a sentence where there is nothing.
+    /// Returns the tables, sorted. A sentence replaces an empty table.
     pub fn text(&self, stream: Stream) -> String {
         let stream = stream.name();
         let mut parts = Vec::new();

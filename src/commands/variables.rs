@@ -73,7 +73,7 @@ pub(super) fn assign(program: clap::Command, without: Option<&str>) -> clap::Com
     })
 }
 
-/// `name` is that of the command itself, also for its subcommands.
+/// Assigns variables to flags. `name` is the command's own name, also for its subcommands.
 fn assign_to(command: clap::Command, name: &str, without: Option<&str>) -> clap::Command {
     let command = command.mut_args(|flag| with_variable(flag, name, without));
     command.mut_subcommands(|subcommand| assign_to(subcommand, name, without))
@@ -237,7 +237,7 @@ fn command_of(error: &clap::Error) -> String {
     words.take_while(is_name).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the variable without which this error would not be.
+/// Returns the variable without which this error would not occur.
 fn variable_of(error: &clap::Error) -> Option<&'static str> {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8) {
         return None;

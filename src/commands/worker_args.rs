@@ -43,6 +43,8 @@ pub struct RemoteWorker {
 }
 
 impl WorkerArgs {
+    /// Creates the client of the worker.
+    ///
     /// # Errors
     /// If a file cannot be read.
     pub fn connect(&self) -> anyhow::Result<RemoteWorker> {
@@ -76,7 +78,7 @@ impl RemoteWorker {
     /// Returns the answer to `/api/v1/lanes?QUERY`.
     ///
     /// # Errors
-    /// If no worker responds, and why.
+    /// If no worker responds. The error says why.
     pub async fn lanes(&self, query: &str) -> anyhow::Result<Status> {
         let answer = self.get(&format!("{}/api/v1/lanes?{query}", self.base)).await;
         answer.with_context(|| format!("no worker responds at {}", without_password(&self.base)))

@@ -37,7 +37,7 @@ impl Access {
         self.users.is_empty() && self.tokens.is_empty()
     }
 
-    /// True if a request from this address with this header `Authorization` may read everything.
+    /// Returns whether a request from this address with this header `Authorization` may read everything.
     ///
     /// # Errors
     /// If too many passwords from the address wait for their check.

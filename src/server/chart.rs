@@ -12,7 +12,7 @@ const HEIGHT: f32 = 150.0;
 /// Room for the labels at the top and at the bottom.
 const MARGIN: f32 = 22.0;
 
-/// Returns the course of one value over the points that have it. `format` writes a value with its unit.
+/// Returns the chart of one value over the points that have it. `format` writes a value with its unit.
 pub(super) fn chart(
     title: &str,
     points: &[HistoryPoint],
@@ -68,7 +68,7 @@ pub(super) fn chart(
     }
 }
 
-/// Hour and minute.
+/// Returns hour and minute.
 fn clock(seconds: i64) -> String {
     let time = Timestamp::from_micros(seconds.saturating_mul(1_000_000)).to_string();
     time.get(11..16).unwrap_or_default().to_owned()

@@ -46,7 +46,7 @@ pub(super) struct Turn {
     address: IpAddr,
 }
 
-/// Returns the part of an address that one client cannot change at will: of IPv6 the network.
+/// Returns the part of an address that one client cannot change at will: of IPv6, the network.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

@@ -89,7 +89,7 @@ pub struct HistoryPoint {
 }
 
 impl PipelineDetails {
-    /// `None` if this worker knows no such pipeline.
+    /// Returns the details of a pipeline. `None` if this worker knows no such pipeline.
     pub(super) fn of(telemetry: &Telemetry, worker: &WorkerView, pipeline: &str, now: Timestamp) -> Option<Self> {
         let mut snapshot = telemetry.snapshot();
         snapshot.lanes.retain(|lane| lane.metrics.pipeline == pipeline);

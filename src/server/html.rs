@@ -22,8 +22,8 @@ const GREEN_DOT: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000
 const RED_DOT: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' \
                        cy='4' r='3' fill='%23cf222e'/%3E%3C/svg%3E";
 
-/// Forbids the browser to run scripts, to load anything but the style and the icon of the page itself, to send a form
-/// elsewhere, and to show the page in a frame.
+/// Forbids the browser to run scripts, and to load anything but the style and the icon of the page itself. It also
+/// forbids to send a form elsewhere, and to show the page in a frame.
 pub(super) static CONTENT_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = STANDARD.encode(Sha256::digest(STYLE));
     let policy = format!(
@@ -84,7 +84,7 @@ pub(super) fn table(caption: &str, columns: &[&str], rows: &Markup) -> Markup {
     }
 }
 
-/// Returns the class of a state's text.
+/// Returns the CSS class of a state's text.
 pub(super) fn state_class(state: &str, up: bool) -> &'static str {
     match state {
         "starting" | "renamed" | "done" => "soft",
@@ -110,7 +110,7 @@ pub(super) fn lane_state(lane: &LaneRow, now: Timestamp) -> Markup {
 }
 
 /// Returns a second row with the error of a lane, how long it has lasted, and when the lane tried last and tries next.
-/// `count` lanes have it.
+/// `count` lanes have the error.
 pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Timestamp) -> Markup {
     let tried = lane.last_error.as_ref().filter(|last| lane.error.as_ref() == Some(&last.text));
     let next = lane.next_attempt.as_deref();
@@ -139,7 +139,7 @@ pub(super) fn error_row(lane: &LaneRow, count: usize, columns: usize, now: Times
     }
 }
 
-/// Returns the time since then, with the full time as tooltip.
+/// Returns the time that has passed since `since`, with the full time as tooltip.
 pub(super) fn elapsed(since: Option<&str>, now: Timestamp) -> Markup {
     let time = since.and_then(|since| Timestamp::parse(since).ok());
     let (Some(since), Some(time)) = (since, time) else { return html! { "an unknown time" } };
@@ -168,7 +168,8 @@ pub(super) fn cut_before_command(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// Returns the day of an RFC 3339 time, or a word instead of a time. Within a day, how long it is until then, or was.
+/// Returns the day of an RFC 3339 time, or a word instead of a time. Within a day of `now`, returns the time until
+/// then, or since then.
 pub(super) fn day(text: &str, now: Timestamp) -> Markup {
     let is_near = |time: Timestamp| time.since(now).max(now.since(time)) < DAY;
     if Timestamp::parse(text).is_ok_and(is_near) {

@@ -169,7 +169,7 @@ const RENAMED: &str = "renamed";
 /// Flag of the command that an error may end with, before the lane's name.
 pub(super) const ACCEPT_REFUSALS: &str = "--accept-refusals ";
 
-/// Returns a lane's error as that of several lanes: a command at its end names no lane.
+/// Returns a lane's error as an error of several lanes: a command at its end names no lane.
 pub fn of_several(error: &str) -> Cow<'_, str> {
     match error.rsplit_once(ACCEPT_REFUSALS) {
         Some((text, _)) => format!("{text}{ACCEPT_REFUSALS}PIPELINE/STREAM/SINK").into(),
@@ -177,8 +177,8 @@ pub fn of_several(error: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the part of an error that is equal in the errors of lanes with one cause. It has no numbers, such as that of
-/// refused events. Digits in a name stay.
+/// Returns the part of an error that is equal in the errors of lanes with one cause. It has no numbers, such as the
+/// number of refused events. Digits in a name stay.
 pub fn cause_of(error: &str) -> String {
     let is_number = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     of_several(error).split(' ').filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ")
@@ -206,9 +206,9 @@ pub struct LaneRow {
     pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
-    /// Probable problems of the lane although it does not fail: it is the duplicate of another one, its token does not
-    /// see all of the scope, a clock is wrong, the console refuses a new token, records did not come, or a program
-    /// failed on events.
+    /// Probable problems of the lane although it does not fail. It is the duplicate of another lane, or its token does
+    /// not see all of the scope. A clock is wrong, or the console refuses a new token. Records did not come, or a
+    /// program failed on events.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.
@@ -467,13 +467,13 @@ fn expiry(time: Timestamp) -> String {
     if time.is_never() { "never".to_owned() } else { time.to_string() }
 }
 
-/// Returns the dead letters that the pages show and sort by: those that are stored, or those of this process where the
-/// store's number is not known. [`LaneRow::shown_dead_letters`] is the same of an answer.
+/// Returns the number of dead letters that the pages show and sort by: stored ones, or this process's if the store's
+/// number is unknown. [`LaneRow::shown_dead_letters`] does the same for an answer.
 pub(super) fn shown_dead_letters(metrics: &LaneMetrics) -> u64 {
     metrics.dead_letters_stored().unwrap_or_else(|| metrics.send.dead_letters.load(Relaxed))
 }
 
-/// Returns a number of events, which may be larger if counts were lost.
+/// Returns a number of events, marked if it may be larger since counts were lost.
 pub(super) fn at_least((events, has_gap): (Option<u64>, bool)) -> String {
     let least = if has_gap { "≥ " } else { "" };
     events.map_or("–".to_owned(), |events| format!("{least}{events}"))
@@ -484,7 +484,7 @@ impl LaneRow {
         self.dead_letters_stored.unwrap_or(self.dead_letters)
     }
 
-    /// Returns the events of today and yesterday for a table cell.
+    /// Returns the numbers of events of today and yesterday for table cells.
     pub fn describe_days(&self) -> [String; 2] {
         [(self.events_today, self.today_has_gap), (self.events_yesterday, self.yesterday_has_gap)].map(at_least)
     }
@@ -495,7 +495,7 @@ impl LaneRow {
         Some(if count > 1 { command.replacen(&self.name(), &self.pipeline, 1) } else { command.clone() })
     }
 
-    /// `PIPELINE/STREAM/SINK`.
+    /// Returns `PIPELINE/STREAM/SINK`.
     pub fn name(&self) -> String {
         format!("{}/{}/{}", self.pipeline, self.stream, self.sink)
     }

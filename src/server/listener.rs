@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::network;
 
-/// Limits of a listener. A client that would exceed one takes the place of a connection without a request: the one
-/// that has been idle for the longest time, or else the oldest that has sent none. If all are busy, the network with
-/// the most connections loses its oldest one, so that a few addresses cannot keep everybody else out. A network that
-/// has as many connections as it may gets no place of others.
+/// Limits of a listener. A client that would exceed one takes the place of a connection without a request. That is the
+/// longest idle one, or else the oldest that has sent none. If all are busy, the network with the most connections
+/// loses its oldest one, so that a few addresses cannot keep all others out. A network that has as many connections as
+/// it may gets no place of others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Connections at a time.
@@ -141,7 +141,7 @@ async fn connection(
     watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await
 }
 
-/// One connection, for the fuzzing.
+/// Serves one connection, for the fuzzing.
 #[cfg(test)]
 pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     // The connection ends when this is dropped.
@@ -216,7 +216,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes when it has written all it has of the response.
+    /// Notes that the response is sent: hyper flushes when it has written all it has of the response.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if flushed.is_ready() {
@@ -273,8 +273,8 @@ impl Connections {
         self.by_number.values().filter(|other| other.network == network).count()
     }
 
-    /// Returns the number of the connection that gives way to a new one of `network`. `is_crowded`: the network has too
-    /// many.
+    /// Returns the number of the connection that gives way to a new one of `network`. `is_crowded` is true if the
+    /// network has too many connections.
     fn victim(&self, network: IpAddr, is_crowded: bool) -> Option<u64> {
         let all = || self.by_number.iter().filter(|(_, other)| other.network == network || !is_crowded);
         let idle = all().filter_map(|(number, other)| match other.stage {
@@ -293,7 +293,7 @@ impl Connections {
 }
 
 impl Open {
-    /// `None` if there are too many.
+    /// Returns the place of a new connection. `None` if there are too many.
     fn enter(self: &Arc<Self>, address: IpAddr, limits: Limits) -> Option<Place> {
         let network = network(address);
         let mut connections = self.0.lock();
@@ -326,7 +326,7 @@ impl Place {
         }
     }
 
-    /// All that was to be sent is sent.
+    /// Notes that the whole response is sent.
     fn sent(&self) {
         let mut connections = self.open.0.lock();
         let now = connections.number();
@@ -430,7 +430,7 @@ mod tests {
         }
     }
 
-    /// Busy clients of one address, of which each has its request being answered.
+    /// Returns busy clients of one address, each with a request that is being answered.
     async fn busy(address: std::net::SocketAddr, count: usize) -> Vec<TcpStream> {
         let mut held = Vec::new();
         for _ in 0..count {

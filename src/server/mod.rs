@@ -95,13 +95,13 @@ impl Server {
         Ok(Self { probes: Some(TcpListener::bind(listen).await?), ..self })
     }
 
-    /// TLS and authentication.
+    /// Sets TLS and authentication.
     #[must_use]
     pub fn with_web_config(self, web: WebConfig) -> Self {
         Self { web: Arc::new(web), ..self }
     }
 
-    /// What the pages show of the worker. It may be set later.
+    /// Returns what the pages show of the worker. It may be set later.
     pub fn worker(&self) -> Arc<WorkerView> {
         self.worker.clone()
     }
@@ -204,8 +204,8 @@ const CONCURRENT_VIEWS: usize = 4;
 /// A client that tries passwords must not fill the log.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Returns the kubelet has no credentials, and cannot present a certificate. A connection is for one probe, so that
-/// none holds a place until the next one.
+/// Returns the routes of the probes. The kubelet has no credentials, and cannot present a certificate. A connection is
+/// for one probe, so that none holds a place until the next one.
 fn probes(app: Arc<App>) -> Router {
     let close = |mut response: Response| {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -236,10 +236,10 @@ fn finish(router: Router) -> Router {
     router.layer(map_response(restrict_content)).layer(compression)
 }
 
-/// Refuses requests under another name than those of this machine, if only this machine reaches the pages. A page from
-/// elsewhere can have its own name lead to this machine, and so read these pages (DNS rebinding). The browser sends
-/// that name, and has no credentials for it if credentials are required. If other machines reach the address too, its
-/// names are not known here.
+/// Refuses requests under another name than this machine's names, if only this machine reaches the pages. A foreign
+/// page can have its own name lead to this machine, and so read these pages (DNS rebinding). The browser sends that
+/// name, and has no credentials for it if credentials are required. If other machines reach the address too, its names
+/// are not known here.
 async fn refuse_other_names(State(app): AppState, request: Request, next: Next) -> Response {
     let web = app.web.current();
     let is_protected = web.tls.is_some() || !web.access.is_open();
@@ -251,7 +251,7 @@ async fn refuse_other_names(State(app): AppState, request: Request, next: Next) 
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
-/// True for names of this machine that no DNS server can give to another machine.
+/// Returns whether this is a name of this machine that no DNS server can give to another machine.
 fn is_own_name(host: &HeaderValue) -> bool {
     let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
     let name = host.host().trim_start_matches('[').trim_end_matches(']');

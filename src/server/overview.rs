@@ -13,7 +13,7 @@ use crate::record::Timestamp;
 use crate::telemetry::{LaneView, TelemetrySnapshot};
 use crate::worker::CommandFlags;
 
-/// Number of errors that are listed, those of the most lanes first.
+/// Number of errors that are listed. The errors of the most lanes come first.
 const MAX_ERRORS: usize = 20;
 /// Number of pipelines that are named for each error.
 const MAX_NAMES: usize = 5;
@@ -146,13 +146,13 @@ impl PipelineRow {
     }
 }
 
-/// `None` if none is known.
+/// Returns the sum of the known numbers. `None` if none is known.
 fn sum_of_known(numbers: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     numbers.flatten().reduce(u64::saturating_add)
 }
 
-/// Returns the number of pipelines among these lanes, which are in the order of their names, and the pipelines on the
-/// page that the query asks for.
+/// Returns the number of pipelines among these lanes, and the pipelines on the page that the query asks for. The lanes
+/// are in the order of their names.
 pub(super) fn pipelines(
     lanes: &[(Facts<'_>, &LaneView)],
     query: &LaneQuery,

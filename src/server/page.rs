@@ -299,7 +299,7 @@ fn column(title: &str, sort: Option<Sort>, query: &LaneQuery) -> Markup {
     html! { th scope="col" aria-sort=[order] { a href={ (link) "#pipelines" } { (title) } (mark) } }
 }
 
-/// Returns the filter. It works without scripts: the browser sends the fields as the query of a link.
+/// Returns the form of the filter. It works without scripts: the browser sends the fields as the query of a link.
 fn form(query: &LaneQuery) -> Markup {
     let states = [
         ("", "all"),

@@ -170,7 +170,7 @@ struct Cause<'a> {
     streams: Vec<&'a str>,
 }
 
-/// Returns the one with the newest error first.
+/// Groups errors by cause. `errors` and the result begin with the newest.
 fn causes(errors: &[Incident]) -> Vec<Cause<'_>> {
     let mut causes: Vec<(String, Cause<'_>)> = Vec::new();
     for error in errors {
@@ -191,7 +191,7 @@ fn causes(errors: &[Incident]) -> Vec<Cause<'_>> {
     causes.into_iter().map(|(_, cause)| cause).collect()
 }
 
-/// Text in which commands stand between back quotes.
+/// Returns the markup of a text whose commands are between back quotes.
 fn code(text: &str) -> Markup {
     html! {
         @for (index, part) in text.split('`').enumerate() {
@@ -200,7 +200,7 @@ fn code(text: &str) -> Markup {
     }
 }
 
-/// Returns the most urgent lanes first.
+/// Returns the table of the lanes, the most urgent first.
 fn lanes(lanes: &[LaneRow], now: Timestamp) -> Markup {
     let mut sorted: Vec<&LaneRow> = lanes.iter().collect();
     sorted.sort_by_key(|lane| Reverse(lane.urgency()));

@@ -102,7 +102,8 @@ impl Sort {
         }
     }
 
-    /// Most want to see the largest first; of times, the earliest.
+    /// Returns whether a list begins with the largest, as most operators want. Of times, a list begins with the
+    /// earliest.
     pub const fn is_descending(self) -> bool {
         matches!(self, Self::State | Self::Lag | Self::Rate | Self::DeadLetters)
     }
@@ -117,6 +118,8 @@ pub(super) struct QueryError {
 }
 
 impl Parameters {
+    /// Parses the parameters.
+    ///
     /// # Errors
     /// If a value means nothing.
     pub fn parse(self) -> Result<LaneQuery, QueryError> {
@@ -325,7 +328,7 @@ impl<'a> Facts<'a> {
         Some(self.last_success).filter(|micros| *micros != i64::MIN).map(Timestamp::from_micros)
     }
 
-    /// Returns the more urgent is the greater; of equal ones, that with the larger lag.
+    /// Compares by urgency: the more urgent is the greater. Of equal ones, the one with the larger lag is the greater.
     pub fn by_urgency(&self, other: &Self) -> Ordering {
         self.urgency().cmp(&other.urgency()).then(self.lag.total_cmp(&other.lag))
     }

@@ -703,7 +703,7 @@ pub(crate) struct Fuzzed {
 }
 
 impl Fuzzed {
-    /// With one lane, whose pages ask for `token`.
+    /// Creates an application with one lane, whose pages ask for `token`.
     pub fn new(token: Option<&str>) -> Self {
         Self::with(token, false)
     }

@@ -70,8 +70,8 @@ struct TlsSettings {
     min_version: Version,
 }
 
-/// The values of Prometheus, which are those of Go. The values for certificates that nobody verifies are left out: they
-/// are of no use.
+/// The values of Prometheus, which are Go's. The values for certificates that are not verified are left out: they are
+/// of no use.
 #[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
 enum ClientAuth {
     #[default]
@@ -125,19 +125,21 @@ pub struct PeerClient {
 }
 
 impl PeerClient {
-    /// Returns a client from outside, with a bearer token.
+    /// Creates the client of a command, with a bearer token.
     pub fn new(client: reqwest::Client, token: Option<&SecretString>) -> Self {
         let token = token.and_then(|token| bearer(token.expose_secret()));
         Self { client, scheme: "http", token, proxies: Proxies::Environment }
     }
 
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         self.scheme
     }
 
+    /// Sends a request.
+    ///
     /// # Errors
-    /// Those of the client.
+    /// The errors of the client.
     pub async fn get(&self, url: &str, timeout: Duration) -> Result<reqwest::Response, reqwest::Error> {
         let mut request = self.client.get(url).timeout(timeout);
         if let Some(token) = &self.token {
@@ -151,7 +153,7 @@ impl PeerClient {
         describe_request_error(error, &RequestWay { proxies: self.proxies, timeout }).what
     }
 
-    /// Returns a page of another worker.
+    /// Requests a page of another worker.
     pub(super) async fn ask(&self, address: &str, path: &str) -> Result<reqwest::Response, reqwest::Error> {
         self.get(&format!("{}://{address}{path}", self.scheme), PEER_TIMEOUT).await
     }
@@ -225,7 +227,7 @@ impl Loaded {
     }
 }
 
-/// Without TLS, so it needs no root certificates.
+/// Creates a client without TLS, which needs no root certificates.
 fn plain_client() -> Result<reqwest::Client, ClientError> {
     peer_client_builder().tls_certs_only([]).build().map_err(|error| ClientError::Build(error.to_string()))
 }
@@ -260,7 +262,8 @@ fn tls_files(tls: TlsSettings, peers: Option<Peers>, directory: &Path) -> Result
     })
 }
 
-/// Returns the reason never shows the text: it may be the password itself.
+/// Checks that a text is a bcrypt hash of an acceptable cost. The error never shows the text: it may be the password
+/// itself.
 fn check_hash(text: &str) -> Result<(), String> {
     let parts = bcrypt::HashParts::from_str(text)
         .map_err(|_| "its value is not a bcrypt hash ($2b$…), such as `htpasswd -nBC 10 USER` prints".to_owned())?;
@@ -277,7 +280,7 @@ fn token_hash(text: &str) -> Result<TokenHash, String> {
     Ok(hash)
 }
 
-/// `None` cannot happen: the secret holds no control characters.
+/// Returns the header `Authorization`. `None` cannot happen: the secret holds no control characters.
 fn bearer(token: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
     value.set_sensitive(true);

@@ -44,7 +44,7 @@ pub fn open(sealed: &[u8], place: &str) -> Result<Vec<u8>, StateError> {
 mod tests {
     use super::*;
 
-    /// The envelopes are those of files and Kubernetes. A new version of the envelope needs a golden file of its own.
+    /// Files and Kubernetes have these envelopes. A new version of the envelope needs a golden file of its own.
     #[test]
     fn each_envelope_is_read_and_the_newest_one_is_written() {
         let payload = include_bytes!("../../../tests/data/layouts/5/checkpoint");

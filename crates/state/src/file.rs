@@ -291,7 +291,7 @@ fn list(root: &Path) -> Result<Vec<CheckpointKey>, StateError> {
         return Ok(keys);
     }
     for (pipeline, directory) in entries(root)? {
-        // Another program's file, such as that of a file manager, is no pipeline.
+        // Another program's file, such as a file manager's, is no pipeline.
         if !directory.is_dir() {
             continue;
         }

@@ -76,7 +76,7 @@ impl KafkaStore {
                 }
                 saved => return saved,
             }
-            // If this process wrote the last record, nobody else wrote meanwhile, and `update` is newer.
+            // If this process wrote the last record, no other process wrote meanwhile, and `update` is newer.
             let (opened, _) = self.open(key).await?;
             let is_other = opened.sequence() != lane.sequence();
             if let Some(owner) = opened.writer.clone().filter(|writer| is_other && *writer != *PROCESS_NAME) {

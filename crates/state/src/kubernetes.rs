@@ -382,7 +382,7 @@ mod tests {
         (StatusCode::NOT_FOUND, Json(json!({ "kind": "Status", "code": 404, "reason": "NotFound" })))
     }
 
-    /// The objects of an earlier release: the checkpoint of one lane is whole, that of the other one is in chunks.
+    /// The objects of an earlier release: the checkpoint of one lane is whole, the other lane's is in chunks.
     #[tokio::test]
     async fn golden_objects_are_read_and_a_whole_one_is_written_alike() {
         let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/layouts");

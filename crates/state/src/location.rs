@@ -125,7 +125,7 @@ impl StoreLocation {
     /// Removes the area that [`Self::open`] opened as `store`.
     ///
     /// # Errors
-    /// When something of it cannot be removed.
+    /// If a part of the area cannot be removed.
     pub async fn remove_area(&self, area: &Path, store: &dyn Store) -> Result<(), StateError> {
         for lane in store.list_all().await? {
             store.delete(&lane).await?;

@@ -23,8 +23,8 @@ pub struct ComparedClocks {
 }
 
 impl ComparedClocks {
-    /// Sets how many seconds the console's clock is ahead of ours, if polls end at the earlier time for that reason. 0
-    /// if the clocks agree.
+    /// Sets how many seconds the console's clock is ahead of ours, if polls end at the earlier time for that reason.
+    /// The number is 0 if the clocks agree.
     pub fn set_console_ahead(&self, seconds: i64) {
         let seconds = seconds.clamp(i32::MIN.into(), i32::MAX.into());
         self.ahead.store(i32::try_from(seconds).unwrap_or_default(), Ordering::Relaxed);

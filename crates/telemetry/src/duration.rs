@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct HumanDuration(pub Duration);
 
 impl HumanDuration {
-    /// Returns a duration from a number of seconds that may come from another worker.
+    /// Returns a duration from a number of seconds that may come from another worker. An invalid number becomes 0.
     pub fn of_seconds(seconds: f64) -> Self {
         Self(Duration::try_from_secs_f64(seconds).unwrap_or_default())
     }

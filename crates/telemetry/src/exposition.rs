@@ -187,7 +187,7 @@ impl Iterator for Chunks {
 }
 
 impl Samples {
-    /// Writes the samples after those that are `written`, until the chunk is full. True if none is left.
+    /// Writes the samples after those that are `written`, until the chunk is full. Returns true if none is left.
     fn write(&self, scrape: &Scrape, written: &mut Written, lines: &mut Lines) -> bool {
         let Scrape { telemetry, lanes, now } = scrape;
         match self {
@@ -336,7 +336,7 @@ fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
     lines.sample(&[("state", "removed")], removed);
 }
 
-/// Few pipelines have a warning.
+/// Writes the warnings of pipelines. Few pipelines have one.
 fn pipeline_warnings(telemetry: &Telemetry, lines: &mut Lines) {
     let mut line = |pipeline: &str, warning| lines.sample(&[("pipeline", pipeline), ("warning", warning)], 1_u64);
     let files = telemetry.files();

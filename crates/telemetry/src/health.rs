@@ -17,7 +17,7 @@ pub enum HealthPart {
 }
 
 impl HealthPart {
-    /// `/livez` fails if the part made no progress for this time.
+    /// Returns the time without progress of the part after which `/livez` fails.
     fn patience(self) -> Duration {
         match self {
             Self::Runtime => Duration::from_secs(30),
@@ -54,7 +54,8 @@ impl Default for ProcessHealth {
 }
 
 impl ProcessHealth {
-    /// Alive, but not ready until the pipeline files are read and the state store is reached.
+    /// Creates the health of a process that is alive. It is ready when the pipeline files are read and the state store
+    /// is reached.
     pub fn new() -> Self {
         Self {
             files_read: AtomicBool::new(false),
@@ -65,7 +66,7 @@ impl ProcessHealth {
         }
     }
 
-    /// The pipeline files have been read, valid or not. True for the first time.
+    /// Notes that the pipeline files have been read, valid or not. Returns true for the first time.
     pub fn set_files_read(&self) -> bool {
         !self.files_read.swap(true, Ordering::Relaxed)
     }
@@ -86,7 +87,7 @@ impl ProcessHealth {
         *self.api_server.lock() = reached;
     }
 
-    /// The part makes progress. From the first time on, it has to do so again and again.
+    /// Notes that the part makes progress. From the first time on, the part has to do so again and again.
     pub fn heartbeat(&self, part: HealthPart) {
         let mut heartbeats = self.heartbeats.lock();
         heartbeats.retain(|(known, _)| *known != part);

@@ -78,7 +78,7 @@ impl History {
         });
     }
 
-    /// Returns the oldest sample first.
+    /// Returns the samples, the oldest first.
     pub(super) fn samples(&self) -> Vec<HistorySample> {
         let end = Timestamp::from_micros(self.last.saturating_mul(Self::STEP.as_micros() as i64));
         let count = self.samples.len();

@@ -38,7 +38,7 @@ impl LabelCount {
 }
 
 impl CountedLabels {
-    /// Returns a name that is given twice counts once.
+    /// Selects the labels to count. A name that is given twice counts once.
     pub fn new(mut names: Vec<String>) -> Self {
         names.sort_unstable();
         names.dedup();
@@ -65,7 +65,7 @@ impl CountedLabels {
 }
 
 impl LabelCounts {
-    /// The caller runs within the lane's span.
+    /// Adds to the counts of a value. The caller runs within the lane's span.
     pub fn add(&mut self, labels: &CountedLabels, name: &str, value: &str, count: LabelCount) {
         let counts = &mut self.0;
         let key = (name.to_owned(), value.to_owned());

@@ -63,7 +63,7 @@ impl SkipReason {
     }
 }
 
-/// Skipped records for a table cell: the total, and the reasons if it is not zero, as in
+/// Returns the skipped records for a table cell: the total, and the reasons if it is not zero. An example is
 /// `57 (50 already delivered, 7 filtered)`. `counts` are labels with their counts.
 pub fn describe_skipped<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> String {
     let counts: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
@@ -136,7 +136,7 @@ impl LaneWarnings {
 /// The counts of the pull stage.
 #[derive(Debug, Default)]
 pub struct PullCounts {
-    /// Records that the console has returned, those that were skipped included.
+    /// Records that the console has returned, skipped records included.
     pub records: AtomicU64,
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: AtomicU64,
@@ -161,7 +161,7 @@ pub struct SendCounts {
     pub delivered: AtomicU64,
     /// Bytes as they were sent.
     pub bytes: AtomicU64,
-    /// Bytes as the destination counts those that it takes in.
+    /// Bytes of accepted events as the destination counts them.
     pub event_bytes: AtomicU64,
     pub dead_letters: AtomicU64,
     /// Requests to the sink.
@@ -294,7 +294,7 @@ struct RepairText {
 }
 
 impl LaneMetrics {
-    /// Returns all counters are zero, the state is `Starting`.
+    /// Creates the metrics of a lane: all counters are zero, and the state is `Starting`.
     pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
         let mut labels = String::new();
         for (name, text) in [("pipeline", pipeline), ("stream", stream.name()), ("sink", sink)] {
@@ -341,7 +341,7 @@ impl LaneMetrics {
         self.sink_latency.requests(now).mean()
     }
 
-    /// Returns the command that makes the lane's next attempt now, if the lane fails and waits long for that.
+    /// Returns the command that starts the lane's next attempt now, if the lane fails and waits long for that attempt.
     pub fn retry_command_while_waiting(&self, now: Timestamp) -> Option<String> {
         let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
         let waits = !self.state().is_up() && self.next_attempt().is_some_and(is_long);
@@ -358,8 +358,8 @@ impl LaneMetrics {
         &self.labels
     }
 
-    /// New counters for the same lane that share the requests to the console. Verification uses them: its requests
-    /// count as the lane's, the records in its responses do not.
+    /// Creates new counters for the same lane that share the requests to the console. Verification uses them: its
+    /// requests count as the lane's, the records in its responses do not.
     pub fn sharing_console_requests(&self) -> Self {
         let pull = PullCounts { requests: self.pull.requests.clone(), ..PullCounts::default() };
         Self { pull, ..Self::new(&self.pipeline, self.stream, &self.sink) }
@@ -369,12 +369,12 @@ impl LaneMetrics {
         self.skipped[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Returns the sum over all reasons.
+    /// Returns the number of skipped records, the sum over all reasons.
     pub fn skipped_total(&self) -> u64 {
         self.skipped_by_reason().map(|(_, count)| count).sum()
     }
 
-    /// Returns the label of each reason and its count.
+    /// Returns the label of each reason and its number of skipped records.
     pub fn skipped_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
         SkipReason::ALL.into_iter().map(|reason| (reason.label(), self.skipped(reason)))
     }
@@ -410,12 +410,12 @@ impl LaneMetrics {
         self.rare.lock().get_or_insert_default().sink_warnings.add(reason, text, now)
     }
 
-    /// Batches that the sink accepted with a warning, by reason.
+    /// Returns the number of batches that the sink accepted with a warning, by reason.
     pub fn sink_warnings(&self) -> BTreeMap<&'static str, u64> {
         self.rare.lock().as_ref().map(|rare| rare.sink_warnings.counts().collect()).unwrap_or_default()
     }
 
-    /// Returns the time and the text of the last one.
+    /// Returns the time and the text of the sink's last warning.
     pub fn last_sink_warning(&self) -> Option<(Timestamp, String)> {
         self.rare.lock().as_ref()?.sink_warnings.last()
     }
@@ -443,8 +443,7 @@ impl LaneMetrics {
         self.rare.lock().get_or_insert_default().label_counts.add(labels, name, value, count);
     }
 
-    /// Forgets the counts by label. The counts of a lane that has ended would keep those of other lanes from being
-    /// counted.
+    /// Forgets the counts by label. Otherwise the counts of a lane that has ended would take the room of other lanes.
     pub(super) fn forget_label_counts(&self, labels: &CountedLabels) {
         if let Some(rare) = self.rare.lock().as_mut() {
             rare.label_counts.clear(labels);
@@ -465,7 +464,7 @@ impl LaneMetrics {
         Some((rare.remap_failed_at, rare.remap_error.clone()))
     }
 
-    /// The event of a record of this time was forwarded as it was mapped: the user's program failed on it.
+    /// Notes that the event of a record of this time was forwarded as it was mapped: the user's program failed on it.
     pub fn forwarded_unchanged(&self, record: Timestamp) {
         let mut rare = self.rare.lock();
         let known = &mut rare.get_or_insert_default().unchanged_records;
@@ -491,9 +490,9 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map(|rare| rare.warnings.clone()).unwrap_or_default()
     }
 
-    /// Records up to `until` did not come, and do not come by themselves. `text` says why, with the command that
-    /// delivers them; it is shown until this process ends, or until the lane has compared that time with the console.
-    /// `until` is `None` if it does not compare it.
+    /// Adds a warning: records up to `until` did not come, and do not come by themselves. `text` says why, with the
+    /// command that delivers them. It is shown until this process ends, or until the lane has compared that time with
+    /// the console. `until` is `None` if the lane does not compare it.
     pub fn add_repair(&self, text: String, until: Option<Timestamp>) {
         let mut rare = self.rare.lock();
         let repairs = &mut rare.get_or_insert_default().repairs;
@@ -513,7 +512,7 @@ impl LaneMetrics {
         rare.iter().flat_map(|rare| &rare.repairs).filter(is_open).map(|repair| repair.text.clone()).collect()
     }
 
-    /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
+    /// Sets the time up to which the lane is complete. It is the start of the last poll that reached its end and whose
     /// records are all delivered, else the watermark.
     pub fn set_complete_until(&self, time: Timestamp) {
         self.complete_until.set(Some(time));
@@ -535,12 +534,12 @@ impl LaneMetrics {
         self.opened_from.get()
     }
 
-    /// Records were settled before this process opened the lane for the first time.
+    /// Returns whether records were settled before this process opened the lane for the first time.
     pub fn had_settled(&self) -> bool {
         self.had_settled.get().copied().unwrap_or_default()
     }
 
-    /// The time of the newest record that the console has shown in a complete poll.
+    /// Sets the time of the newest record that the console has shown in a complete poll.
     pub fn set_newest_record(&self, time: Option<Timestamp>) {
         self.newest_record.set(time);
     }
@@ -550,7 +549,7 @@ impl LaneMetrics {
         self.newest_record.get()
     }
 
-    /// A complete poll has shown this, or the lane begins, or begins again.
+    /// Sets what a complete poll has shown, or that the lane begins, or begins again.
     pub fn set_silence(&self, silence: Silence) {
         *self.silence.lock() = silence;
     }
@@ -559,7 +558,7 @@ impl LaneMetrics {
         *self.silence.lock()
     }
 
-    /// The snapshot identified by `time` is complete and has `records` records.
+    /// Notes that the snapshot identified by `time` is complete and has `records` records.
     pub fn set_snapshot(&self, time: Timestamp, records: u64) {
         *self.snapshot.lock() = Some(Box::new((time, records)));
     }
@@ -569,18 +568,18 @@ impl LaneMetrics {
         self.snapshot.lock().as_deref().copied()
     }
 
-    /// Returns the previous result.
+    /// Sets the result of a comparison, and returns the previous one.
     pub fn set_verification(&self, verification: Verification) -> Option<Verification> {
         self.verification.lock().replace(Box::new(verification)).map(|previous| *previous)
     }
 
-    /// `None` before the first comparison.
+    /// Returns the last comparison; `None` before the first one.
     pub fn verification(&self) -> Option<Verification> {
         self.verification.lock().as_deref().copied()
     }
 
-    /// `lag_seconds` at `now`; `None` before the first checkpoint, and before the end of a first pass that begins in
-    /// 1970. It is computed on demand, since a stored value would not grow while a lane is stalled.
+    /// Returns `lag_seconds` at `now`; `None` before the first checkpoint, and before the end of a first pass that
+    /// begins in 1970. The lag is computed on demand, since a stored value would not grow while a lane is stalled.
     pub fn lag(&self, now: Timestamp) -> Option<Duration> {
         self.lag_since().map(|time| now.since(time))
     }
@@ -590,7 +589,7 @@ impl LaneMetrics {
         self.complete_until().filter(|time| time.micros() > 0)
     }
 
-    /// A poll or a delivery ended without an error at `now`.
+    /// Notes that a poll or a delivery ended without an error at `now`.
     pub fn succeeded(&self, now: Timestamp) {
         self.last_success.set(Some(now));
     }
@@ -622,12 +621,12 @@ impl LaneMetrics {
         self.history.lock().take_reminder(now, every)
     }
 
-    /// The lane tried again at `now`, and got the error that it had before.
+    /// Notes that the lane tried again at `now`, and got the same error as before.
     pub fn failed_again(&self, now: Timestamp) {
         self.history.lock().failed_again(now);
     }
 
-    /// Returns the lane waits for its turn within the request limit that `lanes` lanes share, until the guard is
+    /// Notes that the lane waits for its turn within the request limit that `lanes` lanes share, until the guard is
     /// dropped.
     pub fn begin_limit_wait(&self, now: Timestamp, lanes: Arc<AtomicUsize>) -> LimitWaitGuard<'_> {
         *self.limit_wait.lock() = Some(Box::new(LimitWait { since: now, lanes }));

@@ -22,7 +22,7 @@ impl LaneMetrics {
         }
     }
 
-    /// One event of another kind; its `reason` is empty where the kind says it all.
+    /// Reports one event of another kind. Its `reason` is empty if the kind says it all.
     pub(super) fn tell(&self, kind: NoticeKind, now: Timestamp, reason: &str, record_id: &str) {
         if let Some(notice) = self.notices.add(kind, now, 1, reason, record_id) {
             log(kind, &notice, String::new);

@@ -1,10 +1,9 @@
 //! Metrics, health and logs of the process.
 //!
 //! Each lane counts into its own [`LaneMetrics`]. [`Telemetry`] knows all lanes of the process and formats their
-//! counters only when they are scraped. So an idle lane costs a few hundred bytes and no series in a registry, and a
-//! scrape of ten thousand lanes keeps only one chunk of its text in memory. Metrics of the whole process
-//! ([`ProcessMetrics`]) use the `prometheus` crate's registry. Every metric's name, type and help text is in
-//! `metrics.rs`.
+//! counters only when they are scraped. So an idle lane costs a few hundred bytes and no series in a registry. A scrape
+//! of ten thousand lanes keeps only one chunk of its text in memory. Metrics of the whole process ([`ProcessMetrics`])
+//! use the `prometheus` crate's registry. Every metric's name, type and help text is in `metrics.rs`.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]

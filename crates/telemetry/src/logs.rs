@@ -40,8 +40,9 @@ pub enum LogError {
     Twice,
 }
 
-/// kube logs every failed request to the API server and the end of every watch, the verifier of TLS every certificate
-/// that it refuses, and VRL's compiler its own guesses. The callers report these errors once, with their context.
+/// kube logs every failed request to the API server and the end of every watch. The verifier of TLS logs every
+/// certificate that it refuses, and VRL's compiler its own guesses. The callers report these errors once, with their
+/// context.
 const WITHOUT_REPORTED: &str = "kube_client::client=off,rustls_platform_verifier=off,vrl=off";
 
 /// Fields of a dependency's own log lines: where its source was when this program was built.
@@ -66,8 +67,8 @@ pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError>
     set.map_err(|_| LogError::Twice)
 }
 
-/// `None` if `level` is not a filter. `EnvFilter` takes a word that is no level, such as `verbose`, for the name of a
-/// crate, and would then log nothing of this program.
+/// Parses a level. `None` if `level` is not a filter. `EnvFilter` takes a word that is no level, such as `verbose`, for
+/// the name of a crate, and would then log nothing of this program.
 fn filter(level: &str) -> Option<EnvFilter> {
     let is_level = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
     let filter = EnvFilter::builder().parse(format!("{WITHOUT_REPORTED},{level}")).ok();

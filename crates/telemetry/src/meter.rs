@@ -103,7 +103,7 @@ impl LogLines {
 }
 
 impl Meter {
-    /// If a lane of this name ran before, its counters continue.
+    /// Starts the meter of a lane. If a lane of this name ran before, its counters continue.
     pub fn start(
         telemetry: &Arc<Telemetry>,
         pipeline: &str,
@@ -342,7 +342,7 @@ impl Meter {
         }
     }
 
-    /// The caller runs within the lane's span, which names the lane.
+    /// Logs a change of the state. The caller runs within the lane's span, which names the lane.
     fn log_change(&self, previous: &LaneState, state: &LaneState, unlogged: u64) {
         if unlogged > 0 {
             warn!(changes = unlogged, "the lane's state changes too often to be logged each time");

@@ -48,7 +48,8 @@ pub(super) struct Notice {
 }
 
 impl Notices {
-    /// Returns the first event of a kind is reported at once, and those of the following minute together.
+    /// Adds `count` events of a kind, and returns the notice to log now. The first event of a kind is reported at once,
+    /// and the events of the following minute together.
     pub fn add(&self, kind: NoticeKind, now: Timestamp, count: u64, reason: &str, record_id: &str) -> Option<Notice> {
         let mut kinds = self.0.lock();
         let notice = || Notice { count, reason: reason.into(), record_id: record_id.into() };

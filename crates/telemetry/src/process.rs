@@ -236,7 +236,7 @@ impl ProcessMetrics {
         &self.checkpoint_conflicts
     }
 
-    /// `held`: shards of this worker; `all`: shards of the installation.
+    /// Sets the numbers of shards: `held` by this worker, and `all` of the installation.
     pub fn set_shards(&self, held: usize, all: u32) {
         self.shards_held.set(i64::try_from(held).unwrap_or(i64::MAX));
         self.shards.set(i64::from(all));
@@ -274,7 +274,7 @@ impl ProcessMetrics {
         self.sink_requests.with_label_values(&[sink_type]).observe(time.as_secs_f64());
     }
 
-    /// Each of a batch of events arrived its latency after the record's own time.
+    /// Observes the latencies of a batch of events: the time from a record's own time to its event's arrival.
     pub fn observe_event_latency(&self, stream: Stream, sink_type: &str, latencies: impl Iterator<Item = Duration>) {
         let mut histogram = None;
         for latency in latencies {

@@ -28,7 +28,7 @@ pub struct RequestTimes {
 }
 
 impl RecentLatency {
-    /// A request has ended.
+    /// Counts a request that has ended.
     pub fn add(&self, took: Duration, now: Timestamp) {
         let mut halves = self.0.lock();
         let halves = halves.get_or_insert_default();

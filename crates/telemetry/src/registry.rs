@@ -138,7 +138,7 @@ impl Display for NewTokenProblem {
 }
 
 impl NewTokenProblem {
-    /// Returns the reason of a condition.
+    /// Returns the problem's name as the reason of a condition.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Refused => "NewTokenRefused",
@@ -292,14 +292,14 @@ impl Telemetry {
         }
     }
 
-    /// Returns the lanes of a pipeline that run, sorted by stream and sink.
+    /// Returns the running lanes of a pipeline, sorted by stream and sink.
     pub fn lanes_of(&self, pipeline: &str) -> Vec<Arc<LaneMetrics>> {
         let pipelines = self.pipelines.read();
         let lanes = pipelines.get(pipeline).map(|pipeline| pipeline.lanes.as_slice()).unwrap_or_default();
         lanes.iter().filter(|lane| lane.running).map(|lane| lane.metrics.clone()).collect()
     }
 
-    /// Returns all lanes that run.
+    /// Returns all running lanes.
     pub fn running_lanes(&self) -> Vec<Arc<LaneMetrics>> {
         self.pipelines.read().values().flat_map(Pipeline::running).cloned().collect()
     }
@@ -355,7 +355,7 @@ impl Telemetry {
         *self.cluster.write() = Some(view);
     }
 
-    /// `None` if the token does not expire, or the console does not report when.
+    /// Sets when the token expires. `None` if it does not expire, or the console does not report when.
     pub fn set_token_expiry(&self, pipeline: &str, expires: Option<Timestamp>) {
         self.pipelines.write().entry(pipeline.to_owned()).or_default().token.expires = expires;
     }
@@ -381,7 +381,7 @@ impl Telemetry {
         self.pipelines.read().values().filter(|pipeline| pipeline.token.new_token.is_some()).count()
     }
 
-    /// The console's clock is ahead of ours by `seconds`.
+    /// Notes that the console's clock is ahead of ours by `seconds`.
     pub fn set_clock_difference(&self, pipeline: &str, seconds: i64) {
         // Polls say it again and again.
         if self.pipelines.read().get(pipeline).is_some_and(|known| known.clock_difference == Some(seconds)) {
@@ -400,7 +400,7 @@ impl Telemetry {
         }
     }
 
-    /// Returns the last hours of a pipeline, the oldest sample first; empty if it does not run here.
+    /// Returns the samples of a pipeline's last hours, the oldest first; none if the pipeline does not run here.
     pub fn history(&self, pipeline: &str) -> Vec<HistorySample> {
         self.pipelines.read().get(pipeline).map(|pipeline| pipeline.history.samples()).unwrap_or_default()
     }

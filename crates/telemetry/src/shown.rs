@@ -131,13 +131,13 @@ impl LaneState {
         )
     }
 
-    /// The value of `lane_up`.
+    /// Returns the value of `lane_up`.
     pub fn is_up(&self) -> bool {
         use LaneStateKind::{Done, Renamed, Running, Starting};
         matches!(self.kind, Starting | Running | Renamed | Done)
     }
 
-    /// Returns the reason in one word, where the state has several.
+    /// Returns the reason in one word, if the state has several.
     pub const fn reason(&self) -> Option<&'static str> {
         match self.kind {
             LaneStateKind::Misconfigured(reason) => Some(reason.name()),
@@ -151,7 +151,7 @@ impl LaneState {
 }
 
 impl LaneStateKind {
-    /// `Misconfigured` where the failure is of that kind.
+    /// Returns `Misconfigured` if the failure is of that kind, or else `otherwise`.
     fn misconfigured(failure: FailureKind, otherwise: Self) -> Self {
         use FailureKind::{Full, ProgramFailed, ProgramOverran, RefusedAll, SecretUnreadable};
         match failure {

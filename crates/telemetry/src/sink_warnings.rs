@@ -18,7 +18,7 @@ struct Reason {
 }
 
 impl SinkWarnings {
-    /// Counts a batch. Returns true if the text is not that of the last one with this reason.
+    /// Counts a batch. Returns true if the text differs from the text of the last batch with this reason.
     pub(super) fn add(&mut self, reason: &'static str, text: &str, now: Timestamp) -> bool {
         let known = self.0.entry(reason).or_insert(Reason { batches: 0, text: String::new(), last: now });
         known.batches += 1;

@@ -77,7 +77,7 @@ impl StateHistory {
         Some((failing.since, failing.attempts))
     }
 
-    /// The lane tried again, and got the error that it had before.
+    /// Notes that the lane tried again, and got the same error as before.
     pub fn failed_again(&mut self, now: Timestamp) {
         if let Some(last) = self.errors.last_mut() {
             last.time = now;

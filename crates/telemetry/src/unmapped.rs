@@ -55,12 +55,13 @@ impl UnmappedFields {
         self.0.lock().get(&stream).map_or(0, |leaves| leaves.count)
     }
 
-    /// A record has this number of leaves that no mapping knows.
+    /// Counts a record's leaves that no mapping knows.
     pub fn count(&self, stream: Stream, leaves: u32) {
         self.0.lock().entry(stream).or_default().count += u64::from(leaves);
     }
 
-    /// `path` was made for logs. The caller runs within the lane's span, which names pipeline and stream.
+    /// Names a path in the log. `path` was made for logs. The caller runs within the lane's span, which names pipeline
+    /// and stream.
     pub fn name(&self, pipeline: &str, stream: Stream, path: &str) {
         // The line is not logged while others wait for the lock: a log line may take long.
         let line = self.0.lock().entry(stream).or_default().name(pipeline, path);

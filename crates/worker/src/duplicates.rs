@@ -1,5 +1,5 @@
-//! Finds lanes that send the same records to the same place as a lane of another pipeline, such as the lanes of a
-//! copied pipeline file.
+//! Finds lanes that send the same records to the same place as a lane of another pipeline. A copied pipeline file has
+//! such lanes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -19,14 +19,14 @@ use crate::pipeline::{Pipeline, TenantRules};
 pub struct Duplicate {
     /// The other lane, for the operator.
     pub of: LaneId,
-    /// The other lane, for readers of the lane's own pipeline. A tenant may know only lanes of its own: `None` if none
-    /// of them is one.
+    /// The other lane, for readers of the lane's own pipeline. A tenant may know only its own lanes: `None` if no
+    /// duplicate is one of them.
     pub shown: Option<LaneId>,
 }
 
-/// Returns the lanes that are a duplicate of another one: console, stream and destination are equal, and the scope of
-/// one lane is or contains that of the other, as far as the files say it. `pipelines` are sorted by name. Paused ones
-/// do not count. With `reads_secrets` this may block.
+/// Returns the lanes that are a duplicate of another one. Both have the same console, stream and destination. The scope
+/// of one lane is or contains the scope of the other, as far as the files say it. `pipelines` are sorted by name.
+/// Paused pipelines do not count. With `reads_secrets` this may block.
 pub fn find_duplicates(
     pipelines: &[Arc<Pipeline>],
     tenants: &TenantRules,
@@ -75,8 +75,8 @@ pub struct OtherVersion {
     pub of: (String, String),
 }
 
-/// Returns the sinks that write to the place of an earlier one whose events are of another version of OCSF. `pipelines`
-/// are sorted by name. With `reads_secrets` this may block.
+/// Returns the sinks whose events have another version of OCSF than the events of an earlier sink at the same place.
+/// `pipelines` are sorted by name. With `reads_secrets` this may block.
 pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> Vec<OtherVersion> {
     let hasher = DestinationHasher::new(reads_secrets);
     let shared = SharedSinkResources::default();
@@ -192,8 +192,9 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// For each lane the first lane of another pipeline that is its duplicate. `place_of` divides the pipelines: only those
-/// of one place are compared. The time grows as that of sorting, unless many scopes have one id and differ in others.
+/// Returns, for each lane, the first lane of another pipeline that is its duplicate. `place_of` divides the pipelines:
+/// only pipelines of one place are compared. The time grows as the time of sorting, unless many scopes have one id and
+/// differ in others.
 fn others<'a, 'b>(
     members: &'a [Member<'b>],
     lanes: &[LaneDestination],
@@ -225,7 +226,7 @@ fn others<'a, 'b>(
     others
 }
 
-/// Returns the first of some lanes, and the first one of another pipeline.
+/// Returns the first of some lanes, and the first lane of another pipeline.
 fn first_two(of: &[usize], lanes: &[LaneDestination]) -> Vec<usize> {
     let first = of.iter().min().copied();
     let is_of_another = |lane: &&usize| first.is_some_and(|first| lanes[first].member != lanes[**lane].member);

@@ -69,7 +69,7 @@ impl FileReports {
         self.shared.telemetry.set_source_problems(sources);
     }
 
-    /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of
+    /// Updates the status page and the metric `pipelines` for these files only. With thousands of files, an update of
     /// all for each change would be slow. `place` returns the state of a valid pipeline, and its shard.
     pub fn set_status(
         &self,
@@ -99,7 +99,7 @@ impl FileReports {
         }
     }
 
-    /// A path with a typing mistake must not look like a worker that is well.
+    /// Warns if no pipeline is valid: a path with a typing mistake must not look like a worker without problems.
     pub fn warn_if_idle(&mut self) {
         if !self.shared.valid.is_empty() {
             self.warned_idle = None;

@@ -97,7 +97,7 @@ impl Worker {
         Self::open(options, telemetry).await?.start().await
     }
 
-    /// Returns the first step of [`Self::start`]: opens the state, and acquires its lock if it has one.
+    /// Opens the state, and acquires its lock if it has one: the first step of [`Self::start`].
     ///
     /// # Errors
     /// If the state cannot be used.

@@ -31,7 +31,7 @@ pub struct OnceReport {
     pub problems: Vec<Problem>,
     /// Number of valid pipelines, paused ones included.
     pub pipelines: usize,
-    /// Number of stored dead letters, also those of earlier runs and other lanes. `None` if the store cannot be read.
+    /// Number of stored dead letters of all runs and lanes. `None` if the store cannot be read.
     pub dead_letters_stored: Option<u64>,
     /// The command that lists all dead letters.
     pub list_dead_letters: String,

@@ -11,11 +11,11 @@ use crate::lanes::spec::LaneSpec;
 /// own.
 const OTHERS: usize = 200;
 
-/// Raises the limit of open files as far as the process may: container runtimes and shells start a process with 1,024,
+/// Raises the limit of open files as far as the process may. Container runtimes and shells start a process with 1,024,
 /// for programs that cannot handle more. Returns the limit before and after.
 ///
 /// # Errors
-/// When the limit cannot be set.
+/// If the limit cannot be set.
 pub fn raise_limit() -> io::Result<(u64, u64)> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
@@ -28,8 +28,8 @@ pub(super) fn limit() -> Option<usize> {
     usize::try_from(getrlimit(Resource::Nofile).current?).ok()
 }
 
-/// Returns the open files that these lanes may need when none of them is busy: a connection to each console, one for
-/// each sink of a pipeline, and others.
+/// Returns the number of open files that these lanes may need when none of them is busy. These are a connection to each
+/// console, one for each sink of a pipeline, and others.
 pub(super) fn needed<'a>(lanes: impl Iterator<Item = &'a LaneSpec>) -> usize {
     let mut consoles = HashSet::new();
     let mut sinks = HashSet::new();

@@ -1,7 +1,7 @@
 //! Remembers over restarts which tenant's file had each name first. The names are an object in an area of the state.
 //!
-//! Without it, a file of the same name in another directory would run when the first one is invalid or gone, and take
-//! over its checkpoints, and its secrets where `--secrets-dir` has `{pipeline}`.
+//! Without these names, a file of the same name in another directory would run when the first one is invalid or gone.
+//! It would take over the first one's checkpoints, and its secrets where `--secrets-dir` has `{pipeline}`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn key() -> CheckpointKey {
 }
 
 impl NameOwners {
-    /// `None` where all files are the operator's.
+    /// Opens the stored names. `None` if all files are the operator's.
     ///
     /// # Errors
     /// If the state cannot be used.

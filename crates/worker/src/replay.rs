@@ -365,8 +365,8 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Returns the generation of the ledger that has accounted for a dead letter. `None` if it is a ledger of counted
-    /// records that does not sum up what was delivered, or none has accounted for it.
+    /// Returns the generation of the ledger that has accounted for a dead letter. `None` if no ledger has, or if it is
+    /// a ledger of counted records without sums of delivered records.
     async fn generation_of(&mut self, replayed: &Replayed) -> Result<Option<u64>, VerifyError> {
         let checkpoint = match self.checkpoints.get(&replayed.lane) {
             Some(known) => known,

@@ -90,7 +90,8 @@ impl Shared {
         self.stores.main().close().await;
     }
 
-    /// The pipeline files have been read, and these are valid. Warns, the first time, of options about other lanes.
+    /// Notes that the pipeline files have been read, and these are valid. The first time, it warns of options about
+    /// other lanes.
     pub fn set_files_read<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
         let is_first = self.telemetry.health().set_files_read();
         if !is_first || self.options.accept_refusals.is_empty() {

@@ -238,7 +238,7 @@ impl Supervisor {
         }
     }
 
-    /// `None` when this worker has left the cluster.
+    /// Waits for the next change of a shard. `None` when this worker has left the cluster.
     async fn last_change(&mut self) -> Option<ShardChange> {
         self.cluster.as_mut()?.changes.recv().await
     }
@@ -261,7 +261,7 @@ impl Supervisor {
         self.publish_all();
     }
 
-    /// The status of any file may have changed.
+    /// Publishes the status of all valid files, now or after the scan: any may have changed.
     fn publish_all(&mut self) {
         match &mut self.scan {
             Some(scan) => scan.publish_all = true,
@@ -272,7 +272,7 @@ impl Supervisor {
         }
     }
 
-    /// The status of these files may have changed.
+    /// Publishes the status of these files, which may have changed.
     fn publish(&self, paths: &BTreeSet<PathBuf>) {
         if let Some(files) = &self.files {
             self.reports.set_status(files, paths, |pipeline| self.place(pipeline));
@@ -324,7 +324,7 @@ impl Supervisor {
         self.cluster.as_ref().map_or(0, |cluster| cluster.shard_of(&pipeline.console))
     }
 
-    /// Cluster, signals and lanes are attended to meanwhile.
+    /// Starts a scan as a task: cluster, signals and lanes are attended to meanwhile.
     fn start_scan(&mut self, scan: Scan) {
         let Some(files) = self.files.take() else { return };
         let owners = self.owners.clone();
@@ -497,7 +497,7 @@ impl Supervisor {
     }
 }
 
-/// Never resolves while no scan runs. Cancel-safe.
+/// Waits for the end of the scan. Never resolves while no scan runs. Cancel-safe.
 async fn next_scan(scan: &mut Option<RunningScan>) -> (Files, Changes) {
     match scan {
         Some(scan) => scan.result.as_mut().await,
@@ -505,7 +505,7 @@ async fn next_scan(scan: &mut Option<RunningScan>) -> (Files, Changes) {
     }
 }
 
-/// Never resolves without a cluster. `None` if the task of the cluster has ended.
+/// Waits for the next change of a shard. Never resolves without a cluster. `None` if the task of the cluster has ended.
 async fn next_change(cluster: &mut Option<Membership>) -> Option<ShardChange> {
     match cluster {
         Some(cluster) => cluster.changes.recv().await,

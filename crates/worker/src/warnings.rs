@@ -169,8 +169,8 @@ impl Warnings {
         }
     }
 
-    /// Returns the token of a pipeline sees the scope, or may not say so. Logs and returns what to do about what it did
-    /// not see, of a stream or of all.
+    /// Ends the warning about a pipeline's scope: the token sees the scope, or may not say so. Logs and returns what to
+    /// do about the records that the token did not see, of a stream or of all streams.
     pub fn clear_unseen(
         &self,
         pipeline: &str,

@@ -96,7 +96,7 @@ async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> 
     }
 }
 
-/// Returns all records of the stream in the pipeline's scope.
+/// Returns the number of all records of the stream in the pipeline's scope.
 async fn count(client: &Client, pull: &PullSettings) -> Result<u64, ConsoleError> {
     let window = Window { from: Timestamp::default(), to: client.latest_time(), time: TimeField::Creation };
     pull.count(client, window, None).await
@@ -114,7 +114,8 @@ fn counted(subject: &str, count: Result<u64, ConsoleError>, settings: &ConsoleSe
     }
 }
 
-/// Returns the proxy on the way to the console. An operator may not know of one that the environment names.
+/// Returns the finding about the proxy on the way to the console. An operator may not know of a proxy that the
+/// environment names.
 fn via(proxy: &UsedProxy, reached: &Result<Reached, ReachError>) -> Finding {
     let detail = format!("{proxy} on the way to the console");
     match reached {
@@ -144,7 +145,7 @@ fn read_tokens(settings: &ConsoleSettings) -> Result<(), SecretError> {
     settings.token.iter().try_for_each(|token| token.read_token().map(drop))
 }
 
-/// Returns the error is the finding for a token that the console refuses.
+/// Checks the token. The error is the finding for a token that the console refuses.
 async fn token(client: &Client) -> Result<Finding, Finding> {
     let mut finding = match client.token_expiry().await {
         Ok(expiry) => {
@@ -187,7 +188,7 @@ fn expires(expiry: Option<Timestamp>, now: Timestamp) -> Finding {
     if left < SOON { finding.warn("it expires soon: create a new one".to_owned()) } else { finding }
 }
 
-/// Owner and scope of the token, from the response of `/user`.
+/// Returns owner and scope of the token, from the response of `/user`.
 async fn user(client: &Client) -> [Finding; 2] {
     let body = match client.object("user").await {
         Ok(body) => body,

@@ -52,6 +52,8 @@ impl Args {
     }
 }
 
+/// Runs `check`.
+///
 /// # Errors
 /// If the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {

@@ -90,14 +90,14 @@ impl Finding {
         Self { subject: subject.to_owned(), check, detail: detail.into(), warning: None }
     }
 
-    /// `of` sends the same records to the same place.
+    /// Returns the finding that `of` sends the same records to the same place.
     pub fn duplicate(lane: &LaneId, of: &LaneId) -> Self {
         let LaneId { stream, sink, .. } = lane;
         let warning = format!("duplicate of {of}: both send the same records to the same place");
         Self::new(&format!("{LANE}{stream}/{sink}"), Check::Verified, "").warn(warning)
     }
 
-    /// Another sink, of a pipeline and a name, sends the same identities to the same place.
+    /// Returns the finding that another sink, of a pipeline and a name, sends the same identities to the same place.
     pub fn other_version(sink: &str, (pipeline, other): &(String, String)) -> Self {
         let warning = format!(
             "sink {other} of {pipeline} writes to the same place in another `ocsf_version`: the place then has two forms \
@@ -140,7 +140,7 @@ pub enum Check {
 }
 
 impl Report {
-    /// `findings` are in the order of `loaded.pipelines`.
+    /// Creates the report. `findings` are in the order of `loaded.pipelines`.
     pub fn new(loaded: &Loaded, findings: Vec<Vec<Finding>>, offline: bool, settings: bool) -> Self {
         let mut found: Vec<_> = loaded.pipelines.iter().zip(findings).collect();
         let pipelines = loaded.files.iter().map(|file| {
@@ -164,7 +164,7 @@ impl Report {
         findings.any(|finding| finding.check == Check::Failed)
     }
 
-    /// Text for people: the problems, a row per file, a row per finding, and a summary line.
+    /// Returns the text for people: the problems, a row per file, a row per finding, and a summary line.
     pub fn table(&self) -> String {
         let mut out = String::new();
         for problem in &self.problems {

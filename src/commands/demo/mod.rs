@@ -99,7 +99,7 @@ async fn show(demo: Args) -> anyhow::Result<ExitCode> {
     summarise(&mut terminal, &lanes, &receiver)
 }
 
-/// Returns a console with a day of history and a steady rate of new records.
+/// Starts a console with a day of history and a steady rate of new records.
 async fn start_console(customer: &Customer) -> anyhow::Result<emulator::Server> {
     let setup = Setup {
         seed: customer.seed,

@@ -78,14 +78,14 @@ impl Receiver {
         Ok(Self { address, received, serving })
     }
 
-    /// First events that were not returned before, sorted by pipeline and stream.
+    /// Returns the first events that were not returned before, sorted by pipeline and stream.
     pub(super) fn first_events(&self) -> Vec<FirstEvent> {
         let mut first = std::mem::take(&mut self.received.lock().first);
         first.sort_by(|one, other| (&one.pipeline, &one.stream).cmp(&(&other.pipeline, &other.stream)));
         first
     }
 
-    /// Returns the number of received events, and of distinct ones.
+    /// Returns the number of received events, and of distinct events.
     pub(super) fn counts(&self) -> (u64, u64) {
         let received = self.received.lock();
         (received.events, received.distinct.len() as u64)

@@ -31,7 +31,7 @@ impl Terminal {
         Self { is_terminal: io::stdout().is_terminal(), table_lines: 0 }
     }
 
-    /// Interval at which the lanes are drawn.
+    /// Returns the interval at which the lanes are drawn.
     pub(super) fn period(&self) -> Duration {
         if self.is_terminal { Duration::from_millis(500) } else { Duration::from_secs(3) }
     }

@@ -1,7 +1,7 @@
 //! The examples in `pipelines/`, and changes to them that keep their comments.
 //!
-//! All have the same layout, which a test checks: two blanks before the keys of `console` and the elements of `sinks`,
-//! four before the keys of a sink.
+//! All have the same layout, which a test checks. There are two blanks before the keys of `console` and the elements of
+//! `sinks`, and four before the keys of a sink.
 
 use crate::console::ConsoleUrl;
 use crate::record::Stream;
@@ -94,7 +94,7 @@ impl Example {
         self
     }
 
-    /// Returns the streams that it pulls.
+    /// Returns the streams that the example pulls.
     pub fn stream_names(&self) -> Vec<Stream> {
         let lines = self.lines.iter().skip_while(|line| !line.starts_with("streams:")).skip(1);
         let names = lines.take_while(|line| line.starts_with(' ')).filter_map(|line| line.trim().split_once(':'));

@@ -70,6 +70,8 @@ fn setting(text: &str) -> Result<(String, String), &'static str> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+/// Runs `init`.
+///
 /// # Errors
 /// If something is missing and there is no terminal to ask on, or the file cannot be written.
 pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {

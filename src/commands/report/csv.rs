@@ -56,7 +56,8 @@ impl Output for Csv {
     }
 }
 
-/// Returns a cell with words. One that begins as a formula does gets an apostrophe, which spreadsheets do not show.
+/// Returns a cell with words. If they begin as a formula does, the cell gets an apostrophe, which spreadsheets do not
+/// show.
 fn text(words: &str) -> String {
     if words.is_empty() {
         return String::new();

@@ -27,8 +27,8 @@ impl Window {
         self.to.min(self.now)
     }
 
-    /// Returns the end of the hours that count. Of the present hour, all that has happened counts in a window that ends
-    /// now.
+    /// Returns the end of the hours that count. If the window ends now, all that has happened in the present hour
+    /// counts.
     fn counted_until(&self) -> Timestamp {
         let hour = hour_of(self.end());
         let ends_now = self.to.plus(A_MOMENT) >= self.now;
@@ -156,7 +156,7 @@ impl Row {
         self.period.as_ref().filter(|_| self.has_counts).map(|period| &period.counts)
     }
 
-    /// `None` also for a stream that is never judged.
+    /// Returns the silent minutes. `None` also for a stream that is never judged.
     pub fn silent_minutes(&self) -> Option<u64> {
         self.counts().filter(|_| self.id.stream.description().has_own_time()).map(|counts| counts.silent_minutes)
     }
@@ -183,13 +183,13 @@ impl Row {
         }
     }
 
-    /// Median, 95th and 99th percentile.
+    /// Returns the median, the 95th and the 99th percentile.
     pub fn percentiles(&self) -> [Option<LatencyBound>; 3] {
         [500, 950, 990].map(|thousandths| self.counts().and_then(|counts| counts.latency.percentile(thousandths)))
     }
 }
 
-/// Returns a number in words that may be larger if counts were lost. One that is not known stays as it is.
+/// Returns a number in words, marked if it may be larger since counts were lost. An unknown number stays as it is.
 pub fn at_least(number: String, has_gap: bool) -> String {
     let is_known = number.starts_with(|first: char| first.is_ascii_digit());
     if has_gap && is_known { format!("≥ {number}") } else { number }
@@ -209,7 +209,7 @@ pub fn bound_text(bound: Option<LatencyBound>) -> String {
     }
 }
 
-/// Returns the rows of a lane: its own, and one for its backfills if there were any.
+/// Reads the rows of a lane: its own, and one for its backfills if there were any.
 pub async fn read(
     store: &Arc<dyn Store>,
     by_commands: &Arc<dyn Store>,
@@ -238,7 +238,7 @@ pub async fn read(
     rows
 }
 
-/// Returns the counts of the worker's lane, with those of commands for the lane.
+/// Returns the counts of the worker's lane, with the counts of commands for the lane.
 async fn lane(
     store: &dyn Store,
     by_commands: &dyn Store,
@@ -306,7 +306,7 @@ fn of_lane(id: LaneId, mut usage: Option<Usage>, window: Window) -> Row {
     add(from.max(since), counted.start.min(until).min(end), Reason::PartOfHour);
     add(counted.end.max(from).max(since), end.min(until), Reason::PartOfHour);
     let has_gap = is_ahead || usage.as_ref().is_some_and(|usage| usage.gaps(from, end).next().is_some());
-    // Removed counts are those of times before `since`.
+    // Removed counts are of times before `since`.
     for gap in usage.iter().flat_map(|usage| usage.gaps(from.max(since), end)) {
         add(gap.0, gap.1, Reason::Killed);
     }
@@ -353,7 +353,7 @@ mod tests {
         Window { from: days_ago(from), to: days_ago(to), now: NOW }
     }
 
-    /// Returns an event of a second each hour, between these days.
+    /// Returns the usage of a lane with one event each hour between these days, with a latency of a second.
     fn usage(from: u32, to: u32) -> Usage {
         let mut usage = Usage::default();
         for hour in (to * 24..from * 24).rev() {

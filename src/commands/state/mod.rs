@@ -471,7 +471,7 @@ async fn lanes_of(store: &dyn Store, name: &str) -> anyhow::Result<Vec<LaneId>> 
     Ok(lanes)
 }
 
-/// Returns each checkpoint that `state rename` is about, and its new name.
+/// Returns each lane whose checkpoint `state rename` renames, and its new name.
 async fn new_names(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<Vec<(LaneId, LaneId)>> {
     let is_lane = from.contains('/');
     let mut names = Vec::new();
@@ -488,12 +488,12 @@ async fn new_names(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<Ve
     Ok(names)
 }
 
-/// The settings of a worker with this state.
+/// Returns the settings of a worker with this state.
 fn worker_options(StateArgs { state, instance }: &StateArgs) -> Options {
     Options { state: state.clone(), instance: instance.clone(), ..Options::default() }
 }
 
-/// Returns a lane that cannot be renamed does not prevent that the others are.
+/// Renames checkpoints. If one lane cannot be renamed, the others still are.
 async fn rename(store: &dyn Store, state: &StateArgs, from: &str, to: &str) -> anyhow::Result<()> {
     let options = worker_options(state);
     let mut failures = Vec::new();

@@ -86,9 +86,11 @@ struct Sums {
     warned: usize,
 }
 
+/// Runs `status`. Standard error reports a worker that does not answer this one, and a name that no pipeline has. The
+/// exit code is 1 then.
+///
 /// # Errors
-/// If no worker responds at the address. A worker that does not answer this one, and a name that no pipeline has, are
-/// reported on standard error, and the exit code is 1.
+/// If no worker responds at the address.
 pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let Args { names, pipelines, .. } = &mut args;
     names.append(pipelines);
@@ -137,7 +139,7 @@ impl Args {
         worker.lanes(&format!("workers={workers}&state={state}")).await
     }
 
-    /// Failing lanes come first in a table. Returns the sums over the wanted pipelines.
+    /// Filters and sorts the lanes: failing lanes come first in a table. Returns the sums over the wanted pipelines.
     fn filter(&self, status: &mut Status) -> Sums {
         status.lanes.retain(|lane| self.names.is_empty() || self.names.iter().any(|name| lane.is_called(name)));
         let sums = if self.names.is_empty() {
@@ -279,7 +281,7 @@ pub(super) fn unknown_names(names: &[String], status: &Status) -> Vec<String> {
     names.iter().filter_map(problem).collect()
 }
 
-/// Returns a number of lanes in the last line, unless there are none.
+/// Returns a number of lanes in the last line, or nothing if there are none.
 fn counted(lanes: usize, what: &str) -> String {
     if lanes == 0 { String::new() } else { format!(", {lanes} {what}") }
 }

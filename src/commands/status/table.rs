@@ -41,7 +41,7 @@ pub struct Column {
 }
 
 impl Column {
-    /// Returns the cells may have words of others.
+    /// Creates a column. Its cells may have foreign words, so control characters are made visible.
     pub fn text(title: &'static str, cells: Vec<String>) -> Self {
         let cells = cells.iter().map(|cell| visible(cell).into_owned()).collect();
         Self { title, cells, is_number: false, dispensable: 0, is_error: false }
@@ -66,8 +66,7 @@ impl Column {
     }
 }
 
-/// Returns the lines of a table. `colour_of` says of a row whether it is good; its cell in the column `STATE` is
-/// coloured.
+/// Returns the lines of a table. `colour_of` says whether a row is good; its cell in the column `STATE` is coloured.
 pub fn render(mut columns: Vec<Column>, style: Style, colour_of: impl Fn(usize) -> Option<bool>) -> String {
     let mut left_out = Vec::new();
     if let Some(width) = style.width {
@@ -116,7 +115,7 @@ fn shortened(text: &str, width: usize) -> String {
     first + "…"
 }
 
-/// Returns the lanes, in the order of the list.
+/// Returns the table of the lanes, in the order of the list.
 pub fn lanes(lanes: &[&LaneRow], now: Timestamp, style: Style) -> String {
     let cells = |of: &dyn Fn(&LaneRow) -> String| -> Vec<String> { lanes.iter().map(|lane| of(lane)).collect() };
     let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse(text).ok());

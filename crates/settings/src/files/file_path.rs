@@ -70,7 +70,7 @@ impl FilePath {
     /// Returns another path with the same limits, made of this one: a template is filled.
     ///
     /// # Errors
-    /// Those of `fill`.
+    /// The errors of `fill`.
     pub fn try_map<E>(&self, fill: impl FnOnce(&str) -> Result<String, E>) -> Result<Self, E> {
         match &self.beneath {
             Some(directory) => {
@@ -82,8 +82,8 @@ impl FilePath {
         }
     }
 
-    /// Returns the path of a file next to this one. If this one is a link, the file is next to the file that the link
-    /// leads to, if the path of a tenant may lead there.
+    /// Returns the path of a file next to this one. If this path is a link, the file is next to the link's target, if
+    /// the path of a tenant may lead there.
     pub fn next_to(&self, name: impl FnOnce(&OsStr) -> OsString) -> Self {
         let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let path = resolved(&self.path);
@@ -99,7 +99,7 @@ impl FilePath {
     /// Reads a regular file of at most `max` bytes, as [`super::read_file::read_file`] does.
     ///
     /// # Errors
-    /// As that; `PermissionDenied` with what to do where a link leads out, or where a tenant's file has several names.
+    /// As `read_file`; `PermissionDenied` with what to do if a link leads out, or if a tenant's file has several names.
     pub fn read(&self, max: usize) -> io::Result<Vec<u8>> {
         if self.beneath.is_none() {
             return read_file(&self.path, max);
@@ -108,8 +108,8 @@ impl FilePath {
         ask_file_system(&self.path, move |_| read_opened(own.open(&to_read())?, max))
     }
 
-    /// Reads a pipeline file as [`Self::read`] does, but on the caller's thread, for as long as the file system takes,
-    /// and with any number of names, since the file is not shown to anybody else.
+    /// Reads a pipeline file as [`Self::read`] does, but on the caller's thread, for as long as the file system takes.
+    /// The file may have any number of names, since only its author sees its contents.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -121,7 +121,7 @@ impl FilePath {
     /// names is refused, and so are the identity tokens of the worker.
     ///
     /// # Errors
-    /// Those of the system; `PermissionDenied` with what to do where a link leads out.
+    /// An error of the system; `PermissionDenied` with what to do if a link leads out.
     pub fn open(&self, options: &OpenOptions) -> io::Result<std::fs::File> {
         let file = self.open_any(options)?;
         // A hard link leads anywhere on the file system, and has no path that could tell where.
@@ -167,8 +167,8 @@ impl FilePath {
         }
     }
 
-    /// Creates the missing directories above the file, and does nothing if none is missing. Those of a tenant's path
-    /// that are in its directory do not leave it. The directory itself is the operator's, and so are those above.
+    /// Creates the missing directories above the file, and does nothing if none is missing. Directories below a
+    /// tenant's directory do not leave it. The tenant's directory and the directories above it are the operator's.
     ///
     /// # Errors
     /// As [`Self::open`].

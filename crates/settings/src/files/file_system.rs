@@ -27,7 +27,7 @@ const MAX_FREE_THREADS: usize = 16;
 const MAX_IN_DIRECTORY: usize = 64;
 /// Most threads that wait for paths, of all directories. Systems limit the threads of a process.
 const MAX_FILES: usize = 1_000;
-/// A path without an answer is tried again after this time, then after twice as long and so on: a file system that is
+/// Time after which a path without an answer is tried again. Each further time is twice as long: a file system that is
 /// mounted again does not end the calls to the old one.
 const RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Number of answers that wait for the caller. Each may be as large as a file.
@@ -116,7 +116,7 @@ fn silent() -> Error {
 /// on.
 ///
 /// # Errors
-/// Those of `ask`, or `TimedOut`.
+/// An error of `ask`, or `TimedOut`.
 pub fn ask_file_system<T: Send + 'static>(
     path: &Path,
     ask: impl Fn(&Path) -> Result<T> + Send + Sync + 'static,
@@ -150,7 +150,7 @@ struct Thread<T> {
 struct Progress {
     /// Question that the thread asks next or now. At the end, the number of questions.
     at: AtomicUsize,
-    /// Whether nobody waits for the thread any longer.
+    /// True if the caller no longer waits for the thread.
     is_abandoned: AtomicBool,
 }
 
@@ -278,8 +278,8 @@ mod tests {
     /// Time in which a loaded machine starts a thread.
     const SHORT: Duration = Duration::from_secs(2);
 
-    /// Returns a file system whose paths answer with the lengths of their names, except for those with `dead` in them
-    /// while `alive` is not set.
+    /// Returns the answers of a file system: the length of each path's name. A path with `dead` in its name does not
+    /// answer until `alive` is set.
     fn answers(paths: &[&str], patience: Duration, alive: &Arc<AtomicBool>) -> FileAnswers<(), usize> {
         let questions = paths.iter().map(|path| (Path::new(path).into(), ())).collect();
         let alive = alive.clone();

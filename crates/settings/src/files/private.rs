@@ -37,12 +37,12 @@ pub fn explain_symbolic_link(error: Error) -> Error {
     Error::new(error.kind(), message)
 }
 
-/// Returns whether a directory may be used for files that nobody else may choose: others than its owner and root could
-/// have put links there. A directory that does not exist may be used, and so may one that is mounted, such as an
-/// `emptyDir` of Kubernetes: its administrator decides who gets it.
+/// Checks that a directory may be used for files that no other user may choose. In an unsafe directory, users other
+/// than its owner and root could have put links. A directory that does not exist may be used. So may a mounted
+/// directory, such as an `emptyDir` of Kubernetes: its administrator decides who gets it.
 ///
 /// # Errors
-/// If it may not, with what to do; or if it cannot be looked at.
+/// If the directory may not be used, with what to do; or if its metadata cannot be read.
 pub fn check_private_directory(directory: &Path) -> io::Result<()> {
     const OTHERS_MAY_WRITE: u32 = 0o002;
     const STICKY: u32 = 0o1000;
@@ -94,14 +94,14 @@ mod tests {
         let directory = outer.path().join("state");
         assert!(check_private_directory(&directory).is_ok(), "it does not exist");
         std::fs::create_dir(&directory).unwrap();
-        // The last mode but one is that of a volume with `fsGroup`.
+        // The last mode but one is the mode of a volume with `fsGroup`.
         for (mode, is_allowed) in [(0o700, true), (0o755, true), (0o777, false), (0o2775, true), (0o1777, true)] {
             set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
             let checked = check_private_directory(&directory);
             assert_eq!(checked.is_ok(), is_allowed, "{mode:o}: {checked:?}");
         }
         set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
-        // Only root can give a directory to somebody else.
+        // Only root can give a directory to another user.
         if geteuid().is_root() {
             chown(&directory, Some(54_321), None).unwrap();
             let error = check_private_directory(&directory).unwrap_err().to_string();

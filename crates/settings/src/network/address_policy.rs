@@ -1,5 +1,5 @@
-//! Addresses that requests may go to. Pipeline files from other hands than the operator's must not reach what only the
-//! worker can: the metadata servers of clouds, services of its cluster, itself.
+//! Addresses that requests may go to. Pipeline files that are not the operator's must not reach what only the worker
+//! can: the metadata servers of clouds, services of its cluster, itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub enum NotReachable {
          --allow-private-destinations names its network"
     )]
     NotPublic { host: String, address: IpAddr },
-    /// The name is that of a proxy, and is resolved without a look at its addresses. So nothing else may use it.
+    /// The name belongs to a proxy, and is resolved without a look at its addresses. So nothing else may use it.
     #[error(
         "{host} is the operator's proxy, which pipeline files of tenants reach as a proxy only; give the destination \
          another name"
@@ -36,7 +36,7 @@ pub enum AddressPolicy {
     /// A tenant's settings: public addresses, and private ones that the operator allows.
     Tenant {
         private: PrivateDestinations,
-        /// Whether the settings' `proxy` is the operator's too, as that of the environment always is.
+        /// Whether the settings' `proxy` is the operator's too, as the environment's proxy always is.
         is_operators_proxy: bool,
     },
 }
@@ -195,9 +195,9 @@ fn is_special(address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 addresses that an IPv6 address may stand for where a network translates it by a prefix of its own:
-/// the prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052, section 2.2), or 16 as that of 6to4. Translators of public
-/// prefixes mostly have 96, and in fewer bits an address of somebody's choice may look like it.
+/// Returns the IPv4 addresses that an IPv6 address may stand for if a network translates it by a prefix of its own. The
+/// prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052, section 2.2), or 16 bits as the prefix of 6to4. Public prefixes
+/// mostly have 96 bits. Under a shorter one, an address that its owner chose may look like a translated one.
 fn translations(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let bytes = address.octets();
     let lengths: &[usize] = if is_public_v6(address) { &[12] } else { &[2, 4, 5, 6, 7, 8, 12] };
@@ -230,8 +230,8 @@ fn plain_network(network: IpNet) -> IpNet {
     length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::from)
 }
 
-/// True for plain addresses that are reached from everywhere on the Internet. The others are those of this machine, its
-/// link, private networks, and ranges that are reserved (IANA's special-purpose registries).
+/// Returns whether a plain address is reached from everywhere on the Internet. Other addresses belong to this machine,
+/// its link, private networks, or reserved ranges (IANA's special-purpose registries).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -265,8 +265,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     first & 0xe000 == 0x2000 && !(first == 0x2001 && second == 0xdb8)
 }
 
-/// Returns the address that a router or a translator would forward to: mapped (::ffff:0:0/96), compatible (::/96, apart
-/// from this machine's own two), translated (64:ff9b::/96, ::ffff:0:0:0/96) and 6to4 (2002::/16).
+/// Returns the IPv4 address that a router or a translator would forward to. The IPv6 address is mapped (::ffff:0:0/96),
+/// compatible (::/96, apart from this machine's own two), translated (64:ff9b::/96, ::ffff:0:0:0/96) or 6to4
+/// (2002::/16).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         _ if address.is_loopback() || address.is_unspecified() => return None,
@@ -282,7 +283,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 /// Returns the addresses of `host`.
 ///
 /// # Errors
-/// If it has none, or one that `private` of a tenant does not allow, since a connection uses any of them.
+/// If it has none, or one that the tenant's `private` does not allow, since a connection uses any of them.
 pub(crate) async fn resolve(
     host: &str,
     private: Option<&PrivateDestinations>,
@@ -305,8 +306,8 @@ pub(crate) enum ResolveError {
     NotReachable(#[from] NotReachable),
 }
 
-/// Resolves names for each connection. For a tenant's settings it refuses names with an address that they may not
-/// reach, since a connection uses any of them: a name that changes its address later is refused then.
+/// Resolves names for each connection. For a tenant's settings, it refuses a name if the tenant may not reach one of
+/// its addresses, since a connection uses any of them. A name that changes its address later is refused then.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     pub address_policy: AddressPolicy,
@@ -405,7 +406,7 @@ mod tests {
                     "100.100.100.200",
                     "168.63.129.16",
                     "192.0.0.192",
-                    // Translated by well-known prefixes, and by those of a network.
+                    // Translated by well-known prefixes, and by prefixes of a network.
                     "::ffff:0:169.254.169.254",
                     "64:ff9b:1:a9fe:a9:fe00::",
                     "64:ff9b:1::a9fe:a9fe",

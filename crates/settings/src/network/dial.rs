@@ -122,7 +122,7 @@ impl Dialer {
     }
 }
 
-/// Connects to the first address that answers. Each has a share of the time that is left, so that one that is silent
+/// Connects to the first address that answers. Each address has a share of the remaining time, so that a silent address
 /// leaves time for the others.
 async fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");

@@ -105,7 +105,7 @@ impl HttpSettings {
         RequestWay { proxies, timeout: self.timeout.0 }
     }
 
-    /// Returns whether a request may go to `url`. An address in place of a name is not resolved, so that nothing else
+    /// Checks that a request may go to `url`. An address in place of a name is not resolved, so that no other check
     /// sees it.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ impl HttpSettings {
     }
 }
 
-/// Timeout of requests to local servers. Metadata servers answer at once. Where there is none, nobody answers.
+/// Timeout of requests to local servers. A metadata server answers at once. Without one, there is no answer.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the requests of [`local_client`] travel.

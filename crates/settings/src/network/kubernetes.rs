@@ -109,8 +109,8 @@ fn named_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
     cluster.cluster.as_ref()?.proxy_url.clone().filter(|text| !text.is_empty())
 }
 
-/// Returns the proxy to an API server as kubectl chooses it. It is that of the kubeconfig, or else that of the
-/// environment unless `NO_PROXY` has the API server. kube looks for the proxy itself in `NO_PROXY`.
+/// Returns the proxy to an API server as kubectl chooses it: the kubeconfig's proxy, or else the environment's, unless
+/// `NO_PROXY` has the API server. kube, in contrast, looks in `NO_PROXY` for the proxy itself.
 fn proxy_to(
     server: &Uri,
     named: Option<&str>,

@@ -1,4 +1,4 @@
-//! Trust in one certificate: for a server whose certificate no authority vouches for, such as that of an appliance.
+//! Trust in one certificate: for a server whose certificate no authority vouches for, such as an appliance.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -21,6 +21,8 @@ pub struct RenewableClient {
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl RenewableClient {
+    /// Makes the first client.
+    ///
     /// # Errors
     /// As [`HttpSettings::client`].
     pub fn new(settings: HttpSettings) -> Result<Self, ClientError> {
@@ -53,13 +55,13 @@ impl RenewableClient {
     }
 }
 
-/// True for a body in HTML. It comes from a proxy or a login page, never from an API. Some proxies answer a missing or
-/// expired client certificate in this way.
+/// Returns whether a body is HTML. HTML comes from a proxy or a login page, never from an API. Some proxies answer a
+/// missing or expired client certificate in this way.
 pub fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// True for the answer of a port that wants TLS to a request without it: of Go, nginx, Tomcat and Apache.
+/// Returns whether the body answers a request without TLS to a port that requires TLS: of Go, nginx, Tomcat and Apache.
 pub fn wants_tls(body: &[u8]) -> bool {
     const TEXTS: [&str; 4] = [
         "HTTP request to an HTTPS server",

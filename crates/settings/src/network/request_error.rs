@@ -1,5 +1,5 @@
-//! Explains why a request got no complete response, to the person who has to mend it: which address failed, on which
-//! way, and what to change.
+//! Explains to an operator why a request got no complete response: which address failed, on which way, and what to
+//! change.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -121,7 +121,7 @@ impl Cause {
         }
     }
 
-    /// Returns the cause in words, if they are better than those of the library.
+    /// Returns the cause in words, if they are better than the library's.
     fn words(self) -> Option<&'static str> {
         match self {
             Self::UnknownIssuer => Some("no known authority has issued its certificate"),
@@ -272,8 +272,8 @@ pub fn is_lost_before_answer(error: &reqwest::Error) -> bool {
     })
 }
 
-/// Returns whether a server of HTTP/2 closed the connection, or this request's part of it, before it brought any part
-/// of an answer and without an error: as it does after a number of requests, and before it stops.
+/// Returns whether a server of HTTP/2 closed the connection, or this request's part of it, without an error and before
+/// any part of an answer. A server does so after a number of requests, and before it stops.
 pub fn is_closed_by_plan(error: &reqwest::Error) -> bool {
     // With HTTP/1, a broken pipe is an error of the system.
     let is_end = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe && error.raw_os_error().is_none();

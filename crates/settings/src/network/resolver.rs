@@ -1,5 +1,6 @@
 //! Looks up names of hosts. A name server that does not answer keeps a thread for each name, also after the request
-//! that asked has timed out. So there are limits, and names that nobody answers do not use up what the others need.
+//! that asked has timed out. So there are limits, and names without an answer do not use up the threads for other
+//! names.
 
 use std::collections::HashMap;
 use std::io;
@@ -59,7 +60,7 @@ impl Default for Resolver {
 struct History {
     /// Whether each name was answered in time, and until when that is remembered.
     names: HashMap<String, (bool, Instant)>,
-    /// Number of names from which on those that may be forgotten are.
+    /// From this number of names on, names that may be forgotten are forgotten.
     full: usize,
 }
 
@@ -217,7 +218,7 @@ mod tests {
             [Some(true), Some(false), Some(true)]
         );
 
-        // Thousands of new names take all slots but those of names that were answered.
+        // Thousands of new names take all slots but the slots of answered names.
         let _many = all(5_000);
         tokio::time::sleep(SOON * 2).await;
         assert_eq!(lookups.slots.available_permits(), 0);

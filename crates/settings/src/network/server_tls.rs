@@ -48,6 +48,8 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
+    /// Reads the files, and makes the TLS configuration.
+    ///
     /// # Errors
     /// If a file cannot be read or is invalid.
     pub fn read(files: &ServerTlsFiles) -> Result<Self, ClientError> {
@@ -119,8 +121,7 @@ pub fn peer_client_builder() -> reqwest::ClientBuilder {
     common_builder().no_proxy()
 }
 
-/// Accepts certificates for one name, at whatever address the worker is: its address is that of a pod, which is in no
-/// certificate.
+/// Accepts certificates for one name, at whatever address the worker is: no certificate has the address of its pod.
 #[derive(Debug)]
 struct Named {
     name: ServerName<'static>,

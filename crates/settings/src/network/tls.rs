@@ -63,6 +63,8 @@ pub enum TlsFile {
 }
 
 impl TlsFile {
+    /// Reads the contents of a file or Secret.
+    ///
     /// # Errors
     /// If it cannot be read, or is larger than `max` bytes.
     pub(crate) fn read(&self, max: usize) -> io::Result<Vec<u8>> {
@@ -153,8 +155,8 @@ pub(crate) fn tls_client(tls: &Tls) -> Result<ClientConfig, ClientError> {
     tls_config(&tls.pin_sha256, roots, files.identity()?)
 }
 
-/// Returns the TLS client of PEM texts: trusted authorities, without which those of the system are trusted, and a
-/// client certificate with its key.
+/// Returns the TLS client of PEM texts: trusted authorities, and a client certificate with its key. Without
+/// authorities, the client trusts the system's authorities.
 ///
 /// # Errors
 /// If a text is no PEM, or certificate and key differ.
@@ -218,9 +220,11 @@ pub(crate) struct TlsFiles {
 }
 
 impl TlsFiles {
+    /// Reads the files that the settings name.
+    ///
     /// # Errors
-    /// If a file cannot be read, if certificate or key is given without the other, or if there are both an authority
-    /// and pins.
+    /// If a file cannot be read, if certificate or key is given without the other, or if there are an authority and
+    /// pins.
     pub fn read(tls: &Tls) -> Result<Self, ClientError> {
         match (&tls.cert_file, &tls.key_file) {
             (Some(_), None) => return Err(ClientError::Incomplete(Role::Key)),
@@ -300,6 +304,8 @@ pub(crate) fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::C
 }
 
 impl Identity {
+    /// Parses a certificate chain in PEM and its key.
+    ///
     /// # Errors
     /// If certificate or key is not PEM, or the two do not match.
     pub fn read(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Result<Self, ClientError> {

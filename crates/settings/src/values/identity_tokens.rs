@@ -50,7 +50,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Returns the path of the file without links. Without `/proc`, returns what its path leads to by now.
+/// Returns the path of the file without links. Without `/proc`, returns the present target of its path.
 fn resolved(file: &File, path: &Path) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
     let opened = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));

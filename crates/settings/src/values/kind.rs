@@ -20,7 +20,7 @@ pub enum SettingKind {
     Variable,
     /// A host that the worker connects to. The address is checked after resolution.
     Address,
-    /// A host that librdkafka connects to. Nobody checks the address after resolution.
+    /// A host that librdkafka connects to. The address is not checked after resolution.
     Broker,
     /// A host that requests pass through.
     Proxy,

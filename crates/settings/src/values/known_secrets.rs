@@ -14,8 +14,8 @@ const MIN_LENGTH: usize = 4;
 const REMOVED: &str = "***";
 /// Bytes of a foreign text that are searched before it is truncated, and more than an excerpt needs.
 const SEARCHED: usize = 4 * 1024;
-/// Steps for a text, and more for each of its bytes and for each byte and spelling: more than any text needs that its
-/// author did not make for this. The rest of such a text is removed.
+/// Steps for a text, and more for each of its bytes and for each byte and spelling. Only a text that its author made
+/// for this needs more. The rest of such a text is removed.
 const MIN_STEPS: usize = 20_000;
 const STEPS_OF_BYTE: usize = 20;
 /// Most escapes of a text that are remembered at a time: a few MB.

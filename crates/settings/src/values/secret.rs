@@ -57,10 +57,10 @@ pub enum SecretError {
 /// Words that people copy together with a token. The forwarder adds the scheme that a header needs.
 const SCHEMES: [&str; 8] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "Basic", "Authorization:", "export"];
 
-/// Returns whether a text can be a token: an API token, or a key that identifies the forwarder to a destination.
+/// Checks that a text can be a token: an API token, or a key that identifies the forwarder to a destination.
 ///
 /// # Errors
-/// The reason, and what to do, if the text has something around or instead of the token.
+/// If the text has something around or instead of the token. The text of the error is the reason, and what to do.
 pub fn check_token(text: &str) -> Result<(), String> {
     let text = text.trim();
     let is_quote = |char: char| matches!(char, '"' | '\'' | '`' | '“' | '”' | '„' | '‘' | '’' | '‚' | '«' | '»');
@@ -140,7 +140,7 @@ impl Secret {
     /// Reads a secret that is a token.
     ///
     /// # Errors
-    /// As [`Self::read`], and those of [`check_token`].
+    /// As [`Self::read`] and [`check_token`].
     pub fn read_token(&self) -> Result<SecretString, SecretError> {
         let secret = self.read()?;
         check_token(secret.expose_secret()).map_err(|reason| SecretError::NotAToken { place: self.place(), reason })?;

@@ -68,6 +68,8 @@ impl fmt::Display for SecretObject {
 
 #[cfg(not(feature = "kubernetes"))]
 impl SecretObject {
+    /// Fails: this build has no access to Kubernetes.
+    ///
     /// # Errors
     /// Always.
     pub fn read(&self) -> Result<Vec<u8>, String> {
@@ -98,15 +100,15 @@ mod read {
     const SOON: Duration = Duration::from_millis(500);
     /// Requests that wait for the thread. Each caller occupies a thread, of which there are fewer.
     const WAITING: usize = 1024;
-    /// Concurrent calls. By default an API server executes 245 calls of all service accounts, lets 300 of one account
-    /// wait, and refuses further ones, also those for leases.
+    /// Concurrent calls. By default an API server executes 245 calls of all service accounts, and lets 300 of one
+    /// account wait. It refuses further calls, also calls for leases.
     const CALLS: usize = 32;
 
     type Answer = Result<Vec<u8>, String>;
 
     struct Request {
         object: SecretObject,
-        /// Time after which nobody waits for the answer.
+        /// Time after which the caller no longer waits for the answer.
         deadline: Instant,
         answer: SyncSender<Answer>,
     }

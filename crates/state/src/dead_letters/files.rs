@@ -213,6 +213,8 @@ impl FilePartition {
         self.reader.as_mut()?.next()
     }
 
+    /// Removes the dead letters with these numbers, and returns how many there were.
+    ///
     /// # Errors
     /// If the file cannot be read or written. It is unchanged then.
     pub fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
@@ -263,8 +265,8 @@ pub(super) fn lock(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads the current dead letters of a file in order, each with the number of its line. An incomplete last line, which
-/// a crash left and nobody acknowledged, is skipped.
+/// Reads the current dead letters of a file in order, each with the number of its line. An incomplete last line is
+/// skipped: a crash left it, and the store never acknowledged it.
 ///
 /// # Errors
 /// If the file cannot be read. An item is an error if its line is damaged or of a newer version.

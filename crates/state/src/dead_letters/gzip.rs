@@ -13,14 +13,18 @@ use super::line::parse_line;
 /// Most bytes of lines before compression: they are decompressed in memory.
 pub const MAX_LINES: usize = 128 << 20;
 
+/// Compresses lines.
+///
 /// # Errors
-/// Those of the encoder. Writing to memory gives none.
+/// The errors of the encoder. Writing to memory gives none.
 pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(lines)?;
     encoder.finish()
 }
 
+/// Decompresses lines, of at most [`MAX_LINES`] bytes.
+///
 /// # Errors
 /// If `compressed` is damaged.
 pub fn decompress(compressed: &[u8]) -> io::Result<Vec<u8>> {
@@ -37,8 +41,8 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split_inclusive(|byte| *byte == b'\n')
 }
 
-/// Adds dead letters to the lines of their pipeline. An earlier dead letter of the same lane and identity is replaced:
-/// a worker that was killed before its checkpoint moved, or whose write had no answer, keeps its dead letters again.
+/// Adds dead letters to the lines of their pipeline. An earlier dead letter of the same lane and identity is replaced.
+/// A worker keeps a dead letter again if it was killed before its checkpoint moved, or if the write had no answer.
 pub fn append(stored: &[u8], added: &[u8]) -> Vec<u8> {
     let replaced: HashSet<_> = lines(added).filter_map(key).collect();
     let is_kept = |line: &&[u8]| key(line).is_none_or(|key| !replaced.contains(&key));

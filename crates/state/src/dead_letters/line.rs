@@ -142,7 +142,7 @@ fn checksum(bytes: &[u8]) -> String {
     format!("{:08x}", crc32fast::hash(bytes))
 }
 
-/// Returns whether the checksum at the end of a line is that of the bytes before it.
+/// Returns whether the checksum at the end of a line matches the bytes before it.
 pub fn is_intact(line: &[u8]) -> bool {
     let Some((checked, digits)) =
         line.strip_suffix(END).and_then(|line| line.split_at_checked(line.len().saturating_sub(8)))
@@ -216,7 +216,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/layouts/stores").join(name)
     }
 
-    /// Something in each member of a line, and each of the three forms of an event.
+    /// Returns dead letters with something in each member of a line, and with each of the three forms of an event.
     fn samples(labels: &Labels) -> [DeadLetter<'_>; 3] {
         let text = DeadLetter::sample("acme", b"a line\nand one more");
         let bytes = DeadLetter { truncated: true, ..DeadLetter::sample("acme", b"\xff\x00") };

@@ -116,7 +116,7 @@ impl SecretObjects {
         format!("{}-dead-letters-{}", self.instance, hex::encode(&Sha256::digest(pipeline)[..10]))
     }
 
-    /// Returns all Secrets, by name. An error is that of one Secret.
+    /// Returns all Secrets, by name. An error concerns one Secret.
     ///
     /// # Errors
     /// If the API server does not answer, or there are Secrets of an earlier build.
@@ -200,8 +200,8 @@ impl SecretObjects {
         lines.map_err(|error| self.unreadable(name, &error.to_string()))
     }
 
-    /// Changes the lines of a pipeline. `edit` returns all of the new ones, and is called again after a conflict with
-    /// those that another process has written. Returns how many lines there are less.
+    /// Changes the lines of a pipeline. `edit` returns all new lines. After a conflict, `edit` is called again with the
+    /// lines of the other process. Returns how many lines fewer there are.
     async fn change<E>(&self, pipeline: &str, edit: E) -> Result<usize, SecretObjectError>
     where
         E: Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static,
@@ -232,7 +232,7 @@ impl SecretObjects {
             None => (None, None),
         };
         // The permit is not held while the API server is asked: a server that hangs would hold up every pipeline.
-        // Nobody closes the semaphore.
+        // The semaphore is never closed.
         let one_of_few = self.changing.acquire().await;
         let edited = blocking(move || {
             let before = compressed.map_or(Ok(Vec::new()), |compressed| gzip::decompress(&compressed))?;

@@ -12,8 +12,8 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Adds up the bytes of pipelines. `sizes` are the names of pipelines, with bytes of theirs. A name may come
-    /// several times.
+    /// Adds up the bytes of pipelines. `sizes` are the names of pipelines with their bytes. A name may come several
+    /// times.
     pub fn new(max: u64, sizes: impl IntoIterator<Item = (String, u64)>) -> Self {
         let mut shares = Self { max, used: BTreeMap::new() };
         sizes.into_iter().for_each(|(pipeline, bytes)| shares.add(&pipeline, bytes));
@@ -49,7 +49,7 @@ impl Shares {
         self.used(pipeline).saturating_add(more) <= self.share(pipeline)
     }
 
-    /// Counts these further bytes of pipelines, all of them or none. `place` is that of the store.
+    /// Counts these further bytes of pipelines, all of them or none. `place` is the store's.
     ///
     /// # Errors
     /// If a pipeline would have more than its share.

@@ -146,6 +146,8 @@ impl TopicPartition {
         }))
     }
 
+    /// Removes the dead letters with these numbers, and returns how many there were.
+    ///
     /// # Errors
     /// As [`Items::remove`].
     pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {

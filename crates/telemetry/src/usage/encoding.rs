@@ -254,8 +254,8 @@ fn all_of<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, UsageError> {
     }
 }
 
-/// Returns the comparisons of the first layout, which kept of their times whether they were late. Late ones count as
-/// later than others.
+/// Returns the comparisons of the first layout. It kept only whether a comparison was late, and no time. A late
+/// comparison gets a time later than others.
 fn first_verified(bits: Vec<(u32, u32)>, late: Vec<(u32, u32)>) -> Result<BTreeMap<u32, u32>, UsageError> {
     let bits = of_pairs(bits)?;
     let late = of_pairs(late)?;
@@ -274,7 +274,7 @@ fn first_verified(bits: Vec<(u32, u32)>, late: Vec<(u32, u32)>) -> Result<BTreeM
     Ok(verified)
 }
 
-/// Returns a map whose keys are differences.
+/// Returns the pairs of a map, with differences of keys instead of keys.
 fn pairs<T: Copy>(map: &BTreeMap<u32, T>) -> Vec<(u32, T)> {
     differences(map.keys()).into_iter().zip(map.values().copied()).collect()
 }

@@ -13,14 +13,14 @@ const CHANGED_AFTER: Duration = Duration::from_secs(18 * 60);
 const UNCHANGED_AFTER: Duration = Duration::from_secs(3 * 3_600);
 /// Part of these times by which lanes differ, so that lanes that start together do not write together.
 const SPREAD: f64 = 0.5;
-/// A write that failed is tried again after the first of these, then twice as long each time, up to the second one, or
-/// the third one if what is stored cannot be read.
+/// Time after which a failed write is tried again. It doubles up to the second constant, or up to the third one if the
+/// stored counts cannot be read.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 const RETRY_MOST: Duration = Duration::from_secs(8 * 60);
 const RETRY_UNREADABLE_MOST: Duration = Duration::from_secs(64 * 60);
 
-/// The counts of one lane of this process since the last write: about a hundred bytes, and 150 more for each hour that
-/// is not written yet.
+/// The counts of one lane of this process since the last write. They take about a hundred bytes, and 150 more for each
+/// hour that is not written yet.
 #[derive(Debug, Default)]
 pub struct LaneUsage(Mutex<Live>);
 
@@ -130,8 +130,8 @@ impl LaneUsage {
         self.0.lock().pending.get_or_insert_default().verify(hour, missing, now);
     }
 
-    /// A worker begins to count the lane, whose pipeline is of this shard. `spread` is between 0 and 1. False if it
-    /// counts it already.
+    /// Notes that a worker begins to count the lane, whose pipeline is of this shard. `spread` is between 0 and 1.
+    /// Returns false if the worker counts the lane already.
     pub fn begin(&self, now: Timestamp, shard: u32, spread: f64) -> bool {
         let written = now.minus(CHANGED_AFTER.mul_f64(SPREAD * spread));
         let mut live = self.0.lock();
@@ -144,7 +144,7 @@ impl LaneUsage {
         true
     }
 
-    /// Returns the worker counts no more. Returns its session, if it had begun.
+    /// Notes that the worker counts no more. Returns its session, if it had begun.
     pub fn end(&self) -> Option<(Timestamp, u32)> {
         self.0.lock().running.take().map(|running| (running.since, running.shard))
     }

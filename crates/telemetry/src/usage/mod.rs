@@ -20,12 +20,12 @@ const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
 
 /// Hours that are kept apart, the present one included. Older ones become part of their day.
 const HOURS: u32 = 72;
-/// Days with counts, and those of them with latencies.
+/// Days with counts, and days of them with latencies.
 const DAYS: u32 = 400;
 const DAYS_WITH_LATENCY: u32 = 62;
 /// Hours with missing records. Of more, the oldest count as not compared.
 const MAX_MISSING: usize = 512;
-/// Merges that are remembered, so that one that is repeated adds nothing.
+/// Merges that are remembered, so that a repeated merge adds nothing.
 const MAX_MERGED: usize = 16;
 /// Gaps that are kept. Of more, the two oldest become one.
 const MAX_GAPS: usize = 32;
@@ -40,7 +40,7 @@ const LONG_AWAY: Duration = Duration::from_secs(31 * 86_400);
 const HOUR: i64 = 3_600_000_000;
 const DAY: u32 = 24;
 
-/// Returns a whole hour of UTC, counted from 1970; 0 before.
+/// Returns the hour of UTC that a time is in, counted from 1970; 0 before.
 pub fn hour_of(time: Timestamp) -> u32 {
     u32::try_from(time.micros().div_euclid(HOUR)).unwrap_or(0)
 }
@@ -52,7 +52,7 @@ pub fn whole_hours(from: Timestamp, to: Timestamp) -> Range<u32> {
     first..hour_of(to).max(first)
 }
 
-/// Returns the beginning of an hour.
+/// Returns the time at which an hour begins.
 pub fn hour_start(hour: u32) -> Timestamp {
     Timestamp::from_micros(i64::from(hour) * HOUR)
 }
@@ -85,12 +85,13 @@ impl LatencyBuckets {
         self.0.iter_mut().zip(other.0).for_each(|(mine, other)| *mine = mine.saturating_add(other));
     }
 
-    /// Events whose latency was measured.
+    /// Returns the number of events whose latency was measured.
     pub fn measured(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// Returns the bound of the bucket in which this part of the events ends, in thousandths. `None` without events.
+    /// Returns the bound of the bucket of a percentile, which is in thousandths: 950 for the 95th. `None` without
+    /// events.
     pub fn percentile(&self, thousandths: u64) -> Option<LatencyBound> {
         let measured = u128::from(self.measured());
         let rank = (measured * u128::from(thousandths)).div_ceil(1_000).max(1);
@@ -204,7 +205,7 @@ impl Delta {
         other.verified.iter().for_each(|(hour, comparison)| self.compare(*hour, *comparison));
     }
 
-    /// Returns the events of some days.
+    /// Returns the number of events of some days.
     fn events_of_days(&self, days: impl RangeBounds<u32>) -> u64 {
         self.hours.iter().filter(|(hour, _)| days.contains(&(hour / DAY))).map(|(_, counts)| counts.events).sum()
     }
@@ -328,7 +329,7 @@ impl Usage {
         }
     }
 
-    /// Leaves out counts of which nobody knows whether they are stored. The time up to `until` becomes a gap.
+    /// Leaves out counts that may or may not be stored. The time up to `until` becomes a gap.
     pub fn lose(&mut self, delta: &Delta, until: Timestamp) {
         let first = delta.hours.iter().map(|(hour, _)| hour_start(*hour)).min();
         if let Some(from) = first.map(|from| from.max(self.since)).filter(|from| *from < until) {
@@ -419,7 +420,7 @@ impl Usage {
     }
 
     /// Adds the counts of commands next to the worker that counts this lane. The known times stay. If both have
-    /// compared an hour, the later comparison counts; of two comparisons in one hour, that of `other`.
+    /// compared an hour, the later comparison counts; of two comparisons in one hour, the comparison of `other`.
     pub fn add_counts(&mut self, other: &Self) {
         let days_until = self.days_until.max(other.days_until);
         self.fold(days_until);
@@ -443,7 +444,7 @@ impl Usage {
         (self.until != Timestamp::default()).then_some(self.since)
     }
 
-    /// Everything up to this time is counted, apart from [`Self::gaps`].
+    /// Returns the time up to which everything is counted, apart from [`Self::gaps`].
     pub fn until(&self) -> Option<Timestamp> {
         (self.until != Timestamp::default()).then_some(self.until)
     }
@@ -453,7 +454,7 @@ impl Usage {
         self.gaps.iter().map(move |gap| (gap.0.max(from), gap.1.min(to))).filter(|gap| gap.0 < gap.1)
     }
 
-    /// Returns the events of a day that ended `days_ago` days before that of `now` ended.
+    /// Returns the number of events of the day that is `days_ago` days before the day of `now`.
     pub fn events_of_day(&self, now: Timestamp, days_ago: u32) -> u64 {
         let day = (hour_of(now) / DAY).saturating_sub(days_ago);
         let hours = self.hours.range(day * DAY..(day + 1) * DAY).map(|(_, counts)| counts.events);
@@ -499,7 +500,7 @@ impl Usage {
         period
     }
 
-    /// An earlier comparison than the one that is known changes nothing.
+    /// Adds a comparison. It changes nothing if it is earlier than the known comparison.
     fn compare(&mut self, hour: u32, comparison: Comparison) {
         let Comparison { at, missing } = comparison;
         if self.verified.get(&hour).is_some_and(|known| *known > at) {

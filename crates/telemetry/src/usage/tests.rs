@@ -9,7 +9,7 @@ fn hours(hours: u32) -> Duration {
     Duration::from_secs(3_600) * hours
 }
 
-/// The session of a process that began at `START`.
+/// Returns the session of a process that began at `START`.
 fn session(until: Timestamp, process: u64) -> CountedTime {
     CountedTime { from: START, until, is_over: false, write: (process, 0) }
 }
@@ -30,7 +30,7 @@ fn golden(layout: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/data/usage-{layout}.bin"))
 }
 
-/// With something in each column.
+/// Returns a usage with something in each column.
 fn sample() -> Usage {
     let mut usage = Usage::default();
     for hour in 0..100 {
@@ -144,8 +144,8 @@ fn the_first_layout_is_read() {
     assert_eq!(Usage::decode(&std::fs::read(golden(1)).unwrap()).unwrap(), usage);
 }
 
-/// A lane of a million events an hour that fails, is silent and lacks records all the time, for 400 days. Once a month,
-/// somebody compares an older day again; or each day any hours.
+/// Returns the usage of a lane of a million events an hour that fails, is silent and lacks records all the time, for
+/// 400 days. An operator compares an older day again once a month, or any hours each day.
 fn full_usage(compares_any_hours: bool) -> Usage {
     let mut random = fastrand::Rng::with_seed(7);
     let mut usage = Usage::default();
@@ -255,7 +255,7 @@ fn two_of_one_lane_are_added() {
     assert!(!one.has_merged(&other));
 }
 
-/// A worker compares the last day again and again; `verify` compares when somebody asks.
+/// A worker compares the last day again and again; `verify` compares when an operator asks.
 #[test]
 fn the_later_comparison_of_an_hour_counts() {
     let hour = hour_of(START);
@@ -286,7 +286,7 @@ fn the_later_comparison_of_an_hour_counts() {
     }
 }
 
-/// While the store is away, or what is stored is damaged.
+/// While the store is unavailable, or the stored counts are damaged.
 #[test]
 fn what_cannot_be_written_for_years_needs_bounded_memory_and_counts_once() {
     let day = START.aligned_to(hours(DAY));
@@ -449,7 +449,7 @@ fn an_idle_lane_writes_seldom_and_one_without_a_poll_never() {
     assert_eq!((lane.due(after(179), true), lane.due(after(180), true)), (None, Some((START, 3))));
     assert_eq!(lane.due(after(500), false), None);
     lane.count(after(1), &Counts { events: 1, ..Counts::default() });
-    // The first time at once: otherwise nobody would know of a process that is killed soon.
+    // The first time at once: otherwise the store would not know of a process that is killed soon.
     assert_eq!(lane.due(after(1), false), Some((START, 3)));
     lane.written(after(18));
     assert_eq!((lane.due(after(35), true), lane.due(after(36), true)), (None, Some((START, 3))));

@@ -68,7 +68,7 @@ pub struct BackfillReport {
     pub sink: String,
     /// The window that was pulled. It may end earlier than the requested one.
     pub window: Window,
-    /// Settled records, including those of earlier runs.
+    /// Settled records, including records of earlier runs.
     pub settled: u64,
     /// Dead letters of this run.
     pub dead_letters: u64,
@@ -266,7 +266,7 @@ impl Job {
         Window { from: self.backfill.from, to: self.backfill.to, time: TimeField::Order }
     }
 
-    /// Returns the plan of the previous run, or a new one. It is stored before anything is pulled.
+    /// Returns the plan of the previous run, or a new one. A new plan is stored before anything is pulled.
     async fn plan(&self, client: &Client) -> Result<BackfillPlan, BackfillError> {
         let made_under = made_under(&self.spec, client);
         let key = self.key(StoredPart::BackfillPlan);

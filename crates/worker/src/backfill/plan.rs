@@ -107,7 +107,7 @@ async fn halve<E, F: Future<Output = Result<u64, E>>>(
     Ok(vec![Slice::new(older, first), Slice::new(newer, second)])
 }
 
-/// Two halves that meet at a whole second. `None` if the slice is too short.
+/// Returns two halves that meet at a whole second. `None` if the slice is too short.
 fn halves(slice: &Slice) -> Option<[Window; 2]> {
     let Window { from, to, time: by } = slice.window();
     let middle = Timestamp::from_micros(from.micros().midpoint(to.micros())).whole_second();
@@ -130,7 +130,7 @@ mod tests {
         Window { from: second(from), to: second(to), time: TimeField::Order }
     }
 
-    /// Nine tenths of the records are in the last tenth of the time.
+    /// Returns the times of records, of which nine tenths are in the last tenth of the time.
     fn times() -> Vec<Timestamp> {
         (0..1_000_i64).map(|n| second(n * 10)).chain((0..9_000).map(|n| second(9_000 + n / 9))).collect()
     }

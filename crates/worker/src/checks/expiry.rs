@@ -36,7 +36,7 @@ impl KnownToken {
         self.client.as_ref().is_some_and(|client| client.token_changes() != self.changes)
     }
 
-    /// The console is asked about the token in use.
+    /// Sets the client that asks the console about the token in use.
     pub fn follow(&mut self, client: &Arc<Client>) {
         self.client = Some(client.clone());
         self.changes = client.token_changes();
@@ -76,7 +76,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
     }
 }
 
-/// `logged` is the stage of the last line.
+/// Reports the expiry. `logged` is the stage of the last line.
 fn report(shared: &Shared, pipeline: &str, expires: Option<Timestamp>, logged: &mut Option<u64>) {
     shared.telemetry.set_token_expiry(pipeline, expires);
     let stage = expires.and_then(|expires| stage(expires, shared.options.clock.now()));

@@ -1,5 +1,5 @@
-//! The regular checks of a pipeline that runs: when its token expires, whether there is a new one, whether it sees the
-//! scope, and whether ledgers lack records.
+//! The regular checks of a pipeline that runs. They find out when its token expires, whether there is a new one,
+//! whether it sees the scope, and whether ledgers lack records.
 
 mod expiry;
 pub mod new_token;
@@ -43,8 +43,8 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// `starting` is the number of lanes that start at the same time. It spreads the first checks, so that ten thousand
-    /// pipelines do not connect and read their ledgers at once.
+    /// Plans the first checks. `starting` is the number of lanes that start at the same time. It spreads the checks, so
+    /// that ten thousand pipelines do not connect and read their ledgers at once.
     pub fn new(shared: &Shared, starting: usize) -> Self {
         let first = |wait: Duration| {
             let wait = wait.mul_f64(1.0 + shared.lane_builder.fork_random().f64());
@@ -58,7 +58,7 @@ impl Checks {
         }
     }
 
-    /// Starts the checks that are due at `now`, after `wait`. `lanes` are those of the pipeline.
+    /// Starts the checks that are due at `now`, after `wait`. `lanes` are the pipeline's.
     pub fn run_due(
         &mut self,
         now: Instant,

@@ -161,12 +161,12 @@ pub mod tests {
             Self::with("{ file: token }, sites: ['100000000000000001']")
         }
 
-        /// Returns the file names no scope.
+        /// Creates a pipeline whose file names no scope.
         pub fn without_ids() -> Self {
             Self::with("{ file: token }")
         }
 
-        /// Returns the file names no scope, and a second token.
+        /// Creates a pipeline whose file names no scope, and a second token.
         pub fn with_second(token: &str) -> Self {
             Self::with(&format!("[{{ file: token }}, '{token}']"))
         }

@@ -55,8 +55,8 @@ impl Default for KnownScope {
     }
 }
 
-/// Compares the scope of the lanes' pipeline with what its token sees: once an hour, when requests use another token
-/// than `known`, and when records have vanished. Returns the wait before the next comparison too.
+/// Compares the scope of the lanes' pipeline with what its token sees. It does so once an hour, when requests use
+/// another token than `known`, and when records have vanished. Returns the wait before the next comparison too.
 pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: KnownScope) -> (KnownScope, Duration) {
     let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
@@ -126,8 +126,8 @@ fn earliest(
     shared.running(lanes).filter_map(|lane| time(&lane)).min()
 }
 
-/// Compares the scope of the token's user with that of the first token, or with the one that lanes have read. Without
-/// ids in the file, the token of another customer of the console would be no less good.
+/// Compares the scope of the token's user with the scope of the first token, or with the one that lanes have read.
+/// Without ids in the file, the token of another customer of the console would be no less good.
 async fn compare_with_former(pipeline: &str, client: &Client, max_age: Duration) -> Result<Compared, NotKnown> {
     let Some(scope) = client.user_scope(max_age).await.map_err(|_| NotKnown)? else {
         if client.kept_scope().is_none() {
@@ -228,7 +228,7 @@ mod tests {
         let (known, _) = check(shared.clone(), lanes.clone(), known).await;
         assert!(!unseen());
 
-        // A new token is that of another site.
+        // A new token has the scope of another site.
         rotation.sites.lock().push(("next", "2"));
         rotation.good.lock().push("next");
         rotation.write("next");

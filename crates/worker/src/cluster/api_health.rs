@@ -48,7 +48,7 @@ impl ApiHealth {
         Self { delay, kinds: HashMap::new(), last_failure: None, unavailable_since: None, failures: 0 }
     }
 
-    /// To be called for each on_success call.
+    /// Notes a call that succeeded. The caller reports each such call.
     pub fn on_success(&mut self, call: &Call, now: MonotonicTime) -> Option<HealthTransition> {
         self.kinds.insert(discriminant(call), CallKind { since: now, failed_at: None });
         let is_past = |failed: Option<_>, time| failed.is_none_or(|failed| now.saturating_sub(failed) >= time);
@@ -62,7 +62,7 @@ impl ApiHealth {
         Some(HealthTransition::Available { after: now.saturating_sub(since), failures })
     }
 
-    /// To be called for each call without a usable answer.
+    /// Notes a call without a usable answer. The caller reports each such call.
     pub fn on_failure(&mut self, call: &Call, now: MonotonicTime) -> Option<HealthTransition> {
         self.last_failure = Some(now);
         self.failures += 1;

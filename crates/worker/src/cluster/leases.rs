@@ -49,7 +49,7 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Returns the name of the `worker` must be different after a restart.
+    /// Creates the access to the leases of an installation. The name of the `worker` must be different after a restart.
     pub fn new(kubernetes: &Kubernetes, instance: &str, worker: &str, settings: &ClusterSettings) -> Self {
         Self {
             api: Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace),
@@ -207,7 +207,7 @@ impl Leases {
         }
     }
 
-    /// Object names must not have underscores.
+    /// Returns the name of a worker's heartbeat. Object names must not have underscores.
     fn heartbeat_name(&self, name: &str) -> String {
         format!("{}-{WORKER}-{}", self.instance, name.replace('_', "."))
     }

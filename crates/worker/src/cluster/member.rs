@@ -211,7 +211,7 @@ impl Member {
         for (shard, holder) in self.plan.holders(now) {
             workers.entry(holder.to_owned()).or_default().insert(shard);
         }
-        // While leases cannot be renewed, their lanes deliver nothing: nobody has these shards.
+        // While leases cannot be renewed, their lanes deliver nothing: no worker has these shards.
         let is_renewed = |shard: &u32| self.plan.deadline(*shard).is_some_and(|until| until > now);
         self.telemetry.process().set_shards(self.plan.owned().filter(is_renewed).count(), self.shards);
         self.telemetry.set_cluster(ClusterView {

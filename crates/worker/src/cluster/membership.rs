@@ -49,7 +49,7 @@ impl Membership {
     }
 }
 
-/// Returns one of `shards`, the same for each worker.
+/// Returns one of `shards` for a text, the same for each worker.
 pub fn shard_of_text(text: &str, shards: u32) -> u32 {
     let digest = Sha256::digest(text);
     let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));

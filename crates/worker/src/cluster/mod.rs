@@ -35,8 +35,10 @@ pub async fn join(
     member::join(settings, instance, worker, telemetry).await
 }
 
+/// Fails: this build has no support for clusters.
+///
 /// # Errors
-/// Always: this build has no support for clusters.
+/// Always.
 #[cfg(not(feature = "kubernetes"))]
 pub async fn join(_: &ClusterSettings, _: &str, _: &str, _: Arc<Telemetry>) -> Result<Membership, ClusterError> {
     Err(ClusterError::NotBuilt)

@@ -52,7 +52,7 @@ pub enum Call {
     List,
     /// Writes this worker's heartbeat; without a version, creates it.
     Heartbeat(Option<String>),
-    /// Deletes a heartbeat: this worker's own at the end, or that of a dead worker.
+    /// Deletes a heartbeat: this worker's own at the end, or a dead worker's.
     DeleteHeartbeat(String, String),
     /// Writes this worker's name into a free lease; without a version, creates the lease.
     Acquire(u32, Option<String>),
@@ -168,7 +168,7 @@ struct ListingState {
 }
 
 impl LeasePlanner {
-    /// Returns the name of the `worker` must be different after a restart.
+    /// Creates the plan of a worker without shards. The name of the `worker` must be different after a restart.
     pub fn new(worker: &str, shards: u32, lease: Duration) -> Self {
         Self {
             worker: worker.to_owned(),
@@ -184,7 +184,8 @@ impl LeasePlanner {
         }
     }
 
-    /// Returns the calls to send now. Must be called several times in a third of the lease time, and after each answer.
+    /// Returns the calls to send now. The caller asks several times in a third of the lease time, and after each
+    /// answer.
     pub fn calls(&mut self, now: MonotonicTime) -> Vec<Call> {
         let mut calls = Vec::new();
         let third = self.lease / 3;
@@ -216,8 +217,8 @@ impl LeasePlanner {
         calls
     }
 
-    /// Further calls, and events, that follow from an answer. `sent` is when the call was sent, `now` when the answer
-    /// came.
+    /// Returns the further calls, and the events, that follow from an answer. `sent` is when the call was sent, `now`
+    /// when the answer came.
     pub fn on_answer(
         &mut self,
         call: Call,
@@ -258,7 +259,7 @@ impl LeasePlanner {
         self.listing.due = self.listing.due.min(now);
     }
 
-    /// The lanes of a shard have ended, after [`ShardEvent::Drain`].
+    /// Notes that the lanes of a shard have ended, after [`ShardEvent::Drain`].
     pub fn drained(&mut self, shard: u32) {
         if let Some(lease) = self.owned.get_mut(&shard) {
             lease.state = ShardState::Drained;

@@ -163,7 +163,7 @@ impl LaneBuilder {
         }
     }
 
-    /// Returns the flags of a command that uses the same state. A tenant has no access to it.
+    /// Returns the flags of a command that uses the same state. A tenant has no access to the state.
     pub fn state_flags(&self, spec: &LaneSpec) -> Arc<str> {
         if spec.tenant.is_some() { "".into() } else { self.state_flags.clone() }
     }
@@ -178,6 +178,8 @@ impl LaneBuilder {
         meter
     }
 
+    /// Builds a lane.
+    ///
     /// # Errors
     /// If the settings refer to something that is missing, such as a CA file.
     pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, start: LaneStart) -> Result<Lane, BuildLaneError> {
@@ -225,12 +227,16 @@ impl LaneBuilder {
         })
     }
 
+    /// Builds the lane's sink.
+    ///
     /// # Errors
     /// As [`Self::build_lane`].
     pub fn sink(&self, spec: &LaneSpec) -> Result<Arc<dyn Sink>, BuildLaneError> {
         self.sink_of_shard(spec, 0)
     }
 
+    /// Builds the lane's sink for a worker of this shard.
+    ///
     /// # Errors
     /// As [`Self::build_lane`].
     pub fn sink_of_shard(&self, spec: &LaneSpec, shard: u32) -> Result<Arc<dyn Sink>, BuildLaneError> {
@@ -279,7 +285,7 @@ impl LaneBuilder {
         Ok(spec.sink.lookup(&self.sink_context(spec, &client, 0))?)
     }
 
-    /// Returns the lane's target: [`SinkSettings::stored_destination_hash`].
+    /// Returns the hash of the lane's target, as [`SinkSettings::stored_destination_hash`] does.
     ///
     /// # Errors
     /// As [`Self::build_lane`].

@@ -107,12 +107,12 @@ impl LaneRunner {
         }
     }
 
-    /// Returns the lane ends when it has caught up, or when it made no progress for this long.
+    /// Makes the lane end when it has caught up, or when it made no progress for `timeout`.
     pub fn once(self, timeout: Duration) -> Self {
         Self { purpose: Purpose::Once(timeout), ..self }
     }
 
-    /// Returns the lane runs next to the worker's lanes, and ends as with [`Self::once`].
+    /// Makes the lane run next to the worker's lanes, and end as with [`Self::once`].
     pub fn detached(self, timeout: Duration, lane: DetachedLane) -> Self {
         Self { purpose: Purpose::Detached(timeout, Box::new(lane)), ..self }
     }
@@ -216,7 +216,7 @@ impl LaneRunner {
     /// Returns the result of `work`.
     ///
     /// # Errors
-    /// The lane's end, if it is asked to stop or has to be aborted before that.
+    /// The lane's end, if the lane is asked to stop or has to be aborted before `work` is done.
     async fn unless_ended<T>(
         &self,
         forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>,
@@ -303,7 +303,8 @@ impl LaneRunner {
         shared.renames.begin(lane).await.map(Some).ok_or(LaneEnd::Refused)
     }
 
-    /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.
+    /// Starts the lane. Not inlined into its caller, which is `async`: that future would reserve space for the lane
+    /// while the lane runs.
     ///
     /// # Errors
     /// Why the lane cannot be built.
@@ -373,8 +374,8 @@ struct Progress {
 }
 
 impl Progress {
-    /// Pulling is progress only while nothing fails: a lane that tests whether its sink is available again pulls each
-    /// time.
+    /// Returns the present progress. Pulling is progress only while nothing fails: a lane that tests whether its sink
+    /// is available again pulls each time.
     fn updated(&self, metrics: &LaneMetrics) -> Self {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
@@ -443,7 +444,7 @@ mod tests {
         }
     }
 
-    /// How a lane ends that is asked to stop after a complete poll, and how long that takes.
+    /// Returns how a lane ends that is asked to stop after a complete poll, and how long that takes.
     async fn stop(hangs_usage: bool, hangs_checkpoint: bool) -> (LaneEnd, Duration) {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("acme.yaml");

@@ -55,7 +55,7 @@ impl StartTimes {
     }
 }
 
-/// How long it takes to begin `many` of them, one after the other.
+/// Returns how long it takes to begin `many` lanes or checks, one after the other.
 pub fn for_all(many: usize, each: Duration) -> Duration {
     each.saturating_mul(u32::try_from(many.saturating_sub(1)).unwrap_or(u32::MAX))
 }
@@ -66,7 +66,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    /// Returns the most of `waits` in a part of the interval.
+    /// Returns the largest number of `waits` within a `part` of the interval.
     fn most(waits: &[Duration], part: Duration) -> usize {
         let within = |from: Duration| waits.iter().filter(|wait| **wait >= from && **wait < from + part).count();
         waits.iter().map(|wait| within(*wait)).max().unwrap()

@@ -187,7 +187,7 @@ fn agents(report: &mut Report<'_>, agents: &source::Agents) {
     }
 }
 
-/// A file may have any number of labels: each is looked up once.
+/// Checks the labels. A file may have any number of labels: each is looked up once.
 fn labels(report: &mut Report<'_>, labels: &Labels) {
     let node = report.root.nearest(&["transform", "labels"]);
     let places: HashMap<_, _> = node.entries().iter().map(|entry| (&*entry.key, &entry.node.place)).collect();
@@ -262,8 +262,8 @@ fn is_label(name: &str) -> bool {
     !name.is_empty() && name.len() <= 63 && name.bytes().all(valid)
 }
 
-/// `sinks` has one element per sink of the file, `None` for a sink that could not be read. Names and streams are
-/// therefore read from the tree.
+/// Checks the sinks. `sinks` has one element per sink of the file, `None` for a sink that could not be read. Names and
+/// streams are therefore read from the tree.
 pub(super) fn sinks(root: &Node, sinks: &[Option<SinkSettings>], problems: &mut Vec<Problem>) {
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     let pulled: Vec<&str> = root.nearest(&["streams"]).entries().iter().map(|entry| entry.key.as_str()).collect();
@@ -372,7 +372,7 @@ fn sink_settings(report: &mut Report<'_>, prefix: &str, sink: &SinkSettings) {
     }
 }
 
-/// Warns if a sink would get a detection several times: unified alerts contain those of threats and alerts.
+/// Warns if a sink would get a detection several times: unified alerts contain the detections of threats and alerts.
 pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let pulls = &pipeline.pulls;
     let takes = |sink: &SinkSettings, name: &str| {

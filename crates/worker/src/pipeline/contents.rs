@@ -46,9 +46,9 @@ pub(super) enum Contents {
 /// Longer than the resolution of the times of any file system in use.
 const SETTLES_IN: Duration = Duration::from_secs(2);
 
-/// Reads the contents of these files, except for those that have their known version by times and size. A file system
-/// that does not answer makes its own files unreadable. Tenants' links are followed within the directory of the file
-/// only.
+/// Reads the contents of these files, except for files that have their known version by times and size. If a file
+/// system does not answer, only its own files are unreadable. Tenants' links are followed within the directory of the
+/// file only.
 pub(super) fn read_contents(
     files: Vec<(Arc<Path>, Option<Arc<Version>>)>,
     are_tenants: bool,
@@ -63,7 +63,7 @@ pub(super) fn read_contents(
     answers.map(move |(path, answer)| (path, answer.unwrap_or_else(unreadable)))
 }
 
-/// `None` if times and size of the file are unchanged.
+/// Reads a file. `None` if its times and size are unchanged.
 fn read_changed(path: &Path, known: Option<&Version>, is_tenants: bool) -> io::Result<Option<Contents>> {
     let metadata = std::fs::metadata(path).map_err(|error| of_link(path, error))?;
     if !metadata.is_file() {
@@ -82,7 +82,7 @@ fn read_changed(path: &Path, known: Option<&Version>, is_tenants: bool) -> io::R
     Ok(Some(Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))))
 }
 
-/// Returns the error of a file that is not there. A link that leads nowhere was not removed: it is broken.
+/// Returns the error of a file that does not exist. A link that leads nowhere is reported as broken, not as removed.
 fn of_link(path: &Path, error: io::Error) -> io::Error {
     match std::fs::read_link(path) {
         Ok(target) if error.kind() == ErrorKind::NotFound => {
@@ -112,7 +112,7 @@ impl Text {
         Self { hash, generation: None, text }
     }
 
-    /// Returns the text of a resource. Another generation is another version, even of the same text.
+    /// Returns the text of a resource of this generation. Another generation is another version, even of the same text.
     #[cfg(any(test, feature = "kubernetes"))]
     pub fn of_generation(self, generation: Option<i64>) -> Self {
         let mut hash = Sha256::new_with_prefix(self.hash);
@@ -120,7 +120,7 @@ impl Text {
         Self { generation, hash: hash.finalize().into(), ..self }
     }
 
-    /// `known` is the hash of the contents that were last read.
+    /// Returns the contents, compared with `known`, the hash of the contents that were last read.
     pub fn contents(&self, known: Option<&[u8; 32]>) -> Contents {
         self.clone().contents_at(None, known)
     }
@@ -145,10 +145,10 @@ impl Stamp {
         }
     }
 
-    /// `None` if it was written so shortly ago that a later write could have the same times.
+    /// Returns the times. `None` if the file was written so shortly ago that a later write could have the same times.
     pub fn unless_recent(self) -> Option<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // Copies set the time of the last change of the contents back, and not that of the last change of the file.
+        // A copy sets the time of the last change of the contents back, but not the time of the file's last change.
         let newest = self.modified.max(self.changed);
         let newest = Duration::new(newest.0.try_into().unwrap_or_default(), newest.1.try_into().unwrap_or_default());
         now.checked_sub(newest).is_some_and(|age| age > SETTLES_IN).then_some(self)

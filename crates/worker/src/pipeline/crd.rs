@@ -13,7 +13,7 @@ const MAX_SINKS: usize = 16;
 /// Most batches of a resource that one lane sends at a time, as of any tenant's file.
 const MAX_CONCURRENCY: u64 = 64;
 
-/// Returns the CustomResourceDefinition.
+/// Returns the CustomResourceDefinition of `Pipeline`.
 pub fn definition() -> Value {
     let version = json!({
         "name": VERSION,
@@ -223,7 +223,7 @@ fn write_after(value: &Value, depth: usize, text: &mut String) {
     }
 }
 
-/// True for what stands on the line of its key.
+/// Returns whether a value is on the line of its key.
 fn is_scalar(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.is_empty(),
@@ -243,7 +243,7 @@ fn flat(value: &Value) -> String {
     }
 }
 
-/// Without quotes only where no reader of YAML could take it for something else.
+/// Returns a text without quotes only if no reader of YAML could take it for something else.
 fn scalar(text: &str) -> String {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
     let is_plain = text.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -150,7 +150,7 @@ fn resolve_secret(entry: &mut Entry, alone: bool, base: Base<'_>, key: &str, pro
 const RELATIVE: &str = "a relative path has no meaning in a resource; write { secretRef: { name: NAME, key: KEY } } of a \
                         Secret in its namespace";
 
-/// A stream without a value has its defaults: `threats:` means `threats: {}`.
+/// Gives a stream without a value its defaults: `threats:` means `threats: {}`.
 fn fill_empty_streams(root: &mut Node) {
     let Value::Map(entries) = &mut root.value else { return };
     let streams = entries.iter_mut().find(|entry| entry.key == "streams");
@@ -205,7 +205,7 @@ fn unknown_keys(root: &Node, problems: &mut Vec<Problem>) {
     }
 }
 
-/// `None` if a problem prevents that the pipeline runs. The file may be a tenant's.
+/// Reads a pipeline. `None` if a problem prevents that the pipeline runs. The file may be a tenant's.
 pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mut Vec<Problem>) -> Option<Pipeline> {
     let before = problems.len();
     unknown_keys(root, problems);
@@ -329,7 +329,7 @@ fn renamed_from(root: &Node, name: Option<&str>, problems: &mut Vec<Problem>) ->
     }
 }
 
-/// `None` if there is a problem. A list of names is a usual mistake.
+/// Reads the streams. `None` if there is a problem. A list of names is a usual mistake.
 fn streams(node: &Node, problems: &mut Vec<Problem>) -> Option<source::StreamSettings> {
     if let Value::List(_) = &node.value {
         let message = "expected a mapping (`threats: {}`, with the stream's keys inside the braces), found a list";
@@ -339,7 +339,7 @@ fn streams(node: &Node, problems: &mut Vec<Problem>) -> Option<source::StreamSet
     read(node, "streams", problems)
 }
 
-/// More than anybody has, and few enough that the problems of all can be read.
+/// More than any pipeline has, and few enough that the problems of all sinks can be read.
 const MAX_SINKS: usize = 500;
 
 /// Returns one element per sink, `None` for a sink with a problem.
@@ -375,7 +375,7 @@ fn name_types(problem: &mut Problem, sink: &Node, key: &str) {
     }
 }
 
-/// Returns the common keys of sinks and the keys of the sink's type are read separately, since neither reader knows the
+/// Reads a sink. The common keys and the keys of the sink's type are read separately, since neither reader knows the
 /// other's keys.
 fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<SinkSettings> {
     let mut refuse = |place, key: &str, message: String| {

@@ -300,7 +300,8 @@ impl Files {
         changes
     }
 
-    /// Returns the problems outside of pipeline files: those of the defaults file, and of paths that cannot be listed.
+    /// Returns the problems outside of pipeline files: problems of the defaults file, and of paths that cannot be
+    /// listed.
     pub fn problems_of_other_paths(&self) -> BTreeMap<PathBuf, Vec<Problem>> {
         let mut by_path: BTreeMap<PathBuf, Vec<Problem>> = BTreeMap::new();
         let defaults = self.defaults.iter().flat_map(|defaults| &defaults.problems);
@@ -315,8 +316,8 @@ impl Files {
         self.running.values()
     }
 
-    /// Returns the names of all pipelines: of valid files, paused ones included, of those whose last valid version
-    /// runs, and of invalid ones. An unreadable file has its default name.
+    /// Returns the names of all pipelines: of valid files (also paused ones), of files whose last valid version runs,
+    /// and of invalid files. An unreadable file has its default name.
     pub fn names(&self) -> BTreeSet<String> {
         let mut names: BTreeSet<String> = self.running.keys().cloned().collect();
         names.extend(self.claims.iter().map(|(name, _)| name.clone()));
@@ -333,7 +334,7 @@ impl Files {
         self.running.get(self.running_names.get(path)?)
     }
 
-    /// `None` if there is no such file.
+    /// Returns the report about a file; `None` if there is no such file.
     pub fn report(&self, path: &Path) -> Option<FileReport> {
         let (path, file) = self.files.get_key_value(path)?;
         let pipeline = file.valid.clone();
@@ -342,7 +343,7 @@ impl Files {
         Some(FileReport { path: path.to_path_buf(), pipeline, problems, generation })
     }
 
-    /// Sorted by path.
+    /// Returns the reports about all files, sorted by path.
     pub fn reports(&self) -> Vec<FileReport> {
         let paths: BTreeSet<&Arc<Path>> = self.files.keys().collect();
         paths.into_iter().filter_map(|path| self.report(path)).collect()
@@ -384,8 +385,8 @@ impl Files {
         known.cloned().chain(paths.iter().map(|path| shared_path(&self.files, path))).collect()
     }
 
-    /// Returns the contents of files and resources, except for those that are known. With `even_if_equal`, of all of
-    /// them.
+    /// Returns the contents of files and resources that differ from their known versions. With `even_if_equal`, returns
+    /// the contents of all.
     fn read(&self, paths: Vec<Arc<Path>>, even_if_equal: bool) -> impl Iterator<Item = (Arc<Path>, Contents)> + use<> {
         let mut resources = Vec::new();
         let mut files = Vec::new();
@@ -445,7 +446,7 @@ impl Files {
         true
     }
 
-    /// Returns the running version of a resource that is being deleted, paused, so that its lanes drain.
+    /// Returns a paused copy of the running version if the resource is being deleted, so that its lanes drain.
     fn paused_for_deletion(&self, path: &Path) -> Option<Arc<Pipeline>> {
         if !self.resources.is_deleted(path) {
             return None;
@@ -499,7 +500,7 @@ impl Files {
             pipeline.tenant = self.tenants.tenant_of(path).map(|tenant| tenant.to_string_lossy().into());
         }
         if is_resource(path) {
-            // The text is made from the resource, so nobody sees its lines.
+            // The text is made from the resource, so no author knows its lines.
             problems.iter_mut().filter(|problem| *problem.file == **path).for_each(Problem::unplace);
         }
         let valid = if problems.iter().any(Problem::is_error) { None } else { pipeline.map(Arc::new) };
@@ -515,7 +516,7 @@ impl Files {
         }
     }
 
-    /// Returns the other valid files of the same place with the same `renamed_from` as this one.
+    /// Returns the other valid files of the same tenant, or of the operator, with the same `renamed_from` as this one.
     fn rivals_of<'a>(&'a self, path: &'a Path, pipeline: &'a Pipeline) -> impl Iterator<Item = &'a Arc<Path>> {
         let source = pipeline.renamed_from.as_deref().unwrap_or_default();
         let from = (source.to_owned(), Path::new("").into());
@@ -543,7 +544,7 @@ impl Files {
         with_name(&self.claims, name)
     }
 
-    /// Returns the name in the file, if it is valid.
+    /// Returns the name in the file, if the file is valid.
     fn claimed(&self, path: &Path) -> Option<String> {
         Some(self.files.get(path)?.valid.as_ref()?.name.clone())
     }
@@ -586,7 +587,7 @@ impl Files {
 
     /// Returns the file that runs under `name` from now on.
     fn owner_of(&self, name: &str) -> Option<Arc<Pipeline>> {
-        // Nobody but the author of a resource chooses its name, which begins with its namespace.
+        // Only the author of a resource chooses its name, which begins with its namespace.
         let resource = self.claiming(name).find(|path| is_resource(path));
         if let Some(running) = self.running.get(name)
             && self.keeps_running(name, running)
@@ -724,7 +725,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Returns the path as the key of its file, if there is one: each scan has a list of all paths.
+/// Returns the path, shared with the key of its file if there is one: each scan has a list of all paths.
 fn shared_path(files: &HashMap<Arc<Path>, Box<File>>, path: &Path) -> Arc<Path> {
     files.get_key_value(path).map_or_else(|| path.into(), |(path, _)| path.clone())
 }

@@ -49,7 +49,7 @@ const OBJECTS: &str = "kubernetes:";
 const RESOURCES: &str = "kubernetes-resources:";
 
 impl Location {
-    /// Says where pipeline files were looked for, and what is there instead. Blocks.
+    /// Says where the worker looked for pipeline files, and what is there instead. Blocks.
     pub fn explain_empty(&self, defaults: Option<&Path>) -> String {
         let Self::Path(path) = self else { return format!("{self} has none") };
         let shown = path.display();

@@ -77,7 +77,7 @@ impl Problem {
         }
     }
 
-    /// Returns a required key is missing.
+    /// Returns the problem of a missing required key.
     pub(super) fn missing_key(place: &Place, key: &str, missing: &str) -> Self {
         Self::at(place, key, Severity::Error, format!("{MISSING}`{missing}`"))
     }
@@ -88,7 +88,7 @@ impl Problem {
         self.column = 0;
     }
 
-    /// True for problems made by [`Self::missing_key`].
+    /// Returns whether [`Self::missing_key`] made the problem.
     pub(super) fn is_about_missing_key(&self) -> bool {
         self.message.starts_with(MISSING)
     }
@@ -120,7 +120,7 @@ impl fmt::Display for Problem {
             write!(formatter, "{}: ", visible(beginning(&self.key, MAX_KEY)))?;
         }
         // Compilers of programs have messages of several lines. Without the indentation, the words of a file could look
-        // like a line of somebody else's.
+        // like a line of the program's own.
         let mut lines = beginning(&self.message, MAX_MESSAGE).split('\n');
         formatter.write_str(&visible(lines.next().unwrap_or_default()))?;
         lines.try_for_each(|line| write!(formatter, "\n  {}", visible(line)))
@@ -130,7 +130,7 @@ impl fmt::Display for Problem {
 /// Files of one name that an error lists.
 const MAX_LISTED: usize = 3;
 
-/// Returns the first few paths. Thousands of files may have one name, and each of them names the others.
+/// Returns the first few paths as a text. Thousands of files may have one name, and each of them names the others.
 pub(super) fn listed<'a>(mut paths: impl Iterator<Item = &'a Path>) -> String {
     let named: Vec<String> = paths.by_ref().take(MAX_LISTED).map(|path| path.display().to_string()).collect();
     let more = if paths.next().is_some() { ", and others" } else { "" };

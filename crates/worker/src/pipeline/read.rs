@@ -236,7 +236,7 @@ fn boolean_of_yaml_1_1(text: &str) -> &'static str {
     }
 }
 
-/// serde's names of types in words for users.
+/// Returns serde's name of a type in words for users.
 fn in_words(expected: &str) -> String {
     match expected {
         "a string" | "string" | "a borrowed string" | "path string" => "a text",
@@ -314,7 +314,8 @@ impl<'de> Reader<'de, '_> {
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 
-    /// Most headers and librdkafka options are not secret. Only those with the name of a secret get a warning.
+    /// Returns whether the value is a header or librdkafka option that is not secret, as most are. Only one with the
+    /// name of a secret gets a warning.
     fn is_plain_value(&self) -> bool {
         match self.key.rsplit_once(".headers.").or_else(|| self.key.rsplit_once(".options.")) {
             Some((_, name)) => !is_secretive(name),
@@ -427,7 +428,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 }
 
-/// Warns of secrets below `node` by their keys alone: serde reads internally tagged types as a whole, so that the types
+/// Warns of secrets below `node` by their keys alone. serde reads internally tagged types as a whole, so that the types
 /// of their values are not seen.
 pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Problem>) {
     for entry in node.entries() {

@@ -43,7 +43,7 @@ pub(super) fn path_of(namespace: &str, name: &str) -> PathBuf {
     format!("{PREFIX}{namespace}/{name}{SUFFIX}").into()
 }
 
-/// Namespace and name of the resource at `path`; `None` if it is a file.
+/// Returns namespace and name of the resource at `path`; `None` if it is a file.
 pub fn resource_at(path: &Path) -> Option<(&str, &str)> {
     path.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('/')
 }
@@ -60,8 +60,8 @@ pub fn is_resource(path: &Path) -> bool {
     resource_at(path).is_some()
 }
 
-/// Returns the default name of a pipeline: its file's name without extension. That of a resource begins with its
-/// namespace, which has no dots, so that resources of two namespaces never have one name.
+/// Returns the default name of a pipeline: its file's name without extension. The default name of a resource begins
+/// with its namespace, which has no dots, so that resources of two namespaces never have one name.
 pub fn stem(path: &Path) -> String {
     match resource_at(path) {
         Some((namespace, name)) => format!("{namespace}.{name}"),
@@ -81,7 +81,8 @@ impl Resources {
         self.0.lock()
     }
 
-    /// `None` if no resource has the path. `known` is the hash of the contents that were last read.
+    /// Returns the contents of a resource; `None` if no resource has the path. `known` is the hash of the contents that
+    /// were last read.
     pub(super) fn read(&self, path: &Path, known: Option<&[u8; 32]>) -> Option<Contents> {
         let listings = self.listings();
         let resource = listings.values().find_map(|listing| listing.found.get(path))?;

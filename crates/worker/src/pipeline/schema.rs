@@ -72,7 +72,7 @@ fn section<T: JsonSchema>() -> Value {
     schema
 }
 
-/// These defaults depend on the stream, so the settings' types cannot state them.
+/// Sets the defaults that depend on the stream: the settings' types cannot state them.
 fn set_stream_defaults(keys: &mut Value, pull: &PullSettings) {
     let since: &Since = &pull.since;
     for (key, default) in [

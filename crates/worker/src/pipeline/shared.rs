@@ -10,7 +10,7 @@ use super::Pipeline;
 /// Most values of a kind that are known. With more of them, some are kept several times.
 const MANY: usize = 64;
 
-/// The settings of known pipelines that others are likely to have too. Those of console and sink differ by customer.
+/// The settings of known pipelines that others are likely to have too. Console and sink settings differ by customer.
 #[derive(Debug, Default)]
 pub struct SharedSettings {
     streams: Known<StreamSettings>,

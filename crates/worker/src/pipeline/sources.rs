@@ -37,7 +37,7 @@ pub(super) enum Listing {
     Failed(Problem),
 }
 
-/// True for file names that are read in a directory.
+/// Returns whether a file of this name in a directory is read.
 pub(super) fn is_pipeline_file(name: &OsStr) -> bool {
     let path = Path::new(name);
     let hidden = name.as_encoded_bytes().first() == Some(&b'.');
@@ -60,7 +60,7 @@ impl Source {
         std::path::absolute(&self.path).is_ok_and(|own| path == own || path.parent() == Some(&own))
     }
 
-    /// The file at `path` was found by [`Self::list`], and is not known: it is found again the next time.
+    /// Leaves out a file that [`Self::list`] found and that is not known: it is found again the next time.
     pub fn leave_out(&mut self, path: &Path) {
         if self.contains(path) {
             self.left_out.insert(path.to_owned());

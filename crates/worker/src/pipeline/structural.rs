@@ -39,8 +39,8 @@ fn is_operators(schema: &Value) -> bool {
     SettingKind::of(schema).is_some_and(|kind| OPERATORS.contains(&kind))
 }
 
-/// Returns the structural schema of `schema`, which stands at `key`. Defaults become part of the descriptions: the API
-/// server would write them into the resource, where they would precede those of `--defaults`.
+/// Returns the structural schema of `schema`, which is at `key`. Defaults become part of the descriptions: the API
+/// server would write them into the resource, where they would precede the defaults of `--defaults`.
 pub(super) fn structural(schema: &Value, key: &str) -> Schema {
     let given = schema.as_object().cloned().unwrap_or_default();
     let mut result = match title(schema) {
@@ -70,7 +70,7 @@ fn title(schema: &Value) -> &str {
     schema.get("title").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// `{ secretRef: { name, key } }`: a key of a Secret in the resource's namespace.
+/// Returns the schema of `{ secretRef: { name, key } }`: a key of a Secret in the resource's namespace.
 fn secret_ref() -> Schema {
     let name = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
     let reference = json!({
@@ -85,12 +85,12 @@ fn secret_ref() -> Schema {
     object(json!({ "type": "object", "properties": { "secretRef": reference }, "required": ["secretRef"] }))
 }
 
-/// Anything: the worker validates it.
+/// Returns a schema that accepts anything: the worker validates it.
 fn free() -> Schema {
     object(json!({ FREE: true }))
 }
 
-/// Returns a text that must match, with the same words as `check`.
+/// Returns the schema of a text that must match, with the same words as `check`.
 fn checked(pattern: &str, problem: &str) -> Schema {
     let rule = json!({
         "rule": format!("self.matches('{pattern}')"),
@@ -129,7 +129,7 @@ fn one_of(forms: Vec<Value>, key: &str) -> Schema {
     if forms.iter().all(is_tagged) { tagged(&forms) } else { free() }
 }
 
-/// Returns the forms of a schema, and theirs; without `null`.
+/// Returns the innermost forms of a schema, whose forms may have forms of their own; without `null`.
 fn innermost(schema: &Value) -> Vec<Value> {
     match alternatives(schema) {
         Some(forms) => forms.iter().flat_map(innermost).collect(),
@@ -137,7 +137,7 @@ fn innermost(schema: &Value) -> Vec<Value> {
     }
 }
 
-/// Returns whether a schema is that of an object with a fixed `type`.
+/// Returns whether a schema describes an object with a fixed `type`.
 fn is_tagged(form: &Value) -> bool {
     form["properties"]["type"]["const"].is_string()
 }
@@ -164,7 +164,7 @@ fn enumeration(words: &[(String, String)]) -> Schema {
     schema
 }
 
-/// Returns one object for objects that differ in their `type`.
+/// Returns the schema of one object for objects that differ in their `type`.
 pub(super) fn tagged(forms: &[Value]) -> Schema {
     let mut properties: BTreeMap<String, Schema> = BTreeMap::new();
     // By key, the types that have the key (`types_of`), and those that need it (`needed_by`).
@@ -246,7 +246,7 @@ fn escape(key: &str) -> String {
     if RESERVED.contains(&key) { format!("__{key}__") } else { key.to_owned() }
 }
 
-/// Returns one schema for a key that two types have.
+/// Merges the schemas of a key that two types have.
 fn merge(mut one: Schema, other: Schema) -> Schema {
     let form = |schema: &Schema| {
         let keys = ["type", "items", "additionalProperties", INT_OR_STRING, FREE];
@@ -292,7 +292,7 @@ fn merge(mut one: Schema, other: Schema) -> Schema {
     one
 }
 
-/// Returns a schema with one form.
+/// Returns the structural schema of a schema with one form.
 fn typed(given: &Schema, key: &str) -> Schema {
     let mut result: Schema = given.iter().filter(|(key, _)| KEPT.contains(&key.as_str())).map(own).collect();
     let types: Vec<&str> = match given.get("type") {
@@ -368,7 +368,7 @@ fn members(result: &mut Schema, given: &Schema, key: &str) {
     }
 }
 
-/// The description of the place, else that of the form; and the default.
+/// Sets the description: the description of the place, else of the form, and the default.
 fn describe(result: &mut Schema, given: &Schema) {
     let own = given.get("description").and_then(Value::as_str);
     let words = if result.contains_key("enum") { result.get("description").and_then(Value::as_str) } else { None };

@@ -20,13 +20,13 @@ use super::yaml::{Node, Value, join};
 pub struct TenantRules {
     /// `--tenant-files`: the rules hold for files too. They always hold for resources.
     pub for_files: bool,
-    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file, and `{directory}` for that
-    /// of the directory with the file, or for the namespace of a resource.
+    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file, and `{directory}` for the
+    /// name of the directory with the file, or for the namespace of a resource.
     pub secrets_dir: Option<PathBuf>,
-    /// `--env-allow`: `{ env }` only with one of these prefixes. `{pipeline}` and `{directory}` as above, in the form
-    /// of `variable_part`.
+    /// `--env-allow`: `{ env }` only with one of these prefixes. They have the placeholders of `secrets_dir`, in the
+    /// form of `variable_part`.
     pub env_prefixes: Vec<String>,
-    /// `--files-dir`: `file` sinks and the files of `tls:` only below. Placeholders as above.
+    /// `--files-dir`: `file` sinks and the files of `tls:` only below. It has the placeholders of `secrets_dir`.
     pub files_dir: Option<PathBuf>,
     /// `--allow-private-destinations`.
     pub private: PrivateDestinations,
@@ -156,7 +156,7 @@ impl Names {
         Self { pipeline: stem(file), directory }
     }
 
-    /// `None` if a name has no form for the text.
+    /// Fills the placeholders. `None` if a name has no form for the text.
     fn fill(&self, text: &str, form: impl Fn(&str) -> Option<String>) -> Option<String> {
         let mut filled = text.to_owned();
         for (placeholder, name) in PLACEHOLDERS.into_iter().zip([Some(&self.pipeline), self.directory.as_ref()]) {
@@ -171,7 +171,7 @@ impl Names {
 /// Returns whether each tenant has the variables that begin with the prefix for itself, or all tenants share them.
 ///
 /// # Errors
-/// The prefix to use, where one tenant's prefix could begin another's: `S1_{pipeline}` is `S1_ACME` for `acme`, and the
+/// The prefix to use, if one tenant's prefix could begin another's. `S1_{pipeline}` is `S1_ACME` for `acme`, and the
 /// variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
 pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
     let mut own = prefix.to_owned();
@@ -183,9 +183,9 @@ pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
     if own == prefix { Ok(PLACEHOLDERS.iter().any(|placeholder| prefix.contains(placeholder))) } else { Err(own) }
 }
 
-/// Returns a name in that of an environment variable: in upper case, with two underscores for each `-`. A name with
-/// other characters has no such form, since two names would have the same. Neither has one that begins or ends with
-/// `-`, next to the underscores of a prefix.
+/// Returns a name as a part of an environment variable's name: in upper case, with two underscores for each `-`. A name
+/// with other characters has no such form, since two names would have the same form. Neither has a name that begins or
+/// ends with `-`, next to the underscores of a prefix.
 fn variable_part(name: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_clear = name.bytes().all(is_plain) && !name.starts_with('-') && !name.ends_with('-');
@@ -353,7 +353,7 @@ impl Check<'_> {
             | SettingKind::RequestRate
             | SettingKind::Text
             | SettingKind::Switch => {}
-            // These kinds are those of mappings and lists, and of values that were refused before.
+            // Mappings and lists have these kinds, and values that were refused before.
             SettingKind::Trust
             | SettingKind::WorkerIdentity
             | SettingKind::InsteadOfWorkerIdentity
@@ -371,8 +371,8 @@ impl Check<'_> {
         }
     }
 
-    /// The name of a resource's pipeline begins with its namespace, which has no dots. Whether the checkpoints are of
-    /// the file's own place is known when the lanes begin.
+    /// Checks `renamed_from`. The name of a resource's pipeline begins with its namespace, which has no dots. The lanes
+    /// find out whether the checkpoints belong to the file's own place when they begin.
     fn former_name(&mut self, node: &Node, path: &str) {
         let prefix = resource_at(self.file).map(|(namespace, _)| format!("{namespace}."));
         let is_its_own_place =
@@ -393,7 +393,7 @@ impl Check<'_> {
         }
     }
 
-    /// `directory` is the one that `flag` names: the path has to be below.
+    /// Checks that the path is below `directory`, which `flag` names.
     fn file_below(&mut self, node: &mut Node, path: &str, what: &str, directory: Option<PathBuf>, flag: &str) {
         let file = node.text().and_then(|text| std::path::absolute(text).ok()).unwrap_or_default();
         if is_identity_token_path(&file) {
@@ -444,7 +444,7 @@ impl Check<'_> {
         self.refuse(node, path, message);
     }
 
-    /// An address that is no name is used without asking a resolver.
+    /// Checks an address. The worker uses an address that is no name without asking a resolver.
     fn address(&mut self, node: &Node, path: &str) {
         let text = node.text().unwrap_or_default().trim();
         // Some addresses may be given without `https://`, and of some schemes the parser reads no addresses.
@@ -688,7 +688,7 @@ mod tests {
         assert!(variable("/p/acme.yaml", "S1_ACME__EU_TOKEN").contains("begin with S1_ACME_"));
         assert!(variable("/p/globex.yaml", "S1_ACME_TOKEN").contains("begin with S1_GLOBEX_"));
         assert!(variable("/p/acme-.yaml", "S1_ACME___TOKEN").contains("other characters"));
-        // The variable would be that of `acme-eu`.
+        // It would be the variable of `acme-eu`.
         assert!(variable("/p/acme_eu.yaml", "S1_ACME__EU_TOKEN").contains("other characters"));
         let token = "console: { token: { file: /secrets/acme/token } }";
         assert_eq!(refused("/p/acme/console.yaml", token), "");
@@ -696,7 +696,7 @@ mod tests {
         assert!(refused("/p/acme/../acme.yaml", token).contains("no secrets of the worker"));
     }
 
-    /// Also where the name of a tenant's file makes the prefix that of the worker's own variables.
+    /// Also if the name of a tenant's file makes the prefix a prefix of the worker's own variables.
     #[test]
     fn no_prefix_gives_a_tenant_a_variable_of_the_worker() {
         for (prefix, file, name) in [
@@ -758,7 +758,7 @@ mod tests {
         }
     }
 
-    /// Whether the checkpoints are of the directory, the lanes find out.
+    /// The lanes find out whether the checkpoints are of the directory.
     #[test]
     fn a_file_takes_over_checkpoints_unless_it_has_an_author_of_its_own() {
         let refused = |placeholder: &str| {

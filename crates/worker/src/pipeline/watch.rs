@@ -136,7 +136,8 @@ impl Directories {
     }
 }
 
-/// Returns a single file is watched through its directory, since another file may replace it.
+/// Returns the directory to watch for a path. A single file is watched through its directory, since another file may
+/// replace it.
 fn directory_of(path: &Path) -> io::Result<PathBuf> {
     if ask_file_system(path, |path| Ok(path.is_dir()))? {
         return Ok(path.to_owned());
@@ -153,7 +154,8 @@ impl Names {
         Self(paths.iter().filter_map(absolute).collect())
     }
 
-    /// `None` if more than this file may have changed, as with `..data`, a defaults file or a directory.
+    /// Returns the file that changed. `None` if more than this file may have changed, as with `..data`, a defaults file
+    /// or a directory.
     fn of(&self, event: &Path) -> Option<PathBuf> {
         let name = event.file_name().filter(|name| is_pipeline_file(name))?;
         Some(self.0.get(event.parent()?)?.join(name))

@@ -47,7 +47,7 @@ impl Node {
         Self { value, place, refused: Cell::new(false) }
     }
 
-    /// Empty unless the value is a mapping.
+    /// Returns the entries of a mapping; none for another value.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -78,7 +78,7 @@ impl Node {
         }
     }
 
-    /// Empty unless the value is a list.
+    /// Returns the elements of a list; none for another value.
     pub fn list(&self) -> &[Node] {
         match &self.value {
             Value::List(elements) => elements,
@@ -361,7 +361,7 @@ fn is_odd_blank(char: char) -> bool {
 const MERGE_KEY: &str = "merge keys (`<<`) are not in YAML 1.2: write the keys out, or give a whole value as an alias \
                          (`batch: *NAME`); what all files have in common belongs into --defaults";
 
-/// `key.inner`, as in [`Problem::key`].
+/// Returns `key.inner`, as in [`Problem::key`].
 pub(super) fn join(key: &str, inner: &str) -> String {
     if key.is_empty() { inner.to_owned() } else { format!("{key}.{inner}") }
 }
@@ -372,7 +372,7 @@ fn size(node: &Node) -> usize {
         + node.list().iter().map(size).sum::<usize>()
 }
 
-/// Returns the levels below a node.
+/// Returns the number of levels below a node.
 fn height(node: &Node) -> usize {
     let inner = node.entries().iter().map(|entry| &entry.node).chain(node.list());
     inner.map(|node| 1 + height(node)).max().unwrap_or_default()
@@ -430,7 +430,7 @@ fn has_bare_placeholder(line: &str) -> bool {
     })
 }
 
-/// Returns an unquoted scalar, by the core schema of YAML 1.2. Integers that are too large stay text, so that they stay
+/// Reads an unquoted scalar, by the core schema of YAML 1.2. Integers that are too large stay text, so that they stay
 /// exact.
 fn plain(text: &str) -> Value {
     match text {

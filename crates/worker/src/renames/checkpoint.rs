@@ -13,8 +13,8 @@ use crate::options::Options;
 use crate::usage::usage_area;
 use crate::verify::{repairs_area, replays_area};
 
-/// Renames a lane's checkpoint with its journal, the repairs and replays that complete its ledger, and what it did. The
-/// new name must have no checkpoint. After a crash the call can be repeated.
+/// Renames a lane's checkpoint with its journal, the repairs and replays that complete its ledger, and the counts of
+/// its work. The new name must have no checkpoint. After a crash the call can be repeated.
 ///
 /// # Errors
 /// If there is no such checkpoint, the new name has one, or another process writes one of them.
@@ -67,7 +67,7 @@ fn usage_key(lane: &LaneId, part: StoredPart) -> CheckpointKey {
     CheckpointKey { lane: lane.clone(), part }
 }
 
-/// True if the new name has the checkpoint, and the old one still has the counts of the lane, or those of commands for
+/// Returns whether the new name has the checkpoint while the old one still has counts of the lane, or of commands for
 /// the lane.
 async fn has_usage_alone(
     store: &dyn Store,
@@ -79,7 +79,7 @@ async fn has_usage_alone(
     Ok(has_usage && store.load(&to.clone().into()).await?.is_some())
 }
 
-/// Moves the counts of a lane, and adds them to those of an earlier lane of the new name.
+/// Moves the counts of a lane, and adds them to the counts of an earlier lane of the new name.
 async fn move_usage(store: &dyn Store, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
     let Some(old) = store.load(from).await? else { return Ok(()) };
     let new = store.claim(to).await?;

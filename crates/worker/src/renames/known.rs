@@ -17,7 +17,7 @@ pub const AGAIN_AFTER_ORPHANS: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub struct Known {
-    /// The lanes that had a checkpoint when the store was listed, and those of the files; whether each runs here.
+    /// The lanes that had a checkpoint when the store was listed, and the lanes of the files; whether each runs here.
     pub lanes: BTreeMap<LaneId, bool>,
     pub files: KnownFiles,
     /// `renamed_from` by the pipeline's name.
@@ -59,8 +59,8 @@ impl Known {
         self.orphans.iter().filter(is_other).filter(has_no_file)
     }
 
-    /// Returns the orphans whose console may be `host`, and of which the lane may know; first the one whose sink has
-    /// the same name.
+    /// Returns the orphans whose console may be `host`, and that the lane may know of. An orphan whose sink has the
+    /// same name comes first.
     pub fn candidates_at(&self, of: &LaneSpec, host: &str) -> Vec<LaneId> {
         let fits = |origin: &Origin| *origin.host == *host && may_know(of, &origin.tenant);
         let may_fit = |lane: &&LaneId| self.origins.get(*lane).is_none_or(fits);
@@ -69,7 +69,7 @@ impl Known {
         candidates
     }
 
-    /// Without many orphans, no tenant has too many.
+    /// Returns whether there are many orphans. Without many orphans, no tenant has too many.
     pub fn has_many_orphans(&self) -> bool {
         self.orphans.len() > MAX_ORPHANS
     }
@@ -128,8 +128,8 @@ impl From<LaneCheckpoint> for Origin {
     }
 }
 
-/// Returns whether a lane may know of a checkpoint of this tenant. A lane of a tenant knows only those of the same
-/// tenant, a lane of the operator knows all.
+/// Returns whether a lane may know of a checkpoint of this tenant. A lane of a tenant knows only checkpoints of the
+/// same tenant, a lane of the operator knows all.
 pub fn may_know(lane: &LaneSpec, tenant: &str) -> bool {
     lane.tenant.as_deref().is_none_or(|own| own == tenant)
 }

@@ -102,7 +102,7 @@ impl Beginning<'_> {
         &self.spec.id
     }
 
-    /// An unreadable checkpoint may be that of any tenant.
+    /// Returns whether the lane may know of the checkpoint. An unreadable checkpoint may belong to any tenant.
     fn may_know(&self, checkpoint: Option<&LaneCheckpoint>) -> bool {
         may_know(self.spec, checkpoint.map_or("", |checkpoint| &checkpoint.tenant))
     }
@@ -111,7 +111,7 @@ impl Beginning<'_> {
         self.lane_builder.stores.of_shard(self.shard)
     }
 
-    /// Returns whether store or sink has a checkpoint of the lane. A damaged one counts.
+    /// Returns whether store or sink has a checkpoint of the lane. A damaged checkpoint counts.
     async fn has_checkpoint(&self) -> Result<bool, Failure> {
         let key = self.id().clone().into();
         let is_there = |loaded: Result<Option<Vec<u8>>, StateError>| match loaded {
@@ -129,7 +129,7 @@ impl Beginning<'_> {
         }
     }
 
-    /// Host and scope of the lane's requests.
+    /// Returns host and scope of the lane's requests.
     fn host_and_scope(&self) -> Result<(String, String), Failure> {
         let client = self.lane_builder.client(&self.id().pipeline, &self.spec.console);
         let client = client.map_err(BuildLaneError::from)?;
@@ -143,8 +143,8 @@ impl Beginning<'_> {
 }
 
 impl Renames {
-    /// To be called before the lanes of `changed` pipelines start. `names` are those of all files, valid or not, and
-    /// `valid` are all pipelines that run somewhere.
+    /// Sets the pipeline files. The caller does so before the lanes of `changed` pipelines start. `names` are the names
+    /// of all files, valid or not, and `valid` are all pipelines that run somewhere.
     pub fn set_files<'a>(
         &self,
         names: BTreeSet<String>,
@@ -174,13 +174,12 @@ impl Renames {
         self.changed.notify_waiters();
     }
 
-    /// The store is asked for the names of its checkpoints before the next lane begins: another process may have
-    /// changed them.
+    /// Makes the next lane ask the store for the names of checkpoints again: another process may have changed them.
     pub async fn forget_listing(&self) {
         self.turn.lock().await.done = None;
     }
 
-    /// The store is asked for the names again if they were listed longer than `age` ago.
+    /// Makes the next lane ask the store for the names again if they were listed longer than `age` ago.
     async fn forget_listing_after(&self, age: Duration) {
         let mut listing = self.turn.lock().await;
         listing.done = listing.done.filter(|done| done.elapsed() < age);
@@ -246,8 +245,10 @@ impl Renames {
         }
     }
 
+    /// Decides what the lane has to do next.
+    ///
     /// # Errors
-    /// Why it is not known what the lane has to do.
+    /// Why this cannot be decided.
     async fn step(&self, lane: Beginning<'_>, watch: &mut Option<Watch>) -> Result<Step, Failure> {
         let id = lane.id();
         if let Err(failure) = self.list(&*lane.store()).await {
@@ -325,9 +326,9 @@ impl Renames {
         Ok(())
     }
 
-    /// Returns the checkpoint of a lane without a file that has the same console, scope, stream and type of sink, and
-    /// of which the lane may know. One of an earlier release, without the type of its sink, fits all types. Of several,
-    /// the one that has come furthest.
+    /// Returns the checkpoint of a lane without a file that has the same console, scope, stream and type of sink. The
+    /// lane must be allowed to know of it. A checkpoint of an earlier release, without the type of its sink, fits all
+    /// types. Of several checkpoints, returns the one that has come furthest.
     async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, Failure> {
         let (host, scope) = lane.host_and_scope()?;
         let candidates = self.known.lock().candidates_at(lane.spec, &host);
@@ -470,7 +471,7 @@ impl Renames {
     }
 }
 
-/// Returns a lane's checkpoint, and its content unless it is of another release. `None` if there is none.
+/// Returns a lane's checkpoint, and its content unless another release wrote it. `None` if there is no checkpoint.
 async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, StateError> {
     let Some(bytes) = store.load(&lane.clone().into()).await? else { return Ok(None) };
     let found = Found { lane, stamp: Sha256::digest(&bytes).into(), others: 0 };

@@ -9,7 +9,7 @@ use s1_forwarder_failure::Failure;
 use super::known::{AGAIN_AFTER_ORPHANS, MAX_ORPHANS, Origin};
 use super::{Beginning, Renames, load};
 
-/// Says what to do about a pipeline without a file. `state_flags` are those of a command that uses the same state.
+/// Says what to do about a pipeline without a file. `state_flags` are the flags of a command that uses the same state.
 pub fn advice_of_lost(pipeline: &str, state_flags: &str) -> String {
     format!(
         "its checkpoints are kept: put the file back, or, if the customer is to get nothing, stop the worker and run: \
@@ -44,7 +44,7 @@ impl Renames {
         self.turn.try_lock().is_ok_and(|listing| listing.done.is_some())
     }
 
-    /// Why a new lane of a tenant may not begin; `None` if it may.
+    /// Returns why a new lane of a tenant may not begin; `None` if it may.
     ///
     /// # Errors
     /// If the checkpoints cannot be read.

@@ -71,8 +71,10 @@ pub enum LaneAnswer {
 }
 
 impl LaneRequests {
+    /// Opens the place of a command's requests.
+    ///
     /// # Errors
-    /// If they cannot be stored, or another command has some.
+    /// If requests cannot be stored, or another command has some.
     pub async fn open(options: &Options) -> Result<Self, StateError> {
         let store = options.open_state(Some(requests_area())).await?;
         Ok(Self { state: options.state.clone(), store })
@@ -111,7 +113,7 @@ pub async fn serve_requests(shared: Arc<Shared>, retries: mpsc::Sender<Vec<LaneI
     if !matches!(shared.options.state, StoreLocation::File(_)) {
         return std::future::pending().await;
     }
-    // A command that was interrupted has left its requests: nobody waits for their answers.
+    // An interrupted command has left its requests, and no longer waits for their answers.
     if let Err(error) = remove_old(&shared.options).await {
         debug!(%error, "old requests of commands cannot be removed");
     }

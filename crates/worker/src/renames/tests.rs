@@ -28,7 +28,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// `more` are keys of the pipeline file.
+    /// Creates a lane without a checkpoint. `more` are keys of the pipeline file.
     fn new(renamed_wait: Option<Duration>, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!(
@@ -61,7 +61,7 @@ impl Fixture {
         fixture
     }
 
-    /// The pipeline is a tenant's.
+    /// Makes the pipeline a tenant's.
     fn of_tenant(mut self, tenant: &str) -> Self {
         self.pipeline = Arc::new(Pipeline { tenant: Some(tenant.into()), ..(*self.pipeline).clone() });
         self.set_files(&["corp"]);
@@ -74,7 +74,7 @@ impl Fixture {
         self.shared.renames.set_files(names, pipelines(), pipelines());
     }
 
-    /// The begin of `corp/threats/siem`: whether it may begin within the time.
+    /// Returns whether `corp/threats/siem` may begin within the time.
     async fn begins_within(&self, time: Duration) -> bool {
         timeout(time, self.begin(false)).await.is_ok_and(|begun| begun)
     }
@@ -98,12 +98,12 @@ fn key(name: &str) -> CheckpointKey {
     name.parse().unwrap()
 }
 
-/// A checkpoint that was written at `second`.
+/// Returns a checkpoint that was written at `second`.
 fn checkpoint(host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
     checkpoint_of("", host, scope, sink_type, second)
 }
 
-/// A checkpoint of a tenant.
+/// Returns a checkpoint of a tenant.
 fn checkpoint_of(tenant: &str, host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
     let time = Timestamp::from_micros(1_790_000_000_000_000 + second * 1_000_000);
     let ledger = Ledger::begin(time, String::new(), false);

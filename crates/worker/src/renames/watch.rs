@@ -35,12 +35,12 @@ impl Limits {
         Self { least: if is_shared { FILES_APART } else { Duration::ZERO }, ..self }
     }
 
-    /// Returns a lane that has not written for this time has ended: its worker has lost the lease.
+    /// Returns the time after which a lane that has not written has ended: its worker has lost the lease.
     fn still(self) -> Duration {
         (self.lease * 2).max(self.least)
     }
 
-    /// Time between two looks at the checkpoint.
+    /// Returns the time between two looks at the checkpoint.
     pub fn interval(self) -> Duration {
         self.lease / 3
     }
@@ -74,7 +74,7 @@ pub struct Watch {
     stamp: [u8; 32],
     begun: Instant,
     still_since: Instant,
-    /// Number of moves after [`ELSEWHERE`]. A single one may be that of a command, such as `state set`.
+    /// Number of moves after [`ELSEWHERE`]. A command, such as `state set`, may have caused a single one.
     late_moves: u32,
 }
 
@@ -117,7 +117,7 @@ impl Watch {
         }
     }
 
-    /// Time to the next look at a checkpoint that stands still.
+    /// Returns the time to the next look at a checkpoint that stands still.
     pub fn until_over(&self, limits: Limits, now: Instant) -> Duration {
         let over = limits.wait.map(|wait| (self.still_since + limits.still() + wait).saturating_duration_since(now));
         over.map_or(limits.still(), |over| over.min(limits.still()))

@@ -35,8 +35,8 @@ async fn store(store: &FileStore, key: &CheckpointKey, checkpoint: &mut LaneChec
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Each stage accounts for some records, stores, is killed while it accounts for more of them, and goes on from
-    /// what is stored; its dead letters are replayed. The ledger may begin again between two stages.
+    /// Each stage accounts for some records, stores, and is killed while it accounts for more of them. It goes on from
+    /// the stored checkpoint, and its dead letters are replayed. The ledger may begin again between two stages.
     #[test]
     fn the_sums_are_those_of_what_the_sink_has_acknowledged(
         stages in prop::collection::vec((prop::collection::vec((0..100_u32, fate()), 0..120), any::<bool>()), 1..4),

@@ -22,6 +22,8 @@ pub(super) struct Api {
 }
 
 impl Api {
+    /// Connects to the API server.
+    ///
     /// # Errors
     /// If there is no access to a cluster.
     pub async fn connect(instance: &str, worker: &str) -> Result<Self, KubernetesError> {
@@ -34,6 +36,8 @@ impl Api {
         kube::Api::namespaced(self.kubernetes.client.clone(), &resource.namespace)
     }
 
+    /// Writes the status of a resource.
+    ///
     /// # Errors
     /// If the API server does not answer or refuses. A resource that was changed or deleted meanwhile is no error.
     pub async fn write_status(&self, resource: &ResourceState, status: &Status) -> Result<(), KubernetesError> {
@@ -65,7 +69,7 @@ impl Api {
         outdated_is_fine(written)
     }
 
-    /// An event about the condition `Ready`.
+    /// Publishes an event about the condition `Ready`.
     pub async fn publish(&self, resource: &ResourceState, status: &Status) {
         let Some(ready) = status.ready() else { return };
         let is_fine = ready.status == "True" || ready.reason == "Paused";
@@ -92,8 +96,8 @@ impl Api {
     }
 }
 
-/// Returns a resource that was deleted meanwhile needs nothing more. One that was changed is tried again when its new
-/// version has been read.
+/// Ignores that a resource was deleted or changed meanwhile. A deleted resource needs nothing more. A changed one is
+/// tried again when its new version has been read.
 fn outdated_is_fine(result: Result<PipelineResource, KubernetesError>) -> Result<(), KubernetesError> {
     match result {
         Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),

@@ -104,7 +104,7 @@ enum Due {
 }
 
 impl Due {
-    /// True for a status that differs from the last one in times and counts only.
+    /// Returns whether the status differs from the last one in times and counts only.
     fn is_refresh(&self, written: Option<&Written>) -> bool {
         match (self, written.and_then(|written| written.status.as_ref())) {
             (Self::Status(status), Some(before)) => !status.differs_from(before),
@@ -157,7 +157,7 @@ impl Reporter {
         join_all(events.iter().map(|(resource, status)| self.api.publish(resource, status))).await;
     }
 
-    /// One line when requests begin to fail, however many do.
+    /// Logs one line when requests begin to fail, for any number of them.
     fn log_failures(&mut self, due: &[Request], results: &[Result<(), String>]) {
         let failed =
             due.iter().zip(results).find_map(|((_, resource, _), result)| Some((resource, result.as_ref().err()?)));
@@ -173,7 +173,8 @@ impl Reporter {
         }
     }
 
-    /// Selects as many requests as may be sent now: changes before refreshes, and those of the longest wait first.
+    /// Selects as many requests as may be sent now: changes before refreshes, and the requests of the longest wait
+    /// first.
     fn most_urgent(&self, due: Vec<Request>) -> Vec<Request> {
         let is_refresh = |(path, _, request): &Request| request.is_refresh(self.written.get(path));
         let (mut refreshes, mut changes): (Vec<_>, Vec<_>) = due.into_iter().partition(is_refresh);
@@ -213,7 +214,7 @@ impl Reporter {
         is_due.then(|| Due::Status(Box::new(status)))
     }
 
-    /// Returns the checkpoints of all deleted resources. The store is asked once for any number of them.
+    /// Returns the checkpoints of all deleted resources. It asks the store once for any number of them.
     async fn checkpoints_to_remove(&self, due: &[Request]) -> Result<Vec<CheckpointKey>, String> {
         let pipelines: BTreeSet<&str> = due
             .iter()
@@ -265,7 +266,7 @@ impl Reporter {
         match request {
             Due::Status(status) => {
                 written.status_at = Some(Instant::now());
-                // The first status replaces that of an earlier worker.
+                // The first status replaces the status of an earlier worker.
                 if written.event_reason.is_none() {
                     let stored = resource.conditions.iter().find(|condition| condition.kind == "Ready");
                     written.event_reason = stored.map(|stored| stored.reason.clone());

@@ -68,7 +68,7 @@ pub(super) struct Progress {
 type Judgement = (&'static str, &'static str, String);
 
 impl Status {
-    /// `before` are the conditions that the resource has now.
+    /// Returns the status of a pipeline. `before` are the conditions that the resource has now.
     pub fn of(
         file: &FileStatus,
         lanes: &[Arc<LaneMetrics>],
@@ -154,7 +154,7 @@ impl Progress {
             last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
             delivered: lanes.iter().map(|lane| lane.send.delivered.load(Relaxed)).sum(),
             dead_letters: lanes.iter().map(|lane| lane.send.dead_letters.load(Relaxed)).sum(),
-            // Unknown without lanes, as those of a paused pipeline: their dead letters stay.
+            // Unknown without lanes, as for a paused pipeline: its dead letters stay.
             dead_letters_stored: lanes
                 .iter()
                 .map(|lane| lane.dead_letters_stored())
@@ -194,7 +194,7 @@ impl View<'_> {
         Some((state, message))
     }
 
-    /// Returns each type of condition.
+    /// Returns the judgement of each type of condition.
     fn judgements(&self) -> [(&'static str, Judgement); 6] {
         let of_lanes = |judge: fn(&Self) -> Judgement| match self.idle() {
             Some(reason) => ("Unknown", reason, String::new()),
@@ -210,7 +210,7 @@ impl View<'_> {
         ]
     }
 
-    /// Returns the reason for the conditions about lanes where none runs.
+    /// Returns the reason for the conditions about lanes if no lane runs.
     fn idle(&self) -> Option<&'static str> {
         match self.file.state {
             PipelineState::Running => None,
@@ -223,13 +223,13 @@ impl View<'_> {
         self.states.iter().any(|state| !matches!(state.kind, LaneStateKind::Starting | LaneStateKind::Renamed))
     }
 
-    /// Some lane is in such a state, or has polled or delivered without an error.
+    /// Returns whether some lane is in such a state, or has polled or delivered without an error.
     fn has_succeeded(&self, is_such: impl Fn(&LaneState) -> bool) -> bool {
         let mut lanes = self.lanes.iter().zip(self.states);
         lanes.any(|(lane, state)| lane.last_success().is_some() || is_such(state))
     }
 
-    /// Returns the reason of a condition that nothing is known about.
+    /// Returns the judgement of a condition about which nothing is known.
     fn unknown(&self) -> Judgement {
         let reason = if self.has_started() { "NoAnswer" } else { "Starting" };
         ("Unknown", reason, String::new())
@@ -361,7 +361,7 @@ impl View<'_> {
         Some((format!("{}/{}", lane.stream.name(), lane.sink), text, lanes))
     }
 
-    /// Returns whether the console shows new records. It may have none, or the token may not see them any more.
+    /// Judges whether the console shows new records. It may have none, or the token may not see them any more.
     fn receiving(&self) -> Judgement {
         if let Some((_, text, _)) = self.warned(|warnings| warnings.unseen) {
             return ("False", "ScopeNotSeen", text.to_string());
@@ -423,7 +423,7 @@ mod tests {
         Arc::new(lane)
     }
 
-    /// `STATUS REASON` of each condition.
+    /// Returns `STATUS REASON` of each condition.
     fn judged(status: &Status) -> Vec<String> {
         status.conditions.iter().map(|condition| format!("{} {}", condition.status, condition.reason)).collect()
     }

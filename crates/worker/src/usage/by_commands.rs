@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(19 * 60);
 const LOCKED_WAIT: Duration = Duration::from_millis(50);
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the area of the state with what commands did.
+/// Returns the area of the state with the counts of commands.
 pub fn usage_area() -> &'static Path {
     Path::new("usage")
 }
@@ -34,7 +34,7 @@ pub fn usage_area() -> &'static Path {
 pub struct CommandUsage {
     options: Options,
     begun: Timestamp,
-    /// Names this command in what it writes.
+    /// Names this command in the counts that it writes.
     process: u64,
     writes: AtomicU64,
     counted: Mutex<BTreeMap<CheckpointKey, Counted>>,

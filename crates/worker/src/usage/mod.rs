@@ -1,6 +1,6 @@
 //! Stores the counts of the worker's lanes next to their checkpoints.
 //!
-//! One task looks after all lanes: a lane has no timer, and no object of its own in memory but the counts that are not
+//! One task looks after all lanes. A lane has no timer, and no object of its own in memory but the counts that are not
 //! written yet. A write reads the stored counts and adds to them. A lane does not wait for any of this while it runs. A
 //! lane that ends has the rest of the shutdown timeout for its last write.
 
@@ -88,7 +88,7 @@ impl From<StateError> for UsageStoreError {
 /// Writes what lanes did.
 #[derive(Debug)]
 pub struct UsageWriter {
-    /// Names this process in what it writes.
+    /// Names this process in the counts that it writes.
     process: u64,
     telemetry: Arc<Telemetry>,
     clock: Clock,
@@ -141,7 +141,7 @@ impl InDoubt {
 }
 
 impl UsageWriter {
-    /// `process`: a number that no other process has.
+    /// Creates the counts of a process. `process` is a number that no other process has.
     pub fn new(process: u64, telemetry: Arc<Telemetry>, options: &Options, stores: Arc<Stores>) -> Self {
         Self {
             process,
@@ -161,7 +161,8 @@ impl UsageWriter {
         self.lanes.lock().entry(id.clone()).or_default().clone()
     }
 
-    /// The lane has ended. If it comes back, another worker may have written meanwhile. A write that is in doubt stays.
+    /// Forgets the stored counts of a lane that has ended. If the lane comes back, another worker may have written
+    /// meanwhile. A write that is in doubt stays.
     fn forget(&self, id: &LaneId) {
         if let Some(kept) = self.lanes.lock().get_mut(id).and_then(Arc::get_mut) {
             kept.get_mut().stored = None;
@@ -178,15 +179,15 @@ impl UsageWriter {
         }
     }
 
-    /// The worker begins to run a lane, whose pipeline is of this shard, or begins again.
+    /// Notes that the worker begins to run a lane, whose pipeline is of this shard, or begins again.
     pub fn begin(&self, metrics: &LaneMetrics, shard: u32) {
         if metrics.usage.begin(self.clock.now(), shard, fastrand::f64()) {
             self.has_unread.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The worker runs the lane no more, and stores what it did until `deadline`, or soon after. `is_held`: no other
-    /// worker has taken the lane over.
+    /// Notes that the worker no longer runs the lane, and stores its counts until `deadline`, or soon after. `is_held`
+    /// is true if no other worker has taken the lane over.
     pub async fn end(&self, metrics: &LaneMetrics, is_held: bool, deadline: Instant) {
         let id = id_of(metrics);
         let ended = metrics.usage.end().filter(|_| is_held);
@@ -268,7 +269,7 @@ impl UsageWriter {
         }
     }
 
-    /// The lane fails, or its console is silent, in this minute.
+    /// Counts this minute if the lane fails, or its console is silent.
     pub fn count_minute(&self, metrics: &LaneMetrics) {
         let (_, is_up) = metrics.state_name();
         let failing_minutes = u64::from(!is_up);
@@ -318,8 +319,8 @@ impl UsageWriter {
         }
     }
 
-    /// Reads the stored counts of some lanes that have begun, for the events of today and yesterday. True if those of
-    /// all lanes are known.
+    /// Reads the stored counts of some lanes that have begun, for the events of today and yesterday. Returns true if
+    /// the counts of all lanes are known.
     async fn read_stored(&self) -> bool {
         let now = self.clock.now();
         let lanes = self.telemetry.running_lanes().into_iter();

@@ -70,7 +70,7 @@ impl Store for LossyStore {
     }
 }
 
-/// One of the processes that share a store.
+/// Creates one of the processes that share a store.
 fn process(store: &Arc<LossyStore>, clock: Clock) -> (Arc<Shared>, Arc<LaneMetrics>) {
     let telemetry = Arc::new(Telemetry::new());
     let shared = Shared::with_store(store.clone(), Options { clock, ..Options::default() }, telemetry.clone());
@@ -83,7 +83,7 @@ async fn end(shared: &Shared, metrics: &LaneMetrics, is_held: bool) {
     shared.usage.end(metrics, is_held, Instant::now() + Duration::from_secs(25)).await;
 }
 
-/// The number of writes with this result, as a scrape shows it.
+/// Returns the number of writes with this result, as a scrape shows it.
 fn writes(shared: &Shared, result: &str) -> u64 {
     let text: String = shared.telemetry.clone().exposition(shared.options.clock.now()).collect();
     let line = format!("s1_forwarder_usage_writes_total{{result=\"{result}\"}} ");

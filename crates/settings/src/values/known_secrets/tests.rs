@@ -109,7 +109,7 @@ const WRITERS: [(&str, Write); 36] = [
     }),
 ];
 
-/// Two ways of base64 for a text within a longer one, such as a user's name and a password.
+/// Returns two ways of base64 for a text within a longer one, such as a user's name and a password.
 fn in_base64(secret: &str) -> impl Iterator<Item = String> {
     ["", "u", "us", "user:", "svc-1:"].into_iter().flat_map(move |before| {
         ["", "\n", "\n\n"].into_iter().flat_map(move |after| {

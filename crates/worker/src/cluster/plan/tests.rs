@@ -245,7 +245,7 @@ impl Simulation {
         written.map_or_else(|conflict| conflict, |()| Answer::Written(version))
     }
 
-    /// At most one worker may deliver for a shard, crashed and frozen workers included.
+    /// Checks that at most one worker may deliver for a shard, crashed and frozen workers included.
     fn check(&self) {
         for shard in 0..self.shards {
             let may = |worker: &&Worker| worker.until.get(&shard).is_some_and(|until| *until > self.now);
@@ -270,7 +270,7 @@ impl Simulation {
         assert!(most - least <= 1, "{counts:?}");
     }
 
-    /// One random failure, or none.
+    /// Causes one random failure, or none.
     fn disturb(&mut self) {
         let count = self.workers.len();
         let index = self.random.usize(..count);

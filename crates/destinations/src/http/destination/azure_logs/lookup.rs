@@ -226,8 +226,7 @@ impl Lookup for Workspace {
     }
 
     /// A transformation may have emptied or changed the identity of an event that is there. It may have emptied
-    /// pipeline and stream too. Another table may have rows of other
-    /// sources, and lack these columns.
+    /// pipeline and stream too. Another table may have rows of other sources, and lack these columns.
     async fn check_findable(&self) -> Result<(), Inconclusive> {
         let Self { table, pipeline, stream, elsewhere, .. } = self;
         let pipeline = json!(pipeline);

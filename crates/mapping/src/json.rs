@@ -13,7 +13,7 @@ use super::names::DistinctNames;
 pub(super) struct Json<'o> {
     out: &'o mut Vec<u8>,
     names: &'o mut DistinctNames,
-    /// Looks at the keys of the record that are copied.
+    /// Sees the copied keys of the record.
     pub keys: Keys,
 }
 
@@ -31,7 +31,7 @@ impl<'o> Json<'o> {
         Self { out, names, keys: Keys::default() }
     }
 
-    /// Returns all that was written so far.
+    /// Returns the bytes that were written so far.
     pub fn written(&self) -> &[u8] {
         self.out
     }
@@ -95,7 +95,7 @@ impl<'o> Json<'o> {
         if self.is_empty(open) { self.out.truncate(open.start) } else { self.out.push(close) }
     }
 
-    /// Leaves out an object or a list with all that is in it.
+    /// Removes an open object or list and its contents.
     pub fn discard(&mut self, open: OpenContainer) {
         self.out.truncate(open.start);
     }

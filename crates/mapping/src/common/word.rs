@@ -1,4 +1,4 @@
-//! Words of the console in one form.
+//! The console's words in one normal form.
 
 use s1_forwarder_record::{Escaped, Value};
 
@@ -36,7 +36,7 @@ impl Word {
         Self::of(value.escaped().unwrap_or(Escaped::plain("")))
     }
 
-    /// Returns the word of a scalar that says something; "" for other values.
+    /// Returns the word of a scalar; "" for placeholders and other values.
     pub fn of_set(value: Value<'_>) -> Self {
         Self::of(trimmed(value).unwrap_or(Escaped::plain("")))
     }

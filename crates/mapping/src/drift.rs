@@ -31,8 +31,8 @@ const KNOWN_FIELDS: &str = include_str!("data/known-fields.txt");
 const MAX_KEYS: usize = 8;
 
 /// Calls `visit` with the path of each leaf that no mapping knows, such as `threatInfo.newField`. A list adds nothing
-/// to a path. A path is safe for logs: it has no value of the record, and `*` stands for a key that is not the name of
-/// a field, such as an id or an address. A record that is not JSON is repaired first; if that fails, it has no leaves.
+/// to a path. A path is safe for logs: it has no value of the record. `*` stands for a key that is not the name of a
+/// field, such as an id or an address. A record that is not JSON is repaired first; if that fails, it has no leaves.
 pub fn unknown_leaves(stream: Stream, record: &[u8], visit: &mut dyn FnMut(&str)) {
     let text = match check(record) {
         Ok(text) if read_object(text).is_ok() => Cow::Borrowed(text),

@@ -123,8 +123,8 @@ pub const MAKES: Words<Make> = Words {
     ],
 };
 
-/// Returns the architecture of `word`. Otherwise, the name of the processor or of the system has the architecture, or
-/// the make of the processor. "64 bit" alone says nothing about the make.
+/// Returns the architecture of `word`. Otherwise, reads it from the names of the processor and the system: they have an
+/// architecture, or the processor's make. "64 bit" alone says nothing about the make.
 pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) -> Option<Architecture> {
     ARCHITECTURES.of(word).or_else(|| {
         let (make, width) = names.into_iter().find_map(make_and_width)?;

@@ -4,8 +4,8 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::missing::trimmed;
 
-/// A normalised word for table lookups: trimmed, in lower case, with one underscore for spaces and hyphens that follow
-/// each other. "" for a text that is not ASCII or longer than all words of the tables.
+/// A normalised word for table lookups: trimmed, in lower case, with one underscore for consecutive spaces and hyphens.
+/// It is "" for a text that is not ASCII, or longer than all words of the tables.
 #[derive(Debug, Clone, Copy)]
 pub struct Word {
     bytes: [u8; 48],

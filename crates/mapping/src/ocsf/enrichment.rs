@@ -116,7 +116,7 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
     let is_note = |item: &Item<'_>| has_notes && item.text().is_some();
     let notes =
         enrichment.notes().map(|item| (is_note(&item), left(item, |key| is_note(&item) && item.is_in_note(key))));
-    // The id tells which note the remaining values belong to.
+    // The id shows which note the remaining values belong to.
     let has_rest = |note: &Value| note.as_object().is_some_and(|left| left.keys().any(|key| key != "id"));
     let notes = notes.filter(|(is_note, left)| !is_note || has_rest(left));
     let notes: Vec<Value> = notes.map(|(_, left)| left).collect();

@@ -179,7 +179,7 @@ impl Writer<'_> {
         self.out.raw(value.as_bytes());
     }
 
-    /// Writes a member whose value is an object or a list. Returns whether 1.3.0 has any of it.
+    /// Writes a member whose value is an object or a list. Returns whether 1.3.0 has any part of it.
     fn object_or_list(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
         match value.as_bytes().first() {
             Some(b'{') => self.object(kind, name, value),

@@ -178,7 +178,7 @@ impl<'a> Users<'a> {
     }
 }
 
-/// The facts that tell the users of a record apart.
+/// The facts that distinguish the users of a record.
 struct Distinction<'a> {
     is_iam: bool,
     is_role: bool,
@@ -200,9 +200,9 @@ struct Distinction<'a> {
 
 impl<'a> Distinction<'a> {
     /// Reads the facts. If a user changed another user, `userId` is the id of the changed user. Two observations show
-    /// this. An added user has an id that is as old as the activity, and all changes of one user have the same id,
-    /// however many users made them. An object that is not a user, such as a role or a token without an owner, has no
-    /// user's id.
+    /// this. An added user has an id that is as old as the activity. All changes of one user have the same id, however
+    /// many users made them. An object that is not a user, such as a role or a token without an owner, has no user's
+    /// id.
     fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
         let ActivityParts { activity, data, .. } = parts;
         let names = [data.username, data.user_name, data.full_name];

@@ -97,8 +97,8 @@ fn machine(value: Value<'_>) -> Option<Choice> {
     MACHINES.find(word.as_str()).filter(|_| !is_database(word))
 }
 
-/// Returns whether a word is a database that a cloud provider calls a server: `Azure MySQL Flexible Server`. A `DB
-/// Server` is a machine.
+/// Returns whether a word is a database that a cloud calls a server: `Azure MySQL Flexible Server`. A `DB Server` is a
+/// machine.
 fn is_database(word: Word) -> bool {
     let mut parts = word.as_str().split(|letter: char| !letter.is_ascii_alphanumeric());
     let is_product = |part: &str| part != "db" && DATABASES.iter().any(|end| part.ends_with(end));

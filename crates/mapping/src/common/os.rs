@@ -149,8 +149,7 @@ pub fn architecture_of_system<const N: usize>(names: [Value<'_>; N]) -> Option<A
     names.into_iter().filter(has_one).find_map(|name| architecture(Value::default(), [name]))
 }
 
-/// Returns the make in a name, and the bits if the name has an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev
-/// 4`.
+/// Returns the make in a name, and the bits if it has an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev 4`.
 fn make_and_width(name: Value<'_>) -> Option<(Make, Option<&'static str>)> {
     let text = name.escaped()?;
     let is_separator = |character: char| !character.is_alphanumeric() && character != '_';
